@@ -14,7 +14,8 @@ use std::time::Duration;
 pub enum Make {
     /// The project's own, which write a whole frame at once
     Own,
-    /// GStreamer's RTSP server, which writes each packet by itself as cameras do; a process a camera
+    /// GStreamer's RTSP server, which writes each packet by itself as cameras do; a process a
+    /// camera
     Gstreamer,
 }
 
@@ -36,7 +37,8 @@ impl Drop for Process {
 }
 
 impl Cameras {
-    /// Serves `count` cameras of 2 Mbit/s and 25 frames a second; what they need is written below `dir`.
+    /// Serves `count` cameras of 2 Mbit/s and 25 frames a second; what they need is written below
+    /// `dir`.
     ///
     /// # Errors
     /// A program is missing, which is named, or says what is not understood.
@@ -44,8 +46,13 @@ impl Cameras {
         match make {
             Make::Own => {
                 let (process, address) = serve_cameras(count)?;
-                let urls = (1..=count).map(|id| format!("rtsp://{address}/cam/{id}")).collect();
-                Ok(Self { urls, _processes: vec![process] })
+                let urls = (1..=count)
+                    .map(|id| format!("rtsp://{address}/cam/{id}"))
+                    .collect();
+                Ok(Self {
+                    urls,
+                    _processes: vec![process],
+                })
             }
             Make::Gstreamer => serve_gstreamer(count, &clip(dir)?),
         }
@@ -59,13 +66,27 @@ impl Cameras {
 pub fn serve_cameras(count: u32) -> Outcome<(Process, String)> {
     let program = holdfast_beside_this()?.with_file_name("holdfast-camera");
     let mut command = Command::new(&program);
-    command.args(["--cameras", &count.to_string()]).stdin(Stdio::null()).stdout(Stdio::piped());
-    let missing =
-        |error| format!("cannot start {}: {error}; build it: cargo build -p holdfast-camera", program.display());
+    command
+        .args(["--cameras", &count.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let missing = |error| {
+        format!(
+            "cannot start {}: {error}; build it: cargo build -p holdfast-camera",
+            program.display()
+        )
+    };
     let mut cameras = Process(command.spawn().map_err(missing)?);
     let line = first_line(&mut cameras.0)?;
-    let address = line.split("rtsp://").nth(1).and_then(|rest| rest.split('/').next()).map(str::to_owned);
-    Ok((cameras, address.ok_or_else(|| format!("the cameras say {line:?}"))?))
+    let address = line
+        .split("rtsp://")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .map(str::to_owned);
+    Ok((
+        cameras,
+        address.ok_or_else(|| format!("the cameras say {line:?}"))?,
+    ))
 }
 
 /// A process for each camera: they send independently of each other, as real ones do.
@@ -75,19 +96,33 @@ fn serve_gstreamer(count: u32, clip: &Path) -> Outcome<Cameras> {
     for _ in 0..count {
         // The system's python has GStreamer's bindings, whatever else is on the path.
         let mut command = Command::new("/usr/bin/python3");
-        command.arg(&script).arg("--video").arg(clip).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let missing = |error| format!("cannot start /usr/bin/python3 (Debian package `python3-gi`): {error}");
+        command
+            .arg(&script)
+            .arg("--video")
+            .arg(clip)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let missing =
+            |error| format!("cannot start /usr/bin/python3 (Debian package `python3-gi`): {error}");
         let mut process = Process(command.spawn().map_err(missing)?);
         let line = first_line(&mut process.0)?;
         let port = line.trim().strip_prefix("ready ").ok_or_else(|| {
-            format!("GStreamer's cameras say {line:?}; {} names the Debian packages they need", script.display())
+            format!(
+                "GStreamer's cameras say {line:?}; {} names the Debian packages they need",
+                script.display()
+            )
         })?;
         urls.push(format!("rtsp://127.0.0.1:{port}/cam1"));
         processes.push(process);
         // Each begins to send when a client comes; two that are asked at once would send in step.
-        sleep(Duration::from_millis(u64::from(uuid::Uuid::new_v4().as_fields().0 % 40)));
+        sleep(Duration::from_millis(u64::from(
+            uuid::Uuid::new_v4().as_fields().0 % 40,
+        )));
     }
-    Ok(Cameras { urls, _processes: processes })
+    Ok(Cameras {
+        urls,
+        _processes: processes,
+    })
 }
 
 fn first_line(process: &mut Child) -> Outcome<String> {
@@ -101,9 +136,19 @@ fn clip(dir: &Path) -> Outcome<PathBuf> {
     let path = dir.join("camera.h264");
     let mut ffmpeg = Command::new("ffmpeg");
     ffmpeg.args(["-nostdin", "-loglevel", "error", "-y", "-f", "lavfi"]);
-    ffmpeg.args(["-i", "testsrc2=size=1280x720:rate=25:duration=10,noise=alls=12:allf=t"]);
-    ffmpeg.args(["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-g", "50", "-bf", "0"]);
-    ffmpeg.args(["-x264-params", "aud=1:nal-hrd=cbr:bitrate=2000:vbv-maxrate=2000:vbv-bufsize=1000"]).arg(&path);
+    ffmpeg.args([
+        "-i",
+        "testsrc2=size=1280x720:rate=25:duration=10,noise=alls=12:allf=t",
+    ]);
+    ffmpeg.args([
+        "-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-g", "50", "-bf", "0",
+    ]);
+    ffmpeg
+        .args([
+            "-x264-params",
+            "aud=1:nal-hrd=cbr:bitrate=2000:vbv-maxrate=2000:vbv-bufsize=1000",
+        ])
+        .arg(&path);
     let missing = |error| format!("cannot start ffmpeg (Debian package `ffmpeg`): {error}");
     let status = ffmpeg.stdin(Stdio::null()).status().map_err(missing)?;
     if !status.success() {

@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "a measurement is a reading of the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a measurement is a reading of the clock"
+)]
 pub fn now() -> Instant {
     Instant::now()
 }

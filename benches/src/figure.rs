@@ -32,7 +32,13 @@ impl Figure {
             Target::AtMost(most) => measured <= most,
             Target::None => true,
         };
-        Self { name: name.into(), target, measured: rounded(measured), unit, met }
+        Self {
+            name: name.into(),
+            target,
+            measured: rounded(measured),
+            unit,
+            met,
+        }
     }
 
     fn line(&self) -> String {
@@ -42,7 +48,10 @@ impl Figure {
             Target::None => String::new(),
         };
         let verdict = if self.met { "" } else { "MISSED" };
-        format!("{:<64} {:>10.3} {:<6} {target:>10}  {verdict}", self.name, self.measured, self.unit)
+        format!(
+            "{:<64} {:>10.3} {:<6} {target:>10}  {verdict}",
+            self.name, self.measured, self.unit
+        )
     }
 }
 
@@ -59,15 +68,28 @@ impl Report {
     /// Prints the figures, and says with which code to exit.
     #[must_use]
     pub fn publish(&self, json: bool) -> ExitCode {
-        let Machine { cores, cpu, kernel, disk, load } = &self.machine;
-        eprintln!("{}: {cores} cores, {cpu}, kernel {kernel}, {disk}, load before {load}", self.bench);
+        let Machine {
+            cores,
+            cpu,
+            kernel,
+            disk,
+            load,
+        } = &self.machine;
+        eprintln!(
+            "{}: {cores} cores, {cpu}, kernel {kernel}, {disk}, load before {load}",
+            self.bench
+        );
         for figure in &self.figures {
             eprintln!("  {}", figure.line());
         }
         if json {
             println!("{}", serde_json::json!(self));
         }
-        if self.figures.iter().all(|figure| figure.met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if self.figures.iter().all(|figure| figure.met) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -78,7 +100,11 @@ mod tests {
     #[test]
     fn a_figure_without_a_measurement_is_missed() {
         let met = |target, measured| Figure::new("f", target, measured, "s").met;
-        assert!(met(Target::AtMost(2.0), 2.0) && !met(Target::AtMost(2.0), 2.1) && !met(Target::AtMost(2.0), f64::NAN));
+        assert!(
+            met(Target::AtMost(2.0), 2.0)
+                && !met(Target::AtMost(2.0), 2.1)
+                && !met(Target::AtMost(2.0), f64::NAN)
+        );
         assert!(met(Target::AtLeast(2.0), 2.0) && !met(Target::AtLeast(2.0), 1.9));
     }
 }

@@ -30,11 +30,21 @@ impl Fio {
     /// fio is not installed (Debian package `fio`), failed, or says what is not understood.
     pub fn run(&self) -> Outcome<Speed> {
         let mut fio = Command::new("fio");
-        fio.args(["--name=peer", "--ioengine=io_uring", "--direct=1", "--rw=write", "--output-format=json"]);
-        fio.arg(format!("--filename={}", self.file.display())).arg(format!("--bs={BLOCK_BYTES}"));
-        fio.arg(format!("--size={}", self.bytes)).arg(format!("--iodepth={}", self.depth));
+        fio.args([
+            "--name=peer",
+            "--ioengine=io_uring",
+            "--direct=1",
+            "--rw=write",
+            "--output-format=json",
+        ]);
+        fio.arg(format!("--filename={}", self.file.display()))
+            .arg(format!("--bs={BLOCK_BYTES}"));
+        fio.arg(format!("--size={}", self.bytes))
+            .arg(format!("--iodepth={}", self.depth));
         fio.arg(format!("--fdatasync={}", self.sync_blocks));
-        let output = fio.output().map_err(|error| format!("cannot run fio (Debian package `fio`): {error}"))?;
+        let output = fio
+            .output()
+            .map_err(|error| format!("cannot run fio (Debian package `fio`): {error}"))?;
         if self.file.exists() {
             std::fs::remove_file(&self.file)?;
         }
@@ -51,12 +61,25 @@ impl Fio {
 /// As [`Fio::run`].
 pub fn read_speed(files: &[PathBuf]) -> Outcome<Speed> {
     // fio takes names apart at colons.
-    let names: Vec<String> = files.iter().map(|file| file.display().to_string().replace(':', "\\:")).collect();
+    let names: Vec<String> = files
+        .iter()
+        .map(|file| file.display().to_string().replace(':', "\\:"))
+        .collect();
     let mut fio = Command::new("fio");
-    fio.args(["--name=peer", "--readonly", "--ioengine=io_uring", "--direct=1", "--rw=read", "--output-format=json"]);
-    fio.args(["--file_service_type=sequential", "--iodepth=4"]).arg(format!("--bs={BLOCK_BYTES}"));
+    fio.args([
+        "--name=peer",
+        "--readonly",
+        "--ioengine=io_uring",
+        "--direct=1",
+        "--rw=read",
+        "--output-format=json",
+    ]);
+    fio.args(["--file_service_type=sequential", "--iodepth=4"])
+        .arg(format!("--bs={BLOCK_BYTES}"));
     fio.arg(format!("--filename={}", names.join(":")));
-    let output = fio.output().map_err(|error| format!("cannot run fio (Debian package `fio`): {error}"))?;
+    let output = fio
+        .output()
+        .map_err(|error| format!("cannot run fio (Debian package `fio`): {error}"))?;
     if !output.status.success() {
         return Err(format!("fio failed: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
@@ -90,7 +113,10 @@ fn speed_of(json: &[u8], transfer: fn(&Job) -> &Transfer) -> Outcome<Speed> {
     let transfer = transfer(job);
     let (bytes, seconds) = (transfer.io_bytes as f64, transfer.runtime / 1e3);
     let cpu_seconds = (job.usr_cpu + job.sys_cpu) / 100.0 * seconds;
-    Ok(Speed { bytes_per_second: bytes / seconds, cpu_seconds_per_gb: cpu_seconds / (bytes / 1e9) })
+    Ok(Speed {
+        bytes_per_second: bytes / seconds,
+        cpu_seconds_per_gb: cpu_seconds / (bytes / 1e9),
+    })
 }
 
 #[cfg(test)]
@@ -101,7 +127,10 @@ mod tests {
     fn speed_is_read_from_what_fio_prints() {
         let json = br#"{"jobs":[{"write":{"io_bytes":2000000000,"runtime":4000},"read":{"io_bytes":0,"runtime":0},"usr_cpu":2.0,"sys_cpu":3.0}]}"#;
         let speed = speed_of(json, |job| &job.write).unwrap();
-        assert!((speed.bytes_per_second - 5e8).abs() < 1.0 && (speed.cpu_seconds_per_gb - 0.1).abs() < 1e-9);
+        assert!(
+            (speed.bytes_per_second - 5e8).abs() < 1.0
+                && (speed.cpu_seconds_per_gb - 0.1).abs() < 1e-9
+        );
         assert!(speed_of(b"{}", |job| &job.read).is_err());
     }
 }

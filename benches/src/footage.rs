@@ -1,4 +1,5 @@
-//! What a node recorded, read from its segment files themselves while nobody has them open: the stamps of all frames.
+//! What a node recorded, read from its segment files themselves while nobody has them open: the
+//! stamps of all frames.
 
 use crate::Outcome;
 use holdfast_camera::{Stamp, stamp};
@@ -21,7 +22,11 @@ pub fn segments(volume: &Path) -> Outcome<BTreeSet<PathBuf>> {
     for class in std::fs::read_dir(root)? {
         for file in std::fs::read_dir(class?.path())? {
             let path = file?.path();
-            found.extend(path.extension().is_some_and(|end| end == "hfs").then_some(path));
+            found.extend(
+                path.extension()
+                    .is_some_and(|end| end == "hfs")
+                    .then_some(path),
+            );
         }
     }
     Ok(found)
@@ -31,14 +36,24 @@ pub fn segments(volume: &Path) -> Outcome<BTreeSet<PathBuf>> {
 ///
 /// # Errors
 /// A file cannot be read or is damaged.
-pub fn stamps<'a>(segments: impl IntoIterator<Item = &'a PathBuf>, camera: CameraId) -> Outcome<Vec<Stamp>> {
+pub fn stamps<'a>(
+    segments: impl IntoIterator<Item = &'a PathBuf>,
+    camera: CameraId,
+) -> Outcome<Vec<Stamp>> {
     let mut found = Vec::new();
     for path in segments {
         let recorded = footage(path, camera, StreamKind::Main, |_, _| {})?;
-        for entry in recorded.entries().iter().filter(|entry| entry.meta.track == TrackKind::Video) {
+        for entry in recorded
+            .entries()
+            .iter()
+            .filter(|entry| entry.meta.track == TrackKind::Video)
+        {
             let payload = recorded.read(entry)?;
-            let samples = probe::samples(&payload).map_err(|error| format!("{}: {error}", path.display()))?;
-            let frames = samples.iter().map(|sample| &payload[sample.offset..sample.offset + sample.size]);
+            let samples =
+                probe::samples(&payload).map_err(|error| format!("{}: {error}", path.display()))?;
+            let frames = samples
+                .iter()
+                .map(|sample| &payload[sample.offset..sample.offset + sample.size]);
             found.extend(frames.filter_map(stamp::find));
         }
     }

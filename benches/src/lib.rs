@@ -1,7 +1,9 @@
-//! What the measurements share: figures with their targets, what a process costs, fio as the disk's yardstick, nodes with cameras, and what they recorded.
+//! What the measurements share: figures with their targets, what a process costs, fio as the disk's
+//! yardstick, nodes with cameras, and what they recorded.
 //!
-//! Each program in `src/bin` measures one set of figures against its peer or its bound in one run, prints them (`--json`: one object on the last line), and
-//! ends with exit code 1 where a figure is missed. `RESULTS.md` keeps what they said.
+//! Each program in `src/bin` measures one set of figures against its peer or its bound in one run,
+//! prints them (`--json`: one object on the last line), and ends with exit code 1 where a figure is
+//! missed. `RESULTS.md` keeps what they said.
 
 pub mod cameras;
 pub mod clock;

@@ -26,13 +26,20 @@ impl Machine {
             cpu: value_of(&line("/proc/cpuinfo"), "model name"),
             kernel: line("/proc/sys/kernel/osrelease"),
             disk: mount_of(&line("/proc/self/mounts"), dir),
-            load: line("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(f64::NAN),
+            load: line("/proc/loadavg")
+                .split(' ')
+                .next()
+                .and_then(|load| load.parse().ok())
+                .unwrap_or(f64::NAN),
         }
     }
 }
 
 fn value_of(text: &str, key: &str) -> String {
-    let found = text.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| name.trim() == key);
+    let found = text
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.trim() == key);
     found.map_or_else(String::new, |(_, value)| value.trim().to_owned())
 }
 
@@ -43,7 +50,9 @@ fn mount_of(mounts: &str, dir: &Path) -> String {
         Some((fields.next()?, fields.next()?, fields.next()?))
     });
     let above = fields.filter(|(_, point, _)| dir.starts_with(point));
-    above.max_by_key(|(_, point, _)| point.len()).map_or_else(String::new, |(from, _, kind)| format!("{from} ({kind})"))
+    above
+        .max_by_key(|(_, point, _)| point.len())
+        .map_or_else(String::new, |(from, _, kind)| format!("{from} ({kind})"))
 }
 
 #[cfg(test)]

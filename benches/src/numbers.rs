@@ -29,13 +29,20 @@ pub fn worst(values: &[f64]) -> f64 {
 pub fn quantile(values: &[f64], share: f64) -> f64 {
     let sorted = sorted(values);
     let rank = (share * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    sorted
+        .get(rank.saturating_sub(1))
+        .copied()
+        .unwrap_or(f64::NAN)
 }
 
 /// Pairs of the same round, divided: what a disturbance did to both cancels out.
 #[must_use]
 pub fn ratios(values: &[f64], peers: &[f64]) -> Vec<f64> {
-    values.iter().zip(peers).map(|(value, peer)| value / peer).collect()
+    values
+        .iter()
+        .zip(peers)
+        .map(|(value, peer)| value / peer)
+        .collect()
 }
 
 /// To three significant places after the point, for JSON that people read.

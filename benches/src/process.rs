@@ -1,17 +1,21 @@
-//! What a process costs, as the kernel counts it: CPU time with its children's threads, and its largest resident memory.
+//! What a process costs, as the kernel counts it: CPU time with its children's threads, and its
+//! largest resident memory.
 
 use crate::Outcome;
 use std::fs::read_to_string;
 use std::time::Duration;
 
-/// CPU time, user and kernel, of all threads of a process that lives, those that ended included (proc(5), `stat`). Resolution 10 ms.
+/// CPU time, user and kernel, of all threads of a process that lives, those that ended included
+/// (proc(5), `stat`). Resolution 10 ms.
 ///
 /// # Errors
 /// There is no such process.
 pub fn cpu(pid: u32) -> Outcome<Duration> {
     let stat = read_to_string(format!("/proc/{pid}/stat"))?;
     let ticks = ticks_of(&stat).ok_or("the kernel's stat line is not understood")?;
-    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    Ok(Duration::from_secs_f64(
+        ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+    ))
 }
 
 /// As [`cpu`], of this process.
@@ -22,13 +26,17 @@ pub fn own_cpu() -> Outcome<Duration> {
     cpu(std::process::id())
 }
 
-/// CPU time of this thread (`schedstat`, scheduler/sched-stats in the kernel's documentation). Resolution 1 ns.
+/// CPU time of this thread (`schedstat`, scheduler/sched-stats in the kernel's documentation).
+/// Resolution 1 ns.
 ///
 /// # Errors
 /// The kernel does not count it.
 pub fn own_thread() -> Outcome<Duration> {
     let stat = read_to_string("/proc/thread-self/schedstat")?;
-    let nanos = stat.split_whitespace().next().ok_or("the kernel's schedstat is not understood")?;
+    let nanos = stat
+        .split_whitespace()
+        .next()
+        .ok_or("the kernel's schedstat is not understood")?;
     Ok(Duration::from_nanos(nanos.parse()?))
 }
 
@@ -67,7 +75,11 @@ pub fn forget_own_resident_max() -> Outcome<()> {
 fn status_bytes(pid: u32, field: &str) -> Outcome<u64> {
     let status = read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(field));
-    let kib: u64 = line.ok_or_else(|| format!("no {field}"))?.trim().trim_end_matches(" kB").parse()?;
+    let kib: u64 = line
+        .ok_or_else(|| format!("no {field}"))?
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()?;
     Ok(kib * 1024)
 }
 

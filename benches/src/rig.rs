@@ -1,4 +1,5 @@
-//! Nodes with cameras on this machine: real `holdfast serve` processes that record cameras of this process or another.
+//! Nodes with cameras on this machine: real `holdfast serve` processes that record cameras of this
+//! process or another.
 
 use crate::Outcome;
 use holdfast_control_api::wire::{Camera, NewCamera, NewSource};
@@ -34,7 +35,10 @@ impl Rig {
     /// # Errors
     /// The binary is not built, or a node does not start.
     pub async fn form(base: &Path, nodes: usize) -> Outcome<Self> {
-        Self::form_tuned(base, nodes, |_, config| config.cluster.camera_capacity = CAMERAS_MAX).await
+        Self::form_tuned(base, nodes, |_, config| {
+            config.cluster.camera_capacity = CAMERAS_MAX
+        })
+        .await
     }
 
     /// As [`Self::form`], without the scrub, whose reading would count as the node's.
@@ -50,8 +54,11 @@ impl Rig {
     }
 
     async fn form_tuned(base: &Path, nodes: usize, tune: fn(usize, &mut Config)) -> Outcome<Self> {
-        let dir = tempfile::Builder::new().prefix("holdfast-bench-").tempdir_in(base)?;
-        let mut options = ClusterOptions::new(holdfast_beside_this()?, dir.path().to_owned(), nodes);
+        let dir = tempfile::Builder::new()
+            .prefix("holdfast-bench-")
+            .tempdir_in(base)?;
+        let mut options =
+            ClusterOptions::new(holdfast_beside_this()?, dir.path().to_owned(), nodes);
         options.tune = tune;
         let mut cluster = Cluster::create(&options)?;
         cluster.form().await?;
@@ -69,11 +76,16 @@ impl Rig {
     ///
     /// # Errors
     /// The cluster refuses one.
-    pub async fn add_cameras(&self, urls: impl IntoIterator<Item = String>) -> Outcome<Vec<Camera>> {
+    pub async fn add_cameras(
+        &self,
+        urls: impl IntoIterator<Item = String>,
+    ) -> Outcome<Vec<Camera>> {
         let api = self.cluster.api(0)?;
         let mut added = Vec::new();
         for (number, url) in (1..).zip(urls) {
-            let answer = api.call(Method::POST, &["cameras"], Some(&new_camera(number, url))).await?;
+            let answer = api
+                .call(Method::POST, &["cameras"], Some(&new_camera(number, url)))
+                .await?;
             added.push(serde_json::from_value(answer)?);
         }
         Ok(added)
@@ -84,15 +96,28 @@ impl Rig {
     /// # Errors
     /// That takes longer than [`SETTLE_TIMEOUT`].
     pub async fn wait_durable_beyond(&self, index: usize, instant: Timestamp) -> Outcome<()> {
-        let is_durable = |camera: &Camera| camera.recording.watermark.is_some_and(|watermark| watermark > instant);
-        self.wait(index, "record every camera", |cameras| !cameras.is_empty() && cameras.iter().all(is_durable)).await
+        let is_durable = |camera: &Camera| {
+            camera
+                .recording
+                .watermark
+                .is_some_and(|watermark| watermark > instant)
+        };
+        self.wait(index, "record every camera", |cameras| {
+            !cameras.is_empty() && cameras.iter().all(is_durable)
+        })
+        .await
     }
 
     /// Waits until what a node tells of the cameras is as wanted.
     ///
     /// # Errors
     /// That takes longer than [`SETTLE_TIMEOUT`].
-    pub async fn wait(&self, index: usize, what: &str, is_so: impl Fn(&[Camera]) -> bool) -> Outcome<()> {
+    pub async fn wait(
+        &self,
+        index: usize,
+        what: &str,
+        is_so: impl Fn(&[Camera]) -> bool,
+    ) -> Outcome<()> {
         let api = self.cluster.api(index)?;
         let waiting = async {
             // A node that is starting or electing refuses; the deadline ends that.
@@ -103,7 +128,8 @@ impl Rig {
         let waited = timeout(SETTLE_TIMEOUT, waiting).await;
         waited.map_err(|_| {
             let (name, tail) = (self.cluster.name(index), self.cluster.log_tail(index));
-            format!("{name} did not {what} within {SETTLE_TIMEOUT:?}; its log ends with:\n{tail}").into()
+            format!("{name} did not {what} within {SETTLE_TIMEOUT:?}; its log ends with:\n{tail}")
+                .into()
         })
     }
 }

@@ -17,19 +17,29 @@ impl Mount {
     /// # Errors
     /// Where the directory cannot be made.
     pub fn tmpfs(at: &Path, bytes: u64) -> Result<Option<Self>> {
-        mount(at, &["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
+        mount(
+            at,
+            &["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"],
+        )
     }
 
-    /// A real ext4 of `bytes` in a file beside `at`; `None` where this process may not mount, or has no `mkfs.ext4`.
+    /// A real ext4 of `bytes` in a file beside `at`; `None` where this process may not mount, or
+    /// has no `mkfs.ext4`.
     ///
     /// # Errors
     /// Where the file or the directory cannot be made.
     pub fn ext4(at: &Path, bytes: u64) -> Result<Option<Self>> {
         let image = at.with_extension("ext4");
-        let file = std::fs::File::create(&image).map_err(io_error(format!("make {}", image.display())))?;
-        file.set_len(bytes).map_err(io_error(format!("make {} longer", image.display())))?;
+        let file =
+            std::fs::File::create(&image).map_err(io_error(format!("make {}", image.display())))?;
+        file.set_len(bytes)
+            .map_err(io_error(format!("make {} longer", image.display())))?;
         // All of it is everybody's: how full the disk is does not depend on who asks.
-        if !said_yes(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image)) {
+        if !said_yes(
+            Command::new("mkfs.ext4")
+                .args(["-q", "-F", "-m", "0"])
+                .arg(&image),
+        ) {
             return Ok(None);
         }
         mount(at, &["-o", "loop", &image.to_string_lossy()])
@@ -48,8 +58,15 @@ impl Mount {
     /// # Errors
     /// Where the directory cannot be made.
     pub fn bind_read_only(source: &Path, at: &Path) -> Result<Option<Self>> {
-        let Some(mounted) = Self::bind(source, at)? else { return Ok(None) };
-        Ok(said_yes(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(at)).then_some(mounted))
+        let Some(mounted) = Self::bind(source, at)? else {
+            return Ok(None);
+        };
+        Ok(said_yes(
+            Command::new("mount")
+                .args(["-o", "remount,bind,ro"])
+                .arg(at),
+        )
+        .then_some(mounted))
     }
 
     /// Makes everything below `at` read-only; `None` where this process may not.
@@ -63,7 +80,8 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily, should a killed process still hold a file; there is nothing to be done where even that fails.
+        // Lazily, should a killed process still hold a file; there is nothing to be done where even
+        // that fails.
         let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
     }
 }

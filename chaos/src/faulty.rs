@@ -1,8 +1,11 @@
-//! A real filesystem on a disk that fails, hangs or slows down on command, where the machine lets us have one: as root, with the Debian packages
-//! `nbdkit libnbd-bin fuse3 e2fsprogs` (and `xfsprogs`).
+//! A real filesystem on a disk that fails, hangs or slows down on command, where the machine lets
+//! us have one: as root, with the Debian packages `nbdkit libnbd-bin fuse3 e2fsprogs` (and
+//! `xfsprogs`).
 //!
-//! nbdkit serves a file as a disk, through filters for errors, pauses and rates; nbdfuse shows that disk as a file, which a loop device makes a block device
-//! of; on that lies the filesystem. So the kernel itself meets the faults, whether a write comes through io_uring, `O_DIRECT` or the page cache.
+//! nbdkit serves a file as a disk, through filters for errors, pauses and rates; nbdfuse shows that
+//! disk as a file, which a loop device makes a block device of; on that lies the filesystem. So the
+//! kernel itself meets the faults, whether a write comes through io_uring, `O_DIRECT` or the page
+//! cache.
 
 mod leftovers;
 
@@ -45,8 +48,8 @@ pub struct FaultyDisk {
 }
 
 impl FaultyDisk {
-    /// A disk of `bytes`, mounted at `at`; `None`, with a line on standard error, where this process may not have one. What killed tests left behind is
-    /// cleaned up first.
+    /// A disk of `bytes`, mounted at `at`; `None`, with a line on standard error, where this
+    /// process may not have one. What killed tests left behind is cleaned up first.
     ///
     /// # Errors
     /// Where a part does not come up.
@@ -57,12 +60,23 @@ impl FaultyDisk {
         }
         leftovers::clean();
         let prefix = format!("{}{}-", leftovers::PREFIX, std::process::id());
-        let dir = tempfile::Builder::new().prefix(&prefix).tempdir().map_err(io_error("make a directory"))?;
+        let dir = tempfile::Builder::new()
+            .prefix(&prefix)
+            .tempdir()
+            .map_err(io_error("make a directory"))?;
         let image = dir.path().join("disk.img");
-        File::create(&image).and_then(|file| file.set_len(bytes)).map_err(io_error("make a disk's file"))?;
+        File::create(&image)
+            .and_then(|file| file.set_len(bytes))
+            .map_err(io_error("make a disk's file"))?;
         let nbdkit = serve(dir.path(), &image)?;
         // From here on a part that does not come up is taken apart with the rest.
-        let mut disk = Self { at: at.to_owned(), device: String::new(), nbdfuse: idle()?, nbdkit, dir };
+        let mut disk = Self {
+            at: at.to_owned(),
+            device: String::new(),
+            nbdfuse: idle()?,
+            nbdkit,
+            dir,
+        };
         disk.show()?;
         disk.attach(filesystem)?;
         Ok(Some(disk))
@@ -98,20 +112,28 @@ impl FaultyDisk {
     /// # Errors
     /// Where nbdkit does not answer.
     pub fn hang(&self, hangs: bool) -> Result<()> {
-        pause(&self.dir.path().join(PAUSE_SOCKET), hangs).map_err(io_error("make the disk hang, or go on"))
+        pause(&self.dir.path().join(PAUSE_SOCKET), hangs)
+            .map_err(io_error("make the disk hang, or go on"))
     }
 
-    /// Makes the disk go on when it is dropped. To be dropped before the processes that use the disk: the kernel ends none whose requests hang.
+    /// Makes the disk go on when it is dropped. To be dropped before the processes that use the
+    /// disk: the kernel ends none whose requests hang.
     #[must_use]
     pub fn resumes_on_drop(&self) -> ResumesOnDrop {
-        ResumesOnDrop { socket: self.dir.path().join(PAUSE_SOCKET) }
+        ResumesOnDrop {
+            socket: self.dir.path().join(PAUSE_SOCKET),
+        }
     }
 
     fn say(&self, name: &str, text: Option<&str>) -> Result<()> {
         let path = self.dir.path().join(name);
         match text {
-            Some(text) => fs::write(&path, text).map_err(io_error(format!("write {}", path.display()))),
-            None if path.exists() => fs::remove_file(&path).map_err(io_error(format!("remove {}", path.display()))),
+            Some(text) => {
+                fs::write(&path, text).map_err(io_error(format!("write {}", path.display())))
+            }
+            None if path.exists() => {
+                fs::remove_file(&path).map_err(io_error(format!("remove {}", path.display())))
+            }
             None => Ok(()),
         }
     }
@@ -122,15 +144,24 @@ impl FaultyDisk {
         fs::create_dir(&folder).map_err(io_error("make a directory"))?;
         let file = folder.join("disk");
         let mut command = Command::new("nbdfuse");
-        command.arg(&file).arg("--unix").arg(self.dir.path().join("nbd.sock"));
+        command
+            .arg(&file)
+            .arg("--unix")
+            .arg(self.dir.path().join("nbd.sock"));
         self.nbdfuse = spawn(&mut command)?;
         until_exists(&file)?;
-        leftovers::note(self.dir.path(), "pids", &format!("{} {}", self.nbdkit.id(), self.nbdfuse.id()))
+        leftovers::note(
+            self.dir.path(),
+            "pids",
+            &format!("{} {}", self.nbdkit.id(), self.nbdfuse.id()),
+        )
     }
 
     fn attach(&mut self, filesystem: Filesystem) -> Result<()> {
         let file = self.dir.path().join(leftovers::SHOWN).join("disk");
-        self.device = run(Command::new("losetup").args(["--find", "--show"]).arg(file))?.trim().to_owned();
+        self.device = run(Command::new("losetup").args(["--find", "--show"]).arg(file))?
+            .trim()
+            .to_owned();
         leftovers::note(self.dir.path(), "device", &self.device)?;
         run(make(filesystem).arg(&self.device))?;
         fs::create_dir_all(&self.at).map_err(io_error(format!("make {}", self.at.display())))?;
@@ -177,33 +208,60 @@ fn pause(socket: &Path, hangs: bool) -> io::Result<()> {
 
 /// Why there is no faulty disk for this process.
 fn missing(filesystem: Filesystem) -> Option<String> {
-    let is_root = fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
+    let is_root = fs::metadata("/proc/self")
+        .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
     if !is_root {
         return Some("this process is not root".to_owned());
     }
-    let maker = if filesystem == Filesystem::Xfs { "mkfs.xfs" } else { "mkfs.ext4" };
+    let maker = if filesystem == Filesystem::Xfs {
+        "mkfs.xfs"
+    } else {
+        "mkfs.ext4"
+    };
     let wanted = PROGRAMS.into_iter().chain([maker]);
     let absent: Vec<&str> = wanted.filter(|program| !is_installed(program)).collect();
     if !absent.is_empty() {
-        return Some(format!("there is no {} (Debian: nbdkit libnbd-bin fuse3 e2fsprogs xfsprogs)", absent.join(", ")));
+        return Some(format!(
+            "there is no {} (Debian: nbdkit libnbd-bin fuse3 e2fsprogs xfsprogs)",
+            absent.join(", ")
+        ));
     }
     let devices = ["/dev/fuse", "/dev/loop-control"];
-    devices.into_iter().find(|device| !Path::new(device).exists()).map(|device| format!("there is no {device}"))
+    devices
+        .into_iter()
+        .find(|device| !Path::new(device).exists())
+        .map(|device| format!("there is no {device}"))
 }
 
 fn is_installed(program: &str) -> bool {
     let folders = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/bin"];
-    folders.into_iter().any(|folder| Path::new(folder).join(program).exists())
+    folders
+        .into_iter()
+        .any(|folder| Path::new(folder).join(program).exists())
 }
 
 fn serve(dir: &Path, image: &Path) -> Result<Child> {
     let mut command = Command::new("nbdkit");
-    command.args(["--foreground", "--exit-with-parent", "--unix"]).arg(dir.join("nbd.sock"));
-    command.args(["--filter=pause", "--filter=error", "--filter=rate", "file"]).arg(image);
+    command
+        .args(["--foreground", "--exit-with-parent", "--unix"])
+        .arg(dir.join("nbd.sock"));
+    command
+        .args(["--filter=pause", "--filter=error", "--filter=rate", "file"])
+        .arg(image);
     let path = |key: &str, name: &str| format!("{key}={}", dir.join(name).display());
-    command.args(["error=EIO", "error-pwrite-rate=100%", "error-pread-rate=100%"]);
-    command.args([path("error-pwrite-file", "fail-write"), path("error-pread-file", "fail-read")]);
-    command.args([path("rate-file", "rate"), path("pause-control", PAUSE_SOCKET)]);
+    command.args([
+        "error=EIO",
+        "error-pwrite-rate=100%",
+        "error-pread-rate=100%",
+    ]);
+    command.args([
+        path("error-pwrite-file", "fail-write"),
+        path("error-pread-file", "fail-read"),
+    ]);
+    command.args([
+        path("rate-file", "rate"),
+        path("pause-control", PAUSE_SOCKET),
+    ]);
     let child = spawn(&mut command)?;
     until_exists(&dir.join("nbd.sock"))?;
     Ok(child)
@@ -227,17 +285,32 @@ fn make(filesystem: Filesystem) -> Command {
 
 fn spawn(command: &mut Command) -> Result<Child> {
     // nbdkit says each error that it makes.
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().map_err(io_error(format!("start {}", command.get_program().to_string_lossy())))
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.spawn().map_err(io_error(format!(
+        "start {}",
+        command.get_program().to_string_lossy()
+    )))
 }
 
 fn run(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let Output { status, stdout, stderr } = command.output().map_err(io_error(format!("run {program}")))?;
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .output()
+        .map_err(io_error(format!("run {program}")))?;
     if status.success() {
         return Ok(String::from_utf8_lossy(&stdout).into_owned());
     }
-    Err(Error::Wrong(format!("{program} ended with {status}: {}", String::from_utf8_lossy(&stderr))))
+    Err(Error::Wrong(format!(
+        "{program} ended with {status}: {}",
+        String::from_utf8_lossy(&stderr)
+    )))
 }
 
 fn until_exists(path: &Path) -> Result<()> {
@@ -248,7 +321,11 @@ fn until_exists(path: &Path) -> Result<()> {
         sleep(LOOK_INTERVAL);
     }
     let what = format!("{} is there", path.display());
-    Err(Error::TimedOut { what, seconds: READY_MAX.as_secs(), why: "it is not".to_owned() })
+    Err(Error::TimedOut {
+        what,
+        seconds: READY_MAX.as_secs(),
+        why: "it is not".to_owned(),
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use crate::scenario::Class;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A gap belongs to the fault that began last before it ended, if it began no longer than this after the fault was over.
+/// A gap belongs to the fault that began last before it ended, if it began no longer than this
+/// after the fault was over.
 const AFTER_US_MAX: i64 = 30_000_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -21,12 +22,15 @@ pub struct Figures {
     pub gap_median_ms: u64,
     /// Cameras that lost anything.
     pub cameras_interrupted: u64,
-    /// For each fault, the cameras of the nodes that it hit and how long each was not recorded; 0 where nothing was lost.
+    /// For each fault, the cameras of the nodes that it hit and how long each was not recorded; 0
+    /// where nothing was lost.
     pub failovers: Vec<Failover>,
     pub lost_by_cause: BTreeMap<String, Lost>,
-    /// From the scenario's end until each camera had its recorders again; `None` where it did not come to that.
+    /// From the scenario's end until each camera had its recorders again; `None` where it did not
+    /// come to that.
     pub settled_after_ms: Option<u64>,
-    /// The longest time from the end of a fault until every node answered and every camera's owner recorded it again; `None` where that was never seen.
+    /// The longest time from the end of a fault until every node answered and every camera's owner
+    /// recorded it again; `None` where that was never seen.
     #[serde(default)]
     pub whole_after_ms: Option<u64>,
 }
@@ -65,7 +69,9 @@ pub struct GapRow {
 /// The longest interruption of cameras that no fault hit themselves.
 #[must_use]
 pub fn gap_worst_of_others(evidence: &Evidence) -> u64 {
-    let others = gap_rows(evidence).into_iter().filter(|row| !evidence.is_camera_hit(&row.camera));
+    let others = gap_rows(evidence)
+        .into_iter()
+        .filter(|row| !evidence.is_camera_hit(&row.camera));
     others.map(|row| row.gap_ms).max().unwrap_or(0)
 }
 
@@ -78,10 +84,20 @@ pub fn of(evidence: &Evidence) -> Figures {
         let known = worst.entry(&row.camera).or_default();
         *known = (*known).max(row.gap_ms);
         let lost = lost_by_cause.entry(row.cause.clone()).or_default();
-        *lost = Lost { runs: lost.runs + 1, frames: lost.frames + row.frames, ms: lost.ms + row.gap_ms };
+        *lost = Lost {
+            runs: lost.runs + 1,
+            frames: lost.frames + row.frames,
+            ms: lost.ms + row.gap_ms,
+        };
     }
-    let lost =
-        |class| evidence.cameras.iter().filter(|camera| camera.class == class).map(|camera| camera.loss.lost).sum();
+    let lost = |class| {
+        evidence
+            .cameras
+            .iter()
+            .filter(|camera| camera.class == class)
+            .map(|camera| camera.loss.lost)
+            .sum()
+    };
     Figures {
         frames_sent: evidence.cameras.iter().map(|camera| camera.loss.sent).sum(),
         frames_lost_standard: lost(Class::Standard),
@@ -92,7 +108,9 @@ pub fn of(evidence: &Evidence) -> Figures {
         failovers: failovers(evidence, &rows),
         lost_by_cause,
         whole_after_ms: recovery_time::after_ms(&evidence.events),
-        settled_after_ms: evidence.settled_after.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+        settled_after_ms: evidence
+            .settled_after
+            .map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
     }
 }
 
@@ -120,31 +138,61 @@ pub fn gap_rows(evidence: &Evidence) -> Vec<GapRow> {
     evidence.cameras.iter().flat_map(of_camera).collect()
 }
 
-/// Cause and node of the told gap that covers most of the run, which is but an instant where one frame is lost.
+/// Cause and node of the told gap that covers most of the run, which is but an instant where one
+/// frame is lost.
 fn told(camera: &CameraEvidence, from_us: i64, to_us: i64) -> (String, Option<String>) {
-    let common = |gap: &holdfast_control_api::wire::Gap| gap.end.micros().min(to_us) - gap.start.micros().max(from_us);
-    let covers = |gap: &&holdfast_control_api::wire::Gap| common(gap) > 0 || (common(gap) == 0 && from_us == to_us);
-    let most = camera.timeline.gaps.iter().filter(covers).max_by_key(|gap| common(gap));
-    let cause = |cause| serde_json::to_value(cause).ok().and_then(|name| name.as_str().map(str::to_owned));
+    let common = |gap: &holdfast_control_api::wire::Gap| {
+        gap.end.micros().min(to_us) - gap.start.micros().max(from_us)
+    };
+    let covers = |gap: &&holdfast_control_api::wire::Gap| {
+        common(gap) > 0 || (common(gap) == 0 && from_us == to_us)
+    };
+    let most = camera
+        .timeline
+        .gaps
+        .iter()
+        .filter(covers)
+        .max_by_key(|gap| common(gap));
+    let cause = |cause| {
+        serde_json::to_value(cause)
+            .ok()
+            .and_then(|name| name.as_str().map(str::to_owned))
+    };
     match most {
-        Some(gap) => (cause(gap.cause).unwrap_or_default(), gap.node.map(|node| node.to_string())),
+        Some(gap) => (
+            cause(gap.cause).unwrap_or_default(),
+            gap.node.map(|node| node.to_string()),
+        ),
         None => ("not told".to_owned(), None),
     }
 }
 
 fn fault_of(faults: &[FaultSpan], from_us: i64, to_us: i64) -> Option<usize> {
-    let is_near =
-        |fault: &&FaultSpan| fault.on_us <= to_us && fault.off_us.is_none_or(|off| from_us <= off + AFTER_US_MAX);
-    faults.iter().filter(is_near).max_by_key(|fault| fault.on_us).map(|fault| fault.fault)
+    let is_near = |fault: &&FaultSpan| {
+        fault.on_us <= to_us && fault.off_us.is_none_or(|off| from_us <= off + AFTER_US_MAX)
+    };
+    faults
+        .iter()
+        .filter(is_near)
+        .max_by_key(|fault| fault.on_us)
+        .map(|fault| fault.fault)
 }
 
 fn failovers(evidence: &Evidence, rows: &[GapRow]) -> Vec<Failover> {
     let of_fault = |fault: &FaultSpan| -> Vec<Failover> {
         let one = |camera: &String| {
-            let own = rows.iter().filter(|row| row.camera == *camera && row.fault == Some(fault.fault));
-            let (gap_ms, frames_lost) =
-                own.fold((0, 0), |(gap, frames), row| (row.gap_ms.max(gap), frames + row.frames));
-            Failover { fault: fault.fault, camera: camera.clone(), gap_ms, frames_lost }
+            let own = rows
+                .iter()
+                .filter(|row| row.camera == *camera && row.fault == Some(fault.fault));
+            let (gap_ms, frames_lost) = own.fold((0, 0), |(gap, frames), row| {
+                (row.gap_ms.max(gap), frames + row.frames)
+            });
+            Failover {
+                fault: fault.fault,
+                camera: camera.clone(),
+                gap_ms,
+                frames_lost,
+            }
         };
         fault.affected.iter().map(one).collect()
     };

@@ -1,5 +1,5 @@
-//! A TCP relay in front of cameras that treats each process of this machine differently: a camera that some nodes reach and others do not, without a
-//! network of its own.
+//! A TCP relay in front of cameras that treats each process of this machine differently: a camera
+//! that some nodes reach and others do not, without a network of its own.
 
 use crate::{Error, Result, io_error, sockets};
 use std::collections::BTreeMap;
@@ -36,10 +36,18 @@ impl Gate {
     /// # Errors
     /// Where no port is to be had.
     pub async fn start(target: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(io_error("listen"))?;
-        let address = listener.local_addr().map_err(io_error("find the gate's port"))?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(io_error("listen"))?;
+        let address = listener
+            .local_addr()
+            .map_err(io_error("find the gate's port"))?;
         let (ways, seen) = watch::channel(Ways::new());
-        Ok(Self { address, ways, accepting: tokio::spawn(accept(listener, target, seen)) })
+        Ok(Self {
+            address,
+            ways,
+            accepting: tokio::spawn(accept(listener, target, seen)),
+        })
     }
 
     #[must_use]
@@ -63,7 +71,9 @@ async fn accept(listener: TcpListener, target: SocketAddr, ways: watch::Receiver
     while let Ok((client, peer)) = listener.accept().await {
         // Processes without a rule are let through: only those with one are looked for.
         let pids: Vec<u32> = ways.borrow().keys().copied().collect();
-        let found = listener.local_addr().and_then(|gate| sockets::holder(peer, gate, &pids));
+        let found = listener
+            .local_addr()
+            .and_then(|gate| sockets::holder(peer, gate, &pids));
         let pid = match found {
             Ok(pid) => pid,
             Err(error) => {
@@ -76,12 +86,22 @@ async fn accept(listener: TcpListener, target: SocketAddr, ways: watch::Receiver
 }
 
 /// Ends with either side, with the gate, or when the process' way is not what it was.
-async fn relay(mut client: TcpStream, target: SocketAddr, pid: Option<u32>, mut ways: watch::Receiver<Ways>) {
-    let way = move |ways: &Ways| pid.and_then(|pid| ways.get(&pid).copied()).unwrap_or_default();
+async fn relay(
+    mut client: TcpStream,
+    target: SocketAddr,
+    pid: Option<u32>,
+    mut ways: watch::Receiver<Ways>,
+) {
+    let way = move |ways: &Ways| {
+        pid.and_then(|pid| ways.get(&pid).copied())
+            .unwrap_or_default()
+    };
     let now = way(&ways.borrow());
     let changed = |was: Way| move |ways: &Ways| way(ways) != was;
     if now == Way::Open {
-        let Ok(mut server) = TcpStream::connect(target).await else { return };
+        let Ok(mut server) = TcpStream::connect(target).await else {
+            return;
+        };
         let changes = ways.clone();
         tokio::select! {
             _ = copy_bidirectional(&mut client, &mut server) => return,
@@ -99,8 +119,13 @@ async fn relay(mut client: TcpStream, target: SocketAddr, pid: Option<u32>, mut 
 /// # Errors
 /// Where the URL's host and port are not an address.
 pub fn address_of(url: &str) -> Result<SocketAddr> {
-    let host = url.split("//").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    host.parse().map_err(|error| Error::Wrong(format!("{url}: {error}")))
+    let host = url
+        .split("//")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .unwrap_or_default();
+    host.parse()
+        .map_err(|error| Error::Wrong(format!("{url}: {error}")))
 }
 
 #[cfg(test)]
@@ -139,6 +164,10 @@ mod tests {
         gate.set(me + 1, Way::Refused);
         let mut other = TcpStream::connect(gate.address()).await.unwrap();
         other.write_all(b"y").await.unwrap();
-        assert_eq!(other.read_u8().await.unwrap(), b'y', "the rule is another process'");
+        assert_eq!(
+            other.read_u8().await.unwrap(),
+            b'y',
+            "the rule is another process'"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Everything that happened in a run, in order: kept for the judge, and written one JSON object a line as it happens.
+//! Everything that happened in a run, in order: kept for the judge, and written one JSON object a
+//! line as it happens.
 
 use crate::{Error, Result, io_error};
 use holdfast_node::terminal::clock::wall_now;
@@ -10,7 +11,8 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Events of one run at most; what comes beyond is counted and left out. A node's look every half second makes some hundred thousand in a day.
+/// Events of one run at most; what comes beyond is counted and left out. A node's look every half
+/// second makes some hundred thousand in a day.
 const EVENTS_MAX: usize = 2_000_000;
 
 /// What happened. Times are microseconds since the Unix epoch by this machine's clock.
@@ -22,7 +24,8 @@ pub enum What {
         seed: u64,
         place: String,
     },
-    /// A fault begins; `nodes` and `cameras` are whom it hit, `affected` the cameras that those nodes recorded.
+    /// A fault begins; `nodes` and `cameras` are whom it hit, `affected` the cameras that those
+    /// nodes recorded.
     FaultOn {
         fault: usize,
         action: String,
@@ -34,7 +37,8 @@ pub enum What {
         fault: usize,
         action: String,
     },
-    /// What the runner did to a node: `started`, `killed`, `stopped`, `paused`, `resumed`, `drained`.
+    /// What the runner did to a node: `started`, `killed`, `stopped`, `paused`, `resumed`,
+    /// `drained`.
     Node {
         node: String,
         now: String,
@@ -159,7 +163,8 @@ impl Event {
     /// The event as a line of `history.jsonl`.
     #[must_use]
     pub fn line(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"unwritable\":\"{error}\"}}"))
+        serde_json::to_string(self)
+            .unwrap_or_else(|error| format!("{{\"unwritable\":\"{error}\"}}"))
     }
 }
 
@@ -195,8 +200,15 @@ impl History {
     /// Where the file cannot be made.
     pub fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).map_err(io_error(format!("make {}", path.display())))?;
-        let kept = Kept { events: Vec::new(), left_out: 0, file: BufWriter::new(file), broken: None };
-        Ok(Self { shared: Arc::new(Mutex::new(kept)) })
+        let kept = Kept {
+            events: Vec::new(),
+            left_out: 0,
+            file: BufWriter::new(file),
+            broken: None,
+        };
+        Ok(Self {
+            shared: Arc::new(Mutex::new(kept)),
+        })
     }
 
     /// Adds what happens now.
@@ -207,8 +219,12 @@ impl History {
             kept.left_out += 1;
             return;
         }
-        // Taken before the lock, so a neighbour may be ahead by a little: lines are in order all the same.
-        let at_us = kept.events.last().map_or(at_us, |last| last.at_us.max(at_us));
+        // Taken before the lock, so a neighbour may be ahead by a little: lines are in order all
+        // the same.
+        let at_us = kept
+            .events
+            .last()
+            .map_or(at_us, |last| last.at_us.max(at_us));
         let event = Event { at_us, what };
         if let Err(error) = writeln!(kept.file, "{}", event.line()) {
             kept.broken.get_or_insert(error.to_string());
@@ -228,10 +244,15 @@ impl History {
         let mut kept = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         kept.file.flush().map_err(io_error("write the history"))?;
         if let Some(why) = &kept.broken {
-            return Err(crate::Error::Wrong(format!("the history could not be written: {why}")));
+            return Err(crate::Error::Wrong(format!(
+                "the history could not be written: {why}"
+            )));
         }
         if kept.left_out > 0 {
-            return Err(crate::Error::Wrong(format!("{} events more than {EVENTS_MAX} were left out", kept.left_out)));
+            return Err(crate::Error::Wrong(format!(
+                "{} events more than {EVENTS_MAX} were left out",
+                kept.left_out
+            )));
         }
         Ok(kept.events.clone())
     }
@@ -247,9 +268,17 @@ mod tests {
         let path = dir.path().join("history.jsonl");
         let history = History::create(&path).unwrap();
         history.say("a\nb");
-        let mark = Mark { node: "node1".to_owned(), epoch: 2, is_recording: true, watermark_us: 7 };
+        let mark = Mark {
+            node: "node1".to_owned(),
+            epoch: 2,
+            is_recording: true,
+            watermark_us: 7,
+        };
         let marks = BTreeMap::from([("cam01".to_owned(), mark)]);
-        history.add(What::Watermarks { told_by: "node2".to_owned(), marks });
+        history.add(What::Watermarks {
+            told_by: "node2".to_owned(),
+            marks,
+        });
         let events = history.events().unwrap();
         let read = read(&path).unwrap();
         assert_eq!((read.len(), &read), (2, &events));

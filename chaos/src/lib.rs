@@ -1,8 +1,11 @@
-//! What tests need to prove a cluster: it drives real processes and cameras, and compares what is served with what was sent.
+//! What tests need to prove a cluster: it drives real processes and cameras, and compares what is
+//! served with what was sent.
 //!
-//! `holdfast-chaos` runs scenarios: `scenario` says what happens, `stage` where, `run` makes it happen, `invariants` judge what was seen, `report` shows it.
+//! `holdfast-chaos` runs scenarios: `scenario` says what happens, `stage` where, `run` makes it
+//! happen, `invariants` judge what was seen, `report` shows it.
 //!
-//! `coverage`, `prometheus`, `scenario`, `simulator`, `soak`, `sound`, `invariants` and `report` are functions of their inputs; `site`, `oracle`, `web`, `disk`, `faulty`, `process`,
+//! `coverage`, `prometheus`, `scenario`, `simulator`, `soak`, `sound`, `invariants` and `report`
+//! are functions of their inputs; `site`, `oracle`, `web`, `disk`, `faulty`, `process`,
 //! `ffmpeg`, `gate`, `player`, `wait`, `wall`, `stage` and `run` touch the world.
 
 pub mod cli;
@@ -52,7 +55,11 @@ pub enum Error {
     #[error("cannot {what}: {source}")]
     Io { what: String, source: io::Error },
     #[error("after {seconds} s it is still not so that {what}: {why}")]
-    TimedOut { what: String, seconds: u64, why: String },
+    TimedOut {
+        what: String,
+        seconds: u64,
+        why: String,
+    },
     #[error("{0}")]
     Wrong(String),
     #[error(transparent)]

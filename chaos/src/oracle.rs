@@ -1,4 +1,5 @@
-//! The oracle: compares what the cameras sent with what the cluster serves, by the cameras' own stamps.
+//! The oracle: compares what the cameras sent with what the cluster serves, by the cameras' own
+//! stamps.
 
 use crate::site::{SETTLE_TIMEOUT, Site, SiteCamera};
 use crate::{Error, Result, coverage, wait};
@@ -8,7 +9,8 @@ use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 
-/// By how much wall time in recordings may differ from a camera's own: what is fetched reaches further than what is counted.
+/// By how much wall time in recordings may differ from a camera's own: what is fetched reaches
+/// further than what is counted.
 pub const MARGIN: Duration = Duration::from_secs(1);
 
 /// One camera's sum.
@@ -18,7 +20,8 @@ pub struct Verdict {
     pub loss: Loss,
 }
 
-/// What was lost of every camera between the two instants. Waits until all of it is durable, and everything recorded can be played.
+/// What was lost of every camera between the two instants. Waits until all of it is durable, and
+/// everything recorded can be played.
 ///
 /// # Errors
 /// Where it does not come to that, or footage cannot be fetched.
@@ -36,26 +39,47 @@ pub async fn count_all(site: &mut Site, from: Timestamp, to: Timestamp) -> Resul
 ///
 /// # Errors
 /// Where footage cannot be fetched or is damaged.
-pub async fn count_one(site: &mut Site, camera: &SiteCamera, from: Timestamp, to: Timestamp) -> Result<Verdict> {
+pub async fn count_one(
+    site: &mut Site,
+    camera: &SiteCamera,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Verdict> {
     let api = site.api()?;
     let stamps = footage::stamps(&api, camera.id, back(from, MARGIN), to.plus(MARGIN)).await?;
     let sent = camera.handle.sent_between(micros(from), micros(to));
-    Ok(Verdict { name: camera.name.clone(), loss: count(camera.handle.id(), &sent, &stamps) })
+    Ok(Verdict {
+        name: camera.name.clone(),
+        loss: count(camera.handle.id(), &sent, &stamps),
+    })
 }
 
-/// Waits until everything recorded in the range can be played: the footage of a dead node comes back with it.
+/// Waits until everything recorded in the range can be played: the footage of a dead node comes
+/// back with it.
 ///
 /// # Errors
 /// Where that is not so in time.
-pub async fn wait_available(site: &mut Site, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<()> {
-    wait::until("everything recorded can be played", SETTLE_TIMEOUT, async || {
-        let index = site.running().map_err(|error| error.to_string())?;
-        let timeline = site.timeline(index, camera, from, to).await.map_err(|error| error.to_string())?;
-        match timeline.spans.iter().find(|span| !span.available) {
-            None => Ok(()),
-            Some(span) => Err(format!("{span:?}")),
-        }
-    })
+pub async fn wait_available(
+    site: &mut Site,
+    camera: CameraId,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<()> {
+    wait::until(
+        "everything recorded can be played",
+        SETTLE_TIMEOUT,
+        async || {
+            let index = site.running().map_err(|error| error.to_string())?;
+            let timeline = site
+                .timeline(index, camera, from, to)
+                .await
+                .map_err(|error| error.to_string())?;
+            match timeline.spans.iter().find(|span| !span.available) {
+                None => Ok(()),
+                Some(span) => Err(format!("{span:?}")),
+            }
+        },
+    )
     .await
 }
 
@@ -70,18 +94,28 @@ pub fn expect_whole<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>) -> Resu
             wrong.push(format!("{name}: {loss:?}"));
         }
     }
-    if wrong.is_empty() { Ok(()) } else { Err(Error::Wrong(wrong.join("\n"))) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Wrong(wrong.join("\n")))
+    }
 }
 
-/// That exactly one run of frames is lost, for at most `longest`, and everything before and after it is there.
+/// That exactly one run of frames is lost, for at most `longest`, and everything before and after
+/// it is there.
 ///
 /// # Errors
 /// [`Error::Wrong`] where it is otherwise.
 pub fn expect_one_gap(verdict: &Verdict, longest: Duration) -> Result<()> {
     let Verdict { name, loss } = verdict;
     let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
-    if loss.gaps.len() > 1 || loss.worst_gap_ms() > longest_ms || (loss.reordered, loss.foreign) != (0, 0) {
-        return Err(Error::Wrong(format!("{name}: more than one gap of {longest_ms} ms: {loss:?}")));
+    if loss.gaps.len() > 1
+        || loss.worst_gap_ms() > longest_ms
+        || (loss.reordered, loss.foreign) != (0, 0)
+    {
+        return Err(Error::Wrong(format!(
+            "{name}: more than one gap of {longest_ms} ms: {loss:?}"
+        )));
     }
     Ok(())
 }
@@ -90,21 +124,35 @@ pub fn expect_one_gap(verdict: &Verdict, longest: Duration) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Wrong`] where it does not.
-pub async fn expect_covered(site: &Site, index: usize, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<()> {
+pub async fn expect_covered(
+    site: &Site,
+    index: usize,
+    camera: CameraId,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<()> {
     let timeline = site.timeline(index, camera, from, to).await?;
     let mut faults = coverage::faults(&timeline);
     let tolerance = holdfast_storage::timeline::HOLE_US_MIN;
     match coverage::extent(&timeline) {
         Some((start, end)) => {
-            faults.extend((start.micros_since(from) > tolerance).then(|| format!("nothing is told before {start}")));
-            faults.extend((to.micros_since(end) > tolerance).then(|| format!("nothing is told after {end}")));
+            faults.extend(
+                (start.micros_since(from) > tolerance)
+                    .then(|| format!("nothing is told before {start}")),
+            );
+            faults.extend(
+                (to.micros_since(end) > tolerance).then(|| format!("nothing is told after {end}")),
+            );
         }
         None => faults.push("it is empty".to_owned()),
     }
     if faults.is_empty() {
         return Ok(());
     }
-    Err(Error::Wrong(format!("the timeline of camera {camera}: {}; it is {timeline:?}", faults.join("; "))))
+    Err(Error::Wrong(format!(
+        "the timeline of camera {camera}: {}; it is {timeline:?}",
+        faults.join("; ")
+    )))
 }
 
 fn back(time: Timestamp, by: Duration) -> Timestamp {

@@ -22,18 +22,33 @@ pub struct Ended {
 /// # Errors
 /// Where it cannot be started or does not end in time.
 pub async fn run<S: AsRef<OsStr>>(arguments: &[S], within: Duration) -> Result<Ended> {
-    let executable = holdfast_node::demo::binary::holdfast_beside_this().map_err(io_error("find the binary"))?;
+    let executable =
+        holdfast_node::demo::binary::holdfast_beside_this().map_err(io_error("find the binary"))?;
     let mut command = Command::new(executable);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    for name in [holdfast_node::config::ADMIN_TOKEN_ENV, holdfast_node::config::CLUSTER_SECRET_ENV] {
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    for name in [
+        holdfast_node::config::ADMIN_TOKEN_ENV,
+        holdfast_node::config::CLUSTER_SECRET_ENV,
+    ] {
         command.env_remove(name);
     }
-    let output = timeout(within, command.output()).await.map_err(|_| Error::TimedOut {
-        what: "the command ended".to_owned(),
-        seconds: within.as_secs(),
-        why: "it runs".to_owned(),
-    })?;
+    let output = timeout(within, command.output())
+        .await
+        .map_err(|_| Error::TimedOut {
+            what: "the command ended".to_owned(),
+            seconds: within.as_secs(),
+            why: "it runs".to_owned(),
+        })?;
     let output = output.map_err(io_error("run holdfast"))?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) })
+    Ok(Ended {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    })
 }

@@ -1,9 +1,13 @@
 //! Reads single figures from a metrics page in the text format. Pure.
 
-/// The sum over all series of a family, or over those that carry `label` (`state="recording"`). `None` where there is none.
+/// The sum over all series of a family, or over those that carry `label` (`state="recording"`).
+/// `None` where there is none.
 #[must_use]
 pub fn sum(page: &str, family: &str, label: Option<&str>) -> Option<f64> {
-    let values: Vec<f64> = page.lines().filter_map(|line| value(line, family, label)).collect();
+    let values: Vec<f64> = page
+        .lines()
+        .filter_map(|line| value(line, family, label))
+        .collect();
     (!values.is_empty()).then(|| values.iter().sum())
 }
 
@@ -18,7 +22,8 @@ fn value(line: &str, family: &str, label: Option<&str>) -> Option<f64> {
 mod tests {
     use super::*;
 
-    const PAGE: &str = "# HELP a Things.\n# TYPE a gauge\na{state=\"up\"} 2\na{state=\"down\"} 3\nab 7\nb 1.5\n";
+    const PAGE: &str =
+        "# HELP a Things.\n# TYPE a gauge\na{state=\"up\"} 2\na{state=\"down\"} 3\nab 7\nb 1.5\n";
 
     #[test]
     fn series_are_summed_by_family_and_label() {

@@ -1,6 +1,7 @@
 //! A cluster of real processes with cameras that stamp their frames, and what everybody asks of it.
 //!
-//! Few run at the same time in one process: each is several processes that record, and tests must not starve each other.
+//! Few run at the same time in one process: each is several processes that record, and tests must
+//! not starve each other.
 
 use crate::{Error, Result, files, io_error, prometheus, wait, wall, web};
 use holdfast_camera::{CameraHandle, CameraOptions, CameraServer, Handle, Options};
@@ -26,7 +27,8 @@ const SITES_MAX: usize = 2;
 
 static SITES: Semaphore = Semaphore::const_new(SITES_MAX);
 
-/// How long cameras may take until they are recorded, or move, on a machine that is busy with other tests.
+/// How long cameras may take until they are recorded, or move, on a machine that is busy with other
+/// tests.
 pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// How long an orderly stop may take.
@@ -52,8 +54,15 @@ impl SiteOptions {
     /// Cameras 1 to `cameras` of 500 kbit/s with a keyframe a second.
     #[must_use]
     pub fn new(nodes: usize, cameras: u32) -> Self {
-        let camera = |id| CameraOptions { bitrate_bps: CAMERA_BPS, ..CameraOptions::new(id) };
-        Self { nodes, cameras: (1..=cameras).map(camera).collect(), tune: |_, _| {} }
+        let camera = |id| CameraOptions {
+            bitrate_bps: CAMERA_BPS,
+            ..CameraOptions::new(id)
+        };
+        Self {
+            nodes,
+            cameras: (1..=cameras).map(camera).collect(),
+            tune: |_, _| {},
+        }
     }
 }
 
@@ -72,7 +81,8 @@ pub struct Look {
     pub cameras: Vec<wire::Camera>,
 }
 
-/// Dropping it ends every process and removes every file, after it has shown the ends of the nodes' logs, unless [`Site::pass`] was called.
+/// Dropping it ends every process and removes every file, after it has shown the ends of the nodes'
+/// logs, unless [`Site::pass`] was called.
 #[derive(Debug)]
 pub struct Site {
     // Before `dir`: the processes must be gone when their files are removed.
@@ -94,13 +104,16 @@ impl Site {
         Self::prepare_in(options, directory()?, binary()?).await
     }
 
-    /// As [`Site::prepare`], with nodes whose wall clocks [`Site::set_wall_clock`] sets; `None` where libfaketime is not installed.
+    /// As [`Site::prepare`], with nodes whose wall clocks [`Site::set_wall_clock`] sets; `None`
+    /// where libfaketime is not installed.
     ///
     /// # Errors
     /// As [`Site::prepare`].
     pub async fn prepare_with_wall_clocks(options: SiteOptions) -> Result<Option<Self>> {
         let dir = directory()?;
-        let Some(binary) = wall::wrap(&binary()?, dir.path())? else { return Ok(None) };
+        let Some(binary) = wall::wrap(&binary()?, dir.path())? else {
+            return Ok(None);
+        };
         let mut site = Self::prepare_in(options, dir, binary).await?;
         site.has_wall_clocks = true;
         for index in 0..site.cluster.len() {
@@ -120,15 +133,33 @@ impl Site {
     }
 
     async fn prepare_in(options: SiteOptions, dir: TempDir, binary: PathBuf) -> Result<Self> {
-        let permit = SITES.acquire().await.map_err(|closed| Error::Wrong(closed.to_string()))?;
-        let nodes =
-            ClusterOptions { tune: options.tune, ..ClusterOptions::new(binary, dir.path().to_owned(), options.nodes) };
+        let permit = SITES
+            .acquire()
+            .await
+            .map_err(|closed| Error::Wrong(closed.to_string()))?;
+        let nodes = ClusterOptions {
+            tune: options.tune,
+            ..ClusterOptions::new(binary, dir.path().to_owned(), options.nodes)
+        };
         let cluster = Cluster::create(&nodes)?;
-        let server = CameraServer::start(Options { cameras: options.cameras, ..Options::default() }).await?;
-        Ok(Self { cluster, server, cameras: Vec::new(), dir, has_wall_clocks: false, passed: false, _permit: permit })
+        let server = CameraServer::start(Options {
+            cameras: options.cameras,
+            ..Options::default()
+        })
+        .await?;
+        Ok(Self {
+            cluster,
+            server,
+            cameras: Vec::new(),
+            dir,
+            has_wall_clocks: false,
+            passed: false,
+            _permit: permit,
+        })
     }
 
-    /// Sets the node's wall clock ahead of the system's (or behind); it takes a second or two to be seen.
+    /// Sets the node's wall clock ahead of the system's (or behind); it takes a second or two to be
+    /// seen.
     ///
     /// # Errors
     /// Where the file that says so cannot be written.
@@ -153,8 +184,14 @@ impl Site {
     /// # Errors
     /// Where the cluster refuses one.
     pub async fn add_all(&mut self) -> Result<()> {
-        for number in self.server.cameras().map(|handle| handle.id()).collect::<Vec<_>>() {
-            self.add_served(number, &format!("cam{number:02}"), Transport::Tcp).await?;
+        for number in self
+            .server
+            .cameras()
+            .map(|handle| handle.id())
+            .collect::<Vec<_>>()
+        {
+            self.add_served(number, &format!("cam{number:02}"), Transport::Tcp)
+                .await?;
         }
         Ok(())
     }
@@ -163,11 +200,30 @@ impl Site {
     ///
     /// # Errors
     /// Where the server has none of that number, or the cluster refuses it.
-    pub async fn add_served(&mut self, number: u32, name: &str, transport: Transport) -> Result<SiteCamera> {
+    pub async fn add_served(
+        &mut self,
+        number: u32,
+        name: &str,
+        transport: Transport,
+    ) -> Result<SiteCamera> {
         let served = self.server.camera(number);
-        let handle = served.ok_or_else(|| Error::Wrong(format!("there is no camera {number} to add")))?;
-        let id = self.add(name, NewSource { transport, ..source(self.server.url(number)) }).await?.id;
-        let camera = SiteCamera { handle, id, name: name.to_owned() };
+        let handle =
+            served.ok_or_else(|| Error::Wrong(format!("there is no camera {number} to add")))?;
+        let id = self
+            .add(
+                name,
+                NewSource {
+                    transport,
+                    ..source(self.server.url(number))
+                },
+            )
+            .await?
+            .id;
+        let camera = SiteCamera {
+            handle,
+            id,
+            name: name.to_owned(),
+        };
         self.cameras.push(camera.clone());
         Ok(camera)
     }
@@ -178,24 +234,41 @@ impl Site {
     /// As [`Site::add_served`].
     pub async fn add_odd(&mut self, number: u32, name: &str) -> Result<SiteCamera> {
         let served = self.server.camera(number);
-        let handle = served.ok_or_else(|| Error::Wrong(format!("there is no camera {number} to add")))?;
-        let id = self.add(name, odd_source(&handle, self.server.url(number))).await?.id;
-        let camera = SiteCamera { handle, id, name: name.to_owned() };
+        let handle =
+            served.ok_or_else(|| Error::Wrong(format!("there is no camera {number} to add")))?;
+        let id = self
+            .add(name, odd_source(&handle, self.server.url(number)))
+            .await?
+            .id;
+        let camera = SiteCamera {
+            handle,
+            id,
+            name: name.to_owned(),
+        };
         self.cameras.push(camera.clone());
         Ok(camera)
     }
 
-    /// As [`Site::add_served`], with other settings: where the camera seems to be, and how it is protected.
+    /// As [`Site::add_served`], with other settings: where the camera seems to be, and how it is
+    /// protected.
     ///
     /// # Errors
     /// As [`Site::add_served`].
     pub async fn add_served_as(&mut self, number: u32, camera: NewCamera) -> Result<SiteCamera> {
         let served = self.server.camera(number);
-        let handle = served.ok_or_else(|| Error::Wrong(format!("there is no camera {number} to add")))?;
-        let answer = self.api()?.call(Method::POST, &["cameras"], Some(&camera)).await?;
+        let handle =
+            served.ok_or_else(|| Error::Wrong(format!("there is no camera {number} to add")))?;
+        let answer = self
+            .api()?
+            .call(Method::POST, &["cameras"], Some(&camera))
+            .await?;
         let added: wire::Camera = serde_json::from_value(answer)
             .map_err(|error| Error::Wrong(format!("the added camera cannot be read: {error}")))?;
-        let camera = SiteCamera { handle, id: added.id, name: camera.name };
+        let camera = SiteCamera {
+            handle,
+            id: added.id,
+            name: camera.name,
+        };
         self.cameras.push(camera.clone());
         Ok(camera)
     }
@@ -206,7 +279,9 @@ impl Site {
     /// Where the cluster refuses it.
     pub async fn add(&mut self, name: &str, source: NewSource) -> Result<wire::Camera> {
         let api = self.api()?;
-        let answer = api.call(Method::POST, &["cameras"], Some(&new_camera(name, source))).await?;
+        let answer = api
+            .call(Method::POST, &["cameras"], Some(&new_camera(name, source)))
+            .await?;
         serde_json::from_value(answer)
             .map_err(|error| Error::Wrong(format!("the added camera cannot be read: {error}")))
     }
@@ -216,9 +291,11 @@ impl Site {
     /// # Errors
     /// Where there are none.
     pub fn spare_addresses() -> Result<[SocketAddr; 2]> {
-        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io_error("find a free port"));
+        let bind =
+            || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io_error("find a free port"));
         let held = [bind()?, bind()?];
-        let address = |listener: &TcpListener| listener.local_addr().map_err(io_error("find a free port"));
+        let address =
+            |listener: &TcpListener| listener.local_addr().map_err(io_error("find a free port"));
         Ok([address(&held[0])?, address(&held[1])?])
     }
 
@@ -247,7 +324,10 @@ impl Site {
     /// # Errors
     /// Where the cluster was not told of it.
     pub fn camera(&self, number: u32) -> Result<&SiteCamera> {
-        let found = self.cameras.iter().find(|camera| camera.handle.id() == number);
+        let found = self
+            .cameras
+            .iter()
+            .find(|camera| camera.handle.id() == number);
         found.ok_or_else(|| Error::Wrong(format!("camera {number} was not added")))
     }
 
@@ -275,7 +355,10 @@ impl Site {
     /// Where it does not answer.
     pub async fn ask(&self, index: usize) -> Result<Look> {
         let api = self.cluster.api(index)?;
-        Ok(Look { cluster: api.get(&["cluster"], &[]).await?, cameras: api.get(&["cameras"], &[]).await? })
+        Ok(Look {
+            cluster: api.get(&["cluster"], &[]).await?,
+            cameras: api.get(&["cameras"], &[]).await?,
+        })
     }
 
     /// Asks the first node that runs.
@@ -292,7 +375,12 @@ impl Site {
     /// # Errors
     /// Where the cluster has none.
     pub fn index_of(&self, look: &Look, id: NodeId) -> Result<usize> {
-        let name = look.cluster.nodes.iter().find(|node| node.id == id).map(|node| node.name.as_str());
+        let name = look
+            .cluster
+            .nodes
+            .iter()
+            .find(|node| node.id == id)
+            .map(|node| node.name.as_str());
         let index = name.and_then(|name| self.cluster.index_of(name));
         index.ok_or_else(|| Error::Wrong(format!("no process is node {id}")))
     }
@@ -305,8 +393,14 @@ impl Site {
         wait::until("there is a leader", SETTLE_TIMEOUT, async || {
             let look = self.look().await.map_err(|error| error.to_string())?;
             let id = look.cluster.leader.ok_or("nobody leads")?;
-            let index = self.index_of(&look, id).map_err(|error| error.to_string())?;
-            if self.cluster.is_running(index) { Ok(index) } else { Err("the leader is down".to_owned()) }
+            let index = self
+                .index_of(&look, id)
+                .map_err(|error| error.to_string())?;
+            if self.cluster.is_running(index) {
+                Ok(index)
+            } else {
+                Err("the leader is down".to_owned())
+            }
         })
         .await
     }
@@ -318,14 +412,24 @@ impl Site {
     pub async fn owned_by(&mut self, index: usize) -> Result<Vec<SiteCamera>> {
         let look = self.look().await?;
         let name = self.cluster.name(index);
-        let id = look.cluster.nodes.iter().find(|node| node.name == name).map(|node| node.id);
+        let id = look
+            .cluster
+            .nodes
+            .iter()
+            .find(|node| node.name == name)
+            .map(|node| node.id);
         let owned = |camera: &&SiteCamera| {
-            id.is_some() && look.cameras.iter().any(|told| told.id == camera.id && told.assignment.owner == id)
+            id.is_some()
+                && look
+                    .cameras
+                    .iter()
+                    .any(|told| told.id == camera.id && told.assignment.owner == id)
         };
         Ok(self.cameras.iter().filter(owned).cloned().collect())
     }
 
-    /// Waits until each of the site's cameras is durable beyond `instant`, as one running node knows it.
+    /// Waits until each of the site's cameras is durable beyond `instant`, as one running node
+    /// knows it.
     ///
     /// # Errors
     /// Where that is not so in time.
@@ -338,38 +442,63 @@ impl Site {
     ///
     /// # Errors
     /// Where that is not so in time.
-    pub async fn wait_these_recorded_beyond(&mut self, ids: &[CameraId], instant: Timestamp) -> Result<()> {
+    pub async fn wait_these_recorded_beyond(
+        &mut self,
+        ids: &[CameraId],
+        instant: Timestamp,
+    ) -> Result<()> {
         wait::until("every camera is recorded", SETTLE_TIMEOUT, async || {
             let look = self.look().await.map_err(|error| error.to_string())?;
             let late: Vec<String> = look
                 .cameras
                 .iter()
                 .filter(|camera| ids.contains(&camera.id))
-                .filter(|camera| camera.recording.watermark.is_none_or(|watermark| watermark <= instant))
+                .filter(|camera| {
+                    camera
+                        .recording
+                        .watermark
+                        .is_none_or(|watermark| watermark <= instant)
+                })
                 .map(|camera| format!("{}: {:?}", camera.name, camera.recording))
                 .collect();
-            if late.is_empty() { Ok(()) } else { Err(late.join("; ")) }
+            if late.is_empty() {
+                Ok(())
+            } else {
+                Err(late.join("; "))
+            }
         })
         .await
     }
 
-    /// Waits until every camera has exactly one recorder: one session at the camera itself, one recorder that records in the metrics of all
-    /// running nodes, one owner, and no handoff under way.
+    /// Waits until every camera has exactly one recorder: one session at the camera itself, one
+    /// recorder that records in the metrics of all running nodes, one owner, and no handoff
+    /// under way.
     ///
     /// # Errors
     /// Where that is not so in time.
     pub async fn wait_one_recorder_each(&mut self) -> Result<()> {
         wait::until("each camera has one recorder", SETTLE_TIMEOUT, async || {
             let look = self.look().await.map_err(|error| error.to_string())?;
-            let unsettled: Vec<&str> =
-                look.cameras.iter().filter(|camera| !is_settled(camera)).map(|camera| camera.name.as_str()).collect();
-            let sessions: Vec<usize> = self.cameras.iter().map(|camera| camera.handle.sessions()).collect();
+            let unsettled: Vec<&str> = look
+                .cameras
+                .iter()
+                .filter(|camera| !is_settled(camera))
+                .map(|camera| camera.name.as_str())
+                .collect();
+            let sessions: Vec<usize> = self
+                .cameras
+                .iter()
+                .map(|camera| camera.handle.sessions())
+                .collect();
             let recorders = self.recorders().await.map_err(|error| error.to_string())?;
             let settled = unsettled.is_empty() && sessions.iter().all(|&count| count == 1);
             if settled && recorders == self.cameras.len() as f64 {
                 return Ok(());
             }
-            Err(format!("not settled: {unsettled:?}; sessions at the cameras: {sessions:?}; recorders: {recorders}"))
+            Err(format!(
+                "not settled: {unsettled:?}; sessions at the cameras: {sessions:?}; \
+                         recorders: {recorders}"
+            ))
         })
         .await
     }
@@ -380,7 +509,9 @@ impl Site {
         for index in 0..self.cluster.len() {
             if self.cluster.is_running(index) {
                 let told = prometheus::sum(&self.metrics(index).await?, "holdfast_recorders", None);
-                recorders += told.ok_or_else(|| Error::Wrong("a node does not tell of its recorders".to_owned()))?;
+                recorders += told.ok_or_else(|| {
+                    Error::Wrong("a node does not tell of its recorders".to_owned())
+                })?;
             }
         }
         Ok(recorders)
@@ -392,7 +523,14 @@ impl Site {
     /// Where it does not answer.
     pub async fn metrics(&self, index: usize) -> Result<String> {
         let url = format!("{}/metrics", self.cluster.api_url(index));
-        Ok(web::send(Method::GET, &url, Some(&self.cluster.token().0), None::<&()>).await?.text())
+        Ok(web::send(
+            Method::GET,
+            &url,
+            Some(&self.cluster.token().0),
+            None::<&()>,
+        )
+        .await?
+        .text())
     }
 
     /// A request to the node's API as it is, with the admin token. `path` begins behind `/api/v1/`.
@@ -422,7 +560,11 @@ impl Site {
         to: Timestamp,
     ) -> Result<wire::Timeline> {
         let query = [("from", &*from.to_string()), ("to", &*to.to_string())];
-        Ok(self.cluster.api(index)?.get(&["cameras", &camera.to_string(), "timeline"], &query).await?)
+        Ok(self
+            .cluster
+            .api(index)?
+            .get(&["cameras", &camera.to_string(), "timeline"], &query)
+            .await?)
     }
 
     /// Waits until no camera is owned by the node, and says how that looks.
@@ -431,8 +573,15 @@ impl Site {
     /// Where that is not so in time.
     pub async fn wait_owns_nothing(&mut self, index: usize) -> Result<()> {
         wait::until("the node owns nothing", SETTLE_TIMEOUT, async || {
-            let owned = self.owned_by(index).await.map_err(|error| error.to_string())?;
-            if owned.is_empty() { Ok(()) } else { Err(format!("it owns {} cameras", owned.len())) }
+            let owned = self
+                .owned_by(index)
+                .await
+                .map_err(|error| error.to_string())?;
+            if owned.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("it owns {} cameras", owned.len()))
+            }
         })
         .await
     }
@@ -445,8 +594,17 @@ impl Site {
         wait::until("the node has its duty", SETTLE_TIMEOUT, async || {
             let look = self.look().await.map_err(|error| error.to_string())?;
             let name = self.cluster.name(index);
-            let found = look.cluster.nodes.iter().find(|node| node.name == name).ok_or("it is no member")?;
-            if found.duty == duty && found.alive { Ok(()) } else { Err(format!("{found:?}")) }
+            let found = look
+                .cluster
+                .nodes
+                .iter()
+                .find(|node| node.name == name)
+                .ok_or("it is no member")?;
+            if found.duty == duty && found.alive {
+                Ok(())
+            } else {
+                Err(format!("{found:?}"))
+            }
         })
         .await
     }
@@ -455,14 +613,18 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         if self.has_wall_clocks {
-            (0..self.cluster.len()).for_each(|index| wall::clean_up(self.cluster.config_path(index)));
+            (0..self.cluster.len())
+                .for_each(|index| wall::clean_up(self.cluster.config_path(index)));
         }
         if self.passed {
             return;
         }
         for index in 0..self.cluster.len() {
             eprintln!("--- {} ---", self.cluster.name(index));
-            self.cluster.log_tail(index).lines().for_each(|line| eprintln!("{}", shortened(line)));
+            self.cluster
+                .log_tail(index)
+                .lines()
+                .for_each(|line| eprintln!("{}", shortened(line)));
         }
         if std::env::var_os(KEEP_ENV).is_some() {
             self.dir.disable_cleanup(true);
@@ -472,7 +634,10 @@ impl Drop for Site {
 }
 
 fn directory() -> Result<TempDir> {
-    tempfile::Builder::new().prefix("holdfast-site-").tempdir().map_err(io_error("make a directory"))
+    tempfile::Builder::new()
+        .prefix("holdfast-site-")
+        .tempdir()
+        .map_err(io_error("make a directory"))
 }
 
 fn binary() -> Result<PathBuf> {
@@ -485,7 +650,9 @@ fn shortened(line: &str) -> String {
 }
 
 fn is_settled(camera: &wire::Camera) -> bool {
-    let wire::Assignment { owner, moving_to, .. } = camera.assignment;
+    let wire::Assignment {
+        owner, moving_to, ..
+    } = camera.assignment;
     owner.is_some()
         && moving_to.is_none()
         && camera.recording.node == owner
@@ -502,10 +669,23 @@ pub fn source(url: String) -> NewSource {
 #[must_use]
 pub fn odd_source(camera: &CameraHandle, url: String) -> NewSource {
     let login = camera.oddity().and_then(holdfast_camera::Oddity::login);
-    let (username, password) = login.map(|(user, password)| (user.to_owned(), password.to_owned())).unzip();
-    let needs_udp = camera.oddity().is_some_and(holdfast_camera::Oddity::needs_udp);
-    let transport = if needs_udp { Transport::Udp } else { Transport::Tcp };
-    NewSource { username, password, transport, ..source(url) }
+    let (username, password) = login
+        .map(|(user, password)| (user.to_owned(), password.to_owned()))
+        .unzip();
+    let needs_udp = camera
+        .oddity()
+        .is_some_and(holdfast_camera::Oddity::needs_udp);
+    let transport = if needs_udp {
+        Transport::Udp
+    } else {
+        Transport::Tcp
+    };
+    NewSource {
+        username,
+        password,
+        transport,
+        ..source(url)
+    }
 }
 
 /// A camera of the default class and priority.

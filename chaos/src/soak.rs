@@ -14,9 +14,19 @@ struct Faults {
 ///
 /// # Errors
 /// A fault cannot be written as TOML, which is a bug.
-pub fn scenario(seed: u64, place: Place, nodes: usize, cameras: u32, seconds: u32) -> Result<String> {
+pub fn scenario(
+    seed: u64,
+    place: Place,
+    nodes: usize,
+    cameras: u32,
+    seconds: u32,
+) -> Result<String> {
     let mut random = Random::new(seed);
-    let place_name = if place == Place::Netns { "netns" } else { "processes" };
+    let place_name = if place == Place::Netns {
+        "netns"
+    } else {
+        "processes"
+    };
     let gapless = random.below(u64::from(cameras) / 2 + 1);
     let standard = u64::from(cameras) - gapless;
     let mut text = format!(
@@ -24,9 +34,14 @@ pub fn scenario(seed: u64, place: Place, nodes: usize, cameras: u32, seconds: u3
     );
     text += &format!("\n[[cameras]]\ncount = {standard}\nbitrate_kbps = 500\n");
     if gapless > 0 {
-        text += &format!("\n[[cameras]]\ncount = {gapless}\nbitrate_kbps = 500\nprotection = \"gapless\"\n");
+        text += &format!(
+            "\n[[cameras]]\ncount = {gapless}\nbitrate_kbps = 500\nprotection = \"gapless\"\n"
+        );
     }
-    text += &format!("\n[load]\nplayers = {}\napi_per_second = 2\n\n", random.below(3));
+    text += &format!(
+        "\n[load]\nplayers = {}\napi_per_second = 2\n\n",
+        random.below(3)
+    );
     let fault = RandomFaults::default().faults(random.next(), place, f64::from(seconds));
     text += &toml::to_string(&Faults { fault }).map_err(|error| Error::Wrong(error.to_string()))?;
     Ok(text)
@@ -41,11 +56,19 @@ mod tests {
     #[test]
     fn every_seed_makes_a_scenario_that_is_right_and_always_the_same() {
         for seed in 0..300 {
-            let place = if seed % 2 == 0 { Place::Netns } else { Place::Processes };
+            let place = if seed % 2 == 0 {
+                Place::Netns
+            } else {
+                Place::Processes
+            };
             let text = scenario(seed, place, 3, 8, 120).unwrap();
             assert_eq!(text, scenario(seed, place, 3, 8, 120).unwrap());
-            let read = Scenario::parse(Path::new("soak.toml"), &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-            assert!(!read.faults.is_empty() && read.cameras_total() == 8, "{text}");
+            let read = Scenario::parse(Path::new("soak.toml"), &text)
+                .unwrap_or_else(|error| panic!("{error}\n{text}"));
+            assert!(
+                !read.faults.is_empty() && read.cameras_total() == 8,
+                "{text}"
+            );
         }
     }
 }

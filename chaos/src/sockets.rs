@@ -1,20 +1,30 @@
-//! Which process holds the other end of a loopback connection: what Linux says of its sockets in `/proc`.
+//! Which process holds the other end of a loopback connection: what Linux says of its sockets in
+//! `/proc`.
 
 use std::net::SocketAddr;
 use std::{fs, io};
 
-/// The first of `pids` that has the TCP connection from `local` to `remote` open; `None` where none of them has.
+/// The first of `pids` that has the TCP connection from `local` to `remote` open; `None` where none
+/// of them has.
 ///
 /// # Errors
 /// The kernel's table cannot be read, or does not have the connection.
-pub(crate) fn holder(local: SocketAddr, remote: SocketAddr, pids: &[u32]) -> io::Result<Option<u32>> {
+pub(crate) fn holder(
+    local: SocketAddr,
+    remote: SocketAddr,
+    pids: &[u32],
+) -> io::Result<Option<u32>> {
     let table = fs::read_to_string("/proc/net/tcp")?;
     let inode = inode(&table, local, remote);
     let inode = inode.ok_or_else(|| io::Error::other("its socket is not in /proc/net/tcp"))?;
     let link = format!("socket:[{inode}]");
     let has = |pid: &&u32| {
-        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-        descriptors.flatten().any(|one| fs::read_link(one.path()).is_ok_and(|to| to.as_os_str() == link.as_str()))
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+            return false;
+        };
+        descriptors
+            .flatten()
+            .any(|one| fs::read_link(one.path()).is_ok_and(|to| to.as_os_str() == link.as_str()))
     };
     Ok(pids.iter().find(has).copied())
 }
@@ -31,8 +41,14 @@ fn inode(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<&str> {
 
 /// As the kernel writes an address of IPv4: in the machine's own byte order.
 fn hexadecimal(address: SocketAddr) -> Option<String> {
-    let SocketAddr::V4(address) = address else { return None };
-    Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port()))
+    let SocketAddr::V4(address) = address else {
+        return None;
+    };
+    Some(format!(
+        "{:08X}:{:04X}",
+        u32::from_ne_bytes(address.ip().octets()),
+        address.port()
+    ))
 }
 
 #[cfg(test)]

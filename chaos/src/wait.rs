@@ -7,7 +7,8 @@ use tokio::time::{sleep, timeout};
 /// How often a condition is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Looks again and again until `look` gives a value; what it says until then is why it is not so yet.
+/// Looks again and again until `look` gives a value; what it says until then is why it is not so
+/// yet.
 ///
 /// # Errors
 /// [`Error::TimedOut`] with the last reason.
@@ -28,7 +29,11 @@ pub async fn until<T>(
     };
     match timeout(within, looking).await {
         Ok(value) => Ok(value),
-        Err(_) => Err(Error::TimedOut { what: what.to_owned(), seconds: within.as_secs(), why }),
+        Err(_) => Err(Error::TimedOut {
+            what: what.to_owned(),
+            seconds: within.as_secs(),
+            why,
+        }),
     }
 }
 
@@ -41,10 +46,17 @@ mod tests {
         let mut looks = 0;
         let found = until("it is 3", Duration::from_secs(5), async || {
             looks += 1;
-            if looks == 3 { Ok(looks) } else { Err(format!("it is {looks}")) }
+            if looks == 3 {
+                Ok(looks)
+            } else {
+                Err(format!("it is {looks}"))
+            }
         });
         assert_eq!(found.await.unwrap(), 3);
-        let never = until::<()>("x", Duration::from_millis(250), async || Err("because".to_owned())).await;
+        let never = until::<()>("x", Duration::from_millis(250), async || {
+            Err("because".to_owned())
+        })
+        .await;
         assert!(never.unwrap_err().to_string().ends_with("because"));
     }
 }

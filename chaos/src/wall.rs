@@ -1,26 +1,33 @@
-//! The wall clock of a node, set by a test: Debian's libfaketime between the node and the system. Its monotonic clock stays what it is.
+//! The wall clock of a node, set by a test: Debian's libfaketime between the node and the system.
+//! Its monotonic clock stays what it is.
 
 use crate::{Result, io_error};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where Debian's package `libfaketime` has it, for each multiarch name.
-const LIBRARIES: [&str; 2] =
-    ["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"];
+const LIBRARIES: [&str; 2] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+];
 
 /// The wrapper finds each node's offset beside its configuration: `serve --config FILE`.
 const SUFFIX: &str = ".wall";
 /// And leaves there the ids of its processes.
 const PIDS_SUFFIX: &str = ".wall-pids";
 
-/// A script in `dir` that runs `executable` with a wall clock of its own; `None` where libfaketime is not installed.
+/// A script in `dir` that runs `executable` with a wall clock of its own; `None` where libfaketime
+/// is not installed.
 ///
 /// # Errors
 /// Where the script cannot be written.
 pub fn wrap(executable: &Path, dir: &Path) -> Result<Option<PathBuf>> {
-    let Some(library) = LIBRARIES.iter().find(|library| Path::new(library).exists()) else { return Ok(None) };
+    let Some(library) = LIBRARIES.iter().find(|library| Path::new(library).exists()) else {
+        return Ok(None);
+    };
     let wrapper = dir.join("holdfast-with-wall-clock");
-    // Only the node itself is preloaded. It reads the file once a second, not with every look at the clock.
+    // Only the node itself is preloaded. It reads the file once a second, not with every look at
+    // the clock.
     let script = format!(
         "#!/bin/sh\necho $$ >> \"$3{PIDS_SUFFIX}\"\nexec env LD_PRELOAD={library} FAKETIME_TIMESTAMP_FILE=\"$3{SUFFIX}\" FAKETIME_CACHE_DURATION=1 \
          DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 '{}' \"$@\"\n",
@@ -32,15 +39,16 @@ pub fn wrap(executable: &Path, dir: &Path) -> Result<Option<PathBuf>> {
     Ok(Some(wrapper))
 }
 
-/// Sets the wall clock of the node with this configuration, in seconds ahead of the system's; it takes a second or two to be seen.
+/// Sets the wall clock of the node with this configuration, in seconds ahead of the system's; it
+/// takes a second or two to be seen.
 ///
 /// # Errors
 /// Where the file cannot be written.
 pub fn set(config: &Path, ahead_seconds: i64) -> Result<()> {
     // Replaced in one go: the node must not read half a number.
     let (unfinished, file) = (beside(config, ".wall-unfinished"), beside(config, SUFFIX));
-    let written =
-        std::fs::write(&unfinished, format!("{ahead_seconds:+}s\n")).and_then(|()| std::fs::rename(&unfinished, &file));
+    let written = std::fs::write(&unfinished, format!("{ahead_seconds:+}s\n"))
+        .and_then(|()| std::fs::rename(&unfinished, &file));
     written.map_err(io_error(format!("write {}", file.display())))
 }
 
@@ -48,7 +56,10 @@ pub fn set(config: &Path, ahead_seconds: i64) -> Result<()> {
 pub fn clean_up(config: &Path) {
     let pids = std::fs::read_to_string(beside(config, PIDS_SUFFIX)).unwrap_or_default();
     for pid in pids.lines() {
-        for name in [format!("faketime_shm_{pid}"), format!("sem.faketime_sem_{pid}")] {
+        for name in [
+            format!("faketime_shm_{pid}"),
+            format!("sem.faketime_sem_{pid}"),
+        ] {
             // There is none where the process was not started.
             let _ = std::fs::remove_file(Path::new("/dev/shm").join(name));
         }

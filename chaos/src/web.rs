@@ -1,4 +1,5 @@
-//! Plain HTTP to a node: status and body as they are, for answers that the client would turn into errors.
+//! Plain HTTP to a node: status and body as they are, for answers that the client would turn into
+//! errors.
 
 use crate::Result;
 use holdfast_control_api::error::Problem;
@@ -27,8 +28,12 @@ impl Answer {
     /// The problem document (RFC 9457), where it is one.
     #[must_use]
     pub fn problem(&self) -> Option<Problem> {
-        let typed = self.content_type.starts_with(holdfast_control_api::error::PROBLEM_TYPE);
-        typed.then(|| serde_json::from_slice(&self.body).ok()).flatten()
+        let typed = self
+            .content_type
+            .starts_with(holdfast_control_api::error::PROBLEM_TYPE);
+        typed
+            .then(|| serde_json::from_slice(&self.body).ok())
+            .flatten()
     }
 }
 
@@ -42,7 +47,10 @@ pub async fn send(
     token: Option<&str>,
     body: Option<&(impl serde::Serialize + ?Sized)>,
 ) -> Result<Answer> {
-    let client = Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build()?;
+    let client = Client::builder()
+        .no_proxy()
+        .timeout(ANSWER_TIMEOUT)
+        .build()?;
     let mut request = client.request(method, url);
     if let Some(token) = token {
         request = request.bearer_auth(token);
@@ -54,6 +62,14 @@ pub async fn send(
     let response = request.send().await?;
     let status = response.status().as_u16();
     let header = response.headers().get(reqwest::header::CONTENT_TYPE);
-    let content_type = header.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    Ok(Answer { status, content_type, body: response.bytes().await?.to_vec(), took: started.elapsed() })
+    let content_type = header
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    Ok(Answer {
+        status,
+        content_type,
+        body: response.bytes().await?.to_vec(),
+        took: started.elapsed(),
+    })
 }

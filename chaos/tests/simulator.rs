@@ -1,6 +1,9 @@
 //! Failover by seed: `holdfast_chaos::simulator` says what is simulated and what must hold.
 
-#![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code; clippy exempts only functions marked as tests"
+)]
 
 use holdfast_chaos::simulator::{Outcome, Twist, run};
 use holdfast_storage::search::{Found, search};
@@ -8,40 +11,59 @@ use holdfast_storage::search::{Found, search};
 /// Of each run of the tests; `cargo xtask verify` takes more.
 const SEEDS: u64 = 60;
 
-/// `HOLDFAST_SIMULATE_SEEDS` says how many seeds are run (0: without end), `HOLDFAST_SIMULATE_FIRST` which is the first.
+/// `HOLDFAST_SIMULATE_SEEDS` says how many seeds are run (0: without end),
+/// `HOLDFAST_SIMULATE_FIRST` which is the first.
 #[test]
 fn promises_hold_whatever_fails() {
     let seeds = number("HOLDFAST_SIMULATE_SEEDS").unwrap_or(SEEDS);
-    let found = simulate((number("HOLDFAST_SIMULATE_FIRST").unwrap_or(0), seeds), Twist::None);
+    let found = simulate(
+        (number("HOLDFAST_SIMULATE_FIRST").unwrap_or(0), seeds),
+        Twist::None,
+    );
     println!("{found}");
     assert!(found.failure.is_none(), "{found}");
     if seeds >= SEEDS {
-        assert!(found.sum.has_seen_everything(found.seeds), "these seeds do not try everything: {found}");
+        assert!(
+            found.sum.has_seen_everything(found.seeds),
+            "these seeds do not try everything: {found}"
+        );
     }
 }
 
 #[test]
 fn a_seed_is_a_run() {
     for seed in 0..6 {
-        assert_eq!(run(seed, Twist::None), run(seed, Twist::None), "seed {seed}");
+        assert_eq!(
+            run(seed, Twist::None),
+            run(seed, Twist::None),
+            "seed {seed}"
+        );
     }
 }
 
-/// Known bugs put back into how nodes are wired: the simulation has to find each of them, or it proves nothing.
+/// Known bugs put back into how nodes are wired: the simulation has to find each of them, or it
+/// proves nothing.
 #[test]
 fn what_is_not_durable_and_reported_is_found() {
-    assert_found(Twist::ReceivedCountsAsDurable, &["watermarks tell what is durable"]);
+    assert_found(
+        Twist::ReceivedCountsAsDurable,
+        &["watermarks tell what is durable"],
+    );
 }
 
 #[test]
 fn votes_and_entries_that_are_not_synced_are_found() {
-    // A lost entry is decided again otherwise, and its epoch is given twice: whichever is seen first.
+    // A lost entry is decided again otherwise, and its epoch is given twice: whichever is seen
+    // first.
     assert_found(Twist::VotesAreNotSynced, &["one log", "never go back"]);
 }
 
 #[test]
 fn a_clock_that_is_believed_at_a_start_is_found() {
-    assert_found(Twist::ClocksAreBelieved, &["nothing is deleted before its time"]);
+    assert_found(
+        Twist::ClocksAreBelieved,
+        &["nothing is deleted before its time"],
+    );
 }
 
 #[test]
@@ -52,10 +74,15 @@ fn a_deadly_camera_that_is_not_held_back_is_found() {
 /// Within [`SEEDS`] seeds, and by a failure that says so.
 fn assert_found(twist: Twist, said: &[&str]) {
     let found = simulate((0, SEEDS), twist);
-    let Some((seed, problem)) = &found.failure else { panic!("not found: {found}") };
+    let Some((seed, problem)) = &found.failure else {
+        panic!("not found: {found}")
+    };
     let first = problem.lines().next().unwrap_or_default();
     println!("{twist:?}: seed {seed} finds it: {first}");
-    assert!(said.iter().any(|said| first.contains(said)), "found something else: {problem}");
+    assert!(
+        said.iter().any(|said| first.contains(said)),
+        "found something else: {problem}"
+    );
 }
 
 fn simulate(seeds: (u64, u64), twist: Twist) -> Found<Outcome> {
@@ -63,5 +90,8 @@ fn simulate(seeds: (u64, u64), twist: Twist) -> Found<Outcome> {
 }
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+    std::env::var(name).ok().map(|text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}"))
+    })
 }

@@ -35,12 +35,16 @@ pub trait Format: Serialize + DeserializeOwned {
         if version < Self::VERSION {
             return Self::Previous::read(version, body).map(Self::migrate);
         }
-        let damaged = |error: postcard::Error| CodecError::Damaged { what: Self::NAME, why: error.to_string() };
+        let damaged = |error: postcard::Error| CodecError::Damaged {
+            what: Self::NAME,
+            why: error.to_string(),
+        };
         match postcard::take_from_bytes(body).map_err(damaged)? {
             (value, []) => Ok(value),
-            (_, rest) => {
-                Err(CodecError::Damaged { what: Self::NAME, why: format!("{} bytes are left over", rest.len()) })
-            }
+            (_, rest) => Err(CodecError::Damaged {
+                what: Self::NAME,
+                why: format!("{} bytes are left over", rest.len()),
+            }),
         }
     }
 }
@@ -65,8 +69,15 @@ impl Format for Nothing {
 /// Why bytes could not be read, or a value not be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    #[error("this node speaks version {known} of {what}, and this is version {version}; upgrade this node")]
-    Newer { what: &'static str, version: u8, known: u8 },
+    #[error(
+        "this node speaks version {known} of {what}, and this is version {version}; upgrade this \
+         node"
+    )]
+    Newer {
+        what: &'static str,
+        version: u8,
+        known: u8,
+    },
     #[error("no version {version} was ever written; the bytes are damaged, or of another program")]
     Unknown { version: u8 },
     #[error("{what} cannot be read ({why}); the bytes are damaged")]
@@ -78,7 +89,10 @@ pub enum CodecError {
 /// # Errors
 /// [`CodecError::Unwritable`]: a value that postcard has no form for, a bug.
 pub fn encode<T: Format>(value: &T) -> Result<Vec<u8>, CodecError> {
-    let unwritable = |error: postcard::Error| CodecError::Unwritable { what: T::NAME, why: error.to_string() };
+    let unwritable = |error: postcard::Error| CodecError::Unwritable {
+        what: T::NAME,
+        why: error.to_string(),
+    };
     postcard::to_extend(value, vec![T::VERSION]).map_err(unwritable)
 }
 
@@ -86,10 +100,15 @@ pub fn encode<T: Format>(value: &T) -> Result<Vec<u8>, CodecError> {
 /// See [`CodecError`].
 pub fn decode<T: Format>(bytes: &[u8]) -> Result<T, CodecError> {
     match bytes.split_first() {
-        None => Err(CodecError::Damaged { what: T::NAME, why: "it is empty".to_owned() }),
-        Some((version, _)) if *version > T::VERSION => {
-            Err(CodecError::Newer { what: T::NAME, version: *version, known: T::VERSION })
-        }
+        None => Err(CodecError::Damaged {
+            what: T::NAME,
+            why: "it is empty".to_owned(),
+        }),
+        Some((version, _)) if *version > T::VERSION => Err(CodecError::Newer {
+            what: T::NAME,
+            version: *version,
+            known: T::VERSION,
+        }),
         Some((version, body)) => T::read(*version, body),
     }
 }
@@ -99,16 +118,20 @@ pub fn decode<T: Format>(bytes: &[u8]) -> Result<T, CodecError> {
 ///
 /// # Errors
 /// See [`CodecError`].
-pub(crate) fn decode_first<T: Format<Previous = Nothing>>(bytes: &[u8]) -> Result<(T, &[u8]), CodecError> {
+pub(crate) fn decode_first<T: Format<Previous = Nothing>>(
+    bytes: &[u8],
+) -> Result<(T, &[u8]), CodecError> {
     let damaged = |why: String| CodecError::Damaged { what: T::NAME, why };
     match bytes.split_first() {
         None => Err(damaged("it is empty".to_owned())),
         Some((version, body)) if *version == T::VERSION => {
             postcard::take_from_bytes(body).map_err(|error| damaged(error.to_string()))
         }
-        Some((version, _)) if *version > T::VERSION => {
-            Err(CodecError::Newer { what: T::NAME, version: *version, known: T::VERSION })
-        }
+        Some((version, _)) if *version > T::VERSION => Err(CodecError::Newer {
+            what: T::NAME,
+            version: *version,
+            known: T::VERSION,
+        }),
         Some((version, _)) => Err(CodecError::Unknown { version: *version }),
     }
 }
@@ -168,7 +191,10 @@ mod tests {
         type Previous = Zero;
 
         fn migrate(Zero { name }: Zero) -> Self {
-            Self { name, priority: 100 }
+            Self {
+                name,
+                priority: 100,
+            }
         }
     }
 
@@ -178,22 +204,54 @@ mod tests {
         type Previous = One;
 
         fn migrate(One { name, priority }: One) -> Self {
-            Self { priority, names: vec![name] }
+            Self {
+                priority,
+                names: vec![name],
+            }
         }
     }
 
     #[test]
     fn what_earlier_versions_wrote_is_migrated_step_by_step() {
-        let zero = encode(&Zero { name: "gate".into() }).unwrap();
-        assert_eq!(decode::<One>(&zero), Ok(One { name: "gate".into(), priority: 100 }));
-        assert_eq!(decode::<Two>(&zero), Ok(Two { priority: 100, names: vec!["gate".into()] }));
-        let one = encode(&One { name: "gate".into(), priority: 7 }).unwrap();
-        assert_eq!(decode::<Two>(&one), Ok(Two { priority: 7, names: vec!["gate".into()] }));
+        let zero = encode(&Zero {
+            name: "gate".into(),
+        })
+        .unwrap();
+        assert_eq!(
+            decode::<One>(&zero),
+            Ok(One {
+                name: "gate".into(),
+                priority: 100
+            })
+        );
+        assert_eq!(
+            decode::<Two>(&zero),
+            Ok(Two {
+                priority: 100,
+                names: vec!["gate".into()]
+            })
+        );
+        let one = encode(&One {
+            name: "gate".into(),
+            priority: 7,
+        })
+        .unwrap();
+        assert_eq!(
+            decode::<Two>(&one),
+            Ok(Two {
+                priority: 7,
+                names: vec!["gate".into()]
+            })
+        );
     }
 
     #[test]
     fn a_newer_version_is_refused_in_clear_words() {
-        let two = encode(&Two { priority: 7, names: vec!["gate".into()] }).unwrap();
+        let two = encode(&Two {
+            priority: 7,
+            names: vec!["gate".into()],
+        })
+        .unwrap();
         let error = decode::<One>(&two).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -203,14 +261,27 @@ mod tests {
 
     #[test]
     fn bytes_that_are_cut_too_long_or_of_no_version_are_refused() {
-        let two = encode(&Two { priority: 7, names: vec!["gate".into()] }).unwrap();
+        let two = encode(&Two {
+            priority: 7,
+            names: vec!["gate".into()],
+        })
+        .unwrap();
         for cut in 0..two.len() {
-            assert!(matches!(decode::<Two>(&two[..cut]), Err(CodecError::Damaged { .. })), "{cut}");
+            assert!(
+                matches!(decode::<Two>(&two[..cut]), Err(CodecError::Damaged { .. })),
+                "{cut}"
+            );
         }
-        assert!(matches!(decode::<Two>(&[&two[..], &[0]].concat()), Err(CodecError::Damaged { .. })));
+        assert!(matches!(
+            decode::<Two>(&[&two[..], &[0]].concat()),
+            Err(CodecError::Damaged { .. })
+        ));
         first_version!(Third => "the third");
         #[derive(Debug, PartialEq, Serialize, Deserialize)]
         struct Third;
-        assert_eq!(decode::<Third>(&[0]), Err(CodecError::Unknown { version: 0 }));
+        assert_eq!(
+            decode::<Third>(&[0]),
+            Err(CodecError::Unknown { version: 0 })
+        );
     }
 }

@@ -1,7 +1,10 @@
 //! What can be asked of the replicated state, and what it answers. Types only; `state` applies
 //! them.
 
-use crate::model::{Actor, CameraName, CameraSpec, DrillStart, DrillStep, Duty, HoldSpec, Invalid, NodeName, NodeSpec};
+use crate::model::{
+    Actor, CameraName, CameraSpec, DrillStart, DrillStep, Duty, HoldSpec, Invalid, NodeName,
+    NodeSpec,
+};
 use crate::model::{ExportSpec, ProcessEnd, RetentionClassName, SettingsChange};
 use holdfast_storage::ids::{CameraId, DrillId, Epoch, ExportId, HoldId, NodeId};
 use holdfast_storage::time::Timestamp;
@@ -68,7 +71,11 @@ impl Command {
 
     #[must_use]
     pub fn by(self, actor: Actor, at: Timestamp) -> LogEntry {
-        LogEntry { at, actor, command: self }
+        LogEntry {
+            at,
+            actor,
+            command: self,
+        }
     }
 }
 
@@ -255,8 +262,8 @@ pub enum AssignmentOp {
     Shed {
         watermark: Option<Timestamp>,
     },
-    /// The same recorders in a new epoch: what they recorded in the one before is stamped with times
-    /// that have yet to come.
+    /// The same recorders in a new epoch: what they recorded in the one before is stamped with
+    /// times that have yet to come.
     Renew,
 }
 
@@ -295,7 +302,9 @@ pub enum Rejection {
     UnknownNode(NodeId),
     #[error("there is no camera {0}; list the cameras to see their ids")]
     UnknownCamera(CameraId),
-    #[error("a node named \"{0}\" is a member already; choose another name, or remove that node first")]
+    #[error(
+        "a node named \"{0}\" is a member already; choose another name, or remove that node first"
+    )]
     DuplicateNodeName(NodeName),
     #[error("a camera named \"{0}\" exists already; choose another name")]
     DuplicateCameraName(CameraName),
@@ -303,14 +312,29 @@ pub enum Rejection {
     AlreadyInitialized,
     #[error("the cluster is not initialized; run `holdfast cluster init` on its first node")]
     NotInitialized,
-    #[error("node {node} still records {cameras} cameras; drain it and try again, or force its removal")]
+    #[error(
+        "node {node} still records {cameras} cameras; drain it and try again, or force its removal"
+    )]
     NodeHoldsCameras { node: NodeId, cameras: usize },
     #[error("node {0} is the last one; a cluster keeps at least one node")]
     LastNode(NodeId),
-    #[error("camera {camera} is at revision {actual}, not {expected}; read it again and repeat the change")]
-    StaleRevision { camera: CameraId, expected: u64, actual: u64 },
-    #[error("camera {camera} is at epoch {actual}, not {expected}: its assignment has changed since")]
-    StaleEpoch { camera: CameraId, expected: Epoch, actual: Epoch },
+    #[error(
+        "camera {camera} is at revision {actual}, not {expected}; read it again and repeat the \
+         change"
+    )]
+    StaleRevision {
+        camera: CameraId,
+        expected: u64,
+        actual: u64,
+    },
+    #[error(
+        "camera {camera} is at epoch {actual}, not {expected}: its assignment has changed since"
+    )]
+    StaleEpoch {
+        camera: CameraId,
+        expected: Epoch,
+        actual: Epoch,
+    },
     #[error("camera {camera}: {why}")]
     WrongAssignment { camera: CameraId, why: String },
     #[error("{0}")]
@@ -320,31 +344,41 @@ pub enum Rejection {
     #[error("at most {max} {what} are supported; remove one first")]
     TooMany { what: String, max: usize },
     #[error(
-        "this needs version {needs} of the cluster, and {finalized} is finalised; upgrade every node, then finalise with `holdfast cluster finalize`"
+        "this needs version {needs} of the cluster, and {finalized} is finalised; upgrade every \
+         node, then finalise with `holdfast cluster finalize`"
     )]
     NotFinalized { needs: u16, finalized: u16 },
     #[error("node {node} speaks version {speaks}; upgrade it to finalise version {version}")]
-    NotUpgraded { node: NodeId, speaks: u16, version: u16 },
+    NotUpgraded {
+        node: NodeId,
+        speaks: u16,
+        version: u16,
+    },
     #[error(
-        "this node speaks version {speaks}, and the cluster's upgrade to version {finalized} is finalised; upgrade this node"
+        "this node speaks version {speaks}, and the cluster's upgrade to version {finalized} is \
+         finalised; upgrade this node"
     )]
     TooOld { speaks: u16, finalized: u16 },
     #[error("there is no hold {0}; list the holds to see their ids")]
     UnknownHold(HoldId),
     #[error("another camera was added in the same moment, after camera {0}; try again")]
     CamerasChanged(CameraId),
-    #[error("headroom checking was switched to `strict` while this request was in flight; try again")]
+    #[error(
+        "headroom checking was switched to `strict` while this request was in flight; try again"
+    )]
     HeadroomUnchecked,
     #[error("camera {camera} cannot be drilled now: {why}")]
     CannotDrill { camera: CameraId, why: String },
     #[error("node {0} owns no camera that could be drilled")]
     NothingToDrill(NodeId),
     #[error(
-        "there is no deleted camera {0}, or it was forgotten; `holdfast camera list --deleted` shows those that there are"
+        "there is no deleted camera {0}, or it was forgotten; `holdfast camera list --deleted` \
+         shows those that there are"
     )]
     NotDeleted(CameraId),
     #[error(
-        "camera {0} was recorded by another cluster, and its address did not come with its footage; add it as a new camera"
+        "camera {0} was recorded by another cluster, and its address did not come with its \
+         footage; add it as a new camera"
     )]
     NotRestorable(CameraId),
     #[error("there is no export {0}, or it has expired; list the exports to see their ids")]
@@ -385,7 +419,10 @@ impl Rejection {
     }
 
     pub(crate) fn too_many(what: &str, max: usize) -> Self {
-        Self::TooMany { what: what.to_owned(), max }
+        Self::TooMany {
+            what: what.to_owned(),
+            max,
+        }
     }
 }
 
@@ -397,7 +434,9 @@ impl fmt::Display for Command {
             Self::JoinNode { spec, .. } => write!(f, "join node \"{}\"", spec.name),
             Self::ReportForDuty { node, .. } => write!(f, "node {node} reports for duty"),
             Self::SetDuty { node, duty } => write!(f, "set node {node} {duty:?}"),
-            Self::RemoveNode { node, force, .. } => write!(f, "remove node {node} (force: {force})"),
+            Self::RemoveNode { node, force, .. } => {
+                write!(f, "remove node {node} (force: {force})")
+            }
             Self::CreateCamera { spec, .. } => write!(f, "create camera \"{}\"", spec.name),
             Self::UpdateCamera { camera, .. } => write!(f, "update camera {camera}"),
             Self::DeleteCamera { camera } => write!(f, "delete camera {camera}"),
@@ -410,22 +449,44 @@ impl fmt::Display for Command {
             Self::DeleteExport { export } => write!(f, "delete export {export}"),
             Self::BeginRebalance => write!(f, "begin rebalance"),
             Self::EndRebalance { .. } => write!(f, "end rebalance"),
-            Self::BeginDrill { node: Some(node), starts, .. } => {
+            Self::BeginDrill {
+                node: Some(node),
+                starts,
+                ..
+            } => {
                 write!(f, "drill node {node} ({} cameras)", starts.len())
             }
-            Self::BeginDrill { node: None, starts, .. } => {
-                starts.iter().try_for_each(|start| write!(f, "drill camera {}", start.camera))
-            }
-            Self::NoteEnd(ProcessEnd { node, blamed, on_trial, .. }) => {
-                let who = if *on_trial { "the suspect that had its turn" } else { "those with fresh sessions" };
-                write!(f, "note that the process of node {node} ended; cameras blamed: {} ({who})", blamed.len())
+            Self::BeginDrill {
+                node: None, starts, ..
+            } => starts
+                .iter()
+                .try_for_each(|start| write!(f, "drill camera {}", start.camera)),
+            Self::NoteEnd(ProcessEnd {
+                node,
+                blamed,
+                on_trial,
+                ..
+            }) => {
+                let who = if *on_trial {
+                    "the suspect that had its turn"
+                } else {
+                    "those with fresh sessions"
+                };
+                write!(
+                    f,
+                    "note that the process of node {node} ended; cameras blamed: {} ({who})",
+                    blamed.len()
+                )
             }
             Self::ClearCameras { cameras } => {
                 write!(f, "clear of suspicion: {}", listed(cameras))
             }
             Self::StepDrills { steps, .. } => {
                 write!(f, "drills:")?;
-                steps.iter().take(STEPS_TOLD_MAX).try_for_each(|step| write!(f, " {step}"))?;
+                steps
+                    .iter()
+                    .take(STEPS_TOLD_MAX)
+                    .try_for_each(|step| write!(f, " {step}"))?;
                 if steps.len() > STEPS_TOLD_MAX {
                     write!(f, " and {} more", steps.len() - STEPS_TOLD_MAX)
                 } else {
@@ -433,13 +494,22 @@ impl fmt::Display for Command {
                 }
             }
             Self::ReserveCameras { upto } => write!(f, "reserve the cameras' numbers up to {upto}"),
-            Self::ReinstateCamera { camera: Some(camera), spec } => {
+            Self::ReinstateCamera {
+                camera: Some(camera),
+                spec,
+            } => {
                 write!(f, "reinstate camera \"{}\" as {camera}", spec.name)
             }
-            Self::ReinstateCamera { camera: None, spec } => write!(f, "reinstate camera \"{}\"", spec.name),
+            Self::ReinstateCamera { camera: None, spec } => {
+                write!(f, "reinstate camera \"{}\"", spec.name)
+            }
             Self::RestoreCamera { camera, .. } => write!(f, "restore camera {camera}"),
             Self::AdoptCameras { cluster, cameras } => {
-                write!(f, "take over footage of {} cameras of cluster {cluster}", cameras.len())
+                write!(
+                    f,
+                    "take over footage of {} cameras of cluster {cluster}",
+                    cameras.len()
+                )
             }
             Self::ForgetCameras { cameras } => {
                 let numbers: Vec<CameraId> = cameras.iter().map(|(camera, _)| *camera).collect();
@@ -451,8 +521,16 @@ impl fmt::Display for Command {
 
 /// The first few of them, and how many more there are.
 fn listed(cameras: &[CameraId]) -> String {
-    let first: Vec<String> = cameras.iter().take(CAMERAS_TOLD_MAX).map(|camera| format!("camera {camera}")).collect();
+    let first: Vec<String> = cameras
+        .iter()
+        .take(CAMERAS_TOLD_MAX)
+        .map(|camera| format!("camera {camera}"))
+        .collect();
     let more = cameras.len().saturating_sub(CAMERAS_TOLD_MAX);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
     first.join(", ") + &more
 }

@@ -1,6 +1,9 @@
 //! The handle to what the cluster agrees on: read the state, write commands, know who leads.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 pub(crate) mod messages;
 mod routes;
@@ -50,11 +53,13 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 /// Raft's timing, in milliseconds. Failover of recording does not wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// openraft ticks five times as often, and gives a heartbeat's answer this long: shorter costs a node without any camera more than anything else it does.
+    /// openraft ticks five times as often, and gives a heartbeat's answer this long: shorter costs
+    /// a node without any camera more than anything else it does.
     pub heartbeat_interval_ms: u64,
     pub election_timeout_min_ms: u64,
     pub election_timeout_max_ms: u64,
-    /// A voter that answers nothing for this long gives its vote to a learner, if there is one to spare.
+    /// A voter that answers nothing for this long gives its vote to a learner, if there is one to
+    /// spare.
     pub voter_absent_max_ms: u64,
 }
 
@@ -102,9 +107,17 @@ pub enum OpenError {
     #[error("Raft did not start: {0}")]
     Raft(String),
     #[error("Raft folder {} is of {found}, and identity.json says {expected}; put both back as they were", dir.display())]
-    WrongGeneration { dir: PathBuf, found: ClusterGeneration, expected: ClusterGeneration },
+    WrongGeneration {
+        dir: PathBuf,
+        found: ClusterGeneration,
+        expected: ClusterGeneration,
+    },
     #[error("Raft folder {} belongs to cluster {found}, not {expected}; give this node a folder of its own", dir.display())]
-    WrongCluster { dir: PathBuf, found: Uuid, expected: Uuid },
+    WrongCluster {
+        dir: PathBuf,
+        found: Uuid,
+        expected: Uuid,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +136,8 @@ pub enum InitializeFailure {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
     pub term: u64,
-    /// The last known one; it may be dead, or without a majority. Whether one can decide now is [`Consensus::leader`].
+    /// The last known one; it may be dead, or without a majority. Whether one can decide now is
+    /// [`Consensus::leader`].
     pub leader: Option<NodeId>,
     /// This node is the leader.
     pub is_leader: bool,
@@ -153,7 +167,8 @@ struct Inner {
 }
 
 impl Consensus {
-    /// Opens log and snapshot and takes part from then on. The state known at the last stop is there at once, leader or no leader.
+    /// Opens log and snapshot and takes part from then on. The state known at the last stop is
+    /// there at once, leader or no leader.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -173,14 +188,27 @@ impl Consensus {
         pace: Pace,
         fit: impl FnOnce(LogStore, &mut StateMachine) -> L,
     ) -> Result<Self, OpenError> {
-        let Options { node, cluster, generation, dir, timing, secret, peer_addr, peers, boot } = options;
+        let Options {
+            node,
+            cluster,
+            generation,
+            dir,
+            timing,
+            secret,
+            peer_addr,
+            peers,
+            boot,
+        } = options;
         if secret.0.is_empty() {
             return Err(OpenError::NoSecret);
         }
         let voter_absent_max = Duration::from_millis(timing.voter_absent_max_ms);
         let lease = Duration::from_millis(timing.election_timeout_max_ms);
         let fatal = FatalSignal::new();
-        let storage_failed = |error| OpenError::Storage { dir: dir.clone(), error };
+        let storage_failed = |error| OpenError::Storage {
+            dir: dir.clone(),
+            error,
+        };
         let mut machine = StateMachine::open(&dir).map_err(storage_failed)?;
         let log = LogStore::open(&dir.join("log"), fatal.clone()).map_err(storage_failed)?;
         let state = machine.subscribe();
@@ -188,28 +216,65 @@ impl Consensus {
         #[cfg(test)]
         let fault = log.fault.clone();
         let log = fit(log, &mut machine);
-        let ledger = Ledger::begin(Box::new(Apart::new(log.clone())), kept.as_deref(), began_at, boot)
-            .await
-            .map_err(storage_failed)?;
-        let ledger = if pace.checks_directories { ledger } else { ledger.trusting() };
-        let identity = Identity::new((node, cluster, generation), peer_addr, ledger, Addresses::new(state.clone()));
-        let introducer = Introducer { identity: identity.clone(), client: client.clone(), state: state.clone() };
+        let ledger = Ledger::begin(
+            Box::new(Apart::new(log.clone())),
+            kept.as_deref(),
+            began_at,
+            boot,
+        )
+        .await
+        .map_err(storage_failed)?;
+        let ledger = if pace.checks_directories {
+            ledger
+        } else {
+            ledger.trusting()
+        };
+        let identity = Identity::new(
+            (node, cluster, generation),
+            peer_addr,
+            ledger,
+            Addresses::new(state.clone()),
+        );
+        let introducer = Introducer {
+            identity: identity.clone(),
+            client: client.clone(),
+            state: state.clone(),
+        };
         let config = config(cluster, timing, pace)?;
-        let network = Network { identity: identity.clone(), client: client.clone() };
+        let network = Network {
+            identity: identity.clone(),
+            client: client.clone(),
+        };
         let raft = Raft::new(node.0, config, network, log, machine)
             .await
             .map_err(|error| OpenError::Raft(error.to_string()))?;
         if let Some(found) = state.borrow().cluster.filter(|found| *found != cluster) {
-            return Err(OpenError::WrongCluster { dir, found, expected: cluster });
+            return Err(OpenError::WrongCluster {
+                dir,
+                found,
+                expected: cluster,
+            });
         }
-        if let Some(found) = state.borrow().generation().filter(|found| !found.is(&generation)) {
-            return Err(OpenError::WrongGeneration { dir, found, expected: generation });
+        if let Some(found) = state
+            .borrow()
+            .generation()
+            .filter(|found| !found.is(&generation))
+        {
+            return Err(OpenError::WrongGeneration {
+                dir,
+                found,
+                expected: generation,
+            });
         }
         identity.follow_log(&raft);
         let (leading, leadership) = watch::channel(Leadership::default());
         let tasks = vec![
             tokio::spawn(follow_metrics(raft.clone(), leading, fatal.clone())),
-            tokio::spawn(membership::run(raft.clone(), state.clone(), voter_absent_max)),
+            tokio::spawn(membership::run(
+                raft.clone(),
+                state.clone(),
+                voter_absent_max,
+            )),
             tokio::spawn(introductions::run(introducer.clone(), raft.clone(), peers)),
         ];
         let tasks = Mutex::new(tasks);
@@ -233,11 +298,19 @@ impl Consensus {
     ///
     /// # Errors
     /// See [`InitializeFailure`].
-    pub fn initialize(&self, spec: NodeSpec, at: Timestamp) -> Boxed<'_, Result<(), InitializeFailure>> {
+    pub fn initialize(
+        &self,
+        spec: NodeSpec,
+        at: Timestamp,
+    ) -> Boxed<'_, Result<(), InitializeFailure>> {
         Box::pin(self.initialize_here(spec, at))
     }
 
-    async fn initialize_here(&self, spec: NodeSpec, at: Timestamp) -> Result<(), InitializeFailure> {
+    async fn initialize_here(
+        &self,
+        spec: NodeSpec,
+        at: Timestamp,
+    ) -> Result<(), InitializeFailure> {
         if self.node() != NodeId(1) {
             return Err(InitializeFailure::WrongId(self.node()));
         }
@@ -245,14 +318,26 @@ impl Consensus {
         match self.raft().initialize(member).await {
             Ok(()) => {}
             // An earlier attempt may have come only this far.
-            Err(RaftError::APIError(InitializeError::NotAllowed(_))) if self.state().cluster.is_none() => {}
-            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => return Err(InitializeFailure::AlreadyMember),
+            Err(RaftError::APIError(InitializeError::NotAllowed(_)))
+                if self.state().cluster.is_none() => {}
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
+                return Err(InitializeFailure::AlreadyMember);
+            }
             Err(error) => return Err(InitializeFailure::Raft(error.to_string())),
         }
-        let entry = Command::Initialize { cluster: self.cluster(), node: spec }.by(Actor::System, at);
-        match self.write_by(entry, Instant::now() + INITIALIZE_DEADLINE).await {
+        let entry = Command::Initialize {
+            cluster: self.cluster(),
+            node: spec,
+        }
+        .by(Actor::System, at);
+        match self
+            .write_by(entry, Instant::now() + INITIALIZE_DEADLINE)
+            .await
+        {
             Ok(_) => Ok(()),
-            Err(WriteError::Rejected(Rejection::AlreadyInitialized)) => Err(InitializeFailure::AlreadyMember),
+            Err(WriteError::Rejected(Rejection::AlreadyInitialized)) => {
+                Err(InitializeFailure::AlreadyMember)
+            }
             Err(error) => Err(InitializeFailure::Write(error)),
         }
     }
@@ -294,8 +379,8 @@ impl Consensus {
         self.0.leadership.clone()
     }
 
-    /// Who leads with a majority of the voters behind it, as far as this node can tell: the one answer to whether changes
-    /// can be made now ([`crate::quorum`]).
+    /// Who leads with a majority of the voters behind it, as far as this node can tell: the one
+    /// answer to whether changes can be made now ([`crate::quorum`]).
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         let can_tell = self.identity().is_open();
@@ -305,7 +390,11 @@ impl Consensus {
     fn evidence(&self) -> Evidence {
         use openraft::async_runtime::Instant as _;
         let metrics = self.raft().metrics().borrow_watched().clone();
-        let followed = *self.0.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let followed = *self
+            .0
+            .followed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         Evidence {
             me: self.node(),
             named: leadership_of(&metrics).leader,
@@ -317,16 +406,22 @@ impl Consensus {
 
     /// This node took what `leader` sent as its leader.
     pub(crate) fn follow(&self, leader: NodeId) {
-        *self.0.followed.lock().unwrap_or_else(PoisonError::into_inner) = Some((leader, Instant::now()));
+        *self
+            .0
+            .followed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some((leader, Instant::now()));
     }
 
-    /// Becomes `Some(why)` when vote or log could not be made durable, or Raft ended by itself (a panic): the process must stop.
+    /// Becomes `Some(why)` when vote or log could not be made durable, or Raft ended by itself (a
+    /// panic): the process must stop.
     #[must_use]
     pub fn fatal(&self) -> watch::Receiver<Option<String>> {
         self.0.fatal.subscribe()
     }
 
-    /// On an orderly stop: hands leadership to the voter that is furthest. Whether another node leads (or this one never did).
+    /// On an orderly stop: hands leadership to the voter that is furthest. Whether another node
+    /// leads (or this one never did).
     pub fn transfer_leadership(&self) -> Boxed<'_, bool> {
         Box::pin(self.transfer_to_furthest())
     }
@@ -336,30 +431,46 @@ impl Consensus {
         if !leadership.borrow().is_leader {
             return true;
         }
-        let Some(heir) = self.furthest_voter() else { return false };
+        let Some(heir) = self.furthest_voter() else {
+            return false;
+        };
         if self.raft().trigger().transfer_leader(heir).await.is_err() {
             return false;
         }
-        let moved = leadership.wait_for(|now| !now.is_leader && now.leader.is_some_and(|leader| leader != self.node()));
-        timeout(TRANSFER_DEADLINE, moved).await.is_ok_and(|moved| moved.is_ok())
+        let moved = leadership.wait_for(|now| {
+            !now.is_leader && now.leader.is_some_and(|leader| leader != self.node())
+        });
+        timeout(TRANSFER_DEADLINE, moved)
+            .await
+            .is_ok_and(|moved| moved.is_ok())
     }
 
-    /// The voter with the most complete log among those that answered lately; a dead one can be as far as the living.
+    /// The voter with the most complete log among those that answered lately; a dead one can be as
+    /// far as the living.
     fn furthest_voter(&self) -> Option<u64> {
         use openraft::async_runtime::Instant as _;
         let metrics = self.raft().metrics().borrow_watched().clone();
         let heard = metrics.heartbeat.unwrap_or_default();
-        let is_recent = |node: &u64| heard.get(node).copied().flatten().is_some_and(|at| at.elapsed() < RECENT);
+        let is_recent = |node: &u64| {
+            heard
+                .get(node)
+                .copied()
+                .flatten()
+                .is_some_and(|at| at.elapsed() < RECENT)
+        };
         let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
-        let others =
-            metrics.replication?.into_iter().filter(|(node, _)| *node != self.node().0 && voters.contains(node));
+        let others = metrics
+            .replication?
+            .into_iter()
+            .filter(|(node, _)| *node != self.node().0 && voters.contains(node));
         others
             .filter(|(node, _)| is_recent(node))
             .max_by_key(|(_, matched)| matched.map(|id| id.index))
             .map(|(node, _)| node)
     }
 
-    /// `/raft/*`, `/write` and `/join`, authorised by the cluster's secret; for the peer listener's root.
+    /// `/raft/*`, `/write` and `/join`, authorised by the cluster's secret; for the peer listener's
+    /// root.
     pub fn peer_routes(&self) -> axum::Router {
         routes::router(self.clone(), self.0.secret.clone())
     }
@@ -370,7 +481,8 @@ impl Consensus {
     }
 
     async fn end(&self) {
-        let tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let tasks =
+            std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         // They must have ended first: that Raft stops is fatal to whoever watches it.
         for task in tasks {
             task.abort();
@@ -395,7 +507,10 @@ impl Consensus {
     /// Why Raft does not run any more.
     pub(crate) fn ended(&self) -> Option<String> {
         let running = self.raft().metrics().borrow_watched().running_state.clone();
-        self.0.fatal.raised().or_else(|| running.err().map(|error| error.to_string()))
+        self.0
+            .fatal
+            .raised()
+            .or_else(|| running.err().map(|error| error.to_string()))
     }
 
     pub(crate) fn raft(&self) -> &Raft {
@@ -449,13 +564,16 @@ fn config(cluster: Uuid, timing: Timing, pace: Pace) -> Result<Arc<Config>, Open
         enable_pre_vote: Some(true),
         // Until its peers were asked what they have seen of it.
         enable_elect: false,
-        // Followers may hold, and have committed, what a leader lost that died before its own flush: leading the same term again it would write something else
-        // in that place.
+        // Followers may hold, and have committed, what a leader lost that died before its own
+        // flush: leading the same term again it would write something else in that place.
         enable_leader_restore: Some(pace.restores_leaders),
         backoff: "100ms 200ms ..1s".to_owned(),
         ..Config::default()
     };
-    config.validate().map(Arc::new).map_err(|error| OpenError::Timing(error.to_string()))
+    config
+        .validate()
+        .map(Arc::new)
+        .map_err(|error| OpenError::Timing(error.to_string()))
 }
 
 /// What is durable of vote and log when a node starts; what a snapshot holds was confirmed too.
@@ -464,18 +582,21 @@ fn began_at(log: &LogStore, machine: &StateMachine) -> Position {
     Position::new(vote.as_ref(), last.max(machine.applied()).as_ref())
 }
 
-/// Turns openraft's metrics into [`Leadership`] and the fatal signal. An orderly shutdown ends it first, so any end of Raft that it sees is fatal.
+/// Turns openraft's metrics into [`Leadership`] and the fatal signal. An orderly shutdown ends it
+/// first, so any end of Raft that it sees is fatal.
 async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal: FatalSignal) {
     let mut metrics = raft.metrics();
     loop {
         let now = metrics.borrow_watched().clone();
         match &now.running_state {
             Ok(()) => {}
-            Err(openraft::errors::Fatal::StorageError(error)) => fatal.raise(storage_failed(&error.to_string())),
+            Err(openraft::errors::Fatal::StorageError(error)) => {
+                fatal.raise(storage_failed(&error.to_string()))
+            }
             Err(error) => fatal.raise(format!("Raft ended: {error}")),
         }
-        // The ticks of Raft are for heartbeats and elections, and twenty a second are most of what an idle
-        // node costs. Adding a member changes the metrics first.
+        // The ticks of Raft are for heartbeats and elections, and twenty a second are most of what
+        // an idle node costs. Adding a member changes the metrics first.
         raft.runtime_config().tick(!leads_alone(&now));
         let next = leadership_of(&now);
         leadership.send_if_modified(|before| {
@@ -503,10 +624,17 @@ fn storage_failed(error: &str) -> String {
 
 fn leadership_of(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
     // While voters change, the old ones decide until the new set is committed.
-    let voters = metrics.committed_membership_config.membership().get_joint_config().first();
+    let voters = metrics
+        .committed_membership_config
+        .membership()
+        .get_joint_config()
+        .first();
     let is_leader = metrics.state == ServerState::Leader;
-    // A restarted leader finds its own vote in the log and leads nobody: openraft names it all the same.
-    let leader = metrics.current_leader.filter(|leader| is_leader || *leader != metrics.id);
+    // A restarted leader finds its own vote in the log and leads nobody: openraft names it all the
+    // same.
+    let leader = metrics
+        .current_leader
+        .filter(|leader| is_leader || *leader != metrics.id);
     Leadership {
         term: metrics.current_term,
         leader: leader.map(NodeId),

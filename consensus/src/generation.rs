@@ -35,13 +35,21 @@ impl ClusterGeneration {
     /// The one that a cluster is founded with.
     #[must_use]
     pub fn first(cluster: Uuid) -> Self {
-        Self { number: 1, id: cluster, recovered: None }
+        Self {
+            number: 1,
+            id: cluster,
+            recovered: None,
+        }
     }
 
     /// The one after this, that `recovered` begins. `id`: random.
     #[must_use]
     pub fn next(&self, id: Uuid, recovered: Recovered) -> Self {
-        Self { number: self.number + 1, id, recovered: Some(recovered) }
+        Self {
+            number: self.number + 1,
+            id,
+            recovered: Some(recovered),
+        }
     }
 
     #[must_use]

@@ -1,6 +1,9 @@
 //! Becoming a member, before a node has an identity: ask any member for an id.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use crate::codec::Format;
 use crate::command::Rejection;
@@ -23,7 +26,8 @@ pub const JOIN_DEADLINE: Duration = Duration::from_secs(15);
 const ASK_DEADLINE: Duration = Duration::from_secs(4);
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// The identity that a new member stores before it opens `Consensus`. The id is never given out again.
+/// The identity that a new member stores before it opens `Consensus`. The id is never given out
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Joined {
     pub node: NodeId,
@@ -44,18 +48,27 @@ pub enum JoinError {
     Client(std::io::Error),
 }
 
-/// Which cluster the member at `peer` (`host:port` of its peer address) belongs to; asks until [`JOIN_DEADLINE`].
+/// Which cluster the member at `peer` (`host:port` of its peer address) belongs to; asks until
+/// [`JOIN_DEADLINE`].
 ///
 /// # Errors
 /// See [`JoinError`].
 pub async fn cluster_of(peer: &str, secret: Secret) -> Result<Uuid, JoinError> {
     let client = PeerClient::new(secret).map_err(JoinError::Client)?;
-    ask(&client, peer, CLUSTER, &ClusterRequest, |ClusterAnswer(cluster)| Ok(cluster)).await
+    ask(
+        &client,
+        peer,
+        CLUSTER,
+        &ClusterRequest,
+        |ClusterAnswer(cluster)| Ok(cluster),
+    )
+    .await
 }
 
-/// Asks the member at `peer` (`host:port` of its peer address) for membership; repeats the same question until [`JOIN_DEADLINE`].
-/// `attempt` is to be made durable before it is used: asked again with it, after a crash too, the cluster gives the same id instead of
-/// refusing the name that it gave away already. `at`: the wall clock.
+/// Asks the member at `peer` (`host:port` of its peer address) for membership; repeats the same
+/// question until [`JOIN_DEADLINE`]. `attempt` is to be made durable before it is used: asked again
+/// with it, after a crash too, the cluster gives the same id instead of refusing the name that it
+/// gave away already. `at`: the wall clock.
 ///
 /// # Errors
 /// See [`JoinError`].
@@ -77,7 +90,15 @@ pub(crate) async fn join_through(
 ) -> Result<Joined, JoinError> {
     let request = JoinRequest { spec, attempt, at };
     ask(client, peer, JOIN, &request, |answer| match answer {
-        JoinAnswer::Joined { node, cluster, generation } => Ok(Joined { node, cluster, generation }),
+        JoinAnswer::Joined {
+            node,
+            cluster,
+            generation,
+        } => Ok(Joined {
+            node,
+            cluster,
+            generation,
+        }),
         JoinAnswer::Rejected(rejection) => Err(Refusal::Final(rejection)),
         JoinAnswer::Unavailable(why) => Err(Refusal::Passing(why)),
     })
@@ -100,17 +121,27 @@ async fn ask<Req: Format, Resp: Format, T>(
 ) -> Result<T, JoinError> {
     let give_up_at = Instant::now() + JOIN_DEADLINE;
     loop {
-        let why = match client.call::<_, Resp>(peer, path, request, ASK_DEADLINE).await.map(&take) {
+        let why = match client
+            .call::<_, Resp>(peer, path, request, ASK_DEADLINE)
+            .await
+            .map(&take)
+        {
             Ok(Ok(taken)) => return Ok(taken),
             Ok(Err(Refusal::Final(rejection))) => return Err(JoinError::Rejected(rejection)),
             Ok(Err(Refusal::Passing(why))) => why,
             Err(error @ (PeerError::Rejected { .. } | PeerError::Garbled { .. })) => {
-                return Err(JoinError::Peer { peer: peer.to_owned(), error });
+                return Err(JoinError::Peer {
+                    peer: peer.to_owned(),
+                    error,
+                });
             }
             Err(error) => error.to_string(),
         };
         if Instant::now() + ASK_AGAIN_AFTER > give_up_at {
-            return Err(JoinError::Unavailable { peer: peer.to_owned(), why });
+            return Err(JoinError::Unavailable {
+                peer: peer.to_owned(),
+                why,
+            });
         }
         sleep(ASK_AGAIN_AFTER).await;
     }

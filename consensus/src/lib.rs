@@ -1,4 +1,5 @@
-//! What the cluster agrees on: nodes, cameras, assignments, settings. Video never passes through here.
+//! What the cluster agrees on: nodes, cameras, assignments, settings. Video never passes through
+//! here.
 //!
 //! Pure, no clock and no I/O: [`model`] (the nouns), [`state`] (what a command does to them),
 //! [`observe`] (what nodes see of each other), [`decide`] (what follows from both). The world's
@@ -21,12 +22,15 @@ pub mod simulation;
 pub mod state;
 pub mod table;
 
-pub use consensus::{Consensus, InitializeFailure, Leadership, OpenError, Options, Timing, WRITE_DEADLINE, WriteError};
+pub use consensus::{
+    Consensus, InitializeFailure, Leadership, OpenError, Options, Timing, WRITE_DEADLINE,
+    WriteError,
+};
 pub use join::{JOIN_DEADLINE, JoinError, Joined, cluster_of, join};
 pub use peer::auth::{OnAuthorised, peer_auth};
 pub use raft::identity;
 pub use raft::membership::VOTERS_MAX;
 
-/// A future behind a pointer. The code of an `async fn` is generated in every crate that awaits it; this keeps that of openraft and of the
-/// HTTP client in this crate.
+/// A future behind a pointer. The code of an `async fn` is generated in every crate that awaits it;
+/// this keeps that of openraft and of the HTTP client in this crate.
 type Boxed<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -26,24 +26,24 @@ pub use actor::{Actor, OperatorName};
 pub use assignment::{Assignment, Handoff, Tenure};
 pub use camera::{CAMERAS_MAX, Camera, CameraName, CameraSpec, PRIORITY_DEFAULT, Protection};
 pub use drill::{
-    DRILLS_MAX, Drill, DrillOp, DrillResult, DrillStart, DrillStep, Drills, Outcome, Phase, RESULTS_MAX, Refusal,
-    RunningDrill,
+    DRILLS_MAX, Drill, DrillOp, DrillResult, DrillStart, DrillStep, Drills, Outcome, Phase,
+    RESULTS_MAX, Refusal, RunningDrill,
 };
 pub use export::{
-    EXPORT_CAMERA_HOURS_MAX, EXPORT_CAMERAS_MAX, EXPORT_KEPT, EXPORT_RANGE_MAX, EXPORTS_MAX, Export, ExportName,
-    ExportSpec,
+    EXPORT_CAMERA_HOURS_MAX, EXPORT_CAMERAS_MAX, EXPORT_KEPT, EXPORT_RANGE_MAX, EXPORTS_MAX,
+    Export, ExportName, ExportSpec,
 };
 pub use former::{FORMER_CAMERAS_MAX, FormerCamera, Origin, Pause, Was};
 pub use hold::{HOLDS_MAX, Hold, HoldReason, HoldSpec};
 pub use labels::{LABELS_MAX, Labels};
 pub use node::{
-    CAMERA_CAPACITY_DEFAULT, CAMERA_CAPACITY_MAX, Duty, FailureDomain, HostPort, NODES_MAX, Node, NodeName, NodeSpec,
-    Role, check_capacity,
+    CAMERA_CAPACITY_DEFAULT, CAMERA_CAPACITY_MAX, Duty, FailureDomain, HostPort, NODES_MAX, Node,
+    NodeName, NodeSpec, Role, check_capacity,
 };
 pub use secret::Secret;
 pub use settings::{
-    Failback, HeadroomRule, RETENTION_CLASS_DEFAULT, RetentionClass, RetentionClassName, RetentionClasses, Settings,
-    SettingsChange,
+    Failback, HeadroomRule, RETENTION_CLASS_DEFAULT, RetentionClass, RetentionClassName,
+    RetentionClasses, Settings, SettingsChange,
 };
 pub use source::{Audio, Credentials, Fingerprint, RtspUrl, Source, Tls, Transport};
 pub use suspicion::{ProcessEnd, QUARANTINE_MAX, QUARANTINE_MIN, Suspicion, Treatment};

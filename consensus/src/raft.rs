@@ -1,4 +1,5 @@
-//! The openraft adaptor. Nothing outside this crate sees openraft's types: they stop at `Consensus`.
+//! The openraft adaptor. Nothing outside this crate sees openraft's types: they stop at
+//! `Consensus`.
 
 pub(crate) mod fatal;
 pub mod identity;

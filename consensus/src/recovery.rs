@@ -44,7 +44,8 @@ pub enum RecoveryError {
     #[error("{}: {error}", dir.display())]
     Unreadable { dir: PathBuf, error: io::Error },
     #[error(
-        "node {0} is no member of the cluster that its log describes: it was removed, or had not heard yet that it was added"
+        "node {0} is no member of the cluster that its log describes: it was removed, or had not \
+         heard yet that it was added"
     )]
     NoMember(NodeId),
     #[error("{}: {error}", dir.display())]
@@ -87,23 +88,51 @@ impl Remains {
         if !log_dir.is_dir() {
             return Err(RecoveryError::Nothing(log_dir));
         }
-        let unreadable = |error| RecoveryError::Unreadable { dir: dir.to_owned(), error };
-        let mut log = LogStore::open(&log_dir, FatalSignal::new()).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => RecoveryError::InUse { dir: dir.to_owned(), error },
-            _ => unreadable(error),
-        })?;
+        let unreadable = |error| RecoveryError::Unreadable {
+            dir: dir.to_owned(),
+            error,
+        };
+        let mut log =
+            LogStore::open(&log_dir, FatalSignal::new()).map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => RecoveryError::InUse {
+                    dir: dir.to_owned(),
+                    error,
+                },
+                _ => unreadable(error),
+            })?;
         let mut machine = StateMachine::open(dir).map_err(unreadable)?;
         let (vote, last) = log.vote_and_last();
-        let changed_at = apply_all(&mut log, &mut machine, last).await.map_err(unreadable)?;
-        let kept = log.kept().map(|kept| codec::decode::<Kept>(&kept)).transpose();
-        let kept = kept.map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-        let fenced = kept.and_then(|kept| kept.fence).map(|fence| Standing::Fenced(fence).to_string());
-        let generation = machine.state().generation().filter(|_| machine.state().nodes.contains(node));
+        let changed_at = apply_all(&mut log, &mut machine, last)
+            .await
+            .map_err(unreadable)?;
+        let kept = log
+            .kept()
+            .map(|kept| codec::decode::<Kept>(&kept))
+            .transpose();
+        let kept =
+            kept.map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        let fenced = kept
+            .and_then(|kept| kept.fence)
+            .map(|fence| Standing::Fenced(fence).to_string());
+        let generation = machine
+            .state()
+            .generation()
+            .filter(|_| machine.state().nodes.contains(node));
         let (Some(generation), Some(last)) = (generation, last.max(machine.applied())) else {
             return Err(RecoveryError::NoMember(node));
         };
         let voters = voters(machine.membership());
-        Ok(Self { node, generation, machine, vote, last, changed_at, voters, fenced, _log: log })
+        Ok(Self {
+            node,
+            generation,
+            machine,
+            vote,
+            last,
+            changed_at,
+            voters,
+            fenced,
+            _log: log,
+        })
     }
 
     #[must_use]
@@ -118,7 +147,10 @@ impl Remains {
 
     #[must_use]
     pub fn position(&self) -> LogPosition {
-        LogPosition { term: self.last.leader_id.term, index: self.last.index }
+        LogPosition {
+            term: self.last.leader_id.term,
+            index: self.last.index,
+        }
     }
 
     /// When the last change was asked for, by the clock of the node that asked; `None` where it is
@@ -143,11 +175,13 @@ impl Remains {
     #[must_use]
     pub fn is_majority(&self, others: &BTreeSet<NodeId>) -> bool {
         let counts = |node: &&NodeId| **node == self.node || others.contains(node);
-        self.voters.iter().all(|voters| voters.iter().filter(counts).count() > voters.len() / 2)
+        self.voters
+            .iter()
+            .all(|voters| voters.iter().filter(counts).count() > voters.len() / 2)
     }
 
-    /// Writes the beginning of the next generation to `dir`, durably; what is there is set aside. Answers
-    /// the generation, and who was dropped. `id`: random.
+    /// Writes the beginning of the next generation to `dir`, durably; what is there is set aside.
+    /// Answers the generation, and who was dropped. `id`: random.
     ///
     /// # Errors
     /// It could not be written.
@@ -160,7 +194,9 @@ impl Remains {
         Box::pin(async move {
             let generation = self.generation.next(id, Recovered { by: self.node, at });
             let mut state = self.state().clone();
-            let dropped = state.recover(self.node, generation, at).map_err(|_| RecoveryError::NoMember(self.node))?;
+            let dropped = state
+                .recover(self.node, generation, at)
+                .map_err(|_| RecoveryError::NoMember(self.node))?;
             let written = self.write_state(&dir, &state, id).await;
             written.map_err(|error| RecoveryError::Unwritable { dir, error })?;
             Ok((generation, dropped))
@@ -169,7 +205,8 @@ impl Remains {
 
     /// The state as a snapshot, as if the recovery had been an entry of a term of its own, and a
     /// log that ends with it.
-    /// What is there already is what a recovery left that did not end, or what should not be: it is set aside.
+    /// What is there already is what a recovery left that did not end, or what should not be: it is
+    /// set aside.
     async fn write_state(&self, dir: &Path, state: &ClusterState, id: Uuid) -> io::Result<()> {
         let mut aside = dir.as_os_str().to_owned();
         aside.push(format!(".before-{}", id.simple()));
@@ -178,29 +215,55 @@ impl Remains {
             _ => {}
         }
         raft::private_dir(dir)?;
-        let term = self.vote.map_or(0, |vote| vote.leader_id.term).max(self.last.leader_id.term) + 1;
-        let leader_id = LeaderId { term, node_id: self.node.0 };
-        let last = LogId { leader_id, index: self.last.index + 1 };
+        let term = self
+            .vote
+            .map_or(0, |vote| vote.leader_id.term)
+            .max(self.last.leader_id.term)
+            + 1;
+        let leader_id = LeaderId {
+            term,
+            node_id: self.node.0,
+        };
+        let last = LogId {
+            leader_id,
+            index: self.last.index + 1,
+        };
         let image = SnapshotImage {
-            meta: SnapshotMeta { last_log_id: Some(last), last_membership: self.membership(last, state)? },
+            meta: SnapshotMeta {
+                last_log_id: Some(last),
+                last_membership: self.membership(last, state)?,
+            },
             state: codec::encode(state).map_err(io::Error::other)?,
         };
         SnapshotFile::new(dir).write(&image)?;
         let log_dir = dir.join("log");
         let mut log = LogStore::open(&log_dir, FatalSignal::new())?;
-        log.save_vote(&Vote { leader_id, committed: true }).await?;
+        log.save_vote(&Vote {
+            leader_id,
+            committed: true,
+        })
+        .await?;
         log.purge(last).await?;
         drop(log);
-        for dir in [Some(log_dir.as_path()), Some(dir), dir.parent()].into_iter().flatten() {
+        for dir in [Some(log_dir.as_path()), Some(dir), dir.parent()]
+            .into_iter()
+            .flatten()
+        {
             File::open(dir)?.sync_all()?;
         }
         Ok(())
     }
 
     fn membership(&self, last: LogId, state: &ClusterState) -> io::Result<StoredMembership> {
-        let addr = state.nodes.get(self.node).map(|node| node.spec.peer_addr.to_string()).unwrap_or_default();
-        let (voters, nodes) =
-            (vec![BTreeSet::from([self.node.0])], BTreeMap::from([(self.node.0, BasicNode::new(addr))]));
+        let addr = state
+            .nodes
+            .get(self.node)
+            .map(|node| node.spec.peer_addr.to_string())
+            .unwrap_or_default();
+        let (voters, nodes) = (
+            vec![BTreeSet::from([self.node.0])],
+            BTreeMap::from([(self.node.0, BasicNode::new(addr))]),
+        );
         let membership = Membership::new(voters, nodes).map_err(io::Error::other)?;
         Ok(StoredMembership::new(Some(last), membership))
     }
@@ -219,7 +282,8 @@ async fn apply_all(
         let upto = end.min(next + READ_ENTRIES);
         let entries = log.try_get_log_entries(next..upto).await?;
         if entries.first().map(|entry| entry.log_id.index) != Some(next) {
-            let why = format!("entry {next} of the log is not there, and the snapshot ends before it");
+            let why =
+                format!("entry {next} of the log is not there, and the snapshot ends before it");
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         for entry in entries {
@@ -236,7 +300,10 @@ async fn apply_all(
 
 fn voters(membership: &StoredMembership) -> Vec<BTreeSet<NodeId>> {
     let configs = membership.membership().get_joint_config();
-    configs.iter().map(|voters| voters.iter().copied().map(NodeId).collect()).collect()
+    configs
+        .iter()
+        .map(|voters| voters.iter().copied().map(NodeId).collect())
+        .collect()
 }
 
 #[cfg(test)]

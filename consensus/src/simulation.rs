@@ -1,9 +1,11 @@
-//! What a simulation puts in the place of the world: a network, a disk, chance. All else is the code that runs in a node: openraft, the log and the snapshot in
-//! real files, the messages, routes, authorisation and deadlines.
+//! What a simulation puts in the place of the world: a network, a disk, chance. All else is the
+//! code that runs in a node: openraft, the log and the snapshot in real files, the messages,
+//! routes, authorisation and deadlines.
 //!
-//! A simulation runs on one thread, in a current-thread runtime whose clock is paused, between [`enter`] and the end of what that returns. Then it is
-//! deterministic: openraft draws its timeouts from the seed, file work is done on the spot while time stands still, and nothing runs on other threads but the
-//! log's own, which is waited for.
+//! A simulation runs on one thread, in a current-thread runtime whose clock is paused, between
+//! [`enter`] and the end of what that returns. Then it is deterministic: openraft draws its
+//! timeouts from the seed, file work is done on the spot while time stands still, and nothing runs
+//! on other threads but the log's own, which is waited for.
 
 use crate::Boxed;
 use crate::consensus::{Consensus, OpenError, Options, Pace};
@@ -32,22 +34,31 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 ///
 /// # Errors
 /// No request can be made of this, or its answer cannot be read.
-pub async fn deliver(routes: Router, path: String, secret: String, body: Vec<u8>) -> io::Result<(u16, Vec<u8>)> {
+pub async fn deliver(
+    routes: Router,
+    path: String,
+    secret: String,
+    body: Vec<u8>,
+) -> io::Result<(u16, Vec<u8>)> {
     let request = Request::post(path).header(AUTHORIZATION, format!("Bearer {secret}"));
     let request = request.body(Body::from(body)).map_err(io::Error::other)?;
     let Ok(response) = routes.oneshot(request).await;
     let status = response.status().as_u16();
-    let body = to_bytes(response.into_body(), ANSWER_BYTES_MAX).await.map_err(io::Error::other)?;
+    let body = to_bytes(response.into_body(), ANSWER_BYTES_MAX)
+        .await
+        .map_err(io::Error::other)?;
     Ok((status, body.to_vec()))
 }
 
-/// From now on, until what it returns is dropped, this thread simulates: chance comes from `random`.
+/// From now on, until what it returns is dropped, this thread simulates: chance comes from
+/// `random`.
 #[must_use]
 pub fn enter(random: Random) -> impl Drop {
     Seeded::new(random)
 }
 
-/// As [`Consensus::open`], over `transport` and on `disk`. `snapshot_after`: entries between snapshots, of which a quarter stays in the log.
+/// As [`Consensus::open`], over `transport` and on `disk`. `snapshot_after`: entries between
+/// snapshots, of which a quarter stays in the log.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -66,12 +77,17 @@ pub fn open(
         checks_directories: disk.checks_directories(),
     };
     let client = PeerClient::over(transport, options.secret.clone());
-    Box::pin(Consensus::open_over(options, client, pace, move |log, machine| {
-        machine.witness = Some(disk.witness());
-        machine.tell_installed();
-        disk.settle();
-        SimulatedLog::new(log, disk)
-    }))
+    Box::pin(Consensus::open_over(
+        options,
+        client,
+        pace,
+        move |log, machine| {
+            machine.witness = Some(disk.witness());
+            machine.tell_installed();
+            disk.settle();
+            SimulatedLog::new(log, disk)
+        },
+    ))
 }
 
 /// As [`crate::join`], over `transport`.
@@ -85,5 +101,11 @@ pub async fn join(
     secret: Secret,
     (attempt, at): (Uuid, Timestamp),
 ) -> Result<Joined, JoinError> {
-    join_through(&PeerClient::over(transport, secret), peer, spec, (attempt, at)).await
+    join_through(
+        &PeerClient::over(transport, secret),
+        peer,
+        spec,
+        (attempt, at),
+    )
+    .await
 }

@@ -17,8 +17,8 @@ use crate::codec::{Format, Nothing};
 use crate::command::{Command, LogEntry, Rejection, Response};
 use crate::generation::ClusterGeneration;
 use crate::model::{
-    Assignment, Camera, Drills, Export, FormerCamera, HOLDS_MAX, Hold, HoldSpec, Invalid, Node, NodeSpec, Pause,
-    Settings, SettingsChange, Suspicion, Tenure,
+    Assignment, Camera, Drills, Export, FormerCamera, HOLDS_MAX, Hold, HoldSpec, Invalid, Node,
+    NodeSpec, Pause, Settings, SettingsChange, Suspicion, Tenure,
 };
 use crate::table::Table;
 use holdfast_storage::ids::{CameraId, Epoch, ExportId, HoldId, NodeId};
@@ -92,25 +92,38 @@ impl ClusterState {
     /// Who owned `camera`, oldest first; at most [`TENURES_MAX`].
     #[must_use]
     pub fn tenures(&self, camera: CameraId) -> &[Tenure] {
-        self.histories.get(camera).map_or(&[], |history| &history.tenures)
+        self.histories
+            .get(camera)
+            .map_or(&[], |history| &history.tenures)
     }
 
     /// When `camera` was deleted, and until when; the last is without end while it is.
     #[must_use]
     pub fn pauses(&self, camera: CameraId) -> Vec<Pause> {
-        let over = self.histories.get(camera).map_or(&[][..], |history| &history.pauses);
-        let now = self.former.get(camera).map(|former| Pause { from: former.since, to: Timestamp::MAX });
+        let over = self
+            .histories
+            .get(camera)
+            .map_or(&[][..], |history| &history.pauses);
+        let now = self.former.get(camera).map(|former| Pause {
+            from: former.since,
+            to: Timestamp::MAX,
+        });
         over.iter().copied().chain(now).collect()
     }
 
     /// Cameras that `node` owns.
     pub fn owned_by(&self, node: NodeId) -> impl Iterator<Item = CameraId> {
-        self.assignments.iter().filter(move |(_, assignment)| assignment.owner == Some(node)).map(|(camera, _)| camera)
+        self.assignments
+            .iter()
+            .filter(move |(_, assignment)| assignment.owner == Some(node))
+            .map(|(camera, _)| camera)
     }
 
     #[must_use]
     pub fn node_named(&self, name: &str) -> Option<&Node> {
-        self.nodes.values().find(|node| node.spec.name.as_str() == name)
+        self.nodes
+            .values()
+            .find(|node| node.spec.name.as_str() == name)
     }
 
     /// Whether `node` was a member and is none any more; ids are never given out again.
@@ -136,9 +149,11 @@ impl ClusterState {
             Command::SetDuty { node, duty } => self.set_duty(node, duty),
             Command::RemoveNode { node, force } => self.remove_node(node, force, at),
             Command::CreateCamera { spec, only_after } => self.create_camera(spec, only_after),
-            Command::UpdateCamera { camera, spec, expect_revision } => {
-                self.update_camera(camera, spec, expect_revision)
-            }
+            Command::UpdateCamera {
+                camera,
+                spec,
+                expect_revision,
+            } => self.update_camera(camera, spec, expect_revision),
             Command::DeleteCamera { camera } => self.delete_camera(camera, at, actor),
             Command::FinalizeVersion { version } => self.finalize_version(version),
             Command::ChangeSettings(change) => self.change_settings(change),
@@ -147,14 +162,24 @@ impl ClusterState {
             Command::DeleteHold { hold } => self.delete_hold(hold),
             Command::BeginRebalance => Ok(self.begin_rebalance(at)),
             Command::EndRebalance { since } => Ok(self.end_rebalance(since)),
-            Command::BeginDrill { node, is_scheduled, starts } => self.begin_drill(node, is_scheduled, at, starts),
+            Command::BeginDrill {
+                node,
+                is_scheduled,
+                starts,
+            } => self.begin_drill(node, is_scheduled, at, starts),
             Command::StepDrills { steps } => Ok(self.step_drills(at, steps)),
             Command::NoteEnd(end) => self.note_end(at, end),
             Command::ClearCameras { cameras } => self.clear(&cameras),
             Command::ReserveCameras { upto } => self.reserve_cameras(upto),
             Command::ReinstateCamera { camera, spec } => self.reinstate_camera(camera, spec, at),
-            Command::RestoreCamera { camera, name, only_after } => self.restore_camera(camera, name, only_after, at),
-            Command::AdoptCameras { cluster, cameras } => self.adopt_cameras(cluster, cameras, at, &actor),
+            Command::RestoreCamera {
+                camera,
+                name,
+                only_after,
+            } => self.restore_camera(camera, name, only_after, at),
+            Command::AdoptCameras { cluster, cameras } => {
+                self.adopt_cameras(cluster, cameras, at, &actor)
+            }
             Command::ForgetCameras { cameras } => Ok(self.forget_cameras(&cameras)),
             Command::CreateExport { spec } => self.create_export(spec, at),
             Command::DeleteExport { export } => self.delete_export(export),
@@ -181,7 +206,14 @@ impl ClusterState {
         }
         self.hold_last = HoldId(self.hold_last.0 + 1);
         let id = self.hold_last;
-        self.holds.insert(id, Hold { id, spec, created_at: at });
+        self.holds.insert(
+            id,
+            Hold {
+                id,
+                spec,
+                created_at: at,
+            },
+        );
         Ok(Response::Hold(id))
     }
 
@@ -203,18 +235,28 @@ impl ClusterState {
         let needs = command.since();
         let is_first = matches!(command, Command::Initialize { .. });
         if needs > self.version && !is_first {
-            return Err(Rejection::NotFinalized { needs, finalized: self.version });
+            return Err(Rejection::NotFinalized {
+                needs,
+                finalized: self.version,
+            });
         }
         Ok(())
     }
 
     fn finalize_version(&mut self, version: u16) -> Result<Response, Rejection> {
         if version < self.version {
-            let why = format!("is {version}, and version {} is finalised already; there is no way back", self.version);
+            let why = format!(
+                "is {version}, and version {} is finalised already; there is no way back",
+                self.version
+            );
             return Err(Invalid::new("version", why).into());
         }
         if let Some(node) = self.nodes.values().find(|node| node.spec.version < version) {
-            return Err(Rejection::NotUpgraded { node: node.id, speaks: node.spec.version, version });
+            return Err(Rejection::NotUpgraded {
+                node: node.id,
+                speaks: node.spec.version,
+                version,
+            });
         }
         self.version = version;
         Ok(Response::Done)
@@ -223,10 +265,18 @@ impl ClusterState {
     fn change_settings(&mut self, change: SettingsChange) -> Result<Response, Rejection> {
         let settings = self.settings.changed(change);
         settings.check()?;
-        let is_kept = |camera: &&Camera| settings.retention_classes.get(&camera.spec.retention_class).is_some();
+        let is_kept = |camera: &&Camera| {
+            settings
+                .retention_classes
+                .get(&camera.spec.retention_class)
+                .is_some()
+        };
         if let Some(camera) = self.cameras.values().find(|camera| !is_kept(camera)) {
             let class = &camera.spec.retention_class;
-            let why = format!("has no \"{class}\", which cameras use; move them to another class before removing it");
+            let why = format!(
+                "has no \"{class}\", which cameras use; move them to another class before removing \
+                 it"
+            );
             return Err(Invalid::new("retention_classes", why).into());
         }
         self.settings = settings;

@@ -1,10 +1,12 @@
-//! A map that is cheap to publish: clones share its rows, and a change copies only the row and the spine.
+//! A map that is cheap to publish: clones share its rows, and a change copies only the row and the
+//! spine.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Rows by id, in id order. A clone costs one reference count; the first change after it copies the spine, never the other rows.
+/// Rows by id, in id order. A clone costs one reference count; the first change after it copies the
+/// spine, never the other rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Table<K: Ord, V>(Arc<BTreeMap<K, Arc<V>>>);
@@ -26,7 +28,8 @@ impl<K: Ord + Copy, V: Clone> Table<K, V> {
         self.0.contains_key(&key)
     }
 
-    /// Whether both are clones of one another that have not been changed. Where it is not known, they count as different.
+    /// Whether both are clones of one another that have not been changed. Where it is not known,
+    /// they count as different.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -1,12 +1,18 @@
-//! What heartbeats cost at the largest site: computed from the function that decides who is told of what.
+//! What heartbeats cost at the largest site: computed from the function that decides who is told of
+//! what.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside of test functions"
+)]
 
 use holdfast_consensus::VOTERS_MAX;
 use holdfast_consensus::codec;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
 use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
-use holdfast_consensus::observe::heartbeat::{Audience, HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState};
+use holdfast_consensus::observe::heartbeat::{
+    Audience, HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState,
+};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
 use holdfast_storage::time::Timestamp;
@@ -15,18 +21,26 @@ use uuid::Uuid;
 const NODES: u64 = 100;
 /// Cameras of each node at 10,000 in all.
 const CAMERAS_PER_NODE: u32 = 100;
-/// Nodes whose cameras there are here, voters and others: what one sends does not depend on what the others own.
+/// Nodes whose cameras there are here, voters and others: what one sends does not depend on what
+/// the others own.
 const OWNERS: [u64; 5] = [1, 5, 6, 51, 100];
 const NOW: Timestamp = Timestamp(1_795_341_600_000_000);
-/// Heads of a request and of an answer, as they are on the wire with a secret of 64 characters, and the answer's body.
+/// Heads of a request and of an answer, as they are on the wire with a secret of 64 characters, and
+/// the answer's body.
 const HTTP_BYTES: usize = 170 + 120 + 20;
 /// What says who sends, before the heartbeat: its process, its address, what it has made durable.
 const SENDER_BYTES: usize = 64;
 const BYTES_PER_SECOND_MAX: usize = 240_000;
 
 fn node(number: u64) -> NodeSpec {
-    let (peer, api) = (format!("10.0.0.{number}:8481"), format!("10.0.0.{number}:8480"));
-    NodeSpec { camera_capacity: 1_000, ..NodeSpec::new(&format!("n{number}"), &peer, &api).unwrap() }
+    let (peer, api) = (
+        format!("10.0.0.{number}:8481"),
+        format!("10.0.0.{number}:8480"),
+    );
+    NodeSpec {
+        camera_capacity: 1_000,
+        ..NodeSpec::new(&format!("n{number}"), &peer, &api).unwrap()
+    }
 }
 
 fn camera(number: u32) -> CameraSpec {
@@ -36,24 +50,56 @@ fn camera(number: u32) -> CameraSpec {
 /// The successors of a node's cameras are all other nodes, by turns.
 fn site() -> ClusterState {
     let mut state = ClusterState::default();
-    state.apply(Command::Initialize { cluster: Uuid::nil(), node: node(1) }.by(Actor::System, NOW)).unwrap();
+    state
+        .apply(
+            Command::Initialize {
+                cluster: Uuid::nil(),
+                node: node(1),
+            }
+            .by(Actor::System, NOW),
+        )
+        .unwrap();
     for number in 2..=NODES {
         state
             .apply(
-                Command::JoinNode { spec: node(number), attempt: Uuid::from_u128(number.into()) }
-                    .by(Actor::System, NOW),
+                Command::JoinNode {
+                    spec: node(number),
+                    attempt: Uuid::from_u128(number.into()),
+                }
+                .by(Actor::System, NOW),
             )
             .unwrap();
     }
     let mut changes = Vec::new();
-    for (owner, turn) in OWNERS.into_iter().flat_map(|owner| (0..CAMERAS_PER_NODE).map(move |turn| (owner, turn))) {
+    for (owner, turn) in OWNERS
+        .into_iter()
+        .flat_map(|owner| (0..CAMERAS_PER_NODE).map(move |turn| (owner, turn)))
+    {
         let number = u32::try_from(changes.len()).unwrap() + 1;
-        state.apply(Command::CreateCamera { spec: camera(number), only_after: None }.by(Actor::System, NOW)).unwrap();
+        state
+            .apply(
+                Command::CreateCamera {
+                    spec: camera(number),
+                    only_after: None,
+                }
+                .by(Actor::System, NOW),
+            )
+            .unwrap();
         let successor = Some(NodeId((owner + u64::from(turn) % (NODES - 1)) % NODES + 1));
-        let op = AssignmentOp::Place { owner: NodeId(owner), mirror: None, successor };
-        changes.push(AssignmentChange { camera: CameraId(number), expect: Epoch(0), op });
+        let op = AssignmentOp::Place {
+            owner: NodeId(owner),
+            mirror: None,
+            successor,
+        };
+        changes.push(AssignmentChange {
+            camera: CameraId(number),
+            expect: Epoch(0),
+            op,
+        });
     }
-    state.apply(Command::Assign { changes }.by(Actor::System, NOW)).unwrap();
+    state
+        .apply(Command::Assign { changes }.by(Actor::System, NOW))
+        .unwrap();
     state
 }
 
@@ -86,10 +132,16 @@ fn heartbeat(state: &ClusterState, from: NodeId) -> Heartbeat {
 /// What `from` sends in a second, by whether it votes.
 fn bytes_per_second(state: &ClusterState, voters: &[NodeId], from: NodeId) -> usize {
     let heartbeat = heartbeat(state, from);
-    let audience = Audience::of(state, voters, heartbeat.recorders.iter().map(|progress| progress.camera));
+    let audience = Audience::of(
+        state,
+        voters,
+        heartbeat.recorders.iter().map(|progress| progress.camera),
+    );
     let others = state.nodes.keys().filter(|node| *node != from);
     let encoded = |node| codec::encode(&heartbeat.to(node, &audience)).unwrap().len();
-    let once: usize = others.map(|node| encoded(node) + SENDER_BYTES + HTTP_BYTES).sum();
+    let once: usize = others
+        .map(|node| encoded(node) + SENDER_BYTES + HTTP_BYTES)
+        .sum();
     once * 1000 / HEARTBEAT_INTERVAL.as_millis() as usize
 }
 
@@ -100,7 +152,10 @@ fn a_hundred_nodes_with_ten_thousand_cameras_tell_each_other_little() {
     for from in OWNERS.map(NodeId) {
         let bytes = bytes_per_second(&state, &voters, from);
         println!("node {from}: {bytes} bytes per second");
-        assert!(bytes <= BYTES_PER_SECOND_MAX, "node {from} sends {bytes} bytes per second");
+        assert!(
+            bytes <= BYTES_PER_SECOND_MAX,
+            "node {from} sends {bytes} bytes per second"
+        );
     }
     let all: Vec<NodeId> = state.nodes.keys().collect();
     assert!(
@@ -116,7 +171,14 @@ fn voters_are_told_of_everything_and_others_of_what_concerns_them() {
     let (camera, owner) = (state.owned_by(NodeId(51)).nth(7).unwrap(), NodeId(51));
     let successor = state.assignments.get(camera).unwrap().successor.unwrap();
     let told = |state: &ClusterState, of: NodeId| {
-        let audience = Audience::of(state, &voters, heartbeat(state, of).recorders.iter().map(|told| told.camera));
+        let audience = Audience::of(
+            state,
+            &voters,
+            heartbeat(state, of)
+                .recorders
+                .iter()
+                .map(|told| told.camera),
+        );
         move |node: NodeId| audience.is_told(node, camera)
     };
     let audience = told(&state, owner);
@@ -124,9 +186,20 @@ fn voters_are_told_of_everything_and_others_of_what_concerns_them() {
 
     // Who had it before is told of its heir's keyframe, and then stops.
     let heir = NodeId(100);
-    let op = AssignmentOp::TakeOver { owner: heir, mirror: None, successor: None, watermark: None };
-    let changes = vec![AssignmentChange { camera, expect: state.assignments.get(camera).unwrap().epoch, op }];
-    state.apply(Command::Assign { changes }.by(Actor::System, NOW)).unwrap();
+    let op = AssignmentOp::TakeOver {
+        owner: heir,
+        mirror: None,
+        successor: None,
+        watermark: None,
+    };
+    let changes = vec![AssignmentChange {
+        camera,
+        expect: state.assignments.get(camera).unwrap().epoch,
+        op,
+    }];
+    state
+        .apply(Command::Assign { changes }.by(Actor::System, NOW))
+        .unwrap();
     let audience = told(&state, heir);
     assert!(audience(owner) && !audience(NodeId(70)));
 }

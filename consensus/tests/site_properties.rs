@@ -1,6 +1,10 @@
-//! A simulated site under random events: nodes die, return, drain, fail cameras; every seed must keep the promises of placement and steward.
+//! A simulated site under random events: nodes die, return, drain, fail cameras; every seed must
+//! keep the promises of placement and steward.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside of test functions"
+)]
 
 use holdfast_consensus::command::{AssignmentOp, Command, Rejection, Response};
 use holdfast_consensus::decide::desired::{Provisionals, View, desired};
@@ -8,7 +12,9 @@ use holdfast_consensus::decide::headroom::survives_loss_of;
 use holdfast_consensus::decide::placement::Planner;
 use holdfast_consensus::decide::steward::{Input, MOVE_INTERVAL, Steward};
 use holdfast_consensus::decide::suspects::Ends;
-use holdfast_consensus::model::{Actor, CameraSpec, Duty, Failback, NodeSpec, Protection, SettingsChange};
+use holdfast_consensus::model::{
+    Actor, CameraSpec, Duty, Failback, NodeSpec, Protection, SettingsChange,
+};
 use holdfast_consensus::observe::bitrate::{BITRATE_UNKNOWN_BPS, Bitrates};
 use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::observe::liveness::{Verdict, Why};
@@ -56,8 +62,20 @@ struct NewCamera {
 fn new_camera() -> impl Strategy<Value = NewCamera> {
     let zone = prop_oneof![2 => Just(None), 1 => (0..ZONES).prop_map(Some)];
     let prefers = prop_oneof![1 => Just(None), 1 => (1..7_u64).prop_map(Some)];
-    (any::<u8>(), any::<bool>(), zone, prefers, 1..=BITRATE_UNKNOWN_BPS)
-        .prop_map(|(priority, gapless, zone, prefers, bps)| NewCamera { priority, gapless, zone, prefers, bps })
+    (
+        any::<u8>(),
+        any::<bool>(),
+        zone,
+        prefers,
+        1..=BITRATE_UNKNOWN_BPS,
+    )
+        .prop_map(|(priority, gapless, zone, prefers, bps)| NewCamera {
+            priority,
+            gapless,
+            zone,
+            prefers,
+            bps,
+        })
 }
 
 #[derive(Clone, Debug)]
@@ -90,8 +108,18 @@ fn event() -> impl Strategy<Value = Event> {
 fn plan() -> impl Strategy<Value = Plan> {
     let mbps = prop_oneof![1 => Just(None), 1 => (4..30_u64).prop_map(Some)];
     let capacities = prop::collection::vec((1..12_u32, mbps), 2..7);
-    (capacities, any::<bool>(), 1..4_u64, prop::collection::vec(event(), 1..40))
-        .prop_map(|(capacities, failback, domains, events)| Plan { capacities, failback, domains, events })
+    (
+        capacities,
+        any::<bool>(),
+        1..4_u64,
+        prop::collection::vec(event(), 1..40),
+    )
+        .prop_map(|(capacities, failback, domains, events)| Plan {
+            capacities,
+            failback,
+            domains,
+            events,
+        })
 }
 
 struct Simulation {
@@ -120,7 +148,12 @@ fn node_spec(n: usize, (capacity, mbps): (u32, Option<u64>), domains: u64) -> No
         camera_capacity: capacity,
         bitrate_capacity_bps: mbps.map(|mbps| mbps * 1_000_000),
         labels: labels.try_into().unwrap(),
-        ..NodeSpec::new(&format!("n{n}"), &format!("n{n}:7001"), &format!("n{n}:7000")).unwrap()
+        ..NodeSpec::new(
+            &format!("n{n}"),
+            &format!("n{n}:7001"),
+            &format!("n{n}:7000"),
+        )
+        .unwrap()
     }
 }
 
@@ -130,15 +163,32 @@ impl Simulation {
         for (n, capacity) in plan.capacities.iter().enumerate() {
             let spec = node_spec(n, *capacity, plan.domains);
             let command = match n {
-                0 => Command::Initialize { cluster: Uuid::nil(), node: spec },
-                _ => Command::JoinNode { spec, attempt: Uuid::from_u128(n as u128) },
+                0 => Command::Initialize {
+                    cluster: Uuid::nil(),
+                    node: spec,
+                },
+                _ => Command::JoinNode {
+                    spec,
+                    attempt: Uuid::from_u128(n as u128),
+                },
             };
-            state.apply(command.by(Actor::System, Timestamp(0))).unwrap();
+            state
+                .apply(command.by(Actor::System, Timestamp(0)))
+                .unwrap();
         }
-        let failback = if plan.failback { Failback::Prefer } else { Failback::Stay };
-        let change =
-            SettingsChange { failback: Some(failback), failback_after_s: Some(10), ..SettingsChange::default() };
-        state.apply(Command::ChangeSettings(change).by(Actor::System, Timestamp(0))).unwrap();
+        let failback = if plan.failback {
+            Failback::Prefer
+        } else {
+            Failback::Stay
+        };
+        let change = SettingsChange {
+            failback: Some(failback),
+            failback_after_s: Some(10),
+            ..SettingsChange::default()
+        };
+        state
+            .apply(Command::ChangeSettings(change).by(Actor::System, Timestamp(0)))
+            .unwrap();
         Self {
             state,
             steward: Steward::default(),
@@ -166,9 +216,22 @@ impl Simulation {
     }
 
     fn verdicts(&self) -> BTreeMap<NodeId, Verdict> {
-        let suspect = Verdict::Suspect { since: Duration::ZERO, why: Why::Silence };
-        let verdict = |node| if self.dead.contains(&node) { suspect } else { Verdict::Alive };
-        self.state.nodes.keys().map(|node| (node, verdict(node))).collect()
+        let suspect = Verdict::Suspect {
+            since: Duration::ZERO,
+            why: Why::Silence,
+        };
+        let verdict = |node| {
+            if self.dead.contains(&node) {
+                suspect
+            } else {
+                Verdict::Alive
+            }
+        };
+        self.state
+            .nodes
+            .keys()
+            .map(|node| (node, verdict(node)))
+            .collect()
     }
 
     fn take(&mut self, event: &Event) {
@@ -176,13 +239,29 @@ impl Simulation {
         match event {
             Event::Die(n) => _ = self.dead.insert(node(n)),
             Event::Return(n) => _ = self.dead.remove(&node(n)),
-            Event::Drain(n) => _ = self.apply(Command::SetDuty { node: node(n), duty: Duty::Draining }),
-            Event::Serve(n) => _ = self.apply(Command::SetDuty { node: node(n), duty: Duty::Active }),
+            Event::Drain(n) => {
+                _ = self.apply(Command::SetDuty {
+                    node: node(n),
+                    duty: Duty::Draining,
+                })
+            }
+            Event::Serve(n) => {
+                _ = self.apply(Command::SetDuty {
+                    node: node(n),
+                    duty: Duty::Active,
+                })
+            }
             Event::Break(n, camera) => _ = self.broken.insert((node(n), CameraId(*camera))),
             Event::Mend(n, camera) => _ = self.broken.remove(&(node(n), CameraId(*camera))),
             Event::AddCamera(camera) => self.add_camera(camera),
-            Event::DropCamera(camera) => _ = self.apply(Command::DeleteCamera { camera: CameraId(*camera) }),
-            Event::NewLeader => (self.steward, self.thorough) = (Steward::default(), Steward::default()),
+            Event::DropCamera(camera) => {
+                _ = self.apply(Command::DeleteCamera {
+                    camera: CameraId(*camera),
+                })
+            }
+            Event::NewLeader => {
+                (self.steward, self.thorough) = (Steward::default(), Steward::default())
+            }
             Event::StepClock(ms) => {
                 self.wall_ms += i64::from(*ms);
                 self.moved = None;
@@ -196,15 +275,30 @@ impl Simulation {
     fn add_camera(&mut self, new: &NewCamera) {
         self.names += 1;
         let name = format!("c{}", self.names);
-        let zone: BTreeMap<_, _> = new.zone.map(|zone| ("zone".to_owned(), zone.to_string())).into_iter().collect();
+        let zone: BTreeMap<_, _> = new
+            .zone
+            .map(|zone| ("zone".to_owned(), zone.to_string()))
+            .into_iter()
+            .collect();
         let spec = CameraSpec {
-            protection: if new.gapless { Protection::Gapless } else { Protection::Standard },
+            protection: if new.gapless {
+                Protection::Gapless
+            } else {
+                Protection::Standard
+            },
             priority: new.priority,
             node_labels: zone.try_into().unwrap(),
-            preferred_node: new.prefers.map(NodeId).filter(|node| self.state.nodes.contains(*node)),
+            preferred_node: new
+                .prefers
+                .map(NodeId)
+                .filter(|node| self.state.nodes.contains(*node)),
             ..CameraSpec::new(&name, "rtsp://h/").unwrap()
         };
-        self.apply(Command::CreateCamera { spec, only_after: None }).unwrap();
+        self.apply(Command::CreateCamera {
+            spec,
+            only_after: None,
+        })
+        .unwrap();
         self.bitrates.insert(self.state.camera_last(), new.bps);
     }
 
@@ -219,21 +313,52 @@ impl Simulation {
         self.record();
         let verdicts = self.verdicts();
         let (now, uptime, progress) = (self.wall(), self.now, &self.progress);
-        // The dead do not vote: this is about what a leader decides, not about whether there can be one.
-        let voters: Vec<NodeId> = self.state.nodes.keys().filter(|node| !self.dead.contains(node)).collect();
+        // The dead do not vote: this is about what a leader decides, not about whether there can be
+        // one.
+        let voters: Vec<NodeId> = self
+            .state
+            .nodes
+            .keys()
+            .filter(|node| !self.dead.contains(node))
+            .collect();
         let (unfit, probes) = (&BTreeSet::new(), &BTreeMap::new());
         let (state, verdicts, voters) = (&self.state, &verdicts, &voters);
-        let input = Input { now, uptime, state, verdicts, voters, unfit, probes, progress, ends: &Ends::default() };
+        let input = Input {
+            now,
+            uptime,
+            state,
+            verdicts,
+            voters,
+            unfit,
+            probes,
+            progress,
+            ends: &Ends::default(),
+        };
         let commands = self.steward.decide(&input);
-        let stranger = NodeId(if self.now.as_millis().is_multiple_of(2 * ROUND.as_millis()) { 1_000 } else { 1_001 });
-        let thorough = self.thorough.decide(&Input { unfit: &BTreeSet::from([stranger]), ..input });
-        assert_eq!(commands, thorough, "what is settled is not gone over, and it makes a difference");
+        let stranger = NodeId(
+            if self.now.as_millis().is_multiple_of(2 * ROUND.as_millis()) {
+                1_000
+            } else {
+                1_001
+            },
+        );
+        let thorough = self.thorough.decide(&Input {
+            unfit: &BTreeSet::from([stranger]),
+            ..input
+        });
+        assert_eq!(
+            commands, thorough,
+            "what is settled is not gone over, and it makes a difference"
+        );
         let count = commands.len();
         for command in commands {
             self.check_patience(&command);
             match self.apply(command).unwrap() {
                 Response::Assigned { skipped, .. } => {
-                    assert!(skipped.is_empty(), "the steward proposed what does not apply: {skipped:?}");
+                    assert!(
+                        skipped.is_empty(),
+                        "the steward proposed what does not apply: {skipped:?}"
+                    );
                 }
                 Response::Done => {}
                 other => panic!("{other:?}"),
@@ -245,17 +370,33 @@ impl Simulation {
 
     fn record(&mut self) {
         let (verdicts, wall) = (self.verdicts(), self.wall());
-        for me in self.state.nodes.keys().filter(|node| !self.dead.contains(node)) {
+        for me in self
+            .state
+            .nodes
+            .keys()
+            .filter(|node| !self.dead.contains(node))
+        {
             let mut provisionals = self.provisionals.remove(&me).unwrap_or_default();
-            let view = View { me, now: self.now, wall, verdicts: &verdicts, progress: &self.progress };
+            let view = View {
+                me,
+                now: self.now,
+                wall,
+                verdicts: &verdicts,
+                progress: &self.progress,
+            };
             provisionals.observe(&self.state, &view);
             let wanted = desired(&self.state, me, &provisionals);
             self.provisionals.insert(me, provisionals);
-            self.progress.retain(|node, camera| node != me || wanted.contains_key(&camera));
+            self.progress
+                .retain(|node, camera| node != me || wanted.contains_key(&camera));
             for (camera, wanted) in wanted {
                 let broken = self.broken.contains(&(me, camera));
                 let proof = (!broken).then_some(wall);
-                let state = if broken { RecorderState::Failing } else { RecorderState::Recording };
+                let state = if broken {
+                    RecorderState::Failing
+                } else {
+                    RecorderState::Recording
+                };
                 let (epoch, rank) = (wanted.epoch, wanted.rank);
                 let bitrate_bps = proof.and_then(|_| self.bitrates.get(&camera).copied());
                 let (watermark, first_keyframe, error) = (proof, proof, None);
@@ -278,13 +419,25 @@ impl Simulation {
 
     /// Nobody moves a camera that is well twice in a minute.
     fn check_patience(&self, command: &Command) {
-        let (Command::Assign { changes }, Some(moved)) = (command, &self.moved) else { return };
-        for change in changes.iter().filter(|change| matches!(change.op, AssignmentOp::BeginHandoff { .. })) {
+        let (Command::Assign { changes }, Some(moved)) = (command, &self.moved) else {
+            return;
+        };
+        for change in changes
+            .iter()
+            .filter(|change| matches!(change.op, AssignmentOp::BeginHandoff { .. }))
+        {
             let camera = change.camera;
             let owner = self.state.assignments.get(camera).unwrap().owner.unwrap();
-            let is_well = !self.broken.contains(&(owner, camera)) && self.fit().any(|node| node == owner);
-            let long_ago = moved.get(&camera).is_none_or(|at| self.now - *at >= MOVE_INTERVAL);
-            assert!(!is_well || long_ago, "camera {camera} moves again after {:?}", self.now - moved[&camera]);
+            let is_well =
+                !self.broken.contains(&(owner, camera)) && self.fit().any(|node| node == owner);
+            let long_ago = moved
+                .get(&camera)
+                .is_none_or(|at| self.now - *at >= MOVE_INTERVAL);
+            assert!(
+                !is_well || long_ago,
+                "camera {camera} moves again after {:?}",
+                self.now - moved[&camera]
+            );
         }
     }
 
@@ -292,7 +445,10 @@ impl Simulation {
     fn check(&mut self) {
         let mut load: BTreeMap<NodeId, (u32, u64)> = BTreeMap::new();
         for (camera, assignment) in self.state.assignments.iter() {
-            let before = self.epochs.insert(camera, assignment.epoch).unwrap_or_default();
+            let before = self
+                .epochs
+                .insert(camera, assignment.epoch)
+                .unwrap_or_default();
             if let Some(moved) = self.moved.as_mut().filter(|_| assignment.epoch != before) {
                 moved.insert(camera, self.now);
             }
@@ -305,33 +461,60 @@ impl Simulation {
                 assert!(handoff.epoch > assignment.epoch);
                 assert_ne!(Some(handoff.to), assignment.owner);
             }
-            let named: Vec<NodeId> =
-                [assignment.owner, assignment.mirror, assignment.successor].into_iter().flatten().collect();
+            let named: Vec<NodeId> = [assignment.owner, assignment.mirror, assignment.successor]
+                .into_iter()
+                .flatten()
+                .collect();
             let distinct: BTreeSet<NodeId> = named.iter().copied().collect();
-            assert_eq!(named.len(), distinct.len(), "camera {camera}: {assignment:?}");
+            assert_eq!(
+                named.len(),
+                distinct.len(),
+                "camera {camera}: {assignment:?}"
+            );
             for node in assignment.owner.into_iter().chain(assignment.mirror) {
                 let load = load.entry(node).or_default();
                 *load = (load.0 + 1, load.1 + self.bitrates[&camera]);
             }
-            let named = named.into_iter().chain(assignment.handoff.map(|handoff| handoff.to));
-            named.for_each(|node| assert!(self.state.reaches(node, camera), "node {node} does not reach {camera}"));
+            let named = named
+                .into_iter()
+                .chain(assignment.handoff.map(|handoff| handoff.to));
+            named.for_each(|node| {
+                assert!(
+                    self.state.reaches(node, camera),
+                    "node {node} does not reach {camera}"
+                )
+            });
             let tenures = self.state.tenures(camera);
-            assert!(tenures.is_sorted_by(|a, b| a.epoch < b.epoch), "{tenures:?}");
+            assert!(
+                tenures.is_sorted_by(|a, b| a.epoch < b.epoch),
+                "{tenures:?}"
+            );
             assert_eq!(
-                tenures.iter().filter(|tenure| tenure.until.is_none()).count(),
+                tenures
+                    .iter()
+                    .filter(|tenure| tenure.until.is_none())
+                    .count(),
                 usize::from(assignment.owner.is_some())
             );
         }
         for (id, node) in self.state.nodes.iter() {
             let (cameras, bps) = load.get(&id).copied().unwrap_or_default();
-            assert!(cameras <= node.spec.camera_capacity, "node {id} has {cameras} of {}", node.spec.camera_capacity);
+            assert!(
+                cameras <= node.spec.camera_capacity,
+                "node {id} has {cameras} of {}",
+                node.spec.camera_capacity
+            );
             let bps_max = node.spec.bitrate_capacity_bps.unwrap_or(u64::MAX);
             assert!(bps <= bps_max, "node {id} records {bps} bit/s of {bps_max}");
         }
     }
 
     fn fit(&self) -> impl Iterator<Item = NodeId> {
-        let fit = self.state.nodes.iter().filter(|(id, node)| !self.dead.contains(id) && node.duty == Duty::Active);
+        let fit = self
+            .state
+            .nodes
+            .iter()
+            .filter(|(id, node)| !self.dead.contains(id) && node.duty == Duty::Active);
         fit.map(|(id, _)| id)
     }
 }
@@ -356,20 +539,32 @@ impl Simulation {
         let wanted = self.priority(camera);
         let stays = |other: CameraId, is_mirror: bool| {
             let priority = self.priority(other);
-            if is_mirror { priority > wanted } else { priority >= wanted }
+            if is_mirror {
+                priority > wanted
+            } else {
+                priority >= wanted
+            }
         };
         let bitrates = self.measured();
         let (mut cameras, mut bps) = (1, bitrates.of(camera));
-        for (other, now) in self.state.assignments.iter().filter(|(other, _)| *other != camera) {
+        for (other, now) in self
+            .state
+            .assignments
+            .iter()
+            .filter(|(other, _)| *other != camera)
+        {
             for (seat, is_mirror) in [(now.owner, false), (now.mirror, true)] {
-                let is_well = now.owner.is_some_and(|owner| self.fit().any(|fit| fit == owner));
+                let is_well = now
+                    .owner
+                    .is_some_and(|owner| self.fit().any(|fit| fit == owner));
                 if seat == Some(node) && (stays(other, is_mirror) || !is_well) {
                     (cameras, bps) = (cameras + 1, bps + bitrates.of(other));
                 }
             }
         }
         let spec = &self.state.nodes.get(node).unwrap().spec;
-        let fits = cameras <= spec.camera_capacity && bps <= spec.bitrate_capacity_bps.unwrap_or(u64::MAX);
+        let fits =
+            cameras <= spec.camera_capacity && bps <= spec.bitrate_capacity_bps.unwrap_or(u64::MAX);
         fits && self.state.reaches(node, camera)
     }
 }

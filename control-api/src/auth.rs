@@ -1,7 +1,9 @@
-//! The one place where a request is authorised. There is one admin token now; users and roles come to this file.
+//! The one place where a request is authorised. There is one admin token now; users and roles come
+//! to this file.
 //!
-//! The token comes as `Authorization: Bearer …`. Players cannot send headers, so playback (`GET` of HLS and exports) takes `?token=…` too.
-//! Queries are never logged, and answers to them tell the browser to send no referrer.
+//! The token comes as `Authorization: Bearer …`. Players cannot send headers, so playback (`GET` of
+//! HLS and exports) takes `?token=…` too. Queries are never logged, and answers to them tell the
+//! browser to send no referrer.
 
 use crate::error::{ApiError, ErrorKind};
 use axum::extract::{MatchedPath, Request, State};
@@ -12,11 +14,18 @@ use holdfast_consensus::OnAuthorised;
 use holdfast_consensus::model::Secret;
 
 /// Routes that take the token in the query.
-const PLAYBACK_ROUTES: [&str; 3] =
-    ["/api/v1/cameras/{id}/hls/", "/api/v1/cameras/{id}/export.mp4", "/api/v1/exports/{id}/"];
+const PLAYBACK_ROUTES: [&str; 3] = [
+    "/api/v1/cameras/{id}/hls/",
+    "/api/v1/cameras/{id}/export.mp4",
+    "/api/v1/exports/{id}/",
+];
 
 /// Lets a request pass that carries the admin token.
-pub(crate) async fn authorise(State(token): State<Secret>, request: Request, next: Next) -> Response {
+pub(crate) async fn authorise(
+    State(token): State<Secret>,
+    request: Request,
+    next: Next,
+) -> Response {
     match check(&token, &request) {
         Ok(_) if !OnAuthorised::has_room(&request) => no_room().into_response(),
         Ok(Carrier::Header) => next.run(request).await,
@@ -34,20 +43,25 @@ enum Carrier {
 fn check(token: &Secret, request: &Request) -> Result<Carrier, ApiError> {
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {
         let presented = value.to_str().ok().and_then(bearer);
-        let presented = presented.ok_or_else(|| refused("the Authorization header is not `Bearer <token>`"))?;
+        let presented =
+            presented.ok_or_else(|| refused("the Authorization header is not `Bearer <token>`"))?;
         return same(presented, &token.0)
             .then_some(Carrier::Header)
             .ok_or_else(|| refused("the token is not the admin token"));
     }
     if takes_query_token(request) {
         let query = request.uri().query().unwrap_or_default();
-        if let Some((_, presented)) = url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "token") {
+        if let Some((_, presented)) =
+            url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "token")
+        {
             return same(&presented, &token.0)
                 .then_some(Carrier::Query)
                 .ok_or_else(|| refused("the token is not the admin token"));
         }
     }
-    Err(refused("the request carries no token; send `Authorization: Bearer <admin token>`"))
+    Err(refused(
+        "the request carries no token; send `Authorization: Bearer <admin token>`",
+    ))
 }
 
 fn refused(why: &str) -> ApiError {
@@ -62,26 +76,43 @@ fn no_room() -> ApiError {
 
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
 }
 
 fn takes_query_token(request: &Request) -> bool {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    reads && PLAYBACK_ROUTES.iter().any(|playback| route.starts_with(playback))
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("", MatchedPath::as_str);
+    reads
+        && PLAYBACK_ROUTES
+            .iter()
+            .any(|playback| route.starts_with(playback))
 }
 
 /// Compares in a time that depends on the presented text's length only.
 fn same(presented: &str, expected: &str) -> bool {
     let (presented, expected) = (presented.as_bytes(), expected.as_bytes());
-    let byte = |index: usize| expected.get(index % expected.len().max(1)).copied().unwrap_or(0);
-    let difference =
-        presented.iter().enumerate().fold(0, |sum, (index, own)| std::hint::black_box(sum | (own ^ byte(index))));
+    let byte = |index: usize| {
+        expected
+            .get(index % expected.len().max(1))
+            .copied()
+            .unwrap_or(0)
+    };
+    let difference = presented.iter().enumerate().fold(0, |sum, (index, own)| {
+        std::hint::black_box(sum | (own ^ byte(index)))
+    });
     difference == 0 && presented.len() == expected.len() && !expected.is_empty()
 }
 
 fn without_referrer(mut response: Response) -> Response {
-    response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response.headers_mut().insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
     response
 }
 

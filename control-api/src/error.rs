@@ -1,4 +1,5 @@
-//! What goes wrong, by what the caller does next, and the one place where it becomes a problem document (RFC 9457).
+//! What goes wrong, by what the caller does next, and the one place where it becomes a problem
+//! document (RFC 9457).
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -60,31 +61,73 @@ impl ErrorKind {
     /// Status, stable code and title.
     fn meaning(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
-            Self::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request asks for what cannot be"),
+            Self::Malformed => (
+                StatusCode::BAD_REQUEST,
+                "malformed",
+                "The request cannot be read",
+            ),
+            Self::Invalid => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid",
+                "The request asks for what cannot be",
+            ),
             Self::Unauthorised => (StatusCode::UNAUTHORIZED, "unauthorised", "No valid token"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This resource does not have that method")
-            }
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request body is too large"),
-            Self::UnsupportedMediaType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The request body is not JSON")
-            }
-            Self::PreconditionFailed => {
-                (StatusCode::PRECONDITION_FAILED, "precondition-failed", "It is not what was asked for any more")
-            }
-            Self::RangeNotSatisfiable => {
-                (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "There are no such bytes")
-            }
-            Self::Conflict => (StatusCode::CONFLICT, "conflict", "The present state does not allow it"),
-            Self::NoLeader => (StatusCode::SERVICE_UNAVAILABLE, "no-leader", "The cluster has no leader"),
-            Self::OutcomeUnknown => {
-                (StatusCode::GATEWAY_TIMEOUT, "outcome-unknown", "It is not known whether the change happened")
-            }
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available now"),
-            Self::Damaged => (StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The stored data is damaged"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "This resource does not have that method",
+            ),
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "The request body is too large",
+            ),
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "The request body is not JSON",
+            ),
+            Self::PreconditionFailed => (
+                StatusCode::PRECONDITION_FAILED,
+                "precondition-failed",
+                "It is not what was asked for any more",
+            ),
+            Self::RangeNotSatisfiable => (
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "range-not-satisfiable",
+                "There are no such bytes",
+            ),
+            Self::Conflict => (
+                StatusCode::CONFLICT,
+                "conflict",
+                "The present state does not allow it",
+            ),
+            Self::NoLeader => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no-leader",
+                "The cluster has no leader",
+            ),
+            Self::OutcomeUnknown => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "outcome-unknown",
+                "It is not known whether the change happened",
+            ),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "Not available now",
+            ),
+            Self::Damaged => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "damaged",
+                "The stored data is damaged",
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Internal error",
+            ),
         }
     }
 
@@ -93,7 +136,8 @@ impl ErrorKind {
     }
 }
 
-/// An error of the API. `detail` says what, where and what to do; it is shown to the caller, so it holds no secrets.
+/// An error of the API. `detail` says what, where and what to do; it is shown to the caller, so it
+/// holds no secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {detail}")]
 pub struct ApiError {
@@ -106,7 +150,11 @@ pub struct ApiError {
 impl ApiError {
     /// An error whose code is its kind's.
     pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, code: kind.meaning().1, detail: detail.into() }
+        Self {
+            kind,
+            code: kind.meaning().1,
+            detail: detail.into(),
+        }
     }
 
     /// The same with a code of its own.

@@ -33,8 +33,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let read = Path::from_request_parts(parts, state).await;
-        read.map(|Path(value)| Self(value))
-            .map_err(|rejection| ApiError::malformed(format!("the path: {}", rejection.body_text())))
+        read.map(|Path(value)| Self(value)).map_err(|rejection| {
+            ApiError::malformed(format!("the path: {}", rejection.body_text()))
+        })
     }
 }
 
@@ -43,8 +44,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let read = Query::from_request_parts(parts, state).await;
-        read.map(|Query(value)| Self(value))
-            .map_err(|rejection| ApiError::malformed(format!("the query: {}", rejection.body_text())))
+        read.map(|Query(value)| Self(value)).map_err(|rejection| {
+            ApiError::malformed(format!("the query: {}", rejection.body_text()))
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! The gap ledger of many cameras, made of their timelines, so that both always tell the same. Pure.
+//! The gap ledger of many cameras, made of their timelines, so that both always tell the same.
+//! Pure.
 
 use crate::limits::{LEDGER_CAMERA_HOURS_MAX, LEDGER_CAMERAS_MAX};
 use crate::range::Range;
@@ -18,22 +19,27 @@ pub struct Filter {
 
 impl Filter {
     fn takes(&self, cause: GapCause, node: Option<NodeId>) -> bool {
-        self.cause.is_none_or(|wanted| wanted == cause) && self.node.is_none_or(|wanted| Some(wanted) == node)
+        self.cause.is_none_or(|wanted| wanted == cause)
+            && self.node.is_none_or(|wanted| Some(wanted) == node)
     }
 }
 
 /// The gaps of one camera's timeline that are asked for.
 pub fn gaps_of(timeline: &Timeline, filter: Filter) -> impl Iterator<Item = CameraGap> {
     let camera = timeline.camera;
-    timeline.gaps.iter().filter(move |gap| filter.takes(gap.cause, gap.node)).map(move |gap| CameraGap {
-        camera,
-        start: gap.start,
-        end: gap.end,
-        duration_us: gap.end.micros_since(gap.start),
-        cause: gap.cause,
-        node: gap.node,
-        frames_missing: gap.frames_missing,
-    })
+    timeline
+        .gaps
+        .iter()
+        .filter(move |gap| filter.takes(gap.cause, gap.node))
+        .map(move |gap| CameraGap {
+            camera,
+            start: gap.start,
+            end: gap.end,
+            duration_us: gap.end.micros_since(gap.start),
+            cause: gap.cause,
+            node: gap.node,
+            frames_missing: gap.frames_missing,
+        })
 }
 
 /// How many of each cause, and how long they are together.
@@ -41,7 +47,11 @@ pub fn gaps_of(timeline: &Timeline, filter: Filter) -> impl Iterator<Item = Came
 pub fn sums<'a>(gaps: impl IntoIterator<Item = &'a CameraGap>) -> Vec<GapSum> {
     let mut by_cause: BTreeMap<GapCause, GapSum> = BTreeMap::new();
     for gap in gaps {
-        let sum = by_cause.entry(gap.cause).or_insert(GapSum { cause: gap.cause, gaps: 0, duration_us: 0 });
+        let sum = by_cause.entry(gap.cause).or_insert(GapSum {
+            cause: gap.cause,
+            gaps: 0,
+            duration_us: 0,
+        });
         sum.gaps += 1;
         sum.duration_us = sum.duration_us.saturating_add(gap.duration_us);
     }
@@ -50,11 +60,20 @@ pub fn sums<'a>(gaps: impl IntoIterator<Item = &'a CameraGap>) -> Vec<GapSum> {
 
 /// The cameras of a page: those after `after`, fewer of them the longer the range is.
 #[must_use]
-pub fn page(mut cameras: Vec<CameraId>, after: Option<CameraId>, range: Range) -> (Vec<CameraId>, bool) {
+pub fn page(
+    mut cameras: Vec<CameraId>,
+    after: Option<CameraId>,
+    range: Range,
+) -> (Vec<CameraId>, bool) {
     cameras.sort_unstable();
     cameras.retain(|camera| after.is_none_or(|after| *camera > after));
-    let hours = u64::try_from(range.to.micros_since(range.from)).unwrap_or(0).div_ceil(HOUR_US).max(1);
-    let most = usize::try_from(LEDGER_CAMERA_HOURS_MAX / hours).unwrap_or(usize::MAX).clamp(1, LEDGER_CAMERAS_MAX);
+    let hours = u64::try_from(range.to.micros_since(range.from))
+        .unwrap_or(0)
+        .div_ceil(HOUR_US)
+        .max(1);
+    let most = usize::try_from(LEDGER_CAMERA_HOURS_MAX / hours)
+        .unwrap_or(usize::MAX)
+        .clamp(1, LEDGER_CAMERAS_MAX);
     let more = cameras.len() > most;
     cameras.truncate(most);
     (cameras, more)
@@ -66,7 +85,10 @@ mod tests {
     use holdfast_storage::time::Timestamp;
 
     fn hours(hours: i64) -> Range {
-        Range { from: Timestamp(0), to: Timestamp(hours * 3_600_000_000) }
+        Range {
+            from: Timestamp(0),
+            to: Timestamp(hours * 3_600_000_000),
+        }
     }
 
     fn pages(cameras: u32, range: Range) -> Vec<usize> {
@@ -81,7 +103,11 @@ mod tests {
                 break;
             }
         }
-        assert_eq!(seen, (1..=cameras).map(CameraId).collect::<Vec<_>>(), "each camera once, in order");
+        assert_eq!(
+            seen,
+            (1..=cameras).map(CameraId).collect::<Vec<_>>(),
+            "each camera once, in order"
+        );
         sizes
     }
 

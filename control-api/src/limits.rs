@@ -9,21 +9,24 @@ use std::time::Duration;
 /// From a request's head to its answer's head.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
 
-/// For one run of chunks to come from the node that holds them. It reads a chunk within 10 s or not at all.
+/// For one run of chunks to come from the node that holds them. It reads a chunk within 10 s or not
+/// at all.
 pub const READ_DEADLINE: Duration = Duration::from_secs(30);
 
 /// For `/readyz` to find out.
 pub const READY_DEADLINE: Duration = Duration::from_secs(1);
 
-/// For a client to send a request's whole head: since its first byte where the connection has carried an
-/// authorised request, else since the connection was accepted, or the answer before was given.
+/// For a client to send a request's whole head: since its first byte where the connection has
+/// carried an authorised request, else since the connection was accepted, or the answer before was
+/// given.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 
-/// For the next request on a connection that has carried an authorised one. Members keep theirs for 30 s.
+/// For the next request on a connection that has carried an authorised one. Members keep theirs for
+/// 30 s.
 pub const IDLE_MAX: Duration = Duration::from_secs(75);
 
-/// A connection in a burst is left so long to send its head before it goes for others of its address, where
-/// the port is not full.
+/// A connection in a burst is left so long to send its head before it goes for others of its
+/// address, where the port is not full.
 pub const BURST_GRACE: Duration = Duration::from_millis(500);
 
 /// For an answer to who has shown no token, before its connection may go for a newcomer.
@@ -100,20 +103,22 @@ pub const TIMELINES_AT_ONCE: usize = 16;
 pub const PLAYBACK_RANGE_MAX: Duration = Duration::from_secs(6 * 3600);
 
 /// Longest time from the access point that decodes a range's beginning to the range's end.
-pub const PLAYED_MAX: Duration = Duration::from_secs(EXPORT_UNIT.as_secs() * EXPORT_UNITS_MAX as u64);
+pub const PLAYED_MAX: Duration =
+    Duration::from_secs(EXPORT_UNIT.as_secs() * EXPORT_UNITS_MAX as u64);
 
 /// Video and sound.
 const TRACKS_PLAYED: usize = 2;
 
-/// Chunks of a stream in a second, both tracks together, of a camera that sends a keyframe a second:
-/// each ends the chunks of both tracks.
+/// Chunks of a stream in a second, both tracks together, of a camera that sends a keyframe a
+/// second: each ends the chunks of both tracks.
 pub const CHUNKS_PER_SECOND: usize = TRACKS_PLAYED * 1000_usize.div_ceil(CHUNK_MS_DEFAULT as usize);
 
 /// What the lists of all running exports may take together, in bytes: each chunk with its place.
 const EXPORT_LISTS_BYTES_MAX: usize = 96 << 20;
 
 /// Of a chunk: when it is shown, where it ends, whether it is left out, and what it becomes.
-const PLACE_BYTES: usize = size_of::<Place>() + size_of::<u64>() + size_of::<Option<Absent>>() + size_of::<Slot>();
+const PLACE_BYTES: usize =
+    size_of::<Place>() + size_of::<u64>() + size_of::<Option<Absent>>() + size_of::<Slot>();
 
 const _: () = assert!(FIRST_ENTRY_DEADLINE.as_millis() + 2000 < REQUEST_DEADLINE.as_millis());
 
@@ -122,5 +127,6 @@ const _: () = assert!(WAITING_FOR_FIRST_ENTRY_MAX * 2 <= REQUESTS_MAX);
 const _: () = assert!(BURST_GRACE.as_millis() < HEAD_DEADLINE.as_millis());
 
 const _: () = assert!(
-    EXPORT_UNITS_MAX as usize * EXPORT_UNIT_CHUNKS * (size_of::<ChunkEntry>() + PLACE_BYTES) <= EXPORT_LISTS_BYTES_MAX
+    EXPORT_UNITS_MAX as usize * EXPORT_UNIT_CHUNKS * (size_of::<ChunkEntry>() + PLACE_BYTES)
+        <= EXPORT_LISTS_BYTES_MAX
 );

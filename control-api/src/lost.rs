@@ -32,7 +32,10 @@ struct Known {
 
 impl LostChunks {
     pub(crate) fn new(now: fn() -> Timestamp) -> Self {
-        Self { known: Arc::default(), now }
+        Self {
+            known: Arc::default(),
+            now,
+        }
     }
 
     pub(crate) fn found(&self, chunk: &ChunkEntry, why: Absent) {
@@ -46,7 +49,10 @@ impl LostChunks {
         if known.found.is_empty() {
             return Vec::new();
         }
-        chunks.iter().map(|chunk| known.why(&chunk.location, now)).collect()
+        chunks
+            .iter()
+            .map(|chunk| known.why(&chunk.location, now))
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -63,7 +69,9 @@ impl Known {
         self.order.insert(self.next, at);
         self.next += 1;
         while self.order.len() > KNOWN_MAX {
-            let Some((_, oldest)) = self.order.pop_first() else { return };
+            let Some((_, oldest)) = self.order.pop_first() else {
+                return;
+            };
             self.found.remove(&oldest);
         }
     }
@@ -91,7 +99,11 @@ mod tests {
         assert_eq!(known.why(&at(1), Timestamp(5)), Some(Absent::Damaged));
         assert_eq!(known.why(&at(1), later(-1)), Some(Absent::Damaged));
         assert_eq!(
-            [known.why(&at(1), later(0)), known.why(&at(1), Timestamp(4)), known.why(&at(0), later(-1))],
+            [
+                known.why(&at(1), later(0)),
+                known.why(&at(1), Timestamp(4)),
+                known.why(&at(0), later(-1))
+            ],
             [None; 3]
         );
         known.found(at(1), Absent::Deleted, later(0));
@@ -106,9 +118,16 @@ mod tests {
             chunk.offset = offset % (KNOWN_MAX as u64 + 5);
             known.found(chunk, Absent::Damaged, Timestamp(0));
         }
-        assert_eq!((known.found.len(), known.order.len()), (KNOWN_MAX, KNOWN_MAX));
+        assert_eq!(
+            (known.found.len(), known.order.len()),
+            (KNOWN_MAX, KNOWN_MAX)
+        );
         chunk.offset = 4;
-        assert_eq!(known.why(&chunk, Timestamp(0)), Some(Absent::Damaged), "it was found again since");
+        assert_eq!(
+            known.why(&chunk, Timestamp(0)),
+            Some(Absent::Damaged),
+            "it was found again since"
+        );
         chunk.offset = 5;
         assert_eq!(known.why(&chunk, Timestamp(0)), None);
     }

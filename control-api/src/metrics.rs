@@ -1,6 +1,10 @@
-//! The API's own metrics (how long requests take, by route template and class of status), and the page of all metrics.
+//! The API's own metrics (how long requests take, by route template and class of status), and the
+//! page of all metrics.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -13,13 +17,15 @@ use tokio::sync::Mutex;
 use tokio::time::sleep_until;
 
 /// Upper bounds of the histogram, in seconds.
-const BUCKETS_S: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+const BUCKETS_S: [f64; 11] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0,
+];
 
 /// From one look at all metrics to the next. It takes milliseconds, and everybody may ask for it.
 const PAGE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The page of all metrics. However many ask for it, it is made ten times a second at most, and never for who
-/// comes after it was begun.
+/// The page of all metrics. However many ask for it, it is made ten times a second at most, and
+/// never for who comes after it was begun.
 #[derive(Clone, Default)]
 pub(crate) struct Page(Arc<Mutex<Option<Made>>>);
 
@@ -43,7 +49,10 @@ impl Page {
         let (began, mut text) = (Instant::now(), Vec::new());
         TextEncoder::new().encode(&registry.gather(), &mut text)?;
         let text = Bytes::from(text);
-        *last = Some(Made { began, text: text.clone() });
+        *last = Some(Made {
+            began,
+            text: text.clone(),
+        });
         Ok(text)
     }
 }
@@ -57,16 +66,23 @@ impl RequestMetrics {
     /// # Errors
     /// Where a metric of that name is registered already: the API is built twice upon one registry.
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let help = "Time from a request's head to its answer's head, by route, method and class of status";
-        let options = HistogramOpts::new("holdfast_api_request_duration_seconds", help).buckets(BUCKETS_S.to_vec());
+        let help =
+            "Time from a request's head to its answer's head, by route, method and class of status";
+        let options = HistogramOpts::new("holdfast_api_request_duration_seconds", help)
+            .buckets(BUCKETS_S.to_vec());
         let duration = HistogramVec::new(options, &["route", "method", "status"])?;
         registry.register(Box::new(duration.clone()))?;
         Ok(Self { duration })
     }
 }
 
-/// Measures and logs each request. The log names the route's template, never the URI: tokens may stand in queries.
-pub(crate) async fn observe(State(metrics): State<RequestMetrics>, request: Request, next: Next) -> Response {
+/// Measures and logs each request. The log names the route's template, never the URI: tokens may
+/// stand in queries.
+pub(crate) async fn observe(
+    State(metrics): State<RequestMetrics>,
+    request: Request,
+    next: Next,
+) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let method = method_name(request.method());
@@ -74,8 +90,17 @@ pub(crate) async fn observe(State(metrics): State<RequestMetrics>, request: Requ
     let response = next.run(request).await;
     let took = began.elapsed();
     let status = response.status();
-    metrics.duration.with_label_values(&[route, method, class(status)]).observe(took.as_secs_f64());
-    tracing::debug!(route, method, status = status.as_u16(), took_ms = took.as_millis() as u64, "request");
+    metrics
+        .duration
+        .with_label_values(&[route, method, class(status)])
+        .observe(took.as_secs_f64());
+    tracing::debug!(
+        route,
+        method,
+        status = status.as_u16(),
+        took_ms = took.as_millis() as u64,
+        "request"
+    );
     response
 }
 
@@ -126,7 +151,9 @@ mod tests {
     #[tokio::test]
     async fn many_that_ask_at_once_share_a_page_and_none_gets_one_of_before() {
         let registry = Registry::new();
-        let looks = IntCounter::with_opts(Opts::new("holdfast_accepted_connections_total", "Looks.")).unwrap();
+        let looks =
+            IntCounter::with_opts(Opts::new("holdfast_accepted_connections_total", "Looks."))
+                .unwrap();
         registry.register(Box::new(Looks(looks.clone()))).unwrap();
         let page = Page::default();
         let pages = join_all((0..50).map(|_| page.of(&registry))).await;
@@ -136,7 +163,9 @@ mod tests {
             let before = looks.get();
             let text = page.of(&registry).await.unwrap();
             assert!(
-                text.ends_with(format!("holdfast_accepted_connections_total {}\n", before + 1).as_bytes()),
+                text.ends_with(
+                    format!("holdfast_accepted_connections_total {}\n", before + 1).as_bytes()
+                ),
                 "{text:?}"
             );
         }

@@ -13,9 +13,17 @@ pub struct Range {
 
 impl Range {
     /// # Errors
-    /// [`crate::error::ErrorKind::Malformed`] where one is missing or no time; [`crate::error::ErrorKind::Invalid`] where the range is empty or longer than `longest`.
-    pub fn parse(from: Option<&str>, to: Option<&str>, longest: Duration) -> Result<Self, ApiError> {
-        let range = Self { from: time("from", from)?, to: time("to", to)? };
+    /// [`crate::error::ErrorKind::Malformed`] where one is missing or no time;
+    /// [`crate::error::ErrorKind::Invalid`] where the range is empty or longer than `longest`.
+    pub fn parse(
+        from: Option<&str>,
+        to: Option<&str>,
+        longest: Duration,
+    ) -> Result<Self, ApiError> {
+        let range = Self {
+            from: time("from", from)?,
+            to: time("to", to)?,
+        };
         range.check(longest)
     }
 
@@ -29,7 +37,8 @@ impl Range {
         if self.to > self.from.plus(longest) {
             let hours = longest.as_secs() / 3600;
             let detail = format!(
-                "from {} to {} is longer than {hours} h; ask for shorter ranges one after the other",
+                "from {} to {} is longer than {hours} h; ask for shorter ranges one after the \
+                 other",
                 self.from, self.to
             );
             return Err(ApiError::invalid(detail).code("range-too-long"));
@@ -41,14 +50,22 @@ impl Range {
 /// A time of a query.
 pub(crate) fn time(name: &str, value: Option<&str>) -> Result<Timestamp, ApiError> {
     let Some(value) = value else {
-        let detail =
-            format!("the query has no `{name}`; add it in RFC 3339, for example `{name}=2026-11-22T10:00:00Z`");
+        let detail = format!(
+            "the query has no `{name}`; add it in RFC 3339, for example \
+             `{name}=2026-11-22T10:00:00Z`"
+        );
         return Err(ApiError::malformed(detail).code("range-missing"));
     };
     value.parse().map_err(|error| {
-        let hint = if value.contains(' ') { "; write `+` as `%2B`, or end the time with `Z`" } else { "" };
-        let detail =
-            format!("`{name}` is {value:?}, which is not RFC 3339 ({error}), for example `2026-11-22T10:00:00Z`{hint}");
+        let hint = if value.contains(' ') {
+            "; write `+` as `%2B`, or end the time with `Z`"
+        } else {
+            ""
+        };
+        let detail = format!(
+            "`{name}` is {value:?}, which is not RFC 3339 ({error}), for example \
+                     `2026-11-22T10:00:00Z`{hint}"
+        );
         ApiError::malformed(detail).code("range-unreadable")
     })
 }
@@ -68,7 +85,10 @@ mod tests {
         let from = Some("2026-11-22T10:00:00Z");
         let range = Range::parse(from, Some("2026-11-22T12:00:00+01:00"), HOUR).unwrap();
         assert_eq!(range.to.micros_since(range.from), 3_600_000_000);
-        assert_eq!(code(from, Some("2026-11-22T11:00:00.000001Z")), "range-too-long");
+        assert_eq!(
+            code(from, Some("2026-11-22T11:00:00.000001Z")),
+            "range-too-long"
+        );
     }
 
     #[test]
@@ -78,6 +98,10 @@ mod tests {
         assert_eq!(code(good, good), "range-empty");
         let error = Range::parse(good, Some("2026-11-22T10:00:00 01:00"), HOUR).unwrap_err();
         assert_eq!(error.code, "range-unreadable");
-        assert!(error.detail.contains("`to`") && error.detail.contains("%2B"), "{}", error.detail);
+        assert!(
+            error.detail.contains("`to`") && error.detail.contains("%2B"),
+            "{}",
+            error.detail
+        );
     }
 }

@@ -10,17 +10,27 @@ mod status;
 
 pub use backup::{NewBackup, NewRestore, RestoreOutcome, Restored, RestoredItem, RestoredKind};
 pub use camera::{
-    Assignment, Camera, CameraPatch, HeldAs, HeldBack, NewCamera, NewSource, Recording, Source, SourcePatch,
+    Assignment, Camera, CameraPatch, HeldAs, HeldBack, NewCamera, NewSource, Recording, Source,
+    SourcePatch,
 };
-pub use deleted::{AdoptCamera, AdoptCameras, CameraNumber, CameraOrigin, DeletedCamera, FootageExtent, RestoreCamera};
+pub use deleted::{
+    AdoptCamera, AdoptCameras, CameraNumber, CameraOrigin, DeletedCamera, FootageExtent,
+    RestoreCamera,
+};
 pub use drills::{CameraDrill, Drill, DrillOf, DrillPhase, NewDrill};
-pub use exports::{Export, ExportFile, ExportGap, ExportManifest, ExportState, ExportStatus, NewExport};
-pub use retention::{AnnouncedDeletion, FutureFootage, RetentionPause, RetentionTarget, VolumeRetention};
+pub use exports::{
+    Export, ExportFile, ExportGap, ExportManifest, ExportState, ExportStatus, NewExport,
+};
+pub use retention::{
+    AnnouncedDeletion, FutureFootage, RetentionPause, RetentionTarget, VolumeRetention,
+};
 pub use status::{Disk, Finding, Mode, NextFailure, Severity, Status, StatusState};
 
 use holdfast_consensus::model::{Duty, Failback, HeadroomRule, Role};
 use holdfast_storage::chunk::GapCause;
-use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId, Rank, SegmentId, StreamKind, TrackKind};
+use holdfast_storage::ids::{
+    CameraId, Epoch, HoldId, NodeId, Rank, SegmentId, StreamKind, TrackKind,
+};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -38,20 +48,22 @@ pub struct Cluster {
     pub cameras: usize,
     /// Cameras whose watermark moves.
     pub cameras_recording: usize,
-    /// What the next failure would cost, as it was a second ago or so; `None` before that was found out.
+    /// What the next failure would cost, as it was a second ago or so; `None` before that was
+    /// found out.
     #[serde(default)]
     pub failover_headroom: Option<FailoverHeadroom>,
     /// A rebalance is under way.
     #[serde(default)]
     pub rebalancing: bool,
-    /// The newest version of the cluster's commands that is finalised; 0 while this node belongs to no cluster.
+    /// The newest version of the cluster's commands that is finalised; 0 while this node belongs
+    /// to no cluster.
     #[serde(default)]
     pub version: u16,
     /// Why this node can make no changes now: what `readyz` says; `None` where it can.
     #[serde(default)]
     pub no_part: Option<String>,
-    /// From 1; one more with each recovery from the loss of a majority. 0 while this node belongs to
-    /// no cluster.
+    /// From 1; one more with each recovery from the loss of a majority. 0 while this node belongs
+    /// to no cluster.
     #[serde(default)]
     pub generation: u64,
 }
@@ -95,15 +107,35 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SettingsPatch {
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub headroom: Option<HeadroomRule>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub headroom_over_domains: Option<bool>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub failback: Option<Failback>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub failback_after_s: Option<u32>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub drill_every_s: Option<u32>,
 }
 
@@ -131,7 +163,8 @@ pub struct Node {
     /// Those of them that it records, or is beginning to: what a drain has to wait for.
     #[serde(default)]
     pub cameras_recorded: usize,
-    /// How far its clock is ahead of the answering node's, in milliseconds; `None` for that node itself, and while it is not known.
+    /// How far its clock is ahead of the answering node's, in milliseconds; `None` for that node
+    /// itself, and while it is not known.
     #[serde(default)]
     pub clock_offset_ms: Option<i64>,
     /// Bits per second of the cameras that it owns; those that were not measured count 4 Mbit/s.
@@ -140,7 +173,8 @@ pub struct Node {
     /// The newest version of the cluster's commands that it understands.
     #[serde(default)]
     pub version: u16,
-    /// Why the answering node refuses a process of this node: its data directory is old, or exists twice.
+    /// Why the answering node refuses a process of this node: its data directory is old, or exists
+    /// twice.
     #[serde(default)]
     pub refused: Option<String>,
 }
@@ -159,7 +193,8 @@ pub struct Volume {
     /// The volume's number on its node, for as long as it lives.
     pub index: u16,
     pub path: String,
-    /// `active`, `slow`, `retiring`, `retired`, `full`, `hung`, `failed`, `away`, `opening` or `adopted`.
+    /// `active`, `slow`, `retiring`, `retired`, `full`, `hung`, `failed`, `away`, `opening` or
+    /// `adopted`.
     pub state: String,
     /// What is wrong, in words for the operator.
     pub error: Option<String>,
@@ -170,7 +205,8 @@ pub struct Volume {
     /// Room in the filesystem, and its size, in bytes.
     pub free_bytes: u64,
     pub size_bytes: u64,
-    /// Times that it failed, hung or could not be opened, and that it was taken back, since the node started.
+    /// Times that it failed, hung or could not be opened, and that it was taken back, since the
+    /// node started.
     pub failures: u64,
     pub reattachments: u64,
     /// The volume's own, wherever its disk is; `None` while it is not open.
@@ -183,7 +219,8 @@ pub struct Volume {
 #[serde(deny_unknown_fields)]
 pub struct InitCluster {}
 
-/// Body of `POST /cluster/join`: this node joins the cluster that `peer` (`host:port` of a member's peer address) belongs to.
+/// Body of `POST /cluster/join`: this node joins the cluster that `peer` (`host:port` of a member's
+/// peer address) belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JoinCluster {
@@ -191,9 +228,13 @@ pub struct JoinCluster {
 }
 
 /// A field of a patch that is there: `null` is not a value.
-fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     let value = Option::<T>::deserialize(deserializer)?;
-    value.map(Some).ok_or_else(|| serde::de::Error::custom("null is not a value; leave the field out"))
+    value
+        .map(Some)
+        .ok_or_else(|| serde::de::Error::custom("null is not a value; leave the field out"))
 }
 
 /// An element of `GET /scrub`: how one volume is read again, and what of it was found damaged.
@@ -279,11 +320,13 @@ pub struct Gap {
     pub cause: GapCause,
     /// The node that did not record; `None` where nobody was assigned.
     pub node: Option<NodeId>,
-    /// How many frames are missing, where that is known: packets were lost, or frames that had arrived were not stored.
+    /// How many frames are missing, where that is known: packets were lost, or frames that had
+    /// arrived were not stored.
     pub frames_missing: Option<u64>,
 }
 
-/// `GET /gaps`: what of many cameras was not recorded. The same gaps as in the cameras' timelines of the same range.
+/// `GET /gaps`: what of many cameras was not recorded. The same gaps as in the cameras' timelines
+/// of the same range.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GapLedger {
     pub from: Timestamp,
@@ -298,7 +341,8 @@ pub struct GapLedger {
     pub next_after: Option<CameraId>,
 }
 
-/// Every frame of the camera in `start..end` is missing: `start` is the end of the last one before it that is there, `end` the start of the keyframe after it.
+/// Every frame of the camera in `start..end` is missing: `start` is the end of the last one before
+/// it that is there, `end` the start of the keyframe after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CameraGap {
     pub camera: CameraId,
@@ -308,7 +352,8 @@ pub struct CameraGap {
     pub cause: GapCause,
     /// The node that did not record; `None` where nobody was assigned.
     pub node: Option<NodeId>,
-    /// How many frames are missing, where that is known: packets were lost, or frames that had arrived were not stored.
+    /// How many frames are missing, where that is known: packets were lost, or frames that had
+    /// arrived were not stored.
     pub frames_missing: Option<u64>,
 }
 

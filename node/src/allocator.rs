@@ -18,7 +18,11 @@ const HEAPS: i32 = 2;
 #[cfg(target_env = "gnu")]
 pub(crate) fn set_up() -> Result<(), &'static str> {
     let settings = [
-        ("M_MMAP_THRESHOLD", libc::M_MMAP_THRESHOLD, MAPPED_FROM_BYTES),
+        (
+            "M_MMAP_THRESHOLD",
+            libc::M_MMAP_THRESHOLD,
+            MAPPED_FROM_BYTES,
+        ),
         ("M_TRIM_THRESHOLD", libc::M_TRIM_THRESHOLD, KEPT_BYTES),
         ("M_ARENA_MAX", libc::M_ARENA_MAX, HEAPS),
     ];

@@ -15,10 +15,12 @@ use url::Url;
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a request with a small answer may take in all: longer than a node takes at most, so that its own answer is heard.
+/// How long a request with a small answer may take in all: longer than a node takes at most, so
+/// that its own answer is heard.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-const _: () = assert!(REQUEST_TIMEOUT.as_secs() > holdfast_control_api::limits::REQUEST_DEADLINE.as_secs());
+const _: () =
+    assert!(REQUEST_TIMEOUT.as_secs() > holdfast_control_api::limits::REQUEST_DEADLINE.as_secs());
 
 /// How long a download may stand still.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,7 +29,13 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Args)]
 pub struct ApiOptions {
     /// Address of a node's API
-    #[arg(long, global = true, env = "HOLDFAST_API", value_name = "URL", default_value = "http://127.0.0.1:8480")]
+    #[arg(
+        long,
+        global = true,
+        env = "HOLDFAST_API",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8480"
+    )]
     pub api: Url,
     /// File with the admin token; else HOLDFAST_ADMIN_TOKEN is used
     #[arg(long, global = true, value_name = "FILE")]
@@ -48,7 +56,10 @@ impl Api {
     pub fn new(options: &ApiOptions) -> Result<Self, CliError> {
         let token = match &options.token_file {
             Some(path) => Some(read_token(path)?),
-            None => std::env::var(ADMIN_TOKEN_ENV).ok().filter(|token| !token.is_empty()).map(Secret),
+            None => std::env::var(ADMIN_TOKEN_ENV)
+                .ok()
+                .filter(|token| !token.is_empty())
+                .map(Secret),
         };
         Self::with_token(options.api.clone(), token)
     }
@@ -57,7 +68,9 @@ impl Api {
     /// Where the address is no base for paths.
     pub fn with_token(base: Url, token: Option<Secret>) -> Result<Self, CliError> {
         if base.scheme() != "http" || base.cannot_be_a_base() {
-            return Err(CliError::usage(format!("`{base}` is not the address of an API; write http://HOST:PORT")));
+            return Err(CliError::usage(format!(
+                "`{base}` is not the address of an API; write http://HOST:PORT"
+            )));
         }
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -70,9 +83,18 @@ impl Api {
 
     /// # Errors
     /// As [`Api::call`].
-    pub async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> Result<T, CliError> {
-        let response = self.send(Method::GET, path, query, None::<&()>, Some(REQUEST_TIMEOUT)).await?;
-        response.json().await.map_err(|error| self.unreadable(&error))
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<T, CliError> {
+        let response = self
+            .send(Method::GET, path, query, None::<&()>, Some(REQUEST_TIMEOUT))
+            .await?;
+        response
+            .json()
+            .await
+            .map_err(|error| self.unreadable(&error))
     }
 
     /// Sends a change and takes the answer's JSON as it is; `null` where there is none.
@@ -85,8 +107,13 @@ impl Api {
         path: &[&str],
         body: Option<&impl Serialize>,
     ) -> Result<serde_json::Value, CliError> {
-        let response = self.send(method, path, &[], body, Some(REQUEST_TIMEOUT)).await?;
-        let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let response = self
+            .send(method, path, &[], body, Some(REQUEST_TIMEOUT))
+            .await?;
+        let bytes = response
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         if bytes.is_empty() {
             return Ok(serde_json::Value::Null);
         }
@@ -97,12 +124,26 @@ impl Api {
     ///
     /// # Errors
     /// As [`Api::call`].
-    pub async fn fetch(&self, path: &[&str], body: &impl Serialize, bytes_max: usize) -> Result<Vec<u8>, CliError> {
-        let mut response = self.send(Method::POST, path, &[], Some(body), Some(REQUEST_TIMEOUT)).await?;
+    pub async fn fetch(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, CliError> {
+        let mut response = self
+            .send(Method::POST, path, &[], Some(body), Some(REQUEST_TIMEOUT))
+            .await?;
         let mut bytes = Vec::new();
-        while let Some(part) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+        while let Some(part) = response
+            .chunk()
+            .await
+            .map_err(|error| self.unreachable(&error))?
+        {
             if bytes.len() + part.len() > bytes_max {
-                return Err(CliError::failed(format!("{} answered more than {bytes_max} bytes", self.base)));
+                return Err(CliError::failed(format!(
+                    "{} answered more than {bytes_max} bytes",
+                    self.base
+                )));
             }
             bytes.extend_from_slice(&part);
         }
@@ -114,19 +155,31 @@ impl Api {
     /// # Errors
     /// As [`Api::call`].
     pub async fn delete(&self, path: &[&str], query: &[(&str, &str)]) -> Result<(), CliError> {
-        self.send(Method::DELETE, path, query, None::<&()>, Some(REQUEST_TIMEOUT)).await.map(drop)
+        self.send(
+            Method::DELETE,
+            path,
+            query,
+            None::<&()>,
+            Some(REQUEST_TIMEOUT),
+        )
+        .await
+        .map(drop)
     }
 
     /// Opens a download of any length; each read has a deadline.
     ///
     /// # Errors
     /// As [`Api::call`].
-    pub async fn download(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Response, CliError> {
+    pub async fn download(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Response, CliError> {
         self.send(Method::GET, path, query, None::<&()>, None).await
     }
 
-    /// As [`Api::download`], of what comes from a byte on where what is there is of this entity tag;
-    /// else of all (RFC 9110, 13.1.5).
+    /// As [`Api::download`], of what comes from a byte on where what is there is of this entity
+    /// tag; else of all (RFC 9110, 13.1.5).
     ///
     /// # Errors
     /// As [`Api::call`].
@@ -138,16 +191,27 @@ impl Api {
     ) -> Result<Response, CliError> {
         let mut request = self.http.get(self.url(path, query)?);
         if let Some((at, tag)) = there {
-            request = request.header(header::RANGE, format!("bytes={at}-")).header(header::IF_RANGE, tag);
+            request = request
+                .header(header::RANGE, format!("bytes={at}-"))
+                .header(header::IF_RANGE, tag);
         }
-        self.accept(self.authorised(request).send().await.map_err(|error| self.unreachable(&error))?).await
+        self.accept(
+            self.authorised(request)
+                .send()
+                .await
+                .map_err(|error| self.unreachable(&error))?,
+        )
+        .await
     }
 
     /// The same client of another node, by its `host:port`.
     #[must_use]
     pub fn at(&self, addr: &str) -> Option<Self> {
         let base = Url::parse(&format!("http://{addr}")).ok()?;
-        Some(Self { base, ..self.clone() })
+        Some(Self {
+            base,
+            ..self.clone()
+        })
     }
 
     /// Whether `GET path` (`/healthz`, `/readyz`; no token needed) says yes.
@@ -158,7 +222,9 @@ impl Api {
         let mut url = self.base.clone();
         url.set_path(path);
         let sent = self.http.get(url).timeout(CONNECT_TIMEOUT).send().await;
-        self.accept(sent.map_err(|error| self.unreachable(&error))?).await.map(drop)
+        self.accept(sent.map_err(|error| self.unreachable(&error))?)
+            .await
+            .map(drop)
     }
 
     async fn send(
@@ -176,7 +242,11 @@ impl Api {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = self.authorised(request).send().await.map_err(|error| self.unreachable(&error))?;
+        let response = self
+            .authorised(request)
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         self.accept(response).await
     }
 
@@ -195,8 +265,11 @@ impl Api {
         let body = response.bytes().await.unwrap_or_default();
         Err(match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) => CliError::of_problem(&problem),
-            Err(_) => CliError::failed(format!("{} answered {status} without a problem document", self.base))
-                .hint("is this the address of a Holdfast node's API?"),
+            Err(_) => CliError::failed(format!(
+                "{} answered {status} without a problem document",
+                self.base
+            ))
+            .hint("is this the address of a Holdfast node's API?"),
         })
     }
 
@@ -215,13 +288,20 @@ impl Api {
 
     fn unreachable(&self, error: &reqwest::Error) -> CliError {
         let cause = root_cause(error);
-        CliError::new(ExitKind::Unavailable, format!("cannot reach {}: {cause}", self.base))
-            .hint("is `holdfast serve` running there? --api or HOLDFAST_API names another node")
+        CliError::new(
+            ExitKind::Unavailable,
+            format!("cannot reach {}: {cause}", self.base),
+        )
+        .hint("is `holdfast serve` running there? --api or HOLDFAST_API names another node")
     }
 
     fn unreadable(&self, error: &dyn std::error::Error) -> CliError {
-        CliError::failed(format!("cannot read the answer of {}: {}", self.base, root_cause(error)))
-            .hint("do this program and the node have the same version?")
+        CliError::failed(format!(
+            "cannot read the answer of {}: {}",
+            self.base,
+            root_cause(error)
+        ))
+        .hint("do this program and the node have the same version?")
     }
 }
 
@@ -235,11 +315,18 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 }
 
 fn read_token(path: &std::path::Path) -> Result<Secret, CliError> {
-    let text = crate::config::read_bounded(path)
-        .map_err(|error| CliError::failed(format!("cannot read the token from {}: {error}", path.display())))?;
+    let text = crate::config::read_bounded(path).map_err(|error| {
+        CliError::failed(format!(
+            "cannot read the token from {}: {error}",
+            path.display()
+        ))
+    })?;
     let token = text.trim();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(CliError::failed(format!("{} does not hold a token: one word of printable ASCII", path.display())));
+        return Err(CliError::failed(format!(
+            "{} does not hold a token: one word of printable ASCII",
+            path.display()
+        )));
     }
     Ok(Secret(token.to_owned()))
 }

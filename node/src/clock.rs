@@ -4,7 +4,10 @@ use holdfast_storage::time::Timestamp;
 use std::time::{Duration, Instant, SystemTime};
 
 /// The system's wall time now.
-#[expect(clippy::disallowed_methods, reason = "the seam through which the server reads clocks")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the seam through which the server reads clocks"
+)]
 pub(crate) fn wall_clock() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
 }
@@ -17,13 +20,20 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "the seam through which the server reads clocks")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the seam through which the server reads clocks"
+    )]
     #[must_use]
     pub(crate) fn start() -> Self {
-        Self { started: Instant::now(), boot: wall_clock() }
+        Self {
+            started: Instant::now(),
+            boot: wall_clock(),
+        }
     }
 
-    /// When this process started, in microseconds since the Unix epoch; tells one run of a node from the next.
+    /// When this process started, in microseconds since the Unix epoch; tells one run of a node
+    /// from the next.
     #[must_use]
     pub(crate) fn boot(&self) -> u64 {
         u64::try_from(self.boot.micros()).unwrap_or(0)

@@ -24,8 +24,14 @@ use std::sync::Arc;
 
 /// # Errors
 /// A metric of the same name is registered already.
-pub(crate) fn register(registry: &prometheus::Registry, host: Arc<Host>) -> Result<(), prometheus::Error> {
-    let up = IntGauge::new("holdfast_member_info", "1 while this node is a member of a cluster, else 0.")?;
+pub(crate) fn register(
+    registry: &prometheus::Registry,
+    host: Arc<Host>,
+) -> Result<(), prometheus::Error> {
+    let up = IntGauge::new(
+        "holdfast_member_info",
+        "1 while this node is a member of a cluster, else 0.",
+    )?;
     registry.register(Box::new(NodeCollector { host, up }))
 }
 
@@ -83,8 +89,16 @@ type Families = Result<Vec<MetricFamily>, prometheus::Error>;
 /// Of the process; where they cannot be counted, nothing.
 fn files() -> Families {
     let gauges = [
-        ("holdfast_open_files", "Files and sockets that the process has open.", descriptors::open().ok()),
-        ("holdfast_allowed_files", "Files and sockets that it may have open.", descriptors::limit()),
+        (
+            "holdfast_open_files",
+            "Files and sockets that the process has open.",
+            descriptors::open().ok(),
+        ),
+        (
+            "holdfast_allowed_files",
+            "Files and sockets that it may have open.",
+            descriptors::limit(),
+        ),
     ];
     let mut families = Vec::new();
     for (name, help, value) in gauges {
@@ -98,8 +112,13 @@ fn files() -> Families {
 }
 
 fn recorders(member: &Member) -> Families {
-    let gauge =
-        IntGaugeVec::new(Opts::new("holdfast_recorders", "Recorders of this node by what they do."), &["state"])?;
+    let gauge = IntGaugeVec::new(
+        Opts::new(
+            "holdfast_recorders",
+            "Recorders of this node by what they do.",
+        ),
+        &["state"],
+    )?;
     let states = [
         (RecorderState::Recording, "recording"),
         (RecorderState::Starting, "starting"),
@@ -107,31 +126,69 @@ fn recorders(member: &Member) -> Families {
     ];
     let told = own_progress(member);
     for (state, name) in states {
-        let count = told.iter().filter(|progress| progress.state == state).count();
-        gauge.with_label_values(&[name]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        let count = told
+            .iter()
+            .filter(|progress| progress.state == state)
+            .count();
+        gauge
+            .with_label_values(&[name])
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
     Ok(gauge.collect())
 }
 
 fn own_progress(member: &Member) -> Vec<holdfast_consensus::observe::heartbeat::Progress> {
-    member.supervisor.statuses().into_iter().map(|status| member.volumes.progress(status)).collect()
+    member
+        .supervisor
+        .statuses()
+        .into_iter()
+        .map(|status| member.volumes.progress(status))
+        .collect()
 }
 
 fn totals(member: &Member) -> Families {
     let counts = member.supervisor.totals().read();
     let counters = [
-        ("holdfast_received_frames_total", "Frames received from cameras.", counts.frames),
-        ("holdfast_received_bytes_total", "Bytes of the frames received from cameras.", counts.frame_bytes),
-        ("holdfast_lost_packets_total", "RTP packets that never came.", counts.lost_packets),
+        (
+            "holdfast_received_frames_total",
+            "Frames received from cameras.",
+            counts.frames,
+        ),
+        (
+            "holdfast_received_bytes_total",
+            "Bytes of the frames received from cameras.",
+            counts.frame_bytes,
+        ),
+        (
+            "holdfast_lost_packets_total",
+            "RTP packets that never came.",
+            counts.lost_packets,
+        ),
         (
             "holdfast_discarded_frames_total",
             "Frames before a session's first keyframe, and unusable ones.",
             counts.discarded_frames,
         ),
-        ("holdfast_appended_chunks_total", "Chunks handed to a volume.", counts.chunks),
-        ("holdfast_shed_chunks_total", "Chunks that no volume took.", counts.shed_chunks),
-        ("holdfast_opened_sessions_total", "RTSP sessions opened.", counts.sessions),
-        ("holdfast_failed_sessions_total", "RTSP sessions lost, and attempts that failed.", counts.failures),
+        (
+            "holdfast_appended_chunks_total",
+            "Chunks handed to a volume.",
+            counts.chunks,
+        ),
+        (
+            "holdfast_shed_chunks_total",
+            "Chunks that no volume took.",
+            counts.shed_chunks,
+        ),
+        (
+            "holdfast_opened_sessions_total",
+            "RTSP sessions opened.",
+            counts.sessions,
+        ),
+        (
+            "holdfast_failed_sessions_total",
+            "RTSP sessions lost, and attempts that failed.",
+            counts.failures,
+        ),
         (
             "holdfast_recorder_panics_total",
             "Recorders that failed on what a camera sent and were started again.",
@@ -154,8 +211,12 @@ fn totals(member: &Member) -> Families {
 }
 
 fn rtp_clocks(member: &Member, counts: &Counts) -> Families {
-    let help = "Corrections of recorded times because a camera's RTP clock did not run as it should.";
-    let corrections = IntCounterVec::new(Opts::new("holdfast_rtp_clock_corrections_total", help), &["kind"])?;
+    let help =
+        "Corrections of recorded times because a camera's RTP clock did not run as it should.";
+    let corrections = IntCounterVec::new(
+        Opts::new("holdfast_rtp_clock_corrections_total", help),
+        &["kind"],
+    )?;
     for (kind, count) in [
         ("jumped", counts.clock_jumps),
         ("stood_still", counts.clock_standstills),
@@ -164,35 +225,54 @@ fn rtp_clocks(member: &Member, counts: &Counts) -> Families {
     ] {
         corrections.with_label_values(&[kind]).inc_by(count);
     }
-    let help = "How fast a camera's RTP clock runs, of those that are corrected for it; 1 is right.";
-    let rate = GaugeVec::new(Opts::new("holdfast_rtp_clock_rate_ratio", help), &["camera"])?;
+    let help =
+        "How fast a camera's RTP clock runs, of those that are corrected for it; 1 is right.";
+    let rate = GaugeVec::new(
+        Opts::new("holdfast_rtp_clock_rate_ratio", help),
+        &["camera"],
+    )?;
     for status in member.supervisor.statuses() {
         if let Some(ppb) = status.clock_rate_ppb {
-            rate.with_label_values(&[&status.camera.to_string()]).set(HONEST_PPB as f64 / ppb as f64);
+            rate.with_label_values(&[&status.camera.to_string()])
+                .set(HONEST_PPB as f64 / ppb as f64);
         }
     }
-    Ok(corrections.collect().into_iter().chain(rate.collect()).collect())
+    Ok(corrections
+        .collect()
+        .into_iter()
+        .chain(rate.collect())
+        .collect())
 }
 
 fn faults(member: &Member) -> Families {
     let help = "Packets that could not be used, by camera and kind (docs/cameras.md).";
-    let counter = IntCounterVec::new(Opts::new("holdfast_stream_faults_total", help), &["camera", "kind"])?;
+    let counter = IntCounterVec::new(
+        Opts::new("holdfast_stream_faults_total", help),
+        &["camera", "kind"],
+    )?;
     for status in member.supervisor.statuses() {
         let camera = status.camera.to_string();
         for (fault, count) in status.faults {
-            counter.with_label_values(&[camera.as_str(), fault.name()]).inc_by(count);
+            counter
+                .with_label_values(&[camera.as_str(), fault.name()])
+                .inc_by(count);
         }
     }
     Ok(counter.collect())
 }
 
 fn held_back(member: &Member) -> Families {
-    let help =
-        "1 for each camera that is not recorded as usual, because processes that recorded it ended (docs/cameras.md).";
-    let gauge = IntGaugeVec::new(Opts::new("holdfast_camera_held_back_info", help), &["camera", "as"])?;
+    let help = "1 for each camera that is not recorded as usual, because processes that recorded \
+                it ended (docs/cameras.md).";
+    let gauge = IntGaugeVec::new(
+        Opts::new("holdfast_camera_held_back_info", help),
+        &["camera", "as"],
+    )?;
     for (camera, treatment) in &member.sight.borrow().treatments {
         if let Some(held) = HeldBack::of(*treatment) {
-            gauge.with_label_values(&[camera.to_string().as_str(), held.standing.name()]).set(1);
+            gauge
+                .with_label_values(&[camera.to_string().as_str(), held.standing.name()])
+                .set(1);
         }
     }
     Ok(gauge.collect())
@@ -202,21 +282,39 @@ fn clocks(member: &Member) -> Families {
     let help = "How far another node's wall clock is ahead of this node's.";
     let offset = GaugeVec::new(Opts::new("holdfast_clock_offset_seconds", help), &["node"])?;
     let help = "The most by which holdfast_clock_offset_seconds may be wrong.";
-    let error = GaugeVec::new(Opts::new("holdfast_clock_offset_error_seconds", help), &["node"])?;
+    let error = GaugeVec::new(
+        Opts::new("holdfast_clock_offset_error_seconds", help),
+        &["node"],
+    )?;
     let sight = member.sight.borrow().clone();
-    for (node, told) in sight.clocks.iter().filter(|(node, _)| sight.is_alive(**node)) {
+    for (node, told) in sight
+        .clocks
+        .iter()
+        .filter(|(node, _)| sight.is_alive(**node))
+    {
         let node = node.to_string();
-        offset.with_label_values(&[&node]).set(told.micros as f64 / 1e6);
-        error.with_label_values(&[&node]).set(told.error_us as f64 / 1e6);
+        offset
+            .with_label_values(&[&node])
+            .set(told.micros as f64 / 1e6);
+        error
+            .with_label_values(&[&node])
+            .set(told.error_us as f64 / 1e6);
     }
-    Ok(offset.collect().into_iter().chain(error.collect()).collect())
+    Ok(offset
+        .collect()
+        .into_iter()
+        .chain(error.collect())
+        .collect())
 }
 
 fn gaps(member: &Member) -> Families {
-    let help = "How long this node's recorders did not record, as they wrote it into the gap ledger.";
+    let help =
+        "How long this node's recorders did not record, as they wrote it into the gap ledger.";
     let counter = CounterVec::new(Opts::new("holdfast_gap_seconds_total", help), &["cause"])?;
     for cause in GapCause::ALL {
-        counter.with_label_values(&[cause.name()]).inc_by(member.gaps.seconds(cause));
+        counter
+            .with_label_values(&[cause.name()])
+            .inc_by(member.gaps.seconds(cause));
     }
     Ok(counter.collect())
 }
@@ -232,7 +330,8 @@ fn lags(member: &Member, now: Timestamp) -> Families {
     for progress in own_progress(member) {
         if let Some(watermark) = progress.watermark {
             let seconds = now.micros_since(watermark) as f64 / 1e6;
-            lag.with_label_values(&[&progress.camera.to_string()]).set(seconds);
+            lag.with_label_values(&[&progress.camera.to_string()])
+                .set(seconds);
         }
     }
     Ok(lag.collect())
@@ -243,8 +342,16 @@ fn cluster(member: &Member) -> Families {
     let leader = member.consensus.leader();
     let state = member.consensus.state();
     let sight = member.sight.borrow().clone();
-    let alive = state.nodes.keys().filter(|node| sight.is_alive(*node)).count();
-    let unassigned = state.assignments.values().filter(|assignment| assignment.owner.is_none()).count();
+    let alive = state
+        .nodes
+        .keys()
+        .filter(|node| sight.is_alive(*node))
+        .count();
+    let unassigned = state
+        .assignments
+        .values()
+        .filter(|assignment| assignment.owner.is_none())
+        .count();
     let owned = state.owned_by(member.identity.node).count();
     let gauges = [
         ("holdfast_raft_term", "Raft's term.", term),
@@ -255,24 +362,47 @@ fn cluster(member: &Member) -> Families {
         ),
         (
             "holdfast_raft_leader_known_info",
-            "1 while a leader is known that can make changes: a majority of the voters stands behind it.",
+            "1 while a leader is known that can make changes: a majority of the voters stands \
+             behind it.",
             u64::from(leader.is_some()),
         ),
         (
             "holdfast_member_fenced_info",
-            "1 while this node takes no part: its data directory is old or a copy, or it was removed.",
+            "1 while this node takes no part: its data directory is old or a copy, or it was \
+             removed.",
             u64::from(member.consensus.identity().standing().borrow().is_final()),
         ),
         (
             "holdfast_cluster_refused_nodes",
-            "Members of which this node refuses a process: its data directory is old, or a copy runs too.",
+            "Members of which this node refuses a process: its data directory is old, or a copy \
+             runs too.",
             member.consensus.identity().refused().len() as u64,
         ),
-        ("holdfast_cluster_nodes", "Members of the cluster.", state.nodes.len() as u64),
-        ("holdfast_cluster_alive_nodes", "Members that this node sees alive.", alive as u64),
-        ("holdfast_cluster_cameras", "Cameras of the cluster.", state.cameras.len() as u64),
-        ("holdfast_cluster_unassigned_cameras", "Cameras without an owner.", unassigned as u64),
-        ("holdfast_owned_cameras", "Cameras that this node owns.", owned as u64),
+        (
+            "holdfast_cluster_nodes",
+            "Members of the cluster.",
+            state.nodes.len() as u64,
+        ),
+        (
+            "holdfast_cluster_alive_nodes",
+            "Members that this node sees alive.",
+            alive as u64,
+        ),
+        (
+            "holdfast_cluster_cameras",
+            "Cameras of the cluster.",
+            state.cameras.len() as u64,
+        ),
+        (
+            "holdfast_cluster_unassigned_cameras",
+            "Cameras without an owner.",
+            unassigned as u64,
+        ),
+        (
+            "holdfast_owned_cameras",
+            "Cameras that this node owns.",
+            owned as u64,
+        ),
     ];
     let mut families = Vec::new();
     for (name, help, value) in gauges {
@@ -286,12 +416,15 @@ fn cluster(member: &Member) -> Families {
 /// Nothing until it was found out, nor of a single node: nothing could take over from it.
 fn headroom(member: &Member) -> Families {
     let is_cluster = status::mode(&member.consensus.state()) == Mode::Cluster;
-    let Some(headroom) = member.headroom.borrow().clone().filter(|_| is_cluster) else { return Ok(Vec::new()) };
+    let Some(headroom) = member.headroom.borrow().clone().filter(|_| is_cluster) else {
+        return Ok(Vec::new());
+    };
     let survives = headroom.survives_any_node && headroom.survives_any_domain != Some(false);
     let gauges = [
         (
             "holdfast_failover_headroom_survives_info",
-            "1 while every camera would still be recorded if any one node (or failure domain, where asked for) died now.",
+            "1 while every camera would still be recorded if any one node (or failure domain, \
+             where asked for) died now.",
             u64::from(survives),
         ),
         (
@@ -324,146 +457,274 @@ fn drills(member: &Member, now: Timestamp) -> Families {
     let gauge = |name, help| GaugeVec::new(Opts::new(name, help), &["camera"]);
     let gap = gauge(
         "holdfast_drill_last_gap_seconds",
-        "How long the camera would not have been recorded, as its last drill measured; absent if that drill got no keyframe.",
+        "How long the camera would not have been recorded, as its last drill measured; absent if \
+         that drill got no keyframe.",
     )?;
-    let age = gauge("holdfast_drill_last_age_seconds", "Since the camera's last drill ended, passed or failed.")?;
-    let passed =
-        gauge("holdfast_drill_last_passed_info", "1 where the camera's last drill passed, 0 where it failed.")?;
+    let age = gauge(
+        "holdfast_drill_last_age_seconds",
+        "Since the camera's last drill ended, passed or failed.",
+    )?;
+    let passed = gauge(
+        "holdfast_drill_last_passed_info",
+        "1 where the camera's last drill passed, 0 where it failed.",
+    )?;
     let state = member.consensus.state();
-    for result in state.owned_by(member.identity.node).filter_map(|camera| state.drills.results.get(camera)) {
+    for result in state
+        .owned_by(member.identity.node)
+        .filter_map(|camera| state.drills.results.get(camera))
+    {
         let camera = result.camera.to_string();
         if let Some(gap_us) = result.gap_us {
             gap.with_label_values(&[&camera]).set(gap_us as f64 / 1e6);
         }
-        age.with_label_values(&[&camera]).set(now.micros_since(result.ended_at) as f64 / 1e6);
-        passed.with_label_values(&[&camera]).set(f64::from(u8::from(result.outcome == Outcome::Passed)));
+        age.with_label_values(&[&camera])
+            .set(now.micros_since(result.ended_at) as f64 / 1e6);
+        passed
+            .with_label_values(&[&camera])
+            .set(f64::from(u8::from(result.outcome == Outcome::Passed)));
     }
-    Ok([gap, age, passed].into_iter().flat_map(|gauge| gauge.collect()).collect())
+    Ok([gap, age, passed]
+        .into_iter()
+        .flat_map(|gauge| gauge.collect())
+        .collect())
 }
 
 /// A gauge for each volume: name, help, and how to read it from the volume's figures.
 type VolumeGauge = (&'static str, &'static str, fn(&Stats) -> f64);
 
 const VOLUME_GAUGES: &[VolumeGauge] = &[
-    ("holdfast_volume_free_bytes", "Room left in the volume's filesystem.", |stats| stats.free_bytes as f64),
-    ("holdfast_volume_size_bytes", "Size of the volume's filesystem.", |stats| stats.total_bytes as f64),
-    ("holdfast_volume_sealed_bytes", "Bytes in sealed segments.", |stats| stats.sealed_bytes as f64),
-    ("holdfast_volume_sealed_segments", "Sealed segments.", |stats| stats.segments_sealed as f64),
-    ("holdfast_volume_unlisted_segments", "Segments of former processes that are not listed yet.", |stats| {
-        stats.segments_to_recover.saturating_sub(stats.segments_recovered + stats.segments_refused) as f64
-    }),
-    ("holdfast_volume_queued_bytes", "Bytes received and not yet handed to the kernel.", |stats| {
-        stats.queued_bytes as f64
-    }),
-    ("holdfast_volume_last_flush_seconds", "How long the last flush took.", |stats| stats.flush_us_last as f64 / 1e6),
-    ("holdfast_volume_failed_info", "1 where the volume has failed.", |stats| {
-        f64::from(u8::from(stats.failed.is_some()))
-    }),
-    ("holdfast_volume_full_info", "1 while the disk is full and nothing may be deleted.", |stats| {
-        f64::from(u8::from(stats.is_stuck))
-    }),
-    ("holdfast_volume_scrub_done_bytes", "Read in the scrub's present pass; 0 between passes.", |stats| {
-        stats.scrub.pass.map_or(0.0, |pass| pass.done_bytes as f64)
-    }),
-    ("holdfast_volume_scrub_pass_bytes", "To be read in the scrub's present pass; 0 between passes.", |stats| {
-        stats.scrub.pass.map_or(0.0, |pass| pass.total_bytes as f64)
-    }),
-    ("holdfast_volume_scrub_done_segments", "Segments read in the scrub's present pass.", |stats| {
-        stats.scrub.pass.map_or(0.0, |pass| pass.done_segments as f64)
-    }),
-    ("holdfast_volume_scrub_pass_segments", "Segments to be read in the scrub's present pass.", |stats| {
-        stats.scrub.pass.map_or(0.0, |pass| pass.total_segments as f64)
-    }),
-    ("holdfast_volume_scrub_held_back_info", "1 while the scrub waits because the disk is behind.", |stats| {
-        f64::from(u8::from(stats.scrub.is_held_back))
-    }),
+    (
+        "holdfast_volume_free_bytes",
+        "Room left in the volume's filesystem.",
+        |stats| stats.free_bytes as f64,
+    ),
+    (
+        "holdfast_volume_size_bytes",
+        "Size of the volume's filesystem.",
+        |stats| stats.total_bytes as f64,
+    ),
+    (
+        "holdfast_volume_sealed_bytes",
+        "Bytes in sealed segments.",
+        |stats| stats.sealed_bytes as f64,
+    ),
+    (
+        "holdfast_volume_sealed_segments",
+        "Sealed segments.",
+        |stats| stats.segments_sealed as f64,
+    ),
+    (
+        "holdfast_volume_unlisted_segments",
+        "Segments of former processes that are not listed yet.",
+        |stats| {
+            stats
+                .segments_to_recover
+                .saturating_sub(stats.segments_recovered + stats.segments_refused)
+                as f64
+        },
+    ),
+    (
+        "holdfast_volume_queued_bytes",
+        "Bytes received and not yet handed to the kernel.",
+        |stats| stats.queued_bytes as f64,
+    ),
+    (
+        "holdfast_volume_last_flush_seconds",
+        "How long the last flush took.",
+        |stats| stats.flush_us_last as f64 / 1e6,
+    ),
+    (
+        "holdfast_volume_failed_info",
+        "1 where the volume has failed.",
+        |stats| f64::from(u8::from(stats.failed.is_some())),
+    ),
+    (
+        "holdfast_volume_full_info",
+        "1 while the disk is full and nothing may be deleted.",
+        |stats| f64::from(u8::from(stats.is_stuck)),
+    ),
+    (
+        "holdfast_volume_scrub_done_bytes",
+        "Read in the scrub's present pass; 0 between passes.",
+        |stats| stats.scrub.pass.map_or(0.0, |pass| pass.done_bytes as f64),
+    ),
+    (
+        "holdfast_volume_scrub_pass_bytes",
+        "To be read in the scrub's present pass; 0 between passes.",
+        |stats| stats.scrub.pass.map_or(0.0, |pass| pass.total_bytes as f64),
+    ),
+    (
+        "holdfast_volume_scrub_done_segments",
+        "Segments read in the scrub's present pass.",
+        |stats| {
+            stats
+                .scrub
+                .pass
+                .map_or(0.0, |pass| pass.done_segments as f64)
+        },
+    ),
+    (
+        "holdfast_volume_scrub_pass_segments",
+        "Segments to be read in the scrub's present pass.",
+        |stats| {
+            stats
+                .scrub
+                .pass
+                .map_or(0.0, |pass| pass.total_segments as f64)
+        },
+    ),
+    (
+        "holdfast_volume_scrub_held_back_info",
+        "1 while the scrub waits because the disk is behind.",
+        |stats| f64::from(u8::from(stats.scrub.is_held_back)),
+    ),
     (
         "holdfast_volume_full_in_seconds",
-        "How long free and deletable room lasts at the present rate of writing; +Inf while nothing is written.",
-        |stats| stats.full_in_s.map_or(f64::INFINITY, |seconds| seconds as f64),
+        "How long free and deletable room lasts at the present rate of writing; +Inf while nothing \
+         is written.",
+        |stats| {
+            stats
+                .full_in_s
+                .map_or(f64::INFINITY, |seconds| seconds as f64)
+        },
     ),
-    ("holdfast_volume_deletable_bytes", "Bytes that retention may delete.", |stats| stats.deletable_bytes as f64),
-    ("holdfast_volume_held_bytes", "Bytes that holds keep from being deleted.", |stats| stats.held_bytes as f64),
+    (
+        "holdfast_volume_deletable_bytes",
+        "Bytes that retention may delete.",
+        |stats| stats.deletable_bytes as f64,
+    ),
+    (
+        "holdfast_volume_held_bytes",
+        "Bytes that holds keep from being deleted.",
+        |stats| stats.held_bytes as f64,
+    ),
     (
         "holdfast_volume_retention_short_bytes",
-        "Bytes missing of free_bytes_min that retention cannot free, because nothing more may be deleted.",
+        "Bytes missing of free_bytes_min that retention cannot free, because nothing more may be \
+         deleted.",
         |stats| stats.short_bytes as f64,
     ),
     (
         "holdfast_volume_direct_io_info",
         "1 where the volume is written through io_uring with O_DIRECT, 0 for plain I/O.",
-        |stats| f64::from(u8::from(stats.io_mode.is_some_and(|mode| mode != IoMode::Plain))),
+        |stats| {
+            f64::from(u8::from(
+                stats.io_mode.is_some_and(|mode| mode != IoMode::Plain),
+            ))
+        },
     ),
 ];
 
 const VOLUME_COUNTERS: &[VolumeGauge] = &[
-    ("holdfast_volume_written_bytes_total", "Bytes handed to the kernel, padding included.", |stats| {
-        stats.written_bytes as f64
+    (
+        "holdfast_volume_written_bytes_total",
+        "Bytes handed to the kernel, padding included.",
+        |stats| stats.written_bytes as f64,
+    ),
+    ("holdfast_volume_flushes_total", "Flushes.", |stats| {
+        stats.flushes as f64
     }),
-    ("holdfast_volume_flushes_total", "Flushes.", |stats| stats.flushes as f64),
-    ("holdfast_volume_copied_bytes_total", "Bytes of held footage copied before their segment went.", |stats| {
-        stats.copied_bytes as f64
-    }),
-    ("holdfast_volume_deleted_bytes_total", "Bytes deleted by retention.", |stats| stats.deleted_bytes as f64),
-    ("holdfast_volume_torn_batches_total", "Batches that a crash had interrupted, found by recovery.", |stats| {
-        stats.torn_batches as f64
-    }),
+    (
+        "holdfast_volume_copied_bytes_total",
+        "Bytes of held footage copied before their segment went.",
+        |stats| stats.copied_bytes as f64,
+    ),
+    (
+        "holdfast_volume_deleted_bytes_total",
+        "Bytes deleted by retention.",
+        |stats| stats.deleted_bytes as f64,
+    ),
+    (
+        "holdfast_volume_torn_batches_total",
+        "Batches that a crash had interrupted, found by recovery.",
+        |stats| stats.torn_batches as f64,
+    ),
     (
         "holdfast_volume_damaged_batches_total",
         "Batches that recovery found damaged though they had been flushed.",
         |stats| stats.damaged_batches as f64,
     ),
-    ("holdfast_volume_damaged_reads_total", "Chunks not served because their checksum fails.", |stats| {
-        stats.damaged_reads as f64
-    }),
-    ("holdfast_volume_scrubbed_bytes_total", "Read by the scrub.", |stats| stats.scrub.read_bytes as f64),
-    ("holdfast_volume_unreadable_segments_total", "Segments that the scrub could not read.", |stats| {
-        stats.scrub.failed_segments as f64
-    }),
+    (
+        "holdfast_volume_damaged_reads_total",
+        "Chunks not served because their checksum fails.",
+        |stats| stats.damaged_reads as f64,
+    ),
+    (
+        "holdfast_volume_scrubbed_bytes_total",
+        "Read by the scrub.",
+        |stats| stats.scrub.read_bytes as f64,
+    ),
+    (
+        "holdfast_volume_unreadable_segments_total",
+        "Segments that the scrub could not read.",
+        |stats| stats.scrub.failed_segments as f64,
+    ),
     (
         "holdfast_volume_damaged_segments_total",
         "Segments whose header, footer or init segments the scrub found damaged.",
         |stats| stats.scrub.damaged_segments as f64,
     ),
-    ("holdfast_volume_found_damaged_chunks_total", "Chunks found damaged, each once.", |stats| {
-        stats.damaged_chunks as f64
-    }),
-    ("holdfast_volume_catalogue_rebuilds_total", "Catalogues rebuilt from segments.", |stats| {
-        stats.catalogue_rebuilds.into()
-    }),
+    (
+        "holdfast_volume_found_damaged_chunks_total",
+        "Chunks found damaged, each once.",
+        |stats| stats.damaged_chunks as f64,
+    ),
+    (
+        "holdfast_volume_catalogue_rebuilds_total",
+        "Catalogues rebuilt from segments.",
+        |stats| stats.catalogue_rebuilds.into(),
+    ),
 ];
 
 /// As [`VolumeGauge`], of what the node knows of the volume.
 type StandingGauge = (&'static str, &'static str, fn(&VolumeStatus) -> f64);
 
 const STANDING_GAUGES: &[StandingGauge] = &[
-    ("holdfast_volume_cameras", "Cameras that are recorded to the volume now.", |volume| volume.cameras as f64),
-    ("holdfast_volume_lag_seconds", "How long records wait until they are durable.", |volume| volume.lag_seconds),
+    (
+        "holdfast_volume_cameras",
+        "Cameras that are recorded to the volume now.",
+        |volume| volume.cameras as f64,
+    ),
+    (
+        "holdfast_volume_lag_seconds",
+        "How long records wait until they are durable.",
+        |volume| volume.lag_seconds,
+    ),
 ];
 
 const STANDING_COUNTERS: &[StandingGauge] = &[
-    ("holdfast_volume_failures_total", "Times that the volume failed, hung or could not be opened.", |volume| {
-        volume.failures as f64
-    }),
-    ("holdfast_volume_reattachments_total", "Times that the volume was taken back after that.", |volume| {
-        volume.reattachments as f64
-    }),
-    ("holdfast_volume_moved_cameras_total", "Cameras that left the volume for another one of this node.", |volume| {
-        volume.moved_cameras as f64
-    }),
+    (
+        "holdfast_volume_failures_total",
+        "Times that the volume failed, hung or could not be opened.",
+        |volume| volume.failures as f64,
+    ),
+    (
+        "holdfast_volume_reattachments_total",
+        "Times that the volume was taken back after that.",
+        |volume| volume.reattachments as f64,
+    ),
+    (
+        "holdfast_volume_moved_cameras_total",
+        "Cameras that left the volume for another one of this node.",
+        |volume| volume.moved_cameras as f64,
+    ),
 ];
 
 fn volumes(member: &Member) -> Families {
     let volumes = member.volumes.statuses();
     let mut families = volume_states(&volumes)?;
     for (name, help, read) in VOLUME_GAUGES {
-        families.extend(volume_gauge(name, help, &volumes, |volume| read(&volume.stats))?);
+        families.extend(volume_gauge(name, help, &volumes, |volume| {
+            read(&volume.stats)
+        })?);
     }
     for (name, help, read) in STANDING_GAUGES {
         families.extend(volume_gauge(name, help, &volumes, read)?);
     }
     for (name, help, read) in VOLUME_COUNTERS {
-        families.extend(volume_counter(name, help, &volumes, |volume| read(&volume.stats))?);
+        families.extend(volume_counter(name, help, &volumes, |volume| {
+            read(&volume.stats)
+        })?);
     }
     for (name, help, read) in STANDING_COUNTERS {
         families.extend(volume_counter(name, help, &volumes, read)?);
@@ -474,7 +735,10 @@ fn volumes(member: &Member) -> Families {
 /// What not every volume has: damage, by camera, and a whole pass of the scrub behind it.
 fn damage(volumes: &[VolumeStatus]) -> Families {
     let damaged = GaugeVec::new(
-        Opts::new("holdfast_volume_damaged_chunks", "Stored chunks that are damaged and not served."),
+        Opts::new(
+            "holdfast_volume_damaged_chunks",
+            "Stored chunks that are damaged and not served.",
+        ),
         &["volume", "camera"],
     )?;
     let age = GaugeVec::new(
@@ -487,7 +751,9 @@ fn damage(volumes: &[VolumeStatus]) -> Families {
     for VolumeStatus { index, stats, .. } in volumes {
         let index = index.to_string();
         for (camera, count) in &stats.known_damaged {
-            damaged.with_label_values(&[&index, &camera.to_string()]).set(*count as f64);
+            damaged
+                .with_label_values(&[&index, &camera.to_string()])
+                .set(*count as f64);
         }
         if let Some(age_us) = stats.scrub_age_us {
             age.with_label_values(&[&index]).set(age_us as f64 / 1e6);
@@ -496,18 +762,32 @@ fn damage(volumes: &[VolumeStatus]) -> Families {
     Ok(damaged.collect().into_iter().chain(age.collect()).collect())
 }
 
-fn volume_gauge(name: &str, help: &str, volumes: &[VolumeStatus], read: impl Fn(&VolumeStatus) -> f64) -> Families {
+fn volume_gauge(
+    name: &str,
+    help: &str,
+    volumes: &[VolumeStatus],
+    read: impl Fn(&VolumeStatus) -> f64,
+) -> Families {
     let gauge = GaugeVec::new(Opts::new(name, help), &["volume"])?;
     for volume in volumes {
-        gauge.with_label_values(&[&volume.index.to_string()]).set(read(volume));
+        gauge
+            .with_label_values(&[&volume.index.to_string()])
+            .set(read(volume));
     }
     Ok(gauge.collect())
 }
 
-fn volume_counter(name: &str, help: &str, volumes: &[VolumeStatus], read: impl Fn(&VolumeStatus) -> f64) -> Families {
+fn volume_counter(
+    name: &str,
+    help: &str,
+    volumes: &[VolumeStatus],
+    read: impl Fn(&VolumeStatus) -> f64,
+) -> Families {
     let counter = CounterVec::new(Opts::new(name, help), &["volume"])?;
     for volume in volumes {
-        counter.with_label_values(&[&volume.index.to_string()]).inc_by(read(volume));
+        counter
+            .with_label_values(&[&volume.index.to_string()])
+            .inc_by(read(volume));
     }
     Ok(counter.collect())
 }
@@ -515,11 +795,16 @@ fn volume_counter(name: &str, help: &str, volumes: &[VolumeStatus], read: impl F
 /// One series for each state that a volume can be in, so that an alert need not know them all.
 fn volume_states(volumes: &[VolumeStatus]) -> Families {
     let help = "1 for the state that the volume is in, 0 for all others.";
-    let gauge = IntGaugeVec::new(Opts::new("holdfast_volume_state_info", help), &["volume", "path", "state"])?;
+    let gauge = IntGaugeVec::new(
+        Opts::new("holdfast_volume_state_info", help),
+        &["volume", "path", "state"],
+    )?;
     for volume in volumes {
         for state in VolumeStatus::STATES {
             let is_in = i64::from(volume.state == state);
-            gauge.with_label_values(&[&volume.index.to_string(), &volume.path, state]).set(is_in);
+            gauge
+                .with_label_values(&[&volume.index.to_string(), &volume.path, state])
+                .set(is_in);
         }
     }
     Ok(gauge.collect())

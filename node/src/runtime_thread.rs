@@ -1,4 +1,5 @@
-//! A runtime on a thread of its own, for what may wait for a disk that hangs: nobody has to wait for its end.
+//! A runtime on a thread of its own, for what may wait for a disk that hangs: nobody has to wait
+//! for its end.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -19,16 +20,23 @@ impl OwnThread {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let ((stop, stopped), (ending, ended)) = (oneshot::channel(), channel());
-        thread::Builder::new().name(name.to_owned()).spawn(move || {
-            // It ends, too, where nobody is left who could stop it.
-            runtime.block_on(stopped).ok();
-            drop(runtime);
-            ending.send(()).ok();
-        })?;
-        Ok(Self { handle, stop, ended })
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                // It ends, too, where nobody is left who could stop it.
+                runtime.block_on(stopped).ok();
+                drop(runtime);
+                ending.send(()).ok();
+            })?;
+        Ok(Self {
+            handle,
+            stop,
+            ended,
+        })
     }
 
-    /// Drops its tasks, and waits for that no longer than `wait_max`: what they hold may wait for a disk as it is dropped.
+    /// Drops its tasks, and waits for that no longer than `wait_max`: what they hold may wait for a
+    /// disk as it is dropped.
     pub(crate) fn stop(self, wait_max: Duration) {
         self.stop.send(()).ok();
         if self.ended.recv_timeout(wait_max).is_err() {

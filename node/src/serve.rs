@@ -1,4 +1,5 @@
-//! The composition root of `holdfast serve`: listeners first, then the member, then the wait for a reason to stop.
+//! The composition root of `holdfast serve`: listeners first, then the member, then the wait for a
+//! reason to stop.
 
 use crate::api::backend::NodeBackend;
 use crate::clock::{Clock, wall_clock};
@@ -19,7 +20,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Threads that wait for a disk get this long when the node has stopped; one that hangs may keep them for ever.
+/// Threads that wait for a disk get this long when the node has stopped; one that hangs may keep
+/// them for ever.
 const THREADS_STOP_MAX: Duration = Duration::from_secs(1);
 
 /// Requests under way get this long when the node stops.
@@ -27,8 +29,15 @@ const SERVERS_STOP_MAX: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error("cannot listen on {addr} ({key}): {source}; is another process using it? `ss -ltnp` shows which")]
-    Listen { addr: SocketAddr, key: &'static str, source: io::Error },
+    #[error(
+        "cannot listen on {addr} ({key}): {source}; is another process using it? `ss -ltnp` shows \
+         which"
+    )]
+    Listen {
+        addr: SocketAddr,
+        key: &'static str,
+        source: io::Error,
+    },
     #[error("cannot make the data directory {}: {source}", path.display())]
     DataDir { path: PathBuf, source: io::Error },
     #[error("the process cannot be set up: {0}")]
@@ -48,49 +57,96 @@ enum Reason {
     Fatal(String),
 }
 
-/// Runs the node until SIGTERM, SIGINT or a failure that it must not survive. A second signal ends the process at once. SIGHUP makes it read the volumes of
-/// the configuration file at `path` anew.
+/// Runs the node until SIGTERM, SIGINT or a failure that it must not survive. A second signal ends
+/// the process at once. SIGHUP makes it read the volumes of the configuration file at `path` anew.
 ///
 /// # Errors
 /// See [`ServeError`].
 pub fn serve(config: Config, secrets: Secrets, path: &Path) -> Result<(), ServeError> {
     let setup = |error: io::Error| ServeError::Setup(error.to_string());
     crate::host::descriptors::raise_limit(&config);
-    let serving = Builder::new_multi_thread().enable_all().thread_name("holdfast-serve").build().map_err(setup)?;
-    let control = Builder::new_current_thread().enable_all().build().map_err(setup)?;
+    let serving = Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("holdfast-serve")
+        .build()
+        .map_err(setup)?;
+    let control = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(setup)?;
     let raft = OwnThread::start("holdfast-raft").map_err(setup)?;
-    let ended = control.block_on(run(config, secrets, path, serving.handle(), raft.handle.clone()));
+    let ended = control.block_on(run(
+        config,
+        secrets,
+        path,
+        serving.handle(),
+        raft.handle.clone(),
+    ));
     serving.shutdown_timeout(THREADS_STOP_MAX);
     control.shutdown_timeout(THREADS_STOP_MAX);
     raft.stop(THREADS_STOP_MAX);
     ended
 }
 
-async fn run(config: Config, secrets: Secrets, path: &Path, serving: &Handle, raft: Handle) -> Result<(), ServeError> {
+async fn run(
+    config: Config,
+    secrets: Secrets,
+    path: &Path,
+    serving: &Handle,
+    raft: Handle,
+) -> Result<(), ServeError> {
     let clock = Clock::start();
     let mut signals = Signals::new().map_err(|error| ServeError::Setup(error.to_string()))?;
-    std::fs::create_dir_all(&config.data_dir)
-        .map_err(|source| ServeError::DataDir { path: config.data_dir.clone(), source })?;
+    std::fs::create_dir_all(&config.data_dir).map_err(|source| ServeError::DataDir {
+        path: config.data_dir.clone(),
+        source,
+    })?;
     let api = listen(serving, config.listen.api, "listen.api").await?;
     let peer = listen(serving, config.listen.peer, "listen.peer").await?;
-    let host = Host::new(config, secrets, clock, Runtimes { control: Handle::current(), raft });
+    let host = Host::new(
+        config,
+        secrets,
+        clock,
+        Runtimes {
+            control: Handle::current(),
+            raft,
+        },
+    );
     let registry = prometheus::Registry::new();
-    crate::metrics::register(&registry, Arc::clone(&host)).map_err(|error| ServeError::Setup(error.to_string()))?;
-    let ports_metrics = ServerMetrics::register(&registry).map_err(|error| ServeError::Setup(error.to_string()))?;
-    let backend = NodeBackend { host: Arc::clone(&host), metrics: registry };
-    let options = holdfast_control_api::Options { admin_token: host.secrets.admin_token.clone(), now: wall_clock };
-    let router =
-        holdfast_control_api::router(backend, options).map_err(|error| ServeError::Setup(error.to_string()))?;
+    crate::metrics::register(&registry, Arc::clone(&host))
+        .map_err(|error| ServeError::Setup(error.to_string()))?;
+    let ports_metrics =
+        ServerMetrics::register(&registry).map_err(|error| ServeError::Setup(error.to_string()))?;
+    let backend = NodeBackend {
+        host: Arc::clone(&host),
+        metrics: registry,
+    };
+    let options = holdfast_control_api::Options {
+        admin_token: host.secrets.admin_token.clone(),
+        now: wall_clock,
+    };
+    let router = holdfast_control_api::router(backend, options)
+        .map_err(|error| ServeError::Setup(error.to_string()))?;
     let (for_peers, for_clients) = ports(&host.config, ports_metrics);
 
     let (stop, stopping) = watch::channel(false);
     let peer_router = crate::host::process::peer_router(Arc::clone(&host));
-    let peers = serving.spawn(holdfast_control_api::serve(peer, peer_router, for_peers, told(stopping.clone())));
+    let peers = serving.spawn(holdfast_control_api::serve(
+        peer,
+        peer_router,
+        for_peers,
+        told(stopping.clone()),
+    ));
     tokio::select! {
         resumed = host.resume() => resumed.map_err(|error| ServeError::Member(error.to_string()))?,
         name = signals.ends.next() => return Err(ServeError::Stop(format!("{name} while it was starting"))),
     }
-    let clients = serving.spawn(holdfast_control_api::serve(api, router, for_clients, told(stopping)));
+    let clients = serving.spawn(holdfast_control_api::serve(
+        api,
+        router,
+        for_clients,
+        told(stopping),
+    ));
     announce(&host);
 
     let reason = wait(&host, &mut signals, path).await;
@@ -112,7 +168,10 @@ fn announce(host: &Host) {
     let Config { name, listen, .. } = &host.config;
     tracing::info!(%name, api = %listen.api, peer = %listen.peer, "serving");
     if host.member().is_none() {
-        tracing::info!("this node belongs to no cluster; run `holdfast cluster init` or `holdfast cluster join`");
+        tracing::info!(
+            "this node belongs to no cluster; run `holdfast cluster init` or `holdfast cluster \
+             join`"
+        );
     }
 }
 
@@ -146,15 +205,22 @@ async fn follow_file(host: &Host, hangup: &mut Signal, path: &Path) -> Infallibl
         }
         match Config::load(path) {
             Ok(config) => host.reconfigure(&config),
-            Err(error) => tracing::error!(%error, "SIGHUP: the configuration file is wrong; everything stays as it is"),
+            Err(error) => {
+                tracing::error!(%error, "SIGHUP: the configuration file is wrong; everything stays as it is")
+            }
         }
     }
 }
 
 /// The first reason that is told; without anyone left to tell, that.
 async fn first(mut reasons: watch::Receiver<Option<String>>) -> String {
-    let told = reasons.wait_for(Option::is_some).await.map(|why| why.clone());
-    told.ok().flatten().unwrap_or_else(|| "a part of the node is gone".to_owned())
+    let told = reasons
+        .wait_for(Option::is_some)
+        .await
+        .map(|why| why.clone());
+    told.ok()
+        .flatten()
+        .unwrap_or_else(|| "a part of the node is gone".to_owned())
 }
 
 async fn stop_member(host: &Host, reason: &Reason) -> Result<(), String> {
@@ -164,8 +230,16 @@ async fn stop_member(host: &Host, reason: &Reason) -> Result<(), String> {
     }
 }
 
-async fn listen(serving: &Handle, addr: SocketAddr, key: &'static str) -> Result<TcpListener, ServeError> {
-    let bound = serving.spawn(TcpListener::bind(addr)).await.map_err(io::Error::other).flatten();
+async fn listen(
+    serving: &Handle,
+    addr: SocketAddr,
+    key: &'static str,
+) -> Result<TcpListener, ServeError> {
+    let bound = serving
+        .spawn(TcpListener::bind(addr))
+        .await
+        .map_err(io::Error::other)
+        .flatten();
     bound.map_err(|source| ServeError::Listen { addr, key, source })
 }
 
@@ -174,14 +248,29 @@ fn ports(config: &Config, metrics: ServerMetrics) -> (ServerOptions, ServerOptio
     let reserve = Arc::new(Reserve::of(config));
     let files_short: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || reserve.is_short());
     let port = |port, max, per_address_max| ServerOptions {
-        limits: ConnectionLimits { max, per_address_max },
+        limits: ConnectionLimits {
+            max,
+            per_address_max,
+        },
         files_short: Arc::clone(&files_short),
         metrics: metrics.of_port(port),
     };
-    let Listen { api_connections_max, peer_connections_max, .. } = config.listen;
-    let Listen { api_connections_per_address_max, peer_connections_per_address_max, .. } = config.listen;
+    let Listen {
+        api_connections_max,
+        peer_connections_max,
+        ..
+    } = config.listen;
+    let Listen {
+        api_connections_per_address_max,
+        peer_connections_per_address_max,
+        ..
+    } = config.listen;
     (
-        port("peer", peer_connections_max, peer_connections_per_address_max),
+        port(
+            "peer",
+            peer_connections_max,
+            peer_connections_per_address_max,
+        ),
         port("api", api_connections_max, api_connections_per_address_max),
     )
 }
@@ -204,8 +293,14 @@ struct Ends {
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        let ends = Ends { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? };
-        Ok(Self { hangup: signal(SignalKind::hangup())?, ends })
+        let ends = Ends {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        };
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            ends,
+        })
     }
 }
 

@@ -1,7 +1,8 @@
-//! This node's volumes as one store. A camera's recordings of one node go to one volume, until that volume fails, hangs, fills up, is too slow for all of its
-//! cameras, or is to be retired.
+//! This node's volumes as one store. A camera's recordings of one node go to one volume, until that
+//! volume fails, hangs, fills up, is too slow for all of its cameras, or is to be retired.
 //!
-//! `choice`, `health`, `homes`, `probation` and `register` decide, `place` looks what is at a path, `warden` watches over the volumes and opens them again, `reading` asks them all. Nothing here
+//! `choice`, `health`, `homes`, `probation` and `register` decide, `place` looks what is at a path,
+//! `warden` watches over the volumes and opens them again, `reading` asks them all. Nothing here
 //! waits for a disk but what says so.
 
 mod choice;
@@ -53,7 +54,8 @@ use uuid::Uuid;
 
 /// How long the start waits for volumes to open; one whose disk hangs is attached later.
 const OPEN_WAIT_MAX: Duration = Duration::from_millis(1500);
-/// How long a closing volume may take to make its last records durable. A disk that hangs takes for ever.
+/// How long a closing volume may take to make its last records durable. A disk that hangs takes for
+/// ever.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 /// What could not be made durable when the node stopped.
@@ -62,7 +64,8 @@ pub(crate) enum CloseError {
     #[error("{0}")]
     Store(#[from] Error),
     #[error(
-        "volume {path} did not make its last records durable within {wait_max:?}: its disk hangs; what came after its last flush may be missing"
+        "volume {path} did not make its last records durable within {wait_max:?}: its disk hangs; \
+         what came after its last flush may be missing"
     )]
     Hangs { path: PathBuf, wait_max: Duration },
 }
@@ -95,13 +98,19 @@ impl PartialEq for Opened {
 }
 
 impl Volumes {
-    /// Opens every configured volume; recording can begin when this returns. Waits for some milliseconds per volume, and no longer than
-    /// [`OPEN_WAIT_MAX`]. A volume that cannot be opened (yet), were it the only one, is logged, and holds up nothing: the warden tries it again, and the node votes and
-    /// serves until then.
+    /// Opens every configured volume; recording can begin when this returns. Waits for some
+    /// milliseconds per volume, and no longer than [`OPEN_WAIT_MAX`]. A volume that cannot be
+    /// opened (yet), were it the only one, is logged, and holds up nothing: the warden tries it
+    /// again, and the node votes and serves until then.
     ///
     /// # Errors
     /// A volume is in use or another cluster's, or an option is wrong.
-    pub(crate) async fn open(config: &Config, node: NodeId, cluster: Uuid, clock: Clock) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        config: &Config,
+        node: NodeId,
+        cluster: Uuid,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         let settings = Settings {
             node,
             cluster,
@@ -111,8 +120,13 @@ impl Volumes {
         };
         forget_spare_catalogues(&config.data_dir);
         let mut register = Register::load(&config.data_dir);
-        let numbered = config.volumes().into_iter().map(|volume| (register.at(&volume.path), volume));
-        let slots = numbered.map(|(index, volume)| Slot::new(volume.path, index, role(volume.retire))).collect();
+        let numbered = config
+            .volumes()
+            .into_iter()
+            .map(|volume| (register.at(&volume.path), volume));
+        let slots = numbered
+            .map(|(index, volume)| Slot::new(volume.path, index, role(volume.retire)))
+            .collect();
         let limits = Limits {
             hang_after: Duration::from_millis(config.storage.hang_after_ms),
             lag_max: Duration::from_millis(config.storage.lag_max_ms),
@@ -166,10 +180,17 @@ impl Volumes {
 
     /// Opens what the configuration names at `path`. Takes as long as its disk does.
     async fn open_one(&self, path: &Path) -> Result<(), Refusal> {
-        let (inner, at, others) = (Arc::clone(&self.inner), path.to_owned(), self.open_beside(path));
-        let opening = spawn_blocking(move || open_blocking(&inner.settings, &at, &inner.register, &others));
-        let crashed =
-            |error| Error::Failed { path: path.to_owned(), reason: Arc::from(format!("opening it: {error}")) };
+        let (inner, at, others) = (
+            Arc::clone(&self.inner),
+            path.to_owned(),
+            self.open_beside(path),
+        );
+        let opening =
+            spawn_blocking(move || open_blocking(&inner.settings, &at, &inner.register, &others));
+        let crashed = |error| Error::Failed {
+            path: path.to_owned(),
+            reason: Arc::from(format!("opening it: {error}")),
+        };
         let opened = match opening.await {
             Ok(Ok((volume, handle))) => watch_over(volume, handle).map_err(Refusal::from),
             Ok(Err(refusal)) => Err(refusal),
@@ -177,8 +198,12 @@ impl Volumes {
         };
         let now = self.inner.clock.elapsed();
         let mut slots = self.slots_mut();
-        let Some(slot) = slots.iter_mut().find(|slot| slot.path == path && matches!(slot.place, Place::Opening)) else {
-            // It was taken out of the configuration meanwhile. Nothing was appended, and with its handle it is abandoned.
+        let Some(slot) = slots
+            .iter_mut()
+            .find(|slot| slot.path == path && matches!(slot.place, Place::Opening))
+        else {
+            // It was taken out of the configuration meanwhile. Nothing was appended, and with its
+            // handle it is abandoned.
             return Ok(());
         };
         match opened {
@@ -198,13 +223,16 @@ impl Volumes {
                 slot.is_awaited = false;
                 slot.place = Place::Away(Arc::from(error.to_string()));
                 slot.put_on_probation(now);
-                slot.probation.iter_mut().for_each(|probation| probation.refused(now));
+                slot.probation
+                    .iter_mut()
+                    .for_each(|probation| probation.refused(now));
                 Err(error.into())
             }
         }
     }
 
-    /// Makes the volumes what the configuration says now: new ones are opened, those that are gone are closed once their cameras are elsewhere.
+    /// Makes the volumes what the configuration says now: new ones are opened, those that are gone
+    /// are closed once their cameras are elsewhere.
     pub(crate) fn reconfigure(&self, config: &Config) {
         let wanted = config.volumes();
         for volume in &wanted {
@@ -248,7 +276,9 @@ impl Volumes {
         let mut homes = lock(&self.inner.homes);
         let Some(home) = homes.get(camera) else {
             let before = lock(&self.inner.before).get(&camera).copied();
-            let volume = self.choose(&slots, homes::RATE_UNKNOWN_BPS, before).or_else(|| any_open(&slots));
+            let volume = self
+                .choose(&slots, homes::RATE_UNKNOWN_BPS, before)
+                .or_else(|| any_open(&slots));
             let volume = volume.ok_or_else(|| SinkError::Failed(troubles(&slots)))?;
             // Until it is counted: many come at once.
             volume.load_bps.fetch_add(homes::RATE_UNKNOWN_BPS, Relaxed);
@@ -263,29 +293,42 @@ impl Volumes {
         if leaves && is_keyframe(record) {
             self.relocate(&slots, &mut homes, camera, class);
         }
-        let Some(home) = homes.get(camera) else { return Err(SinkError::Failed(troubles(&slots))) };
+        let Some(home) = homes.get(camera) else {
+            return Err(SinkError::Failed(troubles(&slots)));
+        };
         Ok(Arc::clone(&home.volume))
     }
 
-    /// Another volume for a record that would be shed where the camera is now, because its volume is too slow or hangs. The recording goes on there in the
-    /// middle of a GOP, which can be decoded once the volume before has caught up.
+    /// Another volume for a record that would be shed where the camera is now, because its volume
+    /// is too slow or hangs. The recording goes on there in the middle of a GOP, which can be
+    /// decoded once the volume before has caught up.
     pub(crate) fn leave_at_once(&self, class: &str, camera: CameraId) -> Option<Arc<Opened>> {
         let slots = self.slots();
         let mut homes = lock(&self.inner.homes);
         let standing = standing_of(&slots, &homes.get(camera)?.volume);
         let moved = !standing.takes() && self.relocate(&slots, &mut homes, camera, class);
-        homes.get(camera).filter(|_| moved).map(|home| Arc::clone(&home.volume))
+        homes
+            .get(camera)
+            .filter(|_| moved)
+            .map(|home| Arc::clone(&home.volume))
     }
 
     /// Why a record of the camera was not taken: its volume's buffer is full.
     pub(crate) fn shed(&self, camera: CameraId) -> SinkError {
         let slots = self.slots();
         let homes = lock(&self.inner.homes);
-        let slot = homes.get(camera).and_then(|home| slots.iter().find(|slot| slot.open() == Some(&home.volume)));
-        if slot.and_then(Slot::open).is_some_and(|opened| opened.handle.has_no_space()) {
+        let slot = homes
+            .get(camera)
+            .and_then(|home| slots.iter().find(|slot| slot.open() == Some(&home.volume)));
+        if slot
+            .and_then(Slot::open)
+            .is_some_and(|opened| opened.handle.has_no_space())
+        {
             return SinkError::NoSpace;
         }
-        let hung = slot.filter(|slot| slot.standing() == Standing::Hung).and_then(Slot::trouble);
+        let hung = slot
+            .filter(|slot| slot.standing() == Standing::Hung)
+            .and_then(Slot::trouble);
         hung.map_or(SinkError::Full, SinkError::Failed)
     }
 
@@ -296,25 +339,46 @@ impl Volumes {
         (camera, class): (CameraId, &str),
     ) -> Result<Arc<Opened>, SinkError> {
         let gone = || SinkError::Failed(troubles(slots));
-        let (before, rate_bps) =
-            homes.get(camera).map(|home| (Arc::clone(&home.volume), home.rate_bps())).ok_or_else(gone)?;
-        let Some(volume) = self.choose(slots, rate_bps, None).or_else(|| any_storing(slots)) else {
-            return Err(before.failure().map_or_else(gone, |reason| SinkError::Failed(reason.to_string())));
+        let (before, rate_bps) = homes
+            .get(camera)
+            .map(|home| (Arc::clone(&home.volume), home.rate_bps()))
+            .ok_or_else(gone)?;
+        let Some(volume) = self
+            .choose(slots, rate_bps, None)
+            .or_else(|| any_storing(slots))
+        else {
+            return Err(before
+                .failure()
+                .map_or_else(gone, |reason| SinkError::Failed(reason.to_string())));
         };
         let to = volume.index();
         volume.load_bps.fetch_add(rate_bps, Relaxed);
         count_move(slots, &before);
         let gaps = homes.gaps(camera, |before| before.durable_until(camera));
-        let lost = homes.settle(camera, Arc::clone(&volume), |before| before.durable_until(camera));
+        let lost = homes.settle(camera, Arc::clone(&volume), |before| {
+            before.durable_until(camera)
+        });
         self.tell_again(homes, &volume, class, &gaps);
         tracing::warn!(%camera, from = before.index(), to, ?lost, "recording continues on another volume");
         Err(SinkError::Moved { lost })
     }
 
-    /// Moves a camera in order, if there is a volume for it: the session goes on there. Tells whether it moved.
-    fn relocate(&self, slots: &[Slot], homes: &mut Homes<Arc<Opened>>, camera: CameraId, class: &str) -> bool {
-        let Some(home) = homes.get(camera) else { return false };
-        let Some(volume) = self.choose(slots, home.rate_bps(), None).filter(|volume| *volume != home.volume) else {
+    /// Moves a camera in order, if there is a volume for it: the session goes on there. Tells
+    /// whether it moved.
+    fn relocate(
+        &self,
+        slots: &[Slot],
+        homes: &mut Homes<Arc<Opened>>,
+        camera: CameraId,
+        class: &str,
+    ) -> bool {
+        let Some(home) = homes.get(camera) else {
+            return false;
+        };
+        let Some(volume) = self
+            .choose(slots, home.rate_bps(), None)
+            .filter(|volume| *volume != home.volume)
+        else {
             return false;
         };
         let inits = home.inits().iter().cloned().map(Record::Init);
@@ -333,8 +397,15 @@ impl Volumes {
         true
     }
 
-    /// What the volume before took of the gap ledger and may not have made durable. A gap that is told twice is one to readers.
-    fn tell_again(&self, homes: &mut Homes<Arc<Opened>>, volume: &Arc<Opened>, class: &str, gaps: &[Gap]) {
+    /// What the volume before took of the gap ledger and may not have made durable. A gap that is
+    /// told twice is one to readers.
+    fn tell_again(
+        &self,
+        homes: &mut Homes<Arc<Opened>>,
+        volume: &Arc<Opened>,
+        class: &str,
+        gaps: &[Gap],
+    ) {
         for gap in gaps {
             match volume.append(class, Record::Gap(*gap)) {
                 Ok(()) => homes.took_gap(gap, |volume| volume.durable_until(gap.camera)),
@@ -350,7 +421,11 @@ impl Volumes {
         let now = self.inner.clock.elapsed();
         let seats: Vec<_> = slots.iter().filter_map(|slot| slot.seat(now)).collect();
         let chosen = choose(&seats, rate_bps, before)?;
-        slots.iter().find(|slot| slot.index == chosen)?.open().cloned()
+        slots
+            .iter()
+            .find(|slot| slot.index == chosen)?
+            .open()
+            .cloned()
     }
 
     /// `volume` has taken an init segment: the camera's next volume gets it first.
@@ -364,7 +439,14 @@ impl Volumes {
     }
 
     /// `volume` has taken a chunk of `bytes`, of a camera of this priority.
-    pub(crate) fn took(&self, class: &str, volume: &Arc<Opened>, meta: &ChunkMeta, bytes: u64, priority: u8) {
+    pub(crate) fn took(
+        &self,
+        class: &str,
+        volume: &Arc<Opened>,
+        meta: &ChunkMeta,
+        bytes: u64,
+        priority: u8,
+    ) {
         let camera = meta.camera;
         if meta.track == TrackKind::Video {
             volume.note_newest(camera, meta.end());
@@ -373,8 +455,11 @@ impl Volumes {
         let mut homes = lock(&self.inner.homes);
         homes.took(meta, bytes, priority, |home| home.durable_until(camera));
         let stores = |former: &Arc<Opened>| standing_of(&slots, former).stores();
-        let Some(gap) = homes.review(camera, |former| former.durable_until(camera), stores) else { return };
-        // Behind the chunk, which the camera's watermark thus covers together with it at the next flush.
+        let Some(gap) = homes.review(camera, |former| former.durable_until(camera), stores) else {
+            return;
+        };
+        // Behind the chunk, which the camera's watermark thus covers together with it at the next
+        // flush.
         if volume.append(class, Record::Gap(gap)).is_ok() {
             homes.took_gap(&gap, |home| home.durable_until(camera));
             tracing::warn!(%camera, start = %gap.start, end = %gap.end, "what a volume accepted is not durable, and shown as a gap until it is");
@@ -382,17 +467,25 @@ impl Volumes {
         }
     }
 
-    /// Whether every volume can say how far former processes recorded: none is away, or has yet to open its catalogue.
+    /// Whether every volume can say how far former processes recorded: none is away, or has yet to
+    /// open its catalogue.
     pub(crate) fn are_all_read(&self) -> bool {
-        self.slots().iter().all(|slot| slot.open().is_some_and(|opened| opened.handle.stats().is_catalogue_open))
+        self.slots().iter().all(|slot| {
+            slot.open()
+                .is_some_and(|opened| opened.handle.stats().is_catalogue_open)
+        })
     }
 
     /// How far the camera was recorded on this node, by any process. May read a catalogue.
     pub(crate) fn recorded_until(&self, camera: CameraId) -> Option<Timestamp> {
         let opened = self.opened();
-        let open = opened.iter().filter(|volume| volume.handle.stats().is_catalogue_open);
+        let open = opened
+            .iter()
+            .filter(|volume| volume.handle.stats().is_catalogue_open);
         let soon = self.inner.clock.now().plus_micros(AHEAD_US_MAX);
-        let marks = open.filter_map(|volume| Some((former_mark(&volume.handle, camera, soon)?, volume.index())));
+        let marks = open.filter_map(|volume| {
+            Some((former_mark(&volume.handle, camera, soon)?, volume.index()))
+        });
         let (mark, index) = marks.max_by_key(|(mark, _)| (mark.epoch, mark.durable_end))?;
         lock(&self.inner.before).insert(camera, index);
         Some(mark.durable_end)
@@ -400,21 +493,32 @@ impl Volumes {
 
     /// The highest number of a camera of which there is footage. May read catalogues.
     pub(crate) fn camera_highest(&self) -> Option<CameraId> {
-        self.handles().iter().filter_map(VolumeHandle::camera_highest).max()
+        self.handles()
+            .iter()
+            .filter_map(VolumeHandle::camera_highest)
+            .max()
     }
 
     /// Whether every volume has room, or may make some; else which has not.
     pub(crate) fn room(&self) -> Result<(), String> {
         let opened = self.opened();
-        let stuck = opened.iter().filter(|volume| volume.handle.stats().is_stuck);
+        let stuck = opened
+            .iter()
+            .filter(|volume| volume.handle.stats().is_stuck);
         let problems: Vec<String> = stuck.map(|volume| no_room(volume.path())).collect();
-        if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems.join("; "))
+        }
     }
 
     /// What retention may not delete, on every volume; those that are opened later are told then.
     pub(crate) fn set_holds(&self, holds: &Holds) {
         *lock(&self.inner.holds) = Some(holds.clone());
-        self.handles().iter().for_each(|handle| handle.set_holds(holds.clone()));
+        self.handles()
+            .iter()
+            .for_each(|handle| handle.set_holds(holds.clone()));
     }
 
     /// Makes everything durable that was appended, and ends the writers.
@@ -423,33 +527,55 @@ impl Volumes {
     /// The first volume that failed or hangs; the others are closed all the same.
     pub(crate) async fn close(&self) -> Result<(), CloseError> {
         let opened = self.opened();
-        let closings = opened.iter().map(|volume| close_within(CLOSE_MAX, volume.path(), volume.handle.close()));
-        futures::future::join_all(closings).await.into_iter().collect()
+        let closings = opened
+            .iter()
+            .map(|volume| close_within(CLOSE_MAX, volume.path(), volume.handle.close()));
+        futures::future::join_all(closings)
+            .await
+            .into_iter()
+            .collect()
     }
 
     /// Of the volumes that are open.
     pub(crate) fn handles(&self) -> Vec<VolumeHandle> {
-        self.opened().iter().map(|volume| volume.handle.clone()).collect()
+        self.opened()
+            .iter()
+            .map(|volume| volume.handle.clone())
+            .collect()
     }
 
     /// Those that are open at other paths than this one: where, and which.
     fn open_beside(&self, path: &Path) -> Vec<(PathBuf, Uuid)> {
         let slots = self.slots();
         let others = slots.iter().filter(|slot| slot.path != path);
-        let open = others.filter_map(|slot| slot.open().filter(|opened| !opened.has_failed() || opened.is_reading()));
-        open.map(|opened| (opened.path().to_owned(), opened.handle.id())).collect()
+        let open = others.filter_map(|slot| {
+            slot.open()
+                .filter(|opened| !opened.has_failed() || opened.is_reading())
+        });
+        open.map(|opened| (opened.path().to_owned(), opened.handle.id()))
+            .collect()
     }
 
     fn opened(&self) -> Vec<Arc<Opened>> {
-        self.slots().iter().filter_map(Slot::open).cloned().collect()
+        self.slots()
+            .iter()
+            .filter_map(Slot::open)
+            .cloned()
+            .collect()
     }
 
     fn slots(&self) -> RwLockReadGuard<'_, Vec<Slot>> {
-        self.inner.slots.read().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .slots
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slots_mut(&self) -> RwLockWriteGuard<'_, Vec<Slot>> {
-        self.inner.slots.write().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .slots
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -463,21 +589,27 @@ fn forget_spare_catalogues(data_dir: &Path) {
     }
 }
 
-/// How far a volume has a camera of former processes. Where that lies beyond `soon`, the newest epoch may have come back to
-/// true time.
+/// How far a volume has a camera of former processes. Where that lies beyond `soon`, the newest
+/// epoch may have come back to true time.
 fn former_mark(handle: &VolumeHandle, camera: CameraId, soon: Timestamp) -> Option<Watermark> {
     let last = handle.watermark(camera, StreamKind::Main)?;
     if last.durable_end <= soon {
         return Some(last);
     }
-    let newest = [soon, Timestamp::MAX].map(|at| handle.watermark_before(camera, StreamKind::Main, at));
-    newest.into_iter().flatten().max_by_key(|mark| (mark.epoch, mark.durable_end)).or(Some(last))
+    let newest =
+        [soon, Timestamp::MAX].map(|at| handle.watermark_before(camera, StreamKind::Main, at));
+    newest
+        .into_iter()
+        .flatten()
+        .max_by_key(|mark| (mark.epoch, mark.durable_end))
+        .or(Some(last))
 }
 
 fn no_room(path: &Path) -> String {
     let path = path.display();
     format!(
-        "volume {path} is full and nothing on it may be deleted: make room there, or remove holds; recording continues by itself then"
+        "volume {path} is full and nothing on it may be deleted: make room there, or remove holds; \
+         recording continues by itself then"
     )
 }
 
@@ -505,13 +637,21 @@ fn standing_of(slots: &[Slot], volume: &Arc<Opened>) -> Standing {
 
 fn count_move(slots: &[Slot], from: &Arc<Opened>) {
     let slot = slots.iter().find(|slot| slot.index == from.index());
-    slot.into_iter().for_each(|slot| _ = slot.moved_cameras.fetch_add(1, Relaxed));
+    slot.into_iter()
+        .for_each(|slot| _ = slot.moved_cameras.fetch_add(1, Relaxed));
 }
 
 /// Where there is no good volume, one that will store what it is given sooner or later.
 fn any_storing(slots: &[Slot]) -> Option<Arc<Opened>> {
-    let storing = slots.iter().filter(|slot| slot.standing().stores()).find_map(Slot::open);
-    let hoping = || own(slots).filter(|slot| slot.standing() != Standing::Failed).find_map(Slot::open);
+    let storing = slots
+        .iter()
+        .filter(|slot| slot.standing().stores())
+        .find_map(Slot::open);
+    let hoping = || {
+        own(slots)
+            .filter(|slot| slot.standing() != Standing::Failed)
+            .find_map(Slot::open)
+    };
     storing.or_else(hoping).cloned()
 }
 
@@ -521,12 +661,18 @@ fn any_open(slots: &[Slot]) -> Option<Arc<Opened>> {
 
 /// Without those that another cluster recorded to: nothing goes there, whatever happens.
 fn own(slots: &[Slot]) -> impl Iterator<Item = &Slot> {
-    slots.iter().filter(|slot| slot.open().is_none_or(|opened| !opened.handle.is_adopted()))
+    slots
+        .iter()
+        .filter(|slot| slot.open().is_none_or(|opened| !opened.handle.is_adopted()))
 }
 
 fn troubles(slots: &[Slot]) -> String {
     let all: Vec<_> = slots.iter().filter_map(Slot::trouble).collect();
-    if all.is_empty() { "no volume takes records".to_owned() } else { all.join("; ") }
+    if all.is_empty() {
+        "no volume takes records".to_owned()
+    } else {
+        all.join("; ")
+    }
 }
 
 async fn close_within(
@@ -536,7 +682,10 @@ async fn close_within(
 ) -> Result<(), CloseError> {
     match timeout(wait_max, closing).await {
         Ok(closed) => Ok(closed?),
-        Err(_) => Err(CloseError::Hangs { path: path.to_owned(), wait_max }),
+        Err(_) => Err(CloseError::Hangs {
+            path: path.to_owned(),
+            wait_max,
+        }),
     }
 }
 

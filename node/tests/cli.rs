@@ -1,4 +1,5 @@
-//! The binary as a user runs it: what it prints, where, and its exit codes, against an API with canned answers.
+//! The binary as a user runs it: what it prints, where, and its exit codes, against an API with
+//! canned answers.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -30,11 +31,17 @@ impl Api {
     fn start() -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let changes = Changes::default();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let app = routes(changes.clone());
         runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { url, changes, runtime }
+        Self {
+            url,
+            changes,
+            runtime,
+        }
     }
 
     fn run(&self, args: &[&str]) -> Output {
@@ -46,10 +53,19 @@ impl Api {
 
 fn holdfast(args: &[&str], token: Option<&str>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-    for name in ["HOLDFAST_API", "HOLDFAST_ADMIN_TOKEN", "HOLDFAST_CLUSTER_SECRET", "HOLDFAST_CAMERA_PASSWORD"] {
+    for name in [
+        "HOLDFAST_API",
+        "HOLDFAST_ADMIN_TOKEN",
+        "HOLDFAST_CLUSTER_SECRET",
+        "HOLDFAST_CAMERA_PASSWORD",
+    ] {
         command.env_remove(name);
     }
-    command.args(args).envs(token.map(|token| ("HOLDFAST_ADMIN_TOKEN", token))).output().unwrap()
+    command
+        .args(args)
+        .envs(token.map(|token| ("HOLDFAST_ADMIN_TOKEN", token)))
+        .output()
+        .unwrap()
 }
 
 fn routes(changes: Changes) -> Router {
@@ -58,30 +74,64 @@ fn routes(changes: Changes) -> Router {
         .route("/cluster", get(|| async { Json(cluster()) }))
         .route(
             "/cluster/init",
-            post(|| async { problem(409, "The present state does not allow it", "a member already") }),
+            post(|| async {
+                problem(
+                    409,
+                    "The present state does not allow it",
+                    "a member already",
+                )
+            }),
         )
-        .route("/cluster/join", post(|| async { problem(503, "The cluster has no leader", "asked node2") }))
+        .route(
+            "/cluster/join",
+            post(|| async { problem(503, "The cluster has no leader", "asked node2") }),
+        )
         .route("/retention", get(|| async { Json(json!([])) }))
         .route("/nodes", get(|| async { Json(json!([node()])) }))
         .route("/nodes/{id}/drain", post(note).delete(note))
-        .route("/cameras", get(|| async { Json(json!([camera(), yard()])) }).post(add))
-        .route("/cameras/deleted", get(|| async { Json(json!([deleted()])) }))
+        .route(
+            "/cameras",
+            get(|| async { Json(json!([camera(), yard()])) }).post(add),
+        )
+        .route(
+            "/cameras/deleted",
+            get(|| async { Json(json!([deleted()])) }),
+        )
         .route("/cameras/{id}", delete(note))
-        .route("/holds", get(|| async { Json(json!([held()])) }).post(add_hold))
+        .route(
+            "/holds",
+            get(|| async { Json(json!([held()])) }).post(add_hold),
+        )
         .route("/holds/{id}", get(|| async { Json(held()) }).delete(note))
-        .route("/exports", get(|| async { Json(json!([kept()])) }).post(keep))
+        .route(
+            "/exports",
+            get(|| async { Json(json!([kept()])) }).post(keep),
+        )
         .route("/exports/{id}", get(|| async { Json(kept()) }).delete(note))
-        .route("/exports/{id}/manifest.json", get(|| async { Json(kept()) }))
+        .route(
+            "/exports/{id}/manifest.json",
+            get(|| async { Json(kept()) }),
+        )
         .route("/exports/{id}/1.mp4", get(|| async { "footage" }))
-        .route("/exports/{id}/77.mp4", get(|| async { problem(404, "There is no such thing", "nothing was recorded") }))
+        .route(
+            "/exports/{id}/77.mp4",
+            get(|| async { problem(404, "There is no such thing", "nothing was recorded") }),
+        )
         .route("/cameras/{id}/timeline", get(|| async { Json(timeline()) }))
         .route("/cameras/{id}/export.mp4", get(export));
-    Router::new().nest("/api/v1", api).layer(axum::middleware::from_fn(authorise)).with_state(changes)
+    Router::new()
+        .nest("/api/v1", api)
+        .layer(axum::middleware::from_fn(authorise))
+        .with_state(changes)
 }
 
 async fn authorise(request: Request, next: axum::middleware::Next) -> Response {
     let expected = format!("Bearer {TOKEN}");
-    if request.headers().get(header::AUTHORIZATION).is_some_and(|value| *value == *expected) {
+    if request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .is_some_and(|value| *value == *expected)
+    {
         next.run(request).await
     } else {
         problem(401, "No valid token", "send one")
@@ -89,7 +139,11 @@ async fn authorise(request: Request, next: axum::middleware::Next) -> Response {
 }
 
 async fn note(State(changes): State<Changes>, request: Request) -> StatusCode {
-    changes.lock().unwrap().push(json!(format!("{} {}", request.method(), request.uri().path())));
+    changes.lock().unwrap().push(json!(format!(
+        "{} {}",
+        request.method(),
+        request.uri().path()
+    )));
     StatusCode::NO_CONTENT
 }
 
@@ -131,7 +185,14 @@ async fn export(
     if query.get("strict").is_some_and(|strict| strict == "true") {
         return resumable(&changes, &headers);
     }
-    let pieces = [Ok("first "), if id == 1 { Ok("second") } else { Err(std::io::Error::other("broken")) }];
+    let pieces = [
+        Ok("first "),
+        if id == 1 {
+            Ok("second")
+        } else {
+            Err(std::io::Error::other("broken"))
+        },
+    ];
     // The head must be on its way before the end, or the answer as a whole fails.
     let slowly = futures::stream::iter(pieces).then(|piece| async {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -143,12 +204,18 @@ async fn export(
 const FOOTAGE: &[u8] = b"0123456789abcdefghij";
 
 fn resumable(changes: &Changes, headers: &HeaderMap) -> Response {
-    let of = |name| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let of = |name| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap().to_owned())
+    };
     let range = of(header::RANGE).filter(|_| of(header::IF_RANGE).as_deref() == Some("\"a\""));
     let mut changes = changes.lock().unwrap();
     let is_first = changes.is_empty();
     changes.push(json!(range));
-    let from = range.map_or(0, |range| range[6..range.len() - 1].parse::<usize>().unwrap());
+    let from = range.map_or(0, |range| {
+        range[6..range.len() - 1].parse::<usize>().unwrap()
+    });
     let pieces = match is_first {
         true => vec![Ok(&FOOTAGE[..8]), Err(std::io::Error::other("broken"))],
         false => vec![Ok(&FOOTAGE[from..])],
@@ -157,17 +224,25 @@ fn resumable(changes: &Changes, headers: &HeaderMap) -> Response {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         piece
     });
-    let status = if from > 0 { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+    let status = if from > 0 {
+        StatusCode::PARTIAL_CONTENT
+    } else {
+        StatusCode::OK
+    };
     let headers = [
         (header::ETAG, "\"a\"".to_owned()),
         (header::CONTENT_LENGTH, (FOOTAGE.len() - from).to_string()),
-        (header::CONTENT_RANGE, format!("bytes {from}-{}/{}", FOOTAGE.len() - 1, FOOTAGE.len())),
+        (
+            header::CONTENT_RANGE,
+            format!("bytes {from}-{}/{}", FOOTAGE.len() - 1, FOOTAGE.len()),
+        ),
     ];
     (status, headers, Body::from_stream(slowly)).into_response()
 }
 
 fn problem(status: u16, title: &str, detail: &str) -> Response {
-    let body = json!({"type": "urn:x", "title": title, "status": status, "detail": detail, "code": "x"});
+    let body =
+        json!({"type": "urn:x", "title": title, "status": status, "detail": detail, "code": "x"});
     (StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
 }
 
@@ -212,27 +287,48 @@ fn timeline() -> Value {
 }
 
 fn stdout(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 /// The exit code and standard error of a command that failed and printed nothing else.
 fn failure(output: &Output) -> (i32, String) {
-    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
-    (output.status.code().unwrap(), String::from_utf8(output.stderr.clone()).unwrap())
+    assert!(
+        output.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stderr.clone()).unwrap(),
+    )
 }
 
 #[test]
 fn data_is_a_table_or_json() {
     let api = Api::start();
     let table = stdout(&api.run(&["camera", "list"]));
-    assert!(table.starts_with("ID  NAME  STATE") && table.contains("1   gate  recording  north"), "{table}");
-    let json: Value = serde_json::from_str(&stdout(&api.run(&["camera", "list", "--json"]))).unwrap();
+    assert!(
+        table.starts_with("ID  NAME  STATE") && table.contains("1   gate  recording  north"),
+        "{table}"
+    );
+    let json: Value =
+        serde_json::from_str(&stdout(&api.run(&["camera", "list", "--json"]))).unwrap();
     assert_eq!(json[0]["assignment"]["epoch"], 4);
-    let shown: Value = serde_json::from_str(&stdout(&api.run(&["--json", "camera", "show", "gate"]))).unwrap();
+    let shown: Value =
+        serde_json::from_str(&stdout(&api.run(&["--json", "camera", "show", "gate"]))).unwrap();
     assert_eq!(shown["id"], 1);
-    assert!(stdout(&api.run(&["cluster", "status"])).contains("none: changes fail, recording continues"));
-    let nodes: Value = serde_json::from_str(&stdout(&api.run(&["nodes", "list", "--json"]))).unwrap();
+    assert!(
+        stdout(&api.run(&["cluster", "status"]))
+            .contains("none: changes fail, recording continues")
+    );
+    let nodes: Value =
+        serde_json::from_str(&stdout(&api.run(&["nodes", "list", "--json"]))).unwrap();
     assert_eq!(nodes[0]["name"], "north");
 }
 
@@ -241,36 +337,77 @@ fn the_timeline_shows_spans_and_gaps_in_order() {
     let text = stdout(&Api::start().run(&["timeline", "gate", "--from", "-2h"]));
     let lines: Vec<&str> = text.lines().collect();
     assert!(
-        lines[1].starts_with("recorded") && lines[1].contains("1800.500") && lines[1].ends_with("its node is down"),
+        lines[1].starts_with("recorded")
+            && lines[1].contains("1800.500")
+            && lines[1].ends_with("its node is down"),
         "{text}"
     );
-    assert!(lines[2].starts_with("GAP") && lines[2].contains("camera_stalled"), "{text}");
+    assert!(
+        lines[2].starts_with("GAP") && lines[2].contains("camera_stalled"),
+        "{text}"
+    );
 }
 
 #[test]
 fn exit_codes_tell_what_happened() {
     let api = Api::start();
     let (code, text) = failure(&api.run(&["cluster", "init"]));
-    assert_eq!((code, text.as_str()), (1, "error: The present state does not allow it: a member already\n"));
+    assert_eq!(
+        (code, text.as_str()),
+        (
+            1,
+            "error: The present state does not allow it: a member already\n"
+        )
+    );
     assert_eq!(failure(&api.run(&["camera", "list", "--frobnicate"])).0, 2);
-    assert_eq!(failure(&api.run(&["timeline", "gate", "--from", "now", "--to", "-1h"])).0, 2);
+    assert_eq!(
+        failure(&api.run(&["timeline", "gate", "--from", "now", "--to", "-1h"])).0,
+        2
+    );
     let (code, text) = failure(&api.run(&["camera", "show", "nobody"]));
-    assert!(code == 3 && text.contains("no camera has the name or number `nobody`"), "{text}");
+    assert!(
+        code == 3 && text.contains("no camera has the name or number `nobody`"),
+        "{text}"
+    );
     let (code, text) = failure(&api.run(&["cluster", "join", "--peer", "node2:8481"]));
-    assert!(code == 4 && text.contains("hint: try again, or ask another node"), "{text}");
-    let (code, text) = failure(&holdfast(&["--api", "http://127.0.0.1:1", "nodes", "list"], Some(TOKEN)));
-    assert!(code == 4 && text.contains("cannot reach http://127.0.0.1:1/: ") && text.contains("refused"), "{text}");
+    assert!(
+        code == 4 && text.contains("hint: try again, or ask another node"),
+        "{text}"
+    );
+    let (code, text) = failure(&holdfast(
+        &["--api", "http://127.0.0.1:1", "nodes", "list"],
+        Some(TOKEN),
+    ));
+    assert!(
+        code == 4
+            && text.contains("cannot reach http://127.0.0.1:1/: ")
+            && text.contains("refused"),
+        "{text}"
+    );
 }
 
 #[test]
 fn a_missing_token_is_explained_and_a_token_file_is_read() {
     let api = Api::start();
     let (code, text) = failure(&holdfast(&["--api", &api.url, "nodes", "list"], None));
-    assert!(code == 1 && text.contains("--token-file or HOLDFAST_ADMIN_TOKEN"), "{text}");
+    assert!(
+        code == 1 && text.contains("--token-file or HOLDFAST_ADMIN_TOKEN"),
+        "{text}"
+    );
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token");
     std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
-    stdout(&holdfast(&["--api", &api.url, "--token-file", file.to_str().unwrap(), "nodes", "list"], None));
+    stdout(&holdfast(
+        &[
+            "--api",
+            &api.url,
+            "--token-file",
+            file.to_str().unwrap(),
+            "nodes",
+            "list",
+        ],
+        None,
+    ));
 }
 
 #[test]
@@ -279,35 +416,83 @@ fn changes_reach_the_api() {
     let dir = tempfile::tempdir().unwrap();
     let password = dir.path().join("password");
     std::fs::write(&password, "geheim\n").unwrap();
-    let add = ["camera", "add", "--name", "gate", "--url", "rtsp://h/1", "--username", "u", "--label", "site=north"];
-    let added = stdout(&api.run(&[&add[..], &["--password-file", password.to_str().unwrap()]].concat()));
+    let add = [
+        "camera",
+        "add",
+        "--name",
+        "gate",
+        "--url",
+        "rtsp://h/1",
+        "--username",
+        "u",
+        "--label",
+        "site=north",
+    ];
+    let added =
+        stdout(&api.run(&[&add[..], &["--password-file", password.to_str().unwrap()]].concat()));
     assert_eq!(added, "added camera 1 (gate)\n");
     stdout(&api.run(&["camera", "remove", "gate"]));
     stdout(&api.run(&["nodes", "drain", "north"]));
     stdout(&api.run(&["nodes", "undrain", "1"]));
     let changes = api.changes.lock().unwrap();
-    assert_eq!((&changes[0]["source"]["password"], &changes[0]["labels"]["site"]), (&json!("geheim"), &json!("north")));
-    assert_eq!(changes[1..], ["DELETE /cameras/1", "POST /nodes/1/drain", "DELETE /nodes/1/drain"]);
+    assert_eq!(
+        (
+            &changes[0]["source"]["password"],
+            &changes[0]["labels"]["site"]
+        ),
+        (&json!("geheim"), &json!("north"))
+    );
+    assert_eq!(
+        changes[1..],
+        [
+            "DELETE /cameras/1",
+            "POST /nodes/1/drain",
+            "DELETE /nodes/1/drain"
+        ]
+    );
 }
 
 #[test]
 fn holds_are_added_listed_and_removed() {
     let api = Api::start();
     let hold = |camera, to: &[&str]| {
-        let args = ["hold", "add", camera, "--from", "2026-11-22T10:00:00Z", "--reason", "case 7"];
+        let args = [
+            "hold",
+            "add",
+            camera,
+            "--from",
+            "2026-11-22T10:00:00Z",
+            "--reason",
+            "case 7",
+        ];
         api.run(&[&args[..], to].concat())
     };
-    assert!(stdout(&hold("gate", &[])).contains("added hold 3: camera 1 from 2026-11-22T10:00:00.000000Z to no end"));
+    assert!(
+        stdout(&hold("gate", &[]))
+            .contains("added hold 3: camera 1 from 2026-11-22T10:00:00.000000Z to no end")
+    );
     stdout(&hold("77", &["--to", "2026-11-22T11:00:00Z"]));
     assert_eq!(failure(&hold("nobody", &[])).0, 3);
-    assert_eq!(failure(&hold("gate", &["--to", "2026-11-22T09:00:00Z"])).0, 2);
+    assert_eq!(
+        failure(&hold("gate", &["--to", "2026-11-22T09:00:00Z"])).0,
+        2
+    );
     let list = stdout(&api.run(&["hold", "list"]));
     assert!(list.contains("case") && !list.contains('\u{1b}'), "{list}");
-    assert_eq!(serde_json::from_str::<Value>(&stdout(&api.run(&["hold", "list", "--json"]))).unwrap()[0]["id"], 3);
+    assert_eq!(
+        serde_json::from_str::<Value>(&stdout(&api.run(&["hold", "list", "--json"]))).unwrap()[0]["id"],
+        3
+    );
     stdout(&api.run(&["hold", "remove", "3"]));
     let changes = api.changes.lock().unwrap();
-    assert_eq!(changes[0], json!({"reason": "case 7", "camera": 1, "from": "2026-11-22T10:00:00.000000Z", "to": null}));
-    assert_eq!((&changes[1]["camera"], &changes[1]["to"]), (&json!(77), &json!("2026-11-22T11:00:00.000000Z")));
+    assert_eq!(
+        changes[0],
+        json!({"reason": "case 7", "camera": 1, "from": "2026-11-22T10:00:00.000000Z", "to": null})
+    );
+    assert_eq!(
+        (&changes[1]["camera"], &changes[1]["to"]),
+        (&json!(77), &json!("2026-11-22T11:00:00.000000Z"))
+    );
     assert_eq!(changes[2], "DELETE /holds/3");
 }
 
@@ -315,11 +500,25 @@ fn holds_are_added_listed_and_removed() {
 fn a_deleted_camera_is_listed_and_known_by_its_name() {
     let api = Api::start();
     let table = stdout(&api.run(&["camera", "list", "--deleted"]));
-    assert!(table.contains("attic  2026-11-22T09:00:00.000000Z  operator \"admin\""), "{table}");
-    stdout(&api.run(&["hold", "add", "attic", "--from", "2026-11-22T08:00:00Z", "--reason", "case 7"]));
+    assert!(
+        table.contains("attic  2026-11-22T09:00:00.000000Z  operator \"admin\""),
+        "{table}"
+    );
+    stdout(&api.run(&[
+        "hold",
+        "add",
+        "attic",
+        "--from",
+        "2026-11-22T08:00:00Z",
+        "--reason",
+        "case 7",
+    ]));
     assert_eq!(api.changes.lock().unwrap()[0]["camera"], 9);
     let (code, text) = failure(&api.run(&["export", "cellar", "--from", "-1m", "-o", "x.mp4"]));
-    assert!(code == 3 && text.contains("camera list --deleted"), "{text}");
+    assert!(
+        code == 3 && text.contains("camera list --deleted"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -327,26 +526,65 @@ fn an_export_appears_whole_or_not_at_all() {
     let api = Api::start();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("out.mp4");
-    let export =
-        |more: &[&str]| api.run(&[&["export", "gate", "--from", "-1m", "-o", file.to_str().unwrap()], more].concat());
+    let export = |more: &[&str]| {
+        api.run(
+            &[
+                &[
+                    "export",
+                    "gate",
+                    "--from",
+                    "-1m",
+                    "-o",
+                    file.to_str().unwrap(),
+                ],
+                more,
+            ]
+            .concat(),
+        )
+    };
     let told = stdout(&export(&[]));
-    assert!(told.contains("(12 bytes)\n") && told.contains("MISSING"), "{told}");
+    assert!(
+        told.contains("(12 bytes)\n") && told.contains("MISSING"),
+        "{told}"
+    );
     assert_eq!(std::fs::read(&file).unwrap(), b"first second");
     let (code, text) = failure(&export(&[]));
     assert!(code == 1 && text.contains("--force replaces it"), "{text}");
     stdout(&export(&["--force"]));
     assert_eq!(
-        failure(&api.run(&["export", "cellar", "--from", "-1m", "-o", dir.path().join("x").to_str().unwrap()])).0,
+        failure(&api.run(&[
+            "export",
+            "cellar",
+            "--from",
+            "-1m",
+            "-o",
+            dir.path().join("x").to_str().unwrap()
+        ]))
+        .0,
         3
     );
     let broken = dir.path().join("broken.mp4");
-    let (code, text) = failure(&api.run(&["export", "yard", "--from", "-1m", "-o", broken.to_str().unwrap()]));
+    let (code, text) = failure(&api.run(&[
+        "export",
+        "yard",
+        "--from",
+        "-1m",
+        "-o",
+        broken.to_str().unwrap(),
+    ]));
     assert!(code == 1 && text.contains("the export broke off"), "{text}");
     assert_eq!(names(dir.path()), ["out.mp4"]);
 }
 
-const STRICT: [&str; 7] =
-    ["export", "gate", "--from", "2026-11-22T10:00:00Z", "--to", "2026-11-22T10:01:00Z", "--strict"];
+const STRICT: [&str; 7] = [
+    "export",
+    "gate",
+    "--from",
+    "2026-11-22T10:00:00Z",
+    "--to",
+    "2026-11-22T10:01:00Z",
+    "--strict",
+];
 
 #[test]
 fn an_export_that_breaks_off_is_continued_where_it_was() {
@@ -356,12 +594,17 @@ fn an_export_that_breaks_off_is_continued_where_it_was() {
     let run = api.run(&[&STRICT[..], &["-o", file.to_str().unwrap()]].concat());
     let aside = String::from_utf8_lossy(&run.stderr).into_owned();
     assert!(
-        stdout(&run).contains("(20 bytes)") && aside.contains("broke off") && aside.contains("trying again"),
+        stdout(&run).contains("(20 bytes)")
+            && aside.contains("broke off")
+            && aside.contains("trying again"),
         "{aside}"
     );
     assert_eq!(std::fs::read(&file).unwrap(), FOOTAGE);
     // With the last byte that is there.
-    assert_eq!(*api.changes.lock().unwrap(), [json!(null), json!("bytes=7-")]);
+    assert_eq!(
+        *api.changes.lock().unwrap(),
+        [json!(null), json!("bytes=7-")]
+    );
     api.changes.lock().unwrap().clear();
     let piped = api.run(&[&STRICT[..], &["-o", "-"]].concat());
     assert_eq!((piped.status.code(), &*piped.stdout), (Some(0), FOOTAGE));
@@ -372,16 +615,23 @@ fn a_later_run_continues_what_an_earlier_one_left() {
     let api = Api::start();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("out.mp4");
-    let export = || api.run(&[&STRICT[..], &["--retry", "0", "-o", file.to_str().unwrap()]].concat());
+    let export =
+        || api.run(&[&STRICT[..], &["--retry", "0", "-o", file.to_str().unwrap()]].concat());
     let (code, text) = failure(&export());
-    assert!(code == 1 && text.contains("broke off") && text.contains("out.mp4.part keeps what came"), "{text}");
+    assert!(
+        code == 1 && text.contains("broke off") && text.contains("out.mp4.part keeps what came"),
+        "{text}"
+    );
     let mut left = names(dir.path());
     left.sort();
     assert_eq!(left, ["out.mp4.part", "out.mp4.part.etag"]);
     stdout(&export());
     assert_eq!(std::fs::read(&file).unwrap(), FOOTAGE);
     assert_eq!(names(dir.path()), ["out.mp4"]);
-    assert_eq!(*api.changes.lock().unwrap(), [json!(null), json!("bytes=7-")]);
+    assert_eq!(
+        *api.changes.lock().unwrap(),
+        [json!(null), json!("bytes=7-")]
+    );
     // What is there is of something else.
     std::fs::remove_file(&file).unwrap();
     std::fs::write(dir.path().join("out.mp4.part"), "of another export").unwrap();
@@ -394,38 +644,85 @@ fn a_later_run_continues_what_an_earlier_one_left() {
 #[test]
 fn an_export_of_several_cameras_is_a_job() {
     let api = Api::start();
-    let range = ["--from", "2026-11-22T10:00:00Z", "--to", "2026-11-22T11:00:00Z"];
-    let (code, text) = failure(&api.run(&[&["export", "gate", "yard", "-o", "x.mp4"], &range[..]].concat()));
+    let range = [
+        "--from",
+        "2026-11-22T10:00:00Z",
+        "--to",
+        "2026-11-22T11:00:00Z",
+    ];
+    let (code, text) =
+        failure(&api.run(&[&["export", "gate", "yard", "-o", "x.mp4"], &range[..]].concat()));
     assert!(code == 2 && text.contains("--job"), "{text}");
-    assert_eq!(failure(&api.run(&[&["export", "gate"], &range[..]].concat())).0, 2);
-    let made = stdout(&api.run(&[&["export", "gate", "77", "--job", "case 7"], &range[..]].concat()));
-    assert!(made.contains("export 4: 2 files, kept until 2026-11-23") && made.contains("exports download 4"), "{made}");
+    assert_eq!(
+        failure(&api.run(&[&["export", "gate"], &range[..]].concat())).0,
+        2
+    );
+    let made =
+        stdout(&api.run(&[&["export", "gate", "77", "--job", "case 7"], &range[..]].concat()));
+    assert!(
+        made.contains("export 4: 2 files, kept until 2026-11-23")
+            && made.contains("exports download 4"),
+        "{made}"
+    );
     let list = stdout(&api.run(&["exports", "list"]));
     assert!(list.contains("ready") && list.contains("case 7"), "{list}");
     let shown = stdout(&api.run(&["exports", "show", "4"]));
-    assert!(shown.contains("77.mp4") && shown.contains("MISSING camera 1"), "{shown}");
+    assert!(
+        shown.contains("77.mp4") && shown.contains("MISSING camera 1"),
+        "{shown}"
+    );
     let dir = tempfile::tempdir().unwrap();
-    let got = api.run(&["exports", "download", "4", "--dir", dir.path().to_str().unwrap()]);
-    assert!(stdout(&got).contains("77.mp4: NOT THERE"), "nothing was recorded of it, which is no failure");
+    let got = api.run(&[
+        "exports",
+        "download",
+        "4",
+        "--dir",
+        dir.path().to_str().unwrap(),
+    ]);
+    assert!(
+        stdout(&got).contains("77.mp4: NOT THERE"),
+        "nothing was recorded of it, which is no failure"
+    );
     assert_eq!(std::fs::read(dir.path().join("1.mp4")).unwrap(), b"footage");
-    let manifest: Value = serde_json::from_slice(&std::fs::read(dir.path().join("manifest.json")).unwrap()).unwrap();
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read(dir.path().join("manifest.json")).unwrap()).unwrap();
     assert_eq!(manifest["gaps"][0]["cause"], "node_down");
     stdout(&api.run(&["exports", "remove", "4"]));
     let changes = api.changes.lock().unwrap();
     let asked = json!({"name": "case 7", "cameras": [1, 77], "from": "2026-11-22T10:00:00.000000Z",
         "to": "2026-11-22T11:00:00.000000Z", "strict": false});
-    assert_eq!((&changes[0], &changes[1]), (&asked, &json!("DELETE /exports/4")));
+    assert_eq!(
+        (&changes[0], &changes[1]),
+        (&asked, &json!("DELETE /exports/4"))
+    );
 }
 
 #[test]
 fn an_export_goes_into_a_pipe_and_never_in_the_place_of_a_device() {
     let api = Api::start();
     let piped = api.run(&["export", "gate", "--from", "-1m", "-o", "-"]);
-    assert_eq!((piped.status.code(), &*piped.stdout), (Some(0), &b"first second"[..]));
+    assert_eq!(
+        (piped.status.code(), &*piped.stdout),
+        (Some(0), &b"first second"[..])
+    );
     let aside = String::from_utf8_lossy(&piped.stderr).into_owned();
-    assert!(aside.contains("wrote - (12 bytes)") && aside.contains("MISSING"), "{aside}");
-    let (code, text) = failure(&api.run(&["export", "gate", "--from", "-1m", "-o", "/dev/null", "--force"]));
-    assert!(code == 1 && text.contains("/dev/null is no plain file"), "{text}");
+    assert!(
+        aside.contains("wrote - (12 bytes)") && aside.contains("MISSING"),
+        "{aside}"
+    );
+    let (code, text) = failure(&api.run(&[
+        "export",
+        "gate",
+        "--from",
+        "-1m",
+        "-o",
+        "/dev/null",
+        "--force",
+    ]));
+    assert!(
+        code == 1 && text.contains("/dev/null is no plain file"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -434,14 +731,21 @@ fn the_status_is_an_exit_code_too() {
     let asked = api.run(&["status"]);
     assert_eq!(asked.status.code(), Some(20));
     let text = String::from_utf8_lossy(&asked.stdout).into_owned();
-    assert!(text.starts_with("FOOTAGE IS BEING LOST") && text.contains("fix: holdfast camera edit lift"), "{text}");
+    assert!(
+        text.starts_with("FOOTAGE IS BEING LOST")
+            && text.contains("fix: holdfast camera edit lift"),
+        "{text}"
+    );
     assert!(asked.stderr.is_empty(), "the answer is no error");
     let json: Value = serde_json::from_slice(&api.run(&["status", "--json"]).stdout).unwrap();
     assert_eq!(json["findings"][0]["code"], "not-recorded");
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 #[test]
@@ -450,17 +754,30 @@ fn a_configuration_is_checked() {
     let file = dir.path().join("node.toml");
     let check = |text: &str, more: &[&str]| {
         std::fs::write(&file, text).unwrap();
-        holdfast(&[&["config", "check", file.to_str().unwrap()], more].concat(), None)
+        holdfast(
+            &[&["config", "check", file.to_str().unwrap()], more].concat(),
+            None,
+        )
     };
     let good = check("name = \"a\"\ndata_dir = \"d\"\n", &[]);
-    let (told, error) = (String::from_utf8_lossy(&good.stdout), String::from_utf8_lossy(&good.stderr));
+    let (told, error) = (
+        String::from_utf8_lossy(&good.stdout),
+        String::from_utf8_lossy(&good.stderr),
+    );
     assert_eq!(good.status.code(), Some(1), "{told}");
-    assert!(told.contains("no cluster secret") && told.contains("no admin token"), "{told}");
+    assert!(
+        told.contains("no cluster secret") && told.contains("no admin token"),
+        "{told}"
+    );
     assert!(error.contains("a node would not start"), "{error}");
     let bad = check("name = \"a\"\ndata_dir = \"d\"\ncolour = 1\n", &["--json"]);
     let report: Value = serde_json::from_slice(&bad.stdout).unwrap();
     assert_eq!(
-        (bad.status.code(), &report["problems"][0]["line"], &report["valid"]),
+        (
+            bad.status.code(),
+            &report["problems"][0]["line"],
+            &report["valid"]
+        ),
         (Some(1), &json!(3), &json!(false))
     );
 }
@@ -469,18 +786,32 @@ fn a_configuration_is_checked() {
 fn a_node_without_secrets_or_with_a_bad_configuration_does_not_start() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("node.toml");
-    let serve = || failure(&holdfast(&["serve", "--config", file.to_str().unwrap()], Some(TOKEN)));
+    let serve = || {
+        failure(&holdfast(
+            &["serve", "--config", file.to_str().unwrap()],
+            Some(TOKEN),
+        ))
+    };
     assert!(serve().1.contains("node.toml: cannot be read"));
     std::fs::write(&file, "name = \"a\"\ndata_dir = \"d\"\n").unwrap();
     let (code, text) = serve();
     assert!(
-        code == 1 && text.contains("set `cluster.secret_file` in the configuration or the environment variable"),
+        code == 1
+            && text.contains(
+                "set `cluster.secret_file` in the configuration or the environment variable"
+            ),
         "{text}"
     );
 }
 
 #[test]
 fn a_node_does_not_outlive_the_parent_it_was_told_of() {
-    let (code, text) = failure(&holdfast(&["serve", "--config", "x", "--parent-pid", "1"], None));
-    assert!(code == 1 && text.contains("the parent process 1 is gone"), "{text}");
+    let (code, text) = failure(&holdfast(
+        &["serve", "--config", "x", "--parent-pid", "1"],
+        None,
+    ));
+    assert!(
+        code == 1 && text.contains("the parent process 1 is gone"),
+        "{text}"
+    );
 }

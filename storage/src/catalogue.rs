@@ -1,7 +1,9 @@
-//! Which segments hold which camera and time: a cache of the segments' footers in sled, which does not fsync. It can be deleted at any time.
+//! Which segments hold which camera and time: a cache of the segments' footers in sled, which does
+//! not fsync. It can be deleted at any time.
 //!
-//! sled panics on some damage and where it may not write, so every call is guarded; any error here means delete and rebuild. A segment enters and leaves in one atomic batch,
-//! several together where more are to come at once.
+//! sled panics on some damage and where it may not write, so every call is guarded; any error here
+//! means delete and rebuild. A segment enters and leaves in one atomic batch, several together
+//! where more are to come at once.
 
 mod bucket;
 mod fuzz;
@@ -15,7 +17,8 @@ pub(crate) use self::fuzz::read_row;
 pub(crate) use bucket::StreamRow;
 
 use self::keys::{
-    BucketKey, bucket_key, bucket_range, gap_key, gap_range, init_key, length_key, segment_key, stream_prefix,
+    BucketKey, bucket_key, bucket_range, gap_key, gap_range, init_key, length_key, segment_key,
+    stream_prefix,
 };
 use self::pending::Pending;
 use crate::chunk::{Gap, InitId};
@@ -36,15 +39,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use uuid::Uuid;
 
-/// Grows with every change of the rows; another version is rebuilt. So is the catalogue of another segment format: what an older release refuses
-/// must not be on its list.
+/// Grows with every change of the rows; another version is rebuilt. So is the catalogue of another
+/// segment format: what an older release refuses must not be on its list.
 const CATALOGUE_VERSION: u16 = 6;
 
 /// sled's page cache.
 const CACHE_BYTES: u64 = 8 << 20;
 
-/// How many segments back the end of a stream is looked for: of a stream that is recorded into two classes in turn, or whose last segments
-/// have no video, the newest row does not tell.
+/// How many segments back the end of a stream is looked for: of a stream that is recorded into two
+/// classes in turn, or whose last segments have no video, the newest row does not tell.
 const NEWEST_ROWS_MAX: usize = 16;
 
 const VERSION_KEY: &[u8] = b"v";
@@ -78,7 +81,8 @@ pub(crate) struct Placeless {
     pub(crate) near: Timestamp,
 }
 
-/// The longest row of each kind in microseconds: how far before an instant a row that reaches it may start.
+/// The longest row of each kind in microseconds: how far before an instant a row that reaches it
+/// may start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Longest {
     stream_us: i64,
@@ -91,17 +95,21 @@ pub(crate) struct Catalogue {
     pending: Mutex<Pending>,
 }
 
-/// Whether somebody has the catalogue's files open. sled's own threads let go of them a moment after the last handle is gone, and a catalogue in use is
-/// not a damaged one.
+/// Whether somebody has the catalogue's files open. sled's own threads let go of them a moment
+/// after the last handle is gone, and a catalogue in use is not a damaged one.
 pub(crate) fn is_held(path: &Path) -> bool {
-    let Ok(file) = std::fs::File::open(path.join("db")) else { return false };
+    let Ok(file) = std::fs::File::open(path.join("db")) else {
+        return false;
+    };
     flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
 }
 
-/// Whether sled may write there. Where it may not, it panics at some point: the catalogue then belongs elsewhere. Changes nothing but for an empty folder.
+/// Whether sled may write there. Where it may not, it panics at some point: the catalogue then
+/// belongs elsewhere. Changes nothing but for an empty folder.
 pub(crate) fn is_writable(path: &Path) -> bool {
     let may = |path: &Path| rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK).is_ok();
-    let entries = || std::fs::read_dir(path).map(|entries| entries.flatten().all(|entry| may(&entry.path())));
+    let entries =
+        || std::fs::read_dir(path).map(|entries| entries.flatten().all(|entry| may(&entry.path())));
     std::fs::create_dir_all(path).is_ok() && may(path) && entries().unwrap_or(false)
 }
 
@@ -140,11 +148,21 @@ impl Catalogue {
 
     fn open_with(config: sled::Config, volume: Uuid) -> Result<Self, Broken> {
         guarded(|| {
-            let config = config.cache_capacity(CACHE_BYTES).mode(sled::Mode::LowSpace).flush_every_ms(Some(1000));
+            let config = config
+                .cache_capacity(CACHE_BYTES)
+                .mode(sled::Mode::LowSpace)
+                .flush_every_ms(Some(1000));
             let db = Db(Some(config.open().map_err(broken)?));
             check_version(&db, volume)?;
-            let longest = db.get(length_key()).map_err(broken)?.map_or(Ok(Longest::default()), |row| decode(&row))?;
-            Ok(Self { db, longest: Mutex::new(longest), pending: Mutex::default() })
+            let longest = db
+                .get(length_key())
+                .map_err(broken)?
+                .map_or(Ok(Longest::default()), |row| decode(&row))?;
+            Ok(Self {
+                db,
+                longest: Mutex::new(longest),
+                pending: Mutex::default(),
+            })
         })
     }
 
@@ -157,15 +175,30 @@ impl Catalogue {
                 let (key, value) = row.map_err(broken)?;
                 let id = keys::segment_of(&key).ok_or_else(malformed)?;
                 let row: SegmentRow = decode(&value)?;
-                let class = classes.entry(row.class).or_insert_with_key(|class| Arc::from(class.as_str()));
-                Ok((id, Known { class: Arc::clone(class), bytes: row.bytes, closed_at: row.closed_at }))
+                let class = classes
+                    .entry(row.class)
+                    .or_insert_with_key(|class| Arc::from(class.as_str()));
+                Ok((
+                    id,
+                    Known {
+                        class: Arc::clone(class),
+                        bytes: row.bytes,
+                        closed_at: row.closed_at,
+                    },
+                ))
             })
             .collect()
         })
     }
 
     /// Lists a sealed segment. Where `more` are to come at once it is written with them.
-    pub(crate) fn insert(&self, class: &str, trailer: &Trailer, head: &FooterHead, more: bool) -> Result<(), Broken> {
+    pub(crate) fn insert(
+        &self,
+        class: &str,
+        trailer: &Trailer,
+        head: &FooterHead,
+        more: bool,
+    ) -> Result<(), Broken> {
         guarded(|| {
             let mut pending = lock(&self.pending);
             let id = trailer.segment;
@@ -192,15 +225,27 @@ impl Catalogue {
                     None => self.place(&key)?,
                 };
                 if known.is_none_or(|place| place.segment <= id) {
-                    let place = InitPlace { segment: id, offset: init.offset, bytes: init.bytes };
+                    let place = InitPlace {
+                        segment: id,
+                        offset: init.offset,
+                        bytes: init.bytes,
+                    };
                     pending.put(key.to_vec(), encode(&place)?);
                 }
             }
             *lock(&self.longest) = longest;
             pending.put(length_key(), encode(&longest)?);
-            let row = SegmentRow { class: class.to_owned(), bytes: trailer.file_bytes(), closed_at: trailer.closed_at };
+            let row = SegmentRow {
+                class: class.to_owned(),
+                bytes: trailer.file_bytes(),
+                closed_at: trailer.closed_at,
+            };
             pending.put(segment_key(id).to_vec(), encode(&row)?);
-            if more { Ok(()) } else { self.commit(&mut pending) }
+            if more {
+                Ok(())
+            } else {
+                self.commit(&mut pending)
+            }
         })
     }
 
@@ -220,13 +265,23 @@ impl Catalogue {
     }
 
     fn bucket(&self, key: &BucketKey) -> Result<Vec<StreamRow>, Broken> {
-        self.db.get(key).map_err(broken)?.map_or(Ok(Vec::new()), |value| rows_of(key, &value))
+        self.db
+            .get(key)
+            .map_err(broken)?
+            .map_or(Ok(Vec::new()), |value| rows_of(key, &value))
     }
 
-    /// Takes a segment off the list. `head` is its footer's; without it all rows are searched. Answers the init segments of which no place is known any
-    /// more: another segment may hold them.
-    pub(crate) fn remove(&self, id: SegmentId, head: Option<&FooterHead>) -> Result<Vec<Placeless>, Broken> {
-        let Some(head) = head else { return self.remove_searched(&BTreeSet::from([id])) };
+    /// Takes a segment off the list. `head` is its footer's; without it all rows are searched.
+    /// Answers the init segments of which no place is known any more: another segment may hold
+    /// them.
+    pub(crate) fn remove(
+        &self,
+        id: SegmentId,
+        head: Option<&FooterHead>,
+    ) -> Result<Vec<Placeless>, Broken> {
+        let Some(head) = head else {
+            return self.remove_searched(&BTreeSet::from([id]));
+        };
         self.settled(|db| {
             let mut batch = sled::Batch::default();
             batch.remove(segment_key(id).to_vec());
@@ -245,10 +300,19 @@ impl Catalogue {
                 if self.place(&key)?.is_some_and(|place| place.segment == id) {
                     batch.remove(key.to_vec());
                     let (camera, stream) = (init.key.camera, init.key.stream);
-                    let ends = head.tracks.iter().filter(|table| table.key == init.key).map(|table| table.end);
+                    let ends = head
+                        .tracks
+                        .iter()
+                        .filter(|table| table.key == init.key)
+                        .map(|table| table.end);
                     // A crash may have left it without a chunk that needs it.
                     let near = ends.max().unwrap_or(Timestamp::MAX);
-                    placeless.push(Placeless { camera, stream, id: init.id, near });
+                    placeless.push(Placeless {
+                        camera,
+                        stream,
+                        id: init.id,
+                        near,
+                    });
                 }
             }
             db.apply_batch(batch).map_err(broken)?;
@@ -258,13 +322,20 @@ impl Catalogue {
 
     /// The init segment stands there, as far as is known.
     pub(crate) fn place_init(&self, init: &InitRow, segment: SegmentId) -> Result<(), Broken> {
-        let place = InitPlace { segment, offset: init.offset, bytes: init.bytes };
+        let place = InitPlace {
+            segment,
+            offset: init.offset,
+            bytes: init.bytes,
+        };
         let key = init_key(init.key.camera, init.id);
         self.settled(|db| db.insert(key, encode(&place)?).map(drop).map_err(broken))
     }
 
     /// As [`Self::remove`], for any number of segments in one search.
-    pub(crate) fn remove_searched(&self, ids: &BTreeSet<SegmentId>) -> Result<Vec<Placeless>, Broken> {
+    pub(crate) fn remove_searched(
+        &self,
+        ids: &BTreeSet<SegmentId>,
+    ) -> Result<Vec<Placeless>, Broken> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -277,8 +348,13 @@ impl Catalogue {
                 let (key, value) = row.map_err(broken)?;
                 if let Some(key) = keys::as_bucket(&key) {
                     let mut rows = rows_of(&key, &value)?;
-                    let ends = rows.iter().filter(|row| ids.contains(&row.segment)).map(|row| row.end);
-                    if let (Some(end), Some((camera, stream, _))) = (ends.max(), keys::bucket_parts(&key)) {
+                    let ends = rows
+                        .iter()
+                        .filter(|row| ids.contains(&row.segment))
+                        .map(|row| row.end);
+                    if let (Some(end), Some((camera, stream, _))) =
+                        (ends.max(), keys::bucket_parts(&key))
+                    {
                         removed.insert((camera, stream), end);
                         rows.retain(|row| !ids.contains(&row.segment));
                         put_bucket(&mut batch, key, &rows)?;
@@ -288,8 +364,16 @@ impl Catalogue {
                         batch.remove(key);
                         // The key does not tell of which stream it is.
                         placeless.extend([StreamKind::Main, StreamKind::Sub].map(|stream| {
-                            let near = removed.get(&(camera, stream)).copied().unwrap_or(Timestamp::MAX);
-                            Placeless { camera, stream, id, near }
+                            let near = removed
+                                .get(&(camera, stream))
+                                .copied()
+                                .unwrap_or(Timestamp::MAX);
+                            Placeless {
+                                camera,
+                                stream,
+                                id,
+                                near,
+                            }
                         }));
                     }
                 } else if keys::segment_of(&key).is_some_and(|id| ids.contains(&id)) {
@@ -307,7 +391,11 @@ impl Catalogue {
             let mut tables = Vec::new();
             for bucket in db.scan_prefix([keys::STREAM]) {
                 let rows = bucket_rows(bucket)?;
-                tables.extend(rows.into_iter().filter(|row| row.segment == id).flat_map(|row| row.tables));
+                tables.extend(
+                    rows.into_iter()
+                        .filter(|row| row.segment == id)
+                        .flat_map(|row| row.tables),
+                );
             }
             Ok(tables)
         })
@@ -326,13 +414,18 @@ impl Catalogue {
             let mut rows = Vec::new();
             for bucket in db.range(bucket_range(camera, stream, bucket_of(reach), to)) {
                 let found = bucket_rows(bucket)?;
-                rows.extend(found.into_iter().filter(|row| overlaps(row.start, row.end, from, to)));
+                rows.extend(
+                    found
+                        .into_iter()
+                        .filter(|row| overlaps(row.start, row.end, from, to)),
+                );
             }
             Ok(rows)
         })
     }
 
-    /// The stretches of a stream's rows that overlap `[from, to)`, whole, but of segments that are in `not`.
+    /// The stretches of a stream's rows that overlap `[from, to)`, whole, but of segments that are
+    /// in `not`.
     pub(crate) fn stretches(
         &self,
         camera: CameraId,
@@ -346,7 +439,8 @@ impl Catalogue {
             for bucket in db.range(bucket_range(camera, stream, bucket_of(reach), to)) {
                 let (key, value) = bucket.map_err(broken)?;
                 let base = keys::start_of(&key).ok_or_else(malformed)?;
-                let is_wanted = |id, start, end| overlaps(start, end, from, to) && !not.contains(&id);
+                let is_wanted =
+                    |id, start, end| overlaps(start, end, from, to) && !not.contains(&id);
                 bucket::stretches(base, &value, is_wanted, &mut stretches)?;
             }
             Ok(stretches)
@@ -354,7 +448,11 @@ impl Catalogue {
     }
 
     /// The newest rows of a stream by start, the newest first, at most [`NEWEST_ROWS_MAX`].
-    pub(crate) fn last_rows(&self, camera: CameraId, stream: StreamKind) -> Result<Vec<StreamRow>, Broken> {
+    pub(crate) fn last_rows(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+    ) -> Result<Vec<StreamRow>, Broken> {
         self.newest_rows(camera, stream, NEWEST_ROWS_MAX)
     }
 
@@ -366,18 +464,23 @@ impl Catalogue {
         at: Timestamp,
     ) -> Result<Vec<StreamRow>, Broken> {
         self.settled(|db| {
-            let before = db.range(bucket_range(camera, stream, Timestamp::MIN, at)).rev();
+            let before = db
+                .range(bucket_range(camera, stream, Timestamp::MIN, at))
+                .rev();
             first_rows(before, true, NEWEST_ROWS_MAX, |row| row.start < at)
         })
     }
 
-    /// The segments with footage that begins at `from` or later, of whatever camera. Reads every key.
+    /// The segments with footage that begins at `from` or later, of whatever camera. Reads every
+    /// key.
     pub(crate) fn segments_beyond(&self, from: Timestamp) -> Result<BTreeSet<SegmentId>, Broken> {
         let hour_us = 3_600_000_000;
-        let is_late = |key: &[u8]| keys::start_of(key).is_some_and(|base| base.plus_micros(hour_us) > from);
+        let is_late =
+            |key: &[u8]| keys::start_of(key).is_some_and(|base| base.plus_micros(hour_us) > from);
         self.settled(|db| {
             let buckets = db.scan_prefix([keys::STREAM]);
-            let late = buckets.filter(|bucket| bucket.as_ref().map_or(true, |(key, _)| is_late(key)));
+            let late =
+                buckets.filter(|bucket| bucket.as_ref().map_or(true, |(key, _)| is_late(key)));
             let rows = first_rows(late, false, usize::MAX, |row| row.start >= from)?;
             Ok(rows.into_iter().map(|row| row.segment).collect())
         })
@@ -390,15 +493,31 @@ impl Catalogue {
         stream: StreamKind,
         count_max: usize,
     ) -> Result<Vec<SegmentId>, Broken> {
-        Ok(self.newest_rows(camera, stream, count_max)?.into_iter().map(|row| row.segment).collect())
+        Ok(self
+            .newest_rows(camera, stream, count_max)?
+            .into_iter()
+            .map(|row| row.segment)
+            .collect())
     }
 
-    fn newest_rows(&self, camera: CameraId, stream: StreamKind, count_max: usize) -> Result<Vec<StreamRow>, Broken> {
-        self.settled(|db| first_rows(db.scan_prefix(stream_prefix(camera, stream)).rev(), true, count_max, |_| true))
+    fn newest_rows(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        count_max: usize,
+    ) -> Result<Vec<StreamRow>, Broken> {
+        self.settled(|db| {
+            first_rows(
+                db.scan_prefix(stream_prefix(camera, stream)).rev(),
+                true,
+                count_max,
+                |_| true,
+            )
+        })
     }
 
-    /// The segments with a stream's footage next to an instant: those that begin before it and those that begin after it, the nearest first, at most
-    /// `segments_max` of each.
+    /// The segments with a stream's footage next to an instant: those that begin before it and
+    /// those that begin after it, the nearest first, at most `segments_max` of each.
     pub(crate) fn near(
         &self,
         camera: CameraId,
@@ -407,10 +526,14 @@ impl Catalogue {
         segments_max: usize,
     ) -> Result<Vec<SegmentId>, Broken> {
         self.settled(|db| {
-            let before = db.range(bucket_range(camera, stream, Timestamp::MIN, at)).rev();
+            let before = db
+                .range(bucket_range(camera, stream, Timestamp::MIN, at))
+                .rev();
             let after = db.range(bucket_range(camera, stream, bucket_of(at), Timestamp::MAX));
             let mut rows = first_rows(before, true, segments_max, |row| row.start < at)?;
-            rows.extend(first_rows(after, false, segments_max, |row| row.start >= at)?);
+            rows.extend(first_rows(after, false, segments_max, |row| {
+                row.start >= at
+            })?);
             Ok(rows.into_iter().map(|row| row.segment).collect())
         })
     }
@@ -447,8 +570,13 @@ impl Catalogue {
         self.settled(|db| {
             let reach = from.plus_micros(-lock(&self.longest).gap_us);
             let rows = db.range(gap_range(camera, stream, reach, to));
-            let gaps = rows.map(|row| decode::<Gap>(&row.map_err(broken)?.1)).collect::<Result<Vec<_>, _>>()?;
-            Ok(gaps.into_iter().filter(|gap| overlaps(gap.start, gap.end, from, to)).collect())
+            let gaps = rows
+                .map(|row| decode::<Gap>(&row.map_err(broken)?.1))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(gaps
+                .into_iter()
+                .filter(|gap| overlaps(gap.start, gap.end, from, to))
+                .collect())
         })
     }
 
@@ -458,14 +586,25 @@ impl Catalogue {
     }
 
     fn place(&self, key: &[u8]) -> Result<Option<InitPlace>, Broken> {
-        self.db.get(key).map_err(broken)?.map(|row| decode(&row)).transpose()
+        self.db
+            .get(key)
+            .map_err(broken)?
+            .map(|row| decode(&row))
+            .transpose()
     }
 
-    /// The highest number of a camera that has footage here, but for segments that are about to be listed.
+    /// The highest number of a camera that has footage here, but for segments that are about to be
+    /// listed.
     pub(crate) fn camera_highest(&self) -> Result<Option<CameraId>, Broken> {
         guarded(|| {
-            let last = self.db.scan_prefix([keys::STREAM]).next_back().transpose().map_err(broken)?;
-            last.map(|(key, _)| keys::camera_of(&key).ok_or_else(malformed)).transpose()
+            let last = self
+                .db
+                .scan_prefix([keys::STREAM])
+                .next_back()
+                .transpose()
+                .map_err(broken)?;
+            last.map(|(key, _)| keys::camera_of(&key).ok_or_else(malformed))
+                .transpose()
         })
     }
 
@@ -484,7 +623,9 @@ fn check_version(db: &sled::Db, volume: Uuid) -> Result<(), Broken> {
     match db.get(VERSION_KEY).map_err(broken)? {
         Some(found) if found == expected => Ok(()),
         None if db.is_empty() => db.insert(VERSION_KEY, expected).map(|_| ()).map_err(broken),
-        _ => Err(Broken("it is of another version or another volume".to_owned())),
+        _ => Err(Broken(
+            "it is of another version or another volume".to_owned(),
+        )),
     }
 }
 
@@ -493,15 +634,33 @@ fn stream_rows(id: SegmentId, head: &FooterHead) -> Vec<(CameraId, StreamKind, S
     type Parts = (Vec<TrackTable>, Vec<Stretch>);
     let mut streams: BTreeMap<(CameraId, StreamKind), Parts> = BTreeMap::new();
     for table in &head.tracks {
-        streams.entry((table.key.camera, table.key.stream)).or_default().0.push(*table);
+        streams
+            .entry((table.key.camera, table.key.stream))
+            .or_default()
+            .0
+            .push(*table);
     }
     for row in &head.spans {
-        streams.entry((row.camera, row.stream)).or_default().1.push(row.stretch);
+        streams
+            .entry((row.camera, row.stream))
+            .or_default()
+            .1
+            .push(row.stretch);
     }
     let row_of = |((camera, stream), (tables, stretches)): ((CameraId, StreamKind), Parts)| {
         let start = tables.iter().map(|table| table.start).min()?;
         let end = tables.iter().map(|table| table.end).max()?;
-        Some((camera, stream, StreamRow { segment: id, start, end, stretches, tables }))
+        Some((
+            camera,
+            stream,
+            StreamRow {
+                segment: id,
+                start,
+                end,
+                stretches,
+                tables,
+            },
+        ))
     };
     streams.into_iter().filter_map(row_of).collect()
 }
@@ -513,7 +672,8 @@ fn rows_of(key: &BucketKey, value: &[u8]) -> Result<Vec<StreamRow>, Broken> {
     bucket::decode(camera, stream, base, value)
 }
 
-/// The first rows of `buckets` that are wanted, at most `count_max`; with `is_back` each bucket is read from its end.
+/// The first rows of `buckets` that are wanted, at most `count_max`; with `is_back` each bucket is
+/// read from its end.
 fn first_rows(
     buckets: impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
     is_back: bool,
@@ -526,7 +686,11 @@ fn first_rows(
         if is_back {
             rows.reverse();
         }
-        first.extend(rows.into_iter().filter(&is_wanted).take(count_max - first.len()));
+        first.extend(
+            rows.into_iter()
+                .filter(&is_wanted)
+                .take(count_max - first.len()),
+        );
         if first.len() == count_max {
             break;
         }
@@ -536,12 +700,14 @@ fn first_rows(
 
 fn bucket_rows(bucket: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Vec<StreamRow>, Broken> {
     let (key, value) = bucket.map_err(broken)?;
-    let key = keys::as_bucket(&key).ok_or_else(|| Broken("a bucket's key is malformed".to_owned()))?;
+    let key =
+        keys::as_bucket(&key).ok_or_else(|| Broken("a bucket's key is malformed".to_owned()))?;
     rows_of(&key, &value)
 }
 
 fn put_bucket(batch: &mut sled::Batch, key: BucketKey, rows: &[StreamRow]) -> Result<(), Broken> {
-    let (_, _, base) = keys::bucket_parts(&key).ok_or_else(|| Broken("a bucket's key is malformed".to_owned()))?;
+    let (_, _, base) =
+        keys::bucket_parts(&key).ok_or_else(|| Broken("a bucket's key is malformed".to_owned()))?;
     if rows.is_empty() {
         batch.remove(&key);
     } else {

@@ -1,6 +1,8 @@
 //! What a recorder hands to the store: chunks, the init segments that decode them, and gaps.
 
-use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind, from_u8};
+use crate::ids::{
+    CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind, from_u8,
+};
 use crate::time::Timestamp;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -60,7 +62,10 @@ pub struct Access {
 impl Access {
     #[must_use]
     pub const fn sync(slices_crc: u32) -> Self {
-        Self { point: AccessPoint::Sync, slices_crc }
+        Self {
+            point: AccessPoint::Sync,
+            slices_crc,
+        }
     }
 
     /// Of a chunk of sound.
@@ -96,8 +101,8 @@ pub struct ChunkMeta {
     pub access: Option<Access>,
     /// How long before `start` the session's last access point was stored, in milliseconds and
     /// rounded up; 0 where the chunk begins with it. `None` where none was since the session began
-    /// or its parameters changed, so that nothing of the chunk can be decoded, and for tracks other
-    /// than video.
+    /// or its parameters changed, so that nothing of the chunk can be decoded, and for tracks
+    /// other than video.
     pub since_access_ms: Option<u32>,
     /// Frames were lost right before this chunk.
     pub after_loss: bool,
@@ -115,7 +120,8 @@ impl ChunkMeta {
     /// The earliest that the session's last access point can be at; `None` where there is none.
     #[must_use]
     pub fn access_start(&self) -> Option<Timestamp> {
-        self.since_access_ms.map(|ms| self.start.plus_micros(-1000 * i64::from(ms)))
+        self.since_access_ms
+            .map(|ms| self.start.plus_micros(-1000 * i64::from(ms)))
     }
 
     /// Whether decoding can begin with this chunk of video. Every frame of other tracks stands for
@@ -125,7 +131,8 @@ impl ChunkMeta {
         self.access.is_some()
     }
 
-    /// Whether `next` is the chunk that its recorder wrote right after this one, with nothing lost between.
+    /// Whether `next` is the chunk that its recorder wrote right after this one, with nothing lost
+    /// between.
     #[must_use]
     pub fn is_followed_by(&self, next: &Self) -> bool {
         self.camera == next.camera
@@ -138,8 +145,8 @@ impl ChunkMeta {
     }
 }
 
-/// A chunk on its way to the disk: CMAF `prft`+`moof`+`mdat` (ISO/IEC 23000-19, 7.3.2.3) in parts, so that a frame's bytes are
-/// copied only once more, into the disk's buffer.
+/// A chunk on its way to the disk: CMAF `prft`+`moof`+`mdat` (ISO/IEC 23000-19, 7.3.2.3) in parts,
+/// so that a frame's bytes are copied only once more, into the disk's buffer.
 #[derive(Clone, Debug)]
 pub struct Chunk {
     pub meta: ChunkMeta,
@@ -199,8 +206,8 @@ pub enum GapCause {
     AwaitsKeyframe = 11,
     /// The camera sent more than its budget.
     OverBudget = 12,
-    /// Processes ended while they recorded the camera: it was held back, as a suspect that waited for
-    /// its turn or in quarantine.
+    /// Processes ended while they recorded the camera: it was held back, as a suspect that waited
+    /// for its turn or in quarantine.
     Quarantined = 13,
 }
 
@@ -310,7 +317,12 @@ mod tests {
         for cause in GapCause::ALL {
             assert_eq!(serde_json::to_value(cause).ok(), Some(cause.name().into()));
         }
-        let stored: Vec<GapCause> = (0..=u8::MAX).filter_map(|number| GapCause::try_from(number).ok()).collect();
-        assert!(stored.iter().all(|cause| GapCause::ALL.contains(cause)) && stored.len() == GapCause::ALL.len());
+        let stored: Vec<GapCause> = (0..=u8::MAX)
+            .filter_map(|number| GapCause::try_from(number).ok())
+            .collect();
+        assert!(
+            stored.iter().all(|cause| GapCause::ALL.contains(cause))
+                && stored.len() == GapCause::ALL.len()
+        );
     }
 }

@@ -10,7 +10,8 @@ pub const CLASSES_MAX: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassId(pub(crate) u16);
 
-/// How long one class of recordings stays on a volume. Whichever limit is reached first deletes the oldest segment.
+/// How long one class of recordings stays on a volume. Whichever limit is reached first deletes the
+/// oldest segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionClass {
     /// 1 to 64 of `a-z 0-9 - _`: it names a directory.
@@ -21,6 +22,8 @@ pub struct RetentionClass {
 }
 
 pub(crate) fn is_class_name(name: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    let is_allowed = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
+    };
     (1..=CLASS_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_allowed)
 }

@@ -1,6 +1,9 @@
 //! The wall clock, injected: the one place of the store that reads it.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use crate::time::Timestamp;
 

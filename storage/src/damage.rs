@@ -1,5 +1,6 @@
-//! The register of chunks that were stored and found damaged since. Pure. Readers and the scrub fill it, readers lay it over what the segments'
-//! footers still list, and it can be lost at any time: the next pass of the scrub finds the same.
+//! The register of chunks that were stored and found damaged since. Pure. Readers and the scrub
+//! fill it, readers lay it over what the segments' footers still list, and it can be lost at any
+//! time: the next pass of the scrub finds the same.
 
 use crate::chunk::{ChunkEntry, ChunkMeta, Gap, GapCause};
 use crate::ids::{CameraId, NodeId, SegmentId, SessionId, StreamKind, TrackKind};
@@ -37,8 +38,14 @@ pub(crate) struct Damage {
 
 impl Damage {
     pub(crate) fn of(chunks: Vec<DamagedChunk>) -> Self {
-        let chunks = chunks.into_iter().take(DAMAGED_MAX).map(|chunk| ((chunk.segment, chunk.offset), chunk.meta));
-        Self { chunks: chunks.collect(), ..Self::default() }
+        let chunks = chunks
+            .into_iter()
+            .take(DAMAGED_MAX)
+            .map(|chunk| ((chunk.segment, chunk.offset), chunk.meta));
+        Self {
+            chunks: chunks.collect(),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn has(&self, segment: SegmentId, offset: u64) -> bool {
@@ -55,22 +62,35 @@ impl Damage {
             return true;
         }
         self.version += 1;
-        self.chunks.insert((chunk.segment, chunk.offset), chunk.meta);
+        self.chunks
+            .insert((chunk.segment, chunk.offset), chunk.meta);
         true
     }
 
     /// All of a segment was read: exactly `found` is damaged in it. Returns what was not known.
-    pub(crate) fn settle(&mut self, segment: SegmentId, found: &[DamagedChunk]) -> Vec<DamagedChunk> {
+    pub(crate) fn settle(
+        &mut self,
+        segment: SegmentId,
+        found: &[DamagedChunk],
+    ) -> Vec<DamagedChunk> {
         let is_found = |offset: u64| found.iter().any(|chunk| chunk.offset == offset);
         let of_segment = (segment, 0)..=(segment, u64::MAX);
-        let healed: Vec<_> =
-            self.chunks.range(of_segment).map(|(key, _)| *key).filter(|(_, offset)| !is_found(*offset)).collect();
+        let healed: Vec<_> = self
+            .chunks
+            .range(of_segment)
+            .map(|(key, _)| *key)
+            .filter(|(_, offset)| !is_found(*offset))
+            .collect();
         self.version += healed.len() as u64;
         for key in healed {
             self.chunks.remove(&key);
         }
         self.suspects.remove(&segment);
-        found.iter().copied().filter(|chunk| self.note(*chunk)).collect()
+        found
+            .iter()
+            .copied()
+            .filter(|chunk| self.note(*chunk))
+            .collect()
     }
 
     /// The segment was deleted.
@@ -103,31 +123,45 @@ impl Damage {
 
     /// By segment and offset.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = DamagedChunk> {
-        self.chunks.iter().map(|((segment, offset), meta)| DamagedChunk {
-            segment: *segment,
-            offset: *offset,
-            meta: *meta,
-        })
+        self.chunks
+            .iter()
+            .map(|((segment, offset), meta)| DamagedChunk {
+                segment: *segment,
+                offset: *offset,
+                meta: *meta,
+            })
     }
 
     pub(crate) fn by_camera(&self) -> BTreeMap<CameraId, u64> {
         let mut counts = BTreeMap::new();
-        self.chunks.values().for_each(|meta| *counts.entry(meta.camera).or_default() += 1);
+        self.chunks
+            .values()
+            .for_each(|meta| *counts.entry(meta.camera).or_default() += 1);
         counts
     }
 
-    /// Takes the damaged chunks out of a stream's entries, which have every place of each chunk. The chunk after one that is sound nowhere was not damaged, but
-    /// frames are missing before it.
+    /// Takes the damaged chunks out of a stream's entries, which have every place of each chunk.
+    /// The chunk after one that is sound nowhere was not damaged, but frames are missing before
+    /// it.
     pub(crate) fn leave_out(&self, entries: &mut Vec<ChunkEntry>) {
         if self.is_empty() {
             return;
         }
-        let is_damaged = |entry: &ChunkEntry| self.has(entry.location.segment, entry.location.offset);
+        let is_damaged =
+            |entry: &ChunkEntry| self.has(entry.location.segment, entry.location.offset);
         let (damaged, sound): (Vec<_>, Vec<_>) = entries.drain(..).partition(is_damaged);
         *entries = sound;
         let there: BTreeSet<_> = entries.iter().map(|entry| place(&entry.meta)).collect();
-        let lost = damaged.iter().map(|entry| place(&entry.meta)).filter(|place| !there.contains(place));
-        let torn: BTreeSet<_> = lost.map(|place| Place { sequence: place.sequence.wrapping_add(1), ..place }).collect();
+        let lost = damaged
+            .iter()
+            .map(|entry| place(&entry.meta))
+            .filter(|place| !there.contains(place));
+        let torn: BTreeSet<_> = lost
+            .map(|place| Place {
+                sequence: place.sequence.wrapping_add(1),
+                ..place
+            })
+            .collect();
         for entry in entries {
             entry.meta.after_loss |= torn.contains(&place(&entry.meta));
         }
@@ -135,14 +169,21 @@ impl Damage {
 
     /// The damaged chunks of a stream that its spans count by: its video. By start.
     pub(crate) fn video_of(&self, camera: CameraId, stream: StreamKind) -> Vec<ChunkMeta> {
-        let of_stream = self.chunks.values().filter(|meta| (meta.camera, meta.stream) == (camera, stream));
-        let mut video: Vec<ChunkMeta> = of_stream.filter(|meta| meta.track == TrackKind::Video).copied().collect();
+        let of_stream = self
+            .chunks
+            .values()
+            .filter(|meta| (meta.camera, meta.stream) == (camera, stream));
+        let mut video: Vec<ChunkMeta> = of_stream
+            .filter(|meta| meta.track == TrackKind::Video)
+            .copied()
+            .collect();
         video.sort_by_key(|meta| meta.start);
         video
     }
 }
 
-/// Where a chunk lies in its session: its copies have the same place, and no other chunk of the stream has.
+/// Where a chunk lies in its session: its copies have the same place, and no other chunk of the
+/// stream has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     node: NodeId,
@@ -152,7 +193,12 @@ struct Place {
 }
 
 fn place(meta: &ChunkMeta) -> Place {
-    Place { node: meta.node, session: meta.session, track: meta.track, sequence: meta.sequence }
+    Place {
+        node: meta.node,
+        session: meta.session,
+        track: meta.track,
+        sequence: meta.sequence,
+    }
 }
 
 /// What damage does to a stream: the chunks that are sound nowhere, and, as *damaged*, what refers
@@ -160,7 +206,10 @@ fn place(meta: &ChunkMeta) -> Place {
 /// damaged there.
 pub(crate) fn lost(stored: &[(ChunkMeta, bool)]) -> Vec<Span> {
     let mut chunks: BTreeMap<Place, (&ChunkMeta, bool)> = BTreeMap::new();
-    for (meta, is_damaged) in stored.iter().filter(|(meta, _)| meta.track == TrackKind::Video) {
+    for (meta, is_damaged) in stored
+        .iter()
+        .filter(|(meta, _)| meta.track == TrackKind::Video)
+    {
         let chunk = chunks.entry(place(meta)).or_insert((meta, true));
         chunk.1 &= is_damaged;
     }
@@ -175,7 +224,10 @@ pub(crate) fn lost(stored: &[(ChunkMeta, bool)]) -> Vec<Span> {
             after_lost = Some(meta.session);
             continue;
         }
-        if let Some(span) = gone.last_mut().filter(|span| goes_on && touches(span, meta.start)) {
+        if let Some(span) = gone
+            .last_mut()
+            .filter(|span| goes_on && touches(span, meta.start))
+        {
             span.end = span.end.max(meta.start);
         }
         if decoding.next(meta) == Shown::Damaged {
@@ -189,10 +241,18 @@ pub(crate) fn lost(stored: &[(ChunkMeta, bool)]) -> Vec<Span> {
 
 fn add(spans: &mut Vec<Span>, meta: &ChunkMeta, (goes_on, damaged): (bool, bool)) {
     let (start, end) = (meta.start, meta.end());
-    let is_same = |span: &&mut Span| (span.node, span.epoch, span.rank) == (meta.node, meta.epoch, meta.rank);
+    let is_same =
+        |span: &&mut Span| (span.node, span.epoch, span.rank) == (meta.node, meta.epoch, meta.rank);
     match spans.last_mut().filter(is_same) {
         Some(span) if goes_on && touches(span, start) => span.end = span.end.max(end),
-        _ => spans.push(Span { start, end, node: meta.node, epoch: meta.epoch, rank: meta.rank, damaged }),
+        _ => spans.push(Span {
+            start,
+            end,
+            node: meta.node,
+            epoch: meta.epoch,
+            rank: meta.rank,
+            damaged,
+        }),
     }
 }
 
@@ -202,7 +262,12 @@ fn touches(span: &Span, start: Timestamp) -> bool {
 
 /// Cuts what is gone out of a stream's spans, and marks what is damaged.
 pub(crate) fn cut(spans: Vec<Span>, lost: &[Span]) -> Vec<Span> {
-    let cut_one = |spans: Vec<Span>, lost: &Span| spans.into_iter().flat_map(|span| without(span, lost)).collect();
+    let cut_one = |spans: Vec<Span>, lost: &Span| {
+        spans
+            .into_iter()
+            .flat_map(|span| without(span, lost))
+            .collect()
+    };
     lost.iter().fold(spans, cut_one)
 }
 
@@ -218,7 +283,9 @@ pub(crate) fn gaps(lost: &[Span], range: Range) -> impl Iterator<Item = Gap> {
         cause: GapCause::Damaged,
         frames_missing: None,
     };
-    lost.iter().filter(move |lost| !lost.damaged && range.overlaps(lost.start, lost.end)).map(gap)
+    lost.iter()
+        .filter(move |lost| !lost.damaged && range.overlaps(lost.start, lost.end))
+        .map(gap)
 }
 
 /// What is left of a span without what the same recorder lost, or with it marked.
@@ -226,12 +293,24 @@ fn without(span: Span, lost: &Span) -> impl Iterator<Item = Span> + use<> {
     let is_apart = (span.node, span.epoch, span.rank) != (lost.node, lost.epoch, lost.rank)
         || lost.end <= span.start
         || lost.start >= span.end;
-    let (from, to) = if is_apart { (span.end, span.end) } else { (lost.start, lost.end) };
+    let (from, to) = if is_apart {
+        (span.end, span.end)
+    } else {
+        (lost.start, lost.end)
+    };
     let before = Span { end: from, ..span };
-    let marked = Span { start: from.max(span.start), end: to.min(span.end), damaged: true, ..span };
+    let marked = Span {
+        start: from.max(span.start),
+        end: to.min(span.end),
+        damaged: true,
+        ..span
+    };
     let after = Span { start: to, ..span };
     let marked = Some(marked).filter(|_| lost.damaged);
-    [Some(before), marked, Some(after)].into_iter().flatten().filter(|span| span.start < span.end)
+    [Some(before), marked, Some(after)]
+        .into_iter()
+        .flatten()
+        .filter(|span| span.start < span.end)
 }
 
 #[cfg(test)]
@@ -259,27 +338,58 @@ mod tests {
             after_loss: false,
             damaged: false,
         };
-        DamagedChunk { segment: SegmentId(1), offset: u64::from(sequence) * 4096, meta }
+        DamagedChunk {
+            segment: SegmentId(1),
+            offset: u64::from(sequence) * 4096,
+            meta,
+        }
     }
 
     fn entry(of: &DamagedChunk) -> ChunkEntry {
-        let DamagedChunk { segment, offset, meta } = *of;
-        let location = ChunkLocation { volume: 0, segment, offset, payload_bytes: 100, holder: meta.node };
-        ChunkEntry { meta: of.meta, location }
+        let DamagedChunk {
+            segment,
+            offset,
+            meta,
+        } = *of;
+        let location = ChunkLocation {
+            volume: 0,
+            segment,
+            offset,
+            payload_bytes: 100,
+            holder: meta.node,
+        };
+        ChunkEntry {
+            meta: of.meta,
+            location,
+        }
     }
 
     fn span(from_ms: i64, to_ms: i64, rank: Rank) -> Span {
         let (start, end) = (Timestamp(from_ms * 1000), Timestamp(to_ms * 1000));
-        Span { start, end, node: NodeId(1), epoch: Epoch(1), rank, damaged: false }
+        Span {
+            start,
+            end,
+            node: NodeId(1),
+            epoch: Epoch(1),
+            rank,
+            damaged: false,
+        }
     }
 
     #[test]
     fn a_damaged_chunk_is_left_out_and_the_next_is_torn_off() {
         let mut damage = Damage::default();
-        assert!(damage.note(chunk(2, TrackKind::Video)) && !damage.note(chunk(2, TrackKind::Video)));
-        let mut entries: Vec<_> = (0..5).map(|sequence| entry(&chunk(sequence, TrackKind::Video))).collect();
+        assert!(
+            damage.note(chunk(2, TrackKind::Video)) && !damage.note(chunk(2, TrackKind::Video))
+        );
+        let mut entries: Vec<_> = (0..5)
+            .map(|sequence| entry(&chunk(sequence, TrackKind::Video)))
+            .collect();
         damage.leave_out(&mut entries);
-        let told: Vec<_> = entries.iter().map(|entry| (entry.meta.sequence, entry.meta.after_loss)).collect();
+        let told: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.meta.sequence, entry.meta.after_loss))
+            .collect();
         assert_eq!(told, [(0, false), (1, false), (3, true), (4, false)]);
     }
 
@@ -287,40 +397,99 @@ mod tests {
     fn a_copy_that_is_sound_makes_up_for_damage() {
         let mut damage = Damage::default();
         damage.note(chunk(2, TrackKind::Video));
-        let copy = DamagedChunk { segment: SegmentId(9), ..chunk(2, TrackKind::Video) };
-        let mut entries: Vec<_> =
-            [chunk(1, TrackKind::Video), chunk(2, TrackKind::Video), copy, chunk(3, TrackKind::Video)]
-                .iter()
-                .map(entry)
-                .collect();
+        let copy = DamagedChunk {
+            segment: SegmentId(9),
+            ..chunk(2, TrackKind::Video)
+        };
+        let mut entries: Vec<_> = [
+            chunk(1, TrackKind::Video),
+            chunk(2, TrackKind::Video),
+            copy,
+            chunk(3, TrackKind::Video),
+        ]
+        .iter()
+        .map(entry)
+        .collect();
         damage.leave_out(&mut entries);
-        let told: Vec<_> = entries.iter().map(|entry| (entry.meta.sequence, entry.meta.after_loss)).collect();
+        let told: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.meta.sequence, entry.meta.after_loss))
+            .collect();
         assert_eq!(told, [(1, false), (2, false), (3, false)]);
         let meta = |sequence| chunk(sequence, TrackKind::Video).meta;
-        assert_eq!(lost(&[(meta(2), true), (meta(2), false), (meta(3), false)]), []);
+        assert_eq!(
+            lost(&[(meta(2), true), (meta(2), false), (meta(3), false)]),
+            []
+        );
     }
 
     #[test]
     fn what_refers_to_a_lost_chunk_is_damaged_up_to_the_next_access_point() {
         let video = |sequence: u32, is_keyframe: bool, is_damaged: bool| {
             let meta = chunk(sequence, TrackKind::Video).meta;
-            (ChunkMeta { access: is_keyframe.then_some(Access::sync(1)), ..meta }, is_damaged)
+            (
+                ChunkMeta {
+                    access: is_keyframe.then_some(Access::sync(1)),
+                    ..meta
+                },
+                is_damaged,
+            )
         };
         let found = |stored: &[(ChunkMeta, bool)]| -> Vec<(i64, i64, bool)> {
-            lost(stored).iter().map(|span| (span.start.0 / 1000, span.end.0 / 1000, span.damaged)).collect()
+            lost(stored)
+                .iter()
+                .map(|span| (span.start.0 / 1000, span.end.0 / 1000, span.damaged))
+                .collect()
         };
-        let gop = [video(0, true, false), video(1, false, true), video(2, false, false), video(3, true, false)];
+        let gop = [
+            video(0, true, false),
+            video(1, false, true),
+            video(2, false, false),
+            video(3, true, false),
+        ];
         assert_eq!(found(&gop), [(500, 1000, false), (1000, 1500, true)]);
-        assert_eq!(found(&[gop[1], gop[2]]), [(500, 1000, false), (1000, 1500, true)], "as far as it is known");
-        assert_eq!(found(&[video(0, true, true), gop[2]]), [(0, 500, false), (1000, 1500, true)]);
-        let late = |meta: ChunkMeta| ChunkMeta { start: meta.start.plus_micros(30_000), ..meta };
-        assert_eq!(found(&[gop[1], (late(gop[2].0), false)])[0], (500, 1030, false), "a seam");
-        assert_eq!(found(&[gop[1], (late(gop[3].0), false)])[0], (500, 1000, false), "another hole lies between");
-        let moved = ChunkMeta { epoch: Epoch(2), ..video(2, false, true).0 };
+        assert_eq!(
+            found(&[gop[1], gop[2]]),
+            [(500, 1000, false), (1000, 1500, true)],
+            "as far as it is known"
+        );
+        assert_eq!(
+            found(&[video(0, true, true), gop[2]]),
+            [(0, 500, false), (1000, 1500, true)]
+        );
+        let late = |meta: ChunkMeta| ChunkMeta {
+            start: meta.start.plus_micros(30_000),
+            ..meta
+        };
+        assert_eq!(
+            found(&[gop[1], (late(gop[2].0), false)])[0],
+            (500, 1030, false),
+            "a seam"
+        );
+        assert_eq!(
+            found(&[gop[1], (late(gop[3].0), false)])[0],
+            (500, 1000, false),
+            "another hole lies between"
+        );
+        let moved = ChunkMeta {
+            epoch: Epoch(2),
+            ..video(2, false, true).0
+        };
         let each = [(500, 1000, false), (1000, 1500, false)];
-        assert_eq!(found(&[gop[1], (moved, true), gop[3]]), each, "each epoch for itself");
-        let other = ChunkMeta { session: SessionId(2), ..gop[2].0 };
-        assert_eq!(found(&[gop[1], (other, false)]), [(500, 1000, false)], "another session goes on by itself");
+        assert_eq!(
+            found(&[gop[1], (moved, true), gop[3]]),
+            each,
+            "each epoch for itself"
+        );
+        let other = ChunkMeta {
+            session: SessionId(2),
+            ..gop[2].0
+        };
+        assert_eq!(
+            found(&[gop[1], (other, false)]),
+            [(500, 1000, false)],
+            "another session goes on by itself"
+        );
     }
 
     #[test]
@@ -330,16 +499,42 @@ mod tests {
         damage.note(chunk(3, TrackKind::Audio));
         let video = damage.video_of(CameraId(1), StreamKind::Main);
         let mut lost = lost(&video.iter().map(|meta| (*meta, true)).collect::<Vec<_>>());
-        lost.push(Span { damaged: true, ..span(1500, 2000, Rank::Owner) });
-        let cut = cut(vec![span(0, 4000, Rank::Owner), span(0, 4000, Rank::Mirror)], &lost);
-        let damaged = Span { damaged: true, ..span(1500, 2000, Rank::Owner) };
+        lost.push(Span {
+            damaged: true,
+            ..span(1500, 2000, Rank::Owner)
+        });
+        let cut = cut(
+            vec![span(0, 4000, Rank::Owner), span(0, 4000, Rank::Mirror)],
+            &lost,
+        );
+        let damaged = Span {
+            damaged: true,
+            ..span(1500, 2000, Rank::Owner)
+        };
         let whole = |from, to| span(from, to, Rank::Owner);
-        let expected = [whole(0, 1000), damaged, whole(2000, 4000), span(0, 4000, Rank::Mirror)];
+        let expected = [
+            whole(0, 1000),
+            damaged,
+            whole(2000, 4000),
+            span(0, 4000, Rank::Mirror),
+        ];
         assert_eq!(cut, expected);
         let all = Range::all(CameraId(1), StreamKind::Main);
-        let told: Vec<_> = gaps(&lost, all).map(|gap| (gap.start.0, gap.end.0, gap.cause)).collect();
+        let told: Vec<_> = gaps(&lost, all)
+            .map(|gap| (gap.start.0, gap.end.0, gap.cause))
+            .collect();
         assert_eq!(told, [(1_000_000, 1_500_000, GapCause::Damaged)]);
-        assert_eq!(gaps(&lost, Range { from: Timestamp(2_000_000), ..all }).count(), 0);
+        assert_eq!(
+            gaps(
+                &lost,
+                Range {
+                    from: Timestamp(2_000_000),
+                    ..all
+                }
+            )
+            .count(),
+            0
+        );
     }
 
     #[test]
@@ -347,9 +542,18 @@ mod tests {
         let mut damage = Damage::default();
         damage.note(chunk(1, TrackKind::Video));
         damage.note(chunk(2, TrackKind::Video));
-        let new = damage.settle(SegmentId(1), &[chunk(2, TrackKind::Video), chunk(4, TrackKind::Video)]);
+        let new = damage.settle(
+            SegmentId(1),
+            &[chunk(2, TrackKind::Video), chunk(4, TrackKind::Video)],
+        );
         assert_eq!(new, [chunk(4, TrackKind::Video)]);
-        assert_eq!(damage.chunks().map(|chunk| chunk.meta.sequence).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(
+            damage
+                .chunks()
+                .map(|chunk| chunk.meta.sequence)
+                .collect::<Vec<_>>(),
+            [2, 4]
+        );
         damage.forget(SegmentId(1));
         assert!(damage.is_empty());
     }
@@ -357,9 +561,16 @@ mod tests {
     #[test]
     fn the_list_is_bounded_and_the_rest_counted() {
         let mut damage = Damage::default();
-        (0..DAMAGED_MAX as u32 + 3).for_each(|sequence| assert!(damage.note(chunk(sequence, TrackKind::Video))));
-        assert_eq!((damage.chunks().count(), damage.left_out()), (DAMAGED_MAX, 3));
+        (0..DAMAGED_MAX as u32 + 3)
+            .for_each(|sequence| assert!(damage.note(chunk(sequence, TrackKind::Video))));
+        assert_eq!(
+            (damage.chunks().count(), damage.left_out()),
+            (DAMAGED_MAX, 3)
+        );
         (0..100).for_each(|id| damage.suspect(SegmentId(id)));
-        assert_eq!(std::iter::from_fn(|| damage.take_suspect()).count(), SUSPECTS_MAX);
+        assert_eq!(
+            std::iter::from_fn(|| damage.take_suspect()).count(),
+            SUSPECTS_MAX
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! The one seam between the store and the world's disks.
 //!
-//! [`Disk`] is what any thread may ask for: directories and blocking reads and writes. [`BatchDisk`] is the writer's own, asynchronous half.
-//! The real disk implements both on io_uring with `O_DIRECT`, or on plain buffered I/O. With the feature
-//! `simulation`, `simulated` is a disk in memory that fails by a seed.
+//! [`Disk`] is what any thread may ask for: directories and blocking reads and writes.
+//! [`BatchDisk`] is the writer's own, asynchronous half. The real disk implements both on io_uring
+//! with `O_DIRECT`, or on plain buffered I/O. With the feature `simulation`, `simulated` is a disk
+//! in memory that fails by a seed.
 
 mod buffer;
 mod plain;
@@ -54,7 +55,8 @@ pub trait Disk: Send + Sync + 'static {
         self.list(path)?.into_iter().for_each(tell);
         Ok(())
     }
-    /// As [`Self::each_entry`], the names and which of them are directories, without looking at each.
+    /// As [`Self::each_entry`], the names and which of them are directories, without looking at
+    /// each.
     fn each_name(&self, path: &Path, tell: &mut dyn FnMut(&str, bool)) -> io::Result<()> {
         self.each_entry(path, &mut |entry| tell(&entry.name, entry.is_dir))
     }
@@ -64,7 +66,8 @@ pub trait Disk: Send + Sync + 'static {
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
     fn space(&self, path: &Path) -> io::Result<Space>;
-    /// Whether the volume's path still leads to the directory that was opened: a filesystem may be mounted over it, or taken away.
+    /// Whether the volume's path still leads to the directory that was opened: a filesystem may be
+    /// mounted over it, or taken away.
     ///
     /// # Errors
     /// What is there instead, or why it cannot be looked at.
@@ -78,7 +81,8 @@ pub trait Disk: Send + Sync + 'static {
     fn unmark_new(&self) -> io::Result<()> {
         Ok(())
     }
-    /// A name for `path` that leads below the directory that was opened whatever is mounted over it: for code that takes nothing but paths.
+    /// A name for `path` that leads below the directory that was opened whatever is mounted over
+    /// it: for code that takes nothing but paths.
     fn stable_path(&self, path: &Path) -> PathBuf {
         path.to_owned()
     }
@@ -99,17 +103,20 @@ pub trait DiskFile: Send + Sync {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     fn set_bytes(&self, bytes: u64) -> io::Result<()>;
     fn sync(&self) -> io::Result<()>;
-    /// Makes durable what can be, and forgets what only memory has: what is read afterwards is on the medium. After a failed sync a page cache may go on
-    /// showing data that no later sync writes.
+    /// Makes durable what can be, and forgets what only memory has: what is read afterwards is on
+    /// the medium. After a failed sync a page cache may go on showing data that no later sync
+    /// writes.
     fn settle(&self) -> io::Result<()> {
         self.sync()
     }
     /// These bytes are read next: the disk may begin to fetch them.
     fn advise_next(&self, _offset: u64, _bytes: u64) {}
-    /// Later reads are scattered: do not read ahead, above all not where a writer is about to write past the page cache.
+    /// Later reads are scattered: do not read ahead, above all not where a writer is about to write
+    /// past the page cache.
     fn advise_random(&self) {}
-    /// Nobody reads this again soon, or what is cached is not to be trusted (after a flush that failed, the page cache holds what the disk does not):
-    /// later reads come from the disk. `bytes` 0: to the end.
+    /// Nobody reads this again soon, or what is cached is not to be trusted (after a flush that
+    /// failed, the page cache holds what the disk does not): later reads come from the disk.
+    /// `bytes` 0: to the end.
     fn forget_cached(&self, _offset: u64, _bytes: u64) {}
 }
 
@@ -156,16 +163,19 @@ pub const WRITES_IN_FLIGHT_MAX: usize = 4;
 /// Buffers of [`BATCH_BYTES_MAX`]: those in flight, and as many being filled or waiting.
 pub const BUFFERS: usize = 2 * WRITES_IN_FLIGHT_MAX;
 
-/// The writer's half. Lives on the writer's thread; futures are never dropped before they end, because the kernel may still use their buffers.
+/// The writer's half. Lives on the writer's thread; futures are never dropped before they end,
+/// because the kernel may still use their buffers.
 pub trait BatchDisk: 'static {
     type File: Clone + 'static;
     type Buffer: DerefMut<Target = [u8]> + 'static;
 
     fn mode(&self) -> IoMode;
-    /// A buffer of at least `bytes`, aligned for direct I/O; `None` while all pooled buffers are in use. One that is larger than the pool's is made on the spot.
+    /// A buffer of at least `bytes`, aligned for direct I/O; `None` while all pooled buffers are in
+    /// use. One that is larger than the pool's is made on the spot.
     fn buffer(&self, bytes: usize) -> Option<Self::Buffer>;
-    /// Creates a file that must not exist, with `header` as its first block and room for `allocated_bytes`; durable with its name on return. Refused
-    /// where the volume's path leads elsewhere by now.
+    /// Creates a file that must not exist, with `header` as its first block and room for
+    /// `allocated_bytes`; durable with its name on return. Refused where the volume's path
+    /// leads elsewhere by now.
     fn create(
         &self,
         path: &Path,
@@ -173,7 +183,12 @@ pub trait BatchDisk: 'static {
         allocated_bytes: u64,
     ) -> impl Future<Output = io::Result<(Self::File, FileId)>> + 'static;
     /// Makes room for `bytes` more at `offset`.
-    fn allocate(&self, file: &Self::File, offset: u64, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static;
+    fn allocate(
+        &self,
+        file: &Self::File,
+        offset: u64,
+        bytes: u64,
+    ) -> impl Future<Output = io::Result<()>> + 'static;
     /// Writes the first `bytes` of `buffer`, and gives the buffer back in any case.
     fn write(
         &self,
@@ -193,7 +208,8 @@ pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 pub trait WriterHost: Disk {
     type Batch: BatchDisk;
 
-    /// Calls `body` with the writer's half, in a runtime with timers where `tokio::task::spawn_local` works, until its future ends.
+    /// Calls `body` with the writer's half, in a runtime with timers where
+    /// `tokio::task::spawn_local` works, until its future ends.
     ///
     /// # Errors
     /// The runtime or the disk's own half cannot be set up; `body` was not called then.

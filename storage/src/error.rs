@@ -9,41 +9,67 @@ use uuid::Uuid;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("data directory {path} is in use by process {pid}: stop it, or give this node a directory of its own")]
+    #[error(
+        "data directory {path} is in use by process {pid}: stop it, or give this node a directory \
+         of its own"
+    )]
     Locked { path: PathBuf, pid: String },
     #[error("data directory {path} is not a directory")]
     NotADirectory { path: PathBuf },
     #[error(
-        "{path} cannot be read or written: {source}; check its owner, its mode and whether the filesystem is mounted read-only"
+        "{path} cannot be read or written: {source}; check its owner, its mode and whether the \
+         filesystem is mounted read-only"
     )]
     ReadOnly { path: PathBuf, source: io::Error },
     #[error("data directory {path} has no space left: {source}")]
     NoSpace { path: PathBuf, source: io::Error },
     #[error(
-        "data directory {path} belongs to cluster {found}, this node to {expected}: give the node an empty directory, or, to keep the footage, start the node without it and take it over with `holdfast volume adopt`"
+        "data directory {path} belongs to cluster {found}, this node to {expected}: give the node \
+         an empty directory, or, to keep the footage, start the node without it and take it over \
+         with `holdfast volume adopt`"
     )]
-    ForeignVolume { path: PathBuf, found: Uuid, expected: Uuid },
+    ForeignVolume {
+        path: PathBuf,
+        found: Uuid,
+        expected: Uuid,
+    },
     #[error(
-        "{path} is no volume: it has no folder `segments`; name a directory of [[storage.volume]], or `volume0` in a node's data_dir"
+        "{path} is no volume: it has no folder `segments`; name a directory of [[storage.volume]], \
+         or `volume0` in a node's data_dir"
     )]
     NoVolume { path: PathBuf },
     #[error("volume option {option}: {problem}")]
-    Options { option: &'static str, problem: String },
+    Options {
+        option: &'static str,
+        problem: String,
+    },
     #[error("cannot {action} {path}: {source}")]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error(
-        "{path} is another file than the one that was recorded to: it is left untouched; what was recorded is listed once its own disk is back"
+        "{path} is another file than the one that was recorded to: it is left untouched; what was \
+         recorded is listed once its own disk is back"
     )]
     OtherFile { path: PathBuf },
     #[error("{path}: {source}")]
     Format { path: PathBuf, source: FormatError },
     /// Never served; the segment stays as it is.
     #[error("chunk at offset {offset} of segment {segment} is damaged: {reason}")]
-    Damaged { segment: SegmentId, offset: u64, reason: FormatError },
+    Damaged {
+        segment: SegmentId,
+        offset: u64,
+        reason: FormatError,
+    },
     #[error("segment {segment} is not on this volume; retention may have deleted it")]
     NoSegment { segment: SegmentId },
     #[error("init segment {id:#018x} of camera {camera} is not on this volume")]
-    NoInit { camera: crate::ids::CameraId, id: u64 },
+    NoInit {
+        camera: crate::ids::CameraId,
+        id: u64,
+    },
     /// Transient: it is rebuilt from the segments in the background.
     #[error("the catalogue of {path} is being rebuilt: {problem}")]
     Catalogue { path: PathBuf, problem: String },
@@ -55,7 +81,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The operator has to correct something, and no other volume makes up for it: a node does not start beside it.
+    /// The operator has to correct something, and no other volume makes up for it: a node does not
+    /// start beside it.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         match self {
@@ -66,18 +93,31 @@ impl Error {
         }
     }
 
-    /// The disk, or what may be done with it, stands in the way of recording: what it holds may be readable all the same.
+    /// The disk, or what may be done with it, stands in the way of recording: what it holds may be
+    /// readable all the same.
     #[must_use]
     pub fn is_of_the_disk(&self) -> bool {
-        !self.is_configuration() && matches!(self, Self::ReadOnly { .. } | Self::NoSpace { .. } | Self::Io { .. })
+        !self.is_configuration()
+            && matches!(
+                self,
+                Self::ReadOnly { .. } | Self::NoSpace { .. } | Self::Io { .. }
+            )
     }
 
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| match source.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path, source },
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path, source },
-            _ => Self::Io { action, path, source },
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::ReadOnly { path, source }
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoSpace { path, source }
+            }
+            _ => Self::Io {
+                action,
+                path,
+                source,
+            },
         }
     }
 
@@ -93,7 +133,8 @@ pub enum AppendError {
     /// The disk is slower than the cameras. Shed, note the gap, and go on.
     #[error("the volume's buffer of {bytes_max} bytes is full")]
     Full { bytes_max: u64 },
-    /// The buffer filled up while the disk was full and retention could free nothing. Clears by itself once there is room.
+    /// The buffer filled up while the disk was full and retention could free nothing. Clears by
+    /// itself once there is room.
     #[error("the volume's disk is full and nothing on it may be deleted")]
     NoSpace,
     /// A bug of the caller: chunks end at 1 MiB or after the frame that crosses it.

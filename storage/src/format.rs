@@ -1,4 +1,5 @@
-//! Format v1 of segment files, byte by byte. `docs/segment-format.md` is the contract; nothing here does I/O or reads a clock.
+//! Format v1 of segment files, byte by byte. `docs/segment-format.md` is the contract; nothing here
+//! does I/O or reads a clock.
 
 mod batch;
 pub(crate) mod bytes;
@@ -15,7 +16,8 @@ pub use footer::{Footer, FooterHead, TrackTable, decode_head, decode_table, enco
 pub use header::{CLASS_NAME_BYTES_MAX, SegmentHeader};
 pub(crate) use record::{ChunkHead, chunk_record_bytes, init_record_bytes};
 pub use record::{
-    Decoded, RECORD_HEAD_BYTES, RECORD_PAYLOAD_BYTES_MAX, RecordSpan, decode_record, encoded_bytes, span_of,
+    Decoded, RECORD_HEAD_BYTES, RECORD_PAYLOAD_BYTES_MAX, RecordSpan, decode_record, encoded_bytes,
+    span_of,
 };
 pub use trailer::Trailer;
 
@@ -35,7 +37,10 @@ pub enum FormatError {
     Short { what: &'static str },
     #[error("no {what} here: the magic bytes are missing")]
     Magic { what: &'static str },
-    #[error("{what} is of format version {found}; this release reads up to {FORMAT_VERSION}: use a newer release")]
+    #[error(
+        "{what} is of format version {found}; this release reads up to {FORMAT_VERSION}: use a \
+         newer release"
+    )]
     Version { what: &'static str, found: u16 },
     #[error("{what} fails its checksum")]
     Checksum { what: &'static str },
@@ -50,7 +55,11 @@ pub fn padded(bytes: usize) -> usize {
 }
 
 fn check_version(what: &'static str, found: u16) -> Result<(), FormatError> {
-    if found == FORMAT_VERSION { Ok(()) } else { Err(FormatError::Version { what, found }) }
+    if found == FORMAT_VERSION {
+        Ok(())
+    } else {
+        Err(FormatError::Version { what, found })
+    }
 }
 
 /// Writes the CRC-32 of everything before it into the last four bytes of a block.
@@ -61,5 +70,9 @@ fn seal_block(block: &mut [u8; BLOCK_BYTES]) {
 
 fn check_block(what: &'static str, block: &[u8]) -> Result<(), FormatError> {
     let (body, crc) = block.split_at(BLOCK_BYTES - 4);
-    if crc == crc32fast::hash(body).to_le_bytes() { Ok(()) } else { Err(FormatError::Checksum { what }) }
+    if crc == crc32fast::hash(body).to_le_bytes() {
+        Ok(())
+    } else {
+        Err(FormatError::Checksum { what })
+    }
 }

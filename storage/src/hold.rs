@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 /// The class of segments that hold copies of held footage. No configured class may have this name.
 pub const HOLD_CLASS: &str = "hold";
 
-/// How much before a hold is kept with it, in microseconds, so that its first picture can be decoded: footage plays from a keyframe.
+/// How much before a hold is kept with it, in microseconds, so that its first picture can be
+/// decoded: footage plays from a keyframe.
 pub const HOLD_LEAD_US: i64 = 30_000_000;
 
 /// All streams of one camera within `[from, to)`; [`Timestamp::MAX`] is no end.
@@ -31,7 +32,10 @@ pub struct Holds {
 impl FromIterator<Hold> for Holds {
     fn from_iter<T: IntoIterator<Item = Hold>>(holds: T) -> Self {
         let holds = holds.into_iter().filter(|hold| hold.from < hold.to);
-        Self::of_intervals(holds.map(|hold| Hold { from: hold.from.plus_micros(-HOLD_LEAD_US), ..hold }))
+        Self::of_intervals(holds.map(|hold| Hold {
+            from: hold.from.plus_micros(-HOLD_LEAD_US),
+            ..hold
+        }))
     }
 }
 
@@ -52,7 +56,10 @@ impl Holds {
     pub(crate) fn of_intervals(intervals: impl IntoIterator<Item = Hold>) -> Self {
         let mut cameras: BTreeMap<CameraId, Vec<(Timestamp, Timestamp)>> = BTreeMap::new();
         for hold in intervals.into_iter().filter(|hold| hold.from < hold.to) {
-            cameras.entry(hold.camera).or_default().push((hold.from, hold.to));
+            cameras
+                .entry(hold.camera)
+                .or_default()
+                .push((hold.from, hold.to));
         }
         cameras.values_mut().for_each(join);
         Self { cameras }
@@ -65,9 +72,13 @@ impl Holds {
 
     /// What is covered, the lead included: apart from each other for each camera.
     pub fn intervals(&self) -> impl Iterator<Item = Hold> {
-        self.cameras
-            .iter()
-            .flat_map(|(camera, of)| of.iter().map(|(from, to)| Hold { camera: *camera, from: *from, to: *to }))
+        self.cameras.iter().flat_map(|(camera, of)| {
+            of.iter().map(|(from, to)| Hold {
+                camera: *camera,
+                from: *from,
+                to: *to,
+            })
+        })
     }
 
     /// Whether an instant of `[start, end)` is held; an empty interval counts as its start.
@@ -81,9 +92,13 @@ impl Holds {
         self.covers(gap.camera, gap.start, gap.end)
     }
 
-    /// The held part of a sealed segment in bytes of payload, estimated by time; `None` where nothing in it is held.
+    /// The held part of a sealed segment in bytes of payload, estimated by time; `None` where
+    /// nothing in it is held.
     pub(crate) fn held_bytes(&self, head: &FooterHead) -> Option<u64> {
-        let tracks = head.tracks.iter().filter(|table| self.covers(table.key.camera, table.start, table.end));
+        let tracks = head
+            .tracks
+            .iter()
+            .filter(|table| self.covers(table.key.camera, table.start, table.end));
         let bytes: Vec<u64> = tracks.map(|table| self.held_of(table)).collect();
         let is_held = !bytes.is_empty() || head.gaps.iter().any(|gap| self.covers_gap(gap));
         is_held.then(|| bytes.iter().sum())
@@ -91,10 +106,21 @@ impl Holds {
 
     pub(crate) fn held_of(&self, table: &TrackTable) -> u64 {
         let length_us = table.end.micros_since(table.start).max(1);
-        let of = self.cameras.get(&table.key.camera).map_or(&[][..], Vec::as_slice);
-        let held_us: i64 =
-            of.iter().map(|(from, to)| (*to).min(table.end).micros_since((*from).max(table.start)).max(0)).sum();
-        let bytes = u128::from(table.payload_bytes) * held_us.unsigned_abs() as u128 / length_us.unsigned_abs() as u128;
+        let of = self
+            .cameras
+            .get(&table.key.camera)
+            .map_or(&[][..], Vec::as_slice);
+        let held_us: i64 = of
+            .iter()
+            .map(|(from, to)| {
+                (*to)
+                    .min(table.end)
+                    .micros_since((*from).max(table.start))
+                    .max(0)
+            })
+            .sum();
+        let bytes = u128::from(table.payload_bytes) * held_us.unsigned_abs() as u128
+            / length_us.unsigned_abs() as u128;
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 }
@@ -105,7 +131,11 @@ mod tests {
 
     fn hold(camera: u32, from_s: i64, to_s: i64) -> Hold {
         let at = |seconds: i64| Timestamp(seconds * 1_000_000);
-        Hold { camera: CameraId(camera), from: at(from_s), to: at(to_s) }
+        Hold {
+            camera: CameraId(camera),
+            from: at(from_s),
+            to: at(to_s),
+        }
     }
 
     fn covers(holds: &Holds, camera: u32, from_s: i64, to_s: i64) -> bool {
@@ -115,24 +145,45 @@ mod tests {
 
     #[test]
     fn what_overlaps_a_hold_or_its_lead_is_held_and_nothing_else() {
-        let holds: Holds = [hold(1, 100, 200), hold(1, 400, 500), hold(2, 0, 10)].into_iter().collect();
-        assert!(covers(&holds, 1, 199, 250) && covers(&holds, 1, 60, 71) && covers(&holds, 1, 0, 1_000));
-        assert!(!covers(&holds, 1, 200, 370) && !covers(&holds, 1, 60, 70) && !covers(&holds, 3, 0, 1_000));
+        let holds: Holds = [hold(1, 100, 200), hold(1, 400, 500), hold(2, 0, 10)]
+            .into_iter()
+            .collect();
+        assert!(
+            covers(&holds, 1, 199, 250) && covers(&holds, 1, 60, 71) && covers(&holds, 1, 0, 1_000)
+        );
+        assert!(
+            !covers(&holds, 1, 200, 370)
+                && !covers(&holds, 1, 60, 70)
+                && !covers(&holds, 3, 0, 1_000)
+        );
         assert!(covers(&holds, 1, 150, 150), "an instant");
     }
 
     #[test]
     fn overlapping_holds_are_one_and_an_empty_one_is_none() {
-        let holds: Holds =
-            [hold(1, 100, 200), hold(1, 150, 300), hold(1, 300, 400), hold(2, 5, 5)].into_iter().collect();
+        let holds: Holds = [
+            hold(1, 100, 200),
+            hold(1, 150, 300),
+            hold(1, 300, 400),
+            hold(2, 5, 5),
+        ]
+        .into_iter()
+        .collect();
         assert_eq!(holds.intervals().collect::<Vec<_>>(), [hold(1, 70, 400)]);
     }
 
     #[test]
     fn a_hold_without_end_covers_all_that_comes() {
-        let open = Hold { to: Timestamp::MAX, ..hold(1, 100, 0) };
+        let open = Hold {
+            to: Timestamp::MAX,
+            ..hold(1, 100, 0)
+        };
         let holds: Holds = [open].into_iter().collect();
-        assert!(holds.covers(CameraId(1), Timestamp(i64::MAX - 2), Timestamp(i64::MAX - 1)));
+        assert!(holds.covers(
+            CameraId(1),
+            Timestamp(i64::MAX - 2),
+            Timestamp(i64::MAX - 1)
+        ));
         assert!(!covers(&holds, 1, 0, 60));
     }
 }

@@ -1,4 +1,5 @@
-//! Whose data directory this is: its own id and its cluster's, and the lock that keeps a second process out.
+//! Whose data directory this is: its own id and its cluster's, and the lock that keeps a second
+//! process out.
 
 pub(crate) mod adoption;
 
@@ -28,17 +29,27 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn new(volume: Uuid, cluster: Uuid) -> Self {
-        Self { version: LAYOUT_VERSION, volume, cluster }
+        Self {
+            version: LAYOUT_VERSION,
+            volume,
+            cluster,
+        }
     }
 
     /// One line of text, so that an operator can read it.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let Self { version, volume, cluster } = self;
-        format!("{{\"version\":{version},\"volume\":\"{volume}\",\"cluster\":\"{cluster}\"}}\n").into_bytes()
+        let Self {
+            version,
+            volume,
+            cluster,
+        } = self;
+        format!("{{\"version\":{version},\"volume\":\"{volume}\",\"cluster\":\"{cluster}\"}}\n")
+            .into_bytes()
     }
 }
 
-/// Reads the directory's identity, or gives it one. `of_segment` is what a segment's header tells where the file was lost.
+/// Reads the directory's identity, or gives it one. `of_segment` is what a segment's header tells
+/// where the file was lost.
 pub(crate) fn identify(
     disk: &dyn Disk,
     layout: &Layout,
@@ -54,7 +65,8 @@ pub(crate) fn identify(
     });
     let adoption = admit(disk, layout, identity, cluster)?;
     if !is_stored {
-        disk.replace(&path, &identity.encode()).map_err(Error::io("write", &path))?;
+        disk.replace(&path, &identity.encode())
+            .map_err(Error::io("write", &path))?;
     }
     Ok((identity, adoption))
 }
@@ -78,11 +90,16 @@ pub(crate) fn admit(
     };
     match adopted.filter(is_ours) {
         Some(adopted) => Ok(Some(adopted)),
-        None => Err(Error::ForeignVolume { path: layout.root.clone(), found: identity.cluster, expected: cluster }),
+        None => Err(Error::ForeignVolume {
+            path: layout.root.clone(),
+            found: identity.cluster,
+            expected: cluster,
+        }),
     }
 }
 
-/// By its own file, or the newest segment whose header can be read; `None` where there is no volume.
+/// By its own file, or the newest segment whose header can be read; `None` where there is no
+/// volume.
 ///
 /// # Errors
 /// What is there cannot be read, or is of a newer version.
@@ -91,7 +108,9 @@ pub(crate) fn known(disk: &dyn Disk, layout: &Layout) -> Result<Option<Identity>
         return Ok(Some(identity));
     }
     let found = match find_segments(disk, layout) {
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
         found => found?,
     };
     let of_segment = identity_of_segments(disk, layout, &found);
@@ -108,7 +127,8 @@ pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Identity>,
         Ok(file) => {
             let bytes = file.bytes().map_err(Error::io("read", &path))?;
             let mut text = vec![0; usize::try_from(bytes.min(4096)).unwrap_or(0)];
-            file.read_exact_at(&mut text, 0).map_err(Error::io("read", &path))?;
+            file.read_exact_at(&mut text, 0)
+                .map_err(Error::io("read", &path))?;
             decode(&text).map_err(Error::format(&path))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -116,12 +136,18 @@ pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Identity>,
     }
 }
 
-/// The id of the volume in a directory, without opening it; `None` where there is none yet. Where `volume.json` is lost a segment's header says it.
+/// The id of the volume in a directory, without opening it; `None` where there is none yet. Where
+/// `volume.json` is lost a segment's header says it.
 ///
 /// # Errors
 /// What is in the directory cannot be read, or is of a newer version.
 pub fn volume_in(root: &Arc<Root>) -> Result<Option<Uuid>, Error> {
-    let (disk, layout) = (RealDisk::reading(Arc::clone(root)), Layout { root: root.path().to_owned() });
+    let (disk, layout) = (
+        RealDisk::reading(Arc::clone(root)),
+        Layout {
+            root: root.path().to_owned(),
+        },
+    );
     Ok(known(&disk, &layout)?.map(|identity| identity.volume))
 }
 
@@ -133,20 +159,37 @@ pub fn volume_in(root: &Arc<Root>) -> Result<Option<Uuid>, Error> {
 /// The directory cannot be read.
 pub fn volume_cluster(path: &Path) -> Result<Option<Uuid>, Error> {
     let root = match Root::open(path) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
             return Ok(None);
         }
         opened => Arc::new(opened.map_err(Error::io("open", path))?),
     };
-    let (disk, layout) = (RealDisk::reading(root), Layout { root: path.to_owned() });
+    let (disk, layout) = (
+        RealDisk::reading(root),
+        Layout {
+            root: path.to_owned(),
+        },
+    );
     let identity = match read(&disk, &layout) {
         Err(Error::Format { .. }) => return Ok(None),
         read => read?,
     };
-    let Some(identity) = identity else { return Ok(None) };
+    let Some(identity) = identity else {
+        return Ok(None);
+    };
     let adopted = adoption::read(&disk, &layout).ok().flatten();
-    let is_its = |adopted: &Adoption| (adopted.volume, adopted.from) == (identity.volume, identity.cluster);
-    Ok(Some(adopted.filter(is_its).map_or(identity.cluster, |adopted| adopted.into)))
+    let is_its =
+        |adopted: &Adoption| (adopted.volume, adopted.from) == (identity.volume, identity.cluster);
+    Ok(Some(
+        adopted
+            .filter(is_its)
+            .map_or(identity.cluster, |adopted| adopted.into),
+    ))
 }
 
 /// The part that every version has.
@@ -161,9 +204,10 @@ struct Version {
 /// It is of a newer version, whatever else that holds.
 fn decode(text: &[u8]) -> Result<Option<Identity>, FormatError> {
     match serde_json::from_slice(text) {
-        Ok(Version { version }) if version > LAYOUT_VERSION => {
-            Err(FormatError::Version { what: "the data directory", found: version })
-        }
+        Ok(Version { version }) if version > LAYOUT_VERSION => Err(FormatError::Version {
+            what: "the data directory",
+            found: version,
+        }),
         _ => Ok(serde_json::from_slice(text).ok()),
     }
 }
@@ -199,7 +243,10 @@ impl Lock {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(Error::Locked { path: root.path().to_owned(), pid: pid_in(file) });
+                return Err(Error::Locked {
+                    path: root.path().to_owned(),
+                    pid: pid_in(file),
+                });
             }
             Err(error) => return Err(Error::io("lock", &path)(error.into())),
         }
@@ -210,7 +257,10 @@ impl Lock {
 }
 
 fn path_in(root: &Root) -> PathBuf {
-    Layout { root: root.path().to_owned() }.lock()
+    Layout {
+        root: root.path().to_owned(),
+    }
+    .lock()
 }
 
 fn pid_in(lock: File) -> String {

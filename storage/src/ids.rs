@@ -1,4 +1,5 @@
-//! Identifiers. Each is a distinct type, so that a camera can never be passed where a node is meant.
+//! Identifiers. Each is a distinct type, so that a camera can never be passed where a node is
+//! meant.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -90,7 +91,8 @@ pub enum StreamKind {
     Sub = 1,
 }
 
-/// Which track of a stream. The discriminant plus one is the track's `track_ID` in every MP4 that Holdfast makes.
+/// Which track of a stream. The discriminant plus one is the track's `track_ID` in every MP4 that
+/// Holdfast makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
@@ -122,6 +124,14 @@ macro_rules! from_u8 {
 }
 pub(crate) use from_u8;
 
-from_u8!(Rank { Owner, Mirror, Successor });
+from_u8!(Rank {
+    Owner,
+    Mirror,
+    Successor
+});
 from_u8!(StreamKind { Main, Sub });
-from_u8!(TrackKind { Video, Audio, Metadata });
+from_u8!(TrackKind {
+    Video,
+    Audio,
+    Metadata
+});

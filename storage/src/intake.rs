@@ -1,4 +1,5 @@
-//! The way from recorders to the writer: a queue bounded by bytes. Appending takes no lock and never waits.
+//! The way from recorders to the writer: a queue bounded by bytes. Appending takes no lock and
+//! never waits.
 
 use crate::AppendError;
 use crate::chunk::Record;
@@ -70,7 +71,9 @@ impl Budget {
             return Err(if is_disk_full {
                 AppendError::NoSpace
             } else {
-                AppendError::Full { bytes_max: self.bytes_max }
+                AppendError::Full {
+                    bytes_max: self.bytes_max,
+                }
             });
         }
         if before < WAKE_BYTES && before + bytes >= WAKE_BYTES {
@@ -93,7 +96,8 @@ pub(crate) struct Intake {
     _farewell: Arc<Farewell>,
 }
 
-/// Wakes the writer when the last handle is gone: it sleeps on [`Budget::arrived`], not on the queue.
+/// Wakes the writer when the last handle is gone: it sleeps on [`Budget::arrived`], not on the
+/// queue.
 #[derive(Debug)]
 struct Farewell(Arc<Budget>);
 
@@ -109,7 +113,14 @@ impl Intake {
         let (sender, receiver) = mpsc::unbounded_channel();
         let budget = Arc::new(Budget::new(bytes_max));
         let farewell = Arc::new(Farewell(Arc::clone(&budget)));
-        (Self { budget, sender, _farewell: farewell }, receiver)
+        (
+            Self {
+                budget,
+                sender,
+                _farewell: farewell,
+            },
+            receiver,
+        )
     }
 
     pub(crate) fn append(&self, class: ClassId, record: Record) -> Result<(), AppendError> {
@@ -129,10 +140,17 @@ impl Intake {
         }
         let cost = cost(&record);
         self.budget.take(cost)?;
-        self.sender.send(Request::Record(class, record)).map_err(|_| {
-            self.budget.queued_bytes.fetch_sub(cost, Ordering::Relaxed);
-            self.budget.failure.get().map_or(AppendError::Closed, |reason| AppendError::Failed(Arc::clone(reason)))
-        })
+        self.sender
+            .send(Request::Record(class, record))
+            .map_err(|_| {
+                self.budget.queued_bytes.fetch_sub(cost, Ordering::Relaxed);
+                self.budget
+                    .failure
+                    .get()
+                    .map_or(AppendError::Closed, |reason| {
+                        AppendError::Failed(Arc::clone(reason))
+                    })
+            })
     }
 
     /// `false` where the writer has stopped.

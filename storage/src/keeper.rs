@@ -1,7 +1,9 @@
-//! The keeper of one volume: a thread that seals segments, catalogues those of former processes, and deletes what retention lets go.
+//! The keeper of one volume: a thread that seals segments, catalogues those of former processes,
+//! and deletes what retention lets go.
 //!
-//! Recording never waits for it. `turn` does one bounded piece of work (sealing first, then room, then recovery) and says when the next one is due;
-//! it reads no clock and never waits, so that a simulation can drive it. `keep` is the thread that does both.
+//! Recording never waits for it. `turn` does one bounded piece of work (sealing first, then room,
+//! then recovery) and says when the next one is due; it reads no clock and never waits, so that a
+//! simulation can drive it. `keep` is the thread that does both.
 
 mod copy;
 mod guard;
@@ -41,14 +43,18 @@ const PLACE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to leave a catalogue that could not be opened, or a footer that could not be written.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A catalogue that somebody still has open is looked at so often, and for so long before it is replaced.
+/// A catalogue that somebody still has open is looked at so often, and for so long before it is
+/// replaced.
 const HELD_INTERVAL: Duration = Duration::from_millis(50);
 const HELD_MAX: Duration = Duration::from_secs(2);
 /// How often a long listing tells how far it is.
 const TELL_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Runs `keeper` on this thread until the writer has stopped and its segments are sealed.
-#[expect(clippy::disallowed_methods, reason = "an edge: the thread's loop gives the keeper its time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an edge: the thread's loop gives the keeper its time"
+)]
 pub(crate) fn keep(mut keeper: Keeper, jobs: &Receiver<Job>) {
     let mut wait = Duration::ZERO;
     loop {
@@ -90,7 +96,10 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) fn new(shared: Arc<Shared>, mut found: Vec<Found>, now: Instant) -> Self {
         found.sort_by_key(|found| found.id);
-        shared.counters.segments_to_recover.store(found.len() as u64, Ordering::Relaxed);
+        shared
+            .counters
+            .segments_to_recover
+            .store(found.len() as u64, Ordering::Relaxed);
         let guard = guard::Guard::new(Arc::clone(&shared), now);
         Self {
             shared,
@@ -112,7 +121,8 @@ impl Keeper {
         }
     }
 
-    /// Does `job`, or else the next thing that is due at `now`. Returns how long to wait for a job before the next turn; `None` once it has stopped.
+    /// Does `job`, or else the next thing that is due at `now`. Returns how long to wait for a job
+    /// before the next turn; `None` once it has stopped.
     pub(crate) fn turn(&mut self, job: Option<Job>, now: Instant) -> Option<Duration> {
         self.now = now;
         if self.place_at <= now {
@@ -150,7 +160,11 @@ impl Keeper {
 
     fn step(&mut self) {
         let now = self.now;
-        if self.shared.is_catalogue_suspect.swap(false, Ordering::Relaxed) {
+        if self
+            .shared
+            .is_catalogue_suspect
+            .swap(false, Ordering::Relaxed)
+        {
             self.rebuild_catalogue(&Broken("a reader found it damaged".to_owned()));
         }
         if self.seal_at <= now && self.seal_next() {
@@ -179,13 +193,21 @@ impl Keeper {
     /// Says in the log how far the listing is.
     fn tell_progress(&mut self, now: Instant) {
         let waiting = self.to_recover.len();
-        let is_due = if waiting > 0 { now >= self.tell_at } else { self.is_told };
+        let is_due = if waiting > 0 {
+            now >= self.tell_at
+        } else {
+            self.is_told
+        };
         if !is_due {
             return;
         }
         self.tell_at = now + TELL_INTERVAL;
         self.is_told = waiting > 0;
-        let listed = self.shared.counters.segments_recovered.load(Ordering::Relaxed);
+        let listed = self
+            .shared
+            .counters
+            .segments_recovered
+            .load(Ordering::Relaxed);
         tracing::info!(volume = %self.shared.layout.root.display(), listed, waiting, "listing segments of former processes; recording continues");
     }
 
@@ -222,10 +244,14 @@ impl Keeper {
         read(&self.shared.catalogue).is_some()
     }
 
-    /// Opens the catalogue, deleting it first if it is damaged, and drops from the work list what it lists already.
+    /// Opens the catalogue, deleting it first if it is damaged, and drops from the work list what
+    /// it lists already.
     fn open_catalogue(&mut self) {
         self.open_catalogue_at = self.now + RETRY_INTERVAL;
-        let path = self.shared.disk.stable_path(&self.shared.layout.catalogue());
+        let path = self
+            .shared
+            .disk
+            .stable_path(&self.shared.layout.catalogue());
         if self.shared.is_reading || !is_writable(&path) {
             return self.open_spare_catalogue();
         }
@@ -245,12 +271,16 @@ impl Keeper {
         });
         match opened {
             Ok((catalogue, listed)) => self.use_catalogue(catalogue, listed),
-            Err(error) => tracing::error!(path = %path.display(), %error, "the catalogue cannot be opened"),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "the catalogue cannot be opened")
+            }
         }
     }
 
-    /// Whether to leave the catalogue for now, because the volume that was open here before has not let go of it yet. The lock says that no other process has the directory;
-    /// where a failed volume is still read from, its files are taken away from under it after a while, which does it no harm.
+    /// Whether to leave the catalogue for now, because the volume that was open here before has not
+    /// let go of it yet. The lock says that no other process has the directory; where a failed
+    /// volume is still read from, its files are taken away from under it after a while, which does
+    /// it no harm.
     fn waits_for_holder(&mut self, path: &Path) -> bool {
         if !is_held(path) {
             self.held_since = None;
@@ -271,7 +301,9 @@ impl Keeper {
             self.drop_listed(&mut listed);
         }
         let gone: BTreeSet<SegmentId> = listed.into_keys().collect();
-        let removed = catalogue.remove_searched(&gone).and_then(|placeless| self.place_anew(&catalogue, &placeless));
+        let removed = catalogue
+            .remove_searched(&gone)
+            .and_then(|placeless| self.place_anew(&catalogue, &placeless));
         if let Err(error) = removed {
             return tracing::error!(%error, "the catalogue cannot be changed; opening it again");
         }
@@ -280,17 +312,22 @@ impl Keeper {
         self.retention_at = self.now;
     }
 
-    /// Lengths are not asked for when the volume is opened: one by one that takes long, and recording waits for it.
+    /// Lengths are not asked for when the volume is opened: one by one that takes long, and
+    /// recording waits for it.
     fn measure(&mut self) {
         let found = self.to_recover.make_contiguous();
         found.sort_by_key(|found| found.id);
-        let classes: BTreeSet<Arc<str>> = found.iter().map(|found| Arc::clone(&found.class)).collect();
+        let classes: BTreeSet<Arc<str>> =
+            found.iter().map(|found| Arc::clone(&found.class)).collect();
         for class in classes {
             let path = self.shared.layout.class(&class);
             let mut note = |file: DirEntry| {
-                let at =
-                    parse_file_name(&file.name).and_then(|id| found.binary_search_by_key(&id, |found| found.id).ok());
-                if let Some(found) = at.map(|at| &mut found[at]).filter(|found| found.class == class) {
+                let at = parse_file_name(&file.name)
+                    .and_then(|id| found.binary_search_by_key(&id, |found| found.id).ok());
+                if let Some(found) = at
+                    .map(|at| &mut found[at])
+                    .filter(|found| found.class == class)
+                {
                     found.bytes = file.bytes;
                 }
             };
@@ -300,7 +337,8 @@ impl Keeper {
         }
     }
 
-    /// Files that are listed with their present length need no recovery. Leaves in `listed` what has no such file.
+    /// Files that are listed with their present length need no recovery. Leaves in `listed` what
+    /// has no such file.
     fn drop_listed(&mut self, listed: &mut BTreeMap<SegmentId, Known>) {
         let mut known = write(&self.shared.known);
         self.to_recover.retain(|found| {
@@ -316,36 +354,53 @@ impl Keeper {
         self.count_pending();
     }
 
-    /// So that what is told of recovery ends when nothing waits any more, whatever was put back on the list meanwhile.
+    /// So that what is told of recovery ends when nothing waits any more, whatever was put back on
+    /// the list meanwhile.
     fn count_pending(&self) {
         let counters = &self.shared.counters;
-        let done =
-            counters.segments_recovered.load(Ordering::Relaxed) + counters.refused_segments.load(Ordering::Relaxed);
-        counters.segments_to_recover.store(done + self.to_recover.len() as u64, Ordering::Relaxed);
+        let done = counters.segments_recovered.load(Ordering::Relaxed)
+            + counters.refused_segments.load(Ordering::Relaxed);
+        counters
+            .segments_to_recover
+            .store(done + self.to_recover.len() as u64, Ordering::Relaxed);
     }
 
     /// Throws the catalogue away; everything that was listed is read again.
     fn rebuild_catalogue(&mut self, error: &Broken) {
         tracing::warn!(%error, "rebuilding the catalogue from the segments");
-        self.shared.counters.catalogue_rebuilds.fetch_add(1, Ordering::Relaxed);
+        self.shared
+            .counters
+            .catalogue_rebuilds
+            .fetch_add(1, Ordering::Relaxed);
         self.close_catalogue();
         self.open_catalogue_at = self.now + RETRY_INTERVAL;
-        let path = self.shared.disk.stable_path(&self.shared.layout.catalogue());
+        let path = self
+            .shared
+            .disk
+            .stable_path(&self.shared.layout.catalogue());
         if !self.shared.is_reading
             && let Err(error) = delete_dir(&path)
         {
             tracing::error!(%error, "the damaged catalogue cannot be deleted");
         }
         let known = std::mem::take(&mut *write(&self.shared.known));
-        let again = known.into_iter().map(|(id, known)| Found { id, class: known.class, bytes: known.bytes });
+        let again = known.into_iter().map(|(id, known)| Found {
+            id,
+            class: known.class,
+            bytes: known.bytes,
+        });
         self.to_recover.extend(again);
-        self.to_recover.make_contiguous().sort_by_key(|found| found.id);
+        self.to_recover
+            .make_contiguous()
+            .sort_by_key(|found| found.id);
         self.count_pending();
     }
 
     /// Seals the next segment. `false` where there is none, or it has to wait.
     fn seal_next(&mut self) -> bool {
-        let Some(id) = self.to_seal.front().copied() else { return false };
+        let Some(id) = self.to_seal.front().copied() else {
+            return false;
+        };
         let Some(segment) = read(&self.shared.open).get(&id).cloned() else {
             self.to_seal.pop_front();
             return true;
@@ -359,7 +414,8 @@ impl Keeper {
         match self.seal_open(id, &segment) {
             Ok((trailer, head)) => {
                 self.to_seal.pop_front();
-                self.guard.came(&segment.class, trailer.file_bytes(), self.now);
+                self.guard
+                    .came(&segment.class, trailer.file_bytes(), self.now);
                 self.list(&segment.class, &trailer, &head);
                 write(&self.shared.open).remove(&id);
                 true
@@ -375,16 +431,23 @@ impl Keeper {
         }
     }
 
-    /// Removes a segment that was opened ahead and never got a batch. Where that fails, the next start tries again.
+    /// Removes a segment that was opened ahead and never got a batch. Where that fails, the next
+    /// start tries again.
     fn remove_empty(&self, id: SegmentId, class: &str) {
         let path = self.shared.layout.segment(class, id);
         match self.shared.disk.remove(&path) {
             Ok(()) => tracing::info!(segment = %id, "removed a segment that holds nothing"),
-            Err(error) => tracing::warn!(path = %path.display(), %error, "a segment that holds nothing stays behind"),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a segment that holds nothing stays behind")
+            }
         }
     }
 
-    fn seal_open(&self, id: SegmentId, segment: &OpenSegment) -> Result<(Trailer, FooterHead), Error> {
+    fn seal_open(
+        &self,
+        id: SegmentId,
+        segment: &OpenSegment,
+    ) -> Result<(Trailer, FooterHead), Error> {
         let path = self.shared.layout.segment(&segment.class, id);
         let state = read(&segment.state);
         let footer = Footer {
@@ -395,26 +458,48 @@ impl Keeper {
             batches: state.batches,
             damaged_batches: 0,
         };
-        let (head, trailer) = seal(&*self.shared.disk, &path, segment.file, &footer, &state.index)?;
+        let (head, trailer) = seal(
+            &*self.shared.disk,
+            &path,
+            segment.file,
+            &footer,
+            &state.index,
+        )?;
         Ok((trailer, head))
     }
 
-    /// Puts a sealed segment on the list. Where the catalogue is away, the segment is read again once it is back.
+    /// Puts a sealed segment on the list. Where the catalogue is away, the segment is read again
+    /// once it is back.
     fn list(&mut self, class: &Arc<str>, trailer: &Trailer, head: &FooterHead) {
         let id = trailer.segment;
         let bytes = trailer.file_bytes();
         let more = !self.to_recover.is_empty();
-        match self.catalogue().map(|catalogue| catalogue.insert(class, trailer, head, more)) {
+        match self
+            .catalogue()
+            .map(|catalogue| catalogue.insert(class, trailer, head, more))
+        {
             Some(Ok(())) => {
-                let known = Known { class: Arc::clone(class), bytes, closed_at: trailer.closed_at };
+                let known = Known {
+                    class: Arc::clone(class),
+                    bytes,
+                    closed_at: trailer.closed_at,
+                };
                 write(&self.shared.known).insert(id, known);
                 self.holding.note(id, head);
             }
             Some(Err(error)) => {
                 self.rebuild_catalogue(&error);
-                self.to_recover.push_back(Found { id, class: Arc::clone(class), bytes });
+                self.to_recover.push_back(Found {
+                    id,
+                    class: Arc::clone(class),
+                    bytes,
+                });
             }
-            None => self.to_recover.push_back(Found { id, class: Arc::clone(class), bytes }),
+            None => self.to_recover.push_back(Found {
+                id,
+                class: Arc::clone(class),
+                bytes,
+            }),
         }
         self.count_pending();
     }
@@ -426,11 +511,16 @@ impl Keeper {
             Ok(sealed) => {
                 match sealed {
                     Recovered::Sealed(trailer, head) => self.list(&found.class, &trailer, &head),
-                    Recovered::Open(segment) => _ = write(&self.shared.open).insert(found.id, Arc::new(segment)),
+                    Recovered::Open(segment) => {
+                        _ = write(&self.shared.open).insert(found.id, Arc::new(segment))
+                    }
                     Recovered::Blank if self.shared.is_reading => {}
                     Recovered::Blank => self.remove_empty(found.id, &found.class),
                 }
-                self.shared.counters.segments_recovered.fetch_add(1, Ordering::Relaxed);
+                self.shared
+                    .counters
+                    .segments_recovered
+                    .fetch_add(1, Ordering::Relaxed);
                 self.count_pending();
             }
             Err(error @ Error::NoSpace { .. }) => {
@@ -439,7 +529,10 @@ impl Keeper {
                 self.to_recover.push_back(found.clone());
             }
             Err(error) => {
-                self.shared.counters.refused_segments.fetch_add(1, Ordering::Relaxed);
+                self.shared
+                    .counters
+                    .refused_segments
+                    .fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%error, "a segment is left untouched and not listed");
                 lock(&self.shared.first_refusal).get_or_insert_with(|| error.to_string());
             }
@@ -447,7 +540,11 @@ impl Keeper {
     }
 
     fn read_or_seal(&self, found: &Found, path: &Path) -> Result<Recovered, Error> {
-        let medium = self.shared.disk.open_read(path).map_err(Error::io("open", path))?;
+        let medium = self
+            .shared
+            .disk
+            .open_read(path)
+            .map_err(Error::io("open", path))?;
         let file = Salvaging::new(Arc::clone(&medium), || false);
         check_header_version(&file, path)?;
         let settled = settle(&*medium, path);
@@ -455,11 +552,15 @@ impl Keeper {
             settled?;
         }
         let reason = match read_sealed(&file, path)? {
-            Sealed::Yes(trailer, head) if trailer.segment == found.id => return Ok(Recovered::Sealed(trailer, head)),
+            Sealed::Yes(trailer, head) if trailer.segment == found.id => {
+                return Ok(Recovered::Sealed(trailer, head));
+            }
             Sealed::Yes(trailer, _) => format!("its footer is that of segment {}", trailer.segment),
             Sealed::No(reason) => reason.to_string(),
         };
-        let scan = scan(&file, found.id).map_err(Error::io("scan", path))?.map_err(Error::format(path))?;
+        let scan = scan(&file, found.id)
+            .map_err(Error::io("scan", path))?
+            .map_err(Error::format(path))?;
         if scan.is_blank {
             return Ok(Recovered::Blank);
         }
@@ -467,12 +568,19 @@ impl Keeper {
         if self.shared.is_reading {
             return Ok(Recovered::Open(open_again(&found.class, id, scan)));
         }
-        // What was flushed or sealed is not torn by a crash, and a crash makes no sector unreadable.
+        // What was flushed or sealed is not torn by a crash, and a crash makes no sector
+        // unreadable.
         let may_be_torn = file.first_unreadable().is_none() && !ends_like_a_seal(&file, path)?;
         let torn = if may_be_torn { scan.torn_batches } else { 0 };
         let damaged = scan.damaged_batches - torn;
-        self.shared.counters.torn_batches.fetch_add(u64::from(torn), Ordering::Relaxed);
-        self.shared.counters.damaged_batches.fetch_add(u64::from(damaged), Ordering::Relaxed);
+        self.shared
+            .counters
+            .torn_batches
+            .fetch_add(u64::from(torn), Ordering::Relaxed);
+        self.shared
+            .counters
+            .damaged_batches
+            .fetch_add(u64::from(damaged), Ordering::Relaxed);
         tracing::info!(segment = %found.id, chunks = scan.index.chunks(), torn, damaged, %reason, "recovered a segment that was not closed");
         if let Some(offset) = file.first_unreadable() {
             tracing::error!(segment = %found.id, offset, "the disk does not give parts of a segment back: look at it (dmesg, smartctl -a)");
@@ -501,14 +609,30 @@ enum Recovered {
 
 /// What a scan found, as if it were still written.
 fn open_again(class: &Arc<str>, file: FileId, scan: Scan) -> OpenSegment {
-    let Scan { index, batches, data_end, closed_at, .. } = scan;
-    let state = OpenState { index, batches, data_end, closed_at };
-    OpenSegment { class: Arc::clone(class), file, state: state.into() }
+    let Scan {
+        index,
+        batches,
+        data_end,
+        closed_at,
+        ..
+    } = scan;
+    let state = OpenState {
+        index,
+        batches,
+        data_end,
+        closed_at,
+    };
+    OpenSegment {
+        class: Arc::clone(class),
+        file,
+        state: state.into(),
+    }
 }
 
-/// What is found is listed and served, so it has to be on the medium, and not only in the memory of a machine whose last process was killed or gave the volume up
-/// after a failed sync. That goes for a footer, too: a power cut may keep the list and tear the footer. The second attempt does not claim what the first could
-/// not make durable: it reads what is there.
+/// What is found is listed and served, so it has to be on the medium, and not only in the memory of
+/// a machine whose last process was killed or gave the volume up after a failed sync. That goes for
+/// a footer, too: a power cut may keep the list and tear the footer. The second attempt does not
+/// claim what the first could not make durable: it reads what is there.
 fn settle(file: &dyn DiskFile, path: &Path) -> Result<(), Error> {
     let settled = file.settle().or_else(|error| {
         tracing::warn!(path = %path.display(), %error, "a segment's last writes failed; keeping what reached the disk");
@@ -526,15 +650,24 @@ fn check_header_version(file: &dyn DiskFile, path: &Path) -> Result<(), Error> {
         other => other.map_err(Error::io("read", path))?,
     }
     match SegmentHeader::decode(&block) {
-        Err(source @ FormatError::Version { .. }) => Err(Error::Format { path: path.to_owned(), source }),
+        Err(source @ FormatError::Version { .. }) => Err(Error::Format {
+            path: path.to_owned(),
+            source,
+        }),
         _ => Ok(()),
     }
 }
 
 pub(crate) fn delete_dir(path: &Path) -> Result<(), Broken> {
-    let deleted = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    let deleted = if path.is_dir() {
+        std::fs::remove_dir_all(path)
+    } else {
+        std::fs::remove_file(path)
+    };
     match deleted {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Broken(error.to_string())),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Broken(error.to_string()))
+        }
         _ => Ok(()),
     }
 }

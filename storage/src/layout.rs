@@ -79,8 +79,17 @@ mod tests {
     fn names_sort_by_id_and_only_canonical_ones_count() {
         assert!(file_name(SegmentId(9)) < file_name(SegmentId(10)));
         assert_eq!(parse_file_name("0000000012.hfs"), Some(SegmentId(12)));
-        assert_eq!(parse_file_name(&file_name(SegmentId(123_456_789_012))), Some(SegmentId(123_456_789_012)));
-        for name in ["12.hfs", "000000000012.hfs", "0000000012.hfs.next", "+000000012.hfs", "lock"] {
+        assert_eq!(
+            parse_file_name(&file_name(SegmentId(123_456_789_012))),
+            Some(SegmentId(123_456_789_012))
+        );
+        for name in [
+            "12.hfs",
+            "000000000012.hfs",
+            "0000000012.hfs.next",
+            "+000000012.hfs",
+            "lock",
+        ] {
             assert_eq!(parse_file_name(name), None, "{name}");
         }
     }

@@ -1,4 +1,5 @@
-//! The segment store: ids and times, the chunk/batch/segment format, writer, reader, recovery, catalogue, retention and scrub.
+//! The segment store: ids and times, the chunk/batch/segment format, writer, reader, recovery,
+//! catalogue, retention and scrub.
 //!
 //! `ids`, `time`, `chunk` and `timeline` are the vocabulary that every other crate shares; nothing
 //! in them reads a clock or does I/O, nor does anything in `format`, `hold`, `retention`,
@@ -55,7 +56,9 @@ pub use format::index::{ChunkRow, InitRow, Row, SegmentIndex, StreamSpan, TrackK
 pub use hold::{HOLD_CLASS, HOLD_LEAD_US, Hold, Holds};
 pub use identity::adoption::{AdoptedNumber, Adoption, adopt, adoption_in};
 pub use identity::{volume_cluster, volume_in};
-pub use names::{CameraNames, CurrentName, KnownName, NAMED_CAMERAS_MAX, NAMES_KEPT_MAX, NamedCamera};
+pub use names::{
+    CameraNames, CurrentName, KnownName, NAMED_CAMERAS_MAX, NAMES_KEPT_MAX, NamedCamera,
+};
 pub use options::{BUFFER_BYTES_MIN, ScrubOptions, VolumeOptions};
 pub use range::Range;
 pub use room::ALLOCATE_STEP_BYTES;

@@ -1,4 +1,5 @@
-//! Looking into segment files and whole volumes without a running one. Everything here only reads, but for [`rebuild_catalogue`].
+//! Looking into segment files and whole volumes without a running one. Everything here only reads,
+//! but for [`rebuild_catalogue`].
 
 mod footage;
 mod shelf;
@@ -7,7 +8,8 @@ mod volume;
 pub use footage::{Footage, footage};
 pub use shelf::{Held, LostOnShelf, Shelf, ShelfFootage, ShelfProgress, ShelfVolume, StreamId};
 pub use volume::{
-    DamagedSegment, FailedSegment, Loss, RebuildReport, VolumeProgress, VolumeReport, rebuild_catalogue, verify_volume,
+    DamagedSegment, FailedSegment, Loss, RebuildReport, VolumeProgress, VolumeReport,
+    rebuild_catalogue, verify_volume,
 };
 
 use crate::Error;
@@ -61,7 +63,8 @@ pub struct StreamSummary {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     pub is_header_sound: bool,
-    /// `None`: not sealed, which is no damage. `Some(false)`: the footer is damaged or does not match the batches.
+    /// `None`: not sealed, which is no damage. `Some(false)`: the footer is damaged or does not
+    /// match the batches.
     pub is_footer_sound: Option<bool>,
     pub batches: u32,
     pub damaged_batches: u32,
@@ -84,10 +87,15 @@ pub struct Report {
 }
 
 impl Report {
-    /// Nothing is damaged but what was known to be when the segment was sealed, and what a crash leaves.
+    /// Nothing is damaged but what was known to be when the segment was sealed, and what a crash
+    /// leaves.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        let torn = if self.is_footer_sound.is_none() { self.torn_batches } else { 0 };
+        let torn = if self.is_footer_sound.is_none() {
+            self.torn_batches
+        } else {
+            0
+        };
         self.is_header_sound
             && !self.is_cut_short
             && self.is_footer_sound != Some(false)
@@ -123,7 +131,8 @@ fn open(path: &Path) -> Result<Opened, Error> {
     if file_bytes < BLOCK {
         return Err(Error::format(path)(FormatError::Short { what: "segment" }));
     }
-    file.read_exact_at(&mut block, 0).map_err(Error::io("read", path))?;
+    file.read_exact_at(&mut block, 0)
+        .map_err(Error::io("read", path))?;
     let header = match SegmentHeader::decode(&block) {
         Ok(header) => Some(header),
         Err(source @ FormatError::Version { .. }) => return Err(Error::format(path)(source)),
@@ -134,13 +143,24 @@ fn open(path: &Path) -> Result<Opened, Error> {
     let Some(segment) = header.as_ref().map(|header| header.segment).or(of_path) else {
         return Err(Error::format(path)(FormatError::Magic { what: "segment" }));
     };
-    Ok(Opened { file, file_bytes, segment, header })
+    Ok(Opened {
+        file,
+        file_bytes,
+        segment,
+        header,
+    })
 }
 
 /// `progress` is told the bytes read and in all.
-fn scan_all(opened: &Opened, path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Scan, Error> {
+fn scan_all(
+    opened: &Opened,
+    path: &Path,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Scan, Error> {
     let progress = |done| progress(done, opened.file_bytes);
-    scan_with(&*opened.file, opened.segment, progress).map_err(Error::io("read", path))?.map_err(Error::format(path))
+    scan_with(&*opened.file, opened.segment, progress)
+        .map_err(Error::io("read", path))?
+        .map_err(Error::format(path))
 }
 
 /// Tells what a segment file holds: from its footer, or by reading all of it where it has none.
@@ -152,7 +172,9 @@ pub fn inspect(path: &Path) -> Result<Summary, Error> {
     let header = opened.header.clone();
     let summary = Summary {
         segment: opened.segment,
-        class: header.as_ref().map_or_else(|| class_of(path), |header| header.class.clone()),
+        class: header
+            .as_ref()
+            .map_or_else(|| class_of(path), |header| header.class.clone()),
         node: header.as_ref().map(|header| header.node),
         volume: header.as_ref().map(|header| header.volume),
         cluster: header.as_ref().map(|header| header.cluster),
@@ -173,15 +195,23 @@ pub fn inspect(path: &Path) -> Result<Summary, Error> {
             damaged_batches: trailer.damaged_batches,
             chunks: trailer.chunks,
             streams: streams(
-                head.tracks.iter().map(|table| (table.key, u64::from(table.rows), table.payload_bytes)),
+                head.tracks
+                    .iter()
+                    .map(|table| (table.key, u64::from(table.rows), table.payload_bytes)),
                 &head.spans,
             ),
             ..summary
         }),
         Sealed::No(_) => {
             let scan = scan_all(&opened, path, |_, _| {})?;
-            let bytes = |rows: &Vec<crate::ChunkRow>| rows.iter().map(|row| u64::from(row.payload_bytes)).sum();
-            let tracks = scan.index.tracks().iter().map(|(key, rows)| (*key, rows.len() as u64, bytes(rows)));
+            let bytes = |rows: &Vec<crate::ChunkRow>| {
+                rows.iter().map(|row| u64::from(row.payload_bytes)).sum()
+            };
+            let tracks = scan
+                .index
+                .tracks()
+                .iter()
+                .map(|(key, rows)| (*key, rows.len() as u64, bytes(rows)));
             Ok(Summary {
                 closed_at: scan.closed_at,
                 batches: scan.batches,
@@ -228,11 +258,14 @@ fn streams(
 /// Reads everything and checks every checksum. `progress` is told the bytes done and in all.
 ///
 /// # Errors
-/// It is no segment, of a newer version, or cannot be read. Damage is no error: it is in the report.
+/// It is no segment, of a newer version, or cannot be read. Damage is no error: it is in the
+/// report.
 pub fn verify(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Report, Error> {
     let opened = open(path)?;
     let total = opened.file_bytes;
-    let verified = verify_file(&*opened.file, path, opened.segment, |done| progress(done, total))?;
+    let verified = verify_file(&*opened.file, path, opened.segment, |done| {
+        progress(done, total)
+    })?;
     progress(total, total);
     Ok(Report::of(&verified))
 }
@@ -262,7 +295,19 @@ impl Report {
 
 impl LostChunk {
     fn of(chunk: &DamagedChunk) -> Self {
-        let ChunkMeta { camera, stream, track, start, .. } = chunk.meta;
-        Self { camera, stream, track, start, end: chunk.meta.end() }
+        let ChunkMeta {
+            camera,
+            stream,
+            track,
+            start,
+            ..
+        } = chunk.meta;
+        Self {
+            camera,
+            stream,
+            track,
+            start,
+            end: chunk.meta.end(),
+        }
     }
 }

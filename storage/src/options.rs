@@ -17,19 +17,24 @@ use uuid::Uuid;
 pub struct ScrubOptions {
     /// 0: never.
     pub bytes_per_second_max: u64,
-    /// From the beginning of one pass to that of the next; a pass that takes longer is followed by the next at once.
+    /// From the beginning of one pass to that of the next; a pass that takes longer is followed by
+    /// the next at once.
     pub pass_interval: Duration,
 }
 
 impl ScrubOptions {
-    pub const OFF: Self = Self { bytes_per_second_max: 0, pass_interval: Duration::MAX };
+    pub const OFF: Self = Self {
+        bytes_per_second_max: 0,
+        pass_interval: Duration::MAX,
+    };
 }
 
 #[derive(Clone, Debug)]
 pub struct VolumeOptions {
     /// The data directory; made if it does not exist.
     pub path: PathBuf,
-    /// Index of the volume on its node, which keeps it for good; goes into every [`crate::chunk::ChunkLocation`].
+    /// Index of the volume on its node, which keeps it for good; goes into every
+    /// [`crate::chunk::ChunkLocation`].
     pub index: u16,
     pub node: NodeId,
     /// The cluster that the recordings belong to; a directory of another cluster is refused.
@@ -37,8 +42,9 @@ pub struct VolumeOptions {
     pub io: IoChoice,
     /// How often written records are made durable, with one flush for all cameras.
     pub flush_interval: Duration,
-    /// How long a record may wait for others before it is handed to the kernel; a killed process loses no more than this. What is
-    /// [handed over](crate::VolumeHandle::hand_over) does not wait, as long as that is not more often than this.
+    /// How long a record may wait for others before it is handed to the kernel; a killed process
+    /// loses no more than this. What is [handed over](crate::VolumeHandle::hand_over) does not
+    /// wait, as long as that is not more often than this.
     pub write_delay: Duration,
     /// A segment is closed after so long.
     pub segment_time_max: Duration,
@@ -47,15 +53,17 @@ pub struct VolumeOptions {
     /// Records that may wait in memory, in bytes; beyond, [`crate::AppendError::Full`].
     pub buffer_bytes_max: u64,
     pub retention: Vec<RetentionClass>,
-    /// Room to keep free in the filesystem, in bytes: the oldest segments are deleted to keep it. Of a small filesystem it
-    /// is half at most.
+    /// Room to keep free in the filesystem, in bytes: the oldest segments are deleted to keep it.
+    /// Of a small filesystem it is half at most.
     pub free_bytes_min: u64,
     /// How careful deletion is with clocks, and with much at once.
     pub caution: Caution,
     pub scrub: ScrubOptions,
-    /// Where the catalogue goes while it cannot be written on the volume, in a folder that is removed with it. `None`: the system's folder for temporary files.
+    /// Where the catalogue goes while it cannot be written on the volume, in a folder that is
+    /// removed with it. `None`: the system's folder for temporary files.
     pub spare_dir: Option<PathBuf>,
-    /// What may not be deleted. `None`: not known yet; nothing at all is deleted until [`crate::VolumeHandle::set_holds`] tells.
+    /// What may not be deleted. `None`: not known yet; nothing at all is deleted until
+    /// [`crate::VolumeHandle::set_holds`] tells.
     pub holds: Option<Holds>,
 }
 
@@ -74,7 +82,11 @@ impl VolumeOptions {
             segment_time_max: Duration::from_secs(60),
             segment_bytes_max: 4 << 30,
             buffer_bytes_max: 64 << 20,
-            retention: vec![RetentionClass { name: "default".to_owned(), age_max: None, bytes_max: None }],
+            retention: vec![RetentionClass {
+                name: "default".to_owned(),
+                age_max: None,
+                bytes_max: None,
+            }],
             free_bytes_min: 1 << 30,
             caution: Caution::DEFAULT,
             scrub: ScrubOptions::OFF,
@@ -89,12 +101,27 @@ impl VolumeOptions {
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let wrong = |option, problem: &str| Err(Error::Options { option, problem: problem.to_owned() });
+        let wrong = |option, problem: &str| {
+            Err(Error::Options {
+                option,
+                problem: problem.to_owned(),
+            })
+        };
         if self.retention.is_empty() || self.retention.len() > CLASSES_MAX {
             return wrong("retention", "between 1 and 16 classes are possible");
         }
-        if let Some(class) = self.retention.iter().find(|class| !is_class_name(&class.name)) {
-            return wrong("retention", &format!("{:?} is no class name: use 1 to 64 of a-z 0-9 - _", class.name));
+        if let Some(class) = self
+            .retention
+            .iter()
+            .find(|class| !is_class_name(&class.name))
+        {
+            return wrong(
+                "retention",
+                &format!(
+                    "{:?} is no class name: use 1 to 64 of a-z 0-9 - _",
+                    class.name
+                ),
+            );
         }
         if self.retention.iter().any(|class| class.name == HOLD_CLASS) {
             return wrong(
@@ -111,10 +138,16 @@ impl VolumeOptions {
             return wrong("flush_interval", "must be longer than zero");
         }
         if self.segment_bytes_max < SEGMENT_BYTES_MIN {
-            return wrong("segment_bytes_max", "must be at least 2 MiB, so that two batches fit");
+            return wrong(
+                "segment_bytes_max",
+                "must be at least 2 MiB, so that two batches fit",
+            );
         }
         if self.buffer_bytes_max < BUFFER_BYTES_MIN {
-            return wrong("buffer_bytes_max", "must be at least 20 MiB, so that the longest record fits");
+            return wrong(
+                "buffer_bytes_max",
+                "must be at least 20 MiB, so that the longest record fits",
+            );
         }
         Ok(())
     }

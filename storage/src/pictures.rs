@@ -44,10 +44,14 @@ impl Pictures {
         *self = match (access, *self) {
             (Some(AccessPoint::Sync | AccessPoint::Open), _) => Self::Whole,
             (Some(AccessPoint::Recovery { frames }), Self::Nothing | Self::Damaged) => {
-                Self::Refreshing { frames: u32::from(frames) }
+                Self::Refreshing {
+                    frames: u32::from(frames),
+                }
             }
             (Some(AccessPoint::Recovery { frames }), Self::Refreshing { frames: left }) => {
-                Self::Refreshing { frames: left.min(u32::from(frames)) }
+                Self::Refreshing {
+                    frames: left.min(u32::from(frames)),
+                }
             }
             (Some(AccessPoint::Recovery { .. }) | None, now) => now,
         };
@@ -59,7 +63,9 @@ impl Pictures {
                 Shown::Whole
             }
             Self::Refreshing { frames: left } => {
-                *self = Self::Refreshing { frames: left.saturating_sub(frames) };
+                *self = Self::Refreshing {
+                    frames: left.saturating_sub(frames),
+                };
                 Shown::Damaged
             }
         }
@@ -85,7 +91,10 @@ impl Decoding {
             Some(last) if last.is_followed_by(meta) => {}
             Some(_) => self.pictures.lose(),
         }
-        match self.pictures.show(meta.access.map(|access| access.point), meta.frames) {
+        match self
+            .pictures
+            .show(meta.access.map(|access| access.point), meta.frames)
+        {
             Shown::Whole if meta.damaged => Shown::Damaged,
             shown => shown,
         }
@@ -131,16 +140,35 @@ mod tests {
 
     #[test]
     fn before_the_first_access_point_there_is_nothing_and_a_loss_changes_nothing() {
-        let chunks = [(false, None), (true, None), (false, Some(Sync)), (false, None)];
+        let chunks = [
+            (false, None),
+            (true, None),
+            (false, Some(Sync)),
+            (false, None),
+        ];
         assert_eq!(shown(&chunks), [Nothing, Nothing, Whole, Whole]);
     }
 
     #[test]
     fn a_loss_damages_what_follows_up_to_the_next_access_point() {
         for point in [Sync, Open, Recovery { frames: 0 }] {
-            let chunks = [(false, Some(Sync)), (true, None), (false, None), (false, Some(point)), (false, None)];
-            assert_eq!(shown(&chunks), [Whole, Damaged, Damaged, Whole, Whole], "{point:?}");
-            assert_eq!(shown(&[(false, Some(Sync)), (true, Some(point))]), [Whole; 2], "{point:?}");
+            let chunks = [
+                (false, Some(Sync)),
+                (true, None),
+                (false, None),
+                (false, Some(point)),
+                (false, None),
+            ];
+            assert_eq!(
+                shown(&chunks),
+                [Whole, Damaged, Damaged, Whole, Whole],
+                "{point:?}"
+            );
+            assert_eq!(
+                shown(&[(false, Some(Sync)), (true, Some(point))]),
+                [Whole; 2],
+                "{point:?}"
+            );
         }
     }
 
@@ -149,17 +177,45 @@ mod tests {
         let refresh = Some(Recovery { frames: 15 });
         let begun = [(false, refresh), (false, None), (false, None)];
         assert_eq!(shown(&begun), [Damaged, Damaged, Whole]);
-        let lost = [(false, Some(Sync)), (true, refresh), (false, None), (false, refresh), (false, None)];
-        assert_eq!(shown(&lost), [Whole, Damaged, Damaged, Whole, Whole], "whole pictures stay so at the next one");
-        let torn = [(false, refresh), (true, None), (false, refresh), (false, None), (false, None)];
-        assert_eq!(shown(&torn), [Damaged, Damaged, Damaged, Damaged, Whole], "a loss within it begins it again");
+        let lost = [
+            (false, Some(Sync)),
+            (true, refresh),
+            (false, None),
+            (false, refresh),
+            (false, None),
+        ];
+        assert_eq!(
+            shown(&lost),
+            [Whole, Damaged, Damaged, Whole, Whole],
+            "whole pictures stay so at the next one"
+        );
+        let torn = [
+            (false, refresh),
+            (true, None),
+            (false, refresh),
+            (false, None),
+            (false, None),
+        ];
+        assert_eq!(
+            shown(&torn),
+            [Damaged, Damaged, Damaged, Damaged, Whole],
+            "a loss within it begins it again"
+        );
     }
 
     #[test]
     fn refreshes_that_overlap_end_with_the_first() {
-        let chunks = [(false, Some(Recovery { frames: 25 })), (false, Some(Recovery { frames: 25 })), (false, None)];
+        let chunks = [
+            (false, Some(Recovery { frames: 25 })),
+            (false, Some(Recovery { frames: 25 })),
+            (false, None),
+        ];
         assert_eq!(shown(&chunks), [Damaged, Damaged, Damaged]);
-        let chunks = [(false, Some(Recovery { frames: 25 })), (false, Some(Recovery { frames: 10 })), (false, None)];
+        let chunks = [
+            (false, Some(Recovery { frames: 25 })),
+            (false, Some(Recovery { frames: 10 })),
+            (false, None),
+        ];
         assert_eq!(shown(&chunks), [Damaged, Damaged, Whole]);
     }
 }

@@ -18,7 +18,10 @@ impl Random {
         Self::new(self.next())
     }
 
-    #[expect(clippy::should_implement_trait, reason = "it never ends, and is no iterator")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it never ends, and is no iterator"
+    )]
     pub fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
@@ -55,7 +58,10 @@ mod tests {
     #[test]
     fn the_numbers_are_those_of_the_paper() {
         let mut random = Random::new(1_234_567);
-        assert_eq!([random.next(), random.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
+        assert_eq!(
+            [random.next(), random.next()],
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]
+        );
     }
 
     #[test]

@@ -18,7 +18,12 @@ impl Range {
     /// All of a stream, whenever it was.
     #[must_use]
     pub fn all(camera: CameraId, stream: StreamKind) -> Self {
-        Self { camera, stream, from: Timestamp::MIN, to: Timestamp::MAX }
+        Self {
+            camera,
+            stream,
+            from: Timestamp::MIN,
+            to: Timestamp::MAX,
+        }
     }
 
     #[must_use]
@@ -26,7 +31,8 @@ impl Range {
         self.from >= self.to
     }
 
-    /// Whether `[start, end)` and the range have an instant in common; an empty interval counts as its start.
+    /// Whether `[start, end)` and the range have an instant in common; an empty interval counts as
+    /// its start.
     #[must_use]
     pub fn overlaps(&self, start: Timestamp, end: Timestamp) -> bool {
         overlaps(start, end, self.from, self.to)

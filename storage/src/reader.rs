@@ -1,7 +1,9 @@
-//! Reading what is durable: entries, spans, gaps, init segments, payloads. All of it blocks on the disk.
+//! Reading what is durable: entries, spans, gaps, init segments, payloads. All of it blocks on the
+//! disk.
 //!
-//! A payload's way: one `pread` of the whole record into memory of its own (the one copy, out of the page cache; a cold read brings it there first), one
-//! checksum over it, and from there on the same bytes up to the socket.
+//! A payload's way: one `pread` of the whole record into memory of its own (the one copy, out of
+//! the page cache; a cold read brings it there first), one checksum over it, and from there on the
+//! same bytes up to the socket.
 
 mod damaged;
 
@@ -11,8 +13,8 @@ use crate::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
 use crate::damage::cut;
 use crate::format::index::InitRow;
 use crate::format::{
-    BLOCK_BYTES, Decoded, FormatError, RECORD_HEAD_BYTES, RECORD_PAYLOAD_BYTES_MAX, TrackTable, chunk_record_bytes,
-    decode_record, decode_table, init_record_bytes, span_of,
+    BLOCK_BYTES, Decoded, FormatError, RECORD_HEAD_BYTES, RECORD_PAYLOAD_BYTES_MAX, TrackTable,
+    chunk_record_bytes, decode_record, decode_table, init_record_bytes, span_of,
 };
 use crate::hold::HOLD_CLASS;
 use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
@@ -31,11 +33,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Shared {
-    /// A chunk that stands in two segments, because held footage was copied and its original is there still, is listed once: where it stays.
+    /// A chunk that stands in two segments, because held footage was copied and its original is
+    /// there still, is listed once: where it stays.
     pub(crate) fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
         let mut entries = self.listed(range)?;
         let copies = self.copies_among(&entries);
-        entries.sort_by_key(|entry| (key_of(&entry.meta), !copies.contains(&entry.location.segment)));
+        entries.sort_by_key(|entry| {
+            (
+                key_of(&entry.meta),
+                !copies.contains(&entry.location.segment),
+            )
+        });
         entries.dedup_by(|later, first| later.meta == first.meta);
         Ok(entries)
     }
@@ -44,38 +52,61 @@ impl Shared {
     pub(crate) fn copied(&self, range: Range) -> Result<BTreeSet<ChunkKey>, Error> {
         let entries = self.listed(range)?;
         let copies = self.copies_among(&entries);
-        let copied = entries.iter().filter(|entry| copies.contains(&entry.location.segment));
+        let copied = entries
+            .iter()
+            .filter(|entry| copies.contains(&entry.location.segment));
         Ok(copied.map(|entry| key_of(&entry.meta)).collect())
     }
 
     pub(crate) fn segments_with_gaps(&self, range: Range) -> Result<Vec<SegmentId>, Error> {
-        let Range { camera, stream, from, to } = range;
+        let Range {
+            camera,
+            stream,
+            from,
+            to,
+        } = range;
         self.ask_catalogue(|catalogue| catalogue.segments_with_gaps(camera, stream, from, to))
     }
 
     fn copies_among(&self, entries: &[ChunkEntry]) -> BTreeSet<SegmentId> {
         let known = read(&self.known);
-        let is_copy = |id: &SegmentId| known.get(id).is_some_and(|known| &*known.class == HOLD_CLASS);
-        let segments: BTreeSet<SegmentId> = entries.iter().map(|entry| entry.location.segment).collect();
+        let is_copy = |id: &SegmentId| {
+            known
+                .get(id)
+                .is_some_and(|known| &*known.class == HOLD_CLASS)
+        };
+        let segments: BTreeSet<SegmentId> =
+            entries.iter().map(|entry| entry.location.segment).collect();
         segments.into_iter().filter(is_copy).collect()
     }
 
-    /// Every place of every chunk that is not known to be damaged there: a damaged copy neither hides its sound original nor lets it go.
+    /// Every place of every chunk that is not known to be damaged there: a damaged copy neither
+    /// hides its sound original nor lets it go.
     pub(crate) fn listed(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
         let mut entries = self.stored(range)?;
         read(&self.damage).leave_out(&mut entries);
         Ok(entries)
     }
 
-    /// Every place of every chunk, damaged or not. The open segments are looked at first: one that is sealed meanwhile shows up twice rather than not at all.
+    /// Every place of every chunk, damaged or not. The open segments are looked at first: one that
+    /// is sealed meanwhile shows up twice rather than not at all.
     pub(super) fn stored(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
         let (mut entries, seen) = self.open_entries(range);
-        for row in self.rows(range)?.iter().filter(|row| !seen.contains(&row.segment)) {
-            for table in row.tables.iter().filter(|table| range.overlaps(table.start, table.end)) {
+        for row in self
+            .rows(range)?
+            .iter()
+            .filter(|row| !seen.contains(&row.segment))
+        {
+            for table in row
+                .tables
+                .iter()
+                .filter(|table| range.overlaps(table.start, table.end))
+            {
                 match self.table(row.segment, table) {
-                    Ok(rows) => {
-                        entries.extend(rows.iter().filter(|entry| range.overlaps(entry.meta.start, entry.meta.end())))
-                    }
+                    Ok(rows) => entries.extend(
+                        rows.iter()
+                            .filter(|entry| range.overlaps(entry.meta.start, entry.meta.end())),
+                    ),
                     // Retention was faster.
                     Err(Error::NoSegment { .. }) => {}
                     Err(error) => return Err(error),
@@ -89,22 +120,36 @@ impl Shared {
         let (mut entries, mut seen) = (Vec::new(), BTreeSet::new());
         for (id, segment) in read(&self.open).iter() {
             let state = read(&segment.state);
-            let rows = state.index.rows(range.camera, range.stream, range.from, range.to);
+            let rows = state
+                .index
+                .rows(range.camera, range.stream, range.from, range.to);
             entries.extend(rows.map(|row| row.entry(self.options.place(), *id)));
             seen.insert(*id);
         }
         (entries, seen)
     }
 
-    /// Spans and the ledger: a seam between segments is a hole where the ledger tells of one, so that who asks for both asks once.
+    /// Spans and the ledger: a seam between segments is a hole where the ledger tells of one, so
+    /// that who asks for both asks once.
     pub(crate) fn recorded(&self, range: Range) -> Result<(Vec<Span>, Vec<Gap>), Error> {
-        let wide = Range { from: range.from.plus_micros(-SEAM_US_MAX), to: range.to.plus_micros(SEAM_US_MAX), ..range };
+        let wide = Range {
+            from: range.from.plus_micros(-SEAM_US_MAX),
+            to: range.to.plus_micros(SEAM_US_MAX),
+            ..range
+        };
         let (open, seen) = self.open_entries(wide);
-        let Range { camera, stream, from, to } = wide;
+        let Range {
+            camera,
+            stream,
+            from,
+            to,
+        } = wide;
         let open: Vec<ChunkMeta> = open.iter().map(|entry| entry.meta).collect();
         let mut stretches = stretches_of(&open);
         if !range.is_empty() {
-            let sealed = self.ask_catalogue(|catalogue| catalogue.stretches(camera, stream, (from, to), &seen))?;
+            let sealed = self.ask_catalogue(|catalogue| {
+                catalogue.stretches(camera, stream, (from, to), &seen)
+            })?;
             stretches.extend(sealed);
         }
         let lost = self.lost(range)?;
@@ -129,9 +174,9 @@ impl Shared {
             gaps.extend(here.filter(|gap| range.overlaps(gap.start, gap.end)));
         }
         if !range.is_empty() {
-            gaps.extend(
-                self.ask_catalogue(|catalogue| catalogue.gaps(range.camera, range.stream, range.from, range.to))?,
-            );
+            gaps.extend(self.ask_catalogue(|catalogue| {
+                catalogue.gaps(range.camera, range.stream, range.from, range.to)
+            })?);
         }
         gaps.extend(crate::damage::gaps(lost, range));
         gaps.sort_by_key(|gap| (gap.start, gap.end, gap.cause, gap.node, gap.epoch));
@@ -143,18 +188,40 @@ impl Shared {
     pub(crate) fn watermark(&self, camera: CameraId, stream: StreamKind) -> Option<Watermark> {
         let newest = read(&self.watermarks).newest(camera, stream);
         newest.or_else(|| {
-            let rows = self.ask_catalogue(|catalogue| catalogue.last_rows(camera, stream)).ok()?;
+            let rows = self
+                .ask_catalogue(|catalogue| catalogue.last_rows(camera, stream))
+                .ok()?;
             newest_mark(&rows)
         })
     }
 
-    pub(crate) fn watermark_before(&self, camera: CameraId, stream: StreamKind, at: Timestamp) -> Option<Watermark> {
-        let rows = self.ask_catalogue(|catalogue| catalogue.last_rows_before(camera, stream, at)).ok()?;
-        let spans =
-            rows.iter().flat_map(|row| &row.stretches).map(|stretch| stretch.span).filter(|span| span.start < at);
-        let Span { epoch, rank, start, end, .. } =
-            spans.max_by_key(|span| (span.epoch, Reverse(span.rank), span.end))?;
-        Some(Watermark { epoch, rank, durable_end: end, first_keyframe: Some(start) })
+    pub(crate) fn watermark_before(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        at: Timestamp,
+    ) -> Option<Watermark> {
+        let rows = self
+            .ask_catalogue(|catalogue| catalogue.last_rows_before(camera, stream, at))
+            .ok()?;
+        let spans = rows
+            .iter()
+            .flat_map(|row| &row.stretches)
+            .map(|stretch| stretch.span)
+            .filter(|span| span.start < at);
+        let Span {
+            epoch,
+            rank,
+            start,
+            end,
+            ..
+        } = spans.max_by_key(|span| (span.epoch, Reverse(span.rank), span.end))?;
+        Some(Watermark {
+            epoch,
+            rank,
+            durable_end: end,
+            first_keyframe: Some(start),
+        })
     }
 
     pub(crate) fn camera_highest(&self) -> Option<CameraId> {
@@ -164,21 +231,33 @@ impl Shared {
     }
 
     pub(crate) fn init(&self, camera: CameraId, id: InitId) -> Result<Bytes, Error> {
-        let place_of = |row: InitRow, segment| InitPlace { segment, offset: row.offset, bytes: row.bytes };
-        let open = read(&self.open)
-            .iter()
-            .rev()
-            .find_map(|(segment, open)| Some(place_of(read(&open.state).index.init(camera, id)?, *segment)));
+        let place_of = |row: InitRow, segment| InitPlace {
+            segment,
+            offset: row.offset,
+            bytes: row.bytes,
+        };
+        let open = read(&self.open).iter().rev().find_map(|(segment, open)| {
+            Some(place_of(
+                read(&open.state).index.init(camera, id)?,
+                *segment,
+            ))
+        });
         let place = match open {
             Some(place) => place,
-            None => {
-                self.ask_catalogue(|catalogue| catalogue.init(camera, id))?.ok_or(Error::NoInit { camera, id: id.0 })?
-            }
+            None => self
+                .ask_catalogue(|catalogue| catalogue.init(camera, id))?
+                .ok_or(Error::NoInit { camera, id: id.0 })?,
         };
-        let InitPlace { segment, offset, bytes } = place;
+        let InitPlace {
+            segment,
+            offset,
+            bytes,
+        } = place;
         let record = self
             .record(segment, offset, init_record_bytes(bytes as usize))
-            .and_then(|record| sound_init(&record, id).map_err(|reason| self.damaged(segment, offset, reason)));
+            .and_then(|record| {
+                sound_init(&record, id).map_err(|reason| self.damaged(segment, offset, reason))
+            });
         match record {
             Err(error @ (Error::Damaged { .. } | Error::Io { .. })) => {
                 self.init_elsewhere(camera, id, segment).ok_or(error)
@@ -187,24 +266,41 @@ impl Shared {
         }
     }
 
-    /// The payloads of several chunks, in their order. The disk is told of all of them before the first is waited for, so that it has them by and by.
+    /// The payloads of several chunks, in their order. The disk is told of all of them before the
+    /// first is waited for, so that it has them by and by.
     pub(crate) fn payloads(&self, locations: &[ChunkLocation]) -> Vec<Result<Bytes, Error>> {
-        for ChunkLocation { segment, offset, payload_bytes, .. } in locations.iter().skip(1) {
+        for ChunkLocation {
+            segment,
+            offset,
+            payload_bytes,
+            ..
+        } in locations.iter().skip(1)
+        {
             // What cannot be opened is told where it is read.
             if let Ok((file, _)) = self.file(*segment) {
                 file.advise_next(*offset, chunk_record_bytes(*payload_bytes as usize) as u64);
             }
         }
-        locations.iter().map(|location| self.payload(location)).collect()
+        locations
+            .iter()
+            .map(|location| self.payload(location))
+            .collect()
     }
 
     /// A chunk's payload, checked.
     pub(crate) fn payload(&self, location: &ChunkLocation) -> Result<Bytes, Error> {
-        let ChunkLocation { mut segment, mut offset, payload_bytes, .. } = *location;
+        let ChunkLocation {
+            mut segment,
+            mut offset,
+            payload_bytes,
+            ..
+        } = *location;
         let bytes = chunk_record_bytes(payload_bytes as usize);
         let record = match self.record(segment, offset, bytes) {
             // Whoever asks learned of the chunk before it was moved.
-            Err(Error::NoSegment { .. }) if let Some(moved) = self.caches.moved(segment, offset) => {
+            Err(Error::NoSegment { .. })
+                if let Some(moved) = self.caches.moved(segment, offset) =>
+            {
                 (segment, offset) = moved;
                 self.record(segment, offset, bytes)?
             }
@@ -215,18 +311,24 @@ impl Shared {
             Ok((Decoded::Chunk { payload, .. }, _)) if payload.len() == payload_bytes as usize => {
                 Ok(record.slice_ref(payload))
             }
-            Ok(_) => Err(self.damaged_chunk(segment, offset, FormatError::Invalid { what: "chunk" })),
+            Ok(_) => {
+                Err(self.damaged_chunk(segment, offset, FormatError::Invalid { what: "chunk" }))
+            }
             Err(reason) => Err(self.damaged_chunk(segment, offset, reason)),
         }
     }
 
-    /// The bytes of one record, unchecked but for its length. The index knows that length: so many `bytes` are read at once, and what its head says
-    /// beyond is read then. What lies about its length is damaged.
+    /// The bytes of one record, unchecked but for its length. The index knows that length: so many
+    /// `bytes` are read at once, and what its head says beyond is read then. What lies about
+    /// its length is damaged.
     fn record(&self, segment: SegmentId, offset: u64, bytes: usize) -> Result<Vec<u8>, Error> {
         let (file, path) = self.file(segment)?;
         let mut record = Vec::new();
         let read_up_to = |record: &mut Vec<u8>, end: usize| {
-            let (missing, at) = (end.saturating_sub(record.len()), offset + record.len() as u64);
+            let (missing, at) = (
+                end.saturating_sub(record.len()),
+                offset + record.len() as u64,
+            );
             match file.append_exact_at(record, missing, at) {
                 Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                     Err(self.damaged_chunk(segment, offset, FormatError::Short { what: "record" }))
@@ -239,7 +341,8 @@ impl Shared {
             }
         };
         read_up_to(&mut record, bytes.min(RECORD_BYTES_MAX))?;
-        let span = span_of(&record).map_err(|reason| self.damaged_chunk(segment, offset, reason))?;
+        let span =
+            span_of(&record).map_err(|reason| self.damaged_chunk(segment, offset, reason))?;
         read_up_to(&mut record, span.bytes())?;
         record.truncate(span.bytes());
         Ok(record)
@@ -249,13 +352,23 @@ impl Shared {
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        self.ask_catalogue(|catalogue| catalogue.rows(range.camera, range.stream, range.from, range.to))
+        self.ask_catalogue(|catalogue| {
+            catalogue.rows(range.camera, range.stream, range.from, range.to)
+        })
     }
 
     /// While the catalogue is being opened there is an error rather than half an answer.
-    fn ask_catalogue<T>(&self, ask: impl FnOnce(&Catalogue) -> Result<T, Broken>) -> Result<T, Error> {
-        let problem = |problem: String| Error::Catalogue { path: self.layout.catalogue(), problem };
-        let catalogue = read(&self.catalogue).clone().ok_or_else(|| problem("it is not open yet".to_owned()))?;
+    fn ask_catalogue<T>(
+        &self,
+        ask: impl FnOnce(&Catalogue) -> Result<T, Broken>,
+    ) -> Result<T, Error> {
+        let problem = |problem: String| Error::Catalogue {
+            path: self.layout.catalogue(),
+            problem,
+        };
+        let catalogue = read(&self.catalogue)
+            .clone()
+            .ok_or_else(|| problem("it is not open yet".to_owned()))?;
         ask(&catalogue).map_err(|error| {
             self.is_catalogue_suspect.store(true, Ordering::Relaxed);
             problem(error.to_string())
@@ -269,28 +382,47 @@ impl Shared {
         }
         let (file, path) = self.file(segment)?;
         let mut bytes = vec![0; table.bytes()];
-        file.read_exact_at(&mut bytes, table.offset).map_err(Error::io("read", &path))?;
+        file.read_exact_at(&mut bytes, table.offset)
+            .map_err(Error::io("read", &path))?;
         let rows = match decode_table(table, &bytes) {
             Ok(rows) => rows,
             Err(reason) => {
                 tracing::warn!(%segment, %reason, "a chunk table is damaged: reading the segment's batches instead");
-                let scanned = scan(&*file, segment).map_err(Error::io("scan", &path))?.map_err(Error::format(&path))?;
-                scanned.index.tracks().get(&table.key).cloned().unwrap_or_default()
+                let scanned = scan(&*file, segment)
+                    .map_err(Error::io("scan", &path))?
+                    .map_err(Error::format(&path))?;
+                scanned
+                    .index
+                    .tracks()
+                    .get(&table.key)
+                    .cloned()
+                    .unwrap_or_default()
             }
         };
-        let entries = rows.into_iter().map(|row| row.entry(self.options.place(), segment)).collect();
+        let entries = rows
+            .into_iter()
+            .map(|row| row.entry(self.options.place(), segment))
+            .collect();
         Ok(self.caches.keep_table(segment, table.key, entries))
     }
 
-    fn file(&self, segment: SegmentId) -> Result<(Arc<dyn crate::disk::DiskFile>, std::path::PathBuf), Error> {
-        let path = self.segment_path(segment).ok_or(Error::NoSegment { segment })?;
+    fn file(
+        &self,
+        segment: SegmentId,
+    ) -> Result<(Arc<dyn crate::disk::DiskFile>, std::path::PathBuf), Error> {
+        let path = self
+            .segment_path(segment)
+            .ok_or(Error::NoSegment { segment })?;
         if let Some(file) = self.caches.file(segment) {
             return Ok((file, path));
         }
-        let file = self.disk.open_read(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::NoSegment { segment },
-            _ => Error::io("open", &path)(error),
-        })?;
+        let file = self
+            .disk
+            .open_read(&path)
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => Error::NoSegment { segment },
+                _ => Error::io("open", &path)(error),
+            })?;
         if read(&self.open).contains_key(&segment) {
             file.advise_random();
         }
@@ -307,26 +439,51 @@ const RECORD_BYTES_MAX: usize = RECORD_PAYLOAD_BYTES_MAX + BLOCK_BYTES;
 
 const _: () = assert!(BLOCK_BYTES > RECORD_HEAD_BYTES);
 
-/// As [`crate::watermark::Watermarks`] has it: the furthest of the preferred recorder, by video alone. What cannot be played counts, because it is
-/// durable; spans leave it out.
+/// As [`crate::watermark::Watermarks`] has it: the furthest of the preferred recorder, by video
+/// alone. What cannot be played counts, because it is durable; spans leave it out.
 fn newest_mark(rows: &[StreamRow]) -> Option<Watermark> {
     let is_video = |table: &&TrackTable| table.key.track == TrackKind::Video;
-    let with_video = || rows.iter().filter(|row| row.tables.iter().any(|table| is_video(&table)));
-    let spans = with_video().flat_map(|row| &row.stretches).map(|stretch| stretch.span);
+    let with_video = || {
+        rows.iter()
+            .filter(|row| row.tables.iter().any(|table| is_video(&table)))
+    };
+    let spans = with_video()
+        .flat_map(|row| &row.stretches)
+        .map(|stretch| stretch.span);
     let span = spans.max_by_key(|span| (span.epoch, Reverse(span.rank), span.end))?;
-    let stored_end = with_video().flat_map(|row| row.tables.iter().filter(is_video)).map(|table| table.end).max();
+    let stored_end = with_video()
+        .flat_map(|row| row.tables.iter().filter(is_video))
+        .map(|table| table.end)
+        .max();
     let durable_end = stored_end.map_or(span.end, |end| end.max(span.end));
-    Some(Watermark { epoch: span.epoch, rank: span.rank, durable_end, first_keyframe: Some(span.start) })
+    Some(Watermark {
+        epoch: span.epoch,
+        rank: span.rank,
+        durable_end,
+        first_keyframe: Some(span.start),
+    })
 }
 
 /// What a chunk of one stream is known by: its copies have the same key, and no other chunk has.
 pub(crate) type ChunkKey = (Timestamp, TrackKind, SessionId, u32, Epoch, Rank, NodeId);
 
 pub(crate) fn key_of(meta: &ChunkMeta) -> ChunkKey {
-    (meta.start, meta.track, meta.session, meta.sequence, meta.epoch, meta.rank, meta.node)
+    (
+        meta.start,
+        meta.track,
+        meta.session,
+        meta.sequence,
+        meta.epoch,
+        meta.rank,
+        meta.node,
+    )
 }
 
 fn clip(spans: Vec<Span>, Range { from, to, .. }: Range) -> Vec<Span> {
-    let clipped = spans.into_iter().map(|span| Span { start: span.start.max(from), end: span.end.min(to), ..span });
+    let clipped = spans.into_iter().map(|span| Span {
+        start: span.start.max(from),
+        end: span.end.min(to),
+        ..span
+    });
     clipped.filter(|span| span.start < span.end).collect()
 }

@@ -1,10 +1,11 @@
-//! Reads a segment file that has no footer: keeps every sound record, skips and counts what is damaged. Changes nothing.
+//! Reads a segment file that has no footer: keeps every sound record, skips and counts what is
+//! damaged. Changes nothing.
 
 use crate::disk::DiskFile;
 use crate::format::index::{Row, SegmentIndex};
 use crate::format::{
-    BATCH_HEADER_BYTES, BLOCK, BLOCK_BYTES, BatchHead, FormatError, RECORD_HEAD_BYTES, decode_batch_head,
-    decode_record, span_of, verify_body,
+    BATCH_HEADER_BYTES, BLOCK, BLOCK_BYTES, BatchHead, FormatError, RECORD_HEAD_BYTES,
+    decode_batch_head, decode_record, span_of, verify_body,
 };
 use crate::ids::SegmentId;
 use crate::time::Timestamp;
@@ -19,8 +20,9 @@ const BATCH_READ_BYTES_MAX: usize = crate::format::RECORD_PAYLOAD_BYTES_MAX + (1
 
 const FOOTER_MAGIC: &[u8] = b"HFFT";
 
-/// What a crash interrupted was written at most so long before the last sound batch, in microseconds: a batch that is older was flushed. More than the flush
-/// interval with the longest flush that a volume survives.
+/// What a crash interrupted was written at most so long before the last sound batch, in
+/// microseconds: a batch that is older was flushed. More than the flush interval with the longest
+/// flush that a volume survives.
 const UNFLUSHED_US_MAX: i64 = 5_000_000;
 
 /// Reserved room is mostly this; comparing it as a whole is much faster than byte by byte.
@@ -33,7 +35,8 @@ pub struct Scan {
     pub batches: u32,
     /// Places where something other than zeros was no sound batch.
     pub damaged_batches: u32,
-    /// Those of them that a crash may have left: with no sound batch behind them, or only such as were written with them and not flushed yet.
+    /// Those of them that a crash may have left: with no sound batch behind them, or only such as
+    /// were written with them and not flushed yet.
     pub torn_batches: u32,
     /// The last of these places has no sound batch behind it: what a crash leaves.
     pub is_tail_torn: bool,
@@ -62,7 +65,9 @@ impl Window<'_> {
         let left = self.file_bytes.saturating_sub(offset);
         let wanted = wanted.min(usize::try_from(left).unwrap_or(usize::MAX));
         if offset < have.start || offset + wanted as u64 > have.end {
-            let length = wanted.max(READ_BYTES).min(usize::try_from(left).unwrap_or(usize::MAX));
+            let length = wanted
+                .max(READ_BYTES)
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
             if length > self.bytes.len() {
                 self.bytes = vec![0; length];
             }
@@ -80,16 +85,19 @@ impl Window<'_> {
 struct Tail {
     /// Places behind the last sound batch.
     places: u32,
-    /// Places before it, by when the first sound batch behind them was written; those that are too old are let go.
+    /// Places before it, by when the first sound batch behind them was written; those that are too
+    /// old are let go.
     recent: VecDeque<(Timestamp, u32)>,
 }
 
 impl Tail {
     fn sound_batch(&mut self, created_at: Timestamp) {
         if self.places > 0 {
-            self.recent.push_back((created_at, std::mem::take(&mut self.places)));
+            self.recent
+                .push_back((created_at, std::mem::take(&mut self.places)));
         }
-        let is_old = |(behind, _): &(Timestamp, u32)| created_at.micros_since(*behind) > UNFLUSHED_US_MAX;
+        let is_old =
+            |(behind, _): &(Timestamp, u32)| created_at.micros_since(*behind) > UNFLUSHED_US_MAX;
         while self.recent.front().is_some_and(is_old) {
             self.recent.pop_front();
         }
@@ -112,8 +120,12 @@ enum Found {
 /// Scans everything behind the header block. `segment` is what the batches must belong to.
 ///
 /// # Errors
-/// The file cannot be read (outer), or holds a batch or a record of a newer format version (inner): then it must be left untouched.
-pub(crate) fn scan(file: &dyn DiskFile, segment: SegmentId) -> io::Result<Result<Scan, FormatError>> {
+/// The file cannot be read (outer), or holds a batch or a record of a newer format version (inner):
+/// then it must be left untouched.
+pub(crate) fn scan(
+    file: &dyn DiskFile,
+    segment: SegmentId,
+) -> io::Result<Result<Scan, FormatError>> {
     scan_with(file, segment, |_| {})
 }
 
@@ -127,8 +139,17 @@ pub(crate) fn scan_with(
     mut progress: impl FnMut(u64),
 ) -> io::Result<Result<Scan, FormatError>> {
     let file_bytes = file.bytes()?;
-    let mut window = Window { file, file_bytes, start: 0, bytes: Vec::new() };
-    let mut scan = Scan { data_end: BLOCK, is_blank: true, ..Scan::default() };
+    let mut window = Window {
+        file,
+        file_bytes,
+        start: 0,
+        bytes: Vec::new(),
+    };
+    let mut scan = Scan {
+        data_end: BLOCK,
+        is_blank: true,
+        ..Scan::default()
+    };
     let mut tail = Tail::default();
     let mut offset = BLOCK;
     let mut is_within_damage = false;
@@ -138,7 +159,12 @@ pub(crate) fn scan_with(
         scan.is_blank &= matches!(found, Found::Zeros);
         match found {
             Found::Batch(head) => {
-                if let Err(error) = take_batch(&mut scan, &head, offset, window.at(offset, head.padded_bytes())?) {
+                if let Err(error) = take_batch(
+                    &mut scan,
+                    &head,
+                    offset,
+                    window.at(offset, head.padded_bytes())?,
+                ) {
                     return Ok(Err(error));
                 }
                 if scan.is_tail_torn {
@@ -170,7 +196,9 @@ pub(crate) fn scan_with(
 
 fn classify(block: &[u8], segment: SegmentId) -> Found {
     match decode_batch_head(block) {
-        Ok(head) if head.segment == segment && head.padded_bytes() <= BATCH_READ_BYTES_MAX => Found::Batch(head),
+        Ok(head) if head.segment == segment && head.padded_bytes() <= BATCH_READ_BYTES_MAX => {
+            Found::Batch(head)
+        }
         Err(error @ FormatError::Version { .. }) => Found::Newer(error),
         _ if block.starts_with(FOOTER_MAGIC) => Found::Footer,
         _ if block == &ZEROS[..block.len()] => Found::Zeros,
@@ -178,11 +206,18 @@ fn classify(block: &[u8], segment: SegmentId) -> Found {
     }
 }
 
-/// Takes over the sound records of a batch. Each is trusted for its own checksum, so a damaged batch may still yield some.
+/// Takes over the sound records of a batch. Each is trusted for its own checksum, so a damaged
+/// batch may still yield some.
 ///
 /// # Errors
-/// The batch is sound and holds a record of a newer version: without it the segment must not be sealed.
-fn take_batch(scan: &mut Scan, head: &BatchHead, offset: u64, batch: &[u8]) -> Result<(), FormatError> {
+/// The batch is sound and holds a record of a newer version: without it the segment must not be
+/// sealed.
+fn take_batch(
+    scan: &mut Scan,
+    head: &BatchHead,
+    offset: u64,
+    batch: &[u8],
+) -> Result<(), FormatError> {
     let is_sound = verify_body(head, batch).is_ok();
     scan.is_tail_torn = !is_sound;
     scan.damaged_batches += u32::from(!is_sound);
@@ -223,8 +258,16 @@ mod tests {
 
     #[test]
     fn only_what_was_written_last_may_be_torn_by_a_crash() {
-        assert_eq!(torn(&[Some(1), None, Some(2), Some(60)]), 0, "it was flushed long before the end");
-        assert_eq!(torn(&[Some(1), None, Some(58), None, Some(60)]), 2, "several writes were under way");
+        assert_eq!(
+            torn(&[Some(1), None, Some(2), Some(60)]),
+            0,
+            "it was flushed long before the end"
+        );
+        assert_eq!(
+            torn(&[Some(1), None, Some(58), None, Some(60)]),
+            2,
+            "several writes were under way"
+        );
         assert_eq!(torn(&[Some(60), None]), 1);
         assert_eq!(torn(&[None]), 1);
         assert_eq!(torn(&[Some(1), Some(2)]), 0);

@@ -1,7 +1,9 @@
-//! The scrub of one volume: a thread that reads every sealed segment again, slowly, and enters damaged chunks into the register.
+//! The scrub of one volume: a thread that reads every sealed segment again, slowly, and enters
+//! damaged chunks into the register.
 //!
-//! `plan` decides, `paced` reads, `state` remembers over restarts; this file carries out. It reads at a bounded rate and lowest priority, holds back
-//! while the writer is behind, and leaves nothing in the page cache. Its memory is one segment's index.
+//! `plan` decides, `paced` reads, `state` remembers over restarts; this file carries out. It reads
+//! at a bounded rate and lowest priority, holds back while the writer is behind, and leaves nothing
+//! in the page cache. Its memory is one segment's index.
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world")]
 
@@ -60,7 +62,12 @@ impl Scrub {
 
     /// Reads without pause, for a simulation that has its own time.
     #[cfg(feature = "simulation")]
-    pub(crate) fn at_once(shared: Arc<Shared>, budget: Arc<Budget>, remembered: &Remembered, now: Instant) -> Self {
+    pub(crate) fn at_once(
+        shared: Arc<Shared>,
+        budget: Arc<Budget>,
+        remembered: &Remembered,
+        now: Instant,
+    ) -> Self {
         let pacer = Pacer::at_once(Arc::clone(&shared), budget, now);
         Self::with(shared, pacer, remembered, now)
     }
@@ -68,7 +75,16 @@ impl Scrub {
     fn with(shared: Arc<Shared>, pacer: Pacer, remembered: &Remembered, now: Instant) -> Self {
         let saved_damage = read(&shared.damage).version();
         let (pass, last) = (remembered.pass, remembered.last);
-        Self { shared, pacer: Arc::new(pacer), pass, last, now, saved_at: now, saved_damage, is_dirty: false }
+        Self {
+            shared,
+            pacer: Arc::new(pacer),
+            pass,
+            last,
+            now,
+            saved_at: now,
+            saved_damage,
+            is_dirty: false,
+        }
     }
 
     /// Runs until [`Control::stop`].
@@ -116,13 +132,21 @@ impl Scrub {
             last_started_at: self.last.map(|(started_at, _)| started_at),
             newest: known.last_key_value().map(|(id, _)| *id),
         };
-        let next_of = |pass: &Pass| known.range(pass.next..).next().map(|(id, _)| *id).filter(|id| *id <= pass.newest);
+        let next_of = |pass: &Pass| {
+            known
+                .range(pass.next..)
+                .next()
+                .map(|(id, _)| *id)
+                .filter(|id| *id <= pass.newest)
+        };
         plan::next(&seen, self.pass.as_ref(), next_of)
     }
 
     fn begin(&mut self) {
         let known = read(&self.shared.known);
-        let Some((newest, _)) = known.last_key_value() else { return };
+        let Some((newest, _)) = known.last_key_value() else {
+            return;
+        };
         let pass = Pass {
             started_at: self.shared.clock.now(),
             next: SegmentId(0),
@@ -147,7 +171,9 @@ impl Scrub {
 
     /// Reads one segment, unless the volume is closed meanwhile: then it stays to be done.
     fn scrub(&mut self, id: SegmentId) {
-        let Some(path) = self.shared.sealed_path(id) else { return self.done(id, 0) };
+        let Some(path) = self.shared.sealed_path(id) else {
+            return self.done(id, 0);
+        };
         let (bytes, verified) = match self.verify(id, &path) {
             Ok(verified) => verified,
             Err(_) if self.shared.scrub.is_stopped() => return,
@@ -164,7 +190,11 @@ impl Scrub {
     }
 
     fn verify(&self, id: SegmentId, path: &Path) -> Result<(u64, Verified), Error> {
-        let file = self.shared.disk.open_read(path).map_err(Error::io("open", path))?;
+        let file = self
+            .shared
+            .disk
+            .open_read(path)
+            .map_err(Error::io("open", path))?;
         let file = Paced::new(file, Arc::clone(&self.pacer));
         let mut verified = verify_file(&file, path, id, |_| {})?;
         if verified.footer == FooterState::Damaged {
@@ -176,7 +206,8 @@ impl Scrub {
         Ok((file.read_bytes(), verified))
     }
 
-    /// Where the footer does not tell what is in the segment, the catalogue does: what readers list, and only that, must be there.
+    /// Where the footer does not tell what is in the segment, the catalogue does: what readers
+    /// list, and only that, must be there.
     fn compare_with_the_catalogue(
         &self,
         id: SegmentId,
@@ -212,8 +243,9 @@ impl Scrub {
             let (camera, stream) = (init.key.camera, init.key.stream);
             tracing::error!(segment = %id, %camera, ?stream, offset = init.offset, "an init segment is damaged; copies of it in other segments serve");
         }
-        let is_rest_sound =
-            verified.is_header_sound && verified.footer == FooterState::Sound && verified.lost_inits.is_empty();
+        let is_rest_sound = verified.is_header_sound
+            && verified.footer == FooterState::Sound
+            && verified.lost_inits.is_empty();
         if !is_rest_sound {
             tracing::error!(path = %path.display(), header_is_sound = verified.is_header_sound, footer = ?verified.footer, "the scrub found a segment's header, footer or init segment damaged");
             lock(&self.shared.scrub.status).damaged_segments += 1;
@@ -225,7 +257,10 @@ impl Scrub {
         if let Some(pass) = &mut self.pass
             && pass.next <= id
             && id <= pass.newest
-            && read(&self.shared.known).range(pass.next..id).next().is_none()
+            && read(&self.shared.known)
+                .range(pass.next..id)
+                .next()
+                .is_none()
         {
             pass.next = SegmentId(id.0 + 1);
             pass.done_bytes += bytes;
@@ -237,18 +272,26 @@ impl Scrub {
     /// Brings the status up to date.
     fn tell(&self) {
         // What is not listed yet cannot be counted.
-        let pass = self.pass.as_ref().filter(|_| self.shared.is_listed()).map(|pass| {
-            let known = read(&self.shared.known);
-            let left = known.range(pass.next..).take_while(|(id, _)| **id <= pass.newest);
-            let (segments, bytes) = left.fold((0, 0), |(count, bytes), (_, known)| (count + 1, bytes + known.bytes));
-            ScrubPass {
-                started_at: pass.started_at,
-                done_bytes: pass.done_bytes,
-                total_bytes: pass.done_bytes + bytes,
-                done_segments: pass.done_segments,
-                total_segments: pass.done_segments + segments,
-            }
-        });
+        let pass = self
+            .pass
+            .as_ref()
+            .filter(|_| self.shared.is_listed())
+            .map(|pass| {
+                let known = read(&self.shared.known);
+                let left = known
+                    .range(pass.next..)
+                    .take_while(|(id, _)| **id <= pass.newest);
+                let (segments, bytes) = left.fold((0, 0), |(count, bytes), (_, known)| {
+                    (count + 1, bytes + known.bytes)
+                });
+                ScrubPass {
+                    started_at: pass.started_at,
+                    done_bytes: pass.done_bytes,
+                    total_bytes: pass.done_bytes + bytes,
+                    done_segments: pass.done_segments,
+                    total_segments: pass.done_segments + segments,
+                }
+            });
         let mut status = lock(&self.shared.scrub.status);
         status.bytes_per_second_max = self.shared.options.scrub.bytes_per_second_max;
         status.pass = pass;
@@ -259,7 +302,9 @@ impl Scrub {
     fn save_if_due(&mut self) {
         let age = self.now.saturating_duration_since(self.saved_at);
         let has_new_damage = read(&self.shared.damage).version() != self.saved_damage;
-        if (self.is_dirty && age >= SAVE_INTERVAL) || (has_new_damage && age >= SAVE_DAMAGE_INTERVAL) {
+        if (self.is_dirty && age >= SAVE_INTERVAL)
+            || (has_new_damage && age >= SAVE_DAMAGE_INTERVAL)
+        {
             self.save_if_changed();
         }
     }
@@ -273,10 +318,21 @@ impl Scrub {
         let damaged: Vec<DamagedChunk> = damage.chunks().collect();
         drop(damage);
         self.saved_at = self.now;
-        let remembered = Remembered { pass: self.pass, last: self.last, damaged };
-        match state::save(&*self.shared.disk, &self.shared.layout, self.shared.volume, &remembered) {
+        let remembered = Remembered {
+            pass: self.pass,
+            last: self.last,
+            damaged,
+        };
+        match state::save(
+            &*self.shared.disk,
+            &self.shared.layout,
+            self.shared.volume,
+            &remembered,
+        ) {
             Ok(()) => (self.saved_damage, self.is_dirty) = (version, false),
-            Err(error) => tracing::warn!(%error, "the scrub's state is not saved; after a restart it begins again"),
+            Err(error) => {
+                tracing::warn!(%error, "the scrub's state is not saved; after a restart it begins again")
+            }
         }
     }
 }

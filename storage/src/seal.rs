@@ -1,4 +1,5 @@
-//! Closing a segment: its footer, its trailer, its true length, durable. The writer's segments and recovered ones are sealed alike.
+//! Closing a segment: its footer, its trailer, its true length, durable. The writer's segments and
+//! recovered ones are sealed alike.
 
 use crate::Error;
 use crate::disk::{Disk, DiskFile, FileId};
@@ -9,8 +10,8 @@ use std::path::Path;
 /// Nothing longer is read at once; a footer's head is far smaller.
 const HEAD_BYTES_MAX: u64 = 256 << 20;
 
-/// Writes the footer at `footer.offset`, cuts the file behind it and makes it durable. `expected` is the file that was written or scanned: another one under
-/// this name is not touched.
+/// Writes the footer at `footer.offset`, cuts the file behind it and makes it durable. `expected`
+/// is the file that was written or scanned: another one under this name is not touched.
 ///
 /// # Errors
 /// The file is another one, or cannot be written; it stays as recoverable as it was.
@@ -24,10 +25,14 @@ pub(crate) fn seal(
     let (bytes, head, trailer) = encode_footer(footer, index);
     let file = disk.open_write(path).map_err(Error::io("open", path))?;
     if file.id().map_err(Error::io("look at", path))? != expected {
-        return Err(Error::OtherFile { path: path.to_owned() });
+        return Err(Error::OtherFile {
+            path: path.to_owned(),
+        });
     }
-    file.write_all_at(&bytes, footer.offset).map_err(Error::io("write the footer of", path))?;
-    file.set_bytes(trailer.file_bytes()).map_err(Error::io("cut", path))?;
+    file.write_all_at(&bytes, footer.offset)
+        .map_err(Error::io("write the footer of", path))?;
+    file.set_bytes(trailer.file_bytes())
+        .map_err(Error::io("cut", path))?;
     file.sync().map_err(Error::io("sync", path))?;
     Ok((head, trailer))
 }
@@ -47,7 +52,10 @@ pub(crate) fn read_sealed(file: &dyn DiskFile, path: &Path) -> Result<Sealed, Er
     let file_bytes = file.bytes().map_err(Error::io("read", path))?;
     match read_footer(file, path, file_bytes)? {
         Ok((trailer, head)) => Ok(Sealed::Yes(trailer, head)),
-        Err(source @ FormatError::Version { .. }) => Err(Error::Format { path: path.to_owned(), source }),
+        Err(source @ FormatError::Version { .. }) => Err(Error::Format {
+            path: path.to_owned(),
+            source,
+        }),
         Err(reason) => Ok(Sealed::No(reason)),
     }
 }
@@ -58,15 +66,23 @@ fn read_footer(
     file_bytes: u64,
 ) -> Result<Result<(Trailer, FooterHead), FormatError>, Error> {
     let short = FormatError::Short { what: "segment" };
-    let Some(trailer_at) = file_bytes.checked_sub(BLOCK).filter(|at| *at >= BLOCK) else { return Ok(Err(short)) };
+    let Some(trailer_at) = file_bytes.checked_sub(BLOCK).filter(|at| *at >= BLOCK) else {
+        return Ok(Err(short));
+    };
     let mut block = vec![0; BLOCK as usize];
-    file.read_exact_at(&mut block, trailer_at).map_err(Error::io("read the trailer of", path))?;
+    file.read_exact_at(&mut block, trailer_at)
+        .map_err(Error::io("read the trailer of", path))?;
     let trailer = match Trailer::decode(&block, file_bytes) {
         Ok(trailer) if trailer.head_bytes <= HEAD_BYTES_MAX => trailer,
-        Ok(_) => return Ok(Err(FormatError::Invalid { what: "segment trailer" })),
+        Ok(_) => {
+            return Ok(Err(FormatError::Invalid {
+                what: "segment trailer",
+            }));
+        }
         Err(error) => return Ok(Err(error)),
     };
     let mut head = vec![0; trailer.head_bytes as usize];
-    file.read_exact_at(&mut head, trailer.footer_offset).map_err(Error::io("read the footer of", path))?;
+    file.read_exact_at(&mut head, trailer.footer_offset)
+        .map_err(Error::io("read the footer of", path))?;
     Ok(decode_head(&trailer, &head).map(|head| (trailer, head)))
 }

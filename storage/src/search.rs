@@ -11,10 +11,12 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Threads that run seeds are called so; what panics there is part of the finding, not noise on the terminal.
+/// Threads that run seeds are called so; what panics there is part of the finding, not noise on the
+/// terminal.
 const THREAD: &str = "seeds";
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
-/// A seed takes seconds. One that takes this long does not end by itself: it spins, or waits for what does not come.
+/// A seed takes seconds. One that takes this long does not end by itself: it spins, or waits for
+/// what does not come.
 const SEED_MAX: Duration = Duration::from_secs(180);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -37,7 +39,11 @@ impl<O: Outcome> fmt::Display for Found<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} seeds: {}", self.seeds, self.sum)?;
         match &self.failure {
-            Some((seed, problem)) => write!(f, "\n{problem}\nrepeat it with: {} --seed {seed}", self.repeat),
+            Some((seed, problem)) => write!(
+                f,
+                "\n{problem}\nrepeat it with: {} --seed {seed}",
+                self.repeat
+            ),
             None => Ok(()),
         }
     }
@@ -48,7 +54,12 @@ impl<O: Outcome> Found<O> {
         self.seeds += 1;
         match result {
             Ok(outcome) => self.sum.add(&outcome),
-            Err(problem) if self.failure.as_ref().is_none_or(|(lowest, _)| seed < *lowest) => {
+            Err(problem)
+                if self
+                    .failure
+                    .as_ref()
+                    .is_none_or(|(lowest, _)| seed < *lowest) =>
+            {
                 self.failure = Some((seed, problem));
             }
             Err(_) => {}
@@ -56,10 +67,11 @@ impl<O: Outcome> Found<O> {
     }
 }
 
-/// Runs `count` seeds from `first`, without end where `count` is 0. Ends at the first failure; a panic is one. `repeat` is the command that repeats a
-/// seed, without its number.
+/// Runs `count` seeds from `first`, without end where `count` is 0. Ends at the first failure; a
+/// panic is one. `repeat` is the command that repeats a seed, without its number.
 ///
-/// A seed that does not end cannot be ended: the process is aborted, after it said which seed it was.
+/// A seed that does not end cannot be ended: the process is aborted, after it said which seed it
+/// was.
 #[must_use]
 pub fn search<O: Outcome>(
     repeat: &'static str,
@@ -68,7 +80,12 @@ pub fn search<O: Outcome>(
 ) -> Found<O> {
     keep_quiet();
     let end = if count == 0 { u64::MAX } else { first + count };
-    let found = Mutex::new(Found { repeat, seeds: 0, sum: O::default(), failure: None });
+    let found = Mutex::new(Found {
+        repeat,
+        seeds: 0,
+        sum: O::default(),
+        failure: None,
+    });
     let next = AtomicU64::new(first);
     let begun = Mutex::new(BTreeMap::new());
     let work = || {
@@ -88,19 +105,34 @@ pub fn search<O: Outcome>(
     };
     thread::scope(|scope| {
         let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let spawn = |_| thread::Builder::new().name(THREAD.to_owned()).spawn_scoped(scope, work);
-        let workers: Vec<_> = (0..threads).filter_map(|number| spawn(number).ok()).collect();
+        let spawn = |_| {
+            thread::Builder::new()
+                .name(THREAD.to_owned())
+                .spawn_scoped(scope, work)
+        };
+        let workers: Vec<_> = (0..threads)
+            .filter_map(|number| spawn(number).ok())
+            .collect();
         let (started, mut shown) = (Instant::now(), Duration::ZERO);
         while workers.iter().any(|worker| !worker.is_finished()) {
             thread::sleep(LOOK_INTERVAL);
-            if let Some((seed, _)) = lock(&begun).iter().find(|(_, since)| since.elapsed() >= SEED_MAX) {
-                eprintln!("seed {seed} has not ended within {SEED_MAX:?}\nrepeat it with: {repeat} --seed {seed}");
+            if let Some((seed, _)) = lock(&begun)
+                .iter()
+                .find(|(_, since)| since.elapsed() >= SEED_MAX)
+            {
+                eprintln!(
+                    "seed {seed} has not ended within {SEED_MAX:?}\nrepeat it with: {repeat} --seed {seed}"
+                );
                 std::process::abort();
             }
             if started.elapsed() >= shown + PROGRESS_INTERVAL {
                 shown = started.elapsed();
                 let found = lock(&found);
-                println!("{:>5} s, next seed {}, {found}", shown.as_secs(), next.load(Ordering::Relaxed));
+                println!(
+                    "{:>5} s, next seed {}, {found}",
+                    shown.as_secs(),
+                    next.load(Ordering::Relaxed)
+                );
             }
         }
     });
@@ -114,7 +146,8 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 fn try_run<O>(seed: u64, run: impl Fn(u64) -> Result<O, String>) -> Result<O, String> {
     let said = |panic: Box<dyn Any + Send>| {
         let text = panic.downcast_ref::<String>().cloned();
-        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_else(|| "?".to_owned())
+        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_else(|| "?".to_owned())
     };
     catch_unwind(AssertUnwindSafe(|| run(seed)))
         .unwrap_or_else(|panic| Err(format!("seed {seed}: panicked: {}", said(panic))))
@@ -154,15 +187,33 @@ mod tests {
     #[test]
     fn all_seeds_are_run_once() {
         let found = search("again", (3, 100), |seed| Ok(Sum(seed)));
-        assert_eq!((found.seeds, found.sum.0, found.failure), (100, (3..103).sum(), None));
+        assert_eq!(
+            (found.seeds, found.sum.0, found.failure),
+            (100, (3..103).sum(), None)
+        );
     }
 
     #[test]
     fn a_failure_and_a_panic_end_it_and_say_how_to_repeat_them() {
-        for fails in [|_| Err("wrong".to_owned()), |_| -> Result<Sum, String> { panic!("wrong") }] {
-            let found = search("again", (0, 0), |seed| if seed == 40 { fails(seed) } else { Ok(Sum(1)) });
-            assert!(found.failure.as_ref().is_some_and(|(seed, why)| *seed == 40 && why.contains("wrong")));
-            assert!(found.to_string().ends_with("repeat it with: again --seed 40"), "{found}");
+        for fails in [
+            |_| Err("wrong".to_owned()),
+            |_| -> Result<Sum, String> { panic!("wrong") },
+        ] {
+            let found = search("again", (0, 0), |seed| {
+                if seed == 40 { fails(seed) } else { Ok(Sum(1)) }
+            });
+            assert!(
+                found
+                    .failure
+                    .as_ref()
+                    .is_some_and(|(seed, why)| *seed == 40 && why.contains("wrong"))
+            );
+            assert!(
+                found
+                    .to_string()
+                    .ends_with("repeat it with: again --seed 40"),
+                "{found}"
+            );
         }
     }
 }

@@ -32,21 +32,33 @@ pub(crate) fn find_segments(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Foun
     let mut found = Vec::new();
     let mut classes: Vec<Arc<str>> = Vec::new();
     let mut tell = |name: &str, is_dir: bool| classes.extend(is_dir.then(|| Arc::from(name)));
-    disk.each_name(&root, &mut tell).map_err(Error::io("list", &root))?;
+    disk.each_name(&root, &mut tell)
+        .map_err(Error::io("list", &root))?;
     for class in classes {
         let path = layout.class(&class);
-        let of = |id| Found { id, class: Arc::clone(&class), bytes: 0 };
+        let of = |id| Found {
+            id,
+            class: Arc::clone(&class),
+            bytes: 0,
+        };
         let mut tell = |name: &str, _| found.extend(parse_file_name(name).map(of));
-        disk.each_name(&path, &mut tell).map_err(Error::io("list", &path))?;
+        disk.each_name(&path, &mut tell)
+            .map_err(Error::io("list", &path))?;
     }
     Ok(found)
 }
 
-pub(crate) fn identity_of_segments(disk: &dyn Disk, layout: &Layout, found: &[Found]) -> Option<(Uuid, Uuid)> {
+pub(crate) fn identity_of_segments(
+    disk: &dyn Disk,
+    layout: &Layout,
+    found: &[Found],
+) -> Option<(Uuid, Uuid)> {
     let mut newest_first: Vec<&Found> = found.iter().collect();
     newest_first.sort_by_key(|found| std::cmp::Reverse(found.id));
     newest_first.into_iter().find_map(|found| {
-        let file = disk.open_read(&layout.segment(&found.class, found.id)).ok()?;
+        let file = disk
+            .open_read(&layout.segment(&found.class, found.id))
+            .ok()?;
         let mut block = vec![0; BLOCK_BYTES];
         file.read_exact_at(&mut block, 0).ok()?;
         let header = SegmentHeader::decode(&block).ok()?;

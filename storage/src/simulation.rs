@@ -1,10 +1,16 @@
-//! A volume on a simulated disk, driven on one thread in simulated time: one seed is one run. Only with the feature `simulation`.
+//! A volume on a simulated disk, driven on one thread in simulated time: one seed is one run. Only
+//! with the feature `simulation`.
 //!
-//! [`SimulatedVolume::open`] puts writer, keeper and scrub on the current [`tokio::task::LocalSet`], in a runtime whose clock is paused. The writer runs as it does
-//! on its own thread; keeper and scrub do one turn after the other, with the writer's steps in between. Nothing here reads a real clock, and
-//! nothing but the catalogue (sled, in the directory that the options name) touches a real disk.
+//! [`SimulatedVolume::open`] puts writer, keeper and scrub on the current
+//! [`tokio::task::LocalSet`], in a runtime whose clock is paused. The writer runs as it does on its
+//! own thread; keeper and scrub do one turn after the other, with the writer's steps in between.
+//! Nothing here reads a real clock, and nothing but the catalogue (sled, in the directory that the
+//! options name) touches a real disk.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it gives the keeper the runtime's paused time")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it gives the keeper the runtime's paused time"
+)]
 
 pub use crate::disk::simulated::{End, Faults, Geometry, Lie, Loss, OneIn, Random, SimulatedDisk};
 
@@ -35,7 +41,8 @@ const IDLE_PACE: Duration = Duration::from_millis(20);
 /// The scrub reads a segment so often.
 const SCRUB_PACE: Duration = Duration::from_millis(5);
 
-/// A volume whose writer, keeper and scrub are tasks of the current thread. Dropping it does not end them; dropping their runtime does, as a crash would.
+/// A volume whose writer, keeper and scrub are tasks of the current thread. Dropping it does not
+/// end them; dropping their runtime does, as a crash would.
 pub struct SimulatedVolume {
     writer: JoinHandle<()>,
     keeper: JoinHandle<()>,
@@ -54,8 +61,16 @@ impl SimulatedVolume {
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, VolumeHandle), Error> {
         options.check()?;
-        let parts = Parts::new(options, &Arc::new(disk.clone()), clock, Instant::now().into_std())?;
-        let stop = (StopKeeper(parts.start.keeper.clone()), StopScrub(Arc::clone(&parts.shared)));
+        let parts = Parts::new(
+            options,
+            &Arc::new(disk.clone()),
+            clock,
+            Instant::now().into_std(),
+        )?;
+        let stop = (
+            StopKeeper(parts.start.keeper.clone()),
+            StopScrub(Arc::clone(&parts.shared)),
+        );
         let writer = Writer::new(disk.batch(), parts.start);
         let writer = spawn_local(async move {
             let _stop = stop;
@@ -65,16 +80,31 @@ impl SimulatedVolume {
         let is_scrubbed = parts.shared.options.scrub.bytes_per_second_max > 0;
         let scrub = is_scrubbed.then(|| {
             let (shared, budget) = (Arc::clone(&parts.shared), Arc::clone(&parts.intake.budget));
-            let scrub = Scrub::at_once(Arc::clone(&shared), budget, &parts.remembered, Instant::now().into_std());
+            let scrub = Scrub::at_once(
+                Arc::clone(&shared),
+                budget,
+                &parts.remembered,
+                Instant::now().into_std(),
+            );
             spawn_local(scrub_on(scrub, shared))
         });
-        Ok((Self { writer, keeper, scrub }, VolumeHandle::new(parts.shared, parts.intake)))
+        Ok((
+            Self {
+                writer,
+                keeper,
+                scrub,
+            },
+            VolumeHandle::new(parts.shared, parts.intake),
+        ))
     }
 
     /// Whether all have ended.
     #[must_use]
     pub fn is_ended(&self) -> bool {
-        let is_scrubbing = self.scrub.as_ref().is_some_and(|scrub| !scrub.is_finished());
+        let is_scrubbing = self
+            .scrub
+            .as_ref()
+            .is_some_and(|scrub| !scrub.is_finished());
         self.writer.is_finished() && self.keeper.is_finished() && !is_scrubbing
     }
 
@@ -85,7 +115,11 @@ impl SimulatedVolume {
     pub async fn run(self) -> Result<(), JoinError> {
         self.writer.await?;
         self.keeper.await?;
-        if let Some(scrub) = self.scrub { scrub.await } else { Ok(()) }
+        if let Some(scrub) = self.scrub {
+            scrub.await
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -105,7 +139,12 @@ async fn keep(mut keeper: Keeper, jobs: Receiver<Job>) {
                 None => return,
             }
         }
-        sleep(due_at.saturating_duration_since(now).clamp(BUSY_PACE, IDLE_PACE)).await;
+        sleep(
+            due_at
+                .saturating_duration_since(now)
+                .clamp(BUSY_PACE, IDLE_PACE),
+        )
+        .await;
     }
 }
 
@@ -128,7 +167,10 @@ impl SimulatedClock {
     /// Shows `start` now. To be made within the runtime.
     #[must_use]
     pub fn new(start: Timestamp) -> Self {
-        Self { base_us: AtomicI64::new(start.0), started: Instant::now() }
+        Self {
+            base_us: AtomicI64::new(start.0),
+            started: Instant::now(),
+        }
     }
 
     pub fn jump(&self, micros: i64) {
@@ -163,7 +205,10 @@ pub fn segment_of(path: &Path) -> Option<SegmentId> {
 /// The directory of a volume's catalogue.
 #[must_use]
 pub fn catalogue_of(root: &Path) -> PathBuf {
-    crate::layout::Layout { root: root.to_owned() }.catalogue()
+    crate::layout::Layout {
+        root: root.to_owned(),
+    }
+    .catalogue()
 }
 
 /// Whether sled still has the catalogue's files open, which it has for a moment after its end.
@@ -176,10 +221,20 @@ pub fn is_catalogue_held(root: &Path) -> bool {
 ///
 /// # Errors
 /// The disk fails.
-pub fn identify(disk: &SimulatedDisk, options: &VolumeOptions, volume: uuid::Uuid) -> io::Result<()> {
+pub fn identify(
+    disk: &SimulatedDisk,
+    options: &VolumeOptions,
+    volume: uuid::Uuid,
+) -> io::Result<()> {
     disk.create_dir(&options.path)?;
-    let path = crate::layout::Layout { root: options.path.clone() }.identity();
-    disk.replace(&path, &crate::identity::Identity::new(volume, options.cluster).encode())
+    let path = crate::layout::Layout {
+        root: options.path.clone(),
+    }
+    .identity();
+    disk.replace(
+        &path,
+        &crate::identity::Identity::new(volume, options.cluster).encode(),
+    )
 }
 
 struct Bytes(Vec<u8>);
@@ -195,7 +250,10 @@ impl DiskFile for Bytes {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let found = self.0.get(from..from.saturating_add(buffer.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let found = self
+            .0
+            .get(from..from.saturating_add(buffer.len()))
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer.copy_from_slice(found);
         Ok(())
     }

@@ -133,7 +133,9 @@ impl Shared {
     ) -> Self {
         let holds = options.holds.clone().map(Arc::new);
         // Where it does not say, the keeper soon logs it.
-        let total_bytes = disk.space(&layout.root).map_or(u64::MAX, |space| space.total_bytes);
+        let total_bytes = disk
+            .space(&layout.root)
+            .map_or(u64::MAX, |space| space.total_bytes);
         let allocate_step_bytes = allocate_step(total_bytes, options.retention.len());
         Self {
             options,
@@ -156,7 +158,10 @@ impl Shared {
             damage: RwLock::default(),
             scrub: Control::default(),
             retention: control::Control::default(),
-            counters: Counters { full_in_s: u64::MAX.into(), ..Counters::default() },
+            counters: Counters {
+                full_in_s: u64::MAX.into(),
+                ..Counters::default()
+            },
             first_refusal: Mutex::default(),
             io_mode: Mutex::default(),
             failed: watch::Sender::new(None),
@@ -167,7 +172,9 @@ impl Shared {
     /// Holds are known by the numbers that the segments have.
     pub(crate) fn take_over(&mut self, adoption: Option<Adoption>) {
         if let Some(adopted) = &adoption {
-            let holds = read(&self.holds).as_ref().map(|holds| Arc::new(adopted.holds(holds)));
+            let holds = read(&self.holds)
+                .as_ref()
+                .map(|holds| Arc::new(adopted.holds(holds)));
             *write(&self.holds) = holds;
         }
         self.adoption = adoption;
@@ -188,21 +195,30 @@ impl Shared {
 
     /// Where a segment is, if it is known.
     pub(crate) fn segment_path(&self, id: SegmentId) -> Option<PathBuf> {
-        let open = read(&self.open).get(&id).map(|segment| Arc::clone(&segment.class));
-        let class = open.or_else(|| read(&self.known).get(&id).map(|known| Arc::clone(&known.class)))?;
+        let open = read(&self.open)
+            .get(&id)
+            .map(|segment| Arc::clone(&segment.class));
+        let class = open.or_else(|| {
+            read(&self.known)
+                .get(&id)
+                .map(|known| Arc::clone(&known.class))
+        })?;
         Some(self.layout.segment(&class, id))
     }
 
     /// As [`Self::segment_path`], of sealed segments only.
     pub(crate) fn sealed_path(&self, id: SegmentId) -> Option<PathBuf> {
-        let class = read(&self.known).get(&id).map(|known| Arc::clone(&known.class))?;
+        let class = read(&self.known)
+            .get(&id)
+            .map(|known| Arc::clone(&known.class))?;
         Some(self.layout.segment(&class, id))
     }
 
     /// Whether every segment of former processes is listed, or refused.
     pub(crate) fn is_listed(&self) -> bool {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let done = count(&self.counters.segments_recovered) + count(&self.counters.refused_segments);
+        let done =
+            count(&self.counters.segments_recovered) + count(&self.counters.refused_segments);
         read(&self.catalogue).is_some() && done >= count(&self.counters.segments_to_recover)
     }
 }

@@ -32,7 +32,8 @@ pub struct Stats {
     pub segments_sealed: u64,
     /// Bytes of the sealed segments.
     pub sealed_bytes: u64,
-    /// Segments of former processes that were not listed when the catalogue was opened; recovery is over when as many are recovered or refused.
+    /// Segments of former processes that were not listed when the catalogue was opened; recovery
+    /// is over when as many are recovered or refused.
     pub segments_to_recover: u64,
     pub segments_recovered: u64,
     /// Left untouched: of a newer format, or unreadable.
@@ -85,13 +86,17 @@ impl Stats {
     /// Those of a volume that could not be opened.
     #[must_use]
     pub fn of_unopened(reason: &str) -> Self {
-        Self { failed: Some(reason.to_owned()), ..Self::default() }
+        Self {
+            failed: Some(reason.to_owned()),
+            ..Self::default()
+        }
     }
 
     /// Whether every segment of former processes is listed, or refused.
     #[must_use]
     pub fn is_recovered(&self) -> bool {
-        self.is_catalogue_open && self.segments_recovered + self.segments_refused >= self.segments_to_recover
+        self.is_catalogue_open
+            && self.segments_recovered + self.segments_refused >= self.segments_to_recover
     }
 }
 
@@ -125,7 +130,9 @@ pub(crate) fn collect(shared: &Shared, queued_bytes: u64, has_no_space: bool) ->
         damaged_reads: load(&counters.damaged_reads),
         damaged_chunks: load(&counters.damaged_chunks),
         known_damaged: read(&shared.damage).by_camera(),
-        scrub_age_us: scrub.last_ended_at.map(|ended_at| age_us(shared.clock.now(), ended_at)),
+        scrub_age_us: scrub
+            .last_ended_at
+            .map(|ended_at| age_us(shared.clock.now(), ended_at)),
         scrub,
         chunks_without_init: load(&counters.chunks_without_init),
         catalogue_rebuilds: counters.catalogue_rebuilds.load(Ordering::Relaxed),

@@ -45,7 +45,8 @@ impl Timestamp {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// This instant as a count of `timescale` ticks per second since the Unix epoch (the `tfdt` of every chunk), rounded down.
+    /// This instant as a count of `timescale` ticks per second since the Unix epoch (the `tfdt` of
+    /// every chunk), rounded down.
     #[must_use]
     pub fn ticks(self, timescale: u32) -> u64 {
         let ticks = i128::from(self.0.max(0)) * i128::from(timescale) / 1_000_000;
@@ -79,7 +80,11 @@ impl FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What of a camera was recorded when. Pure: merges what several nodes recorded into one continuous view.
+//! What of a camera was recorded when. Pure: merges what several nodes recorded into one continuous
+//! view.
 //!
 //! Recorded is what can be played. Where frames were lost, a span ends, and the next one begins at
 //! the frame after the loss: *damaged*, because its pictures refer to what was lost, up to the next
@@ -23,8 +24,9 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// The shortest interval without a frame that counts as a hole, in microseconds, unless the chunks around it are consecutive in their session (then it is
-/// none) or the gap ledger tells of it (then it always is one).
+/// The shortest interval without a frame that counts as a hole, in microseconds, unless the chunks
+/// around it are consecutive in their session (then it is none) or the gap ledger tells of it (then
+/// it always is one).
 pub const HOLE_US_MIN: i64 = 100_000;
 
 /// An interval that one node recorded without interruption.
@@ -39,7 +41,8 @@ pub struct Span {
     pub damaged: bool,
 }
 
-/// Who recorded a chunk, in the order in which readers prefer them: the higher epoch, then the lower rank, then the lower node id.
+/// Who recorded a chunk, in the order in which readers prefer them: the higher epoch, then the
+/// lower rank, then the lower node id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Recorder {
     epoch: Reverse<Epoch>,
@@ -49,15 +52,24 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn of(meta: &ChunkMeta) -> Self {
-        Self { epoch: Reverse(meta.epoch), rank: meta.rank, node: meta.node }
+        Self {
+            epoch: Reverse(meta.epoch),
+            rank: meta.rank,
+            node: meta.node,
+        }
     }
 
     fn of_span(span: &Span) -> Self {
-        Self { epoch: Reverse(span.epoch), rank: span.rank, node: span.node }
+        Self {
+            epoch: Reverse(span.epoch),
+            rank: span.rank,
+            node: span.node,
+        }
     }
 }
 
-/// The intervals of `entries`, sorted by start, one per recorder and interruption. Video decides where there is any.
+/// The intervals of `entries`, sorted by start, one per recorder and interruption. Video decides
+/// where there is any.
 #[must_use]
 pub fn spans_of(entries: &[ChunkEntry]) -> Vec<Span> {
     let metas: Vec<ChunkMeta> = entries.iter().map(|entry| entry.meta).collect();
@@ -66,15 +78,25 @@ pub fn spans_of(entries: &[ChunkEntry]) -> Vec<Span> {
     close_seams(&mut stretches, &[]);
     let mut spans: Vec<Span> = stretches.into_iter().map(|stretch| stretch.span).collect();
     spans.sort_by_key(|span| (span.start, Recorder::of_span(span)));
-    if has_video { spans } else { join_touching(spans) }
+    if has_video {
+        spans
+    } else {
+        join_touching(spans)
+    }
 }
 
 /// As [`spans_of`], of what one segment holds.
 pub(crate) fn stretches_of(metas: &[ChunkMeta]) -> Vec<Stretch> {
     let has_video = metas.iter().any(|meta| meta.track == TrackKind::Video);
     let mut by_recorder: BTreeMap<(Recorder, TrackKind), Vec<ChunkMeta>> = BTreeMap::new();
-    for meta in metas.iter().filter(|meta| !has_video || meta.track == TrackKind::Video) {
-        by_recorder.entry((Recorder::of(meta), meta.track)).or_default().push(*meta);
+    for meta in metas
+        .iter()
+        .filter(|meta| !has_video || meta.track == TrackKind::Video)
+    {
+        by_recorder
+            .entry((Recorder::of(meta), meta.track))
+            .or_default()
+            .push(*meta);
     }
     let mut stretches: Vec<Stretch> = by_recorder.into_values().flat_map(fold_stretches).collect();
     stretches.sort_by_key(|stretch| (stretch.span.start, Recorder::of_span(&stretch.span)));
@@ -88,7 +110,11 @@ fn fold_stretches(mut metas: Vec<ChunkMeta>) -> Vec<Stretch> {
     let mut decoding = Decoding::default();
     let mut previous: Option<ChunkMeta> = None;
     for meta in metas {
-        let shown = if meta.track == TrackKind::Video { decoding.next(&meta) } else { Shown::Whole };
+        let shown = if meta.track == TrackKind::Video {
+            decoding.next(&meta)
+        } else {
+            Shown::Whole
+        };
         let damaged = match shown {
             Shown::Whole => false,
             Shown::Damaged => true,
@@ -142,8 +168,9 @@ impl Preference {
     }
 }
 
-/// One view of a whole camera from the spans of all its recorders: never two at once, the preferred recorder wherever it recorded,
-/// the others where it did not, and what is damaged where nothing else is.
+/// One view of a whole camera from the spans of all its recorders: never two at once, the preferred
+/// recorder wherever it recorded, the others where it did not, and what is damaged where nothing
+/// else is.
 #[must_use]
 pub fn merge_spans(mut spans: Vec<Span>) -> Vec<Span> {
     spans.retain(|span| span.end > span.start);
@@ -163,7 +190,11 @@ fn free_parts(view: &[Span], recording: &[Span]) -> Vec<Span> {
     let mut reached = Timestamp::MIN;
     for span in recording {
         let free = uncovered(view, span.start.max(reached), span.end);
-        parts.extend(free.into_iter().map(|(start, end)| Span { start, end, ..*span }));
+        parts.extend(free.into_iter().map(|(start, end)| Span {
+            start,
+            end,
+            ..*span
+        }));
         reached = reached.max(span.end);
     }
     parts
@@ -195,7 +226,10 @@ pub(crate) fn join_seams(mut spans: Vec<Span>, ledger: &[Gap]) -> Vec<Span> {
     let mut joined: Vec<Span> = Vec::new();
     for span in spans {
         match joined.last_mut() {
-            Some(last) if Preference::of(last) == Preference::of(&span) && !ledger.is_hole(last.end, span.start) => {
+            Some(last)
+                if Preference::of(last) == Preference::of(&span)
+                    && !ledger.is_hole(last.end, span.start) =>
+            {
                 last.end = last.end.max(span.end);
             }
             _ => joined.push(span),
@@ -205,9 +239,15 @@ pub(crate) fn join_seams(mut spans: Vec<Span>, ledger: &[Gap]) -> Vec<Span> {
     joined
 }
 
-/// The intervals of `[from, to)` that no span covers, but for seams of up to [`HOLE_US_MIN`] that `ledger` does not know.
+/// The intervals of `[from, to)` that no span covers, but for seams of up to [`HOLE_US_MIN`] that
+/// `ledger` does not know.
 #[must_use]
-pub fn holes(spans: &[Span], ledger: &[Gap], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Timestamp)> {
+pub fn holes(
+    spans: &[Span],
+    ledger: &[Gap],
+    from: Timestamp,
+    to: Timestamp,
+) -> Vec<(Timestamp, Timestamp)> {
     let view = merge_spans(spans.to_vec());
     let mut holes = uncovered(&view, from, to);
     let ledger = Ledger::of(ledger);

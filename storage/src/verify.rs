@@ -1,12 +1,13 @@
-//! Reads all of a segment file and holds its footer against its batches. Changes nothing; the scrub and the offline tools share it.
+//! Reads all of a segment file and holds its footer against its batches. Changes nothing; the scrub
+//! and the offline tools share it.
 
 use crate::Error;
 use crate::damage::DamagedChunk;
 use crate::disk::DiskFile;
 use crate::format::index::{ChunkRow, InitRow, Row, TrackKey};
 use crate::format::{
-    BLOCK, BLOCK_BYTES, FooterHead, FormatError, RECORD_HEAD_BYTES, SegmentHeader, TrackTable, decode_record,
-    decode_table, span_of,
+    BLOCK, BLOCK_BYTES, FooterHead, FormatError, RECORD_HEAD_BYTES, SegmentHeader, TrackTable,
+    decode_record, decode_table, span_of,
 };
 use crate::ids::SegmentId;
 use crate::scan::{Scan, scan_with};
@@ -30,9 +31,11 @@ pub(crate) struct Verified {
     pub(crate) is_header_sound: bool,
     pub(crate) footer: FooterState,
     pub(crate) scan: Scan,
-    /// Chunks that the scan found, and those that it could not find behind a damaged length, and that are intact where the footer lists them.
+    /// Chunks that the scan found, and those that it could not find behind a damaged length, and
+    /// that are intact where the footer lists them.
     pub(crate) chunks_sound: usize,
-    /// Batches that were damaged when the segment was sealed; what was lost with them is not listed.
+    /// Batches that were damaged when the segment was sealed; what was lost with them is not
+    /// listed.
     pub(crate) damaged_at_sealing: u32,
     /// Listed, and not there intact. By offset.
     pub(crate) lost: Vec<DamagedChunk>,
@@ -50,7 +53,9 @@ pub(crate) fn verify_file(
     progress: impl FnMut(u64),
 ) -> Result<Verified, Error> {
     let is_header_sound = read_header(file, path)?.is_some();
-    let scan = scan_with(file, segment, progress).map_err(Error::io("read", path))?.map_err(Error::format(path))?;
+    let scan = scan_with(file, segment, progress)
+        .map_err(Error::io("read", path))?
+        .map_err(Error::format(path))?;
     let mut verified = Verified {
         is_header_sound,
         footer: FooterState::Unsealed,
@@ -76,9 +81,13 @@ pub(crate) fn verify_file(
 ///
 /// # Errors
 /// It cannot be read, or is of a newer version.
-pub(crate) fn read_header(file: &dyn DiskFile, path: &Path) -> Result<Option<SegmentHeader>, Error> {
+pub(crate) fn read_header(
+    file: &dyn DiskFile,
+    path: &Path,
+) -> Result<Option<SegmentHeader>, Error> {
     let mut block = vec![0; BLOCK_BYTES];
-    file.read_exact_at(&mut block, 0).map_err(Error::io("read", path))?;
+    file.read_exact_at(&mut block, 0)
+        .map_err(Error::io("read", path))?;
     match SegmentHeader::decode(&block) {
         Ok(header) => Ok(Some(header)),
         Err(source @ FormatError::Version { .. }) => Err(Error::format(path)(source)),
@@ -101,7 +110,11 @@ fn compare(
         }
     }
     verified.lost.sort_by_key(|chunk| chunk.offset);
-    for row in head.inits.iter().filter(|row| !verified.scan.index.inits().contains(row)) {
+    for row in head
+        .inits
+        .iter()
+        .filter(|row| !verified.scan.index.inits().contains(row))
+    {
         if !is_intact(file, path, row.offset, |found| *found == Row::Init(*row))? {
             verified.lost_inits.push(*row);
         }
@@ -126,13 +139,18 @@ pub(crate) fn compare_track(
         if is_intact(file, path, row.offset, |found| *found == Row::Chunk(*row))? {
             verified.chunks_sound += 1;
         } else {
-            verified.lost.push(DamagedChunk { segment, offset: row.offset, meta: row.meta });
+            verified.lost.push(DamagedChunk {
+                segment,
+                offset: row.offset,
+                meta: row.meta,
+            });
         }
     }
     Ok(())
 }
 
-/// Whether the record that the footer lists at `offset` is there: a scan goes from record to record, and does not get past one whose length is damaged.
+/// Whether the record that the footer lists at `offset` is there: a scan goes from record to
+/// record, and does not get past one whose length is damaged.
 fn is_intact(
     file: &dyn DiskFile,
     path: &Path,
@@ -147,10 +165,14 @@ fn is_intact(
     if !read(&mut head)? {
         return Ok(false);
     }
-    let Ok(span) = span_of(&head) else { return Ok(false) };
+    let Ok(span) = span_of(&head) else {
+        return Ok(false);
+    };
     let mut record = vec![0; span.bytes()];
     let is_there = read(&mut record)?;
-    let found = decode_record(&record).ok().and_then(|(decoded, _)| Row::of(&decoded, offset));
+    let found = decode_record(&record)
+        .ok()
+        .and_then(|(decoded, _)| Row::of(&decoded, offset));
     Ok(is_there && found.is_some_and(|row| is_listed(&row)))
 }
 
@@ -158,11 +180,17 @@ fn is_intact(
 ///
 /// # Errors
 /// It cannot be read.
-pub(crate) fn read_table(file: &dyn DiskFile, path: &Path, table: &TrackTable) -> Result<Option<Vec<ChunkRow>>, Error> {
+pub(crate) fn read_table(
+    file: &dyn DiskFile,
+    path: &Path,
+    table: &TrackTable,
+) -> Result<Option<Vec<ChunkRow>>, Error> {
     let mut bytes = vec![0; table.bytes()];
     match file.read_exact_at(&mut bytes, table.offset) {
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
-        other => other.map_err(Error::io("read", path)).map(|()| decode_table(table, &bytes).ok()),
+        other => other
+            .map_err(Error::io("read", path))
+            .map(|()| decode_table(table, &bytes).ok()),
     }
 }
 
@@ -172,8 +200,11 @@ pub(crate) fn read_table(file: &dyn DiskFile, path: &Path, table: &TrackTable) -
 /// It cannot be read.
 pub(crate) fn ends_like_a_seal(file: &dyn DiskFile, path: &Path) -> Result<bool, Error> {
     let bytes = file.bytes().map_err(Error::io("read", path))?;
-    let Some(at) = bytes.checked_sub(BLOCK) else { return Ok(false) };
+    let Some(at) = bytes.checked_sub(BLOCK) else {
+        return Ok(false);
+    };
     let mut magic = [0; 8];
-    file.read_exact_at(&mut magic, at).map_err(Error::io("read", path))?;
+    file.read_exact_at(&mut magic, at)
+        .map_err(Error::io("read", path))?;
     Ok(&magic == b"HOLDFEND")
 }

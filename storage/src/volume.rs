@@ -1,4 +1,5 @@
-//! Opening a volume: lock, identity, the writer's, the keeper's and the scrub's threads. Its cost does not depend on how much is stored.
+//! Opening a volume: lock, identity, the writer's, the keeper's and the scrub's threads. Its cost
+//! does not depend on how much is stored.
 
 mod handle;
 mod reading;
@@ -39,11 +40,12 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Opens a data directory and starts recording to it; what former processes left is listed in the background.
-    /// Blocks for some milliseconds.
+    /// Opens a data directory and starts recording to it; what former processes left is listed in
+    /// the background. Blocks for some milliseconds.
     ///
     /// # Errors
-    /// Another process has the directory, it belongs to another cluster, it cannot be written, or an option is wrong.
+    /// Another process has the directory, it belongs to another cluster, it cannot be written, or
+    /// an option is wrong.
     pub fn open(options: VolumeOptions) -> Result<(Self, VolumeHandle), Error> {
         options.check()?;
         prepare_root(&options.path)?;
@@ -58,7 +60,8 @@ impl Volume {
     pub fn open_in(options: VolumeOptions, root: Arc<Root>) -> Result<(Self, VolumeHandle), Error> {
         options.check()?;
         let lock = Lock::take(&root)?;
-        let disk = RealDisk::in_root(options.io, root).map_err(Error::io("use io_uring on", &options.path))?;
+        let disk = RealDisk::in_root(options.io, root)
+            .map_err(Error::io("use io_uring on", &options.path))?;
         Self::start(options, Arc::new(disk), Arc::new(SystemClock), lock)
     }
 
@@ -83,13 +86,28 @@ impl Volume {
         clock: Arc<dyn Clock>,
         lock: Lock,
     ) -> Result<(Self, VolumeHandle), Error> {
-        let Parts { shared, intake, start, keeper, jobs, remembered } = Parts::new(options, &disk, clock, now())?;
+        let Parts {
+            shared,
+            intake,
+            start,
+            keeper,
+            jobs,
+            remembered,
+        } = Parts::new(options, &disk, clock, now())?;
         let budget = Arc::clone(&intake.budget);
         let lock = Arc::new(lock);
-        let thread = || Thread { shared: Arc::clone(&shared), budget: Arc::clone(&budget), lock: Arc::clone(&lock) };
+        let thread = || Thread {
+            shared: Arc::clone(&shared),
+            budget: Arc::clone(&budget),
+            lock: Arc::clone(&lock),
+        };
         let scrub = Scrub::new(Arc::clone(&shared), Arc::clone(&budget), &remembered);
-        // After the writer's end, which has been told by then: what a failed volume has durable can still be read.
-        let stops = (StopKeeper(start.keeper.clone()), StopScrub(Arc::clone(&shared)));
+        // After the writer's end, which has been told by then: what a failed volume has durable can
+        // still be read.
+        let stops = (
+            StopKeeper(start.keeper.clone()),
+            StopScrub(Arc::clone(&shared)),
+        );
         let ended = vec![
             thread().spawn("writer", stops, move || run_writer(&*disk, start))?,
             thread().spawn("keeper", (), move || {
@@ -105,7 +123,8 @@ impl Volume {
         Ok((Self { shared, ended }, handle))
     }
 
-    /// Waits until all threads of the volume have ended. A disk that hangs keeps them as long as it does.
+    /// Waits until all threads of the volume have ended. A disk that hangs keeps them as long as it
+    /// does.
     ///
     /// # Errors
     /// It failed, and why. After [`VolumeHandle::close`] it is `Ok`.
@@ -115,7 +134,12 @@ impl Volume {
             ended.await.ok();
         }
         let reason = self.shared.failed.borrow().clone();
-        reason.map_or(Ok(()), |reason| Err(Error::Failed { path: self.shared.layout.root.clone(), reason }))
+        reason.map_or(Ok(()), |reason| {
+            Err(Error::Failed {
+                path: self.shared.layout.root.clone(),
+                reason,
+            })
+        })
     }
 }
 
@@ -131,39 +155,68 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Reads what is in the directory by its names, and gives the directory its identity if it has none.
+    /// Reads what is in the directory by its names, and gives the directory its identity if it has
+    /// none.
     pub(crate) fn new<D: Disk>(
         options: VolumeOptions,
         disk: &Arc<D>,
         clock: Arc<dyn Clock>,
         now: Instant,
     ) -> Result<Self, Error> {
-        let layout = Layout { root: options.path.clone() };
+        let layout = Layout {
+            root: options.path.clone(),
+        };
         for class in &options.retention {
             let path = layout.class(&class.name);
             disk.create_dir(&path).map_err(Error::io("create", &path))?;
         }
         let found = find_segments(&**disk, &layout)?;
-        let (identity, adoption) =
-            identify(&**disk, &layout, options.cluster, || identity_of_segments(&**disk, &layout, &found))?;
+        let (identity, adoption) = identify(&**disk, &layout, options.cluster, || {
+            identity_of_segments(&**disk, &layout, &found)
+        })?;
         let next = found.iter().map(|found| found.id.0).max().unwrap_or(0) + 1;
         let (intake, requests) = Intake::new(options.buffer_bytes_max);
         let blocking = Arc::clone(disk) as Arc<dyn Disk>;
         // What is copied on a volume of another cluster stays among the other cluster's.
-        let options = VolumeOptions { cluster: identity.cluster, ..options };
-        let mut shared = Shared::new(options, layout, identity.volume, blocking, clock, SegmentId(next));
+        let options = VolumeOptions {
+            cluster: identity.cluster,
+            ..options
+        };
+        let mut shared = Shared::new(
+            options,
+            layout,
+            identity.volume,
+            blocking,
+            clock,
+            SegmentId(next),
+        );
         shared.take_over(adoption);
         let remembered = Remembered::load(&**disk, &shared.layout, shared.volume);
         *write(&shared.damage) = Damage::of(remembered.damaged.clone());
         let shared = Arc::new(shared);
         let (sender, jobs) = mpsc::channel();
-        let start = Start { shared: Arc::clone(&shared), budget: Arc::clone(&intake.budget), requests, keeper: sender };
+        let start = Start {
+            shared: Arc::clone(&shared),
+            budget: Arc::clone(&intake.budget),
+            requests,
+            keeper: sender,
+        };
         let keeper = Keeper::new(Arc::clone(&shared), found, now);
-        Ok(Self { shared, intake, start, keeper, jobs, remembered })
+        Ok(Self {
+            shared,
+            intake,
+            start,
+            keeper,
+            jobs,
+            remembered,
+        })
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "an edge: the instant from which the keeper's thread counts")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an edge: the instant from which the keeper's thread counts"
+)]
 fn now() -> Instant {
     Instant::now()
 }
@@ -177,7 +230,8 @@ struct Thread {
 }
 
 impl Thread {
-    /// Whatever ends `body` but an orderly stop is the volume's failure. `stops` are dropped when that has been told.
+    /// Whatever ends `body` but an orderly stop is the volume's failure. `stops` are dropped when
+    /// that has been told.
     fn spawn(
         self,
         name: &'static str,
@@ -197,8 +251,12 @@ impl Thread {
             // Whoever supervised the volume may be gone.
             end.send(()).ok();
         };
-        let spawned = std::thread::Builder::new().name(format!("holdfast-{name}")).spawn(run);
-        spawned.map(|_| ended).map_err(Error::io("start a thread for", &root))
+        let spawned = std::thread::Builder::new()
+            .name(format!("holdfast-{name}"))
+            .spawn(run);
+        spawned
+            .map(|_| ended)
+            .map_err(Error::io("start a thread for", &root))
     }
 
     /// The first reason stays.
@@ -206,7 +264,9 @@ impl Thread {
         tracing::error!(volume = %self.shared.layout.root.display(), %problem, "the volume has failed and takes no more records");
         let reason: Arc<str> = Arc::from(problem);
         let reason = self.budget.failure.get_or_init(|| reason);
-        self.shared.failed.send_if_modified(|failed| failed.replace(Arc::clone(reason)).is_none());
+        self.shared
+            .failed
+            .send_if_modified(|failed| failed.replace(Arc::clone(reason)).is_none());
     }
 }
 
@@ -218,13 +278,17 @@ fn run_writer<D: WriterHost>(disk: &D, start: Start) -> Result<(), String> {
         tracing::info!(volume = %mode.layout.root.display(), io = %batch_disk.mode(), "the volume is open");
         Box::pin(Writer::new(batch_disk, start).run())
     });
-    disk.run_writer(body).map_err(|error| format!("the writer cannot start: {error}"))
+    disk.run_writer(body)
+        .map_err(|error| format!("the writer cannot start: {error}"))
 }
 
 /// Recording does not end for a bug of the scrub's.
 fn run_scrub(scrub: Scrub) {
     if catch_unwind(AssertUnwindSafe(|| scrub.run())).is_err() {
-        tracing::error!("the scrub panicked: this is a bug; the volume is not scrubbed until its node starts again");
+        tracing::error!(
+            "the scrub panicked: this is a bug; the volume is not scrubbed until its node starts \
+             again"
+        );
     }
 }
 
@@ -246,7 +310,8 @@ impl Drop for StopKeeper {
     }
 }
 
-/// Opens a volume's directory, and makes it first where it is missing and `is_wanted`; `None` where it is missing.
+/// Opens a volume's directory, and makes it first where it is missing and `is_wanted`; `None` where
+/// it is missing.
 ///
 /// # Errors
 /// It is no directory, or cannot be made or opened.
@@ -257,9 +322,9 @@ pub fn open_root(path: &Path, is_wanted: bool) -> Result<Option<Arc<Root>>, Erro
     match Root::open(path) {
         Ok(root) => Ok(Some(Arc::new(root))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            Err(Error::NotADirectory { path: path.to_owned() })
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(Error::NotADirectory {
+            path: path.to_owned(),
+        }),
         Err(error) => Err(Error::io("open", path)(error)),
     }
 }
@@ -267,8 +332,15 @@ pub fn open_root(path: &Path, is_wanted: bool) -> Result<Option<Arc<Root>>, Erro
 /// Makes the directory if it is missing, and finds out early whether it can be used.
 fn prepare_root(path: &Path) -> Result<(), Error> {
     match std::fs::create_dir_all(path) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
-            Err(Error::NotADirectory { path: path.to_owned() })
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Err(Error::NotADirectory {
+                path: path.to_owned(),
+            })
         }
         other => other.map_err(Error::io("create", path)),
     }

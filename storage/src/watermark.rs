@@ -8,7 +8,8 @@ use std::collections::HashMap;
 /// How many epochs and ranks of one stream are remembered.
 const KEPT_MAX: usize = 4;
 
-/// How far one stream is durable and indexed on this volume, by its video, in one epoch and rank of this node. Never goes back.
+/// How far one stream is durable and indexed on this volume, by its video, in one epoch and rank of
+/// this node. Never goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermark {
     pub epoch: Epoch,
@@ -24,21 +25,30 @@ pub(crate) struct Watermarks {
 }
 
 impl Watermarks {
-    /// Takes note of a durable chunk. Tracks other than video do not count: their ends run ahead or behind.
+    /// Takes note of a durable chunk. Tracks other than video do not count: their ends run ahead or
+    /// behind.
     pub(crate) fn observe(&mut self, meta: &ChunkMeta) {
         if meta.track != TrackKind::Video {
             return;
         }
         let keyframe = meta.is_access_point().then_some(meta.start);
         let marks = self.streams.entry((meta.camera, meta.stream)).or_default();
-        match marks.iter_mut().find(|mark| mark.epoch == meta.epoch && mark.rank == meta.rank) {
+        match marks
+            .iter_mut()
+            .find(|mark| mark.epoch == meta.epoch && mark.rank == meta.rank)
+        {
             Some(mark) => {
                 mark.durable_end = mark.durable_end.max(meta.end());
                 mark.first_keyframe = earlier(mark.first_keyframe, keyframe);
             }
             None => insert(
                 marks,
-                Watermark { epoch: meta.epoch, rank: meta.rank, durable_end: meta.end(), first_keyframe: keyframe },
+                Watermark {
+                    epoch: meta.epoch,
+                    rank: meta.rank,
+                    durable_end: meta.end(),
+                    first_keyframe: keyframe,
+                },
             ),
         }
     }
@@ -53,16 +63,30 @@ impl Watermarks {
         self.streams.get(&(camera, stream))?.last().copied()
     }
 
-    /// End of what is durable of the newest epoch, in whatever rank: the ones before may have run ahead of true time.
+    /// End of what is durable of the newest epoch, in whatever rank: the ones before may have run
+    /// ahead of true time.
     pub(crate) fn durable_until(&self, camera: CameraId, stream: StreamKind) -> Option<Timestamp> {
         let marks = self.streams.get(&(camera, stream))?;
         let newest = marks.last()?.epoch;
-        marks.iter().filter(|mark| mark.epoch == newest).map(|mark| mark.durable_end).max()
+        marks
+            .iter()
+            .filter(|mark| mark.epoch == newest)
+            .map(|mark| mark.durable_end)
+            .max()
     }
 
-    pub(crate) fn of(&self, camera: CameraId, stream: StreamKind, epoch: Epoch, rank: Rank) -> Option<Watermark> {
+    pub(crate) fn of(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        epoch: Epoch,
+        rank: Rank,
+    ) -> Option<Watermark> {
         let marks = self.streams.get(&(camera, stream))?;
-        marks.iter().find(|mark| mark.epoch == epoch && mark.rank == rank).copied()
+        marks
+            .iter()
+            .find(|mark| mark.epoch == epoch && mark.rank == rank)
+            .copied()
     }
 }
 

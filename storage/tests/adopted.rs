@@ -1,8 +1,11 @@
-//! Volumes of another cluster that were taken over: read, kept and deleted under this one's numbers,
-//! and never rewritten.
+//! Volumes of another cluster that were taken over: read, kept and deleted under this one's
+//! numbers, and never rewritten.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
-#![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code; clippy exempts only functions marked as tests"
+)]
 
 mod support;
 
@@ -11,8 +14,8 @@ use holdfast_storage::disk::Root;
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{
-    AdoptedNumber, Adoption, CurrentName, Error, HOLD_CLASS, Hold, Holds, Range, RetentionClass, Volume, VolumeHandle,
-    VolumeOptions, adopt, adoption_in, volume_cluster,
+    AdoptedNumber, Adoption, CurrentName, Error, HOLD_CLASS, Hold, Holds, Range, RetentionClass,
+    Volume, VolumeHandle, VolumeOptions, adopt, adoption_in, volume_cluster,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,16 +30,27 @@ const OURS: Uuid = Uuid::from_u128(2);
 const ME: NodeId = NodeId(1);
 
 fn number(theirs: u32, ours: u32) -> AdoptedNumber {
-    AdoptedNumber { theirs: camera(theirs), ours: camera(ours) }
+    AdoptedNumber {
+        theirs: camera(theirs),
+        ours: camera(ours),
+    }
 }
 
 fn ours(dir: &Dir) -> VolumeOptions {
-    VolumeOptions { cluster: OURS, node: ME, index: 4, ..dir.options() }
+    VolumeOptions {
+        cluster: OURS,
+        node: ME,
+        index: 4,
+        ..dir.options()
+    }
 }
 
 /// Cameras 1 and 2, the first with a gap, as the other cluster recorded them.
 async fn record(dir: &Dir, chunks: u32, bytes: usize) -> Uuid {
-    let options = VolumeOptions { segment_bytes_max: 2 << 20, ..dir.options() };
+    let options = VolumeOptions {
+        segment_bytes_max: 2 << 20,
+        ..dir.options()
+    };
     let (volume, handle) = Volume::open(options).unwrap();
     let id = handle.id();
     append(&handle, init(1));
@@ -57,11 +71,25 @@ async fn record(dir: &Dir, chunks: u32, bytes: usize) -> Uuid {
 
 /// Their camera 1 is camera 12 here, and their camera 2 is camera 1.
 fn adoption(volume: Uuid) -> Adoption {
-    Adoption::new(volume, (THEIRS, OURS), Timestamp(T0), vec![number(1, 12), number(2, 1)]).unwrap()
+    Adoption::new(
+        volume,
+        (THEIRS, OURS),
+        Timestamp(T0),
+        vec![number(1, 12), number(2, 1)],
+    )
+    .unwrap()
 }
 
 fn sums(dir: &Dir) -> BTreeMap<PathBuf, u32> {
-    dir.segments().into_iter().map(|path| (path.clone(), crc32fast::hash(&std::fs::read(&path).unwrap()))).collect()
+    dir.segments()
+        .into_iter()
+        .map(|path| {
+            (
+                path.clone(),
+                crc32fast::hash(&std::fs::read(&path).unwrap()),
+            )
+        })
+        .collect()
 }
 
 fn open(options: VolumeOptions) -> (Volume, VolumeHandle) {
@@ -70,13 +98,24 @@ fn open(options: VolumeOptions) -> (Volume, VolumeHandle) {
     opened
 }
 
-/// The sequence numbers of what is listed under `of`, each read and compared with what was written as `theirs`.
+/// The sequence numbers of what is listed under `of`, each read and compared with what was written
+/// as `theirs`.
 fn listed(handle: &VolumeHandle, of: u32, theirs: u32) -> Vec<u32> {
     let entries = handle.entries(Range::all(camera(of), MAIN)).unwrap();
     let check = |entry: &holdfast_storage::chunk::ChunkEntry| {
-        assert_eq!((entry.meta.camera, entry.location.holder, entry.location.volume), (camera(of), ME, 4));
+        assert_eq!(
+            (
+                entry.meta.camera,
+                entry.location.holder,
+                entry.location.volume
+            ),
+            (camera(of), ME, 4)
+        );
         let bytes = entry.location.payload_bytes as usize;
-        assert_eq!(handle.read(&entry.location).unwrap(), payload(theirs, entry.meta.sequence, bytes));
+        assert_eq!(
+            handle.read(&entry.location).unwrap(),
+            payload(theirs, entry.meta.sequence, bytes)
+        );
         entry.meta.sequence
     };
     entries.iter().map(check).collect()
@@ -87,17 +126,39 @@ async fn footage_is_known_by_our_numbers_and_the_segments_stay_as_they_are() {
     let dir = Dir::new();
     let id = record(&dir, 20, 10_000).await;
     let before = sums(&dir);
-    assert!(matches!(Volume::open(ours(&dir)).err().unwrap(), Error::ForeignVolume { .. }));
+    assert!(matches!(
+        Volume::open(ours(&dir)).err().unwrap(),
+        Error::ForeignVolume { .. }
+    ));
     adopt(dir.path(), &adoption(id)).unwrap();
     assert_eq!(volume_cluster(dir.path()).unwrap(), Some(OURS));
     let (volume, handle) = open(ours(&dir));
     assert!(handle.is_adopted() && handle.id() == id);
     let all: Vec<u32> = (0..20).collect();
-    assert_eq!((listed(&handle, 12, 1), listed(&handle, 1, 2)), (all.clone(), all));
-    assert!(handle.entries(Range::all(camera(2), MAIN)).unwrap().is_empty(), "their number means nothing here");
+    assert_eq!(
+        (listed(&handle, 12, 1), listed(&handle, 1, 2)),
+        (all.clone(), all)
+    );
+    assert!(
+        handle
+            .entries(Range::all(camera(2), MAIN))
+            .unwrap()
+            .is_empty(),
+        "their number means nothing here"
+    );
     let (spans, gaps) = handle.recorded(Range::all(camera(12), MAIN)).unwrap();
-    assert!(spans.iter().all(|span| span.node == NodeId(1_000_000 + NODE.0)), "{spans:?}");
-    assert_eq!(gaps.iter().map(|gap| (gap.camera, gap.node.0)).collect::<Vec<_>>(), [(camera(12), 1_000_000 + NODE.0)]);
+    assert!(
+        spans
+            .iter()
+            .all(|span| span.node == NodeId(1_000_000 + NODE.0)),
+        "{spans:?}"
+    );
+    assert_eq!(
+        gaps.iter()
+            .map(|gap| (gap.camera, gap.node.0))
+            .collect::<Vec<_>>(),
+        [(camera(12), 1_000_000 + NODE.0)]
+    );
     assert!(handle.init(camera(1), InitId::of(&init_bytes(2))).is_ok());
     assert!(handle.init(camera(2), InitId::of(&init_bytes(2))).is_err());
     assert_eq!(
@@ -105,15 +166,25 @@ async fn footage_is_known_by_our_numbers_and_the_segments_stay_as_they_are() {
         (None, Some(camera(12))),
         "of their epochs nothing is known, and their numbers are given out"
     );
-    let name = CurrentName { camera: camera(12), name: "yard".to_owned(), deleted: None };
-    assert!(!handle.keep_names(&[name], Timestamp(T0)).unwrap(), "the names on it are theirs");
+    let name = CurrentName {
+        camera: camera(12),
+        name: "yard".to_owned(),
+        deleted: None,
+    };
+    assert!(
+        !handle.keep_names(&[name], Timestamp(T0)).unwrap(),
+        "the names on it are theirs"
+    );
     close(volume, handle).await;
     assert_eq!(sums(&dir), before);
     // The list may be changed, and the catalogue knows nothing of it.
     let other = Adoption::new(id, (THEIRS, OURS), Timestamp(T0), vec![number(1, 2)]).unwrap();
     adopt(dir.path(), &other).unwrap();
     let (volume, handle) = open(ours(&dir));
-    assert_eq!((listed(&handle, 2, 1).len(), listed(&handle, 12, 1).len()), (20, 0));
+    assert_eq!(
+        (listed(&handle, 2, 1).len(), listed(&handle, 12, 1).len()),
+        (20, 0)
+    );
     close(volume, handle).await;
 }
 
@@ -122,31 +193,70 @@ async fn it_falls_under_our_retention_and_our_holds() {
     let dir = Dir::new();
     let id = record(&dir, 400, 20_000).await;
     adopt(dir.path(), &adoption(id)).unwrap();
-    let class = RetentionClass { name: "default".to_owned(), age_max: None, bytes_max: Some(4 << 20) };
+    let class = RetentionClass {
+        name: "default".to_owned(),
+        age_max: None,
+        bytes_max: Some(4 << 20),
+    };
     let at = |sequence: i64| Timestamp(T0 + sequence * CHUNK_US);
-    let hold = Hold { camera: camera(12), from: at(100), to: at(120) };
-    let options = VolumeOptions { retention: vec![class], holds: None, ..ours(&dir) };
+    let hold = Hold {
+        camera: camera(12),
+        from: at(100),
+        to: at(120),
+    };
+    let options = VolumeOptions {
+        retention: vec![class],
+        holds: None,
+        ..ours(&dir)
+    };
     let (volume, handle) = open(options);
     handle.set_holds([hold].into_iter().collect::<Holds>());
     let started = Instant::now();
-    while handle.entries(Range { from: at(0), to: at(30), ..Range::all(camera(1), MAIN) }).unwrap().len() > 1 {
-        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", handle.stats());
+    while handle
+        .entries(Range {
+            from: at(0),
+            to: at(30),
+            ..Range::all(camera(1), MAIN)
+        })
+        .unwrap()
+        .len()
+        > 1
+    {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "{:?}",
+            handle.stats()
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     while handle.stats().copied_segments == 0 {
-        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", handle.stats());
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "{:?}",
+            handle.stats()
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     // What is not held may be gone before it is read.
     let of_theirs = handle.entries(Range::all(camera(12), MAIN)).unwrap();
     let held: Vec<u32> = of_theirs.iter().map(|entry| entry.meta.sequence).collect();
-    assert!((100..120).all(|sequence| held.contains(&sequence)), "{held:?}");
-    let copied = dir.segments().iter().any(|path| path.parent().unwrap().ends_with(HOLD_CLASS));
+    assert!(
+        (100..120).all(|sequence| held.contains(&sequence)),
+        "{held:?}"
+    );
+    let copied = dir
+        .segments()
+        .iter()
+        .any(|path| path.parent().unwrap().ends_with(HOLD_CLASS));
     assert!(copied, "held footage is copied on the volume");
     close(volume, handle).await;
-    // Were the copies under our cluster's name, a lost volume.json would make the volume ours, with their numbers.
+    // Were the copies under our cluster's name, a lost volume.json would make the volume ours, with
+    // their numbers.
     std::fs::remove_file(dir.path().join("volume.json")).unwrap();
-    let (volume, handle) = open(VolumeOptions { holds: Some([hold].into_iter().collect()), ..ours(&dir) });
+    let (volume, handle) = open(VolumeOptions {
+        holds: Some([hold].into_iter().collect()),
+        ..ours(&dir)
+    });
     assert!((100..120).all(|sequence| listed(&handle, 12, 1).contains(&sequence)));
     close(volume, handle).await;
 }
@@ -157,7 +267,13 @@ async fn only_a_whole_list_for_this_volume_and_this_cluster_counts() {
     let id = record(&dir, 4, 1_000).await;
     let path = dir.path().join("adopted.json");
     let foreign = async |why: &str| {
-        assert!(matches!(Volume::open(ours(&dir)).err(), Some(Error::ForeignVolume { .. })), "{why}");
+        assert!(
+            matches!(
+                Volume::open(ours(&dir)).err(),
+                Some(Error::ForeignVolume { .. })
+            ),
+            "{why}"
+        );
         // The cluster that it is of opens it whatever is there.
         let (volume, handle) = open(dir.options());
         assert_eq!(stored(&handle, 2).len(), 4, "{why}");
@@ -166,7 +282,13 @@ async fn only_a_whole_list_for_this_volume_and_this_cluster_counts() {
     // What a crash leaves before the file is in place.
     std::fs::write(dir.path().join("adopted.next"), "{\"version\":1").unwrap();
     foreign("interrupted").await;
-    let elsewhere = Adoption::new(id, (THEIRS, Uuid::from_u128(9)), Timestamp(T0), vec![number(1, 12)]).unwrap();
+    let elsewhere = Adoption::new(
+        id,
+        (THEIRS, Uuid::from_u128(9)),
+        Timestamp(T0),
+        vec![number(1, 12)],
+    )
+    .unwrap();
     adopt(dir.path(), &elsewhere).unwrap();
     foreign("taken over by another cluster").await;
     let wrong = [
@@ -174,7 +296,10 @@ async fn only_a_whole_list_for_this_volume_and_this_cluster_counts() {
         Adoption::new(id, (Uuid::from_u128(8), OURS), Timestamp(T0), vec![]).unwrap(),
     ];
     for adoption in wrong {
-        assert!(matches!(adopt(dir.path(), &adoption), Err(Error::ForeignVolume { .. })));
+        assert!(matches!(
+            adopt(dir.path(), &adoption),
+            Err(Error::ForeignVolume { .. })
+        ));
     }
     adopt(dir.path(), &adoption(id)).unwrap();
     let root = Arc::new(Root::open(dir.path()).unwrap());
@@ -182,13 +307,23 @@ async fn only_a_whole_list_for_this_volume_and_this_cluster_counts() {
     let mut text = std::fs::read(&path).unwrap();
     text[30] ^= 1;
     std::fs::write(&path, text).unwrap();
-    assert!(matches!(Volume::open(ours(&dir)).err(), Some(Error::Format { .. })), "a flipped bit hides nothing");
+    assert!(
+        matches!(Volume::open(ours(&dir)).err(), Some(Error::Format { .. })),
+        "a flipped bit hides nothing"
+    );
     adopt(dir.path(), &adoption(id)).unwrap();
     let (volume, handle) = open(ours(&dir));
-    assert!(matches!(adopt(dir.path(), &adoption(id)), Err(Error::Locked { .. })), "it is in use");
+    assert!(
+        matches!(adopt(dir.path(), &adoption(id)), Err(Error::Locked { .. })),
+        "it is in use"
+    );
     close(volume, handle).await;
     let why = Arc::from("read-only");
     let (_, handle) = Volume::open_reading(ours(&dir), root, &why).unwrap();
     await_recovery(&handle);
-    assert_eq!(listed(&handle, 1, 2).len(), 4, "also from a disk that cannot be written");
+    assert_eq!(
+        listed(&handle, 1, 2).len(),
+        4,
+        "also from a disk that cannot be written"
+    );
 }

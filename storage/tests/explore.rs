@@ -1,26 +1,37 @@
-//! Crash exploration: random runs of a volume on the simulated disk, stopped anywhere, and what has to hold after each stop. One seed is one run:
-//! `cargo xtask explore --seed N` repeats it, `cargo xtask explore --forever` goes on until one fails.
+//! Crash exploration: random runs of a volume on the simulated disk, stopped anywhere, and what has
+//! to hold after each stop. One seed is one run: `cargo xtask explore --seed N` repeats it, `cargo
+//! xtask explore --forever` goes on until one fails.
 //!
-//! A run is a few lives of a process on one disk. In each, cameras record, readers read, retention deletes; it ends in order, by a kill or by a power cut
-//! between any two operations of the disk. Then, on a copy of the disk and with the catalogue kept, deleted, damaged or an older one:
+//! A run is a few lives of a process on one disk. In each, cameras record, readers read, retention
+//! deletes; it ends in order, by a kill or by a power cut between any two operations of the disk.
+//! Then, on a copy of the disk and with the catalogue kept, deleted, damaged or an older one:
 //!
-//! - everything that was below a reported watermark, flushed, or listed, is there byte by byte, unless retention deleted its segment;
-//! - nothing is listed that was not recorded, and nothing is read with other bytes than were recorded;
+//! - everything that was below a reported watermark, flushed, or listed, is there byte by byte,
+//!   unless retention deleted its segment;
+//! - nothing is listed that was not recorded, and nothing is read with other bytes than were
+//!   recorded;
 //! - the watermark is not behind what was reported;
 //! - the files are what the statistics count, and nothing else is there;
-//! - a second recovery finds nothing to do, a rebuilt catalogue shows the same, and neither changes a file.
+//! - a second recovery finds nothing to do, a rebuilt catalogue shows the same, and neither changes
+//!   a file.
 //!
-//! Some seeds have holds, which are set and lifted while retention deletes: what is held when its segment goes is listed in another one, durably. Some are scrubbed
-//! while they record, have a wall clock that jumps, or lose `volume.json` in a crash. Some start with a wall clock that is wrong by years and is put right
-//! later, or in 1970: nothing is deleted for its age then. In some another disk, with files of the same names, is mounted over the volume's
-//! path while it records: the volume is left within seconds, and no file of that disk changes. In some the directory is put
-//! back to what it was before an earlier life, with its catalogue or without. In some a limit is mistyped between two lives: no
-//! more is deleted than usual.
+//! Some seeds have holds, which are set and lifted while retention deletes: what is held when its
+//! segment goes is listed in another one, durably. Some are scrubbed while they record, have a wall
+//! clock that jumps, or lose `volume.json` in a crash. Some start with a wall clock that is wrong
+//! by years and is put right later, or in 1970: nothing is deleted for its age then. In some
+//! another disk, with files of the same names, is mounted over the volume's path while it records:
+//! the volume is left within seconds, and no file of that disk changes. In some the directory is
+//! put back to what it was before an earlier life, with its catalogue or without. In some a limit
+//! is mistyped between two lives: no more is deleted than usual.
 //!
-//! Every fourth seed has faults besides: errors, `ENOSPC`, hangs, and bits that flip at rest. There a volume may fail and a damaged chunk may be gone;
-//! everything else holds as above. The scrub then finds every listed chunk that cannot be read, and calls no other damaged.
+//! Every fourth seed has faults besides: errors, `ENOSPC`, hangs, and bits that flip at rest. There
+//! a volume may fail and a damaged chunk may be gone; everything else holds as above. The scrub
+//! then finds every listed chunk that cannot be read, and calls no other damaged.
 
-#![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code; clippy exempts only functions marked as tests"
+)]
 
 #[path = "explore/audit.rs"]
 mod audit;
@@ -61,22 +72,33 @@ const VOLUME: Uuid = Uuid::from_u128(7);
 const SEEDS: u64 = 200;
 const T0: i64 = 1_795_000_000_000_000;
 
-/// `HOLDFAST_EXPLORE_SEEDS` says how many seeds are run (0: without end), `HOLDFAST_EXPLORE_FIRST` which is the first.
+/// `HOLDFAST_EXPLORE_SEEDS` says how many seeds are run (0: without end), `HOLDFAST_EXPLORE_FIRST`
+/// which is the first.
 #[test]
 fn promises_hold_wherever_the_machine_stops() {
     let seeds = number("HOLDFAST_EXPLORE_SEEDS").unwrap_or(SEEDS);
-    let found = explore((number("HOLDFAST_EXPLORE_FIRST").unwrap_or(0), seeds), Twist::default());
+    let found = explore(
+        (number("HOLDFAST_EXPLORE_FIRST").unwrap_or(0), seeds),
+        Twist::default(),
+    );
     println!("{found}");
     assert!(found.failure.is_none(), "{found}");
     if seeds >= SEEDS {
-        assert!(found.sum.has_seen_everything(), "these seeds do not try everything: {found}");
+        assert!(
+            found.sum.has_seen_everything(),
+            "these seeds do not try everything: {found}"
+        );
     }
 }
 
 #[test]
 fn a_seed_is_a_run() {
     for seed in 0..16 {
-        assert_eq!(run(seed, Twist::default()).unwrap(), run(seed, Twist::default()).unwrap(), "seed {seed}");
+        assert_eq!(
+            run(seed, Twist::default()).unwrap(),
+            run(seed, Twist::default()).unwrap(),
+            "seed {seed}"
+        );
     }
 }
 
@@ -85,5 +107,8 @@ fn explore(seeds: (u64, u64), twist: Twist) -> Found<Outcome> {
 }
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+    std::env::var(name).ok().map(|text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}"))
+    })
 }

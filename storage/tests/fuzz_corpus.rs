@@ -1,4 +1,5 @@
-//! The fuzz targets of the segment store over their corpora and some thousand seeded variations. `tests/fuzz` runs the same without end.
+//! The fuzz targets of the segment store over their corpora and some thousand seeded variations.
+//! `tests/fuzz` runs the same without end.
 
 #[path = "../../tests/fuzz/src/mutate.rs"]
 mod mutate;

@@ -1,10 +1,15 @@
-//! Format v1 is what the golden files say, byte by byte. `HOLDFAST_BLESS=1 cargo test -p holdfast-storage --test golden` writes it anew:
-//! do that only with a new format version.
-#![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
+//! Format v1 is what the golden files say, byte by byte. `HOLDFAST_BLESS=1 cargo test -p
+//! holdfast-storage --test golden` writes it anew: do that only with a new format version.
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code; clippy exempts only functions marked as tests"
+)]
 
 mod support;
 
-use holdfast_storage::chunk::{Access, AccessPoint, Chunk, ChunkMeta, Gap, GapCause, InitId, Record};
+use holdfast_storage::chunk::{
+    Access, AccessPoint, Chunk, ChunkMeta, Gap, GapCause, InitId, Record,
+};
 use holdfast_storage::clock::Clock;
 use holdfast_storage::disk::{IoChoice, RealDisk};
 use holdfast_storage::format::BLOCK_BYTES;
@@ -18,9 +23,13 @@ use support::*;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-v1.hfs");
 
-/// Of a process that was killed: no footer, a batch with a flipped bit, a batch without its header, a torn one at the end. What is in it was taken from
-/// the writer once; only readers are held to it.
-const GOLDEN_DAMAGED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-v1-damaged.hfs");
+/// Of a process that was killed: no footer, a batch with a flipped bit, a batch without its header,
+/// a torn one at the end. What is in it was taken from the writer once; only readers are held to
+/// it.
+const GOLDEN_DAMAGED: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/golden/segment-v1-damaged.hfs"
+);
 
 struct FixedClock;
 
@@ -30,7 +39,8 @@ impl Clock for FixedClock {
     }
 }
 
-/// What the writer makes of these records at a fixed time and with a fixed volume id. A flush ends each batch, so that timing does not show in the file.
+/// What the writer makes of these records at a fixed time and with a fixed volume id. A flush ends
+/// each batch, so that timing does not show in the file.
 async fn written_now(records: Vec<Record>) -> Vec<u8> {
     let dir = Dir::new();
     let identity = format!(
@@ -64,35 +74,79 @@ fn records() -> Vec<Record> {
 
 /// Every kind of record, stream, track, rank and flag.
 fn all_kinds() -> Vec<Record> {
-    let mut records = vec![init(1), init(2), chunk(1, 0, 900), chunk(2, 0, 900), chunk(1, 1, 5000)];
-    records.push(Record::Gap(Gap { stream: StreamKind::Sub, cause: GapCause::Overload, ..gap(1, T0, T0 + 7) }));
+    let mut records = vec![
+        init(1),
+        init(2),
+        chunk(1, 0, 900),
+        chunk(2, 0, 900),
+        chunk(1, 1, 5000),
+    ];
+    records.push(Record::Gap(Gap {
+        stream: StreamKind::Sub,
+        cause: GapCause::Overload,
+        ..gap(1, T0, T0 + 7)
+    }));
     let variants = [
         (StreamKind::Main, TrackKind::Audio, Rank::Mirror),
         (StreamKind::Sub, TrackKind::Video, Rank::Successor),
         (StreamKind::Sub, TrackKind::Metadata, Rank::Owner),
     ];
-    records.extend((2..).zip(variants).map(|(sequence, variant)| variant_of(3, sequence, variant)));
+    records.extend(
+        (2..)
+            .zip(variants)
+            .map(|(sequence, variant)| variant_of(3, sequence, variant)),
+    );
     records.extend([chunk(2, 1, 900), chunk(1, 2, 900), chunk(2, 2, 9000)]);
     records
 }
 
-fn variant_of(camera: u32, sequence: u32, (stream, track, rank): (StreamKind, TrackKind, Rank)) -> Record {
+fn variant_of(
+    camera: u32,
+    sequence: u32,
+    (stream, track, rank): (StreamKind, TrackKind, Rank),
+) -> Record {
     let point = match sequence {
         2 => AccessPoint::Recovery { frames: 300 },
         3 => AccessPoint::Open,
         _ => AccessPoint::Sync,
     };
-    let (access, since_access_ms) = (Some(Access { point, slices_crc: 0x1234_5678 }), Some(70_000 * sequence));
-    let meta = ChunkMeta { access, since_access_ms, ..meta(camera, sequence) };
-    let meta = ChunkMeta { stream, track, rank, after_loss: true, damaged: true, epoch: Epoch(7), ..meta };
-    Record::Chunk(Chunk { meta, parts: vec![payload(camera, sequence, 300)] })
+    let (access, since_access_ms) = (
+        Some(Access {
+            point,
+            slices_crc: 0x1234_5678,
+        }),
+        Some(70_000 * sequence),
+    );
+    let meta = ChunkMeta {
+        access,
+        since_access_ms,
+        ..meta(camera, sequence)
+    };
+    let meta = ChunkMeta {
+        stream,
+        track,
+        rank,
+        after_loss: true,
+        damaged: true,
+        epoch: Epoch(7),
+        ..meta
+    };
+    Record::Chunk(Chunk {
+        meta,
+        parts: vec![payload(camera, sequence, 300)],
+    })
 }
 
 /// Damages what the writer made, as the file's description says.
 fn damage(mut segment: Vec<u8>) -> Vec<u8> {
-    let starts: Vec<usize> =
-        (0..segment.len()).step_by(BLOCK_BYTES).filter(|at| segment[*at..].starts_with(b"HFBT")).collect();
-    let footer = (0..segment.len()).step_by(BLOCK_BYTES).find(|at| segment[*at..].starts_with(b"HFFT")).unwrap();
+    let starts: Vec<usize> = (0..segment.len())
+        .step_by(BLOCK_BYTES)
+        .filter(|at| segment[*at..].starts_with(b"HFBT"))
+        .collect();
+    let footer = (0..segment.len())
+        .step_by(BLOCK_BYTES)
+        .find(|at| segment[*at..].starts_with(b"HFFT"))
+        .unwrap();
     // The batches of chunk 1 of camera 1, chunk 1 of camera 2, and the last.
     let [flipped, headless, torn] = [starts[4], starts[9], starts[11]];
     segment[flipped + 3000] ^= 4;
@@ -111,25 +165,51 @@ async fn the_writer_makes_the_golden_file_byte_by_byte() {
         std::fs::write(GOLDEN_DAMAGED, damage(written_now(all_kinds()).await)).unwrap();
     }
     let golden = std::fs::read(GOLDEN).unwrap();
-    let differs = golden.iter().zip(&now).position(|(golden, now)| golden != now);
-    assert_eq!((differs, now.len()), (None, golden.len()), "format v1 has changed");
+    let differs = golden
+        .iter()
+        .zip(&now)
+        .position(|(golden, now)| golden != now);
+    assert_eq!(
+        (differs, now.len()),
+        (None, golden.len()),
+        "format v1 has changed"
+    );
 }
 
 #[test]
 fn the_reader_reads_the_golden_file() {
     let path = Path::new(GOLDEN);
     let summary = offline::inspect(path).unwrap();
-    assert_eq!((summary.segment.0, summary.class.as_str(), summary.node), (1, "default", Some(NODE)));
-    assert_eq!((summary.chunks, summary.batches, summary.is_sealed), (4, 7, true));
-    assert_eq!((summary.opened_at, summary.closed_at), (Some(Timestamp(T0)), Timestamp(T0)));
+    assert_eq!(
+        (summary.segment.0, summary.class.as_str(), summary.node),
+        (1, "default", Some(NODE))
+    );
+    assert_eq!(
+        (summary.chunks, summary.batches, summary.is_sealed),
+        (4, 7, true)
+    );
+    assert_eq!(
+        (summary.opened_at, summary.closed_at),
+        (Some(Timestamp(T0)), Timestamp(T0))
+    );
     assert!(offline::verify(path, |_, _| {}).unwrap().is_sound());
     let footage = offline::footage(path, CameraId(2), MAIN, |_, _| {}).unwrap();
-    assert_eq!(footage.inits().unwrap(), [(InitId::of(&init_bytes(2)), init_bytes(2))]);
+    assert_eq!(
+        footage.inits().unwrap(),
+        [(InitId::of(&init_bytes(2)), init_bytes(2))]
+    );
     for entry in footage.entries() {
         assert_eq!(entry.meta, meta(2, entry.meta.sequence));
-        assert_eq!(footage.read(entry).unwrap(), payload(2, entry.meta.sequence, 1403));
+        assert_eq!(
+            footage.read(entry).unwrap(),
+            payload(2, entry.meta.sequence, 1403)
+        );
     }
-    let sequences: Vec<u32> = footage.entries().iter().map(|entry| entry.meta.sequence).collect();
+    let sequences: Vec<u32> = footage
+        .entries()
+        .iter()
+        .map(|entry| entry.meta.sequence)
+        .collect();
     assert_eq!(sequences, [0, 1]);
 }
 
@@ -151,16 +231,28 @@ async fn a_volume_serves_all_of_the_golden_file() {
         for camera in [1, 2] {
             assert_eq!(stored(handle, camera), [0, 1]);
             let init = InitId::of(&init_bytes(camera));
-            assert_eq!(handle.init(CameraId(camera), init).unwrap(), init_bytes(camera));
+            assert_eq!(
+                handle.init(CameraId(camera), init).unwrap(),
+                init_bytes(camera)
+            );
             let spans = handle.spans(Range::all(CameraId(camera), MAIN)).unwrap();
             assert_eq!(
-                spans.iter().map(|span| (span.start.0, span.end.0)).collect::<Vec<_>>(),
+                spans
+                    .iter()
+                    .map(|span| (span.start.0, span.end.0))
+                    .collect::<Vec<_>>(),
                 [(T0, T0 + 2 * CHUNK_US)]
             );
         }
         let gaps = handle.gaps(Range::all(CameraId(2), MAIN)).unwrap();
         assert_eq!(gaps, [gap(2, T0 + 2 * CHUNK_US, T0 + 9 * CHUNK_US)]);
-        assert_eq!((handle.stats().segments_recovered, handle.stats().damaged_batches), (1, 0));
+        assert_eq!(
+            (
+                handle.stats().segments_recovered,
+                handle.stats().damaged_batches
+            ),
+            (1, 0)
+        );
     })
     .await;
 }
@@ -168,26 +260,63 @@ async fn a_volume_serves_all_of_the_golden_file() {
 #[tokio::test]
 async fn a_volume_serves_what_is_sound_of_the_damaged_golden_file() {
     let report = offline::verify(Path::new(GOLDEN_DAMAGED), |_, _| {}).unwrap();
-    assert_eq!((report.is_header_sound, report.is_footer_sound), (true, None));
-    assert_eq!((report.batches, report.damaged_batches, report.chunks_sound), (11, 3, 6));
+    assert_eq!(
+        (report.is_header_sound, report.is_footer_sound),
+        (true, None)
+    );
+    assert_eq!(
+        (report.batches, report.damaged_batches, report.chunks_sound),
+        (11, 3, 6)
+    );
     recovered(GOLDEN_DAMAGED, |handle| {
-        assert_eq!((stored(handle, 1), stored(handle, 2)), (vec![0, 2], vec![0]));
+        assert_eq!(
+            (stored(handle, 1), stored(handle, 2)),
+            (vec![0, 2], vec![0])
+        );
         // All of it was written at one time, just before the crash.
-        assert_eq!((handle.stats().damaged_batches, handle.stats().torn_batches), (0, 3));
-        let gaps = handle.gaps(Range::all(CameraId(1), StreamKind::Sub)).unwrap();
-        assert_eq!(gaps, [Gap { stream: StreamKind::Sub, cause: GapCause::Overload, ..gap(1, T0, T0 + 7) }]);
+        assert_eq!(
+            (handle.stats().damaged_batches, handle.stats().torn_batches),
+            (0, 3)
+        );
+        let gaps = handle
+            .gaps(Range::all(CameraId(1), StreamKind::Sub))
+            .unwrap();
+        assert_eq!(
+            gaps,
+            [Gap {
+                stream: StreamKind::Sub,
+                cause: GapCause::Overload,
+                ..gap(1, T0, T0 + 7)
+            }]
+        );
         let streams = [(MAIN, 1), (StreamKind::Sub, 2)];
-        let found = streams.map(|(stream, _)| handle.entries(Range::all(CameraId(3), stream)).unwrap());
-        assert_eq!(found.each_ref().map(Vec::len), streams.map(|(_, chunks)| chunks));
+        let found =
+            streams.map(|(stream, _)| handle.entries(Range::all(CameraId(3), stream)).unwrap());
+        assert_eq!(
+            found.each_ref().map(Vec::len),
+            streams.map(|(_, chunks)| chunks)
+        );
         for entry in found.iter().flatten() {
-            let ChunkMeta { stream, track, rank, sequence, .. } = entry.meta;
-            let Record::Chunk(expected) = variant_of(3, sequence, (stream, track, rank)) else { unreachable!() };
+            let ChunkMeta {
+                stream,
+                track,
+                rank,
+                sequence,
+                ..
+            } = entry.meta;
+            let Record::Chunk(expected) = variant_of(3, sequence, (stream, track, rank)) else {
+                unreachable!()
+            };
             assert_eq!(
                 (entry.meta, handle.read(&entry.location).unwrap()),
                 (expected.meta, expected.parts.concat().into())
             );
         }
-        let ranks: Vec<Rank> = found.iter().flatten().map(|entry| entry.meta.rank).collect();
+        let ranks: Vec<Rank> = found
+            .iter()
+            .flatten()
+            .map(|entry| entry.meta.rank)
+            .collect();
         assert_eq!(ranks, [Rank::Mirror, Rank::Successor, Rank::Owner]);
     })
     .await;

@@ -1,7 +1,10 @@
 //! kill -9: what was handed to the kernel survives the process, flushed or not.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
-#![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code; clippy exempts only functions marked as tests"
+)]
 
 mod support;
 
@@ -20,9 +23,19 @@ const AT_RISK: Duration = Duration::from_millis(200);
 /// The child's part: records until it is killed and says what it appended. No flush comes in time.
 #[tokio::test]
 async fn child_records_until_killed() {
-    let Some(path) = std::env::var_os(CHILD_DIR) else { return };
-    let options = VolumeOptions { path: path.into(), flush_interval: Duration::from_secs(60), ..Dir::new().options() };
-    let (_volume, handle) = Volume::open(VolumeOptions { io: IoChoice::Auto, ..options }).unwrap();
+    let Some(path) = std::env::var_os(CHILD_DIR) else {
+        return;
+    };
+    let options = VolumeOptions {
+        path: path.into(),
+        flush_interval: Duration::from_secs(60),
+        ..Dir::new().options()
+    };
+    let (_volume, handle) = Volume::open(VolumeOptions {
+        io: IoChoice::Auto,
+        ..options
+    })
+    .unwrap();
     append(&handle, init(1));
     for sequence in 0..10_000 {
         append(&handle, chunk(1, sequence, 20_000));
@@ -41,8 +54,14 @@ async fn a_killed_process_loses_only_what_came_in_its_last_moments() {
         .spawn()
         .unwrap();
     let mut appended: Vec<(u32, Instant)> = Vec::new();
-    for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
-        if let Some(sequence) = line.strip_prefix("appended ").and_then(|number| number.parse().ok()) {
+    for line in BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+    {
+        if let Some(sequence) = line
+            .strip_prefix("appended ")
+            .and_then(|number| number.parse().ok())
+        {
             appended.push((sequence, Instant::now()));
         }
         if appended.len() == 100 {
@@ -52,13 +71,19 @@ async fn a_killed_process_loses_only_what_came_in_its_last_moments() {
     child.kill().unwrap();
     let killed_at = Instant::now();
     child.wait().unwrap();
-    let safe: Vec<u32> =
-        appended.iter().filter(|(_, at)| killed_at - *at > AT_RISK).map(|(sequence, _)| *sequence).collect();
+    let safe: Vec<u32> = appended
+        .iter()
+        .filter(|(_, at)| killed_at - *at > AT_RISK)
+        .map(|(sequence, _)| *sequence)
+        .collect();
     assert!(safe.len() > 50, "the child was too slow: {appended:?}");
 
     let (volume, handle) = Volume::open(dir.options()).unwrap();
     await_recovery(&handle);
     let found = stored(&handle, 1);
-    assert!(found.starts_with(&safe), "appended long before: {safe:?}, found: {found:?}");
+    assert!(
+        found.starts_with(&safe),
+        "appended long before: {safe:?}, found: {found:?}"
+    );
     close(volume, handle).await;
 }

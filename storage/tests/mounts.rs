@@ -2,7 +2,10 @@
 //! unmounted, swapped. Here another directory takes the place of the volume's own, which to a
 //! program is the same; `tests/tests/volumes/mounts.rs` mounts real ones.
 
-#![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code; clippy exempts only functions marked as tests"
+)]
 
 mod support;
 
@@ -35,7 +38,10 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn options_at(dir: &Dir, path: &Path) -> VolumeOptions {
-    VolumeOptions { path: path.to_owned(), ..dir.options() }
+    VolumeOptions {
+        path: path.to_owned(),
+        ..dir.options()
+    }
 }
 
 /// A volume with some sealed segments.
@@ -58,7 +64,11 @@ async fn failed(handle: &VolumeHandle) -> Arc<str> {
 #[tokio::test]
 async fn a_disk_that_is_mounted_late_is_not_written_and_what_lies_below_is_sealed() {
     let dir = Dir::new();
-    let (path, below, disk) = (dir.path().join("v"), dir.path().join("below"), dir.path().join("disk"));
+    let (path, below, disk) = (
+        dir.path().join("v"),
+        dir.path().join("below"),
+        dir.path().join("disk"),
+    );
     // The disk's own volume has segments of every number that is given below the mount point.
     filled(&options_at(&dir, &disk), 1, 6).await;
     filled(&options_at(&dir, &path), 2, 1).await;
@@ -73,13 +83,23 @@ async fn a_disk_that_is_mounted_late_is_not_written_and_what_lies_below_is_seale
     within(handle.close()).await.ok();
     within(volume.run()).await.ok();
     let renamed = |files: BTreeMap<PathBuf, Vec<u8>>, root: &Path| -> BTreeMap<PathBuf, Vec<u8>> {
-        files.into_iter().map(|(at, bytes)| (at.strip_prefix(root).unwrap().to_owned(), bytes)).collect()
+        files
+            .into_iter()
+            .map(|(at, bytes)| (at.strip_prefix(root).unwrap().to_owned(), bytes))
+            .collect()
     };
-    assert!(renamed(files(&path), &path) == renamed(before, &disk), "the disk's files are as they were");
+    assert!(
+        renamed(files(&path), &path) == renamed(before, &disk),
+        "the disk's files are as they were"
+    );
 
     let (volume, handle) = Volume::open(options_at(&dir, &below)).unwrap();
     await_recovery(&handle);
-    assert_eq!(handle.stats().segments_to_recover, 0, "everything is sealed and listed");
+    assert_eq!(
+        handle.stats().segments_to_recover,
+        0,
+        "everything is sealed and listed"
+    );
     assert_eq!(stored(&handle, 2), (0..40).collect::<Vec<_>>());
     close(volume, handle).await;
 }
@@ -117,12 +137,19 @@ async fn a_file_that_took_a_segments_place_is_not_sealed() {
     await_recovery(&handle);
     record_chunks(&handle, 1, 0..10);
     within(handle.flush()).await.unwrap();
-    let segment = dir.segments().into_iter().find(|path| fs::read(path).unwrap().len() > 100_000).unwrap();
+    let segment = dir
+        .segments()
+        .into_iter()
+        .find(|path| fs::read(path).unwrap().len() > 100_000)
+        .unwrap();
     fs::rename(&segment, dir.path().join("aside")).unwrap();
     fs::write(&segment, b"another program's").unwrap();
     within(handle.close()).await.unwrap();
     within(volume.run()).await.unwrap();
-    assert!(fs::read(&segment).unwrap() == b"another program's", "it was written to");
+    assert!(
+        fs::read(&segment).unwrap() == b"another program's",
+        "it was written to"
+    );
 }
 
 #[tokio::test]
@@ -143,10 +170,16 @@ async fn a_volume_that_is_only_read_shows_everything_and_changes_nothing() {
     let before = files(killed.path());
     let why = Arc::from("the filesystem is read-only");
     let spare_dir = Some(dir.path().join("spare"));
-    let options = VolumeOptions { spare_dir, ..killed.options() };
+    let options = VolumeOptions {
+        spare_dir,
+        ..killed.options()
+    };
     let (volume, handle) = Volume::open_reading(options, root, &why).unwrap();
     let error = within(volume.run()).await.unwrap_err();
-    assert!(matches!(&error, Error::Failed { reason, .. } if *reason == why), "{error}");
+    assert!(
+        matches!(&error, Error::Failed { reason, .. } if *reason == why),
+        "{error}"
+    );
     await_recovery(&handle);
     assert_eq!(stored(&handle, 1), (0..50).collect::<Vec<_>>());
     assert!(handle.is_reading() && handle.stats().failed.is_some());
@@ -158,12 +191,20 @@ async fn a_volume_that_is_only_read_shows_everything_and_changes_nothing() {
     }
     drop(handle);
     for _ in 0..500 {
-        if fs::read_dir(dir.path().join("spare")).unwrap().next().is_none() {
+        if fs::read_dir(dir.path().join("spare"))
+            .unwrap()
+            .next()
+            .is_none()
+        {
             break;
         }
         sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(fs::read_dir(dir.path().join("spare")).unwrap().count(), 0, "the catalogue goes with it");
+    assert_eq!(
+        fs::read_dir(dir.path().join("spare")).unwrap().count(),
+        0,
+        "the catalogue goes with it"
+    );
     assert!(files(killed.path()) == before);
 }
 

@@ -1,8 +1,15 @@
-//! Files of a later release: refused by name, left as they are, byte by byte, while the volume records, seals, recovers and deletes beside them.
+//! Files of a later release: refused by name, left as they are, byte by byte, while the volume
+//! records, seals, recovers and deletes beside them.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
-#![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
-#![allow(clippy::ptr_arg, reason = "some ways to change a file also change its length")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code; clippy exempts only functions marked as tests"
+)]
+#![allow(
+    clippy::ptr_arg,
+    reason = "some ways to change a file also change its length"
+)]
 
 mod support;
 
@@ -44,7 +51,10 @@ fn seal_block(segment: &mut [u8], at: usize) {
 
 /// As a killed process leaves it, so that its batches are looked at.
 fn unseal(segment: &mut Vec<u8>) {
-    let footer = (0..segment.len()).step_by(BLOCK_BYTES).find(|at| segment[*at..].starts_with(b"HFFT")).unwrap();
+    let footer = (0..segment.len())
+        .step_by(BLOCK_BYTES)
+        .find(|at| segment[*at..].starts_with(b"HFFT"))
+        .unwrap();
     segment.truncate(footer);
     segment.resize(footer + 16 * BLOCK_BYTES, 0);
 }
@@ -66,7 +76,9 @@ fn newer_record(segment: &mut Vec<u8>) {
     let batch = BLOCK_BYTES;
     let number = |at: usize| u32::from_le_bytes(segment[at..at + 4].try_into().unwrap()) as usize;
     let first = batch + BATCH_HEADER_BYTES;
-    let head_bytes = usize::from(u16::from_le_bytes(segment[first + 6..first + 8].try_into().unwrap()));
+    let head_bytes = usize::from(u16::from_le_bytes(
+        segment[first + 6..first + 8].try_into().unwrap(),
+    ));
     let second = first + (16 + head_bytes + number(first + 8)).next_multiple_of(8);
     let end = batch + number(batch + 24);
     segment[second + 5] = 2;
@@ -106,21 +118,32 @@ async fn is_refused_and_left_untouched(make_newer: fn(&mut Vec<u8>), what: &str)
         is_refused_by_name(&dir, what);
         for next in [100, 200] {
             live_beside(&dir, next, what).await;
-            assert!(std::fs::read(file(&dir, NEWER)).unwrap() == segment, "{what}: the file was changed");
+            assert!(
+                std::fs::read(file(&dir, NEWER)).unwrap() == segment,
+                "{what}: the file was changed"
+            );
         }
     }
 }
 
 fn is_refused_by_name(dir: &Dir, what: &str) {
     let path = file(dir, NEWER);
-    for refused in [offline::inspect(&path).map(drop), offline::verify(&path, |_, _| {}).map(drop)] {
+    for refused in [
+        offline::inspect(&path).map(drop),
+        offline::verify(&path, |_, _| {}).map(drop),
+    ] {
         let said = refused.expect_err(what).to_string();
         assert!(said.contains(&path.display().to_string()), "{said}");
-        assert!(said.contains(&format!("{what} is of format version 2")) && said.contains("newer release"), "{said}");
+        assert!(
+            said.contains(&format!("{what} is of format version 2"))
+                && said.contains("newer release"),
+            "{said}"
+        );
     }
 }
 
-/// Records chunks from `next`, seals and deletes in a volume whose second segment is a newer release's.
+/// Records chunks from `next`, seals and deletes in a volume whose second segment is a newer
+/// release's.
 async fn live_beside(dir: &Dir, next: u32, what: &str) {
     let mut options = dir.options();
     options.retention[0].bytes_max = Some(CLASS_BYTES_MAX);
@@ -129,10 +152,16 @@ async fn live_beside(dir: &Dir, next: u32, what: &str) {
     assert_eq!(handle.stats().segments_refused, 1, "{what}");
     record_chunks(&handle, 1, next..next + 4);
     within(handle.flush()).await.unwrap();
-    assert!(stored(&handle, 1).ends_with(&[next, next + 1, next + 2, next + 3]), "{what}");
+    assert!(
+        stored(&handle, 1).ends_with(&[next, next + 1, next + 2, next + 3]),
+        "{what}"
+    );
     let started = Instant::now();
     while file(dir, 1).exists() {
-        assert!(started.elapsed() < Duration::from_secs(20), "{what}: retention does not run");
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "{what}: retention does not run"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     close(volume, handle).await;
@@ -169,13 +198,23 @@ async fn a_version_field_that_rotted_costs_nothing() {
     for of_trailer in [false, true] {
         let dir = three_segments().await;
         let mut segment = std::fs::read(file(&dir, NEWER)).unwrap();
-        let block = if of_trailer { segment.len() - BLOCK_BYTES } else { 0 };
+        let block = if of_trailer {
+            segment.len() - BLOCK_BYTES
+        } else {
+            0
+        };
         segment[block + 8] = 2;
         std::fs::write(file(&dir, NEWER), &segment).unwrap();
         std::fs::remove_dir_all(dir.path().join("catalogue")).unwrap();
         let (volume, handle) = Volume::open(dir.options()).unwrap();
         await_recovery(&handle);
-        assert_eq!((handle.stats().segments_refused, handle.stats().damaged_batches), (0, 0));
+        assert_eq!(
+            (
+                handle.stats().segments_refused,
+                handle.stats().damaged_batches
+            ),
+            (0, 0)
+        );
         assert_eq!(stored(&handle, 1), (0..12).collect::<Vec<_>>());
         close(volume, handle).await;
     }
@@ -190,6 +229,11 @@ async fn a_newer_data_directory_is_refused_and_left_untouched() {
     let error = Volume::open(dir.options()).err().unwrap();
     assert!(matches!(error, Error::Format { .. }), "{error}");
     let said = error.to_string();
-    assert!(said.contains("volume.json") && said.contains("version 2") && said.contains("newer release"), "{said}");
+    assert!(
+        said.contains("volume.json")
+            && said.contains("version 2")
+            && said.contains("newer release"),
+        "{said}"
+    );
     assert_eq!(std::fs::read_to_string(identity).unwrap(), newer);
 }

@@ -1,6 +1,9 @@
 //! A whole volume without a running one: verified, and listed anew.
 
-#![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code; clippy exempts only functions marked as tests"
+)]
 
 mod support;
 
@@ -36,10 +39,20 @@ async fn a_volume_is_verified_beside_its_node() {
     let mut told = Vec::new();
     let report = verify_volume(dir.path(), |progress| told.push(progress.done_segments)).unwrap();
     assert!(report.is_sound(), "{report:?}");
-    assert_eq!((report.sound_segments, report.unsealed_segments, report.sound_chunks), (3, 1, 12));
+    assert_eq!(
+        (
+            report.sound_segments,
+            report.unsealed_segments,
+            report.sound_chunks
+        ),
+        (3, 1, 12)
+    );
     assert_eq!(report.in_use_by, Some(std::process::id().to_string()));
     assert!(told.is_sorted() && told.last() == Some(&4), "{told:?}");
-    assert!(matches!(rebuild_catalogue(dir.path(), |_| {}), Err(Error::Locked { .. })));
+    assert!(matches!(
+        rebuild_catalogue(dir.path(), |_| {}),
+        Err(Error::Locked { .. })
+    ));
     close(volume, handle).await;
 }
 
@@ -50,7 +63,10 @@ async fn losses_are_summed_up_by_camera_and_the_rest_judged() {
     for (file, sequence) in [(0, 1), (0, 2), (1, 5)] {
         let whole = payload(1, sequence, 10_000);
         change(&files[file], |bytes| {
-            let at = bytes.windows(whole.len()).position(|window| window == whole).unwrap();
+            let at = bytes
+                .windows(whole.len())
+                .position(|window| window == whole)
+                .unwrap();
             bytes[at] ^= 1;
         });
     }
@@ -60,11 +76,29 @@ async fn losses_are_summed_up_by_camera_and_the_rest_judged() {
         bytes[4092..4096].copy_from_slice(&crc.to_le_bytes());
     });
     let report = verify_volume(dir.path(), |_| {}).unwrap();
-    assert_eq!((report.in_use_by, report.sound_segments, report.damaged.len(), report.lost_chunks), (None, 1, 2, 3));
-    assert!(report.failed.len() == 1 && report.failed[0].error.contains("version 9"), "{:?}", report.failed);
+    assert_eq!(
+        (
+            report.in_use_by,
+            report.sound_segments,
+            report.damaged.len(),
+            report.lost_chunks
+        ),
+        (None, 1, 2, 3)
+    );
+    assert!(
+        report.failed.len() == 1 && report.failed[0].error.contains("version 9"),
+        "{:?}",
+        report.failed
+    );
     let loss = report.losses[0];
-    assert_eq!((loss.camera, loss.stream, loss.chunks), (CameraId(1), StreamKind::Main, 3));
-    assert_eq!((loss.first, loss.last), (meta(1, 1).start, meta(1, 5).end()));
+    assert_eq!(
+        (loss.camera, loss.stream, loss.chunks),
+        (CameraId(1), StreamKind::Main, 3)
+    );
+    assert_eq!(
+        (loss.first, loss.last),
+        (meta(1, 1).start, meta(1, 5).end())
+    );
 }
 
 #[tokio::test]
@@ -79,7 +113,10 @@ async fn a_file_that_is_cut_short_is_told_from_one_that_a_crash_left() {
     torn.resize(whole.len() + 65_536, 0);
     std::fs::write(&path, torn).unwrap();
     let report = verify(&path, |_, _| {}).unwrap();
-    assert!(report.is_tail_torn && !report.is_cut_short && report.is_sound(), "{report:?}");
+    assert!(
+        report.is_tail_torn && !report.is_cut_short && report.is_sound(),
+        "{report:?}"
+    );
 }
 
 #[tokio::test]
@@ -87,11 +124,27 @@ async fn a_rebuilt_catalogue_is_taken_over_and_lists_the_same() {
     let dir = recorded(3).await;
     std::fs::remove_dir_all(dir.path().join("catalogue")).unwrap();
     let report = rebuild_catalogue(dir.path(), |_| {}).unwrap();
-    assert_eq!((report.listed_segments, report.unsealed_segments, report.failed.len()), (3, 0, 0));
+    assert_eq!(
+        (
+            report.listed_segments,
+            report.unsealed_segments,
+            report.failed.len()
+        ),
+        (3, 0, 0)
+    );
     let (volume, handle) = Volume::open(dir.options()).unwrap();
     await_recovery(&handle);
-    assert_eq!((handle.stats().segments_recovered, handle.stats().catalogue_rebuilds), (0, 0));
+    assert_eq!(
+        (
+            handle.stats().segments_recovered,
+            handle.stats().catalogue_rebuilds
+        ),
+        (0, 0)
+    );
     assert_eq!(stored(&handle, 1), (0..12).collect::<Vec<_>>());
     close(volume, handle).await;
-    assert!(matches!(verify_volume(&dir.path().join("segments"), |_| {}), Err(Error::NoVolume { .. })));
+    assert!(matches!(
+        verify_volume(&dir.path().join("segments"), |_| {}),
+        Err(Error::NoVolume { .. })
+    ));
 }

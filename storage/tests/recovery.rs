@@ -1,7 +1,10 @@
 //! What is found again after a crash, and after damage.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
-#![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code; clippy exempts only functions marked as tests"
+)]
 
 mod support;
 
@@ -49,7 +52,10 @@ async fn reopened(segment: &[u8], check: impl FnOnce(&VolumeHandle, &Dir)) {
 }
 
 fn batch_starts(segment: &[u8]) -> Vec<usize> {
-    (0..segment.len()).step_by(BLOCK_BYTES).filter(|at| segment[*at..].starts_with(b"HFBT")).collect()
+    (0..segment.len())
+        .step_by(BLOCK_BYTES)
+        .filter(|at| segment[*at..].starts_with(b"HFBT"))
+        .collect()
 }
 
 #[tokio::test]
@@ -77,7 +83,10 @@ async fn a_file_cut_anywhere_in_its_last_batch_keeps_every_whole_chunk_before() 
         reopened(&segment[..cut], |handle, _| {
             let found = stored(handle, 1);
             assert!(found.len() >= 9, "cut at {cut}: {found:?}");
-            assert!(found.iter().copied().eq(0..found.len() as u32), "cut at {cut}: {found:?}");
+            assert!(
+                found.iter().copied().eq(0..found.len() as u32),
+                "cut at {cut}: {found:?}"
+            );
             seen.insert(found.len());
         })
         .await;
@@ -92,8 +101,17 @@ async fn a_flipped_bit_costs_one_chunk_and_is_counted() {
     let mut damaged = segment.clone();
     damaged[second + 64 + 80 + 1000] ^= 8;
     reopened(&damaged, |handle, _| {
-        assert_eq!(stored(handle, 1), (0..12).filter(|sequence| *sequence != 3).collect::<Vec<_>>());
-        assert_eq!((handle.stats().damaged_batches, handle.stats().torn_batches), (0, 1), "it may have been the crash");
+        assert_eq!(
+            stored(handle, 1),
+            (0..12)
+                .filter(|sequence| *sequence != 3)
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(
+            (handle.stats().damaged_batches, handle.stats().torn_batches),
+            (0, 1),
+            "it may have been the crash"
+        );
     })
     .await;
 }
@@ -106,18 +124,26 @@ async fn a_batch_without_its_header_is_skipped_and_the_later_ones_are_salvaged()
     damaged[starts[1]..starts[2]].fill(0xa5);
     reopened(&damaged, |handle, _| {
         assert_eq!(stored(handle, 1), (0..3).chain(6..12).collect::<Vec<_>>());
-        assert_eq!((handle.stats().damaged_batches, handle.stats().torn_batches), (0, 1), "it may have been the crash");
+        assert_eq!(
+            (handle.stats().damaged_batches, handle.stats().torn_batches),
+            (0, 1),
+            "it may have been the crash"
+        );
     })
     .await;
 }
 
-/// Opens a directory whose only segment has these bytes, on a disk that does not give these blocks back.
+/// Opens a directory whose only segment has these bytes, on a disk that does not give these blocks
+/// back.
 async fn reopened_unreadable(segment: &[u8], blocks: Vec<u64>, check: impl FnOnce(&VolumeHandle)) {
     let dir = Dir::new();
     let class = dir.path().join("segments/default");
     std::fs::create_dir_all(&class).unwrap();
     std::fs::write(class.join("0000000001.hfs"), segment).unwrap();
-    let faults = Faults { unreadable: Mutex::new(blocks), ..Faults::default() };
+    let faults = Faults {
+        unreadable: Mutex::new(blocks),
+        ..Faults::default()
+    };
     let (volume, handle, _faults) = open_with(&dir, dir.options(), faults);
     await_recovery(&handle);
     check(&handle);
@@ -132,10 +158,20 @@ async fn a_sector_that_cannot_be_read_costs_what_stands_in_it() {
     reopened_unreadable(&segment, vec![second + 2 * BLOCK], |handle| {
         assert_eq!(stored(handle, 1), (0..4).chain(6..12).collect::<Vec<_>>());
         let stats = handle.stats();
-        assert_eq!((stats.segments_refused, stats.damaged_batches, stats.torn_batches), (0, 1, 0));
+        assert_eq!(
+            (
+                stats.segments_refused,
+                stats.damaged_batches,
+                stats.torn_batches
+            ),
+            (0, 1, 0)
+        );
     })
     .await;
-    reopened_unreadable(&segment, vec![0], |handle| assert_eq!(stored(handle, 1).len(), 12)).await;
+    reopened_unreadable(&segment, vec![0], |handle| {
+        assert_eq!(stored(handle, 1).len(), 12)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -143,7 +179,10 @@ async fn a_disk_that_gives_nothing_back_does_not_have_its_segments_closed() {
     let mut segment = killed(&Dir::new()).await;
     segment.resize(100 * BLOCK_BYTES, 0);
     let blocks = (1..100).map(|block| block * BLOCK).collect();
-    reopened_unreadable(&segment, blocks, |handle| assert_eq!(handle.stats().segments_refused, 1)).await;
+    reopened_unreadable(&segment, blocks, |handle| {
+        assert_eq!(handle.stats().segments_refused, 1)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -151,7 +190,10 @@ async fn a_damaged_header_block_costs_nothing() {
     let mut segment = killed(&Dir::new()).await;
     segment[100] ^= 1;
     segment[0] = 0;
-    reopened(&segment, |handle, _| assert_eq!(stored(handle, 1).len(), 12)).await;
+    reopened(&segment, |handle, _| {
+        assert_eq!(stored(handle, 1).len(), 12)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -159,14 +201,21 @@ async fn a_newer_version_is_refused_and_left_untouched() {
     for at in [8, BLOCK_BYTES + 4] {
         let mut segment = killed(&Dir::new()).await;
         segment[at] = 2;
-        let summed = if at < BLOCK_BYTES { 0..BLOCK_BYTES - 4 } else { BLOCK_BYTES..BLOCK_BYTES + 60 };
+        let summed = if at < BLOCK_BYTES {
+            0..BLOCK_BYTES - 4
+        } else {
+            BLOCK_BYTES..BLOCK_BYTES + 60
+        };
         let crc = crc32fast::hash(&segment[summed.clone()]);
         segment[summed.end..summed.end + 4].copy_from_slice(&crc.to_le_bytes());
         reopened(&segment, |handle, dir| {
             assert!(stored(handle, 1).is_empty());
             assert_eq!(handle.stats().segments_refused, 1);
             assert_eq!(std::fs::read(&dir.segments()[0]).unwrap(), segment);
-            let error = holdfast_storage::offline::inspect(&dir.segments()[0]).err().unwrap().to_string();
+            let error = holdfast_storage::offline::inspect(&dir.segments()[0])
+                .err()
+                .unwrap()
+                .to_string();
             assert!(error.contains("version 2"), "{error}");
         })
         .await;
@@ -203,12 +252,24 @@ async fn a_damaged_chunk_is_never_served_and_the_others_are() {
     let dir = sealed().await;
     flip(&dir.segments()[0], |_| BLOCK_BYTES + 2_000);
     let report = holdfast_storage::offline::verify(&dir.segments()[0], |_, _| {}).unwrap();
-    assert_eq!((report.is_sound(), report.chunks_lost, report.lost[0].start), (false, 1, Timestamp(T0)));
+    assert_eq!(
+        (report.is_sound(), report.chunks_lost, report.lost[0].start),
+        (false, 1, Timestamp(T0))
+    );
     check_reopened(&dir, |handle| {
-        let entries = handle.entries(Range::all(CameraId(1), StreamKind::Main)).unwrap();
+        let entries = handle
+            .entries(Range::all(CameraId(1), StreamKind::Main))
+            .unwrap();
         assert_eq!(entries.len(), 12);
-        assert!(matches!(handle.read(&entries[0].location), Err(Error::Damaged { .. })));
-        assert!(entries[1..].iter().all(|entry| handle.read(&entry.location).is_ok()));
+        assert!(matches!(
+            handle.read(&entries[0].location),
+            Err(Error::Damaged { .. })
+        ));
+        assert!(
+            entries[1..]
+                .iter()
+                .all(|entry| handle.read(&entry.location).is_ok())
+        );
         assert_eq!(handle.stats().damaged_reads, 1);
     })
     .await;
@@ -216,7 +277,12 @@ async fn a_damaged_chunk_is_never_served_and_the_others_are() {
 
 #[tokio::test]
 async fn a_damaged_trailer_head_or_chunk_table_is_rebuilt_from_the_batches() {
-    for from_end in [BLOCK_BYTES - 20, 2 * BLOCK_BYTES - 10, 2 * BLOCK_BYTES - 162, 2 * BLOCK_BYTES - 400] {
+    for from_end in [
+        BLOCK_BYTES - 20,
+        2 * BLOCK_BYTES - 10,
+        2 * BLOCK_BYTES - 162,
+        2 * BLOCK_BYTES - 400,
+    ] {
         for keep_catalogue in [true, false] {
             let dir = sealed().await;
             flip(&dir.segments()[0], |bytes| bytes - from_end);
@@ -225,8 +291,13 @@ async fn a_damaged_trailer_head_or_chunk_table_is_rebuilt_from_the_batches() {
             }
             check_reopened(&dir, |handle| {
                 assert_eq!(stored(handle, 1), (0..12).collect::<Vec<_>>());
-                let spans = handle.spans(Range::all(CameraId(1), StreamKind::Main)).unwrap();
-                assert_eq!(spans.iter().map(|span| span.epoch.0).collect::<Vec<_>>(), [1]);
+                let spans = handle
+                    .spans(Range::all(CameraId(1), StreamKind::Main))
+                    .unwrap();
+                assert_eq!(
+                    spans.iter().map(|span| span.epoch.0).collect::<Vec<_>>(),
+                    [1]
+                );
             })
             .await;
         }
@@ -235,7 +306,9 @@ async fn a_damaged_trailer_head_or_chunk_table_is_rebuilt_from_the_batches() {
 
 #[tokio::test]
 async fn a_catalogue_that_is_gone_noise_or_a_file_is_rebuilt() {
-    let noise: Vec<u8> = (0..100_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let noise: Vec<u8> = (0..100_000_u32)
+        .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
     for kind in ["gone", "noise", "file"] {
         let dir = sealed().await;
         let catalogue = dir.path().join("catalogue");
@@ -257,7 +330,11 @@ async fn a_catalogue_that_is_gone_noise_or_a_file_is_rebuilt() {
 fn fill_with(dir: &Path, noise: &[u8]) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { fill_with(&path, noise) } else { std::fs::write(path, noise).unwrap() }
+        if path.is_dir() {
+            fill_with(&path, noise)
+        } else {
+            std::fs::write(path, noise).unwrap()
+        }
     }
 }
 
@@ -272,8 +349,14 @@ async fn recording_begins_at_once_beside_ten_thousand_segments_without_a_catalog
     record_chunks(&handle, 1, 0..4);
     within(handle.flush()).await.unwrap();
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(2), "recording began after {took:?}");
-    assert_eq!(dir.segments().last().unwrap().file_name().unwrap(), "0000010001.hfs");
+    assert!(
+        took < Duration::from_secs(2),
+        "recording began after {took:?}"
+    );
+    assert_eq!(
+        dir.segments().last().unwrap().file_name().unwrap(),
+        "0000010001.hfs"
+    );
     close(volume, handle).await;
 }
 
@@ -287,7 +370,14 @@ fn write_empty_segment(class: &Path, id: u64) {
         opened_at: Timestamp(T0),
         class: "default".to_owned(),
     };
-    let footer = Footer { segment, volume, offset: BLOCK, closed_at: Timestamp(T0), batches: 0, damaged_batches: 0 };
+    let footer = Footer {
+        segment,
+        volume,
+        offset: BLOCK,
+        closed_at: Timestamp(T0),
+        batches: 0,
+        damaged_batches: 0,
+    };
     let mut bytes = header.encode().unwrap().to_vec();
     bytes.extend(encode_footer(&footer, &SegmentIndex::default()).0);
     std::fs::write(class.join(format!("{id:010}.hfs")), bytes).unwrap();
@@ -304,7 +394,11 @@ async fn a_catalogue_that_somebody_has_open_is_waited_for_and_not_rebuilt() {
     drop(held);
     await_recovery(&handle);
     let stats = handle.stats();
-    assert_eq!((stats.catalogue_rebuilds, stats.segments_recovered), (0, 0), "{stats:?}");
+    assert_eq!(
+        (stats.catalogue_rebuilds, stats.segments_recovered),
+        (0, 0),
+        "{stats:?}"
+    );
     assert_eq!(stored(&handle, 1).len(), 12);
     close(volume, handle).await;
 }

@@ -1,7 +1,11 @@
-//! A rotation delays nothing: the next segment is opened ahead, and one that was not needed leaves nothing behind.
+//! A rotation delays nothing: the next segment is opened ahead, and one that was not needed leaves
+//! nothing behind.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
-#![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code; clippy exempts only functions marked as tests"
+)]
 
 mod support;
 
@@ -16,7 +20,10 @@ const SEGMENT_BYTES_MAX: u64 = 2 << 20;
 const CHUNK_BYTES: usize = 100_000;
 
 fn options(dir: &Dir) -> VolumeOptions {
-    VolumeOptions { segment_bytes_max: SEGMENT_BYTES_MAX, ..dir.options() }
+    VolumeOptions {
+        segment_bytes_max: SEGMENT_BYTES_MAX,
+        ..dir.options()
+    }
 }
 
 /// One durable batch a chunk.
@@ -30,7 +37,10 @@ async fn record_one_by_one(handle: &VolumeHandle, sequences: Range<u32>) {
 async fn until(what: &str, is_so: impl Fn() -> bool) {
     let started = Instant::now();
     while !is_so() {
-        assert!(started.elapsed() < Duration::from_secs(20), "not within 20 s: {what}");
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "not within 20 s: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -40,7 +50,10 @@ async fn record_until_next_is_open(dir: &Dir, handle: &VolumeHandle) -> u32 {
     append(handle, init(1));
     let chunks = (SEGMENT_BYTES_MAX / 2) as u32 / CHUNK_BYTES as u32;
     record_one_by_one(handle, 0..chunks).await;
-    until("the next segment is open", || dir.segments().len() == 2 && handle.stats().segments_open == 2).await;
+    until("the next segment is open", || {
+        dir.segments().len() == 2 && handle.stats().segments_open == 2
+    })
+    .await;
     chunks
 }
 
@@ -56,7 +69,8 @@ async fn while_the_next_file_is_being_made_batches_become_durable_in_the_old_seg
     append(&handle, init(1));
     record_one_by_one(&handle, 0..1).await;
     faults.create_hangs.store(true, Ordering::SeqCst);
-    // A batch may take 1 MiB: past the limit of 2 MiB since the twelfth, but not by more than the old segment may grow.
+    // A batch may take 1 MiB: past the limit of 2 MiB since the twelfth, but not by more than the
+    // old segment may grow.
     record_one_by_one(&handle, 1..20).await;
     assert_eq!(handle.stats().segments_open, 1);
     faults.create_hangs.store(false, Ordering::SeqCst);
@@ -65,7 +79,11 @@ async fn while_the_next_file_is_being_made_batches_become_durable_in_the_old_seg
     await_recovery(&handle);
     assert_eq!(stored(&handle, 1), (0..30).collect::<Vec<_>>());
     close(volume, handle).await;
-    assert_eq!(dir.segments().len(), 2, "the rotation happened once the file was there");
+    assert_eq!(
+        dir.segments().len(),
+        2,
+        "the rotation happened once the file was there"
+    );
 }
 
 #[tokio::test]
@@ -84,7 +102,8 @@ async fn a_segment_that_was_not_needed_is_gone_after_an_orderly_stop() {
 }
 
 #[tokio::test]
-async fn a_segment_that_was_not_needed_is_removed_after_a_crash_and_its_id_not_taken_again_meanwhile() {
+async fn a_segment_that_was_not_needed_is_removed_after_a_crash_and_its_id_not_taken_again_meanwhile()
+ {
     let dir = Dir::new();
     let (volume, handle) = Volume::open(options(&dir)).unwrap();
     let chunks = record_until_next_is_open(&dir, &handle).await;
@@ -98,7 +117,14 @@ async fn a_segment_that_was_not_needed_is_removed_after_a_crash_and_its_id_not_t
     record_one_by_one(&handle, chunks..chunks + 1).await;
     await_recovery(&handle);
     let stats = handle.stats();
-    assert_eq!((stats.segments_recovered, stats.segments_sealed, stats.segments_refused), (2, 1, 0));
+    assert_eq!(
+        (
+            stats.segments_recovered,
+            stats.segments_sealed,
+            stats.segments_refused
+        ),
+        (2, 1, 0)
+    );
     assert_eq!(stored(&handle, 1), (0..=chunks).collect::<Vec<_>>());
     assert_eq!(names(&dir), ["0000000001", "0000000003"]);
     close(volume, handle).await;
@@ -112,9 +138,15 @@ async fn a_full_disk_does_not_hold_up_what_has_room_already() {
     record_one_by_one(&handle, 0..1).await;
     faults.refuses_room.store(true, Ordering::SeqCst);
     record_one_by_one(&handle, 1..18).await;
-    assert!(handle.stats().has_no_space, "the next segment found no room");
+    assert!(
+        handle.stats().has_no_space,
+        "the next segment found no room"
+    );
     let refusals = faults.refusals.load(Ordering::SeqCst);
-    assert!(refusals <= 6, "each of the last ten batches waited for another try: {refusals} tries");
+    assert!(
+        refusals <= 6,
+        "each of the last ten batches waited for another try: {refusals} tries"
+    );
     faults.refuses_room.store(false, Ordering::SeqCst);
     until("the next segment is there", || dir.segments().len() == 2).await;
     record_one_by_one(&handle, 18..30).await;

@@ -1,7 +1,10 @@
 //! The scrub finds what rots on the disk, says whose it is, and goes on where it stopped.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
-#![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code; clippy exempts only functions marked as tests"
+)]
 
 mod support;
 
@@ -14,10 +17,16 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use support::*;
 
-const FAST: ScrubOptions = ScrubOptions { bytes_per_second_max: 1 << 30, pass_interval: Duration::from_secs(3600) };
+const FAST: ScrubOptions = ScrubOptions {
+    bytes_per_second_max: 1 << 30,
+    pass_interval: Duration::from_secs(3600),
+};
 
 fn options(dir: &Dir, scrub: ScrubOptions) -> VolumeOptions {
-    VolumeOptions { scrub, ..dir.options() }
+    VolumeOptions {
+        scrub,
+        ..dir.options()
+    }
 }
 
 /// Segments of four chunks each, one after the other, of a camera that has an init segment in each.
@@ -35,7 +44,10 @@ async fn recorded(segments: u32) -> Dir {
 fn flip(path: &Path, sequence: u32) {
     let mut bytes = std::fs::read(path).unwrap();
     let whole = payload(1, sequence, 10_000);
-    let at = bytes.windows(whole.len()).position(|window| window == whole).unwrap();
+    let at = bytes
+        .windows(whole.len())
+        .position(|window| window == whole)
+        .unwrap();
     bytes[at + 5000] ^= 16;
     std::fs::write(path, bytes).unwrap();
 }
@@ -50,24 +62,36 @@ fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// The first, of a volume that remembers none.
 fn await_pass(handle: &VolumeHandle) {
-    await_that("no pass ends", || handle.stats().scrub.last_ended_at.is_some());
+    await_that("no pass ends", || {
+        handle.stats().scrub.last_ended_at.is_some()
+    });
 }
 
 fn another_pass(handle: &VolumeHandle) {
     let before = handle.stats().scrub.last_ended_at;
     handle.start_scrub();
-    await_that("no pass ends", || handle.stats().scrub.last_ended_at > before);
+    await_that("no pass ends", || {
+        handle.stats().scrub.last_ended_at > before
+    });
 }
 
 fn gaps(handle: &VolumeHandle) -> Vec<(i64, i64, GapCause)> {
-    let gaps = handle.gaps(Range::all(CameraId(1), StreamKind::Main)).unwrap();
-    gaps.iter().map(|gap| (gap.start.0 - T0, gap.end.0 - T0, gap.cause)).collect()
+    let gaps = handle
+        .gaps(Range::all(CameraId(1), StreamKind::Main))
+        .unwrap();
+    gaps.iter()
+        .map(|gap| (gap.start.0 - T0, gap.end.0 - T0, gap.cause))
+        .collect()
 }
 
 fn holes(handle: &VolumeHandle) -> Vec<(i64, i64)> {
-    let spans = handle.spans(Range::all(CameraId(1), StreamKind::Main)).unwrap();
+    let spans = handle
+        .spans(Range::all(CameraId(1), StreamKind::Main))
+        .unwrap();
     let seams = spans.windows(2).filter(|pair| pair[0].end < pair[1].start);
-    seams.map(|pair| (pair[0].end.0 - T0, pair[1].start.0 - T0)).collect()
+    seams
+        .map(|pair| (pair[0].end.0 - T0, pair[1].start.0 - T0))
+        .collect()
 }
 
 const AT_5: (i64, i64) = (5 * CHUNK_US, 6 * CHUNK_US);
@@ -79,13 +103,31 @@ async fn a_flipped_bit_is_found_told_and_the_rest_served() {
     let (volume, handle) = Volume::open(options(&dir, FAST)).unwrap();
     await_pass(&handle);
     let stats = handle.stats();
-    assert_eq!((stats.damaged_chunks, stats.known_damaged.get(&CameraId(1))), (1, Some(&1)));
+    assert_eq!(
+        (stats.damaged_chunks, stats.known_damaged.get(&CameraId(1))),
+        (1, Some(&1))
+    );
     let (damaged, left_out) = handle.damaged();
-    assert_eq!((damaged.len(), damaged[0].meta, damaged[0].segment, left_out), (1, meta(1, 5), SegmentId(2), 0));
+    assert_eq!(
+        (damaged.len(), damaged[0].meta, damaged[0].segment, left_out),
+        (1, meta(1, 5), SegmentId(2), 0)
+    );
     let served: Vec<u32> = (0..12).filter(|sequence| *sequence != 5).collect();
-    let entries = handle.entries(Range::all(CameraId(1), StreamKind::Main)).unwrap();
-    assert_eq!(entries.iter().map(|entry| entry.meta.sequence).collect::<Vec<_>>(), served);
-    assert!(entries.iter().all(|entry| handle.read(&entry.location).is_ok()));
+    let entries = handle
+        .entries(Range::all(CameraId(1), StreamKind::Main))
+        .unwrap();
+    assert_eq!(
+        entries
+            .iter()
+            .map(|entry| entry.meta.sequence)
+            .collect::<Vec<_>>(),
+        served
+    );
+    assert!(
+        entries
+            .iter()
+            .all(|entry| handle.read(&entry.location).is_ok())
+    );
     assert_eq!(gaps(&handle), [(AT_5.0, AT_5.1, GapCause::Damaged)]);
     assert_eq!(holes(&handle), [AT_5]);
     close(volume, handle).await;
@@ -99,7 +141,9 @@ async fn the_gap_is_the_chunk_and_what_refers_to_it_is_damaged_as_playback_has_i
     let (volume, handle) = Volume::open(dir.options()).unwrap();
     append(&handle, init(1));
     for sequence in 0..12 {
-        let Record::Chunk(mut of_gop) = chunk(1, sequence, 10_000) else { unreachable!() };
+        let Record::Chunk(mut of_gop) = chunk(1, sequence, 10_000) else {
+            unreachable!()
+        };
         of_gop.meta.access = sequence.is_multiple_of(4).then_some(Access::sync(sequence));
         of_gop.meta.since_access_ms = Some(500 * (sequence % 4));
         append(&handle, Record::Chunk(of_gop));
@@ -111,10 +155,28 @@ async fn the_gap_is_the_chunk_and_what_refers_to_it_is_damaged_as_playback_has_i
     let lost = (5 * CHUNK_US, 6 * CHUNK_US);
     assert_eq!(gaps(&handle), [(lost.0, lost.1, GapCause::Damaged)]);
     assert_eq!(holes(&handle), [lost]);
-    let played = timeline::spans_of(&handle.entries(Range::all(CameraId(1), StreamKind::Main)).unwrap());
-    assert_eq!(played, handle.spans(Range::all(CameraId(1), StreamKind::Main)).unwrap());
-    let at = |span: &Span| ((span.start.0 - T0) / CHUNK_US, (span.end.0 - T0) / CHUNK_US, span.damaged);
-    assert_eq!(played.iter().map(at).collect::<Vec<_>>(), [(0, 5, false), (6, 8, true), (8, 12, false)]);
+    let played = timeline::spans_of(
+        &handle
+            .entries(Range::all(CameraId(1), StreamKind::Main))
+            .unwrap(),
+    );
+    assert_eq!(
+        played,
+        handle
+            .spans(Range::all(CameraId(1), StreamKind::Main))
+            .unwrap()
+    );
+    let at = |span: &Span| {
+        (
+            (span.start.0 - T0) / CHUNK_US,
+            (span.end.0 - T0) / CHUNK_US,
+            span.damaged,
+        )
+    };
+    assert_eq!(
+        played.iter().map(at).collect::<Vec<_>>(),
+        [(0, 5, false), (6, 8, true), (8, 12, false)]
+    );
     close(volume, handle).await;
 }
 
@@ -124,12 +186,24 @@ async fn what_a_reader_meets_first_is_told_alike_and_remembered_over_a_restart()
     flip(&dir.segments()[1], 5);
     let (volume, handle) = Volume::open(dir.options()).unwrap();
     await_recovery(&handle);
-    let entries = handle.entries(Range::all(CameraId(1), StreamKind::Main)).unwrap();
+    let entries = handle
+        .entries(Range::all(CameraId(1), StreamKind::Main))
+        .unwrap();
     for _ in 0..2 {
-        assert!(matches!(handle.read(&entries[5].location), Err(Error::Damaged { .. })));
+        assert!(matches!(
+            handle.read(&entries[5].location),
+            Err(Error::Damaged { .. })
+        ));
     }
     let stats = handle.stats();
-    assert_eq!((stats.damaged_chunks, stats.damaged_reads, stats.known_damaged.len()), (1, 2, 1));
+    assert_eq!(
+        (
+            stats.damaged_chunks,
+            stats.damaged_reads,
+            stats.known_damaged.len()
+        ),
+        (1, 2, 1)
+    );
     assert_eq!((gaps(&handle).len(), holes(&handle)), (1, vec![AT_5]));
     close(volume, handle).await;
     let (volume, handle) = Volume::open(dir.options()).unwrap();
@@ -162,41 +236,80 @@ async fn a_register_that_was_lost_is_found_again_and_what_healed_is_served_again
 #[tokio::test]
 async fn a_pass_keeps_to_its_rate_and_goes_on_after_a_restart() {
     let dir = recorded(6).await;
-    let bytes: u64 = dir.segments().iter().map(|path| path.metadata().unwrap().len()).sum();
+    let bytes: u64 = dir
+        .segments()
+        .iter()
+        .map(|path| path.metadata().unwrap().len())
+        .sum();
     // The first read of a segment takes all of it: six times a sixth of a second, footers on top.
-    let slow = ScrubOptions { bytes_per_second_max: bytes, ..FAST };
+    let slow = ScrubOptions {
+        bytes_per_second_max: bytes,
+        ..FAST
+    };
     let started = Instant::now();
     let (volume, handle) = Volume::open(options(&dir, slow)).unwrap();
-    await_that("nothing is read", || handle.stats().scrub.pass.is_some_and(|pass| pass.done_segments >= 2));
+    await_that("nothing is read", || {
+        handle
+            .stats()
+            .scrub
+            .pass
+            .is_some_and(|pass| pass.done_segments >= 2)
+    });
     close(volume, handle).await;
     let (volume, handle) = Volume::open(options(&dir, slow)).unwrap();
     let pass = || handle.stats().scrub.pass;
     await_that("the pass does not go on", || pass().is_some());
     let again = pass().unwrap();
-    assert!((2..6).contains(&again.done_segments) && again.total_segments == 6, "{again:?}");
+    assert!(
+        (2..6).contains(&again.done_segments) && again.total_segments == 6,
+        "{again:?}"
+    );
     await_pass(&handle);
     let read = handle.stats().scrub.read_bytes;
-    assert!(started.elapsed() >= Duration::from_millis(700), "faster than its rate: {:?}", started.elapsed());
-    assert!(read < bytes * 9 / 10, "it read {read} of {bytes} bytes, as if it had begun anew");
+    assert!(
+        started.elapsed() >= Duration::from_millis(700),
+        "faster than its rate: {:?}",
+        started.elapsed()
+    );
+    assert!(
+        read < bytes * 9 / 10,
+        "it read {read} of {bytes} bytes, as if it had begun anew"
+    );
     close(volume, handle).await;
 }
 
 #[tokio::test]
 async fn the_scrub_holds_back_while_recording_is_behind() {
     let dir = recorded(6).await;
-    let bytes: u64 = dir.segments().iter().map(|path| path.metadata().unwrap().len()).sum();
+    let bytes: u64 = dir
+        .segments()
+        .iter()
+        .map(|path| path.metadata().unwrap().len())
+        .sum();
     // A segment in half a second.
-    let slow = ScrubOptions { bytes_per_second_max: bytes / 3, ..FAST };
-    let options = VolumeOptions { flush_interval: Duration::from_millis(200), ..options(&dir, slow) };
+    let slow = ScrubOptions {
+        bytes_per_second_max: bytes / 3,
+        ..FAST
+    };
+    let options = VolumeOptions {
+        flush_interval: Duration::from_millis(200),
+        ..options(&dir, slow)
+    };
     let (volume, handle, faults) = faulty::open(&dir, options);
     let scrub = || handle.stats().scrub;
-    await_that("nothing is read", || scrub().pass.is_some_and(|pass| pass.done_segments >= 1));
+    await_that("nothing is read", || {
+        scrub().pass.is_some_and(|pass| pass.done_segments >= 1)
+    });
     faults.sync_hangs.store(true, Ordering::SeqCst);
     record_chunks(&handle, 1, 24..28);
     await_that("it does not hold back", || scrub().is_held_back);
     let before = scrub().read_bytes;
     std::thread::sleep(Duration::from_millis(1500));
-    assert_eq!((scrub().read_bytes, scrub().is_held_back), (before, true), "of {bytes} bytes");
+    assert_eq!(
+        (scrub().read_bytes, scrub().is_held_back),
+        (before, true),
+        "of {bytes} bytes"
+    );
     faults.sync_hangs.store(false, Ordering::SeqCst);
     await_pass(&handle);
     assert!(!scrub().is_held_back && scrub().read_bytes > before);
@@ -209,7 +322,10 @@ async fn a_damaged_init_segment_is_served_from_another_copy() {
     let newest = dir.segments()[1].clone();
     let mut bytes = std::fs::read(&newest).unwrap();
     let init = init_bytes(1);
-    let at = bytes.windows(init.len()).position(|window| window == init).unwrap();
+    let at = bytes
+        .windows(init.len())
+        .position(|window| window == init)
+        .unwrap();
     bytes[at] ^= 1;
     std::fs::write(&newest, bytes).unwrap();
     let (volume, handle) = Volume::open(options(&dir, FAST)).unwrap();
@@ -241,8 +357,16 @@ async fn a_damaged_footer_is_told_and_costs_no_chunk() {
 /// Turns bits of a sealed segment's footer: of its directory, or of its trailer's checksum.
 fn rot_the_footer(path: &Path, is_trailer: bool) {
     let mut bytes = std::fs::read(path).unwrap();
-    let footer = bytes.chunks(4096).rposition(|block| block.starts_with(b"HFFT")).unwrap() * 4096;
-    let at = if is_trailer { bytes.len() - 1 } else { footer + 70 };
+    let footer = bytes
+        .chunks(4096)
+        .rposition(|block| block.starts_with(b"HFFT"))
+        .unwrap()
+        * 4096;
+    let at = if is_trailer {
+        bytes.len() - 1
+    } else {
+        footer + 70
+    };
     bytes[at] ^= 1;
     std::fs::write(path, bytes).unwrap();
 }
@@ -260,10 +384,25 @@ async fn whose_a_damaged_chunk_is_is_told_also_where_the_footer_rotted() {
         rot_the_footer(&dir.segments()[1], is_trailer);
         another_pass(&handle);
         let (damaged, _) = handle.damaged();
-        assert_eq!((damaged.len(), damaged[0].meta, damaged[0].segment), (1, meta(1, 5), SegmentId(2)));
-        assert_eq!(handle.stats().scrub.damaged_segments, 1, "the footer is told too");
-        let entries = handle.entries(Range::all(CameraId(1), StreamKind::Main)).unwrap();
-        assert_eq!(entries.iter().map(|entry| entry.meta.sequence).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 6, 7]);
+        assert_eq!(
+            (damaged.len(), damaged[0].meta, damaged[0].segment),
+            (1, meta(1, 5), SegmentId(2))
+        );
+        assert_eq!(
+            handle.stats().scrub.damaged_segments,
+            1,
+            "the footer is told too"
+        );
+        let entries = handle
+            .entries(Range::all(CameraId(1), StreamKind::Main))
+            .unwrap();
+        assert_eq!(
+            entries
+                .iter()
+                .map(|entry| entry.meta.sequence)
+                .collect::<Vec<_>>(),
+            [0, 1, 2, 3, 4, 6, 7]
+        );
         assert_eq!(gaps(&handle), [(AT_5.0, AT_5.1, GapCause::Damaged)]);
         close(volume, handle).await;
     }
@@ -280,7 +419,11 @@ async fn a_deleted_segment_takes_its_damage_with_it() {
     let mut tight = options(&dir, ScrubOptions::OFF);
     tight.retention[0].bytes_max = Some(120_000);
     let (volume, handle) = Volume::open(tight).unwrap();
-    await_that("retention does not run", || handle.stats().segments_deleted > 0);
-    await_that("the register keeps what is gone", || handle.damaged().0.is_empty());
+    await_that("retention does not run", || {
+        handle.stats().segments_deleted > 0
+    });
+    await_that("the register keeps what is gone", || {
+        handle.damaged().0.is_empty()
+    });
     close(volume, handle).await;
 }

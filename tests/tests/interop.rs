@@ -1,9 +1,14 @@
-//! Holdfast against what nobody here wrote: cameras on GStreamer's RTSP server, and ffmpeg, re_mp4, m3u8-rs, VLC, GStreamer and hls.js in Chromium as judges of what is served.
+//! Holdfast against what nobody here wrote: cameras on GStreamer's RTSP server, and ffmpeg, re_mp4,
+//! m3u8-rs, VLC, GStreamer and hls.js in Chromium as judges of what is served.
 //!
-//! These tests need Debian packages and are ignored unless asked for: `cargo xtask verify` asks. A node is a real `holdfast serve`.
+//! These tests need Debian packages and are ignored unless asked for: `cargo xtask verify` asks. A
+//! node is a real `holdfast serve`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
-#![allow(clippy::disallowed_methods, reason = "tests of the whole read the real clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests of the whole read the real clock"
+)]
 
 #[path = "interop/across.rs"]
 mod across;

@@ -1,4 +1,5 @@
-//! The house rules as a test: what STYLE and DESIGN ask for, and no reviewer should have to look for.
+//! The house rules as a test: what STYLE and DESIGN ask for, and no reviewer should have to look
+//! for.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -1,4 +1,5 @@
-//! `cargo xtask chaos`: the short scenarios that `verify` runs, with real nodes: what is broken, not how fast it is.
+//! `cargo xtask chaos`: the short scenarios that `verify` runs, with real nodes: what is broken,
+//! not how fast it is.
 
 use crate::debian::{self, Packages};
 use crate::steps::{Outcome, Steps};
@@ -17,7 +18,13 @@ Exit codes: 0 passed, 1 failed, 2 wrong usage";
 pub(crate) const NAME: &str = "chaos";
 
 /// On loopback.
-const PLAIN: [&str; 5] = ["hostile-gallery", "leader-kill", "drain-under-load", "camera-faults", "suspects"];
+const PLAIN: [&str; 5] = [
+    "hostile-gallery",
+    "leader-kill",
+    "drain-under-load",
+    "camera-faults",
+    "suspects",
+];
 
 /// In network namespaces.
 const WITH_NAMESPACES: [&str; 2] = ["node-silent", "split-brain"];
@@ -64,15 +71,28 @@ pub(crate) fn scenarios(steps: &mut Steps) -> Command {
             steps.note("chaos in namespaces", Outcome::LeftOut(why));
         }
     }
-    command.args(["--jobs", JOBS, "--cameras", CAMERAS, "--seed", SEED, "--without-timing", "--out"]);
+    command.args([
+        "--jobs",
+        JOBS,
+        "--cameras",
+        CAMERAS,
+        "--seed",
+        SEED,
+        "--without-timing",
+        "--out",
+    ]);
     command.arg(target().join("chaos")).current_dir(root());
     command
 }
 
 fn missing(steps: &mut Steps) -> Option<String> {
     match steps.step("network packages", || debian::ensure(&debian::NETWORK)) {
-        Some(Packages::Missing { install_line }) => Some(format!("needs root, and packages: {install_line}")),
-        Some(Packages::Present) if !debian::is_root() => Some("only root may make network namespaces".to_owned()),
+        Some(Packages::Missing { install_line }) => {
+            Some(format!("needs root, and packages: {install_line}"))
+        }
+        Some(Packages::Present) if !debian::is_root() => {
+            Some("only root may make network namespaces".to_owned())
+        }
         Some(Packages::Present) => None,
         None => Some("a step before it failed, or the packages could not be installed".to_owned()),
     }
@@ -84,5 +104,6 @@ fn program() -> PathBuf {
 }
 
 fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(Path::new(&dir)))
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |dir| root().join(Path::new(&dir)))
 }

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-/// GStreamer's RTSP server plays cameras that nobody here wrote; ffmpeg decodes what was recorded, VLC, GStreamer and Chromium play it;
-/// libfaketime steps a node's wall clock.
+/// GStreamer's RTSP server plays cameras that nobody here wrote; ffmpeg decodes what was recorded,
+/// VLC, GStreamer and Chromium play it; libfaketime steps a node's wall clock.
 const INTEROP: [&str; 15] = [
     "ffmpeg",
     "python3",
@@ -51,7 +51,11 @@ pub(crate) fn ensure_interop() -> Result<Packages, String> {
 /// # Errors
 /// Where an installation fails.
 pub(crate) fn ensure(wanted: &[&str]) -> Result<Packages, String> {
-    let missing: Vec<&str> = wanted.iter().copied().filter(|package| !is_installed(package)).collect();
+    let missing: Vec<&str> = wanted
+        .iter()
+        .copied()
+        .filter(|package| !is_installed(package))
+        .collect();
     if missing.is_empty() {
         println!("all {} packages are installed", wanted.len());
         return Ok(Packages::Present);
@@ -62,7 +66,11 @@ pub(crate) fn ensure(wanted: &[&str]) -> Result<Packages, String> {
         return Ok(Packages::Missing { install_line });
     }
     apt(&["update"])?;
-    apt(&[&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat())?;
+    apt(&[
+        &["install", "-y", "--no-install-recommends"],
+        missing.as_slice(),
+    ]
+    .concat())?;
     match missing.iter().find(|package| !is_installed(package)) {
         None => Ok(Packages::Present),
         Some(package) => Err(format!("{package} is still missing after its installation")),
@@ -70,16 +78,26 @@ pub(crate) fn ensure(wanted: &[&str]) -> Result<Packages, String> {
 }
 
 fn install_line(missing: &[&str]) -> String {
-    format!("apt-get update && apt-get install -y --no-install-recommends {}", missing.join(" "))
+    format!(
+        "apt-get update && apt-get install -y --no-install-recommends {}",
+        missing.join(" ")
+    )
 }
 
 fn runs(program: &str) -> bool {
-    let asked = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let asked = Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     asked.is_ok_and(|status| status.success())
 }
 
 fn is_installed(package: &str) -> bool {
-    let asked = Command::new("dpkg-query").args(["-W", "-f", "${Status}", package]).stderr(Stdio::null()).output();
+    let asked = Command::new("dpkg-query")
+        .args(["-W", "-f", "${Status}", package])
+        .stderr(Stdio::null())
+        .output();
     asked.is_ok_and(|output| output.stdout.ends_with(b"ok installed"))
 }
 
@@ -89,11 +107,16 @@ pub(crate) fn is_root() -> bool {
 }
 
 fn apt(args: &[&str]) -> Result<(), String> {
-    let status = Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").status();
+    let status = Command::new("apt-get")
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .status();
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("`apt-get {}` ended with {status}", args.join(" "))),
-        Err(error) => Err(format!("cannot run apt-get: {error}; install the packages in this system's own way")),
+        Err(error) => Err(format!(
+            "cannot run apt-get: {error}; install the packages in this system's own way"
+        )),
     }
 }
 

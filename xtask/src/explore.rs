@@ -1,4 +1,5 @@
-//! `cargo xtask explore`: crash exploration of the store, by seed. The exploration itself is `storage/tests/explore.rs`; this starts it.
+//! `cargo xtask explore`: crash exploration of the store, by seed. The exploration itself is
+//! `storage/tests/explore.rs`; this starts it.
 
 use crate::seeds::Search;
 

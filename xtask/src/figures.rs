@@ -62,7 +62,15 @@ fn print(what: &str, figure: &str, places: &[String], with_places: bool) {
 }
 
 fn print_cycles(sources: &[Source], with_places: bool) {
-    let crates = ["storage", "consensus", "control-api", "node", "chaos/camera", "chaos", "chaos/consensus"];
+    let crates = [
+        "storage",
+        "consensus",
+        "control-api",
+        "node",
+        "chaos/camera",
+        "chaos",
+        "chaos/consensus",
+    ];
     for krate in crates {
         let graph = imports::graph(sources, krate);
         let cycles = imports::cycles(&graph);
@@ -74,22 +82,43 @@ fn print_cycles(sources: &[Source], with_places: bool) {
             }
         }
         let modules: usize = cycles.iter().map(Vec::len).sum();
-        print(&format!("modules of {krate} in import cycles"), &modules.to_string(), &places, with_places);
+        print(
+            &format!("modules of {krate} in import cycles"),
+            &modules.to_string(),
+            &places,
+            with_places,
+        );
     }
 }
 
 fn print_names(sources: &[Source], with_places: bool) {
     let product = names::types(sources.iter().filter(|source| is_product(source)));
     let doubled = product.iter().filter(|(_, places)| places.len() > 1);
-    let places: Vec<String> = doubled.map(|(name, places)| format!("{name}: {}", places.join(" "))).collect();
+    let places: Vec<String> = doubled
+        .map(|(name, places)| format!("{name}: {}", places.join(" ")))
+        .collect();
     let figure = format!("{:.1} %", names::doubled_percent(&product));
-    print("type names that the product defines more than once", &figure, &places, with_places);
+    print(
+        "type names that the product defines more than once",
+        &figure,
+        &places,
+        with_places,
+    );
 }
 
 fn print_functions(sources: &[Source], with_places: bool) {
     let mut all = functions(sources.iter().filter(|source| is_product(source)));
-    let long: Vec<String> = all.iter().filter(|function| function.lines > LINES_MAX).map(long_function).collect();
-    print(&format!("functions of more than {LINES_MAX} lines"), &long.len().to_string(), &long, with_places);
+    let long: Vec<String> = all
+        .iter()
+        .filter(|function| function.lines > LINES_MAX)
+        .map(long_function)
+        .collect();
+    print(
+        &format!("functions of more than {LINES_MAX} lines"),
+        &long.len().to_string(),
+        &long,
+        with_places,
+    );
     all.sort_by_key(|function| function.tokens);
     let at = |part: f64| {
         #[expect(
@@ -102,7 +131,12 @@ fn print_functions(sources: &[Source], with_places: bool) {
         all[index].tokens
     };
     let figure = format!("{} / {} / {}", at(0.5), at(0.95), at(1.0));
-    print("tokens of a function: median / p95 / most", &figure, &[], with_places);
+    print(
+        "tokens of a function: median / p95 / most",
+        &figure,
+        &[],
+        with_places,
+    );
 }
 
 fn long_function(function: &Function) -> String {
@@ -130,21 +164,46 @@ fn print_lines(with_places: bool) {
 /// Rows of tables, and links or literals without a space.
 fn is_unbreakable(line: &str) -> bool {
     let text = line.trim_start();
-    text.starts_with('|') || !text.trim_start_matches(['/', '!', '-', '*', ' ']).contains(' ')
+    text.starts_with('|')
+        || !text
+            .trim_start_matches(['/', '!', '-', '*', ' '])
+            .contains(' ')
 }
 
 fn print_words(sources: &[Source], with_places: bool) {
     let mut places = Vec::new();
     for source in sources.iter().filter(|source| is_product(source)) {
         let found = words::in_literals(source);
-        places.extend(found.iter().map(|(line, word)| format!("{}:{line} {word}", source.path.display())));
+        places.extend(
+            found
+                .iter()
+                .map(|(line, word)| format!("{}:{line} {word}", source.path.display())),
+        );
     }
-    print("unwanted words in what operators see", &places.len().to_string(), &places, with_places);
-    let documents: Vec<(String, String)> = files("md").iter().map(|path| (shown(path), read(path))).collect();
-    print_rate("unwanted words in documents, of a thousand", &documents, with_places);
-    let comments: Vec<(String, String)> =
-        files("rs").iter().map(|path| (shown(path), words::comments(&read(path)))).collect();
-    print_rate("unwanted words in comments, of a thousand", &comments, with_places);
+    print(
+        "unwanted words in what operators see",
+        &places.len().to_string(),
+        &places,
+        with_places,
+    );
+    let documents: Vec<(String, String)> = files("md")
+        .iter()
+        .map(|path| (shown(path), read(path)))
+        .collect();
+    print_rate(
+        "unwanted words in documents, of a thousand",
+        &documents,
+        with_places,
+    );
+    let comments: Vec<(String, String)> = files("rs")
+        .iter()
+        .map(|path| (shown(path), words::comments(&read(path))))
+        .collect();
+    print_rate(
+        "unwanted words in comments, of a thousand",
+        &comments,
+        with_places,
+    );
 }
 
 fn shown(path: &Path) -> String {
@@ -166,9 +225,16 @@ fn print_rate(what: &str, texts: &[(String, String)], with_places: bool) {
 }
 
 fn print_spread(sources: &[Source], with_places: bool) {
-    for (what, word) in [("a camera property", PROPERTY), ("an API resource", RESOURCE)] {
+    for (what, word) in [
+        ("a camera property", PROPERTY),
+        ("an API resource", RESOURCE),
+    ] {
         let mentions = |source: &&Source| is_product(source) && read(&source.path).contains(word);
-        let places: Vec<String> = sources.iter().filter(mentions).map(|source| shown(&source.path)).collect();
+        let places: Vec<String> = sources
+            .iter()
+            .filter(mentions)
+            .map(|source| shown(&source.path))
+            .collect();
         let what = format!("files of the product that know {what} (`{word}`)");
         print(&what, &places.len().to_string(), &places, with_places);
     }

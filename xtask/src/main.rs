@@ -28,7 +28,12 @@ Commands:
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    match args
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         ["verify", rest @ ..] => verify::run(rest),
         ["power", rest @ ..] => power::run(rest),
         ["chaos", rest @ ..] => chaos::run(rest),

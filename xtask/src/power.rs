@@ -21,9 +21,17 @@ Exit codes: 0 passed, 1 failed or cannot run here, 2 wrong usage";
 pub(crate) const NAME: &str = "power cuts";
 
 /// What `verify` runs of each kind.
-const IN_VERIFY: Numbers = Numbers { cuts: 6, replays: 8, seed: 1 };
+const IN_VERIFY: Numbers = Numbers {
+    cuts: 6,
+    replays: 8,
+    seed: 1,
+};
 
-const BY_HAND: Numbers = Numbers { cuts: 100, replays: 125, seed: 1 };
+const BY_HAND: Numbers = Numbers {
+    cuts: 100,
+    replays: 125,
+    seed: 1,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Numbers {
@@ -56,14 +64,18 @@ pub(crate) fn run(args: &[&str]) -> ExitCode {
 fn parse(args: &[&str]) -> Result<Numbers, String> {
     let mut numbers = BY_HAND;
     for pair in args.chunks(2) {
-        let [name, value] = pair else { return Err(format!("`{}` without a number", pair[0])) };
+        let [name, value] = pair else {
+            return Err(format!("`{}` without a number", pair[0]));
+        };
         let field = match *name {
             "--cuts" => &mut numbers.cuts,
             "--replays" => &mut numbers.replays,
             "--seed" => &mut numbers.seed,
             unknown => return Err(format!("unknown argument `{unknown}`")),
         };
-        *field = value.parse().map_err(|_| format!("`{value}` is no number"))?;
+        *field = value
+            .parse()
+            .map_err(|_| format!("`{value}` is no number"))?;
     }
     Ok(numbers)
 }
@@ -83,23 +95,45 @@ pub(crate) fn in_verify(steps: &mut Steps) -> Option<Command> {
 /// Or why they cannot run here.
 fn tests(steps: &mut Steps, numbers: Numbers) -> Result<Command, String> {
     match steps.step("disk packages", || debian::ensure(&debian::DISKS)) {
-        Some(Packages::Missing { install_line }) => return Err(format!("needs root, and packages: {install_line}")),
-        Some(Packages::Present) if !debian::is_root() => return Err("only root may mount loop devices".to_owned()),
+        Some(Packages::Missing { install_line }) => {
+            return Err(format!("needs root, and packages: {install_line}"));
+        }
+        Some(Packages::Present) if !debian::is_root() => {
+            return Err("only root may mount loop devices".to_owned());
+        }
         Some(Packages::Present) => {}
-        None => return Err("a step before it failed, or the packages could not be installed".to_owned()),
+        None => {
+            return Err(
+                "a step before it failed, or the packages could not be installed".to_owned(),
+            );
+        }
     }
-    let has_loops =
-        Command::new("losetup").arg("-f").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+    let has_loops = Command::new("losetup")
+        .arg("-f")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
     if !has_loops || !Path::new("/dev/fuse").exists() {
         return Err("this machine has no loop devices or no /dev/fuse".to_owned());
     }
     Ok(command(numbers))
 }
 
-/// Their tests need root and are marked `#[ignore]`; one at a time, because each is a load of its own.
+/// Their tests need root and are marked `#[ignore]`; one at a time, because each is a load of its
+/// own.
 fn command(numbers: Numbers) -> Command {
-    let mut command = cargo(&["test", "--workspace", "--test", "power", "--", "--ignored", "--nocapture"]);
-    command.arg("--test-threads=1").env("HOLDFAST_POWER_CUTS", numbers.cuts.to_string());
+    let mut command = cargo(&[
+        "test",
+        "--workspace",
+        "--test",
+        "power",
+        "--",
+        "--ignored",
+        "--nocapture",
+    ]);
+    command
+        .arg("--test-threads=1")
+        .env("HOLDFAST_POWER_CUTS", numbers.cuts.to_string());
     command.env("HOLDFAST_POWER_REPLAYS", numbers.replays.to_string());
     command.env("HOLDFAST_POWER_SEED", numbers.seed.to_string());
     command
@@ -112,9 +146,25 @@ mod tests {
     #[test]
     fn numbers_are_understood_or_named() {
         assert_eq!(parse(&[]), Ok(BY_HAND));
-        assert_eq!(parse(&["--cuts", "7", "--seed", "2"]), Ok(Numbers { cuts: 7, seed: 2, ..BY_HAND }));
-        assert_eq!(parse(&["--cuts"]), Err("`--cuts` without a number".to_owned()));
-        assert_eq!(parse(&["--cuts", "many"]), Err("`many` is no number".to_owned()));
-        assert_eq!(parse(&["--cut", "7"]), Err("unknown argument `--cut`".to_owned()));
+        assert_eq!(
+            parse(&["--cuts", "7", "--seed", "2"]),
+            Ok(Numbers {
+                cuts: 7,
+                seed: 2,
+                ..BY_HAND
+            })
+        );
+        assert_eq!(
+            parse(&["--cuts"]),
+            Err("`--cuts` without a number".to_owned())
+        );
+        assert_eq!(
+            parse(&["--cuts", "many"]),
+            Err("`many` is no number".to_owned())
+        );
+        assert_eq!(
+            parse(&["--cut", "7"]),
+            Err("unknown argument `--cut`".to_owned())
+        );
     }
 }

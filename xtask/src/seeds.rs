@@ -1,4 +1,5 @@
-//! Searches by seed that are tests of other crates: which seeds to run, from the command line to the environment of the test.
+//! Searches by seed that are tests of other crates: which seeds to run, from the command line to
+//! the environment of the test.
 
 use crate::verify::cargo;
 use std::process::{Command, ExitCode};
@@ -49,7 +50,11 @@ impl Search {
 
     /// The bounded run that is part of `cargo xtask verify`: one of `share` seeds.
     pub(crate) fn bounded(&self, share: u64) -> Command {
-        self.command(&Options { first: 0, seeds: self.seeds / share, is_release: false })
+        self.command(&Options {
+            first: 0,
+            seeds: self.seeds / share,
+            is_release: false,
+        })
     }
 
     fn command(&self, options: &Options) -> Command {
@@ -61,18 +66,34 @@ impl Search {
             command.arg("--release");
         }
         command.args(["--", "--exact", "--nocapture", self.test]);
-        command.env(format!("{}_FIRST", self.variables), options.first.to_string());
-        command.env(format!("{}_SEEDS", self.variables), options.seeds.to_string());
+        command.env(
+            format!("{}_FIRST", self.variables),
+            options.first.to_string(),
+        );
+        command.env(
+            format!("{}_SEEDS", self.variables),
+            options.seeds.to_string(),
+        );
         command
     }
 }
 
 fn parse(args: &[&str], seeds: u64) -> Result<Options, String> {
-    let mut options = Options { first: 0, seeds, is_release: false };
+    let mut options = Options {
+        first: 0,
+        seeds,
+        is_release: false,
+    };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match *arg {
-            "--seed" => options = Options { first: number(arg, args.next())?, seeds: 1, ..options },
+            "--seed" => {
+                options = Options {
+                    first: number(arg, args.next())?,
+                    seeds: 1,
+                    ..options
+                }
+            }
             "--first" => options.first = number(arg, args.next())?,
             "--seeds" => options.seeds = number(arg, args.next())?.max(1),
             "--forever" => options.seeds = 0,
@@ -85,7 +106,9 @@ fn parse(args: &[&str], seeds: u64) -> Result<Options, String> {
 
 fn number(option: &str, value: Option<&&str>) -> Result<u64, String> {
     let value = value.ok_or_else(|| format!("`{option}` needs a number"))?;
-    value.parse().map_err(|_| format!("`{option}` needs a number, not `{value}`"))
+    value
+        .parse()
+        .map_err(|_| format!("`{option}` needs a number, not `{value}`"))
 }
 
 #[cfg(test)]
@@ -94,10 +117,19 @@ mod tests {
 
     #[test]
     fn arguments_are_understood_or_named() {
-        let options = |first, seeds, is_release| Ok(Options { first, seeds, is_release });
+        let options = |first, seeds, is_release| {
+            Ok(Options {
+                first,
+                seeds,
+                is_release,
+            })
+        };
         assert_eq!(parse(&[], 50), options(0, 50, false));
         assert_eq!(parse(&["--seed", "7"], 50), options(7, 1, false));
-        assert_eq!(parse(&["--first", "9", "--forever", "--release"], 50), options(9, 0, true));
+        assert_eq!(
+            parse(&["--first", "9", "--forever", "--release"], 50),
+            options(9, 0, true)
+        );
         for wrong in [&["--seed"][..], &["--seeds", "many"], &["--fast"]] {
             assert!(parse(wrong, 50).is_err(), "{wrong:?}");
         }

@@ -1,5 +1,6 @@
-//! `cargo xtask simulate`: failover of a whole site, simulated by seed. `cargo xtask simulate-consensus`: the real Raft on a simulated network. The simulations
-//! themselves are `chaos/src/simulator.rs` and `chaos/consensus`; this starts them.
+//! `cargo xtask simulate`: failover of a whole site, simulated by seed. `cargo xtask
+//! simulate-consensus`: the real Raft on a simulated network. The simulations themselves are
+//! `chaos/src/simulator.rs` and `chaos/consensus`; this starts them.
 
 use crate::seeds::Search;
 use crate::verify::cargo;
@@ -48,12 +49,23 @@ pub(crate) const SEARCH: Search = Search {
     seeds: 500,
 };
 
-/// Builds the simulation of consensus. Not a default: Cargo would put it below the binary that the other tests start, too.
+/// Builds the simulation of consensus. Not a default: Cargo would put it below the binary that the
+/// other tests start, too.
 pub(crate) const FEATURE: &str = "holdfast-consensus-simulator/simulation";
 
 /// Its seeds, that a seed is a run, and that bugs which are put back are found.
 pub(crate) fn consensus_tests() -> Command {
-    cargo(&["test", "--quiet", "--workspace", "--features", FEATURE, "--test", CONSENSUS.target, "--", "--nocapture"])
+    cargo(&[
+        "test",
+        "--quiet",
+        "--workspace",
+        "--features",
+        FEATURE,
+        "--test",
+        CONSENSUS.target,
+        "--",
+        "--nocapture",
+    ])
 }
 
 /// As [`SEARCH`].

@@ -31,7 +31,11 @@ pub(crate) struct Steps {
 
 impl Steps {
     pub(crate) fn new(keep_going: bool) -> Self {
-        Self { keep_going, began: now(), done: Vec::new() }
+        Self {
+            keep_going,
+            began: now(),
+            done: Vec::new(),
+        }
     }
 
     /// Runs a command with its output on the terminal.
@@ -39,8 +43,14 @@ impl Steps {
         self.step(name, || status(command));
     }
 
-    /// Runs a command with its output on the terminal, and others at the same time, whose output follows in one piece when they have ended.
-    pub(crate) fn command_beside(&mut self, name: &str, command: Command, others: Vec<(&str, Command)>) {
+    /// Runs a command with its output on the terminal, and others at the same time, whose output
+    /// follows in one piece when they have ended.
+    pub(crate) fn command_beside(
+        &mut self,
+        name: &str,
+        command: Command,
+        others: Vec<(&str, Command)>,
+    ) {
         if self.failed() > 0 && !self.keep_going {
             for name in others.iter().map(|(name, _)| *name).chain([name]) {
                 self.leave_out(name);
@@ -52,13 +62,20 @@ impl Steps {
             let others: Vec<_> = others.into_iter().map(start).collect();
             self.command(name, command);
             // A panic there was printed already.
-            others.into_iter().filter_map(|other| other.join().ok()).collect()
+            others
+                .into_iter()
+                .filter_map(|other| other.join().ok())
+                .collect()
         });
         self.done.extend(ended);
     }
 
     /// Runs a step, unless one before it failed. Its value, where it ran and passed.
-    pub(crate) fn step<T>(&mut self, name: &str, run: impl FnOnce() -> Result<T, String>) -> Option<T> {
+    pub(crate) fn step<T>(
+        &mut self,
+        name: &str,
+        run: impl FnOnce() -> Result<T, String>,
+    ) -> Option<T> {
         if self.failed() > 0 && !self.keep_going {
             self.leave_out(name);
             return None;
@@ -69,7 +86,11 @@ impl Steps {
             Ok(value) => (Outcome::Passed, Some(value)),
             Err(reason) => (Outcome::Failed(reason), None),
         };
-        self.done.push(Step { name: name.to_owned(), outcome, took: started.elapsed() });
+        self.done.push(Step {
+            name: name.to_owned(),
+            outcome,
+            took: started.elapsed(),
+        });
         println!("<== {}", self.done[self.done.len() - 1]);
         value
     }
@@ -80,7 +101,11 @@ impl Steps {
 
     /// Records a step that did not run.
     pub(crate) fn note(&mut self, name: &str, outcome: Outcome) {
-        self.done.push(Step { name: name.to_owned(), outcome, took: Duration::ZERO });
+        self.done.push(Step {
+            name: name.to_owned(),
+            outcome,
+            took: Duration::ZERO,
+        });
     }
 
     /// Prints every step and the sum, and says with which code to exit.
@@ -88,14 +113,21 @@ impl Steps {
         println!("\nverify:");
         self.done.iter().for_each(|step| println!("  {step}"));
         println!("{}", self.sum());
-        if self.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if self.failed() == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 
     fn sum(&self) -> String {
         let left_out = self.count(|outcome| matches!(outcome, Outcome::LeftOut(_)));
         let passed = self.count(|outcome| *outcome == Outcome::Passed);
         let seconds = self.began.elapsed().as_secs_f64();
-        format!("{passed} passed, {} failed, {left_out} left out, in {seconds:.1} s", self.failed())
+        format!(
+            "{passed} passed, {} failed, {left_out} left out, in {seconds:.1} s",
+            self.failed()
+        )
     }
 
     fn failed(&self) -> usize {
@@ -114,7 +146,11 @@ impl fmt::Display for Step {
             Outcome::Failed(reason) => ("FAILED", reason.as_str()),
             Outcome::LeftOut(reason) => ("left out", reason.as_str()),
         };
-        let line = format!("{:<16} {verdict:<8} {:>7.1} s  {reason}", self.name, self.took.as_secs_f64());
+        let line = format!(
+            "{:<16} {verdict:<8} {:>7.1} s  {reason}",
+            self.name,
+            self.took.as_secs_f64()
+        );
         f.write_str(line.trim_end())
     }
 }
@@ -137,13 +173,23 @@ fn in_one_piece(name: &str, mut command: Command) -> Step {
             let reason = format!("`{shown}` ended with {}", output.status);
             (Some(output), Outcome::Failed(reason))
         }
-        Err(error) => (None, Outcome::Failed(format!("cannot run `{shown}`: {error}"))),
+        Err(error) => (
+            None,
+            Outcome::Failed(format!("cannot run `{shown}`: {error}")),
+        ),
     };
-    let step = Step { name: name.to_owned(), outcome, took: started.elapsed() };
+    let step = Step {
+        name: name.to_owned(),
+        outcome,
+        took: started.elapsed(),
+    };
     let mut terminal = std::io::stdout().lock();
     let mut show = || {
         writeln!(terminal, "\n==> {name}, beside others")?;
-        for text in output.iter().flat_map(|output| [&output.stdout, &output.stderr]) {
+        for text in output
+            .iter()
+            .flat_map(|output| [&output.stdout, &output.stderr])
+        {
             terminal.write_all(text)?;
         }
         writeln!(terminal, "<== {step}")
@@ -155,12 +201,20 @@ fn in_one_piece(name: &str, mut command: Command) -> Step {
 }
 
 fn shown(command: &Command) -> String {
-    let program = std::path::Path::new(command.get_program()).file_name().unwrap_or_default();
+    let program = std::path::Path::new(command.get_program())
+        .file_name()
+        .unwrap_or_default();
     let words = std::iter::once(program).chain(command.get_args());
-    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge: a chore that measures its own steps")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: a chore that measures its own steps"
+)]
 fn now() -> Instant {
     Instant::now()
 }
@@ -180,27 +234,55 @@ mod tests {
     #[test]
     fn a_failure_ends_the_run() {
         let steps = run(false);
-        assert!(steps.sum().starts_with("1 passed, 1 failed, 1 left out"), "{}", steps.sum());
+        assert!(
+            steps.sum().starts_with("1 passed, 1 failed, 1 left out"),
+            "{}",
+            steps.sum()
+        );
         assert!(steps.done[1].to_string().contains("FAILED"));
     }
 
     #[test]
     fn what_runs_beside_counts_as_much() {
         let mut steps = Steps::new(false);
-        steps.command_beside("good", Command::new("true"), vec![("bad", Command::new("false"))]);
-        steps.command_beside("late", Command::new("true"), vec![("later", Command::new("true"))]);
-        assert!(steps.sum().starts_with("1 passed, 1 failed, 2 left out"), "{}", steps.sum());
+        steps.command_beside(
+            "good",
+            Command::new("true"),
+            vec![("bad", Command::new("false"))],
+        );
+        steps.command_beside(
+            "late",
+            Command::new("true"),
+            vec![("later", Command::new("true"))],
+        );
+        assert!(
+            steps.sum().starts_with("1 passed, 1 failed, 2 left out"),
+            "{}",
+            steps.sum()
+        );
         assert_eq!(steps.done[1].name, "bad");
         let mut both = Steps::new(false);
         let absent = Command::new("/nonexistent/program");
-        both.command_beside("bad", Command::new("false"), vec![("absent", absent), ("good", Command::new("true"))]);
-        assert!(both.sum().starts_with("1 passed, 2 failed, 0 left out"), "{}", both.sum());
+        both.command_beside(
+            "bad",
+            Command::new("false"),
+            vec![("absent", absent), ("good", Command::new("true"))],
+        );
+        assert!(
+            both.sum().starts_with("1 passed, 2 failed, 0 left out"),
+            "{}",
+            both.sum()
+        );
     }
 
     #[test]
     fn keep_going_runs_the_rest() {
         let steps = run(true);
-        assert!(steps.sum().starts_with("1 passed, 2 failed, 0 left out"), "{}", steps.sum());
+        assert!(
+            steps.sum().starts_with("1 passed, 2 failed, 0 left out"),
+            "{}",
+            steps.sum()
+        );
         assert!(steps.done[2].to_string().contains("cannot run `program`"));
     }
 }

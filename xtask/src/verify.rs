@@ -1,7 +1,8 @@
-//! `cargo xtask verify`: format, lints, tests, crash exploration, simulated failover and consensus, interop tests, power cuts, chaos scenarios and odd cameras, with a
-//! summary at the end.
+//! `cargo xtask verify`: format, lints, tests, crash exploration, simulated failover and consensus,
+//! interop tests, power cuts, chaos scenarios and odd cameras, with a summary at the end.
 //!
-//! What needs one processor, or waits for most of its time, runs beside its like; tests have the machine to themselves, because some of them have deadlines.
+//! What needs one processor, or waits for most of its time, runs beside its like; tests have the
+//! machine to themselves, because some of them have deadlines.
 
 use crate::chaos;
 use crate::debian::{self, Packages};
@@ -64,24 +65,52 @@ fn parse<'a>(args: &[&'a str]) -> Result<Options, &'a str> {
 fn verify(options: &Options) -> ExitCode {
     let mut steps = Steps::new(options.keep_going);
     steps.command("format", cargo(&["fmt", "--all", "--check"]));
-    steps.command("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
-    let simulated = ["clippy", "-p", "holdfast-consensus-simulator", "--features", simulate::FEATURE, "--all-targets"];
-    steps.command("clippy of simulated consensus", cargo(&[&simulated[..], &["--", "-D", "warnings"]].concat()));
-    // The integration tests start the binary that lies beside them. Cargo chooses features for all that it is asked to build at once: every step asks for
-    // the whole workspace, so that nothing is compiled twice.
+    steps.command(
+        "clippy",
+        cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    );
+    let simulated = [
+        "clippy",
+        "-p",
+        "holdfast-consensus-simulator",
+        "--features",
+        simulate::FEATURE,
+        "--all-targets",
+    ];
+    steps.command(
+        "clippy of simulated consensus",
+        cargo(&[&simulated[..], &["--", "-D", "warnings"]].concat()),
+    );
+    // The integration tests start the binary that lies beside them. Cargo chooses features for all
+    // that it is asked to build at once: every step asks for the whole workspace, so that
+    // nothing is compiled twice.
     steps.command("build", cargo(&["build", "--workspace", "--all-targets"]));
     if !options.quick {
         disks(&mut steps);
     }
     // Without interop tests: these are ignored unless asked for.
-    let tests = if has_nextest() { cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]) } else { plain_tests() };
+    let tests = if has_nextest() {
+        cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
+    } else {
+        plain_tests()
+    };
     steps.command("tests", tests);
     steps.command("doc tests", cargo(&["test", "--workspace", "--doc"]));
     let share = if options.quick { QUICK_SHARE } else { 1 };
     steps.command_beside(
         "explore",
         explore::SEARCH.bounded(share),
-        vec![("simulate", simulate::SEARCH.bounded(share)), ("simulate consensus", simulate::consensus_tests())],
+        vec![
+            ("simulate", simulate::SEARCH.bounded(share)),
+            ("simulate consensus", simulate::consensus_tests()),
+        ],
     );
     if options.quick {
         steps.note("interop", Outcome::LeftOut("--quick".to_owned()));
@@ -100,10 +129,15 @@ fn verify(options: &Options) -> ExitCode {
 
 /// Where these packages are missing, the tests that need them leave themselves out.
 fn disks(steps: &mut Steps) {
-    if let Some(Packages::Missing { install_line }) =
-        steps.step("debian packages for faulty disks", || debian::ensure(&debian::DISKS))
+    if let Some(Packages::Missing { install_line }) = steps
+        .step("debian packages for faulty disks", || {
+            debian::ensure(&debian::DISKS)
+        })
     {
-        steps.note("faulty disks", Outcome::LeftOut(format!("need packages and root; as root: {install_line}")));
+        steps.note(
+            "faulty disks",
+            Outcome::LeftOut(format!("need packages and root; as root: {install_line}")),
+        );
     }
 }
 
@@ -111,24 +145,53 @@ fn interop(steps: &mut Steps) {
     match steps.step("debian packages", debian::ensure_interop) {
         Some(Packages::Present) => steps.command("interop", interop_tests()),
         Some(Packages::Missing { install_line }) => {
-            steps.note("interop", Outcome::LeftOut(format!("needs packages; as root: {install_line}")));
+            steps.note(
+                "interop",
+                Outcome::LeftOut(format!("needs packages; as root: {install_line}")),
+            );
         }
         None => {}
     }
 }
 
 fn plain_tests() -> Command {
-    cargo(&["test", "--workspace", "--lib", "--bins", "--examples", "--tests", "--no-fail-fast"])
+    cargo(&[
+        "test",
+        "--workspace",
+        "--lib",
+        "--bins",
+        "--examples",
+        "--tests",
+        "--no-fail-fast",
+    ])
 }
 
-/// The targets `tests/tests/interop*.rs`. Their tests need foreign programs and are marked `#[ignore]`.
+/// The targets `tests/tests/interop*.rs`. Their tests need foreign programs and are marked
+/// `#[ignore]`.
 fn interop_tests() -> Command {
-    cargo(&["test", "--workspace", "--test", "interop*", "--", "--include-ignored"])
+    cargo(&[
+        "test",
+        "--workspace",
+        "--test",
+        "interop*",
+        "--",
+        "--include-ignored",
+    ])
 }
 
-/// A dozen cameras at a time, and players that decode what was recorded of them: two tests at once keep the machine busy.
+/// A dozen cameras at a time, and players that decode what was recorded of them: two tests at once
+/// keep the machine busy.
 fn odd_camera_tests() -> Command {
-    cargo(&["test", "--workspace", "--test", "oddities", "--", "--ignored", "--test-threads", "2"])
+    cargo(&[
+        "test",
+        "--workspace",
+        "--test",
+        "oddities",
+        "--",
+        "--ignored",
+        "--test-threads",
+        "2",
+    ])
 }
 
 fn has_nextest() -> bool {
@@ -155,7 +218,13 @@ mod tests {
     #[test]
     fn arguments_are_understood_or_named() {
         assert_eq!(parse(&[]), Ok(Options::default()));
-        assert_eq!(parse(&["--keep-going", "--quick"]), Ok(Options { quick: true, keep_going: true }));
+        assert_eq!(
+            parse(&["--keep-going", "--quick"]),
+            Ok(Options {
+                quick: true,
+                keep_going: true
+            })
+        );
         assert_eq!(parse(&["--fast"]), Err("--fast"));
     }
 

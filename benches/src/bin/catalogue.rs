@@ -1,10 +1,13 @@
-//! What the catalogue of many segments costs: time until recording begins, rate of a rebuild, resident memory, bytes of sled, and how fast timelines are.
+//! What the catalogue of many segments costs: time until recording begins, rate of a rebuild,
+//! resident memory, bytes of sled, and how fast timelines are.
 //!
-//! `cargo run --release -p holdfast-benches --bin catalogue -- [--segments N] [--cameras N] [--dir DIR] [--keep] [--json]`
+//! `cargo run --release -p holdfast-benches --bin catalogue -- [--segments N] [--cameras N] [--dir
+//! DIR] [--keep] [--json]`
 //!
-//! The claim is for 100,000 segments of 100 cameras (3 GB of footers in DIR); by default it is a small run. Segments have true headers and footers
-//! and holes for payloads. Each measurement is a process of its own, so that memory is that of one opening. `--keep` leaves the volume in DIR/catalogue-N-N,
-//! and takes the one that is there.
+//! The claim is for 100,000 segments of 100 cameras (3 GB of footers in DIR); by default it is a
+//! small run. Segments have true headers and footers and holes for payloads. Each measurement is a
+//! process of its own, so that memory is that of one opening. `--keep` leaves the volume in
+//! DIR/catalogue-N-N, and takes the one that is there.
 
 use clap::Parser;
 use holdfast_benches::figure::{Figure, Report, Target};
@@ -12,9 +15,13 @@ use holdfast_benches::machine::Machine;
 use holdfast_benches::{Outcome, clock, process};
 use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, Init, InitId, Record};
 use holdfast_storage::format::{BLOCK, Footer, SegmentHeader, encode_footer};
-use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
+use holdfast_storage::ids::{
+    CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind,
+};
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::{ChunkRow, InitRow, Range, Row, SegmentIndex, TrackKey, Volume, VolumeHandle, VolumeOptions};
+use holdfast_storage::{
+    ChunkRow, InitRow, Range, Row, SegmentIndex, TrackKey, Volume, VolumeHandle, VolumeOptions,
+};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::ops::RangeInclusive;
@@ -81,7 +88,10 @@ struct Opening {
 fn main() -> Outcome<ExitCode> {
     let args = Args::parse();
     if let Some(volume) = &args.open {
-        println!("{}", serde_json::to_string(&open(volume, args.segments, args.cameras)?)?);
+        println!(
+            "{}",
+            serde_json::to_string(&open(volume, args.segments, args.cameras)?)?
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let base = args.dir.canonicalize()?;
@@ -92,7 +102,10 @@ fn main() -> Outcome<ExitCode> {
         let started = clock::now();
         make(dir.path(), args.segments, args.cameras)?;
         let took = started.elapsed().as_secs_f64();
-        eprintln!("{} segments of {} cameras made in {took:.1} s", args.segments, args.cameras);
+        eprintln!(
+            "{} segments of {} cameras made in {took:.1} s",
+            args.segments, args.cameras
+        );
     }
     let catalogue = dir.path().join("catalogue");
     if catalogue.exists() {
@@ -106,30 +119,100 @@ fn main() -> Outcome<ExitCode> {
     let details = serde_json::json!({
         "segments": args.segments, "cameras": args.cameras, "deleted": deleted, "intact": intact, "noise": noise,
     });
-    Ok(Report { bench: "catalogue", machine, figures, details }.publish(args.json))
+    Ok(Report {
+        bench: "catalogue",
+        machine,
+        figures,
+        details,
+    }
+    .publish(args.json))
 }
 
 fn figures(args: &Args, deleted: &Opening, intact: &Opening, noise: &Opening) -> Vec<Figure> {
     let per_minute = deleted.recovered as f64 / deleted.listed * 60.0;
-    let at_most = |name: &str, most: f64, value: f64, unit| Figure::new(name, Target::AtMost(most), value, unit);
+    let at_most = |name: &str, most: f64, value: f64, unit| {
+        Figure::new(name, Target::AtMost(most), value, unit)
+    };
     let plain = |name: &str, value: f64, unit| Figure::new(name, Target::None, value, unit);
     let rows = args.segments as f64 * f64::from(args.cameras);
     vec![
-        at_most("first chunk durable, catalogue deleted", 2.0, deleted.recording, "s"),
-        at_most("first chunk durable, catalogue intact", 2.0, intact.recording, "s"),
-        at_most("first chunk durable, catalogue of noise", 2.0, noise.recording, "s"),
+        at_most(
+            "first chunk durable, catalogue deleted",
+            2.0,
+            deleted.recording,
+            "s",
+        ),
+        at_most(
+            "first chunk durable, catalogue intact",
+            2.0,
+            intact.recording,
+            "s",
+        ),
+        at_most(
+            "first chunk durable, catalogue of noise",
+            2.0,
+            noise.recording,
+            "s",
+        ),
         Figure::new("rebuild", Target::AtLeast(20_000.0), per_minute, "1/min"),
-        plain("CPU of a rebuild, of each segment", deleted.cpu * 1000.0 / args.segments as f64, "ms"),
-        at_most("resident, after an intact start", 64.0, intact.resident_mib, "MiB"),
-        plain("resident, most of an intact start", intact.resident_mib_max, "MiB"),
-        at_most("resident, after a rebuild", 64.0, deleted.resident_mib, "MiB"),
-        plain("resident, most of a rebuild", deleted.resident_mib_max, "MiB"),
+        plain(
+            "CPU of a rebuild, of each segment",
+            deleted.cpu * 1000.0 / args.segments as f64,
+            "ms",
+        ),
+        at_most(
+            "resident, after an intact start",
+            64.0,
+            intact.resident_mib,
+            "MiB",
+        ),
+        plain(
+            "resident, most of an intact start",
+            intact.resident_mib_max,
+            "MiB",
+        ),
+        at_most(
+            "resident, after a rebuild",
+            64.0,
+            deleted.resident_mib,
+            "MiB",
+        ),
+        plain(
+            "resident, most of a rebuild",
+            deleted.resident_mib_max,
+            "MiB",
+        ),
         plain("sled", intact.sled_mib, "MiB"),
-        at_most("sled, of each segment and camera", 64.0, intact.sled_mib * MIB / rows, "B"),
-        at_most("timeline of a camera, 30 days", 100.0, intact.timeline_30_days * 1000.0, "ms"),
-        at_most("timeline of a camera, 30 days, after a rebuild", 100.0, deleted.timeline_30_days * 1000.0, "ms"),
-        at_most("timeline of a camera, an hour", 5.0, intact.timeline_hour * 1000.0, "ms"),
-        at_most("timelines of a day, of all cameras (up to 100)", 1000.0, intact.timelines_day * 1000.0, "ms"),
+        at_most(
+            "sled, of each segment and camera",
+            64.0,
+            intact.sled_mib * MIB / rows,
+            "B",
+        ),
+        at_most(
+            "timeline of a camera, 30 days",
+            100.0,
+            intact.timeline_30_days * 1000.0,
+            "ms",
+        ),
+        at_most(
+            "timeline of a camera, 30 days, after a rebuild",
+            100.0,
+            deleted.timeline_30_days * 1000.0,
+            "ms",
+        ),
+        at_most(
+            "timeline of a camera, an hour",
+            5.0,
+            intact.timeline_hour * 1000.0,
+            "ms",
+        ),
+        at_most(
+            "timelines of a day, of all cameras (up to 100)",
+            1000.0,
+            intact.timelines_day * 1000.0,
+            "ms",
+        ),
     ]
 }
 
@@ -150,17 +233,33 @@ impl Place {
 
 fn place(base: &Path, args: &Args) -> Outcome<Place> {
     if args.keep {
-        return Ok(Place::Kept(base.join(format!("catalogue-{}-{}", args.segments, args.cameras))));
+        return Ok(Place::Kept(
+            base.join(format!("catalogue-{}-{}", args.segments, args.cameras)),
+        ));
     }
-    Ok(Place::Temporary(tempfile::Builder::new().prefix("holdfast-catalogue-").tempdir_in(base)?))
+    Ok(Place::Temporary(
+        tempfile::Builder::new()
+            .prefix("holdfast-catalogue-")
+            .tempdir_in(base)?,
+    ))
 }
 
 fn measure(volume: &Path, args: &Args) -> Outcome<Opening> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--segments", &args.segments.to_string(), "--cameras", &args.cameras.to_string()]);
+    command.args([
+        "--segments",
+        &args.segments.to_string(),
+        "--cameras",
+        &args.cameras.to_string(),
+    ]);
     let output = command.arg("--open").arg(volume).output()?;
     if !output.status.success() {
-        return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)).into());
+        return Err(format!(
+            "{}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        )
+        .into());
     }
     let opening = serde_json::from_slice(&output.stdout)?;
     eprintln!("{opening:?}");
@@ -169,10 +268,14 @@ fn measure(volume: &Path, args: &Args) -> Outcome<Opening> {
 
 /// In the process that is measured.
 fn open(path: &Path, segments: u64, cameras: u32) -> Outcome<Opening> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let started = clock::now();
-    let (volume, handle) =
-        Volume::open(VolumeOptions { free_bytes_min: 64 << 20, ..VolumeOptions::new(path, NODE, CLUSTER) })?;
+    let (volume, handle) = Volume::open(VolumeOptions {
+        free_bytes_min: 64 << 20,
+        ..VolumeOptions::new(path, NODE, CLUSTER)
+    })?;
     record(&handle)?;
     runtime.block_on(handle.flush())?;
     let recording = started.elapsed().as_secs_f64();
@@ -200,20 +303,38 @@ fn open(path: &Path, segments: u64, cameras: u32) -> Outcome<Opening> {
         sled_mib: 0.0,
         timeline_30_days: timelines(&handle, 1..=1, end - 30 * DAY_US, end)?,
         timeline_hour: timelines(&handle, 1..=1, end - 100 * HOUR_US, end - 99 * HOUR_US)?,
-        timelines_day: timelines(&handle, 1..=cameras.min(100), end - 20 * DAY_US, end - 19 * DAY_US)?,
+        timelines_day: timelines(
+            &handle,
+            1..=cameras.min(100),
+            end - 20 * DAY_US,
+            end - 19 * DAY_US,
+        )?,
         cpu,
     };
     runtime.block_on(handle.close())?;
     runtime.block_on(volume.run())?;
-    Ok(Opening { sled_mib: mib(bytes_below(&path.join("catalogue"))?), ..opening })
+    Ok(Opening {
+        sled_mib: mib(bytes_below(&path.join("catalogue"))?),
+        ..opening
+    })
 }
 
 /// Seconds for the spans of these cameras, one after the other.
-fn timelines(handle: &VolumeHandle, cameras: RangeInclusive<u32>, from: i64, to: i64) -> Outcome<f64> {
+fn timelines(
+    handle: &VolumeHandle,
+    cameras: RangeInclusive<u32>,
+    from: i64,
+    to: i64,
+) -> Outcome<f64> {
     let started = clock::now();
     for camera in cameras {
         let (from, to) = (Timestamp(from.max(FIRST)), Timestamp(to.max(FIRST)));
-        let spans = handle.spans(Range { camera: CameraId(camera), stream: StreamKind::Main, from, to })?;
+        let spans = handle.spans(Range {
+            camera: CameraId(camera),
+            stream: StreamKind::Main,
+            from,
+            to,
+        })?;
         if from < to && spans.is_empty() {
             return Err("a camera has no footage".into());
         }
@@ -229,7 +350,11 @@ fn bytes_below(dir: &Path) -> Outcome<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        bytes += if entry.file_type()?.is_dir() { bytes_below(&entry.path())? } else { entry.metadata()?.len() };
+        bytes += if entry.file_type()?.is_dir() {
+            bytes_below(&entry.path())?
+        } else {
+            entry.metadata()?.len()
+        };
     }
     Ok(bytes)
 }
@@ -277,7 +402,10 @@ fn make(dir: &Path, segments: u64, cameras: u32) -> Outcome<()> {
         };
         let file = File::create_new(class.join(format!("{:010}.hfs", segment.0)))?;
         file.write_all_at(&header.encode()?[..], 0)?;
-        file.write_all_at(&encode_footer(&footer, &index(start, cameras)).0, footer.offset)?;
+        file.write_all_at(
+            &encode_footer(&footer, &index(start, cameras)).0,
+            footer.offset,
+        )?;
     }
     Ok(())
 }
@@ -287,11 +415,29 @@ fn index(start: Timestamp, cameras: u32) -> SegmentIndex {
     for camera in 1..=cameras {
         let init = InitId(u64::from(camera) << 32 | 700);
         let offset = BLOCK + u64::from(camera) * 2048;
-        let key = TrackKey { camera: CameraId(camera), stream: StreamKind::Main, track: TrackKind::Video };
-        index.add(Row::Init(InitRow { key, id: init, offset, bytes: 700 }));
+        let key = TrackKey {
+            camera: CameraId(camera),
+            stream: StreamKind::Main,
+            track: TrackKind::Video,
+        };
+        index.add(Row::Init(InitRow {
+            key,
+            id: init,
+            offset,
+            bytes: 700,
+        }));
         // Cameras' keyframes come at times of their own.
-        let meta = meta(camera, init, start.plus_micros(i64::from(camera) * 1234), SEGMENT_US);
-        index.add(Row::Chunk(ChunkRow { meta, offset: offset + 1024, payload_bytes: 15_000_000 }));
+        let meta = meta(
+            camera,
+            init,
+            start.plus_micros(i64::from(camera) * 1234),
+            SEGMENT_US,
+        );
+        index.add(Row::Chunk(ChunkRow {
+            meta,
+            offset: offset + 1024,
+            payload_bytes: 15_000_000,
+        }));
     }
     index
 }
@@ -321,10 +467,21 @@ fn meta(camera: u32, init: InitId, start: Timestamp, duration_us: i64) -> ChunkM
 fn record(handle: &VolumeHandle) -> Outcome<()> {
     let class = handle.class("default").ok_or("no class")?;
     let (camera, bytes) = (CameraId(999_999), bytes::Bytes::from(vec![1; 700]));
-    let init = Init { camera, stream: StreamKind::Main, track: TrackKind::Video, bytes };
+    let init = Init {
+        camera,
+        stream: StreamKind::Main,
+        track: TrackKind::Video,
+        bytes,
+    };
     let id = init.id();
     handle.append(class, Record::Init(init))?;
     let meta = meta(camera.0, id, Timestamp(FIRST), 500_000);
-    handle.append(class, Record::Chunk(Chunk { meta, parts: vec![bytes::Bytes::from(vec![7; 2000])] }))?;
+    handle.append(
+        class,
+        Record::Chunk(Chunk {
+            meta,
+            parts: vec![bytes::Bytes::from(vec![7; 2000])],
+        }),
+    )?;
     Ok(())
 }

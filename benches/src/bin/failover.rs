@@ -1,6 +1,8 @@
-//! The gap that kill -9 of the leader leaves, by the cameras' own time, over several runs of `holdfast demo`; and that nobody else loses a frame.
+//! The gap that kill -9 of the leader leaves, by the cameras' own time, over several runs of
+//! `holdfast demo`; and that nobody else loses a frame.
 //!
-//! `cargo build --release -p holdfast && cargo run --release -p holdfast-benches --bin failover -- [--runs N] [--json]`
+//! `cargo build --release -p holdfast && cargo run --release -p holdfast-benches --bin failover --
+//! [--runs N] [--json]`
 //!
 //! Each run is a new cluster. Gaps are those of the killed node's cameras, all runs together.
 
@@ -55,43 +57,109 @@ fn main() -> Outcome<ExitCode> {
     let mut runs = Vec::new();
     for number in 1..=args.runs {
         let run = demo(&program, &args)?;
-        eprintln!("run {number}: median {:?} ms, worst {:?} ms", run.median_gap_ms, run.worst_gap_ms);
+        eprintln!(
+            "run {number}: median {:?} ms, worst {:?} ms",
+            run.median_gap_ms, run.worst_gap_ms
+        );
         runs.push(run);
     }
-    let report = Report { bench: "failover", machine, figures: figures(&runs), details: serde_json::json!(runs) };
+    let report = Report {
+        bench: "failover",
+        machine,
+        figures: figures(&runs),
+        details: serde_json::json!(runs),
+    };
     Ok(report.publish(args.json))
 }
 
 fn demo(program: &Path, args: &Args) -> Outcome<Run> {
     let mut demo = Command::new(program);
-    demo.args(["demo", "--kill", "leader", "--report", "json", "--for", &args.seconds.to_string()]);
-    demo.args(["--cameras", &args.cameras.to_string(), "--nodes", &args.nodes.to_string()]);
+    demo.args([
+        "demo",
+        "--kill",
+        "leader",
+        "--report",
+        "json",
+        "--for",
+        &args.seconds.to_string(),
+    ]);
+    demo.args([
+        "--cameras",
+        &args.cameras.to_string(),
+        "--nodes",
+        &args.nodes.to_string(),
+    ]);
     let output = demo.stdin(Stdio::null()).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
-        return Err(format!("the demo failed:\n{}", String::from_utf8_lossy(&output.stderr)).into());
+        return Err(format!(
+            "the demo failed:\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+        .into());
     }
-    Ok(serde_json::from_str(text.lines().last().ok_or("the demo said nothing")?)?)
+    Ok(serde_json::from_str(
+        text.lines().last().ok_or("the demo said nothing")?,
+    )?)
 }
 
 impl Run {
     fn cameras(&self, moved: bool) -> impl Iterator<Item = &Camera> {
-        self.cameras.iter().filter(move |camera| (camera.owner_before == self.killed) == moved)
+        self.cameras
+            .iter()
+            .filter(move |camera| (camera.owner_before == self.killed) == moved)
     }
 }
 
 fn figures(runs: &[Run]) -> Vec<Figure> {
-    let gaps: Vec<f64> =
-        runs.iter().flat_map(|run| run.cameras(true)).map(|camera| camera.gap_ms as f64 / 1e3).collect();
+    let gaps: Vec<f64> = runs
+        .iter()
+        .flat_map(|run| run.cameras(true))
+        .map(|camera| camera.gap_ms as f64 / 1e3)
+        .collect();
     let stayed = || runs.iter().flat_map(|run| run.cameras(false));
     let lost: u64 = stayed().map(|camera| camera.frames_lost).sum();
-    let unrecorded = runs.iter().flat_map(|run| &run.cameras).filter(|camera| camera.frames_recorded == 0).count();
+    let unrecorded = runs
+        .iter()
+        .flat_map(|run| &run.cameras)
+        .filter(|camera| camera.frames_recorded == 0)
+        .count();
     vec![
-        Figure::new("gap of moved cameras, median", Target::AtMost(1.5), median(&gaps), "s"),
-        Figure::new("gap of moved cameras, worst", Target::AtMost(2.5), worst(&gaps), "s"),
-        Figure::new("frames lost by cameras that did not move", Target::AtMost(0.0), lost as f64, ""),
-        Figure::new("cameras not recorded", Target::AtMost(0.0), unrecorded as f64, ""),
-        Figure::new("cameras that moved", Target::AtLeast(runs.len() as f64), gaps.len() as f64, ""),
-        Figure::new("cameras that did not move", Target::None, stayed().count() as f64, ""),
+        Figure::new(
+            "gap of moved cameras, median",
+            Target::AtMost(1.5),
+            median(&gaps),
+            "s",
+        ),
+        Figure::new(
+            "gap of moved cameras, worst",
+            Target::AtMost(2.5),
+            worst(&gaps),
+            "s",
+        ),
+        Figure::new(
+            "frames lost by cameras that did not move",
+            Target::AtMost(0.0),
+            lost as f64,
+            "",
+        ),
+        Figure::new(
+            "cameras not recorded",
+            Target::AtMost(0.0),
+            unrecorded as f64,
+            "",
+        ),
+        Figure::new(
+            "cameras that moved",
+            Target::AtLeast(runs.len() as f64),
+            gaps.len() as f64,
+            "",
+        ),
+        Figure::new(
+            "cameras that did not move",
+            Target::None,
+            stayed().count() as f64,
+            "",
+        ),
     ]
 }

@@ -1,12 +1,13 @@
-//! What recording costs: one node against ffmpeg processes that copy the same streams at the same time, in CPU per GB; and the node's memory.
+//! What recording costs: one node against ffmpeg processes that copy the same streams at the same
+//! time, in CPU per GB; and the node's memory.
 //!
 //! `cargo build --release -p holdfast -p holdfast-camera`, then `cargo run --release -p
 //! holdfast-benches --bin recording -- [--source own|gstreamer] [--cameras N] [--json]`
 //!
 //! Cameras of 2 Mbit/s at random phases are served by processes of their own, which do not count.
 //! The node's bytes are those of the frames it received (no headers, no padding), ffmpeg's those of
-//! its files. Both are measured over the same window. `--cameras 0` measures a node that has nothing
-//! to do.
+//! its files. Both are measured over the same window. `--cameras 0` measures a node that has
+//! nothing to do.
 
 use clap::Parser;
 use holdfast_benches::cameras::{Cameras, Make, Process};
@@ -69,33 +70,80 @@ async fn main() -> Outcome<ExitCode> {
     let (mut node, mut ffmpeg, mut memory) = (Series::default(), Series::default(), Vec::new());
     for round in 0..args.rounds {
         let bench = Bench::start(&base, args.source, args.cameras).await?;
-        memory.push(bench.measure(Duration::from_secs(args.seconds), &mut node, &mut ffmpeg).await?);
+        memory.push(
+            bench
+                .measure(Duration::from_secs(args.seconds), &mut node, &mut ffmpeg)
+                .await?,
+        );
         eprintln!("round {round}: node {node:?}, ffmpeg {ffmpeg:?}, memory {memory:?} MiB");
     }
     let details = serde_json::json!({
         "cameras": args.cameras, "source": format!("{:?}", args.source), "seconds": args.seconds,
         "node": node.json(), "ffmpeg": ffmpeg.json(), "node_resident_mib_max": memory,
     });
-    let report = Report { bench: "recording", machine, figures: figures(&args, &node, &ffmpeg, &memory), details };
+    let report = Report {
+        bench: "recording",
+        machine,
+        figures: figures(&args, &node, &ffmpeg, &memory),
+        details,
+    };
     Ok(report.publish(args.json))
 }
 
 fn figures(args: &Args, node: &Series, ffmpeg: &Series, memory: &[f64]) -> Vec<Figure> {
     let idle = median(&node.cpu_ms_per_second);
-    let peak = |at_most| Figure::new("peak resident memory of the node", Target::AtMost(at_most), worst(memory), "MiB");
+    let peak = |at_most| {
+        Figure::new(
+            "peak resident memory of the node",
+            Target::AtMost(at_most),
+            worst(memory),
+            "MiB",
+        )
+    };
     if args.cameras == 0 {
-        return vec![Figure::new("node without cameras, CPU", Target::AtMost(2.0), idle, "ms/s"), peak(60.0)];
+        return vec![
+            Figure::new(
+                "node without cameras, CPU",
+                Target::AtMost(2.0),
+                idle,
+                "ms/s",
+            ),
+            peak(60.0),
+        ];
     }
-    let cost = median(&ratios(&node.cpu_seconds_per_gb, &ffmpeg.cpu_seconds_per_gb));
+    let cost = median(&ratios(
+        &node.cpu_seconds_per_gb,
+        &ffmpeg.cpu_seconds_per_gb,
+    ));
     let completeness = median(&ratios(&node.megabytes, &ffmpeg.megabytes));
     let (cost_max, memory_max) = goals(args.source, args.cameras);
     vec![
-        Figure::new("CPU per GB against ffmpeg -c copy", Target::AtMost(cost_max), cost, "x"),
+        Figure::new(
+            "CPU per GB against ffmpeg -c copy",
+            Target::AtMost(cost_max),
+            cost,
+            "x",
+        ),
         peak(memory_max),
-        Figure::new("node, CPU", Target::None, median(&node.cpu_seconds_per_gb), "s/GB"),
+        Figure::new(
+            "node, CPU",
+            Target::None,
+            median(&node.cpu_seconds_per_gb),
+            "s/GB",
+        ),
         Figure::new("node, CPU per time", Target::None, idle, "ms/s"),
-        Figure::new("ffmpeg, CPU", Target::None, median(&ffmpeg.cpu_seconds_per_gb), "s/GB"),
-        Figure::new("bytes recorded against ffmpeg", Target::AtLeast(0.95), completeness, "x"),
+        Figure::new(
+            "ffmpeg, CPU",
+            Target::None,
+            median(&ffmpeg.cpu_seconds_per_gb),
+            "s/GB",
+        ),
+        Figure::new(
+            "bytes recorded against ffmpeg",
+            Target::AtLeast(0.95),
+            completeness,
+            "x",
+        ),
     ]
 }
 
@@ -113,7 +161,8 @@ impl Series {
         let gigabytes = after.bytes.saturating_sub(before.bytes) as f64 / 1e9;
         let cpu = after.cpu.saturating_sub(before.cpu).as_secs_f64();
         self.cpu_seconds_per_gb.push(cpu / gigabytes);
-        self.cpu_ms_per_second.push(cpu * 1e3 / window.as_secs_f64());
+        self.cpu_ms_per_second
+            .push(cpu * 1e3 / window.as_secs_f64());
         self.megabytes.push(gigabytes * 1e3);
     }
 
@@ -142,12 +191,21 @@ impl Bench {
         rig.add_cameras(cameras.urls.clone()).await?;
         let ffmpeg_dir = rig.dir.path().join("ffmpeg");
         std::fs::create_dir(&ffmpeg_dir)?;
-        let copies = (1..).zip(&cameras.urls).map(|(id, url)| copy_stream(&ffmpeg_dir, id, url));
+        let copies = (1..)
+            .zip(&cameras.urls)
+            .map(|(id, url)| copy_stream(&ffmpeg_dir, id, url));
         let ffmpeg = copies.collect::<Outcome<_>>()?;
-        let bench = Self { ffmpeg, ffmpeg_dir, rig, _cameras: cameras };
+        let bench = Self {
+            ffmpeg,
+            ffmpeg_dir,
+            rig,
+            _cameras: cameras,
+        };
         if count > 0 {
             bench.rig.wait_durable_beyond(0, Timestamp::MIN).await?;
-            timeout(SETTLE_TIMEOUT, bench.wait_files(count as usize)).await.map_err(|_| "ffmpeg does not record")??;
+            timeout(SETTLE_TIMEOUT, bench.wait_files(count as usize))
+                .await
+                .map_err(|_| "ffmpeg does not record")??;
         }
         sleep(WARM_UP).await;
         Ok(bench)
@@ -155,24 +213,46 @@ impl Bench {
 
     /// Every stream has a file with something in it.
     async fn wait_files(&self, count: usize) -> Outcome<()> {
-        while files(&self.ffmpeg_dir)?.iter().filter(|bytes| **bytes > 0).count() < count {
+        while files(&self.ffmpeg_dir)?
+            .iter()
+            .filter(|bytes| **bytes > 0)
+            .count()
+            < count
+        {
             sleep(Duration::from_millis(100)).await;
         }
         Ok(())
     }
 
     /// Returns the node's peak memory in MiB.
-    async fn measure(&self, window: Duration, node: &mut Series, ffmpeg: &mut Series) -> Outcome<f64> {
-        // The scrapes lie outside of what is measured: bytes before CPU at the start, CPU before bytes at the end.
+    async fn measure(
+        &self,
+        window: Duration,
+        node: &mut Series,
+        ffmpeg: &mut Series,
+    ) -> Outcome<f64> {
+        // The scrapes lie outside of what is measured: bytes before CPU at the start, CPU before
+        // bytes at the end.
         let node_bytes = self.received_bytes().await?;
-        let before = (Meter { cpu: self.node_cpu()?, bytes: node_bytes }, self.ffmpeg_meter()?);
+        let before = (
+            Meter {
+                cpu: self.node_cpu()?,
+                bytes: node_bytes,
+            },
+            self.ffmpeg_meter()?,
+        );
         let started = clock::now();
         sleep(window.saturating_sub(started.elapsed())).await;
         let (node_cpu, ffmpeg_after) = (self.node_cpu()?, self.ffmpeg_meter()?);
-        let node_after = Meter { cpu: node_cpu, bytes: self.received_bytes().await? };
+        let node_after = Meter {
+            cpu: node_cpu,
+            bytes: self.received_bytes().await?,
+        };
         node.push(before.0, node_after, window);
         ffmpeg.push(before.1, ffmpeg_after, window);
-        Ok(rounded(process::resident_bytes_max(self.node_pid()?)? as f64 / f64::from(1 << 20)))
+        Ok(rounded(
+            process::resident_bytes_max(self.node_pid()?)? as f64 / f64::from(1 << 20),
+        ))
     }
 
     fn node_pid(&self) -> Outcome<u32> {
@@ -185,21 +265,47 @@ impl Bench {
 
     fn ffmpeg_meter(&self) -> Outcome<Meter> {
         let cpu = process::cpu_of_all(self.ffmpeg.iter().map(|process| process.0.id()))?;
-        Ok(Meter { cpu, bytes: files(&self.ffmpeg_dir)?.iter().sum() })
+        Ok(Meter {
+            cpu,
+            bytes: files(&self.ffmpeg_dir)?.iter().sum(),
+        })
     }
 
     async fn received_bytes(&self) -> Outcome<u64> {
-        let client = reqwest::Client::builder().no_proxy().timeout(SCRAPE_TIMEOUT).build()?;
-        let text = client.get(format!("{}/metrics", self.rig.cluster.api_url(0))).send().await?.text().await?;
-        let value = text.lines().find_map(|line| line.strip_prefix("holdfast_received_bytes_total "));
-        Ok(value.ok_or("the node tells no holdfast_received_bytes_total")?.trim().parse::<f64>()? as u64)
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(SCRAPE_TIMEOUT)
+            .build()?;
+        let text = client
+            .get(format!("{}/metrics", self.rig.cluster.api_url(0)))
+            .send()
+            .await?
+            .text()
+            .await?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix("holdfast_received_bytes_total "));
+        Ok(value
+            .ok_or("the node tells no holdfast_received_bytes_total")?
+            .trim()
+            .parse::<f64>()? as u64)
     }
 }
 
 fn copy_stream(dir: &Path, id: u32, url: &str) -> Outcome<Process> {
     let mut ffmpeg = Command::new("ffmpeg");
-    ffmpeg.args(["-nostdin", "-loglevel", "fatal", "-rtsp_transport", "tcp", "-i", url]);
-    ffmpeg.args(["-c", "copy", "-f", "segment", "-segment_time", "10"]).arg(dir.join(format!("{id}-%05d.mp4")));
+    ffmpeg.args([
+        "-nostdin",
+        "-loglevel",
+        "fatal",
+        "-rtsp_transport",
+        "tcp",
+        "-i",
+        url,
+    ]);
+    ffmpeg
+        .args(["-c", "copy", "-f", "segment", "-segment_time", "10"])
+        .arg(dir.join(format!("{id}-%05d.mp4")));
     ffmpeg.stdin(Stdio::null()).stdout(Stdio::null());
     let missing = |error| format!("cannot start ffmpeg (Debian package `ffmpeg`): {error}");
     Ok(Process(ffmpeg.spawn().map_err(missing)?))
@@ -207,5 +313,7 @@ fn copy_stream(dir: &Path, id: u32, url: &str) -> Outcome<Process> {
 
 /// Lengths in bytes.
 fn files(dir: &Path) -> Outcome<Vec<u64>> {
-    std::fs::read_dir(dir)?.map(|entry| Ok(entry?.metadata()?.len())).collect()
+    std::fs::read_dir(dir)?
+        .map(|entry| Ok(entry?.metadata()?.len()))
+        .collect()
 }

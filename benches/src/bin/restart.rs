@@ -1,9 +1,12 @@
-//! How long a node with many sealed segments takes to record again after its process starts: with its catalogue intact, deleted and filled with noise.
+//! How long a node with many sealed segments takes to record again after its process starts: with
+//! its catalogue intact, deleted and filled with noise.
 //!
-//! `cargo build --release -p holdfast && cargo run --release -p holdfast-benches --bin restart -- [--segments N] [--rounds N] [--json]`
+//! `cargo build --release -p holdfast && cargo run --release -p holdfast-benches --bin restart --
+//! [--segments N] [--rounds N] [--json]`
 //!
-//! "Recording again" is the time from the start of the process to the capture of the first frame that is found recorded, of the camera where it is longest.
-//! The wait for a camera's next keyframe (up to 1 s) is in it: a recording begins with one.
+//! "Recording again" is the time from the start of the process to the capture of the first frame
+//! that is found recorded, of the camera where it is longest. The wait for a camera's next keyframe
+//! (up to 1 s) is in it: a recording begins with one.
 
 use bytes::Bytes;
 use clap::Parser;
@@ -98,9 +101,17 @@ async fn main() -> Outcome<ExitCode> {
             eprintln!("{kind:?}: {rounds:?}");
         }
         figures.extend(kind_figures(kind, &rounds));
-        details.insert(format!("{kind:?}").to_lowercase(), serde_json::json!(rounds));
+        details.insert(
+            format!("{kind:?}").to_lowercase(),
+            serde_json::json!(rounds),
+        );
     }
-    let report = Report { bench: "restart", machine, figures, details: details.into() };
+    let report = Report {
+        bench: "restart",
+        machine,
+        figures,
+        details: details.into(),
+    };
     Ok(report.publish(args.json))
 }
 
@@ -108,9 +119,24 @@ fn kind_figures(kind: Catalogue, rounds: &[Round]) -> Vec<Figure> {
     let of = |value: fn(&Round) -> f64| rounds.iter().map(value).collect::<Vec<_>>();
     let name = |what| format!("catalogue {kind:?}: {what}").to_lowercase();
     vec![
-        Figure::new(name("recording again, worst"), Target::AtMost(2.0), worst(&of(|round| round.recording)), "s"),
-        Figure::new(name("seen durable, median"), Target::None, median(&of(|round| round.durable)), "s"),
-        Figure::new(name("old segments listed, median"), Target::None, median(&of(|round| round.listed)), "s"),
+        Figure::new(
+            name("recording again, worst"),
+            Target::AtMost(2.0),
+            worst(&of(|round| round.recording)),
+            "s",
+        ),
+        Figure::new(
+            name("seen durable, median"),
+            Target::None,
+            median(&of(|round| round.durable)),
+            "s",
+        ),
+        Figure::new(
+            name("old segments listed, median"),
+            Target::None,
+            median(&of(|round| round.listed)),
+            "s",
+        ),
     ]
 }
 
@@ -124,20 +150,46 @@ struct Bench {
 impl Bench {
     /// A node that has recorded its cameras before, stopped, and was given the old segments.
     async fn prepare(args: &Args, base: &Path) -> Outcome<Self> {
-        let options = Options { cameras: (1..=args.cameras).map(CameraOptions::new).collect(), ..Options::default() };
+        let options = Options {
+            cameras: (1..=args.cameras).map(CameraOptions::new).collect(),
+            ..Options::default()
+        };
         let cameras = CameraServer::start(options).await?;
         let mut rig = Rig::form(base, 1).await?;
-        let added = rig.add_cameras(cameras.cameras().map(|camera| cameras.url(camera.id()))).await?;
+        let added = rig
+            .add_cameras(cameras.cameras().map(|camera| cameras.url(camera.id())))
+            .await?;
         rig.wait_durable_beyond(0, Timestamp::MIN).await?;
         let cluster: ClusterState = rig.cluster.api(0)?.get(&["cluster"], &[]).await?;
-        let (id, node) = (cluster.id.ok_or("no cluster")?.parse()?, cluster.this_node.ok_or("no node")?);
+        let (id, node) = (
+            cluster.id.ok_or("no cluster")?.parse()?,
+            cluster.this_node.ok_or("no node")?,
+        );
         rig.cluster.stop(0, STOP_MAX).await?;
         let started = clock::now();
-        let (old, of, count) = (VolumeOptions::new(rig.volume(0), node, id), added.clone(), args.segments);
-        spawn_blocking(move || Builder::new_current_thread().enable_all().build()?.block_on(fill(old, &of, count)))
-            .await??;
-        eprintln!("{} segments made in {:.1} s", args.segments, started.elapsed().as_secs_f64());
-        Ok(Self { rig, cameras, added, segments: args.segments })
+        let (old, of, count) = (
+            VolumeOptions::new(rig.volume(0), node, id),
+            added.clone(),
+            args.segments,
+        );
+        spawn_blocking(move || {
+            Builder::new_current_thread()
+                .enable_all()
+                .build()?
+                .block_on(fill(old, &of, count))
+        })
+        .await??;
+        eprintln!(
+            "{} segments made in {:.1} s",
+            args.segments,
+            started.elapsed().as_secs_f64()
+        );
+        Ok(Self {
+            rig,
+            cameras,
+            added,
+            segments: args.segments,
+        })
     }
 
     async fn start(&mut self, kind: Catalogue) -> Outcome<Round> {
@@ -154,7 +206,11 @@ impl Bench {
         let listed = started.elapsed().as_secs_f64();
         self.rig.cluster.stop(0, STOP_MAX).await?;
         let recording = self.recording_since(&before, started_us)?;
-        Ok(Round { recording: rounded(recording), durable: rounded(durable), listed: rounded(listed) })
+        Ok(Round {
+            recording: rounded(recording),
+            durable: rounded(durable),
+            listed: rounded(listed),
+        })
     }
 
     fn now_us(&self) -> Outcome<u64> {
@@ -163,7 +219,10 @@ impl Bench {
 
     async fn wait_listed(&self) -> Outcome<()> {
         let url = format!("{}/metrics", self.rig.cluster.api_url(0));
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(5))
+            .build()?;
         let waiting = async {
             loop {
                 let text = client.get(&url).send().await?.text().await?;
@@ -179,7 +238,9 @@ impl Bench {
                 sleep(POLL_INTERVAL).await;
             }
         };
-        timeout(LIST_MAX, waiting).await.map_err(|_| "the node does not list all segments")?
+        timeout(LIST_MAX, waiting)
+            .await
+            .map_err(|_| "the node does not list all segments")?
     }
 
     /// Seconds to the first recorded frame of the camera that came last.
@@ -219,8 +280,9 @@ fn fill_with_noise(dir: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Makes small sealed segments with the store itself, of batches with a chunk of every camera. Wants a runtime of one thread, which begins tasks in
-/// the order of their making: each must flush what it appended, and no more.
+/// Makes small sealed segments with the store itself, of batches with a chunk of every camera.
+/// Wants a runtime of one thread, which begins tasks in the order of their making: each must flush
+/// what it appended, and no more.
 async fn fill(options: VolumeOptions, cameras: &[Camera], count: usize) -> Outcome<()> {
     let options = VolumeOptions {
         // A batch is followed by another segment as soon as that one's file is made.
@@ -250,8 +312,10 @@ async fn fill(options: VolumeOptions, cameras: &[Camera], count: usize) -> Outco
             break;
         }
         let start = first.plus_micros(i64::try_from(number)? * SEGMENT_US);
-        let chunks: Vec<_> =
-            cameras.iter().map(|camera| chunk(camera.id, handle.options().node, start, InitId::of(&init))).collect();
+        let chunks: Vec<_> = cameras
+            .iter()
+            .map(|camera| chunk(camera.id, handle.options().node, start, InitId::of(&init)))
+            .collect();
         flushes.push_back(tokio::spawn(append_and_flush(handle.clone(), chunks)));
         if flushes.len() >= FLUSHES_IN_FLIGHT
             && let Some(flush) = flushes.pop_front()
@@ -305,5 +369,8 @@ fn chunk(camera: CameraId, node: NodeId, start: Timestamp, init: InitId) -> Reco
         after_loss: false,
         damaged: false,
     };
-    Record::Chunk(Chunk { meta, parts: vec![Bytes::from(vec![7; PAYLOAD_BYTES])] })
+    Record::Chunk(Chunk {
+        meta,
+        parts: vec![Bytes::from(vec![7; PAYLOAD_BYTES])],
+    })
 }

@@ -1,10 +1,12 @@
-//! What deciding costs as a site grows: the leader's pilot, steward and replicated state alone, without network and disks, up to 100 nodes with 10,000 cameras.
+//! What deciding costs as a site grows: the leader's pilot, steward and replicated state alone,
+//! without network and disks, up to 100 nodes with 10,000 cameras.
 //!
 //! `cargo run --release -p holdfast-benches --bin scale -- [--json]`
 //!
-//! Times are of one thread on its core (`/proc/thread-self/schedstat`), so that a busy machine does not make them worse; kernels may count them in steps of some
-//! milliseconds, so that only sums and means tell what takes less. The first figures are of the largest site; the table shows how each cost grows with cameras
-//! and with nodes.
+//! Times are of one thread on its core (`/proc/thread-self/schedstat`), so that a busy machine does
+//! not make them worse; kernels may count them in steps of some milliseconds, so that only sums and
+//! means tell what takes less. The first figures are of the largest site; the table shows how each
+//! cost grows with cameras and with nodes.
 
 use clap::Parser;
 use holdfast_benches::Outcome;
@@ -15,8 +17,12 @@ use holdfast_benches::process::own_thread;
 use holdfast_consensus::Leadership;
 use holdfast_consensus::codec;
 use holdfast_consensus::command::Command;
-use holdfast_consensus::model::{Actor, CameraSpec, Credentials, Invalid, NodeSpec, Protection, Source};
-use holdfast_consensus::observe::heartbeat::{HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState};
+use holdfast_consensus::model::{
+    Actor, CameraSpec, Credentials, Invalid, NodeSpec, Protection, Source,
+};
+use holdfast_consensus::observe::heartbeat::{
+    HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState,
+};
 use holdfast_consensus::state::ClusterState;
 use holdfast_node::member::link::LinkEvent;
 use holdfast_node::member::pilot::{Event, Own, Pilot, TICK};
@@ -72,23 +78,44 @@ fn main() -> Outcome<ExitCode> {
     let args = Args::parse();
     let machine = Machine::read(&std::env::temp_dir());
     let mut table = Vec::new();
-    for (nodes, cameras) in
-        [(10, 1_000), (10, 3_000), (10, 10_000), (30, 10_000), (100, 1_000), (100, 3_000), (100, 10_000)]
-    {
+    for (nodes, cameras) in [
+        (10, 1_000),
+        (10, 3_000),
+        (10, 10_000),
+        (30, 10_000),
+        (100, 1_000),
+        (100, 3_000),
+        (100, 10_000),
+    ] {
         let costs = measure(nodes, cameras, args.seconds)?;
         eprintln!("{}", line(&costs));
         table.push(costs);
     }
     let largest = table.last().ok_or("nothing was measured")?.clone();
-    let report =
-        Report { bench: "scale", machine, figures: figures(&largest, &table), details: serde_json::json!(table) };
+    let report = Report {
+        bench: "scale",
+        machine,
+        figures: figures(&largest, &table),
+        details: serde_json::json!(table),
+    };
     Ok(report.publish(args.json))
 }
 
 fn line(costs: &Costs) -> String {
-    let Costs { nodes, cameras, steady, tick, heartbeat, loss_mean, snapshot_bytes, snapshot, .. } = costs;
+    let Costs {
+        nodes,
+        cameras,
+        steady,
+        tick,
+        heartbeat,
+        loss_mean,
+        snapshot_bytes,
+        snapshot,
+        ..
+    } = costs;
     format!(
-        "{nodes:>4} nodes {cameras:>6} cameras: {:>6.2} % of a core (tick {:>8.3} ms, heartbeat {:>7.1} µs), a node lost {:>7.2} ms, snapshot {:>5} KiB {:>6.1} ms",
+        "{nodes:>4} nodes {cameras:>6} cameras: {:>6.2} % of a core (tick {:>8.3} ms, heartbeat \
+         {:>7.1} µs), a node lost {:>7.2} ms, snapshot {:>5} KiB {:>6.1} ms",
         steady * 100.0,
         tick * 1e3,
         heartbeat * 1e6,
@@ -99,9 +126,14 @@ fn line(costs: &Costs) -> String {
 }
 
 fn figures(largest: &Costs, table: &[Costs]) -> Vec<Figure> {
-    let of = |nodes, cameras| table.iter().find(|costs| (costs.nodes, costs.cameras) == (nodes, cameras));
-    let growth =
-        |small: Option<&Costs>, cost: fn(&Costs) -> f64| small.map_or(f64::NAN, |small| cost(largest) / cost(small));
+    let of = |nodes, cameras| {
+        table
+            .iter()
+            .find(|costs| (costs.nodes, costs.cameras) == (nodes, cameras))
+    };
+    let growth = |small: Option<&Costs>, cost: fn(&Costs) -> f64| {
+        small.map_or(f64::NAN, |small| cost(largest) / cost(small))
+    };
     let (by_cameras, by_nodes) = (of(100, 1_000), of(10, 10_000));
     vec![
         Figure::new(
@@ -110,15 +142,30 @@ fn figures(largest: &Costs, table: &[Costs]) -> Vec<Figure> {
             largest.loss_worst * 1e3,
             "ms",
         ),
-        Figure::new("the same: log entries", Target::AtMost(1.0), largest.loss_entries as f64, ""),
+        Figure::new(
+            "the same: log entries",
+            Target::AtMost(1.0),
+            largest.loss_entries as f64,
+            "",
+        ),
         Figure::new(
             "the same: steady state of the leader, of a core",
             Target::AtMost(5.0),
             largest.steady * 100.0,
             "%",
         ),
-        Figure::new("the same: snapshot, encoded and decoded", Target::AtMost(5.0), largest.snapshot, "s"),
-        Figure::new("the same: from a snapshot to what to record", Target::AtMost(5.0), largest.restart, "s"),
+        Figure::new(
+            "the same: snapshot, encoded and decoded",
+            Target::AtMost(5.0),
+            largest.snapshot,
+            "s",
+        ),
+        Figure::new(
+            "the same: from a snapshot to what to record",
+            Target::AtMost(5.0),
+            largest.restart,
+            "s",
+        ),
         Figure::new(
             "ten times the cameras (100 nodes): steady state times",
             Target::AtMost(12.0),
@@ -137,7 +184,12 @@ fn figures(largest: &Costs, table: &[Costs]) -> Vec<Figure> {
             growth(by_nodes, |costs| costs.steady),
             "",
         ),
-        Figure::new("the same: a node lost times", Target::AtMost(2.0), growth(by_nodes, |costs| costs.loss_mean), ""),
+        Figure::new(
+            "the same: a node lost times",
+            Target::AtMost(2.0),
+            growth(by_nodes, |costs| costs.loss_mean),
+            "",
+        ),
     ]
 }
 
@@ -158,10 +210,19 @@ fn cost<T>(act: impl FnOnce() -> T) -> Outcome<(T, f64)> {
 
 fn measure(nodes: u64, cameras: u32, seconds: u32) -> Outcome<Costs> {
     let state = Arc::new(site(nodes, cameras)?);
-    let mut leader =
-        Leader { pilot: Pilot::new(ME, Arc::clone(&state), Duration::ZERO), state, now: Duration::ZERO, sequence: 0 };
+    let mut leader = Leader {
+        pilot: Pilot::new(ME, Arc::clone(&state), Duration::ZERO),
+        state,
+        now: Duration::ZERO,
+        sequence: 0,
+    };
     let voters = (1..=5.min(nodes)).map(NodeId).collect();
-    leader.tell(Event::Leadership(Leadership { term: 1, leader: Some(ME), is_leader: true, voters }));
+    leader.tell(Event::Leadership(Leadership {
+        term: 1,
+        leader: Some(ME),
+        is_leader: true,
+        voters,
+    }));
     leader.settle()?;
     let (ticks, heartbeats) = leader.live(seconds)?;
     let losses = leader.losses()?;
@@ -173,7 +234,12 @@ fn measure(nodes: u64, cameras: u32, seconds: u32) -> Outcome<Costs> {
     let (_, starting) = cost(|| {
         let mut pilot = Pilot::new(NodeId(2), decoded, Duration::ZERO);
         pilot.apply(
-            Event::Tick(Own { recorders: Vec::new(), writable: true, probes: Vec::new(), vouches: false }),
+            Event::Tick(Own {
+                recorders: Vec::new(),
+                writable: true,
+                probes: Vec::new(),
+                vouches: false,
+            }),
             TICK,
             WALL,
         )
@@ -186,7 +252,11 @@ fn measure(nodes: u64, cameras: u32, seconds: u32) -> Outcome<Costs> {
         heartbeat: mean(&heartbeats),
         loss_mean: mean(&times),
         loss_worst: worst(&times),
-        loss_entries: losses.iter().map(|(_, entries)| *entries).max().unwrap_or(usize::MAX),
+        loss_entries: losses
+            .iter()
+            .map(|(_, entries)| *entries)
+            .max()
+            .unwrap_or(usize::MAX),
         snapshot_bytes: bytes.len(),
         snapshot: encoding + decoding,
         restart: decoding + starting,
@@ -196,13 +266,28 @@ fn measure(nodes: u64, cameras: u32, seconds: u32) -> Outcome<Costs> {
 fn site(nodes: u64, cameras: u32) -> Outcome<ClusterState> {
     let mut state = ClusterState::default();
     let room = cameras * ROOM / u32::try_from(nodes)? + 1;
-    state.apply(Command::Initialize { cluster: Uuid::from_u128(1), node: node(1, room)? }.by(Actor::System, WALL))?;
+    state.apply(
+        Command::Initialize {
+            cluster: Uuid::from_u128(1),
+            node: node(1, room)?,
+        }
+        .by(Actor::System, WALL),
+    )?;
     for number in 2..=nodes {
-        let join = Command::JoinNode { spec: node(number, room)?, attempt: Uuid::from_u128(number.into()) };
+        let join = Command::JoinNode {
+            spec: node(number, room)?,
+            attempt: Uuid::from_u128(number.into()),
+        };
         state.apply(join.by(Actor::System, WALL))?;
     }
     for number in 1..=cameras {
-        state.apply(Command::CreateCamera { spec: camera(number)?, only_after: None }.by(Actor::System, WALL))?;
+        state.apply(
+            Command::CreateCamera {
+                spec: camera(number)?,
+                only_after: None,
+            }
+            .by(Actor::System, WALL),
+        )?;
     }
     Ok(state)
 }
@@ -212,19 +297,36 @@ fn node(number: u64, camera_capacity: u32) -> Result<NodeSpec, Invalid> {
     Ok(NodeSpec {
         failure_domain: format!("rack-{}", number % 10).parse()?,
         camera_capacity,
-        ..NodeSpec::new(&name, &format!("{name}.example:8481"), &format!("{name}.example:8480"))?
+        ..NodeSpec::new(
+            &name,
+            &format!("{name}.example:8481"),
+            &format!("{name}.example:8480"),
+        )?
     })
 }
 
 fn camera(number: u32) -> Result<CameraSpec, Invalid> {
-    let protection = if number.is_multiple_of(GAPLESS_ONE_IN) { Protection::Gapless } else { Protection::Standard };
-    let url = format!("rtsp://10.{}.{}.{}:554/main", number / 65_536, number / 256 % 256, number % 256);
+    let protection = if number.is_multiple_of(GAPLESS_ONE_IN) {
+        Protection::Gapless
+    } else {
+        Protection::Standard
+    };
+    let url = format!(
+        "rtsp://10.{}.{}.{}:554/main",
+        number / 65_536,
+        number / 256 % 256,
+        number % 256
+    );
     let spec = CameraSpec::new(&format!("camera-{number}"), &url)?;
     Ok(CameraSpec {
-        source: Source { credentials: Some(Credentials::new("recorder".to_owned(), None)?), ..spec.source },
+        source: Source {
+            credentials: Some(Credentials::new("recorder".to_owned(), None)?),
+            ..spec.source
+        },
         protection,
         priority: (number % 256) as u8,
-        labels: BTreeMap::from([("building".to_owned(), format!("b{}", number % 20))]).try_into()?,
+        labels: BTreeMap::from([("building".to_owned(), format!("b{}", number % 20))])
+            .try_into()?,
         ..spec
     })
 }
@@ -234,7 +336,8 @@ impl Leader {
         WALL.plus(self.now)
     }
 
-    /// Hands the pilot an event, and takes what it proposes into the log at once. How many entries that were.
+    /// Hands the pilot an event, and takes what it proposes into the log at once. How many entries
+    /// that were.
     fn tell(&mut self, event: Event) -> usize {
         let decision = self.pilot.apply(event, self.now, self.wall());
         let entries = decision.proposals.len();
@@ -243,24 +346,40 @@ impl Leader {
             drop(Arc::make_mut(&mut self.state).apply(entry));
         }
         if entries > 0 {
-            self.pilot.apply(Event::State(Arc::clone(&self.state)), self.now, self.wall());
+            self.pilot
+                .apply(Event::State(Arc::clone(&self.state)), self.now, self.wall());
             self.pilot.apply(Event::Proposed, self.now, self.wall());
         }
         entries
     }
 
     fn recorders(&self) -> BTreeMap<NodeId, Vec<Progress>> {
-        let mut all: BTreeMap<NodeId, Vec<Progress>> = self.state.nodes.keys().map(|node| (node, Vec::new())).collect();
+        let mut all: BTreeMap<NodeId, Vec<Progress>> = self
+            .state
+            .nodes
+            .keys()
+            .map(|node| (node, Vec::new()))
+            .collect();
         for (camera, now) in self.state.assignments.iter() {
             let owner = now.owner.map(|owner| (owner, Rank::Owner));
-            for (node, rank) in owner.into_iter().chain(now.mirror.map(|mirror| (mirror, Rank::Mirror))) {
-                all.entry(node).or_default().push(self.progress(camera, now.epoch, rank));
+            for (node, rank) in owner
+                .into_iter()
+                .chain(now.mirror.map(|mirror| (mirror, Rank::Mirror)))
+            {
+                all.entry(node)
+                    .or_default()
+                    .push(self.progress(camera, now.epoch, rank));
             }
         }
         all
     }
 
-    fn progress(&self, camera: CameraId, epoch: holdfast_storage::ids::Epoch, rank: Rank) -> Progress {
+    fn progress(
+        &self,
+        camera: CameraId,
+        epoch: holdfast_storage::ids::Epoch,
+        rank: Rank,
+    ) -> Progress {
         let state = RecorderState::Recording;
         let (watermark, first_keyframe) = (Some(self.wall()), Some(WALL));
         Progress {
@@ -301,14 +420,24 @@ impl Leader {
             let heartbeat = self.heartbeat(node, recorders);
             entries += self.tell(Event::Link(LinkEvent::Heartbeat(heartbeat)));
         }
-        entries + self.tell(Event::Tick(Own { recorders: own, writable: true, probes: Vec::new(), vouches: false }))
+        entries
+            + self.tell(Event::Tick(Own {
+                recorders: own,
+                writable: true,
+                probes: Vec::new(),
+                vouches: false,
+            }))
     }
 
     fn settle(&mut self) -> Outcome<()> {
         let mut quiet = 0;
         for _ in 0..ROUNDS_MAX {
             quiet = if self.round(None) == 0 { quiet + 1 } else { 0 };
-            let is_placed = self.state.assignments.values().all(|now| now.owner.is_some() && now.successor.is_some());
+            let is_placed = self
+                .state
+                .assignments
+                .values()
+                .all(|now| now.owner.is_some() && now.successor.is_some());
             if quiet >= 10 && is_placed {
                 return Ok(());
             }
@@ -320,11 +449,17 @@ impl Leader {
     fn live(&mut self, seconds: u32) -> Outcome<(Vec<f64>, Vec<f64>)> {
         let (mut ticks, mut heartbeats) = (Vec::new(), Vec::new());
         let others: Vec<NodeId> = self.state.nodes.keys().filter(|node| *node != ME).collect();
-        let (steps, per_heartbeat) = (seconds * 1_000 / 50, u32::try_from(HEARTBEAT_INTERVAL.as_millis())? / 50);
+        let (steps, per_heartbeat) = (
+            seconds * 1_000 / 50,
+            u32::try_from(HEARTBEAT_INTERVAL.as_millis())? / 50,
+        );
         for step in 0..steps {
             self.now += Duration::from_millis(50);
             let mut recorders = self.recorders();
-            let due = others.iter().enumerate().filter(|(at, _)| *at as u32 % per_heartbeat == step % per_heartbeat);
+            let due = others
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| *at as u32 % per_heartbeat == step % per_heartbeat);
             for (_, node) in due {
                 let heartbeat = self.heartbeat(*node, recorders.remove(node).unwrap_or_default());
                 let bytes = codec::encode(&heartbeat)?;
@@ -332,7 +467,10 @@ impl Leader {
                     let heartbeat = codec::decode::<Heartbeat>(&bytes)?;
                     Ok(self.tell(Event::Link(LinkEvent::Heartbeat(heartbeat))))
                 })?;
-                require(entries? == 0, "something was proposed though nothing happened")?;
+                require(
+                    entries? == 0,
+                    "something was proposed though nothing happened",
+                )?;
                 heartbeats.push(time);
             }
             if step % 2 == 0 {
@@ -343,20 +481,29 @@ impl Leader {
                     vouches: false,
                 };
                 let (entries, time) = cost(|| self.tell(Event::Tick(own)))?;
-                require(entries == 0, "something was proposed though nothing happened")?;
+                require(
+                    entries == 0,
+                    "something was proposed though nothing happened",
+                )?;
                 ticks.push(time);
             }
         }
         Ok((ticks, heartbeats))
     }
 
-    /// Loses some nodes, one after the other, and has each come back: CPU time and log entries until its cameras have new owners.
+    /// Loses some nodes, one after the other, and has each come back: CPU time and log entries
+    /// until its cameras have new owners.
     fn losses(&mut self) -> Outcome<Vec<(f64, usize)>> {
         let nodes = self.state.nodes.len() as u64;
         let mut losses = Vec::new();
-        for lost in (0..LOSSES.min(nodes - 1)).map(|at| NodeId(2 + at * (nodes - 1) / LOSSES.min(nodes - 1))) {
+        for lost in (0..LOSSES.min(nodes - 1))
+            .map(|at| NodeId(2 + at * (nodes - 1) / LOSSES.min(nodes - 1)))
+        {
             let (entries, time) = cost(|| self.tell(Event::Link(LinkEvent::Refused(lost))))?;
-            require(self.state.owned_by(lost).next().is_none(), "a lost node still owns cameras")?;
+            require(
+                self.state.owned_by(lost).next().is_none(),
+                "a lost node still owns cameras",
+            )?;
             losses.push((time, entries));
             for _ in 0..5 {
                 self.round(Some(lost));

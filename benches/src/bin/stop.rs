@@ -1,9 +1,12 @@
-//! What an end costs: an orderly stop must lose nothing, kill -9 at most the chunk in the making, and a stopping member of a cluster hands its cameras over.
+//! What an end costs: an orderly stop must lose nothing, kill -9 at most the chunk in the making,
+//! and a stopping member of a cluster hands its cameras over.
 //!
-//! `cargo build --release -p holdfast && cargo run --release -p holdfast-benches --bin stop -- [--stops N] [--kills N] [--drains N] [--json]`
+//! `cargo build --release -p holdfast && cargo run --release -p holdfast-benches --bin stop --
+//! [--stops N] [--kills N] [--drains N] [--json]`
 //!
-//! A frame counts for an orderly stop if it was captured before SIGTERM was sent and not before the session's first recorded frame; it is searched in the
-//! segment files once the process is gone. For kill -9, the loss is the time from the capture of the last frame found there to the kill.
+//! A frame counts for an orderly stop if it was captured before SIGTERM was sent and not before the
+//! session's first recorded frame; it is searched in the segment files once the process is gone.
+//! For kill -9, the loss is the time from the capture of the last frame found there to the kill.
 
 use clap::Parser;
 use holdfast_benches::figure::{Figure, Report, Target};
@@ -29,7 +32,8 @@ use tokio::time::sleep;
 /// How long a node may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(40);
 
-/// A trial ends between these two times after everything is recorded, so that ends fall anywhere in a chunk, a flush interval and a GOP.
+/// A trial ends between these two times after everything is recorded, so that ends fall anywhere in
+/// a chunk, a flush interval and a GOP.
 const RECORD_MIN: Duration = Duration::from_millis(300);
 const RECORD_SPREAD_MS: u64 = 1000;
 
@@ -108,18 +112,41 @@ async fn main() -> Outcome<ExitCode> {
     figures.extend(kill_figures(&kills));
     figures.extend(drains.figures());
     let details = serde_json::json!({ "stops": stops, "kills": kills, "drains": drains });
-    Ok(Report { bench: "stop", machine, figures, details }.publish(args.json))
+    Ok(Report {
+        bench: "stop",
+        machine,
+        figures,
+        details,
+    }
+    .publish(args.json))
 }
 
 fn stop_figures(trials: &[Vec<Loss>]) -> Vec<Figure> {
     if trials.is_empty() {
         return Vec::new();
     }
-    let whole = trials.iter().filter(|cameras| cameras.iter().all(|camera| camera.frames_lost == 0)).count();
-    let frames: u64 = trials.iter().flatten().map(|camera| camera.frames_sent).sum();
+    let whole = trials
+        .iter()
+        .filter(|cameras| cameras.iter().all(|camera| camera.frames_lost == 0))
+        .count();
+    let frames: u64 = trials
+        .iter()
+        .flatten()
+        .map(|camera| camera.frames_sent)
+        .sum();
     vec![
-        Figure::new("orderly stops without loss", Target::AtLeast(trials.len() as f64), whole as f64, ""),
-        Figure::new("frames sent before the stops", Target::None, frames as f64, ""),
+        Figure::new(
+            "orderly stops without loss",
+            Target::AtLeast(trials.len() as f64),
+            whole as f64,
+            "",
+        ),
+        Figure::new(
+            "frames sent before the stops",
+            Target::None,
+            frames as f64,
+            "",
+        ),
     ]
 }
 
@@ -127,7 +154,11 @@ fn kill_figures(trials: &[Vec<Loss>]) -> Vec<Figure> {
     if trials.is_empty() {
         return Vec::new();
     }
-    let tails: Vec<f64> = trials.iter().flatten().map(|camera| camera.tail_ms / 1e3).collect();
+    let tails: Vec<f64> = trials
+        .iter()
+        .flatten()
+        .map(|camera| camera.tail_ms / 1e3)
+        .collect();
     let holes: u64 = trials.iter().flatten().map(|camera| camera.holes).sum();
     vec![
         Figure::new(
@@ -136,8 +167,18 @@ fn kill_figures(trials: &[Vec<Loss>]) -> Vec<Figure> {
             worst(&tails),
             "s",
         ),
-        Figure::new("lost of a stream by kill -9, median", Target::None, median(&tails), "s"),
-        Figure::new("frames lost before the last recorded one", Target::AtMost(0.0), holes as f64, ""),
+        Figure::new(
+            "lost of a stream by kill -9, median",
+            Target::None,
+            median(&tails),
+            "s",
+        ),
+        Figure::new(
+            "frames lost before the last recorded one",
+            Target::AtMost(0.0),
+            holes as f64,
+            "",
+        ),
     ]
 }
 
@@ -146,7 +187,9 @@ async fn trials(args: &Args, base: &Path, end: End, count: usize) -> Outcome<Vec
     let mut stations = JoinSet::new();
     for part in 0..args.parallel.max(1) {
         let (base, cameras) = (base.to_owned(), args.cameras);
-        let share = (part..count).step_by(args.parallel.max(1)).collect::<Vec<_>>();
+        let share = (part..count)
+            .step_by(args.parallel.max(1))
+            .collect::<Vec<_>>();
         stations.spawn(async move { Station::run(&base, cameras, end, &share).await });
     }
     let mut all = Vec::new();
@@ -172,13 +215,23 @@ impl Station {
         }
         let cameras = serve(count).await?;
         let rig = Rig::form(base, 1).await?;
-        let added = rig.add_cameras(cameras.cameras().map(|camera| cameras.url(camera.id()))).await?;
-        let mut station = Self { rig, cameras, added, seen: BTreeSet::new() };
+        let added = rig
+            .add_cameras(cameras.cameras().map(|camera| cameras.url(camera.id())))
+            .await?;
+        let mut station = Self {
+            rig,
+            cameras,
+            added,
+            seen: BTreeSet::new(),
+        };
         let mut trials = Vec::new();
         for number in share {
             let losses = station.trial(*number as u64, end).await?;
             if losses.iter().any(|loss| end.is_missed(loss)) {
-                eprintln!("{end:?} {number}: {losses:?}\n{}", station.rig.cluster.log_tail(0));
+                eprintln!(
+                    "{end:?} {number}: {losses:?}\n{}",
+                    station.rig.cluster.log_tail(0)
+                );
             }
             trials.push(losses);
         }
@@ -190,12 +243,20 @@ impl Station {
         self.rig.cluster.start(0)?;
         self.rig.wait_durable_beyond(0, started).await?;
         sleep(RECORD_MIN + Duration::from_millis(number * SPREAD_STEP_MS % RECORD_SPREAD_MS)).await;
-        let ended_us: Vec<u64> = self.cameras.cameras().map(|camera| camera.now_us()).collect();
+        let ended_us: Vec<u64> = self
+            .cameras
+            .cameras()
+            .map(|camera| camera.now_us())
+            .collect();
         match end {
             End::Term => {
                 let status = self.rig.cluster.stop(0, STOP_MAX).await?;
                 if !status.success() {
-                    return Err(format!("the node ended with {status}:\n{}", self.rig.cluster.log_tail(0)).into());
+                    return Err(format!(
+                        "the node ended with {status}:\n{}",
+                        self.rig.cluster.log_tail(0)
+                    )
+                    .into());
                 }
             }
             End::Kill => self.rig.cluster.kill(0).await?,
@@ -203,12 +264,19 @@ impl Station {
         let all = segments(&self.rig.volume(0))?;
         let new: Vec<PathBuf> = all.difference(&self.seen).cloned().collect();
         self.seen = all;
-        let cameras: Vec<_> = self.cameras.cameras().zip(self.added.clone()).zip(ended_us).collect();
+        let cameras: Vec<_> = self
+            .cameras
+            .cameras()
+            .zip(self.added.clone())
+            .zip(ended_us)
+            .collect();
         // Not among the cameras' tasks, which must not be held up.
         spawn_blocking(move || {
             cameras
                 .iter()
-                .map(|((handle, camera), ended_us)| loss(handle, &stamps(&new, camera.id)?, *ended_us))
+                .map(|((handle, camera), ended_us)| {
+                    loss(handle, &stamps(&new, camera.id)?, *ended_us)
+                })
                 .collect()
         })
         .await?
@@ -216,22 +284,45 @@ impl Station {
 }
 
 fn loss(camera: &CameraHandle, recorded: &[Stamp], ended_us: u64) -> Outcome<Loss> {
-    let captured = || recorded.iter().filter(|stamp| stamp.camera == camera.id()).map(|stamp| stamp.captured_us);
+    let captured = || {
+        recorded
+            .iter()
+            .filter(|stamp| stamp.camera == camera.id())
+            .map(|stamp| stamp.captured_us)
+    };
     let (Some(first_us), Some(last_us)) = (captured().min(), captured().max()) else {
         return Err(format!("nothing was recorded of camera {}", camera.id()).into());
     };
-    let whole = count(camera.id(), &camera.sent_between(first_us, ended_us), recorded);
-    let holes = count(camera.id(), &camera.sent_between(first_us, last_us.min(ended_us)), recorded).lost;
+    let whole = count(
+        camera.id(),
+        &camera.sent_between(first_us, ended_us),
+        recorded,
+    );
+    let holes = count(
+        camera.id(),
+        &camera.sent_between(first_us, last_us.min(ended_us)),
+        recorded,
+    )
+    .lost;
     let tail_ms = ended_us.saturating_sub(last_us) as f64 / 1e3;
-    Ok(Loss { frames_sent: whole.sent, frames_lost: whole.lost, tail_ms, holes })
+    Ok(Loss {
+        frames_sent: whole.sent,
+        frames_lost: whole.lost,
+        tail_ms,
+        holes,
+    })
 }
 
 async fn serve(count: u32) -> Outcome<Handle> {
-    let options = Options { cameras: (1..=count).map(CameraOptions::new).collect(), ..Options::default() };
+    let options = Options {
+        cameras: (1..=count).map(CameraOptions::new).collect(),
+        ..Options::default()
+    };
     Ok(CameraServer::start(options).await?)
 }
 
-/// Orderly stops of members of a cluster, one after the other, each of the node with the most cameras.
+/// Orderly stops of members of a cluster, one after the other, each of the node with the most
+/// cameras.
 #[derive(Debug, Default, Serialize)]
 struct Drains {
     stopped: Vec<String>,
@@ -254,7 +345,9 @@ impl Drains {
         }
         let cameras = serve(args.cluster_cameras).await?;
         let mut rig = Rig::form(base, 3).await?;
-        let added = rig.add_cameras(cameras.cameras().map(|camera| cameras.url(camera.id()))).await?;
+        let added = rig
+            .add_cameras(cameras.cameras().map(|camera| cameras.url(camera.id())))
+            .await?;
         rig.wait_durable_beyond(0, Timestamp::MIN).await?;
         let from = wall_now();
         for _ in 0..args.drains {
@@ -272,7 +365,11 @@ impl Drains {
         let started = clock::now();
         let status = rig.cluster.stop(index, STOP_MAX).await?;
         if !status.success() {
-            return Err(format!("the node ended with {status}:\n{}", rig.cluster.log_tail(index)).into());
+            return Err(format!(
+                "the node ended with {status}:\n{}",
+                rig.cluster.log_tail(index)
+            )
+            .into());
         }
         self.seconds.push(started.elapsed().as_secs_f64());
         self.stopped.push(rig.cluster.name(index).to_owned());
@@ -296,7 +393,13 @@ impl Drains {
         let api = rig.cluster.api(0)?;
         let sent = |camera: &CameraHandle| camera.sent_between(micros(from), micros(to));
         for (handle, camera) in cameras.cameras().zip(added) {
-            let served = footage::stamps(&api, camera.id, from.plus_micros(-margin), to.plus(EXPORT_MARGIN)).await?;
+            let served = footage::stamps(
+                &api,
+                camera.id,
+                from.plus_micros(-margin),
+                to.plus(EXPORT_MARGIN),
+            )
+            .await?;
             let loss = count(handle.id(), &sent(&handle), &served);
             self.frames_sent += loss.sent;
             self.frames_lost += loss.lost;
@@ -310,7 +413,8 @@ impl Drains {
             files.extend(segments(&rig.volume(index))?);
         }
         for (handle, camera) in cameras.cameras().zip(added) {
-            self.frames_not_on_disk += count(handle.id(), &sent(&handle), &stamps(&files, camera.id)?).lost;
+            self.frames_not_on_disk +=
+                count(handle.id(), &sent(&handle), &stamps(&files, camera.id)?).lost;
         }
         Ok(())
     }
@@ -327,10 +431,30 @@ impl Drains {
                 self.frames_lost as f64,
                 "",
             ),
-            Figure::new("the same, on any disk", Target::AtMost(0.0), self.frames_not_on_disk as f64, ""),
-            Figure::new("frames sent meanwhile", Target::None, self.frames_sent as f64, ""),
-            Figure::new("cameras that had to move", Target::AtLeast(stops as f64), self.cameras_moved as f64, ""),
-            Figure::new("time of such a stop, median", Target::None, median(&self.seconds), "s"),
+            Figure::new(
+                "the same, on any disk",
+                Target::AtMost(0.0),
+                self.frames_not_on_disk as f64,
+                "",
+            ),
+            Figure::new(
+                "frames sent meanwhile",
+                Target::None,
+                self.frames_sent as f64,
+                "",
+            ),
+            Figure::new(
+                "cameras that had to move",
+                Target::AtLeast(stops as f64),
+                self.cameras_moved as f64,
+                "",
+            ),
+            Figure::new(
+                "time of such a stop, median",
+                Target::None,
+                median(&self.seconds),
+                "s",
+            ),
         ]
     }
 }
@@ -340,11 +464,24 @@ async fn busiest(rig: &Rig) -> Outcome<(usize, usize)> {
     let api = rig.cluster.api(0)?;
     let cluster: ClusterState = api.get(&["cluster"], &[]).await?;
     let mut owned: BTreeMap<NodeId, usize> = BTreeMap::new();
-    for owner in ask_cameras(&api).await?.iter().filter_map(|camera| camera.assignment.owner) {
+    for owner in ask_cameras(&api)
+        .await?
+        .iter()
+        .filter_map(|camera| camera.assignment.owner)
+    {
         *owned.entry(owner).or_default() += 1;
     }
-    let (node, count) = owned.into_iter().max_by_key(|(_, count)| *count).ok_or("no camera has an owner")?;
-    let name = cluster.nodes.iter().find(|entry| entry.id == node).map(|entry| entry.name.as_str());
-    let index = name.and_then(|name| rig.cluster.index_of(name)).ok_or("an owner is no node of this cluster")?;
+    let (node, count) = owned
+        .into_iter()
+        .max_by_key(|(_, count)| *count)
+        .ok_or("no camera has an owner")?;
+    let name = cluster
+        .nodes
+        .iter()
+        .find(|entry| entry.id == node)
+        .map(|entry| entry.name.as_str());
+    let index = name
+        .and_then(|name| rig.cluster.index_of(name))
+        .ok_or("an owner is no node of this cluster")?;
     Ok((index, count))
 }

@@ -1,11 +1,14 @@
-//! The segment writer against fio on the same disk in the same run: how much of the disk's speed it reaches with 10, 100 and 1,000 cameras, and what more cameras
-//! cost in CPU and memory.
+//! The segment writer against fio on the same disk in the same run: how much of the disk's speed it
+//! reaches with 10, 100 and 1,000 cameras, and what more cameras cost in CPU and memory.
 //!
-//! `cargo run --release -p holdfast-benches --bin writer -- [--dir DIR] [--rounds N] [--gib N] [--json]`; writes about `4 * rounds * gib` GiB, and removes it.
+//! `cargo run --release -p holdfast-benches --bin writer -- [--dir DIR] [--rounds N] [--gib N]
+//! [--json]`; writes about `4 * rounds * gib` GiB, and removes it.
 //!
-//! A round is one run each of fio and every number of cameras, in turning order; figures are medians over rounds of ratios within a round. Throughput is payload
-//! (without headers and padding) from the first append until everything is durable. CPU is all of the process: feeding, summing, writing, flushing, sealing.
-//! Memory is what became resident beyond the footage that is fed, and what waited in the volume's buffer, which is slices of that footage here and memory of
+//! A round is one run each of fio and every number of cameras, in turning order; figures are
+//! medians over rounds of ratios within a round. Throughput is payload (without headers and
+//! padding) from the first append until everything is durable. CPU is all of the process: feeding,
+//! summing, writing, flushing, sealing. Memory is what became resident beyond the footage that is
+//! fed, and what waited in the volume's buffer, which is slices of that footage here and memory of
 //! its own in a recorder. It may be 1.5 s of what came in, and 64 MiB.
 
 use bytes::Bytes;
@@ -19,19 +22,23 @@ use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, Init, InitId, Record};
 use holdfast_storage::disk::IoChoice;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::{AppendError, ClassId, Volume, VolumeHandle, VolumeOptions, WRITES_IN_FLIGHT_MAX};
+use holdfast_storage::{
+    AppendError, ClassId, Volume, VolumeHandle, VolumeOptions, WRITES_IN_FLIGHT_MAX,
+};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// What a chunk of 500 ms at 2 Mbit/s holds: `prft` and `moof`, then its frames. Every second one begins with a keyframe.
+/// What a chunk of 500 ms at 2 Mbit/s holds: `prft` and `moof`, then its frames. Every second one
+/// begins with a keyframe.
 const CHUNK_BYTES: usize = 125_000;
 const HEADER_BYTES: usize = 420;
 const CHUNK_FRAMES: usize = 12;
 const KEYFRAME_BYTES: usize = 40_000;
 const CHUNK_US: i64 = 500_000;
 
-/// More than the processor's caches hold near a core, so that a copy costs what it costs in a recorder.
+/// More than the processor's caches hold near a core, so that a copy costs what it costs in a
+/// recorder.
 const FOOTAGE_BYTES: usize = 64 << 20;
 
 /// How long the feeder waits while the volume's buffer is full.
@@ -60,8 +67,12 @@ enum Contender {
     Cameras(u32),
 }
 
-const CONTENDERS: [Contender; 4] =
-    [Contender::Fio, Contender::Cameras(10), Contender::Cameras(100), Contender::Cameras(1000)];
+const CONTENDERS: [Contender; 4] = [
+    Contender::Fio,
+    Contender::Cameras(10),
+    Contender::Cameras(100),
+    Contender::Cameras(1000),
+];
 
 /// How much of what comes in may be in memory.
 const MEMORY_SECONDS_MAX: f64 = 1.5;
@@ -87,7 +98,9 @@ struct Series {
 
 fn main() -> Outcome<ExitCode> {
     let args = Args::parse();
-    let dir = tempfile::Builder::new().prefix("holdfast-bench-writer-").tempdir_in(&args.dir)?;
+    let dir = tempfile::Builder::new()
+        .prefix("holdfast-bench-writer-")
+        .tempdir_in(&args.dir)?;
     let machine = Machine::read(&dir.path().canonicalize()?);
     let bench = Bench::prepare(dir.path(), args.gib << 30)?;
     let mut series: [Series; CONTENDERS.len()] = Default::default();
@@ -103,14 +116,26 @@ fn main() -> Outcome<ExitCode> {
         "gib": args.gib, "fio_sync_blocks": bench.sync_blocks,
         "fio": series[0].json(), "cameras_10": series[1].json(), "cameras_100": series[2].json(), "cameras_1000": series[3].json(),
     });
-    let report = Report { bench: "writer", machine, figures: figures(&series), details };
+    let report = Report {
+        bench: "writer",
+        machine,
+        figures: figures(&series),
+        details,
+    };
     Ok(report.publish(args.json))
 }
 
 fn figures([fio, ten, hundred, thousand]: &[Series; CONTENDERS.len()]) -> Vec<Figure> {
-    let throughput = |series: &Series| median(&ratios(&series.megabytes_per_second, &fio.megabytes_per_second));
-    let cost = |series: &Series| median(&ratios(&series.cpu_seconds_per_gb, &ten.cpu_seconds_per_gb));
-    let plain = |name: &str, values: &[f64], unit| Figure::new(name, Target::None, median(values), unit);
+    let throughput = |series: &Series| {
+        median(&ratios(
+            &series.megabytes_per_second,
+            &fio.megabytes_per_second,
+        ))
+    };
+    let cost =
+        |series: &Series| median(&ratios(&series.cpu_seconds_per_gb, &ten.cpu_seconds_per_gb));
+    let plain =
+        |name: &str, values: &[f64], unit| Figure::new(name, Target::None, median(values), unit);
     let of_memory = |name: &str, series: &Series| {
         Figure::new(
             format!("memory of what is allowed, {name}"),
@@ -120,11 +145,36 @@ fn figures([fio, ten, hundred, thousand]: &[Series; CONTENDERS.len()]) -> Vec<Fi
         )
     };
     vec![
-        Figure::new("throughput against fio, 10 cameras", Target::AtLeast(0.9), throughput(ten), "x"),
-        Figure::new("throughput against fio, 100 cameras", Target::AtLeast(0.9), throughput(hundred), "x"),
-        Figure::new("throughput against fio, 1000 cameras", Target::AtLeast(0.9), throughput(thousand), "x"),
-        Figure::new("CPU per GB, 100 cameras against 10", Target::AtMost(1.2), cost(hundred), "x"),
-        Figure::new("CPU per GB, 1000 cameras against 10", Target::AtMost(1.2), cost(thousand), "x"),
+        Figure::new(
+            "throughput against fio, 10 cameras",
+            Target::AtLeast(0.9),
+            throughput(ten),
+            "x",
+        ),
+        Figure::new(
+            "throughput against fio, 100 cameras",
+            Target::AtLeast(0.9),
+            throughput(hundred),
+            "x",
+        ),
+        Figure::new(
+            "throughput against fio, 1000 cameras",
+            Target::AtLeast(0.9),
+            throughput(thousand),
+            "x",
+        ),
+        Figure::new(
+            "CPU per GB, 100 cameras against 10",
+            Target::AtMost(1.2),
+            cost(hundred),
+            "x",
+        ),
+        Figure::new(
+            "CPU per GB, 1000 cameras against 10",
+            Target::AtMost(1.2),
+            cost(thousand),
+            "x",
+        ),
         of_memory("10 cameras", ten),
         of_memory("100 cameras", hundred),
         of_memory("1000 cameras", thousand),
@@ -142,7 +192,13 @@ fn figures([fio, ten, hundred, thousand]: &[Series; CONTENDERS.len()]) -> Vec<Fi
 }
 
 impl Series {
-    fn push(&mut self, Run { speed, memory_bytes }: Run) {
+    fn push(
+        &mut self,
+        Run {
+            speed,
+            memory_bytes,
+        }: Run,
+    ) {
         let memory_mib = memory_bytes as f64 / MIB;
         let allowed_mib = speed.bytes_per_second * MEMORY_SECONDS_MAX / MIB + MEMORY_MIB_MAX;
         self.megabytes_per_second.push(speed.bytes_per_second / 1e6);
@@ -173,8 +229,13 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn prepare(dir: &'a Path, bytes: u64) -> Outcome<Self> {
         let (footage, sync_blocks) = (footage(), 512);
-        let mut bench =
-            Self { dir, bytes, sync_blocks, footage, resident_bytes: process::resident_bytes(std::process::id())? };
+        let mut bench = Self {
+            dir,
+            bytes,
+            sync_blocks,
+            footage,
+            resident_bytes: process::resident_bytes(std::process::id())?,
+        };
         let warm = bench.fio()?;
         let interval = VolumeOptions::new(dir, NodeId(1), uuid::Uuid::nil()).flush_interval;
         let blocks = warm.bytes_per_second * interval.as_secs_f64() / fio::BLOCK_BYTES as f64;
@@ -186,14 +247,23 @@ impl<'a> Bench<'a> {
         // What the former run left to the kernel is done before the next begins.
         rustix::fs::sync();
         match contender {
-            Contender::Fio => Ok(Run { speed: self.fio()?, memory_bytes: 0 }),
+            Contender::Fio => Ok(Run {
+                speed: self.fio()?,
+                memory_bytes: 0,
+            }),
             Contender::Cameras(cameras) => self.cameras(cameras),
         }
     }
 
     fn fio(&self) -> Outcome<fio::Speed> {
         let file = self.dir.join("fio.dat");
-        Fio { file, bytes: self.bytes, depth: WRITES_IN_FLIGHT_MAX, sync_blocks: self.sync_blocks }.run()
+        Fio {
+            file,
+            bytes: self.bytes,
+            depth: WRITES_IN_FLIGHT_MAX,
+            sync_blocks: self.sync_blocks,
+        }
+        .run()
     }
 
     fn cameras(&self, cameras: u32) -> Outcome<Run> {
@@ -204,23 +274,32 @@ impl<'a> Bench<'a> {
             free_bytes_min: 64 << 20,
             ..VolumeOptions::new(&dir, NodeId(1), uuid::Uuid::new_v4())
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         process::forget_own_resident_max()?;
         let (cpu, (volume, handle)) = (process::own_cpu()?, Volume::open(options)?);
         let started = clock::now();
-        let Fed { bytes, queued_bytes_max } = Feeder::new(cameras, &self.footage).feed(&handle, self.bytes)?;
+        let Fed {
+            bytes,
+            queued_bytes_max,
+        } = Feeder::new(cameras, &self.footage).feed(&handle, self.bytes)?;
         runtime.block_on(handle.flush())?;
         let took = started.elapsed();
         runtime.block_on(handle.close())?;
         runtime.block_on(volume.run())?;
         let cpu = process::own_cpu()?.saturating_sub(cpu);
-        let resident_bytes = process::resident_bytes_max(std::process::id())?.saturating_sub(self.resident_bytes);
+        let resident_bytes =
+            process::resident_bytes_max(std::process::id())?.saturating_sub(self.resident_bytes);
         std::fs::remove_dir_all(&dir)?;
         let speed = fio::Speed {
             bytes_per_second: bytes as f64 / took.as_secs_f64(),
             cpu_seconds_per_gb: cpu.as_secs_f64() / (bytes as f64 / 1e9),
         };
-        Ok(Run { speed, memory_bytes: resident_bytes + queued_bytes_max })
+        Ok(Run {
+            speed,
+            memory_bytes: resident_bytes + queued_bytes_max,
+        })
     }
 }
 
@@ -233,7 +312,10 @@ fn footage() -> Bytes {
         state ^= state << 17;
         state
     };
-    (0..FOOTAGE_BYTES / 8).flat_map(|_| next().to_le_bytes()).collect::<Vec<u8>>().into()
+    (0..FOOTAGE_BYTES / 8)
+        .flat_map(|_| next().to_le_bytes())
+        .collect::<Vec<u8>>()
+        .into()
 }
 
 /// What was fed.
@@ -254,7 +336,12 @@ struct Feeder<'a> {
 
 impl<'a> Feeder<'a> {
     fn new(cameras: u32, footage: &'a Bytes) -> Self {
-        Self { cameras, footage, at: 0, init: footage.slice(..700) }
+        Self {
+            cameras,
+            footage,
+            at: 0,
+            init: footage.slice(..700),
+        }
     }
 
     /// Appends chunks of all cameras in turn, as fast as they are taken.
@@ -263,7 +350,10 @@ impl<'a> Feeder<'a> {
         for camera in 1..=self.cameras {
             append(volume, class, &self.init(camera))?;
         }
-        let mut fed = Fed { bytes: 0, queued_bytes_max: 0 };
+        let mut fed = Fed {
+            bytes: 0,
+            queued_bytes_max: 0,
+        };
         for sequence in 0.. {
             for camera in 1..=self.cameras {
                 append(volume, class, &self.chunk(camera, sequence))?;
@@ -279,7 +369,12 @@ impl<'a> Feeder<'a> {
 
     fn init(&self, camera: u32) -> Record {
         let (camera, bytes) = (CameraId(camera), self.init.clone());
-        Record::Init(Init { camera, stream: StreamKind::Main, track: TrackKind::Video, bytes })
+        Record::Init(Init {
+            camera,
+            stream: StreamKind::Main,
+            track: TrackKind::Video,
+            bytes,
+        })
     }
 
     fn chunk(&mut self, camera: u32, sequence: u32) -> Record {
@@ -302,7 +397,10 @@ impl<'a> Feeder<'a> {
             after_loss: false,
             damaged: false,
         };
-        Record::Chunk(Chunk { meta, parts: self.parts(is_keyframe) })
+        Record::Chunk(Chunk {
+            meta,
+            parts: self.parts(is_keyframe),
+        })
     }
 
     fn parts(&mut self, is_keyframe: bool) -> Vec<Bytes> {
@@ -311,7 +409,10 @@ impl<'a> Feeder<'a> {
         let mut lengths = vec![frame; CHUNK_FRAMES];
         lengths[0] += first;
         lengths[CHUNK_FRAMES - 1] += CHUNK_BYTES - HEADER_BYTES - first - frame * CHUNK_FRAMES;
-        std::iter::once(HEADER_BYTES).chain(lengths).map(|length| self.part(length)).collect()
+        std::iter::once(HEADER_BYTES)
+            .chain(lengths)
+            .map(|length| self.part(length))
+            .collect()
     }
 
     fn part(&mut self, length: usize) -> Bytes {

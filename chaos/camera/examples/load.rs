@@ -1,9 +1,13 @@
-//! What many cameras cost: `cargo run --release -p holdfast-camera --example load -- [CAMERAS] [SECONDS] [BITRATE_BPS]`.
+//! What many cameras cost: `cargo run --release -p holdfast-camera --example load -- [CAMERAS]
+//! [SECONDS] [BITRATE_BPS]`.
 //!
-//! One thread serves, another reads and counts. Prints one JSON line; `server_cores` is the serving thread's CPU time (user and kernel,
-//! delivery over loopback included) per second. Linux only.
+//! One thread serves, another reads and counts. Prints one JSON line; `server_cores` is the serving
+//! thread's CPU time (user and kernel, delivery over loopback included) per second. Linux only.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use holdfast_camera::{CameraOptions, CameraServer, Handle, Options};
 use std::error::Error;
@@ -24,8 +28,14 @@ struct Load {
 fn main() -> Outcome<()> {
     let mut numbers = std::env::args().skip(1).map(|number| number.parse::<u64>());
     let mut next = |default| numbers.next().unwrap_or(Ok(default));
-    let load = Load { cameras: u32::try_from(next(200)?)?, seconds: next(20)?, bitrate_bps: next(2_000_000)? };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let load = Load {
+        cameras: u32::try_from(next(200)?)?,
+        seconds: next(20)?,
+        bitrate_bps: next(2_000_000)?,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let handle = runtime.block_on(CameraServer::start(load.options()))?;
     let clients = std::thread::spawn({
         let handle = handle.clone();
@@ -38,8 +48,15 @@ fn main() -> Outcome<()> {
 
 impl Load {
     fn options(&self) -> Options {
-        let camera = |id| CameraOptions { bitrate_bps: self.bitrate_bps, ..CameraOptions::new(id) };
-        Options { cameras: (1..=self.cameras).map(camera).collect(), seed: Some(1), ..Options::default() }
+        let camera = |id| CameraOptions {
+            bitrate_bps: self.bitrate_bps,
+            ..CameraOptions::new(id)
+        };
+        Options {
+            cameras: (1..=self.cameras).map(camera).collect(),
+            seed: Some(1),
+            ..Options::default()
+        }
     }
 }
 
@@ -65,7 +82,9 @@ impl Report {
 }
 
 /// Serves until the clients are done, and gives this thread's CPU time since they started.
-async fn serve_until(clients: std::thread::JoinHandle<Outcome<Report>>) -> Outcome<(Duration, Report)> {
+async fn serve_until(
+    clients: std::thread::JoinHandle<Outcome<Report>>,
+) -> Outcome<(Duration, Report)> {
     let before = thread_cpu()?;
     while !clients.is_finished() {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -83,7 +102,12 @@ fn watch(handle: &Handle, load: &Load) -> Outcome<Report> {
     count(&mut clients, SETTLE)?;
     let start = Instant::now();
     let (bytes, frames) = count(&mut clients, Duration::from_secs(load.seconds))?;
-    Ok(Report { cameras: load.cameras, time: start.elapsed(), bytes, frames })
+    Ok(Report {
+        cameras: load.cameras,
+        time: start.elapsed(),
+        bytes,
+        frames,
+    })
 }
 
 /// Bytes and frames that come within `time`.
@@ -110,14 +134,24 @@ struct Client {
 impl Client {
     fn play(url: &str, handle: &Handle) -> Outcome<Self> {
         let mut stream = TcpStream::connect(handle.address())?;
-        let setup =
-            format!("SETUP {url}/track1 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n");
+        let setup = format!(
+            "SETUP {url}/track1 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
+        );
         let answer = ask(&mut stream, &setup)?;
-        let session = answer.lines().find_map(|line| line.strip_prefix("Session: ")).ok_or("no session")?;
+        let session = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("Session: "))
+            .ok_or("no session")?;
         let session = session.split(';').next().unwrap_or_default();
-        ask(&mut stream, &format!("PLAY {url}/ RTSP/1.0\r\nCSeq: 2\r\nSession: {session}\r\n\r\n"))?;
+        ask(
+            &mut stream,
+            &format!("PLAY {url}/ RTSP/1.0\r\nCSeq: 2\r\nSession: {session}\r\n\r\n"),
+        )?;
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, rest: Vec::new() })
+        Ok(Self {
+            stream,
+            rest: Vec::new(),
+        })
     }
 
     fn drain(&mut self, buffer: &mut [u8]) -> io::Result<(u64, u64)> {
@@ -130,7 +164,9 @@ impl Client {
                     bytes += length as u64;
                     frames += self.take_frames();
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok((bytes, frames)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok((bytes, frames));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -161,7 +197,11 @@ fn ask(stream: &mut TcpStream, request: &str) -> Outcome<String> {
         answer.push(byte[0]);
     }
     let answer = String::from_utf8(answer)?;
-    if answer.starts_with("RTSP/1.0 200 ") { Ok(answer) } else { Err(answer.into()) }
+    if answer.starts_with("RTSP/1.0 200 ") {
+        Ok(answer)
+    } else {
+        Err(answer.into())
+    }
 }
 
 /// CPU time of this thread: the first field of its `schedstat`, in nanoseconds.

@@ -1,7 +1,9 @@
-//! Plays odd and hostile cameras: `cargo run -p holdfast-camera --example odd -- [--h265] [--rate MBIT_PER_S] NAME...`.
+//! Plays odd and hostile cameras: `cargo run -p holdfast-camera --example odd -- [--h265] [--rate
+//! MBIT_PER_S] NAME...`.
 //!
-//! Without names it lists them; `all` is every odd camera, `all-hostile` every hostile one. Prints a URL for each and plays until it
-//! is interrupted. Hostile cameras send at most 200 Mbit/s each, unless `--rate` says otherwise (0: as fast as it goes).
+//! Without names it lists them; `all` is every odd camera, `all-hostile` every hostile one. Prints
+//! a URL for each and plays until it is interrupted. Hostile cameras send at most 200 Mbit/s each,
+//! unless `--rate` says otherwise (0: as fast as it goes).
 
 use holdfast_camera::hostile::{HostileCamera, HostileOptions};
 use holdfast_camera::{CameraOptions, CameraServer, Codec, Hostile, Oddity, Options};
@@ -24,10 +26,21 @@ async fn main() -> Outcome<()> {
         list();
         return Ok(());
     }
-    let handle = CameraServer::start(Options { cameras: cameras(&wanted), ..Options::default() }).await?;
+    let handle = CameraServer::start(Options {
+        cameras: cameras(&wanted),
+        ..Options::default()
+    })
+    .await?;
     for (id, oddity) in (1..).zip(&wanted.oddities) {
-        let login = oddity.login().map(|(user, password)| format!("  (login {user}, {password})")).unwrap_or_default();
-        let transport = if oddity.needs_udp() { "  (over UDP)" } else { "" };
+        let login = oddity
+            .login()
+            .map(|(user, password)| format!("  (login {user}, {password})"))
+            .unwrap_or_default();
+        let transport = if oddity.needs_udp() {
+            "  (over UDP)"
+        } else {
+            ""
+        };
         println!("{}  {oddity}{login}{transport}", handle.url(id));
     }
     let mut gallery = Vec::new();
@@ -38,8 +51,15 @@ async fn main() -> Outcome<()> {
             Some(rate) => Some(rate * 1_000_000),
             None => plain.rate_bps_max,
         };
-        let camera = HostileCamera::start(&HostileOptions { rate_bps_max, ..plain })?;
-        let transport = if hostile.needs_udp() { "  (over UDP)" } else { "" };
+        let camera = HostileCamera::start(&HostileOptions {
+            rate_bps_max,
+            ..plain
+        })?;
+        let transport = if hostile.needs_udp() {
+            "  (over UDP)"
+        } else {
+            ""
+        };
         println!("{}  {hostile}{transport}", camera.url());
         gallery.push(camera);
     }
@@ -53,7 +73,9 @@ fn wanted(arguments: impl Iterator<Item = String>) -> Outcome<Wanted> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--h265" => wanted.h265 = true,
-            "--rate" => wanted.rate_mbps = Some(arguments.next().ok_or("--rate needs a number")?.parse()?),
+            "--rate" => {
+                wanted.rate_mbps = Some(arguments.next().ok_or("--rate needs a number")?.parse()?)
+            }
             "all" => wanted.oddities.extend(Oddity::all()),
             "all-hostile" => wanted.hostile.extend(Hostile::ALL),
             name => match name.parse::<Oddity>() {
@@ -66,7 +88,13 @@ fn wanted(arguments: impl Iterator<Item = String>) -> Outcome<Wanted> {
 }
 
 fn cameras(wanted: &Wanted) -> Vec<CameraOptions> {
-    let codec = |oddity: Oddity| oddity.codec().unwrap_or(if wanted.h265 { Codec::H265 } else { Codec::H264 });
+    let codec = |oddity: Oddity| {
+        oddity.codec().unwrap_or(if wanted.h265 {
+            Codec::H265
+        } else {
+            Codec::H264
+        })
+    };
     let camera = |(id, &oddity): (u32, &Oddity)| CameraOptions {
         codec: codec(oddity),
         bitrate_bps: 500_000,
@@ -79,11 +107,21 @@ fn list() {
     for group in Oddity::GROUPS {
         println!("{group}:");
         for oddity in Oddity::all().filter(|oddity| oddity.group() == group) {
-            println!("  {:26}{} [{}]", oddity.name(), oddity.about(), oddity.source());
+            println!(
+                "  {:26}{} [{}]",
+                oddity.name(),
+                oddity.about(),
+                oddity.source()
+            );
         }
     }
     println!("hostile:");
     for hostile in Hostile::ALL {
-        println!("  {:26}{} [{}]", hostile.name(), hostile.about(), hostile.source());
+        println!(
+            "  {:26}{} [{}]",
+            hostile.name(),
+            hostile.about(),
+            hostile.source()
+        );
     }
 }

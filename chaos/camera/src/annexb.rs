@@ -1,4 +1,5 @@
-//! Annex B byte streams and length-prefixed samples: cutting them into NAL units, and emulation prevention (ITU-T H.264, 7.3.1 and Annex B).
+//! Annex B byte streams and length-prefixed samples: cutting them into NAL units, and emulation
+//! prevention (ITU-T H.264, 7.3.1 and Annex B).
 
 /// `nal_unit_type` values that this crate tells apart (ITU-T H.264, table 7-1).
 pub(crate) const NAL_IDR: u8 = 5;
@@ -24,7 +25,8 @@ pub(crate) fn nals(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
     .filter(|nal| !nal.is_empty())
 }
 
-/// The NAL units of a sample with 4-byte lengths (ISO/IEC 14496-15, 5.3.3.1); `None` unless the lengths add up exactly.
+/// The NAL units of a sample with 4-byte lengths (ISO/IEC 14496-15, 5.3.3.1); `None` unless the
+/// lengths add up exactly.
 pub(crate) fn nals_of_sample(sample: &[u8]) -> Option<Vec<&[u8]>> {
     let mut nals = Vec::new();
     let mut rest = sample;
@@ -38,7 +40,8 @@ pub(crate) fn nals_of_sample(sample: &[u8]) -> Option<Vec<&[u8]>> {
     Some(nals)
 }
 
-/// Appends `rbsp` to `nal` with an emulation prevention byte wherever three bytes would look like a start code.
+/// Appends `rbsp` to `nal` with an emulation prevention byte wherever three bytes would look like a
+/// start code.
 pub(crate) fn escape_into(rbsp: &[u8], nal: &mut Vec<u8>) {
     let mut zeros = 0;
     for &byte in rbsp {
@@ -75,7 +78,10 @@ fn after_start_code(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 fn without_trailing_zeros(nal: &[u8]) -> &[u8] {
-    let end = nal.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    let end = nal
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .map_or(0, |last| last + 1);
     &nal[..end]
 }
 
@@ -93,7 +99,10 @@ mod tests {
 
     #[test]
     fn a_sample_whose_lengths_do_not_add_up_is_refused() {
-        assert_eq!(nals_of_sample(&[0, 0, 0, 1, 9, 0, 0, 0, 2, 1, 2]), Some(vec![&[9u8][..], &[1, 2]]));
+        assert_eq!(
+            nals_of_sample(&[0, 0, 0, 1, 9, 0, 0, 0, 2, 1, 2]),
+            Some(vec![&[9u8][..], &[1, 2]])
+        );
         assert_eq!(nals_of_sample(&[0, 0, 0, 1, 9, 0, 0, 0, 3, 1, 2]), None);
         assert_eq!(nals_of_sample(&[0, 0, 0]), None);
     }

@@ -15,9 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Frames that wait for one session at most (4 s at 25 fps). A session that is slower than that is closed.
+/// Frames that wait for one session at most (4 s at 25 fps). A session that is slower than that is
+/// closed.
 const QUEUE_FRAMES_MAX: usize = 100;
-/// A camera that is late by more (a process that was stopped) leaves frames out instead of capturing them all at once.
+/// A camera that is late by more (a process that was stopped) leaves frames out instead of
+/// capturing them all at once.
 const LATE_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -123,7 +125,10 @@ impl Camera {
     pub(crate) fn rtp_now(&self) -> (u32, u32) {
         let micros = self.clock.now_us() - self.epoch_us;
         let video = ticks_90k(micros).wrapping_add_signed(self.faults().timestamp_offset_90k);
-        (video as u32, self.hearing().map_or(0, |hearing| hearing.ticks(micros)) as u32)
+        (
+            video as u32,
+            self.hearing().map_or(0, |hearing| hearing.ticks(micros)) as u32,
+        )
     }
 
     pub(crate) fn hearing(&self) -> Option<Hearing> {
@@ -145,12 +150,26 @@ impl Camera {
         let (held, ended) = oneshot::channel();
         let key = seats.next_key;
         seats.next_key += 1;
-        seats.taken.insert(key, Seat { queue: None, awaits_keyframe: self.options.start_at_keyframe, _held: held });
-        Ok(Reservation { camera: Arc::clone(self), key, ended })
+        seats.taken.insert(
+            key,
+            Seat {
+                queue: None,
+                awaits_keyframe: self.options.start_at_keyframe,
+                _held: held,
+            },
+        );
+        Ok(Reservation {
+            camera: Arc::clone(self),
+            key,
+            ended,
+        })
     }
 
     fn watched(&self) -> bool {
-        lock(&self.seats).taken.values().any(|seat| seat.queue.is_some())
+        lock(&self.seats)
+            .taken
+            .values()
+            .any(|seat| seat.queue.is_some())
     }
 
     /// Hands a frame to all sessions; never waits for one.
@@ -162,7 +181,11 @@ impl Camera {
         drop(seats);
         if shed > 0 {
             self.shed.fetch_add(shed as u64, Ordering::Relaxed);
-            tracing::debug!(camera = self.options.id, sessions = shed, "closed sessions that were too slow");
+            tracing::debug!(
+                camera = self.options.id,
+                sessions = shed,
+                "closed sessions that were too slow"
+            );
         }
     }
 }
@@ -172,9 +195,10 @@ impl Seat {
     fn offer(&mut self, frame: &Arc<Frame>) -> bool {
         self.awaits_keyframe &= !frame.keyframe;
         match &self.queue {
-            Some(queue) if !self.awaits_keyframe => {
-                !matches!(queue.try_send(Arc::clone(frame)), Err(mpsc::error::TrySendError::Full(_)))
-            }
+            Some(queue) if !self.awaits_keyframe => !matches!(
+                queue.try_send(Arc::clone(frame)),
+                Err(mpsc::error::TrySendError::Full(_))
+            ),
             _ => true,
         }
     }
@@ -201,9 +225,18 @@ pub(crate) async fn run(camera: Arc<Camera>, mut random: Random) {
     let (frames, seconds) = rhythm.rate();
     let interval_us = 1_000_000 * seconds / frames;
     let clip_us = 10_000_000;
-    let phase_us = camera.options.phase.map_or_else(|| random.next_u64() % clip_us, micros);
+    let phase_us = camera
+        .options
+        .phase
+        .map_or_else(|| random.next_u64() % clip_us, micros);
     let start_frame = phase_us / interval_us % u64::from(u16::MAX);
-    let mut producer = Producer::new(&camera.options, camera.films.clone(), camera.epoch_us, start_frame, random);
+    let mut producer = Producer::new(
+        &camera.options,
+        camera.films.clone(),
+        camera.epoch_us,
+        start_frame,
+        random,
+    );
     let mut schedule = Schedule::new(camera.epoch_us + phase_us % interval_us, frames, seconds);
     let mut held = Held::default();
     loop {
@@ -211,7 +244,11 @@ pub(crate) async fn run(camera: Arc<Camera>, mut random: Random) {
         tokio::time::sleep_until(camera.clock.instant(schedule.due_us())).await;
         let due_us = schedule.due_us();
         let elapsed_us = due_us - camera.epoch_us;
-        let frame = if rhythm.rests(elapsed_us) { None } else { capture(&camera, &mut producer, due_us) };
+        let frame = if rhythm.rests(elapsed_us) {
+            None
+        } else {
+            capture(&camera, &mut producer, due_us)
+        };
         held.take(&camera, frame, rhythm.burst(elapsed_us));
         schedule.advance(camera.clock.now_us());
     }
@@ -251,7 +288,9 @@ impl Held {
     fn take(&mut self, camera: &Camera, frame: Option<Arc<Frame>>, burst: Option<u64>) {
         if let Some(burst) = burst.filter(|burst| *burst != self.burst) {
             self.burst = burst;
-            self.frames.drain(..).for_each(|frame| camera.publish(&frame));
+            self.frames
+                .drain(..)
+                .for_each(|frame| camera.publish(&frame));
         }
         match burst {
             Some(_) => self.frames.extend(frame),
@@ -271,7 +310,11 @@ struct Schedule {
 
 impl Schedule {
     fn new(start_us: u64, frames: u64, seconds: u64) -> Self {
-        Self { start_us, frames: 0, rate: (frames, seconds) }
+        Self {
+            start_us,
+            frames: 0,
+            rate: (frames, seconds),
+        }
     }
 
     fn due_us(&self) -> u64 {

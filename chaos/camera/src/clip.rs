@@ -59,9 +59,16 @@ pub(crate) struct Clips {
 
 impl Clips {
     pub(crate) fn load() -> Result<Self, ClipError> {
-        let main = Clip::parse(Bytes::from_static(include_bytes!("../clip/main-640x360-25fps.h264")))?;
-        let small = Clip::parse(Bytes::from_static(include_bytes!("../clip/small-320x180-25fps.h264")))?;
-        Ok(Self { main: Arc::new(main), small: Arc::new(small) })
+        let main = Clip::parse(Bytes::from_static(include_bytes!(
+            "../clip/main-640x360-25fps.h264"
+        )))?;
+        let small = Clip::parse(Bytes::from_static(include_bytes!(
+            "../clip/small-320x180-25fps.h264"
+        )))?;
+        Ok(Self {
+            main: Arc::new(main),
+            small: Arc::new(small),
+        })
     }
 
     pub(crate) fn of(&self, picture: Picture) -> &Arc<Clip> {
@@ -82,7 +89,11 @@ impl Clip {
             }
             gops.last_mut().ok_or(ClipError::NoKeyframe)?.push(frame);
         }
-        if let Some(short) = gops.iter().map(Vec::len).find(|&frames| frames < CLIP_GOP_FRAMES as usize) {
+        if let Some(short) = gops
+            .iter()
+            .map(Vec::len)
+            .find(|&frames| frames < CLIP_GOP_FRAMES as usize)
+        {
             return Err(ClipError::ShortGop(short));
         }
         let first = gops.first().ok_or(ClipError::NoKeyframe)?;
@@ -91,7 +102,8 @@ impl Clip {
     }
 }
 
-/// Where in a clip a camera is. `gop_frames` (at most [`CLIP_GOP_FRAMES`]) frames of each GOP are played.
+/// Where in a clip a camera is. `gop_frames` (at most [`CLIP_GOP_FRAMES`]) frames of each GOP are
+/// played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Playhead {
     gop: usize,
@@ -102,7 +114,10 @@ impl Playhead {
     /// `frames` frames into the clip when played from its start.
     pub(crate) fn at(frames: u64, gop_frames: usize) -> Self {
         let frames = usize::try_from(frames).unwrap_or(0);
-        Self { gop: frames / gop_frames, frame: frames % gop_frames }
+        Self {
+            gop: frames / gop_frames,
+            frame: frames % gop_frames,
+        }
     }
 
     /// The frame to show now; moves on to the next, over the end to the start.
@@ -110,7 +125,10 @@ impl Playhead {
         let frame = &clip.gops[self.gop % clip.gops.len()][self.frame];
         self.frame += 1;
         if self.frame >= gop_frames {
-            *self = Self { gop: (self.gop + 1) % clip.gops.len(), frame: 0 };
+            *self = Self {
+                gop: (self.gop + 1) % clip.gops.len(),
+                frame: 0,
+            };
         }
         frame
     }
@@ -121,9 +139,15 @@ fn frames(stream: &Bytes) -> Vec<ClipFrame> {
     for nal in annexb::nals(stream).map(|nal| stream.slice_ref(nal)) {
         let kind = annexb::nal_type(&nal);
         if kind == NAL_AUD || frames.is_empty() {
-            frames.push(ClipFrame { head: Vec::new(), slices: Vec::new(), keyframe: false });
+            frames.push(ClipFrame {
+                head: Vec::new(),
+                slices: Vec::new(),
+                keyframe: false,
+            });
         }
-        let Some(frame) = frames.last_mut() else { continue };
+        let Some(frame) = frames.last_mut() else {
+            continue;
+        };
         match kind {
             NAL_AUD | NAL_SPS | NAL_PPS => frame.head.push(nal),
             NAL_SEI => {} // replaced by the stamp
@@ -135,7 +159,13 @@ fn frames(stream: &Bytes) -> Vec<ClipFrame> {
 }
 
 fn parameter_sets(keyframe: &ClipFrame) -> Option<(Bytes, Bytes)> {
-    let of = |kind| keyframe.head.iter().find(|nal| annexb::nal_type(nal) == kind).cloned();
+    let of = |kind| {
+        keyframe
+            .head
+            .iter()
+            .find(|nal| annexb::nal_type(nal) == kind)
+            .cloned()
+    };
     Some((of(NAL_SPS)?, of(NAL_PPS)?))
 }
 
@@ -152,9 +182,9 @@ mod tests {
             for gop in &clip.gops {
                 assert_eq!(gop.len(), CLIP_GOP_FRAMES as usize);
                 assert!(parameter_sets(&gop[0]).is_some());
-                assert!(
-                    gop.iter().skip(1).all(|frame| !frame.keyframe && frame.slices.len() == 1 && frame.head.len() == 1)
-                );
+                assert!(gop.iter().skip(1).all(|frame| !frame.keyframe
+                    && frame.slices.len() == 1
+                    && frame.head.len() == 1));
             }
         }
         assert_ne!(clips.of(Picture::Main).sps, clips.of(Picture::Small).sps);
@@ -166,7 +196,15 @@ mod tests {
         let clip = clips.of(Picture::Small);
         let mut head = Playhead::at(8, 5);
         let keyframes: Vec<bool> = (0..14).map(|_| head.next(clip, 5).keyframe).collect();
-        assert_eq!(keyframes.iter().enumerate().filter(|(_, k)| **k).map(|(i, _)| i).collect::<Vec<_>>(), [2, 7, 12]);
+        assert_eq!(
+            keyframes
+                .iter()
+                .enumerate()
+                .filter(|(_, k)| **k)
+                .map(|(i, _)| i)
+                .collect::<Vec<_>>(),
+            [2, 7, 12]
+        );
     }
 
     #[test]
@@ -175,8 +213,16 @@ mod tests {
             Clip::parse(Bytes::from_static(&[0, 0, 1, 9, 16, 0, 0, 1, 0x41, 1])).unwrap_err(),
             ClipError::NoKeyframe
         );
-        assert_eq!(Clip::parse(Bytes::new()).unwrap_err(), ClipError::NoKeyframe);
-        let short = [0, 0, 1, 9, 16, 0, 0, 1, 0x67, 1, 0, 0, 1, 0x68, 1, 0, 0, 1, 0x65, 1];
-        assert_eq!(Clip::parse(Bytes::copy_from_slice(&short)).unwrap_err(), ClipError::ShortGop(1));
+        assert_eq!(
+            Clip::parse(Bytes::new()).unwrap_err(),
+            ClipError::NoKeyframe
+        );
+        let short = [
+            0, 0, 1, 9, 16, 0, 0, 1, 0x67, 1, 0, 0, 1, 0x68, 1, 0, 0, 1, 0x65, 1,
+        ];
+        assert_eq!(
+            Clip::parse(Bytes::copy_from_slice(&short)).unwrap_err(),
+            ClipError::ShortGop(1)
+        );
     }
 }

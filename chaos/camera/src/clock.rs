@@ -1,6 +1,10 @@
-//! The cameras' clock: the wall time at the start of the server, then steady, so that a stepped system clock shows no gap in a camera's time.
+//! The cameras' clock: the wall time at the start of the server, then steady, so that a stepped
+//! system clock shows no gap in a camera's time.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -13,8 +17,13 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { wall_us: micros(wall), start: Instant::now() }
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            wall_us: micros(wall),
+            start: Instant::now(),
+        }
     }
 
     /// Microseconds since the Unix epoch.

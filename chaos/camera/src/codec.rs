@@ -1,4 +1,5 @@
-//! The two video codecs that cameras speak, as far as a camera has to know them: which NAL unit is what.
+//! The two video codecs that cameras speak, as far as a camera has to know them: which NAL unit is
+//! what.
 
 use crate::annexb;
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,9 @@ impl Codec {
             (Self::H264, 9) | (Self::H265, 35) => Unit::Delimiter,
             (Self::H264, 7 | 8) | (Self::H265, 32..=34) => Unit::ParameterSet,
             (Self::H264, 6) | (Self::H265, 39) => Unit::Sei,
-            (Self::H264, 1..=5) => Unit::Slice { access: self.kind(nal) == 5 },
+            (Self::H264, 1..=5) => Unit::Slice {
+                access: self.kind(nal) == 5,
+            },
             // IDR, BLA and CRA.
             (Self::H265, kind @ 0..=21) => Unit::Slice { access: kind >= 16 },
             _ => Unit::Other,
@@ -80,11 +83,28 @@ mod tests {
         let h265 = |kind: u8| Codec::H265.unit(&Codec::H265.header(kind));
         assert_eq!(
             [0x09, 0x67, 0x68, 0x06].map(h264),
-            [Unit::Delimiter, Unit::ParameterSet, Unit::ParameterSet, Unit::Sei]
+            [
+                Unit::Delimiter,
+                Unit::ParameterSet,
+                Unit::ParameterSet,
+                Unit::Sei
+            ]
         );
-        assert_eq!((h264(0x65), h264(0x41)), (Unit::Slice { access: true }, Unit::Slice { access: false }));
-        assert_eq!((h265(35), h265(32), h265(39)), (Unit::Delimiter, Unit::ParameterSet, Unit::Sei));
-        assert_eq!((h265(21), h265(1)), (Unit::Slice { access: true }, Unit::Slice { access: false }));
-        assert_eq!((h264(0x0c), h265(50), Codec::H264.unit(&[])), (Unit::Other, Unit::Other, Unit::Other));
+        assert_eq!(
+            (h264(0x65), h264(0x41)),
+            (Unit::Slice { access: true }, Unit::Slice { access: false })
+        );
+        assert_eq!(
+            (h265(35), h265(32), h265(39)),
+            (Unit::Delimiter, Unit::ParameterSet, Unit::Sei)
+        );
+        assert_eq!(
+            (h265(21), h265(1)),
+            (Unit::Slice { access: true }, Unit::Slice { access: false })
+        );
+        assert_eq!(
+            (h264(0x0c), h265(50), Codec::H264.unit(&[])),
+            (Unit::Other, Unit::Other, Unit::Other)
+        );
     }
 }

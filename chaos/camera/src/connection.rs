@@ -1,6 +1,10 @@
-//! One RTSP connection: reads requests, writes their answers, and delivers the frames of its session.
+//! One RTSP connection: reads requests, writes their answers, and delivers the frames of its
+//! session.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use crate::dialogue::{Cameras, Dialogue};
 use crate::producer::Frame;
@@ -50,14 +54,25 @@ enum Action {
 }
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(stream: TcpStream, cameras: Arc<Cameras>, random: Random) -> Result<(), End> {
+pub(crate) async fn serve(
+    stream: TcpStream,
+    cameras: Arc<Cameras>,
+    random: Random,
+) -> Result<(), End> {
     let dialogue = Dialogue::new(cameras, stream.peer_addr()?, stream.local_addr()?, random);
     // Frames are written whole; waiting for more would only delay them.
     stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();
     let now = Instant::now();
     let idle_at = now + IDLE_DEADLINE;
-    let mut connection = Connection { reader, writer, input: BytesMut::new(), idle_at, dialogue, held: None };
+    let mut connection = Connection {
+        reader,
+        writer,
+        input: BytesMut::new(),
+        idle_at,
+        dialogue,
+        held: None,
+    };
     let mut out = Vec::new();
     loop {
         let action = connection.select().await?;
@@ -83,7 +98,13 @@ impl Connection {
             if let Some(request) = take_request(&mut self.input)? {
                 return Ok(Action::Request(request));
             }
-            let Self { reader, input, idle_at, dialogue, .. } = self;
+            let Self {
+                reader,
+                input,
+                idle_at,
+                dialogue,
+                ..
+            } = self;
             tokio::select! {
                 read = reader.read_buf(input) => match read? {
                     0 => return Err(End::Closed),
@@ -102,7 +123,9 @@ impl Connection {
                 // A camera thinks for no longer than it is told to.
                 sleep(self.dialogue.delay(&request)).await;
                 let frames_before = self.dialogue.frames_before_answer(&request);
-                let Some(reply) = self.dialogue.answer(&request) else { return Ok(()) };
+                let Some(reply) = self.dialogue.answer(&request) else {
+                    return Ok(());
+                };
                 if frames_before > 0 {
                     let mut answer = Vec::new();
                     reply.write(&mut answer);
@@ -144,7 +167,8 @@ impl Connection {
     }
 }
 
-/// The next whole request in `input`. RTCP of the client (interleaved data) and answers are skipped.
+/// The next whole request in `input`. RTCP of the client (interleaved data) and answers are
+/// skipped.
 fn take_request(input: &mut BytesMut) -> Result<Option<Request<Vec<u8>>>, End> {
     while !input.is_empty() {
         match Message::<Vec<u8>>::parse(&input[..]) {

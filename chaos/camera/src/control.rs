@@ -1,4 +1,5 @@
-//! Cameras controlled by lines of text, as the `holdfast-camera` program reads them from its standard input.
+//! Cameras controlled by lines of text, as the `holdfast-camera` program reads them from its
+//! standard input.
 
 use crate::clip::Picture;
 use crate::faults::{SdpKind, TimestampKind};
@@ -68,11 +69,16 @@ impl FromStr for Command {
     fn from_str(line: &str) -> Result<Self, Self::Err> {
         let mut words = line.split_whitespace();
         let name = words.next().unwrap_or_default();
-        let camera =
-            words.next().and_then(|id| id.parse().ok()).ok_or_else(|| CommandError::Camera(line.to_owned()))?;
+        let camera = words
+            .next()
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| CommandError::Camera(line.to_owned()))?;
         let value = words.next();
         let order = Order::of(name, value).filter(|_| words.next().is_none());
-        Ok(Self { camera, order: order.ok_or_else(|| CommandError::Unknown(line.to_owned()))? })
+        Ok(Self {
+            camera,
+            order: order.ok_or_else(|| CommandError::Unknown(line.to_owned()))?,
+        })
     }
 }
 
@@ -103,7 +109,9 @@ impl Order {
             "drop-packets" => Self::DropPackets(count()?),
             "reorder-frames" => Self::ReorderFrames(count()?),
             "garbage-frames" => Self::GarbageFrames(count()?),
-            "jump-timestamps" => Self::JumpTimestamps { millis: value.parse().ok()? },
+            "jump-timestamps" => Self::JumpTimestamps {
+                millis: value.parse().ok()?,
+            },
             "timestamps" => Self::SetTimestamps(timestamps(value)?),
             "picture" => Self::SetPicture(picture(value)?),
             "sdp" => Self::SetSdp(sdp(value)?),
@@ -135,7 +143,9 @@ impl Order {
             Self::SwitchOn => camera.switch_on(),
             Self::RefuseSessions(refuse) => camera.refuse_sessions(refuse),
             Self::LimitSessions(sessions_max) => camera.limit_sessions(sessions_max),
-            Self::DelayDescribe { millis } => camera.delay_describe(Duration::from_millis(u64::from(millis))),
+            Self::DelayDescribe { millis } => {
+                camera.delay_describe(Duration::from_millis(u64::from(millis)))
+            }
             Self::Sent => return sent(camera),
             Self::Captured(sequence) => return captured(camera, sequence),
         }
@@ -145,11 +155,19 @@ impl Order {
 
 fn sent(camera: &CameraHandle) -> String {
     let sent = camera.sent();
-    format!("sent {} {} {} {}", camera.id(), sent.start, sent.end, camera.sessions())
+    format!(
+        "sent {} {} {} {}",
+        camera.id(),
+        sent.start,
+        sent.end,
+        camera.sessions()
+    )
 }
 
 fn captured(camera: &CameraHandle, sequence: u64) -> String {
-    let at = camera.captured_us(sequence).map_or_else(|| "-".to_owned(), |at| at.to_string());
+    let at = camera
+        .captured_us(sequence)
+        .map_or_else(|| "-".to_owned(), |at| at.to_string());
     format!("captured {} {sequence} {at}", camera.id())
 }
 
@@ -192,17 +210,39 @@ mod tests {
 
     #[test]
     fn lines_are_understood() {
-        assert_eq!("freeze 3".parse(), Ok(Command { camera: 3, order: Order::Freeze }));
+        assert_eq!(
+            "freeze 3".parse(),
+            Ok(Command {
+                camera: 3,
+                order: Order::Freeze
+            })
+        );
         assert_eq!(order(" drop-frames  3 10 "), Ok(Order::DropFrames(10)));
-        assert_eq!(order("jump-timestamps 3 -500"), Ok(Order::JumpTimestamps { millis: -500 }));
-        assert_eq!(order("limit-sessions 3 none"), Ok(Order::LimitSessions(None)));
-        assert_eq!(order("delay-describe 3 300"), Ok(Order::DelayDescribe { millis: 300 }));
+        assert_eq!(
+            order("jump-timestamps 3 -500"),
+            Ok(Order::JumpTimestamps { millis: -500 })
+        );
+        assert_eq!(
+            order("limit-sessions 3 none"),
+            Ok(Order::LimitSessions(None))
+        );
+        assert_eq!(
+            order("delay-describe 3 300"),
+            Ok(Order::DelayDescribe { millis: 300 })
+        );
         assert_eq!(order("sdp 3 no-video"), Ok(Order::SetSdp(SdpKind::NoVideo)));
     }
 
     #[test]
     fn other_lines_are_refused() {
-        for line in ["freeze 3 1", "drop-frames 3", "drop-frames 3 x", "drop-frames 3 1 2", "dance 3", "sdp 3 odd"] {
+        for line in [
+            "freeze 3 1",
+            "drop-frames 3",
+            "drop-frames 3 x",
+            "drop-frames 3 1 2",
+            "dance 3",
+            "sdp 3 odd",
+        ] {
             assert_eq!(order(line), Err(CommandError::Unknown(line.to_owned())));
         }
         assert!(matches!(order("freeze all"), Err(CommandError::Camera(_))));

@@ -98,7 +98,11 @@ mod tests {
 
     #[test]
     fn a_frozen_camera_has_no_frames_and_keeps_its_other_faults() {
-        let mut faults = Faults { frozen: true, drop_frames: 1, ..Faults::default() };
+        let mut faults = Faults {
+            frozen: true,
+            drop_frames: 1,
+            ..Faults::default()
+        };
         assert_eq!(faults.plan(), None);
         faults.frozen = false;
         assert!(faults.plan().unwrap().dropped);
@@ -107,7 +111,12 @@ mod tests {
 
     #[test]
     fn a_dropped_frame_uses_up_no_other_fault() {
-        let mut faults = Faults { drop_frames: 1, garbage_frames: 1, reorder_frames: 1, ..Faults::default() };
+        let mut faults = Faults {
+            drop_frames: 1,
+            garbage_frames: 1,
+            reorder_frames: 1,
+            ..Faults::default()
+        };
         let first = faults.plan().unwrap();
         assert!(first.dropped && !first.garbage && !first.reordered);
         let second = faults.plan().unwrap();

@@ -43,7 +43,11 @@ pub(crate) struct Film {
 }
 
 impl Films {
-    pub(crate) fn load(clips: Clips, oddity: Option<Oddity>, codec: Codec) -> Result<Self, ReelError> {
+    pub(crate) fn load(
+        clips: Clips,
+        oddity: Option<Oddity>,
+        codec: Codec,
+    ) -> Result<Self, ReelError> {
         let load = |name| Reel::load(name).map(Arc::new);
         let reel = Oddity::reel(oddity, codec).map(load).transpose()?;
         let switches = switches(oddity) && codec == Codec::H265;
@@ -69,12 +73,25 @@ impl Films {
 
 impl Film {
     /// `start_frame` is how far into the common clip it begins.
-    pub(crate) fn new(films: Films, oddity: Option<Oddity>, gop_frames: usize, start_frame: u64) -> Self {
+    pub(crate) fn new(
+        films: Films,
+        oddity: Option<Oddity>,
+        gop_frames: usize,
+        start_frame: u64,
+    ) -> Self {
         let is_intra_only = Rhythm::new(oddity, 1).is_intra_only();
         let gop_frames = if is_intra_only { 1 } else { gop_frames };
         let playhead = Playhead::at(start_frame, gop_frames);
         let step = if is_intra_only { KEYFRAME_STEP } else { 1 };
-        Self { films, oddity, gop_frames, played: 0, step, picture: Picture::Main, playhead }
+        Self {
+            films,
+            oddity,
+            gop_frames,
+            played: 0,
+            step,
+            picture: Picture::Main,
+            playhead,
+        }
     }
 
     pub(crate) fn codec(&self) -> Codec {
@@ -91,18 +108,36 @@ impl Film {
         self.played += 1;
         let is_switched = switches(self.oddity) && played / SWITCH_FRAMES % 2 == 1;
         if let Some(reel) = &self.films.reel {
-            let reel = self.films.other.as_ref().filter(|_| is_switched).unwrap_or(reel);
-            let number = if self.films.other.is_some() { played % SWITCH_FRAMES } else { played };
+            let reel = self
+                .films
+                .other
+                .as_ref()
+                .filter(|_| is_switched)
+                .unwrap_or(reel);
+            let number = if self.films.other.is_some() {
+                played % SWITCH_FRAMES
+            } else {
+                played
+            };
             let found = reel.frame(number * self.step);
-            return FilmFrame { frame: found.frame.clone(), shown_later: found.shown_later };
+            return FilmFrame {
+                frame: found.frame.clone(),
+                shown_later: found.shown_later,
+            };
         }
         let picture = if is_switched { Picture::Small } else { picture };
         if picture != self.picture {
             self.picture = picture;
             self.playhead = Playhead::at(0, self.gop_frames);
         }
-        let frame = self.playhead.next(self.films.clips.of(picture), self.gop_frames).clone();
-        FilmFrame { frame, shown_later: 0 }
+        let frame = self
+            .playhead
+            .next(self.films.clips.of(picture), self.gop_frames)
+            .clone();
+        FilmFrame {
+            frame,
+            shown_later: 0,
+        }
     }
 }
 
@@ -125,7 +160,14 @@ mod tests {
         for codec in [Codec::H264, Codec::H265] {
             let mut film = film(Oddity::Payload(PayloadOddity::ResolutionSwitch), codec);
             let frames: Vec<FilmFrame> = (0..201).map(|_| film.next(Picture::Main)).collect();
-            let sets = |at: usize| frames[at].frame.head.iter().filter(|nal| codec.is_parameter_set(nal)).cloned();
+            let sets = |at: usize| {
+                frames[at]
+                    .frame
+                    .head
+                    .iter()
+                    .filter(|nal| codec.is_parameter_set(nal))
+                    .cloned()
+            };
             assert!([0, 100, 200].iter().all(|&at| frames[at].frame.keyframe));
             assert_ne!(sets(0).collect::<Vec<_>>(), sets(100).collect::<Vec<_>>());
             assert_eq!(sets(0).collect::<Vec<_>>(), sets(200).collect::<Vec<_>>());

@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A running camera. Cheap to clone. Faults apply to all of its sessions alike, from the next frame or request on.
+/// A running camera. Cheap to clone. Faults apply to all of its sessions alike, from the next frame
+/// or request on.
 #[derive(Clone, Debug)]
 pub struct CameraHandle {
     pub(crate) camera: Arc<Camera>,
@@ -48,7 +49,8 @@ impl CameraHandle {
         self.camera.faults().drop_frames = count;
     }
 
-    /// The next `count` RTP packets of the video are not sent; their RTP sequence numbers are taken.
+    /// The next `count` RTP packets of the video are not sent; their RTP sequence numbers are
+    /// taken.
     pub fn drop_packets(&self, count: u32) {
         self.camera.faults().drop_packets = count;
     }
@@ -63,7 +65,8 @@ impl CameraHandle {
         self.camera.faults().garbage_frames = count;
     }
 
-    /// RTP timestamps of the video jump by `millis`, for good. Capture times in the stamps stay true.
+    /// RTP timestamps of the video jump by `millis`, for good. Capture times in the stamps stay
+    /// true.
     pub fn jump_timestamps(&self, millis: i64) {
         self.camera.faults().timestamp_offset_90k += millis.saturating_mul(90);
     }
@@ -112,7 +115,8 @@ impl CameraHandle {
         self.camera.faults().describe_delay = delay;
     }
 
-    /// DESCRIBE requests that were admitted so far, also those that were refused for another reason than their login.
+    /// DESCRIBE requests that were admitted so far, also those that were refused for another reason
+    /// than their login.
     #[must_use]
     pub fn describes(&self) -> u64 {
         self.camera.describes()
@@ -137,13 +141,15 @@ impl CameraHandle {
         history.first()..history.next()
     }
 
-    /// When a frame was captured, in microseconds since the Unix epoch; `None` if it was not or is forgotten.
+    /// When a frame was captured, in microseconds since the Unix epoch; `None` if it was not or is
+    /// forgotten.
     #[must_use]
     pub fn captured_us(&self, sequence: u64) -> Option<u64> {
         self.camera.history().captured_us(sequence)
     }
 
-    /// The frames captured at or after `from_us` and before `to_us` (microseconds since the Unix epoch), for [`crate::count()`].
+    /// The frames captured at or after `from_us` and before `to_us` (microseconds since the Unix
+    /// epoch), for [`crate::count()`].
     #[must_use]
     pub fn sent_between(&self, from_us: u64, to_us: u64) -> Vec<Sent> {
         self.camera.history().between(from_us, to_us)
@@ -159,7 +165,10 @@ impl CameraHandle {
     /// The codec of its sound, where that carries stamps.
     #[must_use]
     pub fn sound(&self) -> Option<Sound> {
-        self.camera.hearing().filter(|hearing| hearing.is_stamped()).map(|hearing| hearing.sound)
+        self.camera
+            .hearing()
+            .filter(|hearing| hearing.is_stamped())
+            .map(|hearing| hearing.sound)
     }
 
     /// The frames of a range of sequence numbers, as far as they are remembered.
@@ -167,7 +176,14 @@ impl CameraHandle {
     pub fn sent_range(&self, sequences: Range<u64>) -> Vec<Sent> {
         let history = self.camera.history();
         let known = sequences.start.max(history.first())..sequences.end.min(history.next());
-        known.filter_map(|sequence| Some(Sent { sequence, captured_us: history.captured_us(sequence)? })).collect()
+        known
+            .filter_map(|sequence| {
+                Some(Sent {
+                    sequence,
+                    captured_us: history.captured_us(sequence)?,
+                })
+            })
+            .collect()
     }
 
     /// Now by the camera's clock, in microseconds since the Unix epoch.

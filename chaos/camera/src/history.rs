@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
 
-/// One frame that a camera captured. Frames that a fault dropped are among them: nobody can have recorded those.
+/// One frame that a camera captured. Frames that a fault dropped are among them: nobody can have
+/// recorded those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     pub sequence: u64,
@@ -32,7 +33,12 @@ impl SoundHistory {
     /// The remembered frames that begin at or after `from_us` and before `to_us`.
     pub(crate) fn between(&self, from_us: u64, to_us: u64) -> Vec<Sent> {
         let start = self.0.partition_point(|sent| sent.captured_us < from_us);
-        self.0.iter().skip(start).take_while(|sent| sent.captured_us < to_us).copied().collect()
+        self.0
+            .iter()
+            .skip(start)
+            .take_while(|sent| sent.captured_us < to_us)
+            .copied()
+            .collect()
     }
 }
 
@@ -84,10 +90,15 @@ impl History {
 
     /// The remembered frames captured at or after `from_us` and before `to_us`.
     pub(crate) fn between(&self, from_us: u64, to_us: u64) -> Vec<Sent> {
-        let start = self.captured_us.partition_point(|&captured| captured < from_us);
+        let start = self
+            .captured_us
+            .partition_point(|&captured| captured < from_us);
         let all = self.captured_us.iter().enumerate().skip(start);
         all.take_while(|(_, captured)| **captured < to_us)
-            .map(|(at, &captured_us)| Sent { sequence: self.first + at as u64, captured_us })
+            .map(|(at, &captured_us)| Sent {
+                sequence: self.first + at as u64,
+                captured_us,
+            })
             .collect()
     }
 }
@@ -102,8 +113,14 @@ mod tests {
         for at in 0..HISTORY_FRAMES_MAX as u64 + 10 {
             assert_eq!(history.push(at * 40), at);
         }
-        assert_eq!((history.first(), history.next()), (10, HISTORY_FRAMES_MAX as u64 + 10));
-        assert_eq!((history.captured_us(9), history.captured_us(10)), (None, Some(400)));
+        assert_eq!(
+            (history.first(), history.next()),
+            (10, HISTORY_FRAMES_MAX as u64 + 10)
+        );
+        assert_eq!(
+            (history.captured_us(9), history.captured_us(10)),
+            (None, Some(400))
+        );
         assert_eq!(history.captured_us(history.next()), None);
     }
 
@@ -111,9 +128,16 @@ mod tests {
     fn the_oldest_sound_is_forgotten() {
         let mut sounds = SoundHistory::default();
         for sequence in 0..SOUNDS_MAX as u64 + 10 {
-            sounds.extend(&[Sent { sequence, captured_us: sequence * 40 }]);
+            sounds.extend(&[Sent {
+                sequence,
+                captured_us: sequence * 40,
+            }]);
         }
-        let found: Vec<u64> = sounds.between(0, 480).iter().map(|sent| sent.sequence).collect();
+        let found: Vec<u64> = sounds
+            .between(0, 480)
+            .iter()
+            .map(|sent| sent.sequence)
+            .collect();
         assert_eq!(found, [10, 11]);
     }
 
@@ -123,7 +147,11 @@ mod tests {
         for at in [10, 20, 30] {
             history.push(at);
         }
-        let found: Vec<u64> = history.between(10, 30).iter().map(|sent| sent.sequence).collect();
+        let found: Vec<u64> = history
+            .between(10, 30)
+            .iter()
+            .map(|sent| sent.sequence)
+            .collect();
         assert_eq!(found, [0, 1]);
         assert!(history.between(31, 99).is_empty());
     }

@@ -23,7 +23,8 @@ pub(crate) struct Microphone {
     sent: u64,
     /// Packets of G.711 so far.
     packets: u64,
-    /// What one frame interval has: after a freeze or without a session, what lies further back was never sampled.
+    /// What one frame interval has: after a freeze or without a session, what lies further back
+    /// was never sampled.
     samples_max: u64,
 }
 
@@ -85,13 +86,24 @@ impl Microphone {
     pub(crate) fn new(hearing: Hearing, fps: u32, (camera, epoch_us): (u32, u64)) -> Self {
         let samples_max = G711_HZ / u64::from(fps) + 1;
         let (tone, adts) = (tone::mu_law_tone(), tone::adts_frames());
-        Self { hearing, camera, epoch_us, tone, adts, sent: 0, packets: 0, samples_max }
+        Self {
+            hearing,
+            camera,
+            epoch_us,
+            tone,
+            adts,
+            sent: 0,
+            packets: 0,
+            samples_max,
+        }
     }
 
     /// What was heard since the last frame, up to `micros` after the clocks' start.
     pub(crate) fn hear(&mut self, micros: u64) -> Result<Option<Heard>, SoundError> {
         match self.hearing.sound {
-            Sound::MuLaw => self.g711(micros * G711_HZ / 1_000_000).map_err(SoundError::Write),
+            Sound::MuLaw => self
+                .g711(micros * G711_HZ / 1_000_000)
+                .map_err(SoundError::Write),
             Sound::Aac => self.aac(micros * AAC_HZ / 1_000_000 / AAC_SAMPLES),
         }
     }
@@ -104,7 +116,9 @@ impl Microphone {
             return Ok(None);
         }
         self.sent = to;
-        let mut samples: Vec<u8> = (from..to).map(|at| self.tone[(at % TONE_SAMPLES) as usize]).collect();
+        let mut samples: Vec<u8> = (from..to)
+            .map(|at| self.tone[(at % TONE_SAMPLES) as usize])
+            .collect();
         let mut frames = Vec::new();
         if is_stamped {
             let stamp = self.stamp(self.packets, from * 1_000_000 / G711_HZ);
@@ -132,9 +146,15 @@ impl Microphone {
                 oddity.aac_payload(number, adts, unit)
             };
             let timestamp = (number * AAC_SAMPLES) as u32;
-            let packet = Packets::of_audio(AAC_PAYLOAD_TYPE, &payload, true, timestamp).map_err(SoundError::Write)?;
+            let packet = Packets::of_audio(AAC_PAYLOAD_TYPE, &payload, true, timestamp)
+                .map_err(SoundError::Write)?;
             match &mut heard {
-                None => heard = Some(Heard { packets: packet, frames: Vec::new() }),
+                None => {
+                    heard = Some(Heard {
+                        packets: packet,
+                        frames: Vec::new(),
+                    })
+                }
                 Some(heard) => heard.packets.append(&packet).map_err(SoundError::Parse)?,
             }
             if let Some(heard) = heard.as_mut().filter(|_| is_stamped) {
@@ -146,12 +166,19 @@ impl Microphone {
     }
 
     fn stamp(&self, sequence: u64, micros: u64) -> Stamp {
-        Stamp { camera: self.camera, sequence, captured_us: self.epoch_us + micros }
+        Stamp {
+            camera: self.camera,
+            sequence,
+            captured_us: self.epoch_us + micros,
+        }
     }
 }
 
 fn sent(stamp: Stamp) -> Sent {
-    Sent { sequence: stamp.sequence, captured_us: stamp.captured_us }
+    Sent {
+        sequence: stamp.sequence,
+        captured_us: stamp.captured_us,
+    }
 }
 
 #[cfg(test)]
@@ -163,7 +190,9 @@ mod tests {
         let mut microphone = Microphone::new(hearing, 25, (5, 0));
         let packets = (1..=frames).filter_map(|frame| microphone.hear(frame * 40_000).unwrap());
         let packets = packets.map(|heard| heard.packets);
-        packets.fold((0, 0), |(count, octets), packets| (count + packets.len(), octets + packets.payload_octets))
+        packets.fold((0, 0), |(count, octets), packets| {
+            (count + packets.len(), octets + packets.payload_octets)
+        })
     }
 
     #[test]
@@ -184,7 +213,10 @@ mod tests {
             let hearing = Hearing::of(Some(Sound::MuLaw), oddity.map(Oddity::Audio)).unwrap();
             hearing.ticks(1_000_000)
         };
-        assert_eq!((ticks(None), ticks(Some(AudioOddity::AudioWrongRate))), (8_000, 16_000));
+        assert_eq!(
+            (ticks(None), ticks(Some(AudioOddity::AudioWrongRate))),
+            (8_000, 16_000)
+        );
         assert_eq!(ticks(Some(AudioOddity::Aac)), 16_000);
         assert_eq!(Hearing::of(None, None), None);
     }
@@ -193,12 +225,29 @@ mod tests {
     fn each_frame_of_sound_is_numbered_and_named_as_sent() {
         let hearing = Hearing::of(Some(Sound::Aac), None).unwrap();
         let mut microphone = Microphone::new(hearing, 25, (5, 1_000));
-        let heard: Vec<Heard> = (1..=25).filter_map(|frame| microphone.hear(frame * 40_000).unwrap()).collect();
-        let frames: Vec<Sent> = heard.iter().flat_map(|heard| heard.frames.clone()).collect();
-        assert_eq!(frames.len(), heard.iter().map(|heard| heard.packets.len()).sum::<usize>());
-        assert_eq!(frames[3], Sent { sequence: 3, captured_us: 1_000 + 3 * 64_000 });
+        let heard: Vec<Heard> = (1..=25)
+            .filter_map(|frame| microphone.hear(frame * 40_000).unwrap())
+            .collect();
+        let frames: Vec<Sent> = heard
+            .iter()
+            .flat_map(|heard| heard.frames.clone())
+            .collect();
+        assert_eq!(
+            frames.len(),
+            heard.iter().map(|heard| heard.packets.len()).sum::<usize>()
+        );
+        assert_eq!(
+            frames[3],
+            Sent {
+                sequence: 3,
+                captured_us: 1_000 + 3 * 64_000
+            }
+        );
         let odd = Hearing::of(None, Some(Oddity::Audio(AudioOddity::AacInAdts))).unwrap();
-        let heard = Microphone::new(odd, 25, (5, 0)).hear(1_000_000).unwrap().unwrap();
+        let heard = Microphone::new(odd, 25, (5, 0))
+            .hear(1_000_000)
+            .unwrap()
+            .unwrap();
         assert!(heard.frames.is_empty() && heard.packets.len() == 2);
     }
 }

@@ -24,7 +24,11 @@ pub struct Options {
 impl Default for Options {
     /// No camera, on a free port of loopback.
     fn default() -> Self {
-        Self { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), cameras: Vec::new(), seed: None }
+        Self {
+            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            cameras: Vec::new(),
+            seed: None,
+        }
     }
 }
 
@@ -32,18 +36,22 @@ impl Default for Options {
 pub struct CameraOptions {
     /// Served at `/cam/<id>`, and in every stamp.
     pub id: u32,
-    /// Of the video's elementary stream, reached by padding; below the clip's own (about 250 kbit/s) it is the clip's.
+    /// Of the video's elementary stream, reached by padding; below the clip's own (about 250
+    /// kbit/s) it is the clip's.
     pub bitrate_bps: u64,
-    /// Frames a second. The clips' parameter sets say 25 whatever this is; RTP timestamps and the SDP tell the truth.
+    /// Frames a second. The clips' parameter sets say 25 whatever this is; RTP timestamps and the
+    /// SDP tell the truth.
     pub fps: u32,
     /// Frames from keyframe to keyframe, at most [`CLIP_GOP_FRAMES`].
     pub gop_frames: u32,
-    /// How far into the clip the camera starts; `None` for anywhere, so that the keyframes of different cameras are not aligned.
+    /// How far into the clip the camera starts; `None` for anywhere, so that the keyframes of
+    /// different cameras are not aligned.
     pub phase: Option<Duration>,
     pub credentials: Credentials,
     /// A second track: a tone, each frame of it with a stamp.
     pub sound: Option<Sound>,
-    /// Sessions start at a keyframe instead of the current frame. Most real cameras start anywhere.
+    /// Sessions start at a keyframe instead of the current frame. Most real cameras start
+    /// anywhere.
     pub start_at_keyframe: bool,
     /// Cameras of H.265 play small clips of their own, at 25 fps.
     pub codec: Codec,
@@ -69,16 +77,24 @@ impl CameraOptions {
         }
     }
 
-    /// A camera with this oddity, and with what the oddity needs: a codec, a login (`user`, `pass`). An oddity of
-    /// sound brings its own.
+    /// A camera with this oddity, and with what the oddity needs: a codec, a login (`user`,
+    /// `pass`). An oddity of sound brings its own.
     #[must_use]
     pub fn odd(id: u32, oddity: Oddity) -> Self {
         let credentials = match oddity.login() {
-            Some((user, password)) => Credentials::Digest { user: user.to_owned(), password: password.to_owned() },
+            Some((user, password)) => Credentials::Digest {
+                user: user.to_owned(),
+                password: password.to_owned(),
+            },
             None => Credentials::None,
         };
         let codec = oddity.codec().unwrap_or_default();
-        Self { oddity: Some(oddity), codec, credentials, ..Self::new(id) }
+        Self {
+            oddity: Some(oddity),
+            codec,
+            credentials,
+            ..Self::new(id)
+        }
     }
 }
 
@@ -93,7 +109,11 @@ pub enum OptionsError {
     #[error("camera {camera}: {bps} bit/s is not within 1 to {BITRATE_BPS_MAX}")]
     Bitrate { camera: u32, bps: u64 },
     #[error("camera {camera}: `{oddity}` is an oddity of {only:?} only")]
-    Codec { camera: u32, oddity: Oddity, only: Codec },
+    Codec {
+        camera: u32,
+        oddity: Oddity,
+        only: Codec,
+    },
 }
 
 impl Options {
@@ -113,18 +133,31 @@ impl CameraOptions {
     fn check(&self) -> Result<(), OptionsError> {
         let camera = self.id;
         if !(1..=FPS_MAX).contains(&self.fps) {
-            return Err(OptionsError::Fps { camera, fps: self.fps });
+            return Err(OptionsError::Fps {
+                camera,
+                fps: self.fps,
+            });
         }
         if !(1..=CLIP_GOP_FRAMES).contains(&self.gop_frames) {
-            return Err(OptionsError::Gop { camera, frames: self.gop_frames });
+            return Err(OptionsError::Gop {
+                camera,
+                frames: self.gop_frames,
+            });
         }
         if !(1..=BITRATE_BPS_MAX).contains(&self.bitrate_bps) {
-            return Err(OptionsError::Bitrate { camera, bps: self.bitrate_bps });
+            return Err(OptionsError::Bitrate {
+                camera,
+                bps: self.bitrate_bps,
+            });
         }
         if let Some(oddity) = self.oddity
             && let Some(only) = oddity.codec().filter(|only| *only != self.codec)
         {
-            return Err(OptionsError::Codec { camera, oddity, only });
+            return Err(OptionsError::Codec {
+                camera,
+                oddity,
+                only,
+            });
         }
         Ok(())
     }
@@ -137,18 +170,41 @@ mod tests {
     fn with(change: impl Fn(&mut CameraOptions)) -> Result<(), OptionsError> {
         let mut camera = CameraOptions::new(4);
         change(&mut camera);
-        Options { cameras: vec![CameraOptions::new(3), camera], ..Options::default() }.check()
+        Options {
+            cameras: vec![CameraOptions::new(3), camera],
+            ..Options::default()
+        }
+        .check()
     }
 
     #[test]
     fn what_cannot_be_played_is_refused() {
         assert_eq!(with(|_| {}), Ok(()));
         assert_eq!(with(|camera| camera.id = 3), Err(OptionsError::Twice(3)));
-        assert_eq!(with(|camera| camera.fps = 0), Err(OptionsError::Fps { camera: 4, fps: 0 }));
-        assert_eq!(with(|camera| camera.gop_frames = 26), Err(OptionsError::Gop { camera: 4, frames: 26 }));
-        assert_eq!(with(|camera| camera.bitrate_bps = 0), Err(OptionsError::Bitrate { camera: 4, bps: 0 }));
+        assert_eq!(
+            with(|camera| camera.fps = 0),
+            Err(OptionsError::Fps { camera: 4, fps: 0 })
+        );
+        assert_eq!(
+            with(|camera| camera.gop_frames = 26),
+            Err(OptionsError::Gop {
+                camera: 4,
+                frames: 26
+            })
+        );
+        assert_eq!(
+            with(|camera| camera.bitrate_bps = 0),
+            Err(OptionsError::Bitrate { camera: 4, bps: 0 })
+        );
         let oddity = "two-pps".parse().unwrap();
         let wrong = with(|camera| (camera.oddity, camera.codec) = (Some(oddity), Codec::H265));
-        assert_eq!(wrong, Err(OptionsError::Codec { camera: 4, oddity, only: Codec::H264 }));
+        assert_eq!(
+            wrong,
+            Err(OptionsError::Codec {
+                camera: 4,
+                oddity,
+                only: Codec::H264
+            })
+        );
     }
 }

@@ -15,8 +15,9 @@ pub(crate) const AAC_PAYLOAD_TYPE: u8 = 97;
 pub(crate) const INTERLEAVED_BYTES: usize = 4;
 const RTP_HEADER_BYTES: usize = 12;
 
-/// The packets of one frame, one behind the other in the form of an interleaved TCP stream. Channel, SSRC and the bases of sequence number and
-/// timestamp are each session's own, see [`Numbers::patch`].
+/// The packets of one frame, one behind the other in the form of an interleaved TCP stream.
+/// Channel, SSRC and the bases of sequence number and timestamp are each session's own, see
+/// [`Numbers::patch`].
 #[derive(Debug, Default)]
 pub(crate) struct Packets {
     buffer: Vec<u8>,
@@ -37,14 +38,19 @@ pub(crate) struct Numbers {
 
 impl Packets {
     /// One access unit; the last packet has the marker.
-    pub(crate) fn of_access_unit(codec: Codec, nals: &[&[u8]], timestamp: u32) -> Result<Self, RtpWriteError> {
+    pub(crate) fn of_access_unit(
+        codec: Codec,
+        nals: &[&[u8]],
+        timestamp: u32,
+    ) -> Result<Self, RtpWriteError> {
         let mut packets = Self::default();
         for (at, nal) in nals.iter().enumerate() {
             let is_last = at + 1 == nals.len();
             let mut pushed = Ok(());
             packing::for_each_packet(codec, nal, |parts, ends_unit| {
                 if pushed.is_ok() {
-                    pushed = packets.push(VIDEO_PAYLOAD_TYPE, parts, is_last && ends_unit, timestamp);
+                    pushed =
+                        packets.push(VIDEO_PAYLOAD_TYPE, parts, is_last && ends_unit, timestamp);
                 }
             });
             pushed?;
@@ -59,14 +65,24 @@ impl Packets {
             if payload.is_lost {
                 packets.sequence_numbers = packets.sequence_numbers.wrapping_add(1);
             } else {
-                packets.push(payload.kind, &[&payload.bytes], payload.marker, payload.timestamp)?;
+                packets.push(
+                    payload.kind,
+                    &[&payload.bytes],
+                    payload.marker,
+                    payload.timestamp,
+                )?;
             }
         }
         Ok(packets)
     }
 
     /// One packet of audio.
-    pub(crate) fn of_audio(kind: u8, payload: &[u8], marker: bool, timestamp: u32) -> Result<Self, RtpWriteError> {
+    pub(crate) fn of_audio(
+        kind: u8,
+        payload: &[u8],
+        marker: bool,
+        timestamp: u32,
+    ) -> Result<Self, RtpWriteError> {
         let mut packets = Self::default();
         packets.push(kind, &[payload], marker, timestamp)?;
         Ok(packets)
@@ -79,7 +95,9 @@ impl Packets {
     /// Leaves out the first `count` packets; their sequence numbers stay taken.
     pub(crate) fn drop_first(&mut self, count: usize) {
         let count = count.min(self.ends.len());
-        let Some(&cut) = count.checked_sub(1).and_then(|last| self.ends.get(last)) else { return };
+        let Some(&cut) = count.checked_sub(1).and_then(|last| self.ends.get(last)) else {
+            return;
+        };
         self.buffer.drain(..cut);
         self.ends = self.ends[count..].iter().map(|end| end - cut).collect();
     }
@@ -87,13 +105,20 @@ impl Packets {
     /// Replaces every payload by noise of the same length.
     pub(crate) fn garble(&mut self, random: &mut Random) {
         for packet in self.ranges().collect::<Vec<_>>() {
-            random.fill(&mut self.buffer[packet.start + INTERLEAVED_BYTES + RTP_HEADER_BYTES..packet.end]);
+            random.fill(
+                &mut self.buffer[packet.start + INTERLEAVED_BYTES + RTP_HEADER_BYTES..packet.end],
+            );
         }
     }
 
     /// The packets of `next` behind these.
     pub(crate) fn append(&mut self, next: &Self) -> Result<(), RtpParseError> {
-        let numbers = Numbers { channel: 0, ssrc: 0, sequence: self.sequence_numbers, timestamp_offset: 0 };
+        let numbers = Numbers {
+            channel: 0,
+            ssrc: 0,
+            sequence: self.sequence_numbers,
+            timestamp_offset: 0,
+        };
         let before = self.buffer.len();
         { numbers }.patch(next, &mut self.buffer)?;
         self.ends.extend(next.ends.iter().map(|end| before + end));
@@ -105,10 +130,18 @@ impl Packets {
     /// Each packet's place in the buffer, interleaving header included.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(self.ends.iter().copied()).map(|(start, end)| start..end)
+        starts
+            .zip(self.ends.iter().copied())
+            .map(|(start, end)| start..end)
     }
 
-    fn push(&mut self, kind: u8, payload: &[&[u8]], marker: bool, timestamp: u32) -> Result<(), RtpWriteError> {
+    fn push(
+        &mut self,
+        kind: u8,
+        payload: &[&[u8]],
+        marker: bool,
+        timestamp: u32,
+    ) -> Result<(), RtpWriteError> {
         let octets: usize = payload.iter().map(|part| part.len()).sum();
         let length = u16::try_from(octets + RTP_HEADER_BYTES).unwrap_or(u16::MAX);
         self.buffer.extend_from_slice(&[b'$', 0]);
@@ -118,7 +151,10 @@ impl Packets {
             .marker_bit(marker)
             .sequence_number(self.sequence_numbers)
             .timestamp(timestamp);
-        payload.iter().fold(builder, |builder, part| builder.payload(part)).write_into_vec(&mut self.buffer)?;
+        payload
+            .iter()
+            .fold(builder, |builder, part| builder.payload(part))
+            .write_into_vec(&mut self.buffer)?;
         self.ends.push(self.buffer.len());
         self.sequence_numbers = self.sequence_numbers.wrapping_add(1);
         self.payload_octets += octets;
@@ -127,8 +163,13 @@ impl Packets {
 }
 
 impl Numbers {
-    /// Appends `packets` to `out` with this session's numbers, and moves on by as many sequence numbers.
-    pub(crate) fn patch(&mut self, packets: &Packets, out: &mut Vec<u8>) -> Result<(), RtpParseError> {
+    /// Appends `packets` to `out` with this session's numbers, and moves on by as many sequence
+    /// numbers.
+    pub(crate) fn patch(
+        &mut self,
+        packets: &Packets,
+        out: &mut Vec<u8>,
+    ) -> Result<(), RtpParseError> {
         let base = out.len();
         out.extend_from_slice(&packets.buffer);
         for range in packets.ranges() {
@@ -157,7 +198,12 @@ mod tests {
     use rtp_types::RtpPacket;
 
     fn numbers() -> Numbers {
-        Numbers { channel: 2, ssrc: 0xabcd, sequence: u16::MAX, timestamp_offset: u32::MAX }
+        Numbers {
+            channel: 2,
+            ssrc: 0xabcd,
+            sequence: u16::MAX,
+            timestamp_offset: u32::MAX,
+        }
     }
 
     fn patched(packets: &Packets) -> Vec<Vec<u8>> {
@@ -178,23 +224,39 @@ mod tests {
             assert!(packet.payload_len() <= packing::PAYLOAD_BYTES_MAX);
             assert_eq!(packet.marker_bit(), at + 1 == packets.len());
             assert_eq!(packet.sequence_number(), u16::MAX.wrapping_add(at as u16));
-            assert_eq!((packet.timestamp(), packet.ssrc(), bytes[1]), (0, 0xabcd, 2));
-            assert_eq!(usize::from(u16::from_be_bytes([bytes[2], bytes[3]])), bytes.len() - INTERLEAVED_BYTES);
+            assert_eq!(
+                (packet.timestamp(), packet.ssrc(), bytes[1]),
+                (0, 0xabcd, 2)
+            );
+            assert_eq!(
+                usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
+                bytes.len() - INTERLEAVED_BYTES
+            );
         }
     }
 
     #[test]
     fn payloads_that_are_lost_take_their_numbers() {
-        let payload = |is_lost| Payload { is_lost, ..Payload::new(vec![0x41, 1], 0) };
-        let packets = Packets::of_payloads(&[payload(false), payload(true), payload(false)]).unwrap();
+        let payload = |is_lost| Payload {
+            is_lost,
+            ..Payload::new(vec![0x41, 1], 0)
+        };
+        let packets =
+            Packets::of_payloads(&[payload(false), payload(true), payload(false)]).unwrap();
         assert_eq!((packets.len(), packets.sequence_numbers), (2, 3));
         let last = patched(&packets).remove(1);
-        assert_eq!(RtpPacket::parse(&last[INTERLEAVED_BYTES..]).unwrap().sequence_number(), 1);
+        assert_eq!(
+            RtpPacket::parse(&last[INTERLEAVED_BYTES..])
+                .unwrap()
+                .sequence_number(),
+            1
+        );
     }
 
     #[test]
     fn packets_are_put_behind_others() {
-        let audio = |timestamp| Packets::of_audio(AUDIO_PAYLOAD_TYPE, &[1, 2], false, timestamp).unwrap();
+        let audio =
+            |timestamp| Packets::of_audio(AUDIO_PAYLOAD_TYPE, &[1, 2], false, timestamp).unwrap();
         let mut packets = audio(5);
         packets.append(&audio(9)).unwrap();
         let seen: Vec<(u16, u32)> = patched(&packets)
@@ -212,7 +274,9 @@ mod tests {
         packets.drop_first(2);
         assert_eq!((packets.len(), packets.sequence_numbers), (2, 4));
         let first = patched(&packets).remove(0);
-        let sequence = RtpPacket::parse(&first[INTERLEAVED_BYTES..]).unwrap().sequence_number();
+        let sequence = RtpPacket::parse(&first[INTERLEAVED_BYTES..])
+            .unwrap()
+            .sequence_number();
         assert_eq!(sequence, u16::MAX.wrapping_add(2));
         packets.drop_first(9);
         assert_eq!((packets.len(), packets.sequence_numbers), (0, 4));
@@ -223,9 +287,17 @@ mod tests {
         let mut packets = Packets::of_access_unit(Codec::H264, &[&[0x41u8; 3000]], 7).unwrap();
         packets.garble(&mut Random::seeded(1));
         let after = patched(&packets);
-        assert!(after.iter().all(|bytes| RtpPacket::parse(&bytes[INTERLEAVED_BYTES..]).unwrap().ssrc() == 0xabcd));
+        assert!(after.iter().all(|bytes| {
+            RtpPacket::parse(&bytes[INTERLEAVED_BYTES..])
+                .unwrap()
+                .ssrc()
+                == 0xabcd
+        }));
         assert_ne!(after.iter().flatten().collect::<Vec<_>>().len(), 0);
-        let payloads: Vec<u8> = after.iter().flat_map(|bytes| bytes[16..].to_vec()).collect();
+        let payloads: Vec<u8> = after
+            .iter()
+            .flat_map(|bytes| bytes[16..].to_vec())
+            .collect();
         assert!(payloads.iter().filter(|&&byte| byte == 0x41).count() < payloads.len() / 10);
     }
 }

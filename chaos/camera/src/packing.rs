@@ -26,12 +26,22 @@ pub(crate) struct Payload {
 
 impl Payload {
     pub(crate) fn new(bytes: Vec<u8>, timestamp: u32) -> Self {
-        Self { bytes, kind: VIDEO_PAYLOAD_TYPE, timestamp, ends_unit: true, ..Self::default() }
+        Self {
+            bytes,
+            kind: VIDEO_PAYLOAD_TYPE,
+            timestamp,
+            ends_unit: true,
+            ..Self::default()
+        }
     }
 }
 
 /// The payloads of one access unit; the last has the marker.
-pub(crate) fn of_access_unit(codec: Codec, nals: &[impl AsRef<[u8]>], timestamp: u32) -> Vec<Payload> {
+pub(crate) fn of_access_unit(
+    codec: Codec,
+    nals: &[impl AsRef<[u8]>],
+    timestamp: u32,
+) -> Vec<Payload> {
     let mut payloads = Vec::new();
     for nal in nals {
         pack(codec, nal.as_ref(), timestamp, &mut payloads);
@@ -45,13 +55,19 @@ pub(crate) fn of_access_unit(codec: Codec, nals: &[impl AsRef<[u8]>], timestamp:
 fn pack(codec: Codec, nal: &[u8], timestamp: u32, payloads: &mut Vec<Payload>) {
     let is_slice = codec.is_slice(nal);
     for_each_packet(codec, nal, |parts, ends_unit| {
-        payloads.push(Payload { is_slice, ends_unit, ..Payload::new(parts.concat(), timestamp) });
+        payloads.push(Payload {
+            is_slice,
+            ends_unit,
+            ..Payload::new(parts.concat(), timestamp)
+        });
     });
 }
 
 /// Gives the parts of each packet's payload, and whether the NAL unit ends with it.
 pub(crate) fn for_each_packet(codec: Codec, nal: &[u8], mut packet: impl FnMut(&[&[u8]], bool)) {
-    let Some((header, body)) = nal.split_at_checked(codec.header_bytes()) else { return };
+    let Some((header, body)) = nal.split_at_checked(codec.header_bytes()) else {
+        return;
+    };
     if nal.len() <= PAYLOAD_BYTES_MAX {
         packet(&[nal], true);
         return;
@@ -71,7 +87,10 @@ pub(crate) fn for_each_packet(codec: Codec, nal: &[u8], mut packet: impl FnMut(&
 fn fragment_header(codec: Codec, header: &[u8]) -> ([u8; 2], u8) {
     match codec {
         Codec::H264 => ([header[0] & 0xe0 | 28, 0], header[0] & 0x1f),
-        Codec::H265 => ([header[0] & 0x81 | 49 << 1, header[1]], header[0] >> 1 & 0x3f),
+        Codec::H265 => (
+            [header[0] & 0x81 | 49 << 1, header[1]],
+            header[0] >> 1 & 0x3f,
+        ),
     }
 }
 
@@ -157,16 +176,31 @@ mod tests {
     fn marks_can_be_taken_off() {
         let mut payloads = of_access_unit(Codec::H265, &[vec![0x26; 4000]], 0);
         let last = payloads.len() - 1;
-        assert_eq!(fragment(Codec::H265, &payloads[0].bytes), Some((true, false)));
-        assert_eq!(fragment(Codec::H265, &payloads[last].bytes), Some((false, true)));
+        assert_eq!(
+            fragment(Codec::H265, &payloads[0].bytes),
+            Some((true, false))
+        );
+        assert_eq!(
+            fragment(Codec::H265, &payloads[last].bytes),
+            Some((false, true))
+        );
         without_mark(Codec::H265, &mut payloads[last].bytes, true);
-        assert_eq!(fragment(Codec::H265, &payloads[last].bytes), Some((false, false)));
+        assert_eq!(
+            fragment(Codec::H265, &payloads[last].bytes),
+            Some((false, false))
+        );
         assert_eq!(fragment(Codec::H264, &[0x65, 1]), None);
     }
 
     #[test]
     fn an_aggregate_has_a_length_before_each_unit() {
-        assert_eq!(aggregate(Codec::H264, &[&[9u8, 1][..], &[7]]), [0x78, 0, 2, 9, 1, 0, 1, 7]);
-        assert_eq!(aggregate(Codec::H265, &[&[0x46u8, 1][..]]), [0x60, 1, 0, 2, 0x46, 1]);
+        assert_eq!(
+            aggregate(Codec::H264, &[&[9u8, 1][..], &[7]]),
+            [0x78, 0, 2, 9, 1, 0, 1, 7]
+        );
+        assert_eq!(
+            aggregate(Codec::H265, &[&[0x46u8, 1][..]]),
+            [0x60, 1, 0, 2, 0x46, 1]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Makes a camera's frames: clip, stamp, padding, faults and oddities into RTP packets. A function of its inputs; the caller brings times and numbers.
+//! Makes a camera's frames: clip, stamp, padding, faults and oddities into RTP packets. A function
+//! of its inputs; the caller brings times and numbers.
 
 use crate::clip::ClipFrame;
 use crate::codec::Codec;
@@ -81,11 +82,13 @@ impl Producer {
             random,
             epoch_us,
             hearing,
-            microphone: hearing.map(|hearing| Microphone::new(hearing, fps, (options.id, epoch_us))),
+            microphone: hearing
+                .map(|hearing| Microphone::new(hearing, fps, (options.id, epoch_us))),
         }
     }
 
-    /// The frame captured at `captured_us` with number `sequence`; `None` where nobody is to see it.
+    /// The frame captured at `captured_us` with number `sequence`; `None` where nobody is to see
+    /// it.
     pub(crate) fn next(
         &mut self,
         plan: &FramePlan,
@@ -100,18 +103,32 @@ impl Producer {
             return Ok(None);
         }
         let shift = seen.shown_later * self.frame_ticks;
-        let video_timestamp = self.video_timestamp(plan, captured_us).wrapping_add(shift as u32);
-        let stamp = Stamp { camera: self.camera, sequence, captured_us };
-        let (mut video, hurt) =
-            self.access_unit(&seen.frame, stamp, number, video_timestamp).map_err(ProduceError::Write)?;
+        let video_timestamp = self
+            .video_timestamp(plan, captured_us)
+            .wrapping_add(shift as u32);
+        let stamp = Stamp {
+            camera: self.camera,
+            sequence,
+            captured_us,
+        };
+        let (mut video, hurt) = self
+            .access_unit(&seen.frame, stamp, number, video_timestamp)
+            .map_err(ProduceError::Write)?;
         let packets_dropped = video.len().min(plan.packets_dropped_max as usize);
         video.drop_first(packets_dropped);
         if plan.garbage {
             video.garble(&mut self.random);
         }
         let micros = captured_us - self.epoch_us;
-        let heard = self.microphone.as_mut().map(|microphone| microphone.hear(micros)).transpose()?.flatten();
-        let (audio, heard) = heard.map(|Heard { packets, frames }| (packets, frames)).unzip();
+        let heard = self
+            .microphone
+            .as_mut()
+            .map(|microphone| microphone.hear(micros))
+            .transpose()?
+            .flatten();
+        let (audio, heard) = heard
+            .map(|Heard { packets, frames }| (packets, frames))
+            .unzip();
         Ok(Some(Frame {
             keyframe: seen.frame.keyframe,
             captured_us,
@@ -119,7 +136,9 @@ impl Producer {
             video_timestamp,
             audio,
             heard: heard.unwrap_or_default(),
-            audio_timestamp: self.hearing.map_or(0, |hearing| hearing.ticks(micros) as u32),
+            audio_timestamp: self
+                .hearing
+                .map_or(0, |hearing| hearing.ticks(micros) as u32),
             reordered: plan.reordered,
             packets_dropped: packets_dropped as u32,
             // Its stamp is garbage, too.
@@ -158,13 +177,20 @@ impl Producer {
         timestamp: u32,
     ) -> Result<(Packets, bool), RtpWriteError> {
         let nals = nals.iter().map(|nal| nal.to_vec()).collect();
-        let mut unit = AccessUnit { codec, number, is_keyframe, nals, sets: self.film.sets() };
+        let mut unit = AccessUnit {
+            codec,
+            number,
+            is_keyframe,
+            nals,
+            sets: self.film.sets(),
+        };
         let payload = self.oddity.and_then(Oddity::payload);
         if let Some(payload) = payload {
             payload.bend_unit(&mut unit);
         }
         let mut payloads = packing::of_access_unit(codec, &unit.nals, timestamp);
-        let mut whole = payload.is_none_or(|payload| payload.bend_payloads(codec, number, &mut payloads));
+        let mut whole =
+            payload.is_none_or(|payload| payload.bend_payloads(codec, number, &mut payloads));
         if let Some(rtp) = self.oddity.and_then(Oddity::rtp) {
             rtp.bend_payloads(number, &mut payloads);
         }
@@ -201,7 +227,10 @@ mod tests {
     use crate::stamp;
 
     fn producer(sound: Option<Sound>) -> Producer {
-        let options = CameraOptions { sound, ..CameraOptions::new(5) };
+        let options = CameraOptions {
+            sound,
+            ..CameraOptions::new(5)
+        };
         make(&options)
     }
 
@@ -215,12 +244,25 @@ mod tests {
     }
 
     fn play(producer: &mut Producer, plan: FramePlan, frames: u64) -> Vec<Frame> {
-        (0..frames).filter_map(|at| producer.next(&plan, at, 1_000_000 + (at + 1) * 40_000, true).unwrap()).collect()
+        (0..frames)
+            .filter_map(|at| {
+                producer
+                    .next(&plan, at, 1_000_000 + (at + 1) * 40_000, true)
+                    .unwrap()
+            })
+            .collect()
     }
 
     fn bytes(packets: &Packets) -> Vec<u8> {
         let mut out = Vec::new();
-        Numbers { channel: 0, ssrc: 0, sequence: 0, timestamp_offset: 0 }.patch(packets, &mut out).unwrap();
+        Numbers {
+            channel: 0,
+            ssrc: 0,
+            sequence: 0,
+            timestamp_offset: 0,
+        }
+        .patch(packets, &mut out)
+        .unwrap();
         out
     }
 
@@ -231,52 +273,114 @@ mod tests {
         assert!(octets.abs_diff(500_000) < 5_000, "{octets}");
         assert_eq!(frames.iter().filter(|frame| frame.keyframe).count(), 2);
         assert!(frames[0].video.payload_octets > frames[1].video.payload_octets * 7);
-        assert!(frames.windows(2).all(|pair| pair[1].video_timestamp - pair[0].video_timestamp == 3600));
+        assert!(
+            frames
+                .windows(2)
+                .all(|pair| pair[1].video_timestamp - pair[0].video_timestamp == 3600)
+        );
     }
 
     #[test]
     fn a_frame_that_nobody_sees_still_moves_the_clip_on() {
         let mut producer = producer(None);
-        assert!(producer.next(&plan(), 0, 1_000_000, false).unwrap().is_none());
-        let dropped = FramePlan { dropped: true, ..plan() };
-        assert!(producer.next(&dropped, 1, 1_040_000, true).unwrap().is_none());
-        assert!(!producer.next(&plan(), 2, 1_080_000, true).unwrap().unwrap().keyframe);
+        assert!(
+            producer
+                .next(&plan(), 0, 1_000_000, false)
+                .unwrap()
+                .is_none()
+        );
+        let dropped = FramePlan {
+            dropped: true,
+            ..plan()
+        };
+        assert!(
+            producer
+                .next(&dropped, 1, 1_040_000, true)
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            !producer
+                .next(&plan(), 2, 1_080_000, true)
+                .unwrap()
+                .unwrap()
+                .keyframe
+        );
     }
 
     #[test]
     fn a_new_picture_starts_with_its_keyframe() {
         let mut producer = producer(None);
         play(&mut producer, plan(), 3);
-        let small = FramePlan { picture: Picture::Small, ..plan() };
+        let small = FramePlan {
+            picture: Picture::Small,
+            ..plan()
+        };
         let frame = producer.next(&small, 3, 1_200_000, true).unwrap().unwrap();
         let sps = Clips::load().unwrap().of(Picture::Small).sps.clone();
-        assert!(frame.keyframe && bytes(&frame.video).windows(sps.len()).any(|window| window == sps));
+        assert!(
+            frame.keyframe
+                && bytes(&frame.video)
+                    .windows(sps.len())
+                    .any(|window| window == sps)
+        );
     }
 
     #[test]
     fn wrong_timestamps_are_wrong_as_asked() {
-        let with = |timestamps| FramePlan { timestamps, ..plan() };
-        let of =
-            |plan| play(&mut producer(None), plan, 4).iter().map(|frame| frame.video_timestamp).collect::<Vec<_>>();
+        let with = |timestamps| FramePlan {
+            timestamps,
+            ..plan()
+        };
+        let of = |plan| {
+            play(&mut producer(None), plan, 4)
+                .iter()
+                .map(|frame| frame.video_timestamp)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(of(with(TimestampKind::Stuck)), [0; 4]);
-        assert!(of(with(TimestampKind::Backward)).windows(2).all(|pair| pair[0].wrapping_sub(pair[1]) == 3600));
+        assert!(
+            of(with(TimestampKind::Backward))
+                .windows(2)
+                .all(|pair| pair[0].wrapping_sub(pair[1]) == 3600)
+        );
         let random = of(with(TimestampKind::Random));
-        assert!(random.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) != 3600));
-        let jumped = of(FramePlan { timestamp_offset_90k: -90_000, ..plan() });
+        assert!(
+            random
+                .windows(2)
+                .all(|pair| pair[1].wrapping_sub(pair[0]) != 3600)
+        );
+        let jumped = of(FramePlan {
+            timestamp_offset_90k: -90_000,
+            ..plan()
+        });
         assert_eq!(jumped[0], 3600u32.wrapping_sub(90_000));
     }
 
     #[test]
     fn audio_keeps_pace_with_video() {
         let frames = play(&mut producer(Some(Sound::MuLaw)), plan(), 25);
-        let samples: usize =
-            frames.iter().filter_map(|frame| frame.audio.as_ref()).map(|audio| audio.payload_octets).sum();
+        let samples: usize = frames
+            .iter()
+            .filter_map(|frame| frame.audio.as_ref())
+            .map(|audio| audio.payload_octets)
+            .sum();
         assert_eq!(samples, 8_000);
         let packet = bytes(frames[3].audio.as_ref().unwrap());
         assert_eq!(packet.len(), INTERLEAVED_BYTES + 12 + 320);
         let stamp = sound::find(&packet[INTERLEAVED_BYTES + 12..]).unwrap();
-        let Sent { sequence, captured_us } = frames[3].heard[0];
-        assert_eq!(stamp, Stamp { camera: 5, sequence, captured_us });
+        let Sent {
+            sequence,
+            captured_us,
+        } = frames[3].heard[0];
+        assert_eq!(
+            stamp,
+            Stamp {
+                camera: 5,
+                sequence,
+                captured_us
+            }
+        );
         assert_eq!((sequence, captured_us), (3, 1_000_000 + 3 * 40_000));
     }
 
@@ -288,15 +392,33 @@ mod tests {
                 if oddity.codec().is_some_and(|only| only != codec) {
                     continue;
                 }
-                let frames = play(&mut make(&CameraOptions { codec, ..CameraOptions::odd(5, oddity) }), plan(), 260);
+                let frames = play(
+                    &mut make(&CameraOptions {
+                        codec,
+                        ..CameraOptions::odd(5, oddity)
+                    }),
+                    plan(),
+                    260,
+                );
                 assert_eq!(frames.len(), 260, "{oddity}");
                 let hurt = frames.iter().filter(|frame| frame.hurt).count();
                 let may_hurt = matches!(oddity, Oddity::Loss(_) | Oddity::Payload(_));
-                assert!(hurt < 130 && (hurt == 0 || may_hurt), "{oddity}: {hurt} hurt");
+                assert!(
+                    hurt < 130 && (hurt == 0 || may_hurt),
+                    "{oddity}: {hurt} hurt"
+                );
                 assert!(hurt > 0 || !matches!(oddity, Oddity::Loss(_)), "{oddity}");
                 assert!(frames.iter().any(|frame| frame.keyframe), "{oddity}");
-                let plain = frames.iter().find(|frame| !frame.hurt && frame.video.len() > 1).unwrap();
-                assert!(bytes(&plain.video).windows(16).any(|window| window == b"holdfast:stamp-1"), "{oddity}");
+                let plain = frames
+                    .iter()
+                    .find(|frame| !frame.hurt && frame.video.len() > 1)
+                    .unwrap();
+                assert!(
+                    bytes(&plain.video)
+                        .windows(16)
+                        .any(|window| window == b"holdfast:stamp-1"),
+                    "{oddity}"
+                );
             }
         }
         assert!(stamp::find(&[]).is_none());

@@ -1,4 +1,5 @@
-//! A small seeded generator (SplitMix64) for session numbers, phases and garbage: one seed gives one run.
+//! A small seeded generator (SplitMix64) for session numbers, phases and garbage: one seed gives
+//! one run.
 
 use std::hash::{BuildHasher, RandomState};
 

@@ -1,4 +1,5 @@
-//! How much padding each frame gets, so that a small clip has any bitrate with realistic frame sizes.
+//! How much padding each frame gets, so that a small clip has any bitrate with realistic frame
+//! sizes.
 
 /// A keyframe is this many times as big as the frames between keyframes.
 const KEYFRAME_RATIO: u64 = 8;
@@ -7,7 +8,8 @@ const KEYFRAME_RATIO: u64 = 8;
 pub(crate) struct RatePlan {
     keyframe_bytes: i64,
     frame_bytes: i64,
-    /// Bytes sent beyond the plan so far: what frames bigger than planned took is saved on those after them.
+    /// Bytes sent beyond the plan so far: what frames bigger than planned took is saved on those
+    /// after them.
     debt_bytes: i64,
 }
 
@@ -16,12 +18,20 @@ impl RatePlan {
         let gop_bytes = bitrate_bps * u64::from(gop_frames) / (8 * u64::from(fps.max(1)));
         let frame_bytes = gop_bytes / (KEYFRAME_RATIO + u64::from(gop_frames) - 1);
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX / 2);
-        Self { keyframe_bytes: signed(frame_bytes * KEYFRAME_RATIO), frame_bytes: signed(frame_bytes), debt_bytes: 0 }
+        Self {
+            keyframe_bytes: signed(frame_bytes * KEYFRAME_RATIO),
+            frame_bytes: signed(frame_bytes),
+            debt_bytes: 0,
+        }
     }
 
     /// Bytes of padding for a frame that has `own_bytes` without it.
     pub(crate) fn padding(&mut self, keyframe: bool, own_bytes: usize) -> usize {
-        let planned = if keyframe { self.keyframe_bytes } else { self.frame_bytes };
+        let planned = if keyframe {
+            self.keyframe_bytes
+        } else {
+            self.frame_bytes
+        };
         let own = i64::try_from(own_bytes).unwrap_or(i64::MAX / 2);
         let padding = (planned - own - self.debt_bytes).max(0);
         // A clip that is bigger than the bitrate allows must not pile up debt for ever.
@@ -37,7 +47,13 @@ mod tests {
     fn played_bytes(bitrate_bps: u64, seconds: usize, keyframe: usize, frame: usize) -> usize {
         let mut plan = RatePlan::new(bitrate_bps, 25, 25);
         (0..25 * seconds)
-            .map(|i| if i % 25 == 0 { (true, keyframe) } else { (false, frame) })
+            .map(|i| {
+                if i % 25 == 0 {
+                    (true, keyframe)
+                } else {
+                    (false, frame)
+                }
+            })
             .map(|(is_keyframe, own)| own + plan.padding(is_keyframe, own))
             .sum()
     }
@@ -46,7 +62,10 @@ mod tests {
     fn the_bitrate_is_met_whatever_the_clip() {
         for (keyframe, frame) in [(12_000, 700), (100_000, 700), (500, 8_000)] {
             let bytes = played_bytes(2_000_000, 20, keyframe, frame);
-            assert!(bytes.abs_diff(5_000_000) < 100_000, "{bytes} for {keyframe}/{frame}");
+            assert!(
+                bytes.abs_diff(5_000_000) < 100_000,
+                "{bytes} for {keyframe}/{frame}"
+            );
         }
     }
 

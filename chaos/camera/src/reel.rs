@@ -52,20 +52,63 @@ impl Reel {
     pub(crate) fn load(name: ReelName) -> Result<Self, ReelError> {
         let whole = |frames: usize| 0..frames;
         let (codec, stream, turn): (_, &'static [u8], Range<usize>) = match name {
-            ReelName::Slices => (Codec::H264, include_bytes!("../clip/slices-160x90-25fps.h264"), whole(100)),
+            ReelName::Slices => (
+                Codec::H264,
+                include_bytes!("../clip/slices-160x90-25fps.h264"),
+                whole(100),
+            ),
             // Frame numbers repeat every 16 reference frames: so the loop has no seam.
-            ReelName::Refresh => (Codec::H264, include_bytes!("../clip/refresh-160x90-25fps.h264"), 1..97),
-            ReelName::OpenGop => (Codec::H264, include_bytes!("../clip/open-gop-160x90-25fps.h264"), whole(121)),
-            ReelName::RecoveryPoints => (Codec::H264, include_bytes!("../clip/open-gop-160x90-25fps.h264"), 22..118),
-            ReelName::LongGop => (Codec::H264, include_bytes!("../clip/long-gop-160x90-25fps.h264"), whole(250)),
-            ReelName::H265 => (Codec::H265, include_bytes!("../clip/main-160x90-25fps.h265"), whole(100)),
-            ReelName::H265Small => (Codec::H265, include_bytes!("../clip/small-96x64-25fps.h265"), whole(50)),
-            ReelName::H265OpenGop => (Codec::H265, include_bytes!("../clip/open-gop-160x90-25fps.h265"), whole(100)),
+            ReelName::Refresh => (
+                Codec::H264,
+                include_bytes!("../clip/refresh-160x90-25fps.h264"),
+                1..97,
+            ),
+            ReelName::OpenGop => (
+                Codec::H264,
+                include_bytes!("../clip/open-gop-160x90-25fps.h264"),
+                whole(121),
+            ),
+            ReelName::RecoveryPoints => (
+                Codec::H264,
+                include_bytes!("../clip/open-gop-160x90-25fps.h264"),
+                22..118,
+            ),
+            ReelName::LongGop => (
+                Codec::H264,
+                include_bytes!("../clip/long-gop-160x90-25fps.h264"),
+                whole(250),
+            ),
+            ReelName::H265 => (
+                Codec::H265,
+                include_bytes!("../clip/main-160x90-25fps.h265"),
+                whole(100),
+            ),
+            ReelName::H265Small => (
+                Codec::H265,
+                include_bytes!("../clip/small-96x64-25fps.h265"),
+                whole(50),
+            ),
+            ReelName::H265OpenGop => (
+                Codec::H265,
+                include_bytes!("../clip/open-gop-160x90-25fps.h265"),
+                whole(100),
+            ),
         };
-        let has_b_pictures = matches!(name, ReelName::OpenGop | ReelName::RecoveryPoints | ReelName::H265OpenGop);
+        let has_b_pictures = matches!(
+            name,
+            ReelName::OpenGop | ReelName::RecoveryPoints | ReelName::H265OpenGop
+        );
         let cut = cut(codec, &Bytes::from_static(stream));
-        let sets: Vec<Bytes> = cut.iter().take(1).flat_map(|frame| &frame.head).cloned().collect();
-        let sets: Vec<Bytes> = sets.into_iter().filter(|nal| codec.is_parameter_set(nal)).collect();
+        let sets: Vec<Bytes> = cut
+            .iter()
+            .take(1)
+            .flat_map(|frame| &frame.head)
+            .cloned()
+            .collect();
+        let sets: Vec<Bytes> = sets
+            .into_iter()
+            .filter(|nal| codec.is_parameter_set(nal))
+            .collect();
         let wanted = match codec {
             Codec::H264 => 2,
             Codec::H265 => 3,
@@ -75,8 +118,18 @@ impl Reel {
         }
         let shown_later = |at: usize| if has_b_pictures { shown_later(at) } else { 0 };
         let frames = cut.into_iter().enumerate();
-        let frames = frames.map(|(at, frame)| ReelFrame { frame, shown_later: shown_later(at) }).collect();
-        Ok(Self { codec, frames, turn, sets })
+        let frames = frames
+            .map(|(at, frame)| ReelFrame {
+                frame,
+                shown_later: shown_later(at),
+            })
+            .collect();
+        Ok(Self {
+            codec,
+            frames,
+            turn,
+            sets,
+        })
     }
 
     /// The frame that is sent as number `number`.
@@ -96,15 +149,22 @@ fn shown_later(at: usize) -> i64 {
     }
 }
 
-/// Access units, each of which starts with a delimiter. SEI of users (the encoder's name) is left out.
+/// Access units, each of which starts with a delimiter. SEI of users (the encoder's name) is left
+/// out.
 fn cut(codec: Codec, stream: &Bytes) -> Vec<ClipFrame> {
     let mut frames: Vec<ClipFrame> = Vec::new();
     for nal in annexb::nals(stream).map(|nal| stream.slice_ref(nal)) {
         let unit = codec.unit(&nal);
         if unit == Unit::Delimiter || frames.is_empty() {
-            frames.push(ClipFrame { head: Vec::new(), slices: Vec::new(), keyframe: false });
+            frames.push(ClipFrame {
+                head: Vec::new(),
+                slices: Vec::new(),
+                keyframe: false,
+            });
         }
-        let Some(frame) = frames.last_mut() else { continue };
+        let Some(frame) = frames.last_mut() else {
+            continue;
+        };
         match unit {
             Unit::Sei if nal.get(codec.header_bytes()) == Some(&5) => {}
             Unit::Slice { access } => {
@@ -128,19 +188,27 @@ mod tests {
 
     fn keyframes(name: ReelName, frames: u64) -> Vec<u64> {
         let reel = Reel::load(name).unwrap();
-        (0..frames).filter(|&at| reel.frame(at).frame.keyframe).collect()
+        (0..frames)
+            .filter(|&at| reel.frame(at).frame.keyframe)
+            .collect()
     }
 
     #[test]
     fn the_reels_are_as_their_readme_says() {
         assert_eq!(keyframes(ReelName::Slices, 101), [0, 25, 50, 75, 100]);
         assert_eq!(keyframes(ReelName::Refresh, 97), [24, 49, 74]);
-        assert_eq!(keyframes(ReelName::OpenGop, 122), [0, 22, 46, 70, 94, 118, 121]);
+        assert_eq!(
+            keyframes(ReelName::OpenGop, 122),
+            [0, 22, 46, 70, 94, 118, 121]
+        );
         assert_eq!(keyframes(ReelName::RecoveryPoints, 97), [0, 24, 48, 72, 96]);
         assert_eq!(keyframes(ReelName::LongGop, 251), [0, 250]);
         assert_eq!(keyframes(ReelName::H265, 101), [0, 25, 50, 75, 100]);
         assert_eq!(keyframes(ReelName::H265Small, 51), [0, 25, 50]);
-        assert_eq!(keyframes(ReelName::H265OpenGop, 101), [0, 22, 46, 70, 94, 100]);
+        assert_eq!(
+            keyframes(ReelName::H265OpenGop, 101),
+            [0, 22, 46, 70, 94, 100]
+        );
     }
 
     #[test]
@@ -152,7 +220,9 @@ mod tests {
     #[test]
     fn frames_are_shown_in_another_order_than_they_are_sent() {
         let reel = Reel::load(ReelName::OpenGop).unwrap();
-        let shown: Vec<i64> = (0..7).map(|at| at + reel.frame(at as u64).shown_later).collect();
+        let shown: Vec<i64> = (0..7)
+            .map(|at| at + reel.frame(at as u64).shown_later)
+            .collect();
         assert_eq!(shown, [0, 3, 1, 2, 6, 4, 5]);
     }
 }

@@ -1,4 +1,5 @@
-//! An answer to a request as text, so that it can be bent in ways that no builder of answers allows.
+//! An answer to a request as text, so that it can be bent in ways that no builder of answers
+//! allows.
 
 use rtsp_types::Response;
 
@@ -30,23 +31,36 @@ impl Reply {
     }
 
     pub(crate) fn of(response: &Response<Vec<u8>>) -> Self {
-        let headers = response.headers().map(|(name, value)| (name.to_string(), value.as_str().to_owned()));
+        let headers = response
+            .headers()
+            .map(|(name, value)| (name.to_string(), value.as_str().to_owned()));
         let headers = headers.filter(|(name, _)| !name.eq_ignore_ascii_case("Content-Length"));
         Self {
             headers: headers.collect(),
             body: response.body().clone(),
-            ..Self::bare(&format!("{} {}", u16::from(response.status()), response.reason_phrase()))
+            ..Self::bare(&format!(
+                "{} {}",
+                u16::from(response.status()),
+                response.reason_phrase()
+            ))
         }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
     /// In the place of what was there, else behind the others.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        match self.headers.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+        match self
+            .headers
+            .iter_mut()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        {
             Some((_, known)) => value.clone_into(known),
             None => self.add(name, value),
         }
@@ -57,11 +71,14 @@ impl Reply {
     }
 
     pub(crate) fn remove(&mut self, name: &str) {
-        self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.headers
+            .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let Self { line_end, colon, .. } = self;
+        let Self {
+            line_end, colon, ..
+        } = self;
         let mut head = format!("RTSP/1.0 {}{line_end}", self.status);
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}{colon}{value}{line_end}"));
@@ -70,7 +87,10 @@ impl Reply {
             head.push_str(&format!("{line}{line_end}"));
         }
         if !self.body.is_empty() {
-            head.push_str(&format!("Content-Length{colon}{}{line_end}", self.body.len()));
+            head.push_str(&format!(
+                "Content-Length{colon}{}{line_end}",
+                self.body.len()
+            ));
         }
         head.push_str(line_end);
         out.extend_from_slice(head.as_bytes());
@@ -105,6 +125,9 @@ mod tests {
         reply.odd_lines.push("X-Vendor".to_owned());
         let mut out = Vec::new();
         reply.write(&mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), "RTSP/1.0 200 OK\r\nCSeq: 2\r\nX-Vendor\r\n\r\n");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "RTSP/1.0 200 OK\r\nCSeq: 2\r\nX-Vendor\r\n\r\n"
+        );
     }
 }

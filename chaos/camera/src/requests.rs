@@ -1,11 +1,13 @@
-//! What RTSP requests mean (RFC 2326): which camera and track, and over which transport. Nothing here touches the network.
+//! What RTSP requests mean (RFC 2326): which camera and track, and over which transport. Nothing
+//! here touches the network.
 
 use rtsp_types::headers::{RtpLowerTransport, RtpProfile, RtpTransport, Transport, Transports};
 use rtsp_types::{Method, Request, Response, ResponseBuilder, StatusCode, Url, Version, headers};
 
 use crate::sdp::{AUDIO_CONTROL, SILENT_CONTROL, VIDEO_CONTROL};
 
-/// A session without any request from its client for this long is closed; told to clients in the `Session` header.
+/// A session without any request from its client for this long is closed; told to clients in the
+/// `Session` header.
 pub(crate) const SESSION_TIMEOUT_S: u64 = 60;
 
 pub(crate) const METHODS: [Method; 7] = [
@@ -34,12 +36,15 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// `described` is the camera that the connection has described: of a URL that leads elsewhere (a wrong `Content-Base`) only the track counts.
+    /// `described` is the camera that the connection has described: of a URL that leads elsewhere
+    /// (a wrong `Content-Base`) only the track counts.
     pub(crate) fn of_connection(url: &Url, described: Option<u32>) -> Option<Self> {
         let named = Self::of(url);
         let camera = named.map(|target| target.camera).or(described)?;
         let last = url.path().rsplit('/').find(|segment| !segment.is_empty());
-        let track = last.and_then(Self::track_of).or(named.and_then(|target| target.track));
+        let track = last
+            .and_then(Self::track_of)
+            .or(named.and_then(|target| target.track));
         Some(Self { camera, track })
     }
 
@@ -75,10 +80,13 @@ pub(crate) enum Way {
     Udp { ports: (u16, u16) },
 }
 
-/// The first of the client's transports that this server can do. `channel` is used where the client names none.
+/// The first of the client's transports that this server can do. `channel` is used where the client
+/// names none.
 pub(crate) fn choose(offered: &Transports, channel: u8) -> Option<Way> {
     offered.iter().find_map(|transport| match transport {
-        Transport::Rtp(rtp) if rtp.profile == RtpProfile::Avp && !rtp.params.multicast => way(rtp, channel),
+        Transport::Rtp(rtp) if rtp.profile == RtpProfile::Avp && !rtp.params.multicast => {
+            way(rtp, channel)
+        }
         _ => None,
     })
 }
@@ -92,7 +100,9 @@ fn way(rtp: &RtpTransport, channel: u8) -> Option<Way> {
         None | Some(RtpLowerTransport::Udp) => {
             let (rtp_port, rtcp_port) = rtp.params.client_port?;
             let rtcp_port = rtcp_port.or_else(|| rtp_port.checked_add(1))?;
-            Some(Way::Udp { ports: (rtp_port, rtcp_port) })
+            Some(Way::Udp {
+                ports: (rtp_port, rtcp_port),
+            })
         }
         Some(RtpLowerTransport::Other(_)) => None,
     }
@@ -122,7 +132,9 @@ mod tests {
     }
 
     fn chosen(header: &str) -> Option<Way> {
-        let request = Request::builder(Method::Setup, Version::V1_0).header(headers::TRANSPORT, header).empty();
+        let request = Request::builder(Method::Setup, Version::V1_0)
+            .header(headers::TRANSPORT, header)
+            .empty();
         choose(&request.typed_header::<Transports>().unwrap().unwrap(), 6)
     }
 
@@ -132,7 +144,15 @@ mod tests {
         assert_eq!(target("/cam/7/?user=x"), Some((7, None)));
         assert_eq!(target("/cam/7/track1"), Some((7, Some(TrackKind::Video))));
         assert_eq!(target("/cam/7/track2"), Some((7, Some(TrackKind::Audio))));
-        for other in ["", "/cam", "/cam/x", "/cam/-1", "/cam/7/track4", "/cam/7/track1/x", "/7"] {
+        for other in [
+            "",
+            "/cam",
+            "/cam/x",
+            "/cam/-1",
+            "/cam/7/track4",
+            "/cam/7/track1/x",
+            "/7",
+        ] {
             assert_eq!(target(other), None, "{other}");
         }
     }
@@ -140,19 +160,32 @@ mod tests {
     #[test]
     fn a_wrong_base_leads_to_the_described_camera() {
         let of = |url: &str, described| {
-            Target::of_connection(&Url::parse(url).unwrap(), described).map(|target| (target.camera, target.track))
+            Target::of_connection(&Url::parse(url).unwrap(), described)
+                .map(|target| (target.camera, target.track))
         };
-        assert_eq!(of("rtsp://192.0.2.9/elsewhere/track2", Some(7)), Some((7, Some(TrackKind::Audio))));
+        assert_eq!(
+            of("rtsp://192.0.2.9/elsewhere/track2", Some(7)),
+            Some((7, Some(TrackKind::Audio)))
+        );
         assert_eq!(of("rtsp://192.0.2.9/elsewhere/track2", None), None);
-        assert_eq!(of("rtsp://c/cam/3/track1", Some(7)), Some((3, Some(TrackKind::Video))));
+        assert_eq!(
+            of("rtsp://c/cam/3/track1", Some(7)),
+            Some((3, Some(TrackKind::Video)))
+        );
         assert_eq!(of("rtsp://c/cam/3/", Some(7)), Some((3, None)));
     }
 
     #[test]
     fn the_first_transport_that_can_be_done_is_chosen() {
-        assert_eq!(chosen("RTP/AVP/TCP;unicast;interleaved=2-3"), Some(Way::Tcp { channel: 2 }));
+        assert_eq!(
+            chosen("RTP/AVP/TCP;unicast;interleaved=2-3"),
+            Some(Way::Tcp { channel: 2 })
+        );
         assert_eq!(chosen("RTP/AVP/TCP;unicast"), Some(Way::Tcp { channel: 6 }));
-        assert_eq!(chosen("RTP/AVP;multicast,RTP/AVP;unicast;client_port=50-51"), Some(Way::Udp { ports: (50, 51) }));
+        assert_eq!(
+            chosen("RTP/AVP;multicast,RTP/AVP;unicast;client_port=50-51"),
+            Some(Way::Udp { ports: (50, 51) })
+        );
         assert_eq!(chosen("RTP/SAVP;unicast;client_port=50-51"), None);
         assert_eq!(chosen("RTP/AVP;unicast;client_port=65535"), None);
         assert_eq!(chosen("RTP/AVP/TCP;unicast;interleaved=255"), None);

@@ -46,7 +46,14 @@ mod tests {
 
     #[test]
     fn lengths_are_in_words_less_one() {
-        let bytes = SenderReport { ssrc: 1, wall_us: 0, rtp_timestamp: 2, packets: 3, octets: 4 }.encode();
+        let bytes = SenderReport {
+            ssrc: 1,
+            wall_us: 0,
+            rtp_timestamp: 2,
+            packets: 3,
+            octets: 4,
+        }
+        .encode();
         assert_eq!(bytes.len(), (6 + 1) * 4 + (6 + 1) * 4);
         assert_eq!(&bytes[16..28], &[0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4]);
         assert_eq!(&bytes[28..32], &[0x81, 202, 0, 6]);

@@ -1,4 +1,5 @@
-//! Session descriptions (RFC 4566, RFC 6184 section 8, RFC 7798 section 7): the honest one, and those of cameras that are not.
+//! Session descriptions (RFC 4566, RFC 6184 section 8, RFC 7798 section 7): the honest one, and
+//! those of cameras that are not.
 
 use crate::codec::Codec;
 use crate::faults::SdpKind;
@@ -26,17 +27,30 @@ pub(crate) const AUDIO_CONTROL: &str = "track2";
 pub(crate) const SILENT_CONTROL: &str = "track3";
 
 /// The body of the answer to DESCRIBE.
-pub(crate) fn describe(description: &Description, kind: SdpKind) -> Result<Vec<u8>, std::io::Error> {
+pub(crate) fn describe(
+    description: &Description,
+    kind: SdpKind,
+) -> Result<Vec<u8>, std::io::Error> {
     let video = match kind {
         SdpKind::Honest => Some(video(description)),
         SdpKind::NoVideo => None,
-        SdpKind::Mjpeg => Some(media("video", 26, VIDEO_CONTROL, vec![attribute("rtpmap", "26 JPEG/90000")])),
-        SdpKind::Vp8 => {
-            Some(media("video", VIDEO_PAYLOAD_TYPE, VIDEO_CONTROL, vec![attribute("rtpmap", "96 VP8/90000")]))
-        }
+        SdpKind::Mjpeg => Some(media(
+            "video",
+            26,
+            VIDEO_CONTROL,
+            vec![attribute("rtpmap", "26 JPEG/90000")],
+        )),
+        SdpKind::Vp8 => Some(media(
+            "video",
+            VIDEO_PAYLOAD_TYPE,
+            VIDEO_CONTROL,
+            vec![attribute("rtpmap", "96 VP8/90000")],
+        )),
         SdpKind::Absurd => return Ok(absurd()),
     };
-    let sound = description.sound.or((kind == SdpKind::NoVideo).then_some(Sound::MuLaw));
+    let sound = description
+        .sound
+        .or((kind == SdpKind::NoVideo).then_some(Sound::MuLaw));
     let medias = video.into_iter().chain(sound.map(audio)).collect();
     let mut body = Vec::new();
     session(description.camera, medias).write(&mut body)?;
@@ -64,7 +78,11 @@ fn session(camera: u32, medias: Vec<Media>) -> Session {
             connection_address: "0.0.0.0".to_owned(),
         }),
         bandwidths: Vec::new(),
-        times: vec![Time { start_time: 0, stop_time: 0, repeats: Vec::new() }],
+        times: vec![Time {
+            start_time: 0,
+            stop_time: 0,
+            repeats: Vec::new(),
+        }],
         time_zones: Vec::new(),
         key: None,
         attributes: vec![attribute("control", "*"), attribute("range", "npt=now-")],
@@ -73,19 +91,41 @@ fn session(camera: u32, medias: Vec<Media>) -> Session {
 }
 
 fn video(description: &Description) -> Media {
-    let encoded: Vec<String> = description.sets.iter().map(|set| STANDARD.encode(set)).collect();
+    let encoded: Vec<String> = description
+        .sets
+        .iter()
+        .map(|set| STANDARD.encode(set))
+        .collect();
     let (name, parameters) = match (description.codec, encoded.as_slice()) {
         (Codec::H264, []) => ("H264", Some("packetization-mode=1".to_owned())),
         (Codec::H264, sets) => {
-            let profile = description.sets[0].iter().skip(1).take(3).map(|byte| format!("{byte:02X}"));
+            let profile = description.sets[0]
+                .iter()
+                .skip(1)
+                .take(3)
+                .map(|byte| format!("{byte:02X}"));
             let (profile, sets) = (profile.collect::<String>(), sets.join(","));
-            ("H264", Some(format!("packetization-mode=1;profile-level-id={profile};sprop-parameter-sets={sets}")))
+            (
+                "H264",
+                Some(format!(
+                    "packetization-mode=1;profile-level-id={profile};sprop-parameter-sets={sets}"
+                )),
+            )
         }
-        (Codec::H265, [vps, sps, pps]) => ("H265", Some(format!("sprop-vps={vps}; sprop-sps={sps}; sprop-pps={pps}"))),
+        (Codec::H265, [vps, sps, pps]) => (
+            "H265",
+            Some(format!("sprop-vps={vps}; sprop-sps={sps}; sprop-pps={pps}")),
+        ),
         (Codec::H265, _) => ("H265", None),
     };
-    let mut attributes = vec![attribute("rtpmap", &format!("{VIDEO_PAYLOAD_TYPE} {name}/90000"))];
-    attributes.extend(parameters.map(|parameters| attribute("fmtp", &format!("{VIDEO_PAYLOAD_TYPE} {parameters}"))));
+    let mut attributes = vec![attribute(
+        "rtpmap",
+        &format!("{VIDEO_PAYLOAD_TYPE} {name}/90000"),
+    )];
+    attributes.extend(
+        parameters
+            .map(|parameters| attribute("fmtp", &format!("{VIDEO_PAYLOAD_TYPE} {parameters}"))),
+    );
     attributes.push(attribute("framerate", &description.fps.to_string()));
     media("video", VIDEO_PAYLOAD_TYPE, VIDEO_CONTROL, attributes)
 }
@@ -96,7 +136,13 @@ fn audio(sound: Sound) -> Media {
         Sound::Aac => {
             let parameters = "97 streamtype=5;profile-level-id=1;mode=AAC-hbr;sizelength=13;indexlength=3;\
                               indexdeltalength=3;config=1408";
-            (AAC_PAYLOAD_TYPE, vec![attribute("rtpmap", "97 MPEG4-GENERIC/16000/1"), attribute("fmtp", parameters)])
+            (
+                AAC_PAYLOAD_TYPE,
+                vec![
+                    attribute("rtpmap", "97 MPEG4-GENERIC/16000/1"),
+                    attribute("fmtp", parameters),
+                ],
+            )
         }
     };
     media("audio", kind, AUDIO_CONTROL, attributes)
@@ -119,7 +165,10 @@ fn media(kind: &str, payload_type: u8, control: &str, mut attributes: Vec<Attrib
 }
 
 fn attribute(name: &str, value: &str) -> Attribute {
-    Attribute { attribute: name.to_owned(), value: Some(value.to_owned()) }
+    Attribute {
+        attribute: name.to_owned(),
+        value: Some(value.to_owned()),
+    }
 }
 
 /// Half a description with numbers out of range, a line of 16 KiB and bytes that are no text.
@@ -136,7 +185,17 @@ mod tests {
 
     fn body(kind: SdpKind, sound: Option<Sound>) -> Vec<u8> {
         let sets = vec![vec![0x67, 0x4d, 0x40, 0x1e, 1], vec![0x68, 2]];
-        describe(&Description { camera: 3, fps: 25, codec: Codec::H264, sets, sound }, kind).unwrap()
+        describe(
+            &Description {
+                camera: 3,
+                fps: 25,
+                codec: Codec::H264,
+                sets,
+                sound,
+            },
+            kind,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -150,12 +209,31 @@ mod tests {
     #[test]
     fn h265_and_aac_are_described() {
         let sets = vec![vec![0x40, 1], vec![0x42, 1], vec![0x44, 1]];
-        let described = Description { camera: 3, fps: 25, codec: Codec::H265, sets, sound: Some(Sound::Aac) };
+        let described = Description {
+            camera: 3,
+            fps: 25,
+            codec: Codec::H265,
+            sets,
+            sound: Some(Sound::Aac),
+        };
         let text = String::from_utf8(describe(&described, SdpKind::Honest).unwrap()).unwrap();
-        assert!(text.contains("a=fmtp:96 sprop-vps=QAE=; sprop-sps=QgE=; sprop-pps=RAE=\r\n"), "{text}");
-        assert!(text.contains("m=audio 0 RTP/AVP 97\r\n") && text.contains(";config=1408\r\n"), "{text}");
-        let bare = Description { sets: Vec::new(), ..described };
-        assert!(!String::from_utf8(describe(&bare, SdpKind::Honest).unwrap()).unwrap().contains("fmtp:96"));
+        assert!(
+            text.contains("a=fmtp:96 sprop-vps=QAE=; sprop-sps=QgE=; sprop-pps=RAE=\r\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("m=audio 0 RTP/AVP 97\r\n") && text.contains(";config=1408\r\n"),
+            "{text}"
+        );
+        let bare = Description {
+            sets: Vec::new(),
+            ..described
+        };
+        assert!(
+            !String::from_utf8(describe(&bare, SdpKind::Honest).unwrap())
+                .unwrap()
+                .contains("fmtp:96")
+        );
     }
 
     #[test]
@@ -163,7 +241,13 @@ mod tests {
         let media = |kind| Session::parse(&body(kind, None)).unwrap().medias.remove(0);
         assert_eq!(media(SdpKind::NoVideo).media, "audio");
         assert_eq!(media(SdpKind::Mjpeg).fmt, "26");
-        assert!(media(SdpKind::Vp8).attributes[0].value.as_ref().unwrap().contains("VP8"));
+        assert!(
+            media(SdpKind::Vp8).attributes[0]
+                .value
+                .as_ref()
+                .unwrap()
+                .contains("VP8")
+        );
         assert!(Session::parse(&body(SdpKind::Absurd, None)).is_err());
     }
 }

@@ -25,8 +25,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot listen on {address}: {source}; choose another address, or port 0 for any free one")]
-    Bind { address: SocketAddr, source: io::Error },
+    #[error(
+        "cannot listen on {address}: {source}; choose another address, or port 0 for any free one"
+    )]
+    Bind {
+        address: SocketAddr,
+        source: io::Error,
+    },
     #[error(transparent)]
     Options(#[from] OptionsError),
     #[error("a built-in clip is damaged, which is a bug: {0}")]
@@ -62,7 +67,10 @@ impl CameraServer {
     pub async fn bind(options: Options) -> Result<Self, Error> {
         options.check()?;
         let clips = Clips::load()?;
-        let failed = |source| Error::Bind { address: options.bind, source };
+        let failed = |source| Error::Bind {
+            address: options.bind,
+            source,
+        };
         let listener = TcpListener::bind(options.bind).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let clock = Clock::start();
@@ -75,9 +83,20 @@ impl CameraServer {
         let random = Random::seeded(options.seed.unwrap_or_else(Random::fresh_seed));
         let (stop_sender, stop) = watch::channel(());
         let (done, done_receiver) = watch::channel(());
-        let handle =
-            Handle { address, cameras: Arc::clone(&cameras), stop: Arc::new(stop_sender), done: done_receiver };
-        Ok(Self { listener, cameras, random, stop, handle, done })
+        let handle = Handle {
+            address,
+            cameras: Arc::clone(&cameras),
+            stop: Arc::new(stop_sender),
+            done: done_receiver,
+        };
+        Ok(Self {
+            listener,
+            cameras,
+            random,
+            stop,
+            handle,
+            done,
+        })
     }
 
     /// Binds, and runs on a task of the current runtime.
@@ -97,13 +116,24 @@ impl CameraServer {
         self.handle.clone()
     }
 
-    /// Serves until a handle stops it or the last one is dropped. All its tasks have ended when it returns.
+    /// Serves until a handle stops it or the last one is dropped. All its tasks have ended when it
+    /// returns.
     pub async fn run(self) -> Result<(), Error> {
-        let Self { listener, cameras, mut random, mut stop, handle, done } = self;
+        let Self {
+            listener,
+            cameras,
+            mut random,
+            mut stop,
+            handle,
+            done,
+        } = self;
         drop(handle);
         let mut capturing = JoinSet::new();
         for camera in cameras.values() {
-            capturing.spawn(camera::run(Arc::clone(camera), Random::seeded(random.next_u64())));
+            capturing.spawn(camera::run(
+                Arc::clone(camera),
+                Random::seeded(random.next_u64()),
+            ));
         }
         let mut connections = JoinSet::new();
         let ended = loop {
@@ -142,24 +172,35 @@ impl Handle {
 
     #[must_use]
     pub fn camera(&self, id: u32) -> Option<CameraHandle> {
-        self.cameras.get(&id).map(|camera| CameraHandle { camera: Arc::clone(camera) })
+        self.cameras.get(&id).map(|camera| CameraHandle {
+            camera: Arc::clone(camera),
+        })
     }
 
     /// All cameras, by id.
     pub fn cameras(&self) -> impl Iterator<Item = CameraHandle> {
-        self.cameras.values().map(|camera| CameraHandle { camera: Arc::clone(camera) })
+        self.cameras.values().map(|camera| CameraHandle {
+            camera: Arc::clone(camera),
+        })
     }
 
     /// Stops the server and waits until its tasks have ended.
     pub async fn stop(mut self) {
         // An error says that it has stopped already.
         let _ = self.stop.send(());
-        // Resolves with an error once `run` has dropped its end; it ends after aborting tasks, which wait for nothing.
+        // Resolves with an error once `run` has dropped its end; it ends after aborting tasks,
+        // which wait for nothing.
         let _ = self.done.changed().await;
     }
 }
 
-fn admit(connections: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr, cameras: &Arc<Cameras>, random: Random) {
+fn admit(
+    connections: &mut JoinSet<()>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    cameras: &Arc<Cameras>,
+    random: Random,
+) {
     if connections.len() >= CONNECTIONS_MAX {
         tracing::warn!(%peer, "more than {CONNECTIONS_MAX} connections: closed");
         return;

@@ -1,4 +1,5 @@
-//! One client's session with a camera: its tracks, each with numbers of its own, and how their packets reach it.
+//! One client's session with a camera: its tracks, each with numbers of its own, and how their
+//! packets reach it.
 
 use crate::camera::{Camera, Reservation};
 use crate::oddity::{Bender, Lane, Oddity, Outgoing, RtpOddity, Warp};
@@ -75,7 +76,14 @@ enum TrackWay {
 
 impl Session {
     pub(crate) fn new(id: String, camera: Arc<Camera>, reservation: Reservation) -> Self {
-        Self { id, camera, tracks: Vec::new(), reservation, frames: None, scratch: Vec::new() }
+        Self {
+            id,
+            camera,
+            tracks: Vec::new(),
+            reservation,
+            frames: None,
+            scratch: Vec::new(),
+        }
     }
 
     /// Whether frames flow from now on; `false` where the camera ended the session.
@@ -86,9 +94,14 @@ impl Session {
         self.frames.is_some()
     }
 
-    /// The next frame to deliver; `None` once the camera has ended the session. Waits as long as the camera has no frame: the caller has the deadline.
+    /// The next frame to deliver; `None` once the camera has ended the session. Waits as long as
+    /// the camera has no frame: the caller has the deadline.
     pub(crate) async fn next(&mut self) -> Option<Arc<Frame>> {
-        let Self { reservation, frames, .. } = self;
+        let Self {
+            reservation,
+            frames,
+            ..
+        } = self;
         tokio::select! {
             biased;
             _ = &mut reservation.ended => None,
@@ -103,9 +116,15 @@ impl Session {
     }
 
     /// Sends what goes by UDP, and appends to `out` what goes on the RTSP connection.
-    pub(crate) async fn deliver(&mut self, frame: &Frame, out: &mut Vec<u8>) -> Result<(), RtpParseError> {
+    pub(crate) async fn deliver(
+        &mut self,
+        frame: &Frame,
+        out: &mut Vec<u8>,
+    ) -> Result<(), RtpParseError> {
         for track in &mut self.tracks {
-            let Some((packets, timestamp)) = track.part_of(frame) else { continue };
+            let Some((packets, timestamp)) = track.part_of(frame) else {
+                continue;
+            };
             if !track.odd.sends(track.kind, frame.captured_us) {
                 continue;
             }
@@ -133,21 +152,39 @@ impl Session {
 
 impl Odd {
     fn new(kind: TrackKind, oddity: Option<Oddity>, base_offset: u32, random: &mut Random) -> Self {
-        let Some(oddity) = oddity.filter(|_| kind != TrackKind::Silent) else { return Self::default() };
+        let Some(oddity) = oddity.filter(|_| kind != TrackKind::Silent) else {
+            return Self::default();
+        };
         let mut bender = None;
         let mut warp = None;
         if kind == TrackKind::Video {
-            bender = oddity.rtp().map(|rtp| Bender::new(rtp, Random::seeded(random.next_u64())));
-            warp = if let Oddity::Clock(clock) = oddity { Some(Warp::new(clock)) } else { None };
+            bender = oddity
+                .rtp()
+                .map(|rtp| Bender::new(rtp, Random::seeded(random.next_u64())));
+            warp = if let Oddity::Clock(clock) = oddity {
+                Some(Warp::new(clock))
+            } else {
+                None
+            };
         }
         let random = Some(Random::seeded(random.next_u64()));
-        Self { oddity: Some(oddity), bender, warp, base_offset, first_us: None, random }
+        Self {
+            oddity: Some(oddity),
+            bender,
+            warp,
+            base_offset,
+            first_us: None,
+            random,
+        }
     }
 
     /// Whether the track sends anything now.
     fn sends(&mut self, kind: TrackKind, captured_us: u64) -> bool {
         let first_us = *self.first_us.get_or_insert(captured_us);
-        let audio = self.oddity.and_then(Oddity::audio).filter(|_| kind == TrackKind::Audio);
+        let audio = self
+            .oddity
+            .and_then(Oddity::audio)
+            .filter(|_| kind == TrackKind::Audio);
         audio.is_none_or(|audio| audio.sounds_at(captured_us - first_us))
     }
 
@@ -181,7 +218,11 @@ impl Track {
             Way::Tcp { channel } => (TrackWay::Tcp { channel }, None),
             Way::Udp { ports } => udp(ports, ends, oddity.and_then(Oddity::rtp))?,
         };
-        let channel = if let TrackWay::Tcp { channel } = way { channel } else { 0 };
+        let channel = if let TrackWay::Tcp { channel } = way {
+            channel
+        } else {
+            0
+        };
         let numbers = Numbers {
             channel,
             ssrc: random.next_u32(),
@@ -189,21 +230,39 @@ impl Track {
             timestamp_offset: random.next_u32(),
         };
         let odd = Odd::new(kind, oddity, numbers.timestamp_offset, random);
-        Ok((Self { kind, numbers, way, packets: 0, octets: 0, next_report_us: 0, odd }, ports))
+        Ok((
+            Self {
+                kind,
+                numbers,
+                way,
+                packets: 0,
+                octets: 0,
+                next_report_us: 0,
+                odd,
+            },
+            ports,
+        ))
     }
 
     fn part_of<'f>(&self, frame: &'f Frame) -> Option<(&'f Packets, u32)> {
         match self.kind {
             TrackKind::Video => Some((&frame.video, frame.video_timestamp)),
-            TrackKind::Audio => frame.audio.as_ref().map(|audio| (audio, frame.audio_timestamp)),
+            TrackKind::Audio => frame
+                .audio
+                .as_ref()
+                .map(|audio| (audio, frame.audio_timestamp)),
             TrackKind::Silent => None,
         }
     }
 
     /// `patched` holds `packets` with this session's numbers.
     async fn deliver_odd(&mut self, packets: &Packets, patched: &[u8], out: &mut Vec<u8>) {
-        let Some(bender) = &mut self.odd.bender else { return };
-        let whole = packets.ranges().map(|range| patched[range.start + INTERLEAVED_BYTES..range.end].to_vec());
+        let Some(bender) = &mut self.odd.bender else {
+            return;
+        };
+        let whole = packets
+            .ranges()
+            .map(|range| patched[range.start + INTERLEAVED_BYTES..range.end].to_vec());
         for Outgoing { lane, packet } in bender.bend(self.numbers.ssrc, whole.collect()) {
             match &self.way {
                 TrackWay::Tcp { channel } => {
@@ -216,10 +275,16 @@ impl Track {
                     out.extend_from_slice(&(packet.len() as u16).to_be_bytes());
                     out.extend_from_slice(&packet);
                 }
-                TrackWay::Udp { rtp, rtcp, elsewhere } => match lane {
+                TrackWay::Udp {
+                    rtp,
+                    rtcp,
+                    elsewhere,
+                } => match lane {
                     Lane::Rtp => send(rtp, &packet).await,
                     Lane::Rtcp => send(rtcp, &packet).await,
-                    Lane::RtpFromElsewhere => send(elsewhere.as_ref().unwrap_or(rtp), &packet).await,
+                    Lane::RtpFromElsewhere => {
+                        send(elsewhere.as_ref().unwrap_or(rtp), &packet).await
+                    }
                     Lane::Channel(_) => {}
                 },
             }
@@ -236,7 +301,9 @@ impl Track {
             return;
         }
         self.next_report_us = captured_us + REPORT_INTERVAL_US;
-        let Some(wall_us) = self.odd.report_us(captured_us) else { return };
+        let Some(wall_us) = self.odd.report_us(captured_us) else {
+            return;
+        };
         let report = SenderReport {
             ssrc: self.numbers.ssrc,
             wall_us,
@@ -281,7 +348,8 @@ async fn send_datagrams(socket: &UdpSocket, packets: &[u8], ranges: Vec<Range<us
 }
 
 async fn send(socket: &UdpSocket, datagram: &[u8]) {
-    // Whether a datagram arrives is not a sender's to know; a client that is gone ends with its RTSP connection.
+    // Whether a datagram arrives is not a sender's to know; a client that is gone ends with its
+    // RTSP connection.
     match tokio::time::timeout(UDP_SEND_DEADLINE, socket.send(datagram)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::trace!(%error, "a datagram was not sent"),
@@ -295,22 +363,34 @@ fn udp(
     (local, peer): (IpAddr, IpAddr),
     oddity: Option<RtpOddity>,
 ) -> io::Result<(TrackWay, Option<(u16, u16)>)> {
-    let (rtp, rtcp, port) = (0..UDP_BIND_TRIES_MAX).find_map(|_| pair(local).transpose()).unwrap_or_else(|| {
-        Err(io::Error::new(io::ErrorKind::AddrInUse, format!("no pair of free UDP ports on {local}")))
-    })?;
+    let (rtp, rtcp, port) = (0..UDP_BIND_TRIES_MAX)
+        .find_map(|_| pair(local).transpose())
+        .unwrap_or_else(|| {
+            Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                format!("no pair of free UDP ports on {local}"),
+            ))
+        })?;
     let connected = |socket: std::net::UdpSocket, port: u16| {
         socket.connect(SocketAddr::new(peer, port))?;
         socket.set_nonblocking(true)?;
         UdpSocket::from_std(socket)
     };
     let elsewhere = match oddity {
-        Some(RtpOddity::OtherPort) => Some(connected(std::net::UdpSocket::bind((local, 0))?, client.0)?),
-        Some(RtpOddity::OtherAddress) => {
-            Some(connected(std::net::UdpSocket::bind((other_address(local), 0))?, client.0)?)
+        Some(RtpOddity::OtherPort) => {
+            Some(connected(std::net::UdpSocket::bind((local, 0))?, client.0)?)
         }
+        Some(RtpOddity::OtherAddress) => Some(connected(
+            std::net::UdpSocket::bind((other_address(local), 0))?,
+            client.0,
+        )?),
         _ => None,
     };
-    let way = TrackWay::Udp { rtp: connected(rtp, client.0)?, rtcp: connected(rtcp, client.1)?, elsewhere };
+    let way = TrackWay::Udp {
+        rtp: connected(rtp, client.0)?,
+        rtcp: connected(rtcp, client.1)?,
+        elsewhere,
+    };
     Ok((way, Some((port, port + 1))))
 }
 
@@ -330,5 +410,7 @@ fn pair(local: IpAddr) -> io::Result<Option<Pair>> {
     if port % 2 == 1 || port == u16::MAX {
         return Ok(None);
     }
-    Ok(std::net::UdpSocket::bind((local, port + 1)).ok().map(|rtcp| (rtp, rtcp, port)))
+    Ok(std::net::UdpSocket::bind((local, port + 1))
+        .ok()
+        .map(|rtcp| (rtp, rtcp, port)))
 }

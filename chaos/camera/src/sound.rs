@@ -86,14 +86,20 @@ fn encode(stamp: Stamp, rest: &[u8]) -> [u8; STAMP_BYTES] {
 
 /// FNV-1a.
 fn checksum(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    bytes.iter().fold(0x811c_9dc5, |sum, byte| {
+        (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const STAMP: Stamp = Stamp { camera: 7, sequence: 9, captured_us: u64::MAX };
+    const STAMP: Stamp = Stamp {
+        camera: 7,
+        sequence: 9,
+        captured_us: u64::MAX,
+    };
 
     #[test]
     fn a_stamp_is_found_in_both_codecs() {

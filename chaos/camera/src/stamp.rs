@@ -1,4 +1,5 @@
-//! The stamp that every frame carries: one SEI message of type `user_data_unregistered` (ITU-T H.264, D.1.7) under our own UUID.
+//! The stamp that every frame carries: one SEI message of type `user_data_unregistered` (ITU-T
+//! H.264, D.1.7) under our own UUID.
 
 use crate::annexb;
 use crate::codec::{Codec, Unit};
@@ -10,7 +11,8 @@ pub struct Stamp {
     pub camera: u32,
     /// Per camera, from 0 at the start of the process, by one with each frame captured.
     pub sequence: u64,
-    /// When the frame was captured, in microseconds since the Unix epoch, by the camera's own clock.
+    /// When the frame was captured, in microseconds since the Unix epoch, by the camera's own
+    /// clock.
     pub captured_us: u64,
 }
 
@@ -25,7 +27,8 @@ const PADDING_BYTES_MIN: usize = 2 + 16;
 const SEI_SEARCH_BYTES_MAX: usize = 1024;
 
 impl Stamp {
-    /// An H.264 SEI NAL unit (without start code) with this stamp and about `padding_bytes` of padding behind it.
+    /// An H.264 SEI NAL unit (without start code) with this stamp and about `padding_bytes` of
+    /// padding behind it.
     #[must_use]
     pub fn encode(&self, padding_bytes: usize) -> Vec<u8> {
         self.encode_as(Codec::H264, padding_bytes)
@@ -67,14 +70,17 @@ impl Stamp {
     }
 }
 
-/// The stamp of one H.264 or H.265 sample, whether with 4-byte lengths or in Annex B format; `None` where it carries none.
+/// The stamp of one H.264 or H.265 sample, whether with 4-byte lengths or in Annex B format; `None`
+/// where it carries none.
 #[must_use]
 pub fn find(sample: &[u8]) -> Option<Stamp> {
-    let by_length = annexb::nals_of_sample(sample).and_then(|nals| nals.into_iter().find_map(find_in_nal));
+    let by_length =
+        annexb::nals_of_sample(sample).and_then(|nals| nals.into_iter().find_map(find_in_nal));
     by_length.or_else(|| annexb::nals(sample).find_map(find_in_nal))
 }
 
-/// Appends a message of about `bytes` bytes in all. Neither its UUID nor its fill has a zero byte, so none needs escaping.
+/// Appends a message of about `bytes` bytes in all. Neither its UUID nor its fill has a zero byte,
+/// so none needs escaping.
 fn pad(nal: &mut Vec<u8>, bytes: usize) {
     if bytes < PADDING_BYTES_MIN {
         return;
@@ -90,8 +96,11 @@ fn pad(nal: &mut Vec<u8>, bytes: usize) {
 
 fn find_in_nal(nal: &[u8]) -> Option<Stamp> {
     // No NAL unit is an SEI unit of both codecs.
-    let codec = [Codec::H264, Codec::H265].into_iter().find(|codec| codec.unit(nal) == Unit::Sei)?;
-    let rbsp = annexb::unescape(nal.get(codec.header_bytes()..nal.len().min(SEI_SEARCH_BYTES_MAX))?);
+    let codec = [Codec::H264, Codec::H265]
+        .into_iter()
+        .find(|codec| codec.unit(nal) == Unit::Sei)?;
+    let rbsp =
+        annexb::unescape(nal.get(codec.header_bytes()..nal.len().min(SEI_SEARCH_BYTES_MAX))?);
     let mut rest = rbsp.as_slice();
     while let Some((kind, size, tail)) = message_header(rest) {
         let payload = &tail[..size.min(tail.len())];
@@ -105,7 +114,8 @@ fn find_in_nal(nal: &[u8]) -> Option<Stamp> {
     None
 }
 
-/// Type and size of the SEI message at the start of `rbsp`, and what follows them (ITU-T H.264, 7.3.2.3.1).
+/// Type and size of the SEI message at the start of `rbsp`, and what follows them (ITU-T H.264,
+/// 7.3.2.3.1).
 fn message_header(rbsp: &[u8]) -> Option<(usize, usize, &[u8])> {
     let (kind, rest) = ff_coded(rbsp)?;
     let (size, rest) = ff_coded(rest)?;
@@ -124,19 +134,25 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_stamp() -> impl Strategy<Value = Stamp> {
-        (any::<u32>(), any::<u64>(), any::<u64>()).prop_map(|(camera, sequence, captured_us)| Stamp {
-            camera,
-            sequence,
-            captured_us,
+        (any::<u32>(), any::<u64>(), any::<u64>()).prop_map(|(camera, sequence, captured_us)| {
+            Stamp {
+                camera,
+                sequence,
+                captured_us,
+            }
         })
     }
 
     fn sample(nals: &[&[u8]]) -> Vec<u8> {
-        nals.iter().flat_map(|nal| [&u32::try_from(nal.len()).unwrap().to_be_bytes()[..], nal].concat()).collect()
+        nals.iter()
+            .flat_map(|nal| [&u32::try_from(nal.len()).unwrap().to_be_bytes()[..], nal].concat())
+            .collect()
     }
 
     fn byte_stream(nals: &[&[u8]]) -> Vec<u8> {
-        nals.iter().flat_map(|nal| [&[0, 0, 0, 1][..], nal].concat()).collect()
+        nals.iter()
+            .flat_map(|nal| [&[0, 0, 0, 1][..], nal].concat())
+            .collect()
     }
 
     proptest! {
@@ -169,15 +185,29 @@ mod tests {
 
     #[test]
     fn is_found_in_h265_too() {
-        let stamp = Stamp { camera: 7, sequence: 3, captured_us: 1 };
+        let stamp = Stamp {
+            camera: 7,
+            sequence: 3,
+            captured_us: 1,
+        };
         let sei = stamp.encode_as(Codec::H265, 3000);
-        assert_eq!(find(&sample(&[&[0x46, 1, 0x50], &sei, &[0x26, 1, 9]])), Some(stamp));
-        assert_eq!(find(&byte_stream(&[&[0x46, 1, 0x50], &sei, &[0x26, 1, 9]])), Some(stamp));
+        assert_eq!(
+            find(&sample(&[&[0x46, 1, 0x50], &sei, &[0x26, 1, 9]])),
+            Some(stamp)
+        );
+        assert_eq!(
+            find(&byte_stream(&[&[0x46, 1, 0x50], &sei, &[0x26, 1, 9]])),
+            Some(stamp)
+        );
     }
 
     #[test]
     fn is_found_behind_another_sei_message() {
-        let stamp = Stamp { camera: 7, sequence: 0, captured_us: 1 };
+        let stamp = Stamp {
+            camera: 7,
+            sequence: 0,
+            captured_us: 1,
+        };
         let stamped = stamp.encode(0);
         let other = [&[annexb::NAL_SEI, 6, 1, 0xaa][..], &stamped[1..]].concat();
         assert_eq!(find(&sample(&[&other])), Some(stamp));
@@ -187,7 +217,12 @@ mod tests {
     fn none_is_found_where_there_is_none() {
         assert_eq!(find(&sample(&[&[9, 0xf0], &[0x65, 1, 2, 3]])), None);
         assert_eq!(find(&[]), None);
-        let cut = Stamp { camera: 7, sequence: 9, captured_us: 1 }.encode(0);
+        let cut = Stamp {
+            camera: 7,
+            sequence: 9,
+            captured_us: 1,
+        }
+        .encode(0);
         assert_eq!(find(&byte_stream(&[&cut[..30]])), None);
     }
 }

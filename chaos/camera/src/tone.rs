@@ -12,7 +12,9 @@ const ADTS_HEADER_BYTES: usize = 7;
 
 /// One period of the tone in mu-law.
 pub(crate) fn mu_law_tone() -> [u8; TONE_SAMPLES as usize] {
-    std::array::from_fn(|at| mu_law((8_000.0 * (TAU * at as f64 / TONE_SAMPLES as f64).sin()) as i16))
+    std::array::from_fn(|at| {
+        mu_law((8_000.0 * (TAU * at as f64 / TONE_SAMPLES as f64).sin()) as i16)
+    })
 }
 
 /// The access units of the AAC clip, each behind its ADTS header.
@@ -21,7 +23,9 @@ pub(crate) fn adts_frames() -> Vec<&'static [u8]> {
     let mut frames = Vec::new();
     while let Some(&[_, _, _, high, middle, low, _]) = rest.get(..ADTS_HEADER_BYTES) {
         let length = usize::from(high & 3) << 11 | usize::from(middle) << 3 | usize::from(low >> 5);
-        let Some((frame, tail)) = rest.split_at_checked(length.max(ADTS_HEADER_BYTES)) else { break };
+        let Some((frame, tail)) = rest.split_at_checked(length.max(ADTS_HEADER_BYTES)) else {
+            break;
+        };
         frames.push(frame);
         rest = tail;
     }
@@ -48,13 +52,20 @@ mod tests {
 
     #[test]
     fn mu_law_is_that_of_g_711() {
-        assert_eq!([0, 32_767, -32_768, 1_000].map(mu_law), [0xff, 0x80, 0x00, 0xce]);
+        assert_eq!(
+            [0, 32_767, -32_768, 1_000].map(mu_law),
+            [0xff, 0x80, 0x00, 0xce]
+        );
     }
 
     #[test]
     fn the_clip_has_three_seconds_of_access_units() {
         let frames = adts_frames();
         assert!((46..=50).contains(&frames.len()), "{}", frames.len());
-        assert!(frames.iter().all(|frame| frame.starts_with(&[0xff, 0xf1]) && !access_unit(frame).is_empty()));
+        assert!(
+            frames
+                .iter()
+                .all(|frame| frame.starts_with(&[0xff, 0xf1]) && !access_unit(frame).is_empty())
+        );
     }
 }

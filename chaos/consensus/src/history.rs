@@ -28,7 +28,12 @@ struct Inner {
 impl History {
     pub(super) fn new() -> Self {
         let (story, outcome) = (Story::default(), Outcome::default());
-        Self(Arc::new(Mutex::new(Inner { began: Instant::now(), story, invariants: invariants::all(), outcome })))
+        Self(Arc::new(Mutex::new(Inner {
+            began: Instant::now(),
+            story,
+            invariants: invariants::all(),
+            outcome,
+        })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -37,7 +42,12 @@ impl History {
 
     pub(super) fn see(&self, seen: &Seen) {
         let mut inner = self.lock();
-        let Inner { began, story, invariants, outcome } = &mut *inner;
+        let Inner {
+            began,
+            story,
+            invariants,
+            outcome,
+        } = &mut *inner;
         story.say(began.elapsed(), &format!("{seen:?}"));
         match seen {
             Seen::Applied { entry, .. } => outcome.entries = outcome.entries.max(entry.index + 1),
@@ -77,10 +87,17 @@ impl History {
     pub(super) fn outcome(&self) -> Result<Outcome, String> {
         let inner = self.lock();
         match inner.story.failure() {
-            Some(story) => Err(format!("{}\n{story}", inner.story.what_failed().unwrap_or_default())),
+            Some(story) => Err(format!(
+                "{}\n{story}",
+                inner.story.what_failed().unwrap_or_default()
+            )),
             None => {
                 let seconds = inner.began.elapsed().as_secs();
-                Ok(Outcome { digest: inner.story.digest(), seconds, ..inner.outcome })
+                Ok(Outcome {
+                    digest: inner.story.digest(),
+                    seconds,
+                    ..inner.outcome
+                })
             }
         }
     }
@@ -104,7 +121,11 @@ impl LifeWitness {
 
 impl Witness for LifeWitness {
     fn applied(&self, applied: Applied<'_>) {
-        let epochs = applied.state.assignments.iter().map(|(camera, assignment)| (camera, assignment.epoch));
+        let epochs = applied
+            .state
+            .assignments
+            .iter()
+            .map(|(camera, assignment)| (camera, assignment.epoch));
         let entry = Entry {
             term: applied.term,
             index: applied.index,
@@ -114,19 +135,32 @@ impl Witness for LifeWitness {
             epochs: epochs.collect(),
             cameras: applied.state.cameras.keys().collect(),
         };
-        self.see(&Seen::Applied { node: self.node, entry });
+        self.see(&Seen::Applied {
+            node: self.node,
+            entry,
+        });
     }
 
     fn installed(&self, index: u64, state: &ClusterState) {
-        self.see(&Seen::Installed { node: self.node, index, state: digest(state) });
+        self.see(&Seen::Installed {
+            node: self.node,
+            index,
+            state: digest(state),
+        });
     }
 
     fn saved_vote(&self, vote: SavedVote) {
-        self.see(&Seen::VoteSaved { node: self.node, vote });
+        self.see(&Seen::VoteSaved {
+            node: self.node,
+            vote,
+        });
     }
 
     fn found_vote(&self, vote: Option<SavedVote>) {
-        self.see(&Seen::VoteFound { node: self.node, vote });
+        self.see(&Seen::VoteFound {
+            node: self.node,
+            vote,
+        });
     }
 }
 

@@ -1,6 +1,8 @@
-//! What must hold of consensus, one invariant a file. Each is shown what nodes do and says what is wrong as soon as it can tell.
+//! What must hold of consensus, one invariant a file. Each is shown what nodes do and says what is
+//! wrong as soon as it can tell.
 //!
-//! Not among them: one leader a term. openraft orders votes by term and node, and a term may have several leaders, one after the other.
+//! Not among them: one leader a term. openraft orders votes by term and node, and a term may have
+//! several leaders, one after the other.
 
 mod acknowledged;
 mod epochs;

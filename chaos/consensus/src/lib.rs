@@ -1,10 +1,15 @@
-//! Consensus, simulated as it is: real nodes' consensus on a simulated network, by seed. `cargo xtask simulate-consensus --seed N` repeats a run.
+//! Consensus, simulated as it is: real nodes' consensus on a simulated network, by seed. `cargo
+//! xtask simulate-consensus --seed N` repeats a run.
 //!
-//! Real is all of `consensus` and what it stands on: openraft, the adaptor, log and snapshot in real files, messages in postcard, routes with their authorisation,
-//! deadlines, forwarded writes, joins, the choice of voters. Simulated are time, the network, chance, and what a power cut leaves of the log (`holdfast_consensus::simulation`).
+//! Real is all of `consensus` and what it stands on: openraft, the adaptor, log and snapshot in
+//! real files, messages in postcard, routes with their authorisation, deadlines, forwarded writes,
+//! joins, the choice of voters. Simulated are time, the network, chance, and what a power cut
+//! leaves of the log (`holdfast_consensus::simulation`).
 //!
-//! A seed is a run: one thread, a paused clock, one source of chance; the log's own thread is waited for while time stands still. What is not simulated: TCP's
-//! connections and HTTP's bytes, file systems that lie about an fsync, and a snapshot that a power cut tears (it is renamed into its place once it is durable).
+//! A seed is a run: one thread, a paused clock, one source of chance; the log's own thread is
+//! waited for while time stands still. What is not simulated: TCP's connections and HTTP's bytes,
+//! file systems that lie about an fsync, and a snapshot that a power cut tears (it is renamed into
+//! its place once it is durable).
 
 #![cfg(feature = "simulation")]
 
@@ -30,7 +35,8 @@ use holdfast_storage::search;
 use std::fmt;
 use std::time::Duration;
 
-/// How long a cluster may take after the last fault until every member takes writes and all have the same state.
+/// How long a cluster may take after the last fault until every member takes writes and all have
+/// the same state.
 pub const BUDGET: Duration = Duration::from_secs(60);
 
 /// What a run came to.
@@ -56,8 +62,19 @@ impl Outcome {
     /// So that seeds that try nothing do not pass.
     #[must_use]
     pub fn has_seen_everything(&self, seeds: u64) -> bool {
-        let Self { faults, acknowledged, snapshots, starts, fenced, .. } = *self;
-        faults > seeds && acknowledged > 10 * seeds && snapshots > seeds && starts > 3 * seeds && fenced > 0
+        let Self {
+            faults,
+            acknowledged,
+            snapshots,
+            starts,
+            fenced,
+            ..
+        } = *self;
+        faults > seeds
+            && acknowledged > 10 * seeds
+            && snapshots > seeds
+            && starts > 3 * seeds
+            && fenced > 0
     }
 }
 
@@ -76,11 +93,21 @@ impl search::Outcome for Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seconds, faults, entries, acknowledged, snapshots, starts, fenced, .. } = self;
+        let Self {
+            seconds,
+            faults,
+            entries,
+            acknowledged,
+            snapshots,
+            starts,
+            fenced,
+            ..
+        } = self;
         let minutes = seconds / 60;
         write!(
             f,
-            "{minutes} min simulated, {faults} faults, {starts} starts, {fenced} fenced, {entries} entries, {acknowledged} changes acknowledged, {snapshots} snapshots"
+            "{minutes} min simulated, {faults} faults, {starts} starts, {fenced} fenced, {entries} \
+             entries, {acknowledged} changes acknowledged, {snapshots} snapshots"
         )
     }
 }
@@ -92,7 +119,12 @@ impl fmt::Display for Outcome {
 pub fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
     let mut random = Random::new(seed);
     let _seeded = holdfast_consensus::simulation::enter(random.fork());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    runtime.block_on(world::live(random, twist)).map_err(|problem| format!("seed {seed}: {problem}"))
+    runtime
+        .block_on(world::live(random, twist))
+        .map_err(|problem| format!("seed {seed}: {problem}"))
 }

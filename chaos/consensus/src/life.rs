@@ -10,7 +10,8 @@ use tokio::task::{AbortHandle, JoinHandle};
 pub(super) struct Life {
     pub(super) consensus: Consensus,
     pub(super) is_alive: Arc<AtomicBool>,
-    /// One write at a time begins at each node: in which order tokio wakes several that wait for a leader, no seed decides.
+    /// One write at a time begins at each node: in which order tokio wakes several that wait for a
+    /// leader, no seed decides.
     pub(super) turn: Arc<Mutex<()>>,
     pub(super) routes: axum::Router,
     pub(super) handlers: Vec<AbortHandle>,

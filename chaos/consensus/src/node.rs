@@ -72,7 +72,11 @@ impl Node {
     pub(super) async fn run(mut self) {
         let attempt = Uuid::from_u128(u128::from(self.number));
         let cluster = self.site.cluster;
-        let first = Joined { node: NodeId(1), cluster, generation: ClusterGeneration::first(cluster) };
+        let first = Joined {
+            node: NodeId(1),
+            cluster,
+            generation: ClusterGeneration::first(cluster),
+        };
         let mut identity = (self.number == 1).then_some(first).or(self.copy_of);
         while self.power.wait_for(|is_on| *is_on).await.is_ok() {
             let mut power = self.power.clone();
@@ -101,8 +105,14 @@ impl Node {
         }
         let peer = addr_of(*self.random.pick(&peers));
         let (is_alive, wires) = (Arc::new(AtomicBool::new(true)), self.site.wires.clone());
-        let wire = Arc::new(Wire { node: self.number, is_alive, wires });
-        simulation::join(wire, &peer, spec(self.number), secret(), (attempt, AT)).await.ok()
+        let wire = Arc::new(Wire {
+            node: self.number,
+            is_alive,
+            wires,
+        });
+        simulation::join(wire, &peer, spec(self.number), secret(), (attempt, AT))
+            .await
+            .ok()
     }
 
     /// One life of its process, until its power is cut.
@@ -110,22 +120,63 @@ impl Node {
         let is_alive = Arc::new(AtomicBool::new(true));
         let (node, history) = (self.number, self.site.history.clone());
         history.see(&Seen::Started { node });
-        let witness = Arc::new(LifeWitness { node, is_alive: is_alive.clone(), history: history.clone() });
+        let witness = Arc::new(LifeWitness {
+            node,
+            is_alive: is_alive.clone(),
+            history: history.clone(),
+        });
         let dir = self.site.dir.join(name_of(node));
-        let disk = Disk::new(&dir, self.site.flush_max, self.random.fork(), self.site.twist, witness);
-        let wire = Arc::new(Wire { node, is_alive: is_alive.clone(), wires: self.site.wires.clone() });
-        let timing = Timing { voter_absent_max_ms: 4_000, ..Timing::default() };
-        let Joined { node: id, cluster, generation } = identity;
-        let (peer_addr, peers, boot) = (addr_of(node), Vec::new(), Uuid::from_u128(u128::from(self.random.next())));
-        let options = Options { node: id, cluster, generation, dir, timing, secret: secret(), peer_addr, peers, boot };
-        let consensus = match simulation::open(options, wire, disk.clone(), self.site.snapshot_after).await {
-            Ok(consensus) => consensus,
-            Err(error) => return history.fail("nodes start", &format!("node {node}: {error}")),
+        let disk = Disk::new(
+            &dir,
+            self.site.flush_max,
+            self.random.fork(),
+            self.site.twist,
+            witness,
+        );
+        let wire = Arc::new(Wire {
+            node,
+            is_alive: is_alive.clone(),
+            wires: self.site.wires.clone(),
+        });
+        let timing = Timing {
+            voter_absent_max_ms: 4_000,
+            ..Timing::default()
         };
+        let Joined {
+            node: id,
+            cluster,
+            generation,
+        } = identity;
+        let (peer_addr, peers, boot) = (
+            addr_of(node),
+            Vec::new(),
+            Uuid::from_u128(u128::from(self.random.next())),
+        );
+        let options = Options {
+            node: id,
+            cluster,
+            generation,
+            dir,
+            timing,
+            secret: secret(),
+            peer_addr,
+            peers,
+            boot,
+        };
+        let consensus =
+            match simulation::open(options, wire, disk.clone(), self.site.snapshot_after).await {
+                Ok(consensus) => consensus,
+                Err(error) => return history.fail("nodes start", &format!("node {node}: {error}")),
+            };
         let (routes, handlers) = (consensus.peer_routes(), Vec::new());
         let turn = Arc::new(Mutex::new(()));
-        let life =
-            Life { consensus: consensus.clone(), is_alive: is_alive.clone(), turn: turn.clone(), routes, handlers };
+        let life = Life {
+            consensus: consensus.clone(),
+            is_alive: is_alive.clone(),
+            turn: turn.clone(),
+            routes,
+            handlers,
+        };
         self.site.wires.lock().lives.insert(node, life);
         let mut fatal = consensus.fatal();
         let fenced = see_fence(&consensus, node, &history);
@@ -148,7 +199,9 @@ impl Node {
     /// What is left of a process that is no more goes away unseen, and the disk forgets.
     async fn end(&self, consensus: Consensus, disk: &Disk) {
         let life = self.site.wires.lock().lives.remove(&self.number);
-        life.iter().flat_map(|life| &life.handlers).for_each(AbortHandle::abort);
+        life.iter()
+            .flat_map(|life| &life.handlers)
+            .for_each(AbortHandle::abort);
         drop(life);
         consensus.shutdown().await;
         drop(consensus);
@@ -162,7 +215,10 @@ impl Node {
             Err("its log is still held".into())
         };
         if let Err(why) = lost {
-            self.site.history.fail("what is shut down ends", &format!("node {}: {why}", self.number));
+            self.site.history.fail(
+                "what is shut down ends",
+                &format!("node {}: {why}", self.number),
+            );
         }
     }
 }
@@ -170,7 +226,11 @@ impl Node {
 /// Never ends.
 async fn see_fence(consensus: &Consensus, node: u64, history: &History) {
     let mut standing = consensus.identity().standing();
-    if standing.wait_for(|standing| matches!(standing, Standing::Fenced(_))).await.is_ok() {
+    if standing
+        .wait_for(|standing| matches!(standing, Standing::Fenced(_)))
+        .await
+        .is_ok()
+    {
         history.see(&Seen::Fenced { node });
     }
     std::future::pending().await
@@ -191,7 +251,10 @@ async fn serve(consensus: &Consensus, node: u64, turn: &Mutex<()>) {
             sleep(RETRY_INTERVAL).await;
         }
     }
-    let report = Command::ReportForDuty { node: consensus.node(), spec: spec(node) };
+    let report = Command::ReportForDuty {
+        node: consensus.node(),
+        spec: spec(node),
+    };
     let report = report.by(Actor::Node(consensus.node()), AT);
     // As a node does on its start; whoever was removed is refused.
     drop(timeout(END_DEADLINE, consensus.write(report)).await);

@@ -22,7 +22,9 @@ pub(super) fn number_of(entry: &LogEntry) -> Option<u64> {
         Command::CreateCamera { spec, .. } | Command::UpdateCamera { spec, .. } => {
             spec.source.url.as_str().rsplit('/').next()?.parse().ok()
         }
-        Command::ChangeSettings(change) => change.retention_classes.as_ref()?.iter().next()?.age_max_s,
+        Command::ChangeSettings(change) => {
+            change.retention_classes.as_ref()?.iter().next()?.age_max_s
+        }
         Command::Assign { .. } => u64::try_from(entry.at.0).ok(),
         _ => None,
     }
@@ -38,7 +40,14 @@ pub(super) fn at(number: u64) -> Timestamp {
 }
 
 pub(super) fn change_settings(number: u64) -> Command {
-    let class = RetentionClass { name: RetentionClassName::default(), age_max_s: Some(number), bytes_max: None };
+    let class = RetentionClass {
+        name: RetentionClassName::default(),
+        age_max_s: Some(number),
+        bytes_max: None,
+    };
     let retention_classes = Some(vec![class].try_into().expect("valid"));
-    Command::ChangeSettings(SettingsChange { retention_classes, ..SettingsChange::default() })
+    Command::ChangeSettings(SettingsChange {
+        retention_classes,
+        ..SettingsChange::default()
+    })
 }

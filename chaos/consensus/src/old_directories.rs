@@ -1,8 +1,10 @@
-//! Data directories that are put back to an earlier state, and such that exist twice, while all who could know are there.
+//! Data directories that are put back to an earlier state, and such that exist twice, while all who
+//! could know are there.
 //!
-//! What must hold is exact: an acknowledged change is never undone as long as, when a node whose directory was put back starts,
-//! someone can be reached who holds a record of what it has confirmed since. So the world is quiet during that; before and after
-//! it is as unquiet as ever, and the node stays fenced to the end, when an operator removes it.
+//! What must hold is exact: an acknowledged change is never undone as long as, when a node whose
+//! directory was put back starts, someone can be reached who holds a record of what it has
+//! confirmed since. So the world is quiet during that; before and after it is as unquiet as ever,
+//! and the node stays fenced to the end, when an operator removes it.
 
 #![expect(clippy::disallowed_methods, reason = "simulated time")]
 
@@ -29,7 +31,12 @@ const ASKED_WITHIN: Duration = Duration::from_secs(10);
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
-        let (entry, to) = (entry.as_ref().map_err(|error| io::Error::other(error.to_string()))?, to);
+        let (entry, to) = (
+            entry
+                .as_ref()
+                .map_err(|error| io::Error::other(error.to_string()))?,
+            to,
+        );
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
             copy(&entry.path(), &target)?;
@@ -41,27 +48,45 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn is_fenced(consensus: &Consensus) -> bool {
-    matches!(*consensus.identity().standing().borrow(), Standing::Fenced(_))
+    matches!(
+        *consensus.identity().standing().borrow(),
+        Standing::Fenced(_)
+    )
 }
 
 impl World {
     pub(super) fn has_fenced(&self) -> bool {
         let wires = self.site.wires.lock();
-        wires.lives.iter().any(|(number, life)| *number < COPIES_FROM && is_fenced(&life.consensus))
+        wires
+            .lives
+            .iter()
+            .any(|(number, life)| *number < COPIES_FROM && is_fenced(&life.consensus))
     }
 
-    /// Everyone has power and reaches everyone, and of at least three who vote none is fenced. Whether that came to be.
+    /// Everyone has power and reaches everyone, and of at least three who vote none is fenced.
+    /// Whether that came to be.
     async fn calm(&mut self) -> bool {
-        self.power.values().for_each(|power| _ = power.send_replace(true));
+        self.power
+            .values()
+            .for_each(|power| _ = power.send_replace(true));
         self.site.wires.heal(self.delay_max);
         sleep(QUIET).await;
         let wires = self.site.wires.lock();
-        let leader = wires.lives.values().find(|life| life.consensus.leader() == Some(life.consensus.node()));
+        let leader = wires
+            .lives
+            .values()
+            .find(|life| life.consensus.leader() == Some(life.consensus.node()));
         let voters = leader.map_or(0, |life| life.consensus.leadership().borrow().voters.len());
         let is_whole = wires.lives.len() == self.power.len();
         voters >= 3
             && is_whole
-            && wires.lives.values().all(|life| life.consensus.identity().standing().borrow().eq(&Standing::Member))
+            && wires.lives.values().all(|life| {
+                life.consensus
+                    .identity()
+                    .standing()
+                    .borrow()
+                    .eq(&Standing::Member)
+            })
     }
 
     pub(super) async fn put_back(&mut self) {
@@ -69,16 +94,26 @@ impl World {
         if !self.calm().await {
             return;
         }
-        let (dir, before) = (self.site.dir.join(name_of(node)), self.site.dir.join(format!("before-{node}")));
-        self.site.history.fault(&format!("a copy of node {node}'s directory is made"));
+        let (dir, before) = (
+            self.site.dir.join(name_of(node)),
+            self.site.dir.join(format!("before-{node}")),
+        );
+        self.site
+            .history
+            .fault(&format!("a copy of node {node}'s directory is made"));
         if let Err(error) = copy(&dir, &before) {
-            return self.site.history.fail("directories can be copied", &error.to_string());
+            return self
+                .site
+                .history
+                .fail("directories can be copied", &error.to_string());
         }
         sleep(Duration::from_millis(self.random.within(100..8_000))).await;
         if !self.calm().await {
             return;
         }
-        let Some(power) = self.power.get(&node).cloned() else { return };
+        let Some(power) = self.power.get(&node).cloned() else {
+            return;
+        };
         power.send_replace(false);
         while self.consensus(node).is_some() {
             sleep(Duration::from_millis(100)).await;
@@ -86,10 +121,14 @@ impl World {
         // Until its disk is released.
         sleep(Duration::from_secs(2)).await;
         self.site.history.see(&Seen::PutBack { node });
-        let put =
-            fs::remove_dir_all(&dir).and_then(|()| copy(&before, &dir)).and_then(|()| fs::remove_dir_all(&before));
+        let put = fs::remove_dir_all(&dir)
+            .and_then(|()| copy(&before, &dir))
+            .and_then(|()| fs::remove_dir_all(&before));
         if let Err(error) = put {
-            return self.site.history.fail("directories can be copied", &error.to_string());
+            return self
+                .site
+                .history
+                .fail("directories can be copied", &error.to_string());
         }
         self.site.wires.heal(self.delay_max);
         power.send_replace(true);
@@ -101,25 +140,50 @@ impl World {
         if !self.calm().await {
             return;
         }
-        let Some(original) = self.consensus(node) else { return };
+        let Some(original) = self.consensus(node) else {
+            return;
+        };
         let number = COPIES_FROM + node;
         if self.copies.contains_key(&number) {
             return;
         }
-        self.site.history.fault(&format!("a copy of node {node} runs"));
-        if let Err(error) = copy(&self.site.dir.join(name_of(node)), &self.site.dir.join(name_of(number))) {
-            return self.site.history.fail("directories can be copied", &error.to_string());
+        self.site
+            .history
+            .fault(&format!("a copy of node {node} runs"));
+        if let Err(error) = copy(
+            &self.site.dir.join(name_of(node)),
+            &self.site.dir.join(name_of(number)),
+        ) {
+            return self
+                .site
+                .history
+                .fail("directories can be copied", &error.to_string());
         }
         self.site.history.see(&Seen::PutBack { node: number });
         let (power, has_power) = watch::channel(true);
         let generation = original.identity().generation();
-        let copy_of = Some(Joined { node: original.node(), cluster: original.cluster(), generation });
-        let copy = Node { number, site: self.site.clone(), random: self.random.fork(), power: has_power, copy_of };
+        let copy_of = Some(Joined {
+            node: original.node(),
+            cluster: original.cluster(),
+            generation,
+        });
+        let copy = Node {
+            number,
+            site: self.site.clone(),
+            random: self.random.fork(),
+            power: has_power,
+            copy_of,
+        };
         self.tasks.spawn(copy.run());
         sleep(ASKED_WITHIN).await;
-        let is_twin = self.consensus(number).is_some_and(|copy| copy.identity().standing().borrow().is_twin());
+        let is_twin = self
+            .consensus(number)
+            .is_some_and(|copy| copy.identity().standing().borrow().is_twin());
         if !is_twin {
-            self.site.history.fail("a copy is found out", &format!("the copy of node {node} is not fenced"));
+            self.site.history.fail(
+                "a copy is found out",
+                &format!("the copy of node {node} is not fenced"),
+            );
         }
         power.send_replace(false);
         self.copies.insert(number, power);
@@ -133,12 +197,19 @@ impl World {
         loop {
             let fenced = {
                 let wires = self.site.wires.lock();
-                let fenced = wires.lives.iter().find(|(_, life)| is_fenced(&life.consensus));
+                let fenced = wires
+                    .lives
+                    .iter()
+                    .find(|(_, life)| is_fenced(&life.consensus));
                 fenced.map(|(number, life)| (*number, life.consensus.node()))
             };
-            let Some((number, id)) = fenced.filter(|_| Instant::now() < give_up_at) else { return };
+            let Some((number, id)) = fenced.filter(|_| Instant::now() < give_up_at) else {
+                return;
+            };
             if self.remove_by_any(number, id).await {
-                self.power.remove(&number).map(|power| power.send_replace(false));
+                self.power
+                    .remove(&number)
+                    .map(|power| power.send_replace(false));
                 while self.consensus(number).is_some() {
                     sleep(Duration::from_millis(100)).await;
                 }
@@ -149,9 +220,16 @@ impl World {
     }
 
     async fn remove_by_any(&self, but: u64, node: NodeId) -> bool {
-        let others: Vec<u64> = self.power.keys().copied().filter(|other| *other != but).collect();
+        let others: Vec<u64> = self
+            .power
+            .keys()
+            .copied()
+            .filter(|other| *other != but)
+            .collect();
         for other in others {
-            let Some(consensus) = self.consensus(other) else { continue };
+            let Some(consensus) = self.consensus(other) else {
+                continue;
+            };
             let remove = Command::RemoveNode { node, force: true }.by(Actor::System, Timestamp(1));
             let written = timeout(Duration::from_secs(5), consensus.write(remove)).await;
             if written.is_ok_and(|written| written.is_ok()) || consensus.state().has_left(node) {

@@ -1,7 +1,8 @@
-//! What lies between the nodes: requests that are late, lost, doubled or held up, and answers that are.
+//! What lies between the nodes: requests that are late, lost, doubled or held up, and answers that
+//! are.
 //!
-//! A request once sent arrives without its sender: also after that gave up, or died. Only Raft's own messages are doubled: TCP doubles nothing, but Raft's must
-//! stand it.
+//! A request once sent arrives without its sender: also after that gave up, or died. Only Raft's
+//! own messages are doubled: TCP doubles nothing, but Raft's must stand it.
 
 #![expect(clippy::disallowed_methods, reason = "simulated time")]
 
@@ -55,14 +56,24 @@ pub(super) fn addr_of(node: u64) -> String {
 }
 
 fn node_at(addr: &str) -> Option<u64> {
-    addr.strip_prefix("node-")?.strip_suffix(".example:8481")?.parse().ok()
+    addr.strip_prefix("node-")?
+        .strip_suffix(".example:8481")?
+        .parse()
+        .ok()
 }
 
 impl Wires {
     pub(super) fn new(random: Random, delay_max: Duration) -> Self {
         let network = Network::new(delay_max);
         let (held, lives) = (BTreeSet::new(), BTreeMap::new());
-        Self(Arc::new(Mutex::new(Inner { began: Instant::now(), random, network, held, double_one_in: 0, lives })))
+        Self(Arc::new(Mutex::new(Inner {
+            began: Instant::now(),
+            random,
+            network,
+            held,
+            double_one_in: 0,
+            lives,
+        })))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -75,7 +86,11 @@ impl Wires {
         let now = inner.began.elapsed();
         for (from, to) in cuts {
             let (from, to) = (NodeId(*from), NodeId(*to));
-            if is_cut { inner.network.cut(from, to, now) } else { inner.network.mend(from, to) }
+            if is_cut {
+                inner.network.cut(from, to, now)
+            } else {
+                inner.network.mend(from, to)
+            }
         }
     }
 
@@ -91,7 +106,9 @@ impl Wires {
     async fn pass(&self, from: u64, to: u64) -> bool {
         let delay = {
             let mut inner = self.lock();
-            let Inner { network, random, .. } = &mut *inner;
+            let Inner {
+                network, random, ..
+            } = &mut *inner;
             network.delay(random)
         };
         sleep(delay).await;
@@ -99,7 +116,9 @@ impl Wires {
             sleep(LOOK_INTERVAL).await;
         }
         let inner = self.lock();
-        inner.network.carries(NodeId(from), NodeId(to), inner.began.elapsed())
+        inner
+            .network
+            .carries(NodeId(from), NodeId(to), inner.began.elapsed())
     }
 
     fn is_held(&self, from: u64, to: u64) -> bool {
@@ -126,14 +145,19 @@ impl Wires {
         let (from, to) = (request.from, request.to);
         if !self.connects(from, to) && self.one_in(2) {
             sleep(CONNECT_DEADLINE).await;
-            return Some(Err(PeerError::Unreachable { addr: addr_of(to), why: "simulated".to_owned() }));
+            return Some(Err(PeerError::Unreachable {
+                addr: addr_of(to),
+                why: "simulated".to_owned(),
+            }));
         }
         if !self.pass(from, to).await {
             return None;
         }
         if self.is_doubled(&request.path) {
             let (again, request) = (self.clone(), request.clone());
-            tokio::spawn(async move { again.pass(from, to).await && again.handle(&request).await.is_some() });
+            tokio::spawn(async move {
+                again.pass(from, to).await && again.handle(&request).await.is_some()
+            });
         }
         let answer = self.handle(&request).await?;
         self.pass(to, from).await.then_some(answer)
@@ -144,18 +168,35 @@ impl Wires {
         let addr = addr_of(request.to);
         let handler = self.lock().lives.get_mut(&request.to).map(|life| {
             let (path, secret) = (request.path.clone(), request.secret.clone());
-            let (turn, handled) = (life.turn.clone(), deliver(life.routes(), path, secret, request.body.clone()));
+            let (turn, handled) = (
+                life.turn.clone(),
+                deliver(life.routes(), path, secret, request.body.clone()),
+            );
             let is_write_of_its_own = request.path == "/join";
             life.handle(async move {
-                let _turn = if is_write_of_its_own { Some(turn.lock().await) } else { None };
+                let _turn = if is_write_of_its_own {
+                    Some(turn.lock().await)
+                } else {
+                    None
+                };
                 handled.await
             })
         });
-        let Some(handler) = handler else { return self.one_in(2).then_some(Err(PeerError::Refused { addr })) };
+        let Some(handler) = handler else {
+            return self.one_in(2).then_some(Err(PeerError::Refused { addr }));
+        };
         match handler.await {
             Ok(Ok(answer)) => Some(Ok(answer)),
-            Ok(Err(error)) => Some(Err(PeerError::Closed { addr, why: error.to_string() })),
-            Err(_) => self.one_in(2).then(|| Err(PeerError::Closed { addr, why: "its process died".to_owned() })),
+            Ok(Err(error)) => Some(Err(PeerError::Closed {
+                addr,
+                why: error.to_string(),
+            })),
+            Err(_) => self.one_in(2).then(|| {
+                Err(PeerError::Closed {
+                    addr,
+                    why: "its process died".to_owned(),
+                })
+            }),
         }
     }
 }
@@ -174,11 +215,23 @@ impl std::fmt::Debug for Wire {
 }
 
 impl Transport for Wire {
-    fn post(&self, addr: &str, path: &str, secret: &str, body: Vec<u8>) -> BoxFuture<'static, Answer> {
+    fn post(
+        &self,
+        addr: &str,
+        path: &str,
+        secret: &str,
+        body: Vec<u8>,
+    ) -> BoxFuture<'static, Answer> {
         let (answer, answered) = oneshot::channel();
         if let Some(to) = node_at(addr).filter(|_| self.is_alive.load(Ordering::Relaxed)) {
             let (path, secret) = (path.to_owned(), secret.to_owned());
-            let request = Request { from: self.node, to, path, secret, body };
+            let request = Request {
+                from: self.node,
+                to,
+                path,
+                secret,
+                body,
+            };
             let carried = self.wires.clone().carry(Arc::new(request));
             tokio::spawn(async move {
                 if let Some(back) = carried.await {

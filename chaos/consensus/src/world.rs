@@ -87,7 +87,11 @@ pub(super) struct World {
 /// # Errors
 /// What does not hold, with the story of it.
 pub(super) async fn live(mut random: Random, twist: Twist) -> Result<Outcome, String> {
-    let near = if Path::new(MEMORY).is_dir() { tempfile::tempdir_in(MEMORY) } else { tempfile::tempdir() };
+    let near = if Path::new(MEMORY).is_dir() {
+        tempfile::tempdir_in(MEMORY)
+    } else {
+        tempfile::tempdir()
+    };
     let dir = near.map_err(|error| format!("no room for the nodes' files: {error}"))?;
     let delay_max = Duration::from_millis(*random.pick(&[1, 1, 5, 30, 100]));
     let history = History::new();
@@ -101,7 +105,11 @@ pub(super) async fn live(mut random: Random, twist: Twist) -> Result<Outcome, St
         snapshot_after: *random.pick(&[10, 20, 50, 200]),
     };
     let kinds: Vec<Kind> = KINDS.into_iter().filter(|_| !random.one_in(3)).collect();
-    let kinds = if kinds.is_empty() { vec![Kind::PowerCut] } else { kinds };
+    let kinds = if kinds.is_empty() {
+        vec![Kind::PowerCut]
+    } else {
+        kinds
+    };
     let nodes = *random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5]);
     let mut world = World {
         site,
@@ -124,7 +132,11 @@ impl World {
         let clients = self.random.within(1..4);
         let mut load = JoinSet::new();
         for _ in 0..clients {
-            load.spawn(load::client(self.site.clone(), self.numbers.clone(), self.random.fork()));
+            load.spawn(load::client(
+                self.site.clone(),
+                self.numbers.clone(),
+                self.random.fork(),
+            ));
         }
         sleep(Duration::from_secs(self.random.within(2..10))).await;
         let unrest_ends = Instant::now() + Duration::from_secs(self.random.within(15..50));
@@ -138,7 +150,9 @@ impl World {
                 kind => self.make(kind),
             }
         }
-        self.power.values().for_each(|power| _ = power.send_replace(true));
+        self.power
+            .values()
+            .for_each(|power| _ = power.send_replace(true));
         self.site.wires.heal(self.delay_max);
         self.site.history.fault("all faults end");
         let give_up_at = Instant::now() + BUDGET;
@@ -154,8 +168,13 @@ impl World {
     fn add(&mut self) {
         let number = self.power.len() as u64 + 1;
         let (power, has_power) = watch::channel(true);
-        let node =
-            Node { number, site: self.site.clone(), random: self.random.fork(), power: has_power, copy_of: None };
+        let node = Node {
+            number,
+            site: self.site.clone(),
+            random: self.random.fork(),
+            power: has_power,
+            copy_of: None,
+        };
         self.power.insert(number, power);
         self.tasks.spawn(node.run());
     }
@@ -169,19 +188,30 @@ impl World {
         let all: Vec<u64> = self.power.keys().copied().collect();
         let max_ms = *self.random.pick(&[300, 2_000, 8_000, 20_000]);
         let lasts = Duration::from_millis(self.random.within(50..max_ms));
-        self.site.history.fault(&format!("{kind:?} of node {node}, for {lasts:?}"));
+        self.site
+            .history
+            .fault(&format!("{kind:?} of node {node}, for {lasts:?}"));
         let wires = self.site.wires.clone();
         match kind {
             Kind::PowerCut => self.cut_power(&[node], lasts),
             Kind::Blackout => self.cut_power(&all, lasts),
             Kind::Isolate => self.cut(&[node], &all, lasts),
             Kind::Split => {
-                let side: Vec<u64> = all.iter().copied().filter(|_| self.random.one_in(2)).collect();
+                let side: Vec<u64> = all
+                    .iter()
+                    .copied()
+                    .filter(|_| self.random.one_in(2))
+                    .collect();
                 self.cut(&side, &all, lasts);
             }
             Kind::OneWay => {
-                let (is_out, others) = (self.random.one_in(2), all.into_iter().filter(|other| *other != node));
-                let cuts = others.map(|other| if is_out { (node, other) } else { (other, node) }).collect();
+                let (is_out, others) = (
+                    self.random.one_in(2),
+                    all.into_iter().filter(|other| *other != node),
+                );
+                let cuts = others
+                    .map(|other| if is_out { (node, other) } else { (other, node) })
+                    .collect();
                 self.cut_directions(cuts, lasts);
             }
             Kind::Link => {
@@ -193,7 +223,10 @@ impl World {
                 self.later(lasts, move || wires.lock().network.loss_one_in = 0);
             }
             Kind::Slow => {
-                let (slow, usual) = (Duration::from_millis(self.random.within(50..900)), self.delay_max);
+                let (slow, usual) = (
+                    Duration::from_millis(self.random.within(50..900)),
+                    self.delay_max,
+                );
                 wires.lock().network.delay_max = slow;
                 self.later(lasts, move || wires.lock().network.delay_max = usual);
             }
@@ -217,7 +250,9 @@ impl World {
             // They take their time.
             Kind::PutBack | Kind::Copy => {}
             Kind::Transfer => {
-                self.ask(node, |consensus| async move { _ = consensus.transfer_leadership().await });
+                self.ask(node, |consensus| async move {
+                    _ = consensus.transfer_leadership().await
+                });
             }
         }
     }
@@ -230,7 +265,12 @@ impl World {
     }
 
     fn cut_power(&mut self, nodes: &[u64], lasts: Duration) {
-        for power in nodes.iter().filter_map(|node| self.power.get(node)).cloned().collect::<Vec<_>>() {
+        for power in nodes
+            .iter()
+            .filter_map(|node| self.power.get(node))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
             power.send_replace(false);
             self.later(lasts, move || _ = power.send_replace(true));
         }
@@ -238,8 +278,15 @@ impl World {
 
     /// Between one side and those of `all` that are not on it.
     fn cut(&mut self, side: &[u64], all: &[u64], lasts: Duration) {
-        let others: Vec<u64> = all.iter().copied().filter(|node| !side.contains(node)).collect();
-        let cuts = side.iter().flat_map(|a| others.iter().flat_map(|b| [(*a, *b), (*b, *a)])).collect();
+        let others: Vec<u64> = all
+            .iter()
+            .copied()
+            .filter(|node| !side.contains(node))
+            .collect();
+        let cuts = side
+            .iter()
+            .flat_map(|a| others.iter().flat_map(|b| [(*a, *b), (*b, *a)]))
+            .collect();
         self.cut_directions(cuts, lasts);
     }
 
@@ -250,24 +297,47 @@ impl World {
     }
 
     pub(super) fn consensus(&self, node: u64) -> Option<Consensus> {
-        self.site.wires.lock().lives.get(&node).map(|life| life.consensus.clone())
+        self.site
+            .wires
+            .lock()
+            .lives
+            .get(&node)
+            .map(|life| life.consensus.clone())
     }
 
     /// Any node asks that any other be removed, as an operator would who gave that up.
     fn remove(&mut self) {
         let asked = self.some_node();
-        let Some(consensus) = self.consensus(asked) else { return };
+        let Some(consensus) = self.consensus(asked) else {
+            return;
+        };
         let members: Vec<NodeId> = consensus.state().nodes.keys().collect();
         if members.len() > 1 {
             let gone = *self.random.pick(&members);
-            let remove = Command::RemoveNode { node: gone, force: true }.by(Actor::System, Timestamp(1));
-            self.ask(asked, move |consensus| async move { drop(consensus.write(remove).await) });
+            let remove = Command::RemoveNode {
+                node: gone,
+                force: true,
+            }
+            .by(Actor::System, Timestamp(1));
+            self.ask(asked, move |consensus| async move {
+                drop(consensus.write(remove).await)
+            });
         }
     }
 
     /// Has `node` do something, in its turn; nobody waits for the answer.
-    fn ask<F: Future<Output = ()> + Send>(&mut self, node: u64, what: impl FnOnce(Consensus) -> F + Send + 'static) {
-        let life = self.site.wires.lock().lives.get(&node).map(|life| (life.consensus.clone(), life.turn.clone()));
+    fn ask<F: Future<Output = ()> + Send>(
+        &mut self,
+        node: u64,
+        what: impl FnOnce(Consensus) -> F + Send + 'static,
+    ) {
+        let life = self
+            .site
+            .wires
+            .lock()
+            .lives
+            .get(&node)
+            .map(|life| (life.consensus.clone(), life.turn.clone()));
         if let Some((consensus, turn)) = life {
             self.tasks.spawn(async move {
                 let _turn = turn.lock().await;
@@ -300,7 +370,10 @@ impl World {
         members.sort_unstable();
         for member in &members {
             let number = self.numbers.next();
-            self.consensus(*member)?.write(numbered::settings(number)).await.ok()?;
+            self.consensus(*member)?
+                .write(numbered::settings(number))
+                .await
+                .ok()?;
             self.site.history.see(&Seen::Acknowledged { number });
         }
         // Changes of members may have come in between.
@@ -311,7 +384,10 @@ impl World {
 
     async fn agreed(&self, nodes: Vec<u64>, give_up_at: Instant) -> Option<Vec<u64>> {
         while Instant::now() < give_up_at {
-            let states: Option<Vec<_>> = nodes.iter().map(|node| self.consensus(*node).map(|it| it.state())).collect();
+            let states: Option<Vec<_>> = nodes
+                .iter()
+                .map(|node| self.consensus(*node).map(|it| it.state()))
+                .collect();
             let states = states?;
             if states.windows(2).all(|pair| pair[0] == pair[1]) {
                 // What Raft itself still writes, and what its followers have yet to hear of it.
@@ -326,9 +402,18 @@ impl World {
     /// The numbers of those who are members as whoever leads knows it.
     pub(super) fn members(&self) -> Option<Vec<u64>> {
         let wires = self.site.wires.lock();
-        let leader = wires.lives.values().find(|life| life.consensus.leadership().borrow().is_leader)?;
+        let leader = wires
+            .lives
+            .values()
+            .find(|life| life.consensus.leadership().borrow().is_leader)?;
         let state = leader.consensus.state();
-        Some(self.power.keys().copied().filter(|node| state.node_named(&name_of(*node)).is_some()).collect())
+        Some(
+            self.power
+                .keys()
+                .copied()
+                .filter(|node| state.node_named(&name_of(*node)).is_some())
+                .collect(),
+        )
     }
 
     fn describe(&self) -> String {
@@ -339,6 +424,9 @@ impl World {
             let leads = life.consensus.leadership().borrow().clone();
             format!("node {node}: {standing:?}, {leads:?}, members {nodes:?}")
         });
-        format!("not after {BUDGET:?}; {}", each.collect::<Vec<_>>().join("; "))
+        format!(
+            "not after {BUDGET:?}; {}",
+            each.collect::<Vec<_>>().join("; ")
+        )
     }
 }

@@ -4,10 +4,11 @@ use crate::scenario::Place;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
-/// Proves a Holdfast cluster: runs real nodes with cameras that stamp every frame, breaks things on a timetable, and compares what is
-/// served with what was sent, frame by frame.
+/// Proves a Holdfast cluster: runs real nodes with cameras that stamp every frame, breaks things on
+/// a timetable, and compares what is served with what was sent, frame by frame.
 ///
-/// Exit codes: 0 everything holds, 1 something is broken, 2 wrong usage or a wrong scenario file, 3 it could not run here.
+/// Exit codes: 0 everything holds, 1 something is broken, 2 wrong usage or a wrong scenario file, 3
+/// it could not run here.
 #[derive(Debug, Parser)]
 #[command(name = "holdfast-chaos", version)]
 pub struct Args {
@@ -42,13 +43,16 @@ pub(super) struct RunArgs {
     /// How often each
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) runs: u32,
-    /// So many runs beside each other: shorter, where the machine has the cores; figures of time get worse where it has not
+    /// So many runs beside each other: shorter, where the machine has the cores; figures of time
+    /// get worse where it has not
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(super) jobs: u32,
-    /// Decides whom `any` hits, and what cameras begin with; the next run takes the next number [default: random]
+    /// Decides whom `any` hits, and what cameras begin with; the next run takes the next number
+    /// [default: random]
     #[arg(long)]
     pub(super) seed: Option<u64>,
-    /// So many cameras instead of the scenario's, whose groups keep their shares; several numbers, as 12,60, run it with each
+    /// So many cameras instead of the scenario's, whose groups keep their shares; several numbers,
+    /// as 12,60, run it with each
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) cameras: Vec<u32>,
     /// Where the nodes run, instead of what the scenario says

@@ -23,15 +23,24 @@ const WORKER_THREADS: usize = 2;
 
 pub(super) fn run(args: &RunArgs) -> Result<Ending> {
     let attach = args.attach.as_deref().map(Attach::load).transpose()?;
-    let names: Vec<String> =
-        if args.all { SHIPPED.iter().map(|(name, _)| (*name).to_owned()).collect() } else { args.scenarios.clone() };
+    let names: Vec<String> = if args.all {
+        SHIPPED.iter().map(|(name, _)| (*name).to_owned()).collect()
+    } else {
+        args.scenarios.clone()
+    };
     // All of them are read before the first one runs.
     let mut scenarios = Vec::new();
     for name in names {
         let scenario = Scenario::load(&name)?;
         let as_it_is = args.cameras.is_empty().then_some(None);
         let sizes = args.cameras.iter().copied().map(Some).chain(as_it_is);
-        scenarios.extend(sizes.map(|cameras| (name.clone(), cameras, adapted(scenario.clone(), cameras, args))));
+        scenarios.extend(sizes.map(|cameras| {
+            (
+                name.clone(),
+                cameras,
+                adapted(scenario.clone(), cameras, args),
+            )
+        }));
     }
     let seed = args.seed.unwrap_or_else(random_seed);
     let entry = |(name, cameras, scenario): (String, Option<u32>, Scenario)| {
@@ -41,12 +50,23 @@ pub(super) fn run(args: &RunArgs) -> Result<Ending> {
             let mut scenario = scenario.clone();
             scenario.choose_faults(seed, place);
             let repeat = repeat(args, &name, cameras, seed);
-            Plan { scenario, place, seed, attach: attach.clone(), repeat, output: args.output.clone() }
+            Plan {
+                scenario,
+                place,
+                seed,
+                attach: attach.clone(),
+                repeat,
+                output: args.output.clone(),
+            }
         };
         let plans = (0..args.runs).map(run).collect();
         Entry { name, plans }
     };
-    jobs::work(scenarios.into_iter().map(entry).collect(), args, command_line())
+    jobs::work(
+        scenarios.into_iter().map(entry).collect(),
+        args,
+        command_line(),
+    )
 }
 
 pub(super) fn soak(args: &SoakArgs) -> Result<Ending> {
@@ -56,16 +76,40 @@ pub(super) fn soak(args: &SoakArgs) -> Result<Ending> {
     while args.rounds == 0 || round < args.rounds {
         let seed = first.wrapping_add(u64::from(round));
         round += 1;
-        let text = soak::scenario(seed, args.on, args.nodes as usize, args.cameras, args.seconds)?;
+        let text = soak::scenario(
+            seed,
+            args.on,
+            args.nodes as usize,
+            args.cameras,
+            args.seconds,
+        )?;
         let scenario = Scenario::parse(Path::new("soak.toml"), &text)?;
-        let SoakArgs { nodes, cameras, seconds, .. } = args;
-        let place = if args.on == Place::Netns { "netns" } else { "processes" };
+        let SoakArgs {
+            nodes,
+            cameras,
+            seconds,
+            ..
+        } = args;
+        let place = if args.on == Place::Netns {
+            "netns"
+        } else {
+            "processes"
+        };
         let repeat = format!(
-            "holdfast-chaos soak --rounds 1 --seed {seed} --on {place} --nodes {nodes} --cameras {cameras} --seconds {seconds}"
+            "holdfast-chaos soak --rounds 1 --seed {seed} --on {place} --nodes {nodes} --cameras \
+             {cameras} --seconds {seconds}"
         );
-        let plan = Plan { scenario, place: args.on, seed, attach: None, repeat, output: args.output.clone() };
+        let plan = Plan {
+            scenario,
+            place: args.on,
+            seed,
+            attach: None,
+            repeat,
+            output: args.output.clone(),
+        };
         std::fs::create_dir_all(plan.folder()).map_err(io_error("make the run's folder"))?;
-        std::fs::write(plan.folder().join("scenario.toml"), &text).map_err(io_error("write the scenario"))?;
+        std::fs::write(plan.folder().join("scenario.toml"), &text)
+            .map_err(io_error("write the scenario"))?;
         if !plan.run(None)?.holds() {
             ending = Ending::Broken;
             if !args.keep_going {
@@ -89,7 +133,12 @@ pub(super) struct Plan {
 impl Plan {
     /// Short, and another one for each run of a series.
     pub(super) fn label(&self) -> String {
-        format!("{}-{}cam-{}", self.scenario.name, self.scenario.cameras_total(), self.seed)
+        format!(
+            "{}-{}cam-{}",
+            self.scenario.name,
+            self.scenario.cameras_total(),
+            self.seed
+        )
     }
 
     fn folder(&self) -> PathBuf {
@@ -98,11 +147,16 @@ impl Plan {
 
     /// With a label before its lines of progress, where others run beside it.
     pub(super) fn run(&self, label: Option<String>) -> Result<Report> {
-        eprintln!("\n{}: {}\nseed {}; repeat it: {}", self.scenario.name, self.scenario.about, self.seed, self.repeat);
+        eprintln!(
+            "\n{}: {}\nseed {}; repeat it: {}",
+            self.scenario.name, self.scenario.about, self.seed, self.repeat
+        );
         spawn::prepare().map_err(io_error("start a thread"))?;
         // Before any thread that is to be in one of them.
         let namespaces = match self.place {
-            Place::Netns => Some(Arc::new(Mutex::new(Namespaces::create(self.scenario.nodes_total())?))),
+            Place::Netns => Some(Arc::new(Mutex::new(Namespaces::create(
+                self.scenario.nodes_total(),
+            )?))),
             Place::Processes | Place::Attach => None,
         };
         let inside = namespaces.as_ref().map(|made| locked(made).runner_path());
@@ -120,14 +174,19 @@ impl Plan {
         };
         let report = on_a_thread(inside, options)?;
         // In one piece: others may write at the same time.
-        let json = if self.output.json { format!("{}\n", report.json_line()) } else { String::new() };
+        let json = if self.output.json {
+            format!("{}\n", report.json_line())
+        } else {
+            String::new()
+        };
         let page = self.folder().join("report.html");
         print!("{}report: {}\n{json}", report.summary(), page.display());
         Ok(report)
     }
 }
 
-/// The runner's sockets belong to the namespace that its threads are in, so it gets threads of its own.
+/// The runner's sockets belong to the namespace that its threads are in, so it gets threads of its
+/// own.
 fn on_a_thread(inside: Option<PathBuf>, options: RunOptions) -> Result<Report> {
     let work = move || {
         if let Some(path) = &inside {
@@ -136,9 +195,15 @@ fn on_a_thread(inside: Option<PathBuf>, options: RunOptions) -> Result<Report> {
         let runtime = runtime(inside)?;
         runtime.block_on(until_interrupted(run_scenario(options)))
     };
-    let thread =
-        std::thread::Builder::new().name("runner".to_owned()).spawn(work).map_err(io_error("start a thread"))?;
-    thread.join().unwrap_or_else(|_| Err(Error::Wrong("the runner panicked, which is a bug".to_owned())))
+    let thread = std::thread::Builder::new()
+        .name("runner".to_owned())
+        .spawn(work)
+        .map_err(io_error("start a thread"))?;
+    thread.join().unwrap_or_else(|_| {
+        Err(Error::Wrong(
+            "the runner panicked, which is a bug".to_owned(),
+        ))
+    })
 }
 
 fn runtime(inside: Option<PathBuf>) -> Result<Runtime> {
@@ -166,7 +231,9 @@ async fn until_interrupted(run: impl Future<Output = Result<Report>>) -> Result<
 }
 
 fn locked(namespaces: &Mutex<Namespaces>) -> std::sync::MutexGuard<'_, Namespaces> {
-    namespaces.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    namespaces
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn adapted(mut scenario: Scenario, cameras: Option<u32>, args: &RunArgs) -> Scenario {
@@ -210,6 +277,10 @@ pub(super) fn command_line() -> String {
 fn machine() -> String {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let build = if cfg!(debug_assertions) { "debug build" } else { "release build" };
+    let build = if cfg!(debug_assertions) {
+        "debug build"
+    } else {
+        "release build"
+    };
     format!("Linux {}, {cores} cores, {build}", kernel.trim())
 }

@@ -18,12 +18,22 @@ pub(super) struct Entry {
 /// Runs all of them, `args.jobs` at a time.
 ///
 /// # Errors
-/// The first that concerns all of them, as an interruption: nothing more is begun then, and what runs is awaited.
+/// The first that concerns all of them, as an interruption: nothing more is begun then, and what
+/// runs is awaited.
 pub(super) fn work(entries: Vec<Entry>, args: &RunArgs, command_line: String) -> Result<Ending> {
     let mut queue = VecDeque::new();
-    let mut book = Book { table: args.table.clone(), command_line, skips_what_cannot_run: args.all, ..Book::default() };
+    let mut book = Book {
+        table: args.table.clone(),
+        command_line,
+        skips_what_cannot_run: args.all,
+        ..Book::default()
+    };
     for (place, Entry { name, plans }) in entries.into_iter().enumerate() {
-        book.pages.push(Page { name, left: plans.len(), ..Page::default() });
+        book.pages.push(Page {
+            name,
+            left: plans.len(),
+            ..Page::default()
+        });
         queue.extend(plans.into_iter().map(|plan| (place, plan)));
     }
     let jobs = (args.jobs as usize).min(queue.len());
@@ -31,7 +41,9 @@ pub(super) fn work(entries: Vec<Entry>, args: &RunArgs, command_line: String) ->
     let worker = || {
         loop {
             // Not in the condition of a `while let`: the lock would be held through the run.
-            let Some((place, plan)) = locked(&queue).pop_front() else { return };
+            let Some((place, plan)) = locked(&queue).pop_front() else {
+                return;
+            };
             if locked(&book).pages[place].cannot_run {
                 continue;
             }
@@ -46,7 +58,9 @@ pub(super) fn work(entries: Vec<Entry>, args: &RunArgs, command_line: String) ->
             scope.spawn(worker);
         }
     });
-    book.into_inner().unwrap_or_else(PoisonError::into_inner).close()
+    book.into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .close()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -111,8 +125,14 @@ impl Book {
     }
 
     fn write_table(&self) -> Result<()> {
-        let Some(path) = &self.table else { return Ok(()) };
-        let reports: Vec<Report> = self.pages.iter().flat_map(|page| page.reports.iter().cloned()).collect();
+        let Some(path) = &self.table else {
+            return Ok(());
+        };
+        let reports: Vec<Report> = self
+            .pages
+            .iter()
+            .flat_map(|page| page.reports.iter().cloned())
+            .collect();
         std::fs::write(path, table::write(&reports, &self.command_line))
             .map_err(io_error(format!("write {}", path.display())))
     }
@@ -122,7 +142,12 @@ impl Book {
             return Err(error);
         }
         let names = |is: fn(&Page) -> bool| {
-            self.pages.iter().filter(|page| is(page)).map(|page| page.name.as_str()).collect::<Vec<_>>().join(" ")
+            self.pages
+                .iter()
+                .filter(|page| is(page))
+                .map(|page| page.name.as_str())
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         let (left_out, failed) = (names(|page| page.cannot_run), names(|page| page.failed));
         if !left_out.is_empty() {
@@ -131,7 +156,11 @@ impl Book {
         if !failed.is_empty() {
             println!("could not be run: {failed}");
         }
-        let holds = self.pages.iter().flat_map(|page| &page.reports).all(Report::holds);
+        let holds = self
+            .pages
+            .iter()
+            .flat_map(|page| &page.reports)
+            .all(Report::holds);
         Ok(match (holds, failed.is_empty()) {
             (false, _) => Ending::Broken,
             (true, false) => Ending::CouldNotRun,

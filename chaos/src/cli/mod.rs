@@ -61,8 +61,10 @@ fn clean() {
 }
 
 fn list(json: bool) -> Result<Ending> {
-    let scenarios: Vec<Scenario> =
-        SHIPPED.iter().map(|(name, _)| Scenario::load(name)).collect::<std::result::Result<_, _>>()?;
+    let scenarios: Vec<Scenario> = SHIPPED
+        .iter()
+        .map(|(name, _)| Scenario::load(name))
+        .collect::<std::result::Result<_, _>>()?;
     for scenario in &scenarios {
         let (name, about) = (&scenario.name, &scenario.about);
         let place = format!("{:?}", scenario.on).to_lowercase();
@@ -93,5 +95,9 @@ fn report(args: &ReportArgs) -> Result<Ending> {
         std::fs::write(path, table::write(&reports, &execute::command_line()))
             .map_err(io_error(format!("write {}", path.display())))?;
     }
-    Ok(if reports.iter().all(Report::holds) { Ending::Holds } else { Ending::Broken })
+    Ok(if reports.iter().all(Report::holds) {
+        Ending::Holds
+    } else {
+        Ending::Broken
+    })
 }

@@ -1,4 +1,5 @@
-//! What a faulty disk is made of, noted in its directory, so that whoever comes after a killed test can take it apart.
+//! What a faulty disk is made of, noted in its directory, so that whoever comes after a killed test
+//! can take it apart.
 
 use crate::{Result, io_error};
 use std::fs;
@@ -17,9 +18,17 @@ pub(super) fn note(dir: &Path, name: &str, text: &str) -> Result<()> {
 
 /// Takes apart the disks of processes that are gone.
 pub(super) fn clean() {
-    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
-    for dir in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|dir| is_orphan(dir)) {
-        eprintln!("taking apart the faulty disk that a killed test left in {}", dir.display());
+    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
+        return;
+    };
+    for dir in entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|dir| is_orphan(dir))
+    {
+        eprintln!(
+            "taking apart the faulty disk that a killed test left in {}",
+            dir.display()
+        );
         // Nothing can be unmounted while its disk hangs. Where nobody answers, it does not.
         drop(super::pause(&dir.join(super::PAUSE_SOCKET), false));
         take_apart(&dir);
@@ -28,7 +37,10 @@ pub(super) fn clean() {
 }
 
 pub(super) fn is_orphan(dir: &Path) -> bool {
-    let name = dir.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(PREFIX));
+    let name = dir
+        .file_name()
+        .and_then(|name| name.to_str())
+        .and_then(|name| name.strip_prefix(PREFIX));
     let pid = name.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
     pid.is_some_and(|pid| !process(pid).exists())
 }
@@ -44,13 +56,20 @@ pub(super) fn take_apart(dir: &Path) {
         // Lazily where a killed node still holds a file.
         let _ = quietly("umount", &[&at]) || quietly("umount", &["--lazy", &at]);
     }
-    if let Some(device) = noted("device").filter(|device| backing(device).contains(&*dir.to_string_lossy())) {
+    if let Some(device) =
+        noted("device").filter(|device| backing(device).contains(&*dir.to_string_lossy()))
+    {
         quietly("losetup", &["--detach", &device]);
     }
     let shown = dir.join(SHOWN).to_string_lossy().into_owned();
-    let _ = quietly("fusermount3", &["-u", &shown]) || quietly("fusermount3", &["-u", "-z", &shown]);
+    let _ =
+        quietly("fusermount3", &["-u", &shown]) || quietly("fusermount3", &["-u", "-z", &shown]);
     let pids = noted("pids").unwrap_or_default();
-    for pid in pids.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(|pid| is_of(*pid, dir)) {
+    for pid in pids
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .filter(|pid| is_of(*pid, dir))
+    {
         quietly("kill", &[&pid.to_string()]);
     }
 }
@@ -68,6 +87,10 @@ fn is_of(pid: u32, dir: &Path) -> bool {
 }
 
 fn quietly(program: &str, arguments: &[&str]) -> bool {
-    let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let status = Command::new(program)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     status.is_ok_and(|status| status.success())
 }

@@ -22,7 +22,9 @@ fn write(at: &Path) -> io::Result<()> {
 fn it_fails_hangs_and_slows_down_on_command_and_leaves_nothing() {
     let place = tempfile::tempdir().unwrap();
     let at = place.path().join("mnt");
-    let Some(disk) = FaultyDisk::mount(&at, BYTES, Filesystem::Ext4WithoutJournal).unwrap() else { return };
+    let Some(disk) = FaultyDisk::mount(&at, BYTES, Filesystem::Ext4WithoutJournal).unwrap() else {
+        return;
+    };
     write(&at).unwrap();
 
     disk.fail_writes(true).unwrap();
@@ -34,7 +36,10 @@ fn it_fails_hangs_and_slows_down_on_command_and_leaves_nothing() {
     let (told, done) = mpsc::channel();
     let path = at.clone();
     let writer = std::thread::spawn(move || told.send(write(&path)));
-    assert!(matches!(done.recv_timeout(Duration::from_secs(1)), Err(RecvTimeoutError::Timeout)));
+    assert!(matches!(
+        done.recv_timeout(Duration::from_secs(1)),
+        Err(RecvTimeoutError::Timeout)
+    ));
     disk.hang(false).unwrap();
     done.recv_timeout(READY_MAX).unwrap().unwrap();
     writer.join().unwrap().unwrap();
@@ -42,13 +47,20 @@ fn it_fails_hangs_and_slows_down_on_command_and_leaves_nothing() {
     disk.limit(Some(1 << 20)).unwrap();
     let started = Instant::now();
     (0..4).for_each(|_| write(&at).unwrap());
-    assert!(started.elapsed() >= Duration::from_secs(1), "4 MiB at 1 MiB/s took {:?}", started.elapsed());
+    assert!(
+        started.elapsed() >= Duration::from_secs(1),
+        "4 MiB at 1 MiB/s took {:?}",
+        started.elapsed()
+    );
 
     let (dir, device) = (disk.dir.path().to_owned(), disk.device.clone());
     drop(disk);
     assert!(!dir.exists() && !at.join("file").exists());
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
-    assert!(!mounts.contains(&*dir.to_string_lossy()) && !mounts.contains(&*at.to_string_lossy()), "{mounts}");
+    assert!(
+        !mounts.contains(&*dir.to_string_lossy()) && !mounts.contains(&*at.to_string_lossy()),
+        "{mounts}"
+    );
     assert!(!leftovers::backing(&device).contains(&*dir.to_string_lossy()));
 }
 
@@ -56,8 +68,21 @@ fn it_fails_hangs_and_slows_down_on_command_and_leaves_nothing() {
 fn only_directories_of_processes_that_are_gone_are_leftovers() {
     let dir = tempfile::tempdir().unwrap();
     let named = |name: String| dir.path().join(name);
-    assert!(!leftovers::is_orphan(&named(format!("{}{}-x", leftovers::PREFIX, std::process::id()))));
-    assert!(leftovers::is_orphan(&named(format!("{}{}-x", leftovers::PREFIX, u32::MAX))));
-    assert!(!leftovers::is_orphan(&named(format!("{}x", leftovers::PREFIX))));
-    assert!(!leftovers::is_orphan(&named("holdfast-site-1-x".to_owned())));
+    assert!(!leftovers::is_orphan(&named(format!(
+        "{}{}-x",
+        leftovers::PREFIX,
+        std::process::id()
+    ))));
+    assert!(leftovers::is_orphan(&named(format!(
+        "{}{}-x",
+        leftovers::PREFIX,
+        u32::MAX
+    ))));
+    assert!(!leftovers::is_orphan(&named(format!(
+        "{}x",
+        leftovers::PREFIX
+    ))));
+    assert!(!leftovers::is_orphan(&named(
+        "holdfast-site-1-x".to_owned()
+    )));
 }

@@ -1,4 +1,5 @@
-//! How long the cluster took to be whole again, from what its nodes told meanwhile: as exact as the watchers' looks, half a second. Pure.
+//! How long the cluster took to be whole again, from what its nodes told meanwhile: as exact as the
+//! watchers' looks, half a second. Pure.
 
 use crate::history::{Event, What};
 use std::collections::BTreeMap;
@@ -15,8 +16,9 @@ struct Told<'a> {
     recorders: BTreeMap<(&'a str, &'a str), Option<&'a str>>,
 }
 
-/// The longest time, in milliseconds, from the end of a fault until all nodes told that all of them live and that each camera's owner records it.
-/// Faults that another one followed before that are left out; `None` where none is left.
+/// The longest time, in milliseconds, from the end of a fault until all nodes told that all of them
+/// live and that each camera's owner records it. Faults that another one followed before that are
+/// left out; `None` where none is left.
 #[must_use]
 pub(crate) fn after_ms(events: &[Event]) -> Option<u64> {
     let mut told = Told::default();
@@ -42,12 +44,26 @@ impl<'a> Told<'a> {
         match what {
             What::Answers { told_by, yes } => _ = self.answers.insert(told_by, *yes),
             What::Alive { told_by, node, yes } => _ = self.alive.insert((told_by, node), *yes),
-            What::Assignment { told_by, camera, owner, moving_to, .. } => {
+            What::Assignment {
+                told_by,
+                camera,
+                owner,
+                moving_to,
+                ..
+            } => {
                 let owner = owner.as_deref().filter(|_| moving_to.is_none());
                 self.owners.insert((told_by, camera), owner);
             }
-            What::Recorder { told_by, camera, node, state, .. } => {
-                let node = node.as_deref().filter(|_| state.as_deref() == Some("recording"));
+            What::Recorder {
+                told_by,
+                camera,
+                node,
+                state,
+                ..
+            } => {
+                let node = node
+                    .as_deref()
+                    .filter(|_| state.as_deref() == Some("recording"));
                 self.recorders.insert((told_by, camera), node);
             }
             _ => {}
@@ -56,10 +72,18 @@ impl<'a> Told<'a> {
 
     fn is_whole(&self) -> bool {
         let is_recorded = |(key, owner): (&(&str, &str), &Option<&str>)| {
-            owner.is_some() && self.recorders.get(key).is_some_and(|recorder| recorder == owner)
+            owner.is_some()
+                && self
+                    .recorders
+                    .get(key)
+                    .is_some_and(|recorder| recorder == owner)
         };
         !self.owners.is_empty()
-            && self.answers.values().chain(self.alive.values()).all(|yes| *yes)
+            && self
+                .answers
+                .values()
+                .chain(self.alive.values())
+                .all(|yes| *yes)
             && self.owners.iter().all(is_recorded)
     }
 }
@@ -69,11 +93,19 @@ mod tests {
     use super::*;
 
     fn events(what: Vec<(i64, What)>) -> Vec<Event> {
-        what.into_iter().map(|(ms, what)| Event { at_us: ms * 1000, what }).collect()
+        what.into_iter()
+            .map(|(ms, what)| Event {
+                at_us: ms * 1000,
+                what,
+            })
+            .collect()
     }
 
     fn answers(yes: bool) -> What {
-        What::Answers { told_by: "node1".to_owned(), yes }
+        What::Answers {
+            told_by: "node1".to_owned(),
+            yes,
+        }
     }
 
     fn owner(owner: &str, moving_to: Option<&str>) -> What {
@@ -109,17 +141,36 @@ mod tests {
     }
 
     fn off() -> What {
-        What::FaultOff { fault: 0, action: "kill".to_owned() }
+        What::FaultOff {
+            fault: 0,
+            action: "kill".to_owned(),
+        }
     }
 
     #[test]
     fn it_is_whole_when_everyone_answers_and_each_owner_records() {
-        let mut what = vec![(0, answers(true)), (0, owner("node1", None)), (0, recorder("node1", "recording"))];
+        let mut what = vec![
+            (0, answers(true)),
+            (0, owner("node1", None)),
+            (0, recorder("node1", "recording")),
+        ];
         what.extend([(10, on()), (15, answers(false)), (20, off())]);
-        assert_eq!(after_ms(&events(what.clone())), None, "it does not come to that");
+        assert_eq!(
+            after_ms(&events(what.clone())),
+            None,
+            "it does not come to that"
+        );
         what.extend([(500, answers(true)), (900, on()), (1000, off())]);
-        assert_eq!(after_ms(&events(what.clone())), Some(480), "the second fault changed nothing");
-        what.extend([(1100, recorder("node2", "recording")), (2000, on()), (2100, off())]);
+        assert_eq!(
+            after_ms(&events(what.clone())),
+            Some(480),
+            "the second fault changed nothing"
+        );
+        what.extend([
+            (1100, recorder("node2", "recording")),
+            (2000, on()),
+            (2100, off()),
+        ]);
         what.push((2400, owner("node2", Some("node1"))));
         what.push((2700, owner("node2", None)));
         assert_eq!(

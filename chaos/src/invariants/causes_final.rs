@@ -23,7 +23,9 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
     let mut offences = Vec::new();
     let mut shown = 0;
     for event in &evidence.events {
-        let What::Gaps { told_by, gaps } = &event.what else { continue };
+        let What::Gaps { told_by, gaps } = &event.what else {
+            continue;
+        };
         for before in gaps.iter().filter(|gap| is_recorded(gap.cause)) {
             shown += 1;
             if let Some(now) = shown_otherwise(evidence, before) {
@@ -38,17 +40,30 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
             }
         }
     }
-    broken(offences, || format!("{shown} causes that were shown in the run"))
+    broken(offences, || {
+        format!("{shown} causes that were shown in the run")
+    })
 }
 
 /// Damage is found whenever it is looked for.
 fn is_recorded(cause: GapCause) -> bool {
-    !matches!(cause, GapCause::NodeDown | GapCause::Unknown | GapCause::Damaged)
+    !matches!(
+        cause,
+        GapCause::NodeDown | GapCause::Unknown | GapCause::Damaged
+    )
 }
 
 fn shown_otherwise<'a>(evidence: &'a Evidence, before: &ToldGap) -> Option<&'a Gap> {
-    let camera = evidence.cameras.iter().find(|camera| camera.name == before.camera)?;
+    let camera = evidence
+        .cameras
+        .iter()
+        .find(|camera| camera.name == before.camera)?;
     let (start, end) = (before.start_us + SEAM_US, before.end_us - SEAM_US);
     let overlaps = |gap: &&Gap| gap.start.micros() < end && gap.end.micros() > start;
-    camera.timeline.gaps.iter().filter(overlaps).find(|gap| gap.cause != before.cause)
+    camera
+        .timeline
+        .gaps
+        .iter()
+        .filter(overlaps)
+        .find(|gap| gap.cause != before.cause)
 }

@@ -1,4 +1,5 @@
-//! Below a watermark that a node told, nothing is missing in the end, unless the gap ledger says that it never arrived.
+//! Below a watermark that a node told, nothing is missing in the end, unless the gap ledger says
+//! that it never arrived.
 
 use super::{Outcome, broken};
 use crate::evidence::{CameraEvidence, Evidence};
@@ -6,10 +7,12 @@ use crate::history::{Event, Mark, What};
 use holdfast_storage::chunk::GapCause;
 use std::collections::BTreeMap;
 
-/// A recording's wall time runs behind the capture by what the way takes: frames captured so long before a watermark were below it for certain.
+/// A recording's wall time runs behind the capture by what the way takes: frames captured so long
+/// before a watermark were below it for certain.
 const SLACK_US: i64 = 500_000;
 
-/// Two looks that are further apart say nothing of what lies between them: the node may have been down.
+/// Two looks that are further apart say nothing of what lies between them: the node may have been
+/// down.
 const APART_US_MAX: i64 = 3_000_000;
 
 /// A watermark that moved by so much more than time did jumped over something.
@@ -30,24 +33,40 @@ type Promise = (i64, i64, String);
 
 pub(super) fn check(evidence: &Evidence) -> Outcome {
     if evidence.is_clock_stepped() {
-        return Outcome::NotJudged("a wall clock was stepped: watermarks cannot be compared with capture times".into());
+        return Outcome::NotJudged(
+            "a wall clock was stepped: watermarks cannot be compared with capture times".into(),
+        );
     }
-    if evidence.faults.iter().any(|fault| fault.action == "disk-full") {
-        return Outcome::NotJudged("a disk was full: retention deletes the oldest, durable or not".to_owned());
+    if evidence
+        .faults
+        .iter()
+        .any(|fault| fault.action == "disk-full")
+    {
+        return Outcome::NotJudged(
+            "a disk was full: retention deletes the oldest, durable or not".to_owned(),
+        );
     }
     let promises = promises(&evidence.events, &evidence.wiped());
     let mut offences = Vec::new();
     let mut promised_us = 0;
     for camera in &evidence.cameras {
-        let Some(promises) = promises.get(camera.name.as_str()) else { continue };
-        promised_us += promises.iter().map(|(from, to, _)| (to - from).max(0)).sum::<i64>();
+        let Some(promises) = promises.get(camera.name.as_str()) else {
+            continue;
+        };
+        promised_us += promises
+            .iter()
+            .map(|(from, to, _)| (to - from).max(0))
+            .sum::<i64>();
         offences.extend(broken_promises(camera, promises));
     }
     if promised_us == 0 {
         return Outcome::NotJudged("no watermark moved on".to_owned());
     }
     broken(offences, || {
-        format!("{} s of footage, as often as it was told, and every frame is there", promised_us / 1_000_000)
+        format!(
+            "{} s of footage, as often as it was told, and every frame is there",
+            promised_us / 1_000_000
+        )
     })
 }
 
@@ -56,9 +75,16 @@ fn broken_promises(camera: &CameraEvidence, promises: &[Promise]) -> Vec<(String
     for gap in &camera.loss.gaps {
         for sequence in gap.from..gap.to {
             let at_us = camera.captured_us(sequence);
-            let promise = promises.iter().find(|(from, to, _)| *from <= at_us && at_us <= *to);
-            let Some((_, _, teller)) = promise.filter(|_| !never_arrived(camera, at_us)) else { continue };
-            let what = format!("{}: frame {sequence} is missing, which {teller}", camera.name);
+            let promise = promises
+                .iter()
+                .find(|(from, to, _)| *from <= at_us && at_us <= *to);
+            let Some((_, _, teller)) = promise.filter(|_| !never_arrived(camera, at_us)) else {
+                continue;
+            };
+            let what = format!(
+                "{}: frame {sequence} is missing, which {teller}",
+                camera.name
+            );
             offences.push((what, Some(at_us)));
             break;
         }
@@ -67,8 +93,13 @@ fn broken_promises(camera: &CameraEvidence, promises: &[Promise]) -> Vec<(String
 }
 
 fn never_arrived(camera: &CameraEvidence, at_us: i64) -> bool {
-    let told = camera.timeline.gaps.iter().filter(|gap| NEVER_ARRIVED.contains(&gap.cause));
-    told.into_iter().any(|gap| gap.start.micros() - SLACK_US <= at_us && at_us <= gap.end.micros() + SLACK_US)
+    let told = camera
+        .timeline
+        .gaps
+        .iter()
+        .filter(|gap| NEVER_ARRIVED.contains(&gap.cause));
+    told.into_iter()
+        .any(|gap| gap.start.micros() - SLACK_US <= at_us && at_us <= gap.end.micros() + SLACK_US)
 }
 
 /// By camera: each is a chain of looks at which one recorder's watermark moved on.
@@ -78,30 +109,54 @@ fn promises<'a>(events: &'a [Event], wiped: &[&str]) -> BTreeMap<&'a str, Vec<Pr
     for event in events {
         let (told_by, marks) = match &event.what {
             What::Watermarks { told_by, marks } => (told_by, marks),
-            // A recorder that starts anew promises nothing of the time in between, however short that is.
-            What::Recorder { told_by, camera, state, .. } if state.as_deref() != Some("recording") => {
+            // A recorder that starts anew promises nothing of the time in between, however short
+            // that is.
+            What::Recorder {
+                told_by,
+                camera,
+                state,
+                ..
+            } if state.as_deref() != Some("recording") => {
                 if let Some(ended) = chains.remove(&(told_by, camera)) {
-                    promises.entry(camera).or_default().push(ended.promise(told_by));
+                    promises
+                        .entry(camera)
+                        .or_default()
+                        .push(ended.promise(told_by));
                 }
                 continue;
             }
             _ => continue,
         };
         // What a wiped node promised is gone with it, on order.
-        for (camera, mark) in marks.iter().filter(|(_, mark)| !wiped.contains(&mark.node.as_str())) {
-            let chain = chains.get_mut(&(told_by, camera)).filter(|chain| chain.goes_on_with(mark, event.at_us));
+        for (camera, mark) in marks
+            .iter()
+            .filter(|(_, mark)| !wiped.contains(&mark.node.as_str()))
+        {
+            let chain = chains
+                .get_mut(&(told_by, camera))
+                .filter(|chain| chain.goes_on_with(mark, event.at_us));
             if let Some(chain) = chain {
                 chain.go_on(mark, event.at_us);
                 continue;
             }
-            let began = Chain { from_us: None, last: mark, seen_us: event.at_us };
+            let began = Chain {
+                from_us: None,
+                last: mark,
+                seen_us: event.at_us,
+            };
             if let Some(ended) = chains.insert((told_by, camera), began) {
-                promises.entry(camera).or_default().push(ended.promise(told_by));
+                promises
+                    .entry(camera)
+                    .or_default()
+                    .push(ended.promise(told_by));
             }
         }
     }
     for ((told_by, camera), chain) in chains {
-        promises.entry(camera).or_default().push(chain.promise(told_by));
+        promises
+            .entry(camera)
+            .or_default()
+            .push(chain.promise(told_by));
     }
     promises
 }
@@ -113,7 +168,8 @@ struct Chain<'a> {
 }
 
 impl<'a> Chain<'a> {
-    /// The first watermark may be that of an earlier process: what is promised begins with the second.
+    /// The first watermark may be that of an earlier process: what is promised begins with the
+    /// second.
     fn go_on(&mut self, mark: &'a Mark, at_us: i64) {
         self.from_us.get_or_insert(mark.watermark_us);
         (self.last, self.seen_us) = (mark, at_us);

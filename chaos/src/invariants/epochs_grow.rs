@@ -11,8 +11,15 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
     for event in &evidence.events {
         match &event.what {
             // A node that comes back reads its log again: what it tells meanwhile is older.
-            What::Answers { told_by, yes: true } => highest.retain(|(teller, _), _| teller != told_by),
-            What::Assignment { told_by, camera, epoch, .. } => {
+            What::Answers { told_by, yes: true } => {
+                highest.retain(|(teller, _), _| teller != told_by)
+            }
+            What::Assignment {
+                told_by,
+                camera,
+                epoch,
+                ..
+            } => {
                 let known = highest.entry((told_by, camera)).or_insert(*epoch);
                 if *epoch < *known {
                     let what = format!("{camera}: {told_by} tells epoch {epoch} after {known}");
@@ -23,5 +30,10 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
             _ => {}
         }
     }
-    broken(offences, || format!("the highest is {}", highest.values().max().copied().unwrap_or(0)))
+    broken(offences, || {
+        format!(
+            "the highest is {}",
+            highest.values().max().copied().unwrap_or(0)
+        )
+    })
 }

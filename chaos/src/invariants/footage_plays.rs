@@ -4,7 +4,14 @@ use super::{Outcome, broken};
 use crate::evidence::Evidence;
 
 pub(super) fn check(evidence: &Evidence) -> Outcome {
-    let bad = evidence.cameras.iter().filter_map(|camera| Some((camera, camera.unplayable.as_ref()?)));
-    let offences = bad.map(|(camera, why)| (format!("{}: {why}", camera.name), None)).collect();
-    broken(offences, || format!("the footage of {} cameras", evidence.cameras.len()))
+    let bad = evidence
+        .cameras
+        .iter()
+        .filter_map(|camera| Some((camera, camera.unplayable.as_ref()?)));
+    let offences = bad
+        .map(|(camera, why)| (format!("{}: {why}", camera.name), None))
+        .collect();
+    broken(offences, || {
+        format!("the footage of {} cameras", evidence.cameras.len())
+    })
 }

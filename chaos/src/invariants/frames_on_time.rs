@@ -14,12 +14,21 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
     let mut offences = Vec::new();
     let mut most = 0;
     for camera in &evidence.cameras {
-        let offs = camera.found.iter().filter_map(|found| Some((found, off_us(camera, found)?)));
-        let Some((found, off)) = offs.max_by_key(|(_, off)| off.abs()) else { continue };
+        let offs = camera
+            .found
+            .iter()
+            .filter_map(|found| Some((found, off_us(camera, found)?)));
+        let Some((found, off)) = offs.max_by_key(|(_, off)| off.abs()) else {
+            continue;
+        };
         most = most.max(off.abs());
         if off.abs() > OFF_US_MAX + camera.held_us {
             let sequence = found.stamp.sequence;
-            let what = format!("{}: frame {sequence} is recorded {} ms off its capture", camera.name, off / 1000);
+            let what = format!(
+                "{}: frame {sequence} is recorded {} ms off its capture",
+                camera.name,
+                off / 1000
+            );
             offences.push((what, i64::try_from(found.stamp.captured_us).ok()));
         }
     }

@@ -4,12 +4,15 @@ use super::{Outcome, broken};
 use crate::evidence::{CameraEvidence, Evidence};
 use holdfast_storage::timeline::HOLE_US_MIN;
 
-/// Recorded times differ from captures by the way's duration; a run that is shorter than a hole is none.
+/// Recorded times differ from captures by the way's duration; a run that is shorter than a hole is
+/// none.
 const SLACK_US: i64 = 1_000_000;
 
 pub(super) fn check(evidence: &Evidence) -> Outcome {
     if evidence.is_clock_stepped() {
-        return Outcome::NotJudged("a wall clock was stepped: gaps cannot be compared with capture times".to_owned());
+        return Outcome::NotJudged(
+            "a wall clock was stepped: gaps cannot be compared with capture times".to_owned(),
+        );
     }
     let mut offences = Vec::new();
     let mut runs = 0;
@@ -19,13 +22,17 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
             runs += 1;
             if to - from > HOLE_US_MIN && !is_told(camera, from, to) {
                 let frames = gap.to - gap.from;
-                let what =
-                    format!("{}: {frames} frames from {} on are lost, and no gap is told", camera.name, gap.from);
+                let what = format!(
+                    "{}: {frames} frames from {} on are lost, and no gap is told",
+                    camera.name, gap.from
+                );
                 offences.push((what, Some(from)));
             }
         }
     }
-    broken(offences, || format!("{runs} runs of lost frames, all told as gaps"))
+    broken(offences, || {
+        format!("{runs} runs of lost frames, all told as gaps")
+    })
 }
 
 fn is_told(camera: &CameraEvidence, from: i64, to: i64) -> bool {

@@ -17,11 +17,32 @@ pub(super) fn answers(evidence: &Evidence) -> Outcome {
         return why;
     }
     let mut offences = Vec::new();
-    for Showing { camera, kind, asked, wrong, .. } in &evidence.showings {
-        offences.extend(wrong.iter().map(|what| (format!("{camera}, {} of {asked}: {what}", kind.name()), None)));
+    for Showing {
+        camera,
+        kind,
+        asked,
+        wrong,
+        ..
+    } in &evidence.showings
+    {
+        offences.extend(wrong.iter().map(|what| {
+            (
+                format!("{camera}, {} of {asked}: {what}", kind.name()),
+                None,
+            )
+        }));
     }
-    let entries: usize = evidence.showings.iter().map(|showing| showing.entries.len()).sum();
-    broken(offences, || format!("{entries} entries of {} presentations", evidence.showings.len()))
+    let entries: usize = evidence
+        .showings
+        .iter()
+        .map(|showing| showing.entries.len())
+        .sum();
+    broken(offences, || {
+        format!(
+            "{entries} entries of {} presentations",
+            evidence.showings.len()
+        )
+    })
 }
 
 /// What is stored is shown, each frame once and in order.
@@ -41,8 +62,12 @@ pub(super) fn times(evidence: &Evidence) -> Outcome {
 
 /// Whether nothing at all is wrong with what one player got.
 pub(crate) fn is_as_sent(evidence: &Evidence, showing: &Showing) -> bool {
-    let camera = evidence.cameras.iter().find(|camera| camera.name == showing.camera);
-    showing.wrong.is_empty() && camera.is_none_or(|camera| judge(showing, &truth(evidence, camera)).is_empty())
+    let camera = evidence
+        .cameras
+        .iter()
+        .find(|camera| camera.name == showing.camera);
+    showing.wrong.is_empty()
+        && camera.is_none_or(|camera| judge(showing, &truth(evidence, camera)).is_empty())
 }
 
 fn of(evidence: &Evidence, aspect: Aspect) -> Outcome {
@@ -52,10 +77,25 @@ fn of(evidence: &Evidence, aspect: Aspect) -> Outcome {
     let mut offences = Vec::new();
     let mut frames = 0;
     for showing in &evidence.showings {
-        let Some(camera) = evidence.cameras.iter().find(|camera| camera.name == showing.camera) else { continue };
-        let media = showing.entries.iter().filter_map(|entry| entry.media.as_ref());
+        let Some(camera) = evidence
+            .cameras
+            .iter()
+            .find(|camera| camera.name == showing.camera)
+        else {
+            continue;
+        };
+        let media = showing
+            .entries
+            .iter()
+            .filter_map(|entry| entry.media.as_ref());
         frames += media
-            .map(|media| if aspect == Aspect::Sound { media.sound.len() } else { media.video.len() })
+            .map(|media| {
+                if aspect == Aspect::Sound {
+                    media.sound.len()
+                } else {
+                    media.video.len()
+                }
+            })
             .sum::<usize>();
         let found = judge(showing, &truth(evidence, camera));
         let found = found.into_iter().filter(|offence| offence.aspect == aspect);
@@ -70,7 +110,11 @@ fn of(evidence: &Evidence, aspect: Aspect) -> Outcome {
 fn not_judged(evidence: &Evidence) -> Option<Outcome> {
     let why = if evidence.is_clock_stepped() {
         "a wall clock was stepped: nodes do not agree on what has ended"
-    } else if evidence.faults.iter().any(|fault| fault.action == "disk-full") {
+    } else if evidence
+        .faults
+        .iter()
+        .any(|fault| fault.action == "disk-full")
+    {
         "a disk was full: retention deletes the oldest while it is played"
     } else if evidence.showings.is_empty() {
         "nothing was played"
@@ -88,11 +132,18 @@ fn truth<'a>(evidence: &Evidence, camera: &'a CameraEvidence) -> Truth<'a> {
     };
     // A node that is back may be asked for what others have before it hears them.
     let of_faults = evidence.faults.iter().map(around);
-    let unheard = evidence
-        .events
-        .iter()
-        .filter(|event| matches!(&event.what, What::Answers { yes: false, .. } | What::Alive { yes: false, .. }));
-    let of_silence = unheard.map(|event| (event.at_us - AROUND_FAULTS_US, event.at_us + AROUND_FAULTS_US));
+    let unheard = evidence.events.iter().filter(|event| {
+        matches!(
+            &event.what,
+            What::Answers { yes: false, .. } | What::Alive { yes: false, .. }
+        )
+    });
+    let of_silence = unheard.map(|event| {
+        (
+            event.at_us - AROUND_FAULTS_US,
+            event.at_us + AROUND_FAULTS_US,
+        )
+    });
     Truth {
         number: camera.number,
         sent: &camera.sent,

@@ -1,6 +1,8 @@
-//! What must hold whatever goes wrong, one file each, and the thresholds of a scenario. Pure: everything is judged from what was seen.
+//! What must hold whatever goes wrong, one file each, and the thresholds of a scenario. Pure:
+//! everything is judged from what was seen.
 //!
-//! An invariant that does not hold names the first frame or event that breaks it; the lines of the history around it come with it.
+//! An invariant that does not hold names the first frame or event that breaks it; the lines of the
+//! history around it come with it.
 
 mod causes_final;
 mod containment;
@@ -76,18 +78,42 @@ const INVARIANTS: [(&str, Invariant); 21] = [
 /// Judges all invariants, then the thresholds that the scenario sets.
 #[must_use]
 pub fn check_all(evidence: &Evidence) -> Vec<Check> {
-    let invariants = INVARIANTS.iter().map(|(name, check)| ((*name).to_owned(), check(evidence)));
-    let thresholds = thresholds::check(evidence).into_iter().chain(containment::check(evidence));
-    invariants.chain(thresholds).map(|(name, outcome)| finish(evidence, name, outcome)).collect()
+    let invariants = INVARIANTS
+        .iter()
+        .map(|(name, check)| ((*name).to_owned(), check(evidence)));
+    let thresholds = thresholds::check(evidence)
+        .into_iter()
+        .chain(containment::check(evidence));
+    invariants
+        .chain(thresholds)
+        .map(|(name, outcome)| finish(evidence, name, outcome))
+        .collect()
 }
 
 fn finish(evidence: &Evidence, name: String, outcome: Outcome) -> Check {
     match outcome {
-        Outcome::Holds(text) => Check { name, verdict: Verdict::Holds, text, around: Vec::new() },
-        Outcome::NotJudged(text) => Check { name, verdict: Verdict::NotJudged, text, around: Vec::new() },
+        Outcome::Holds(text) => Check {
+            name,
+            verdict: Verdict::Holds,
+            text,
+            around: Vec::new(),
+        },
+        Outcome::NotJudged(text) => Check {
+            name,
+            verdict: Verdict::NotJudged,
+            text,
+            around: Vec::new(),
+        },
         Outcome::Broken { what, at_us } => {
-            let around = at_us.map(|at_us| around(&evidence.events, at_us)).unwrap_or_default();
-            Check { name, verdict: Verdict::Broken, text: what, around }
+            let around = at_us
+                .map(|at_us| around(&evidence.events, at_us))
+                .unwrap_or_default();
+            Check {
+                name,
+                verdict: Verdict::Broken,
+                text: what,
+                around,
+            }
         }
     }
 }
@@ -96,11 +122,18 @@ fn around(events: &[Event], at_us: i64) -> Vec<String> {
     // What is looked at all the time says nothing of why.
     let telling: Vec<&Event> = events
         .iter()
-        .filter(|event| !matches!(event.what, What::Watermarks { .. } | What::Process { .. } | What::Gaps { .. }))
+        .filter(|event| {
+            !matches!(
+                event.what,
+                What::Watermarks { .. } | What::Process { .. } | What::Gaps { .. }
+            )
+        })
         .collect();
     let at = telling.partition_point(|event| event.at_us < at_us);
     let near = &telling[at.saturating_sub(AROUND)..(at + AROUND).min(telling.len())];
-    near.iter().map(|event| event.line().chars().take(LINE_CHARS_MAX).collect()).collect()
+    near.iter()
+        .map(|event| event.line().chars().take(LINE_CHARS_MAX).collect())
+        .collect()
 }
 
 /// The faults of a history.
@@ -109,7 +142,13 @@ pub fn faults_of(events: &[Event]) -> Vec<FaultSpan> {
     let mut faults: Vec<FaultSpan> = Vec::new();
     for event in events {
         match &event.what {
-            What::FaultOn { fault, action, nodes, cameras, affected } => faults.push(FaultSpan {
+            What::FaultOn {
+                fault,
+                action,
+                nodes,
+                cameras,
+                affected,
+            } => faults.push(FaultSpan {
                 fault: *fault,
                 action: action.clone(),
                 nodes: nodes.clone(),
@@ -119,7 +158,10 @@ pub fn faults_of(events: &[Event]) -> Vec<FaultSpan> {
                 off_us: None,
             }),
             What::FaultOff { fault, .. } => {
-                if let Some(open) = faults.iter_mut().find(|open| open.fault == *fault && open.off_us.is_none()) {
+                if let Some(open) = faults
+                    .iter_mut()
+                    .find(|open| open.fault == *fault && open.off_us.is_none())
+                {
                     open.off_us = Some(event.at_us);
                 }
             }
@@ -132,23 +174,31 @@ pub fn faults_of(events: &[Event]) -> Vec<FaultSpan> {
 impl Evidence {
     /// Whether a wall clock was stepped: recorded times may then be anything.
     pub(crate) fn is_clock_stepped(&self) -> bool {
-        self.faults.iter().any(|fault| fault.action.starts_with("clock-step"))
+        self.faults
+            .iter()
+            .any(|fault| fault.action.starts_with("clock-step"))
     }
 
     /// Nodes that lost everything on order, and came back as others under their names.
     pub(crate) fn wiped(&self) -> Vec<&str> {
         let wipes = self.faults.iter().filter(|fault| fault.action == "wipe");
-        wipes.flat_map(|fault| fault.nodes.iter().map(String::as_str)).collect()
+        wipes
+            .flat_map(|fault| fault.nodes.iter().map(String::as_str))
+            .collect()
     }
 
     /// Whether a fault hit the camera itself.
     pub(crate) fn is_camera_hit(&self, name: &str) -> bool {
-        self.faults.iter().any(|fault| fault.cameras.iter().any(|camera| camera == name))
+        self.faults
+            .iter()
+            .any(|fault| fault.cameras.iter().any(|camera| camera == name))
     }
 
     /// Whether a fault hit the camera, or a node that recorded it.
     pub(crate) fn is_affected(&self, name: &str) -> bool {
-        self.faults.iter().any(|fault| fault.affected.iter().any(|camera| camera == name))
+        self.faults
+            .iter()
+            .any(|fault| fault.affected.iter().any(|camera| camera == name))
     }
 }
 
@@ -159,37 +209,65 @@ const SEAM_US: i64 = 1_000_000;
 impl CameraEvidence {
     /// Captures around each change of recorder.
     pub(crate) fn seams(&self) -> Vec<(i64, i64)> {
-        let spans = self.timeline.spans.windows(2).filter(|pair| pair[0].node != pair[1].node);
-        spans.map(|pair| (pair[0].end.micros() - SEAM_US, pair[1].start.micros() + SEAM_US)).collect()
+        let spans = self
+            .timeline
+            .spans
+            .windows(2)
+            .filter(|pair| pair[0].node != pair[1].node);
+        spans
+            .map(|pair| {
+                (
+                    pair[0].end.micros() - SEAM_US,
+                    pair[1].start.micros() + SEAM_US,
+                )
+            })
+            .collect()
     }
 
     /// The sound that was found, without that at a change of recorder.
     pub(crate) fn sound_off_seams(&self) -> Vec<Found> {
         let seams = self.seams();
         let at = |found: &Found| i64::try_from(found.stamp.captured_us).unwrap_or(0);
-        let is_off = |found: &&Found| !seams.iter().any(|(from, to)| (*from..=*to).contains(&at(found)));
+        let is_off = |found: &&Found| {
+            !seams
+                .iter()
+                .any(|(from, to)| (*from..=*to).contains(&at(found)))
+        };
         self.sound.found.iter().filter(is_off).copied().collect()
     }
 
     /// When the first and the last frame of a gap were captured, in microseconds.
     #[must_use]
     pub fn captured(&self, gap: &Gap) -> (i64, i64) {
-        (self.captured_us(gap.from), self.captured_us(gap.to.saturating_sub(1)))
+        (
+            self.captured_us(gap.from),
+            self.captured_us(gap.to.saturating_sub(1)),
+        )
     }
 
     pub(crate) fn captured_us(&self, sequence: u64) -> i64 {
-        let at = self.sent.binary_search_by_key(&sequence, |sent| sent.sequence);
-        at.map_or(0, |at| i64::try_from(self.sent[at].captured_us).unwrap_or(0))
+        let at = self
+            .sent
+            .binary_search_by_key(&sequence, |sent| sent.sequence);
+        at.map_or(0, |at| {
+            i64::try_from(self.sent[at].captured_us).unwrap_or(0)
+        })
     }
 }
 
 /// The first of many offences, and how many there are.
-pub(crate) fn broken(offences: Vec<(String, Option<i64>)>, holds: impl FnOnce() -> String) -> Outcome {
+pub(crate) fn broken(
+    offences: Vec<(String, Option<i64>)>,
+    holds: impl FnOnce() -> String,
+) -> Outcome {
     let count = offences.len();
     match offences.into_iter().next() {
         None => Outcome::Holds(holds()),
         Some((what, at_us)) if count == 1 => Outcome::Broken { what, at_us },
-        Some((what, at_us)) => Outcome::Broken { what: format!("{what} (and {} more)", count - 1), at_us },
+        Some((what, at_us)) => Outcome::Broken {
+            what: format!("{what} (and {} more)", count - 1),
+            at_us,
+        },
     }
 }
 

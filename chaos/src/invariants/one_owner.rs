@@ -9,14 +9,26 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
     let mut owners: BTreeMap<(&str, u64), &str> = BTreeMap::new();
     let mut offences = Vec::new();
     for event in &evidence.events {
-        let What::Assignment { told_by, camera, epoch, owner: Some(owner), .. } = &event.what else { continue };
+        let What::Assignment {
+            told_by,
+            camera,
+            epoch,
+            owner: Some(owner),
+            ..
+        } = &event.what
+        else {
+            continue;
+        };
         let known = *owners.entry((camera, *epoch)).or_insert(owner);
         if known != owner {
             let what = format!(
-                "{camera}: {told_by} tells {owner} as the owner in epoch {epoch}, which {known} was told to be"
+                "{camera}: {told_by} tells {owner} as the owner in epoch {epoch}, which {known} \
+                 was told to be"
             );
             offences.push((what, Some(event.at_us)));
         }
     }
-    broken(offences, || format!("{} epochs of all cameras", owners.len()))
+    broken(offences, || {
+        format!("{} epochs of all cameras", owners.len())
+    })
 }

@@ -26,78 +26,170 @@ pub(super) fn check(evidence: &Evidence) -> Vec<(String, Outcome)> {
         ..
     } = &evidence.expect;
     let at_most = |name: &str, limit: Option<u64>, found: u64, unit: &str| {
-        let outcome =
-            |limit: u64| judged(found <= limit, format!("{found} {unit}, at most {limit}"), first_loss(evidence));
+        let outcome = |limit: u64| {
+            judged(
+                found <= limit,
+                format!("{found} {unit}, at most {limit}"),
+                first_loss(evidence),
+            )
+        };
         limit.map(|limit| (name.to_owned(), outcome(limit)))
     };
     let unaffected = |camera: &&super::CameraEvidence| !evidence.is_affected(&camera.name);
-    let lost_unaffected = evidence.cameras.iter().filter(unaffected).map(|camera| camera.loss.lost).sum();
+    let lost_unaffected = evidence
+        .cameras
+        .iter()
+        .filter(unaffected)
+        .map(|camera| camera.loss.lost)
+        .sum();
     let settled = settled_within_s.map(|limit| {
         let took = evidence.settled_after.map(|took| took.as_secs_f64());
         let shown = took.map_or_else(|| "not at all".to_owned(), |took| format!("{took:.1} s"));
-        let outcome = judged(took.is_some_and(|took| took <= limit), format!("{shown}, at most {limit} s"), None);
+        let outcome = judged(
+            took.is_some_and(|took| took <= limit),
+            format!("{shown}, at most {limit} s"),
+            None,
+        );
         ("settled_within_s".to_owned(), outcome)
     });
     let checks = [
         at_most("gap_worst_ms", *gap_worst_ms, figures.gap_worst_ms, "ms"),
-        at_most("gap_worst_others_ms", *gap_worst_others_ms, figures::gap_worst_of_others(evidence), "ms"),
+        at_most(
+            "gap_worst_others_ms",
+            *gap_worst_others_ms,
+            figures::gap_worst_of_others(evidence),
+            "ms",
+        ),
         at_most("gap_median_ms", *gap_median_ms, figures.gap_median_ms, "ms"),
-        at_most("lost_frames_standard_max", *lost_frames_standard_max, lost(evidence, Class::Standard), "frames"),
-        at_most("lost_frames_gapless_max", *lost_frames_gapless_max, lost(evidence, Class::Gapless), "frames"),
-        at_most("lost_frames_unaffected_max", *lost_frames_unaffected_max, lost_unaffected, "frames"),
-        at_most("deadly_kills_max", *deadly_kills_max, deadly_kills(evidence), "nodes ended by deadly cameras"),
-        at_most("moves_max", *moves_max, moves(&evidence.events), "changes of an owner"),
+        at_most(
+            "lost_frames_standard_max",
+            *lost_frames_standard_max,
+            lost(evidence, Class::Standard),
+            "frames",
+        ),
+        at_most(
+            "lost_frames_gapless_max",
+            *lost_frames_gapless_max,
+            lost(evidence, Class::Gapless),
+            "frames",
+        ),
+        at_most(
+            "lost_frames_unaffected_max",
+            *lost_frames_unaffected_max,
+            lost_unaffected,
+            "frames",
+        ),
+        at_most(
+            "deadly_kills_max",
+            *deadly_kills_max,
+            deadly_kills(evidence),
+            "nodes ended by deadly cameras",
+        ),
+        at_most(
+            "moves_max",
+            *moves_max,
+            moves(&evidence.events),
+            "changes of an owner",
+        ),
         settled,
-        answered(evidence, "api_answered_percent_min", "api", *api_answered_percent_min),
-        answered(evidence, "playback_answered_percent_min", "playback", *playback_answered_percent_min),
+        answered(
+            evidence,
+            "api_answered_percent_min",
+            "api",
+            *api_answered_percent_min,
+        ),
+        answered(
+            evidence,
+            "playback_answered_percent_min",
+            "playback",
+            *playback_answered_percent_min,
+        ),
     ];
     checks.into_iter().flatten().collect()
 }
 
 fn judged(holds: bool, text: String, at_us: Option<i64>) -> Outcome {
-    if holds { Outcome::Holds(text) } else { Outcome::Broken { what: text, at_us } }
+    if holds {
+        Outcome::Holds(text)
+    } else {
+        Outcome::Broken { what: text, at_us }
+    }
 }
 
 fn lost(evidence: &Evidence, class: Class) -> u64 {
-    evidence.cameras.iter().filter(|camera| camera.class == class).map(|camera| camera.loss.lost).sum()
+    evidence
+        .cameras
+        .iter()
+        .filter(|camera| camera.class == class)
+        .map(|camera| camera.loss.lost)
+        .sum()
 }
 
 fn deadly_kills(evidence: &Evidence) -> u64 {
-    evidence.faults.iter().filter(|fault| fault.action == DEADLY_KILL).count() as u64
+    evidence
+        .faults
+        .iter()
+        .filter(|fault| fault.action == DEADLY_KILL)
+        .count() as u64
 }
 
 /// How often a camera got another owner, as far as any node told.
 fn moves(events: &[Event]) -> u64 {
     let mut owners: BTreeMap<&str, BTreeMap<u64, &str>> = BTreeMap::new();
     for event in events {
-        if let What::Assignment { camera, epoch, owner: Some(owner), .. } = &event.what {
+        if let What::Assignment {
+            camera,
+            epoch,
+            owner: Some(owner),
+            ..
+        } = &event.what
+        {
             owners.entry(camera).or_default().insert(*epoch, owner);
         }
     }
     let changes = |by_epoch: &BTreeMap<u64, &str>| {
-        by_epoch.values().zip(by_epoch.values().skip(1)).filter(|(before, after)| before != after).count() as u64
+        by_epoch
+            .values()
+            .zip(by_epoch.values().skip(1))
+            .filter(|(before, after)| before != after)
+            .count() as u64
     };
     owners.values().map(changes).sum()
 }
 
 /// When the first frame was lost.
 fn first_loss(evidence: &Evidence) -> Option<i64> {
-    let gaps = evidence.cameras.iter().flat_map(|camera| camera.loss.gaps.iter().map(|gap| camera.captured(gap).0));
+    let gaps = evidence
+        .cameras
+        .iter()
+        .flat_map(|camera| camera.loss.gaps.iter().map(|gap| camera.captured(gap).0));
     gaps.min()
 }
 
-fn answered(evidence: &Evidence, name: &str, kind: &str, least: Option<f64>) -> Option<(String, Outcome)> {
+fn answered(
+    evidence: &Evidence,
+    name: &str,
+    kind: &str,
+    least: Option<f64>,
+) -> Option<(String, Outcome)> {
     let least = least?;
     let told = evidence.events.iter().find_map(|event| match &event.what {
-        What::Load { kind: of, asked, answered, first_error } if of == kind => Some((*asked, *answered, first_error)),
+        What::Load {
+            kind: of,
+            asked,
+            answered,
+            first_error,
+        } if of == kind => Some((*asked, *answered, first_error)),
         _ => None,
     });
     let outcome = match told {
         None | Some((0, ..)) => Outcome::NotJudged("nothing was asked".to_owned()),
         Some((asked, answered, first_error)) => {
             let percent = answered as f64 * 100.0 / asked as f64;
-            let error =
-                first_error.as_ref().map(|error| format!("; the first that was not: {error}")).unwrap_or_default();
+            let error = first_error
+                .as_ref()
+                .map(|error| format!("; the first that was not: {error}"))
+                .unwrap_or_default();
             let text = format!("{answered} of {asked} ({percent:.2} %), at least {least} %{error}");
             judged(percent >= least, text, None)
         }

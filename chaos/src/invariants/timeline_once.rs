@@ -11,7 +11,13 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
             offences.push((format!("{}: its timeline has no span", camera.name), None));
         }
         let faults = coverage::faults(&camera.timeline);
-        offences.extend(faults.into_iter().map(|fault| (format!("{}: {fault}", camera.name), None)));
+        offences.extend(
+            faults
+                .into_iter()
+                .map(|fault| (format!("{}: {fault}", camera.name), None)),
+        );
     }
-    broken(offences, || format!("the timelines of {} cameras", evidence.cameras.len()))
+    broken(offences, || {
+        format!("the timelines of {} cameras", evidence.cameras.len())
+    })
 }

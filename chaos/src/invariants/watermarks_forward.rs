@@ -13,23 +13,41 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
     let mut highest: BTreeMap<(&str, &str, &str, u64), i64> = BTreeMap::new();
     let mut offences = Vec::new();
     for event in &evidence.events {
-        let What::Watermarks { told_by, marks } = &event.what else { continue };
+        let What::Watermarks { told_by, marks } = &event.what else {
+            continue;
+        };
         // A recorder that only starts tells how far others came.
-        for (camera, Mark { node, epoch, watermark_us: mark, .. }) in marks.iter().filter(|(_, mark)| mark.is_recording)
+        for (
+            camera,
+            Mark {
+                node,
+                epoch,
+                watermark_us: mark,
+                ..
+            },
+        ) in marks.iter().filter(|(_, mark)| mark.is_recording)
         {
             if wiped.contains(&node.as_str()) {
                 continue;
             }
-            let known = highest.entry((told_by, camera, node, *epoch)).or_insert(*mark);
+            let known = highest
+                .entry((told_by, camera, node, *epoch))
+                .or_insert(*mark);
             if *mark < *known {
                 let back_ms = (*known - mark) / 1000;
                 let what = format!(
-                    "{camera}: {told_by} tells a watermark of {node} that is {back_ms} ms before an earlier one"
+                    "{camera}: {told_by} tells a watermark of {node} that is {back_ms} ms before \
+                     an earlier one"
                 );
                 offences.push((what, Some(event.at_us)));
             }
             *known = (*known).max(*mark);
         }
     }
-    broken(offences, || format!("of {} recorders of a camera, each in one epoch", highest.len()))
+    broken(offences, || {
+        format!(
+            "of {} recorders of a camera, each in one epoch",
+            highest.len()
+        )
+    })
 }

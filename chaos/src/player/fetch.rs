@@ -38,10 +38,21 @@ pub(crate) struct Fetcher {
 impl Fetcher {
     /// # Errors
     /// Where HTTP cannot be set up.
-    pub(crate) fn new(camera: holdfast_storage::ids::CameraId, token: &str) -> reqwest::Result<Self> {
-        let http = Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build()?;
+    pub(crate) fn new(
+        camera: holdfast_storage::ids::CameraId,
+        token: &str,
+    ) -> reqwest::Result<Self> {
+        let http = Client::builder()
+            .no_proxy()
+            .timeout(ANSWER_TIMEOUT)
+            .build()?;
         let path = format!("/api/v1/cameras/{camera}/hls/");
-        Ok(Self { http, path, token: token.to_owned(), inits: BTreeMap::new() })
+        Ok(Self {
+            http,
+            path,
+            token: token.to_owned(),
+            inits: BTreeMap::new(),
+        })
     }
 
     /// What players open.
@@ -50,7 +61,8 @@ impl Fetcher {
     /// What the node answers instead.
     pub(super) async fn open(&self, node: &Node, query: &str) -> Result<String, String> {
         let token: String = url::form_urlencoded::byte_serialize(self.token.as_bytes()).collect();
-        self.text(node, &format!("index.m3u8?{query}&token={token}")).await
+        self.text(node, &format!("index.m3u8?{query}&token={token}"))
+            .await
     }
 
     /// # Errors
@@ -66,7 +78,10 @@ impl Fetcher {
     /// What the node answers instead, with the URI.
     pub(super) async fn entry(&mut self, node: &Node, listed: &Listed) -> Result<Entry, String> {
         let uri = without_token(&listed.uri);
-        let media = self.media(node, listed).await.map_err(|error| format!("{uri} of {}: {error}", node.name))?;
+        let media = self
+            .media(node, listed)
+            .await
+            .map_err(|error| format!("{uri} of {}: {error}", node.name))?;
         Ok(Entry {
             sequence: listed.sequence,
             uri,
@@ -80,18 +95,25 @@ impl Fetcher {
 
     async fn media(&mut self, node: &Node, listed: &Listed) -> Result<Option<Media>, String> {
         let bytes = self.get(node, &listed.uri).await?;
-        let Some(map) = listed.map.as_ref().filter(|_| !listed.is_gap) else { return Ok(None) };
+        let Some(map) = listed.map.as_ref().filter(|_| !listed.is_gap) else {
+            return Ok(None);
+        };
         if !self.inits.contains_key(map) {
             let said = |error: String| format!("its init {}: {error}", without_token(map));
             let init = self.get(node, map).await.map_err(said)?;
-            self.inits.insert(map.clone(), Init::parse(&init).map_err(said)?);
+            self.inits
+                .insert(map.clone(), Init::parse(&init).map_err(said)?);
         }
-        self.inits.get(map).map(|init| init.read(&bytes)).transpose()
+        self.inits
+            .get(map)
+            .map(|init| init.read(&bytes))
+            .transpose()
     }
 
     async fn get(&self, node: &Node, uri: &str) -> Result<Vec<u8>, String> {
         let plain = |error: reqwest::Error| error.without_url().to_string();
-        let base = Url::parse(&format!("{}{}", node.url, self.path)).map_err(|error| error.to_string())?;
+        let base =
+            Url::parse(&format!("{}{}", node.url, self.path)).map_err(|error| error.to_string())?;
         let url = base.join(uri).map_err(|error| error.to_string())?;
         let mut answer = self.http.get(url).send().await.map_err(plain)?;
         let status = answer.status();
@@ -105,6 +127,9 @@ impl Fetcher {
         if status.is_success() {
             return Ok(body);
         }
-        Err(format!("{status}: {}", String::from_utf8_lossy(&body[..body.len().min(300)])))
+        Err(format!(
+            "{status}: {}",
+            String::from_utf8_lossy(&body[..body.len().min(300)])
+        ))
     }
 }

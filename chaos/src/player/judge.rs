@@ -61,9 +61,14 @@ pub(crate) struct Offence {
     pub(crate) at_us: Option<i64>,
 }
 
-/// Everything that is wrong with what a player got. The lists themselves were judged when they were read.
+/// Everything that is wrong with what a player got. The lists themselves were judged when they were
+/// read.
 pub(crate) fn judge(showing: &Showing, truth: &Truth<'_>) -> Vec<Offence> {
-    let mut judge = Judge { showing, truth, offences: Vec::new() };
+    let mut judge = Judge {
+        showing,
+        truth,
+        offences: Vec::new(),
+    };
     let video = judge.walk(Aspect::Frames);
     let sound = judge.walk(Aspect::Sound);
     judge.completeness(&video);
@@ -85,13 +90,27 @@ struct Judge<'a> {
 impl Judge<'_> {
     /// Whether sound is not judged there.
     fn is_seam(&self, aspect: Aspect, at_us: i64) -> bool {
-        aspect == Aspect::Sound && self.truth.seams.iter().any(|(from, to)| (*from..=*to).contains(&at_us))
+        aspect == Aspect::Sound
+            && self
+                .truth
+                .seams
+                .iter()
+                .any(|(from, to)| (*from..=*to).contains(&at_us))
     }
 
     fn blame(&mut self, aspect: Aspect, uri: &str, what: &str, at_us: Option<i64>) {
-        let Showing { camera, kind, asked, .. } = self.showing;
+        let Showing {
+            camera,
+            kind,
+            asked,
+            ..
+        } = self.showing;
         let text = format!("{camera}, {} of {asked}: {what}; {uri}", kind.name());
-        self.offences.push(Offence { aspect, text, at_us });
+        self.offences.push(Offence {
+            aspect,
+            text,
+            at_us,
+        });
     }
 
     /// Each frame is the camera's own, whole, there once, and in order. Which ones are there.
@@ -103,7 +122,12 @@ impl Judge<'_> {
             for sample in samples(entry, aspect) {
                 let Some(stamp) = sample.stamp else {
                     if aspect == Aspect::Sound || !self.truth.sends_garbage {
-                        self.blame(aspect, &entry.uri, &format!("a {word} carries no stamp or is damaged"), None);
+                        self.blame(
+                            aspect,
+                            &entry.uri,
+                            &format!("a {word} carries no stamp or is damaged"),
+                            None,
+                        );
                     }
                     continue;
                 };
@@ -132,13 +156,33 @@ impl Judge<'_> {
 
     /// What is stored is shown.
     fn completeness(&mut self, shown: &BTreeSet<u64>) {
-        let Truth { sent, lost, from_us, to_us, .. } = *self.truth;
+        let Truth {
+            sent,
+            lost,
+            from_us,
+            to_us,
+            ..
+        } = *self.truth;
         let captured = |sent: &Sent| i64::try_from(sent.captured_us).unwrap_or(i64::MAX);
-        let of_run = || sent.iter().filter(|sent| shown.contains(&sent.sequence)).map(captured);
+        let of_run = || {
+            sent.iter()
+                .filter(|sent| shown.contains(&sent.sequence))
+                .map(captured)
+        };
         let Some((first, last)) = of_run().next().zip(of_run().next_back()) else {
             if !sent.is_empty() {
-                let first = self.showing.entries.first().map(|entry| entry.uri.clone()).unwrap_or_default();
-                self.blame(Aspect::Frames, &first, "none of the run's frames is shown", None);
+                let first = self
+                    .showing
+                    .entries
+                    .first()
+                    .map(|entry| entry.uri.clone())
+                    .unwrap_or_default();
+                self.blame(
+                    Aspect::Frames,
+                    &first,
+                    "none of the run's frames is shown",
+                    None,
+                );
             }
             return;
         };
@@ -161,10 +205,17 @@ impl Judge<'_> {
     }
 
     fn sound_completeness(&mut self, video: &BTreeSet<u64>, sound: &BTreeSet<u64>) {
-        let Truth { sent, sound: heard, sound_lost, .. } = *self.truth;
+        let Truth {
+            sent,
+            sound: heard,
+            sound_lost,
+            ..
+        } = *self.truth;
         let missing = missing_sound(
             (sent, |sequence| video.contains(&sequence)),
-            (heard, |sequence| sound.contains(&sequence) || is_within(sound_lost, sequence)),
+            (heard, |sequence| {
+                sound.contains(&sequence) || is_within(sound_lost, sequence)
+            }),
         );
         let missing = missing.iter().filter(|sent| {
             let at_us = sent.captured_us.cast_signed();
@@ -181,10 +232,24 @@ impl Judge<'_> {
             return self.blame_missing(aspect, &[*only, *only]);
         };
         let at_us = first.captured_us.cast_signed();
-        let entry = self.showing.entries.iter().rev().find(|entry| entry.wall_us <= at_us);
-        let uri = entry.map_or("before the first entry".to_owned(), |entry| entry.uri.clone());
-        let words = if aspect == Aspect::Sound { "frames of sound" } else { "frames" };
-        let what = format!("{words} {} to {} are stored and not shown", first.sequence, last.sequence);
+        let entry = self
+            .showing
+            .entries
+            .iter()
+            .rev()
+            .find(|entry| entry.wall_us <= at_us);
+        let uri = entry.map_or("before the first entry".to_owned(), |entry| {
+            entry.uri.clone()
+        });
+        let words = if aspect == Aspect::Sound {
+            "frames of sound"
+        } else {
+            "frames"
+        };
+        let what = format!(
+            "{words} {} to {} are stored and not shown",
+            first.sequence, last.sequence
+        );
         self.blame(aspect, &uri, &what, Some(at_us));
     }
 
@@ -205,8 +270,15 @@ impl Judge<'_> {
                 };
                 let off = first.decode_us - listed;
                 if off.abs() > ROUNDED_US {
-                    let what = format!("its media begins {off} us off the {listed} us that its playlist says");
-                    self.blame(Aspect::Times, &entry.uri, &what, first.stamp.map(captured_us));
+                    let what = format!(
+                        "its media begins {off} us off the {listed} us that its playlist says"
+                    );
+                    self.blame(
+                        Aspect::Times,
+                        &entry.uri,
+                        &what,
+                        first.stamp.map(captured_us),
+                    );
                 }
             }
             media_us += entry.duration_us;
@@ -228,8 +300,15 @@ impl Judge<'_> {
         }
     }
 
-    fn step(&mut self, aspect: Aspect, (entry_before, before): (&Entry, &Sample), (entry, sample): (&Entry, &Sample)) {
-        let Some((old, new)) = before.stamp.zip(sample.stamp) else { return };
+    fn step(
+        &mut self,
+        aspect: Aspect,
+        (entry_before, before): (&Entry, &Sample),
+        (entry, sample): (&Entry, &Sample),
+    ) {
+        let Some((old, new)) = before.stamp.zip(sample.stamp) else {
+            return;
+        };
         let decode_us = sample.decode_us - before.decode_us;
         let capture_us = captured_us(new) - captured_us(old);
         if self.is_seam(aspect, captured_us(old)) || self.is_seam(aspect, captured_us(new)) {
@@ -238,7 +317,10 @@ impl Judge<'_> {
         let (word, at_us) = (word(aspect), Some(captured_us(new)));
         let name = format!("{word} {} after {}", new.sequence, old.sequence);
         if decode_us <= 0 {
-            let what = format!("{name}: the decode time goes from {} to {} us", before.decode_us, sample.decode_us);
+            let what = format!(
+                "{name}: the decode time goes from {} to {} us",
+                before.decode_us, sample.decode_us
+            );
             return self.blame(Aspect::Times, &entry.uri, &what, at_us);
         }
         let hidden_us = entry.wall_us - entry_before.wall_us - entry_before.duration_us;
@@ -246,7 +328,8 @@ impl Judge<'_> {
             && entry.sequence != entry_before.sequence
             && (hidden_us >= GAP_US_MIN || entry.sequence != entry_before.sequence + 1);
         if !continues && (decode_us - capture_us).abs() > UNEVEN_US_MAX {
-            let what = format!("{name}: {decode_us} us later, and was captured {capture_us} us later");
+            let what =
+                format!("{name}: {decode_us} us later, and was captured {capture_us} us later");
             self.blame(Aspect::Times, &entry.uri, &what, at_us);
         }
     }
@@ -257,11 +340,16 @@ impl Judge<'_> {
             let video = samples(entry, Aspect::Frames);
             for sound in samples(entry, Aspect::Sound) {
                 let at = video.partition_point(|video| video.decode_us <= sound.decode_us);
-                let Some(video) = video.get(at.saturating_sub(1)) else { continue };
-                let Some((heard, seen)) = sound.stamp.zip(video.stamp) else { continue };
+                let Some(video) = video.get(at.saturating_sub(1)) else {
+                    continue;
+                };
+                let Some((heard, seen)) = sound.stamp.zip(video.stamp) else {
+                    continue;
+                };
                 let apart_us = captured_us(heard) - captured_us(seen);
                 let drift_us = sound.decode_us - video.decode_us - apart_us;
-                if drift_us.abs() > DRIFT_US_MAX && !self.is_seam(Aspect::Sound, captured_us(heard)) {
+                if drift_us.abs() > DRIFT_US_MAX && !self.is_seam(Aspect::Sound, captured_us(heard))
+                {
                     let (sequence, frame) = (heard.sequence, seen.sequence);
                     let what = format!("sound {sequence} is {drift_us} us off frame {frame}");
                     self.blame(Aspect::Times, &entry.uri, &what, Some(captured_us(heard)));
@@ -281,7 +369,11 @@ fn samples(entry: &Entry, aspect: Aspect) -> &[Sample] {
 }
 
 fn word(aspect: Aspect) -> &'static str {
-    if aspect == Aspect::Sound { "frame of sound" } else { "frame" }
+    if aspect == Aspect::Sound {
+        "frame of sound"
+    } else {
+        "frame"
+    }
 }
 
 fn captured_us(stamp: Stamp) -> i64 {
@@ -289,7 +381,8 @@ fn captured_us(stamp: Stamp) -> i64 {
 }
 
 fn is_within(gaps: &[Gap], sequence: u64) -> bool {
-    gaps.iter().any(|gap| (gap.from..gap.to).contains(&sequence))
+    gaps.iter()
+        .any(|gap| (gap.from..gap.to).contains(&sequence))
 }
 
 /// Cut where numbers are not neighbours.
@@ -297,7 +390,13 @@ fn runs<'a>(sent: impl IntoIterator<Item = &'a Sent>) -> Vec<Vec<Sent>> {
     let mut runs: Vec<Vec<Sent>> = Vec::new();
     for sent in sent {
         match runs.last_mut() {
-            Some(run) if run.last().is_some_and(|last| last.sequence + 1 == sent.sequence) => run.push(*sent),
+            Some(run)
+                if run
+                    .last()
+                    .is_some_and(|last| last.sequence + 1 == sent.sequence) =>
+            {
+                run.push(*sent)
+            }
             _ => runs.push(vec![*sent]),
         }
     }

@@ -28,7 +28,11 @@ impl Init {
         let tracks: BTreeMap<_, _> = mp4.tracks().values().map(track).collect();
         let has_video = tracks.values().any(|(handler, _)| *handler == VIDEO);
         let has_times = tracks.values().all(|(_, timescale)| *timescale > 0);
-        if has_video && has_times { Ok(Self(tracks)) } else { Err(format!("its tracks are {tracks:?}")) }
+        if has_video && has_times {
+            Ok(Self(tracks))
+        } else {
+            Err(format!("its tracks are {tracks:?}"))
+        }
     }
 
     /// # Errors
@@ -42,7 +46,9 @@ impl Init {
             let Some(&(handler, timescale)) = self.0.get(&id) else {
                 return Err(format!("media of track {id}, which its init does not have"));
             };
-            let micros = |ticks: u64| i64::try_from(i128::from(ticks) * 1_000_000 / timescale).unwrap_or(i64::MAX);
+            let micros = |ticks: u64| {
+                i64::try_from(i128::from(ticks) * 1_000_000 / timescale).unwrap_or(i64::MAX)
+            };
             let (samples, find) = match handler {
                 VIDEO => (&mut media.video, stamp::find as Find),
                 SOUND => (&mut media.sound, sound::find as Find),

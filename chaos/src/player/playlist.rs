@@ -27,7 +27,11 @@ impl Listed {
     /// A number in the query of its URI.
     pub(super) fn parameter(&self, name: &str) -> Option<i64> {
         let (_, query) = self.uri.split_once('?')?;
-        url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name)?.1.parse().ok()
+        url::form_urlencoded::parse(query.as_bytes())
+            .find(|(key, _)| key == name)?
+            .1
+            .parse()
+            .ok()
     }
 
     /// What stays of its URI for good: in a list that grows, which inits it names may change with
@@ -43,8 +47,13 @@ impl Listed {
 
 /// A URI as it may be shown.
 pub(super) fn without_token(uri: &str) -> String {
-    let Some((path, query)) = uri.split_once('?') else { return uri.to_owned() };
-    let kept: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("token=")).collect();
+    let Some((path, query)) = uri.split_once('?') else {
+        return uri.to_owned();
+    };
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|pair| !pair.starts_with("token="))
+        .collect();
     format!("{path}?{}", kept.join("&"))
 }
 
@@ -53,13 +62,16 @@ pub(super) fn without_token(uri: &str) -> String {
 /// # Errors
 /// Why it is none.
 pub(super) fn parse(text: &str) -> Result<Playlist, String> {
-    let list = m3u8_rs::parse_media_playlist_res(text.as_bytes()).map_err(|error| format!("no playlist: {error}"))?;
+    let list = m3u8_rs::parse_media_playlist_res(text.as_bytes())
+        .map_err(|error| format!("no playlist: {error}"))?;
     let mut map = None;
     let mut wrong = Vec::new();
     let mut entries = Vec::new();
     for (sequence, segment) in (list.media_sequence..).zip(&list.segments) {
         map = segment.map.as_ref().map(|map| map.uri.clone()).or(map);
-        let wall = segment.program_date_time.ok_or_else(|| format!("entry {sequence} has no EXT-X-PROGRAM-DATE-TIME"));
+        let wall = segment
+            .program_date_time
+            .ok_or_else(|| format!("entry {sequence} has no EXT-X-PROGRAM-DATE-TIME"));
         let entry = Listed {
             sequence,
             uri: segment.uri.clone(),
@@ -71,7 +83,11 @@ pub(super) fn parse(text: &str) -> Result<Playlist, String> {
         wrong.extend(faults_of(&list, segment, &entry));
         entries.push(entry);
     }
-    Ok(Playlist { is_ended: list.end_list, entries, wrong })
+    Ok(Playlist {
+        is_ended: list.end_list,
+        entries,
+        wrong,
+    })
 }
 
 fn faults_of(list: &MediaPlaylist, segment: &MediaSegment, entry: &Listed) -> Vec<String> {
@@ -79,13 +95,19 @@ fn faults_of(list: &MediaPlaylist, segment: &MediaSegment, entry: &Listed) -> Ve
     let mut wrong = Vec::new();
     // RFC 8216, 4.3.3.1.
     if segment.duration.round() as u64 > list.target_duration {
-        wrong.push(format!("entry {sequence} is longer than the target duration of {} s", list.target_duration));
+        wrong.push(format!(
+            "entry {sequence} is longer than the target duration of {} s",
+            list.target_duration
+        ));
     }
     if entry.map.is_none() {
         wrong.push(format!("entry {sequence} has no EXT-X-MAP"));
     }
     if !entry.uri.contains("token=") {
-        wrong.push(format!("the URI of entry {sequence} has no token: {}", entry.uri));
+        wrong.push(format!(
+            "the URI of entry {sequence} has no token: {}",
+            entry.uri
+        ));
     }
     wrong
 }
@@ -93,5 +115,6 @@ fn faults_of(list: &MediaPlaylist, segment: &MediaSegment, entry: &Listed) -> Ve
 /// The first playlist of a multivariant one.
 pub(super) fn first_variant(text: &str) -> Option<&str> {
     let is_multivariant = text.contains("#EXT-X-STREAM-INF");
-    text.lines().find(|line| is_multivariant && !line.is_empty() && !line.starts_with('#'))
+    text.lines()
+        .find(|line| is_multivariant && !line.is_empty() && !line.starts_with('#'))
 }

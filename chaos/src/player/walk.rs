@@ -39,14 +39,21 @@ pub(crate) async fn closed(
     };
     play(&mut fetcher, node, &first, &mut showing).await;
     match list(&fetcher, again, &query).await {
-        Ok(second) => showing.wrong.extend(changed(&first.entries, &second.entries, &again.name)),
+        Ok(second) => showing
+            .wrong
+            .extend(changed(&first.entries, &second.entries, &again.name)),
         Err(error) => showing.wrong.push(error),
     }
     showing
 }
 
 /// Plays a list that has grown since `from`, at `uri`.
-pub(crate) async fn grown(mut fetcher: Fetcher, camera: &str, node: &Node, (uri, from): (&str, Timestamp)) -> Showing {
+pub(crate) async fn grown(
+    mut fetcher: Fetcher,
+    camera: &str,
+    node: &Node,
+    (uri, from): (&str, Timestamp),
+) -> Showing {
     let mut showing = Showing {
         camera: camera.to_owned(),
         kind: Kind::Grown,
@@ -55,10 +62,15 @@ pub(crate) async fn grown(mut fetcher: Fetcher, camera: &str, node: &Node, (uri,
         entries: Vec::new(),
         wrong: Vec::new(),
     };
-    let list = fetcher.text(node, uri).await.and_then(|text| playlist::parse(&text));
+    let list = fetcher
+        .text(node, uri)
+        .await
+        .and_then(|text| playlist::parse(&text));
     match list {
         Ok(list) => play(&mut fetcher, node, &list, &mut showing).await,
-        Err(error) => showing.wrong.push(format!("the growing list of {}: {error}", node.name)),
+        Err(error) => showing
+            .wrong
+            .push(format!("the growing list of {}: {error}", node.name)),
     }
     showing
 }
@@ -72,10 +84,17 @@ async fn list(fetcher: &Fetcher, node: &Node, query: &str) -> Result<Playlist, S
         // Until then it is a list of the one that grows.
         if playlist::first_variant(&text).is_none() {
             let list = playlist::parse(&text).map_err(said)?;
-            return if list.is_ended { Ok(list) } else { Err(said("it has no EXT-X-ENDLIST".to_owned())) };
+            return if list.is_ended {
+                Ok(list)
+            } else {
+                Err(said("it has no EXT-X-ENDLIST".to_owned()))
+            };
         }
         if since.elapsed() > CLOSED_TIMEOUT {
-            return Err(said(format!("after {} s it is still open", CLOSED_TIMEOUT.as_secs())));
+            return Err(said(format!(
+                "after {} s it is still open",
+                CLOSED_TIMEOUT.as_secs()
+            )));
         }
         sleep(LOOK_INTERVAL).await;
     }
@@ -93,7 +112,10 @@ async fn play(fetcher: &mut Fetcher, node: &Node, list: &Playlist, showing: &mut
 
 /// What the second list has otherwise.
 fn changed(first: &[Listed], second: &[Listed], who: &str) -> Option<String> {
-    let other = first.iter().zip(second).find(|(first, second)| first != second);
+    let other = first
+        .iter()
+        .zip(second)
+        .find(|(first, second)| first != second);
     match other {
         Some((first, second)) => Some(format!(
             "entry {} was {} and is {} on {who}",
@@ -101,9 +123,11 @@ fn changed(first: &[Listed], second: &[Listed], who: &str) -> Option<String> {
             playlist::without_token(&first.uri),
             playlist::without_token(&second.uri)
         )),
-        None if first.len() != second.len() => {
-            Some(format!("the playlist had {} entries and has {} on {who}", first.len(), second.len()))
-        }
+        None if first.len() != second.len() => Some(format!(
+            "the playlist had {} entries and has {} on {who}",
+            first.len(),
+            second.len()
+        )),
         None => None,
     }
 }

@@ -65,10 +65,13 @@ impl Wanted {
         match self {
             Self::Open(query) => {
                 let text = fetcher.open(node, query).await?;
-                let variant = playlist::first_variant(&text).ok_or("it is no multivariant playlist")?;
+                let variant =
+                    playlist::first_variant(&text).ok_or("it is no multivariant playlist")?;
                 Ok(Answer::Opened(variant.to_owned()))
             }
-            Self::List(uri) => Ok(Answer::List(playlist::parse(&fetcher.text(node, uri).await?)?)),
+            Self::List(uri) => Ok(Answer::List(playlist::parse(
+                &fetcher.text(node, uri).await?,
+            )?)),
             Self::Entry(listed) => Ok(Answer::Entry(fetcher.entry(node, listed).await?)),
         }
     }
@@ -98,7 +101,12 @@ impl Watch {
                 sleep(LOOK_INTERVAL).await;
             }
         });
-        Watching { _task: task, seen, camera, kind }
+        Watching {
+            _task: task,
+            seen,
+            camera,
+            kind,
+        }
     }
 
     async fn look(&self, fetcher: &mut Fetcher, seen: &Mutex<Seen>, turn: &mut usize) {
@@ -121,7 +129,12 @@ impl Watch {
     ///
     /// # Errors
     /// What they said, where none has answered for so long.
-    async fn ask(&self, fetcher: &mut Fetcher, turn: &mut usize, wanted: &Wanted) -> Result<(Answer, String), String> {
+    async fn ask(
+        &self,
+        fetcher: &mut Fetcher,
+        turn: &mut usize,
+        wanted: &Wanted,
+    ) -> Result<(Answer, String), String> {
         let mut unanswered: Option<Instant> = None;
         loop {
             *turn += 1;
@@ -149,7 +162,9 @@ impl Watch {
 
     fn free(&self) -> Vec<usize> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        (0..self.nodes.len()).filter(|index| !held.contains(index)).collect()
+        (0..self.nodes.len())
+            .filter(|index| !held.contains(index))
+            .collect()
     }
 }
 
@@ -196,9 +211,14 @@ impl Seen {
     fn compare(&mut self, list: &Playlist, node: &str) -> Vec<Listed> {
         let on = |what: String| format!("{what} on {node}");
         self.wrong.extend(list.wrong.iter().cloned().map(on));
-        let Some(first) = list.entries.first() else { return Vec::new() };
+        let Some(first) = list.entries.first() else {
+            return Vec::new();
+        };
         if first.sequence < self.first_shown {
-            let what = format!("EXT-X-MEDIA-SEQUENCE went back from {} to {}", self.first_shown, first.sequence);
+            let what = format!(
+                "EXT-X-MEDIA-SEQUENCE went back from {} to {}",
+                self.first_shown, first.sequence
+            );
             self.wrong.push(on(what));
         }
         self.first_shown = self.first_shown.max(first.sequence);
@@ -206,14 +226,21 @@ impl Seen {
             let apart_us = pair[1].wall_us - pair[0].wall_us - pair[0].duration_us;
             if apart_us.abs() > ABUT_US {
                 let uri = playlist::without_token(&pair[1].uri);
-                self.wrong.push(on(format!("{uri} begins {apart_us} us after the end of the entry before it")));
+                self.wrong.push(on(format!(
+                    "{uri} begins {apart_us} us after the end of the entry before it"
+                )));
             }
         }
         let mut new = Vec::new();
         for listed in &list.entries {
             match self.listed.get(&listed.sequence) {
                 Some(known) if known.lasting() != listed.lasting() => {
-                    let what = format!("entry {} was {} and is {}", known.sequence, known.lasting(), listed.lasting());
+                    let what = format!(
+                        "entry {} was {} and is {}",
+                        known.sequence,
+                        known.lasting(),
+                        listed.lasting()
+                    );
                     self.wrong.push(on(what));
                 }
                 Some(_) => {}
@@ -243,7 +270,11 @@ mod tests {
             duration_us: 2_000_000,
             is_gap: false,
         };
-        Playlist { is_ended: false, entries: (first..).zip(uris).map(entry).collect(), wrong: Vec::new() }
+        Playlist {
+            is_ended: false,
+            entries: (first..).zip(uris).map(entry).collect(),
+            wrong: Vec::new(),
+        }
     }
 
     fn sequences(new: &[Listed]) -> Vec<u64> {
@@ -253,10 +284,21 @@ mod tests {
     #[test]
     fn a_list_may_grow_and_move_on_and_name_other_inits() {
         let mut seen = Seen::default();
-        let uris = ["cell.m4s?number=7&video=a", "cell.m4s?number=8&video=a", "cell.m4s?number=9&video=a"];
-        assert_eq!(sequences(&seen.compare(&list(0, &uris[..2]), "node1")), [0, 1]);
+        let uris = [
+            "cell.m4s?number=7&video=a",
+            "cell.m4s?number=8&video=a",
+            "cell.m4s?number=9&video=a",
+        ];
+        assert_eq!(
+            sequences(&seen.compare(&list(0, &uris[..2]), "node1")),
+            [0, 1]
+        );
         assert_eq!(sequences(&seen.compare(&list(1, &uris[1..]), "node2")), [2]);
-        assert!(seen.compare(&list(1, &["cell.m4s?number=8&video=b"]), "node3").is_empty(), "it ends earlier");
+        assert!(
+            seen.compare(&list(1, &["cell.m4s?number=8&video=b"]), "node3")
+                .is_empty(),
+            "it ends earlier"
+        );
         assert_eq!(seen.wrong, [""; 0]);
     }
 
@@ -264,15 +306,24 @@ mod tests {
     fn what_must_not_change_is_named() {
         let wrong = |second: Playlist| {
             let mut seen = Seen::default();
-            seen.compare(&list(5, &["cell.m4s?number=7", "cell.m4s?number=8"]), "node1");
+            seen.compare(
+                &list(5, &["cell.m4s?number=7", "cell.m4s?number=8"]),
+                "node1",
+            );
             seen.compare(&second, "node2");
             seen.wrong.join("; ")
         };
         let back = wrong(list(4, &["cell.m4s?number=6"]));
         assert_eq!(back, "EXT-X-MEDIA-SEQUENCE went back from 5 to 4 on node2");
         let other = wrong(list(6, &["cell.m4s?number=9"]));
-        assert_eq!(other, "entry 6 was cell.m4s?number=8 and is cell.m4s?number=9 on node2");
-        assert!(!wrong(list(6, &["gap.m4s?number=8"])).is_empty(), "hls.js gives up at another path");
+        assert_eq!(
+            other,
+            "entry 6 was cell.m4s?number=8 and is cell.m4s?number=9 on node2"
+        );
+        assert!(
+            !wrong(list(6, &["gap.m4s?number=8"])).is_empty(),
+            "hls.js gives up at another path"
+        );
         let mut torn = list(6, &["cell.m4s?number=8", "cell.m4s?number=9"]);
         torn.entries[1].wall_us += 40_000;
         assert!(wrong(torn).contains("begins 40000 us after the end of the entry before it"));

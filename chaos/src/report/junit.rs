@@ -5,8 +5,18 @@ use crate::evidence::Verdict;
 use std::fmt::Write;
 
 pub(super) fn write(report: &Report) -> String {
-    let count = |verdict| report.checks.iter().filter(|check| check.verdict == verdict).count();
-    let (tests, failures, skipped) = (report.checks.len(), count(Verdict::Broken), count(Verdict::NotJudged));
+    let count = |verdict| {
+        report
+            .checks
+            .iter()
+            .filter(|check| check.verdict == verdict)
+            .count()
+    };
+    let (tests, failures, skipped) = (
+        report.checks.len(),
+        count(Verdict::Broken),
+        count(Verdict::NotJudged),
+    );
     let seconds = (report.to_us - report.from_us) as f64 / 1e6;
     let name = escape(&format!("holdfast-chaos.{}", report.scenario));
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -17,20 +27,33 @@ pub(super) fn write(report: &Report) -> String {
          time=\"{seconds:.3}\" timestamp=\"{}\">",
         report.began_at()
     );
-    let _ = writeln!(xml, "  <properties><property name=\"seed\" value=\"{}\"/></properties>", report.seed);
+    let _ = writeln!(
+        xml,
+        "  <properties><property name=\"seed\" value=\"{}\"/></properties>",
+        report.seed
+    );
     for check in &report.checks {
         let case = escape(&check.name);
         let text = escape(&check.text);
         let _ = match check.verdict {
-            Verdict::Holds => writeln!(xml, "  <testcase classname=\"{name}\" name=\"{case}\" time=\"0\"/>"),
+            Verdict::Holds => writeln!(
+                xml,
+                "  <testcase classname=\"{name}\" name=\"{case}\" time=\"0\"/>"
+            ),
             Verdict::NotJudged => writeln!(
                 xml,
-                "  <testcase classname=\"{name}\" name=\"{case}\" time=\"0\"><skipped message=\"{text}\"/></testcase>"
+                "  <testcase classname=\"{name}\" name=\"{case}\" time=\"0\"><skipped \
+                 message=\"{text}\"/></testcase>"
             ),
             Verdict::Broken => writeln!(
                 xml,
-                "  <testcase classname=\"{name}\" name=\"{case}\" time=\"0\"><failure message=\"{text}\">{}</failure></testcase>",
-                escape(&format!("{}\nrepeat it: {}", check.around.join("\n"), report.repeat))
+                "  <testcase classname=\"{name}\" name=\"{case}\" time=\"0\"><failure \
+                 message=\"{text}\">{}</failure></testcase>",
+                escape(&format!(
+                    "{}\nrepeat it: {}",
+                    check.around.join("\n"),
+                    report.repeat
+                ))
             ),
         };
     }

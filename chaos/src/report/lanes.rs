@@ -1,4 +1,5 @@
-//! The picture of a run as data: who recorded each camera when, what was lost, how each node was. Pure.
+//! The picture of a run as data: who recorded each camera when, what was lost, how each node was.
+//! Pure.
 
 use crate::evidence::{CameraEvidence, Evidence};
 use crate::history::What;
@@ -55,8 +56,15 @@ impl Lanes {
         cameras.truncate(CAMERAS_MAX);
         cameras.sort_by(|a, b| a.name.cmp(&b.name));
         Self {
-            nodes: evidence.nodes.iter().map(|node| node_lane(evidence, &node.name)).collect(),
-            cameras: cameras.into_iter().map(|camera| camera_lane(camera, &names)).collect(),
+            nodes: evidence
+                .nodes
+                .iter()
+                .map(|node| node_lane(evidence, &node.name))
+                .collect(),
+            cameras: cameras
+                .into_iter()
+                .map(|camera| camera_lane(camera, &names))
+                .collect(),
             cameras_left_out,
         }
     }
@@ -66,19 +74,34 @@ fn camera_lane(camera: &CameraEvidence, names: &BTreeMap<String, String>) -> Cam
     let recorded = camera.timeline.spans.iter().map(|span| Stretch {
         from_us: span.start.micros(),
         to_us: span.end.micros(),
-        node: names.get(&span.node.to_string()).cloned().unwrap_or_else(|| format!("node {}", span.node)),
+        node: names
+            .get(&span.node.to_string())
+            .cloned()
+            .unwrap_or_else(|| format!("node {}", span.node)),
         is_provisional: span.rank == Rank::Successor,
     });
     let lost = camera.loss.gaps.iter().map(|gap| {
         let (from_us, to_us) = camera.captured(gap);
-        Stretch { from_us, to_us, ..Stretch::default() }
+        Stretch {
+            from_us,
+            to_us,
+            ..Stretch::default()
+        }
     });
-    CameraLane { name: camera.name.clone(), recorded: recorded.collect(), lost: lost.collect() }
+    CameraLane {
+        name: camera.name.clone(),
+        recorded: recorded.collect(),
+        lost: lost.collect(),
+    }
 }
 
 /// Ids to names, from what recorders were told of whom.
 fn node_names(evidence: &Evidence) -> BTreeMap<String, String> {
-    evidence.node_ids.iter().map(|(id, name)| (id.clone(), name.clone())).collect()
+    evidence
+        .node_ids
+        .iter()
+        .map(|(id, name)| (id.clone(), name.clone()))
+        .collect()
 }
 
 fn node_lane(evidence: &Evidence, name: &str) -> NodeLane {
@@ -87,11 +110,19 @@ fn node_lane(evidence: &Evidence, name: &str) -> NodeLane {
         _ => None,
     };
     let led = |event: &crate::history::Event| match &event.what {
-        What::Answers { told_by, yes: false } if told_by == name => Some((event.at_us, false)),
-        What::Leader { told_by, leader, .. } if told_by == name => Some((event.at_us, leader.as_deref() == Some(name))),
+        What::Answers {
+            told_by,
+            yes: false,
+        } if told_by == name => Some((event.at_us, false)),
+        What::Leader {
+            told_by, leader, ..
+        } if told_by == name => Some((event.at_us, leader.as_deref() == Some(name))),
         _ => None,
     };
-    let end_us = evidence.events.last().map_or(evidence.to_us, |event| event.at_us);
+    let end_us = evidence
+        .events
+        .last()
+        .map_or(evidence.to_us, |event| event.at_us);
     NodeLane {
         name: name.to_owned(),
         answered: stretches(evidence.events.iter().filter_map(own), end_us),
@@ -107,7 +138,11 @@ fn stretches(changes: impl Iterator<Item = (i64, bool)>, end_us: i64) -> Vec<Str
         match (since, yes) {
             (None, true) => since = Some(at_us),
             (Some(from_us), false) => {
-                found.push(Stretch { from_us, to_us: at_us, ..Stretch::default() });
+                found.push(Stretch {
+                    from_us,
+                    to_us: at_us,
+                    ..Stretch::default()
+                });
                 since = None;
             }
             _ => {}
@@ -122,7 +157,16 @@ mod tests {
 
     #[test]
     fn stretches_end_where_it_is_no_longer_so() {
-        let found = stretches([(1, true), (2, true), (5, false), (6, false), (8, true)].into_iter(), 10);
-        assert_eq!(found.iter().map(|s| (s.from_us, s.to_us)).collect::<Vec<_>>(), [(1, 5), (8, 10)]);
+        let found = stretches(
+            [(1, true), (2, true), (5, false), (6, false), (8, true)].into_iter(),
+            10,
+        );
+        assert_eq!(
+            found
+                .iter()
+                .map(|s| (s.from_us, s.to_us))
+                .collect::<Vec<_>>(),
+            [(1, 5), (8, 10)]
+        );
     }
 }

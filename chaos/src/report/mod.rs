@@ -1,4 +1,5 @@
-//! What a run came to: `report.json`, and what is made of it: a page, JUnit's XML, lines for people, a table over many runs. Pure but for the writing.
+//! What a run came to: `report.json`, and what is made of it: a page, JUnit's XML, lines for
+//! people, a table over many runs. Pure but for the writing.
 
 mod html;
 mod junit;
@@ -65,7 +66,11 @@ impl Report {
             machine: options.machine.clone(),
             from_us: evidence.from_us,
             to_us: evidence.to_us,
-            nodes: evidence.nodes.iter().map(|node| node.name.clone()).collect(),
+            nodes: evidence
+                .nodes
+                .iter()
+                .map(|node| node.name.clone())
+                .collect(),
             cameras: evidence.cameras.len() as u64,
             verdict: if is_broken { "broken" } else { "holds" }.to_owned(),
             figures: figures::of(evidence),
@@ -93,9 +98,10 @@ impl Report {
     /// Where there is none, or it is of another version.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("report.json");
-        let text = fs::read_to_string(&path).map_err(io_error(format!("read {}", path.display())))?;
-        let report: Self =
-            serde_json::from_str(&text).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
+        let text =
+            fs::read_to_string(&path).map_err(io_error(format!("read {}", path.display())))?;
+        let report: Self = serde_json::from_str(&text)
+            .map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
         if report.version != VERSION {
             let found = report.version;
             return Err(Error::Usage(format!(
@@ -116,10 +122,13 @@ impl Report {
     /// # Errors
     /// Where that cannot be done.
     pub fn write_to(&self, folder: &Path) -> Result<()> {
-        let json = serde_json::to_string_pretty(self).map_err(|error| Error::Wrong(error.to_string()))?;
-        for (name, text) in
-            [("report.json", json), ("junit.xml", junit::write(self)), ("report.html", html::write(self))]
-        {
+        let json =
+            serde_json::to_string_pretty(self).map_err(|error| Error::Wrong(error.to_string()))?;
+        for (name, text) in [
+            ("report.json", json),
+            ("junit.xml", junit::write(self)),
+            ("report.html", html::write(self)),
+        ] {
             let path = folder.join(name);
             fs::write(&path, text).map_err(io_error(format!("write {}", path.display())))?;
         }
@@ -153,7 +162,13 @@ impl Report {
                 let _ = writeln!(text, "             | {line}");
             }
         }
-        let Figures { frames_sent, gap_worst_ms, gap_median_ms, cameras_interrupted, .. } = &self.figures;
+        let Figures {
+            frames_sent,
+            gap_worst_ms,
+            gap_median_ms,
+            cameras_interrupted,
+            ..
+        } = &self.figures;
         let lost = self.figures.frames_lost_standard + self.figures.frames_lost_gapless;
         let _ = writeln!(
             text,
@@ -161,16 +176,36 @@ impl Report {
             self.scenario, lost, self.cameras
         );
         if *cameras_interrupted > 0 {
-            let _ = writeln!(text, "interruptions: {gap_median_ms} ms (median), {gap_worst_ms} ms (worst)");
+            let _ = writeln!(
+                text,
+                "interruptions: {gap_median_ms} ms (median), {gap_worst_ms} ms (worst)"
+            );
         }
         for (cause, lost) in &self.figures.lost_by_cause {
-            let _ = writeln!(text, "  {:<20}{:>6} frames in {} runs", cause, lost.frames, lost.runs);
+            let _ = writeln!(
+                text,
+                "  {:<20}{:>6} frames in {} runs",
+                cause, lost.frames, lost.runs
+            );
         }
-        for NodeUse { node, resident_mib, descriptors } in &self.uses {
-            let _ = writeln!(text, "  {node:<20}{resident_mib} MiB resident, {descriptors} descriptors");
+        for NodeUse {
+            node,
+            resident_mib,
+            descriptors,
+        } in &self.uses
+        {
+            let _ = writeln!(
+                text,
+                "  {node:<20}{resident_mib} MiB resident, {descriptors} descriptors"
+            );
         }
         let _ = writeln!(text, "repeat it: {}", self.repeat);
-        let _ = writeln!(text, "{} {}", self.scenario, if self.holds() { "HOLDS" } else { "is BROKEN" });
+        let _ = writeln!(
+            text,
+            "{} {}",
+            self.scenario,
+            if self.holds() { "HOLDS" } else { "is BROKEN" }
+        );
         text
     }
 }

@@ -29,13 +29,18 @@ impl std::fmt::Display for Use {
 /// Of the nodes that were looked at, in the order of their names.
 #[must_use]
 pub fn of(events: &[Event], (from_us, to_us): (i64, i64)) -> Vec<NodeUse> {
-    let mut nodes: Vec<&str> = events.iter().filter_map(|event| Some(look(event)?.0)).collect();
+    let mut nodes: Vec<&str> = events
+        .iter()
+        .filter_map(|event| Some(look(event)?.0))
+        .collect();
     nodes.sort_unstable();
     nodes.dedup();
     let third = (to_us - from_us) / 3;
     let of_node = |node: &str| {
         let looks = |from: i64, to: i64| {
-            let within = events.iter().filter(move |event| (from..=to).contains(&event.at_us));
+            let within = events
+                .iter()
+                .filter(move |event| (from..=to).contains(&event.at_us));
             within.filter_map(look).filter(|(of, ..)| *of == node)
         };
         let of = |value: fn((&str, u64, u64)) -> u64| Use {
@@ -43,7 +48,11 @@ pub fn of(events: &[Event], (from_us, to_us): (i64, i64)) -> Vec<NodeUse> {
             late: median(looks(to_us - third, to_us).map(value).collect()).unwrap_or(0),
             most: looks(from_us, to_us).map(value).max().unwrap_or(0),
         };
-        NodeUse { node: node.to_owned(), resident_mib: of(|look| look.1 >> 10), descriptors: of(|look| look.2) }
+        NodeUse {
+            node: node.to_owned(),
+            resident_mib: of(|look| look.1 >> 10),
+            descriptors: of(|look| look.2),
+        }
     };
     nodes.into_iter().map(of_node).collect()
 }
@@ -51,7 +60,11 @@ pub fn of(events: &[Event], (from_us, to_us): (i64, i64)) -> Vec<NodeUse> {
 /// Node, resident KiB, descriptors.
 fn look(event: &Event) -> Option<(&str, u64, u64)> {
     match &event.what {
-        What::Process { node, resident_kib, descriptors } => Some((node, *resident_kib, *descriptors)),
+        What::Process {
+            node,
+            resident_kib,
+            descriptors,
+        } => Some((node, *resident_kib, *descriptors)),
         _ => None,
     }
 }
@@ -64,12 +77,41 @@ mod tests {
     fn growth_is_seen() {
         let look = |at_us: i64, node: &str, mib: u64, descriptors: u64| {
             let node = node.to_owned();
-            Event { at_us, what: What::Process { node, resident_kib: mib << 10, descriptors } }
+            Event {
+                at_us,
+                what: What::Process {
+                    node,
+                    resident_kib: mib << 10,
+                    descriptors,
+                },
+            }
         };
-        let events = [look(0, "n1", 50, 20), look(1, "n2", 40, 10), look(50, "n1", 90, 70), look(99, "n1", 80, 60)];
+        let events = [
+            look(0, "n1", 50, 20),
+            look(1, "n2", 40, 10),
+            look(50, "n1", 90, 70),
+            look(99, "n1", 80, 60),
+        ];
         let uses = of(&events, (0, 99));
-        assert_eq!(uses.iter().map(|of| of.node.as_str()).collect::<Vec<_>>(), ["n1", "n2"]);
-        assert_eq!(uses[0].resident_mib, Use { early: 50, late: 80, most: 90 });
-        assert_eq!(uses[0].descriptors, Use { early: 20, late: 60, most: 70 });
+        assert_eq!(
+            uses.iter().map(|of| of.node.as_str()).collect::<Vec<_>>(),
+            ["n1", "n2"]
+        );
+        assert_eq!(
+            uses[0].resident_mib,
+            Use {
+                early: 50,
+                late: 80,
+                most: 90
+            }
+        );
+        assert_eq!(
+            uses[0].descriptors,
+            Use {
+                early: 20,
+                late: 60,
+                most: 70
+            }
+        );
     }
 }

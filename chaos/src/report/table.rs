@@ -14,10 +14,19 @@ const OF_WATERMARKS: [&str; 2] = ["durable-stays", "watermarks-forward"];
 pub fn write(reports: &[Report], command: &str) -> String {
     let mut by_scenario: BTreeMap<(&str, u64), Vec<&Report>> = BTreeMap::new();
     for report in reports {
-        by_scenario.entry((&report.scenario, report.cameras)).or_default().push(report);
+        by_scenario
+            .entry((&report.scenario, report.cameras))
+            .or_default()
+            .push(report);
     }
-    let machine = reports.first().map(|report| report.machine.as_str()).unwrap_or_default();
-    let date = reports.first().map(|report| report.began_at().to_string()).unwrap_or_default();
+    let machine = reports
+        .first()
+        .map(|report| report.machine.as_str())
+        .unwrap_or_default();
+    let date = reports
+        .first()
+        .map(|report| report.began_at().to_string())
+        .unwrap_or_default();
     let mut text = format!(
         "# Results of the chaos scenarios\n\nMade by `{command}`; {}; {machine}.\n\n\
          Interruptions are from the capture of the last frame before a gap to that of the first frame after it, over the cameras of the nodes that a fault hit; \
@@ -30,13 +39,18 @@ pub fn write(reports: &[Report], command: &str) -> String {
         let holds = runs.iter().filter(|run| run.holds()).count();
         let mut gaps: Vec<u64> = runs.iter().flat_map(|run| interruptions(run)).collect();
         gaps.sort_unstable();
-        let lost_of = |class: fn(&Figures) -> u64| runs.iter().map(|run| class(&run.figures)).sum::<u64>();
-        let whole = runs.iter().filter_map(|run| run.figures.whole_after_ms).max();
+        let lost_of =
+            |class: fn(&Figures) -> u64| runs.iter().map(|run| class(&run.figures)).sum::<u64>();
+        let whole = runs
+            .iter()
+            .filter_map(|run| run.figures.whole_after_ms)
+            .max();
         let at = |percent| percentile(&gaps, percent);
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "| {scenario} | {} | {cameras} | {} | {holds} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {scenario} | {} | {cameras} | {} | {holds} | {} | {} | {} | {} | {} | {} | {} | {} \
+             | {} |",
             runs[0].place,
             runs.len(),
             at(50),
@@ -45,7 +59,9 @@ pub fn write(reports: &[Report], command: &str) -> String {
             lost_of(|figures| figures.frames_lost_standard),
             lost_of(|figures| figures.frames_lost_gapless),
             runs.iter().map(|run| unaffected_lost(run)).sum::<u64>(),
-            broken_checks(&runs).filter(|name| OF_WATERMARKS.contains(name)).count(),
+            broken_checks(&runs)
+                .filter(|name| OF_WATERMARKS.contains(name))
+                .count(),
             whole.map_or_else(|| "-".to_owned(), |ms| format!("{:.1}", ms as f64 / 1000.0)),
             broken(&runs)
         );
@@ -55,12 +71,27 @@ pub fn write(reports: &[Report], command: &str) -> String {
 
 /// How long each affected camera was not recorded, where it lost anything.
 fn interruptions(report: &Report) -> impl Iterator<Item = u64> {
-    report.figures.failovers.iter().map(|failover| failover.gap_ms).filter(|gap| *gap > 0)
+    report
+        .figures
+        .failovers
+        .iter()
+        .map(|failover| failover.gap_ms)
+        .filter(|gap| *gap > 0)
 }
 
 fn unaffected_lost(report: &Report) -> u64 {
-    let is_affected = |camera: &str| report.faults.iter().any(|fault| fault.affected.iter().any(|name| name == camera));
-    report.gaps.iter().filter(|gap| !is_affected(&gap.camera)).map(|gap| gap.frames).sum()
+    let is_affected = |camera: &str| {
+        report
+            .faults
+            .iter()
+            .any(|fault| fault.affected.iter().any(|name| name == camera))
+    };
+    report
+        .gaps
+        .iter()
+        .filter(|gap| !is_affected(&gap.camera))
+        .map(|gap| gap.frames)
+        .sum()
 }
 
 fn broken(runs: &[&Report]) -> String {
@@ -68,12 +99,18 @@ fn broken(runs: &[&Report]) -> String {
     for name in broken_checks(runs) {
         *counts.entry(name).or_default() += 1;
     }
-    counts.into_iter().map(|(name, count)| format!("{name} {count}x")).collect::<Vec<_>>().join(", ")
+    counts
+        .into_iter()
+        .map(|(name, count)| format!("{name} {count}x"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn broken_checks<'a>(runs: &[&'a Report]) -> impl Iterator<Item = &'a str> {
     let checks = runs.iter().flat_map(|run| &run.checks);
-    checks.filter(|check| check.verdict == Verdict::Broken).map(|check| check.name.as_str())
+    checks
+        .filter(|check| check.verdict == Verdict::Broken)
+        .map(|check| check.name.as_str())
 }
 
 /// Of sorted values, by nearest rank; 0 of none.
@@ -91,7 +128,9 @@ pub fn distribution(reports: &[Report]) -> String {
     let at = |percent| percentile(&gaps, percent);
     let lost: Vec<String> = reports
         .iter()
-        .map(|report| (report.figures.frames_lost_standard + report.figures.frames_lost_gapless).to_string())
+        .map(|report| {
+            (report.figures.frames_lost_standard + report.figures.frames_lost_gapless).to_string()
+        })
         .collect();
     format!(
         "{holds} of {} runs hold; {} interruptions: {} ms least, {} ms median, {} ms at 90 %, {} ms worst; frames lost a run: {}\n",

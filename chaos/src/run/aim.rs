@@ -34,16 +34,30 @@ impl ViewCamera {
 impl View {
     /// # Errors
     /// Why there is nobody to be hit.
-    pub(super) fn aim(&self, fault: &Fault, random: &mut Random, before: &Hit) -> Result<Hit, String> {
-        let Some(target) = &fault.target else { return Ok(Hit::default()) };
+    pub(super) fn aim(
+        &self,
+        fault: &Fault,
+        random: &mut Random,
+        before: &Hit,
+    ) -> Result<Hit, String> {
+        let Some(target) = &fault.target else {
+            return Ok(Hit::default());
+        };
         if target.is_of_cameras() {
-            return Ok(Hit { cameras: self.cameras_of(target, random)?, ..Hit::default() });
+            return Ok(Hit {
+                cameras: self.cameras_of(target, random)?,
+                ..Hit::default()
+            });
         }
         let to = match &fault.to {
             Some(to) => self.nodes_of(to, random, before)?,
             None => Vec::new(),
         };
-        Ok(Hit { nodes: self.nodes_of(target, random, before)?, to, cameras: Vec::new() })
+        Ok(Hit {
+            nodes: self.nodes_of(target, random, before)?,
+            to,
+            cameras: Vec::new(),
+        })
     }
 
     /// Names of the cameras that a fault touches: of all nodes where it goes from one to the next.
@@ -53,23 +67,40 @@ impl View {
                 || hit.cameras.contains(&camera.number)
                 || hit.nodes.iter().any(|&node| camera.is_recorded_by(node))
         };
-        self.cameras.iter().filter(|(_, camera)| is_touched(camera)).map(|(name, _)| name.clone()).collect()
+        self.cameras
+            .iter()
+            .filter(|(_, camera)| is_touched(camera))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
-    fn nodes_of(&self, target: &Target, random: &mut Random, before: &Hit) -> Result<Vec<usize>, String> {
-        let one = |found: Option<usize>| found.map(|node| vec![node]).ok_or_else(|| format!("there is no {target}"));
+    fn nodes_of(
+        &self,
+        target: &Target,
+        random: &mut Random,
+        before: &Hit,
+    ) -> Result<Vec<usize>, String> {
+        let one = |found: Option<usize>| {
+            found
+                .map(|node| vec![node])
+                .ok_or_else(|| format!("there is no {target}"))
+        };
         match target {
             Target::Leader => one(self.leader),
             Target::Follower => one(self.busiest_follower()),
             Target::Any => one(any(random, &self.recorders)),
             Target::All => Ok((0..self.nodes).collect()),
-            Target::Same if before.nodes.is_empty() => Err("no fault before it hit a node".to_owned()),
+            Target::Same if before.nodes.is_empty() => {
+                Err("no fault before it hit a node".to_owned())
+            }
             Target::Same => Ok(before.nodes.clone()),
             Target::Node(number) => one((*number <= self.nodes).then(|| number - 1)),
             Target::OwnerOf(name) => one(self.camera(name)?.owner),
             Target::MirrorOf(name) => one(self.camera(name)?.mirror),
             Target::SuccessorOf(name) => one(self.camera(name)?.successor),
-            Target::Camera(_) | Target::AnyCamera | Target::AllCameras => Err(format!("{target} is no node")),
+            Target::Camera(_) | Target::AnyCamera | Target::AllCameras => {
+                Err(format!("{target} is no node"))
+            }
         }
     }
 
@@ -77,18 +108,31 @@ impl View {
         let all: Vec<u32> = self.cameras.values().map(|camera| camera.number).collect();
         match target {
             Target::Camera(name) => Ok(vec![self.camera(name)?.number]),
-            Target::AnyCamera => any(random, &all).map(|number| vec![number]).ok_or_else(|| "no camera".to_owned()),
+            Target::AnyCamera => any(random, &all)
+                .map(|number| vec![number])
+                .ok_or_else(|| "no camera".to_owned()),
             _ => Ok(all),
         }
     }
 
     fn camera(&self, name: &str) -> Result<&ViewCamera, String> {
-        self.cameras.get(name).ok_or_else(|| format!("the cluster has no camera {name}"))
+        self.cameras
+            .get(name)
+            .ok_or_else(|| format!("the cluster has no camera {name}"))
     }
 
     fn busiest_follower(&self) -> Option<usize> {
-        let owned = |node: usize| self.cameras.values().filter(|camera| camera.owner == Some(node)).count();
-        let followers = self.recorders.iter().copied().filter(|node| Some(*node) != self.leader);
+        let owned = |node: usize| {
+            self.cameras
+                .values()
+                .filter(|camera| camera.owner == Some(node))
+                .count()
+        };
+        let followers = self
+            .recorders
+            .iter()
+            .copied()
+            .filter(|node| Some(*node) != self.leader);
         // Of equals the first: the last would be what `max_by_key` gives.
         followers.rev().max_by_key(|node| owned(*node))
     }
@@ -110,15 +154,35 @@ mod tests {
             successor: Some(successor),
             mirror: None,
         };
-        let cameras = [("cam01", camera(1, 0, 1)), ("cam02", camera(2, 2, 1)), ("cam03", camera(3, 2, 0))];
-        let cameras = cameras.into_iter().map(|(name, camera)| (name.to_owned(), camera)).collect();
-        View { leader: Some(0), recorders: vec![0, 1, 2], nodes: 4, cameras }
+        let cameras = [
+            ("cam01", camera(1, 0, 1)),
+            ("cam02", camera(2, 2, 1)),
+            ("cam03", camera(3, 2, 0)),
+        ];
+        let cameras = cameras
+            .into_iter()
+            .map(|(name, camera)| (name.to_owned(), camera))
+            .collect();
+        View {
+            leader: Some(0),
+            recorders: vec![0, 1, 2],
+            nodes: 4,
+            cameras,
+        }
     }
 
     fn aim(target: &str) -> Result<Vec<usize>, String> {
-        let fault = Fault { target: Some(target.parse()?), ..Fault::new(ActionName::Kill, 0.0) };
-        let before = Hit { nodes: vec![1], ..Hit::default() };
-        view().aim(&fault, &mut Random::new(1), &before).map(|hit| hit.nodes)
+        let fault = Fault {
+            target: Some(target.parse()?),
+            ..Fault::new(ActionName::Kill, 0.0)
+        };
+        let before = Hit {
+            nodes: vec![1],
+            ..Hit::default()
+        };
+        view()
+            .aim(&fault, &mut Random::new(1), &before)
+            .map(|hit| hit.nodes)
     }
 
     #[test]
@@ -135,15 +199,30 @@ mod tests {
             assert_eq!(aim(target), Ok(nodes), "{target}");
         }
         assert!(aim("any").is_ok_and(|nodes| nodes.len() == 1 && nodes[0] < 3));
-        assert!(aim("mirror-of:cam01").is_err() && aim("owner-of:cam09").is_err() && aim("node5").is_err());
+        assert!(
+            aim("mirror-of:cam01").is_err()
+                && aim("owner-of:cam09").is_err()
+                && aim("node5").is_err()
+        );
     }
 
     #[test]
     fn the_cameras_of_the_hit_nodes_are_affected() {
-        let hit = Hit { nodes: vec![2], ..Hit::default() };
+        let hit = Hit {
+            nodes: vec![2],
+            ..Hit::default()
+        };
         assert_eq!(view().affected(ActionName::Kill, &hit), ["cam02", "cam03"]);
-        assert_eq!(view().affected(ActionName::RollingRestart, &Hit::default()).len(), 3);
-        let camera = Hit { cameras: vec![1], ..Hit::default() };
+        assert_eq!(
+            view()
+                .affected(ActionName::RollingRestart, &Hit::default())
+                .len(),
+            3
+        );
+        let camera = Hit {
+            cameras: vec![1],
+            ..Hit::default()
+        };
         assert_eq!(view().affected(ActionName::CameraStall, &camera), ["cam01"]);
     }
 }

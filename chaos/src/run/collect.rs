@@ -23,7 +23,8 @@ use std::time::Duration;
 /// Cameras whose footage is fetched at the same time: a node runs few exports at once.
 const FETCHES_MAX: usize = 2;
 
-/// How long until everything that was recorded can be played: the footage of a dead node comes back with it.
+/// How long until everything that was recorded can be played: the footage of a dead node comes back
+/// with it.
 const AVAILABLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How far clocks that were stepped may have led recordings astray.
@@ -44,7 +45,10 @@ pub(super) async fn evidence(
     let told = look::told(stage).await.map_err(Error::Wrong)?;
     let index = stage.wanted().into_iter().next().unwrap_or(0);
     let api = stage.clients()?.swap_remove(index).1;
-    let is_stepped = scenario.faults.iter().any(|fault| fault.action == crate::scenario::ActionName::ClockStep);
+    let is_stepped = scenario
+        .faults
+        .iter()
+        .any(|fault| fault.action == crate::scenario::ActionName::ClockStep);
     let margin = if is_stepped { STEPPED_MARGIN } else { MARGIN };
     let cameras: Vec<CameraEvidence> = stream::iter(stage.cameras().to_vec())
         .map(|(camera, class)| of_camera(&api, camera, class, (from, to), margin))
@@ -65,15 +69,26 @@ pub(super) async fn evidence(
         }
     }
     let faults = crate::invariants::faults_of(&history.events()?);
-    let nodes =
-        stage.names().into_iter().enumerate().map(|(index, name)| NodeEvidence { panics: panics(stage, index), name });
+    let nodes = stage
+        .names()
+        .into_iter()
+        .enumerate()
+        .map(|(index, name)| NodeEvidence {
+            panics: panics(stage, index),
+            name,
+        });
     let mut evidence = Evidence {
         from_us: from.micros(),
         to_us: to.micros(),
         faults,
         events: history.events()?,
         nodes: nodes.collect(),
-        node_ids: told.cluster.nodes.iter().map(|node| (node.id.to_string(), node.name.clone())).collect(),
+        node_ids: told
+            .cluster
+            .nodes
+            .iter()
+            .map(|node| (node.id.to_string(), node.name.clone()))
+            .collect(),
         cameras,
         showings: Vec::new(),
         settled_after,
@@ -105,7 +120,10 @@ async fn of_camera(
     let mut sent = camera.handle.sent_between(at(from), at(to));
     // What the camera spoiled itself cannot have been recorded.
     sent.retain(|sent| !camera.handle.is_hurt(sent.sequence));
-    let held_us = camera.handle.oddity().map_or(0, holdfast_camera::Oddity::held_us);
+    let held_us = camera
+        .handle
+        .oddity()
+        .map_or(0, holdfast_camera::Oddity::held_us);
     let stamps: Vec<_> = footage.frames.iter().map(|found| found.stamp).collect();
     let loss = count(camera.handle.id(), &sent, &stamps);
     let sound_sent = camera.handle.sound_between(at(from), at(to));
@@ -134,19 +152,30 @@ async fn of_camera(
 }
 
 /// The timeline once all of it can be played; else as it is, and why.
-async fn timeline(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<(Timeline, Option<String>)> {
+async fn timeline(
+    api: &Api,
+    camera: CameraId,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<(Timeline, Option<String>)> {
     let ask = async || -> std::result::Result<Timeline, String> {
         let query = [("from", &*from.to_string()), ("to", &*to.to_string())];
         let path = ["cameras", &camera.to_string(), "timeline"];
-        api.get(&path, &query).await.map_err(|error| error.to_string())
+        api.get(&path, &query)
+            .await
+            .map_err(|error| error.to_string())
     };
-    let whole = wait::until("everything recorded can be played", AVAILABLE_TIMEOUT, async || {
-        let timeline = ask().await?;
-        match timeline.spans.iter().find(|span| !span.available) {
-            None => Ok(timeline),
-            Some(span) => Err(format!("{span:?}")),
-        }
-    });
+    let whole = wait::until(
+        "everything recorded can be played",
+        AVAILABLE_TIMEOUT,
+        async || {
+            let timeline = ask().await?;
+            match timeline.spans.iter().find(|span| !span.available) {
+                None => Ok(timeline),
+                Some(span) => Err(format!("{span:?}")),
+            }
+        },
+    );
     match whole.await {
         Ok(timeline) => Ok((timeline, None)),
         Err(why) => Ok((ask().await.map_err(Error::Wrong)?, Some(why.to_string()))),
@@ -155,7 +184,10 @@ async fn timeline(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp) -
 
 fn panics(stage: &Stage, index: usize) -> Vec<String> {
     let text = stage.log_of(index);
-    text.lines().filter(|line| PANICS.iter().any(|word| line.contains(word))).map(str::to_owned).collect()
+    text.lines()
+        .filter(|line| PANICS.iter().any(|word| line.contains(word)))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn micros(duration: Duration) -> i64 {

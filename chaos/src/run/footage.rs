@@ -1,4 +1,5 @@
-//! Every frame of video and sound that the cluster serves of a camera, with its stamp and the wall time that the recording gives it.
+//! Every frame of video and sound that the cluster serves of a camera, with its stamp and the wall
+//! time that the recording gives it.
 
 use crate::evidence::Found;
 use holdfast_camera::{Stamp, sound, stamp};
@@ -13,7 +14,8 @@ use std::time::Duration;
 /// Footage fetched at once, so that memory does not grow with the length of a run.
 const WINDOW: Duration = Duration::from_secs(300);
 
-/// By how much windows overlap: an export begins at the keyframe before what is asked for. Frames of the overlap count once.
+/// By how much windows overlap: an export begins at the keyframe before what is asked for. Frames
+/// of the overlap count once.
 const OVERLAP: Duration = Duration::from_secs(5);
 
 /// Seconds from 1900 (NTP) to 1970.
@@ -30,11 +32,17 @@ pub struct Footage {
     pub sound_unstamped: u64,
 }
 
-/// Every frame that the cluster serves of a camera between the two instants; none where nothing was recorded.
+/// Every frame that the cluster serves of a camera between the two instants; none where nothing was
+/// recorded.
 ///
 /// # Errors
 /// Where the export fails, is too large or damaged.
-pub async fn fetch(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Footage, CliError> {
+pub async fn fetch(
+    api: &Api,
+    camera: CameraId,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Footage, CliError> {
     let mut footage = Footage::default();
     let mut start = from;
     while start < to {
@@ -87,7 +95,11 @@ struct Track<'a> {
 impl<'a> Track<'a> {
     fn new(frames: &'a mut Vec<Found>, unstamped: &'a mut u64) -> Self {
         let known = frames.iter().map(|found| found.stamp.sequence).max();
-        Self { frames, unstamped, known }
+        Self {
+            frames,
+            unstamped,
+            known,
+        }
     }
 
     fn take(&mut self, stamp: Option<Stamp>, wall_us: Option<i64>) {
@@ -108,7 +120,8 @@ fn track(chunk: &[u8]) -> Option<u32> {
     is_reference.then_some(u32::from_be_bytes(chunk.get(12..16)?.try_into().ok()?))
 }
 
-/// The wall time in a chunk's `prft` (ISO/IEC 14496-12, 8.16.5): version and flags, track, NTP time of 64 bits, media time.
+/// The wall time in a chunk's `prft` (ISO/IEC 14496-12, 8.16.5): version and flags, track, NTP time
+/// of 64 bits, media time.
 fn wall_us(chunk: &[u8]) -> Option<i64> {
     if chunk.get(4..8)? != b"prft" {
         return None;
@@ -127,7 +140,12 @@ mod tests {
 
     fn chunk(sequences: std::ops::Range<u64>, at_us: i64) -> Vec<u8> {
         let frame = |sequence| {
-            let nal = Stamp { camera: 4, sequence, captured_us: 9 }.encode(0);
+            let nal = Stamp {
+                camera: 4,
+                sequence,
+                captured_us: 9,
+            }
+            .encode(0);
             let length = u32::try_from(nal.len()).unwrap().to_be_bytes();
             Frame {
                 data: [&length[..], &nal].concat().into(),
@@ -138,18 +156,32 @@ mod tests {
             }
         };
         let frames: Vec<Frame> = sequences.map(frame).collect();
-        build_chunk(TrackKind::Video, 1, Timestamp(at_us), &frames).unwrap().concat()
+        build_chunk(TrackKind::Video, 1, Timestamp(at_us), &frames)
+            .unwrap()
+            .concat()
     }
 
     #[test]
     fn frames_are_found_with_their_wall_time_and_an_overlap_counts_once() {
         let mut footage = Footage::default();
         let at_us = 1_700_000_000_123_456;
-        footage.add(&[chunk(0..2, at_us), chunk(2..4, at_us)].concat()).unwrap();
-        footage.add(&[chunk(2..4, at_us), chunk(4..6, at_us)].concat()).unwrap();
-        let sequences: Vec<u64> = footage.frames.iter().map(|found| found.stamp.sequence).collect();
+        footage
+            .add(&[chunk(0..2, at_us), chunk(2..4, at_us)].concat())
+            .unwrap();
+        footage
+            .add(&[chunk(2..4, at_us), chunk(4..6, at_us)].concat())
+            .unwrap();
+        let sequences: Vec<u64> = footage
+            .frames
+            .iter()
+            .map(|found| found.stamp.sequence)
+            .collect();
         assert_eq!(sequences, [0, 1, 2, 3, 4, 5]);
-        assert!((footage.frames[0].wall_us.unwrap() - at_us).abs() <= 1, "{:?}", footage.frames[0]);
+        assert!(
+            (footage.frames[0].wall_us.unwrap() - at_us).abs() <= 1,
+            "{:?}",
+            footage.frames[0]
+        );
         assert_eq!((footage.frames[1].wall_us, footage.unstamped), (None, 0));
     }
 
@@ -162,7 +194,9 @@ mod tests {
             composition_offset: 0,
             access: Some(AccessPoint::Sync),
         };
-        let sound = build_chunk(TrackKind::Audio, 1, Timestamp(0), &[sound]).unwrap().concat();
+        let sound = build_chunk(TrackKind::Audio, 1, Timestamp(0), &[sound])
+            .unwrap()
+            .concat();
         let mut footage = Footage::default();
         footage.add(&[chunk(0..2, 0), sound].concat()).unwrap();
         assert_eq!((footage.frames.len(), footage.unstamped), (2, 0));
@@ -172,7 +206,9 @@ mod tests {
     #[test]
     fn what_is_served_twice_within_one_window_is_not_left_out() {
         let mut footage = Footage::default();
-        footage.add(&[chunk(0..2, 0), chunk(0..2, 0)].concat()).unwrap();
+        footage
+            .add(&[chunk(0..2, 0), chunk(0..2, 0)].concat())
+            .unwrap();
         assert_eq!(footage.frames.len(), 4);
     }
 }

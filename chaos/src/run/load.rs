@@ -1,4 +1,5 @@
-//! Viewers and clients: what they ask, and how often they are answered by nodes that no fault holds.
+//! Viewers and clients: what they ask, and how often they are answered by nodes that no fault
+//! holds.
 
 use crate::history::{History, What};
 use holdfast_node::terminal::clock::wall_now;
@@ -59,8 +60,17 @@ impl Sums {
 
     pub(super) fn write(&self, history: &History) {
         for (kind, sum) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let Sum { asked, answered, first_error } = sum.clone();
-            history.add(What::Load { kind: (*kind).to_owned(), asked, answered, first_error });
+            let Sum {
+                asked,
+                answered,
+                first_error,
+            } = sum.clone();
+            history.add(What::Load {
+                kind: (*kind).to_owned(),
+                asked,
+                answered,
+                first_error,
+            });
         }
     }
 }
@@ -82,9 +92,17 @@ pub(super) struct Asker {
 ///
 /// # Errors
 /// Where HTTP cannot be set up.
-pub(super) fn start(asker: &Asker, players: u32, api_per_second: u32, seed: u64) -> reqwest::Result<JoinSet<()>> {
+pub(super) fn start(
+    asker: &Asker,
+    players: u32,
+    api_per_second: u32,
+    seed: u64,
+) -> reqwest::Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
-    let http = Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build()?;
+    let http = Client::builder()
+        .no_proxy()
+        .timeout(ANSWER_TIMEOUT)
+        .build()?;
     for number in 0..u64::from(players) {
         let (asker, http) = (asker.clone(), http.clone());
         let random = Random::new(seed.wrapping_add(number + 1));
@@ -107,16 +125,24 @@ impl Asker {
             ticks.tick().await;
             while under_way.try_join_next().is_some() {}
             if under_way.len() >= REQUESTS_MAX {
-                self.sums.note(API, Err(format!("{REQUESTS_MAX} requests wait for an answer")));
+                self.sums.note(
+                    API,
+                    Err(format!("{REQUESTS_MAX} requests wait for an answer")),
+                );
                 continue;
             }
-            let Some((node, camera)) = self.pick(&mut random) else { continue };
+            let Some((node, camera)) = self.pick(&mut random) else {
+                continue;
+            };
             let now = wall_now();
             let path = match random.below(4) {
                 0 => "cluster".to_owned(),
                 1 => "cameras".to_owned(),
                 2 => "nodes".to_owned(),
-                _ => format!("cameras/{camera}/timeline?from={}&to={now}", now.plus_micros(-30_000_000)),
+                _ => format!(
+                    "cameras/{camera}/timeline?from={}&to={now}",
+                    now.plus_micros(-30_000_000)
+                ),
             };
             let (asker, http, url) = (self.clone(), http.clone(), self.url(node, &path));
             under_way.spawn(async move {
@@ -130,7 +156,10 @@ impl Asker {
         loop {
             sleep(PLAYER_INTERVAL).await;
             let now = wall_now();
-            let (from, to) = (now.plus_micros(PLAYED_FROM_US).max(self.began), now.plus_micros(PLAYED_TO_US));
+            let (from, to) = (
+                now.plus_micros(PLAYED_FROM_US).max(self.began),
+                now.plus_micros(PLAYED_TO_US),
+            );
             if to.micros_since(from) < PLAYED_US_MIN {
                 continue;
             }
@@ -148,11 +177,20 @@ impl Asker {
         camera: CameraId,
         (from, to): (Timestamp, Timestamp),
     ) -> Result<(), String> {
-        let url = self.url(node, &format!("cameras/{camera}/hls/index.m3u8?from={from}&to={to}&token={}", self.token));
+        let url = self.url(
+            node,
+            &format!(
+                "cameras/{camera}/hls/index.m3u8?from={from}&to={to}&token={}",
+                self.token
+            ),
+        );
         let playlist = self.get(http, &url).await?;
         let base = Url::parse(&url).map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&playlist).into_owned();
-        let entries: Vec<&str> = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+        let entries: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty())
+            .collect();
         if entries.is_empty() {
             return Err(format!("the playlist of camera {camera} is empty"));
         }
@@ -170,11 +208,16 @@ impl Asker {
     }
 
     fn is_held(&self, node: usize) -> bool {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).contains(&node)
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&node)
     }
 
     fn pick(&self, random: &mut Random) -> Option<(usize, CameraId)> {
-        let free: Vec<usize> = (0..self.urls.len()).filter(|&node| !self.is_held(node)).collect();
+        let free: Vec<usize> = (0..self.urls.len())
+            .filter(|&node| !self.is_held(node))
+            .collect();
         let has_both = !free.is_empty() && !self.cameras.is_empty();
         has_both.then(|| (*random.pick(&free), *random.pick(&self.cameras)))
     }
@@ -185,7 +228,12 @@ impl Asker {
 
     async fn get(&self, http: &Client, url: &str) -> Result<Vec<u8>, String> {
         let plain = |error: reqwest::Error| error.without_url().to_string();
-        let answer = http.get(url).bearer_auth(&self.token).send().await.map_err(plain)?;
+        let answer = http
+            .get(url)
+            .bearer_auth(&self.token)
+            .send()
+            .await
+            .map_err(plain)?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(plain)?;
         if status.is_success() {

@@ -29,7 +29,11 @@ pub(super) struct Told {
 
 impl Told {
     pub(super) fn name(&self, id: NodeId) -> Option<String> {
-        self.cluster.nodes.iter().find(|node| node.id == id).map(|node| node.name.clone())
+        self.cluster
+            .nodes
+            .iter()
+            .find(|node| node.id == id)
+            .map(|node| node.name.clone())
     }
 
     fn leads(&self) -> bool {
@@ -41,7 +45,8 @@ impl Told {
             let name = self.name(id?)?;
             names.iter().position(|known| *known == name)
         };
-        let records = |node: &&holdfast_control_api::wire::Node| node.role == Role::Recorder && node.alive;
+        let records =
+            |node: &&holdfast_control_api::wire::Node| node.role == Role::Recorder && node.alive;
         let camera = |(number, camera): (u32, &Camera)| {
             let assignment = &camera.assignment;
             let seen = ViewCamera {
@@ -53,11 +58,19 @@ impl Told {
             };
             (camera.name.clone(), seen)
         };
-        let numbered =
-            self.cameras.iter().filter_map(|camera| Some((camera.name.strip_prefix("cam")?.parse().ok()?, camera)));
+        let numbered = self
+            .cameras
+            .iter()
+            .filter_map(|camera| Some((camera.name.strip_prefix("cam")?.parse().ok()?, camera)));
         View {
             leader: index(self.cluster.leader),
-            recorders: self.cluster.nodes.iter().filter(records).filter_map(|node| index(Some(node.id))).collect(),
+            recorders: self
+                .cluster
+                .nodes
+                .iter()
+                .filter(records)
+                .filter_map(|node| index(Some(node.id)))
+                .collect(),
             nodes: names.len(),
             cameras: numbered.map(camera).collect(),
         }
@@ -68,18 +81,38 @@ impl Told {
 ///
 /// # Errors
 /// What it answers, or that it does not.
-pub(super) async fn ask(api: &Api, ours: &BTreeMap<CameraId, String>) -> std::result::Result<Told, String> {
+pub(super) async fn ask(
+    api: &Api,
+    ours: &BTreeMap<CameraId, String>,
+) -> std::result::Result<Told, String> {
     let asked = async {
-        let cluster = api.get(&["cluster"], &[]).await.map_err(|error| error.to_string())?;
-        let all: Vec<Camera> = api.get(&["cameras"], &[]).await.map_err(|error| error.to_string())?;
+        let cluster = api
+            .get(&["cluster"], &[])
+            .await
+            .map_err(|error| error.to_string())?;
+        let all: Vec<Camera> = api
+            .get(&["cameras"], &[])
+            .await
+            .map_err(|error| error.to_string())?;
         // An attached cluster has others too, and knows ours by longer names.
-        let named = all.into_iter().filter_map(|camera| Some(Camera { name: ours.get(&camera.id)?.clone(), ..camera }));
-        Ok(Told { cluster, cameras: named.collect() })
+        let named = all.into_iter().filter_map(|camera| {
+            Some(Camera {
+                name: ours.get(&camera.id)?.clone(),
+                ..camera
+            })
+        });
+        Ok(Told {
+            cluster,
+            cameras: named.collect(),
+        })
     };
-    timeout(ANSWER_TIMEOUT, asked).await.unwrap_or_else(|_| Err(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs())))
+    timeout(ANSWER_TIMEOUT, asked)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs())))
 }
 
-/// What one node says of gaps since `from`; `None` where a node was left out, so that it cannot know them all.
+/// What one node says of gaps since `from`; `None` where a node was left out, so that it cannot
+/// know them all.
 ///
 /// # Errors
 /// What it answers, or that it does not.
@@ -96,11 +129,17 @@ pub(super) async fn gaps(
             let page = after.map(|after| after.to_string());
             let mut query = vec![("from", from.as_str()), ("to", to.as_str())];
             query.extend(page.as_deref().map(|after| ("after", after)));
-            let ledger: GapLedger = api.get(&["gaps"], &query).await.map_err(|error| error.to_string())?;
+            let ledger: GapLedger = api
+                .get(&["gaps"], &query)
+                .await
+                .map_err(|error| error.to_string())?;
             if !ledger.nodes_left_out.is_empty() {
                 return Ok(None);
             }
-            let named = ledger.gaps.into_iter().filter_map(|gap| Some((ours.get(&gap.camera)?, gap)));
+            let named = ledger
+                .gaps
+                .into_iter()
+                .filter_map(|gap| Some((ours.get(&gap.camera)?, gap)));
             all.extend(named.map(|(name, gap)| ToldGap {
                 camera: name.clone(),
                 start_us: gap.start.micros(),
@@ -113,7 +152,9 @@ pub(super) async fn gaps(
             }
         }
     };
-    timeout(ANSWER_TIMEOUT, asked).await.unwrap_or_else(|_| Err(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs())))
+    timeout(ANSWER_TIMEOUT, asked)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs())))
 }
 
 /// What the leader says; else any node that knows one, else any.
@@ -123,10 +164,20 @@ pub(super) async fn gaps(
 pub(super) async fn told(stage: &Stage) -> std::result::Result<Told, String> {
     let clients = stage.clients().map_err(|error| error.to_string())?;
     let (wanted, ours) = (stage.wanted(), stage.camera_names());
-    let asked = wanted.iter().filter_map(|&index| clients.get(index)).map(|(_, api)| ask(api, &ours));
-    let mut answers: Vec<Told> = join_all(asked).await.into_iter().filter_map(std::result::Result::ok).collect();
+    let asked = wanted
+        .iter()
+        .filter_map(|&index| clients.get(index))
+        .map(|(_, api)| ask(api, &ours));
+    let mut answers: Vec<Told> = join_all(asked)
+        .await
+        .into_iter()
+        .filter_map(std::result::Result::ok)
+        .collect();
     answers.sort_by_key(|told| (!told.leads(), told.cluster.leader.is_none()));
-    answers.into_iter().next().ok_or_else(|| "no node answers".to_owned())
+    answers
+        .into_iter()
+        .next()
+        .ok_or_else(|| "no node answers".to_owned())
 }
 
 /// How the cluster stands now.
@@ -136,7 +187,11 @@ pub(super) async fn told(stage: &Stage) -> std::result::Result<Told, String> {
 pub(super) async fn view(stage: &Stage) -> Result<View> {
     wait::until("there is a leader", SETTLE_TIMEOUT, async || {
         let view = told(stage).await?.view(&stage.names());
-        if view.leader.is_some() { Ok(view) } else { Err("nobody leads".to_owned()) }
+        if view.leader.is_some() {
+            Ok(view)
+        } else {
+            Err("nobody leads".to_owned())
+        }
     })
     .await
 }
@@ -146,34 +201,45 @@ pub(super) async fn view(stage: &Stage) -> Result<View> {
 /// # Errors
 /// Where no node answers.
 pub(super) async fn view_as_it_is(stage: &Stage) -> Result<View> {
-    told(stage).await.map(|told| told.view(&stage.names())).map_err(Error::Wrong)
+    told(stage)
+        .await
+        .map(|told| told.view(&stage.names()))
+        .map_err(Error::Wrong)
 }
 
-/// Waits until each camera has one owner that records it, no move is under way, and the cameras have no more sessions than recorders.
+/// Waits until each camera has one owner that records it, no move is under way, and the cameras
+/// have no more sessions than recorders.
 ///
 /// # Errors
 /// Which camera is not settled in time, and how it stands.
 pub(super) async fn settled(stage: &Stage, within: Duration) -> Result<()> {
-    wait::until("each camera has its recorders and no others", within, async || {
-        let told = told(stage).await?;
-        for (camera, class) in stage.cameras() {
-            let found = told.cameras.iter().find(|told| told.id == camera.id);
-            let found = found.ok_or_else(|| format!("{} is not known", camera.name))?;
-            let assignment = &found.assignment;
-            let recording = &found.recording;
-            let is_settled = assignment.owner.is_some()
-                && assignment.moving_to.is_none()
-                && recording.state == Some(RecorderState::Recording)
-                && [assignment.owner, assignment.mirror].contains(&recording.node);
-            let mirrored = assignment.mirror.is_some();
-            let wanted = 1 + usize::from(mirrored);
-            let sessions = camera.handle.sessions();
-            if !is_settled || sessions != wanted {
-                return Err(format!("{} ({class:?}) with {sessions} sessions: {found:?}", camera.name));
+    wait::until(
+        "each camera has its recorders and no others",
+        within,
+        async || {
+            let told = told(stage).await?;
+            for (camera, class) in stage.cameras() {
+                let found = told.cameras.iter().find(|told| told.id == camera.id);
+                let found = found.ok_or_else(|| format!("{} is not known", camera.name))?;
+                let assignment = &found.assignment;
+                let recording = &found.recording;
+                let is_settled = assignment.owner.is_some()
+                    && assignment.moving_to.is_none()
+                    && recording.state == Some(RecorderState::Recording)
+                    && [assignment.owner, assignment.mirror].contains(&recording.node);
+                let mirrored = assignment.mirror.is_some();
+                let wanted = 1 + usize::from(mirrored);
+                let sessions = camera.handle.sessions();
+                if !is_settled || sessions != wanted {
+                    return Err(format!(
+                        "{} ({class:?}) with {sessions} sessions: {found:?}",
+                        camera.name
+                    ));
+                }
             }
-        }
-        Ok(())
-    })
+            Ok(())
+        },
+    )
     .await
 }
 
@@ -181,13 +247,32 @@ pub(super) async fn settled(stage: &Stage, within: Duration) -> Result<()> {
 ///
 /// # Errors
 /// Which is not in time.
-pub(super) async fn recorded_beyond(stage: &Stage, instant: Timestamp, within: Duration) -> Result<()> {
+pub(super) async fn recorded_beyond(
+    stage: &Stage,
+    instant: Timestamp,
+    within: Duration,
+) -> Result<()> {
     wait::until("every camera is recorded", within, async || {
         let told = told(stage).await?;
-        let late = |camera: &&Camera| camera.recording.watermark.is_none_or(|watermark| watermark <= instant);
-        let ours = told.cameras.iter().filter(|camera| stage.cameras().iter().any(|(own, _)| own.id == camera.id));
-        let late: Vec<&str> = ours.filter(late).map(|camera| camera.name.as_str()).collect();
-        if late.is_empty() { Ok(()) } else { Err(late.join(", ")) }
+        let late = |camera: &&Camera| {
+            camera
+                .recording
+                .watermark
+                .is_none_or(|watermark| watermark <= instant)
+        };
+        let ours = told
+            .cameras
+            .iter()
+            .filter(|camera| stage.cameras().iter().any(|(own, _)| own.id == camera.id));
+        let late: Vec<&str> = ours
+            .filter(late)
+            .map(|camera| camera.name.as_str())
+            .collect();
+        if late.is_empty() {
+            Ok(())
+        } else {
+            Err(late.join(", "))
+        }
     })
     .await
 }

@@ -1,4 +1,5 @@
-//! Runs a scenario: sets the stage, lets faults begin and end on time, heals everything, collects what can be seen, and has it judged.
+//! Runs a scenario: sets the stage, lets faults begin and end on time, heals everything, collects
+//! what can be seen, and has it judged.
 //!
 //! `aim` and `timeline` decide and are pure; the rest touches the world.
 
@@ -61,7 +62,8 @@ const NOBODY_LEADS_FOR: Duration = Duration::from_secs(5);
 /// # Errors
 /// Where it could not be run; what did not hold is in the report.
 pub async fn run(options: RunOptions) -> Result<Report> {
-    fs::create_dir_all(&options.out).map_err(io_error(format!("make {}", options.out.display())))?;
+    fs::create_dir_all(&options.out)
+        .map_err(io_error(format!("make {}", options.out.display())))?;
     let history = History::create(&options.out.join("history.jsonl"))?;
     let mut stage = Stage::prepare(&StageOptions {
         scenario: &options.scenario,
@@ -84,10 +86,16 @@ pub async fn run(options: RunOptions) -> Result<Report> {
     let checks = invariants::check_all(&evidence);
     for check in &checks {
         let (name, text) = (check.name.clone(), check.text.clone());
-        history.add(What::Check { name, holds: check.verdict != crate::evidence::Verdict::Broken, text });
+        history.add(What::Check {
+            name,
+            holds: check.verdict != crate::evidence::Verdict::Broken,
+            text,
+        });
     }
     let report = Report::new(&options, &evidence, checks);
-    history.add(What::Ended { verdict: report.verdict().to_owned() });
+    history.add(What::Ended {
+        verdict: report.verdict().to_owned(),
+    });
     history.events()?;
     report.write_to(&options.out)?;
     Ok(report)
@@ -132,18 +140,36 @@ impl<'a> Run<'a> {
     async fn play(mut self) -> Result<Evidence> {
         self.raise().await?;
         let from = wall_now();
-        let watchers = watch::watch(self.stage.clients()?, self.stage.camera_names(), from, &self.history);
+        let watchers = watch::watch(
+            self.stage.clients()?,
+            self.stage.camera_names(),
+            from,
+            &self.history,
+        );
         let (load, sums) = self.start_load(from)?;
-        let players = played::start(self.stage, self.options.seed, (from, self.scenario.seconds), &self.held)?;
+        let players = played::start(
+            self.stage,
+            self.options.seed,
+            (from, self.scenario.seconds),
+            &self.held,
+        )?;
         self.act().await?;
         let to = wall_now();
         drop(load);
         sums.write(&self.history);
         let settled_after = self.heal(to).await;
         drop(watchers);
-        self.tell("everything that was recorded is fetched and compared with what the cameras sent");
-        collect::evidence(self.stage, self.scenario, &self.history, (from, to), (settled_after, players, self.trouble))
-            .await
+        self.tell(
+            "everything that was recorded is fetched and compared with what the cameras sent",
+        );
+        collect::evidence(
+            self.stage,
+            self.scenario,
+            &self.history,
+            (from, to),
+            (settled_after, players, self.trouble),
+        )
+        .await
     }
 
     /// Until every camera is recorded by exactly as many nodes as it should be.
@@ -151,8 +177,15 @@ impl<'a> Run<'a> {
         let Scenario { name, .. } = self.scenario;
         let place = format!("{:?}", self.options.place).to_lowercase();
         let (nodes, cameras) = (self.stage.names().len(), self.scenario.cameras_total());
-        self.tell(&format!("{name}: {nodes} nodes ({place}), {cameras} cameras, seed {}", self.options.seed));
-        self.history.add(What::Began { scenario: name.clone(), seed: self.options.seed, place });
+        self.tell(&format!(
+            "{name}: {nodes} nodes ({place}), {cameras} cameras, seed {}",
+            self.options.seed
+        ));
+        self.history.add(What::Began {
+            scenario: name.clone(),
+            seed: self.options.seed,
+            place,
+        });
         self.stage.form().await?;
         self.stage.add_cameras(self.scenario).await?;
         look::recorded_beyond(self.stage, wall_now(), START_TIMEOUT).await?;
@@ -166,14 +199,22 @@ impl<'a> Run<'a> {
         let asker = load::Asker {
             urls: self.stage.api_urls(),
             token: self.stage.token().to_owned(),
-            cameras: self.stage.cameras().iter().map(|(camera, _)| camera.id).collect(),
+            cameras: self
+                .stage
+                .cameras()
+                .iter()
+                .map(|(camera, _)| camera.id)
+                .collect(),
             began,
             held: Arc::clone(&self.held),
             sums: load::Sums::default(),
         };
         let sums = asker.sums.clone();
         let load = &self.scenario.load;
-        Ok((load::start(&asker, load.players, load.api_per_second, self.options.seed)?, sums))
+        Ok((
+            load::start(&asker, load.players, load.api_per_second, self.options.seed)?,
+            sums,
+        ))
     }
 
     /// Every step at its time, then the rest of the scenario's time.
@@ -209,17 +250,35 @@ impl<'a> Run<'a> {
     }
 
     fn look_at_processes(&mut self) {
-        let is_hostile = self.scenario.faults.iter().any(|fault| fault.action == ActionName::HostileCamera);
-        let interval = if is_hostile { HOSTILE_INTERVAL } else { PROCESSES_INTERVAL };
-        if self.looked_at_processes.is_some_and(|at| at.elapsed() < interval) {
+        let is_hostile = self
+            .scenario
+            .faults
+            .iter()
+            .any(|fault| fault.action == ActionName::HostileCamera);
+        let interval = if is_hostile {
+            HOSTILE_INTERVAL
+        } else {
+            PROCESSES_INTERVAL
+        };
+        if self
+            .looked_at_processes
+            .is_some_and(|at| at.elapsed() < interval)
+        {
             return;
         }
         self.looked_at_processes = Some(monotonic_now());
         for (index, pid) in self.stage.pids() {
             if let Some(held) = resources::of(pid) {
                 let node = self.stage.names()[index].clone();
-                let resources::Held { resident_kib, descriptors } = held;
-                self.history.add(What::Process { node, resident_kib, descriptors });
+                let resources::Held {
+                    resident_kib,
+                    descriptors,
+                } = held;
+                self.history.add(What::Process {
+                    node,
+                    resident_kib,
+                    descriptors,
+                });
             }
         }
     }
@@ -230,11 +289,13 @@ impl<'a> Run<'a> {
             Ok(view) => view,
             Err(_) => look::view_as_it_is(self.stage).await,
         };
-        let aimed = view.map_err(|error| error.to_string()).and_then(|view: View| {
-            let hit = view.aim(fault, &mut self.random, &self.last_hit)?;
-            let affected = view.affected(fault.action, &hit);
-            Ok((hit, affected))
-        });
+        let aimed = view
+            .map_err(|error| error.to_string())
+            .and_then(|view: View| {
+                let hit = view.aim(fault, &mut self.random, &self.last_hit)?;
+                let affected = view.affected(fault.action, &hit);
+                Ok((hit, affected))
+            });
         let (hit, affected) = match aimed {
             Ok(aimed) => aimed,
             Err(why) if fault.optional => {
@@ -247,7 +308,11 @@ impl<'a> Run<'a> {
             }
         };
         let nodes = self.names_of(&hit.nodes);
-        let mut cameras: Vec<String> = hit.cameras.iter().map(|number| format!("cam{number:02}")).collect();
+        let mut cameras: Vec<String> = hit
+            .cameras
+            .iter()
+            .map(|number| format!("cam{number:02}"))
+            .collect();
         if let Action::HostileCamera { gallery, .. } = fault.action() {
             cameras.extend(gallery.into_iter().map(hostile_name));
             // What they are compared with.
@@ -255,20 +320,33 @@ impl<'a> Run<'a> {
             self.look_at_processes();
         }
         let whom = [nodes.clone(), cameras.clone()].concat().join(" ");
-        self.tell(&format!("{} {whom} ({} cameras affected)", fault.action.as_str(), affected.len()));
+        self.tell(&format!(
+            "{} {whom} ({} cameras affected)",
+            fault.action.as_str(),
+            affected.len()
+        ));
         let action = fault.action();
         if !matches!(action, Action::Drain) {
             self.hold(&hit.nodes, fault.action == ActionName::RollingRestart);
         }
         let name = describe(&action);
-        self.history.add(What::FaultOn { fault: number, action: name.clone(), nodes, cameras, affected });
+        self.history.add(What::FaultOn {
+            fault: number,
+            action: name.clone(),
+            nodes,
+            cameras,
+            affected,
+        });
         if !hit.nodes.is_empty() {
             self.last_hit = hit.clone();
         }
         let begun = self.stage.begin(number, &action, &hit).await;
         self.went(begun)?;
         if fault.action == ActionName::RollingRestart || fault.action == ActionName::CameraGarbage {
-            self.history.add(What::FaultOff { fault: number, action: name });
+            self.history.add(What::FaultOff {
+                fault: number,
+                action: name,
+            });
             self.release();
         } else {
             self.holding.insert(number, (action, hit));
@@ -277,26 +355,49 @@ impl<'a> Run<'a> {
     }
 
     async fn end(&mut self, number: usize) -> Result<()> {
-        let Some((action, hit)) = self.holding.remove(&number) else { return Ok(()) };
+        let Some((action, hit)) = self.holding.remove(&number) else {
+            return Ok(());
+        };
         let name = describe(&action);
         self.tell(&format!("{name} ends"));
         let ended = self.stage.end(number, &action, &hit).await;
-        self.history.add(What::FaultOff { fault: number, action: name });
-        for Gone { camera, closed_after, accepted, sent_bytes, strayed } in self.stage.taken_down() {
-            let closed_after_ms = closed_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-            self.history.add(What::HostileGone { camera, closed_after_ms, accepted, sent_bytes, strayed });
+        self.history.add(What::FaultOff {
+            fault: number,
+            action: name,
+        });
+        for Gone {
+            camera,
+            closed_after,
+            accepted,
+            sent_bytes,
+            strayed,
+        } in self.stage.taken_down()
+        {
+            let closed_after_ms =
+                closed_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+            self.history.add(What::HostileGone {
+                camera,
+                closed_after_ms,
+                accepted,
+                sent_bytes,
+                strayed,
+            });
         }
         self.went(ended)?;
         self.release();
         Ok(())
     }
 
-    /// Takes back all faults, and waits until the cluster is whole again and durable beyond `to`. How long that took, if it came to it.
+    /// Takes back all faults, and waits until the cluster is whole again and durable beyond `to`.
+    /// How long that took, if it came to it.
     async fn heal(&mut self, to: Timestamp) -> Option<Duration> {
         let began = monotonic_now();
         // A deadly camera can be released only once there is a leader again.
-        let mut holding: Vec<(bool, usize)> =
-            self.holding.iter().map(|(number, (action, _))| (*action == Action::DeadlyCamera, *number)).collect();
+        let mut holding: Vec<(bool, usize)> = self
+            .holding
+            .iter()
+            .map(|(number, (action, _))| (*action == Action::DeadlyCamera, *number))
+            .collect();
         holding.sort_unstable();
         for (_, number) in holding {
             if let Err(error) = self.end(number).await {
@@ -314,11 +415,17 @@ impl<'a> Run<'a> {
             Ok(began.elapsed())
         };
         let healed: Result<Duration> = healed.await;
-        let recorded = look::recorded_beyond(self.stage, to.plus(crate::oracle::MARGIN), SETTLE_TIMEOUT).await;
+        let recorded =
+            look::recorded_beyond(self.stage, to.plus(crate::oracle::MARGIN), SETTLE_TIMEOUT).await;
         if let Err(error) = recorded {
             self.went_wrong(error.to_string());
         }
-        if self.scenario.faults.iter().any(|fault| fault.action == ActionName::ClockStep) {
+        if self
+            .scenario
+            .faults
+            .iter()
+            .any(|fault| fault.action == ActionName::ClockStep)
+        {
             // A watermark of a clock that was ahead says nothing of the last seconds.
             sleep(FLUSHED_AFTER).await;
         }
@@ -357,20 +464,36 @@ impl<'a> Run<'a> {
 
     /// Nodes that no fault holds any more may be asked again.
     fn release(&self) {
-        let holding = self.holding.values().filter(|(action, _)| *action != Action::Drain);
-        let nodes = holding.flat_map(|(_, hit)| hit.nodes.iter().copied()).collect();
+        let holding = self
+            .holding
+            .values()
+            .filter(|(action, _)| *action != Action::Drain);
+        let nodes = holding
+            .flat_map(|(_, hit)| hit.nodes.iter().copied())
+            .collect();
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = nodes;
     }
 
     fn names_of(&self, indices: &[usize]) -> Vec<String> {
         let names = self.stage.names();
-        indices.iter().filter_map(|&index| names.get(index).cloned()).collect()
+        indices
+            .iter()
+            .filter_map(|&index| names.get(index).cloned())
+            .collect()
     }
 
     /// Progress, for whoever watches, and for the history.
     fn tell(&self, text: &str) {
-        let label = self.options.label.as_ref().map(|label| format!("{label} ")).unwrap_or_default();
-        eprintln!("{label}{:>7.1} s  {text}", self.started.elapsed().as_secs_f64());
+        let label = self
+            .options
+            .label
+            .as_ref()
+            .map(|label| format!("{label} "))
+            .unwrap_or_default();
+        eprintln!(
+            "{label}{:>7.1} s  {text}",
+            self.started.elapsed().as_secs_f64()
+        );
         self.history.say(text);
     }
 }
@@ -390,12 +513,14 @@ fn describe(action: &Action) -> String {
             [one] => format!("hostile-camera {one}"),
             all => format!("hostile-camera, {} at once", all.len()),
         },
-        other => format!("{other:?}").chars().fold(String::new(), |mut name, c| {
-            if c.is_ascii_uppercase() && !name.is_empty() {
-                name.push('-');
-            }
-            name.push(c.to_ascii_lowercase());
-            name
-        }),
+        other => format!("{other:?}")
+            .chars()
+            .fold(String::new(), |mut name, c| {
+                if c.is_ascii_uppercase() && !name.is_empty() {
+                    name.push('-');
+                }
+                name.push(c.to_ascii_lowercase());
+                name
+            }),
     }
 }

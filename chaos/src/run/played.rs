@@ -48,14 +48,28 @@ pub(super) fn start(
     let nodes: Vec<Node> = named.map(|(name, url)| Node { name, url }).collect();
     let token = stage.token().to_owned();
     let to = from.plus(Duration::from_secs_f64(seconds) + GROWS_FOR);
-    let ways = [(Kind::Live, "live=true".to_owned()), (Kind::Growing, format!("from={from}&to={to}"))];
+    let ways = [
+        (Kind::Live, "live=true".to_owned()),
+        (Kind::Growing, format!("from={from}&to={to}")),
+    ];
     let mut watching = Vec::new();
     for (camera, (kind, query)) in watched(stage.cameras(), seed).into_iter().zip(ways) {
         let (nodes, held) = (nodes.clone(), Arc::clone(held));
-        let watch = Watch { camera: camera.name.clone(), kind, query, nodes, held };
+        let watch = Watch {
+            camera: camera.name.clone(),
+            kind,
+            query,
+            nodes,
+            held,
+        };
         watching.push((camera.id, watch.start(Fetcher::new(camera.id, &token)?)));
     }
-    Ok(Players { nodes, token, watching, from })
+    Ok(Players {
+        nodes,
+        token,
+        watching,
+        from,
+    })
 }
 
 /// Two cameras without an oddity, if there are so many, and if possible with sound.
@@ -69,8 +83,15 @@ fn watched(cameras: &[(SiteCamera, Class)], seed: u64) -> Vec<&SiteCamera> {
 
 /// Honest cameras, from one on that the seed chooses; the others where there is none.
 fn in_order(cameras: &[(SiteCamera, Class)], seed: u64) -> Vec<&(SiteCamera, Class)> {
-    let honest: Vec<_> = cameras.iter().filter(|(camera, _)| camera.handle.oddity().is_none()).collect();
-    let mut order = if honest.is_empty() { cameras.iter().collect() } else { honest };
+    let honest: Vec<_> = cameras
+        .iter()
+        .filter(|(camera, _)| camera.handle.oddity().is_none())
+        .collect();
+    let mut order = if honest.is_empty() {
+        cameras.iter().collect()
+    } else {
+        honest
+    };
     let turn = usize::try_from(seed % order.len().max(1) as u64).unwrap_or(0);
     order.rotate_left(turn);
     order
@@ -101,9 +122,14 @@ impl Players {
         as_sent: impl Fn(&Showing) -> bool,
     ) -> Result<Vec<Showing>> {
         let wanted = stage.wanted();
-        let there: Vec<&Node> = wanted.iter().filter_map(|&index| self.nodes.get(index)).collect();
+        let there: Vec<&Node> = wanted
+            .iter()
+            .filter_map(|&index| self.nodes.get(index))
+            .collect();
         let Some(&any) = there.first() else {
-            return Err(Error::Wrong("no node runs that could be asked for footage".to_owned()));
+            return Err(Error::Wrong(
+                "no node runs that could be asked for footage".to_owned(),
+            ));
         };
         let mut plays = Vec::new();
         for (turn, camera) in self.sample(stage.cameras(), is_hit).into_iter().enumerate() {
@@ -111,8 +137,15 @@ impl Players {
             let is_own = |node: &&&Node| Some(&node.name) == owner.as_ref();
             let own = there.iter().find(is_own).copied().unwrap_or(any);
             let others: Vec<&Node> = there.iter().copied().filter(|node| *node != own).collect();
-            let other = others.get(turn % others.len().max(1)).copied().unwrap_or(own);
-            plays.push(if turn % 2 == 0 { Play::Closed(camera, other, own) } else { Play::Closed(camera, own, other) });
+            let other = others
+                .get(turn % others.len().max(1))
+                .copied()
+                .unwrap_or(own);
+            plays.push(if turn % 2 == 0 {
+                Play::Closed(camera, other, own)
+            } else {
+                Play::Closed(camera, own, other)
+            });
         }
         for (id, watching) in &self.watching {
             if let Some(uri) = watching.uri().filter(|_| watching.kind() == Kind::Growing) {
@@ -128,32 +161,58 @@ impl Players {
             }
             showings.push(showing);
         }
-        showings.extend(self.watching.into_iter().map(|(_, watching)| watching.end()));
+        showings.extend(
+            self.watching
+                .into_iter()
+                .map(|(_, watching)| watching.end()),
+        );
         Ok(showings)
     }
 
     async fn play(&self, play: &Play<'_>, to: Timestamp) -> Result<Showing> {
-        let begin = self.from.max(to.plus_micros(-(PLAYED_MAX.as_micros() as i64)));
+        let begin = self
+            .from
+            .max(to.plus_micros(-(PLAYED_MAX.as_micros() as i64)));
         Ok(match play {
             Play::Closed(camera, node, again) => {
                 let fetcher = Fetcher::new(camera.id, &self.token)?;
                 player::closed(fetcher, &camera.name, (node, again), (begin, to)).await
             }
             Play::Grown(id, camera, uri, node) => {
-                player::grown(Fetcher::new(*id, &self.token)?, camera, node, (uri, self.from)).await
+                player::grown(
+                    Fetcher::new(*id, &self.token)?,
+                    camera,
+                    node,
+                    (uri, self.from),
+                )
+                .await
             }
         })
     }
 
-    fn sample<'c>(&self, cameras: &'c [(SiteCamera, Class)], is_hit: impl Fn(&str) -> bool) -> Vec<&'c SiteCamera> {
+    fn sample<'c>(
+        &self,
+        cameras: &'c [(SiteCamera, Class)],
+        is_hit: impl Fn(&str) -> bool,
+    ) -> Vec<&'c SiteCamera> {
         let order = in_order(cameras, 0);
         let is_watched = |camera: &SiteCamera| self.watching.iter().any(|(id, _)| *id == camera.id);
         let watched = order.iter().filter(|(camera, _)| is_watched(camera));
-        let gapless = order.iter().filter(|(_, class)| *class == Class::Gapless).take(1);
+        let gapless = order
+            .iter()
+            .filter(|(_, class)| *class == Class::Gapless)
+            .take(1);
         let hit = order.iter().filter(|(camera, _)| is_hit(&camera.name));
         let mut taken = BTreeSet::new();
-        let wanted = watched.chain(gapless).chain(hit).chain(&order).map(|(camera, _)| camera);
-        wanted.filter(|camera| taken.insert(camera.id)).take(CLOSED_MAX).collect()
+        let wanted = watched
+            .chain(gapless)
+            .chain(hit)
+            .chain(&order)
+            .map(|(camera, _)| camera);
+        wanted
+            .filter(|camera| taken.insert(camera.id))
+            .take(CLOSED_MAX)
+            .collect()
     }
 }
 

@@ -11,10 +11,15 @@ pub(super) struct Held {
 /// `None` where the process is gone.
 pub(super) fn of(pid: u32) -> Option<Held> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let resident_kib = line.split_whitespace().next()?.parse().ok()?;
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64;
-    Some(Held { resident_kib, descriptors })
+    Some(Held {
+        resident_kib,
+        descriptors,
+    })
 }
 
 #[cfg(test)]
@@ -29,7 +34,8 @@ mod tests {
         let held = of(std::process::id()).unwrap();
         drop((file, block));
         assert!(
-            held.descriptors > before.descriptors && held.resident_kib >= before.resident_kib + (60 << 10),
+            held.descriptors > before.descriptors
+                && held.resident_kib >= before.resident_kib + (60 << 10),
             "{held:?}"
         );
         assert_eq!(of(u32::MAX), None);

@@ -11,13 +11,27 @@ pub(super) struct Step {
     pub(super) begins: bool,
 }
 
-/// In order of time; at the same time what ends comes before what begins. Faults without an end have none here.
+/// In order of time; at the same time what ends comes before what begins. Faults without an end
+/// have none here.
 pub(super) fn steps(faults: &[Fault]) -> Vec<Step> {
-    let begins = faults.iter().enumerate().map(|(fault, of)| Step { at: of.at, fault, begins: true });
-    let ends =
-        faults.iter().enumerate().filter_map(|(fault, of)| Some(Step { at: of.ends_at()?, fault, begins: false }));
+    let begins = faults.iter().enumerate().map(|(fault, of)| Step {
+        at: of.at,
+        fault,
+        begins: true,
+    });
+    let ends = faults.iter().enumerate().filter_map(|(fault, of)| {
+        Some(Step {
+            at: of.ends_at()?,
+            fault,
+            begins: false,
+        })
+    });
     let mut steps: Vec<Step> = begins.chain(ends).collect();
-    steps.sort_by(|a, b| a.at.total_cmp(&b.at).then(a.begins.cmp(&b.begins)).then(a.fault.cmp(&b.fault)));
+    steps.sort_by(|a, b| {
+        a.at.total_cmp(&b.at)
+            .then(a.begins.cmp(&b.begins))
+            .then(a.fault.cmp(&b.fault))
+    });
     steps
 }
 
@@ -29,12 +43,27 @@ mod tests {
 
     #[test]
     fn ends_come_before_beginnings_at_the_same_time() {
-        let fault =
-            |at: u32, lasts: u32| format!("[[fault]]\nat = {at}\ndo = \"kill\"\ntarget = \"any\"\nfor = {lasts}\n");
-        let text = format!("about = \"x\"\nseconds = 40\n{}{}[[cameras]]\ncount = 1\n", fault(10, 5), fault(15, 5));
+        let fault = |at: u32, lasts: u32| {
+            format!("[[fault]]\nat = {at}\ndo = \"kill\"\ntarget = \"any\"\nfor = {lasts}\n")
+        };
+        let text = format!(
+            "about = \"x\"\nseconds = 40\n{}{}[[cameras]]\ncount = 1\n",
+            fault(10, 5),
+            fault(15, 5)
+        );
         let scenario = Scenario::parse(Path::new("x.toml"), &text).unwrap();
-        let order: Vec<(f64, usize, bool)> =
-            steps(&scenario.faults).iter().map(|step| (step.at, step.fault, step.begins)).collect();
-        assert_eq!(order, [(10.0, 0, true), (15.0, 0, false), (15.0, 1, true), (20.0, 1, false)]);
+        let order: Vec<(f64, usize, bool)> = steps(&scenario.faults)
+            .iter()
+            .map(|step| (step.at, step.fault, step.begins))
+            .collect();
+        assert_eq!(
+            order,
+            [
+                (10.0, 0, true),
+                (15.0, 0, false),
+                (15.0, 1, true),
+                (20.0, 1, false)
+            ]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Watches the cluster through every node's API while faults come and go, and writes what changes into the history.
+//! Watches the cluster through every node's API while faults come and go, and writes what changes
+//! into the history.
 
 use super::look::{self, Told, ask};
 use crate::history::{History, Mark, ToldGap, What};
@@ -30,21 +31,37 @@ pub(super) fn watch(
     history: &History,
 ) -> JoinSet<()> {
     let cameras = Arc::new(cameras);
-    let interval = if cameras.len() > MANY_CAMERAS { LOOK_INTERVAL_MANY } else { LOOK_INTERVAL };
+    let interval = if cameras.len() > MANY_CAMERAS {
+        LOOK_INTERVAL_MANY
+    } else {
+        LOOK_INTERVAL
+    };
     let mut watchers = JoinSet::new();
     for (name, api) in clients {
         let (history, cameras) = (history.clone(), Arc::clone(&cameras));
         watchers.spawn(async move {
-            let mut seen = Seen { name, ..Seen::default() };
+            let mut seen = Seen {
+                name,
+                ..Seen::default()
+            };
             loop {
                 for what in seen.compare(ask(&api, &cameras).await) {
                     history.add(what);
                 }
-                if seen.asked_gaps_at.is_none_or(|at| at.elapsed() >= GAPS_INTERVAL) {
+                if seen
+                    .asked_gaps_at
+                    .is_none_or(|at| at.elapsed() >= GAPS_INTERVAL)
+                {
                     seen.asked_gaps_at = Some(monotonic_now());
                     // One that does not answer is in the history already.
-                    let told = look::gaps(&api, &cameras, from).await.ok().flatten().unwrap_or_default();
-                    seen.new_gaps(told).into_iter().for_each(|what| history.add(what));
+                    let told = look::gaps(&api, &cameras, from)
+                        .await
+                        .ok()
+                        .flatten()
+                        .unwrap_or_default();
+                    seen.new_gaps(told)
+                        .into_iter()
+                        .for_each(|what| history.add(what));
                 }
                 sleep(interval).await;
             }
@@ -72,13 +89,23 @@ impl Seen {
         let mut news = Vec::new();
         let yes = answer.is_ok();
         if self.answers.replace(yes) != Some(yes) {
-            news.push(What::Answers { told_by: self.name.clone(), yes });
+            news.push(What::Answers {
+                told_by: self.name.clone(),
+                yes,
+            });
         }
         let Ok(told) = answer else { return news };
-        let leader = (told.cluster.leader.and_then(|id| told.name(id)), told.cluster.term);
+        let leader = (
+            told.cluster.leader.and_then(|id| told.name(id)),
+            told.cluster.term,
+        );
         if self.leader.as_ref() != Some(&leader) {
             self.leader = Some(leader.clone());
-            news.push(What::Leader { told_by: self.name.clone(), leader: leader.0, term: leader.1 });
+            news.push(What::Leader {
+                told_by: self.name.clone(),
+                leader: leader.0,
+                term: leader.1,
+            });
         }
         for node in &told.cluster.nodes {
             if self.alive.insert(node.name.clone(), node.alive) != Some(node.alive) {
@@ -88,7 +115,8 @@ impl Seen {
         }
         let mut marks = BTreeMap::new();
         for camera in &told.cameras {
-            let (assignment, recorder) = (self.assignment(&told, camera), self.recorder(&told, camera));
+            let (assignment, recorder) =
+                (self.assignment(&told, camera), self.recorder(&told, camera));
             changed(&mut self.assignments, &camera.name, assignment, &mut news);
             changed(&mut self.recorders, &camera.name, recorder, &mut news);
             let node = camera.recording.node.and_then(|id| told.name(id));
@@ -102,13 +130,22 @@ impl Seen {
                 marks.insert(camera.name.clone(), mark);
             }
         }
-        news.push(What::Watermarks { told_by: self.name.clone(), marks });
+        news.push(What::Watermarks {
+            told_by: self.name.clone(),
+            marks,
+        });
         news
     }
 
     fn new_gaps(&mut self, told: Vec<ToldGap>) -> Option<What> {
-        let new: Vec<ToldGap> = told.into_iter().filter(|gap| self.gaps.insert(gap.clone())).collect();
-        (!new.is_empty()).then(|| What::Gaps { told_by: self.name.clone(), gaps: new })
+        let new: Vec<ToldGap> = told
+            .into_iter()
+            .filter(|gap| self.gaps.insert(gap.clone()))
+            .collect();
+        (!new.is_empty()).then(|| What::Gaps {
+            told_by: self.name.clone(),
+            gaps: new,
+        })
     }
 
     fn assignment(&self, told: &Told, camera: &Camera) -> What {
@@ -130,7 +167,10 @@ impl Seen {
             told_by: self.name.clone(),
             camera: camera.name.clone(),
             node: camera.recording.node.and_then(|id| told.name(id)),
-            state: camera.recording.state.map(|state| format!("{state:?}").to_lowercase()),
+            state: camera
+                .recording
+                .state
+                .map(|state| format!("{state:?}").to_lowercase()),
             error: camera.recording.error.clone(),
         }
     }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
     #[error(
-        "there is no scenario `{name}`; `holdfast-chaos list` names those that are built in, and a file's name ends with .toml"
+        "there is no scenario `{name}`; `holdfast-chaos list` names those that are built in, and a \
+         file's name ends with .toml"
     )]
     Unknown { name: String },
     #[error("{path}: cannot be read: {source}")]
@@ -32,7 +33,9 @@ impl ScenarioError {
     }
 
     pub(super) fn wrong(path: &Path, text: &str, mistakes: &[Mistake]) -> Self {
-        let lines = mistakes.iter().map(|mistake| line(path, text, mistake.at.as_ref(), &mistake.what));
+        let lines = mistakes
+            .iter()
+            .map(|mistake| line(path, text, mistake.at.as_ref(), &mistake.what));
         Self::Wrong(lines.collect::<Vec<_>>().join("\n"))
     }
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Expect {
-    /// The longest interruption of any camera, from the capture of the last frame before it to that of the first after it.
+    /// The longest interruption of any camera, from the capture of the last frame before it to
+    /// that of the first after it.
     pub gap_worst_ms: Option<u64>,
     /// The same of cameras that no fault hit themselves.
     pub gap_worst_others_ms: Option<u64>,

@@ -1,4 +1,5 @@
-//! One fault of a scenario: what is done, when, to whom, for how long, and which keys each kind takes.
+//! One fault of a scenario: what is done, when, to whom, for how long, and which keys each kind
+//! takes.
 
 use super::{Scenario, Target, odd};
 use holdfast_camera::Hostile;
@@ -175,24 +176,36 @@ impl ActionName {
     #[must_use]
     pub fn reach(self) -> Reach {
         match self {
-            Self::Kill | Self::Stop | Self::Wipe | Self::Pause | Self::RollingRestart | Self::DeadlyCamera => {
-                Reach::Processes
-            }
+            Self::Kill
+            | Self::Stop
+            | Self::Wipe
+            | Self::Pause
+            | Self::RollingRestart
+            | Self::DeadlyCamera => Reach::Processes,
             Self::Drain | Self::HostileCamera => Reach::Api,
-            Self::Isolate | Self::Cut | Self::OneWay | Self::Split | Self::Delay | Self::CameraPath => {
-                Reach::Connections
-            }
+            Self::Isolate
+            | Self::Cut
+            | Self::OneWay
+            | Self::Split
+            | Self::Delay
+            | Self::CameraPath => Reach::Connections,
             Self::Loss | Self::SlowLink => Reach::Packets,
             Self::DiskEio | Self::DiskFull | Self::DiskSlow | Self::DiskHang => Reach::Disks,
             Self::PowerCut => Reach::Power,
             Self::ClockStep => Reach::Clocks,
-            Self::CameraStall | Self::CameraReboot | Self::CameraParameters | Self::CameraGarbage => Reach::Cameras,
+            Self::CameraStall
+            | Self::CameraReboot
+            | Self::CameraParameters
+            | Self::CameraGarbage => Reach::Cameras,
         }
     }
 
     fn whom(self) -> Whom {
         match self {
-            Self::CameraStall | Self::CameraReboot | Self::CameraParameters | Self::CameraGarbage => Whom::Cameras,
+            Self::CameraStall
+            | Self::CameraReboot
+            | Self::CameraParameters
+            | Self::CameraGarbage => Whom::Cameras,
             Self::DeadlyCamera => Whom::Cameras,
             Self::RollingRestart | Self::HostileCamera => Whom::Nobody,
             _ => Whom::Nodes,
@@ -241,28 +254,42 @@ impl Fault {
             ActionName::Drain => Action::Drain,
             ActionName::Isolate => Action::Isolate,
             ActionName::Cut => Action::Cut,
-            ActionName::OneWay => Action::OneWay { to: self.to.clone().unwrap_or(Target::All) },
+            ActionName::OneWay => Action::OneWay {
+                to: self.to.clone().unwrap_or(Target::All),
+            },
             ActionName::Split => Action::Split,
-            ActionName::Loss => Action::Loss { percent: self.percent.unwrap_or(0) },
-            ActionName::Delay => {
-                Action::Delay { ms: self.delay_ms.unwrap_or(0), jitter_ms: self.jitter_ms.unwrap_or(0) }
-            }
-            ActionName::SlowLink => Action::SlowLink { kbps: self.kbps.unwrap_or(0) },
+            ActionName::Loss => Action::Loss {
+                percent: self.percent.unwrap_or(0),
+            },
+            ActionName::Delay => Action::Delay {
+                ms: self.delay_ms.unwrap_or(0),
+                jitter_ms: self.jitter_ms.unwrap_or(0),
+            },
+            ActionName::SlowLink => Action::SlowLink {
+                kbps: self.kbps.unwrap_or(0),
+            },
             ActionName::CameraPath => Action::CameraPath,
             ActionName::DiskEio => Action::DiskEio,
             ActionName::DiskFull => Action::DiskFull,
-            ActionName::DiskSlow => Action::DiskSlow { kbps: self.kbps.unwrap_or(0) },
+            ActionName::DiskSlow => Action::DiskSlow {
+                kbps: self.kbps.unwrap_or(0),
+            },
             ActionName::DiskHang => Action::DiskHang,
             ActionName::PowerCut => Action::PowerCut,
-            ActionName::ClockStep => Action::ClockStep { seconds: self.seconds.unwrap_or(0) },
+            ActionName::ClockStep => Action::ClockStep {
+                seconds: self.seconds.unwrap_or(0),
+            },
             ActionName::CameraStall => Action::CameraStall,
             ActionName::CameraReboot => Action::CameraReboot,
             ActionName::CameraParameters => Action::CameraParameters,
-            ActionName::CameraGarbage => Action::CameraGarbage { frames: self.frames.unwrap_or(0) },
+            ActionName::CameraGarbage => Action::CameraGarbage {
+                frames: self.frames.unwrap_or(0),
+            },
             ActionName::DeadlyCamera => Action::DeadlyCamera,
-            ActionName::HostileCamera => {
-                Action::HostileCamera { gallery: self.hostiles(), kbps: self.kbps.unwrap_or(0) }
-            }
+            ActionName::HostileCamera => Action::HostileCamera {
+                gallery: self.hostiles(),
+                kbps: self.kbps.unwrap_or(0),
+            },
         }
     }
 
@@ -282,9 +309,23 @@ impl Fault {
             }
         };
         let in_time = (0.0..=scenario.seconds).contains(&self.at);
-        need(in_time, format!("`at = {}` is not within the scenario's {} s", self.at, scenario.seconds));
-        let ends = self.ends_at().is_none_or(|end| end <= scenario.seconds && end > self.at);
-        need(ends, format!("`for` does not end within the scenario's {} s", scenario.seconds));
+        need(
+            in_time,
+            format!(
+                "`at = {}` is not within the scenario's {} s",
+                self.at, scenario.seconds
+            ),
+        );
+        let ends = self
+            .ends_at()
+            .is_none_or(|end| end <= scenario.seconds && end > self.at);
+        need(
+            ends,
+            format!(
+                "`for` does not end within the scenario's {} s",
+                scenario.seconds
+            ),
+        );
         match self.action.lasting() {
             Lasting::Must => need(self.lasts.is_some(), "needs `for`, in seconds".to_owned()),
             Lasting::Never => need(self.lasts.is_none(), "does not take `for`".to_owned()),
@@ -297,11 +338,17 @@ impl Fault {
             (whom, Some(target)) => {
                 let of_cameras = whom == Whom::Cameras;
                 let kind = if of_cameras { "camera" } else { "node" };
-                need(target.is_of_cameras() == of_cameras, format!("`target = \"{target}\"` is no {kind}"));
+                need(
+                    target.is_of_cameras() == of_cameras,
+                    format!("`target = \"{target}\"` is no {kind}"),
+                );
             }
         }
         for target in self.target.iter().chain(&self.to) {
-            need(exists(target, scenario), format!("`{target}` is not among the scenario's nodes and cameras"));
+            need(
+                exists(target, scenario),
+                format!("`{target}` is not among the scenario's nodes and cameras"),
+            );
         }
         for (key, is_set, wanted) in self.figures() {
             need(!is_set || wanted, format!("does not take `{key}`"));
@@ -310,11 +357,20 @@ impl Fault {
         if let Some(hostile) = &self.hostile {
             need(odd::hostiles(hostile).is_some(), odd::unknown(hostile));
         }
-        let jitter_fits = self.jitter_ms.is_none_or(|jitter| jitter <= self.delay_ms.unwrap_or(0));
-        need(self.jitter_ms.is_none() || self.action == ActionName::Delay, "does not take `jitter_ms`".to_owned());
-        need(jitter_fits, "`jitter_ms` is more than `delay_ms`: nothing arrives before it was sent".to_owned());
+        let jitter_fits = self
+            .jitter_ms
+            .is_none_or(|jitter| jitter <= self.delay_ms.unwrap_or(0));
         need(
-            self.percent.is_none_or(|percent| (1..=100).contains(&percent)),
+            self.jitter_ms.is_none() || self.action == ActionName::Delay,
+            "does not take `jitter_ms`".to_owned(),
+        );
+        need(
+            jitter_fits,
+            "`jitter_ms` is more than `delay_ms`: nothing arrives before it was sent".to_owned(),
+        );
+        need(
+            self.percent
+                .is_none_or(|percent| (1..=100).contains(&percent)),
             "`percent` is not within 1 to 100".into(),
         );
         mistakes
@@ -326,11 +382,35 @@ impl Fault {
         [
             ("to", self.to.is_some(), is(&[ActionName::OneWay])),
             ("percent", self.percent.is_some(), is(&[ActionName::Loss])),
-            ("delay_ms", self.delay_ms.is_some(), is(&[ActionName::Delay])),
-            ("kbps", self.kbps.is_some(), is(&[ActionName::SlowLink, ActionName::DiskSlow, ActionName::HostileCamera])),
-            ("hostile", self.hostile.is_some(), is(&[ActionName::HostileCamera])),
-            ("seconds", self.seconds.is_some(), is(&[ActionName::ClockStep])),
-            ("frames", self.frames.is_some(), is(&[ActionName::CameraGarbage])),
+            (
+                "delay_ms",
+                self.delay_ms.is_some(),
+                is(&[ActionName::Delay]),
+            ),
+            (
+                "kbps",
+                self.kbps.is_some(),
+                is(&[
+                    ActionName::SlowLink,
+                    ActionName::DiskSlow,
+                    ActionName::HostileCamera,
+                ]),
+            ),
+            (
+                "hostile",
+                self.hostile.is_some(),
+                is(&[ActionName::HostileCamera]),
+            ),
+            (
+                "seconds",
+                self.seconds.is_some(),
+                is(&[ActionName::ClockStep]),
+            ),
+            (
+                "frames",
+                self.frames.is_some(),
+                is(&[ActionName::CameraGarbage]),
+            ),
         ]
     }
 }
@@ -338,8 +418,11 @@ impl Fault {
 fn exists(target: &Target, scenario: &Scenario) -> bool {
     let node = |number: usize| number <= scenario.nodes_total();
     // `--cameras` may leave fewer: then the fault says so when it begins.
-    let camera =
-        |name: &str| name[3..].parse().is_ok_and(|number: u32| (1..=scenario.cameras_total()).contains(&number));
+    let camera = |name: &str| {
+        name[3..]
+            .parse()
+            .is_ok_and(|number: u32| (1..=scenario.cameras_total()).contains(&number))
+    };
     match target {
         Target::Node(number) => node(*number),
         other => other.named_camera().is_none_or(camera),

@@ -1,4 +1,5 @@
-//! A scenario: what runs, what goes wrong when, and what must hold. Read from TOML; what it does not know it refuses, with file and line.
+//! A scenario: what runs, what goes wrong when, and what must hold. Read from TOML; what it does
+//! not know it refuses, with file and line.
 
 mod error;
 mod expect;
@@ -81,7 +82,9 @@ pub struct Shape {
     pub witnesses: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     #[default]
@@ -113,7 +116,8 @@ pub struct Group {
     /// A group of oddities: `count` cameras for each of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oddities: Option<String>,
-    /// No camera of the run's own, but a hostile one from the beginning to the end; `bitrate_kbps` is what it sends at most.
+    /// No camera of the run's own, but a hostile one from the beginning to the end; `bitrate_kbps`
+    /// is what it sends at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostile: Option<String>,
 }
@@ -128,20 +132,31 @@ pub enum GroupSound {
 }
 
 impl Group {
-    /// The sound of camera `id`: of one camera in three AAC and of one in six G.711, unless the group says.
+    /// The sound of camera `id`: of one camera in three AAC and of one in six G.711, unless the
+    /// group says.
     #[must_use]
     pub fn sound_of(&self, id: u32, seed: u64) -> Option<Sound> {
         match self.sound {
             Some(GroupSound::None) => None,
             Some(GroupSound::Aac) => Some(Sound::Aac),
             Some(GroupSound::G711) => Some(Sound::MuLaw),
-            None => SOUNDS[(id as usize % SOUNDS.len() + (seed % SOUNDS.len() as u64) as usize) % SOUNDS.len()],
+            None => {
+                SOUNDS[(id as usize % SOUNDS.len() + (seed % SOUNDS.len() as u64) as usize)
+                    % SOUNDS.len()]
+            }
         }
     }
 }
 
 /// Which sound cameras have in turn.
-const SOUNDS: [Option<Sound>; 6] = [Some(Sound::Aac), None, Some(Sound::MuLaw), Some(Sound::Aac), None, None];
+const SOUNDS: [Option<Sound>; 6] = [
+    Some(Sound::Aac),
+    None,
+    Some(Sound::MuLaw),
+    Some(Sound::Aac),
+    None,
+    None,
+];
 
 /// What asks the nodes for things meanwhile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,7 +182,10 @@ fn default_gop_ms() -> u32 {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { nodes: 3, witnesses: 0 }
+        Self {
+            nodes: 3,
+            witnesses: 0,
+        }
     }
 }
 
@@ -182,10 +200,14 @@ impl Scenario {
         }
         let path = Path::new(name_or_path);
         if path.extension().is_none_or(|end| end != "toml") {
-            return Err(ScenarioError::Unknown { name: name_or_path.to_owned() });
+            return Err(ScenarioError::Unknown {
+                name: name_or_path.to_owned(),
+            });
         }
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ScenarioError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         Self::parse(path, &text)
     }
 
@@ -194,8 +216,13 @@ impl Scenario {
     /// # Errors
     /// As [`Scenario::load`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ScenarioError> {
-        let mut scenario: Self = toml::from_str(text).map_err(|error| ScenarioError::syntax(path, text, &error))?;
-        scenario.name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let mut scenario: Self =
+            toml::from_str(text).map_err(|error| ScenarioError::syntax(path, text, &error))?;
+        scenario.name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let mistakes = scenario.mistakes();
         if !mistakes.is_empty() {
             return Err(ScenarioError::wrong(path, text, &mistakes));
@@ -210,8 +237,14 @@ impl Scenario {
         let placed: Vec<Fault> = self.cameras.iter().filter_map(Group::as_fault).collect();
         self.cameras.retain(|group| group.hostile.is_none());
         self.cameras = self.cameras.iter().flat_map(Group::spread).collect();
-        let own = std::mem::take(&mut self.spanned_faults).into_iter().map(Spanned::into_inner);
-        self.faults = placed.into_iter().chain(own).flat_map(|fault| fault.spread(seconds)).collect();
+        let own = std::mem::take(&mut self.spanned_faults)
+            .into_iter()
+            .map(Spanned::into_inner);
+        self.faults = placed
+            .into_iter()
+            .chain(own)
+            .flat_map(|fault| fault.spread(seconds))
+            .collect();
     }
 
     /// Chooses the faults of `[random]`.
@@ -250,15 +283,40 @@ impl Scenario {
                 mistakes.push(Mistake { at: None, what });
             }
         };
-        need((1.0..=SECONDS_MAX).contains(&self.seconds), format!("`seconds` is not within 1 to {SECONDS_MAX}"));
-        need((1..=NODES_MAX).contains(&self.cluster.nodes), format!("`cluster.nodes` is not within 1 to {NODES_MAX}"));
-        need(self.nodes_total() <= NODES_MAX, format!("more than {NODES_MAX} nodes, witnesses among them"));
-        let own = self.cameras.iter().filter(|group| group.hostile.is_none()).count();
-        need(own > 0, "no [[cameras]]: there is nothing to record".to_owned());
-        need(self.cameras_total() <= CAMERAS_MAX, format!("more than {CAMERAS_MAX} cameras"));
-        need(self.load.players <= PLAYERS_MAX, format!("more than {PLAYERS_MAX} `load.players`"));
+        need(
+            (1.0..=SECONDS_MAX).contains(&self.seconds),
+            format!("`seconds` is not within 1 to {SECONDS_MAX}"),
+        );
+        need(
+            (1..=NODES_MAX).contains(&self.cluster.nodes),
+            format!("`cluster.nodes` is not within 1 to {NODES_MAX}"),
+        );
+        need(
+            self.nodes_total() <= NODES_MAX,
+            format!("more than {NODES_MAX} nodes, witnesses among them"),
+        );
+        let own = self
+            .cameras
+            .iter()
+            .filter(|group| group.hostile.is_none())
+            .count();
+        need(
+            own > 0,
+            "no [[cameras]]: there is nothing to record".to_owned(),
+        );
+        need(
+            self.cameras_total() <= CAMERAS_MAX,
+            format!("more than {CAMERAS_MAX} cameras"),
+        );
+        need(
+            self.load.players <= PLAYERS_MAX,
+            format!("more than {PLAYERS_MAX} `load.players`"),
+        );
         let api_max = API_PER_SECOND_MAX;
-        need(self.load.api_per_second <= api_max, format!("more than {api_max} `load.api_per_second`"));
+        need(
+            self.load.api_per_second <= api_max,
+            format!("more than {api_max} `load.api_per_second`"),
+        );
         for (number, group) in self.cameras.iter().enumerate() {
             let at = format!("[[cameras]] {}", number + 1);
             need(group.count >= 1, format!("{at}: `count` is 0"));
@@ -267,15 +325,24 @@ impl Scenario {
                 format!("{at}: `bitrate_kbps` is not within 1 to 100000"),
             );
             let steps = (40..=1000).contains(&group.gop_ms) && group.gop_ms % 40 == 0;
-            need(steps, format!("{at}: `gop_ms` is not a multiple of 40 within 40 to 1000"));
-            group.mistakes().into_iter().for_each(|what| need(false, format!("{at}: {what}")));
+            need(
+                steps,
+                format!("{at}: `gop_ms` is not a multiple of 40 within 40 to 1000"),
+            );
+            group
+                .mistakes()
+                .into_iter()
+                .for_each(|what| need(false, format!("{at}: {what}")));
         }
         for what in self.random.iter().flat_map(RandomFaults::mistakes) {
             mistakes.push(Mistake { at: None, what });
         }
         for fault in &self.spanned_faults {
             let found = fault.get_ref().mistakes(self);
-            mistakes.extend(found.into_iter().map(|what| Mistake { at: Some(fault.span()), what }));
+            mistakes.extend(found.into_iter().map(|what| Mistake {
+                at: Some(fault.span()),
+                what,
+            }));
         }
         mistakes
     }

@@ -8,22 +8,28 @@ use std::collections::BTreeMap;
 /// What is left quiet at the beginning and the end, in seconds.
 const QUIET_S: f64 = 5.0;
 
-/// `[random]` of a scenario file. There are two timetables, one of faults of nodes and one of faults of packets and cameras, so that two faults may
-/// hold at once.
+/// `[random]` of a scenario file. There are two timetables, one of faults of nodes and one of
+/// faults of packets and cameras, so that two faults may hold at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RandomFaults {
-    /// Seconds from the end of a fault to the next of its timetable, least and most. The cluster is to become whole in between most of the time, and not always.
+    /// Seconds from the end of a fault to the next of its timetable, least and most. The cluster
+    /// is to become whole in between most of the time, and not always.
     pub pause_s: (f64, f64),
     /// How long one lasts.
     pub lasts_s: (f64, f64),
-    /// How often a kind is chosen against others; those that are not named keep their own weight, 0 is never.
+    /// How often a kind is chosen against others; those that are not named keep their own weight,
+    /// 0 is never.
     pub weights: BTreeMap<ActionName, u64>,
 }
 
 impl Default for RandomFaults {
     fn default() -> Self {
-        Self { pause_s: (2.0, 12.0), lasts_s: (1.0, 15.0), weights: BTreeMap::new() }
+        Self {
+            pause_s: (2.0, 12.0),
+            lasts_s: (1.0, 15.0),
+            weights: BTreeMap::new(),
+        }
     }
 }
 
@@ -31,7 +37,14 @@ impl Default for RandomFaults {
 type Kind = (ActionName, u64, &'static [Target]);
 
 const NODES: &[Target] = &[Target::Leader, Target::Follower, Target::Any, Target::Same];
-const ALSO_ALL: &[Target] = &[Target::Leader, Target::Follower, Target::Any, Target::Any, Target::Any, Target::All];
+const ALSO_ALL: &[Target] = &[
+    Target::Leader,
+    Target::Follower,
+    Target::Any,
+    Target::Any,
+    Target::Any,
+    Target::All,
+];
 const ALL: &[Target] = &[Target::All];
 const CAMERA: &[Target] = &[Target::AnyCamera];
 
@@ -68,7 +81,9 @@ impl RandomFaults {
         faults.extend(self.timetable(&mut random, &OF_OTHERS, place, seconds));
         faults.sort_by(|one, other| one.at.total_cmp(&other.at));
         // Nobody was hit before the first fault of a node.
-        let first = faults.iter_mut().find(|fault| fault.target != Some(Target::AnyCamera));
+        let first = faults
+            .iter_mut()
+            .find(|fault| fault.target != Some(Target::AnyCamera));
         if let Some(fault) = first.filter(|fault| fault.target == Some(Target::Same)) {
             fault.target = Some(Target::Any);
         }
@@ -77,20 +92,33 @@ impl RandomFaults {
 
     /// What is wrong with it.
     pub(super) fn mistakes(&self) -> Vec<String> {
-        let known = |action: &&ActionName| OF_NODES.iter().chain(&OF_OTHERS).any(|kind| kind.0 == **action);
+        let known = |action: &&ActionName| {
+            OF_NODES
+                .iter()
+                .chain(&OF_OTHERS)
+                .any(|kind| kind.0 == **action)
+        };
         let fits = |(least, most): (f64, f64)| least > 0.0 && least <= most && most.is_finite();
         let mut mistakes: Vec<String> = (self.weights.keys().filter(|action| !known(action)))
             .map(|action| format!("[random]: `{}` is not chosen at random", action.as_str()))
             .collect();
         for (key, span) in [("pause_s", self.pause_s), ("lasts_s", self.lasts_s)] {
             if !fits(span) {
-                mistakes.push(format!("[random]: `{key}` is not [least, most] in seconds above 0"));
+                mistakes.push(format!(
+                    "[random]: `{key}` is not [least, most] in seconds above 0"
+                ));
             }
         }
         mistakes
     }
 
-    fn timetable(&self, random: &mut Random, kinds: &[Kind], place: Place, seconds: f64) -> Vec<Fault> {
+    fn timetable(
+        &self,
+        random: &mut Random,
+        kinds: &[Kind],
+        place: Place,
+        seconds: f64,
+    ) -> Vec<Fault> {
         let weight = |kind: &Kind| match kind.0.reach() {
             Reach::Packets if place != Place::Netns => 0,
             _ => self.weights.get(&kind.0).copied().unwrap_or(kind.1),
@@ -108,7 +136,9 @@ impl RandomFaults {
                 left = left.saturating_sub(weight(kind));
                 is_it
             });
-            let Some((action, _, targets)) = chosen else { break };
+            let Some((action, _, targets)) = chosen else {
+                break;
+            };
             let lasts = tenths(random, self.lasts_s);
             if at + lasts > seconds - QUIET_S {
                 break;
@@ -154,9 +184,16 @@ mod tests {
             let faults = random.faults(seed, Place::Netns, 120.0);
             assert_eq!(faults, random.faults(seed, Place::Netns, 120.0));
             kinds.extend(faults.iter().map(|fault| fault.action));
-            overlaps += faults.windows(2).filter(|pair| pair[0].ends_at() > Some(pair[1].at)).count();
+            overlaps += faults
+                .windows(2)
+                .filter(|pair| pair[0].ends_at() > Some(pair[1].at))
+                .count();
         }
-        let wanted = OF_NODES.iter().chain(&OF_OTHERS).filter(|kind| kind.1 > 0).count();
+        let wanted = OF_NODES
+            .iter()
+            .chain(&OF_OTHERS)
+            .filter(|kind| kind.1 > 0)
+            .count();
         assert_eq!(kinds.len(), wanted, "{kinds:?}");
         assert!(overlaps > 100, "{overlaps}");
     }
@@ -164,8 +201,18 @@ mod tests {
     #[test]
     fn weights_decide() {
         let weights = BTreeMap::from([(ActionName::PowerCut, 1_000_000), (ActionName::Loss, 0)]);
-        let faults = RandomFaults { weights, ..RandomFaults::default() }.faults(1, Place::Processes, 600.0);
-        assert!(faults.iter().filter(|fault| fault.action == ActionName::PowerCut).count() > 10);
+        let faults = RandomFaults {
+            weights,
+            ..RandomFaults::default()
+        }
+        .faults(1, Place::Processes, 600.0);
+        assert!(
+            faults
+                .iter()
+                .filter(|fault| fault.action == ActionName::PowerCut)
+                .count()
+                > 10
+        );
         assert!(faults.iter().all(|fault| fault.action != ActionName::Loss));
     }
 }

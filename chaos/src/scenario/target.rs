@@ -39,7 +39,10 @@ impl Target {
     #[must_use]
     pub fn named_camera(&self) -> Option<&str> {
         match self {
-            Self::OwnerOf(name) | Self::MirrorOf(name) | Self::SuccessorOf(name) | Self::Camera(name) => Some(name),
+            Self::OwnerOf(name)
+            | Self::MirrorOf(name)
+            | Self::SuccessorOf(name)
+            | Self::Camera(name) => Some(name),
             _ => None,
         }
     }
@@ -66,7 +69,9 @@ impl FromStr for Target {
                 Some(_) => return Err(unknown()),
                 None if is_camera(text) => Self::Camera(text.to_owned()),
                 None => {
-                    let number = text.strip_prefix("node").and_then(|number| number.parse().ok());
+                    let number = text
+                        .strip_prefix("node")
+                        .and_then(|number| number.parse().ok());
                     Self::Node(number.filter(|&number| number > 0).ok_or_else(unknown)?)
                 }
             },
@@ -75,7 +80,8 @@ impl FromStr for Target {
 }
 
 fn is_camera(name: &str) -> bool {
-    name.strip_prefix("cam").is_some_and(|number| number.len() >= 2 && number.bytes().all(|byte| byte.is_ascii_digit()))
+    name.strip_prefix("cam")
+        .is_some_and(|number| number.len() >= 2 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 impl fmt::Display for Target {
@@ -99,7 +105,9 @@ impl fmt::Display for Target {
 
 impl<'de> Deserialize<'de> for Target {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -118,7 +126,17 @@ mod tests {
         for text in FORMS.split(", ") {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
-        for text in ["", "node0", "node", "cam", "cam1", "owner-of:", "owner-of:node1", "chief", "leader "] {
+        for text in [
+            "",
+            "node0",
+            "node",
+            "cam",
+            "cam1",
+            "owner-of:",
+            "owner-of:node1",
+            "chief",
+            "leader ",
+        ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
     }

@@ -1,13 +1,16 @@
-//! What a machine knows of the time, and what it deletes for its age because of that. Real are what is certain (`Trust`), how old
-//! a segment is (`Marks`), what the limits would delete, what the others' clocks say, and which cameras need a new epoch.
-//! The simulator keeps what the volume remembers between two processes, and lets no brake hide what the clock alone would do.
+//! What a machine knows of the time, and what it deletes for its age because of that. Real are what
+//! is certain (`Trust`), how old a segment is (`Marks`), what the limits would delete, what the
+//! others' clocks say, and which cameras need a new epoch. The simulator keeps what the volume
+//! remembers between two processes, and lets no brake hide what the clock alone would do.
 
 use super::twist::Twist;
 use holdfast_node::capture::ingest::wall::WallTrust;
 use holdfast_node::parts::certainty::Steady;
 use holdfast_storage::RetentionClass;
 use holdfast_storage::ids::SegmentId;
-use holdfast_storage::retention::{Caution, FreeSpace, Mark, Marks, Reading, SegmentFacts, Trust, plan_deletions};
+use holdfast_storage::retention::{
+    Caution, FreeSpace, Mark, Marks, Reading, SegmentFacts, Trust, plan_deletions,
+};
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 
@@ -47,11 +50,18 @@ pub(super) struct Deleted {
 }
 
 impl Shelf {
-    /// Footage was written by process number `process`, at `now`, which its wall clock calls `wall`.
+    /// Footage was written by process number `process`, at `now`, which its wall clock calls
+    /// `wall`.
     pub(super) fn took(&mut self, process: u64, now: Duration, wall: Timestamp) {
         match self.segments.last_mut() {
-            Some(last) if last.process == process && now < last.begun + SEGMENT_TIME => last.closed_at = wall,
-            _ => self.segments.push(Segment { process, begun: now, closed_at: wall }),
+            Some(last) if last.process == process && now < last.begun + SEGMENT_TIME => {
+                last.closed_at = wall
+            }
+            _ => self.segments.push(Segment {
+                process,
+                begun: now,
+                closed_at: wall,
+            }),
         }
     }
 
@@ -88,7 +98,13 @@ impl Certainty {
     }
 
     /// Looks at the clocks, and says what is deleted because of them.
-    pub(super) fn look(&mut self, shelf: &mut Shelf, reading: Reading, now: Duration, twist: Twist) -> Option<Deleted> {
+    pub(super) fn look(
+        &mut self,
+        shelf: &mut Shelf,
+        reading: Reading,
+        now: Duration,
+        twist: Twist,
+    ) -> Option<Deleted> {
         let uptime = now.saturating_sub(self.opened);
         let judged = match twist {
             Twist::ClocksAreBelieved => Ok(reading.wall),
@@ -97,12 +113,28 @@ impl Certainty {
         self.is_trusted = judged.is_ok();
         let time = judged.ok()?;
         if !std::mem::replace(&mut self.has_marked, true) {
-            let started_at = time.plus_micros(-i64::try_from(uptime.as_micros()).unwrap_or(i64::MAX));
-            shelf.marks.note(Mark { first: self.first, at: started_at }, true);
+            let started_at =
+                time.plus_micros(-i64::try_from(uptime.as_micros()).unwrap_or(i64::MAX));
+            shelf.marks.note(
+                Mark {
+                    first: self.first,
+                    at: started_at,
+                },
+                true,
+            );
         }
         let open = SegmentId(shelf.next().0.saturating_sub(1)).max(self.first);
-        shelf.marks.note(Mark { first: open, at: time }, false);
-        if self.saved_at.is_none_or(|saved| now >= saved + SAVE_INTERVAL) {
+        shelf.marks.note(
+            Mark {
+                first: open,
+                at: time,
+            },
+            false,
+        );
+        if self
+            .saved_at
+            .is_none_or(|saved| now >= saved + SAVE_INTERVAL)
+        {
             (self.saved_at, shelf.trusted) = (Some(now), Some(time));
         }
         shelf.delete(time)
@@ -127,12 +159,26 @@ impl Shelf {
                 held_bytes: None,
             }
         });
-        let class = RetentionClass { name: CLASS.to_owned(), age_max: Some(AGE_MAX), bytes_max: None };
-        let plan = plan_deletions(&facts, &[class], FreeSpace::default(), Some(now), &mut |_, wish| wish.bytes);
+        let class = RetentionClass {
+            name: CLASS.to_owned(),
+            age_max: Some(AGE_MAX),
+            bytes_max: None,
+        };
+        let plan = plan_deletions(
+            &facts,
+            &[class],
+            FreeSpace::default(),
+            Some(now),
+            &mut |_, wish| wish.bytes,
+        );
         let (first, _) = plan.deletions.first()?;
         let stamped = self.segments.get(usize::try_from(first.0).ok()?)?.closed_at;
         let is_marked = self.marks.closed_at(*first, Timestamp::MIN, now) != Timestamp::MIN;
-        Some(Deleted { stamped, now, is_marked })
+        Some(Deleted {
+            stamped,
+            now,
+            is_marked,
+        })
     }
 }
 
@@ -147,7 +193,13 @@ pub(super) struct Known {
 
 impl Known {
     /// Whether the time is certain.
-    pub(super) fn look(&mut self, uptime: Duration, wall: Timestamp, is_trusted: bool, now: Duration) -> bool {
+    pub(super) fn look(
+        &mut self,
+        uptime: Duration,
+        wall: Timestamp,
+        is_trusted: bool,
+        now: Duration,
+    ) -> bool {
         let is_certain = self.steady.look(uptime, wall) && is_trusted;
         self.wall.set(is_certain);
         self.certain_since = is_certain.then(|| self.certain_since.unwrap_or(now));

@@ -1,5 +1,6 @@
-//! Machines that start with a wall clock that is wrong, by hours or by years, or in 1970: one, or all as by one bad source of
-//! time. It is put right while they run. The disk of some comes late, too, as it does where it is mounted by name.
+//! Machines that start with a wall clock that is wrong, by hours or by years, or in 1970: one, or
+//! all as by one bad source of time. It is put right while they run. The disk of some comes late,
+//! too, as it does where it is mounted by name.
 
 use super::faults::Fault;
 use super::world::World;
@@ -16,7 +17,9 @@ impl World {
         let others = self.machines.keys().copied().filter(|_| is_everyones);
         let is_right = |node: &NodeId| {
             let mut wrong = self.faults.values();
-            !wrong.any(|fault| matches!(fault, Fault::WrongClock { nodes, .. } if nodes.contains(node)))
+            !wrong.any(
+                |fault| matches!(fault, Fault::WrongClock { nodes, .. } if nodes.contains(node)),
+            )
         };
         let mut nodes: Vec<NodeId> = others.chain([node]).filter(is_right).collect();
         nodes.sort_unstable();
@@ -36,7 +39,15 @@ impl World {
             }
         }
         let lasts = Duration::from_millis(*self.random.pick(&[2_000, 12_000, 40_000, 70_000]));
-        self.begin_for(Fault::WrongClock { nodes, off_us, is_everyones }, true, Some(lasts));
+        self.begin_for(
+            Fault::WrongClock {
+                nodes,
+                off_us,
+                is_everyones,
+            },
+            true,
+            Some(lasts),
+        );
     }
 
     fn draw_off_us(&mut self) -> i64 {
@@ -60,7 +71,12 @@ impl World {
     pub(super) fn share_wrong_clock(&mut self, node: NodeId) {
         let mut shared = None;
         for fault in self.faults.values_mut() {
-            if let Fault::WrongClock { nodes, off_us, is_everyones: true } = fault {
+            if let Fault::WrongClock {
+                nodes,
+                off_us,
+                is_everyones: true,
+            } = fault
+            {
                 nodes.push(node);
                 shared = Some(*off_us);
                 break;

@@ -1,5 +1,6 @@
-//! Cameras that end each process which has had a session of them for a while, as often as that comes about; and what an operator
-//! does in the end: the camera is mended, and what is in quarantine released.
+//! Cameras that end each process which has had a session of them for a while, as often as that
+//! comes about; and what an operator does in the end: the camera is mended, and what is in
+//! quarantine released.
 
 use super::faults::Fault;
 use super::invariants::Seen;
@@ -44,7 +45,13 @@ impl World {
         }
         let camera = *self.random.pick(&cameras);
         let after = Duration::from_millis(*self.random.pick(&[50, 1_000, 3_000, 8_000]));
-        self.deadly.insert(camera, Deadly { after, is_over: false });
+        self.deadly.insert(
+            camera,
+            Deadly {
+                after,
+                is_over: false,
+            },
+        );
         self.begin_for(Fault::Deadly(camera), true, None);
         let everyone = self.machines.keys().map(|node| (*node, camera)).collect();
         self.begin_for(Fault::Unseen(everyone), true, Some(REBOOT));
@@ -58,19 +65,31 @@ impl World {
 
     /// A node has a session now.
     pub(super) fn expose(&mut self, struck: Struck) {
-        if let Some(deadly) = self.deadly.get(&struck.camera).filter(|deadly| !deadly.is_over) {
+        if let Some(deadly) = self
+            .deadly
+            .get(&struck.camera)
+            .filter(|deadly| !deadly.is_over)
+        {
             self.queue.after(deadly.after, Event::Deadly(struck));
         }
     }
 
     /// The process ends, if it still has that session; a service manager starts it again.
     pub(super) fn strike(&mut self, struck: Struck) {
-        let Struck { node, life, camera, number } = struck;
+        let Struck {
+            node,
+            life,
+            camera,
+            number,
+        } = struck;
         let is_over = self.deadly.get(&camera).is_none_or(|deadly| deadly.is_over);
         let machine = self.machine(node);
-        let recorder = machine.process.as_ref().and_then(|process| process.recorders.get(&camera));
-        let has_session =
-            recorder.is_some_and(|now| now.number == number && matches!(now.session, Session::Open { .. }));
+        let recorder = machine
+            .process
+            .as_ref()
+            .and_then(|process| process.recorders.get(&camera));
+        let has_session = recorder
+            .is_some_and(|now| now.number == number && matches!(now.session, Session::Open { .. }));
         let tried = recorder.and_then(|recorder| recorder.tried);
         if is_over || machine.lives != life || machine.is_paused || !has_session {
             return;
@@ -78,7 +97,11 @@ impl World {
         self.has_short_lives |= tried.is_none_or(|tried| tried.uptime < SHORT_LIFE);
         self.outcome.killed += 1;
         self.say(format!("camera {camera} ends the process of node {node}"));
-        self.show(&Seen::Killed { camera, node, tried });
+        self.show(&Seen::Killed {
+            camera,
+            node,
+            tried,
+        });
         let down = Duration::from_millis(self.random.within(1_000..10_000));
         self.begin_for(Fault::Down(node), true, Some(down));
     }
@@ -88,15 +111,22 @@ impl World {
         let now = self.machine_wall();
         let suspicions = self.truth().suspicions.iter();
         let is_kept_out = |treatment: Treatment| matches!(treatment, Treatment::Quarantined { .. });
-        let cameras: Vec<CameraId> =
-            suspicions.filter(|(_, held)| is_kept_out(held.treatment(now))).map(|(camera, _)| camera).collect();
+        let cameras: Vec<CameraId> = suspicions
+            .filter(|(_, held)| is_kept_out(held.treatment(now)))
+            .map(|(camera, _)| camera)
+            .collect();
         if !cameras.is_empty() && self.random.one_in(4) {
             self.write(Command::ClearCameras { cameras });
         }
     }
 
     pub(super) fn has_waiting_suspects(&self) -> bool {
-        let processes = self.machines.values().filter_map(|machine| machine.process.as_ref());
-        processes.flat_map(|process| process.recorders.values()).any(|recorder| recorder.session == Session::Held)
+        let processes = self
+            .machines
+            .values()
+            .filter_map(|machine| machine.process.as_ref());
+        processes
+            .flat_map(|process| process.recorders.values())
+            .any(|recorder| recorder.session == Session::Held)
     }
 }

@@ -1,4 +1,5 @@
-//! What goes wrong: drawn by weight, done to the world, mended after a while. Also what people do to a site while things go wrong.
+//! What goes wrong: drawn by weight, done to the world, mended after a while. Also what people do
+//! to a site while things go wrong.
 
 use super::EPOCH;
 use super::plan::Pace;
@@ -108,12 +109,16 @@ impl Trouble {
 
     /// Whether `node` was in trouble at any time since `since`.
     pub(super) fn of_node(&self, node: NodeId, since: Duration) -> bool {
-        self.nodes.get(&node).is_some_and(|(count, ended)| *count > 0 || (*ended >= since && *ended > Duration::ZERO))
+        self.nodes.get(&node).is_some_and(|(count, ended)| {
+            *count > 0 || (*ended >= since && *ended > Duration::ZERO)
+        })
     }
 
     /// Whether `node` could not see `camera` at any time since `since`.
     pub(super) fn of_sight(&self, node: NodeId, camera: CameraId, since: Duration) -> bool {
-        self.unseen.get(&(node, camera)).is_some_and(|(count, ended)| *count > 0 || *ended >= since)
+        self.unseen
+            .get(&(node, camera))
+            .is_some_and(|(count, ended)| *count > 0 || *ended >= since)
     }
 }
 
@@ -133,7 +138,8 @@ impl World {
             Pace::Usual => self.random.within(1_000..12_000),
             Pace::Wild => self.random.within(100..3_000),
         };
-        self.queue.after(Duration::from_millis(wait_ms), Event::Disturb);
+        self.queue
+            .after(Duration::from_millis(wait_ms), Event::Disturb);
     }
 
     fn draw(&mut self) -> Kind {
@@ -159,13 +165,20 @@ impl World {
             Kind::Pause => self.begin(Fault::Paused(node), true),
             Kind::Isolate => self.cut_off(&[node]),
             Kind::Split => {
-                let side: Vec<NodeId> = self.machines.keys().copied().filter(|_| self.random.one_in(2)).collect();
+                let side: Vec<NodeId> = self
+                    .machines
+                    .keys()
+                    .copied()
+                    .filter(|_| self.random.one_in(2))
+                    .collect();
                 self.cut_off(&side);
             }
             Kind::OneWay => {
                 let others = self.machines.keys().copied().filter(|other| *other != node);
                 let out = self.random.one_in(2);
-                let cuts = others.map(|other| if out { (node, other) } else { (other, node) }).collect();
+                let cuts = others
+                    .map(|other| if out { (node, other) } else { (other, node) })
+                    .collect();
                 self.begin(Fault::Cut(cuts), true);
             }
             Kind::Link => {
@@ -201,8 +214,15 @@ impl World {
     }
 
     fn cut_off(&mut self, side: &[NodeId]) {
-        let others: Vec<NodeId> = self.machines.keys().copied().filter(|node| !side.contains(node)).collect();
-        let pairs = side.iter().flat_map(|a| others.iter().flat_map(|b| [(*a, *b), (*b, *a)]));
+        let others: Vec<NodeId> = self
+            .machines
+            .keys()
+            .copied()
+            .filter(|node| !side.contains(node))
+            .collect();
+        let pairs = side
+            .iter()
+            .flat_map(|a| others.iter().flat_map(|b| [(*a, *b), (*b, *a)]));
         let cuts: Vec<_> = pairs.collect();
         if !cuts.is_empty() {
             self.begin(Fault::Cut(cuts), true);
@@ -217,8 +237,11 @@ impl World {
         }
         let camera = *self.random.pick(&cameras);
         let nodes: Vec<NodeId> = self.machines.keys().copied().collect();
-        let unseen: Vec<_> =
-            nodes.into_iter().filter(|_| all || self.random.one_in(2)).map(|node| (node, camera)).collect();
+        let unseen: Vec<_> = nodes
+            .into_iter()
+            .filter(|_| all || self.random.one_in(2))
+            .map(|node| (node, camera))
+            .collect();
         if !unseen.is_empty() {
             self.begin(Fault::Unseen(unseen), true);
         }
@@ -226,7 +249,11 @@ impl World {
 
     fn step_clock(&mut self, node: NodeId) {
         let step = self.random.within(0..20_000_000) as i64 - 10_000_000;
-        let step = if self.random.one_in(4) { step * 360 } else { step };
+        let step = if self.random.one_in(4) {
+            step * 360
+        } else {
+            step
+        };
         self.say(format!("the clock of node {node} steps by {step} µs"));
         self.machine(node).wall_off_us += step;
         self.has_clock_steps = true;
@@ -247,15 +274,25 @@ impl World {
 
     fn change_cameras(&mut self) {
         let cameras: Vec<CameraId> = self.truth().cameras.keys().collect();
-        let camera = if cameras.is_empty() { CameraId(0) } else { *self.random.pick(&cameras) };
+        let camera = if cameras.is_empty() {
+            CameraId(0)
+        } else {
+            *self.random.pick(&cameras)
+        };
         match self.random.below(3) {
             0 => self.create_camera(),
             1 if cameras.len() > 1 => self.write(Command::DeleteCamera { camera }),
             _ => {
-                let Some(known) = self.truth().cameras.get(camera).cloned() else { return };
+                let Some(known) = self.truth().cameras.get(camera).cloned() else {
+                    return;
+                };
                 let mut spec = known.spec;
                 spec.priority = self.random.below(4) as u8;
-                self.write(Command::UpdateCamera { camera, spec, expect_revision: known.revision });
+                self.write(Command::UpdateCamera {
+                    camera,
+                    spec,
+                    expect_revision: known.revision,
+                });
             }
         }
     }
@@ -294,9 +331,15 @@ impl World {
     /// Returns the fault's number.
     fn bring_about(&mut self, fault: Fault, has_power: bool) -> u64 {
         let now = self.queue.now();
-        let what = if has_power { "begins" } else { "begins without power" };
+        let what = if has_power {
+            "begins"
+        } else {
+            "begins without power"
+        };
         self.say(format!("{fault:?} {what}"));
-        self.concerned(&fault).into_iter().for_each(|node| self.trouble.begin(node));
+        self.concerned(&fault)
+            .into_iter()
+            .for_each(|node| self.trouble.begin(node));
         match &fault {
             Fault::Down(node) => {
                 if self.machines[node].is_volume_failed {
@@ -304,13 +347,20 @@ impl World {
                 }
                 self.kill(*node);
             }
-            Fault::Paused(node) => self.machine(*node).is_paused = self.machines[node].process.is_some(),
-            Fault::Cut(cuts) => cuts.iter().for_each(|(from, to)| self.network.cut(*from, *to, now)),
+            Fault::Paused(node) => {
+                self.machine(*node).is_paused = self.machines[node].process.is_some()
+            }
+            Fault::Cut(cuts) => cuts
+                .iter()
+                .for_each(|(from, to)| self.network.cut(*from, *to, now)),
             Fault::Lossy => self.network.loss_one_in = self.random.within(2..20) as u32,
-            Fault::Slow(_) => self.network.delay_max = Duration::from_millis(self.random.within(50..900)),
+            Fault::Slow(_) => {
+                self.network.delay_max = Duration::from_millis(self.random.within(50..900))
+            }
             Fault::VolumeFailed(node) => self.machine(*node).fail_volume(),
             Fault::VolumeSlow(node, _) => {
-                self.machine(*node).flush_latency = Duration::from_millis(self.random.within(500..9_000));
+                self.machine(*node).flush_latency =
+                    Duration::from_millis(self.random.within(500..9_000));
             }
             Fault::Unseen(unseen) => {
                 for (node, camera) in unseen {
@@ -318,8 +368,13 @@ impl World {
                     self.trouble.unseen.entry((*node, *camera)).or_default().0 += 1;
                 }
             }
-            Fault::Draining(node) => self.write(Command::SetDuty { node: *node, duty: Duty::Draining }),
-            Fault::WrongClock { nodes, off_us, .. } => nodes.iter().for_each(|node| self.set_off(*node, *off_us)),
+            Fault::Draining(node) => self.write(Command::SetDuty {
+                node: *node,
+                duty: Duty::Draining,
+            }),
+            Fault::WrongClock { nodes, off_us, .. } => {
+                nodes.iter().for_each(|node| self.set_off(*node, *off_us))
+            }
             Fault::Deadly(_) => {}
         }
         self.fault_numbers += 1;
@@ -335,30 +390,43 @@ impl World {
             Fault::VolumeSlow(node, _) => vec![*node],
             Fault::Cut(cuts) => {
                 let nodes = cuts.iter().flat_map(|(a, b)| [*a, *b]);
-                nodes.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+                nodes
+                    .collect::<std::collections::BTreeSet<_>>()
+                    .into_iter()
+                    .collect()
             }
             Fault::Lossy | Fault::Slow(_) => self.machines.keys().copied().collect(),
             // It is no trouble to be drained, or not to know the time.
-            Fault::Unseen(_) | Fault::Draining(_) | Fault::WrongClock { .. } | Fault::Deadly(_) => Vec::new(),
+            Fault::Unseen(_) | Fault::Draining(_) | Fault::WrongClock { .. } | Fault::Deadly(_) => {
+                Vec::new()
+            }
         }
     }
 
     pub(super) fn mend(&mut self, number: u64) {
-        let Some(fault) = self.faults.remove(&number) else { return };
+        let Some(fault) = self.faults.remove(&number) else {
+            return;
+        };
         let now = self.queue.now();
         self.say(format!("{fault:?} ends"));
-        self.concerned(&fault).into_iter().for_each(|node| self.trouble.end(node, now));
+        self.concerned(&fault)
+            .into_iter()
+            .for_each(|node| self.trouble.end(node, now));
         match fault {
             Fault::Down(node) => {
                 self.machine(node).has_power = true;
                 self.start(node);
             }
             Fault::Paused(node) => self.resume(node),
-            Fault::Cut(cuts) => cuts.iter().for_each(|(from, to)| self.network.mend(*from, *to)),
+            Fault::Cut(cuts) => cuts
+                .iter()
+                .for_each(|(from, to)| self.network.mend(*from, *to)),
             Fault::Lossy => self.network.loss_one_in = 0,
             Fault::Slow(before) => self.network.delay_max = before.min(self.plan.delay_max),
             Fault::VolumeFailed(node) => self.machine(node).mend_volume(),
-            Fault::VolumeSlow(node, before) => self.machine(node).flush_latency = before.min(self.plan.flush_latency),
+            Fault::VolumeSlow(node, before) => {
+                self.machine(node).flush_latency = before.min(self.plan.flush_latency)
+            }
             Fault::Unseen(unseen) => {
                 for (node, camera) in unseen {
                     self.network.see(node, camera);
@@ -366,8 +434,13 @@ impl World {
                     *trouble = (trouble.0.saturating_sub(1), now);
                 }
             }
-            Fault::Draining(node) => self.write(Command::SetDuty { node, duty: Duty::Active }),
-            Fault::WrongClock { nodes, off_us, .. } => nodes.iter().for_each(|node| self.set_off(*node, -off_us)),
+            Fault::Draining(node) => self.write(Command::SetDuty {
+                node,
+                duty: Duty::Active,
+            }),
+            Fault::WrongClock { nodes, off_us, .. } => {
+                nodes.iter().for_each(|node| self.set_off(*node, -off_us))
+            }
             Fault::Deadly(camera) => self.make_harmless(camera),
         }
     }
@@ -378,7 +451,10 @@ impl World {
         let mut lasting = self.plan.lasting;
         let mut lasts = Vec::new();
         for number in numbers {
-            let may_last = matches!(self.faults[&number], Fault::Down(_) | Fault::Unseen(_) | Fault::VolumeFailed(_));
+            let may_last = matches!(
+                self.faults[&number],
+                Fault::Down(_) | Fault::Unseen(_) | Fault::VolumeFailed(_)
+            );
             if may_last && lasting > 0 && self.majority_without(number) {
                 lasting -= 1;
                 self.say(format!("{:?} lasts", self.faults[&number]));
@@ -388,18 +464,28 @@ impl World {
             }
             self.mend(number);
         }
-        lasts.iter().for_each(|number| _ = self.faults.remove(number));
+        lasts
+            .iter()
+            .for_each(|number| _ = self.faults.remove(number));
         self.is_calm = true;
     }
 
-    /// Whether the voters that live without the node of this fault are a majority: else nothing could be decided any more.
+    /// Whether the voters that live without the node of this fault are a majority: else nothing
+    /// could be decided any more.
     fn majority_without(&self, number: u64) -> bool {
-        let Fault::Down(lost) = self.faults[&number] else { return true };
+        let Fault::Down(lost) = self.faults[&number] else {
+            return true;
+        };
         let voters = self.voters();
         let is_down = |node: &NodeId| {
-            let is_old = self.machines.get(node).is_some_and(|machine| machine.is_old);
+            let is_old = self
+                .machines
+                .get(node)
+                .is_some_and(|machine| machine.is_old);
             let mut faults = self.faults.values();
-            is_old || *node == lost || faults.any(|fault| matches!(fault, Fault::Down(down) if down == node))
+            is_old
+                || *node == lost
+                || faults.any(|fault| matches!(fault, Fault::Down(down) if down == node))
         };
         voters.iter().filter(|node| !is_down(node)).count() * 2 > voters.len()
     }
@@ -407,7 +493,12 @@ impl World {
     fn kill(&mut self, node: NodeId) {
         let has_power = self.machine(node).has_power;
         self.machine(node).kill();
-        let others: Vec<NodeId> = self.machines.keys().copied().filter(|other| *other != node).collect();
+        let others: Vec<NodeId> = self
+            .machines
+            .keys()
+            .copied()
+            .filter(|other| *other != node)
+            .collect();
         for other in others.into_iter().filter(|_| has_power) {
             let delay = self.network.delay(&mut self.random);
             self.later(delay, other, Input::Closed(node));

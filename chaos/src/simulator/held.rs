@@ -1,5 +1,6 @@
-//! What a recorder does with a camera that nodes may have died of, as `node/src/capture/recorder/task` has it: the real turns, and the
-//! real account of what a session exposes its process to. Only the waiting is the simulator's: who waits looks at each tick.
+//! What a recorder does with a camera that nodes may have died of, as
+//! `node/src/capture/recorder/task` has it: the real turns, and the real account of what a session
+//! exposes its process to. Only the waiting is the simulator's: who waits looks at each tick.
 
 use futures::FutureExt;
 use holdfast_consensus::model::Treatment;
@@ -41,7 +42,14 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn new(turns: Turns, treatment: Treatment) -> Self {
         let newcomer = (treatment == Treatment::Usual).then(|| turns.newcomer());
-        Self { turns, turn: None, waits: None, by: None, newcomer, contact: Contact::default() }
+        Self {
+            turns,
+            turn: None,
+            waits: None,
+            by: None,
+            newcomer,
+            contact: Contact::default(),
+        }
     }
 
     /// Asks for leave to open a session.
@@ -51,13 +59,17 @@ impl Held {
         }
         if treatment == Treatment::Suspect {
             let turns = self.turns.clone();
-            let waits = self.waits.get_or_insert_with(|| Box::pin(async move { turns.turn().await }));
+            let waits = self
+                .waits
+                .get_or_insert_with(|| Box::pin(async move { turns.turn().await }));
             self.turn = waits.as_mut().now_or_never();
         }
         let leave = match treatment {
             Treatment::Usual => Leave::Given,
             Treatment::Suspect if self.turn.is_some() => Leave::InTurn,
-            Treatment::Suspect | Treatment::Quarantined { .. } => Leave::Waits { is_new: self.by != Some(treatment) },
+            Treatment::Suspect | Treatment::Quarantined { .. } => Leave::Waits {
+                is_new: self.by != Some(treatment),
+            },
         };
         if let Leave::Waits { .. } = leave {
             self.by = Some(treatment);
@@ -83,7 +95,8 @@ impl Held {
         (self.newcomer, self.turn) = (None, None);
     }
 
-    /// Gives the turn back once the session, which has lasted for `age`, has proven itself, or brought nothing for too long.
+    /// Gives the turn back once the session, which has lasted for `age`, has proven itself, or
+    /// brought nothing for too long.
     pub(super) fn keep_turn(&mut self, is_recording: bool, age: Duration) {
         let Some(turn) = &self.turn else { return };
         let lasts = turn.lasts(TURN);

@@ -1,4 +1,5 @@
-//! What must hold, one invariant a file. Each watches all that happens and says what is wrong as soon as it can tell.
+//! What must hold, one invariant a file. Each watches all that happens and says what is wrong as
+//! soon as it can tell.
 
 mod acknowledged;
 mod called_back;
@@ -32,21 +33,39 @@ use std::time::Duration;
 /// What an invariant is shown.
 pub(super) enum Seen<'a> {
     /// An entry of the log was applied for the first time anywhere.
-    Decided { before: &'a ClusterState, after: &'a ClusterState },
+    Decided {
+        before: &'a ClusterState,
+        after: &'a ClusterState,
+    },
     /// A node's parts were told of the state up to this entry.
-    Published { node: NodeId, index: u64, state: &'a ClusterState },
+    Published {
+        node: NodeId,
+        index: u64,
+        state: &'a ClusterState,
+    },
     /// Whoever asked for a change was told that it was made.
     Acknowledged { index: u64, entry: &'a LogEntry },
     /// How far a node's process says that its recorders are.
-    Reported { node: NodeId, progress: &'a [Progress] },
+    Reported {
+        node: NodeId,
+        progress: &'a [Progress],
+    },
     /// A segment was deleted for its age.
     Deleted { node: NodeId, deleted: Deleted },
     /// A chunk is durable.
     Stored { node: NodeId, meta: &'a ChunkMeta },
     /// A deadly camera ended a process of this node, which had tried it like this.
-    Killed { camera: CameraId, node: NodeId, tried: Option<Tried> },
+    Killed {
+        camera: CameraId,
+        node: NodeId,
+        tried: Option<Tried>,
+    },
     /// A camera sent a frame, and these nodes record it.
-    Sent { camera: CameraId, number: u64, recording: &'a [NodeId] },
+    Sent {
+        camera: CameraId,
+        number: u64,
+        recording: &'a [NodeId],
+    },
     /// Faults have ended, and the budget for recovery is used up.
     Settled,
 }

@@ -1,5 +1,6 @@
-//! One machine of the simulated site: its clock, its disk, and the process on it, which is the real pilot, the real reconciliation and real recorders, with
-//! Raft in small. It touches nothing else: what it wants done in the world it leaves as [`Effect`]s.
+//! One machine of the simulated site: its clock, its disk, and the process on it, which is the real
+//! pilot, the real reconciliation and real recorders, with Raft in small. It touches nothing else:
+//! what it wants done in the world it leaves as [`Effect`]s.
 
 mod directory;
 mod time;
@@ -23,7 +24,9 @@ use holdfast_node::capture::ingest::error::SessionError;
 use holdfast_node::capture::ingest::turns::Turns;
 use holdfast_node::capture::recorder::accounts::Accounts;
 use holdfast_node::capture::recorder::pipeline::Now;
-use holdfast_node::capture::recorder::reconcile::{Action, DesiredRecording, reconcile, recordings};
+use holdfast_node::capture::recorder::reconcile::{
+    Action, DesiredRecording, reconcile, recordings,
+};
 use holdfast_node::capture::recorder::status::Counters;
 use holdfast_node::member::drive::alone;
 use holdfast_node::member::link::LinkEvent;
@@ -88,7 +91,8 @@ pub(super) struct Process {
     volume: Arc<Volume>,
     totals: Arc<Counters>,
     proposals: VecDeque<LogEntry>,
-    /// Where the proposal under way is in the log, by index and term, and until when it is waited for.
+    /// Where the proposal under way is in the log, by index and term, and until when it is waited
+    /// for.
     proposal: Option<(u64, u64, Duration)>,
     is_proposing: bool,
     /// Other nodes' and clients' changes that this node put into the log as the leader.
@@ -139,12 +143,17 @@ impl Machine {
     }
 
     fn now(&self, cx: &Context<'_>) -> Now {
-        Now { instant: cx.origin + cx.now, wall: self.wall(cx.now) }
+        Now {
+            instant: cx.origin + cx.now,
+            wall: self.wall(cx.now),
+        }
     }
 
     /// Starts the process with what the last one left.
     pub(super) fn start(&mut self, cx: &mut Context<'_>) {
-        let Some(mut durable) = self.durable.take() else { return };
+        let Some(mut durable) = self.durable.take() else {
+            return;
+        };
         if cx.twist == Twist::VotesAreNotSynced {
             durable.forget();
         }
@@ -166,8 +175,14 @@ impl Machine {
             probes: Vec::new(),
             vouches: false,
         };
-        let (is_read, is_all_read) = (!self.is_volume_failed, cx.twist.are_all_read(!self.is_volume_failed));
-        let until = |camera| self.recorded_until(camera, self.wall(cx.now)).filter(|_| is_read);
+        let (is_read, is_all_read) = (
+            !self.is_volume_failed,
+            cx.twist.are_all_read(!self.is_volume_failed),
+        );
+        let until = |camera| {
+            self.recorded_until(camera, self.wall(cx.now))
+                .filter(|_| is_read)
+        };
         let accounts = Accounts::of(&state, self.id, self.last_sign, (until, is_all_read));
         let floor = self.last_sign.filter(|_| !is_all_read);
         let is_old = self.is_old && cx.twist != Twist::DirectoriesAreBelieved;
@@ -199,12 +214,22 @@ impl Machine {
             floor,
             standing: Standing::of(is_old),
         });
-        cx.effects.push(Effect::After(directory::INTRODUCED_AFTER, Input::Introduced));
+        cx.effects.push(Effect::After(
+            directory::INTRODUCED_AFTER,
+            Input::Introduced,
+        ));
         self.connect(&state, cx);
         self.tell(Event::State(state), cx);
-        for (phase_ms, input) in [(100, Input::Tick), (50, Input::RaftTick), (400, Input::Flush), (1_000, Input::Look)]
-        {
-            cx.effects.push(Effect::After(Duration::from_micros(cx.random.below(phase_ms * 1_000)), input));
+        for (phase_ms, input) in [
+            (100, Input::Tick),
+            (50, Input::RaftTick),
+            (400, Input::Flush),
+            (1_000, Input::Look),
+        ] {
+            cx.effects.push(Effect::After(
+                Duration::from_micros(cx.random.below(phase_ms * 1_000)),
+                input,
+            ));
         }
     }
 
@@ -231,9 +256,14 @@ impl Machine {
         }
     }
 
-    /// Keeps what happens to a paused process until it goes on. Its timers are few: each is set anew when it has run.
+    /// Keeps what happens to a paused process until it goes on. Its timers are few: each is set
+    /// anew when it has run.
     pub(super) fn wait(&mut self, input: Input) {
-        let messages = self.backlog.iter().filter(|input| matches!(input, Input::Message(..))).count();
+        let messages = self
+            .backlog
+            .iter()
+            .filter(|input| matches!(input, Input::Message(..)))
+            .count();
         if !matches!(input, Input::Message(..)) || messages < MESSAGES_WAITING_MAX {
             self.backlog.push(input);
         }
@@ -271,12 +301,22 @@ impl Machine {
                 }
             }
             Input::Dialed(camera, number, reached) => self.dialed(camera, number, reached, cx),
-            Input::Frame { camera, number, keyframe } => self.frame(camera, number, keyframe, cx),
+            Input::Frame {
+                camera,
+                number,
+                keyframe,
+            } => self.frame(camera, number, keyframe, cx),
             Input::Described(camera, revision, reached) => {
                 let process = self.process();
                 let uptime = cx.now.saturating_sub(process.started);
-                let answer = if reached { Answer::Reached } else { Answer::Silent };
-                process.probes.answered(uptime, camera, revision, answer, cx.random.next() as u32);
+                let answer = if reached {
+                    Answer::Reached
+                } else {
+                    Answer::Silent
+                };
+                process
+                    .probes
+                    .answered(uptime, camera, revision, answer, cx.random.next() as u32);
             }
             Input::Ask { write, entry } => self.ask(write, entry, cx),
         }
@@ -285,37 +325,70 @@ impl Machine {
     /// The command that begins a drill, as this node sees the site.
     pub(super) fn drill(&self, who: Who, now: Duration) -> Option<Command> {
         let process = self.process.as_ref()?;
-        Some(begin(who, false, (process.raft.state(), &process.sight, self.id), self.wall(now)))
+        Some(begin(
+            who,
+            false,
+            (process.raft.state(), &process.sight, self.id),
+            self.wall(now),
+        ))
     }
 
     /// How a camera is to be recorded, by the state that this node has.
     pub(super) fn treatment(&self, camera: CameraId, now: Duration) -> Treatment {
         let process = self.process.as_ref();
         let held = process.and_then(|process| process.raft.state().suspicions.get(camera).copied());
-        held.map(|held| held.treatment(self.wall(now))).unwrap_or_default()
+        held.map(|held| held.treatment(self.wall(now)))
+            .unwrap_or_default()
     }
 
     fn process(&mut self) -> &mut Process {
-        self.process.as_mut().unwrap_or_else(|| unreachable!("inputs reach running processes only"))
+        self.process
+            .as_mut()
+            .unwrap_or_else(|| unreachable!("inputs reach running processes only"))
     }
 
     fn tick(&mut self, cx: &mut Context<'_>) {
         let (me, wall) = (self.id, self.wall(cx.now));
         let process = self.process();
-        let not_before = process.floor.map(|floor| floor.plus(cx.now.saturating_sub(process.started)));
+        let not_before = process
+            .floor
+            .map(|floor| floor.plus(cx.now.saturating_sub(process.started)));
         self.last_sign = not_before.max(Some(wall));
         let process = self.process();
         let vouches = process.certainty.as_ref().is_some_and(Certainty::may_vouch);
-        let recorders: Vec<Progress> =
-            process.recorders.values().map(|recorder| cx.twist.report(&process.volume, recorder.status())).collect();
+        let recorders: Vec<Progress> = process
+            .recorders
+            .values()
+            .map(|recorder| cx.twist.report(&process.volume, recorder.status()))
+            .collect();
         let writable = process.volume.is_writable() && process.standing != Standing::Fenced;
-        let own = Own { recorders, writable, probes: process.probes.known(), vouches };
+        let own = Own {
+            recorders,
+            writable,
+            probes: process.probes.known(),
+            vouches,
+        };
         let (boot, sequence, sent_at) = (process.boot, process.heartbeat.sequence + 1, wall);
-        let Own { recorders, writable, probes, vouches } = own.clone();
+        let Own {
+            recorders,
+            writable,
+            probes,
+            vouches,
+        } = own.clone();
         let cameras = recorders.iter().map(|progress| progress.camera);
         process.audience = Audience::of(process.raft.state(), &process.leadership.voters, cameras);
-        process.heartbeat = Heartbeat { from: me, boot, sequence, sent_at, writable, recorders, probes, vouches };
-        cx.effects.push(Effect::Fact(Fact::Reported(own.recorders.clone())));
+        process.heartbeat = Heartbeat {
+            from: me,
+            boot,
+            sequence,
+            sent_at,
+            writable,
+            recorders,
+            probes,
+            vouches,
+        };
+        cx.effects
+            .push(Effect::Fact(Fact::Reported(own.recorders.clone())));
         self.tell(Event::Tick(own), cx);
         self.see_to_proposals(cx);
         cx.effects.push(Effect::After(TICK, Input::Tick));
@@ -324,7 +397,10 @@ impl Machine {
     fn beat(&mut self, to: NodeId, cx: &mut Context<'_>) {
         let process = self.process();
         if process.peers.contains(&to) {
-            cx.effects.push(Effect::Beat(to, process.heartbeat.to(to, &process.audience)));
+            cx.effects.push(Effect::Beat(
+                to,
+                process.heartbeat.to(to, &process.audience),
+            ));
         }
     }
 
@@ -333,24 +409,55 @@ impl Machine {
         let (me, wall) = (self.id, self.wall(cx.now));
         let process = self.process();
         let uptime = cx.now.saturating_sub(process.started);
-        let Decision { desired, proposals, sight } = process.pilot.apply(event, uptime, wall);
+        let Decision {
+            desired,
+            proposals,
+            sight,
+        } = process.pilot.apply(event, uptime, wall);
         let mut has_changed = false;
         if let Some(sight) = sight {
-            let due = process.probes.look(uptime, me, process.raft.state(), &sight);
+            let due = process
+                .probes
+                .look(uptime, me, process.raft.state(), &sight);
             has_changed = sight.treatments != process.sight.treatments;
             process.sight = sight;
-            let revision = |camera| process.raft.state().cameras.get(camera).map_or(0, |camera| camera.revision);
-            cx.effects.extend(due.into_iter().map(|camera| Effect::Describe(camera, revision(camera))));
+            let revision = |camera| {
+                process
+                    .raft
+                    .state()
+                    .cameras
+                    .get(camera)
+                    .map_or(0, |camera| camera.revision)
+            };
+            cx.effects.extend(
+                due.into_iter()
+                    .map(|camera| Effect::Describe(camera, revision(camera))),
+            );
         }
         if !proposals.is_empty() {
             process.is_proposing = true;
-            let told = proposals.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            process.proposals.extend(proposals.into_iter().map(|command| command.by(Actor::Node(me), wall)));
+            let told = proposals
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ");
+            process.proposals.extend(
+                proposals
+                    .into_iter()
+                    .map(|command| command.by(Actor::Node(me), wall)),
+            );
             cx.effects.push(Effect::Fact(Fact::Proposed(told)));
         }
         let is_fenced = process.standing == Standing::Fenced;
-        let desired = desired.map(|desired| if is_fenced { alone(desired, me, &process.sight) } else { desired });
-        if let Some(desired) = desired.filter(|desired| has_changed || *desired != process.desired) {
+        let desired = desired.map(|desired| {
+            if is_fenced {
+                alone(desired, me, &process.sight)
+            } else {
+                desired
+            }
+        });
+        if let Some(desired) = desired.filter(|desired| has_changed || *desired != process.desired)
+        {
             process.desired = desired;
             self.reconcile(cx);
         }
@@ -361,13 +468,22 @@ impl Machine {
         let process = self.process();
         let treatments = cx.twist.treatments(&process.sight.treatments);
         let desired = recordings(process.raft.state(), &process.desired, treatments);
-        let running = process.recorders.iter().map(|(camera, recorder)| (*camera, recorder.running.clone())).collect();
+        let running = process
+            .recorders
+            .iter()
+            .map(|(camera, recorder)| (*camera, recorder.running.clone()))
+            .collect();
         for action in reconcile(&desired, &running) {
             self.act(action, &desired, cx);
         }
     }
 
-    fn act(&mut self, action: Action, desired: &BTreeMap<CameraId, DesiredRecording>, cx: &mut Context<'_>) {
+    fn act(
+        &mut self,
+        action: Action,
+        desired: &BTreeMap<CameraId, DesiredRecording>,
+        cx: &mut Context<'_>,
+    ) {
         let now = self.now(cx);
         match action {
             Action::Start(camera) => {
@@ -376,13 +492,20 @@ impl Machine {
                 }
             }
             Action::Update(camera) => {
-                if let Some((recorder, want)) = self.process().recorders.get_mut(&camera).zip(desired.get(&camera)) {
+                if let Some((recorder, want)) = self
+                    .process()
+                    .recorders
+                    .get_mut(&camera)
+                    .zip(desired.get(&camera))
+                {
                     recorder.update(want.clone());
                 }
             }
             Action::Stop(camera) | Action::Forget(camera) => {
                 let process = self.process();
-                let Some(recorder) = process.recorders.remove(&camera) else { return };
+                let Some(recorder) = process.recorders.remove(&camera) else {
+                    return;
+                };
                 let (until, accounted_until) = recorder.finish(now);
                 process.accounts.ended(camera, until, accounted_until);
                 if let Some(want) = desired.get(&camera) {
@@ -406,23 +529,45 @@ impl Machine {
         let before = process.accounts.before(camera, cause);
         let (volume, totals) = (Arc::clone(&process.volume), Arc::clone(&process.totals));
         let (turns, wall) = (process.turns.clone(), process.known.wall.clone());
-        let start = Start { camera, node, number, with, before, volume, totals, turns, wall };
-        process.recorders.insert(camera, Recorder::start(start, now));
-        cx.effects.push(Effect::After(Duration::ZERO, Input::Attempt(camera, number)));
+        let start = Start {
+            camera,
+            node,
+            number,
+            with,
+            before,
+            volume,
+            totals,
+            turns,
+            wall,
+        };
+        process
+            .recorders
+            .insert(camera, Recorder::start(start, now));
+        cx.effects.push(Effect::After(
+            Duration::ZERO,
+            Input::Attempt(camera, number),
+        ));
     }
 
     fn recorder(&mut self, camera: CameraId, number: u64) -> Option<&mut Recorder> {
-        self.process().recorders.get_mut(&camera).filter(|recorder| recorder.number == number)
+        self.process()
+            .recorders
+            .get_mut(&camera)
+            .filter(|recorder| recorder.number == number)
     }
 
     fn attempt(&mut self, camera: CameraId, number: u64, cx: &mut Context<'_>) {
         let (now, knew) = (self.now(cx), self.treatment(camera, cx.now));
         let uptime = cx.now.saturating_sub(self.process().started);
-        let Some(recorder) = self.recorder(camera, number) else { return };
+        let Some(recorder) = self.recorder(camera, number) else {
+            return;
+        };
         recorder.tried = Some(Tried { knew, uptime });
         match recorder.begin_attempt(now) {
             Some(false) => cx.effects.push(Effect::Dial(camera, number)),
-            Some(true) => cx.effects.push(Effect::After(ANNOUNCED_AFTER, Input::Dial(camera, number))),
+            Some(true) => cx
+                .effects
+                .push(Effect::After(ANNOUNCED_AFTER, Input::Dial(camera, number))),
             // It is tried again with the next tick.
             None => {}
         }
@@ -430,19 +575,30 @@ impl Machine {
 
     fn dialed(&mut self, camera: CameraId, number: u64, reached: bool, cx: &mut Context<'_>) {
         let now = self.now(cx);
-        let Some(recorder) = self.recorder(camera, number) else { return };
+        let Some(recorder) = self.recorder(camera, number) else {
+            return;
+        };
         if reached {
             recorder.opened(now, cx.now);
         } else {
-            self.session_failed(camera, &SessionError::Unreachable("no answer".to_owned()), cx);
+            self.session_failed(
+                camera,
+                &SessionError::Unreachable("no answer".to_owned()),
+                cx,
+            );
         }
     }
 
     fn session_failed(&mut self, camera: CameraId, error: &SessionError, cx: &mut Context<'_>) {
         let now = self.now(cx);
-        let Some(recorder) = self.process().recorders.get_mut(&camera) else { return };
+        let Some(recorder) = self.process().recorders.get_mut(&camera) else {
+            return;
+        };
         let delay = recorder.failed(error, now, cx.now, cx.random.next() as u32);
-        cx.effects.push(Effect::After(delay, Input::Attempt(camera, recorder.number)));
+        cx.effects.push(Effect::After(
+            delay,
+            Input::Attempt(camera, recorder.number),
+        ));
     }
 
     fn frame(&mut self, camera: CameraId, number: u64, keyframe: bool, cx: &mut Context<'_>) {
@@ -467,8 +623,11 @@ impl Machine {
         if process.volume.begin_flush() {
             cx.effects.push(Effect::After(latency, Input::Flushed));
         }
-        stalled.into_iter().for_each(|camera| self.session_failed(camera, &Recorder::stalled(), cx));
-        held.into_iter().for_each(|(camera, number)| self.attempt(camera, number, cx));
+        stalled
+            .into_iter()
+            .for_each(|camera| self.session_failed(camera, &Recorder::stalled(), cx));
+        held.into_iter()
+            .for_each(|(camera, number)| self.attempt(camera, number, cx));
         cx.effects.push(Effect::After(FLUSH_INTERVAL, Input::Flush));
     }
 
@@ -478,7 +637,12 @@ impl Machine {
             let (process, wall) = (self.lives, self.wall(cx.now));
             self.shelf.took(process, cx.now, wall);
         }
-        cx.effects.extend(chunks.iter().cloned().map(|chunk| Effect::Fact(Fact::Stored(chunk))));
+        cx.effects.extend(
+            chunks
+                .iter()
+                .cloned()
+                .map(|chunk| Effect::Fact(Fact::Stored(chunk))),
+        );
         self.chunks.extend(chunks);
         self.gaps.extend(gaps);
     }
@@ -489,18 +653,36 @@ impl Machine {
             Message::Heartbeat(heartbeat) => {
                 if heartbeat.sequence % ANSWERED_EVERY < ANSWERED_OF {
                     let now = self.wall(cx.now);
-                    let heard = Message::Heard(heartbeat.sent_at, Heard { received: now, answered: now });
+                    let heard = Message::Heard(
+                        heartbeat.sent_at,
+                        Heard {
+                            received: now,
+                            answered: now,
+                        },
+                    );
                     cx.effects.push(Effect::Send(from, heard));
                 }
                 self.tell(Event::Link(LinkEvent::Heartbeat(heartbeat)), cx);
             }
             Message::Heard(sent, heard) => {
-                let sample = Sample { sent, heard, returned: self.wall(cx.now) };
+                let sample = Sample {
+                    sent,
+                    heard,
+                    returned: self.wall(cx.now),
+                };
                 self.tell(Event::Link(LinkEvent::Answered(from, sample)), cx);
             }
             Message::Write { write, entry } => self.write(write, entry, from, cx),
-            Message::Written { write, index, outcome } => {
-                cx.effects.push(Effect::Fact(Fact::Acknowledged { write, index, outcome }));
+            Message::Written {
+                write,
+                index,
+                outcome,
+            } => {
+                cx.effects.push(Effect::Fact(Fact::Acknowledged {
+                    write,
+                    index,
+                    outcome,
+                }));
             }
         }
     }
@@ -510,7 +692,9 @@ impl Machine {
         let me = self.id;
         match self.process().raft.leader() {
             Some(leader) if leader == me => self.write(write, entry, me, cx),
-            Some(leader) => cx.effects.push(Effect::Send(leader, Message::Write { write, entry })),
+            Some(leader) => cx
+                .effects
+                .push(Effect::Send(leader, Message::Write { write, entry })),
             None => {}
         }
     }
@@ -531,15 +715,23 @@ impl Machine {
         }
         act(&mut process.raft, cx.now);
         let messages = process.raft.take_messages();
-        cx.effects.extend(messages.into_iter().map(|(to, message)| Effect::Send(to, Message::Raft(message))));
+        cx.effects.extend(
+            messages
+                .into_iter()
+                .map(|(to, message)| Effect::Send(to, Message::Raft(message))),
+        );
         let news = process.raft.take_news();
-        news.into_iter().for_each(|applied| self.applied(applied, cx));
+        news.into_iter()
+            .for_each(|applied| self.applied(applied, cx));
         let process = self.process();
         let leadership = process.raft.leadership();
         if process.published != process.raft.applied() {
             process.published = process.raft.applied();
             let (index, state) = (process.published, Arc::clone(process.raft.state()));
-            cx.effects.push(Effect::Fact(Fact::Published { index, state: Arc::clone(&state) }));
+            cx.effects.push(Effect::Fact(Fact::Published {
+                index,
+                state: Arc::clone(&state),
+            }));
             self.connect(&state, cx);
             self.tell(Event::State(state), cx);
         }
@@ -551,16 +743,34 @@ impl Machine {
     }
 
     fn applied(&mut self, applied: Applied, cx: &mut Context<'_>) {
-        let Applied { index, entry, outcome } = applied;
+        let Applied {
+            index,
+            entry,
+            outcome,
+        } = applied;
         let me = self.id;
         let process = self.process();
         let written = process.writes.iter().position(|(at, ..)| *at == index);
-        let written = written.map(|at| process.writes.swap_remove(at)).filter(|(_, term, ..)| *term == entry.term);
-        cx.effects.push(Effect::Fact(Fact::Applied { index, entry }));
+        let written = written
+            .map(|at| process.writes.swap_remove(at))
+            .filter(|(_, term, ..)| *term == entry.term);
+        cx.effects
+            .push(Effect::Fact(Fact::Applied { index, entry }));
         if let Some(((_, _, write, asker), outcome)) = written.zip(outcome) {
             cx.effects.push(match asker == me {
-                true => Effect::Fact(Fact::Acknowledged { write, index, outcome }),
-                false => Effect::Send(asker, Message::Written { write, index, outcome }),
+                true => Effect::Fact(Fact::Acknowledged {
+                    write,
+                    index,
+                    outcome,
+                }),
+                false => Effect::Send(
+                    asker,
+                    Message::Written {
+                        write,
+                        index,
+                        outcome,
+                    },
+                ),
             });
         }
     }
@@ -571,12 +781,16 @@ impl Machine {
         let process = self.process();
         let peers: Vec<NodeId> = state.nodes.keys().filter(|node| *node != me).collect();
         for peer in peers.iter().filter(|peer| !process.peers.contains(peer)) {
-            cx.effects.push(Effect::After(Duration::from_micros(cx.random.below(1_000)), Input::Beat(*peer)));
+            cx.effects.push(Effect::After(
+                Duration::from_micros(cx.random.below(1_000)),
+                Input::Beat(*peer),
+            ));
         }
         process.peers = peers;
     }
 
-    /// Proposes round after round, one command at a time, each until its fate is known or its deadline has passed.
+    /// Proposes round after round, one command at a time, each until its fate is known or its
+    /// deadline has passed.
     fn see_to_proposals(&mut self, cx: &mut Context<'_>) {
         let process = self.process();
         if let Some((index, term, deadline)) = process.proposal {
@@ -588,8 +802,11 @@ impl Machine {
             process.proposal = None;
         }
         if let Some(entry) = process.proposals.pop_front() {
-            let proposed = process.raft.propose(cx.now, Payload::Entry(Box::new(entry)));
-            process.proposal = proposed.map(|(index, term)| (index, term, cx.now + PROPOSAL_DEADLINE));
+            let proposed = process
+                .raft
+                .propose(cx.now, Payload::Entry(Box::new(entry)));
+            process.proposal =
+                proposed.map(|(index, term)| (index, term, cx.now + PROPOSAL_DEADLINE));
             return self.raft(cx, |_, _| ());
         }
         if std::mem::take(&mut process.is_proposing) {

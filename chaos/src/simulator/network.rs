@@ -1,7 +1,8 @@
 //! The network: who reaches whom, in which direction, how late.
 //!
-//! Nodes talk over TCP, so a lost packet is a late one, and where only one direction is cut a connection lives on for [`HALF_OPEN`]: then its sender has missed
-//! an answer and cannot connect anew. Cameras are reached, or not, from each node.
+//! Nodes talk over TCP, so a lost packet is a late one, and where only one direction is cut a
+//! connection lives on for [`HALF_OPEN`]: then its sender has missed an answer and cannot connect
+//! anew. Cameras are reached, or not, from each node.
 
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::random::Random;
@@ -27,7 +28,10 @@ pub(super) struct Network {
 
 impl Network {
     pub(super) fn new(delay_max: Duration) -> Self {
-        Self { delay_max, ..Self::default() }
+        Self {
+            delay_max,
+            ..Self::default()
+        }
     }
 
     pub(super) fn cut(&mut self, from: NodeId, to: NodeId, now: Duration) {
@@ -46,7 +50,10 @@ impl Network {
 
     /// Whether what `from` sends arrives at `to`.
     pub(super) fn carries(&self, from: NodeId, to: NodeId, now: Duration) -> bool {
-        let back = self.cuts.get(&(to, from)).is_none_or(|(_, since)| now.saturating_sub(*since) < HALF_OPEN);
+        let back = self
+            .cuts
+            .get(&(to, from))
+            .is_none_or(|(_, since)| now.saturating_sub(*since) < HALF_OPEN);
         !self.cuts.contains_key(&(from, to)) && back
     }
 

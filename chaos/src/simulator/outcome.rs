@@ -18,7 +18,8 @@ pub struct Outcome {
     /// Frames that cameras sent, and those of them that became durable on some node.
     pub frames: u64,
     pub stored: u64,
-    /// Starts with a clock that was wrong, and cameras that got a new epoch to come back to true time.
+    /// Starts with a clock that was wrong, and cameras that got a new epoch to come back to true
+    /// time.
     pub wrong_clocks: u64,
     pub renewals: u64,
     /// Data directories that were put back and are older.
@@ -31,8 +32,19 @@ impl Outcome {
     /// So that seeds that try nothing do not pass.
     #[must_use]
     pub fn has_seen_everything(&self, seeds: u64) -> bool {
-        let Self { faults, acknowledged, moves, frames, stored, .. } = *self;
-        faults > seeds && acknowledged > seeds && moves > seeds && stored < frames && stored > frames / 2
+        let Self {
+            faults,
+            acknowledged,
+            moves,
+            frames,
+            stored,
+            ..
+        } = *self;
+        faults > seeds
+            && acknowledged > seeds
+            && moves > seeds
+            && stored < frames
+            && stored > frames / 2
     }
 }
 
@@ -55,8 +67,23 @@ impl search::Outcome for Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seconds, faults, decided, acknowledged, moves, frames, stored, .. } = self;
-        let Self { wrong_clocks, renewals, put_back, killed, .. } = self;
+        let Self {
+            seconds,
+            faults,
+            decided,
+            acknowledged,
+            moves,
+            frames,
+            stored,
+            ..
+        } = self;
+        let Self {
+            wrong_clocks,
+            renewals,
+            put_back,
+            killed,
+            ..
+        } = self;
         write!(
             f,
             "{} h simulated, {faults} faults, {decided} entries decided, {acknowledged} changes acknowledged, {moves} moves, \

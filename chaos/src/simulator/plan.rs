@@ -1,4 +1,5 @@
-//! What a seed stands for: the site, how bad the world is, and which faults it knows. Drawn once, at the start.
+//! What a seed stands for: the site, how bad the world is, and which faults it knows. Drawn once,
+//! at the start.
 
 use super::faults::Kind;
 use holdfast_consensus::model::{CameraSpec, NodeSpec, Protection, Role};
@@ -57,7 +58,11 @@ impl Plan {
             domains: *random.pick(&[0, 0, 2, 3]),
             cameras,
             gapless_one_in: *random.pick(&[0, 1, 2, 3]),
-            capacity: if is_ample { 100 } else { random.within(1..6) as u32 },
+            capacity: if is_ample {
+                100
+            } else {
+                random.within(1..6) as u32
+            },
             frames_per_gop: *random.pick(&[5, 5, 10, 20]),
             dial_max: Duration::from_millis(*random.pick(&[50, 200, 800])),
             delay_max: Duration::from_millis(*random.pick(&[1, 1, 5, 30, 100])),
@@ -70,8 +75,9 @@ impl Plan {
         }
     }
 
-    /// Drawn from a stream of its own, so that a seed without these is the run that it was before them.
-    /// Only where they are asked for: what is known of them and not mended would end some runs.
+    /// Drawn from a stream of its own, so that a seed without these is the run that it was before
+    /// them. Only where they are asked for: what is known of them and not mended would end some
+    /// runs.
     pub(super) fn draw_more(&mut self, more: &mut Random, has_deadly: bool) {
         if more.one_in(4) {
             self.kinds.push((Kind::WrongClock, more.within(3..9)));
@@ -86,17 +92,34 @@ impl Plan {
         if has_deadly && more.one_in(6) {
             (self.is_deadly, self.lasting) = (true, 0);
             self.unrest = Duration::from_secs(more.within(60..120));
-            self.kinds = vec![(Kind::Deadly, 6), (Kind::Drain, 1), (Kind::CameraUnseen, 1), (Kind::Drill, 1)];
+            self.kinds = vec![
+                (Kind::Deadly, 6),
+                (Kind::Drain, 1),
+                (Kind::CameraUnseen, 1),
+                (Kind::Drill, 1),
+            ];
         }
     }
 
     pub(super) fn node_spec(&self, number: u64) -> NodeSpec {
         let is_witness = self.has_witness && number == self.nodes;
-        let failure_domain = if self.domains == 0 { String::new() } else { format!("rack-{}", number % self.domains) };
+        let failure_domain = if self.domains == 0 {
+            String::new()
+        } else {
+            format!("rack-{}", number % self.domains)
+        };
         let name = format!("node-{number}");
-        let spec = NodeSpec::new(&name, &format!("{name}.example:8481"), &format!("{name}.example:8480"));
+        let spec = NodeSpec::new(
+            &name,
+            &format!("{name}.example:8481"),
+            &format!("{name}.example:8480"),
+        );
         NodeSpec {
-            role: if is_witness { Role::Witness } else { Role::Recorder },
+            role: if is_witness {
+                Role::Witness
+            } else {
+                Role::Recorder
+            },
             failure_domain: failure_domain.parse().expect("valid"),
             camera_capacity: if is_witness { 0 } else { self.capacity },
             ..spec.expect("valid")
@@ -105,9 +128,16 @@ impl Plan {
 
     pub(super) fn camera_spec(&self, number: u64, random: &mut Random) -> CameraSpec {
         let is_gapless = random.one_in(self.gapless_one_in);
-        let spec = CameraSpec::new(&format!("camera-{number}"), &format!("rtsp://camera-{number}.example/main"));
+        let spec = CameraSpec::new(
+            &format!("camera-{number}"),
+            &format!("rtsp://camera-{number}.example/main"),
+        );
         CameraSpec {
-            protection: if is_gapless { Protection::Gapless } else { Protection::Standard },
+            protection: if is_gapless {
+                Protection::Gapless
+            } else {
+                Protection::Standard
+            },
             priority: random.below(4) as u8,
             ..spec.expect("valid")
         }
@@ -117,6 +147,14 @@ impl Plan {
 /// Each run leaves some kinds out, so that every kind has runs in which others do not hide it.
 fn kinds(random: &mut Random) -> Vec<(Kind, u64)> {
     let all = Kind::ALL.iter().map(|kind| (*kind, random.within(1..6)));
-    let some: Vec<_> = all.collect::<Vec<_>>().into_iter().filter(|_| !random.one_in(3)).collect();
-    if some.is_empty() { vec![(Kind::Crash, 1)] } else { some }
+    let some: Vec<_> = all
+        .collect::<Vec<_>>()
+        .into_iter()
+        .filter(|_| !random.one_in(3))
+        .collect();
+    if some.is_empty() {
+        vec![(Kind::Crash, 1)]
+    } else {
+        some
+    }
 }

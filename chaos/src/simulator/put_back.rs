@@ -1,7 +1,8 @@
-//! Data directories that are put back to an earlier state while the others run and could know. That such a node is found out is
-//! for the simulation of consensus, which has the real account of who confirmed what; here it is found out a moment after
-//! its start, and what follows is the node's own: it takes no part in Raft, says that it can record nothing, and records only
-//! what no other node records.
+//! Data directories that are put back to an earlier state while the others run and could know. That
+//! such a node is found out is for the simulation of consensus, which has the real account of who
+//! confirmed what; here it is found out a moment after its start, and what follows is the node's
+//! own: it takes no part in Raft, says that it can record nothing, and records only what no other
+//! node records.
 
 use super::faults::Fault;
 use super::world::World;
@@ -26,7 +27,10 @@ impl World {
             return self.machine(node).back_up();
         }
         let voters = self.voters();
-        let others = voters.iter().filter(|other| **other != node && self.is_running(**other)).count();
+        let others = voters
+            .iter()
+            .filter(|other| **other != node && self.is_running(**other))
+            .count();
         if others * 2 <= voters.len() {
             return;
         }
@@ -34,7 +38,9 @@ impl World {
         self.machine(node).has_power = false;
         self.begin_for(Fault::Down(node), false, Some(down));
         let is_old = self.machine(node).put_back();
-        self.say(format!("node {node}'s directory is put back; it is older: {is_old}"));
+        self.say(format!(
+            "node {node}'s directory is put back; it is older: {is_old}"
+        ));
         if is_old {
             self.outcome.put_back += 1;
             self.trouble.begin(node);
@@ -43,6 +49,10 @@ impl World {
 
     /// Whether a node takes part in what the cluster decides.
     pub(super) fn is_voting(&self, node: NodeId) -> bool {
-        self.is_running(node) && self.machines.get(&node).is_some_and(|machine| !machine.is_old)
+        self.is_running(node)
+            && self
+                .machines
+                .get(&node)
+                .is_some_and(|machine| !machine.is_old)
     }
 }

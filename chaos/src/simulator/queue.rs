@@ -1,4 +1,5 @@
-//! Simulated time: what happens next, and when. Two things at one moment happen in the order in which they were asked for.
+//! Simulated time: what happens next, and when. Two things at one moment happen in the order in
+//! which they were asked for.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,7 +22,11 @@ pub(super) struct Queue<T> {
 
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
-        Self { now: Duration::ZERO, numbers: 0, heap: BinaryHeap::new() }
+        Self {
+            now: Duration::ZERO,
+            numbers: 0,
+            heap: BinaryHeap::new(),
+        }
     }
 
     /// Time since the simulation began.
@@ -31,7 +36,11 @@ impl<T> Queue<T> {
 
     pub(super) fn after(&mut self, delay: Duration, what: T) {
         self.numbers += 1;
-        self.heap.push(Reverse(Due { at: self.now + delay, number: self.numbers, what }));
+        self.heap.push(Reverse(Due {
+            at: self.now + delay,
+            number: self.numbers,
+            what,
+        }));
     }
 
     /// The next thing, unless it comes after `end`.

@@ -1,8 +1,11 @@
-//! Raft in small, as far as failover depends on it: elections with pre-vote, replication, commits by majority, leaders that step down when no majority
-//! answers, single changes of the voters, snapshots for those who lag. No I/O and no clock; what is durable is so before any message leaves.
+//! Raft in small, as far as failover depends on it: elections with pre-vote, replication, commits
+//! by majority, leaders that step down when no majority answers, single changes of the voters,
+//! snapshots for those who lag. No I/O and no clock; what is durable is so before any message
+//! leaves.
 //!
-//! It stands in for openraft, whose own tests and `consensus/tests/cluster.rs` are about Raft itself. Here it gives what the rest has to live with: states that lag
-//! and jump, leaders that are deposed and do not know it, proposals whose fate is not known.
+//! It stands in for openraft, whose own tests and `consensus/tests/cluster.rs` are about Raft
+//! itself. Here it gives what the rest has to live with: states that lag and jump, leaders that are
+//! deposed and do not know it, proposals whose fate is not known.
 
 use holdfast_consensus::Leadership;
 use holdfast_consensus::codec;
@@ -19,7 +22,8 @@ pub(super) const TICK: Duration = Duration::from_millis(50);
 const HEARTBEAT: Duration = Duration::from_millis(150);
 const ELECTION_MIN: Duration = Duration::from_millis(600);
 const ELECTION_MAX: Duration = Duration::from_millis(1_200);
-/// Entries after which the log is cut, and how many stay behind it. Small, so that snapshots are sent often.
+/// Entries after which the log is cut, and how many stay behind it. Small, so that snapshots are
+/// sent often.
 const SNAPSHOT_AFTER: usize = 40;
 const KEPT: usize = 8;
 const ENTRIES_PER_APPEND_MAX: usize = 16;
@@ -101,8 +105,14 @@ struct Follower {
 #[derive(Debug)]
 enum Role {
     Follows,
-    Asks { pre: bool, votes: BTreeSet<NodeId> },
-    Leads { followers: BTreeMap<NodeId, Follower>, sent_at: Duration },
+    Asks {
+        pre: bool,
+        votes: BTreeSet<NodeId>,
+    },
+    Leads {
+        followers: BTreeMap<NodeId, Follower>,
+        sent_at: Duration,
+    },
 }
 
 /// One applied entry, in order.
@@ -132,17 +142,35 @@ impl Durable {
     /// Of a node that knows nothing, not even who votes.
     pub(super) fn blank() -> Self {
         let state = Arc::new(encode(&ClusterState::default()));
-        let snapshot = Snapshot { index: 0, term: 0, voters: BTreeSet::new(), state };
-        Self { term: 0, voted_for: None, snapshot, log: Vec::new(), committed: 0 }
+        let snapshot = Snapshot {
+            index: 0,
+            term: 0,
+            voters: BTreeSet::new(),
+            state,
+        };
+        Self {
+            term: 0,
+            voted_for: None,
+            snapshot,
+            log: Vec::new(),
+            committed: 0,
+        }
     }
 
     /// Of the node that founds the cluster.
     pub(super) fn founder(me: NodeId) -> Self {
         let blank = Self::blank();
-        Self { snapshot: Snapshot { voters: BTreeSet::from([me]), ..blank.snapshot }, ..blank }
+        Self {
+            snapshot: Snapshot {
+                voters: BTreeSet::from([me]),
+                ..blank.snapshot
+            },
+            ..blank
+        }
     }
 
-    /// As it would be had votes and log never been synced: what came after the last snapshot is gone.
+    /// As it would be had votes and log never been synced: what came after the last snapshot is
+    /// gone.
     pub(super) fn forget(&mut self) {
         self.log.clear();
         self.voted_for = None;
@@ -161,7 +189,10 @@ impl Durable {
     }
 
     fn last(&self) -> (u64, u64) {
-        let term = self.log.last().map_or(self.snapshot.term, |entry| entry.term);
+        let term = self
+            .log
+            .last()
+            .map_or(self.snapshot.term, |entry| entry.term);
         (term, self.last_index())
     }
 
@@ -170,25 +201,38 @@ impl Durable {
     }
 
     fn entry(&self, index: u64) -> Option<&Arc<Entry>> {
-        self.log.get(usize::try_from(index.checked_sub(self.snapshot.index + 1)?).ok()?)
+        self.log
+            .get(usize::try_from(index.checked_sub(self.snapshot.index + 1)?).ok()?)
     }
 
     fn term_at(&self, index: u64) -> Option<u64> {
-        if index == self.snapshot.index { Some(self.snapshot.term) } else { self.entry(index).map(|entry| entry.term) }
+        if index == self.snapshot.index {
+            Some(self.snapshot.term)
+        } else {
+            self.entry(index).map(|entry| entry.term)
+        }
     }
 
     /// Who votes by the log up to `index`.
     fn voters(&self, index: u64) -> &BTreeSet<NodeId> {
-        let count = usize::try_from(index.saturating_sub(self.snapshot.index)).unwrap_or(usize::MAX);
+        let count =
+            usize::try_from(index.saturating_sub(self.snapshot.index)).unwrap_or(usize::MAX);
         let voters = |entry: &'_ Arc<Entry>| matches!(entry.payload, Payload::Voters(_));
-        match self.log.iter().take(count).rfind(|entry| voters(entry)).map(|entry| &entry.payload) {
+        match self
+            .log
+            .iter()
+            .take(count)
+            .rfind(|entry| voters(entry))
+            .map(|entry| &entry.payload)
+        {
             Some(Payload::Voters(voters)) => voters,
             _ => &self.snapshot.voters,
         }
     }
 
     fn truncate(&mut self, from: u64) {
-        let keep = usize::try_from(from.saturating_sub(self.snapshot.index + 1)).unwrap_or(usize::MAX);
+        let keep =
+            usize::try_from(from.saturating_sub(self.snapshot.index + 1)).unwrap_or(usize::MAX);
         self.log.truncate(keep);
     }
 }
@@ -198,7 +242,8 @@ fn encode(state: &ClusterState) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8]) -> ClusterState {
-    codec::decode(bytes).unwrap_or_else(|error| panic!("a state that was encoded cannot be read: {error}"))
+    codec::decode(bytes)
+        .unwrap_or_else(|error| panic!("a state that was encoded cannot be read: {error}"))
 }
 
 impl Raft {
@@ -249,8 +294,18 @@ impl Raft {
     }
 
     pub(super) fn leadership(&self) -> Leadership {
-        let voters = self.durable.voters(self.durable.committed).iter().copied().collect();
-        Leadership { term: self.durable.term, leader: self.leader, is_leader: self.leads(), voters }
+        let voters = self
+            .durable
+            .voters(self.durable.committed)
+            .iter()
+            .copied()
+            .collect();
+        Leadership {
+            term: self.durable.term,
+            leader: self.leader,
+            is_leader: self.leads(),
+            voters,
+        }
     }
 
     /// What was applied since the last call.
@@ -283,7 +338,9 @@ impl Raft {
                 self.look_after_voters(now);
             }
             Role::Follows | Role::Asks { .. } => {
-                if now.saturating_sub(self.heard_at) >= self.patience && self.votes().contains(&self.me) {
+                if now.saturating_sub(self.heard_at) >= self.patience
+                    && self.votes().contains(&self.me)
+                {
                     self.ask(now, true);
                 }
             }
@@ -294,7 +351,12 @@ impl Raft {
         match message {
             Message::Vote { term, pre, last } => self.vote(now, from, term, pre, last),
             Message::Voted { term, pre, granted } => self.voted(now, from, term, pre, granted),
-            Message::Append { term, previous, entries, committed } => {
+            Message::Append {
+                term,
+                previous,
+                entries,
+                committed,
+            } => {
                 if self.follow(now, from, term) {
                     let matched = self.append(previous, entries);
                     if let Ok(matched) = matched {
@@ -307,7 +369,13 @@ impl Raft {
             Message::Install { term, snapshot } => {
                 if self.follow(now, from, term) {
                     let matched = self.install(snapshot);
-                    self.send(from, Message::Appended { term, matched: Ok(matched) });
+                    self.send(
+                        from,
+                        Message::Appended {
+                            term,
+                            matched: Ok(matched),
+                        },
+                    );
                 }
             }
             Message::Appended { term, matched } => self.appended(now, from, term, matched),
@@ -330,16 +398,31 @@ impl Raft {
             self.durable.term += 1;
             self.durable.voted_for = Some(self.me);
         }
-        self.role = Role::Asks { pre, votes: BTreeSet::from([self.me]) };
-        let term = if pre { self.durable.term + 1 } else { self.durable.term };
+        self.role = Role::Asks {
+            pre,
+            votes: BTreeSet::from([self.me]),
+        };
+        let term = if pre {
+            self.durable.term + 1
+        } else {
+            self.durable.term
+        };
         let last = self.durable.last();
-        let others: Vec<NodeId> = self.votes().iter().copied().filter(|node| *node != self.me).collect();
-        others.into_iter().for_each(|node| self.send(node, Message::Vote { term, pre, last }));
+        let others: Vec<NodeId> = self
+            .votes()
+            .iter()
+            .copied()
+            .filter(|node| *node != self.me)
+            .collect();
+        others
+            .into_iter()
+            .for_each(|node| self.send(node, Message::Vote { term, pre, last }));
         self.count_votes(now);
     }
 
     fn vote(&mut self, now: Duration, from: NodeId, term: u64, pre: bool, last: (u64, u64)) {
-        let is_led = self.leads() || (self.leader.is_some() && now.saturating_sub(self.heard_at) < ELECTION_MIN);
+        let is_led = self.leads()
+            || (self.leader.is_some() && now.saturating_sub(self.heard_at) < ELECTION_MIN);
         let is_complete = last >= self.durable.last();
         if pre {
             let granted = !is_led && is_complete && term > self.durable.term;
@@ -355,14 +438,25 @@ impl Raft {
             self.durable.voted_for = Some(from);
             self.heard_at = now;
         }
-        self.send(from, Message::Voted { term: self.durable.term, pre, granted });
+        self.send(
+            from,
+            Message::Voted {
+                term: self.durable.term,
+                pre,
+                granted,
+            },
+        );
     }
 
     fn voted(&mut self, now: Duration, from: NodeId, term: u64, was_pre: bool, granted: bool) {
         if !was_pre && term > self.durable.term {
             return self.step_down(term);
         }
-        let current = if was_pre { self.durable.term + 1 } else { self.durable.term };
+        let current = if was_pre {
+            self.durable.term + 1
+        } else {
+            self.durable.term
+        };
         if let Role::Asks { pre, votes } = &mut self.role
             && *pre == was_pre
             && granted
@@ -374,17 +468,26 @@ impl Raft {
     }
 
     fn count_votes(&mut self, now: Duration) {
-        let Role::Asks { pre, votes } = &self.role else { return };
+        let Role::Asks { pre, votes } = &self.role else {
+            return;
+        };
         let voters = self.votes();
         if voters.intersection(votes).count() * 2 <= voters.len() {
             return;
         }
-        if *pre { self.ask(now, false) } else { self.lead(now) }
+        if *pre {
+            self.ask(now, false)
+        } else {
+            self.lead(now)
+        }
     }
 
     fn lead(&mut self, now: Duration) {
         self.leader = Some(self.me);
-        self.role = Role::Leads { followers: BTreeMap::new(), sent_at: now };
+        self.role = Role::Leads {
+            followers: BTreeMap::new(),
+            sent_at: now,
+        };
         self.propose(now, Payload::Nothing);
     }
 
@@ -401,11 +504,21 @@ impl Raft {
     fn follow(&mut self, now: Duration, from: NodeId, term: u64) -> bool {
         if term < self.durable.term {
             let (term, next) = (self.durable.term, self.durable.last_index());
-            self.send(from, Message::Appended { term, matched: Err(next) });
+            self.send(
+                from,
+                Message::Appended {
+                    term,
+                    matched: Err(next),
+                },
+            );
             return false;
         }
         self.step_down(term);
-        assert!(!self.leads(), "two leaders, {} and {from}, in term {term}", self.me);
+        assert!(
+            !self.leads(),
+            "two leaders, {} and {from}, in term {term}",
+            self.me
+        );
         self.role = Role::Follows;
         self.leader = Some(from);
         self.heard_at = now;
@@ -423,7 +536,10 @@ impl Raft {
                 continue;
             }
             if self.durable.term_at(at) != Some(entry.term) {
-                assert!(at > self.durable.committed, "a committed entry is overwritten at {at}");
+                assert!(
+                    at > self.durable.committed,
+                    "a committed entry is overwritten at {at}"
+                );
                 self.durable.truncate(at);
                 self.durable.log.push(entry);
             }
@@ -446,8 +562,12 @@ impl Raft {
         if term > self.durable.term {
             return self.step_down(term);
         }
-        let Role::Leads { followers, .. } = &mut self.role else { return };
-        let Some(follower) = followers.get_mut(&from) else { return };
+        let Role::Leads { followers, .. } = &mut self.role else {
+            return;
+        };
+        let Some(follower) = followers.get_mut(&from) else {
+            return;
+        };
         follower.answered_at = now;
         match matched {
             Ok(matched) => {
@@ -465,16 +585,31 @@ impl Raft {
 
     /// Sends everyone what they lack, and that this node leads.
     fn replicate(&mut self, now: Duration) {
-        let members: Vec<NodeId> = self.state.nodes.keys().chain(self.votes().iter().copied()).collect();
+        let members: Vec<NodeId> = self
+            .state
+            .nodes
+            .keys()
+            .chain(self.votes().iter().copied())
+            .collect();
         let last = self.durable.last_index();
-        let Role::Leads { followers, sent_at } = &mut self.role else { return };
+        let Role::Leads { followers, sent_at } = &mut self.role else {
+            return;
+        };
         *sent_at = now;
-        let fresh = Follower { next: last, matched: 0, answered_at: now };
+        let fresh = Follower {
+            next: last,
+            matched: 0,
+            answered_at: now,
+        };
         followers.retain(|node, _| members.contains(node));
         let others = members.into_iter().filter(|node| *node != self.me);
         others.for_each(|node| _ = followers.entry(node).or_insert(fresh));
-        let due: Vec<(NodeId, u64)> = followers.iter().map(|(node, follower)| (*node, follower.next)).collect();
-        due.into_iter().for_each(|(node, next)| self.send_entries(node, next));
+        let due: Vec<(NodeId, u64)> = followers
+            .iter()
+            .map(|(node, follower)| (*node, follower.next))
+            .collect();
+        due.into_iter()
+            .for_each(|(node, next)| self.send_entries(node, next));
     }
 
     fn send_entries(&mut self, to: NodeId, next: u64) {
@@ -484,21 +619,47 @@ impl Raft {
             return self.send(to, Message::Install { term, snapshot });
         };
         let skip = usize::try_from(previous - self.durable.snapshot.index).unwrap_or(usize::MAX);
-        let entries = self.durable.log.iter().skip(skip).take(ENTRIES_PER_APPEND_MAX).cloned().collect();
+        let entries = self
+            .durable
+            .log
+            .iter()
+            .skip(skip)
+            .take(ENTRIES_PER_APPEND_MAX)
+            .cloned()
+            .collect();
         let committed = self.durable.committed;
-        self.send(to, Message::Append { term, previous: (previous_term, previous), entries, committed });
+        self.send(
+            to,
+            Message::Append {
+                term,
+                previous: (previous_term, previous),
+                entries,
+                committed,
+            },
+        );
     }
 
     fn commit(&mut self) {
         let voters = self.votes().clone();
-        let Role::Leads { followers, .. } = &self.role else { return };
+        let Role::Leads { followers, .. } = &self.role else {
+            return;
+        };
         let last = self.durable.last_index();
-        let matched =
-            |node: &NodeId| if *node == self.me { last } else { followers.get(node).map_or(0, |f| f.matched) };
+        let matched = |node: &NodeId| {
+            if *node == self.me {
+                last
+            } else {
+                followers.get(node).map_or(0, |f| f.matched)
+            }
+        };
         let mut marks: Vec<u64> = voters.iter().map(matched).collect();
         marks.sort_unstable();
-        let Some(majority) = marks.get((marks.len().max(1) - 1) / 2).copied() else { return };
-        if majority > self.durable.committed && self.durable.term_at(majority) == Some(self.durable.term) {
+        let Some(majority) = marks.get((marks.len().max(1) - 1) / 2).copied() else {
+            return;
+        };
+        if majority > self.durable.committed
+            && self.durable.term_at(majority) == Some(self.durable.term)
+        {
             self.durable.committed = majority;
             self.apply();
             if !self.durable.voters(majority).contains(&self.me) {
@@ -511,13 +672,21 @@ impl Raft {
     fn apply(&mut self) {
         while self.applied < self.durable.committed {
             let index = self.applied + 1;
-            let Some(entry) = self.durable.entry(index).cloned() else { return };
+            let Some(entry) = self.durable.entry(index).cloned() else {
+                return;
+            };
             let outcome = match &entry.payload {
-                Payload::Entry(entry) => Some(Arc::make_mut(&mut self.state).apply((**entry).clone())),
+                Payload::Entry(entry) => {
+                    Some(Arc::make_mut(&mut self.state).apply((**entry).clone()))
+                }
                 Payload::Nothing | Payload::Voters(_) => None,
             };
             self.applied = index;
-            self.news.push(Applied { index, entry, outcome });
+            self.news.push(Applied {
+                index,
+                entry,
+                outcome,
+            });
         }
         if self.durable.log.len() > SNAPSHOT_AFTER + KEPT {
             self.cut_log();
@@ -526,7 +695,13 @@ impl Raft {
 
     fn cut_log(&mut self) {
         let index = self.applied.saturating_sub(KEPT as u64);
-        let Some(term) = self.durable.term_at(index).filter(|_| index > self.durable.snapshot.index) else { return };
+        let Some(term) = self
+            .durable
+            .term_at(index)
+            .filter(|_| index > self.durable.snapshot.index)
+        else {
+            return;
+        };
         let voters = self.durable.voters(index).clone();
         let mut state = decode(&self.durable.snapshot.state);
         let count = usize::try_from(index - self.durable.snapshot.index).unwrap_or(usize::MAX);
@@ -535,16 +710,26 @@ impl Raft {
                 drop(state.apply((**logged).clone()));
             }
         }
-        self.durable.snapshot = Snapshot { index, term, voters, state: Arc::new(encode(&state)) };
+        self.durable.snapshot = Snapshot {
+            index,
+            term,
+            voters,
+            state: Arc::new(encode(&state)),
+        };
     }
 
-    /// What a leader does four times a second: steps down where no majority answers, and changes the voters one at a time.
+    /// What a leader does four times a second: steps down where no majority answers, and changes
+    /// the voters one at a time.
     fn look_after_voters(&mut self, now: Duration) {
         let voters = self.votes().clone();
-        let Role::Leads { followers, .. } = &self.role else { return };
+        let Role::Leads { followers, .. } = &self.role else {
+            return;
+        };
         let answers = |node: &NodeId| {
             *node == self.me
-                || followers.get(node).is_some_and(|follower| now.saturating_sub(follower.answered_at) < ELECTION_MAX)
+                || followers
+                    .get(node)
+                    .is_some_and(|follower| now.saturating_sub(follower.answered_at) < ELECTION_MAX)
         };
         if voters.iter().filter(|node| answers(node)).count() * 2 <= voters.len() {
             self.role = Role::Follows;
@@ -553,15 +738,29 @@ impl Raft {
             return;
         }
         let committed = self.durable.committed;
-        let is_settled =
-            committed == self.durable.last_index() && self.durable.term_at(committed) == Some(self.durable.term);
+        let is_settled = committed == self.durable.last_index()
+            && self.durable.term_at(committed) == Some(self.durable.term);
         let last = self.durable.last_index();
-        let is_close =
-            |node: &NodeId| followers.get(node).is_some_and(|follower| last - follower.matched.min(last) <= LAG_MAX);
-        let leaver = voters.iter().find(|node| !self.state.nodes.contains(**node)).copied();
-        let newcomer = self.state.nodes.keys().find(|node| !voters.contains(node) && is_close(node) && answers(node));
+        let is_close = |node: &NodeId| {
+            followers
+                .get(node)
+                .is_some_and(|follower| last - follower.matched.min(last) <= LAG_MAX)
+        };
+        let leaver = voters
+            .iter()
+            .find(|node| !self.state.nodes.contains(**node))
+            .copied();
+        let newcomer = self
+            .state
+            .nodes
+            .keys()
+            .find(|node| !voters.contains(node) && is_close(node) && answers(node));
         let next = match (leaver, newcomer.filter(|_| voters.len() < VOTERS_MAX)) {
-            (Some(leaver), _) => voters.iter().copied().filter(|node| *node != leaver).collect(),
+            (Some(leaver), _) => voters
+                .iter()
+                .copied()
+                .filter(|node| *node != leaver)
+                .collect(),
             (None, Some(newcomer)) => voters.iter().copied().chain([newcomer]).collect(),
             (None, None) => return,
         };
@@ -572,6 +771,9 @@ impl Raft {
 }
 
 fn patience(random: &mut Random) -> Duration {
-    let (min, max) = (ELECTION_MIN.as_micros() as u64, ELECTION_MAX.as_micros() as u64);
+    let (min, max) = (
+        ELECTION_MIN.as_micros() as u64,
+        ELECTION_MAX.as_micros() as u64,
+    );
     Duration::from_micros(random.within(min..max))
 }

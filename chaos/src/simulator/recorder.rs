@@ -30,13 +30,25 @@ pub(super) const FRAME_INTERVAL: Duration = Duration::from_millis(200);
 const STALL: Duration = Duration::from_secs(3);
 const TIMESCALE: u32 = 90_000;
 /// As the server sets them: chunks of 400 ms.
-const LIMITS: Limits = Limits { duration_us: 400_000, bytes: 1 << 20, frames: 512, idle_us: 500_000 };
+const LIMITS: Limits = Limits {
+    duration_us: 400_000,
+    bytes: 1 << 20,
+    frames: 512,
+    idle_us: 500_000,
+};
 /// A session that lasted this long makes the next failure a first one.
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
 
 static PARAMETERS: LazyLock<Arc<TrackParameters>> = LazyLock::new(|| {
     let (codec, config, timescale) = (VideoCodec::H264, Bytes::from_static(b"avcC"), TIMESCALE);
-    Arc::new(TrackParameters::Video { codec, config, width: 1280, height: 720, pixel_aspect_ratio: None, timescale })
+    Arc::new(TrackParameters::Video {
+        codec,
+        config,
+        width: 1280,
+        height: 720,
+        pixel_aspect_ratio: None,
+        timescale,
+    })
 });
 
 /// Puts frames one behind the other.
@@ -47,7 +59,13 @@ impl Mux for PlainMux {
         Ok(Bytes::from(format!("{parameters:?}")))
     }
 
-    fn chunk(&self, _: TrackKind, _: u32, _: Timestamp, frames: &[Frame]) -> Result<Vec<Bytes>, mux::Error> {
+    fn chunk(
+        &self,
+        _: TrackKind,
+        _: u32,
+        _: Timestamp,
+        frames: &[Frame],
+    ) -> Result<Vec<Bytes>, mux::Error> {
         Ok(frames.iter().map(|frame| frame.data.clone()).collect())
     }
 }
@@ -114,7 +132,17 @@ pub(super) struct Start {
 
 impl Recorder {
     pub(super) fn start(start: Start, now: Now) -> Self {
-        let Start { camera, node, number, with, before, volume, totals, turns, wall } = start;
+        let Start {
+            camera,
+            node,
+            number,
+            with,
+            before,
+            volume,
+            totals,
+            turns,
+            wall,
+        } = start;
         let status = Arc::new(StatusCell::new(camera, StreamKind::Main, with.identity()));
         status.resume(before.recorded_until);
         let context = Context {
@@ -133,7 +161,10 @@ impl Recorder {
         Self {
             number,
             held: Held::new(turns, with.treatment),
-            running: Running { phase: Phase::Running, with },
+            running: Running {
+                phase: Phase::Running,
+                with,
+            },
             session: Session::Waiting,
             tried: None,
             status,
@@ -161,21 +192,29 @@ impl Recorder {
 
     /// Whether it receives and records what the camera sends.
     pub(super) fn is_recording(&self) -> bool {
-        matches!(self.session, Session::Open { .. }) && self.status().state == RecorderState::Recording
+        matches!(self.session, Session::Open { .. })
+            && self.status().state == RecorderState::Recording
     }
 
-    /// Begins to open a session, if the camera may be tried now; `Some(true)`: in its turn as a suspect.
+    /// Begins to open a session, if the camera may be tried now; `Some(true)`: in its turn as a
+    /// suspect.
     pub(super) fn begin_attempt(&mut self, now: Now) -> Option<bool> {
         let leave = self.held.ask(self.running.with.treatment);
         if leave == (Leave::Waits { is_new: true }) {
             self.pipeline.session_lost(GapCause::Quarantined, now);
             match self.running.with.treatment {
                 Treatment::Quarantined { .. } => self.status.failing("in quarantine".to_owned()),
-                Treatment::Suspect | Treatment::Usual => self.status.awaiting("a suspect".to_owned()),
+                Treatment::Suspect | Treatment::Usual => {
+                    self.status.awaiting("a suspect".to_owned())
+                }
             }
         }
         let waits = matches!(leave, Leave::Waits { .. });
-        self.session = if waits { Session::Held } else { Session::Dialing };
+        self.session = if waits {
+            Session::Held
+        } else {
+            Session::Dialing
+        };
         self.status.set_patience(waits.then_some(PATIENCE));
         self.expose(now);
         (!waits).then_some(leave == Leave::InTurn)
@@ -190,7 +229,10 @@ impl Recorder {
         self.held.opened(at.instant);
         self.expose(at);
         self.status.connected();
-        self.session = Session::Open { since: now, heard_at: now };
+        self.session = Session::Open {
+            since: now,
+            heard_at: now,
+        };
         (self.parameters_sent, self.missed) = (false, 0);
         self.backoff.accept();
     }
@@ -202,9 +244,14 @@ impl Recorder {
     }
 
     pub(super) fn frame(&mut self, number: u64, keyframe: bool, now: Now, monotonic: Duration) {
-        let Session::Open { since, heard_at } = &mut self.session else { return };
+        let Session::Open { since, heard_at } = &mut self.session else {
+            return;
+        };
         *heard_at = monotonic;
-        self.held.keep_turn(self.pipeline.is_recording(), monotonic.saturating_sub(*since));
+        self.held.keep_turn(
+            self.pipeline.is_recording(),
+            monotonic.saturating_sub(*since),
+        );
         let first = !std::mem::replace(&mut self.parameters_sent, true);
         let frame = MediaFrame {
             track: TrackKind::Video,
@@ -232,13 +279,20 @@ impl Recorder {
     }
 
     /// The session is over, or there was none; how long until the next attempt.
-    pub(super) fn failed(&mut self, error: &SessionError, now: Now, monotonic: Duration, random: u32) -> Duration {
+    pub(super) fn failed(
+        &mut self,
+        error: &SessionError,
+        now: Now,
+        monotonic: Duration,
+        random: u32,
+    ) -> Duration {
         if let Session::Open { since, .. } = self.session
             && monotonic.saturating_sub(since) >= PROVEN_AFTER
         {
             self.backoff.reset();
         }
-        self.held.failed(matches!(self.session, Session::Open { .. }));
+        self.held
+            .failed(matches!(self.session, Session::Open { .. }));
         self.expose(now);
         self.session = Session::Waiting;
         self.pipeline.session_lost(error.gap_cause(), now);

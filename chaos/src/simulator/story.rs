@@ -1,4 +1,5 @@
-//! What happened, for whoever looks into a failure, and a digest of it all, by which two runs are compared.
+//! What happened, for whoever looks into a failure, and a digest of it all, by which two runs are
+//! compared.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -48,8 +49,18 @@ impl Story {
     /// The failure with the events around it.
     pub(super) fn failure(&self) -> Option<String> {
         let (what, before) = self.failed.as_ref()?;
-        let after: Vec<&str> = self.lines.iter().take(AFTER_MAX).map(String::as_str).collect();
-        Some(format!("{}\n  {}\nfailed: {what}\nand then\n  {}", "before", before.join("\n  "), after.join("\n  ")))
+        let after: Vec<&str> = self
+            .lines
+            .iter()
+            .take(AFTER_MAX)
+            .map(String::as_str)
+            .collect();
+        Some(format!(
+            "{}\n  {}\nfailed: {what}\nand then\n  {}",
+            "before",
+            before.join("\n  "),
+            after.join("\n  ")
+        ))
     }
 
     /// The failure alone.

@@ -41,7 +41,8 @@ pub(super) enum Input {
         number: u64,
         keyframe: bool,
     },
-    /// What a camera answered that was asked to describe itself, at this revision of its specification.
+    /// What a camera answered that was asked to describe itself, at this revision of its
+    /// specification.
     Described(CameraId, u64, bool),
     /// A client asks this node for a change.
     Ask {

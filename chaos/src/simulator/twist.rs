@@ -1,4 +1,5 @@
-//! Known bugs put back into the simulator's wiring: the simulation has to find each of them, or it proves nothing.
+//! Known bugs put back into the simulator's wiring: the simulation has to find each of them, or it
+//! proves nothing.
 
 use super::volume::Volume;
 use holdfast_consensus::model::Treatment;
@@ -14,7 +15,8 @@ pub enum Twist {
     None,
     /// Heartbeats tell what was handed to the volume, not what is durable.
     ReceivedCountsAsDurable,
-    /// A process that starts finds neither its vote nor what came into the log since the last snapshot.
+    /// A process that starts finds neither its vote nor what came into the log since the last
+    /// snapshot.
     VotesAreNotSynced,
     /// The wall clock says what is old, whatever contradicts it.
     ClocksAreBelieved,
@@ -35,19 +37,33 @@ impl Twist {
 
     /// Whether only the newer faults show it.
     pub(super) fn needs_more(self) -> bool {
-        !matches!(self, Self::None | Self::ReceivedCountsAsDurable | Self::VotesAreNotSynced)
+        !matches!(
+            self,
+            Self::None | Self::ReceivedCountsAsDurable | Self::VotesAreNotSynced
+        )
     }
 
-    pub(super) fn treatments(self, treatments: &BTreeMap<CameraId, Treatment>) -> &BTreeMap<CameraId, Treatment> {
+    pub(super) fn treatments(
+        self,
+        treatments: &BTreeMap<CameraId, Treatment>,
+    ) -> &BTreeMap<CameraId, Treatment> {
         static NONE: BTreeMap<CameraId, Treatment> = BTreeMap::new();
-        if self == Self::SuspectsAreNotHeldBack { &NONE } else { treatments }
+        if self == Self::SuspectsAreNotHeldBack {
+            &NONE
+        } else {
+            treatments
+        }
     }
 
     pub(super) fn report(self, volume: &Volume, status: Status) -> Progress {
         let (received_until, first_keyframe) = (status.received_until, status.first_keyframe);
         let progress = volume.progress(status);
         match self {
-            Self::ReceivedCountsAsDurable => Progress { watermark: received_until, first_keyframe, ..progress },
+            Self::ReceivedCountsAsDurable => Progress {
+                watermark: received_until,
+                first_keyframe,
+                ..progress
+            },
             _ => progress,
         }
     }

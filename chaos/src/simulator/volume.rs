@@ -1,7 +1,10 @@
-//! A node's volume, as recorders see it: takes records without waiting, makes them durable one flush after the other, fails, and comes back.
+//! A node's volume, as recorders see it: takes records without waiting, makes them durable one
+//! flush after the other, fails, and comes back.
 //!
-//! What it stands in for (`node/src/volumes.rs` over `storage`) is explored by itself. It keeps the same promises: only what is durable counts, a watermark never
-//! goes back within an epoch and rank, and what a failed volume had taken is told to the recorder once, when there is a volume again.
+//! What it stands in for (`node/src/volumes.rs` over `storage`) is explored by itself. It keeps the
+//! same promises: only what is durable counts, a watermark never goes back within an epoch and
+//! rank, and what a failed volume had taken is told to the recorder once, when there is a volume
+//! again.
 
 use super::recorder::frames_of;
 use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
@@ -96,7 +99,10 @@ impl Volume {
             match record {
                 Record::Chunk(chunk) => {
                     inner.mark(&chunk.meta);
-                    chunks.push(Stored { meta: chunk.meta, frames: frames_of(&chunk) });
+                    chunks.push(Stored {
+                        meta: chunk.meta,
+                        frames: frames_of(&chunk),
+                    });
                 }
                 Record::Gap(gap) => gaps.push(gap),
                 Record::Init(_) => {}
@@ -110,9 +116,16 @@ impl Volume {
         inner.failed = true;
         let flushing = inner.flushing.take().unwrap_or_default();
         let queue = std::mem::take(&mut inner.queue);
-        let Inner { lost, gaps_lost, homes, .. } = &mut *inner;
+        let Inner {
+            lost,
+            gaps_lost,
+            homes,
+            ..
+        } = &mut *inner;
         // What was lost before and has not been told stays to be told.
-        homes.keys().for_each(|camera| _ = lost.entry(*camera).or_default());
+        homes
+            .keys()
+            .for_each(|camera| _ = lost.entry(*camera).or_default());
         for record in flushing.into_iter().chain(queue) {
             match record {
                 Record::Chunk(chunk) => {
@@ -140,7 +153,10 @@ impl Volume {
     /// As the node's own volumes tell it: only what is durable counts.
     pub(super) fn progress(&self, status: Status) -> Progress {
         let inner = self.inner();
-        let mark = inner.marks.get(&(status.camera, status.identity.epoch, status.identity.rank)).copied();
+        let mark = inner
+            .marks
+            .get(&(status.camera, status.identity.epoch, status.identity.rank))
+            .copied();
         let state = match status.state {
             _ if inner.failed => RecorderState::Failing,
             RecorderState::Recording if mark.is_none() => RecorderState::Starting,
@@ -153,9 +169,14 @@ impl Volume {
             state,
             watermark: mark.map(|mark| mark.durable_end),
             first_keyframe: mark.and_then(|mark| mark.first_keyframe),
-            error: inner.failed.then(|| "the volume has failed".to_owned()).or(status.error),
+            error: inner
+                .failed
+                .then(|| "the volume has failed".to_owned())
+                .or(status.error),
             bitrate_bps: None,
-            patience_ms: status.patience.map(|patience| u32::try_from(patience.as_millis()).unwrap_or(u32::MAX)),
+            patience_ms: status
+                .patience
+                .map(|patience| u32::try_from(patience.as_millis()).unwrap_or(u32::MAX)),
             exposure: status.exposure,
         }
     }
@@ -167,11 +188,20 @@ impl Volume {
 
 impl Inner {
     fn mark(&mut self, meta: &ChunkMeta) {
-        let fresh = Mark { first_keyframe: None, durable_end: meta.end() };
-        let mark = self.marks.entry((meta.camera, meta.epoch, meta.rank)).or_insert(fresh);
+        let fresh = Mark {
+            first_keyframe: None,
+            durable_end: meta.end(),
+        };
+        let mark = self
+            .marks
+            .entry((meta.camera, meta.epoch, meta.rank))
+            .or_insert(fresh);
         mark.durable_end = mark.durable_end.max(meta.end());
         if meta.is_access_point() {
-            mark.first_keyframe = Some(mark.first_keyframe.map_or(meta.start, |first| first.min(meta.start)));
+            mark.first_keyframe = Some(
+                mark.first_keyframe
+                    .map_or(meta.start, |first| first.min(meta.start)),
+            );
         }
     }
 }

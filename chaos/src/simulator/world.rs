@@ -26,7 +26,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// Where it is set, seeds have wrong clocks and old directories, too; where it is `deadly`, also cameras that end processes.
+/// Where it is set, seeds have wrong clocks and old directories, too; where it is `deadly`, also
+/// cameras that end processes.
 const MORE_VARIABLE: &str = "HOLDFAST_SIMULATE_MORE";
 /// How long a site may take to come up before it is disturbed.
 const FOUNDING_MAX: Duration = Duration::from_secs(60);
@@ -34,7 +35,8 @@ const FOUNDING_MAX: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(10);
 /// How often the operator looks whether there is something to do.
 const OPERATE_INTERVAL: Duration = Duration::from_millis(300);
-/// A node without route to a camera notices after this long; half of the attempts are refused at once.
+/// A node without route to a camera notices after this long; half of the attempts are refused at
+/// once.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_REFUSED: Duration = Duration::from_millis(100);
 const HEARTBEAT_INTERVAL: Duration = holdfast_consensus::observe::heartbeat::HEARTBEAT_INTERVAL;
@@ -69,7 +71,8 @@ pub(super) struct World {
     pub(super) deadly: BTreeMap<CameraId, Deadly>,
     /// A camera ended a process soon after its start.
     pub(super) has_short_lives: bool,
-    /// Processes that ended while their volume had failed, and when: they could write nothing down.
+    /// Processes that ended while their volume had failed, and when: they could write nothing
+    /// down.
     pub(super) untold: Vec<(NodeId, Timestamp)>,
     twist: Twist,
     origin: Instant,
@@ -94,7 +97,10 @@ pub(super) struct World {
 ///
 /// # Errors
 /// See above.
-#[expect(clippy::disallowed_methods, reason = "any instant will do as the beginning; only differences count")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "any instant will do as the beginning; only differences count"
+)]
 pub fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
     let mut random = Random::new(seed);
     let mut plan = Plan::new(&mut random);
@@ -170,7 +176,9 @@ impl World {
         self.calm_down();
         self.pass(BUDGET, |_| false)?;
         // Suspects are tried one after the other.
-        self.pass(TURN * (self.plan.cameras + 1), |world| !world.has_waiting_suspects())?;
+        self.pass(TURN * (self.plan.cameras + 1), |world| {
+            !world.has_waiting_suspects()
+        })?;
         self.show(&Seen::Settled);
         (!self.story.has_failed()).then_some(())
     }
@@ -184,14 +192,21 @@ impl World {
 
     fn run_until(&mut self, end: Duration, is_so: impl Fn(&Self) -> bool) {
         while !is_so(self) {
-            let Some(event) = self.queue.next(end) else { return };
+            let Some(event) = self.queue.next(end) else {
+                return;
+            };
             self.happen(event);
             self.settle_effects();
         }
     }
 
     fn is_founded(&self) -> bool {
-        let placed = self.truth.assignments.values().filter(|now| now.owner.is_some()).count();
+        let placed = self
+            .truth
+            .assignments
+            .values()
+            .filter(|now| now.owner.is_some())
+            .count();
         self.joined >= self.plan.nodes
             && self.cameras_made >= u64::from(self.plan.cameras)
             && placed == self.truth.cameras.len()
@@ -209,27 +224,55 @@ impl World {
     }
 
     fn enter(&mut self, node: NodeId, life: u64, input: Input) {
-        let Some(machine) = self.machines.get_mut(&node).filter(|machine| machine.lives == life) else { return };
+        let Some(machine) = self
+            .machines
+            .get_mut(&node)
+            .filter(|machine| machine.lives == life)
+        else {
+            return;
+        };
         if machine.is_paused {
             machine.wait(input);
             return;
         }
-        self.story.count((self.queue.now(), node, std::mem::discriminant(&input)));
-        let session = if let Input::Dialed(camera, number, true) = &input { Some((*camera, *number)) } else { None };
+        self.story
+            .count((self.queue.now(), node, std::mem::discriminant(&input)));
+        let session = if let Input::Dialed(camera, number, true) = &input {
+            Some((*camera, *number))
+        } else {
+            None
+        };
         self.with(node, |machine, cx| machine.take(input, cx));
         if let Some((camera, number)) = session {
-            self.expose(Struck { node, life, camera, number });
+            self.expose(Struck {
+                node,
+                life,
+                camera,
+                number,
+            });
         }
     }
 
     /// Lets a machine do something, and collects what it wants.
     fn with(&mut self, node: NodeId, act: impl FnOnce(&mut Machine, &mut Context<'_>)) {
-        let Some(machine) = self.machines.get_mut(&node) else { return };
+        let Some(machine) = self.machines.get_mut(&node) else {
+            return;
+        };
         let mut effects = Vec::new();
         let (now, origin, twist) = (self.queue.now(), self.origin, self.twist);
-        act(machine, &mut Context { now, origin, random: &mut self.random, effects: &mut effects, twist });
+        act(
+            machine,
+            &mut Context {
+                now,
+                origin,
+                random: &mut self.random,
+                effects: &mut effects,
+                twist,
+            },
+        );
         let life = machine.lives;
-        self.effects.extend(effects.into_iter().map(|effect| (node, life, effect)));
+        self.effects
+            .extend(effects.into_iter().map(|effect| (node, life, effect)));
     }
 
     fn settle_effects(&mut self) {
@@ -240,7 +283,9 @@ impl World {
 
     fn carry_out(&mut self, node: NodeId, life: u64, effect: Effect) {
         match effect {
-            Effect::After(delay, input) => self.queue.after(delay, Event::Machine(node, life, input)),
+            Effect::After(delay, input) => {
+                self.queue.after(delay, Event::Machine(node, life, input))
+            }
             Effect::Send(to, message) => self.send(node, to, message),
             Effect::Beat(to, heartbeat) => {
                 let again = match self.is_refused(node, to) {
@@ -253,14 +298,17 @@ impl World {
                         HEARTBEAT_INTERVAL
                     }
                 };
-                self.queue.after(again, Event::Machine(node, life, Input::Beat(to)));
+                self.queue
+                    .after(again, Event::Machine(node, life, Input::Beat(to)));
             }
             Effect::Probe(to) => self.probe(node, life, to),
-            Effect::Dial(camera, number) => {
-                self.dial(node, life, camera, |reached| Input::Dialed(camera, number, reached))
-            }
+            Effect::Dial(camera, number) => self.dial(node, life, camera, |reached| {
+                Input::Dialed(camera, number, reached)
+            }),
             Effect::Describe(camera, revision) => {
-                self.dial(node, life, camera, |reached| Input::Described(camera, revision, reached));
+                self.dial(node, life, camera, |reached| {
+                    Input::Described(camera, revision, reached)
+                });
             }
             Effect::Fact(fact) => self.learn(node, fact),
         }
@@ -275,20 +323,29 @@ impl World {
 
     /// For the process that runs there now: nothing reaches one that starts later.
     pub(super) fn later(&mut self, delay: Duration, node: NodeId, input: Input) {
-        if let Some(machine) = self.machines.get(&node).filter(|machine| machine.process.is_some()) {
-            self.queue.after(delay, Event::Machine(node, machine.lives, input));
+        if let Some(machine) = self
+            .machines
+            .get(&node)
+            .filter(|machine| machine.process.is_some())
+        {
+            self.queue
+                .after(delay, Event::Machine(node, machine.lives, input));
         }
     }
 
     fn is_refused(&self, from: NodeId, to: NodeId) -> bool {
-        let is_shut = self.machines.get(&to).is_some_and(|machine| machine.process.is_none() && machine.has_power);
+        let is_shut = self
+            .machines
+            .get(&to)
+            .is_some_and(|machine| machine.process.is_none() && machine.has_power);
         is_shut && self.network.connects(from, to)
     }
 
     fn probe(&mut self, node: NodeId, life: u64, to: NodeId) {
         if self.is_refused(node, to) {
             let delay = self.network.delay(&mut self.random) * 2;
-            self.queue.after(delay, Event::Machine(node, life, Input::Refused(to)));
+            self.queue
+                .after(delay, Event::Machine(node, life, Input::Refused(to)));
         }
     }
 
@@ -296,8 +353,13 @@ impl World {
         let reached = self.network.reaches(node, camera);
         let dial_max = u64::try_from(self.plan.dial_max.as_micros()).unwrap_or(u64::MAX);
         let quick = Duration::from_micros(1_000 + self.random.below(dial_max));
-        let delay = if reached || self.random.one_in(2) { quick } else { DIAL_TIMEOUT };
-        self.queue.after(delay, Event::Machine(node, life, outcome(reached)));
+        let delay = if reached || self.random.one_in(2) {
+            quick
+        } else {
+            DIAL_TIMEOUT
+        };
+        self.queue
+            .after(delay, Event::Machine(node, life, outcome(reached)));
     }
 
     /// A camera sends a frame to whoever has a session.
@@ -305,7 +367,8 @@ impl World {
         if !self.truth.cameras.contains(camera) {
             return;
         }
-        self.queue.after(FRAME_INTERVAL, Event::Frame(camera, number + 1));
+        self.queue
+            .after(FRAME_INTERVAL, Event::Frame(camera, number + 1));
         self.outcome.frames += 1;
         self.sent.insert(camera, number);
         let keyframe = number.is_multiple_of(self.plan.frames_per_gop);
@@ -313,40 +376,84 @@ impl World {
         let nodes: Vec<NodeId> = self.machines.keys().copied().filter(reaches).collect();
         let mut recording = Vec::new();
         for node in nodes {
-            let Some(machine) = self.machines.get_mut(&node) else { continue };
-            let Some(process) = machine.process.as_mut() else { continue };
-            let Some(recorder) = process.recorders.get_mut(&camera) else { continue };
+            let Some(machine) = self.machines.get_mut(&node) else {
+                continue;
+            };
+            let Some(process) = machine.process.as_mut() else {
+                continue;
+            };
+            let Some(recorder) = process.recorders.get_mut(&camera) else {
+                continue;
+            };
             if machine.is_paused {
                 recorder.miss();
             } else if let Session::Open { .. } = recorder.session {
-                self.with(node, |machine, cx| machine.take(Input::Frame { camera, number, keyframe }, cx));
-                let process = self.machines.get(&node).and_then(|machine| machine.process.as_ref());
-                if process.and_then(|process| process.recorders.get(&camera)).is_some_and(|now| now.is_recording()) {
+                self.with(node, |machine, cx| {
+                    machine.take(
+                        Input::Frame {
+                            camera,
+                            number,
+                            keyframe,
+                        },
+                        cx,
+                    )
+                });
+                let process = self
+                    .machines
+                    .get(&node)
+                    .and_then(|machine| machine.process.as_ref());
+                if process
+                    .and_then(|process| process.recorders.get(&camera))
+                    .is_some_and(|now| now.is_recording())
+                {
                     recording.push(node);
                 }
             }
         }
-        self.show(&Seen::Sent { camera, number, recording: &recording });
+        self.show(&Seen::Sent {
+            camera,
+            number,
+            recording: &recording,
+        });
     }
 
     fn learn(&mut self, node: NodeId, fact: Fact) {
         match fact {
             Fact::Applied { index, entry } => self.apply(node, index, &entry),
-            Fact::Published { index, state } => self.show(&Seen::Published { node, index, state: &state }),
-            Fact::Acknowledged { write, index, outcome } => {
-                let Some(entry) = self.asked.remove(&write) else { return };
+            Fact::Published { index, state } => self.show(&Seen::Published {
+                node,
+                index,
+                state: &state,
+            }),
+            Fact::Acknowledged {
+                write,
+                index,
+                outcome,
+            } => {
+                let Some(entry) = self.asked.remove(&write) else {
+                    return;
+                };
                 self.outcome.acknowledged += 1;
                 if outcome.is_ok() {
-                    self.show(&Seen::Acknowledged { index, entry: &entry });
+                    self.show(&Seen::Acknowledged {
+                        index,
+                        entry: &entry,
+                    });
                 }
             }
             Fact::Reported(progress) => {
-                self.show(&Seen::Reported { node, progress: &progress });
+                self.show(&Seen::Reported {
+                    node,
+                    progress: &progress,
+                });
             }
             Fact::Stored(stored) => {
                 let frames = self.stored.entry(stored.meta.camera).or_default();
                 frames.extend(stored.frames.clone());
-                self.show(&Seen::Stored { node, meta: &stored.meta });
+                self.show(&Seen::Stored {
+                    node,
+                    meta: &stored.meta,
+                });
             }
             Fact::Deleted(deleted) => self.show(&Seen::Deleted { node, deleted }),
             Fact::Proposed(what) => self.say(format!("node {node} proposes: {what}")),
@@ -358,26 +465,43 @@ impl World {
         let at = usize::try_from(index - 1).unwrap_or(usize::MAX);
         if let Some(known) = self.decided.get(at) {
             if !Arc::ptr_eq(known, entry) && known != entry {
-                self.fail("one log", &format!("node {node} applies {entry:?} as entry {index}, others {known:?}"));
+                self.fail(
+                    "one log",
+                    &format!("node {node} applies {entry:?} as entry {index}, others {known:?}"),
+                );
             }
             return;
         }
-        assert_eq!(at, self.decided.len(), "entries are applied one after the other");
+        assert_eq!(
+            at,
+            self.decided.len(),
+            "entries are applied one after the other"
+        );
         self.decided.push(Arc::clone(entry));
         let before = Arc::clone(&self.truth);
         let response = match &entry.payload {
-            Payload::Entry(logged) => Some(Arc::make_mut(&mut self.truth).apply((**logged).clone())),
+            Payload::Entry(logged) => {
+                Some(Arc::make_mut(&mut self.truth).apply((**logged).clone()))
+            }
             Payload::Nothing | Payload::Voters(_) => None,
         };
         self.truths.push(Arc::clone(&self.truth));
         match &entry.payload {
             Payload::Entry(logged) => self.decide(&logged.command, &before, response.as_ref()),
             Payload::Voters(voters) => self.say(format!("entry {index}: {voters:?} vote")),
-            Payload::Nothing => self.say(format!("entry {index}: node {node} sees term {}", entry.term)),
+            Payload::Nothing => self.say(format!(
+                "entry {index}: node {node} sees term {}",
+                entry.term
+            )),
         }
     }
 
-    fn decide(&mut self, command: &Command, before: &ClusterState, response: Option<&Result<Response, Rejection>>) {
+    fn decide(
+        &mut self,
+        command: &Command,
+        before: &ClusterState,
+        response: Option<&Result<Response, Rejection>>,
+    ) {
         self.outcome.decided += 1;
         self.say(told(self.decided.len(), command, before, &self.truth));
         if let (Command::JoinNode { .. }, Some(Ok(Response::Node(node)))) = (command, response)
@@ -385,24 +509,34 @@ impl World {
         {
             self.add_machine(*node, Durable::blank());
         }
-        let new: Vec<CameraId> = self.truth.cameras.keys().filter(|camera| self.filmed.insert(*camera)).collect();
+        let new: Vec<CameraId> = self
+            .truth
+            .cameras
+            .keys()
+            .filter(|camera| self.filmed.insert(*camera))
+            .collect();
         for camera in new {
             let phase = Duration::from_micros(self.random.below(200_000));
             self.queue.after(phase, Event::Frame(camera, 0));
         }
-        let moved = self
-            .truth
-            .assignments
-            .iter()
-            .filter(|(camera, now)| before.assignments.get(*camera).is_some_and(|was| was.owner != now.owner));
+        let moved = self.truth.assignments.iter().filter(|(camera, now)| {
+            before
+                .assignments
+                .get(*camera)
+                .is_some_and(|was| was.owner != now.owner)
+        });
         self.outcome.moves += moved.count() as u64;
         self.outcome.renewals += renewed(command, response);
         let after = Arc::clone(&self.truth);
-        self.show(&Seen::Decided { before, after: &after });
+        self.show(&Seen::Decided {
+            before,
+            after: &after,
+        });
     }
 
     fn add_machine(&mut self, node: NodeId, durable: Durable) {
-        self.machines.insert(node, Machine::new(node, durable, self.plan.flush_latency));
+        self.machines
+            .insert(node, Machine::new(node, durable, self.plan.flush_latency));
         self.share_wrong_clock(node);
         self.start(node);
     }
@@ -417,7 +551,9 @@ impl World {
     }
 
     pub(super) fn machine(&mut self, node: NodeId) -> &mut Machine {
-        self.machines.get_mut(&node).unwrap_or_else(|| unreachable!("machines stay"))
+        self.machines
+            .get_mut(&node)
+            .unwrap_or_else(|| unreachable!("machines stay"))
     }
 
     pub(super) fn truth(&self) -> &ClusterState {
@@ -426,7 +562,11 @@ impl World {
 
     /// What is entry `index` of the log, but for Raft's own.
     pub(super) fn decided(&self, index: u64) -> Option<&LogEntry> {
-        match &self.decided.get(usize::try_from(index).ok()?.checked_sub(1)?)?.payload {
+        match &self
+            .decided
+            .get(usize::try_from(index).ok()?.checked_sub(1)?)?
+            .payload
+        {
             Payload::Entry(logged) => Some(logged),
             Payload::Nothing | Payload::Voters(_) => None,
         }
@@ -434,7 +574,9 @@ impl World {
 
     /// What the log makes of the state up to entry `index`.
     pub(super) fn truth_at(&self, index: u64) -> Option<&ClusterState> {
-        self.truths.get(usize::try_from(index).ok()?.checked_sub(1)?).map(Arc::as_ref)
+        self.truths
+            .get(usize::try_from(index).ok()?.checked_sub(1)?)
+            .map(Arc::as_ref)
     }
 
     pub(super) fn machine_wall(&self) -> Timestamp {
@@ -443,8 +585,15 @@ impl World {
 
     /// Who votes, as the node knows it that has applied most.
     pub(super) fn voters(&self) -> Vec<NodeId> {
-        let rafts = self.machines.values().filter_map(|machine| machine.process.as_ref()).map(|process| &process.raft);
-        rafts.max_by_key(|raft| raft.applied()).map(|raft| raft.leadership().voters).unwrap_or_default()
+        let rafts = self
+            .machines
+            .values()
+            .filter_map(|machine| machine.process.as_ref())
+            .map(|process| &process.raft);
+        rafts
+            .max_by_key(|raft| raft.applied())
+            .map(|raft| raft.leadership().voters)
+            .unwrap_or_default()
     }
 
     pub(super) fn is_running(&self, node: NodeId) -> bool {
@@ -468,10 +617,15 @@ impl World {
         if self.truth.cluster.is_none() {
             let node = self.plan.node_spec(1);
             self.joined = 1;
-            self.write(Command::Initialize { cluster: Uuid::from_u128(1), node });
+            self.write(Command::Initialize {
+                cluster: Uuid::from_u128(1),
+                node,
+            });
         } else if self.joined < self.plan.nodes && self.truth.nodes.len() as u64 == self.joined {
             self.join();
-        } else if self.truth.nodes.len() as u64 == self.plan.nodes && self.cameras_made < u64::from(self.plan.cameras) {
+        } else if self.truth.nodes.len() as u64 == self.plan.nodes
+            && self.cameras_made < u64::from(self.plan.cameras)
+        {
             self.create_camera();
         }
     }
@@ -479,19 +633,29 @@ impl World {
     pub(super) fn join(&mut self) {
         self.joined += 1;
         let number = self.joined;
-        self.write(Command::JoinNode { spec: self.plan.node_spec(number), attempt: Uuid::from_u128(number.into()) });
+        self.write(Command::JoinNode {
+            spec: self.plan.node_spec(number),
+            attempt: Uuid::from_u128(number.into()),
+        });
     }
 
     pub(super) fn create_camera(&mut self) {
         self.cameras_made += 1;
         let spec = self.plan.camera_spec(self.cameras_made, &mut self.random);
-        self.write(Command::CreateCamera { spec, only_after: None });
+        self.write(Command::CreateCamera {
+            spec,
+            only_after: None,
+        });
     }
 
     /// Asks some node for a change; whether it was made may never be known.
     pub(super) fn write(&mut self, command: Command) {
-        let running: Vec<NodeId> =
-            self.machines.values().filter(|machine| machine.is_running()).map(|machine| machine.id).collect();
+        let running: Vec<NodeId> = self
+            .machines
+            .values()
+            .filter(|machine| machine.is_running())
+            .map(|machine| machine.id)
+            .collect();
         if running.is_empty() {
             return;
         }
@@ -501,7 +665,14 @@ impl World {
         self.say(format!("asks node {node}: {command}"));
         let entry = command.by(Actor::Operator(OperatorName::admin()), self.machine_wall());
         self.asked.insert(write, entry.clone());
-        self.later(Duration::ZERO, node, Input::Ask { write, entry: Box::new(entry) });
+        self.later(
+            Duration::ZERO,
+            node,
+            Input::Ask {
+                write,
+                entry: Box::new(entry),
+            },
+        );
     }
 
     pub(super) fn say(&mut self, what: String) {
@@ -540,27 +711,51 @@ impl World {
     fn outcome(&self) -> Outcome {
         let stored = self.stored.values().map(|frames| frames.len() as u64).sum();
         let seconds = self.queue.now().as_secs();
-        Outcome { digest: self.story.digest(), seconds, faults: self.fault_numbers, stored, ..self.outcome }
+        Outcome {
+            digest: self.story.digest(),
+            seconds,
+            faults: self.fault_numbers,
+            stored,
+            ..self.outcome
+        }
     }
 }
 
 /// Cameras that got a new epoch without another recorder.
 fn renewed(command: &Command, response: Option<&Result<Response, Rejection>>) -> u64 {
-    let Command::Assign { changes } = command else { return 0 };
-    let renewed = changes.iter().filter(|change| matches!(change.op, AssignmentOp::Renew));
-    if matches!(response, Some(Ok(_))) { renewed.count() as u64 } else { 0 }
+    let Command::Assign { changes } = command else {
+        return 0;
+    };
+    let renewed = changes
+        .iter()
+        .filter(|change| matches!(change.op, AssignmentOp::Renew));
+    if matches!(response, Some(Ok(_))) {
+        renewed.count() as u64
+    } else {
+        0
+    }
 }
 
 /// A decided command, with what became of assignments.
 fn told(index: usize, command: &Command, before: &ClusterState, after: &ClusterState) -> String {
-    let changed = after.assignments.iter().filter(|(camera, now)| before.assignments.get(*camera) != Some(*now));
-    let changes: Vec<String> = changed.map(|(camera, now)| format!("camera {camera}: {}", short(now))).collect();
+    let changed = after
+        .assignments
+        .iter()
+        .filter(|(camera, now)| before.assignments.get(*camera) != Some(*now));
+    let changes: Vec<String> = changed
+        .map(|(camera, now)| format!("camera {camera}: {}", short(now)))
+        .collect();
     format!("entry {index}: {command}; {}", changes.join("; "))
 }
 
 fn short(now: &holdfast_consensus::model::Assignment) -> String {
     let node = |node: Option<NodeId>| node.map_or("-".to_owned(), |node| node.to_string());
-    let handoff = now.handoff.map_or(String::new(), |handoff| format!(", handoff {} to {}", handoff.epoch, handoff.to));
+    let handoff = now.handoff.map_or(String::new(), |handoff| {
+        format!(", handoff {} to {}", handoff.epoch, handoff.to)
+    });
     let (owner, mirror, successor) = (node(now.owner), node(now.mirror), node(now.successor));
-    format!("epoch {}, owner {owner}, mirror {mirror}, successor {successor}{handoff}", now.epoch)
+    format!(
+        "epoch {}, owner {owner}, mirror {mirror}, successor {successor}{handoff}",
+        now.epoch
+    )
 }

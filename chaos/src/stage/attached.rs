@@ -1,4 +1,5 @@
-//! A cluster that runs already: where its APIs are, and the commands that do something to its nodes.
+//! A cluster that runs already: where its APIs are, and the commands that do something to its
+//! nodes.
 
 use super::programs;
 use crate::{Error, Result, io_error};
@@ -16,9 +17,11 @@ use url::Url;
 pub struct Attach {
     /// Holds the admin token; relative to this file.
     pub token_file: PathBuf,
-    /// Address and port of this machine at which the nodes reach its cameras; it must be one of this machine's own.
+    /// Address and port of this machine at which the nodes reach its cameras; it must be one of
+    /// this machine's own.
     pub cameras_at: SocketAddr,
-    /// By what is done (`kill`, `stop`, `start`, `pause`, `resume`, `isolate`, `rejoin`): a line for `sh`, in which `{node}` is the node's name.
+    /// By what is done (`kill`, `stop`, `start`, `pause`, `resume`, `isolate`, `rejoin`): a line
+    /// for `sh`, in which `{node}` is the node's name.
     pub commands: BTreeMap<String, String>,
     #[serde(rename = "node")]
     pub nodes: Vec<AttachedNode>,
@@ -35,23 +38,37 @@ pub struct AttachedNode {
     pub api: String,
 }
 
-const COMMANDS: [&str; 7] = ["kill", "stop", "start", "pause", "resume", "isolate", "rejoin"];
+const COMMANDS: [&str; 7] = [
+    "kill", "stop", "start", "pause", "resume", "isolate", "rejoin",
+];
 
 impl Attach {
     /// # Errors
     /// Names the file and what is wrong with it.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(io_error(format!("read {}", path.display())))?;
+        let text =
+            std::fs::read_to_string(path).map_err(io_error(format!("read {}", path.display())))?;
         let wrong = |why: String| Error::Usage(format!("{}: {why}", path.display()));
         let mut attach: Self = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        if let Some(unknown) = attach.commands.keys().find(|name| !COMMANDS.contains(&name.as_str())) {
-            return Err(wrong(format!("there is no command `{unknown}`; there are {}", COMMANDS.join(", "))));
+        if let Some(unknown) = attach
+            .commands
+            .keys()
+            .find(|name| !COMMANDS.contains(&name.as_str()))
+        {
+            return Err(wrong(format!(
+                "there is no command `{unknown}`; there are {}",
+                COMMANDS.join(", ")
+            )));
         }
         if attach.nodes.is_empty() {
             return Err(wrong("no [[node]]".to_owned()));
         }
-        let file = path.parent().unwrap_or(Path::new(".")).join(&attach.token_file);
-        let token = std::fs::read_to_string(&file).map_err(io_error(format!("read {}", file.display())))?;
+        let file = path
+            .parent()
+            .unwrap_or(Path::new("."))
+            .join(&attach.token_file);
+        let token =
+            std::fs::read_to_string(&file).map_err(io_error(format!("read {}", file.display())))?;
         attach.token = token.trim().to_owned();
         Ok(attach)
     }
@@ -60,8 +77,8 @@ impl Attach {
     /// Where the address is none.
     pub(super) fn api(&self, index: usize) -> Result<Api> {
         let text = &self.nodes[index].api;
-        let url =
-            Url::parse(text).map_err(|error| Error::Usage(format!("`{text}` is no address of an API: {error}")))?;
+        let url = Url::parse(text)
+            .map_err(|error| Error::Usage(format!("`{text}` is no address of an API: {error}")))?;
         Ok(Api::with_token(url, Some(Secret(self.token.clone())))?)
     }
 
@@ -73,8 +90,9 @@ impl Attach {
     /// Where the file names no such command, or it fails.
     pub(super) fn command(&self, what: &str, index: usize) -> Result<()> {
         let template = self.commands.get(what);
-        let template =
-            template.ok_or_else(|| Error::CannotRun(format!("the file of --attach has no command `{what}`")))?;
+        let template = template.ok_or_else(|| {
+            Error::CannotRun(format!("the file of --attach has no command `{what}`"))
+        })?;
         let line = template.replace("{node}", &self.nodes[index].name);
         programs::run(&["sh", "-c", &line]).map(drop)
     }
@@ -94,9 +112,23 @@ mod tests {
         std::fs::write(&file, GOOD.replace("OUT", &out.to_string_lossy())).unwrap();
         let attach = Attach::load(&file).unwrap();
         attach.command("kill", 0).unwrap();
-        assert_eq!((std::fs::read_to_string(out).unwrap().trim(), attach.token()), ("a", "secret"));
-        assert!(attach.command("stop", 0).unwrap_err().to_string().contains("no command `stop`"));
+        assert_eq!(
+            (std::fs::read_to_string(out).unwrap().trim(), attach.token()),
+            ("a", "secret")
+        );
+        assert!(
+            attach
+                .command("stop", 0)
+                .unwrap_err()
+                .to_string()
+                .contains("no command `stop`")
+        );
         std::fs::write(&file, GOOD.replace("kill", "slay")).unwrap();
-        assert!(Attach::load(&file).unwrap_err().to_string().contains("no command `slay`"));
+        assert!(
+            Attach::load(&file)
+                .unwrap_err()
+                .to_string()
+                .contains("no command `slay`")
+        );
     }
 }

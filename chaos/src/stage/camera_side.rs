@@ -1,4 +1,5 @@
-//! The cameras of a run, on a thread of their own, in their own network namespace where there is one.
+//! The cameras of a run, on a thread of their own, in their own network namespace where there is
+//! one.
 
 use super::namespaces;
 use crate::{Error, Result, io_error};
@@ -25,7 +26,10 @@ impl CameraSide {
         seed: u64,
     ) -> Result<Self> {
         let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(1).thread_name("cameras").enable_all();
+        builder
+            .worker_threads(1)
+            .thread_name("cameras")
+            .enable_all();
         if let Some(namespace) = namespace {
             builder.on_thread_start(move || {
                 if let Err(error) = namespaces::enter(&namespace) {
@@ -34,11 +38,21 @@ impl CameraSide {
                 }
             });
         }
-        let runtime = builder.build().map_err(io_error("start the cameras' thread"))?;
-        let options = Options { bind, cameras, seed: Some(seed) };
+        let runtime = builder
+            .build()
+            .map_err(io_error("start the cameras' thread"))?;
+        let options = Options {
+            bind,
+            cameras,
+            seed: Some(seed),
+        };
         let started = runtime.spawn(CameraServer::start(options)).await;
-        let handle = started.map_err(|error| Error::Wrong(format!("the cameras did not start: {error}")))??;
-        Ok(Self { handle, runtime: Some(runtime) })
+        let handle = started
+            .map_err(|error| Error::Wrong(format!("the cameras did not start: {error}")))??;
+        Ok(Self {
+            handle,
+            runtime: Some(runtime),
+        })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -50,9 +64,15 @@ impl CameraSide {
     /// # Errors
     /// Where it finds no address.
     pub(super) async fn hostile(&self, options: HostileOptions) -> Result<HostileCamera> {
-        let runtime = self.runtime.as_ref().ok_or_else(|| Error::Wrong("the cameras have stopped".to_owned()))?;
-        let started = runtime.spawn(async move { HostileCamera::start(&options) }).await;
-        let started = started.map_err(|error| Error::Wrong(format!("a hostile camera did not start: {error}")))?;
+        let runtime = self
+            .runtime
+            .as_ref()
+            .ok_or_else(|| Error::Wrong("the cameras have stopped".to_owned()))?;
+        let started = runtime
+            .spawn(async move { HostileCamera::start(&options) })
+            .await;
+        let started = started
+            .map_err(|error| Error::Wrong(format!("a hostile camera did not start: {error}")))?;
         started.map_err(io_error("start a hostile camera"))
     }
 

@@ -1,4 +1,5 @@
-//! The disks of the nodes, where a scenario spoils them: filesystems that fail on command, or whose power is cut. Needs root.
+//! The disks of the nodes, where a scenario spoils them: filesystems that fail on command, or whose
+//! power is cut. Needs root.
 
 use super::programs;
 use crate::faulty::{FaultyDisk, Filesystem, ResumesOnDrop};
@@ -38,8 +39,13 @@ impl Disk {
     /// [`Error::CannotRun`] where this machine has none.
     pub(super) fn faulty(at: &Path) -> Result<Self> {
         let mounted = FaultyDisk::mount(at, DISK_BYTES, Filesystem::Ext4WithoutJournal)?;
-        let disk = mounted.ok_or_else(|| Error::CannotRun("there are no faulty disks here; see above".to_owned()))?;
-        Ok(Self::Faulty { disk: Box::new(disk), at: at.to_owned() })
+        let disk = mounted.ok_or_else(|| {
+            Error::CannotRun("there are no faulty disks here; see above".to_owned())
+        })?;
+        Ok(Self::Faulty {
+            disk: Box::new(disk),
+            at: at.to_owned(),
+        })
     }
 
     /// To be dropped before the node's process.
@@ -52,16 +58,28 @@ impl Disk {
     pub(super) fn powered(at: &Path) -> Result<Self> {
         let wanted = ["xfs_io", "mkfs.ext4", "mount"];
         if !programs::is_root() {
-            return Err(Error::CannotRun("only root may cut a filesystem's power".to_owned()));
+            return Err(Error::CannotRun(
+                "only root may cut a filesystem's power".to_owned(),
+            ));
         }
-        if let Some(absent) = wanted.into_iter().find(|program| !programs::is_installed(program)) {
-            return Err(Error::CannotRun(format!("there is no {absent} (Debian: xfsprogs e2fsprogs)")));
+        if let Some(absent) = wanted
+            .into_iter()
+            .find(|program| !programs::is_installed(program))
+        {
+            return Err(Error::CannotRun(format!(
+                "there is no {absent} (Debian: xfsprogs e2fsprogs)"
+            )));
         }
         let image = at.with_extension("ext4");
-        File::create(&image).and_then(|file| file.set_len(DISK_BYTES)).map_err(io_error("make a disk's file"))?;
+        File::create(&image)
+            .and_then(|file| file.set_len(DISK_BYTES))
+            .map_err(io_error("make a disk's file"))?;
         programs::run(&["mkfs.ext4", "-q", "-F", "-m", "0", &image.to_string_lossy()])?;
         fs::create_dir_all(at).map_err(io_error(format!("make {}", at.display())))?;
-        let powered = Powered { at: at.to_owned(), image };
+        let powered = Powered {
+            at: at.to_owned(),
+            image,
+        };
         powered.mount()?;
         Ok(Self::Powered(powered))
     }
@@ -69,9 +87,9 @@ impl Disk {
     fn faults(&self) -> Result<&FaultyDisk> {
         match self {
             Self::Faulty { disk, .. } => Ok(disk),
-            Self::Powered(_) => {
-                Err(Error::CannotRun("power cuts and other disk faults need scenarios of their own".into()))
-            }
+            Self::Powered(_) => Err(Error::CannotRun(
+                "power cuts and other disk faults need scenarios of their own".into(),
+            )),
         }
     }
 
@@ -89,7 +107,9 @@ impl Disk {
 
     /// Somebody else's file takes all room, or gives it back.
     pub(super) fn fill(&self, full: bool) -> Result<()> {
-        let Self::Faulty { at, .. } = self else { return self.faults().map(drop) };
+        let Self::Faulty { at, .. } = self else {
+            return self.faults().map(drop);
+        };
         let path = at.join(FILLER);
         if full {
             return fill(&path).map_err(io_error(format!("fill {}", at.display())));
@@ -105,9 +125,9 @@ impl Disk {
     fn power(&self) -> Result<&Powered> {
         match self {
             Self::Powered(powered) => Ok(powered),
-            Self::Faulty { .. } => {
-                Err(Error::CannotRun("power cuts and other disk faults need scenarios of their own".to_owned()))
-            }
+            Self::Faulty { .. } => Err(Error::CannotRun(
+                "power cuts and other disk faults need scenarios of their own".to_owned(),
+            )),
         }
     }
 
@@ -124,7 +144,14 @@ impl Disk {
 
 impl Powered {
     fn mount(&self) -> Result<()> {
-        programs::run(&["mount", "-o", "loop", &self.image.to_string_lossy(), &self.at.to_string_lossy()]).map(drop)
+        programs::run(&[
+            "mount",
+            "-o",
+            "loop",
+            &self.image.to_string_lossy(),
+            &self.at.to_string_lossy(),
+        ])
+        .map(drop)
     }
 
     fn cut(&self) -> Result<()> {
@@ -132,7 +159,10 @@ impl Powered {
         programs::run(&["xfs_io", "-x", "-c", "shutdown", &self.at.to_string_lossy()])?;
         match File::create(self.at.join("after-the-cut")) {
             Err(_) => Ok(()),
-            Ok(_) => Err(Error::Wrong(format!("{} still takes writes: the power was not cut", self.at.display()))),
+            Ok(_) => Err(Error::Wrong(format!(
+                "{} still takes writes: the power was not cut",
+                self.at.display()
+            ))),
         }
     }
 
@@ -150,7 +180,8 @@ impl Drop for Powered {
     }
 }
 
-/// Reserves all room, in ever smaller pieces; nothing is written, so that it takes no time on a slow disk.
+/// Reserves all room, in ever smaller pieces; nothing is written, so that it takes no time on a
+/// slow disk.
 fn fill(path: &Path) -> std::io::Result<()> {
     let file = OpenOptions::new().create(true).append(true).open(path)?;
     let mut piece = FILL_BYTES_MAX;

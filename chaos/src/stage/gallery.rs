@@ -1,4 +1,5 @@
-//! Hostile cameras of a run: served on threads of their own, added to the cluster and deleted again.
+//! Hostile cameras of a run: served on threads of their own, added to the cluster and deleted
+//! again.
 
 use super::Stage;
 use crate::site::{new_camera, source};
@@ -48,17 +49,44 @@ pub fn hostile_name(hostile: Hostile) -> String {
 
 impl Stage {
     /// Starts hostile cameras, and adds them to the cluster.
-    pub(super) async fn hang(&mut self, fault: usize, gallery: &[Hostile], kbps: u64) -> Result<()> {
+    pub(super) async fn hang(
+        &mut self,
+        fault: usize,
+        gallery: &[Hostile],
+        kbps: u64,
+    ) -> Result<()> {
         for &hostile in gallery {
             let bind = SocketAddr::new(self.side.address().ip(), 0);
-            let options = HostileOptions { bind, rate_bps_max: Some(kbps * 1000), ..HostileOptions::new(hostile) };
+            let options = HostileOptions {
+                bind,
+                rate_bps_max: Some(kbps * 1000),
+                ..HostileOptions::new(hostile)
+            };
             let camera = self.side.hostile(options).await?;
-            let transport = if hostile.needs_udp() { Transport::Udp } else { Transport::Tcp };
-            let new = new_camera(&hostile_name(hostile), wire::NewSource { transport, ..source(camera.url()) });
-            let answer = self.any_api()?.call(Method::POST, &["cameras"], Some(&new)).await?;
-            let added: wire::Camera = serde_json::from_value(answer)
-                .map_err(|error| Error::Wrong(format!("the added camera cannot be read: {error}")))?;
-            self.gallery.push(Hung { fault, id: added.id, camera });
+            let transport = if hostile.needs_udp() {
+                Transport::Udp
+            } else {
+                Transport::Tcp
+            };
+            let new = new_camera(
+                &hostile_name(hostile),
+                wire::NewSource {
+                    transport,
+                    ..source(camera.url())
+                },
+            );
+            let answer = self
+                .any_api()?
+                .call(Method::POST, &["cameras"], Some(&new))
+                .await?;
+            let added: wire::Camera = serde_json::from_value(answer).map_err(|error| {
+                Error::Wrong(format!("the added camera cannot be read: {error}"))
+            })?;
+            self.gallery.push(Hung {
+                fault,
+                id: added.id,
+                camera,
+            });
         }
         Ok(())
     }
@@ -67,10 +95,12 @@ impl Stage {
     pub(super) async fn take_down(&mut self, fault: usize) -> Result<()> {
         let api = self.any_api()?;
         let all = std::mem::take(&mut self.gallery);
-        let (gone, stays): (Vec<Hung>, Vec<Hung>) = all.into_iter().partition(|hung| hung.fault == fault);
+        let (gone, stays): (Vec<Hung>, Vec<Hung>) =
+            all.into_iter().partition(|hung| hung.fault == fault);
         self.gallery = stays;
         let deleting = join_all(gone.into_iter().map(|hung| delete(&api, hung)));
-        let deleted: Vec<(HostileCamera, Option<Duration>)> = deleting.await.into_iter().collect::<Result<Vec<_>>>()?;
+        let deleted: Vec<(HostileCamera, Option<Duration>)> =
+            deleting.await.into_iter().collect::<Result<Vec<_>>>()?;
         for (camera, closed_after) in &deleted {
             self.gone.push(Gone {
                 camera: hostile_name(camera.hostile()),
@@ -92,7 +122,11 @@ impl Stage {
     }
 
     fn any_api(&self) -> Result<Api> {
-        let asked = self.wanted().into_iter().next().ok_or_else(|| Error::Wrong("no node runs".to_owned()))?;
+        let asked = self
+            .wanted()
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::Wrong("no node runs".to_owned()))?;
         self.nodes.api(asked)
     }
 }

@@ -1,4 +1,5 @@
-//! Packets that arrive late: netfilter hands them over (NFQUEUE), and each goes on when its time has come. As netem does it, on kernels without netem.
+//! Packets that arrive late: netfilter hands them over (NFQUEUE), and each goes on when its time
+//! has come. As netem does it, on kernels without netem.
 //!
 //! One thread for a namespace. Later packets may overtake earlier ones where there is jitter.
 
@@ -51,12 +52,22 @@ impl Lag {
         let thread = std::thread::spawn(move || match open(&namespace) {
             Ok(queue) => {
                 drop(ready.send(Ok(())));
-                Holding { queue, delays: shared, held: BTreeMap::new(), seen: 0, random: Random::new(seed) }
-                    .run(&stopped);
+                Holding {
+                    queue,
+                    delays: shared,
+                    held: BTreeMap::new(),
+                    seen: 0,
+                    random: Random::new(seed),
+                }
+                .run(&stopped);
             }
             Err(error) => drop(ready.send(Err(error))),
         });
-        let lag = Self { delays, stop: Some(stop), thread: Some(thread) };
+        let lag = Self {
+            delays,
+            stop: Some(stop),
+            thread: Some(thread),
+        };
         let opened = is_ready.recv_timeout(READY_MAX);
         opened.map_err(|_| Error::Wrong("a packet queue was not ready in time".to_owned()))??;
         Ok(lag)
@@ -117,14 +128,21 @@ impl Holding {
     }
 
     fn take(&mut self) {
-        let delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let delays = self
+            .delays
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         // Until nothing waits; an error of one packet is that packet's loss.
         while let Ok(message) = self.queue.recv() {
-            let (least, most) =
-                source(message.get_payload()).and_then(|from| delays.get(&from)).copied().unwrap_or((0, 0));
+            let (least, most) = source(message.get_payload())
+                .and_then(|from| delays.get(&from))
+                .copied()
+                .unwrap_or((0, 0));
             let delay = Duration::from_millis(self.random.within(least..most + 1));
             self.seen += 1;
-            self.held.insert((monotonic_now() + delay, self.seen), message);
+            self.held
+                .insert((monotonic_now() + delay, self.seen), message);
         }
     }
 

@@ -1,4 +1,5 @@
-//! What a run that was killed left behind: its namespaces, mounts and files. Only what carries the tag of a process that is gone is touched.
+//! What a run that was killed left behind: its namespaces, mounts and files. Only what carries the
+//! tag of a process that is gone is touched.
 
 use super::{namespaces, owner, programs};
 use crate::{Result, io_error};
@@ -8,7 +9,8 @@ use std::path::{Path, PathBuf};
 /// Followed by the tag of the process that made it.
 const PREFIX: &str = "holdfast-chaos-";
 
-/// A folder for one run, in the system's folder for temporary files; taken away when dropped, with what is mounted in it.
+/// A folder for one run, in the system's folder for temporary files; taken away when dropped, with
+/// what is mounted in it.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
@@ -29,7 +31,8 @@ impl Folder {
     /// # Errors
     /// Where it cannot be made.
     pub(super) fn kept(path: &Path) -> Result<Self> {
-        let path = std::path::absolute(path).map_err(io_error(format!("find {}", path.display())))?;
+        let path =
+            std::path::absolute(path).map_err(io_error(format!("find {}", path.display())))?;
         if path.exists() {
             remove(&path);
         }
@@ -53,16 +56,27 @@ impl Drop for Folder {
 /// Takes away what processes left that are gone; says what.
 pub fn clean() -> Vec<String> {
     let mut said = namespaces::clean();
-    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return said };
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_orphan(path)) {
+    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
+        return said;
+    };
+    for path in entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| is_orphan(path))
+    {
         remove(&path);
-        said.push(format!("took away {}, which a run that was killed had left", path.display()));
+        said.push(format!(
+            "took away {}, which a run that was killed had left",
+            path.display()
+        ));
     }
     said
 }
 
 fn is_orphan(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     owner::tag_in(name, PREFIX).is_some_and(|tag| !owner::is_alive(tag))
 }
 
@@ -84,7 +98,10 @@ fn remove(folder: &Path) {
 
 fn mounts_below(folder: &Path) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(PathBuf::from);
+    let points = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(1))
+        .map(PathBuf::from);
     let mut below: Vec<PathBuf> = points.filter(|at| at.starts_with(folder)).collect();
     below.reverse();
     below
@@ -99,7 +116,11 @@ mod tests {
         let mine = Folder::create().unwrap();
         assert!(!is_orphan(mine.path()));
         assert!(is_orphan(Path::new("/tmp/holdfast-chaos-4194305-7-1")));
-        for other in ["/tmp/holdfast-chaos", "/tmp/holdfast-chaos-runs", "/tmp/other-4194305-7-1"] {
+        for other in [
+            "/tmp/holdfast-chaos",
+            "/tmp/holdfast-chaos-runs",
+            "/tmp/other-4194305-7-1",
+        ] {
             assert!(!is_orphan(Path::new(other)), "{other}");
         }
         let path = mine.path().to_owned();

@@ -45,7 +45,8 @@ use wires::Wires;
 /// Dropping it ends every process, unmounts every disk and removes every file.
 #[derive(Debug)]
 pub struct Stage {
-    // In the order in which they must go: the kernel ends no process whose disk hangs, processes hold files on disks, disks lie in the folder.
+    // In the order in which they must go: the kernel ends no process whose disk hangs, processes
+    // hold files on disks, disks lie in the folder.
     _resumes: Vec<ResumesOnDrop>,
     nodes: Nodes,
     disks: Vec<Disk>,
@@ -65,7 +66,9 @@ pub struct Stage {
 impl Stage {
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        (0..self.nodes.len()).map(|index| self.nodes.name(index).to_owned()).collect()
+        (0..self.nodes.len())
+            .map(|index| self.nodes.name(index).to_owned())
+            .collect()
     }
 
     /// The cameras of the run with their classes, once they were added.
@@ -77,7 +80,10 @@ impl Stage {
     /// The cameras' names in this run, by the cluster's ids.
     #[must_use]
     pub fn camera_names(&self) -> BTreeMap<CameraId, String> {
-        self.cameras.iter().map(|(camera, _)| (camera.id, camera.name.clone())).collect()
+        self.cameras
+            .iter()
+            .map(|(camera, _)| (camera.id, camera.name.clone()))
+            .collect()
     }
 
     /// A client of each node's API, by index.
@@ -85,13 +91,17 @@ impl Stage {
     /// # Errors
     /// Where none can be set up.
     pub fn clients(&self) -> Result<Vec<(String, Api)>> {
-        (0..self.nodes.len()).map(|index| Ok((self.nodes.name(index).to_owned(), self.nodes.api(index)?))).collect()
+        (0..self.nodes.len())
+            .map(|index| Ok((self.nodes.name(index).to_owned(), self.nodes.api(index)?)))
+            .collect()
     }
 
     /// `http://host:port` of each node's API, by index.
     #[must_use]
     pub fn api_urls(&self) -> Vec<String> {
-        (0..self.nodes.len()).map(|index| self.nodes.api_url(index)).collect()
+        (0..self.nodes.len())
+            .map(|index| self.nodes.api_url(index))
+            .collect()
     }
 
     #[must_use]
@@ -109,13 +119,21 @@ impl Stage {
     #[must_use]
     pub fn pids(&mut self) -> Vec<(usize, u32)> {
         let wanted = self.wanted();
-        wanted.into_iter().filter_map(|index| Some((index, self.nodes.pid(index)?))).collect()
+        wanted
+            .into_iter()
+            .filter_map(|index| Some((index, self.nodes.pid(index)?)))
+            .collect()
     }
 
     /// Nodes that ended though nobody told them to; each is told once.
     #[must_use]
     pub fn ended_by_themselves(&mut self) -> Vec<usize> {
-        let ended: Vec<usize> = self.wanted.iter().copied().filter(|&index| self.nodes.has_ended(index)).collect();
+        let ended: Vec<usize> = self
+            .wanted
+            .iter()
+            .copied()
+            .filter(|&index| self.nodes.has_ended(index))
+            .collect();
         for index in &ended {
             self.wanted.remove(index);
             self.wires.set_process(*index, None);
@@ -132,13 +150,24 @@ impl Stage {
             let name = self.nodes.name(index);
             if let Some(log) = self.nodes.log_path(index).filter(|log| log.exists()) {
                 let copy = folder.join(format!("{name}.log"));
-                fs::copy(log, &copy).map_err(io_error(format!("copy {} to {}", log.display(), copy.display())))?;
+                fs::copy(log, &copy).map_err(io_error(format!(
+                    "copy {} to {}",
+                    log.display(),
+                    copy.display()
+                )))?;
             }
             let url = format!("{}/metrics", self.nodes.api_url(index));
-            let asked = web::send(reqwest::Method::GET, &url, Some(self.nodes.token()), None::<&()>).await;
+            let asked = web::send(
+                reqwest::Method::GET,
+                &url,
+                Some(self.nodes.token()),
+                None::<&()>,
+            )
+            .await;
             if let Ok(page) = asked {
                 let path = folder.join(format!("{name}.metrics"));
-                fs::write(&path, page.text()).map_err(io_error(format!("write {}", path.display())))?;
+                fs::write(&path, page.text())
+                    .map_err(io_error(format!("write {}", path.display())))?;
             }
         }
         Ok(())
@@ -147,7 +176,11 @@ impl Stage {
     /// What a node has said so far; empty where its log is not ours.
     #[must_use]
     pub fn log_of(&self, index: usize) -> String {
-        let bytes = self.nodes.log_path(index).and_then(|path| fs::read(path).ok()).unwrap_or_default();
+        let bytes = self
+            .nodes
+            .log_path(index)
+            .and_then(|path| fs::read(path).ok())
+            .unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 

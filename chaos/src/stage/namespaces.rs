@@ -1,6 +1,8 @@
-//! Every node, the cameras and this program in network namespaces of their own, on bridges in a namespace of their own: needs root, iproute2, nftables and iptables.
+//! Every node, the cameras and this program in network namespaces of their own, on bridges in a
+//! namespace of their own: needs root, iproute2, nftables and iptables.
 //!
-//! The machine's own network is not touched. Nodes and cameras share one bridge, where faults happen; this program reaches the nodes' APIs over a second one.
+//! The machine's own network is not touched. Nodes and cameras share one bridge, where faults
+//! happen; this program reaches the nodes' APIs over a second one.
 
 use super::lag::{Delays, Lag, QUEUE};
 use super::rules::{Impairment, Party, Rule, Rules};
@@ -65,18 +67,25 @@ pub fn missing() -> Option<String> {
     if !programs::is_root() {
         return Some("only root may make network namespaces".to_owned());
     }
-    let absent: Vec<&str> =
-        ["ip", "iptables", "nft", "nsenter", "tc"].into_iter().filter(|name| !programs::is_installed(name)).collect();
+    let absent: Vec<&str> = ["ip", "iptables", "nft", "nsenter", "tc"]
+        .into_iter()
+        .filter(|name| !programs::is_installed(name))
+        .collect();
     (!absent.is_empty()).then(|| format!("there is no {} (Debian: {DEBIAN})", absent.join(", ")))
 }
 
 /// Deletes the namespaces of processes that are gone; says which.
 pub(super) fn clean() -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir("/run/netns") else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir("/run/netns") else {
+        return Vec::new();
+    };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let orphans = names.filter(|name| owner::tag_in(name, PREFIX).is_some_and(|tag| !owner::is_alive(tag)));
+    let orphans =
+        names.filter(|name| owner::tag_in(name, PREFIX).is_some_and(|tag| !owner::is_alive(tag)));
     let deleted = orphans.filter(|name| programs::run(&["ip", "netns", "del", name]).is_ok());
-    deleted.map(|name| format!("deleted the namespace {name}, which a run that was killed had left")).collect()
+    deleted
+        .map(|name| format!("deleted the namespace {name}, which a run that was killed had left"))
+        .collect()
 }
 
 impl Namespaces {
@@ -86,7 +95,12 @@ impl Namespaces {
         if let Some(why) = missing() {
             return Err(Error::CannotRun(why));
         }
-        let made = Self { unique: owner::unique(), nodes, slow: BTreeMap::new(), lags: BTreeMap::new() };
+        let made = Self {
+            unique: owner::unique(),
+            nodes,
+            slow: BTreeMap::new(),
+            lags: BTreeMap::new(),
+        };
         made.build()?;
         Ok(made)
     }
@@ -95,35 +109,85 @@ impl Namespaces {
         let switch = self.switch();
         programs::run(&["ip", "netns", "add", &switch])?;
         for bridge in ["br0", "br1"] {
-            let add = ["link", "add", "name", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0"];
+            let add = [
+                "link",
+                "add",
+                "name",
+                bridge,
+                "type",
+                "bridge",
+                "stp_state",
+                "0",
+                "forward_delay",
+                "0",
+            ];
             self.ip(&switch, &add)?;
             self.ip(&switch, &["link", "set", bridge, "up"])?;
         }
         for index in 0..self.nodes {
             let name = self.node(index);
             self.host(&name)?;
-            self.plug(&name, "eth0", "br0", &format!("d{index}"), address(Party::Node(index)))?;
-            self.plug(&name, "eth1", "br1", &format!("c{index}"), control_address(index))?;
+            self.plug(
+                &name,
+                "eth0",
+                "br0",
+                &format!("d{index}"),
+                address(Party::Node(index)),
+            )?;
+            self.plug(
+                &name,
+                "eth1",
+                "br1",
+                &format!("c{index}"),
+                control_address(index),
+            )?;
         }
         self.host(&self.cameras())?;
-        self.plug(&self.cameras(), "eth0", "br0", "cams", address(Party::Cameras))?;
+        self.plug(
+            &self.cameras(),
+            "eth0",
+            "br0",
+            "cams",
+            address(Party::Cameras),
+        )?;
         self.host(&self.runner())?;
-        self.plug(&self.runner(), "eth1", "br1", "run", Ipv4Addr::new(10, 78, 0, RUNNER_HOST))
+        self.plug(
+            &self.runner(),
+            "eth1",
+            "br1",
+            "run",
+            Ipv4Addr::new(10, 78, 0, RUNNER_HOST),
+        )
     }
 
     fn host(&self, name: &str) -> Result<()> {
         programs::run(&["ip", "netns", "add", name])?;
         self.ip(name, &["link", "set", "lo", "up"])?;
-        let table =
-            "add table inet faults; add chain inet faults in { type filter hook input priority 0; policy accept; }";
+        let table = "add table inet faults; add chain inet faults in { type filter hook input \
+                     priority 0; policy accept; }";
         self.nft(name, table)
     }
 
-    fn plug(&self, name: &str, link: &str, bridge: &str, port: &str, address: Ipv4Addr) -> Result<()> {
+    fn plug(
+        &self,
+        name: &str,
+        link: &str,
+        bridge: &str,
+        port: &str,
+        address: Ipv4Addr,
+    ) -> Result<()> {
         let switch = self.switch();
-        self.ip(&switch, &["link", "add", "name", port, "type", "veth", "peer", "name", link, "netns", name])?;
+        self.ip(
+            &switch,
+            &[
+                "link", "add", "name", port, "type", "veth", "peer", "name", link, "netns", name,
+            ],
+        )?;
         self.ip(&switch, &["link", "set", port, "master", bridge, "up"])?;
-        self.ip(name, &["addr", "add", &format!("{address}/24"), "dev", link])?;
+        self.ip(
+            name,
+            &["addr", "add", &format!("{address}/24"), "dev", link],
+        )?;
         self.ip(name, &["link", "set", link, "up"])
     }
 
@@ -204,14 +268,24 @@ impl Namespaces {
                 return Ok(());
             }
             let seed = self.lags.len() as u64;
-            self.lags.insert(receiver, Lag::start(&path(namespace), seed)?);
+            self.lags
+                .insert(receiver, Lag::start(&path(namespace), seed)?);
         }
         self.iptables(namespace, &["--flush", "INPUT"])?;
         for from in delays.keys() {
             let (from, queue) = (from.to_string(), QUEUE.to_string());
             self.iptables(
                 namespace,
-                &["--append", "INPUT", "--source", &from, "--jump", "NFQUEUE", "--queue-num", &queue],
+                &[
+                    "--append",
+                    "INPUT",
+                    "--source",
+                    &from,
+                    "--jump",
+                    "NFQUEUE",
+                    "--queue-num",
+                    &queue,
+                ],
             )?;
         }
         if let Some(lag) = self.lags.get(&receiver) {
@@ -234,8 +308,23 @@ impl Namespaces {
         let rate = format!("{kbps}kbit");
         for &index in nodes {
             for (namespace, link) in self.ends(index) {
-                let shape = ["root", "tbf", "rate", &rate, "burst", SLOW_BURST, "latency", SLOW_LATENCY];
-                programs::run(&[&["tc", "-n", &namespace, "qdisc", "replace", "dev", &link], &shape[..]].concat())?;
+                let shape = [
+                    "root",
+                    "tbf",
+                    "rate",
+                    &rate,
+                    "burst",
+                    SLOW_BURST,
+                    "latency",
+                    SLOW_LATENCY,
+                ];
+                programs::run(
+                    &[
+                        &["tc", "-n", &namespace, "qdisc", "replace", "dev", &link],
+                        &shape[..],
+                    ]
+                    .concat(),
+                )?;
             }
         }
         Ok(())
@@ -244,7 +333,9 @@ impl Namespaces {
     /// # Errors
     /// Where tc refuses it.
     pub(super) fn speed_up(&mut self, fault: usize) -> Result<()> {
-        let Some((nodes, _)) = self.slow.remove(&fault) else { return Ok(()) };
+        let Some((nodes, _)) = self.slow.remove(&fault) else {
+            return Ok(());
+        };
         for index in nodes {
             for (namespace, link) in self.ends(index) {
                 programs::run(&["tc", "-n", &namespace, "qdisc", "del", "dev", &link, "root"])?;
@@ -254,7 +345,10 @@ impl Namespaces {
     }
 
     fn ends(&self, index: usize) -> [(String, String); 2] {
-        [(self.node(index), "eth0".to_owned()), (self.switch(), format!("d{index}"))]
+        [
+            (self.node(index), "eth0".to_owned()),
+            (self.switch(), format!("d{index}")),
+        ]
     }
 }
 
@@ -262,7 +356,10 @@ impl Drop for Namespaces {
     fn drop(&mut self) {
         self.lags.clear();
         let nodes = (0..self.nodes).map(|index| self.node(index));
-        for name in nodes.chain([self.cameras(), self.runner(), self.switch()]).filter(|name| path(name).exists()) {
+        for name in nodes
+            .chain([self.cameras(), self.runner(), self.switch()])
+            .filter(|name| path(name).exists())
+        {
             if let Err(error) = programs::run(&["ip", "netns", "del", &name]) {
                 eprintln!("the namespace {name} stays behind: {error}");
             }
@@ -288,16 +385,26 @@ fn path(name: &str) -> PathBuf {
 fn verdict(rule: Rule) -> Option<String> {
     match rule {
         // nft refuses a comparison that always holds.
-        Rule::Drop | Rule::Impair(Impairment { loss_percent: 100.., .. }) => Some("drop".to_owned()),
+        Rule::Drop
+        | Rule::Impair(Impairment {
+            loss_percent: 100..,
+            ..
+        }) => Some("drop".to_owned()),
         Rule::Refuse => Some("meta l4proto tcp reject with tcp reset".to_owned()),
-        Rule::Impair(Impairment { loss_percent: 0, .. }) => None,
-        Rule::Impair(Impairment { loss_percent, .. }) => Some(format!("numgen random mod 100 < {loss_percent} drop")),
+        Rule::Impair(Impairment {
+            loss_percent: 0, ..
+        }) => None,
+        Rule::Impair(Impairment { loss_percent, .. }) => {
+            Some(format!("numgen random mod 100 < {loss_percent} drop"))
+        }
     }
 }
 
 fn delays(rules: &[(Ipv4Addr, Rule)]) -> Delays {
     let late = |(from, rule): &(Ipv4Addr, Rule)| match rule {
-        Rule::Impair(impairment) if impairment.delays() != (0, 0) => Some((*from, impairment.delays())),
+        Rule::Impair(impairment) if impairment.delays() != (0, 0) => {
+            Some((*from, impairment.delays()))
+        }
         _ => None,
     };
     rules.iter().filter_map(late).collect()
@@ -313,7 +420,8 @@ mod tests {
         let to = address(Party::Node(to)).to_string();
         // bash's own TCP: nobody listens, so an answer is a refusal, and silence a timeout.
         let dial = format!("exec 3<>/dev/tcp/{to}/9");
-        let error = programs::run(&["nsenter", &net, "timeout", "1", "bash", "-c", &dial]).unwrap_err();
+        let error =
+            programs::run(&["nsenter", &net, "timeout", "1", "bash", "-c", &dial]).unwrap_err();
         error.to_string().contains("refused")
     }
 
@@ -329,12 +437,26 @@ mod tests {
         assert!(!reaches(&namespaces, 0, 1) && reaches(&namespaces, 0, 2));
         namespaces.set_rules(&Rules::new()).unwrap();
         assert!(reaches(&namespaces, 0, 1));
-        let late = Rule::Impair(Impairment { delay_ms: 300, ..Impairment::default() });
-        namespaces.set_rules(&Rules::from([((Party::Node(0), Party::Node(1)), late)])).unwrap();
+        let late = Rule::Impair(Impairment {
+            delay_ms: 300,
+            ..Impairment::default()
+        });
+        namespaces
+            .set_rules(&Rules::from([((Party::Node(0), Party::Node(1)), late)]))
+            .unwrap();
         let begun = holdfast_node::terminal::clock::monotonic_now();
-        assert!(reaches(&namespaces, 0, 1) && begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
-        let lost = Rule::Impair(Impairment { loss_percent: 100, ..Impairment::default() });
-        namespaces.set_rules(&Rules::from([((Party::Node(0), Party::Node(1)), lost)])).unwrap();
+        assert!(
+            reaches(&namespaces, 0, 1) && begun.elapsed() >= Duration::from_millis(300),
+            "{:?}",
+            begun.elapsed()
+        );
+        let lost = Rule::Impair(Impairment {
+            loss_percent: 100,
+            ..Impairment::default()
+        });
+        namespaces
+            .set_rules(&Rules::from([((Party::Node(0), Party::Node(1)), lost)]))
+            .unwrap();
         assert!(!reaches(&namespaces, 0, 1));
         let path = namespaces.node_path(0);
         drop(namespaces);

@@ -58,7 +58,10 @@ impl Nodes {
     /// The node's process; `None` where it does not run, or is not ours.
     pub(super) fn pid(&mut self, index: usize) -> Option<u32> {
         match self {
-            Self::Own(cluster) => cluster.is_running(index).then(|| cluster.pid(index)).flatten(),
+            Self::Own(cluster) => cluster
+                .is_running(index)
+                .then(|| cluster.pid(index))
+                .flatten(),
             Self::Attached(_) => None,
         }
     }
@@ -93,7 +96,11 @@ impl Nodes {
         match self {
             Self::Own(cluster) => {
                 // One that a fault before has ended already stays down.
-                let running: Vec<usize> = indices.iter().copied().filter(|&index| cluster.is_running(index)).collect();
+                let running: Vec<usize> = indices
+                    .iter()
+                    .copied()
+                    .filter(|&index| cluster.is_running(index))
+                    .collect();
                 for &index in &running {
                     cluster.signal(index, Signal::KILL)?;
                 }
@@ -102,7 +109,9 @@ impl Nodes {
                 }
                 Ok(())
             }
-            Self::Attached(attach) => indices.iter().try_for_each(|&index| attach.command("kill", index)),
+            Self::Attached(attach) => indices
+                .iter()
+                .try_for_each(|&index| attach.command("kill", index)),
         }
     }
 
@@ -117,7 +126,10 @@ impl Nodes {
                 if status.success() {
                     return Ok(());
                 }
-                Err(Error::Wrong(format!("{} was told to stop and ended with {status}", cluster.name(index))))
+                Err(Error::Wrong(format!(
+                    "{} was told to stop and ended with {status}",
+                    cluster.name(index)
+                )))
             }
             Self::Attached(attach) => attach.command("stop", index),
         }
@@ -140,12 +152,18 @@ impl Nodes {
     /// Where that cannot be deleted, or is not ours.
     pub(super) fn wipe(&self, index: usize) -> Result<()> {
         let Self::Own(cluster) = self else {
-            return Err(Error::CannotRun("an attached cluster's nodes are not wiped".to_owned()));
+            return Err(Error::CannotRun(
+                "an attached cluster's nodes are not wiped".to_owned(),
+            ));
         };
         let config = cluster.config(index);
-        let folders = config.volume_paths().into_iter().chain([config.data_dir.clone()]);
+        let folders = config
+            .volume_paths()
+            .into_iter()
+            .chain([config.data_dir.clone()]);
         for folder in folders.filter(|folder| folder.exists()) {
-            std::fs::remove_dir_all(&folder).map_err(io_error(format!("delete {}", folder.display())))?;
+            std::fs::remove_dir_all(&folder)
+                .map_err(io_error(format!("delete {}", folder.display())))?;
         }
         Ok(())
     }
@@ -155,10 +173,17 @@ impl Nodes {
     /// # Errors
     /// Where it is refused or does not become ready.
     pub(super) async fn join(&mut self, index: usize, via: usize) -> Result<()> {
-        let Self::Own(cluster) = self else { return Ok(()) };
+        let Self::Own(cluster) = self else {
+            return Ok(());
+        };
         cluster.wait_healthy(index).await?;
-        let join = JoinCluster { peer: cluster.config(via).advertised_peer() };
-        cluster.api(index)?.call(Method::POST, &["cluster", "join"], Some(&join)).await?;
+        let join = JoinCluster {
+            peer: cluster.config(via).advertised_peer(),
+        };
+        cluster
+            .api(index)?
+            .call(Method::POST, &["cluster", "join"], Some(&join))
+            .await?;
         Ok(cluster.wait_ready(index).await?)
     }
 
@@ -170,7 +195,9 @@ impl Nodes {
             Self::Attached(attach) => {
                 let api = attach.api(index)?;
                 wait::until("the node is ready", READY_TIMEOUT, async || {
-                    api.probe("/readyz").await.map_err(|error| error.to_string())
+                    api.probe("/readyz")
+                        .await
+                        .map_err(|error| error.to_string())
                 })
                 .await
             }
@@ -183,8 +210,12 @@ impl Nodes {
     /// Where it does not run, or its command fails.
     pub(super) fn pause(&mut self, index: usize, paused: bool) -> Result<()> {
         match self {
-            Self::Own(cluster) => Ok(cluster.signal(index, if paused { Signal::STOP } else { Signal::CONT })?),
-            Self::Attached(attach) => attach.command(if paused { "pause" } else { "resume" }, index),
+            Self::Own(cluster) => {
+                Ok(cluster.signal(index, if paused { Signal::STOP } else { Signal::CONT })?)
+            }
+            Self::Attached(attach) => {
+                attach.command(if paused { "pause" } else { "resume" }, index)
+            }
         }
     }
 }

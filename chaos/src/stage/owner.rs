@@ -1,4 +1,5 @@
-//! Whose something is: this process's, or that of one that is gone. Names carry the process's id and start, because ids are given again.
+//! Whose something is: this process's, or that of one that is gone. Names carry the process's id
+//! and start, because ids are given again.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +23,9 @@ fn tag() -> String {
 pub(super) fn tag_in<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
     let rest = name.strip_prefix(prefix)?;
     let second = rest.find('-')? + 1;
-    let length = rest[second..].find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len() - second);
+    let length = rest[second..]
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len() - second);
     let tag = &rest[..second + length];
     parse(tag).map(|_| tag)
 }

@@ -48,12 +48,17 @@ impl Stage {
                 }
                 Ok(())
             }
-            Action::Pause => hit.nodes.iter().try_for_each(|&index| self.nodes.pause(index, true)),
+            Action::Pause => hit
+                .nodes
+                .iter()
+                .try_for_each(|&index| self.nodes.pause(index, true)),
             Action::RollingRestart => self.rolling_restart().await,
             Action::Drain => self.drain(&hit.nodes, Method::POST).await,
-            Action::Isolate | Action::Cut | Action::OneWay { .. } | Action::Split | Action::CameraPath => {
-                self.wires.begin(fault, action, &hit.nodes, &hit.to)
-            }
+            Action::Isolate
+            | Action::Cut
+            | Action::OneWay { .. }
+            | Action::Split
+            | Action::CameraPath => self.wires.begin(fault, action, &hit.nodes, &hit.to),
             Action::Loss { .. } | Action::Delay { .. } | Action::SlowLink { .. } => {
                 self.wires.begin(fault, action, &hit.nodes, &hit.to)
             }
@@ -65,7 +70,10 @@ impl Stage {
             Action::HostileCamera { gallery, kbps } => self.hang(fault, gallery, *kbps).await,
             // The run kills its recorders, one after the other.
             Action::DeadlyCamera => Ok(()),
-            Action::CameraStall | Action::CameraReboot | Action::CameraParameters | Action::CameraGarbage { .. } => {
+            Action::CameraStall
+            | Action::CameraReboot
+            | Action::CameraParameters
+            | Action::CameraGarbage { .. } => {
                 self.spoil_cameras(action, &hit.cameras, true);
                 Ok(())
             }
@@ -78,20 +86,29 @@ impl Stage {
     /// Where it cannot be taken back.
     pub async fn end(&mut self, fault: usize, action: &Action, hit: &Hit) -> Result<()> {
         match action {
-            Action::Kill | Action::Stop => hit.nodes.iter().try_for_each(|&index| self.start(index)),
+            Action::Kill | Action::Stop => {
+                hit.nodes.iter().try_for_each(|&index| self.start(index))
+            }
             Action::Wipe => {
                 for &index in &hit.nodes {
                     self.replace(index).await?;
                 }
                 Ok(())
             }
-            Action::Pause => hit.nodes.iter().try_for_each(|&index| self.nodes.pause(index, false)),
+            Action::Pause => hit
+                .nodes
+                .iter()
+                .try_for_each(|&index| self.nodes.pause(index, false)),
             Action::RollingRestart => Ok(()),
             Action::Drain => self.drain(&hit.nodes, Method::DELETE).await,
-            Action::Isolate | Action::Cut | Action::OneWay { .. } | Action::Split | Action::CameraPath => {
+            Action::Isolate
+            | Action::Cut
+            | Action::OneWay { .. }
+            | Action::Split
+            | Action::CameraPath => self.wires.end(fault),
+            Action::Loss { .. } | Action::Delay { .. } | Action::SlowLink { .. } => {
                 self.wires.end(fault)
             }
-            Action::Loss { .. } | Action::Delay { .. } | Action::SlowLink { .. } => self.wires.end(fault),
             Action::PowerCut => {
                 for &index in &hit.nodes {
                     self.disks[index].restore()?;
@@ -104,7 +121,10 @@ impl Stage {
             Action::ClockStep { .. } => self.set_clocks(&hit.nodes, 0),
             Action::HostileCamera { .. } => self.take_down(fault).await,
             Action::DeadlyCamera => self.release(&hit.cameras).await,
-            Action::CameraStall | Action::CameraReboot | Action::CameraParameters | Action::CameraGarbage { .. } => {
+            Action::CameraStall
+            | Action::CameraReboot
+            | Action::CameraParameters
+            | Action::CameraGarbage { .. } => {
                 self.spoil_cameras(action, &hit.cameras, false);
                 Ok(())
             }
@@ -150,14 +170,16 @@ impl Stage {
         Ok(())
     }
 
-    /// As an operator replaces a node whose disks are lost: the old member is removed, and an empty one of the same name joins.
+    /// As an operator replaces a node whose disks are lost: the old member is removed, and an empty
+    /// one of the same name joins.
     async fn replace(&mut self, index: usize) -> Result<()> {
         let others = self.wanted().into_iter().find(|&other| other != index);
         let via = others.ok_or_else(|| Error::Wrong("no other node runs".to_owned()))?;
         let api = self.nodes.api(via)?;
         let nodes: Vec<holdfast_control_api::wire::Node> = api.get(&["nodes"], &[]).await?;
         let id = id_of(&nodes, self.nodes.name(index))?;
-        api.delete(&["nodes", &id.to_string()], &[("force", "true")]).await?;
+        api.delete(&["nodes", &id.to_string()], &[("force", "true")])
+            .await?;
         self.nodes.wipe(index)?;
         self.start(index)?;
         self.nodes.join(index, via).await
@@ -172,9 +194,9 @@ impl Stage {
     }
 
     fn disk(&self, index: usize) -> Result<&super::disks::Disk> {
-        self.disks
-            .get(index)
-            .ok_or_else(|| Error::CannotRun("these nodes have no disks that can be spoiled".to_owned()))
+        self.disks.get(index).ok_or_else(|| {
+            Error::CannotRun("these nodes have no disks that can be spoiled".to_owned())
+        })
     }
 
     fn spoil_disks(&self, action: &Action, indices: &[usize], spoiled: bool) -> Result<()> {
@@ -201,7 +223,11 @@ impl Stage {
     }
 
     fn spoil_cameras(&self, action: &Action, numbers: &[u32], spoiled: bool) {
-        for camera in self.side.cameras().filter(|camera| numbers.contains(&camera.id())) {
+        for camera in self
+            .side
+            .cameras()
+            .filter(|camera| numbers.contains(&camera.id()))
+        {
             spoil_camera(action, &camera, spoiled);
         }
     }
@@ -209,24 +235,35 @@ impl Stage {
     /// Whether the camera of this number has a session.
     #[must_use]
     pub fn has_session(&self, number: u32) -> bool {
-        self.side.cameras().any(|camera| camera.id() == number && camera.sessions() > 0)
+        self.side
+            .cameras()
+            .any(|camera| camera.id() == number && camera.sessions() > 0)
     }
 
     /// As an operator releases cameras that do no harm any more.
     async fn release(&mut self, numbers: &[u32]) -> Result<()> {
         self.wait_all_ready().await?;
-        let released = self.cameras.iter().filter(|(camera, _)| numbers.contains(&camera.handle.id()));
+        let released = self
+            .cameras
+            .iter()
+            .filter(|(camera, _)| numbers.contains(&camera.handle.id()));
         let ids: Vec<String> = released.map(|(camera, _)| camera.id.to_string()).collect();
         for id in ids {
             wait::until("the camera is released", RELEASE_TIMEOUT, async || {
                 let asked = self.wanted().into_iter().next().ok_or("no node runs")?;
                 let api = self.nodes.api(asked).map_err(|error| error.to_string())?;
-                let answer = api.call(Method::POST, &["cameras", &id, "release"], None::<&()>).await;
+                let answer = api
+                    .call(Method::POST, &["cameras", &id, "release"], None::<&()>)
+                    .await;
                 let camera: holdfast_control_api::wire::Camera =
                     serde_json::from_value(answer.map_err(|error| error.to_string())?)
                         .map_err(|error| error.to_string())?;
                 // Ends that could not be noted without a leader are noted now.
-                if camera.held_back.is_none() { Ok(()) } else { Err(format!("it is held back: {camera:?}")) }
+                if camera.held_back.is_none() {
+                    Ok(())
+                } else {
+                    Err(format!("it is held back: {camera:?}"))
+                }
             })
             .await?;
         }
@@ -234,12 +271,19 @@ impl Stage {
     }
 
     async fn drain(&self, indices: &[usize], method: Method) -> Result<()> {
-        let Some(asked) = self.wanted().into_iter().next() else { return Err(Error::Wrong("no node runs".to_owned())) };
+        let Some(asked) = self.wanted().into_iter().next() else {
+            return Err(Error::Wrong("no node runs".to_owned()));
+        };
         let api = self.nodes.api(asked)?;
         let nodes: Vec<holdfast_control_api::wire::Node> = api.get(&["nodes"], &[]).await?;
         for &index in indices {
             let id = id_of(&nodes, self.nodes.name(index))?;
-            api.call(method.clone(), &["nodes", &id.to_string(), "drain"], None::<&()>).await?;
+            api.call(
+                method.clone(),
+                &["nodes", &id.to_string(), "drain"],
+                None::<&()>,
+            )
+            .await?;
         }
         Ok(())
     }
@@ -247,7 +291,9 @@ impl Stage {
 
 fn id_of(nodes: &[holdfast_control_api::wire::Node], name: &str) -> Result<NodeId> {
     let found = nodes.iter().find(|node| node.name == name);
-    found.map(|node| node.id).ok_or_else(|| Error::Wrong(format!("the cluster knows no node {name}")))
+    found
+        .map(|node| node.id)
+        .ok_or_else(|| Error::Wrong(format!("the cluster knows no node {name}")))
 }
 
 fn spoil_camera(action: &Action, camera: &CameraHandle, spoiled: bool) {

@@ -1,4 +1,5 @@
-//! Sets the stage: configurations, wires, disks and cameras as the scenario's faults need them; then the cluster is formed and told of its cameras.
+//! Sets the stage: configurations, wires, disks and cameras as the scenario's faults need them;
+//! then the cluster is formed and told of its cameras.
 
 use super::attached::Attach;
 use super::camera_side::CameraSide;
@@ -75,15 +76,23 @@ impl Stage {
         let missing = || Error::Usage("--on attach needs --attach FILE".to_owned());
         let attach = options.attach.clone().ok_or_else(missing)?;
         for need in needs(options.scenario) {
-            if matches!(need, Reach::Packets | Reach::Disks | Reach::Power | Reach::Clocks) {
+            if matches!(
+                need,
+                Reach::Packets | Reach::Disks | Reach::Power | Reach::Clocks
+            ) {
                 let name = &options.scenario.name;
                 return Err(Error::CannotRun(format!(
                     "{name} needs {need:?}, which an attached cluster does not give"
                 )));
             }
         }
-        let side =
-            CameraSide::start(attach.cameras_at, None, cameras(options.scenario, options.seed), options.seed).await?;
+        let side = CameraSide::start(
+            attach.cameras_at,
+            None,
+            cameras(options.scenario, options.seed),
+            options.seed,
+        )
+        .await?;
         let nodes = attach.nodes.len();
         Ok(Self {
             _resumes: Vec::new(),
@@ -108,7 +117,8 @@ impl Stage {
         let count = scenario.nodes_total();
         let cluster_options = ClusterOptions::new(executable, folder.path().to_owned(), count);
         let fronts = fronts(options.place, &needs, count)?;
-        let tune = |index: usize, config: &mut Config| tune(options, &needs, &fronts, index, config);
+        let tune =
+            |index: usize, config: &mut Config| tune(options, &needs, &fronts, index, config);
         let cluster = Cluster::create_tuned(&cluster_options, tune)?;
         let (side, wires) = sides(options, &cluster, &fronts).await?;
         let disks = disks(&needs, &cluster)?;
@@ -132,9 +142,14 @@ impl Stage {
     /// What the wrappers look for beside each node's configuration.
     fn place_nodes(&self, options: &StageOptions<'_>) -> Result<()> {
         for index in 0..self.nodes.len() {
-            let Some(config) = self.nodes.config_path(index) else { continue };
+            let Some(config) = self.nodes.config_path(index) else {
+                continue;
+            };
             if let Some(namespaces) = &options.namespaces {
-                let path = namespaces.lock().unwrap_or_else(PoisonError::into_inner).node_path(index);
+                let path = namespaces
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .node_path(index);
                 wrapper::place(config, &path)?;
             }
             if self.has_wall_clocks {
@@ -175,7 +190,8 @@ impl Stage {
             }
         };
         let groups = scenario.cameras.iter();
-        let classes = groups.flat_map(|group| std::iter::repeat_n(group.protection, group.count as usize));
+        let classes =
+            groups.flat_map(|group| std::iter::repeat_n(group.protection, group.count as usize));
         let address = match &self.wires.kind {
             Kind::Proxies(proxies) => proxies.cameras_at().unwrap_or_else(|| self.side.address()),
             _ => self.side.address(),
@@ -190,9 +206,17 @@ impl Stage {
                 Class::Gapless => Protection::Gapless,
             };
             let answer = api.call(Method::POST, &["cameras"], Some(&camera)).await?;
-            let added: wire::Camera = serde_json::from_value(answer)
-                .map_err(|error| Error::Wrong(format!("the added camera cannot be read: {error}")))?;
-            self.cameras.push((SiteCamera { handle, id: added.id, name }, class));
+            let added: wire::Camera = serde_json::from_value(answer).map_err(|error| {
+                Error::Wrong(format!("the added camera cannot be read: {error}"))
+            })?;
+            self.cameras.push((
+                SiteCamera {
+                    handle,
+                    id: added.id,
+                    name,
+                },
+                class,
+            ));
         }
         Ok(())
     }
@@ -205,34 +229,47 @@ impl Stage {
         if matches!(self.nodes, Nodes::Attached(_)) {
             let api = self.nodes.api(0)?;
             for (camera, _) in self.cameras.drain(..) {
-                api.delete(&["cameras", &camera.id.to_string()], &[]).await?;
+                api.delete(&["cameras", &camera.id.to_string()], &[])
+                    .await?;
             }
         }
         Ok(())
     }
 }
 
-/// Cameras that a run which was killed has left in an attached cluster: they carry our prefix, and are served by this very address.
+/// Cameras that a run which was killed has left in an attached cluster: they carry our prefix, and
+/// are served by this very address.
 async fn remove_leftovers(api: &Api, attach: &Attach) -> Result<()> {
     let ours = format!("rtsp://{}/", attach.cameras_at);
     let cameras: Vec<wire::Camera> = api.get(&["cameras"], &[]).await?;
-    let left =
-        |camera: &&wire::Camera| camera.name.starts_with(ATTACHED_PREFIX) && camera.source.url.starts_with(&ours);
+    let left = |camera: &&wire::Camera| {
+        camera.name.starts_with(ATTACHED_PREFIX) && camera.source.url.starts_with(&ours)
+    };
     for camera in cameras.iter().filter(left) {
-        eprintln!("removing {}, which a run that was killed had left", camera.name);
-        api.delete(&["cameras", &camera.id.to_string()], &[]).await?;
+        eprintln!(
+            "removing {}, which a run that was killed had left",
+            camera.name
+        );
+        api.delete(&["cameras", &camera.id.to_string()], &[])
+            .await?;
     }
     Ok(())
 }
 
 fn needs(scenario: &Scenario) -> BTreeSet<Reach> {
-    scenario.faults.iter().map(|fault| fault.action.reach()).collect()
+    scenario
+        .faults
+        .iter()
+        .map(|fault| fault.action.reach())
+        .collect()
 }
 
 fn executable(place: Place, needs: &BTreeSet<Reach>, dir: &Path) -> Result<PathBuf> {
-    let mut executable = holdfast_beside_this().map_err(|error| Error::CannotRun(error.to_string()))?;
+    let mut executable =
+        holdfast_beside_this().map_err(|error| Error::CannotRun(error.to_string()))?;
     if needs.contains(&Reach::Clocks) {
-        let missing = || Error::CannotRun("libfaketime is not installed (Debian: libfaketime)".to_owned());
+        let missing =
+            || Error::CannotRun("libfaketime is not installed (Debian: libfaketime)".to_owned());
         executable = wall::wrap(&executable, dir)?.ok_or_else(missing)?;
     }
     if place == Place::Netns {
@@ -244,16 +281,28 @@ fn executable(place: Place, needs: &BTreeSet<Reach>, dir: &Path) -> Result<PathB
 /// Addresses of the nodes' proxies; none where there are no proxies.
 fn fronts(place: Place, needs: &BTreeSet<Reach>, count: usize) -> Result<Vec<SocketAddr>> {
     if needs.contains(&Reach::Packets) && place == Place::Processes {
-        return Err(Error::CannotRun("`loss` and `slow-link` need namespaces: --on netns".to_owned()));
+        return Err(Error::CannotRun(
+            "`loss` and `slow-link` need namespaces: --on netns".to_owned(),
+        ));
     }
     if place == Place::Netns || !needs.contains(&Reach::Connections) {
         return Ok(Vec::new());
     }
-    let ports = holdfast_node::demo::cluster::free_ports(count).map_err(io_error("find free ports"))?;
-    Ok(ports.into_iter().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).collect())
+    let ports =
+        holdfast_node::demo::cluster::free_ports(count).map_err(io_error("find free ports"))?;
+    Ok(ports
+        .into_iter()
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .collect())
 }
 
-fn tune(options: &StageOptions<'_>, needs: &BTreeSet<Reach>, fronts: &[SocketAddr], index: usize, config: &mut Config) {
+fn tune(
+    options: &StageOptions<'_>,
+    needs: &BTreeSet<Reach>,
+    fronts: &[SocketAddr],
+    index: usize,
+    config: &mut Config,
+) {
     config.cluster.failure_domain = format!("domain{}", index + 1);
     if index >= options.scenario.cluster.nodes {
         config.cluster.role = Role::Witness;
@@ -284,26 +333,51 @@ fn disk_of(config: &Config) -> PathBuf {
 fn disks(needs: &BTreeSet<Reach>, cluster: &Cluster) -> Result<Vec<Disk>> {
     let (faulty, power) = (needs.contains(&Reach::Disks), needs.contains(&Reach::Power));
     if faulty && power {
-        return Err(Error::CannotRun("power cuts and other disk faults need scenarios of their own".to_owned()));
+        return Err(Error::CannotRun(
+            "power cuts and other disk faults need scenarios of their own".to_owned(),
+        ));
     }
     let at = |index| {
         let config: &Path = cluster.config_path(index);
         config.with_file_name("disk")
     };
     let all = 0..if faulty || power { cluster.len() } else { 0 };
-    all.map(|index| if power { Disk::powered(&at(index)) } else { Disk::faulty(&at(index)) }).collect()
+    all.map(|index| {
+        if power {
+            Disk::powered(&at(index))
+        } else {
+            Disk::faulty(&at(index))
+        }
+    })
+    .collect()
 }
 
-async fn sides(options: &StageOptions<'_>, cluster: &Cluster, fronts: &[SocketAddr]) -> Result<(CameraSide, Wires)> {
+async fn sides(
+    options: &StageOptions<'_>,
+    cluster: &Cluster,
+    fronts: &[SocketAddr],
+) -> Result<(CameraSide, Wires)> {
     let cameras = cameras(options.scenario, options.seed);
     let count = cluster.len();
     if let Some(namespaces) = &options.namespaces {
-        let path = namespaces.lock().unwrap_or_else(PoisonError::into_inner).cameras_path();
+        let path = namespaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .cameras_path();
         let bind = SocketAddr::from((namespaces::address(Party::Cameras), CAMERA_PORT));
         let side = CameraSide::start(bind, Some(path), cameras, options.seed).await?;
-        return Ok((side, Wires::new(Kind::Namespaces(Arc::clone(namespaces)), count)));
+        return Ok((
+            side,
+            Wires::new(Kind::Namespaces(Arc::clone(namespaces)), count),
+        ));
     }
-    let side = CameraSide::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None, cameras, options.seed).await?;
+    let side = CameraSide::start(
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        None,
+        cameras,
+        options.seed,
+    )
+    .await?;
     if fronts.is_empty() {
         return Ok((side, Wires::new(Kind::Plain, count)));
     }
@@ -316,14 +390,20 @@ async fn sides(options: &StageOptions<'_>, cluster: &Cluster, fronts: &[SocketAd
 }
 
 fn cameras(scenario: &Scenario, seed: u64) -> Vec<CameraOptions> {
-    let groups = scenario.cameras.iter().flat_map(|group| std::iter::repeat_n(group, group.count as usize));
+    let groups = scenario
+        .cameras
+        .iter()
+        .flat_map(|group| std::iter::repeat_n(group, group.count as usize));
     let camera = |(id, group): (u32, &crate::scenario::Group)| CameraOptions {
         bitrate_bps: group.bitrate_kbps * 1000,
         fps: FPS,
         gop_frames: group.gop_ms * FPS / 1000,
         codec: group.codec(),
         sound: group.sound_of(id, seed),
-        ..group.oddity.map_or_else(|| CameraOptions::new(id), |oddity| CameraOptions::odd(id, oddity))
+        ..group.oddity.map_or_else(
+            || CameraOptions::new(id),
+            |oddity| CameraOptions::odd(id, oddity),
+        )
     };
     (1..).zip(groups).map(camera).collect()
 }

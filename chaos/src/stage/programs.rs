@@ -19,22 +19,36 @@ pub(super) fn run(words: &[&str]) -> Result<String> {
 pub(super) fn feed(words: &[&str], input: &str) -> Result<String> {
     let shown = words.join(" ");
     let mut command = Command::new(words[0]);
-    command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(io_error(format!("run `{shown}`")))?;
+    command
+        .args(&words[1..])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .map_err(io_error(format!("run `{shown}`")))?;
     if let Some(mut stdin) = child.stdin.take() {
         // A program that does not read its input says why it ended.
         drop(stdin.write_all(input.as_bytes()));
     }
-    let output = child.wait_with_output().map_err(io_error(format!("run `{shown}`")))?;
+    let output = child
+        .wait_with_output()
+        .map_err(io_error(format!("run `{shown}`")))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(Error::Wrong(format!("`{shown}` ended with {}: {}", output.status, said.trim())))
+    Err(Error::Wrong(format!(
+        "`{shown}` ended with {}: {}",
+        output.status,
+        said.trim()
+    )))
 }
 
 pub(super) fn is_installed(program: &str) -> bool {
-    FOLDERS.into_iter().any(|folder| Path::new(folder).join(program).exists())
+    FOLDERS
+        .into_iter()
+        .any(|folder| Path::new(folder).join(program).exists())
 }
 
 pub(super) fn is_root() -> bool {

@@ -1,6 +1,8 @@
-//! Network faults without privileges: every connection between nodes, and from nodes to the cameras, goes through a proxy that knows who dialled.
+//! Network faults without privileges: every connection between nodes, and from nodes to the
+//! cameras, goes through a proxy that knows who dialled.
 //!
-//! Bytes that a fault holds back arrive when it ends, as TCP would retransmit them; no packet is lost within a connection.
+//! Bytes that a fault holds back arrive when it ends, as TCP would retransmit them; no packet is
+//! lost within a connection.
 
 use super::rules::{Party, Rule, Rules};
 use crate::sockets;
@@ -49,7 +51,13 @@ struct Proxy {
 impl Proxies {
     pub(super) fn new(nodes: usize) -> Self {
         let pids = Arc::new(Mutex::new(vec![None; nodes]));
-        Self { rules: watch::Sender::default(), pids, open: Vec::new(), cameras_at: None, tasks: JoinSet::new() }
+        Self {
+            rules: watch::Sender::default(),
+            pids,
+            open: Vec::new(),
+            cameras_at: None,
+            tasks: JoinSet::new(),
+        }
     }
 
     /// Before a node, by index in order: takes connections at `front` once the node runs.
@@ -65,11 +73,15 @@ impl Proxies {
     /// # Errors
     /// Where there is none.
     pub(super) async fn before_cameras(&mut self, back: SocketAddr) -> Result<SocketAddr> {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(io_error("listen before the cameras"))?;
-        let front = listener.local_addr().map_err(io_error("listen before the cameras"))?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(io_error("listen before the cameras"))?;
+        let front = listener
+            .local_addr()
+            .map_err(io_error("listen before the cameras"))?;
         let proxy = self.proxy(front, back, Party::Cameras);
-        self.tasks.spawn(async move { proxy.accept(&listener).await });
+        self.tasks
+            .spawn(async move { proxy.accept(&listener).await });
         self.cameras_at = Some(front);
         Ok(front)
     }
@@ -80,10 +92,17 @@ impl Proxies {
     }
 
     fn proxy(&self, front: SocketAddr, back: SocketAddr, behind: Party) -> Proxy {
-        Proxy { front, back, behind, pids: Arc::clone(&self.pids), rules: self.rules.subscribe() }
+        Proxy {
+            front,
+            back,
+            behind,
+            pids: Arc::clone(&self.pids),
+            rules: self.rules.subscribe(),
+        }
     }
 
-    /// The node's process, or that it is gone: then its proxy refuses connections, as the node's own port would.
+    /// The node's process, or that it is gone: then its proxy refuses connections, as the node's
+    /// own port would.
     pub(super) fn set_process(&self, node: usize, pid: Option<u32>) {
         self.pids.lock().unwrap_or_else(PoisonError::into_inner)[node] = pid;
         self.open[node].send_replace(pid.is_some());
@@ -127,17 +146,27 @@ impl Proxy {
     }
 
     async fn carry(self, dialled: TcpStream, peer: SocketAddr) {
-        let pids = self.pids.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let pids = self
+            .pids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let known: Vec<u32> = pids.iter().flatten().copied().collect();
         // Who is not found is nobody of the cluster's: no rule is about it.
         let holder = sockets::holder(peer, self.front, &known).ok().flatten();
-        let dialler = pids.iter().position(|pid| pid.is_some() && *pid == holder).map(Party::Node);
-        let Ok(Ok(accepted)) = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.back)).await else {
+        let dialler = pids
+            .iter()
+            .position(|pid| pid.is_some() && *pid == holder)
+            .map(Party::Node);
+        let Ok(Ok(accepted)) =
+            tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.back)).await
+        else {
             return reset(&dialled);
         };
         drop(dialled.set_nodelay(true));
         drop(accepted.set_nodelay(true));
-        let ((from_dialler, to_dialler), (from_back, to_back)) = (dialled.into_split(), accepted.into_split());
+        let ((from_dialler, to_dialler), (from_back, to_back)) =
+            (dialled.into_split(), accepted.into_split());
         let there = dialler.map(|dialler| (dialler, self.behind));
         let back = dialler.map(|dialler| (self.behind, dialler));
         // The first direction that breaks takes the other with it; an orderly end of one does not.
@@ -161,14 +190,19 @@ async fn pump(
     let mut bytes = vec![0; COPY_BYTES];
     let mut random = Random::new(0);
     loop {
-        // A connection may be silent for as long as it likes; a rule that breaks it off does not wait for its next byte.
+        // A connection may be silent for as long as it likes; a rule that breaks it off does not
+        // wait for its next byte.
         let count = tokio::select! {
             read = from.read(&mut bytes) => read.map_err(|_| Broken)?,
             _ = rules.wait_for(|rules| rule_of(rules, direction) == Some(Rule::Refuse)) => return Err(broken(&from, &to)),
         };
         // Held until a rule changes or the run ends.
-        let passing = rules.wait_for(|rules| rule_of(rules, direction) != Some(Rule::Drop)).await;
-        let rule = passing.map(|rules| rule_of(&rules, direction)).map_err(|_| Broken)?;
+        let passing = rules
+            .wait_for(|rules| rule_of(rules, direction) != Some(Rule::Drop))
+            .await;
+        let rule = passing
+            .map(|rules| rule_of(&rules, direction))
+            .map_err(|_| Broken)?;
         match rule {
             Some(Rule::Refuse) => return Err(broken(&from, &to)),
             Some(Rule::Impair(impairment)) => {
@@ -191,7 +225,8 @@ fn broken(from: &OwnedReadHalf, to: &OwnedWriteHalf) -> Broken {
     Broken
 }
 
-/// Has the connection end with a reset, as if nobody listened; where that cannot be set, it ends in order.
+/// Has the connection end with a reset, as if nobody listened; where that cannot be set, it ends in
+/// order.
 fn reset(stream: &TcpStream) {
     drop(stream.set_zero_linger());
 }
@@ -208,11 +243,15 @@ mod tests {
     const SOON: Duration = Duration::from_secs(10);
     const A_MOMENT: Duration = Duration::from_millis(200);
 
-    /// A connection of this process, which is node 0, through the proxy before the cameras: dialled end, accepted end.
+    /// A connection of this process, which is node 0, through the proxy before the cameras: dialled
+    /// end, accepted end.
     async fn connection(proxies: &mut Proxies) -> (TcpStream, TcpStream) {
         proxies.pids.lock().unwrap()[0] = Some(std::process::id());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let front = proxies.before_cameras(listener.local_addr().unwrap()).await.unwrap();
+        let front = proxies
+            .before_cameras(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         let dialled = TcpStream::connect(front).await.unwrap();
         let accepted = timeout(SOON, listener.accept()).await.unwrap().unwrap().0;
         (dialled, accepted)
@@ -226,11 +265,17 @@ mod tests {
     async fn one_direction_is_held_back_and_comes_after_all() {
         let mut proxies = Proxies::new(1);
         let (mut dialled, mut accepted) = connection(&mut proxies).await;
-        proxies.set_rules(Rules::from([((Party::Cameras, Party::Node(0)), Rule::Drop)]));
+        proxies.set_rules(Rules::from([(
+            (Party::Cameras, Party::Node(0)),
+            Rule::Drop,
+        )]));
         dialled.write_u8(1).await.unwrap();
         assert_eq!(byte(&mut accepted).await, Some(1));
         accepted.write_u8(2).await.unwrap();
-        assert!(timeout(A_MOMENT, dialled.read_u8()).await.is_err(), "it is held back");
+        assert!(
+            timeout(A_MOMENT, dialled.read_u8()).await.is_err(),
+            "it is held back"
+        );
         proxies.set_rules(Rules::new());
         assert_eq!(byte(&mut dialled).await, Some(2));
     }
@@ -239,7 +284,13 @@ mod tests {
     async fn a_refused_connection_breaks_at_once() {
         let mut proxies = Proxies::new(1);
         let (mut dialled, mut accepted) = connection(&mut proxies).await;
-        proxies.set_rules(Rules::from([((Party::Node(0), Party::Cameras), Rule::Refuse)]));
-        assert_eq!((byte(&mut dialled).await, byte(&mut accepted).await), (None, None));
+        proxies.set_rules(Rules::from([(
+            (Party::Node(0), Party::Cameras),
+            Rule::Refuse,
+        )]));
+        assert_eq!(
+            (byte(&mut dialled).await, byte(&mut accepted).await),
+            (None, None)
+        );
     }
 }

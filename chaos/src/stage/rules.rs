@@ -1,4 +1,5 @@
-//! What a network fault does to which direction between whom. Pure: proxies and namespaces carry it out.
+//! What a network fault does to which direction between whom. Pure: proxies and namespaces carry it
+//! out.
 
 use crate::scenario::Action;
 use std::collections::BTreeMap;
@@ -34,7 +35,10 @@ pub(super) struct Impairment {
 impl Impairment {
     /// In milliseconds: at least, at most.
     pub(super) fn delays(self) -> (u64, u64) {
-        (self.delay_ms.saturating_sub(self.jitter_ms), self.delay_ms + self.jitter_ms)
+        (
+            self.delay_ms.saturating_sub(self.jitter_ms),
+            self.delay_ms + self.jitter_ms,
+        )
     }
 
     /// Both hold: a fault brings loss, another one delay.
@@ -78,7 +82,8 @@ impl Active {
     }
 }
 
-/// The directions that the action spoils when it hits `hit`, of `nodes` nodes; `to` as in `one-way`.
+/// The directions that the action spoils when it hits `hit`, of `nodes` nodes; `to` as in
+/// `one-way`.
 #[must_use]
 pub(super) fn rules_of(action: &Action, hit: &[usize], to: &[usize], nodes: usize) -> Rules {
     let others = |of: usize| (0..nodes).filter(move |&node| node != of).map(Party::Node);
@@ -86,19 +91,37 @@ pub(super) fn rules_of(action: &Action, hit: &[usize], to: &[usize], nodes: usiz
     for &node in hit {
         let me = Party::Node(node);
         match action {
-            Action::Isolate => both_ways(&mut rules, me, others(node).chain([Party::Cameras]), Rule::Drop),
-            Action::Cut => both_ways(&mut rules, me, others(node).chain([Party::Cameras]), Rule::Refuse),
+            Action::Isolate => both_ways(
+                &mut rules,
+                me,
+                others(node).chain([Party::Cameras]),
+                Rule::Drop,
+            ),
+            Action::Cut => both_ways(
+                &mut rules,
+                me,
+                others(node).chain([Party::Cameras]),
+                Rule::Refuse,
+            ),
             Action::CameraPath => both_ways(&mut rules, me, [Party::Cameras], Rule::Drop),
             Action::Split => {
-                let beyond = others(node).filter(|other| !hit.iter().any(|&own| *other == Party::Node(own)));
+                let beyond =
+                    others(node).filter(|other| !hit.iter().any(|&own| *other == Party::Node(own)));
                 both_ways(&mut rules, me, beyond, Rule::Drop);
             }
             Action::Loss { percent } => {
-                let impairment = Impairment { loss_percent: *percent, ..Impairment::default() };
+                let impairment = Impairment {
+                    loss_percent: *percent,
+                    ..Impairment::default()
+                };
                 both_ways(&mut rules, me, others(node), Rule::Impair(impairment));
             }
             Action::Delay { ms, jitter_ms } => {
-                let impairment = Impairment { delay_ms: *ms, jitter_ms: *jitter_ms, ..Impairment::default() };
+                let impairment = Impairment {
+                    delay_ms: *ms,
+                    jitter_ms: *jitter_ms,
+                    ..Impairment::default()
+                };
                 both_ways(&mut rules, me, others(node), Rule::Impair(impairment));
             }
             Action::OneWay { .. } => {
@@ -128,28 +151,68 @@ mod tests {
             Party::Node(index) => format!("{index}"),
             Party::Cameras => "c".to_owned(),
         };
-        rules_of(action, hit, to, 3).into_keys().map(|(from, to)| name(from) + &name(to)).collect()
+        rules_of(action, hit, to, 3)
+            .into_keys()
+            .map(|(from, to)| name(from) + &name(to))
+            .collect()
     }
 
     #[test]
     fn each_fault_spoils_its_directions() {
-        assert_eq!(directions(&Action::Isolate, &[1], &[]), ["01", "10", "12", "1c", "21", "c1"]);
+        assert_eq!(
+            directions(&Action::Isolate, &[1], &[]),
+            ["01", "10", "12", "1c", "21", "c1"]
+        );
         assert_eq!(directions(&Action::CameraPath, &[1], &[]), ["1c", "c1"]);
-        assert_eq!(directions(&Action::Split, &[0, 1], &[]), ["02", "12", "20", "21"]);
-        assert_eq!(directions(&Action::OneWay { to: Target::All }, &[0], &[0, 1, 2]), ["01", "02"]);
-        assert_eq!(directions(&Action::Loss { percent: 5 }, &[0, 1, 2], &[]).len(), 6);
+        assert_eq!(
+            directions(&Action::Split, &[0, 1], &[]),
+            ["02", "12", "20", "21"]
+        );
+        assert_eq!(
+            directions(&Action::OneWay { to: Target::All }, &[0], &[0, 1, 2]),
+            ["01", "02"]
+        );
+        assert_eq!(
+            directions(&Action::Loss { percent: 5 }, &[0, 1, 2], &[]).len(),
+            6
+        );
     }
 
     #[test]
     fn loss_and_delay_of_two_faults_hold_together() {
         let mut active = Active::default();
         active.begin(1, rules_of(&Action::Loss { percent: 20 }, &[0], &[], 2));
-        active.begin(2, rules_of(&Action::Delay { ms: 150, jitter_ms: 50 }, &[0], &[], 2));
-        let both = Rule::Impair(Impairment { loss_percent: 20, delay_ms: 150, jitter_ms: 50 });
-        assert_eq!(active.rules().into_values().collect::<Vec<_>>(), [both, both]);
+        active.begin(
+            2,
+            rules_of(
+                &Action::Delay {
+                    ms: 150,
+                    jitter_ms: 50,
+                },
+                &[0],
+                &[],
+                2,
+            ),
+        );
+        let both = Rule::Impair(Impairment {
+            loss_percent: 20,
+            delay_ms: 150,
+            jitter_ms: 50,
+        });
+        assert_eq!(
+            active.rules().into_values().collect::<Vec<_>>(),
+            [both, both]
+        );
         active.end(1);
-        let delay = Rule::Impair(Impairment { loss_percent: 0, delay_ms: 150, jitter_ms: 50 });
-        assert_eq!(active.rules().into_values().collect::<Vec<_>>(), [delay, delay]);
+        let delay = Rule::Impair(Impairment {
+            loss_percent: 0,
+            delay_ms: 150,
+            jitter_ms: 50,
+        });
+        assert_eq!(
+            active.rules().into_values().collect::<Vec<_>>(),
+            [delay, delay]
+        );
     }
 
     #[test]

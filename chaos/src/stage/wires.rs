@@ -27,7 +27,11 @@ pub(super) enum Kind {
 
 impl Wires {
     pub(super) fn new(kind: Kind, nodes: usize) -> Self {
-        Self { kind, active: Active::default(), nodes }
+        Self {
+            kind,
+            active: Active::default(),
+            nodes,
+        }
     }
 
     /// The node's process began, or is gone.
@@ -39,25 +43,45 @@ impl Wires {
 
     /// # Errors
     /// [`Error::CannotRun`] where this kind of wire cannot be spoiled so.
-    pub(super) fn begin(&mut self, fault: usize, action: &Action, hit: &[usize], to: &[usize]) -> Result<()> {
+    pub(super) fn begin(
+        &mut self,
+        fault: usize,
+        action: &Action,
+        hit: &[usize],
+        to: &[usize],
+    ) -> Result<()> {
         if let Kind::Attached(attach, isolated) = &mut self.kind {
             if *action != Action::Isolate {
-                return Err(Error::CannotRun("an attached cluster's network can only be cut by `isolate`".to_owned()));
+                return Err(Error::CannotRun(
+                    "an attached cluster's network can only be cut by `isolate`".to_owned(),
+                ));
             }
-            hit.iter().try_for_each(|&index| attach.command("isolate", index))?;
+            hit.iter()
+                .try_for_each(|&index| attach.command("isolate", index))?;
             isolated.push((fault, hit.to_vec()));
             return Ok(());
         }
         if let Action::SlowLink { kbps } = action {
             let Kind::Namespaces(namespaces) = &self.kind else {
-                return Err(Error::CannotRun("`slow-link` needs namespaces: --on netns".to_owned()));
+                return Err(Error::CannotRun(
+                    "`slow-link` needs namespaces: --on netns".to_owned(),
+                ));
             };
-            return namespaces.lock().unwrap_or_else(PoisonError::into_inner).slow_down(fault, hit, *kbps);
+            return namespaces
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .slow_down(fault, hit, *kbps);
         }
-        if matches!((action, &self.kind), (Action::Loss { .. }, Kind::Proxies(_))) {
-            return Err(Error::CannotRun("`loss` needs namespaces: --on netns".to_owned()));
+        if matches!(
+            (action, &self.kind),
+            (Action::Loss { .. }, Kind::Proxies(_))
+        ) {
+            return Err(Error::CannotRun(
+                "`loss` needs namespaces: --on netns".to_owned(),
+            ));
         }
-        self.active.begin(fault, rules_of(action, hit, to, self.nodes));
+        self.active
+            .begin(fault, rules_of(action, hit, to, self.nodes));
         self.apply()
     }
 
@@ -66,12 +90,15 @@ impl Wires {
     pub(super) fn end(&mut self, fault: usize) -> Result<()> {
         self.active.end(fault);
         match &mut self.kind {
-            Kind::Namespaces(namespaces) => {
-                namespaces.lock().unwrap_or_else(PoisonError::into_inner).speed_up(fault)?
-            }
+            Kind::Namespaces(namespaces) => namespaces
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .speed_up(fault)?,
             Kind::Attached(attach, isolated) => {
                 for (_, nodes) in isolated.extract_if(.., |(of, _)| *of == fault) {
-                    nodes.iter().try_for_each(|&index| attach.command("rejoin", index))?;
+                    nodes
+                        .iter()
+                        .try_for_each(|&index| attach.command("rejoin", index))?;
                 }
             }
             Kind::Plain | Kind::Proxies(_) => {}
@@ -84,11 +111,16 @@ impl Wires {
         match &self.kind {
             Kind::Proxies(proxies) => proxies.set_rules(rules),
             Kind::Namespaces(namespaces) => {
-                namespaces.lock().unwrap_or_else(PoisonError::into_inner).set_rules(&rules)?;
+                namespaces
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .set_rules(&rules)?;
             }
             Kind::Plain if rules.is_empty() => {}
             Kind::Plain => {
-                return Err(Error::CannotRun("nothing lies between these nodes that could be spoiled".into()));
+                return Err(Error::CannotRun(
+                    "nothing lies between these nodes that could be spoiled".into(),
+                ));
             }
             Kind::Attached(..) => {}
         }

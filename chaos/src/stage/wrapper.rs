@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 /// Nodes are started with `serve --config FILE`; beside FILE lies the name of the namespace.
 const SUFFIX: &str = ".netns";
 
-/// A script in `dir` that runs `executable` in its namespace. It keeps its process: the node has the id that was started.
+/// A script in `dir` that runs `executable` in its namespace. It keeps its process: the node has
+/// the id that was started.
 ///
 /// # Errors
 /// Where the script cannot be written.
@@ -27,5 +28,6 @@ pub(super) fn wrap(executable: &Path, dir: &Path) -> Result<PathBuf> {
 /// Where the file cannot be written.
 pub(super) fn place(config: &Path, namespace: &Path) -> Result<()> {
     let file = PathBuf::from(format!("{}{SUFFIX}", config.display()));
-    std::fs::write(&file, namespace.to_string_lossy().as_bytes()).map_err(io_error(format!("write {}", file.display())))
+    std::fs::write(&file, namespace.to_string_lossy().as_bytes())
+        .map_err(io_error(format!("write {}", file.display())))
 }

@@ -5,14 +5,16 @@
 //! `UPDATE_GOLDENFILES=1` writes them.
 
 use super::{CLUSTER_VERSION, Format, decode, encode};
-use crate::command::{AdoptedCamera, AssignmentChange, AssignmentOp, Command, LogEntry, Rejection, Response, Skipped};
+use crate::command::{
+    AdoptedCamera, AssignmentChange, AssignmentOp, Command, LogEntry, Rejection, Response, Skipped,
+};
 use crate::consensus::messages::{WriteAnswer, WriteRequest};
 use crate::generation::{ClusterGeneration, Recovered};
 use crate::join::{ClusterAnswer, ClusterRequest, JoinAnswer, JoinRequest};
 use crate::model::{
-    Actor, Audio, CameraSpec, Credentials, DrillOp, DrillStart, DrillStep, Duty, ExportSpec, Failback, FailureDomain,
-    HeadroomRule, HoldSpec, NodeSpec, OperatorName, Outcome, ProcessEnd, Protection, Refusal, Secret, SettingsChange,
-    Source, Tls, Transport,
+    Actor, Audio, CameraSpec, Credentials, DrillOp, DrillStart, DrillStep, Duty, ExportSpec,
+    Failback, FailureDomain, HeadroomRule, HoldSpec, NodeSpec, OperatorName, Outcome, ProcessEnd,
+    Protection, Refusal, Secret, SettingsChange, Source, Tls, Transport,
 };
 use crate::observe::clocks::Heard;
 use crate::observe::heartbeat::{Exposure, Heartbeat, Probe, Progress, RecorderState};
@@ -48,24 +50,39 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
 }
 
 /// Compares what is written with the file, and what is read from the file with what was written.
 fn golden<T: Format>(file: &str, samples: &[(&str, T)]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("golden/{file}.v{}.txt", T::VERSION));
-    let lines = samples.iter().map(|(name, sample)| format!("{name} {}\n", hex(&encode(sample).unwrap())));
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("golden/{file}.v{}.txt", T::VERSION));
+    let lines = samples
+        .iter()
+        .map(|(name, sample)| format!("{name} {}\n", hex(&encode(sample).unwrap())));
     let written: String = lines.collect();
     if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, &written).unwrap();
     }
-    let stored = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(written, stored, "{file} is written otherwise than before: that is a new version");
+    let stored = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(
+        written, stored,
+        "{file} is written otherwise than before: that is a new version"
+    );
     for line in stored.lines() {
         let (name, bytes) = line.rsplit_once(' ').unwrap();
-        let read: T = decode(&unhex(bytes)).unwrap_or_else(|error| panic!("{file}, {name}: {error}"));
-        assert_eq!(hex(&encode(&read).unwrap()), bytes, "{file}, {name}: what is read is not what was written");
+        let read: T =
+            decode(&unhex(bytes)).unwrap_or_else(|error| panic!("{file}, {name}: {error}"));
+        assert_eq!(
+            hex(&encode(&read).unwrap()),
+            bytes,
+            "{file}, {name}: what is read is not what was written"
+        );
     }
 }
 
@@ -79,7 +96,12 @@ fn node(number: u32) -> NodeSpec {
             .collect::<std::collections::BTreeMap<_, _>>()
             .try_into()
             .unwrap(),
-        ..NodeSpec::new(&name, &format!("10.0.0.{number}:8481"), &format!("10.0.0.{number}:8480")).unwrap()
+        ..NodeSpec::new(
+            &name,
+            &format!("10.0.0.{number}:8481"),
+            &format!("10.0.0.{number}:8480"),
+        )
+        .unwrap()
     }
 }
 
@@ -87,7 +109,9 @@ fn camera() -> CameraSpec {
     let plain = CameraSpec::new("gate", "rtsps://10.0.1.9/main").unwrap();
     CameraSpec {
         source: Source {
-            credentials: Some(Credentials::new("viewer".to_owned(), Some(Secret("p".to_owned()))).unwrap()),
+            credentials: Some(
+                Credentials::new("viewer".to_owned(), Some(Secret("p".to_owned()))).unwrap(),
+            ),
             transport: Transport::Udp,
             audio: Audio::Off,
             stall_after_ms: Some(20_000),
@@ -104,20 +128,48 @@ fn camera() -> CameraSpec {
 }
 
 fn ended() -> ProcessEnd {
-    ProcessEnd { node: NodeId(2), boot: 1_795_341_500_000_000, blamed: vec![CameraId(1)], on_trial: false }
+    ProcessEnd {
+        node: NodeId(2),
+        boot: 1_795_341_500_000_000,
+        blamed: vec![CameraId(1)],
+        on_trial: false,
+    }
 }
 
 fn export() -> ExportSpec {
     let (from, to) = (AT, AT.plus_micros(3_600_000_000));
-    ExportSpec { name: "case 7".parse().unwrap(), cameras: vec![CameraId(1)], from, to, strict: true }
+    ExportSpec {
+        name: "case 7".parse().unwrap(),
+        cameras: vec![CameraId(1)],
+        from,
+        to,
+        strict: true,
+    }
 }
 
 fn commands() -> Vec<(&'static str, Command)> {
     let (owner, successor) = (NodeId(1), Some(NodeId(2)));
-    let op = AssignmentOp::Place { owner, mirror: None, successor };
-    let start = DrillStart { camera: CameraId(1), expect: Epoch(1), successor, began_at: AT, refusal: None };
-    let refused = DrillStart { refusal: Some(Refusal::failure("no room")), ..start.clone() };
-    let step = |op| DrillStep { camera: CameraId(1), drill: DrillId(1), op };
+    let op = AssignmentOp::Place {
+        owner,
+        mirror: None,
+        successor,
+    };
+    let start = DrillStart {
+        camera: CameraId(1),
+        expect: Epoch(1),
+        successor,
+        began_at: AT,
+        refusal: None,
+    };
+    let refused = DrillStart {
+        refusal: Some(Refusal::failure("no room")),
+        ..start.clone()
+    };
+    let step = |op| DrillStep {
+        camera: CameraId(1),
+        drill: DrillId(1),
+        op,
+    };
     let settings = SettingsChange {
         headroom: Some(HeadroomRule::Strict),
         headroom_over_domains: Some(true),
@@ -126,37 +178,129 @@ fn commands() -> Vec<(&'static str, Command)> {
         drill_every_s: Some(86_400),
         retention_classes: Some(Default::default()),
     };
-    let hold = HoldSpec { reason: "case 7".parse().unwrap(), camera: CameraId(1), from: AT, to: None };
+    let hold = HoldSpec {
+        reason: "case 7".parse().unwrap(),
+        camera: CameraId(1),
+        from: AT,
+        to: None,
+    };
     vec![
-        ("initialize", Command::Initialize { cluster: CLUSTER, node: node(1) }),
-        ("join-node", Command::JoinNode { spec: node(2), attempt: CLUSTER }),
-        ("report-for-duty", Command::ReportForDuty { node: NodeId(2), spec: node(2) }),
-        ("create-camera", Command::CreateCamera { spec: camera(), only_after: None }),
-        ("update-camera", Command::UpdateCamera { camera: CameraId(1), spec: camera(), expect_revision: 1 }),
-        ("assign", Command::Assign { changes: vec![AssignmentChange { camera: CameraId(1), expect: Epoch(0), op }] }),
+        (
+            "initialize",
+            Command::Initialize {
+                cluster: CLUSTER,
+                node: node(1),
+            },
+        ),
+        (
+            "join-node",
+            Command::JoinNode {
+                spec: node(2),
+                attempt: CLUSTER,
+            },
+        ),
+        (
+            "report-for-duty",
+            Command::ReportForDuty {
+                node: NodeId(2),
+                spec: node(2),
+            },
+        ),
+        (
+            "create-camera",
+            Command::CreateCamera {
+                spec: camera(),
+                only_after: None,
+            },
+        ),
+        (
+            "update-camera",
+            Command::UpdateCamera {
+                camera: CameraId(1),
+                spec: camera(),
+                expect_revision: 1,
+            },
+        ),
+        (
+            "assign",
+            Command::Assign {
+                changes: vec![AssignmentChange {
+                    camera: CameraId(1),
+                    expect: Epoch(0),
+                    op,
+                }],
+            },
+        ),
         ("change-settings", Command::ChangeSettings(settings)),
         ("create-hold", Command::CreateHold { spec: hold }),
-        ("begin-drill", Command::BeginDrill { node: None, is_scheduled: false, starts: vec![start, refused] }),
+        (
+            "begin-drill",
+            Command::BeginDrill {
+                node: None,
+                is_scheduled: false,
+                starts: vec![start, refused],
+            },
+        ),
         (
             "step-drills",
             Command::StepDrills {
                 steps: vec![
                     step(DrillOp::HandBack { failure: None }),
-                    step(DrillOp::End { outcome: Outcome::Passed, reason: None, is_handed_back: true }),
+                    step(DrillOp::End {
+                        outcome: Outcome::Passed,
+                        reason: None,
+                        is_handed_back: true,
+                    }),
                 ],
             },
         ),
         ("begin-rebalance", Command::BeginRebalance),
         ("end-rebalance", Command::EndRebalance { since: AT }),
-        ("set-duty", Command::SetDuty { node: NodeId(2), duty: Duty::Draining }),
-        ("finalize-version", Command::FinalizeVersion { version: CLUSTER_VERSION }),
+        (
+            "set-duty",
+            Command::SetDuty {
+                node: NodeId(2),
+                duty: Duty::Draining,
+            },
+        ),
+        (
+            "finalize-version",
+            Command::FinalizeVersion {
+                version: CLUSTER_VERSION,
+            },
+        ),
         ("delete-hold", Command::DeleteHold { hold: HoldId(1) }),
-        ("delete-camera", Command::DeleteCamera { camera: CameraId(1) }),
-        ("remove-node", Command::RemoveNode { node: NodeId(2), force: true }),
+        (
+            "delete-camera",
+            Command::DeleteCamera {
+                camera: CameraId(1),
+            },
+        ),
+        (
+            "remove-node",
+            Command::RemoveNode {
+                node: NodeId(2),
+                force: true,
+            },
+        ),
         ("note-end", Command::NoteEnd(ended())),
-        ("clear-cameras", Command::ClearCameras { cameras: vec![CameraId(1)] }),
-        ("reserve-cameras", Command::ReserveCameras { upto: CameraId(41) }),
-        ("reinstate-camera", Command::ReinstateCamera { camera: Some(CameraId(41)), spec: camera() }),
+        (
+            "clear-cameras",
+            Command::ClearCameras {
+                cameras: vec![CameraId(1)],
+            },
+        ),
+        (
+            "reserve-cameras",
+            Command::ReserveCameras { upto: CameraId(41) },
+        ),
+        (
+            "reinstate-camera",
+            Command::ReinstateCamera {
+                camera: Some(CameraId(41)),
+                spec: camera(),
+            },
+        ),
         (
             "restore-camera",
             Command::RestoreCamera {
@@ -169,12 +313,25 @@ fn commands() -> Vec<(&'static str, Command)> {
             "adopt-cameras",
             Command::AdoptCameras {
                 cluster: ELSEWHERE,
-                cameras: vec![AdoptedCamera { camera: CameraId(3), name: "yard".parse().unwrap() }],
+                cameras: vec![AdoptedCamera {
+                    camera: CameraId(3),
+                    name: "yard".parse().unwrap(),
+                }],
             },
         ),
-        ("forget-cameras", Command::ForgetCameras { cameras: vec![(CameraId(1), AT)] }),
+        (
+            "forget-cameras",
+            Command::ForgetCameras {
+                cameras: vec![(CameraId(1), AT)],
+            },
+        ),
         ("create-export", Command::CreateExport { spec: export() }),
-        ("delete-export", Command::DeleteExport { export: ExportId(1) }),
+        (
+            "delete-export",
+            Command::DeleteExport {
+                export: ExportId(1),
+            },
+        ),
     ]
 }
 
@@ -193,38 +350,74 @@ fn state() -> ClusterState {
     }
     assert_eq!(state.apply(entry(Command::NoteEnd(ended()))).err(), None);
     // One that was deleted, and one of another cluster.
-    let spec = CameraSpec { name: "lift".parse().unwrap(), ..camera() };
+    let spec = CameraSpec {
+        name: "lift".parse().unwrap(),
+        ..camera()
+    };
     for command in [
-        Command::CreateCamera { spec, only_after: Some(CameraId(1)) },
-        Command::DeleteCamera { camera: CameraId(2) },
+        Command::CreateCamera {
+            spec,
+            only_after: Some(CameraId(1)),
+        },
+        Command::DeleteCamera {
+            camera: CameraId(2),
+        },
         Command::AdoptCameras {
             cluster: ELSEWHERE,
-            cameras: vec![AdoptedCamera { camera: CameraId(3), name: "yard".parse().unwrap() }],
+            cameras: vec![AdoptedCamera {
+                camera: CameraId(3),
+                name: "yard".parse().unwrap(),
+            }],
         },
     ] {
         assert_eq!(state.apply(entry(command)).err(), None);
     }
-    assert_eq!(state.apply(entry(Command::CreateExport { spec: export() })).err(), None);
+    assert_eq!(
+        state
+            .apply(entry(Command::CreateExport { spec: export() }))
+            .err(),
+        None
+    );
     state
 }
 
 fn log_id(index: u64) -> LogId {
-    LogId { leader_id: LeaderId { term: 3, node_id: 1 }, index }
+    LogId {
+        leader_id: LeaderId {
+            term: 3,
+            node_id: 1,
+        },
+        index,
+    }
 }
 
 fn vote() -> Vote {
-    Vote { leader_id: LeaderId { term: 3, node_id: 1 }, committed: true }
+    Vote {
+        leader_id: LeaderId {
+            term: 3,
+            node_id: 1,
+        },
+        committed: true,
+    }
 }
 
 fn image() -> SnapshotImage {
-    let meta = SnapshotMeta { last_log_id: Some(log_id(9)), ..SnapshotMeta::default() };
-    SnapshotImage { meta, state: encode(&state()).unwrap() }
+    let meta = SnapshotMeta {
+        last_log_id: Some(log_id(9)),
+        ..SnapshotMeta::default()
+    };
+    SnapshotImage {
+        meta,
+        state: encode(&state()).unwrap(),
+    }
 }
 
 #[test]
 fn log_entries() {
-    let mut samples: Vec<(&str, Payload)> =
-        commands().into_iter().map(|(name, command)| (name, EntryPayload::Normal(entry(command)))).collect();
+    let mut samples: Vec<(&str, Payload)> = commands()
+        .into_iter()
+        .map(|(name, command)| (name, EntryPayload::Normal(entry(command))))
+        .collect();
     let by = |actor| EntryPayload::Normal(Command::BeginRebalance.by(actor, AT));
     samples.extend([
         ("blank", EntryPayload::Blank),
@@ -276,36 +469,116 @@ fn heartbeats() {
         sent_at: AT,
         writable: true,
         recorders: vec![progress],
-        probes: vec![Probe { camera: CameraId(2), reachable: true }],
+        probes: vec![Probe {
+            camera: CameraId(2),
+            reachable: true,
+        }],
         vouches: true,
     };
     golden("heartbeat", &[("full", heartbeat)]);
-    golden("heard", &[("full", Heard { received: AT, answered: AT })]);
+    golden(
+        "heard",
+        &[(
+            "full",
+            Heard {
+                received: AT,
+                answered: AT,
+            },
+        )],
+    );
 }
 
 #[test]
 fn messages_of_members() {
-    golden("envelope", &[("full", Envelope { cluster: CLUSTER, to: NodeId(2), generation: CLUSTER })]);
-    golden("write-request", &[("full", WriteRequest { entry: entry(commands().remove(1).1), deadline_ms: 1_900 })]);
-    let skipped = Skipped { camera: CameraId(1), why: Rejection::UnknownCamera(CameraId(1)) };
-    let applied = |outcome| WriteAnswer::Applied { outcome: raft::Outcome(outcome), index: 12 };
+    golden(
+        "envelope",
+        &[(
+            "full",
+            Envelope {
+                cluster: CLUSTER,
+                to: NodeId(2),
+                generation: CLUSTER,
+            },
+        )],
+    );
+    golden(
+        "write-request",
+        &[(
+            "full",
+            WriteRequest {
+                entry: entry(commands().remove(1).1),
+                deadline_ms: 1_900,
+            },
+        )],
+    );
+    let skipped = Skipped {
+        camera: CameraId(1),
+        why: Rejection::UnknownCamera(CameraId(1)),
+    };
+    let applied = |outcome| WriteAnswer::Applied {
+        outcome: raft::Outcome(outcome),
+        index: 12,
+    };
     golden(
         "write-answer",
         &[
             ("done", applied(Ok(Response::Done))),
-            ("assigned", applied(Ok(Response::Assigned { applied: 1, skipped: vec![skipped] }))),
-            ("rejected", applied(Err(Rejection::NotFinalized { needs: 2, finalized: 1 }))),
-            ("not-leader", WriteAnswer::NotLeader { leader: Some(NodeId(3)) }),
+            (
+                "assigned",
+                applied(Ok(Response::Assigned {
+                    applied: 1,
+                    skipped: vec![skipped],
+                })),
+            ),
+            (
+                "rejected",
+                applied(Err(Rejection::NotFinalized {
+                    needs: 2,
+                    finalized: 1,
+                })),
+            ),
+            (
+                "not-leader",
+                WriteAnswer::NotLeader {
+                    leader: Some(NodeId(3)),
+                },
+            ),
             ("unknown", WriteAnswer::Unknown),
         ],
     );
-    golden("join-request", &[("full", JoinRequest { spec: node(2), attempt: CLUSTER, at: AT })]);
+    golden(
+        "join-request",
+        &[(
+            "full",
+            JoinRequest {
+                spec: node(2),
+                attempt: CLUSTER,
+                at: AT,
+            },
+        )],
+    );
     golden(
         "join-answer",
         &[
-            ("joined", JoinAnswer::Joined { node: NodeId(2), cluster: CLUSTER, generation: generation() }),
-            ("rejected", JoinAnswer::Rejected(Rejection::TooOld { speaks: 1, finalized: 2 })),
-            ("unavailable", JoinAnswer::Unavailable("no leader".to_owned())),
+            (
+                "joined",
+                JoinAnswer::Joined {
+                    node: NodeId(2),
+                    cluster: CLUSTER,
+                    generation: generation(),
+                },
+            ),
+            (
+                "rejected",
+                JoinAnswer::Rejected(Rejection::TooOld {
+                    speaks: 1,
+                    finalized: 2,
+                }),
+            ),
+            (
+                "unavailable",
+                JoinAnswer::Unavailable("no leader".to_owned()),
+            ),
         ],
     );
     golden("cluster-request", &[("full", ClusterRequest)]);
@@ -313,30 +586,77 @@ fn messages_of_members() {
 }
 
 fn generation() -> ClusterGeneration {
-    ClusterGeneration::first(CLUSTER).next(CLUSTER, Recovered { by: NodeId(2), at: AT })
+    ClusterGeneration::first(CLUSTER).next(
+        CLUSTER,
+        Recovered {
+            by: NodeId(2),
+            at: AT,
+        },
+    )
 }
 
 fn boot(generation: u64) -> Boot {
-    let incarnation = Incarnation { generation, boot: CLUSTER };
-    Boot { incarnation, began_at: Position { vote: (3, 1), last: Some((3, 1, 9)) } }
+    let incarnation = Incarnation {
+        generation,
+        boot: CLUSTER,
+    };
+    Boot {
+        incarnation,
+        began_at: Position {
+            vote: (3, 1),
+            last: Some((3, 1, 9)),
+        },
+    }
 }
 
 #[test]
 fn identities() {
-    let Boot { incarnation, began_at: position } = boot(7);
-    let stamp = Stamp { node: NodeId(2), incarnation, position };
+    let Boot {
+        incarnation,
+        began_at: position,
+    } = boot(7);
+    let stamp = Stamp {
+        node: NodeId(2),
+        incarnation,
+        position,
+    };
     golden("stamp", &[("full", stamp)]);
-    let sender = || Sender { stamp, peer_addr: "10.0.0.2:8481".to_owned(), camera_highest: CameraId(41) };
+    let sender = || Sender {
+        stamp,
+        peer_addr: "10.0.0.2:8481".to_owned(),
+        camera_highest: CameraId(41),
+    };
     golden("sender", &[("full", sender())]);
-    let (history, moved) = (vec![boot(6), boot(7)], vec![(NodeId(3), "10.9.0.3:8481".to_owned())]);
-    let (generation, replaced) = (generation(), Replaced { cluster: CLUSTER, was: 1, now: generation() });
-    let hello =
-        Hello { cluster: CLUSTER, sender: sender(), history: history.clone(), moved: moved.clone(), generation };
+    let (history, moved) = (
+        vec![boot(6), boot(7)],
+        vec![(NodeId(3), "10.9.0.3:8481".to_owned())],
+    );
+    let (generation, replaced) = (
+        generation(),
+        Replaced {
+            cluster: CLUSTER,
+            was: 1,
+            now: generation(),
+        },
+    );
+    let hello = Hello {
+        cluster: CLUSTER,
+        sender: sender(),
+        history: history.clone(),
+        moved: moved.clone(),
+        generation,
+    };
     golden("hello", &[("full", hello)]);
     let (known, moves) = (history.clone(), moved.clone());
     let answer = |verdict| {
         let (history, moved) = (known.clone(), moves.clone());
-        HelloAnswer { sender: sender(), history, moved, verdict, generation }
+        HelloAnswer {
+            sender: sender(),
+            history,
+            moved,
+            verdict,
+            generation,
+        }
     };
     golden(
         "hello-answer",
@@ -352,57 +672,156 @@ fn identities() {
     );
     golden("who", &[("full", WhoRequest)]);
     golden("who-answer", &[("full", WhoAnswer(incarnation))]);
-    let fence = Some(Fence { by: NodeId(3), why: Why::Older });
-    let seen = [(NodeId(2), Record { incarnation, position })].into();
-    let full = Kept { boots: history.clone(), fence, seen };
-    let fence = Some(Fence { by: NodeId(3), why: Why::Replaced(replaced) });
-    golden("ledger", &[("full", full.clone()), ("replaced", Kept { fence, ..full })]);
+    let fence = Some(Fence {
+        by: NodeId(3),
+        why: Why::Older,
+    });
+    let seen = [(
+        NodeId(2),
+        Record {
+            incarnation,
+            position,
+        },
+    )]
+    .into();
+    let full = Kept {
+        boots: history.clone(),
+        fence,
+        seen,
+    };
+    let fence = Some(Fence {
+        by: NodeId(3),
+        why: Why::Replaced(replaced),
+    });
+    golden(
+        "ledger",
+        &[("full", full.clone()), ("replaced", Kept { fence, ..full })],
+    );
 }
 
 #[test]
 fn messages_of_raft() {
-    let entries = vec![raft::Entry::new(log_id(10), EntryPayload::Normal(entry(Command::BeginRebalance)))];
-    let append: AppendEntriesRequest<TypeConfig> =
-        AppendEntriesRequest { vote: vote(), prev_log_id: Some(log_id(9)), entries, leader_commit: Some(log_id(8)) };
+    let entries = vec![raft::Entry::new(
+        log_id(10),
+        EntryPayload::Normal(entry(Command::BeginRebalance)),
+    )];
+    let append: AppendEntriesRequest<TypeConfig> = AppendEntriesRequest {
+        vote: vote(),
+        prev_log_id: Some(log_id(9)),
+        entries,
+        leader_commit: Some(log_id(8)),
+    };
     golden("raft-append", &[("full", append)]);
-    golden("raft-append-answer", &[("success", AppendEntriesResponse::<TypeConfig>::Success)]);
+    golden(
+        "raft-append-answer",
+        &[("success", AppendEntriesResponse::<TypeConfig>::Success)],
+    );
     golden(
         "raft-vote",
         &[(
             "full",
-            VoteRequest::<TypeConfig> { vote: vote(), last_log_id: Some(log_id(9)), leadership_transfer: false },
+            VoteRequest::<TypeConfig> {
+                vote: vote(),
+                last_log_id: Some(log_id(9)),
+                leadership_transfer: false,
+            },
         )],
     );
     golden(
         "raft-vote-answer",
-        &[("full", VoteResponse::<TypeConfig> { vote: vote(), vote_granted: true, last_log_id: Some(log_id(9)) })],
+        &[(
+            "full",
+            VoteResponse::<TypeConfig> {
+                vote: vote(),
+                vote_granted: true,
+                last_log_id: Some(log_id(9)),
+            },
+        )],
     );
-    golden("raft-snapshot", &[("full", SnapshotRequest { vote: vote(), image: image() })]);
+    golden(
+        "raft-snapshot",
+        &[(
+            "full",
+            SnapshotRequest {
+                vote: vote(),
+                image: image(),
+            },
+        )],
+    );
 }
 
 #[test]
 fn a_command_is_used_once_every_member_knows_it_and_its_version_is_finalised() {
     let mut state = state();
-    let apply = |state: &mut ClusterState, command| state.apply(entry(command)).map_err(|rejection| rejection.code());
+    let apply = |state: &mut ClusterState, command| {
+        state
+            .apply(entry(command))
+            .map_err(|rejection| rejection.code())
+    };
     // As if this version's commands were newer than what the cluster has finalised.
     state.version = 0;
-    assert_eq!(apply(&mut state, Command::BeginRebalance), Err("not-finalized"));
-    assert_eq!(state.check_usable(&Command::BeginRebalance).unwrap_err().code(), "not-finalized");
+    assert_eq!(
+        apply(&mut state, Command::BeginRebalance),
+        Err("not-finalized")
+    );
+    assert_eq!(
+        state
+            .check_usable(&Command::BeginRebalance)
+            .unwrap_err()
+            .code(),
+        "not-finalized"
+    );
     state.version = 1;
-    assert_eq!(apply(&mut state, Command::BeginRebalance), Ok(Response::Done));
+    assert_eq!(
+        apply(&mut state, Command::BeginRebalance),
+        Ok(Response::Done)
+    );
 
     let finalize = |version| Command::FinalizeVersion { version };
-    assert_eq!(apply(&mut state, finalize(2)), Err("not-upgraded"), "its members speak version 1");
+    assert_eq!(
+        apply(&mut state, finalize(2)),
+        Err("not-upgraded"),
+        "its members speak version 1"
+    );
     for number in [1, 2] {
-        let spec = NodeSpec { version: 2, ..node(number) };
-        let report = Command::ReportForDuty { node: NodeId(number.into()), spec };
+        let spec = NodeSpec {
+            version: 2,
+            ..node(number)
+        };
+        let report = Command::ReportForDuty {
+            node: NodeId(number.into()),
+            spec,
+        };
         assert_eq!(apply(&mut state, report), Ok(Response::Done));
         let finalized = apply(&mut state, finalize(2));
-        assert_eq!(finalized, if number == 1 { Err("not-upgraded") } else { Ok(Response::Done) });
+        assert_eq!(
+            finalized,
+            if number == 1 {
+                Err("not-upgraded")
+            } else {
+                Ok(Response::Done)
+            }
+        );
     }
-    assert_eq!(apply(&mut state, finalize(1)), Err("invalid"), "there is no way back");
-    let old = Command::JoinNode { spec: node(3), attempt: Uuid::nil() };
+    assert_eq!(
+        apply(&mut state, finalize(1)),
+        Err("invalid"),
+        "there is no way back"
+    );
+    let old = Command::JoinNode {
+        spec: node(3),
+        attempt: Uuid::nil(),
+    };
     assert_eq!(apply(&mut state, old), Err("too-old"));
-    assert_eq!(apply(&mut state, Command::ReportForDuty { node: NodeId(2), spec: node(2) }), Err("too-old"));
+    assert_eq!(
+        apply(
+            &mut state,
+            Command::ReportForDuty {
+                node: NodeId(2),
+                spec: node(2)
+            }
+        ),
+        Err("too-old")
+    );
     assert_eq!(state.version, 2);
 }

@@ -1,7 +1,10 @@
 //! What other members may ask of this one: Raft's messages, forwarded writes, joining. Bodies name
 //! their version, both ways.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use super::messages::{WRITE, WriteAnswer, WriteRequest};
 use super::{Consensus, Proposal, WriteError};
@@ -22,7 +25,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use holdfast_storage::ids::NodeId;
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
+};
 use openraft::storage::Snapshot;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -35,8 +40,11 @@ const WRITE_BYTES_MAX: usize = 1 << 20;
 const JOIN_BYTES_MAX: usize = 64 << 10;
 
 pub(crate) fn router(consensus: Consensus, secret: Secret) -> Router {
-    let limited =
-        |limit| move |route: axum::routing::MethodRouter<Consensus>| route.layer(DefaultBodyLimit::max(limit));
+    let limited = |limit| {
+        move |route: axum::routing::MethodRouter<Consensus>| {
+            route.layer(DefaultBodyLimit::max(limit))
+        }
+    };
     let routes = Router::new()
         .route(APPEND, limited(APPEND_BYTES_MAX)(post(append)))
         .route(VOTE, limited(JOIN_BYTES_MAX)(post(vote)))
@@ -64,7 +72,10 @@ impl IntoResponse for Refusal {
 type Answer = Result<Vec<u8>, Refusal>;
 
 fn unreadable(error: CodecError) -> Refusal {
-    Refusal(StatusCode::BAD_REQUEST, format!("the message cannot be read: {error}"))
+    Refusal(
+        StatusCode::BAD_REQUEST,
+        format!("the message cannot be read: {error}"),
+    )
 }
 
 fn decode<T: Format>(body: &[u8]) -> Result<T, Refusal> {
@@ -77,7 +88,8 @@ fn addressed<'a>(consensus: &Consensus, body: &'a [u8]) -> Result<&'a [u8], Refu
     if !consensus.identity().is_addressed(&envelope) {
         let (me, meant) = (consensus.node(), envelope.to);
         let message = format!(
-            "this is node {me} of cluster {}, {}; the message is for node {meant} of cluster {}, generation id {}",
+            "this is node {me} of cluster {}, {}; the message is for node {meant} of cluster {}, \
+             generation id {}",
             consensus.cluster(),
             consensus.identity().generation(),
             envelope.cluster,
@@ -94,11 +106,15 @@ fn open<T: Format>(consensus: &Consensus, body: &[u8]) -> Result<T, Refusal> {
 
 /// A message of Raft: only where this node takes part, and only of a process that counts.
 fn open_raft<T: Format>(consensus: &Consensus, body: &[u8]) -> Result<T, Refusal> {
-    let (stamp, body) = codec::decode_first::<Stamp>(addressed(consensus, body)?).map_err(unreadable)?;
+    let (stamp, body) =
+        codec::decode_first::<Stamp>(addressed(consensus, body)?).map_err(unreadable)?;
     let identity = consensus.identity();
     if !identity.counts(&stamp) {
-        let message =
-            format!("this process of node {} has not introduced itself to node {}", stamp.node, identity.node());
+        let message = format!(
+            "this process of node {} has not introduced itself to node {}",
+            stamp.node,
+            identity.node()
+        );
         return Err(Refusal(StatusCode::CONFLICT, message));
     }
     if !identity.is_open() {
@@ -112,15 +128,20 @@ fn open_raft<T: Format>(consensus: &Consensus, body: &[u8]) -> Result<T, Refusal
 fn answer_raft<T: Format>(consensus: &Consensus, answer: &T) -> Answer {
     let identity = consensus.identity();
     if !identity.is_open() {
-        return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, identity.standing().borrow().to_string()));
+        return Err(Refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            identity.standing().borrow().to_string(),
+        ));
     }
-    let unwritable = |error: CodecError| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+    let unwritable =
+        |error: CodecError| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
     let stamp = codec::encode(&identity.stamp()).map_err(unwritable)?;
     Ok([stamp, codec::encode(answer).map_err(unwritable)?].concat())
 }
 
 fn answer<T: Format>(answer: &T) -> Answer {
-    codec::encode(answer).map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    codec::encode(answer)
+        .map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 /// Raft itself failed (its storage did, or it is shutting down).
@@ -131,7 +152,11 @@ fn stopped(error: impl std::fmt::Display) -> Refusal {
 async fn append(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     let request: AppendEntriesRequest<TypeConfig> = open_raft(&consensus, &body)?;
     let leader = NodeId(request.vote.leader_id.node_id);
-    let answered = consensus.raft().append_entries(request).await.map_err(stopped)?;
+    let answered = consensus
+        .raft()
+        .append_entries(request)
+        .await
+        .map_err(stopped)?;
     if !matches!(answered, AppendEntriesResponse::HigherVote(_)) {
         consensus.follow(leader);
     }
@@ -140,23 +165,46 @@ async fn append(State(consensus): State<Consensus>, body: Bytes) -> Answer {
 
 async fn vote(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     let request: VoteRequest<TypeConfig> = open_raft(&consensus, &body)?;
-    answer_raft(&consensus, &consensus.raft().vote(request).await.map_err(stopped)?)
+    answer_raft(
+        &consensus,
+        &consensus.raft().vote(request).await.map_err(stopped)?,
+    )
 }
 
 async fn pre_vote(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     let request: VoteRequest<TypeConfig> = open_raft(&consensus, &body)?;
-    answer_raft(&consensus, &consensus.raft().pre_vote(request).await.map_err(stopped)?)
+    answer_raft(
+        &consensus,
+        &consensus.raft().pre_vote(request).await.map_err(stopped)?,
+    )
 }
 
 async fn snapshot(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     let SnapshotRequest { vote, image } = open_raft(&consensus, &body)?;
-    let snapshot = Snapshot { meta: image.meta, snapshot: image.state };
-    answer_raft(&consensus, &consensus.raft().install_full_snapshot(vote, snapshot).await.map_err(stopped)?)
+    let snapshot = Snapshot {
+        meta: image.meta,
+        snapshot: image.state,
+    };
+    answer_raft(
+        &consensus,
+        &consensus
+            .raft()
+            .install_full_snapshot(vote, snapshot)
+            .await
+            .map_err(stopped)?,
+    )
 }
 
 async fn transfer_leader(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     let request: TransferLeaderRequest<TypeConfig> = open_raft(&consensus, &body)?;
-    answer_raft(&consensus, &consensus.raft().handle_transfer_leader(request).await.map_err(stopped)?)
+    answer_raft(
+        &consensus,
+        &consensus
+            .raft()
+            .handle_transfer_leader(request)
+            .await
+            .map_err(stopped)?,
+    )
 }
 
 async fn write(State(consensus): State<Consensus>, body: Bytes) -> Answer {
@@ -176,10 +224,17 @@ async fn write(State(consensus): State<Consensus>, body: Bytes) -> Answer {
 /// Any member answers: the leader's log gives out the id, wherever the question arrived.
 async fn join(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     let JoinRequest { spec, attempt, at } = decode(&body)?;
-    answer(&match consensus.write(Command::JoinNode { spec, attempt }.by(Actor::System, at)).await {
+    answer(&match consensus
+        .write(Command::JoinNode { spec, attempt }.by(Actor::System, at))
+        .await
+    {
         Ok(crate::command::Response::Node(node)) => {
             let (cluster, generation) = (consensus.cluster(), consensus.identity().generation());
-            JoinAnswer::Joined { node, cluster, generation }
+            JoinAnswer::Joined {
+                node,
+                cluster,
+                generation,
+            }
         }
         Ok(other) => JoinAnswer::Unavailable(format!("the cluster answered {other:?}")),
         Err(WriteError::Rejected(rejection)) => JoinAnswer::Rejected(rejection),
@@ -197,11 +252,18 @@ async fn hello(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     let introduced: Hello = decode(&body)?;
     if introduced.cluster != consensus.cluster() {
         let (mine, theirs) = (consensus.cluster(), introduced.cluster);
-        let message = format!("this is a node of cluster {mine}; the introduction is of a node of {theirs}");
+        let message =
+            format!("this is a node of cluster {mine}; the introduction is of a node of {theirs}");
         return Err(Refusal(StatusCode::MISDIRECTED_REQUEST, message));
     }
     runs(&consensus)?;
-    answer(&consensus.introducer().receive(&introduced).await.map_err(stopped)?)
+    answer(
+        &consensus
+            .introducer()
+            .receive(&introduced)
+            .await
+            .map_err(stopped)?,
+    )
 }
 
 /// # Errors

@@ -28,10 +28,17 @@ async fn open(dir: &tempfile::TempDir) -> Consensus {
 
 #[test]
 fn what_others_undid_is_no_bad_disk() {
-    let said =
-        storage_failed("Truncation would remove committed logs: committed ((1, 1), 27), attempted to keep upto 20");
-    assert!(said.starts_with("the other members decided without") && said.contains("((1, 1), 27)"), "{said}");
-    assert_eq!(storage_failed("no space"), "Raft's storage failed: no space");
+    let said = storage_failed(
+        "Truncation would remove committed logs: committed ((1, 1), 27), attempted to keep upto 20",
+    );
+    assert!(
+        said.starts_with("the other members decided without") && said.contains("((1, 1), 27)"),
+        "{said}"
+    );
+    assert_eq!(
+        storage_failed("no space"),
+        "Raft's storage failed: no space"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +54,10 @@ async fn that_raft_ends_is_fatal_unless_it_was_asked_to() {
     let mut fatal = consensus.fatal();
     // As when its core ends by itself.
     consensus.raft().shutdown().await.unwrap();
-    timeout(Duration::from_secs(10), fatal.wait_for(Option::is_some)).await.unwrap().unwrap();
+    timeout(Duration::from_secs(10), fatal.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,11 +72,22 @@ async fn a_sole_member_leads_on_without_ticks_and_has_them_again_with_a_second()
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // Longer than a lease, and than any election timeout.
-    tokio::time::sleep(Duration::from_millis(2 * Timing::default().election_timeout_max_ms)).await;
+    tokio::time::sleep(Duration::from_millis(
+        2 * Timing::default().election_timeout_max_ms,
+    ))
+    .await;
     consensus.write(change()).await.unwrap();
-    consensus.raft().ensure_linearizable(openraft::ReadPolicy::ReadIndex).await.unwrap();
+    consensus
+        .raft()
+        .ensure_linearizable(openraft::ReadPolicy::ReadIndex)
+        .await
+        .unwrap();
     assert!(consensus.leadership().borrow().is_leader);
-    consensus.raft().add_learner(2, openraft::BasicNode::new("127.0.0.1:9"), false).await.unwrap();
+    consensus
+        .raft()
+        .add_learner(2, openraft::BasicNode::new("127.0.0.1:9"), false)
+        .await
+        .unwrap();
     timeout(Duration::from_secs(10), async {
         while alone() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -87,8 +108,17 @@ async fn a_failed_fsync_stops_the_node_and_says_so() {
     assert_eq!(*fatal.borrow(), None);
     consensus.fault().armed.store(true, Ordering::SeqCst);
     let lost = consensus.write(change()).await.unwrap_err();
-    assert!(matches!(lost, WriteError::Fatal(_) | WriteError::Unknown), "{lost}");
-    timeout(Duration::from_secs(10), fatal.wait_for(Option::is_some)).await.unwrap().unwrap();
+    assert!(
+        matches!(lost, WriteError::Fatal(_) | WriteError::Unknown),
+        "{lost}"
+    );
+    timeout(Duration::from_secs(10), fatal.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap();
     let after = consensus.write(change()).await.unwrap_err();
-    assert!(matches!(&after, WriteError::Fatal(why) if why.contains("fsync failed")), "{after}");
+    assert!(
+        matches!(&after, WriteError::Fatal(why) if why.contains("fsync failed")),
+        "{after}"
+    );
 }

@@ -1,6 +1,10 @@
-//! The write path: from any node to the leader's log and back, within a deadline, and honest about what is not known.
+//! The write path: from any node to the leader's log and back, within a deadline, and honest about
+//! what is not known.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use super::Consensus;
 use super::messages::{WRITE, WriteAnswer, WriteRequest};
@@ -26,12 +30,14 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 pub enum WriteError {
     /// Nothing was changed; try again.
     #[error(
-        "the cluster has no leader now (too few of its voters reach each other); nothing was changed, recording continues"
+        "the cluster has no leader now (too few of its voters reach each other); nothing was \
+         changed, recording continues"
     )]
     NoLeader,
     /// Read before trying again: it may or may not have been carried out.
     #[error(
-        "the cluster did not confirm in time; whether the change was made is unknown: read it back before trying again"
+        "the cluster did not confirm in time; whether the change was made is unknown: read it back \
+         before trying again"
     )]
     Unknown,
     #[error("{0}")]
@@ -46,13 +52,15 @@ pub(crate) enum Proposal {
         outcome: Outcome,
         index: u64,
     },
-    /// Certainly not carried out: not the leader, or the leader is gone. `leader`: who is, as far as the asked node knows.
+    /// Certainly not carried out: not the leader, or the leader is gone. `leader`: who is, as far
+    /// as the asked node knows.
     NotTaken {
         leader: Option<NodeId>,
     },
 }
 
-/// Whom to ask next: the leader that was named last, then each member in turn, for a node that was away knows an old leader.
+/// Whom to ask next: the leader that was named last, then each member in turn, for a node that was
+/// away knows an old leader.
 #[derive(Debug, Default)]
 struct Route {
     hint: Option<NodeId>,
@@ -60,7 +68,12 @@ struct Route {
 }
 
 impl Route {
-    fn next(&mut self, leader: Option<NodeId>, me: NodeId, members: impl Iterator<Item = NodeId>) -> Option<NodeId> {
+    fn next(
+        &mut self,
+        leader: Option<NodeId>,
+        me: NodeId,
+        members: impl Iterator<Item = NodeId>,
+    ) -> Option<NodeId> {
         if let Some(hint) = self.hint.take() {
             return Some(hint);
         }
@@ -69,48 +82,73 @@ impl Route {
             return leader;
         }
         let others: Vec<NodeId> = members.filter(|member| *member != me).collect();
-        others.get((self.asked / 2 - 1) % others.len().max(1)).copied()
+        others
+            .get((self.asked / 2 - 1) % others.len().max(1))
+            .copied()
     }
 }
 
 impl Consensus {
-    /// Carries out the command of `entry`, through the leader wherever it is; answers within [`WRITE_DEADLINE`]. What was written is in
-    /// [`Self::state`] of this node when it returns, unless this node lags by more than the deadline.
+    /// Carries out the command of `entry`, through the leader wherever it is; answers within
+    /// [`WRITE_DEADLINE`]. What was written is in [`Self::state`] of this node when it returns,
+    /// unless this node lags by more than the deadline.
     ///
     /// # Errors
     /// See [`WriteError`].
     pub async fn write(&self, entry: LogEntry) -> Result<Response, WriteError> {
-        self.write_by(entry, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN).await
+        self.write_by(entry, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN)
+            .await
     }
 
-    /// Carries out the command of `entry` if this node leads, and never asks another: what a leader decides from its own view of who lives is worth
-    /// nothing once another leads. Answers within [`WRITE_DEADLINE`].
+    /// Carries out the command of `entry` if this node leads, and never asks another: what a leader
+    /// decides from its own view of who lives is worth nothing once another leads. Answers
+    /// within [`WRITE_DEADLINE`].
     ///
     /// # Errors
     /// [`WriteError::NoLeader`]: this node does not lead, nothing was changed; else see [`WriteError`].
     pub async fn propose_as_leader(&self, entry: LogEntry) -> Result<Response, WriteError> {
-        match self.propose(entry, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN).await? {
+        match self
+            .propose(entry, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN)
+            .await?
+        {
             Proposal::Applied { outcome, .. } => outcome.0.map_err(WriteError::Rejected),
             Proposal::NotTaken { .. } => Err(WriteError::NoLeader),
         }
     }
 
-    /// Carries out the command of `entry` as [`Self::write`] does. Whether it was, and this node has applied it, and with it all that was committed before.
+    /// Carries out the command of `entry` as [`Self::write`] does. Whether it was, and this node
+    /// has applied it, and with it all that was committed before.
     pub async fn write_and_see(&self, entry: LogEntry) -> bool {
-        let written = self.write_there(entry, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN).await;
+        let written = self
+            .write_there(entry, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN)
+            .await;
         written.is_ok_and(|(_, is_seen)| is_seen)
     }
 
-    pub(super) async fn write_by(&self, entry: LogEntry, deadline: Instant) -> Result<Response, WriteError> {
-        self.write_there(entry, deadline).await.map(|(response, _)| response)
+    pub(super) async fn write_by(
+        &self,
+        entry: LogEntry,
+        deadline: Instant,
+    ) -> Result<Response, WriteError> {
+        self.write_there(entry, deadline)
+            .await
+            .map(|(response, _)| response)
     }
 
     /// The answer, and whether this node has applied the command.
-    fn write_there(&self, entry: LogEntry, deadline: Instant) -> Boxed<'_, Result<(Response, bool), WriteError>> {
+    fn write_there(
+        &self,
+        entry: LogEntry,
+        deadline: Instant,
+    ) -> Boxed<'_, Result<(Response, bool), WriteError>> {
         Box::pin(self.write_somewhere(entry, deadline))
     }
 
-    async fn write_somewhere(&self, entry: LogEntry, deadline: Instant) -> Result<(Response, bool), WriteError> {
+    async fn write_somewhere(
+        &self,
+        entry: LogEntry,
+        deadline: Instant,
+    ) -> Result<(Response, bool), WriteError> {
         let mut leadership = self.leadership();
         let mut route = Route::default();
         loop {
@@ -124,17 +162,23 @@ impl Consensus {
                 route.next(now.leader, self.node(), self.state().nodes.keys())
             };
             let proposal = match target {
-                Some(target) if target == self.node() => self.propose(entry.clone(), deadline).await?,
+                Some(target) if target == self.node() => {
+                    self.propose(entry.clone(), deadline).await?
+                }
                 Some(target) => self.forward(target, entry.clone(), deadline).await?,
                 None => Proposal::NotTaken { leader: None },
             };
             match proposal {
                 Proposal::Applied { outcome, index } => {
                     let is_seen = self.catch_up(index, deadline).await;
-                    return outcome.0.map(|response| (response, is_seen)).map_err(WriteError::Rejected);
+                    return outcome
+                        .0
+                        .map(|response| (response, is_seen))
+                        .map_err(WriteError::Rejected);
                 }
                 Proposal::NotTaken { leader } => {
-                    route.hint = leader.filter(|leader| Some(*leader) != target && *leader != self.node())
+                    route.hint =
+                        leader.filter(|leader| Some(*leader) != target && *leader != self.node())
                 }
             }
             if Instant::now() + RETRY_INTERVAL >= deadline {
@@ -142,36 +186,50 @@ impl Consensus {
             }
             // Whatever changes, or nothing: look again after a moment.
             if let Ok(Err(_)) = timeout(RETRY_INTERVAL, leadership.changed()).await {
-                // This node shuts down, and nothing changes any more: looking again would never wait.
+                // This node shuts down, and nothing changes any more: looking again would never
+                // wait.
                 return Err(WriteError::NoLeader);
             }
         }
     }
 
     /// Proposes as the leader.
-    pub(crate) fn propose(&self, entry: LogEntry, deadline: Instant) -> Boxed<'_, Result<Proposal, WriteError>> {
+    pub(crate) fn propose(
+        &self,
+        entry: LogEntry,
+        deadline: Instant,
+    ) -> Boxed<'_, Result<Proposal, WriteError>> {
         Box::pin(self.propose_here(entry, deadline))
     }
 
-    async fn propose_here(&self, entry: LogEntry, deadline: Instant) -> Result<Proposal, WriteError> {
+    async fn propose_here(
+        &self,
+        entry: LogEntry,
+        deadline: Instant,
+    ) -> Result<Proposal, WriteError> {
         if self.leadership().borrow().is_leader {
             self.state().check_usable(&entry.command)?;
             self.reserve_numbers(&entry, deadline).await;
         }
         match timeout_at(deadline, self.raft().client_write(entry)).await {
-            Ok(Ok(answer)) => Ok(Proposal::Applied { outcome: answer.data, index: answer.log_id.index }),
+            Ok(Ok(answer)) => Ok(Proposal::Applied {
+                outcome: answer.data,
+                index: answer.log_id.index,
+            }),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => {
-                Ok(Proposal::NotTaken { leader: to.leader_id.map(NodeId) })
+                Ok(Proposal::NotTaken {
+                    leader: to.leader_id.map(NodeId),
+                })
             }
-            Ok(Err(RaftError::Fatal(error))) => {
-                Err(WriteError::Fatal(self.0.fatal.raised().unwrap_or(error.to_string())))
-            }
+            Ok(Err(RaftError::Fatal(error))) => Err(WriteError::Fatal(
+                self.0.fatal.raised().unwrap_or(error.to_string()),
+            )),
             Ok(Err(RaftError::APIError(_))) | Err(_) => Err(WriteError::Unknown),
         }
     }
 
-    /// Before a camera is added: no number is given out of which any node holds footage, whatever the state knows of it. Where
-    /// that fails, adding the camera fails as well.
+    /// Before a camera is added: no number is given out of which any node holds footage, whatever
+    /// the state knows of it. Where that fails, adding the camera fails as well.
     async fn reserve_numbers(&self, entry: &LogEntry, deadline: Instant) {
         let upto = self.identity().camera_highest();
         let gives_numbers = |command| {
@@ -189,19 +247,36 @@ impl Consensus {
         }
     }
 
-    async fn forward(&self, leader: NodeId, entry: LogEntry, deadline: Instant) -> Result<Proposal, WriteError> {
-        let Some(addr) = self.addr_of(leader) else { return Ok(Proposal::NotTaken { leader: None }) };
+    async fn forward(
+        &self,
+        leader: NodeId,
+        entry: LogEntry,
+        deadline: Instant,
+    ) -> Result<Proposal, WriteError> {
+        let Some(addr) = self.addr_of(leader) else {
+            return Ok(Proposal::NotTaken { leader: None });
+        };
         let left = deadline.saturating_duration_since(Instant::now());
         let deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         let envelope = self.identity().envelope(leader);
         // A bug, and nothing was sent.
-        let Ok(request) = envelope.seal(&WriteRequest { entry, deadline_ms }) else { return Err(WriteError::Unknown) };
-        match self.0.client.call_encoded(&addr, WRITE, request, left).await {
+        let Ok(request) = envelope.seal(&WriteRequest { entry, deadline_ms }) else {
+            return Err(WriteError::Unknown);
+        };
+        match self
+            .0
+            .client
+            .call_encoded(&addr, WRITE, request, left)
+            .await
+        {
             Ok(WriteAnswer::Applied { outcome, index }) => Ok(Proposal::Applied { outcome, index }),
             Ok(WriteAnswer::NotLeader { leader }) => Ok(Proposal::NotTaken { leader }),
             Err(error) if error.is_unsent() => Ok(Proposal::NotTaken { leader: None }),
-            // Refused before it was looked at: another node or cluster is at that address, or it is shutting down.
-            Err(PeerError::Rejected { status, .. }) if status != 500 => Ok(Proposal::NotTaken { leader: None }),
+            // Refused before it was looked at: another node or cluster is at that address, or it is
+            // shutting down.
+            Err(PeerError::Rejected { status, .. }) if status != 500 => {
+                Ok(Proposal::NotTaken { leader: None })
+            }
             Ok(WriteAnswer::Unknown) | Err(_) => Err(WriteError::Unknown),
         }
     }
@@ -210,14 +285,23 @@ impl Consensus {
         self.identity().addresses().of(node).or_else(|| {
             let metrics = self.raft().metrics();
             let metrics = metrics.borrow_watched();
-            metrics.membership_config.membership().get_node(&node.0).map(|node| node.addr.clone())
+            metrics
+                .membership_config
+                .membership()
+                .get_node(&node.0)
+                .map(|node| node.addr.clone())
         })
     }
 
-    /// Waits until this node has applied entry `index`, so that whoever wrote through it reads what was written.
+    /// Waits until this node has applied entry `index`, so that whoever wrote through it reads what
+    /// was written.
     async fn catch_up(&self, index: u64, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
         // The write is done either way; a node that lags answers with an older state for a moment.
-        self.raft().wait(Some(left)).applied_index_at_least(Some(index), "written").await.is_ok()
+        self.raft()
+            .wait(Some(left))
+            .applied_index_at_least(Some(index), "written")
+            .await
+            .is_ok()
     }
 }

@@ -1,16 +1,20 @@
 //! What this node should be recording now, leader or no leader. Pure.
 //!
-//! Call-back rule: a provisional successor keeps recording while its own evidence says that the owner is suspect. It goes away when the
-//! assignment names another owner, epoch or successor, or once the owner is alive again and either its heartbeats prove that it records (a
-//! watermark of this epoch after the moment of suspicion) or [`CALL_BACK_AFTER`] has passed since it came back.
+//! Call-back rule: a provisional successor keeps recording while its own evidence says that the
+//! owner is suspect. It goes away when the assignment names another owner, epoch or successor, or
+//! once the owner is alive again and either its heartbeats prove that it records (a watermark of
+//! this epoch after the moment of suspicion) or [`CALL_BACK_AFTER`] has passed since it came back.
 //!
-//! Drill rule: while a drill is in its first phase, the camera's successor does exactly that beside its living owner.
+//! Drill rule: while a drill is in its first phase, the camera's successor does exactly that beside
+//! its living owner.
 //!
-//! Replacement rule: whoever recorded a camera and has no part in it any more, because another owns it in a newer epoch, records on in its
-//! old epoch and rank until the new owner's heartbeats show a durable keyframe of the newer epoch, and a watermark that has moved since this
-//! node saw that it was replaced, or until [`HANDOFF_MAX`] has passed. So an owner that was thought dead, or a successor whose place another
-//! took, is stopped by proof and not by a promise. A mirror that another one replaces in the same epoch records on in the same way until that
-//! one has proved itself: the owner may be dying at that moment.
+//! Replacement rule: whoever recorded a camera and has no part in it any more, because another owns
+//! it in a newer epoch, records on in its old epoch and rank until the new owner's heartbeats show
+//! a durable keyframe of the newer epoch, and a watermark that has moved since this node saw that
+//! it was replaced, or until [`HANDOFF_MAX`] has passed. So an owner that was thought dead, or a
+//! successor whose place another took, is stopped by proof and not by a promise. A mirror that
+//! another one replaces in the same epoch records on in the same way until that one has proved
+//! itself: the owner may be dying at that moment.
 
 use crate::decide::steward::HANDOFF_MAX;
 use crate::model::{Assignment, Phase, RunningDrill};
@@ -24,8 +28,9 @@ use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long a provisional successor outlives its owner's return without proof that the owner records. One that was alive after all proves it with its next
-/// heartbeats; one whose process is new has to connect and wait for a keyframe first.
+/// How long a provisional successor outlives its owner's return without proof that the owner
+/// records. One that was alive after all proves it with its next heartbeats; one whose process is
+/// new has to connect and wait for a keyframe first.
 pub const CALL_BACK_AFTER: Duration = Duration::from_secs(5);
 
 /// One recorder that should run.
@@ -59,8 +64,8 @@ struct Kept {
     heir_at: Option<Timestamp>,
 }
 
-/// What this node records beyond what the assignments say: as a successor that has not been confirmed, and as a recorder that has been
-/// replaced, until the one in its place proves itself.
+/// What this node records beyond what the assignments say: as a successor that has not been
+/// confirmed, and as a recorder that has been replaced, until the one in its place proves itself.
 #[derive(Clone, Debug, Default)]
 pub struct Provisionals {
     successions: BTreeMap<CameraId, Provisional>,
@@ -80,8 +85,15 @@ struct Named {
 
 impl Named {
     fn of(state: &ClusterState, me: NodeId) -> Self {
-        let named = state.assignments.iter().filter(|(_, assignment)| names(assignment, me));
-        Self { me, assignments: state.assignments.clone(), cameras: named.map(|(camera, _)| camera).collect() }
+        let named = state
+            .assignments
+            .iter()
+            .filter(|(_, assignment)| names(assignment, me));
+        Self {
+            me,
+            assignments: state.assignments.clone(),
+            cameras: named.map(|(camera, _)| camera).collect(),
+        }
     }
 
     fn is_of(&self, state: &ClusterState, me: NodeId) -> bool {
@@ -91,7 +103,13 @@ impl Named {
 
 fn names(assignment: &Assignment, node: NodeId) -> bool {
     let target = assignment.handoff.map(|handoff| handoff.to);
-    [assignment.owner, assignment.mirror, assignment.successor, target].contains(&Some(node))
+    [
+        assignment.owner,
+        assignment.mirror,
+        assignment.successor,
+        target,
+    ]
+    .contains(&Some(node))
 }
 
 /// What this node sees: `now` on its monotonic clock, `wall` on its wall clock.
@@ -114,17 +132,28 @@ impl Provisionals {
         let parts = parts(state, view.me, self);
         self.kept = self.replaced(state, view, &parts).collect();
         self.before = parts;
-        self.before.extend(self.kept.iter().map(|(camera, kept)| (*camera, kept.part)));
+        self.before
+            .extend(self.kept.iter().map(|(camera, kept)| (*camera, kept.part)));
     }
 
     fn observe_owners(&mut self, state: &ClusterState, view: &View<'_>) {
-        self.successions.retain(|camera, begun| begun.goes_on(*camera, state, view));
+        self.successions
+            .retain(|camera, begun| begun.goes_on(*camera, state, view));
         for camera in self.named.cameras.iter().copied() {
-            let Some(assignment) = state.assignments.get(camera) else { continue };
+            let Some(assignment) = state.assignments.get(camera) else {
+                continue;
+            };
             let is_needed = |owner: &NodeId| is_suspect(view, *owner) || is_drilled(state, camera);
-            let Some(owner) = assignment.owner.filter(is_needed) else { continue };
+            let Some(owner) = assignment.owner.filter(is_needed) else {
+                continue;
+            };
             if assignment.successor == Some(view.me) {
-                let begun = Provisional { owner, epoch: assignment.epoch, suspected_at: view.wall, alive_since: None };
+                let begun = Provisional {
+                    owner,
+                    epoch: assignment.epoch,
+                    suspected_at: view.wall,
+                    alive_since: None,
+                };
                 self.successions.entry(camera).or_insert(begun).alive_since = None;
             }
         }
@@ -137,13 +166,23 @@ impl Provisionals {
         view: &View<'_>,
         parts: &BTreeMap<CameraId, Part>,
     ) -> impl Iterator<Item = (CameraId, Kept)> {
-        let partless = self.before.iter().filter(|(camera, _)| !parts.contains_key(camera));
+        let partless = self
+            .before
+            .iter()
+            .filter(|(camera, _)| !parts.contains_key(camera));
         partless.filter_map(|(camera, part)| {
             let now = state.assignments.get(*camera)?;
             let heir = heir(now, *part)?;
-            let report = view.progress.get(&(heir, *camera)).filter(|report| report.epoch >= now.epoch);
+            let report = view
+                .progress
+                .get(&(heir, *camera))
+                .filter(|report| report.epoch >= now.epoch);
             let lost_to = (now.epoch, heir);
-            let begun = self.kept.get(camera).filter(|kept| kept.lost_to == lost_to).copied();
+            let begun = self
+                .kept
+                .get(camera)
+                .filter(|kept| kept.lost_to == lost_to)
+                .copied();
             let kept = begun.unwrap_or(Kept {
                 part: *part,
                 lost_to,
@@ -178,51 +217,94 @@ impl Kept {
 impl Provisional {
     fn goes_on(&mut self, camera: CameraId, state: &ClusterState, view: &View<'_>) -> bool {
         let unchanged = state.assignments.get(camera).is_some_and(|now| {
-            now.owner == Some(self.owner) && now.epoch == self.epoch && now.successor == Some(view.me)
+            now.owner == Some(self.owner)
+                && now.epoch == self.epoch
+                && now.successor == Some(view.me)
         });
         if !unchanged {
             return false;
         }
-        if is_drilled(state, camera) || !view.verdicts.get(&self.owner).is_some_and(|verdict| verdict.is_alive()) {
+        if is_drilled(state, camera)
+            || !view
+                .verdicts
+                .get(&self.owner)
+                .is_some_and(|verdict| verdict.is_alive())
+        {
             return true;
         }
         let alive_since = *self.alive_since.get_or_insert(view.now);
-        let proven = view.progress.get(&(self.owner, camera)).is_some_and(|progress| self.is_proof(progress));
+        let proven = view
+            .progress
+            .get(&(self.owner, camera))
+            .is_some_and(|progress| self.is_proof(progress));
         !proven && view.now.saturating_sub(alive_since) < CALL_BACK_AFTER
     }
 
     fn is_proof(&self, progress: &Progress) -> bool {
-        let newer = progress.watermark.is_some_and(|watermark| watermark > self.suspected_at);
+        let newer = progress
+            .watermark
+            .is_some_and(|watermark| watermark > self.suspected_at);
         progress.epoch == self.epoch && newer
     }
 }
 
 /// Its successor is to record it as if its owner were dead.
 fn is_drilled(state: &ClusterState, camera: CameraId) -> bool {
-    let of_now = |drill: &&RunningDrill| state.assignments.get(camera).is_some_and(|now| now.epoch == drill.epoch);
-    state.drills.running.get(camera).filter(of_now).is_some_and(|drill| drill.phase == Phase::TakingOver)
+    let of_now = |drill: &&RunningDrill| {
+        state
+            .assignments
+            .get(camera)
+            .is_some_and(|now| now.epoch == drill.epoch)
+    };
+    state
+        .drills
+        .running
+        .get(camera)
+        .filter(of_now)
+        .is_some_and(|drill| drill.phase == Phase::TakingOver)
 }
 
 fn is_suspect(view: &View<'_>, node: NodeId) -> bool {
-    view.verdicts.get(&node).is_some_and(|verdict| verdict.is_suspect())
+    view.verdicts
+        .get(&node)
+        .is_some_and(|verdict| verdict.is_suspect())
 }
 
-/// Every recorder that `me` should run, with what `provisionals` observed of the same `state`. Empty once `me` is no member any more.
+/// Every recorder that `me` should run, with what `provisionals` observed of the same `state`.
+/// Empty once `me` is no member any more.
 #[must_use]
-pub fn desired(state: &ClusterState, me: NodeId, provisionals: &Provisionals) -> BTreeMap<CameraId, Desired> {
+pub fn desired(
+    state: &ClusterState,
+    me: NodeId,
+    provisionals: &Provisionals,
+) -> BTreeMap<CameraId, Desired> {
     let mut all = parts(state, me, provisionals);
     if state.nodes.contains(me) {
-        provisionals.kept.iter().for_each(|(camera, kept)| _ = all.entry(*camera).or_insert(kept.part));
+        provisionals
+            .kept
+            .iter()
+            .for_each(|(camera, kept)| _ = all.entry(*camera).or_insert(kept.part));
     }
     let mine = all.into_iter().filter_map(|(camera, (epoch, rank))| {
         let revision = state.cameras.get(camera)?.revision;
-        Some((camera, Desired { epoch, rank, revision }))
+        Some((
+            camera,
+            Desired {
+                epoch,
+                rank,
+                revision,
+            },
+        ))
     });
     mine.collect()
 }
 
 /// What `me` plays by the assignments and as an unconfirmed successor.
-fn parts(state: &ClusterState, me: NodeId, provisionals: &Provisionals) -> BTreeMap<CameraId, Part> {
+fn parts(
+    state: &ClusterState,
+    me: NodeId,
+    provisionals: &Provisionals,
+) -> BTreeMap<CameraId, Part> {
     if !state.nodes.contains(me) {
         return BTreeMap::new();
     }
@@ -235,19 +317,28 @@ fn parts(state: &ClusterState, me: NodeId, provisionals: &Provisionals) -> BTree
     };
     let mine = named.cameras.iter().filter_map(|camera| {
         let is_provisional = provisionals.successions.contains_key(camera);
-        Some((*camera, part(state.assignments.get(*camera)?, me, is_provisional)?))
+        Some((
+            *camera,
+            part(state.assignments.get(*camera)?, me, is_provisional)?,
+        ))
     });
     mine.collect()
 }
 
-/// The part that `me` plays: the target of a handoff records in the handoff's epoch, whatever it was before.
+/// The part that `me` plays: the target of a handoff records in the handoff's epoch, whatever it
+/// was before.
 fn part(assignment: &Assignment, me: NodeId, provisional: bool) -> Option<Part> {
     if let Some(handoff) = assignment.handoff.filter(|handoff| handoff.to == me) {
         return Some((handoff.epoch, Rank::Owner));
     }
     let rank = match assignment {
-        Assignment { owner: Some(owner), .. } if *owner == me => Rank::Owner,
-        Assignment { mirror: Some(mirror), .. } if *mirror == me => Rank::Mirror,
+        Assignment {
+            owner: Some(owner), ..
+        } if *owner == me => Rank::Owner,
+        Assignment {
+            mirror: Some(mirror),
+            ..
+        } if *mirror == me => Rank::Mirror,
         _ if provisional => Rank::Successor,
         _ => return None,
     };

@@ -1,7 +1,9 @@
-//! What the next failure would cost: whether every camera would still be recorded if any one node, or any one failure domain, died now. Pure.
+//! What the next failure would cost: whether every camera would still be recorded if any one node,
+//! or any one failure domain, died now. Pure.
 //!
-//! The question is answered by playing the death through as the steward would: cameras with a living recorder stay there, the others go, the most
-//! important first, to their successor or to whoever has room, and less important ones make way where nobody has.
+//! The question is answered by playing the death through as the steward would: cameras with a
+//! living recorder stay there, the others go, the most important first, to their successor or to
+//! whoever has room, and less important ones make way where nobody has.
 
 use crate::decide::placement::{Domain, Lack, Planner, Seats, by_priority, domain};
 use crate::model::{Assignment, Role};
@@ -35,7 +37,8 @@ pub struct Headroom {
     pub survives_any_domain: Option<bool>,
     /// The death that would cost most, and what; `None` where none would cost a camera.
     pub worst: Option<(Victim, Vec<CameraId>)>,
-    /// Cameras of unknown bitrate, within reach of every node, that could be added and everything would still survive.
+    /// Cameras of unknown bitrate, within reach of every node, that could be added and everything
+    /// would still survive.
     pub spare_cameras: u32,
     /// Cameras that nobody records although nobody more has died, and why.
     pub waiting: BTreeMap<CameraId, Lack>,
@@ -63,21 +66,43 @@ impl Headroom {
 }
 
 /// `can_record`: lives, and can write.
-pub fn headroom(state: &ClusterState, bitrates: &Bitrates, can_record: impl Fn(NodeId) -> bool) -> Headroom {
+pub fn headroom(
+    state: &ClusterState,
+    bitrates: &Bitrates,
+    can_record: impl Fn(NodeId) -> bool,
+) -> Headroom {
     let planner = Planner::new(state, bitrates, &can_record);
-    let recorders = state.nodes.values().filter(|node| node.spec.role == Role::Recorder && can_record(node.id));
+    let recorders = state
+        .nodes
+        .values()
+        .filter(|node| node.spec.role == Role::Recorder && can_record(node.id));
     let recorders: Vec<NodeId> = recorders.map(|node| node.id).collect();
     let death_of = |victim, dead: &[NodeId]| (victim, play(state, &planner, dead, &can_record));
     let mut played: Vec<(Victim, Survival)> = vec![death_of(Victim::Nobody, &[])];
-    played.extend(recorders.iter().map(|node| death_of(Victim::Node(*node), &[*node])));
-    let survives = |played: &[(Victim, Survival)]| played.iter().all(|(_, survival)| survival.lost.is_empty());
+    played.extend(
+        recorders
+            .iter()
+            .map(|node| death_of(Victim::Node(*node), &[*node])),
+    );
+    let survives =
+        |played: &[(Victim, Survival)]| played.iter().all(|(_, survival)| survival.lost.is_empty());
     let survives_any_node = survives(&played);
-    let waiting = played[0].1.lost.iter().map(|camera| (*camera, planner.lack(*camera).unwrap_or(Lack::Capacity)));
+    let waiting = played[0]
+        .1
+        .lost
+        .iter()
+        .map(|camera| (*camera, planner.lack(*camera).unwrap_or(Lack::Capacity)));
     let waiting = waiting.collect();
     let cost = |(victim, survival): &(Victim, Survival)| match victim {
         Victim::Node(node) => {
             let some = survival.lost.iter().take(COST_NAMES_MAX).copied().collect();
-            Some((*node, Cost { cameras_lost: survival.lost.len(), some }))
+            Some((
+                *node,
+                Cost {
+                    cameras_lost: survival.lost.len(),
+                    some,
+                },
+            ))
         }
         Victim::Nobody | Victim::Domain(_) => None,
     };
@@ -85,15 +110,31 @@ pub fn headroom(state: &ClusterState, bitrates: &Bitrates, can_record: impl Fn(N
     let mut survives_any_domain = None;
     if state.settings.headroom_over_domains {
         let domains = domains(state, &recorders).into_iter();
-        played.extend(domains.map(|(name, nodes)| death_of(Victim::Domain(name.to_owned()), &nodes)));
+        played
+            .extend(domains.map(|(name, nodes)| death_of(Victim::Domain(name.to_owned()), &nodes)));
         survives_any_domain = Some(survives(&played));
     }
-    let spare_cameras = played.iter().map(|(_, survival)| survival.spare_cameras).min().unwrap_or(0);
+    let spare_cameras = played
+        .iter()
+        .map(|(_, survival)| survival.spare_cameras)
+        .min()
+        .unwrap_or(0);
     // The first of equals: what happens by itself goes before what would have to happen.
-    let worst = played.into_iter().rev().max_by_key(|(_, survival)| survival.lost.len());
-    let worst =
-        worst.filter(|(_, survival)| !survival.lost.is_empty()).map(|(victim, survival)| (victim, survival.lost));
-    Headroom { survives_any_node, survives_any_domain, worst, spare_cameras, waiting, costs }
+    let worst = played
+        .into_iter()
+        .rev()
+        .max_by_key(|(_, survival)| survival.lost.len());
+    let worst = worst
+        .filter(|(_, survival)| !survival.lost.is_empty())
+        .map(|(victim, survival)| (victim, survival.lost));
+    Headroom {
+        survives_any_node,
+        survives_any_domain,
+        worst,
+        spare_cameras,
+        waiting,
+        costs,
+    }
 }
 
 /// What the death of `dead`, all at once, would mean now.
@@ -103,7 +144,12 @@ pub fn survives_loss_of(
     dead: &[NodeId],
     can_record: impl Fn(NodeId) -> bool,
 ) -> Survival {
-    play(state, &Planner::new(state, bitrates, &can_record), dead, can_record)
+    play(
+        state,
+        &Planner::new(state, bitrates, &can_record),
+        dead,
+        can_record,
+    )
 }
 
 /// Failure domains with a name and the recorders in them.
@@ -117,15 +163,25 @@ fn domains<'a>(state: &'a ClusterState, recorders: &[NodeId]) -> BTreeMap<&'a st
     named
 }
 
-fn play(state: &ClusterState, planner: &Planner<'_>, dead: &[NodeId], can_record: impl Fn(NodeId) -> bool) -> Survival {
+fn play(
+    state: &ClusterState,
+    planner: &Planner<'_>,
+    dead: &[NodeId],
+    can_record: impl Fn(NodeId) -> bool,
+) -> Survival {
     let mut planner = planner.without(dead);
     let lives = |node: NodeId| !dead.contains(&node) && can_record(node);
-    let orphans = state.assignments.iter().filter(|(_, now)| !is_recorded(now, &planner, lives));
+    let orphans = state
+        .assignments
+        .iter()
+        .filter(|(_, now)| !is_recorded(now, &planner, lives));
     let orphans = by_priority(state, orphans.map(|(camera, _)| camera).collect());
     let mut seats = None;
     let mut lost = BTreeSet::new();
     for camera in orphans {
-        let Some(now) = state.assignments.get(camera) else { continue };
+        let Some(now) = state.assignments.get(camera) else {
+            continue;
+        };
         planner.remove(camera, now);
         let mut owner = planner.heir(camera, now, &[]);
         if owner.is_none() {
@@ -133,17 +189,35 @@ fn play(state: &ClusterState, planner: &Planner<'_>, dead: &[NodeId], can_record
             owner = make_room(state, &mut planner, seats, camera, &mut lost);
         }
         match owner {
-            Some(_) => planner.add(camera, &Assignment { owner, ..Assignment::default() }),
+            Some(_) => planner.add(
+                camera,
+                &Assignment {
+                    owner,
+                    ..Assignment::default()
+                },
+            ),
             None => _ = lost.insert(camera),
         }
     }
-    let spare_cameras = if lost.is_empty() { planner.fit().map(|node| planner.spare_cameras(node)).sum() } else { 0 };
-    Survival { lost: lost.into_iter().collect(), spare_cameras }
+    let spare_cameras = if lost.is_empty() {
+        planner.fit().map(|node| planner.spare_cameras(node)).sum()
+    } else {
+        0
+    };
+    Survival {
+        lost: lost.into_iter().collect(),
+        spare_cameras,
+    }
 }
 
 fn is_recorded(now: &Assignment, planner: &Planner<'_>, lives: impl Fn(NodeId) -> bool) -> bool {
     let handed = now.handoff.map(|handoff| handoff.to);
-    now.owner.is_some_and(lives) || now.mirror.into_iter().chain(handed).any(|node| planner.is_fit(node))
+    now.owner.is_some_and(lives)
+        || now
+            .mirror
+            .into_iter()
+            .chain(handed)
+            .any(|node| planner.is_fit(node))
 }
 
 fn make_room(
@@ -155,7 +229,9 @@ fn make_room(
 ) -> Option<NodeId> {
     let (node, leaving) = seats.cheapest(camera, planner)?;
     for seat in leaving {
-        let Some(now) = state.assignments.get(seat.camera) else { continue };
+        let Some(now) = state.assignments.get(seat.camera) else {
+            continue;
+        };
         planner.remove(seat.camera, &seats.left_of(seat.camera, now));
         seats.vacate(seat);
         if seat.is_mirror {

@@ -1,4 +1,5 @@
-//! Which node should record which camera: reachability, capacity, failure domains, priority, even spread, least movement. Pure: nothing here reads a clock.
+//! Which node should record which camera: reachability, capacity, failure domains, priority, even
+//! spread, least movement. Pure: nothing here reads a clock.
 
 mod seats;
 
@@ -31,8 +32,15 @@ pub enum Domain<'a> {
 /// What `node` fails together with.
 #[must_use]
 pub fn domain(state: &ClusterState, node: NodeId) -> Domain<'_> {
-    let named = state.nodes.get(node).map_or("", |node| node.spec.failure_domain.as_str());
-    if named.is_empty() { Domain::Alone(node) } else { Domain::Named(named) }
+    let named = state
+        .nodes
+        .get(node)
+        .map_or("", |node| node.spec.failure_domain.as_str());
+    if named.is_empty() {
+        Domain::Alone(node)
+    } else {
+        Domain::Named(named)
+    }
 }
 
 /// What a camera that nobody records waits for.
@@ -54,15 +62,24 @@ struct Load {
 
 impl Load {
     fn and(self, bps: u64) -> Self {
-        Self { cameras: self.cameras + 1, bps: self.bps.saturating_add(bps) }
+        Self {
+            cameras: self.cameras + 1,
+            bps: self.bps.saturating_add(bps),
+        }
     }
 
     fn without(self, bps: u64) -> Self {
-        Self { cameras: self.cameras.saturating_sub(1), bps: self.bps.saturating_sub(bps) }
+        Self {
+            cameras: self.cameras.saturating_sub(1),
+            bps: self.bps.saturating_sub(bps),
+        }
     }
 
     fn plus(self, other: Self) -> Self {
-        Self { cameras: self.cameras + other.cameras, bps: self.bps.saturating_add(other.bps) }
+        Self {
+            cameras: self.cameras + other.cameras,
+            bps: self.bps.saturating_add(other.bps),
+        }
     }
 
     fn fits(self, capacity: Self) -> bool {
@@ -71,13 +88,16 @@ impl Load {
 
     /// How much of `capacity` this is, in millionths: of cameras or of bits, whatever is scarcer.
     fn share(self, capacity: Self) -> u64 {
-        let of = |load: u64, capacity: u64| u128::from(load) * 1_000_000 / u128::from(capacity.max(1));
-        let share = of(self.cameras.into(), capacity.cameras.into()).max(of(self.bps, capacity.bps));
+        let of =
+            |load: u64, capacity: u64| u128::from(load) * 1_000_000 / u128::from(capacity.max(1));
+        let share =
+            of(self.cameras.into(), capacity.cameras.into()).max(of(self.bps, capacity.bps));
         u64::try_from(share).unwrap_or(u64::MAX)
     }
 }
 
-/// Chooses nodes one camera at a time and keeps the books, so that many choices made together spread evenly.
+/// Chooses nodes one camera at a time and keeps the books, so that many choices made together
+/// spread evenly.
 #[derive(Clone, Debug)]
 pub struct Planner<'a> {
     state: &'a ClusterState,
@@ -90,15 +110,31 @@ pub struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// Books as they are in `state`; only recorders that are on duty and `can_record` (live, and can write) are chosen.
-    pub fn new(state: &'a ClusterState, bitrates: &'a Bitrates, can_record: impl Fn(NodeId) -> bool) -> Self {
+    /// Books as they are in `state`; only recorders that are on duty and `can_record` (live, and
+    /// can write) are chosen.
+    pub fn new(
+        state: &'a ClusterState,
+        bitrates: &'a Bitrates,
+        can_record: impl Fn(NodeId) -> bool,
+    ) -> Self {
         let fit = state
             .nodes
             .iter()
-            .filter(|(id, node)| can_record(*id) && node.duty == Duty::Active && node.spec.role == Role::Recorder)
+            .filter(|(id, node)| {
+                can_record(*id) && node.duty == Duty::Active && node.spec.role == Role::Recorder
+            })
             .collect();
-        let mut planner = Self { state, bitrates, fit, load: BTreeMap::new(), succession: BTreeMap::new() };
-        state.assignments.iter().for_each(|(camera, assignment)| planner.add(camera, assignment));
+        let mut planner = Self {
+            state,
+            bitrates,
+            fit,
+            load: BTreeMap::new(),
+            succession: BTreeMap::new(),
+        };
+        state
+            .assignments
+            .iter()
+            .for_each(|(camera, assignment)| planner.add(camera, assignment));
         planner
     }
 
@@ -122,7 +158,10 @@ impl<'a> Planner<'a> {
     }
 
     fn takes_beside(&self, node: NodeId, camera: CameraId, reserved: Load) -> bool {
-        let load = self.load_of(node).plus(reserved).and(self.bitrates.of(camera));
+        let load = self
+            .load_of(node)
+            .plus(reserved)
+            .and(self.bitrates.of(camera));
         self.is_fit(node) && load.fits(self.capacity(node)) && self.state.reaches(node, camera)
     }
 
@@ -133,8 +172,12 @@ impl<'a> Planner<'a> {
             return 0;
         }
         let (load, capacity) = (self.load_of(node), self.capacity(node));
-        let by_bits = capacity.bps.saturating_sub(load.bps) / crate::observe::bitrate::BITRATE_UNKNOWN_BPS;
-        capacity.cameras.saturating_sub(load.cameras).min(u32::try_from(by_bits).unwrap_or(u32::MAX))
+        let by_bits =
+            capacity.bps.saturating_sub(load.bps) / crate::observe::bitrate::BITRATE_UNKNOWN_BPS;
+        capacity
+            .cameras
+            .saturating_sub(load.cameras)
+            .min(u32::try_from(by_bits).unwrap_or(u32::MAX))
     }
 
     /// The nodes that are fit.
@@ -145,19 +188,32 @@ impl<'a> Planner<'a> {
     /// The least loaded node that takes `camera` and is not in `avoid`.
     #[must_use]
     pub fn owner(&self, camera: CameraId, avoid: &[NodeId]) -> Option<NodeId> {
-        self.best(avoid, |node| self.takes(node, camera).then(|| self.share_with(node, camera, Load::default())))
+        self.best(avoid, |node| {
+            self.takes(node, camera)
+                .then(|| self.share_with(node, camera, Load::default()))
+        })
     }
 
-    /// Who takes `camera` where its owner is lost and nobody is known to record it: its successor, else whoever has room.
+    /// Who takes `camera` where its owner is lost and nobody is known to record it: its successor,
+    /// else whoever has room.
     #[must_use]
     pub fn heir(&self, camera: CameraId, now: &Assignment, avoid: &[NodeId]) -> Option<NodeId> {
-        let successor = now.successor.filter(|successor| self.takes(*successor, camera));
-        let preferred = self.state.preferred_node(camera).filter(|_| now.owner.is_none());
+        let successor = now
+            .successor
+            .filter(|successor| self.takes(*successor, camera));
+        let preferred = self
+            .state
+            .preferred_node(camera)
+            .filter(|_| now.owner.is_none());
         let preferred = preferred.filter(|node| !avoid.contains(node) && self.takes(*node, camera));
-        successor.or(preferred).or_else(|| self.owner(camera, avoid)).or_else(|| self.owner(camera, &[]))
+        successor
+            .or(preferred)
+            .or_else(|| self.owner(camera, avoid))
+            .or_else(|| self.owner(camera, &[]))
     }
 
-    /// Where `owner`'s camera goes if `owner` dies: elsewhere, preferably in another failure domain, spreading one node's cameras over many.
+    /// Where `owner`'s camera goes if `owner` dies: elsewhere, preferably in another failure
+    /// domain, spreading one node's cameras over many.
     #[must_use]
     pub fn successor(
         &self,
@@ -167,7 +223,11 @@ impl<'a> Planner<'a> {
         domains: &BTreeSet<Domain<'_>>,
     ) -> Option<NodeId> {
         self.best(avoid, |node| {
-            let inherited = self.succession.get(&(owner, node)).copied().unwrap_or_default();
+            let inherited = self
+                .succession
+                .get(&(owner, node))
+                .copied()
+                .unwrap_or_default();
             (node != owner && self.takes_beside(node, camera, inherited)).then(|| {
                 let same_domain = domains.contains(&self.domain(node));
                 (same_domain, self.share_with(node, camera, inherited))
@@ -175,9 +235,15 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// A second recorder in a failure domain other than the owner's; none where there is no such domain.
+    /// A second recorder in a failure domain other than the owner's; none where there is no such
+    /// domain.
     #[must_use]
-    pub fn mirror(&self, camera: CameraId, owner_domain: Domain<'_>, avoid: &[NodeId]) -> Option<NodeId> {
+    pub fn mirror(
+        &self,
+        camera: CameraId,
+        owner_domain: Domain<'_>,
+        avoid: &[NodeId],
+    ) -> Option<NodeId> {
         self.best(avoid, |node| {
             let may = self.may_mirror(node, camera, owner_domain);
             may.then(|| self.share_with(node, camera, Load::default()))
@@ -189,15 +255,30 @@ impl<'a> Planner<'a> {
         self.domain(node) != owner_domain && self.takes(node, camera)
     }
 
-    /// Completes a placement whose owner is chosen; the camera itself is out of the books. `mirror`, the one of before, stays if it can; a
-    /// new one is named later, once every camera has an owner: a mirror never takes the place of a camera's only recorder.
+    /// Completes a placement whose owner is chosen; the camera itself is out of the books.
+    /// `mirror`, the one of before, stays if it can; a new one is named later, once every
+    /// camera has an owner: a mirror never takes the place of a camera's only recorder.
     #[must_use]
-    pub fn around(&self, camera: CameraId, owner: NodeId, mirror: Option<NodeId>, avoid: &[NodeId]) -> Placement {
+    pub fn around(
+        &self,
+        camera: CameraId,
+        owner: NodeId,
+        mirror: Option<NodeId>,
+        avoid: &[NodeId],
+    ) -> Placement {
         let domain = self.domain(owner);
         let mirror = mirror.filter(|node| *node != owner && self.may_mirror(*node, camera, domain));
         let taken: Vec<NodeId> = avoid.iter().copied().chain([owner]).chain(mirror).collect();
-        let domains = [owner].into_iter().chain(mirror).map(|node| self.domain(node)).collect();
-        Placement { owner, mirror, successor: self.successor(camera, owner, &taken, &domains) }
+        let domains = [owner]
+            .into_iter()
+            .chain(mirror)
+            .map(|node| self.domain(node))
+            .collect();
+        Placement {
+            owner,
+            mirror,
+            successor: self.successor(camera, owner, &taken, &domains),
+        }
     }
 
     #[must_use]
@@ -232,10 +313,14 @@ impl<'a> Planner<'a> {
     pub fn remove(&mut self, camera: CameraId, assignment: &Assignment) {
         let bps = self.bitrates.of(camera);
         for node in recorders(assignment) {
-            self.load.entry(node).and_modify(|load| *load = load.without(bps));
+            self.load
+                .entry(node)
+                .and_modify(|load| *load = load.without(bps));
         }
         if let (Some(owner), Some(successor)) = (assignment.owner, assignment.successor) {
-            self.succession.entry((owner, successor)).and_modify(|load| *load = load.without(bps));
+            self.succession
+                .entry((owner, successor))
+                .and_modify(|load| *load = load.without(bps));
         }
     }
 
@@ -245,8 +330,13 @@ impl<'a> Planner<'a> {
 
     fn capacity(&self, node: NodeId) -> Load {
         let spec = self.state.nodes.get(node).map(|node| &node.spec);
-        let bps = spec.and_then(|spec| spec.bitrate_capacity_bps).unwrap_or(u64::MAX);
-        Load { cameras: spec.map_or(0, |spec| spec.camera_capacity), bps }
+        let bps = spec
+            .and_then(|spec| spec.bitrate_capacity_bps)
+            .unwrap_or(u64::MAX);
+        Load {
+            cameras: spec.map_or(0, |spec| spec.camera_capacity),
+            bps,
+        }
     }
 
     /// How full `node` is, in millionths of its capacity.
@@ -256,7 +346,10 @@ impl<'a> Planner<'a> {
 
     /// How full `node` would be with `camera` and what is `reserved`.
     fn share_with(&self, node: NodeId, camera: CameraId, reserved: Load) -> u64 {
-        self.load_of(node).plus(reserved).and(self.bitrates.of(camera)).share(self.capacity(node))
+        self.load_of(node)
+            .plus(reserved)
+            .and(self.bitrates.of(camera))
+            .share(self.capacity(node))
     }
 
     /// How full `node` would be with `camera`.
@@ -265,18 +358,31 @@ impl<'a> Planner<'a> {
     }
 
     /// The fit node with the lowest score, the lowest id among equals.
-    fn best<S: Ord>(&self, avoid: &[NodeId], score: impl Fn(NodeId) -> Option<S>) -> Option<NodeId> {
+    fn best<S: Ord>(
+        &self,
+        avoid: &[NodeId],
+        score: impl Fn(NodeId) -> Option<S>,
+    ) -> Option<NodeId> {
         let scored = self.fit().filter(|node| !avoid.contains(node));
-        scored.filter_map(|node| Some((score(node)?, node))).min().map(|(_, id)| id)
+        scored
+            .filter_map(|node| Some((score(node)?, node)))
+            .min()
+            .map(|(_, id)| id)
     }
 }
 
 fn recorders(assignment: &Assignment) -> impl Iterator<Item = NodeId> {
-    let target = assignment.handoff.map(|handoff| handoff.to).filter(|to| Some(*to) != assignment.mirror);
-    [assignment.owner, assignment.mirror, target].into_iter().flatten()
+    let target = assignment
+        .handoff
+        .map(|handoff| handoff.to)
+        .filter(|to| Some(*to) != assignment.mirror);
+    [assignment.owner, assignment.mirror, target]
+        .into_iter()
+        .flatten()
 }
 
-/// The order in which cameras are served when not all can be: the highest priority first, the oldest among equals.
+/// The order in which cameras are served when not all can be: the highest priority first, the
+/// oldest among equals.
 #[must_use]
 pub fn by_priority(state: &ClusterState, mut cameras: Vec<CameraId>) -> Vec<CameraId> {
     cameras.sort_by_cached_key(|id| (Reverse(priority(state, *id)), *id));
@@ -284,5 +390,8 @@ pub fn by_priority(state: &ClusterState, mut cameras: Vec<CameraId>) -> Vec<Came
 }
 
 pub(crate) fn priority(state: &ClusterState, camera: CameraId) -> u8 {
-    state.cameras.get(camera).map_or(0, |camera: &Camera| camera.spec.priority)
+    state
+        .cameras
+        .get(camera)
+        .map_or(0, |camera: &Camera| camera.spec.priority)
 }

@@ -1,17 +1,23 @@
-//! What the leader does about what it sees: a function of the replicated state and of the nodes' reports, run a few times a second. It proposes nothing where nothing must change.
+//! What the leader does about what it sees: a function of the replicated state and of the nodes'
+//! reports, run a few times a second. It proposes nothing where nothing must change.
 //!
-//! Order within a round: cameras that nobody alive records come first, by priority; then handoffs, drains and failing recorders; then the
-//! successors and mirrors of what is well. A dead node's cameras go out in one log entry. Moves that nobody needs (back to a preferred node, to spread
-//! evenly again) wait until nothing else is to be done. A camera whose failover is drilled is left to its drill while its owner lives.
+//! Order within a round: cameras that nobody alive records come first, by priority; then handoffs,
+//! drains and failing recorders; then the successors and mirrors of what is well. A dead node's
+//! cameras go out in one log entry. Moves that nobody needs (back to a preferred node, to spread
+//! evenly again) wait until nothing else is to be done. A camera whose failover is drilled is left
+//! to its drill while its owner lives.
 //!
-//! An owner that lives and fails loses a camera at once where another node was answered by it (a probe), and keeps it where nobody is: a camera that is
-//! rebooted stays where it is. An owner that recovers before its heir has proved itself keeps the camera too. What an owner that is drained or stops does not
-//! record goes to another node at once: it holds nothing up.
+//! An owner that lives and fails loses a camera at once where another node was answered by it (a
+//! probe), and keeps it where nobody is: a camera that is rebooted stays where it is. An owner that
+//! recovers before its heir has proved itself keeps the camera too. What an owner that is drained
+//! or stops does not record goes to another node at once: it holds nothing up.
 //!
-//! A leader that hears no majority of the voters is the one that is cut off: it takes nothing from anyone, until it has heard a majority
-//! again for as long as silence makes a suspect, so that one early voice does not condemn the others.
+//! A leader that hears no majority of the voters is the one that is cut off: it takes nothing from
+//! anyone, until it has heard a majority again for as long as silence makes a suspect, so that one
+//! early voice does not condemn the others.
 //!
-//! While neither the state nor the nodes change, a round goes over those cameras alone for which something may have to be done (`steward/rest.rs`).
+//! While neither the state nor the nodes change, a round goes over those cameras alone for which
+//! something may have to be done (`steward/rest.rs`).
 
 mod drills;
 mod memory;
@@ -20,8 +26,8 @@ mod suspects;
 mod voluntary;
 
 pub use memory::{
-    AWAY_MAX, FAILING_MAX, FAILING_SURE, MOVE_INTERVAL, QUIET_MAX, QUIET_SURE, STALLED_MAX, STARTING_MAX,
-    TARGET_BACKOFF,
+    AWAY_MAX, FAILING_MAX, FAILING_SURE, MOVE_INTERVAL, QUIET_MAX, QUIET_SURE, STALLED_MAX,
+    STARTING_MAX, TARGET_BACKOFF,
 };
 pub use voluntary::REBALANCE_MAX;
 
@@ -41,12 +47,13 @@ use rest::Rest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A node that fell silent is given this long to be heard after all, where a mirror or successor records in its place meanwhile: the network may be slow.
+/// A node that fell silent is given this long to be heard after all, where a mirror or successor
+/// records in its place meanwhile: the network may be slow.
 pub const SILENCE_CONFIRMED: Duration = Duration::from_secs(1);
 /// A handoff's target must show a durable keyframe within this time.
 pub const HANDOFF_MAX: Duration = Duration::from_secs(15);
-/// Handoffs away from one node at a time, and voluntary ones to one node: each opens a second connection to a camera. Cameras that the node
-/// fails to record do not wait.
+/// Handoffs away from one node at a time, and voluntary ones to one node: each opens a second
+/// connection to a camera. Cameras that the node fails to record do not wait.
 pub const HANDOFFS_PER_NODE_MAX: usize = 16;
 /// Changes in one log entry.
 pub const CHANGES_PER_COMMAND_MAX: usize = 4_096;
@@ -61,9 +68,11 @@ pub struct Input<'a> {
     pub state: &'a ClusterState,
     /// A node that is missing here counts as [`Verdict::Unknown`].
     pub verdicts: &'a BTreeMap<NodeId, Verdict>,
-    /// Raft's voters, the leader (alive in `verdicts`) among them. Without a majority of them alive nothing is decided.
+    /// Raft's voters, the leader (alive in `verdicts`) among them. Without a majority of them
+    /// alive nothing is decided.
     pub voters: &'a [NodeId],
-    /// Nodes that say they cannot write ([`crate::observe::heartbeat::Heartbeat::writable`]): they lose their cameras and get none.
+    /// Nodes that say they cannot write ([`crate::observe::heartbeat::Heartbeat::writable`]): they
+    /// lose their cameras and get none.
     pub unfit: &'a BTreeSet<NodeId>,
     /// Whether a camera that its owner fails to record answered another node.
     pub probes: &'a BTreeMap<(NodeId, CameraId), bool>,
@@ -73,8 +82,9 @@ pub struct Input<'a> {
     pub ends: &'a Ends,
 }
 
-/// Remembers only its patience between rounds. To be made anew each time this node becomes leader, and asked only while it leads; a round
-/// over 10,000 cameras is some milliseconds of work, so it belongs off the threads that serve I/O.
+/// Remembers only its patience between rounds. To be made anew each time this node becomes leader,
+/// and asked only while it leads; a round over 10,000 cameras is some milliseconds of work, so it
+/// belongs off the threads that serve I/O.
 #[derive(Clone, Debug, Default)]
 pub struct Steward {
     memory: Memory,
@@ -83,7 +93,8 @@ pub struct Steward {
 }
 
 impl Steward {
-    /// The commands to propose now, in order. The next round must see their effect (or their failure) in the state.
+    /// The commands to propose now, in order. The next round must see their effect (or their
+    /// failure) in the state.
     pub fn decide(&mut self, input: &Input<'_>) -> Vec<Command> {
         self.memory.expire(input.uptime);
         if !self.memory.hears(input.uptime, hears_majority(input)) {
@@ -96,35 +107,61 @@ impl Steward {
 
     fn decide_assignments(&mut self, input: &Input<'_>) -> Vec<Command> {
         let at_rest = self.rest.as_ref().filter(|rest| rest.holds(input));
-        let Some(rest) = at_rest else { return self.go_over_all(input) };
-        let mut restless = self.memory.watch_again(input.uptime, input.progress, &rest.unsettled);
+        let Some(rest) = at_rest else {
+            return self.go_over_all(input);
+        };
+        let mut restless = self
+            .memory
+            .watch_again(input.uptime, input.progress, &rest.unsettled);
         restless.extend(&rest.unsettled);
-        if restless.is_empty() { Vec::new() } else { self.go_over(input, restless).0 }
+        if restless.is_empty() {
+            Vec::new()
+        } else {
+            self.go_over(input, restless).0
+        }
     }
 
     fn go_over_all(&mut self, input: &Input<'_>) -> Vec<Command> {
-        self.memory.forget(|camera| input.state.cameras.contains(camera));
+        self.memory
+            .forget(|camera| input.state.cameras.contains(camera));
         let (commands, unsettled) = self.go_over(input, input.state.cameras.keys().collect());
         self.rest = Some(Rest::of(input, unsettled));
         commands
     }
 
     /// What to propose for `cameras`, and which of them are not settled.
-    fn go_over(&mut self, input: &Input<'_>, cameras: Vec<CameraId>) -> (Vec<Command>, BTreeSet<CameraId>) {
+    fn go_over(
+        &mut self,
+        input: &Input<'_>,
+        cameras: Vec<CameraId>,
+    ) -> (Vec<Command>, BTreeSet<CameraId>) {
         let cameras = by_priority(input.state, cameras);
         let bitrates = Bitrates::of_reports(input.progress);
         let mut round = Round::new(input, &bitrates, &mut self.memory);
-        let (orphans, others): (Vec<_>, Vec<_>) = cameras.into_iter().partition(|camera| round.is_orphan(*camera));
+        let (orphans, others): (Vec<_>, Vec<_>) = cameras
+            .into_iter()
+            .partition(|camera| round.is_orphan(*camera));
         round.unsettled.extend(&orphans);
-        let bridged = orphans.iter().filter(|camera| round.rescue(**camera) == Rescue::Bridged).count();
+        let bridged = orphans
+            .iter()
+            .filter(|camera| round.rescue(**camera) == Rescue::Bridged)
+            .count();
         others.iter().for_each(|camera| round.tend(*camera));
         let is_quiet = bridged == 0 && round.changes.is_empty() && round.steps.is_empty();
         let is_over = is_quiet && round.move_freely(&others);
         let steps = round.steps.chunks(CHANGES_PER_COMMAND_MAX);
-        let steps = steps.map(|steps| Command::StepDrills { steps: steps.to_vec() });
+        let steps = steps.map(|steps| Command::StepDrills {
+            steps: steps.to_vec(),
+        });
         let assign = round.changes.chunks(CHANGES_PER_COMMAND_MAX);
-        let assign = assign.map(|changes| Command::Assign { changes: changes.to_vec() });
-        let end = input.state.rebalancing_since.filter(|_| is_over).map(|since| Command::EndRebalance { since });
+        let assign = assign.map(|changes| Command::Assign {
+            changes: changes.to_vec(),
+        });
+        let end = input
+            .state
+            .rebalancing_since
+            .filter(|_| is_over)
+            .map(|since| Command::EndRebalance { since });
         (assign.chain(steps).chain(end).collect(), round.unsettled)
     }
 }
@@ -139,7 +176,12 @@ enum Rescue {
 }
 
 fn hears_majority(input: &Input<'_>) -> bool {
-    let is_alive = |node: &&NodeId| input.verdicts.get(node).is_some_and(|verdict| verdict.is_alive());
+    let is_alive = |node: &&NodeId| {
+        input
+            .verdicts
+            .get(node)
+            .is_some_and(|verdict| verdict.is_alive())
+    };
     input.voters.iter().filter(is_alive).count() * 2 > input.voters.len()
 }
 
@@ -163,24 +205,47 @@ struct Round<'a> {
 impl<'a> Round<'a> {
     fn new(input: &'a Input<'a>, bitrates: &'a Bitrates, memory: &'a mut Memory) -> Self {
         let can_record = |node| {
-            let is_alive = input.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive());
+            let is_alive = input
+                .verdicts
+                .get(&node)
+                .is_some_and(|verdict| verdict.is_alive());
             is_alive && !input.unfit.contains(&node)
         };
         let planner = Planner::new(input.state, bitrates, can_record);
         memory.note_fit(input.uptime, planner.fit());
         let (mut handoffs_from, mut handoffs_to) = (BTreeMap::new(), BTreeMap::new());
         for assignment in input.state.assignments.values() {
-            let Some(handoff) = assignment.handoff else { continue };
-            assignment.owner.into_iter().for_each(|owner| *handoffs_from.entry(owner).or_default() += 1);
+            let Some(handoff) = assignment.handoff else {
+                continue;
+            };
+            assignment
+                .owner
+                .into_iter()
+                .for_each(|owner| *handoffs_from.entry(owner).or_default() += 1);
             *handoffs_to.entry(handoff.to).or_default() += 1;
         }
         let (seats, touched, unsettled) = (None, BTreeSet::new(), BTreeSet::new());
         let (changes, steps) = (Vec::new(), Vec::new());
-        Self { input, memory, planner, handoffs_from, handoffs_to, seats, touched, unsettled, changes, steps }
+        Self {
+            input,
+            memory,
+            planner,
+            handoffs_from,
+            handoffs_to,
+            seats,
+            touched,
+            unsettled,
+            changes,
+            steps,
+        }
     }
 
     fn verdict(&self, node: NodeId) -> Verdict {
-        self.input.verdicts.get(&node).copied().unwrap_or(Verdict::Unknown)
+        self.input
+            .verdicts
+            .get(&node)
+            .copied()
+            .unwrap_or(Verdict::Unknown)
     }
 
     /// Dead as far as the leader can tell, or no member.
@@ -189,7 +254,8 @@ impl<'a> Round<'a> {
     }
 
     fn is_orphan(&self, camera: CameraId) -> bool {
-        self.assignment(camera).is_some_and(|assignment| assignment.owner.is_none_or(|owner| self.is_lost(owner)))
+        self.assignment(camera)
+            .is_some_and(|assignment| assignment.owner.is_none_or(|owner| self.is_lost(owner)))
     }
 
     fn assignment(&self, camera: CameraId) -> Option<&'a Assignment> {
@@ -197,7 +263,11 @@ impl<'a> Round<'a> {
     }
 
     fn protection(&self, camera: CameraId) -> Protection {
-        self.input.state.cameras.get(camera).map_or(Protection::Standard, |camera| camera.spec.protection)
+        self.input
+            .state
+            .cameras
+            .get(camera)
+            .map_or(Protection::Standard, |camera| camera.spec.protection)
     }
 
     fn progress(&self, node: NodeId, camera: CameraId) -> Option<&'a Progress> {
@@ -210,17 +280,30 @@ impl<'a> Round<'a> {
 
     fn propose(&mut self, camera: CameraId, now: &Assignment, op: AssignmentOp) {
         self.touched.insert(camera);
-        self.changes.push(AssignmentChange { camera, expect: now.epoch, op });
+        self.changes.push(AssignmentChange {
+            camera,
+            expect: now.epoch,
+            op,
+        });
     }
 
     /// A camera without a living owner.
     fn rescue(&mut self, camera: CameraId) -> Rescue {
-        let Some(now) = self.assignment(camera) else { return Rescue::Decided };
+        let Some(now) = self.assignment(camera) else {
+            return Rescue::Decided;
+        };
         if let Some(stand_in) = self.stand_in(camera, now) {
             // Its seat is not for others meanwhile.
             self.planner.remove(camera, now);
             let mirror = now.mirror.filter(|mirror| *mirror != stand_in);
-            self.enter(camera, Placement { owner: stand_in, mirror, successor: None });
+            self.enter(
+                camera,
+                Placement {
+                    owner: stand_in,
+                    mirror,
+                    successor: None,
+                },
+            );
             return Rescue::Bridged;
         }
         self.inherit(camera, now);
@@ -229,7 +312,10 @@ impl<'a> Round<'a> {
 
     fn inherit(&mut self, camera: CameraId, now: &Assignment) {
         self.abort_drill(camera, now);
-        if let Some(handoff) = now.handoff.filter(|handoff| self.can_inherit(camera, now, handoff)) {
+        if let Some(handoff) = now
+            .handoff
+            .filter(|handoff| self.can_inherit(camera, now, handoff))
+        {
             return self.complete(camera, now, handoff);
         }
         self.planner.remove(camera, now);
@@ -237,49 +323,83 @@ impl<'a> Round<'a> {
             return self.planner.add(camera, now);
         };
         let placed = self.around(camera, now, owner);
-        let Placement { owner, mirror, successor } = placed;
+        let Placement {
+            owner,
+            mirror,
+            successor,
+        } = placed;
         let op = match now.owner {
-            None => AssignmentOp::Place { owner, mirror, successor },
-            Some(lost) => {
-                AssignmentOp::TakeOver { owner, mirror, successor, watermark: self.watermark(Some(lost), camera) }
-            }
+            None => AssignmentOp::Place {
+                owner,
+                mirror,
+                successor,
+            },
+            Some(lost) => AssignmentOp::TakeOver {
+                owner,
+                mirror,
+                successor,
+                watermark: self.watermark(Some(lost), camera),
+            },
         };
         self.enter(camera, placed);
         self.propose(camera, now, op);
     }
 
-    /// Where its owner fell silent a moment ago, who records on its own evidence until the owner is heard again or given up. By waiting nothing is lost, unless that
-    /// node still hears the owner or waits longer for it than this one.
+    /// Where its owner fell silent a moment ago, who records on its own evidence until the owner is
+    /// heard again or given up. By waiting nothing is lost, unless that node still hears the
+    /// owner or waits longer for it than this one.
     fn stand_in(&self, camera: CameraId, now: &Assignment) -> Option<NodeId> {
-        now.owner.filter(|owner| self.fell_silent(*owner)).and_then(|_| self.beside(camera, now).next())
+        now.owner
+            .filter(|owner| self.fell_silent(*owner))
+            .and_then(|_| self.beside(camera, now).next())
     }
 
     fn fell_silent(&self, node: NodeId) -> bool {
-        let Verdict::Suspect { since, why: Why::Silence } = self.verdict(node) else { return false };
+        let Verdict::Suspect {
+            since,
+            why: Why::Silence,
+        } = self.verdict(node)
+        else {
+            return false;
+        };
         self.input.uptime.saturating_sub(since) < SILENCE_CONFIRMED
     }
 
-    /// A handoff's target that lives inherits from a dead owner without more proof, for it is connecting already; unless another is further.
+    /// A handoff's target that lives inherits from a dead owner without more proof, for it is
+    /// connecting already; unless another is further.
     fn can_inherit(&self, camera: CameraId, now: &Assignment, handoff: &Handoff) -> bool {
-        let report = self.progress(handoff.to, camera).filter(|progress| progress.epoch == handoff.epoch);
+        let report = self
+            .progress(handoff.to, camera)
+            .filter(|progress| progress.epoch == handoff.epoch);
         let proved = report.is_some_and(|progress| progress.first_keyframe.is_some());
         let may = self.planner.is_fit(handoff.to) && !self.fails(camera, handoff);
-        may && (proved || !self.beside(camera, now).any(|node| self.records(camera, now, node)))
+        may && (proved
+            || !self
+                .beside(camera, now)
+                .any(|node| self.records(camera, now, node)))
     }
 
     /// The mirror and the successor, if they can take an orphan.
     fn beside(&self, camera: CameraId, now: &Assignment) -> impl Iterator<Item = NodeId> {
         let mirror = now.mirror.filter(|mirror| self.planner.is_fit(*mirror));
-        let successor = now.successor.filter(|successor| self.planner.takes(*successor, camera));
+        let successor = now
+            .successor
+            .filter(|successor| self.planner.takes(*successor, camera));
         mirror.into_iter().chain(successor)
     }
 
-    /// Whether `node`, the mirror or successor, records an orphan now. A successor's report may be of an earlier stint: then its owner came further.
+    /// Whether `node`, the mirror or successor, records an orphan now. A successor's report may be
+    /// of an earlier stint: then its owner came further.
     fn records(&self, camera: CameraId, now: &Assignment, node: NodeId) -> bool {
-        let report = self.progress(node, camera).filter(|progress| progress.epoch == now.epoch);
+        let report = self
+            .progress(node, camera)
+            .filter(|progress| progress.epoch == now.epoch);
         report.is_some_and(|progress| {
-            let is_of_now = now.mirror == Some(node) || progress.watermark > self.watermark(now.owner, camera);
-            progress.state == RecorderState::Recording && progress.first_keyframe.is_some() && is_of_now
+            let is_of_now =
+                now.mirror == Some(node) || progress.watermark > self.watermark(now.owner, camera);
+            progress.state == RecorderState::Recording
+                && progress.first_keyframe.is_some()
+                && is_of_now
         })
     }
 
@@ -288,19 +408,27 @@ impl<'a> Round<'a> {
     }
 
     fn is_failing(&self, node: NodeId, camera: CameraId, epoch: Epoch) -> bool {
-        let report = self.progress(node, camera).filter(|progress| progress.epoch == epoch);
+        let report = self
+            .progress(node, camera)
+            .filter(|progress| progress.epoch == epoch);
         report.is_some_and(|progress| progress.state == RecorderState::Failing)
     }
 
-    /// Who takes an orphan: whoever records it already, else its mirror or successor; else, or where that one is full, whoever has room.
+    /// Who takes an orphan: whoever records it already, else its mirror or successor; else, or
+    /// where that one is full, whoever has room.
     fn heir(&self, camera: CameraId, now: &Assignment) -> Option<NodeId> {
-        let recording = self.beside(camera, now).find(|node| self.records(camera, now, *node));
+        let recording = self
+            .beside(camera, now)
+            .find(|node| self.records(camera, now, *node));
         let mirror = now.mirror.filter(|mirror| self.planner.is_fit(*mirror));
         let refused = self.memory.refused(self.input.uptime, camera);
-        recording.or(mirror).or_else(|| self.planner.heir(camera, now, &refused))
+        recording
+            .or(mirror)
+            .or_else(|| self.planner.heir(camera, now, &refused))
     }
 
-    /// Has less important cameras, or second recorders, make room for `camera`. Answers where the room is.
+    /// Has less important cameras, or second recorders, make room for `camera`. Answers where the
+    /// room is.
     fn make_room(&mut self, camera: CameraId) -> Option<NodeId> {
         let (state, planner) = (self.input.state, &self.planner);
         let seats = self.seats.get_or_insert_with(|| Seats::new(state, planner));
@@ -310,28 +438,51 @@ impl<'a> Round<'a> {
     }
 
     fn vacate(&mut self, seat: Seat) {
-        let (Some(now), Some(seats)) = (self.assignment(seat.camera), &mut self.seats) else { return };
-        self.planner.remove(seat.camera, &seats.left_of(seat.camera, now));
+        let (Some(now), Some(seats)) = (self.assignment(seat.camera), &mut self.seats) else {
+            return;
+        };
+        self.planner
+            .remove(seat.camera, &seats.left_of(seat.camera, now));
         seats.vacate(seat);
         if seat.is_mirror {
-            self.planner.add(seat.camera, &seats.left_of(seat.camera, now));
+            self.planner
+                .add(seat.camera, &seats.left_of(seat.camera, now));
             return self.propose(seat.camera, now, AssignmentOp::SetMirror { mirror: None });
         }
         let watermark = self.watermark(now.owner, seat.camera);
         self.propose(seat.camera, now, AssignmentOp::Shed { watermark });
     }
 
-    /// The mirror that is there already and a successor for `owner`, if possible not one that failed with this camera.
+    /// The mirror that is there already and a successor for `owner`, if possible not one that
+    /// failed with this camera.
     fn around(&self, camera: CameraId, now: &Assignment, owner: NodeId) -> Placement {
-        let mirror = now.mirror.filter(|_| self.protection(camera) == Protection::Gapless);
+        let mirror = now
+            .mirror
+            .filter(|_| self.protection(camera) == Protection::Gapless);
         let refused = self.memory.refused(self.input.uptime, camera);
         let careful = self.planner.around(camera, owner, mirror, &refused);
-        if careful.successor.is_some() { careful } else { self.planner.around(camera, owner, mirror, &[]) }
+        if careful.successor.is_some() {
+            careful
+        } else {
+            self.planner.around(camera, owner, mirror, &[])
+        }
     }
 
     fn enter(&mut self, camera: CameraId, placed: Placement) {
-        let Placement { owner, mirror, successor } = placed;
-        self.planner.add(camera, &Assignment { owner: Some(owner), mirror, successor, ..Assignment::default() });
+        let Placement {
+            owner,
+            mirror,
+            successor,
+        } = placed;
+        self.planner.add(
+            camera,
+            &Assignment {
+                owner: Some(owner),
+                mirror,
+                successor,
+                ..Assignment::default()
+            },
+        );
     }
 
     /// A camera whose owner is not known to be dead.
@@ -343,10 +494,16 @@ impl<'a> Round<'a> {
         if self.touched.contains(&camera) {
             return;
         }
-        let Some(now) = self.assignment(camera) else { return };
-        let Some(owner) = now.owner.filter(|owner| self.verdict(*owner).is_alive()) else { return };
+        let Some(now) = self.assignment(camera) else {
+            return;
+        };
+        let Some(owner) = now.owner.filter(|owner| self.verdict(*owner).is_alive()) else {
+            return;
+        };
         let report = self.progress(owner, camera);
-        let health = self.memory.watch(self.input.uptime, camera, (owner, now.epoch), report);
+        let health = self
+            .memory
+            .watch(self.input.uptime, camera, (owner, now.epoch), report);
         if health.records_nothing() && self.is_leaving(owner) && self.reassign(camera, now, owner) {
             return;
         }
@@ -356,10 +513,14 @@ impl<'a> Round<'a> {
         if let Some(drill) = self.drill(camera) {
             return self.tend_drill(camera, now, drill, health);
         }
-        let leaves = !is_settled && (!self.planner.is_fit(owner) || !self.input.state.reaches(owner, camera));
+        let leaves = !is_settled
+            && (!self.planner.is_fit(owner) || !self.input.state.reaches(owner, camera));
         let beside = self.probe_beside(camera, now);
-        let failed = health.is_over(beside == Some(false)) || (health.is_sure() && beside == Some(true));
-        let fails = failed && self.memory.may_move(self.input.uptime, camera) && !self.is_quarantined(camera);
+        let failed =
+            health.is_over(beside == Some(false)) || (health.is_sure() && beside == Some(true));
+        let fails = failed
+            && self.memory.may_move(self.input.uptime, camera)
+            && !self.is_quarantined(camera);
         if (leaves || fails) && self.begin_handoff(camera, now, owner, fails) {
             return;
         }
@@ -370,10 +531,15 @@ impl<'a> Round<'a> {
 
     /// On its operator's word, or because its process stops.
     fn is_leaving(&self, node: NodeId) -> bool {
-        self.input.state.nodes.get(node).is_some_and(|node| node.duty != Duty::Active)
+        self.input
+            .state
+            .nodes
+            .get(node)
+            .is_some_and(|node| node.duty != Duty::Active)
     }
 
-    /// Gives a camera that its living owner does not record to another node at once: no node could prove that it records it. Whether there is one.
+    /// Gives a camera that its living owner does not record to another node at once: no node could
+    /// prove that it records it. Whether there is one.
     fn reassign(&mut self, camera: CameraId, now: &Assignment, owner: NodeId) -> bool {
         let is_open = |node: &NodeId| *node != owner && self.planner.is_fit(*node);
         let takes = |node: &NodeId| is_open(node) && self.planner.takes(*node, camera);
@@ -385,34 +551,68 @@ impl<'a> Round<'a> {
         let preferred = self.input.state.preferred_node(camera).filter(takes);
         let successor = now.successor.filter(takes);
         let beside = mirror.or(preferred).or(successor);
-        let Some(to) = beside.or_else(|| self.planner.owner(camera, &[owner])) else { return false };
+        let Some(to) = beside.or_else(|| self.planner.owner(camera, &[owner])) else {
+            return false;
+        };
         self.abort_drill(camera, now);
         self.planner.remove(camera, now);
         let placed = self.around(camera, now, to);
-        let (Placement { owner, mirror, successor }, lost) = (placed, owner);
+        let (
+            Placement {
+                owner,
+                mirror,
+                successor,
+            },
+            lost,
+        ) = (placed, owner);
         let watermark = self.watermark(Some(lost), camera);
         self.enter(camera, placed);
-        self.propose(camera, now, AssignmentOp::TakeOver { owner, mirror, successor, watermark });
+        self.propose(
+            camera,
+            now,
+            AssignmentOp::TakeOver {
+                owner,
+                mirror,
+                successor,
+                watermark,
+            },
+        );
         true
     }
 
     /// No node records it: another one would fare no better.
     fn is_quarantined(&self, camera: CameraId) -> bool {
         let held = self.input.state.suspicions.get(camera);
-        held.is_some_and(|held| matches!(held.treatment(self.input.now), Treatment::Quarantined { .. }))
+        held.is_some_and(|held| {
+            matches!(
+                held.treatment(self.input.now),
+                Treatment::Quarantined { .. }
+            )
+        })
     }
 
-    /// Whether the camera, which its owner does not get through to, answers its mirror or successor.
+    /// Whether the camera, which its owner does not get through to, answers its mirror or
+    /// successor.
     fn probe_beside(&self, camera: CameraId, now: &Assignment) -> Option<bool> {
-        self.beside(camera, now).filter_map(|node| self.probe(node, camera)).max()
+        self.beside(camera, now)
+            .filter_map(|node| self.probe(node, camera))
+            .max()
     }
 
     fn probe(&self, node: NodeId, camera: CameraId) -> Option<bool> {
         self.input.probes.get(&(node, camera)).copied()
     }
 
-    fn tend_handoff(&mut self, camera: CameraId, now: &Assignment, handoff: Handoff, health: Health) {
-        let report = self.progress(handoff.to, camera).filter(|progress| progress.epoch == handoff.epoch);
+    fn tend_handoff(
+        &mut self,
+        camera: CameraId,
+        now: &Assignment,
+        handoff: Handoff,
+        health: Health,
+    ) {
+        let report = self
+            .progress(handoff.to, camera)
+            .filter(|progress| progress.epoch == handoff.epoch);
         let waited = self.input.now.micros_since(handoff.since);
         // A wall clock that was stepped back would otherwise make a handoff last for ever.
         let expired = waited.unsigned_abs() > HANDOFF_MAX.as_micros() as u64;
@@ -426,13 +626,23 @@ impl<'a> Round<'a> {
         let may = reaches(handoff.to);
         if self.memory.is_rescue(camera) && stays {
             // It helped itself: the camera was away for everybody, for instance.
-            self.propose(camera, now, AssignmentOp::CancelHandoff { epoch: handoff.epoch });
+            self.propose(
+                camera,
+                now,
+                AssignmentOp::CancelHandoff {
+                    epoch: handoff.epoch,
+                },
+            );
         } else if !may || self.fails(camera, &handoff) {
             self.cancel(camera, now, handoff);
         } else if report.is_some_and(|progress| progress.first_keyframe.is_some()) {
-            // A camera that is back after it was away is its owner's, who tries it every few seconds; meanwhile both may record it. Where the owner
-            // records again, nobody looks after the camera any more, and it may take a moment until the owner is well.
-            let away = self.probe_beside(camera, now).map_or(health.has_session(), |reached| !reached);
+            // A camera that is back after it was away is its owner's, who tries it every few
+            // seconds; meanwhile both may record it. Where the owner records again,
+            // nobody looks after the camera any more, and it may take a moment until the owner is
+            // well.
+            let away = self
+                .probe_beside(camera, now)
+                .map_or(health.has_session(), |reached| !reached);
             let waits = self.memory.is_rescue(camera) && away && !expired;
             if !waits {
                 self.complete(camera, now, handoff);
@@ -447,19 +657,44 @@ impl<'a> Round<'a> {
         self.planner.remove(camera, now);
         let placed = self.around(camera, now, handoff.to);
         self.enter(camera, placed);
-        let Placement { mirror, successor, .. } = placed;
+        let Placement {
+            mirror, successor, ..
+        } = placed;
         let epoch = handoff.epoch;
-        self.propose(camera, now, AssignmentOp::CompleteHandoff { epoch, mirror, successor, watermark });
+        self.propose(
+            camera,
+            now,
+            AssignmentOp::CompleteHandoff {
+                epoch,
+                mirror,
+                successor,
+                watermark,
+            },
+        );
     }
 
     fn cancel(&mut self, camera: CameraId, now: &Assignment, handoff: Handoff) {
         self.memory.refuse(self.input.uptime, camera, handoff.to);
-        self.propose(camera, now, AssignmentOp::CancelHandoff { epoch: handoff.epoch });
+        self.propose(
+            camera,
+            now,
+            AssignmentOp::CancelHandoff {
+                epoch: handoff.epoch,
+            },
+        );
     }
 
     /// Whether a move was begun (or must wait its turn); not where there is nowhere to go.
-    fn begin_handoff(&mut self, camera: CameraId, now: &Assignment, owner: NodeId, fails: bool) -> bool {
-        let Some(to) = self.target(camera, now, owner) else { return false };
+    fn begin_handoff(
+        &mut self,
+        camera: CameraId,
+        now: &Assignment,
+        owner: NodeId,
+        fails: bool,
+    ) -> bool {
+        let Some(to) = self.target(camera, now, owner) else {
+            return false;
+        };
         let waits_turn = !self.is_failing(owner, camera, now.epoch);
         let under_way = self.handoffs_from.get(&owner).copied().unwrap_or(0);
         if waits_turn && under_way >= HANDOFFS_PER_NODE_MAX {
@@ -483,22 +718,37 @@ impl<'a> Round<'a> {
         *self.handoffs_from.entry(owner).or_default() += 1;
         *self.handoffs_to.entry(to).or_default() += 1;
         if now.mirror != Some(to) {
-            self.planner.add(camera, &Assignment { owner: Some(to), ..Assignment::default() });
+            self.planner.add(
+                camera,
+                &Assignment {
+                    owner: Some(to),
+                    ..Assignment::default()
+                },
+            );
         }
     }
 
-    /// Where to move: the preferred node, else the successor, else the least loaded other node, else the mirror; not where the camera did not answer.
+    /// Where to move: the preferred node, else the successor, else the least loaded other node,
+    /// else the mirror; not where the camera did not answer.
     fn target(&self, camera: CameraId, now: &Assignment, owner: NodeId) -> Option<NodeId> {
         let mut avoid = self.memory.refused(self.input.uptime, camera);
         avoid.push(owner);
-        avoid.extend(self.beside(camera, now).filter(|node| self.probe(*node, camera) == Some(false)));
+        avoid.extend(
+            self.beside(camera, now)
+                .filter(|node| self.probe(*node, camera) == Some(false)),
+        );
         let is_open = |node: &NodeId| self.planner.is_fit(*node) && !avoid.contains(node);
         let takes = |node: &NodeId| is_open(node) && self.planner.takes(*node, camera);
         let preferred = self.input.state.preferred_node(camera).filter(takes);
         let successor = now.successor.filter(takes);
-        let mirror = now.mirror.filter(|node| is_open(node) && self.input.state.reaches(*node, camera));
+        let mirror = now
+            .mirror
+            .filter(|node| is_open(node) && self.input.state.reaches(*node, camera));
         let others: Vec<NodeId> = avoid.iter().copied().chain(now.mirror).collect();
-        preferred.or(successor).or_else(|| self.planner.owner(camera, &others)).or(mirror)
+        preferred
+            .or(successor)
+            .or_else(|| self.planner.owner(camera, &others))
+            .or(mirror)
     }
 
     /// Names a mirror and a successor where there is none that lives, and somebody could be.
@@ -514,7 +764,14 @@ impl<'a> Round<'a> {
         }
         if (mirror, successor) != (now.mirror, now.successor) {
             self.planner.remove(camera, now);
-            self.enter(camera, Placement { owner, mirror, successor });
+            self.enter(
+                camera,
+                Placement {
+                    owner,
+                    mirror,
+                    successor,
+                },
+            );
         }
     }
 
@@ -522,13 +779,22 @@ impl<'a> Round<'a> {
         if self.protection(camera) != Protection::Gapless {
             return None;
         }
-        if now.mirror.is_some_and(|mirror| self.may_stay(mirror, camera)) {
+        if now
+            .mirror
+            .is_some_and(|mirror| self.may_stay(mirror, camera))
+        {
             return now.mirror;
         }
         let domain = self.planner.domain(owner);
-        let promoted = now.successor.filter(|node| self.planner.may_mirror(*node, camera, domain));
-        let left = now.mirror.filter(|mirror| self.input.state.reaches(*mirror, camera));
-        promoted.or_else(|| self.planner.mirror(camera, domain, &[owner])).or(left)
+        let promoted = now
+            .successor
+            .filter(|node| self.planner.may_mirror(*node, camera, domain));
+        let left = now
+            .mirror
+            .filter(|mirror| self.input.state.reaches(*mirror, camera));
+        promoted
+            .or_else(|| self.planner.mirror(camera, domain, &[owner]))
+            .or(left)
     }
 
     fn wanted_successor(
@@ -547,7 +813,10 @@ impl<'a> Round<'a> {
             return left;
         }
         let taken: Vec<NodeId> = [owner].into_iter().chain(mirror).collect();
-        let domains = taken.iter().map(|node| self.planner.domain(*node)).collect();
+        let domains = taken
+            .iter()
+            .map(|node| self.planner.domain(*node))
+            .collect();
         let found = self.planner.successor(camera, owner, &taken, &domains);
         found.or(left.filter(|successor| self.input.state.reaches(*successor, camera)))
     }

@@ -1,10 +1,13 @@
-//! Which cameras may be the reason why processes ended, from what this node sees and from what is replicated. Pure.
+//! Which cameras may be the reason why processes ended, from what this node sees and from what is
+//! replicated. Pure.
 //!
-//! The leader has each end noted in the log before it moves the cameras ([`crate::decide::steward`]). A successor does not wait for
-//! that: to what is replicated it adds the ends that it saw itself and that are not noted yet, by the same rule.
+//! The leader has each end noted in the log before it moves the cameras
+//! ([`crate::decide::steward`]). A successor does not wait for that: to what is replicated it adds
+//! the ends that it saw itself and that are not noted yet, by the same rule.
 //!
-//! A camera is blamed for the end of a process that reported a fresh session of it, or that was to begin one since its last
-//! heartbeat. Where a suspect had its turn there, it alone is: the others have a reason for what happened.
+//! A camera is blamed for the end of a process that reported a fresh session of it, or that was to
+//! begin one since its last heartbeat. Where a suspect had its turn there, it alone is: the others
+//! have a reason for what happened.
 
 use crate::model::{Assignment, Duty, ProcessEnd, Suspicion, Treatment};
 use crate::observe::heartbeat::{Exposure, RecorderState};
@@ -38,12 +41,17 @@ struct Seen {
 }
 
 impl Ends {
-    /// Takes in which processes are known to have ended ([`crate::observe::liveness::Liveness::ended`]), before anything is heard of
-    /// those that follow them. One that is heard again after all had not ended.
+    /// Takes in which processes are known to have ended
+    /// ([`crate::observe::liveness::Liveness::ended`]), before anything is heard of those that
+    /// follow them. One that is heard again after all had not ended.
     pub fn observe(&mut self, ended: &[(NodeId, u64)], witness: Witness<'_>) {
-        self.0.retain(|node, seen| ended.contains(&(*node, seen.end.boot)));
+        self.0
+            .retain(|node, seen| ended.contains(&(*node, seen.end.boot)));
         for (node, boot) in ended {
-            let seen = || Seen { end: witness.end(*node, *boot), at: witness.at };
+            let seen = || Seen {
+                end: witness.end(*node, *boot),
+                at: witness.at,
+            };
             self.0.entry(*node).or_insert_with(seen);
         }
     }
@@ -51,7 +59,9 @@ impl Ends {
     /// Forgives cameras that are recorded well by now.
     pub fn settle(&mut self, verdicts: &BTreeMap<NodeId, Verdict>, progress: &Reports) {
         for seen in self.0.values_mut() {
-            seen.end.blamed.retain(|camera| !survives(*camera, verdicts, progress));
+            seen.end
+                .blamed
+                .retain(|camera| !survives(*camera, verdicts, progress));
         }
     }
 
@@ -59,7 +69,9 @@ impl Ends {
     #[must_use]
     pub fn unnoted(&self, state: &ClusterState) -> Vec<(&ProcessEnd, Timestamp)> {
         let unknown = self.0.values().filter(|seen| {
-            !seen.end.blamed.is_empty() && state.nodes.contains(seen.end.node) && !state.is_noted(&seen.end)
+            !seen.end.blamed.is_empty()
+                && state.nodes.contains(seen.end.node)
+                && !state.is_noted(&seen.end)
         });
         let mut unnoted: Vec<_> = unknown.map(|seen| (&seen.end, seen.at)).collect();
         unnoted.sort_by_key(|(end, at)| (*at, end.node));
@@ -69,31 +81,55 @@ impl Ends {
 
 impl Witness<'_> {
     fn end(&self, node: NodeId, boot: u64) -> ProcessEnd {
-        let is_orderly = self.state.nodes.get(node).is_none_or(|node| node.duty == Duty::Stopping);
+        let is_orderly = self
+            .state
+            .nodes
+            .get(node)
+            .is_none_or(|node| node.duty == Duty::Stopping);
         if is_orderly {
-            return ProcessEnd { node, boot, blamed: Vec::new(), on_trial: false };
+            return ProcessEnd {
+                node,
+                boot,
+                blamed: Vec::new(),
+                on_trial: false,
+            };
         }
         let exposed = |to: Exposure| {
             let recorders = self.progress.of_node(node);
-            recorders.filter(move |report| report.exposure == Some(to)).map(|report| report.camera)
+            recorders
+                .filter(move |report| report.exposure == Some(to))
+                .map(|report| report.camera)
         };
         let on_trial: Vec<CameraId> = exposed(Exposure::OnTrial).collect();
         if !on_trial.is_empty() {
-            return ProcessEnd { node, boot, blamed: on_trial, on_trial: true };
+            return ProcessEnd {
+                node,
+                boot,
+                blamed: on_trial,
+                on_trial: true,
+            };
         }
-        let fresh: BTreeSet<CameraId> = exposed(Exposure::Fresh).chain(self.begun_since(node)).collect();
-        ProcessEnd { node, boot, blamed: fresh.into_iter().collect(), on_trial: false }
+        let fresh: BTreeSet<CameraId> = exposed(Exposure::Fresh)
+            .chain(self.begun_since(node))
+            .collect();
+        ProcessEnd {
+            node,
+            boot,
+            blamed: fresh.into_iter().collect(),
+            on_trial: false,
+        }
     }
 
-    /// Cameras that `node` was to record and did not report: it began them after its last heartbeat. What it reported before in
-    /// the same epoch it had ended.
+    /// Cameras that `node` was to record and did not report: it began them after its last
+    /// heartbeat. What it reported before in the same epoch it had ended.
     fn begun_since(&self, node: NodeId) -> impl Iterator<Item = CameraId> {
         let assignments = self.state.assignments.iter().filter(|_| self.hears_all);
         assignments.filter_map(move |(camera, now)| {
             let epoch = self.part(node, now)?;
             let report = self.progress.get(&(node, camera));
-            let is_known =
-                report.is_some_and(|report| report.exposure != Some(Exposure::Gone) || report.epoch >= epoch);
+            let is_known = report.is_some_and(|report| {
+                report.exposure != Some(Exposure::Gone) || report.epoch >= epoch
+            });
             (!is_known).then_some(camera)
         })
     }
@@ -103,7 +139,11 @@ impl Witness<'_> {
         if let Some(handoff) = now.handoff.filter(|handoff| handoff.to == node) {
             return Some(handoff.epoch);
         }
-        let is_suspect = |owner: NodeId| self.verdicts.get(&owner).is_some_and(|verdict| verdict.is_suspect());
+        let is_suspect = |owner: NodeId| {
+            self.verdicts
+                .get(&owner)
+                .is_some_and(|verdict| verdict.is_suspect())
+        };
         let stands_in = now.successor == Some(node) && now.owner.is_some_and(is_suspect);
         (stands_in || [now.owner, now.mirror].contains(&Some(node))).then_some(now.epoch)
     }
@@ -111,21 +151,34 @@ impl Witness<'_> {
 
 /// Whether a session of the camera has lasted long enough, on any node, to clear it of suspicion.
 #[must_use]
-pub fn survives(camera: CameraId, verdicts: &BTreeMap<NodeId, Verdict>, progress: &Reports) -> bool {
+pub fn survives(
+    camera: CameraId,
+    verdicts: &BTreeMap<NodeId, Verdict>,
+    progress: &Reports,
+) -> bool {
     let alive = verdicts.iter().filter(|(_, verdict)| verdict.is_alive());
     let mut reports = alive.filter_map(|(node, _)| progress.get(&(*node, camera)));
     reports.any(|report| {
-        report.state == RecorderState::Recording && report.exposure.is_none() && report.watermark.is_some()
+        report.state == RecorderState::Recording
+            && report.exposure.is_none()
+            && report.watermark.is_some()
     })
 }
 
 /// What is held against cameras: what is replicated, and what this node has seen since.
 #[must_use]
 pub fn suspicions(state: &ClusterState, ends: &Ends) -> BTreeMap<CameraId, Suspicion> {
-    let mut held: BTreeMap<CameraId, Suspicion> =
-        state.suspicions.iter().map(|(camera, suspicion)| (camera, *suspicion)).collect();
+    let mut held: BTreeMap<CameraId, Suspicion> = state
+        .suspicions
+        .iter()
+        .map(|(camera, suspicion)| (camera, *suspicion))
+        .collect();
     for (end, at) in ends.unnoted(state) {
-        for camera in end.blamed.iter().filter(|camera| state.cameras.contains(**camera)) {
+        for camera in end
+            .blamed
+            .iter()
+            .filter(|camera| state.cameras.contains(**camera))
+        {
             let suspicion = Suspicion::after(held.get(camera).copied(), end.node, end.on_trial, at);
             held.insert(*camera, suspicion);
         }
@@ -135,9 +188,16 @@ pub fn suspicions(state: &ClusterState, ends: &Ends) -> BTreeMap<CameraId, Suspi
 
 /// Cameras that are not recorded as usual.
 #[must_use]
-pub fn treatments(state: &ClusterState, ends: &Ends, now: Timestamp) -> BTreeMap<CameraId, Treatment> {
-    let held = suspicions(state, ends).into_iter().map(|(camera, suspicion)| (camera, suspicion.treatment(now)));
-    held.filter(|(_, standing)| *standing != Treatment::Usual).collect()
+pub fn treatments(
+    state: &ClusterState,
+    ends: &Ends,
+    now: Timestamp,
+) -> BTreeMap<CameraId, Treatment> {
+    let held = suspicions(state, ends)
+        .into_iter()
+        .map(|(camera, suspicion)| (camera, suspicion.treatment(now)));
+    held.filter(|(_, standing)| *standing != Treatment::Usual)
+        .collect()
 }
 
 #[cfg(test)]

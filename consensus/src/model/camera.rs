@@ -84,9 +84,20 @@ mod tests {
     #[test]
     fn a_new_camera_has_the_defaults() {
         let camera = CameraSpec::new("gate", "rtsp://h/").unwrap();
-        assert_eq!((camera.priority, camera.retention_class.as_str()), (100, "default"));
-        assert_eq!(CameraSpec::new("gate", "http://h/").unwrap_err().field, "source.url");
-        assert_eq!(CameraSpec::new(&"é".repeat(129), "rtsp://h/").unwrap_err().field, "name");
+        assert_eq!(
+            (camera.priority, camera.retention_class.as_str()),
+            (100, "default")
+        );
+        assert_eq!(
+            CameraSpec::new("gate", "http://h/").unwrap_err().field,
+            "source.url"
+        );
+        assert_eq!(
+            CameraSpec::new(&"é".repeat(129), "rtsp://h/")
+                .unwrap_err()
+                .field,
+            "name"
+        );
         assert!(CameraSpec::new(&"é".repeat(128), "rtsp://h/").is_ok());
     }
 }

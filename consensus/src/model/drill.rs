@@ -27,7 +27,9 @@ pub struct Drills {
 impl Drills {
     /// The cameras of `drill` that are under way.
     pub fn running_of(&self, drill: DrillId) -> impl Iterator<Item = (CameraId, &RunningDrill)> {
-        self.running.iter().filter(move |(_, running)| running.drill == drill)
+        self.running
+            .iter()
+            .filter(move |(_, running)| running.drill == drill)
     }
 }
 
@@ -62,7 +64,11 @@ pub enum Phase {
     /// The successor owns the camera in `epoch`.
     TakenOver { epoch: Epoch, gap_us: u64 },
     /// A handoff to the first owner was begun. `failure`: why the drill has failed nevertheless.
-    HandingBack { epoch: Epoch, gap_us: u64, failure: Option<String> },
+    HandingBack {
+        epoch: Epoch,
+        gap_us: u64,
+        failure: Option<String>,
+    },
 }
 
 impl Phase {
@@ -115,11 +121,17 @@ pub struct Refusal {
 
 impl Refusal {
     pub(crate) fn failure(why: impl Into<String>) -> Self {
-        Self { why: why.into(), is_failure: true }
+        Self {
+            why: why.into(),
+            is_failure: true,
+        }
     }
 
     pub(crate) fn passing(why: impl Into<String>) -> Self {
-        Self { why: why.into(), is_failure: false }
+        Self {
+            why: why.into(),
+            is_failure: false,
+        }
     }
 }
 
@@ -153,9 +165,7 @@ pub enum DrillOp {
         watermark: Option<Timestamp>,
     },
     /// The handoff to the first owner begins.
-    HandBack {
-        failure: Option<String>,
-    },
+    HandBack { failure: Option<String> },
     End {
         outcome: Outcome,
         reason: Option<String>,
@@ -165,11 +175,19 @@ pub enum DrillOp {
 
 impl DrillOp {
     pub(crate) fn failed(reason: String, is_handed_back: bool) -> Self {
-        Self::End { outcome: Outcome::Failed, reason: Some(bounded(reason)), is_handed_back }
+        Self::End {
+            outcome: Outcome::Failed,
+            reason: Some(bounded(reason)),
+            is_handed_back,
+        }
     }
 
     pub(crate) fn aborted(reason: String) -> Self {
-        Self::End { outcome: Outcome::Aborted, reason: Some(bounded(reason)), is_handed_back: false }
+        Self::End {
+            outcome: Outcome::Aborted,
+            reason: Some(bounded(reason)),
+            is_handed_back: false,
+        }
     }
 }
 
@@ -179,14 +197,31 @@ impl fmt::Display for DrillStep {
         let Self { camera, drill, op } = self;
         match op {
             DrillOp::TakeOver { gap_us, .. } => {
-                write!(f, "[{drill}: camera {camera} is taken over after {} ms]", gap_us / 1000)
+                write!(
+                    f,
+                    "[{drill}: camera {camera} is taken over after {} ms]",
+                    gap_us / 1000
+                )
             }
-            DrillOp::HandBack { failure: None } => write!(f, "[{drill}: camera {camera} is handed back]"),
+            DrillOp::HandBack { failure: None } => {
+                write!(f, "[{drill}: camera {camera} is handed back]")
+            }
             DrillOp::HandBack { failure: Some(why) } => {
-                write!(f, "[{drill}: camera {camera} is handed back, because {why}]")
+                write!(
+                    f,
+                    "[{drill}: camera {camera} is handed back, because {why}]"
+                )
             }
-            DrillOp::End { outcome, reason: None, .. } => write!(f, "[{drill}: camera {camera} {outcome:?}]"),
-            DrillOp::End { outcome, reason: Some(why), .. } => {
+            DrillOp::End {
+                outcome,
+                reason: None,
+                ..
+            } => write!(f, "[{drill}: camera {camera} {outcome:?}]"),
+            DrillOp::End {
+                outcome,
+                reason: Some(why),
+                ..
+            } => {
                 write!(f, "[{drill}: camera {camera} {outcome:?}: {why}]")
             }
         }

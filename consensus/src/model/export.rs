@@ -46,9 +46,17 @@ impl ExportSpec {
     pub fn check(&self) -> Result<(), Invalid> {
         let distinct: BTreeSet<CameraId> = self.cameras.iter().copied().collect();
         let seconds = self.to.micros_since(self.from).max(0).unsigned_abs() / 1_000_000;
-        let camera_hours = seconds.div_ceil(3600).saturating_mul(self.cameras.len() as u64);
-        if distinct.is_empty() || distinct.len() != self.cameras.len() || distinct.len() > EXPORT_CAMERAS_MAX {
-            let why = format!("has {} entries; name 1 to {EXPORT_CAMERAS_MAX}, each once", self.cameras.len());
+        let camera_hours = seconds
+            .div_ceil(3600)
+            .saturating_mul(self.cameras.len() as u64);
+        if distinct.is_empty()
+            || distinct.len() != self.cameras.len()
+            || distinct.len() > EXPORT_CAMERAS_MAX
+        {
+            let why = format!(
+                "has {} entries; name 1 to {EXPORT_CAMERAS_MAX}, each once",
+                self.cameras.len()
+            );
             return Err(Invalid::new("cameras", why));
         }
         check_order(self.from, self.to, "")?;
@@ -86,27 +94,58 @@ mod tests {
     fn export(cameras: u32, hours: u64) -> ExportSpec {
         let (name, from) = ("case 7".parse().unwrap(), Timestamp(0));
         let to = from.plus(Duration::from_secs(hours * 3600));
-        ExportSpec { name, cameras: (1..=cameras).map(CameraId).collect(), from, to, strict: false }
+        ExportSpec {
+            name,
+            cameras: (1..=cameras).map(CameraId).collect(),
+            from,
+            to,
+            strict: false,
+        }
     }
 
     #[test]
     fn an_export_is_bounded_in_every_direction() {
         let refused = |export: &ExportSpec| export.check().err().map(|invalid| invalid.field);
-        assert_eq!([export(64, 96), export(8, 31 * 24), export(1, 1)].map(|one| refused(&one)), [None, None, None]);
+        assert_eq!(
+            [export(64, 96), export(8, 31 * 24), export(1, 1)].map(|one| refused(&one)),
+            [None, None, None]
+        );
         let cameras = Some("cameras".to_owned());
-        assert_eq!([export(0, 1), export(65, 1)].map(|one| refused(&one)), [cameras.clone(), cameras.clone()]);
-        let twice = ExportSpec { cameras: vec![CameraId(1), CameraId(1)], ..export(1, 1) };
+        assert_eq!(
+            [export(0, 1), export(65, 1)].map(|one| refused(&one)),
+            [cameras.clone(), cameras.clone()]
+        );
+        let twice = ExportSpec {
+            cameras: vec![CameraId(1), CameraId(1)],
+            ..export(1, 1)
+        };
         assert_eq!(refused(&twice), cameras);
         let to = Some("to".to_owned());
-        let too_long = [export(1, 0), export(1, 31 * 24 + 1), export(64, 97), export(9, 31 * 24)];
+        let too_long = [
+            export(1, 0),
+            export(1, 31 * 24 + 1),
+            export(64, 97),
+            export(9, 31 * 24),
+        ];
         assert!(too_long.iter().all(|one| refused(one) == to));
     }
 
     #[test]
     fn it_is_kept_for_a_day_after_its_end() {
         let spec = export(1, 10);
-        let kept = |created_at| Export { id: ExportId(1), spec: spec.clone(), created_at }.expires_at();
-        assert_eq!(kept(Timestamp(0)), spec.to.plus(EXPORT_KEPT), "it was asked for before its end");
+        let kept = |created_at| {
+            Export {
+                id: ExportId(1),
+                spec: spec.clone(),
+                created_at,
+            }
+            .expires_at()
+        };
+        assert_eq!(
+            kept(Timestamp(0)),
+            spec.to.plus(EXPORT_KEPT),
+            "it was asked for before its end"
+        );
         let later = spec.to.plus_micros(5);
         assert_eq!(kept(later), later.plus(EXPORT_KEPT));
     }

@@ -20,7 +20,10 @@ pub struct Origin {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Was {
     /// What brings it back.
-    Recorded { spec: Box<CameraSpec>, revision: u64 },
+    Recorded {
+        spec: Box<CameraSpec>,
+        revision: u64,
+    },
     /// Its footage came with a disk, and its settings did not.
     Elsewhere(Origin),
 }

@@ -32,7 +32,9 @@ impl HoldSpec {
     /// # Errors
     /// It ends before it begins.
     pub fn check(&self) -> Result<(), Invalid> {
-        self.to.map_or(Ok(()), |to| check_order(self.from, to, "; leave it out for no end"))
+        self.to.map_or(Ok(()), |to| {
+            check_order(self.from, to, "; leave it out for no end")
+        })
     }
 }
 
@@ -50,9 +52,30 @@ mod tests {
     #[test]
     fn a_hold_ends_after_it_begins() {
         let reason = "case 7".parse().unwrap();
-        let hold = HoldSpec { reason, camera: CameraId(1), from: Timestamp(5), to: Some(Timestamp(6)) };
+        let hold = HoldSpec {
+            reason,
+            camera: CameraId(1),
+            from: Timestamp(5),
+            to: Some(Timestamp(6)),
+        };
         assert_eq!(hold.check(), Ok(()));
-        assert_eq!(HoldSpec { to: None, ..hold.clone() }.check(), Ok(()));
-        assert_eq!(HoldSpec { to: Some(Timestamp(5)), ..hold }.check().unwrap_err().field, "to");
+        assert_eq!(
+            HoldSpec {
+                to: None,
+                ..hold.clone()
+            }
+            .check(),
+            Ok(())
+        );
+        assert_eq!(
+            HoldSpec {
+                to: Some(Timestamp(5)),
+                ..hold
+            }
+            .check()
+            .unwrap_err()
+            .field,
+            "to"
+        );
     }
 }

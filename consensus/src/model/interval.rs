@@ -11,5 +11,8 @@ pub(super) fn check_order(from: Timestamp, to: Timestamp, hint: &str) -> Result<
     if to > from {
         return Ok(());
     }
-    Err(Invalid::new("to", format!("is {to}, which is not after `from` ({from}){hint}")))
+    Err(Invalid::new(
+        "to",
+        format!("is {to}, which is not after `from` ({from}){hint}"),
+    ))
 }

@@ -23,7 +23,10 @@ impl Labels {
     /// Whether all of `asked` are among these, with the same values.
     #[must_use]
     pub fn have(&self, asked: &Self) -> bool {
-        asked.0.iter().all(|(key, value)| self.0.get(key) == Some(value))
+        asked
+            .0
+            .iter()
+            .all(|(key, value)| self.0.get(key) == Some(value))
     }
 }
 
@@ -33,11 +36,16 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
     fn try_from(labels: BTreeMap<String, String>) -> Result<Self, Invalid> {
         let invalid = |why| Invalid::new("labels", why);
         if labels.len() > LABELS_MAX {
-            return Err(invalid(format!("has {} entries; at most {LABELS_MAX} are allowed", labels.len())));
+            return Err(invalid(format!(
+                "has {} entries; at most {LABELS_MAX} are allowed",
+                labels.len()
+            )));
         }
         for (key, value) in &labels {
-            identifier(key, KEY_BYTES_MAX, "-_./").map_err(|why| invalid(format!("has a key that {why}")))?;
-            printable(value, VALUE_BYTES_MAX).map_err(|why| invalid(format!("has a value at {key:?} that {why}")))?;
+            identifier(key, KEY_BYTES_MAX, "-_./")
+                .map_err(|why| invalid(format!("has a key that {why}")))?;
+            printable(value, VALUE_BYTES_MAX)
+                .map_err(|why| invalid(format!("has a value at {key:?} that {why}")))?;
         }
         Ok(Self(labels))
     }
@@ -48,25 +56,39 @@ mod tests {
     use super::*;
 
     fn labels(pairs: &[(&str, &str)]) -> Result<Labels, Invalid> {
-        let pairs = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let pairs = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         Labels::try_from(pairs.collect::<BTreeMap<_, _>>())
     }
 
     #[test]
     fn keys_values_and_their_number_have_limits() {
         assert!(labels(&[("site/floor", "north 2"), ("x", "")]).is_ok());
-        for bad in [("", "v"), ("a b", "v"), (&"k".repeat(64), "v"), ("k", "a\tb"), ("k", &"v".repeat(257))] {
+        for bad in [
+            ("", "v"),
+            ("a b", "v"),
+            (&"k".repeat(64), "v"),
+            ("k", "a\tb"),
+            ("k", &"v".repeat(257)),
+        ] {
             assert!(labels(&[bad]).is_err(), "{bad:?}");
         }
         let many = (0..=LABELS_MAX).map(|n| (n.to_string(), String::new()));
         let error = Labels::try_from(many.collect::<BTreeMap<_, _>>()).unwrap_err();
-        assert_eq!(error.to_string(), "`labels` has 33 entries; at most 32 are allowed");
+        assert_eq!(
+            error.to_string(),
+            "`labels` has 33 entries; at most 32 are allowed"
+        );
     }
 
     #[test]
     fn asked_labels_must_all_be_there() {
         let node = labels(&[("zone", "a"), ("floor", "1")]).unwrap();
         assert!(node.have(&labels(&[("zone", "a")]).unwrap()) && node.have(&Labels::default()));
-        assert!(!node.have(&labels(&[("zone", "b")]).unwrap()) && !node.have(&labels(&[("rack", "")]).unwrap()));
+        assert!(
+            !node.have(&labels(&[("zone", "b")]).unwrap())
+                && !node.have(&labels(&[("rack", "")]).unwrap())
+        );
     }
 }

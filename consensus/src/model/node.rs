@@ -38,18 +38,26 @@ checked_text!(
 );
 
 fn host_port(text: &str) -> Result<(), String> {
-    let is_host = |host: &str| !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    let is_host = |host: &str| {
+        !host.is_empty()
+            && host
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+    };
     let is_good = match text.parse::<SocketAddr>() {
         Ok(address) => address.port() != 0 && !address.ip().is_unspecified(),
-        Err(_) => text
-            .rsplit_once(':')
-            .is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok_and(|port| port != 0)),
+        Err(_) => text.rsplit_once(':').is_some_and(|(host, port)| {
+            is_host(host) && port.parse::<u16>().is_ok_and(|port| port != 0)
+        }),
     };
     if is_good && text.len() <= ADDR_BYTES_MAX {
         return Ok(());
     }
     let form = "write for example \"nvr1.example.org:8480\" or \"[2001:db8::1]:8480\"";
-    Err(format!("is {}, which is not host:port of at most {ADDR_BYTES_MAX} bytes; {form}", shown(text)))
+    Err(format!(
+        "is {}, which is not host:port of at most {ADDR_BYTES_MAX} bytes; {form}",
+        shown(text)
+    ))
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,8 +111,12 @@ impl NodeSpec {
     pub fn new(name: &str, peer_addr: &str, api_addr: &str) -> Result<Self, Invalid> {
         Ok(Self {
             name: name.parse()?,
-            peer_addr: peer_addr.parse().map_err(|error: Invalid| error.named("peer_addr"))?,
-            api_addr: api_addr.parse().map_err(|error: Invalid| error.named("api_addr"))?,
+            peer_addr: peer_addr
+                .parse()
+                .map_err(|error: Invalid| error.named("peer_addr"))?,
+            api_addr: api_addr
+                .parse()
+                .map_err(|error: Invalid| error.named("api_addr"))?,
             role: Role::default(),
             failure_domain: FailureDomain::default(),
             camera_capacity: CAMERA_CAPACITY_DEFAULT,
@@ -133,7 +145,10 @@ pub fn check_capacity(role: Role, cameras: u32, bitrate_bps: Option<u64>) -> Res
         return Err(Invalid::new("camera_capacity", why));
     }
     if bitrate_bps == Some(0) {
-        return Err(Invalid::new("bitrate_capacity_bps", "is 0; use at least 1, or leave it out for no limit"));
+        return Err(Invalid::new(
+            "bitrate_capacity_bps",
+            "is 0; use at least 1, or leave it out for no limit",
+        ));
     }
     Ok(())
 }
@@ -151,25 +166,64 @@ mod tests {
 
     #[test]
     fn addresses_are_those_that_others_can_connect_to() {
-        for good in ["n1:1", "127.0.0.1:8480", "[2001:db8::1]:8480", "nvr-1.example.org:8480"] {
+        for good in [
+            "n1:1",
+            "127.0.0.1:8480",
+            "[2001:db8::1]:8480",
+            "nvr-1.example.org:8480",
+        ] {
             assert!(good.parse::<HostPort>().is_ok(), "{good}");
         }
-        for bad in ["", "n1", "n1:", "n1:0", ":1", "0.0.0.0:1", "[::]:1", "a b:1", "2001:db8::1:8480"] {
+        for bad in [
+            "",
+            "n1",
+            "n1:",
+            "n1:0",
+            ":1",
+            "0.0.0.0:1",
+            "[::]:1",
+            "a b:1",
+            "2001:db8::1:8480",
+        ] {
             assert!(bad.parse::<HostPort>().is_err(), "{bad}");
         }
-        assert_eq!(NodeSpec::new("n1", "n1:1", "n1").unwrap_err().field, "api_addr");
+        assert_eq!(
+            NodeSpec::new("n1", "n1:1", "n1").unwrap_err().field,
+            "api_addr"
+        );
     }
 
     #[test]
     fn a_recorder_has_room_and_a_witness_need_not() {
         let node = NodeSpec::new("n1", "n1:1", "n1:2").unwrap();
         assert_eq!(node.check(), Ok(()));
-        let empty = NodeSpec { camera_capacity: 0, ..node.clone() };
+        let empty = NodeSpec {
+            camera_capacity: 0,
+            ..node.clone()
+        };
         assert_eq!(empty.check().unwrap_err().field, "camera_capacity");
-        assert_eq!(NodeSpec { role: Role::Witness, ..empty }.check(), Ok(()));
-        let huge = NodeSpec { camera_capacity: CAMERA_CAPACITY_MAX + 1, ..node.clone() };
-        assert!(huge.check().unwrap_err().to_string().contains("is 100001; at most 100000"));
-        let none = NodeSpec { bitrate_capacity_bps: Some(0), ..node };
+        assert_eq!(
+            NodeSpec {
+                role: Role::Witness,
+                ..empty
+            }
+            .check(),
+            Ok(())
+        );
+        let huge = NodeSpec {
+            camera_capacity: CAMERA_CAPACITY_MAX + 1,
+            ..node.clone()
+        };
+        assert!(
+            huge.check()
+                .unwrap_err()
+                .to_string()
+                .contains("is 100001; at most 100000")
+        );
+        let none = NodeSpec {
+            bitrate_capacity_bps: Some(0),
+            ..node
+        };
         assert_eq!(none.check().unwrap_err().field, "bitrate_capacity_bps");
     }
 }

@@ -49,7 +49,9 @@ checked_text!(
 fn retention_class_name(text: &str) -> Result<(), String> {
     identifier(text, RETENTION_CLASS_NAME_BYTES_MAX, "-_")?;
     if text == HOLD_CLASS {
-        return Err(format!("is \"{HOLD_CLASS}\", under which held footage is kept; choose another name"));
+        return Err(format!(
+            "is \"{HOLD_CLASS}\", under which held footage is kept; choose another name"
+        ));
     }
     Ok(())
 }
@@ -93,15 +95,25 @@ impl TryFrom<Vec<RetentionClass>> for RetentionClasses {
         let invalid = |why| Invalid::new("retention_classes", why);
         if classes.len() > RETENTION_CLASSES_MAX {
             let count = classes.len();
-            return Err(invalid(format!("has {count} classes; at most {RETENTION_CLASSES_MAX} are allowed")));
+            return Err(invalid(format!(
+                "has {count} classes; at most {RETENTION_CLASSES_MAX} are allowed"
+            )));
         }
         for (at, class) in classes.iter().enumerate() {
-            if classes[..at].iter().any(|earlier| earlier.name == class.name) {
-                return Err(invalid(format!("has \"{}\" twice; merge the two", class.name)));
+            if classes[..at]
+                .iter()
+                .any(|earlier| earlier.name == class.name)
+            {
+                return Err(invalid(format!(
+                    "has \"{}\" twice; merge the two",
+                    class.name
+                )));
             }
             if class.age_max_s == Some(0) || class.bytes_max == Some(0) {
                 let name = &class.name;
-                return Err(invalid(format!("has a limit of 0 for \"{name}\", which keeps nothing; leave it out")));
+                return Err(invalid(format!(
+                    "has a limit of 0 for \"{name}\", which keeps nothing; leave it out"
+                )));
             }
         }
         Ok(Self(classes))
@@ -112,7 +124,11 @@ impl Default for RetentionClasses {
     /// The one class that cameras are in unless another is named: 30 days.
     fn default() -> Self {
         let name = RetentionClassName::default();
-        Self(vec![RetentionClass { name, age_max_s: Some(30 * 24 * 3600), bytes_max: None }])
+        Self(vec![RetentionClass {
+            name,
+            age_max_s: Some(30 * 24 * 3600),
+            bytes_max: None,
+        }])
     }
 }
 
@@ -159,11 +175,15 @@ impl Settings {
     pub fn changed(&self, change: SettingsChange) -> Self {
         Self {
             headroom: change.headroom.unwrap_or(self.headroom),
-            headroom_over_domains: change.headroom_over_domains.unwrap_or(self.headroom_over_domains),
+            headroom_over_domains: change
+                .headroom_over_domains
+                .unwrap_or(self.headroom_over_domains),
             failback: change.failback.unwrap_or(self.failback),
             failback_after_s: change.failback_after_s.unwrap_or(self.failback_after_s),
             drill_every_s: change.drill_every_s.unwrap_or(self.drill_every_s),
-            retention_classes: change.retention_classes.unwrap_or_else(|| self.retention_classes.clone()),
+            retention_classes: change
+                .retention_classes
+                .unwrap_or_else(|| self.retention_classes.clone()),
         }
     }
 
@@ -189,16 +209,28 @@ mod tests {
     use super::*;
 
     fn class(name: &str, age_max_s: Option<u64>) -> RetentionClass {
-        RetentionClass { name: name.parse().unwrap(), age_max_s, bytes_max: None }
+        RetentionClass {
+            name: name.parse().unwrap(),
+            age_max_s,
+            bytes_max: None,
+        }
     }
 
     #[test]
     fn classes_have_names_of_their_own_and_limits_that_keep_something() {
-        assert!(RetentionClasses::try_from(vec![class("default", None), class("long", Some(9))]).is_ok());
+        assert!(
+            RetentionClasses::try_from(vec![class("default", None), class("long", Some(9))])
+                .is_ok()
+        );
         for (bad, why) in [
             (vec![class("a", None), class("a", Some(1))], "twice"),
             (vec![class("a", Some(0))], "limit of 0"),
-            ((0..=RETENTION_CLASSES_MAX).map(|n| class(&n.to_string(), None)).collect(), "at most 16"),
+            (
+                (0..=RETENTION_CLASSES_MAX)
+                    .map(|n| class(&n.to_string(), None))
+                    .collect(),
+                "at most 16",
+            ),
         ] {
             let message = RetentionClasses::try_from(bad).unwrap_err().to_string();
             assert!(message.contains(why), "{message}");
@@ -210,19 +242,55 @@ mod tests {
 
     #[test]
     fn a_change_keeps_what_it_does_not_name() {
-        let before = Settings { drill_every_s: 7200, ..Settings::default() };
-        let after = before.changed(SettingsChange { failback_after_s: Some(10), ..SettingsChange::default() });
-        assert_eq!(after, Settings { failback_after_s: 10, ..before });
+        let before = Settings {
+            drill_every_s: 7200,
+            ..Settings::default()
+        };
+        let after = before.changed(SettingsChange {
+            failback_after_s: Some(10),
+            ..SettingsChange::default()
+        });
+        assert_eq!(
+            after,
+            Settings {
+                failback_after_s: 10,
+                ..before
+            }
+        );
     }
 
     #[test]
     fn numbers_have_ranges() {
-        let check = |change: SettingsChange| Settings::default().changed(change).check().map_err(|error| error.field);
-        let failback = |failback_after_s| check(SettingsChange { failback_after_s, ..SettingsChange::default() });
-        let drill = |drill_every_s| check(SettingsChange { drill_every_s, ..SettingsChange::default() });
-        assert_eq!((failback(Some(86_400)), failback(Some(86_401))), (Ok(()), Err("failback_after_s".into())));
-        assert_eq!((drill(Some(0)), drill(Some(3_600)), drill(Some(31_622_400))), (Ok(()), Ok(()), Ok(())));
-        assert_eq!((drill(Some(3_599)), drill(Some(31_622_401))).0, Err("drill_every_s".into()));
+        let check = |change: SettingsChange| {
+            Settings::default()
+                .changed(change)
+                .check()
+                .map_err(|error| error.field)
+        };
+        let failback = |failback_after_s| {
+            check(SettingsChange {
+                failback_after_s,
+                ..SettingsChange::default()
+            })
+        };
+        let drill = |drill_every_s| {
+            check(SettingsChange {
+                drill_every_s,
+                ..SettingsChange::default()
+            })
+        };
+        assert_eq!(
+            (failback(Some(86_400)), failback(Some(86_401))),
+            (Ok(()), Err("failback_after_s".into()))
+        );
+        assert_eq!(
+            (drill(Some(0)), drill(Some(3_600)), drill(Some(31_622_400))),
+            (Ok(()), Ok(()), Ok(()))
+        );
+        assert_eq!(
+            (drill(Some(3_599)), drill(Some(31_622_401))).0,
+            Err("drill_every_s".into())
+        );
         assert!(drill(Some(31_622_401)).is_err());
     }
 }

@@ -83,9 +83,13 @@ impl fmt::Debug for RtspUrl {
 fn checked_url(text: &str) -> Result<reqwest::Url, String> {
     const FORM: &str = "use rtsp://host[:port]/path or rtsps://host[:port]/path";
     if text.len() > URL_BYTES_MAX {
-        return Err(format!("is {} bytes long; at most {URL_BYTES_MAX} are allowed", text.len()));
+        return Err(format!(
+            "is {} bytes long; at most {URL_BYTES_MAX} are allowed",
+            text.len()
+        ));
     }
-    let url = reqwest::Url::parse(text).map_err(|error| format!("is not a URL ({error}); {FORM}"))?;
+    let url =
+        reqwest::Url::parse(text).map_err(|error| format!("is not a URL ({error}); {FORM}"))?;
     if !matches!(url.scheme(), "rtsp" | "rtsps") {
         return Err(format!("has the scheme {:?}; {FORM}", url.scheme()));
     }
@@ -96,7 +100,9 @@ fn checked_url(text: &str) -> Result<reqwest::Url, String> {
         return Err(format!("has port 0, which cannot be reached; {FORM}"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("contains credentials; set `source.username` and `source.password` instead".to_owned());
+        return Err(
+            "contains credentials; set `source.username` and `source.password` instead".to_owned(),
+        );
     }
     Ok(url)
 }
@@ -120,13 +126,17 @@ impl Credentials {
     /// One is too long or has control characters, or the user name is empty.
     pub fn new(username: String, password: Option<Secret>) -> Result<Self, Invalid> {
         if username.is_empty() {
-            return Err(Invalid::new("username", "is empty; a password needs a user name"));
+            return Err(Invalid::new(
+                "username",
+                "is empty; a password needs a user name",
+            ));
         }
         printable(&username, CREDENTIAL_BYTES_MAX).map_err(|why| Invalid::new("username", why))?;
         if let Some(Secret(password)) = &password {
             // Without what was given.
             printable(password, CREDENTIAL_BYTES_MAX).map_err(|_| {
-                let rule = format!("use at most {CREDENTIAL_BYTES_MAX} bytes without control characters");
+                let rule =
+                    format!("use at most {CREDENTIAL_BYTES_MAX} bytes without control characters");
                 Invalid::new("password", format!("has {} bytes; {rule}", password.len()))
             })?;
         }
@@ -225,13 +235,17 @@ impl FromStr for Tls {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let pinned = || Some(Self::Pinned(Fingerprint(digest(text.strip_prefix(PINNED_PREFIX)?)?)));
+        let pinned = || {
+            Some(Self::Pinned(Fingerprint(digest(
+                text.strip_prefix(PINNED_PREFIX)?,
+            )?)))
+        };
         match text {
             "system" => Ok(Self::System),
             "insecure" => Ok(Self::Insecure),
             text => pinned().ok_or_else(|| {
-                let forms =
-                    "use system, insecure, or sha256: and the 64 hexadecimal digits of the certificate's SHA-256";
+                let forms = "use system, insecure, or sha256: and the 64 hexadecimal digits of the \
+                     certificate's SHA-256";
                 Invalid::new("tls", format!("is {}; {forms}", shown(text)))
             }),
         }
@@ -243,12 +257,20 @@ fn digest(text: &str) -> Option<[u8; 32]> {
     let is_colon = |at: usize| at % 3 == 2;
     let digits: Vec<u8> = match text.len() {
         64 => text.bytes().collect(),
-        95 if text.bytes().enumerate().all(|(at, byte)| is_colon(at) == (byte == b':')) => {
+        95 if text
+            .bytes()
+            .enumerate()
+            .all(|(at, byte)| is_colon(at) == (byte == b':')) =>
+        {
             text.bytes().filter(|byte| *byte != b':').collect()
         }
         _ => return None,
     };
-    let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let value = |digit: u8| {
+        char::from(digit)
+            .to_digit(16)
+            .and_then(|value| u8::try_from(value).ok())
+    };
     let mut bytes = [0; 32];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
         *byte = value(pair[0])? << 4 | value(pair[1])?;
@@ -281,7 +303,8 @@ pub struct Source {
     pub stall_after_ms: Option<u32>,
     /// Of an `rtsps://` camera.
     pub tls: Tls,
-    /// Bits per second above which the session is closed; `None`: by what the camera usually sends.
+    /// Bits per second above which the session is closed; `None`: by what the camera usually
+    /// sends.
     pub budget_bps: Option<u64>,
 }
 
@@ -305,10 +328,17 @@ impl Source {
     /// # Errors
     /// A number is out of range, or `tls` is set of a camera without TLS.
     pub fn check(&self) -> Result<(), Invalid> {
-        in_range("stall_after_ms", self.stall_after_ms.map(u64::from), STALL_AFTER_MS)?;
+        in_range(
+            "stall_after_ms",
+            self.stall_after_ms.map(u64::from),
+            STALL_AFTER_MS,
+        )?;
         in_range("budget_bps", self.budget_bps, BUDGET_BPS)?;
         if self.tls != Tls::System && !self.url.is_tls() {
-            let why = format!("is {}, which is for rtsps:// only; set it to system, or use an rtsps:// URL", self.tls);
+            let why = format!(
+                "is {}, which is for rtsps:// only; set it to system, or use an rtsps:// URL",
+                self.tls
+            );
             return Err(Invalid::new("tls", why));
         }
         Ok(())
@@ -319,7 +349,10 @@ fn in_range(field: &str, value: Option<u64>, range: RangeInclusive<u64>) -> Resu
     match value {
         Some(value) if !range.contains(&value) => {
             let (min, max) = range.into_inner();
-            Err(Invalid::new(field, format!("is {value}; {min} to {max} are supported, and 0 or none for automatic")))
+            Err(Invalid::new(
+                field,
+                format!("is {value}; {min} to {max} are supported, and 0 or none for automatic"),
+            ))
         }
         _ => Ok(()),
     }
@@ -331,10 +364,17 @@ mod tests {
 
     #[test]
     fn urls_without_host_scheme_or_with_credentials_are_refused() {
-        for good in ["rtsp://10.0.0.1:554/main?x=1", "rtsp://[fe80::1]/main", "rtsps://cam.local/"] {
+        for good in [
+            "rtsp://10.0.0.1:554/main?x=1",
+            "rtsp://[fe80::1]/main",
+            "rtsps://cam.local/",
+        ] {
             assert_eq!(good.parse::<RtspUrl>().unwrap().as_str(), good);
         }
-        assert!("rtsps://h/".parse::<RtspUrl>().unwrap().is_tls() && !"rtsp://h/".parse::<RtspUrl>().unwrap().is_tls());
+        assert!(
+            "rtsps://h/".parse::<RtspUrl>().unwrap().is_tls()
+                && !"rtsp://h/".parse::<RtspUrl>().unwrap().is_tls()
+        );
         for (url, why) in [
             ("", "is not a URL"),
             ("10.0.0.1/main", "is not a URL"),
@@ -343,10 +383,16 @@ mod tests {
             ("rtsp://10.0.0.1:0/", "port 0"),
             ("rtsp://admin:secret@10.0.0.1/", "credentials"),
             ("rtsp://admin@10.0.0.1/", "credentials"),
-            (&format!("rtsp://h/{}", "x".repeat(URL_BYTES_MAX)), "2057 bytes long; at most 2048"),
+            (
+                &format!("rtsp://h/{}", "x".repeat(URL_BYTES_MAX)),
+                "2057 bytes long; at most 2048",
+            ),
         ] {
             let message = url.parse::<RtspUrl>().unwrap_err().to_string();
-            assert!(message.starts_with("`url`") && message.contains(why), "{url}: {message}");
+            assert!(
+                message.starts_with("`url`") && message.contains(why),
+                "{url}: {message}"
+            );
             assert!(!message.contains("secret"), "{message}");
         }
     }
@@ -356,12 +402,24 @@ mod tests {
         let secret = |text: &str| Some(Secret(text.to_owned()));
         assert!(Credentials::new(String::new(), secret("p")).is_err());
         let error = Credentials::new("u".into(), secret("hunter2\r\n")).unwrap_err();
-        assert!(error.field == "password" && !error.to_string().contains("hunter2"), "{error}");
+        assert!(
+            error.field == "password" && !error.to_string().contains("hunter2"),
+            "{error}"
+        );
         let good = Credentials::new("u".into(), secret("p")).unwrap();
-        assert_eq!((good.username(), good.password(), good.has_password()), ("u", "p", true));
+        assert_eq!(
+            (good.username(), good.password(), good.has_password()),
+            ("u", "p", true)
+        );
         let wrong = postcard::to_allocvec(&("", Some("p"))).unwrap();
-        assert!(postcard::from_bytes::<Credentials>(&wrong).is_err(), "decoding checks too");
-        assert_eq!(postcard::from_bytes::<Credentials>(&postcard::to_allocvec(&good).unwrap()).unwrap(), good);
+        assert!(
+            postcard::from_bytes::<Credentials>(&wrong).is_err(),
+            "decoding checks too"
+        );
+        assert_eq!(
+            postcard::from_bytes::<Credentials>(&postcard::to_allocvec(&good).unwrap()).unwrap(),
+            good
+        );
     }
 
     #[test]
@@ -374,9 +432,14 @@ mod tests {
         for tls in [Tls::System, Tls::Insecure, pinned] {
             assert_eq!(tls.to_string().parse(), Ok(tls));
         }
-        for bad in
-            ["", "sha256:", "sha256:ab", &plain, &format!("sha256:{}", "xy".repeat(32)), &format!("sha1:{plain}")]
-        {
+        for bad in [
+            "",
+            "sha256:",
+            "sha256:ab",
+            &plain,
+            &format!("sha256:{}", "xy".repeat(32)),
+            &format!("sha1:{plain}"),
+        ] {
             assert_eq!(bad.parse::<Tls>().unwrap_err().field, "tls", "{bad}");
         }
         let shifted = format!("sha256:A:{}", &colons[..93]);
@@ -387,16 +450,49 @@ mod tests {
     fn numbers_have_ranges_and_tls_needs_rtsps() {
         let plain = Source::new("rtsp://h/").unwrap();
         let field = |source: Source| source.check().err().map(|error| error.field);
-        let stall = |stall_after_ms| field(Source { stall_after_ms, ..plain.clone() });
-        assert_eq!((stall(None), stall(Some(1_000)), stall(Some(600_000))), (None, None, None));
+        let stall = |stall_after_ms| {
+            field(Source {
+                stall_after_ms,
+                ..plain.clone()
+            })
+        };
+        assert_eq!(
+            (stall(None), stall(Some(1_000)), stall(Some(600_000))),
+            (None, None, None)
+        );
         let wrong = Some("stall_after_ms".to_owned());
-        assert_eq!((stall(Some(999)), stall(Some(600_001))), (wrong.clone(), wrong));
-        let budget = |budget_bps| field(Source { budget_bps, ..plain.clone() });
-        assert_eq!((budget(Some(1_000_000)), budget(Some(10_000_000_000))), (None, None));
-        assert_eq!((budget(Some(999_999)), budget(Some(10_000_000_001))).0.as_deref(), Some("budget_bps"));
+        assert_eq!(
+            (stall(Some(999)), stall(Some(600_001))),
+            (wrong.clone(), wrong)
+        );
+        let budget = |budget_bps| {
+            field(Source {
+                budget_bps,
+                ..plain.clone()
+            })
+        };
+        assert_eq!(
+            (budget(Some(1_000_000)), budget(Some(10_000_000_000))),
+            (None, None)
+        );
+        assert_eq!(
+            (budget(Some(999_999)), budget(Some(10_000_000_001)))
+                .0
+                .as_deref(),
+            Some("budget_bps")
+        );
         assert!(budget(Some(10_000_000_001)).is_some());
-        let insecure = Source { tls: Tls::Insecure, ..plain.clone() };
+        let insecure = Source {
+            tls: Tls::Insecure,
+            ..plain.clone()
+        };
         assert_eq!(field(insecure.clone()).as_deref(), Some("tls"));
-        assert_eq!(field(Source { url: "rtsps://h/".parse().unwrap(), ..insecure }), None);
+        assert_eq!(
+            field(Source {
+                url: "rtsps://h/".parse().unwrap(),
+                ..insecure
+            }),
+            None
+        );
     }
 }

@@ -15,19 +15,28 @@ pub struct Invalid {
 
 impl Invalid {
     pub fn new(field: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { field: field.into(), why: why.into() }
+        Self {
+            field: field.into(),
+            why: why.into(),
+        }
     }
 
     /// The same error of a field that has another name where it was set.
     #[must_use]
     pub fn named(self, field: &str) -> Self {
-        Self { field: field.to_owned(), ..self }
+        Self {
+            field: field.to_owned(),
+            ..self
+        }
     }
 
     /// The same error of a field that lies within `outer`.
     #[must_use]
     pub fn within(self, outer: &str) -> Self {
-        Self { field: format!("{outer}.{}", self.field), ..self }
+        Self {
+            field: format!("{outer}.{}", self.field),
+            ..self
+        }
     }
 }
 
@@ -82,7 +91,8 @@ pub(super) fn for_people(text: &str, chars_max: usize) -> Result<(), String> {
     let length = text.chars().count();
     if text.trim().is_empty() || length > chars_max || text.chars().any(char::is_control) {
         return Err(format!(
-            "is {} ({length} characters); use 1 to {chars_max} characters, not only blanks, without control characters",
+            "is {} ({length} characters); use 1 to {chars_max} characters, not only blanks, \
+             without control characters",
             shown(text)
         ));
     }
@@ -132,17 +142,30 @@ mod tests {
     #[test]
     fn an_error_names_field_value_and_limit() {
         let error = RetentionClassName::try_from("a b".to_owned()).unwrap_err();
-        assert_eq!(error.to_string(), "`retention_class` is \"a b\" (3 bytes); use 1 to 63 of a-z, A-Z, 0-9, `-`, `_`");
+        assert_eq!(
+            error.to_string(),
+            "`retention_class` is \"a b\" (3 bytes); use 1 to 63 of a-z, A-Z, 0-9, `-`, `_`"
+        );
         assert_eq!(error.within("camera").field, "camera.retention_class");
-        let long = RetentionClassName::try_from("x".repeat(1_000)).unwrap_err().to_string();
+        let long = RetentionClassName::try_from("x".repeat(1_000))
+            .unwrap_err()
+            .to_string();
         assert!(long.contains("1000 bytes") && long.len() < 200, "{long}");
     }
 
     #[test]
     fn decoding_checks_too() {
         let good = postcard::to_allocvec("a-b").unwrap();
-        assert_eq!(postcard::from_bytes::<RetentionClassName>(&good).unwrap().as_str(), "a-b");
-        assert_eq!(postcard::to_allocvec(&"a-b".parse::<RetentionClassName>().unwrap()).unwrap(), good);
+        assert_eq!(
+            postcard::from_bytes::<RetentionClassName>(&good)
+                .unwrap()
+                .as_str(),
+            "a-b"
+        );
+        assert_eq!(
+            postcard::to_allocvec(&"a-b".parse::<RetentionClassName>().unwrap()).unwrap(),
+            good
+        );
         let bad = postcard::to_allocvec("a b").unwrap();
         assert!(postcard::from_bytes::<RetentionClassName>(&bad).is_err());
     }

@@ -13,17 +13,24 @@ pub const BITRATE_UNKNOWN_BPS: u64 = 4_000_000;
 pub struct Bitrates(BTreeMap<CameraId, u64>);
 
 impl Bitrates {
-    /// The highest that a present recorder, else a former one, reported of each camera. What a dead node last said of its recorders is present.
+    /// The highest that a present recorder, else a former one, reported of each camera. What a dead
+    /// node last said of its recorders is present.
     #[must_use]
     pub fn of_reports(reports: &Reports) -> Self {
         let mut best: BTreeMap<CameraId, (bool, u64)> = BTreeMap::new();
         for ((_, camera), report) in reports.iter() {
             if let Some(bps) = report.bitrate_bps {
                 let told = (report.state == RecorderState::Recording, bps);
-                best.entry(camera).and_modify(|known| *known = told.max(*known)).or_insert(told);
+                best.entry(camera)
+                    .and_modify(|known| *known = told.max(*known))
+                    .or_insert(told);
             }
         }
-        Self(best.into_iter().map(|(camera, (_, bps))| (camera, bps)).collect())
+        Self(
+            best.into_iter()
+                .map(|(camera, (_, bps))| (camera, bps))
+                .collect(),
+        )
     }
 
     /// In bits per second.
@@ -65,10 +72,21 @@ mod tests {
             ((NodeId(node), camera), report)
         };
         let (now, before) = (RecorderState::Recording, RecorderState::Starting);
-        let bps = |reports: Vec<_>| Bitrates::of_reports(&reports.into_iter().collect()).of(CameraId(1));
+        let bps =
+            |reports: Vec<_>| Bitrates::of_reports(&reports.into_iter().collect()).of(CameraId(1));
         assert_eq!(bps(vec![]), BITRATE_UNKNOWN_BPS);
         assert_eq!(bps(vec![report(1, before, Some(8))]), 8);
-        assert_eq!(bps(vec![report(1, before, Some(8)), report(2, now, Some(5)), report(3, now, None)]), 5);
-        assert_eq!(bps(vec![report(1, now, Some(3)), report(2, now, Some(5))]), 5);
+        assert_eq!(
+            bps(vec![
+                report(1, before, Some(8)),
+                report(2, now, Some(5)),
+                report(3, now, None)
+            ]),
+            5
+        );
+        assert_eq!(
+            bps(vec![report(1, now, Some(3)), report(2, now, Some(5))]),
+            5
+        );
     }
 }

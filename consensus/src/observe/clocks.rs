@@ -1,8 +1,11 @@
-//! How far the wall clocks of other nodes are from this one's, measured from heartbeats and their answers. Pure.
+//! How far the wall clocks of other nodes are from this one's, measured from heartbeats and their
+//! answers. Pure.
 //!
-//! As NTP does it (RFC 5905, clause 8): a heartbeat leaves at `sent` and its answer is back at `returned`, both on this node's clock; the peer's clock said `received` and
-//! `answered` between. If both ways took equally long, the peer's clock is ahead by the mean of the two differences; whatever the ways took, the error is at most half of
-//! the time that was spent on them. So the sample with the shortest way of the last few counts.
+//! As NTP does it (RFC 5905, clause 8): a heartbeat leaves at `sent` and its answer is back at
+//! `returned`, both on this node's clock; the peer's clock said `received` and `answered` between.
+//! If both ways took equally long, the peer's clock is ahead by the mean of the two differences;
+//! whatever the ways took, the error is at most half of the time that was spent on them. So the
+//! sample with the shortest way of the last few counts.
 
 use crate::observe::heartbeat::HEARTBEAT_INTERVAL;
 use holdfast_storage::ids::NodeId;
@@ -11,11 +14,13 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Samples that are looked at: the last two seconds at [`HEARTBEAT_INTERVAL`]. A clock that is stepped is seen right after that.
+/// Samples that are looked at: the last two seconds at [`HEARTBEAT_INTERVAL`]. A clock that is
+/// stepped is seen right after that.
 pub const SAMPLES_MAX: usize = 8;
 const _: () = assert!(SAMPLES_MAX as u128 * HEARTBEAT_INTERVAL.as_millis() == 2_000);
 
-/// Clocks that are further apart than this are worth an alarm: footage of two nodes no longer fits together to the frame.
+/// Clocks that are further apart than this are worth an alarm: footage of two nodes no longer fits
+/// together to the frame.
 pub const OFFSET_MAX: Duration = Duration::from_millis(250);
 /// An alarm ends below this, so that it does not come and go.
 const OFFSET_CALM: Duration = Duration::from_millis(200);
@@ -48,18 +53,31 @@ pub struct Offset {
 impl Sample {
     /// `None` where it took no time or less: a clock was stepped between.
     fn offset(self) -> Option<Offset> {
-        let Self { sent, heard: Heard { received, answered }, returned } = self;
-        let ways_us = returned.micros_since(sent).checked_sub(answered.micros_since(received))?;
+        let Self {
+            sent,
+            heard: Heard { received, answered },
+            returned,
+        } = self;
+        let ways_us = returned
+            .micros_since(sent)
+            .checked_sub(answered.micros_since(received))?;
         let (out, back) = (received.micros_since(sent), answered.micros_since(returned));
         let micros = out.checked_add(back)? / 2;
-        (ways_us >= 0 && answered >= received).then_some(Offset { micros, error_us: ways_us / 2 + 1 })
+        (ways_us >= 0 && answered >= received).then_some(Offset {
+            micros,
+            error_us: ways_us / 2 + 1,
+        })
     }
 }
 
 impl Offset {
     /// Certainly further off than `limit`.
     fn is_beyond(self, limit: Duration) -> bool {
-        u128::from(self.micros.unsigned_abs().saturating_sub(self.error_us.unsigned_abs())) > limit.as_micros()
+        u128::from(
+            self.micros
+                .unsigned_abs()
+                .saturating_sub(self.error_us.unsigned_abs()),
+        ) > limit.as_micros()
     }
 }
 
@@ -93,7 +111,9 @@ impl Clocks {
             peer.samples.pop_front();
         }
         // A single sample may have met a step half-way.
-        let best = peer.best().filter(|_| peer.samples.len() >= SAMPLES_MAX / 2)?;
+        let best = peer
+            .best()
+            .filter(|_| peer.samples.len() >= SAMPLES_MAX / 2)?;
         if !peer.alarmed && best.is_beyond(OFFSET_MAX) {
             peer.alarmed = true;
             return Some(Alarm::Raised(best));
@@ -120,14 +140,21 @@ impl Clocks {
     /// How far each peer's clock is off, where that is known.
     #[must_use]
     pub fn offsets(&self) -> BTreeMap<NodeId, Offset> {
-        self.peers.iter().filter_map(|(node, peer)| Some((*node, peer.best()?))).collect()
+        self.peers
+            .iter()
+            .filter_map(|(node, peer)| Some((*node, peer.best()?)))
+            .collect()
     }
 }
 
 impl Peer {
     /// The sample with the least possible error, the newest among equals.
     fn best(&self) -> Option<Offset> {
-        self.samples.iter().rev().min_by_key(|offset| offset.error_us).copied()
+        self.samples
+            .iter()
+            .rev()
+            .min_by_key(|offset| offset.error_us)
+            .copied()
     }
 }
 
@@ -140,16 +167,27 @@ mod tests {
 
     const PEER: NodeId = NodeId(2);
 
-    /// A heartbeat at `at_us` whose ways take `out_us` and `back_us`, with a peer whose clock is `ahead_us` ahead.
+    /// A heartbeat at `at_us` whose ways take `out_us` and `back_us`, with a peer whose clock is
+    /// `ahead_us` ahead.
     fn sample(at_us: i64, out_us: i64, back_us: i64, ahead_us: i64) -> Sample {
         let received = at_us + out_us + ahead_us;
-        let heard = Heard { received: Timestamp(received), answered: Timestamp(received + 30) };
-        Sample { sent: Timestamp(at_us), heard, returned: Timestamp(at_us + out_us + 30 + back_us) }
+        let heard = Heard {
+            received: Timestamp(received),
+            answered: Timestamp(received + 30),
+        };
+        Sample {
+            sent: Timestamp(at_us),
+            heard,
+            returned: Timestamp(at_us + out_us + 30 + back_us),
+        }
     }
 
     fn fed(samples: impl IntoIterator<Item = Sample>) -> (Clocks, Vec<Alarm>) {
         let mut clocks = Clocks::default();
-        let alarms = samples.into_iter().filter_map(|sample| clocks.take_in(PEER, sample)).collect();
+        let alarms = samples
+            .into_iter()
+            .filter_map(|sample| clocks.take_in(PEER, sample))
+            .collect();
         (clocks, alarms)
     }
 
@@ -171,8 +209,17 @@ mod tests {
 
     #[test]
     fn the_shortest_way_counts_and_old_samples_go() {
-        let (clocks, _) = fed([sample(0, 100, 100, 5_000), sample(250_000, 90_000, 10, 5_000)]);
-        assert_eq!(clocks.offsets()[&PEER], Offset { micros: 5_000, error_us: 101 });
+        let (clocks, _) = fed([
+            sample(0, 100, 100, 5_000),
+            sample(250_000, 90_000, 10, 5_000),
+        ]);
+        assert_eq!(
+            clocks.offsets()[&PEER],
+            Offset {
+                micros: 5_000,
+                error_us: 101
+            }
+        );
         let stepped = (1..=SAMPLES_MAX as i64).map(|n| sample(n * 250_000, 400, 400, -70_000));
         let (clocks, _) = fed([sample(0, 1, 1, 5_000)].into_iter().chain(stepped));
         assert_eq!(clocks.offsets()[&PEER].micros, -70_000);
@@ -182,21 +229,37 @@ mod tests {
     fn an_alarm_is_told_once_and_ends_well_below_it() {
         let quick = |n: i64, ahead_us| sample(n * 250_000, 200, 200, ahead_us);
         let (_, alarms) = fed((0..40).map(|n| quick(n, 251_000)));
-        assert_eq!(alarms, [Alarm::Raised(Offset { micros: 251_000, error_us: 201 })]);
+        assert_eq!(
+            alarms,
+            [Alarm::Raised(Offset {
+                micros: 251_000,
+                error_us: 201
+            })]
+        );
         let wavering = (0..40).map(|n| quick(n, if n < 10 { 300_000 } else { 230_000 }));
         assert_eq!(fed(wavering).1.len(), 1, "between the two limits it stays");
         let back = (0..40).map(|n| quick(n, if n < 10 { -300_000 } else { 0 }));
-        assert!(matches!(fed(back).1[..], [Alarm::Raised(_), Alarm::Ended(_)]));
+        assert!(matches!(
+            fed(back).1[..],
+            [Alarm::Raised(_), Alarm::Ended(_)]
+        ));
     }
 
     #[test]
     fn an_error_as_large_as_the_offset_raises_no_alarm() {
-        assert!(fed((0..40).map(|n| sample(n * 250_000, 200_000, 0, 240_000))).1.is_empty());
+        assert!(
+            fed((0..40).map(|n| sample(n * 250_000, 200_000, 0, 240_000)))
+                .1
+                .is_empty()
+        );
     }
 
     #[test]
     fn a_step_within_a_sample_is_left_out() {
-        let backwards = Sample { returned: Timestamp(-1), ..sample(0, 10, 10, 0) };
+        let backwards = Sample {
+            returned: Timestamp(-1),
+            ..sample(0, 10, 10, 0)
+        };
         assert!(fed([backwards]).0.offsets().is_empty());
     }
 }

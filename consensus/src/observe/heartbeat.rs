@@ -1,4 +1,5 @@
-//! What nodes tell each other four times a second: that they live, and how far their recordings are durable.
+//! What nodes tell each other four times a second: that they live, and how far their recordings are
+//! durable.
 
 use crate::state::ClusterState;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
@@ -13,7 +14,8 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
 /// Silence after which a node is suspect.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(1);
 
-/// Where a bad network makes heartbeats irregular, longer silences are usual; but no longer than this.
+/// Where a bad network makes heartbeats irregular, longer silences are usual; but no longer than
+/// this.
 pub const SUSPECT_AFTER_MAX: Duration = Duration::from_secs(4);
 
 /// What a recorder is doing.
@@ -38,8 +40,8 @@ pub enum Exposure {
     Fresh,
     /// The same of a suspect that has its turn.
     OnTrial,
-    /// The same of a suspect that has proven itself in its turn, and of any camera of a process that is about to stop: it is
-    /// not blamed.
+    /// The same of a suspect that has proven itself in its turn, and of any camera of a process
+    /// that is about to stop: it is not blamed.
     Proven,
     /// Its node does not report the recorder any more. Never sent.
     Gone,
@@ -53,23 +55,26 @@ pub struct Progress {
     pub epoch: Epoch,
     pub rank: Rank,
     pub state: RecorderState,
-    /// Everything of this epoch up to here is durable and indexed, from the first durable keyframe on; `None` before that keyframe.
+    /// Everything of this epoch up to here is durable and indexed, from the first durable keyframe
+    /// on; `None` before that keyframe.
     pub watermark: Option<Timestamp>,
-    /// Start of the first durable keyframe in this epoch: of the recorder that runs now, once it has one, else of an earlier one of this node.
+    /// Start of the first durable keyframe in this epoch: of the recorder that runs now, once it
+    /// has one, else of an earlier one of this node.
     pub first_keyframe: Option<Timestamp>,
     /// Why it is failing, in words for the operator, without credentials.
     pub error: Option<String>,
-    /// What the camera sends, as measured over the last seconds, in bits per second; `None` where nothing comes. On the
-    /// wire in whole kilobits.
+    /// What the camera sends, as measured over the last seconds, in bits per second; `None` where
+    /// nothing comes. On the wire in whole kilobits.
     pub bitrate_bps: Option<u64>,
-    /// How long the recorder may make no progress beyond the usual without anything being wrong with it or its node, in
-    /// milliseconds: its camera sends frames rarely, or has sent more than its budget and is left alone for so long.
+    /// How long the recorder may make no progress beyond the usual without anything being wrong
+    /// with it or its node, in milliseconds: its camera sends frames rarely, or has sent more
+    /// than its budget and is left alone for so long.
     pub patience_ms: Option<u32>,
     pub exposure: Option<Exposure>,
 }
 
-/// [`Progress`] on the wire, where each byte counts for each recorder and each listener, four times a second: what most
-/// recorders have nothing to say of takes one byte together.
+/// [`Progress`] on the wire, where each byte counts for each recorder and each listener, four times
+/// a second: what most recorders have nothing to say of takes one byte together.
 #[derive(Serialize, Deserialize)]
 struct Sent {
     camera: CameraId,
@@ -85,35 +90,86 @@ struct Sent {
 
 impl From<Progress> for Sent {
     fn from(progress: Progress) -> Self {
-        let Progress { camera, epoch, rank, state, watermark, first_keyframe, .. } = progress;
-        let Progress { error, bitrate_bps, patience_ms, exposure, .. } = progress;
+        let Progress {
+            camera,
+            epoch,
+            rank,
+            state,
+            watermark,
+            first_keyframe,
+            ..
+        } = progress;
+        let Progress {
+            error,
+            bitrate_bps,
+            patience_ms,
+            exposure,
+            ..
+        } = progress;
         let is_unusual = error.is_some() || patience_ms.is_some() || exposure.is_some();
         let unusual = is_unusual.then_some((error, patience_ms, exposure));
-        Self { camera, epoch, rank, state, watermark, first_keyframe, unusual, bitrate_bps }
+        Self {
+            camera,
+            epoch,
+            rank,
+            state,
+            watermark,
+            first_keyframe,
+            unusual,
+            bitrate_bps,
+        }
     }
 }
 
 impl From<Sent> for Progress {
     fn from(sent: Sent) -> Self {
-        let Sent { camera, epoch, rank, state, watermark, first_keyframe, unusual, bitrate_bps } = sent;
+        let Sent {
+            camera,
+            epoch,
+            rank,
+            state,
+            watermark,
+            first_keyframe,
+            unusual,
+            bitrate_bps,
+        } = sent;
         let (error, patience_ms, exposure) = unusual.unwrap_or_default();
-        Self { camera, epoch, rank, state, watermark, first_keyframe, error, bitrate_bps, patience_ms, exposure }
+        Self {
+            camera,
+            epoch,
+            rank,
+            state,
+            watermark,
+            first_keyframe,
+            error,
+            bitrate_bps,
+            patience_ms,
+            exposure,
+        }
     }
 }
 
 mod kilobits {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(bitrate_bps: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
-        bitrate_bps.map(|bps| bps.div_ceil(1000)).serialize(serializer)
+    pub(crate) fn serialize<S: Serializer>(
+        bitrate_bps: &Option<u64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        bitrate_bps
+            .map(|bps| bps.div_ceil(1000))
+            .serialize(serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<u64>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(|kilobits| kilobits.saturating_mul(1000)))
     }
 }
 
-/// What a node found out about a camera that it does not record, and whose owner says that it cannot: it is asked to describe itself, no more.
+/// What a node found out about a camera that it does not record, and whose owner says that it
+/// cannot: it is asked to describe itself, no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     pub camera: CameraId,
@@ -124,11 +180,13 @@ pub struct Probe {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     pub from: NodeId,
-    /// When the sending process started, in microseconds since the Unix epoch: a change tells a restart.
+    /// When the sending process started, in microseconds since the Unix epoch: a change tells a
+    /// restart.
     pub boot: u64,
     pub sequence: u64,
     pub sent_at: Timestamp,
-    /// At least one of its volumes can be written. A node that says no keeps what it has until others have it, and is given nothing more.
+    /// At least one of its volumes can be written. A node that says no keeps what it has until
+    /// others have it, and is given nothing more.
     pub writable: bool,
     /// Of those that the receiver is told of ([`Audience`]).
     pub recorders: Vec<Progress>,
@@ -137,8 +195,9 @@ pub struct Heartbeat {
     pub vouches: bool,
 }
 
-/// Who is told of which recorders of one node. All voters are told of all, so that whoever leads next knows how each stands; other nodes only of
-/// cameras that they would record if this node did not, or recorded until it did.
+/// Who is told of which recorders of one node. All voters are told of all, so that whoever leads
+/// next knows how each stands; other nodes only of cameras that they would record if this node did
+/// not, or recorded until it did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audience {
     voters: BTreeSet<NodeId>,
@@ -146,26 +205,50 @@ pub struct Audience {
 }
 
 impl Audience {
-    /// Who is told of recorders of `cameras`. Where the voters are not known, nobody is told of everything.
+    /// Who is told of recorders of `cameras`. Where the voters are not known, nobody is told of
+    /// everything.
     #[must_use]
-    pub fn of(state: &ClusterState, voters: &[NodeId], cameras: impl IntoIterator<Item = CameraId>) -> Self {
+    pub fn of(
+        state: &ClusterState,
+        voters: &[NodeId],
+        cameras: impl IntoIterator<Item = CameraId>,
+    ) -> Self {
         let mut others: BTreeMap<NodeId, BTreeSet<CameraId>> = BTreeMap::new();
         for camera in cameras {
-            let Some(now) = state.assignments.get(camera) else { continue };
+            let Some(now) = state.assignments.get(camera) else {
+                continue;
+            };
             let handoff = now.handoff.map(|handoff| handoff.to);
-            // The owner before the present one records on until it is told of a keyframe of its heir.
-            let former = state.tenures(camera).iter().rev().nth(1).map(|tenure| tenure.node);
+            // The owner before the present one records on until it is told of a keyframe of its
+            // heir.
+            let former = state
+                .tenures(camera)
+                .iter()
+                .rev()
+                .nth(1)
+                .map(|tenure| tenure.node);
             let concerned = [now.owner, now.mirror, now.successor, handoff, former];
-            for node in concerned.into_iter().flatten().filter(|node| !voters.contains(node)) {
+            for node in concerned
+                .into_iter()
+                .flatten()
+                .filter(|node| !voters.contains(node))
+            {
                 others.entry(node).or_default().insert(camera);
             }
         }
-        Self { voters: voters.iter().copied().collect(), others }
+        Self {
+            voters: voters.iter().copied().collect(),
+            others,
+        }
     }
 
     #[must_use]
     pub fn is_told(&self, node: NodeId, camera: CameraId) -> bool {
-        self.voters.contains(&node) || self.others.get(&node).is_some_and(|cameras| cameras.contains(&camera))
+        self.voters.contains(&node)
+            || self
+                .others
+                .get(&node)
+                .is_some_and(|cameras| cameras.contains(&camera))
     }
 }
 
@@ -173,10 +256,21 @@ impl Heartbeat {
     /// As it is sent to `node`.
     #[must_use]
     pub fn to(&self, node: NodeId, audience: &Audience) -> Self {
-        let recorders = self.recorders.iter().filter(|progress| audience.is_told(node, progress.camera));
+        let recorders = self
+            .recorders
+            .iter()
+            .filter(|progress| audience.is_told(node, progress.camera));
         // Probes are for whoever leads.
-        let probes = if audience.voters.contains(&node) { self.probes.clone() } else { Vec::new() };
-        Self { recorders: recorders.cloned().collect(), probes, ..*self }
+        let probes = if audience.voters.contains(&node) {
+            self.probes.clone()
+        } else {
+            Vec::new()
+        };
+        Self {
+            recorders: recorders.cloned().collect(),
+            probes,
+            ..*self
+        }
     }
 }
 

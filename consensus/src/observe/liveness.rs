@@ -1,21 +1,24 @@
-//! Who is alive, from heartbeats, refused connections and the passing of time. Pure: time comes in as a monotonic `Duration` since the process started.
+//! Who is alive, from heartbeats, refused connections and the passing of time. Pure: time comes in
+//! as a monotonic `Duration` since the process started.
 
 use crate::observe::heartbeat::{HEARTBEAT_INTERVAL, SUSPECT_AFTER, SUSPECT_AFTER_MAX};
 use holdfast_storage::ids::NodeId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A tick this late means that this process itself was not running (stopped, starved, suspended): its silence proves nothing about others.
+/// A tick this late means that this process itself was not running (stopped, starved, suspended):
+/// its silence proves nothing about others.
 pub const TICK_LATE_MAX: Duration = Duration::from_millis(500);
 
 /// Pauses between heartbeats are remembered for one to two of these.
 const PAUSES_WINDOW: Duration = Duration::from_secs(60);
 
-/// No machine starts again within this time: a process whose address refuses connections, or that another one replaced, so
-/// soon after it was heard ended while its machine ran on.
+/// No machine starts again within this time: a process whose address refuses connections, or that
+/// another one replaced, so soon after it was heard ended while its machine ran on.
 pub const NO_REBOOT_WITHIN: Duration = Duration::from_secs(5);
 
-/// A closed address is tried ten times a second; without a refusal for this long, the next one begins a new story.
+/// A closed address is tried ten times a second; without a refusal for this long, the next one
+/// begins a new story.
 pub const REFUSALS_APART_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +35,8 @@ pub enum Verdict {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// Nothing heard for [`SUSPECT_AFTER`], or for twice its longest pause of late, if that is more.
+    /// Nothing heard for [`SUSPECT_AFTER`], or for twice its longest pause of late, if that is
+    /// more.
     Silence,
     /// Its machine refused the connection: the process is gone.
     Refused,
@@ -74,7 +78,8 @@ struct Peer {
     ended: Option<u64>,
 }
 
-/// The longest pauses between heartbeats of one process: in the window that runs, and in the one before.
+/// The longest pauses between heartbeats of one process: in the window that runs, and in the one
+/// before.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pauses {
     from: Duration,
@@ -85,11 +90,22 @@ struct Pauses {
 impl Pauses {
     fn note(self, now: Duration, pause: Duration) -> Self {
         // An outage says nothing of how regularly heartbeats come.
-        let pause = if pause <= SUSPECT_AFTER_MAX { pause } else { Duration::ZERO };
+        let pause = if pause <= SUSPECT_AFTER_MAX {
+            pause
+        } else {
+            Duration::ZERO
+        };
         if now.saturating_sub(self.from) >= PAUSES_WINDOW {
-            return Self { from: now, longest: pause, longest_before: self.longest };
+            return Self {
+                from: now,
+                longest: pause,
+                longest_before: self.longest,
+            };
         }
-        Self { longest: self.longest.max(pause), ..self }
+        Self {
+            longest: self.longest.max(pause),
+            ..self
+        }
     }
 
     /// Silence that is no wonder, given how heartbeats came.
@@ -98,8 +114,9 @@ impl Pauses {
     }
 }
 
-/// Connections refused one after the other, of one process. It lives all the same (its advertised address is wrong, say) if it is heard
-/// later than anything that was under way at the first refusal could arrive.
+/// Connections refused one after the other, of one process. It lives all the same (its advertised
+/// address is wrong, say) if it is heard later than anything that was under way at the first
+/// refusal could arrive.
 #[derive(Clone, Copy, Debug)]
 struct Refusals {
     first: Duration,
@@ -110,15 +127,25 @@ struct Refusals {
 impl Refusals {
     fn refused(before: Option<Self>, now: Duration) -> Self {
         match before.filter(|before| before.goes_on(now)) {
-            Some(before) => Self { last: now, ..before },
-            None => Self { first: now, last: now, disproved: false },
+            Some(before) => Self {
+                last: now,
+                ..before
+            },
+            None => Self {
+                first: now,
+                last: now,
+                disproved: false,
+            },
         }
     }
 
     /// The refused process was heard.
     fn heard(self, now: Duration) -> Option<Self> {
         let later = now.saturating_sub(self.first) >= HEARTBEAT_INTERVAL;
-        self.goes_on(now).then_some(Self { disproved: self.disproved || later, ..self })
+        self.goes_on(now).then_some(Self {
+            disproved: self.disproved || later,
+            ..self
+        })
     }
 
     fn goes_on(&self, now: Duration) -> bool {
@@ -153,11 +180,17 @@ impl Liveness {
     /// `now`: everyone gets a full interval from here.
     #[must_use]
     pub fn new(me: NodeId, now: Duration) -> Self {
-        Self { me, peers: BTreeMap::new(), grace_from: now, looked_at: now }
+        Self {
+            me,
+            peers: BTreeMap::new(),
+            grace_from: now,
+            looked_at: now,
+        }
     }
 
-    /// A process that started at `boot` was heard. One that started earlier than the known one is stale only while the known one is heard:
-    /// a wall clock that was stepped back must not silence a restarted node. What it said before the last that was heard of it (`sequence`)
+    /// A process that started at `boot` was heard. One that started earlier than the known one is
+    /// stale only while the known one is heard: a wall clock that was stepped back must not
+    /// silence a restarted node. What it said before the last that was heard of it (`sequence`)
     /// was on its way for long, on a connection that was cut: it is stale too, and proves nothing.
     pub fn heartbeat(&mut self, now: Duration, from: NodeId, boot: u64, sequence: u64) -> Seen {
         self.look(now);
@@ -172,22 +205,40 @@ impl Liveness {
             Some(_) => Seen::Usual,
         };
         let pauses = match (seen, peer.heard) {
-            (Seen::Usual | Seen::Returned, Some(heard)) => {
-                peer.pauses.note(now, now.saturating_sub(heard.at.max(self.grace_from)))
-            }
-            _ => Pauses { from: now, ..Pauses::default() },
+            (Seen::Usual | Seen::Returned, Some(heard)) => peer
+                .pauses
+                .note(now, now.saturating_sub(heard.at.max(self.grace_from))),
+            _ => Pauses {
+                from: now,
+                ..Pauses::default()
+            },
         };
-        let refusals = peer.refusals.filter(|_| matches!(seen, Seen::Usual | Seen::Returned));
+        let refusals = peer
+            .refusals
+            .filter(|_| matches!(seen, Seen::Usual | Seen::Returned));
         let refusals = refusals.and_then(|refusals| refusals.heard(now));
-        let replaced =
-            peer.heard.filter(|heard| seen == Seen::Restarted && heard.is_recent(now)).map(|heard| heard.boot);
+        let replaced = peer
+            .heard
+            .filter(|heard| seen == Seen::Restarted && heard.is_recent(now))
+            .map(|heard| heard.boot);
         // One that is heard had not ended: something else refused in its place.
         let ended = replaced.or(peer.ended.filter(|ended| *ended != boot));
-        *peer = Peer { heard: Some(Heard { boot, sequence, at: now }), suspect: None, refusals, pauses, ended };
+        *peer = Peer {
+            heard: Some(Heard {
+                boot,
+                sequence,
+                at: now,
+            }),
+            suspect: None,
+            refusals,
+            pauses,
+            ended,
+        };
         seen
     }
 
-    /// A new connection to `node` was refused: proof at once, also in a grace period, unless this process was heard in spite of refusals.
+    /// A new connection to `node` was refused: proof at once, also in a grace period, unless this
+    /// process was heard in spite of refusals.
     pub fn refused(&mut self, now: Duration, node: NodeId) {
         self.look(now);
         let peer = self.peers.entry(node).or_default();
@@ -195,7 +246,11 @@ impl Liveness {
         peer.refusals = Some(refusals);
         if !refusals.disproved {
             peer.suspect.get_or_insert((now, Why::Refused));
-            peer.ended = peer.heard.filter(|heard| heard.is_recent(now)).map(|heard| heard.boot).or(peer.ended);
+            peer.ended = peer
+                .heard
+                .filter(|heard| heard.is_recent(now))
+                .map(|heard| heard.boot)
+                .or(peer.ended);
         }
     }
 
@@ -230,16 +285,23 @@ impl Liveness {
         }
     }
 
-    /// The newest process of each node that ended while its machine ran on, by when it had started. Neither a power loss nor
-    /// silence is among them.
+    /// The newest process of each node that ended while its machine ran on, by when it had started.
+    /// Neither a power loss nor silence is among them.
     #[must_use]
     pub fn ended(&self) -> Vec<(NodeId, u64)> {
-        self.peers.iter().filter_map(|(node, peer)| Some((*node, peer.ended?))).collect()
+        self.peers
+            .iter()
+            .filter_map(|(node, peer)| Some((*node, peer.ended?)))
+            .collect()
     }
 
     /// The verdict on each of `nodes`.
     #[must_use]
-    pub fn verdicts(&self, now: Duration, nodes: impl Iterator<Item = NodeId>) -> BTreeMap<NodeId, Verdict> {
+    pub fn verdicts(
+        &self,
+        now: Duration,
+        nodes: impl Iterator<Item = NodeId>,
+    ) -> BTreeMap<NodeId, Verdict> {
         nodes.map(|node| (node, self.verdict(now, node))).collect()
     }
 
@@ -257,15 +319,24 @@ impl Liveness {
     }
 
     fn mark_silent(&mut self, now: Duration) {
-        let silent: Vec<(NodeId, (Duration, Why))> =
-            self.peers.iter().filter_map(|(node, peer)| Some((*node, self.silence(now, peer)?))).collect();
+        let silent: Vec<(NodeId, (Duration, Why))> = self
+            .peers
+            .iter()
+            .filter_map(|(node, peer)| Some((*node, self.silence(now, peer)?)))
+            .collect();
         for (node, silence) in silent {
-            self.peers.entry(node).or_default().suspect.get_or_insert(silence);
+            self.peers
+                .entry(node)
+                .or_default()
+                .suspect
+                .get_or_insert(silence);
         }
     }
 
     fn silence(&self, now: Duration, peer: &Peer) -> Option<(Duration, Why)> {
-        let quiet_from = peer.heard.map_or(self.grace_from, |heard| heard.at.max(self.grace_from));
+        let quiet_from = peer
+            .heard
+            .map_or(self.grace_from, |heard| heard.at.max(self.grace_from));
         let since = quiet_from + peer.pauses.silence_max();
         (now >= since && !self.was_away(now)).then_some((since, Why::Silence))
     }

@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use std::fmt;
 use std::sync::Arc;
 
-/// What a server puts into the extensions of each request, to hear which connections carry authorised
-/// ones: those it keeps when it is full.
+/// What a server puts into the extensions of each request, to hear which connections carry
+/// authorised ones: those it keeps when it is full.
 #[derive(Clone)]
 pub struct OnAuthorised(Arc<dyn Fn() -> bool + Send + Sync>);
 
@@ -21,11 +21,14 @@ impl OnAuthorised {
         Self(Arc::new(heard))
     }
 
-    /// For whatever authorises a request. False: the server has no room, and the request must be refused. A
-    /// request that came through no such server is never refused.
+    /// For whatever authorises a request. False: the server has no room, and the request must be
+    /// refused. A request that came through no such server is never refused.
     #[must_use]
     pub fn has_room(request: &Request) -> bool {
-        request.extensions().get::<Self>().is_none_or(|on_authorised| (on_authorised.0)())
+        request
+            .extensions()
+            .get::<Self>()
+            .is_none_or(|on_authorised| (on_authorised.0)())
     }
 }
 
@@ -35,7 +38,8 @@ impl fmt::Debug for OnAuthorised {
     }
 }
 
-/// `routes`, answered only to who knows the cluster's `secret` (`authorization: Bearer ...`); others get 401.
+/// `routes`, answered only to who knows the cluster's `secret` (`authorization: Bearer ...`);
+/// others get 401.
 pub fn peer_auth(secret: Secret, routes: Router) -> Router {
     routes.layer(from_fn_with_state(secret, check))
 }
@@ -46,7 +50,8 @@ async fn check(State(secret): State<Secret>, request: Request, next: Next) -> Re
         return (StatusCode::UNAUTHORIZED, message).into_response();
     }
     if !OnAuthorised::has_room(&request) {
-        let message = "all connections for members are taken: raise listen.peer_connections_max of this node";
+        let message =
+            "all connections for members are taken: raise listen.peer_connections_max of this node";
         return (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
     }
     next.run(request).await
@@ -54,13 +59,19 @@ async fn check(State(secret): State<Secret>, request: Request, next: Next) -> Re
 
 /// An empty secret authorises nobody.
 fn is_authorised(secret: &Secret, headers: &HeaderMap) -> bool {
-    let token = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    !secret.0.is_empty() && token.is_some_and(|token| equal_in_constant_time(token, secret.0.as_bytes()))
+    let token = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    !secret.0.is_empty()
+        && token.is_some_and(|token| equal_in_constant_time(token, secret.0.as_bytes()))
 }
 
-/// Takes as long for the first wrong byte as for the last, so that time tells nothing but the length.
+/// Takes as long for the first wrong byte as for the last, so that time tells nothing but the
+/// length.
 fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
-    let difference = a.iter().zip(b).fold(0, |difference, (a, b)| std::hint::black_box(difference | (a ^ b)));
+    let difference = a.iter().zip(b).fold(0, |difference, (a, b)| {
+        std::hint::black_box(difference | (a ^ b))
+    });
     a.len() == b.len() && difference == 0
 }
 
@@ -74,16 +85,23 @@ mod tests {
 
     fn allowed(secret: &str, header: Option<&str>) -> bool {
         let mut headers = HeaderMap::new();
-        header.into_iter().for_each(|value| _ = headers.insert(AUTHORIZATION, value.parse().unwrap()));
+        header
+            .into_iter()
+            .for_each(|value| _ = headers.insert(AUTHORIZATION, value.parse().unwrap()));
         is_authorised(&Secret(secret.into()), &headers)
     }
 
     #[test]
     fn only_the_whole_secret_opens() {
         assert!(allowed("s3cret", Some("Bearer s3cret")));
-        for header in
-            [None, Some("Bearer "), Some("Bearer s3cre"), Some("Bearer s3cret!"), Some("Basic s3cret"), Some("s3cret")]
-        {
+        for header in [
+            None,
+            Some("Bearer "),
+            Some("Bearer s3cre"),
+            Some("Bearer s3cret!"),
+            Some("Basic s3cret"),
+            Some("s3cret"),
+        ] {
             assert!(!allowed("s3cret", header), "{header:?}");
         }
         assert!(!allowed("", Some("Bearer ")));
@@ -91,7 +109,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_server_hears_of_authorised_requests_only_and_may_refuse_them() {
-        let routes = peer_auth(Secret("s3cret".into()), Router::new().route("/", get(async || "well")));
+        let routes = peer_auth(
+            Secret("s3cret".into()),
+            Router::new().route("/", get(async || "well")),
+        );
         for (token, has_room, status, heard) in [
             ("Bearer s3cret", true, StatusCode::OK, 1),
             ("Bearer s3cret", false, StatusCode::SERVICE_UNAVAILABLE, 1),
@@ -103,9 +124,19 @@ mod tests {
                 counted.fetch_add(1, Relaxed);
                 has_room
             });
-            let request = Request::get("/").header(AUTHORIZATION, token).extension(on_authorised);
-            let answer = routes.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-            assert_eq!((answer.status(), count.load(Relaxed)), (status, heard), "{token}");
+            let request = Request::get("/")
+                .header(AUTHORIZATION, token)
+                .extension(on_authorised);
+            let answer = routes
+                .clone()
+                .oneshot(request.body(Body::empty()).unwrap())
+                .await
+                .unwrap();
+            assert_eq!(
+                (answer.status(), count.load(Relaxed)),
+                (status, heard),
+                "{token}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Calls to other members: HTTP POST with a body that names its version, the cluster's secret as bearer token, a deadline each.
+//! Calls to other members: HTTP POST with a body that names its version, the cluster's secret as
+//! bearer token, a deadline each.
 
 use crate::Boxed;
 use crate::codec::{self, CodecError, Format};
@@ -33,7 +34,11 @@ pub enum PeerError {
     #[error("the connection to {addr} broke: {why}")]
     Closed { addr: String, why: String },
     #[error("{addr} answered {status}: {message}")]
-    Rejected { addr: String, status: u16, message: String },
+    Rejected {
+        addr: String,
+        status: u16,
+        message: String,
+    },
     /// The two do not speak the same version.
     #[error("{addr} answered what cannot be read: {why}")]
     Garbled { addr: String, why: String },
@@ -78,15 +83,25 @@ impl PeerClient {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(io::Error::other)?;
-        Ok(Self { way: Way::Http(http), secret })
+        Ok(Self {
+            way: Way::Http(http),
+            secret,
+        })
     }
 
     #[cfg(feature = "simulation")]
-    pub(crate) fn over(transport: std::sync::Arc<dyn super::transport::Transport>, secret: Secret) -> Self {
-        Self { way: Way::Simulated(transport), secret }
+    pub(crate) fn over(
+        transport: std::sync::Arc<dyn super::transport::Transport>,
+        secret: Secret,
+    ) -> Self {
+        Self {
+            way: Way::Simulated(transport),
+            secret,
+        }
     }
 
-    /// Posts `request` to `path` at `addr` (`host:port`) and reads the answer, all within `deadline`.
+    /// Posts `request` to `path` at `addr` (`host:port`) and reads the answer, all within
+    /// `deadline`.
     ///
     /// # Errors
     /// See [`PeerError`]; [`PeerError::is_unsent`] tells whether trying again is safe.
@@ -139,7 +154,10 @@ impl PeerClient {
         let exchange = self.exchange(addr, path, body, deadline);
         match tokio::time::timeout(deadline, exchange).await {
             Ok(answer) => answer.map(Bytes::from),
-            Err(_) => Err(PeerError::Timeout { addr: addr.to_owned(), deadline }),
+            Err(_) => Err(PeerError::Timeout {
+                addr: addr.to_owned(),
+                deadline,
+            }),
         }
     }
 
@@ -153,7 +171,13 @@ impl PeerClient {
         Box::pin(self.post(addr, path, body, deadline))
     }
 
-    async fn post(&self, addr: &str, path: &str, body: Vec<u8>, deadline: Duration) -> Result<Vec<u8>, PeerError> {
+    async fn post(
+        &self,
+        addr: &str,
+        path: &str,
+        body: Vec<u8>,
+        deadline: Duration,
+    ) -> Result<Vec<u8>, PeerError> {
         let (status, answer) = match &self.way {
             Way::Http(http) => self.post_by_http(http, addr, path, body, deadline).await?,
             #[cfg(feature = "simulation")]
@@ -163,7 +187,11 @@ impl PeerClient {
             return Ok(answer);
         }
         let message = String::from_utf8_lossy(&answer).into_owned();
-        Err(PeerError::Rejected { addr: addr.to_owned(), status, message })
+        Err(PeerError::Rejected {
+            addr: addr.to_owned(),
+            status,
+            message,
+        })
     }
 
     async fn post_by_http(
@@ -174,12 +202,27 @@ impl PeerClient {
         body: Vec<u8>,
         deadline: Duration,
     ) -> Result<Answer, PeerError> {
-        let request = http.post(format!("http://{addr}{path}")).bearer_auth(&self.secret.0).timeout(deadline);
-        let mut response = request.body(body).send().await.map_err(|error| classify(addr, deadline, &error))?;
+        let request = http
+            .post(format!("http://{addr}{path}"))
+            .bearer_auth(&self.secret.0)
+            .timeout(deadline);
+        let mut response = request
+            .body(body)
+            .send()
+            .await
+            .map_err(|error| classify(addr, deadline, &error))?;
         let status = response.status();
-        let bytes_max = if status.is_success() { ANSWER_BYTES_MAX } else { REFUSAL_BYTES_MAX };
+        let bytes_max = if status.is_success() {
+            ANSWER_BYTES_MAX
+        } else {
+            REFUSAL_BYTES_MAX
+        };
         let mut answer = Vec::new();
-        while let Some(part) = response.chunk().await.map_err(|error| classify(addr, deadline, &error))? {
+        while let Some(part) = response
+            .chunk()
+            .await
+            .map_err(|error| classify(addr, deadline, &error))?
+        {
             if answer.len() + part.len() > bytes_max {
                 break;
             }
@@ -190,7 +233,10 @@ impl PeerClient {
 }
 
 fn garbled(addr: &str, error: CodecError) -> PeerError {
-    PeerError::Garbled { addr: addr.to_owned(), why: error.to_string() }
+    PeerError::Garbled {
+        addr: addr.to_owned(),
+        why: error.to_string(),
+    }
 }
 
 fn classify(addr: &str, deadline: Duration, error: &reqwest::Error) -> PeerError {
@@ -205,16 +251,26 @@ fn classify(addr: &str, deadline: Duration, error: &reqwest::Error) -> PeerError
     }
 }
 
-fn sources<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(error.source(), |source: &&'a (dyn std::error::Error + 'static)| (*source).source())
+fn sources<'a>(
+    error: &'a reqwest::Error,
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(
+        error.source(),
+        |source: &&'a (dyn std::error::Error + 'static)| (*source).source(),
+    )
 }
 
 fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
-    sources(error).filter_map(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind).last()
+    sources(error)
+        .filter_map(|source| source.downcast_ref::<io::Error>())
+        .map(io::Error::kind)
+        .last()
 }
 
 fn root_cause(error: &reqwest::Error) -> String {
-    sources(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+    sources(error)
+        .last()
+        .map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 #[cfg(test)]
@@ -230,7 +286,9 @@ mod tests {
 
     async fn ask(addr: &str) -> Result<Number, PeerError> {
         let client = PeerClient::new(Secret("only for tests".into())).unwrap();
-        client.call(addr, "/ask", &Number(1), Duration::from_millis(300)).await
+        client
+            .call(addr, "/ask", &Number(1), Duration::from_millis(300))
+            .await
     }
 
     /// Answers every request with `answer` as it is, then closes.
@@ -249,20 +307,39 @@ mod tests {
 
     #[tokio::test]
     async fn each_kind_of_failure_is_told_apart() {
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+        let free = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .to_string();
         let refused = ask(&free).await.unwrap_err();
-        assert!(matches!(refused, PeerError::Refused { .. }) && refused.is_unsent(), "{refused}");
+        assert!(
+            matches!(refused, PeerError::Refused { .. }) && refused.is_unsent(),
+            "{refused}"
+        );
 
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let late = ask(&silent.local_addr().unwrap().to_string()).await.unwrap_err();
-        assert!(matches!(late, PeerError::Timeout { .. }) && !late.is_unsent(), "{late}");
+        let late = ask(&silent.local_addr().unwrap().to_string())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(late, PeerError::Timeout { .. }) && !late.is_unsent(),
+            "{late}"
+        );
 
         let closed = ask(&answering(b"").await).await.unwrap_err();
-        assert!(matches!(closed, PeerError::Closed { .. }) && !closed.is_unsent(), "{closed}");
+        assert!(
+            matches!(closed, PeerError::Closed { .. }) && !closed.is_unsent(),
+            "{closed}"
+        );
 
         let no = b"HTTP/1.1 409 Conflict\r\ncontent-length: 5\r\n\r\nstale";
         let rejected = ask(&answering(no).await).await.unwrap_err();
-        assert!(rejected.to_string().ends_with("answered 409: stale"), "{rejected}");
+        assert!(
+            rejected.to_string().ends_with("answered 409: stale"),
+            "{rejected}"
+        );
 
         let noise = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xff\xff";
         let garbled = ask(&answering(noise).await).await.unwrap_err();
@@ -275,7 +352,9 @@ mod tests {
         let newer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\x02\x07";
         let newer = ask(&answering(newer).await).await.unwrap_err().to_string();
         assert!(
-            newer.ends_with("this node speaks version 1 of a number, and this is version 2; upgrade this node"),
+            newer.ends_with(
+                "this node speaks version 1 of a number, and this is version 2; upgrade this node"
+            ),
             "{newer}"
         );
     }

@@ -4,7 +4,8 @@ use super::client::PeerError;
 
 /// Carries one node's requests.
 pub trait Transport: Send + Sync + std::fmt::Debug {
-    /// Posts `body` to `path` at `addr`, with `secret` as bearer token; answers status and body. Whoever asks keeps the deadline.
+    /// Posts `body` to `path` at `addr`, with `secret` as bearer token; answers status and body.
+    /// Whoever asks keeps the deadline.
     fn post(
         &self,
         addr: &str,

@@ -1,4 +1,5 @@
-//! The one-way signal that this node's vote or log is not safe any more, or that Raft does not run any more: the node must stop.
+//! The one-way signal that this node's vote or log is not safe any more, or that Raft does not run
+//! any more: the node must stop.
 
 use std::sync::Arc;
 use tokio::sync::watch;

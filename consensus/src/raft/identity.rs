@@ -1,28 +1,35 @@
-//! Which process of which node speaks, and whether its data directory is as new as what that node has confirmed.
+//! Which process of which node speaks, and whether its data directory is as new as what that node
+//! has confirmed.
 //!
-//! A data directory can be put back to an earlier state (a VM snapshot, a backup), or exist twice (a copy). Its node would
-//! then vote again where it has voted, or help to decide without what it had confirmed, and undo what was acknowledged. So:
+//! A data directory can be put back to an earlier state (a VM snapshot, a backup), or exist twice
+//! (a copy). Its node would then vote again where it has voted, or help to decide without what it
+//! had confirmed, and undo what was acknowledged. So:
 //!
-//! - Each start of a node is a new [`Incarnation`]: a generation, counted in the data directory, and a random boot id. It is
-//!   durable before anything is sent. The directory keeps the last [`BOOTS_MAX`] of them, each with the [`Position`] that it
-//!   began at: what was durable then.
-//! - Each node keeps a [`Record`] of every other: its newest incarnation, and how far that has confirmed.
-//! - A starting node introduces itself ([`introductions`]), and takes no part in Raft before ([`gate`]). A peer with a record
-//!   of it judges its history ([`judge`]): a record that is not in the history, or that the next start began before, means
-//!   that the directory is older than what the node has confirmed. Then the node is fenced for good.
-//! - Messages of Raft carry the incarnation, both ways. One that the receiver did not admit counts for nothing.
+//! - Each start of a node is a new [`Incarnation`]: a generation, counted in the data directory,
+//!   and a random boot id. It is durable before anything is sent. The directory keeps the last
+//!   [`BOOTS_MAX`] of them, each with the [`Position`] that it began at: what was durable then.
+//! - Each node keeps a [`Record`] of every other: its newest incarnation, and how far that has
+//!   confirmed.
+//! - A starting node introduces itself ([`introductions`]), and takes no part in Raft before
+//!   ([`gate`]). A peer with a record of it judges its history ([`judge`]): a record that is not in
+//!   the history, or that the next start began before, means that the directory is older than what
+//!   the node has confirmed. Then the node is fenced for good.
+//! - Messages of Raft carry the incarnation, both ways. One that the receiver did not admit counts
+//!   for nothing.
 //!
-//! Why no vote and no acknowledgement that was counted can be forgotten unseen, while the node that counted it is reachable: it is
-//! in that node's record, durably, before it is counted ([`ledger::Ledger::confirm`]). An earlier state of the directory
-//! then shows in the history: it lacks the incarnation of the record (the state is from before that start), or has it, and
-//! the next start began with less than the record says (the state is from within that run). Positions of one node never
-//! fall: the vote grows, and under one vote a log is never cut. A power cut is no earlier state: what is recorded was
-//! durable before it was sent.
+//! Why no vote and no acknowledgement that was counted can be forgotten unseen, while the node that
+//! counted it is reachable: it is in that node's record, durably, before it is counted
+//! ([`ledger::Ledger::confirm`]). An earlier state of the directory then shows in the history: it
+//! lacks the incarnation of the record (the state is from before that start), or has it, and
+//! the next start began with less than the record says (the state is from within that run).
+//! Positions of one node never fall: the vote grows, and under one vote a log is never cut. A power
+//! cut is no earlier state: what is recorded was durable before it was sent.
 //!
-//! What costs an fsync: a start, at each node; a granted vote and acknowledged entries, at the node that counts them, in the
-//! log's own file and with its next flush. Heartbeats tell positions too, to nodes that count nothing; those are kept in
-//! memory and written at most once a second, where they changed. So what a *leader* had made durable itself is known to
-//! others a heartbeat later, and durably a second later: `docs/hazards.md`.
+//! What costs an fsync: a start, at each node; a granted vote and acknowledged entries, at the node
+//! that counts them, in the log's own file and with its next flush. Heartbeats tell positions too,
+//! to nodes that count nothing; those are kept in memory and written at most once a second, where
+//! they changed. So what a *leader* had made durable itself is known to others a heartbeat later,
+//! and durably a second later: `docs/hazards.md`.
 
 pub(crate) mod addresses;
 pub(crate) mod gate;
@@ -67,7 +74,8 @@ pub struct Incarnation {
     pub boot: Uuid,
 }
 
-/// What a node has made durable: its vote, and under that vote the last entry of its log. It never falls.
+/// What a node has made durable: its vote, and under that vote the last entry of its log. It never
+/// falls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position {
     /// Term and node.
@@ -79,7 +87,10 @@ pub struct Position {
 impl Position {
     pub(crate) fn new(vote: Option<&Vote>, last: Option<&LogId>) -> Self {
         let vote = vote.map_or((0, 0), |vote| (vote.leader_id.term, vote.leader_id.node_id));
-        Self { vote, last: last.map(|id| (id.leader_id.term, id.leader_id.node_id, id.index)) }
+        Self {
+            vote,
+            last: last.map(|id| (id.leader_id.term, id.leader_id.node_id, id.index)),
+        }
     }
 }
 
@@ -136,7 +147,11 @@ pub enum Unheard {
     #[error("the message cannot be read: {0}")]
     Unreadable(#[from] CodecError),
     #[error("this is node {me} of cluster {cluster}, {generation}; the message is for another")]
-    Misdirected { me: NodeId, cluster: Uuid, generation: ClusterGeneration },
+    Misdirected {
+        me: NodeId,
+        cluster: Uuid,
+        generation: ClusterGeneration,
+    },
     #[error("this process of node {0} has not introduced itself here yet")]
     Unintroduced(NodeId),
 }
@@ -237,7 +252,11 @@ impl Identity {
 
     /// Goes before a message to another member.
     pub(crate) fn envelope(&self, to: NodeId) -> Envelope {
-        Envelope { cluster: self.0.cluster, to, generation: self.0.generation.id }
+        Envelope {
+            cluster: self.0.cluster,
+            to,
+            generation: self.0.generation.id,
+        }
     }
 
     /// Whether this node is meant.
@@ -255,7 +274,9 @@ impl Identity {
         let flushed = raft.watch_log_progress();
         let position = move || {
             let point = flushed.get();
-            point.map_or_else(Position::default, |it| Position::new(Some(&it.vote), it.last_log_id.as_ref()))
+            point.map_or_else(Position::default, |it| {
+                Position::new(Some(&it.vote), it.last_log_id.as_ref())
+            })
         };
         // Once, at the start.
         drop(self.0.progress.set(Box::new(position)));
@@ -309,18 +330,32 @@ impl Identity {
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
-        let position = self.0.progress.get().map_or_else(Position::default, |progress| progress());
-        Stamp { node: self.0.me, incarnation: self.0.ledger.incarnation(), position }
+        let position = self
+            .0
+            .progress
+            .get()
+            .map_or_else(Position::default, |progress| progress());
+        Stamp {
+            node: self.0.me,
+            incarnation: self.0.ledger.incarnation(),
+            position,
+        }
     }
 
     pub(crate) fn sender(&self) -> Sender {
         let camera_highest = CameraId(self.0.own_camera_highest.load(Ordering::Relaxed));
-        Sender { stamp: self.stamp(), peer_addr: self.0.peer_addr.clone(), camera_highest }
+        Sender {
+            stamp: self.stamp(),
+            peer_addr: self.0.peer_addr.clone(),
+            camera_highest,
+        }
     }
 
     /// The highest number of a camera of which this node holds footage.
     pub fn holds_footage_up_to(&self, camera: CameraId) {
-        self.0.own_camera_highest.fetch_max(camera.0, Ordering::Relaxed);
+        self.0
+            .own_camera_highest
+            .fetch_max(camera.0, Ordering::Relaxed);
         self.note_cameras(camera);
     }
 
@@ -346,7 +381,12 @@ impl Identity {
     /// # Errors
     /// See [`codec::encode`].
     pub fn seal(&self, to: NodeId, heartbeat: &Heartbeat) -> Result<Vec<u8>, CodecError> {
-        Ok([codec::encode(&self.envelope(to))?, codec::encode(&self.sender())?, codec::encode(heartbeat)?].concat())
+        Ok([
+            codec::encode(&self.envelope(to))?,
+            codec::encode(&self.sender())?,
+            codec::encode(heartbeat)?,
+        ]
+        .concat())
     }
 
     /// A heartbeat as it came in, of a process that counts.
@@ -356,18 +396,32 @@ impl Identity {
     pub fn hear(&self, body: &[u8]) -> Result<Heartbeat, Unheard> {
         let (envelope, rest) = codec::decode_first::<Envelope>(body)?;
         if !self.is_addressed(&envelope) {
-            let Inner { me, cluster, generation, .. } = *self.0;
-            return Err(Unheard::Misdirected { me, cluster, generation });
+            let Inner {
+                me,
+                cluster,
+                generation,
+                ..
+            } = *self.0;
+            return Err(Unheard::Misdirected {
+                me,
+                cluster,
+                generation,
+            });
         }
         let (sender, rest) = codec::decode_first::<Sender>(rest)?;
         let heartbeat: Heartbeat = codec::decode(rest)?;
-        let Stamp { node, incarnation, position } = sender.stamp;
+        let Stamp {
+            node,
+            incarnation,
+            position,
+        } = sender.stamp;
         match self.admission(&sender.stamp) {
             Admission::Admitted => {
                 self.0.ledger.note(node, incarnation, position);
                 self.learn(&sender);
             }
-            // A directory that is older, and the only process of its node: it is seen, and what it records counts.
+            // A directory that is older, and the only process of its node: it is seen, and what it
+            // records counts.
             _ if self.is_refused_alone(node, incarnation) => {}
             // Of one that was never heard two may run.
             Admission::First | Admission::Unknown => {
@@ -383,7 +437,9 @@ impl Identity {
         self.heard(sender.stamp.node);
         self.note_cameras(sender.camera_highest);
         if sender.peer_addr.len() <= ADDR_BYTES_MAX {
-            self.0.addresses.learn(sender.stamp.node, Learnt::new(sender.peer_addr.clone()));
+            self.0
+                .addresses
+                .learn(sender.stamp.node, Learnt::new(sender.peer_addr.clone()));
         }
     }
 
@@ -396,14 +452,17 @@ impl Identity {
         let counts = self.admission(stamp) != Admission::Unknown;
         if counts {
             self.heard(stamp.node);
-            self.0.ledger.note(stamp.node, stamp.incarnation, stamp.position);
+            self.0
+                .ledger
+                .note(stamp.node, stamp.incarnation, stamp.position);
         } else {
             self.0.wanted.introduce(stamp.node);
         }
         counts
     }
 
-    /// Keeps durably that the sender has confirmed `position`, and answers whether that may be counted.
+    /// Keeps durably that the sender has confirmed `position`, and answers whether that may be
+    /// counted.
     ///
     /// # Errors
     /// It could not be made durable.
@@ -411,14 +470,20 @@ impl Identity {
         if !self.counts(stamp) {
             return Ok(false);
         }
-        self.0.ledger.confirm(stamp.node, stamp.incarnation, position).await
+        self.0
+            .ledger
+            .confirm(stamp.node, stamp.incarnation, position)
+            .await
     }
 
     fn others(&self) -> MutexGuard<'_, Others> {
         self.0.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "an edge: when something was heard")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an edge: when something was heard"
+    )]
     fn heard(&self, node: NodeId) {
         self.others().heard.insert(node, Instant::now());
     }
@@ -430,8 +495,13 @@ impl Identity {
     /// Whether that is news.
     #[expect(clippy::disallowed_methods, reason = "an edge: when it asked")]
     pub(crate) fn refuse(&self, node: NodeId, incarnation: Incarnation, fence: Fence) -> bool {
-        let before = self.others().refused.insert(node, (incarnation, fence, Instant::now()));
-        before.is_none_or(|(process, why, at)| (process, why) != (incarnation, fence) || at.elapsed() >= REFUSED_FOR)
+        let before = self
+            .others()
+            .refused
+            .insert(node, (incarnation, fence, Instant::now()));
+        before.is_none_or(|(process, why, at)| {
+            (process, why) != (incarnation, fence) || at.elapsed() >= REFUSED_FOR
+        })
     }
 
     /// Whether a process of another generation has not been spoken of lately.
@@ -456,8 +526,12 @@ impl Identity {
     #[must_use]
     pub fn refused(&self) -> BTreeMap<NodeId, String> {
         let others = self.others();
-        let now = others.refused.iter().filter(|(_, (_, _, at))| at.elapsed() < REFUSED_FOR);
-        now.map(|(node, (_, fence, _))| (*node, fence.of_another())).collect()
+        let now = others
+            .refused
+            .iter()
+            .filter(|(_, (_, _, at))| at.elapsed() < REFUSED_FOR);
+        now.map(|(node, (_, fence, _))| (*node, fence.of_another()))
+            .collect()
     }
 
     pub(crate) fn secret_is_unknown(&self, to: NodeId) {

@@ -1,7 +1,8 @@
-//! Vote and log on disk: one append-only file set with a CRC for each record (the `raft-log` crate), one fsync for each group of writes.
+//! Vote and log on disk: one append-only file set with a CRC for each record (the `raft-log`
+//! crate), one fsync for each group of writes.
 //!
-//! Nothing is acknowledged before its fsync. A failed fsync raises the fatal signal, and every later write fails: what the kernel
-//! dropped after a failed fsync cannot be written again.
+//! Nothing is acknowledged before its fsync. A failed fsync raises the fatal signal, and every
+//! later write fails: what the kernel dropped after a failed fsync cannot be written again.
 
 use super::fatal::FatalSignal;
 use super::{Entry, LogId, TypeConfig, Vote};
@@ -20,7 +21,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// Size at which a log file is closed and the next one begun; a file goes once everything in it is purged.
+/// Size at which a log file is closed and the next one begun; a file goes once everything in it is
+/// purged.
 const CHUNK_BYTES_MAX: usize = 16 << 20;
 /// Entries kept in memory for followers; older ones are read from disk.
 const CACHE_BYTES_MAX: usize = 8 << 20;
@@ -78,7 +80,8 @@ impl raft_log::Callback for Flushed {
         let result = self.fault.strike(result);
         if let Err(error) = &result {
             self.fatal.raise(format!(
-                "the Raft log could not be made durable: {error}; check the disk, then restart this node"
+                "the Raft log could not be made durable: {error}; check the disk, then restart \
+                 this node"
             ));
         }
         match self.to {
@@ -121,14 +124,18 @@ pub(crate) struct LogStore {
 }
 
 impl LogStore {
-    /// Opens or creates the log in `dir`; a torn last record (a write that was never acknowledged) is cut off. A record whose length field
-    /// was damaged so that it reaches past the file's end cannot be told from a torn one.
+    /// Opens or creates the log in `dir`; a torn last record (a write that was never acknowledged)
+    /// is cut off. A record whose length field was damaged so that it reaches past the file's
+    /// end cannot be told from a torn one.
     ///
     /// # Errors
-    /// The directory is locked by another process, cannot be read or written, or holds a damaged record before the last.
+    /// The directory is locked by another process, cannot be read or written, or holds a damaged
+    /// record before the last.
     pub(crate) fn open(dir: &Path, fatal: FatalSignal) -> io::Result<Self> {
         super::private_dir(dir)?;
-        let path = dir.to_str().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"))?;
+        let path = dir
+            .to_str()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"))?;
         let mut config = raft_log::Config::new(path);
         config.wal.chunk_max_size = Some(CHUNK_BYTES_MAX);
         config.wal.read_buffer_size = Some(REPLAY_BUFFER_BYTES);
@@ -136,10 +143,15 @@ impl LogStore {
         config.log_cache_capacity = Some(CACHE_BYTES_MAX);
         config.log_cache_max_items = Some(CACHE_ENTRIES_MAX);
         let log = raft_log::RaftLog::open(Arc::new(config))?;
-        Ok(Self { log: Arc::new(Mutex::new(log)), fatal, fault: Fault::default() })
+        Ok(Self {
+            log: Arc::new(Mutex::new(log)),
+            fatal,
+            fault: Fault::default(),
+        })
     }
 
-    /// The log is plain data that every operation leaves whole, so a panic elsewhere does not poison it.
+    /// The log is plain data that every operation leaves whole, so a panic elsewhere does not
+    /// poison it.
     fn lock(&self) -> MutexGuard<'_, raft_log::RaftLog<LogTypes>> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,11 +166,18 @@ impl LogStore {
         let log = self.lock();
         let state = log.log_state();
         let last = state.last().copied().max(state.purged().copied());
-        (state.vote().copied().map(from_stored_vote), last.map(from_stored_id))
+        (
+            state.vote().copied().map(from_stored_vote),
+            last.map(from_stored_id),
+        )
     }
 
     fn flushed(&self, to: Waiting) -> Flushed {
-        Flushed { to, fatal: self.fatal.clone(), fault: self.fault.clone() }
+        Flushed {
+            to,
+            fatal: self.fatal.clone(),
+            fault: self.fault.clone(),
+        }
     }
 
     /// Makes one change and waits until it is durable.
@@ -172,8 +191,10 @@ impl LogStore {
             change(&mut log)?;
             log.flush(true, Some(self.flushed(Waiting::Caller(caller))))?;
         }
-        // No deadline: openraft must not go on before the vote is durable; a hung disk shows as this node not answering.
-        done.await.map_err(|_| io::Error::other("the log's flush thread has stopped"))?
+        // No deadline: openraft must not go on before the vote is durable; a hung disk shows as
+        // this node not answering.
+        done.await
+            .map_err(|_| io::Error::other("the log's flush thread has stopped"))?
     }
 }
 
@@ -199,11 +220,18 @@ impl RaftLogReader<TypeConfig> for LogStore {
             Bound::Unbounded => u64::MAX,
         };
         let log = self.lock();
-        log.read(from, to.max(from)).map(|record| decode_entry(record?)).collect()
+        log.read(from, to.max(from))
+            .map(|record| decode_entry(record?))
+            .collect()
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        Ok(self.lock().log_state().vote().copied().map(from_stored_vote))
+        Ok(self
+            .lock()
+            .log_state()
+            .vote()
+            .copied()
+            .map(from_stored_vote))
     }
 }
 
@@ -214,7 +242,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let log = self.lock();
         let state = log.log_state();
         let last_purged_log_id = state.purged().copied().map(from_stored_id);
-        Ok(LogState { last_purged_log_id, last_log_id: state.last().copied().map(from_stored_id) })
+        Ok(LogState {
+            last_purged_log_id,
+            last_log_id: state.last().copied().map(from_stored_id),
+        })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -226,16 +257,24 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.durably(|log| log.save_vote(vote).map(drop)).await
     }
 
-    /// Fsynced without being waited for, so that a node that boots alone after a power cut knows its last assignments.
+    /// Fsynced without being waited for, so that a node that boots alone after a power cut knows
+    /// its last assignments.
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        let Some(committed) = committed else { return Ok(()) };
+        let Some(committed) = committed else {
+            return Ok(());
+        };
         let mut log = self.lock();
         log.commit(to_stored_id(&committed))?;
         log.flush(true, Some(self.flushed(Waiting::Nobody)))
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        Ok(self.lock().log_state().committed().copied().map(from_stored_id))
+        Ok(self
+            .lock()
+            .log_state()
+            .committed()
+            .copied()
+            .map(from_stored_id))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
@@ -243,7 +282,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let records = entries.into_iter().map(|entry| encode_entry(&entry)).collect::<io::Result<Vec<_>>>()?;
+        let records = entries
+            .into_iter()
+            .map(|entry| encode_entry(&entry))
+            .collect::<io::Result<Vec<_>>>()?;
         let mut log = self.lock();
         log.append(records)?;
         log.flush(true, Some(self.flushed(Waiting::Raft(callback))))
@@ -259,7 +301,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.durably(|log| log.purge(to_stored_id(&upto)).map(drop)).await
+        self.durably(|log| log.purge(to_stored_id(&upto)).map(drop))
+            .await
     }
 }
 
@@ -269,8 +312,12 @@ fn encode_entry(entry: &Entry) -> io::Result<Record> {
 }
 
 fn decode_entry((log_id, payload): Record) -> io::Result<Entry> {
-    let payload: Payload = codec::decode(&payload)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("Raft log entry {}: {error}", log_id.1)))?;
+    let payload: Payload = codec::decode(&payload).map_err(|error| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("Raft log entry {}: {error}", log_id.1),
+        )
+    })?;
     Ok(Entry::new(from_stored_id(log_id), payload))
 }
 
@@ -279,13 +326,22 @@ fn to_stored_id(id: &LogId) -> StoredId {
 }
 
 fn from_stored_id(((term, node_id), index): StoredId) -> LogId {
-    LogId { leader_id: LeaderId { term, node_id }, index }
+    LogId {
+        leader_id: LeaderId { term, node_id },
+        index,
+    }
 }
 
 fn to_stored_vote(vote: &Vote) -> ((u64, u64), u64) {
-    ((vote.leader_id.term, vote.leader_id.node_id), u64::from(vote.committed))
+    (
+        (vote.leader_id.term, vote.leader_id.node_id),
+        u64::from(vote.committed),
+    )
 }
 
 fn from_stored_vote(((term, node_id), committed): ((u64, u64), u64)) -> Vote {
-    Vote { leader_id: LeaderId { term, node_id }, committed: committed == 1 }
+    Vote {
+        leader_id: LeaderId { term, node_id },
+        committed: committed == 1,
+    }
 }

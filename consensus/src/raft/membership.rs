@@ -1,4 +1,5 @@
-//! Who votes: the leader brings Raft's membership in line with the replicated nodes, one step at a time. Idempotent, so a new leader just goes on.
+//! Who votes: the leader brings Raft's membership in line with the replicated nodes, one step at a
+//! time. Idempotent, so a new leader just goes on.
 
 mod plan;
 
@@ -31,17 +32,33 @@ struct Absences {
 
 impl Absences {
     /// Takes in who answers now; answers who has been absent for `absent_max`.
-    fn observe(&mut self, now: Instant, members: &Members, absent_max: Duration) -> BTreeSet<NodeId> {
+    fn observe(
+        &mut self,
+        now: Instant,
+        members: &Members,
+        absent_max: Duration,
+    ) -> BTreeSet<NodeId> {
         let absent = members.voters.difference(&members.heard);
-        self.since = absent.map(|node| (*node, self.since.get(node).copied().unwrap_or(now))).collect();
+        self.since = absent
+            .map(|node| (*node, self.since.get(node).copied().unwrap_or(now)))
+            .collect();
         let is_lost = |since: Instant| now.duration_since(since) >= absent_max;
-        self.since.iter().filter(|(_, since)| is_lost(**since)).map(|(node, _)| *node).collect()
+        self.since
+            .iter()
+            .filter(|(_, since)| is_lost(**since))
+            .map(|(node, _)| *node)
+            .collect()
     }
 }
 
-/// Runs on every node, acts on the leader; ends with Raft. A voter that answered nothing for `voter_absent_max` counts as lost: its vote goes to
-/// a learner that is ready; back again, it learns.
-pub(crate) async fn run(raft: Raft, state: watch::Receiver<Arc<ClusterState>>, voter_absent_max: Duration) {
+/// Runs on every node, acts on the leader; ends with Raft. A voter that answered nothing for
+/// `voter_absent_max` counts as lost: its vote goes to a learner that is ready; back again, it
+/// learns.
+pub(crate) async fn run(
+    raft: Raft,
+    state: watch::Receiver<Arc<ClusterState>>,
+    voter_absent_max: Duration,
+) {
     let mut ticks = interval(STEP_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut absences = Absences::default();
@@ -55,27 +72,43 @@ pub(crate) async fn run(raft: Raft, state: watch::Receiver<Arc<ClusterState>>, v
         match timeout(STEP_DEADLINE, step(&raft, &state, &lost)).await {
             Ok(Ok(())) => {}
             Ok(Err(why)) => tracing::debug!(%why, "membership step failed, will be repeated"),
-            Err(_) => tracing::warn!("membership step took longer than {STEP_DEADLINE:?}, will be repeated"),
+            Err(_) => tracing::warn!(
+                "membership step took longer than {STEP_DEADLINE:?}, will be repeated"
+            ),
         }
     }
 }
 
-async fn step(raft: &Raft, state: &watch::Receiver<Arc<ClusterState>>, lost: &BTreeSet<NodeId>) -> Result<(), String> {
+async fn step(
+    raft: &Raft,
+    state: &watch::Receiver<Arc<ClusterState>>,
+    lost: &BTreeSet<NodeId>,
+) -> Result<(), String> {
     let planned = plan(&state.borrow(), &members(raft), lost);
     if planned.is_none() {
         return Ok(());
     }
     // A new leader may not have applied the entries that made its members: look again once it has.
-    raft.ensure_linearizable(ReadPolicy::ReadIndex).await.map_err(|error| error.to_string())?;
-    let Some(step) = plan(&state.borrow(), &members(raft), lost) else { return Ok(()) };
+    raft.ensure_linearizable(ReadPolicy::ReadIndex)
+        .await
+        .map_err(|error| error.to_string())?;
+    let Some(step) = plan(&state.borrow(), &members(raft), lost) else {
+        return Ok(());
+    };
     tracing::info!(?step, "membership changes");
     let done = match step {
-        Step::AddLearner { node, addr } => raft.add_learner(node.0, BasicNode::new(addr), false).await,
+        Step::AddLearner { node, addr } => {
+            raft.add_learner(node.0, BasicNode::new(addr), false).await
+        }
         Step::SetVoters(voters) => {
             let voters = voters.into_iter().map(|node| node.0).collect();
-            raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), true).await
+            raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), true)
+                .await
         }
-        Step::Remove(node) => raft.change_membership(ChangeMembers::RemoveNodes([node.0].into()), false).await,
+        Step::Remove(node) => {
+            raft.change_membership(ChangeMembers::RemoveNodes([node.0].into()), false)
+                .await
+        }
     };
     done.map(drop).map_err(|error| error.to_string())
 }
@@ -88,15 +121,25 @@ fn members(raft: &Raft) -> Members {
     let last = metrics.last_log_index.unwrap_or(0);
     let replicated: BTreeMap<u64, _> = metrics.replication.unwrap_or_default();
     let answered: BTreeMap<u64, _> = metrics.heartbeat.unwrap_or_default();
-    let answers = answered.into_iter().filter(|(_, at)| at.is_some_and(|at| at.elapsed() < ANSWERS_WITHIN));
-    let heard: BTreeSet<NodeId> = answers.map(|(node, _)| NodeId(node)).chain([NodeId(metrics.id)]).collect();
+    let answers = answered
+        .into_iter()
+        .filter(|(_, at)| at.is_some_and(|at| at.elapsed() < ANSWERS_WITHIN));
+    let heard: BTreeSet<NodeId> = answers
+        .map(|(node, _)| NodeId(node))
+        .chain([NodeId(metrics.id)])
+        .collect();
     let is_close = |index: u64| last.saturating_sub(index) <= LAG_ENTRIES_MAX;
-    let caught_up = replicated.into_iter().filter(|(_, matched)| matched.is_some_and(|id| is_close(id.index)));
+    let caught_up = replicated
+        .into_iter()
+        .filter(|(_, matched)| matched.is_some_and(|id| is_close(id.index)));
     Members {
         leader: NodeId(metrics.id),
         voters: membership.voter_ids().map(NodeId).collect(),
         learners: membership.learner_ids().map(NodeId).collect(),
-        caught_up: caught_up.map(|(node, _)| NodeId(node)).filter(|node| heard.contains(node)).collect(),
+        caught_up: caught_up
+            .map(|(node, _)| NodeId(node))
+            .filter(|node| heard.contains(node))
+            .collect(),
         heard,
         is_changing: membership.get_joint_config().len() > 1,
     }
@@ -107,7 +150,10 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "any instant will do as the first one")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do as the first one"
+    )]
     fn a_voter_is_lost_once_it_was_silent_for_ten_minutes_on_end() {
         let ids = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
         let members = |heard| Members {
@@ -120,10 +166,15 @@ mod tests {
         };
         let (mut absences, start) = (Absences::default(), Instant::now());
         let absent_max = Duration::from_secs(600);
-        let mut observe = |s, members| absences.observe(start + Duration::from_secs(s), &members, absent_max);
+        let mut observe =
+            |s, members| absences.observe(start + Duration::from_secs(s), &members, absent_max);
         assert_eq!(observe(0, members(&[1, 2])), ids(&[]));
         assert_eq!(observe(590, members(&[1, 2, 3])), ids(&[]));
-        assert_eq!(observe(600, members(&[1, 2])), ids(&[]), "it was back in between");
+        assert_eq!(
+            observe(600, members(&[1, 2])),
+            ids(&[]),
+            "it was back in between"
+        );
         assert_eq!(observe(1_199, members(&[1, 2])), ids(&[]));
         assert_eq!(observe(1_200, members(&[1, 2])), ids(&[3]));
     }

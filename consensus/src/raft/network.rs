@@ -1,4 +1,5 @@
-//! Raft's messages to other members, as HTTP POSTs. Deadlines are ours: openraft only says how long it would wait.
+//! Raft's messages to other members, as HTTP POSTs. Deadlines are ours: openraft only says how long
+//! it would wait.
 
 use super::messages::{APPEND, PRE_VOTE, SNAPSHOT, SnapshotRequest, TRANSFER, VOTE};
 use super::snapshot_file::SnapshotImage;
@@ -11,8 +12,8 @@ use holdfast_storage::ids::NodeId;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
-    VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{BasicNode, OptionalSend, RPCTypes};
 use std::time::Duration;
@@ -40,16 +41,25 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Link;
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Link {
-        Link { network: self.clone(), target: NodeId(target), addr_at_join: node.addr.clone() }
+        Link {
+            network: self.clone(),
+            target: NodeId(target),
+            addr_at_join: node.addr.clone(),
+        }
     }
 }
 
 impl Link {
     fn addr(&self) -> String {
-        self.network.identity.addresses().of(self.target).unwrap_or_else(|| self.addr_at_join.clone())
+        self.network
+            .identity
+            .addresses()
+            .of(self.target)
+            .unwrap_or_else(|| self.addr_at_join.clone())
     }
 
-    /// The answer, and the process that gave it. A process that does not count is told nothing and heard in nothing.
+    /// The answer, and the process that gave it. A process that does not count is told nothing and
+    /// heard in nothing.
     async fn call<Req: Format, Resp: Format>(
         &self,
         path: &str,
@@ -61,20 +71,35 @@ impl Link {
             let why = identity.standing().borrow().to_string();
             return Err(PeerError::Unreachable { addr, why });
         }
-        let garbled = |error: CodecError| PeerError::Garbled { addr: addr.clone(), why: error.to_string() };
+        let garbled = |error: CodecError| PeerError::Garbled {
+            addr: addr.clone(),
+            why: error.to_string(),
+        };
         let envelope = codec::encode(&identity.envelope(self.target)).map_err(garbled)?;
         let stamp = codec::encode(&identity.stamp()).map_err(garbled)?;
         let message = [envelope, stamp, codec::encode(&request).map_err(garbled)?].concat();
-        let answer = self.network.client.fetch_encoded(&addr, path, message, deadline).await.inspect_err(|error| {
-            if matches!(error, PeerError::Rejected { status: 401 | 409, .. }) {
-                identity.not_taken_by(self.target);
-            }
-        })?;
+        let answer = self
+            .network
+            .client
+            .fetch_encoded(&addr, path, message, deadline)
+            .await
+            .inspect_err(|error| {
+                if matches!(
+                    error,
+                    PeerError::Rejected {
+                        status: 401 | 409,
+                        ..
+                    }
+                ) {
+                    identity.not_taken_by(self.target);
+                }
+            })?;
         let (stamp, body) = codec::decode_first::<Stamp>(&answer).map_err(garbled)?;
         Ok((stamp, codec::decode(body).map_err(garbled)?))
     }
 
-    /// The answer may be counted once this node keeps durably what it confirms: `position`, where it confirms anything.
+    /// The answer may be counted once this node keeps durably what it confirms: `position`, where
+    /// it confirms anything.
     async fn counted<Resp>(
         &self,
         (stamp, answer): (Stamp, Resp),
@@ -87,13 +112,24 @@ impl Link {
         };
         let why = match counts {
             Ok(true) if stamp.node == self.target => return Ok(answer),
-            Ok(_) => format!("another process of node {} answered than the one that counts", self.target),
+            Ok(_) => format!(
+                "another process of node {} answered than the one that counts",
+                self.target
+            ),
             Err(error) => format!("what it confirmed could not be made durable here: {error}"),
         };
-        Err(PeerError::Unreachable { addr: self.addr(), why })
+        Err(PeerError::Unreachable {
+            addr: self.addr(),
+            why,
+        })
     }
 
-    fn rpc_error(&self, error: &PeerError, action: RPCTypes, timeout: Duration) -> RPCError<TypeConfig> {
+    fn rpc_error(
+        &self,
+        error: &PeerError,
+        action: RPCTypes,
+        timeout: Duration,
+    ) -> RPCError<TypeConfig> {
         match error {
             PeerError::Timeout { .. } => RPCError::Timeout(Timeout {
                 action,
@@ -116,17 +152,27 @@ impl RaftNetworkV2<TypeConfig> for Link {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let deadline = option.hard_ttl().max(APPEND_DEADLINE);
-        let (vote, sent) = (rpc.vote, rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id));
+        let (vote, sent) = (
+            rpc.vote,
+            rpc.entries
+                .last()
+                .map(|entry| entry.log_id)
+                .or(rpc.prev_log_id),
+        );
         let answer = async {
             let (stamp, answer) = self.call(APPEND, rpc, deadline).await?;
             let confirmed = match &answer {
                 AppendEntriesResponse::Success => Some(Position::new(Some(&vote), sent.as_ref())),
-                AppendEntriesResponse::PartialSuccess(upto) => Some(Position::new(Some(&vote), upto.as_ref())),
+                AppendEntriesResponse::PartialSuccess(upto) => {
+                    Some(Position::new(Some(&vote), upto.as_ref()))
+                }
                 AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => None,
             };
             self.counted((stamp, answer), confirmed).await
         };
-        answer.await.map_err(|error| self.rpc_error(&error, RPCTypes::AppendEntries, deadline))
+        answer
+            .await
+            .map_err(|error| self.rpc_error(&error, RPCTypes::AppendEntries, deadline))
     }
 
     async fn vote(
@@ -136,11 +182,16 @@ impl RaftNetworkV2<TypeConfig> for Link {
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let vote = rpc.vote;
         let answer = async {
-            let (stamp, answer): (Stamp, VoteResponse<TypeConfig>) = self.call(VOTE, rpc, option.soft_ttl()).await?;
-            let granted = answer.vote_granted.then(|| Position::new(Some(&vote), None));
+            let (stamp, answer): (Stamp, VoteResponse<TypeConfig>) =
+                self.call(VOTE, rpc, option.soft_ttl()).await?;
+            let granted = answer
+                .vote_granted
+                .then(|| Position::new(Some(&vote), None));
             self.counted((stamp, answer), granted).await
         };
-        answer.await.map_err(|error| self.rpc_error(&error, RPCTypes::Vote, option.soft_ttl()))
+        answer
+            .await
+            .map_err(|error| self.rpc_error(&error, RPCTypes::Vote, option.soft_ttl()))
     }
 
     async fn pre_vote(
@@ -149,8 +200,13 @@ impl RaftNetworkV2<TypeConfig> for Link {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         // Nothing is promised with it, and nothing kept.
-        let answer = async { self.counted(self.call(PRE_VOTE, rpc, option.soft_ttl()).await?, None).await };
-        answer.await.map_err(|error| self.rpc_error(&error, RPCTypes::Vote, option.soft_ttl()))
+        let answer = async {
+            self.counted(self.call(PRE_VOTE, rpc, option.soft_ttl()).await?, None)
+                .await
+        };
+        answer
+            .await
+            .map_err(|error| self.rpc_error(&error, RPCTypes::Vote, option.soft_ttl()))
     }
 
     async fn full_snapshot(
@@ -162,12 +218,17 @@ impl RaftNetworkV2<TypeConfig> for Link {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let deadline = option.hard_ttl().max(SNAPSHOT_DEADLINE);
         let confirmed = Position::new(Some(&vote), snapshot.meta.last_log_id.as_ref());
-        let image = SnapshotImage { meta: snapshot.meta, state: snapshot.snapshot };
+        let image = SnapshotImage {
+            meta: snapshot.meta,
+            state: snapshot.snapshot,
+        };
         let installed = async {
-            let (stamp, answer): (Stamp, SnapshotResponse<TypeConfig>) =
-                self.call(SNAPSHOT, SnapshotRequest { vote, image }, deadline).await?;
+            let (stamp, answer): (Stamp, SnapshotResponse<TypeConfig>) = self
+                .call(SNAPSHOT, SnapshotRequest { vote, image }, deadline)
+                .await?;
             let is_taken = answer.vote == vote;
-            self.counted((stamp, answer), is_taken.then_some(confirmed)).await
+            self.counted((stamp, answer), is_taken.then_some(confirmed))
+                .await
         };
         tokio::select! {
             biased;
@@ -183,7 +244,12 @@ impl RaftNetworkV2<TypeConfig> for Link {
         rpc: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let answer = async { self.counted(self.call(TRANSFER, rpc, option.soft_ttl()).await?, None).await };
-        answer.await.map_err(|error| self.rpc_error(&error, RPCTypes::TransferLeader, option.soft_ttl()))
+        let answer = async {
+            self.counted(self.call(TRANSFER, rpc, option.soft_ttl()).await?, None)
+                .await
+        };
+        answer
+            .await
+            .map_err(|error| self.rpc_error(&error, RPCTypes::TransferLeader, option.soft_ttl()))
     }
 }

@@ -52,7 +52,8 @@ pub enum Twist {
     AcknowledgesEarly,
     /// Votes are not written at all.
     ForgetsVotes,
-    /// A leader that starts again leads on in the same term, also where its log lost what others have committed.
+    /// A leader that starts again leads on in the same term, also where its log lost what others
+    /// have committed.
     RestoresLeaders,
     /// A data directory that was put back to an earlier state is taken for whole.
     TrustsDirectories,
@@ -87,18 +88,36 @@ pub(crate) struct Flush {
 impl Disk {
     /// The disk that holds the Raft folder `dir`; each flush takes up to `flush_max`.
     #[must_use]
-    pub fn new(dir: &Path, flush_max: Duration, random: Random, twist: Twist, witness: Arc<dyn Witness>) -> Self {
+    pub fn new(
+        dir: &Path,
+        flush_max: Duration,
+        random: Random,
+        twist: Twist,
+        witness: Arc<dyn Witness>,
+    ) -> Self {
         let log = dir.join("log");
         let durable = lengths(&log);
-        let state = Mutex::new(DiskState { random, is_cut: false, durable, last_flush_ends: Instant::now() });
-        Self(Arc::new(DiskParts { log, flush_max, twist, witness, state }))
+        let state = Mutex::new(DiskState {
+            random,
+            is_cut: false,
+            durable,
+            last_flush_ends: Instant::now(),
+        });
+        Self(Arc::new(DiskParts {
+            log,
+            flush_max,
+            twist,
+            witness,
+            state,
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, DiskState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The process ends here and now, and with it the power: nothing is written or becomes durable any more.
+    /// The process ends here and now, and with it the power: nothing is written or becomes durable
+    /// any more.
     pub fn cut(&self) {
         self.lock().is_cut = true;
     }
@@ -116,7 +135,9 @@ impl Disk {
     pub fn lose_unflushed(&self) -> io::Result<()> {
         let mut state = self.lock();
         for (path, length) in lengths(&self.0.log) {
-            let Some(durable) = state.durable.get(&path).copied() else { continue };
+            let Some(durable) = state.durable.get(&path).copied() else {
+                continue;
+            };
             let kept = durable + state.random.below(length.saturating_sub(durable) + 1);
             if kept < length {
                 OpenOptions::new().write(true).open(&path)?.set_len(kept)?;
@@ -131,13 +152,18 @@ impl Disk {
     }
 
     pub(crate) fn check(&self) -> io::Result<()> {
-        if self.lock().is_cut { Err(io::Error::other("simulated: the power is off")) } else { Ok(()) }
+        if self.lock().is_cut {
+            Err(io::Error::other("simulated: the power is off"))
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn begin_flush(&self) -> Flush {
         let written = lengths(&self.0.log);
         let mut state = self.lock();
-        let takes = Duration::from_millis(state.random.below(self.0.flush_max.as_millis() as u64 + 1));
+        let takes =
+            Duration::from_millis(state.random.below(self.0.flush_max.as_millis() as u64 + 1));
         // The log has one thread: flushes end in the order in which they began.
         let ends_at = state.last_flush_ends.max(Instant::now() + takes);
         state.last_flush_ends = ends_at;
@@ -185,7 +211,12 @@ impl Disk {
 
 /// The log's files with their lengths.
 fn lengths(log: &Path) -> BTreeMap<PathBuf, u64> {
-    let files = fs::read_dir(log).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let files = fs::read_dir(log)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|entry| entry.path());
     let wal = files.filter(|path| path.extension().is_some_and(|extension| extension == "wal"));
-    wal.filter_map(|path| path.metadata().ok().map(|meta| (path, meta.len()))).collect()
+    wal.filter_map(|path| path.metadata().ok().map(|meta| (path, meta.len())))
+        .collect()
 }

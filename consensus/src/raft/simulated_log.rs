@@ -1,7 +1,9 @@
-//! The real log on a disk whose flushes take simulated time, and that loses what was not flushed when the power fails.
+//! The real log on a disk whose flushes take simulated time, and that loses what was not flushed
+//! when the power fails.
 //!
-//! Each write is carried out and fsynced on the spot while the simulation waits, so that the log's own thread brings no chance into it. That it is durable is
-//! told later, once the flush's time is over; what is not told yet is lost when the power fails, up to a point that the seed chooses.
+//! Each write is carried out and fsynced on the spot while the simulation waits, so that the log's
+//! own thread brings no chance into it. That it is durable is told later, once the flush's time is
+//! over; what is not told yet is lost when the power fails, up to a point that the seed chooses.
 
 use super::log_store::LogStore;
 use super::simulated_disk::{Disk, SavedVote};
@@ -73,7 +75,11 @@ impl Wake for Unpark {
 }
 
 fn saved(vote: &Vote) -> SavedVote {
-    SavedVote { term: vote.leader_id.term, node: vote.leader_id.node_id, is_committed: vote.committed }
+    SavedVote {
+        term: vote.leader_id.term,
+        node: vote.leader_id.node_id,
+        is_committed: vote.committed,
+    }
 }
 
 impl RaftLogReader<TypeConfig> for SimulatedLog {

@@ -1,4 +1,5 @@
-//! tokio, with chance from a seed and file work done on the spot while a simulation runs on this thread. Otherwise it is tokio as it is.
+//! tokio, with chance from a seed and file work done on the spot while a simulation runs on this
+//! thread. Otherwise it is tokio as it is.
 
 use super::simulated_watch::FairWatch;
 use holdfast_storage::random::Random;
@@ -67,11 +68,17 @@ impl AsyncRuntime for Runtime {
         TokioRuntime::sleep_until(deadline)
     }
 
-    fn timeout<R, F: Future<Output = R> + Send>(duration: Duration, future: F) -> Self::Timeout<R, F> {
+    fn timeout<R, F: Future<Output = R> + Send>(
+        duration: Duration,
+        future: F,
+    ) -> Self::Timeout<R, F> {
         TokioRuntime::timeout(duration, future)
     }
 
-    fn timeout_at<R, F: Future<Output = R> + Send>(deadline: Self::Instant, future: F) -> Self::Timeout<R, F> {
+    fn timeout_at<R, F: Future<Output = R> + Send>(
+        deadline: Self::Instant,
+        future: F,
+    ) -> Self::Timeout<R, F> {
         TokioRuntime::timeout_at(deadline, future)
     }
 
@@ -81,7 +88,10 @@ impl AsyncRuntime for Runtime {
 
     fn thread_rng() -> SmallRng {
         let seed = CHANCE.with_borrow_mut(|chance| chance.as_mut().map(Random::next));
-        seed.map_or_else(|| SmallRng::from_rng(&mut TokioRuntime::thread_rng()), SmallRng::seed_from_u64)
+        seed.map_or_else(
+            || SmallRng::from_rng(&mut TokioRuntime::thread_rng()),
+            SmallRng::seed_from_u64,
+        )
     }
 
     fn new(threads: usize) -> Self {
@@ -101,6 +111,8 @@ impl AsyncRuntime for Runtime {
         if simulates() {
             return Ok(work());
         }
-        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(io::Error::other)
     }
 }

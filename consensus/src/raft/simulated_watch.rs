@@ -1,4 +1,5 @@
-//! tokio's watch channel, whose receivers wake in the order in which they began to wait: tokio chooses an order by chance that no seed reaches.
+//! tokio's watch channel, whose receivers wake in the order in which they began to wait: tokio
+//! chooses an order by chance that no seed reaches.
 
 use futures::FutureExt as _;
 use openraft::async_runtime::watch::{RecvError, SendError, Watch, WatchReceiver, WatchSender};
@@ -32,13 +33,19 @@ pub(crate) struct Receiver<T> {
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), bell: Bell(self.bell.0.clone()) }
+        Self {
+            inner: self.inner.clone(),
+            bell: Bell(self.bell.0.clone()),
+        }
     }
 }
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), rung: self.rung.clone() }
+        Self {
+            inner: self.inner.clone(),
+            rung: self.rung.clone(),
+        }
     }
 }
 
@@ -50,7 +57,16 @@ impl Watch for FairWatch {
     fn channel<T: Send + Sync>(init: T) -> (Sender<T>, Receiver<T>) {
         let (sender, receiver) = watch::channel(init);
         let rung = Arc::new(Notify::new());
-        (Sender { inner: sender, bell: Bell(rung.clone()) }, Receiver { inner: receiver, rung })
+        (
+            Sender {
+                inner: sender,
+                bell: Bell(rung.clone()),
+            },
+            Receiver {
+                inner: receiver,
+                rung,
+            },
+        )
     }
 }
 
@@ -74,7 +90,10 @@ impl<T: Send + Sync> WatchSender<FairWatch, T> for Sender<T> {
     }
 
     fn subscribe(&self) -> Receiver<T> {
-        Receiver { inner: self.inner.subscribe(), rung: self.bell.0.clone() }
+        Receiver {
+            inner: self.inner.subscribe(),
+            rung: self.bell.0.clone(),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The latest snapshot as a file: magic, CRC-32 of the rest, then meta data and state as [`codec`] writes them. Written beside, fsynced, then renamed over the old one.
+//! The latest snapshot as a file: magic, CRC-32 of the rest, then meta data and state as [`codec`]
+//! writes them. Written beside, fsynced, then renamed over the old one.
 
 use super::SnapshotMeta;
 use crate::{codec, first_version};
@@ -31,27 +32,39 @@ pub(crate) struct SnapshotFile {
 
 impl SnapshotFile {
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { path: dir.join("snapshot"), written: Arc::default() }
+        Self {
+            path: dir.join("snapshot"),
+            written: Arc::default(),
+        }
     }
 
     /// `None` where there never was one.
     ///
     /// # Errors
-    /// It cannot be read, or its CRC does not match: the log before it is purged, so the node cannot start from what it has.
+    /// It cannot be read, or its CRC does not match: the log before it is purged, so the node
+    /// cannot start from what it has.
     pub(crate) fn read(&self) -> io::Result<Option<SnapshotImage>> {
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let what = |why| io::Error::new(io::ErrorKind::InvalidData, format!("snapshot {}: {why}", self.path.display()));
+        let what = |why| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("snapshot {}: {why}", self.path.display()),
+            )
+        };
         decode(&bytes).map(Some).map_err(what)
     }
 
     /// Replaces the snapshot, unless the file is newer already.
     pub(crate) fn write(&self, image: &SnapshotImage) -> io::Result<()> {
         let _one_writer = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.read()?.is_some_and(|there| there.meta.last_log_id > image.meta.last_log_id) {
+        if self
+            .read()?
+            .is_some_and(|there| there.meta.last_log_id > image.meta.last_log_id)
+        {
             return Ok(());
         }
         let beside = self.path.with_extension("new");
@@ -59,7 +72,10 @@ impl SnapshotFile {
         file.write_all(&encode(image)?)?;
         file.sync_all()?;
         fs::rename(&beside, &self.path)?;
-        let dir = self.path.parent().ok_or_else(|| io::Error::other("the snapshot has no folder"))?;
+        let dir = self
+            .path
+            .parent()
+            .ok_or_else(|| io::Error::other("the snapshot has no folder"))?;
         File::open(dir)?.sync_all()
     }
 }
@@ -74,12 +90,17 @@ fn encode(image: &SnapshotImage) -> io::Result<Vec<u8>> {
 }
 
 fn decode(bytes: &[u8]) -> Result<SnapshotImage, String> {
-    let parts = bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_first_chunk::<4>());
+    let parts = bytes
+        .strip_prefix(MAGIC)
+        .and_then(|rest| rest.split_first_chunk::<4>());
     match parts {
         Some((crc, body)) if crc32fast::hash(body) == u32::from_le_bytes(*crc) => {
             codec::decode(body).map_err(|error| error.to_string())
         }
-        _ => Err("is damaged; remove this node from the cluster, clear its Raft folder and join again".to_owned()),
+        _ => Err(
+            "is damaged; remove this node from the cluster, clear its Raft folder and join again"
+                .to_owned(),
+        ),
     }
 }
 
@@ -93,7 +114,9 @@ mod as_bytes {
         serializer.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
         deserializer.deserialize_byte_buf(Bytes)
     }
 

@@ -1,4 +1,5 @@
-//! Applies committed entries to [`ClusterState`] and publishes the result, once for each batch. The state lives in memory; snapshot plus log rebuild it.
+//! Applies committed entries to [`ClusterState`] and publishes the result, once for each batch. The
+//! state lives in memory; snapshot plus log rebuild it.
 
 use super::snapshot_file::{SnapshotFile, SnapshotImage};
 use super::{Entry, LogId, Outcome, Runtime, SnapshotMeta, StoredMembership, TypeConfig};
@@ -66,7 +67,8 @@ impl StateMachine {
     }
 
     fn take(&mut self, meta: &SnapshotMeta, state: &[u8]) -> io::Result<()> {
-        let unreadable = |error| io::Error::new(io::ErrorKind::InvalidData, format!("a snapshot: {error}"));
+        let unreadable =
+            |error| io::Error::new(io::ErrorKind::InvalidData, format!("a snapshot: {error}"));
         self.state = codec::decode(state).map_err(unreadable)?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
@@ -141,18 +143,30 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             answers.extend(responder.map(|responder| (responder, outcome)));
         }
         self.publish();
-        answers.into_iter().for_each(|(responder, outcome)| responder.send(outcome));
+        answers
+            .into_iter()
+            .for_each(|(responder, outcome)| responder.send(outcome));
         Ok(())
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
-        Builder { meta, state: self.state.clone(), file: self.file.clone() }
+        let meta = SnapshotMeta {
+            last_log_id: self.applied,
+            last_membership: self.membership.clone(),
+        };
+        Builder {
+            meta,
+            state: self.state.clone(),
+            file: self.file.clone(),
+        }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Vec<u8>) -> io::Result<()> {
         self.take(meta, &snapshot)?;
-        let image = SnapshotImage { meta: meta.clone(), state: snapshot };
+        let image = SnapshotImage {
+            meta: meta.clone(),
+            state: snapshot,
+        };
         let file = self.file.clone();
         blocking(move || file.write(&image)).await
     }
@@ -160,7 +174,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn get_current_snapshot(&mut self) -> io::Result<Option<RaftSnapshot>> {
         let file = self.file.clone();
         let image = blocking(move || file.read()).await?;
-        Ok(image.map(|image| Snapshot { meta: image.meta, snapshot: image.state }))
+        Ok(image.map(|image| Snapshot {
+            meta: image.meta,
+            snapshot: image.state,
+        }))
     }
 }
 
@@ -182,11 +199,17 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             file.write(&image).map(|()| image)
         });
         let SnapshotImage { meta, state } = image.await?;
-        Ok(Snapshot { meta, snapshot: state })
+        Ok(Snapshot {
+            meta,
+            snapshot: state,
+        })
     }
 }
 
-/// Runs file work off the runtime's threads. No deadline: a snapshot is complete or it is not there.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+/// Runs file work off the runtime's threads. No deadline: a snapshot is complete or it is not
+/// there.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     Runtime::spawn_blocking(work).await?
 }

@@ -1,4 +1,5 @@
-//! The log and the snapshot on disk: openraft's own suite, then what a restart, a torn write and a failed fsync must do.
+//! The log and the snapshot on disk: openraft's own suite, then what a restart, a torn write and a
+//! failed fsync must do.
 
 use super::fatal::FatalSignal;
 use super::log_store::LogStore;
@@ -39,23 +40,44 @@ fn open(dir: &Path) -> LogStore {
 }
 
 fn log_id(index: u64) -> LogId {
-    LogId { leader_id: LeaderId { term: 2, node_id: 1 }, index }
+    LogId {
+        leader_id: LeaderId {
+            term: 2,
+            node_id: 1,
+        },
+        index,
+    }
 }
 
 fn entry(index: u64) -> Entry {
-    let change = SettingsChange { retention_classes: Some(RetentionClasses::default()), ..SettingsChange::default() };
-    Entry::new(log_id(index), EntryPayload::Normal(Command::ChangeSettings(change).by(Actor::System, Timestamp(0))))
+    let change = SettingsChange {
+        retention_classes: Some(RetentionClasses::default()),
+        ..SettingsChange::default()
+    };
+    Entry::new(
+        log_id(index),
+        EntryPayload::Normal(Command::ChangeSettings(change).by(Actor::System, Timestamp(0))),
+    )
 }
 
 fn vote() -> Vote {
-    Vote { leader_id: LeaderId { term: 2, node_id: 1 }, committed: true }
+    Vote {
+        leader_id: LeaderId {
+            term: 2,
+            node_id: 1,
+        },
+        committed: true,
+    }
 }
 
 /// The newest log file with anything in it.
 fn last_file(dir: &Path) -> PathBuf {
-    let files = fs::read_dir(dir.join("log")).unwrap().map(|file| file.unwrap().path());
-    let written =
-        files.filter(|path| path.extension().is_some_and(|ext| ext == "wal") && path.metadata().unwrap().len() > 0);
+    let files = fs::read_dir(dir.join("log"))
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let written = files.filter(|path| {
+        path.extension().is_some_and(|ext| ext == "wal") && path.metadata().unwrap().len() > 0
+    });
     written.max().unwrap()
 }
 
@@ -81,8 +103,14 @@ async fn vote_log_and_commit_survive_a_reopen() {
     assert_eq!(log.read_vote().await.unwrap(), Some(vote()));
     assert_eq!(log.read_committed().await.unwrap(), Some(log_id(7)));
     let state = log.get_log_state().await.unwrap();
-    assert_eq!((state.last_purged_log_id, state.last_log_id), (Some(log_id(2)), Some(log_id(8))));
-    assert_eq!(log.try_get_log_entries(..).await.unwrap(), (3..=8).map(entry).collect::<Vec<_>>());
+    assert_eq!(
+        (state.last_purged_log_id, state.last_log_id),
+        (Some(log_id(2)), Some(log_id(8)))
+    );
+    assert_eq!(
+        log.try_get_log_entries(..).await.unwrap(),
+        (3..=8).map(entry).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
@@ -95,7 +123,12 @@ async fn only_this_user_reads_what_holds_passwords() {
     let _machine = StateMachine::open(&raft).unwrap();
     let _log = open(&raft);
     for path in [raft.clone(), raft.join("log")] {
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());
+        assert_eq!(
+            path.metadata().unwrap().permissions().mode() & 0o777,
+            0o700,
+            "{}",
+            path.display()
+        );
     }
 }
 
@@ -113,13 +146,25 @@ async fn a_torn_last_record_is_cut_off_and_the_log_goes_on() {
         write_ten(dir.path()).await;
         let path = last_file(dir.path());
         let file = OpenOptions::new().write(true).open(&path).unwrap();
-        file.set_len(path.metadata().unwrap().len() - cut_bytes).unwrap();
+        file.set_len(path.metadata().unwrap().len() - cut_bytes)
+            .unwrap();
         let mut log = open(dir.path());
         assert_eq!(log.read_vote().await.unwrap(), Some(vote()));
-        assert_eq!(log.try_get_log_entries(..).await.unwrap(), (0..9).map(entry).collect::<Vec<_>>(), "{cut_bytes}");
+        assert_eq!(
+            log.try_get_log_entries(..).await.unwrap(),
+            (0..9).map(entry).collect::<Vec<_>>(),
+            "{cut_bytes}"
+        );
         log.blocking_append([entry(9)]).await.unwrap();
         drop(log);
-        assert_eq!(open(dir.path()).try_get_log_entries(..).await.unwrap().len(), 10);
+        assert_eq!(
+            open(dir.path())
+                .try_get_log_entries(..)
+                .await
+                .unwrap()
+                .len(),
+            10
+        );
     }
 }
 
@@ -129,12 +174,17 @@ async fn a_damaged_record_before_the_last_is_an_error_not_a_shorter_log() {
     write_ten(dir.path()).await;
     let path = last_file(dir.path());
     let mut bytes = fs::read(&path).unwrap();
-    let payloads: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"default")).collect();
+    let payloads: Vec<usize> = (0..bytes.len())
+        .filter(|at| bytes[*at..].starts_with(b"default"))
+        .collect();
     assert_eq!(payloads.len(), 10);
     bytes[payloads[4]] ^= 0x40;
     fs::write(&path, bytes).unwrap();
     let reopened = LogStore::open(&dir.path().join("log"), FatalSignal::new());
-    assert!(reopened.is_err(), "a flipped bit in the middle of the log went unnoticed");
+    assert!(
+        reopened.is_err(),
+        "a flipped bit in the middle of the log went unnoticed"
+    );
 }
 
 #[tokio::test]
@@ -155,12 +205,26 @@ fn a_snapshot_survives_and_a_damaged_one_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = SnapshotFile::new(dir.path());
     assert_eq!(file.read().unwrap(), None);
-    let meta = |index| SnapshotMeta { last_log_id: Some(log_id(index)), ..SnapshotMeta::default() };
-    let image = SnapshotImage { meta: meta(9), state: vec![1, 2, 3] };
+    let meta = |index| SnapshotMeta {
+        last_log_id: Some(log_id(index)),
+        ..SnapshotMeta::default()
+    };
+    let image = SnapshotImage {
+        meta: meta(9),
+        state: vec![1, 2, 3],
+    };
     file.write(&image).unwrap();
     assert_eq!(file.read().unwrap().as_ref(), Some(&image));
-    file.write(&SnapshotImage { meta: meta(8), state: vec![] }).unwrap();
-    assert_eq!(file.read().unwrap().as_ref(), Some(&image), "an older snapshot replaced a newer one");
+    file.write(&SnapshotImage {
+        meta: meta(8),
+        state: vec![],
+    })
+    .unwrap();
+    assert_eq!(
+        file.read().unwrap().as_ref(),
+        Some(&image),
+        "an older snapshot replaced a newer one"
+    );
 
     let path = dir.path().join("snapshot");
     let good = fs::read(&path).unwrap();
@@ -168,7 +232,10 @@ fn a_snapshot_survives_and_a_damaged_one_is_refused() {
         let mut bad = good.clone();
         bad[at] ^= 1;
         fs::write(&path, bad).unwrap();
-        assert!(file.read().is_err(), "flipped bit in byte {at} went unnoticed");
+        assert!(
+            file.read().is_err(),
+            "flipped bit in byte {at} went unnoticed"
+        );
     }
     fs::write(&path, &good[..good.len() - 1]).unwrap();
     assert!(file.read().is_err());

@@ -23,37 +23,76 @@ fn spec(n: u64) -> NodeSpec {
 }
 
 fn log_id(index: u64) -> LogId {
-    LogId { leader_id: LeaderId { term: 4, node_id: 1 }, index }
+    LogId {
+        leader_id: LeaderId {
+            term: 4,
+            node_id: 1,
+        },
+        index,
+    }
 }
 
 fn place(camera: u32, owner: u64) -> Command {
-    let op = AssignmentOp::Place { owner: NodeId(owner), mirror: None, successor: None };
-    Command::Assign { changes: vec![AssignmentChange { camera: CameraId(camera), expect: Epoch(0), op }] }
+    let op = AssignmentOp::Place {
+        owner: NodeId(owner),
+        mirror: None,
+        successor: None,
+    };
+    Command::Assign {
+        changes: vec![AssignmentChange {
+            camera: CameraId(camera),
+            expect: Epoch(0),
+            op,
+        }],
+    }
 }
 
 /// Three voters, node 2's camera and node 3's; nothing of it is known to be committed.
 fn history() -> Vec<Entry> {
-    let nodes: BTreeMap<u64, BasicNode> = (1..=3).map(|n| (n, BasicNode::new("127.0.0.1:9"))).collect();
+    let nodes: BTreeMap<u64, BasicNode> = (1..=3)
+        .map(|n| (n, BasicNode::new("127.0.0.1:9")))
+        .collect();
     let voters = Membership::new(vec![nodes.keys().copied().collect()], nodes).unwrap();
-    let join = |n| Command::JoinNode { spec: spec(n), attempt: Uuid::from_u128(n.into()) };
+    let join = |n| Command::JoinNode {
+        spec: spec(n),
+        attempt: Uuid::from_u128(n.into()),
+    };
     let add = |name: &str| {
         let spec = CameraSpec::new(name, "rtsp://h/").unwrap();
-        let spec = CameraSpec { preferred_node: Some(NodeId(3)), ..spec };
-        Command::CreateCamera { spec, only_after: None }
+        let spec = CameraSpec {
+            preferred_node: Some(NodeId(3)),
+            ..spec
+        };
+        Command::CreateCamera {
+            spec,
+            only_after: None,
+        }
     };
     let commands = [
-        Command::Initialize { cluster: CLUSTER, node: spec(1) },
+        Command::Initialize {
+            cluster: CLUSTER,
+            node: spec(1),
+        },
         join(2),
         join(3),
         add("yard"),
         add("gate"),
         place(1, 2),
         place(2, 3),
-        Command::SetDuty { node: NodeId(2), duty: Duty::Draining },
+        Command::SetDuty {
+            node: NodeId(2),
+            duty: Duty::Draining,
+        },
     ];
-    let payloads = std::iter::once(EntryPayload::Membership(voters))
-        .chain(commands.into_iter().map(|command| EntryPayload::Normal(by(command))));
-    payloads.enumerate().map(|(index, payload)| Entry::new(log_id(index as u64), payload)).collect()
+    let payloads = std::iter::once(EntryPayload::Membership(voters)).chain(
+        commands
+            .into_iter()
+            .map(|command| EntryPayload::Normal(by(command))),
+    );
+    payloads
+        .enumerate()
+        .map(|(index, payload)| Entry::new(log_id(index as u64), payload))
+        .collect()
 }
 
 async fn directory() -> TempDir {
@@ -61,7 +100,15 @@ async fn directory() -> TempDir {
     let raft = dir.path().join("raft");
     raft::private_dir(&raft).unwrap();
     let mut log = LogStore::open(&raft.join("log"), FatalSignal::new()).unwrap();
-    log.save_vote(&Vote { leader_id: LeaderId { term: 5, node_id: 3 }, committed: false }).await.unwrap();
+    log.save_vote(&Vote {
+        leader_id: LeaderId {
+            term: 5,
+            node_id: 3,
+        },
+        committed: false,
+    })
+    .await
+    .unwrap();
     log.blocking_append(history()).await.unwrap();
     dir
 }
@@ -79,31 +126,76 @@ async fn all_of_the_log_counts_and_what_is_given_out_leaps() {
     let dir = directory().await;
     let remains = open(&dir).await.unwrap();
     assert_eq!(remains.position(), LogPosition { term: 4, index: 8 });
-    assert_eq!((remains.changed_at(), remains.voters()), (Some(AT), ids(&[1, 2, 3])));
+    assert_eq!(
+        (remains.changed_at(), remains.voters()),
+        (Some(AT), ids(&[1, 2, 3]))
+    );
     assert!(!remains.is_majority(&ids(&[])) && remains.is_majority(&ids(&[3])));
     let before = remains.state().clone();
 
-    let (generation, dropped) = remains.write(dir.path().join("raft-2"), Uuid::from_u128(9), AT).await.unwrap();
-    assert_eq!((generation.number, generation.recovered), (2, Some(Recovered { by: NodeId(2), at: AT })));
-    assert_eq!(dropped.iter().map(|node| node.id).collect::<Vec<_>>(), [NodeId(1), NodeId(3)]);
-    assert_eq!(*remains.state(), before, "what it was made of stays as it was");
+    let (generation, dropped) = remains
+        .write(dir.path().join("raft-2"), Uuid::from_u128(9), AT)
+        .await
+        .unwrap();
+    assert_eq!(
+        (generation.number, generation.recovered),
+        (
+            2,
+            Some(Recovered {
+                by: NodeId(2),
+                at: AT
+            })
+        )
+    );
+    assert_eq!(
+        dropped.iter().map(|node| node.id).collect::<Vec<_>>(),
+        [NodeId(1), NodeId(3)]
+    );
+    assert_eq!(
+        *remains.state(),
+        before,
+        "what it was made of stays as it was"
+    );
 
     let machine = StateMachine::open(&dir.path().join("raft-2")).unwrap();
     let mut state = machine.state().clone();
     assert_eq!(state.generation(), Some(generation));
     assert_eq!(state.nodes.keys().collect::<Vec<_>>(), [NodeId(2)]);
-    assert_eq!(state.nodes.get(NodeId(2)).unwrap().duty, Duty::Active, "there is no other that could record");
+    assert_eq!(
+        state.nodes.get(NodeId(2)).unwrap().duty,
+        Duty::Active,
+        "there is no other that could record"
+    );
     let [own, lost] = [1, 2].map(|camera| state.assignments.get(CameraId(camera)).unwrap().clone());
-    assert_eq!((own.owner, own.epoch), (Some(NodeId(2)), Epoch(2 + EPOCHS_LEAP)));
+    assert_eq!(
+        (own.owner, own.epoch),
+        (Some(NodeId(2)), Epoch(2 + EPOCHS_LEAP))
+    );
     assert_eq!(lost.owner, None);
-    assert_eq!(state.cameras.get(CameraId(1)).unwrap().spec.preferred_node, None);
+    assert_eq!(
+        state.cameras.get(CameraId(1)).unwrap().spec.preferred_node,
+        None
+    );
 
     let mut apply = |command| state.apply(by(command)).unwrap();
-    let camera = apply(Command::CreateCamera { spec: CameraSpec::new("new", "rtsp://h/").unwrap(), only_after: None });
-    let expected = crate::command::Response::Camera { camera: CameraId(3 + NUMBERS_LEAP), revision: 1 };
+    let camera = apply(Command::CreateCamera {
+        spec: CameraSpec::new("new", "rtsp://h/").unwrap(),
+        only_after: None,
+    });
+    let expected = crate::command::Response::Camera {
+        camera: CameraId(3 + NUMBERS_LEAP),
+        revision: 1,
+    };
     assert_eq!(camera, expected);
-    let joined = apply(Command::JoinNode { spec: spec(1), attempt: Uuid::from_u128(1) });
-    assert_eq!(joined, crate::command::Response::Node(NodeId(4 + NODES_LEAP)), "its name is free, its number is not");
+    let joined = apply(Command::JoinNode {
+        spec: spec(1),
+        attempt: Uuid::from_u128(1),
+    });
+    assert_eq!(
+        joined,
+        crate::command::Response::Node(NodeId(4 + NODES_LEAP)),
+        "its name is free, its number is not"
+    );
 }
 
 #[tokio::test]
@@ -126,7 +218,12 @@ async fn the_new_generation_decides_alone_and_can_be_recovered_again() {
     // What an attempt that was interrupted left.
     std::fs::create_dir_all(second.join("log")).unwrap();
     std::fs::write(second.join("snapshot"), "half").unwrap();
-    let (generation, _) = open(&dir).await.unwrap().write(second.clone(), Uuid::from_u128(9), AT).await.unwrap();
+    let (generation, _) = open(&dir)
+        .await
+        .unwrap()
+        .write(second.clone(), Uuid::from_u128(9), AT)
+        .await
+        .unwrap();
     let options = |generation| Options {
         node: NodeId(2),
         cluster: CLUSTER,
@@ -142,25 +239,45 @@ async fn the_new_generation_decides_alone_and_can_be_recovered_again() {
     assert_eq!(consensus.state().cameras.len(), 2, "all is there at once");
     let mut leadership = consensus.leadership();
     let leads = leadership.wait_for(|now| now.is_leader && now.voters == [NodeId(2)]);
-    tokio::time::timeout(std::time::Duration::from_secs(30), leads).await.unwrap().unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(30), leads)
+        .await
+        .unwrap()
+        .unwrap();
     let spec = CameraSpec::new("new", "rtsp://h/").unwrap();
-    consensus.write(by(Command::CreateCamera { spec, only_after: None })).await.unwrap();
+    consensus
+        .write(by(Command::CreateCamera {
+            spec,
+            only_after: None,
+        }))
+        .await
+        .unwrap();
     consensus.shutdown().await;
     drop(consensus);
 
     let again = loop {
         // The log's lock is released when the last task has ended.
         match Remains::open(second.clone(), NodeId(2)).await {
-            Err(RecoveryError::InUse { .. }) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            Err(RecoveryError::InUse { .. }) => {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await
+            }
             other => break other.unwrap(),
         }
     };
-    assert_eq!((again.generation(), again.state().cameras.len()), (generation, 3));
+    assert_eq!(
+        (again.generation(), again.state().cameras.len()),
+        (generation, 3)
+    );
     assert!(again.is_majority(&ids(&[])), "it decides alone already");
-    let (third, dropped) = again.write(dir.path().join("raft-3"), Uuid::from_u128(10), AT).await.unwrap();
+    let (third, dropped) = again
+        .write(dir.path().join("raft-3"), Uuid::from_u128(10), AT)
+        .await
+        .unwrap();
     assert_eq!((third.number, dropped.len()), (3, 0));
     drop(again);
 
     let other = Consensus::open(options(ClusterGeneration::first(CLUSTER))).await;
-    assert!(matches!(other, Err(crate::OpenError::WrongGeneration { .. })), "a folder of another generation");
+    assert!(
+        matches!(other, Err(crate::OpenError::WrongGeneration { .. })),
+        "a folder of another generation"
+    );
 }

@@ -29,34 +29,101 @@ impl ClusterState {
         for change in changes {
             match self.assign_one(at, change) {
                 Ok(()) => applied += 1,
-                Err(why) => skipped.push(Skipped { camera: change.camera, why }),
+                Err(why) => skipped.push(Skipped {
+                    camera: change.camera,
+                    why,
+                }),
             }
         }
         Response::Assigned { applied, skipped }
     }
 
-    pub(super) fn assign_one(&mut self, at: Timestamp, change: AssignmentChange) -> Result<(), Rejection> {
+    pub(super) fn assign_one(
+        &mut self,
+        at: Timestamp,
+        change: AssignmentChange,
+    ) -> Result<(), Rejection> {
         let camera = change.camera;
-        let now = self.assignments.get(camera).ok_or(Rejection::UnknownCamera(camera))?.clone();
+        let now = self
+            .assignments
+            .get(camera)
+            .ok_or(Rejection::UnknownCamera(camera))?
+            .clone();
         if now.epoch != change.expect {
-            return Err(Rejection::StaleEpoch { camera, expected: change.expect, actual: now.epoch });
+            return Err(Rejection::StaleEpoch {
+                camera,
+                expected: change.expect,
+                actual: now.epoch,
+            });
         }
         match change.op {
-            AssignmentOp::Place { owner, mirror, successor } => {
+            AssignmentOp::Place {
+                owner,
+                mirror,
+                successor,
+            } => {
                 require(now.owner.is_none(), camera, "it has an owner already")?;
                 let epoch = self.next_epoch(camera);
-                self.succeed(camera, at, Succession { epoch, owner, mirror, successor, watermark: None })
+                self.succeed(
+                    camera,
+                    at,
+                    Succession {
+                        epoch,
+                        owner,
+                        mirror,
+                        successor,
+                        watermark: None,
+                    },
+                )
             }
-            AssignmentOp::TakeOver { owner, mirror, successor, watermark } => {
-                require(now.owner.is_some(), camera, "it has no owner; place it instead")?;
-                require(now.owner != Some(owner), camera, "the new owner is the old one")?;
+            AssignmentOp::TakeOver {
+                owner,
+                mirror,
+                successor,
+                watermark,
+            } => {
+                require(
+                    now.owner.is_some(),
+                    camera,
+                    "it has no owner; place it instead",
+                )?;
+                require(
+                    now.owner != Some(owner),
+                    camera,
+                    "the new owner is the old one",
+                )?;
                 let epoch = self.next_epoch(camera);
-                self.succeed(camera, at, Succession { epoch, owner, mirror, successor, watermark })
+                self.succeed(
+                    camera,
+                    at,
+                    Succession {
+                        epoch,
+                        owner,
+                        mirror,
+                        successor,
+                        watermark,
+                    },
+                )
             }
             AssignmentOp::BeginHandoff { to } => self.begin_handoff(camera, at, &now, to),
-            AssignmentOp::CompleteHandoff { epoch, mirror, successor, watermark } => {
+            AssignmentOp::CompleteHandoff {
+                epoch,
+                mirror,
+                successor,
+                watermark,
+            } => {
                 let owner = handoff_of(camera, &now, epoch)?.to;
-                self.succeed(camera, at, Succession { epoch, owner, mirror, successor, watermark })
+                self.succeed(
+                    camera,
+                    at,
+                    Succession {
+                        epoch,
+                        owner,
+                        mirror,
+                        successor,
+                        watermark,
+                    },
+                )
             }
             AssignmentOp::CancelHandoff { epoch } => {
                 handoff_of(camera, &now, epoch)?;
@@ -85,35 +152,78 @@ impl ClusterState {
         now: &Assignment,
         to: NodeId,
     ) -> Result<(), Rejection> {
-        require(now.owner.is_some(), camera, "it has no owner; place it instead")?;
+        require(
+            now.owner.is_some(),
+            camera,
+            "it has no owner; place it instead",
+        )?;
         require(now.owner != Some(to), camera, "the node owns it already")?;
-        require(now.handoff.is_none(), camera, "another handoff is under way")?;
+        require(
+            now.handoff.is_none(),
+            camera,
+            "another handoff is under way",
+        )?;
         self.check_recorder(camera, to)?;
         let epoch = self.next_epoch(camera);
         self.reserve(camera, epoch);
-        self.change(camera, |assignment| assignment.handoff = Some(Handoff { to, epoch, since: at }));
+        self.change(camera, |assignment| {
+            assignment.handoff = Some(Handoff {
+                to,
+                epoch,
+                since: at,
+            })
+        });
         Ok(())
     }
 
-    fn renew(&mut self, camera: CameraId, at: Timestamp, now: &Assignment) -> Result<(), Rejection> {
-        require(now.handoff.is_none(), camera, "a handoff is under way, which brings a new epoch")?;
-        let Some(owner) = now.owner else { return require(false, camera, "it has no owner") };
+    fn renew(
+        &mut self,
+        camera: CameraId,
+        at: Timestamp,
+        now: &Assignment,
+    ) -> Result<(), Rejection> {
+        require(
+            now.handoff.is_none(),
+            camera,
+            "a handoff is under way, which brings a new epoch",
+        )?;
+        let Some(owner) = now.owner else {
+            return require(false, camera, "it has no owner");
+        };
         let (mirror, successor) = (now.mirror, now.successor);
         let epoch = self.next_epoch(camera);
-        self.succeed(camera, at, Succession { epoch, owner, mirror, successor, watermark: None })
+        self.succeed(
+            camera,
+            at,
+            Succession {
+                epoch,
+                owner,
+                mirror,
+                successor,
+                watermark: None,
+            },
+        )
     }
 
     /// Every camera that is owned gets a new epoch, with the owner that it has.
     pub(super) fn renew_all(&mut self, at: Timestamp) {
-        let owned: Vec<(CameraId, Assignment)> =
-            self.assignments.iter().map(|(camera, assignment)| (camera, assignment.clone())).collect();
+        let owned: Vec<(CameraId, Assignment)> = self
+            .assignments
+            .iter()
+            .map(|(camera, assignment)| (camera, assignment.clone()))
+            .collect();
         for (camera, assignment) in owned {
             // Of those that nobody owns there is nothing to renew.
             drop(self.renew(camera, at, &assignment));
         }
     }
 
-    fn set_mirror(&mut self, camera: CameraId, now: &Assignment, mirror: Option<NodeId>) -> Result<(), Rejection> {
+    fn set_mirror(
+        &mut self,
+        camera: CameraId,
+        now: &Assignment,
+        mirror: Option<NodeId>,
+    ) -> Result<(), Rejection> {
         self.check_beside(camera, now, mirror)?;
         self.change(camera, |assignment| {
             assignment.mirror = mirror;
@@ -125,32 +235,69 @@ impl ClusterState {
     }
 
     /// A mirror or successor is a recorder other than the owner.
-    fn check_beside(&self, camera: CameraId, now: &Assignment, beside: Option<NodeId>) -> Result<(), Rejection> {
-        require(now.owner.is_some(), camera, "it has no owner; place it first")?;
+    fn check_beside(
+        &self,
+        camera: CameraId,
+        now: &Assignment,
+        beside: Option<NodeId>,
+    ) -> Result<(), Rejection> {
+        require(
+            now.owner.is_some(),
+            camera,
+            "it has no owner; place it first",
+        )?;
         let Some(node) = beside else { return Ok(()) };
-        require(now.owner != Some(node), camera, "mirror and successor are other nodes than the owner")?;
+        require(
+            now.owner != Some(node),
+            camera,
+            "mirror and successor are other nodes than the owner",
+        )?;
         self.check_recorder(camera, node)
     }
 
     fn check_recorder(&self, camera: CameraId, node: NodeId) -> Result<(), Rejection> {
-        let role = self.nodes.get(node).ok_or(Rejection::UnknownNode(node))?.spec.role;
+        let role = self
+            .nodes
+            .get(node)
+            .ok_or(Rejection::UnknownNode(node))?
+            .spec
+            .role;
         require(role == Role::Recorder, camera, "a witness records nothing")
     }
 
-    fn succeed(&mut self, camera: CameraId, at: Timestamp, next: Succession) -> Result<(), Rejection> {
+    fn succeed(
+        &mut self,
+        camera: CameraId,
+        at: Timestamp,
+        next: Succession,
+    ) -> Result<(), Rejection> {
         self.check_recorder(camera, next.owner)?;
         for beside in [next.mirror, next.successor].into_iter().flatten() {
             self.check_recorder(camera, beside)?;
-            require(beside != next.owner, camera, "mirror and successor are other nodes than the owner")?;
+            require(
+                beside != next.owner,
+                camera,
+                "mirror and successor are other nodes than the owner",
+            )?;
         }
         self.close_tenure(camera, at, next.watermark);
-        self.open_tenure(camera, Tenure { epoch: next.epoch, node: next.owner, from: at, until: None });
+        self.open_tenure(
+            camera,
+            Tenure {
+                epoch: next.epoch,
+                node: next.owner,
+                from: at,
+                until: None,
+            },
+        );
         self.change(camera, |assignment| {
             *assignment = Assignment {
                 epoch: next.epoch,
                 owner: Some(next.owner),
                 mirror: next.mirror,
-                successor: next.successor.filter(|successor| Some(*successor) != next.mirror),
+                successor: next
+                    .successor
+                    .filter(|successor| Some(*successor) != next.mirror),
                 handoff: None,
                 moved_at: Some(at),
             };
@@ -162,7 +309,11 @@ impl ClusterState {
     fn release(&mut self, camera: CameraId, at: Timestamp, watermark: Option<Timestamp>) {
         self.close_tenure(camera, at, watermark);
         self.change(camera, |assignment| {
-            *assignment = Assignment { epoch: assignment.epoch, moved_at: Some(at), ..Assignment::default() };
+            *assignment = Assignment {
+                epoch: assignment.epoch,
+                moved_at: Some(at),
+                ..Assignment::default()
+            };
         });
     }
 
@@ -171,11 +322,17 @@ impl ClusterState {
         let named: Vec<CameraId> = self
             .assignments
             .iter()
-            .filter(|(_, assignment)| records(assignment, node) || assignment.successor == Some(node))
+            .filter(|(_, assignment)| {
+                records(assignment, node) || assignment.successor == Some(node)
+            })
             .map(|(camera, _)| camera)
             .collect();
         for camera in named {
-            if self.assignments.get(camera).is_some_and(|assignment| assignment.owner == Some(node)) {
+            if self
+                .assignments
+                .get(camera)
+                .is_some_and(|assignment| assignment.owner == Some(node))
+            {
                 self.bereave(camera, at, node);
                 continue;
             }
@@ -199,7 +356,17 @@ impl ClusterState {
         };
         let inherited = heir.map(|(owner, epoch)| {
             let successor = successor.filter(|successor| *successor != owner);
-            self.succeed(camera, at, Succession { epoch, owner, mirror: None, successor, watermark: None })
+            self.succeed(
+                camera,
+                at,
+                Succession {
+                    epoch,
+                    owner,
+                    mirror: None,
+                    successor,
+                    watermark: None,
+                },
+            )
         });
         if !matches!(inherited, Some(Ok(()))) {
             self.release(camera, at, None);
@@ -213,7 +380,9 @@ impl ClusterState {
     }
 
     fn next_epoch(&self, camera: CameraId) -> Epoch {
-        self.histories.get(camera).map_or(Epoch(1), |history| history.epoch_last.next())
+        self.histories
+            .get(camera)
+            .map_or(Epoch(1), |history| history.epoch_last.next())
     }
 
     fn reserve(&mut self, camera: CameraId, epoch: Epoch) {
@@ -222,16 +391,29 @@ impl ClusterState {
         }
     }
 
-    pub(super) fn close_tenure(&mut self, camera: CameraId, at: Timestamp, watermark: Option<Timestamp>) {
-        let Some(history) = self.histories.get_mut(camera) else { return };
-        if let Some(last) = history.tenures.last_mut().filter(|tenure| tenure.until.is_none()) {
+    pub(super) fn close_tenure(
+        &mut self,
+        camera: CameraId,
+        at: Timestamp,
+        watermark: Option<Timestamp>,
+    ) {
+        let Some(history) = self.histories.get_mut(camera) else {
+            return;
+        };
+        if let Some(last) = history
+            .tenures
+            .last_mut()
+            .filter(|tenure| tenure.until.is_none())
+        {
             last.until = Some(watermark.unwrap_or(at));
         }
     }
 
     fn open_tenure(&mut self, camera: CameraId, tenure: Tenure) {
         self.reserve(camera, tenure.epoch);
-        let Some(history) = self.histories.get_mut(camera) else { return };
+        let Some(history) = self.histories.get_mut(camera) else {
+            return;
+        };
         history.tenures.push(tenure);
         let surplus = history.tenures.len().saturating_sub(TENURES_MAX);
         history.tenures.drain(..surplus);
@@ -241,10 +423,20 @@ impl ClusterState {
 fn handoff_of(camera: CameraId, now: &Assignment, epoch: Epoch) -> Result<Handoff, Rejection> {
     match now.handoff {
         Some(handoff) if handoff.epoch == epoch => Ok(handoff),
-        _ => Err(Rejection::WrongAssignment { camera, why: format!("no handoff of epoch {epoch} is under way") }),
+        _ => Err(Rejection::WrongAssignment {
+            camera,
+            why: format!("no handoff of epoch {epoch} is under way"),
+        }),
     }
 }
 
 fn require(holds: bool, camera: CameraId, why: &str) -> Result<(), Rejection> {
-    if holds { Ok(()) } else { Err(Rejection::WrongAssignment { camera, why: why.to_owned() }) }
+    if holds {
+        Ok(())
+    } else {
+        Err(Rejection::WrongAssignment {
+            camera,
+            why: why.to_owned(),
+        })
+    }
 }

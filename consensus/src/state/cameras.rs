@@ -14,9 +14,15 @@ impl ClusterState {
     /// Whether `node` has every label that `camera` asks for.
     #[must_use]
     pub fn reaches(&self, node: NodeId, camera: CameraId) -> bool {
-        let Some(camera) = self.cameras.get(camera) else { return true };
+        let Some(camera) = self.cameras.get(camera) else {
+            return true;
+        };
         let asked = &camera.spec.node_labels;
-        asked.as_map().is_empty() || self.nodes.get(node).is_some_and(|node| node.spec.labels.have(asked))
+        asked.as_map().is_empty()
+            || self
+                .nodes
+                .get(node)
+                .is_some_and(|node| node.spec.labels.have(asked))
     }
 
     /// The node that should record `camera` wherever it is able to.
@@ -43,10 +49,20 @@ impl ClusterState {
         }
         self.camera_last = CameraId(self.camera_last.0 + 1);
         let id = self.camera_last;
-        self.cameras.insert(id, Camera { id, spec, revision: 1 });
+        self.cameras.insert(
+            id,
+            Camera {
+                id,
+                spec,
+                revision: 1,
+            },
+        );
         self.assignments.insert(id, Assignment::default());
         self.histories.insert(id, History::default());
-        Ok(Response::Camera { camera: id, revision: 1 })
+        Ok(Response::Camera {
+            camera: id,
+            revision: 1,
+        })
     }
 
     /// Where its number was in use before, so were its epochs: there may be footage of them.
@@ -66,7 +82,11 @@ impl ClusterState {
             return Err(Invalid::new("camera", why).into());
         }
         if let Some(other) = self.cameras.get(id) {
-            return Err(Invalid::new("camera", format!("is {id}, which is \"{}\" now", other.spec.name)).into());
+            return Err(Invalid::new(
+                "camera",
+                format!("is {id}, which is \"{}\" now", other.spec.name),
+            )
+            .into());
         }
         self.camera_last = self.camera_last.max(id);
         let revision = self.restorable(id).map_or(1, |(_, revision)| revision + 1);
@@ -76,28 +96,52 @@ impl ClusterState {
         let mut history = self.histories.get(id).cloned().unwrap_or_default();
         if camera.is_some() {
             let generations = self.generation().map_or(1, |generation| generation.number);
-            history.epoch_last = history.epoch_last.max(Epoch(EPOCHS_LEAP.saturating_mul(generations)));
+            history.epoch_last = history
+                .epoch_last
+                .max(Epoch(EPOCHS_LEAP.saturating_mul(generations)));
         }
         self.histories.insert(id, history);
-        Ok(Response::Camera { camera: id, revision })
+        Ok(Response::Camera {
+            camera: id,
+            revision,
+        })
     }
 
     /// Their numbers are not given out any more.
     pub(super) fn reserve_cameras(&mut self, upto: CameraId) -> Result<Response, Rejection> {
         if upto > CAMERA_NUMBER_MAX {
-            return Err(Invalid::new("upto", format!("is {upto}; numbers end at {CAMERA_NUMBER_MAX}")).into());
+            return Err(Invalid::new(
+                "upto",
+                format!("is {upto}; numbers end at {CAMERA_NUMBER_MAX}"),
+            )
+            .into());
         }
         self.camera_last = self.camera_last.max(upto);
         Ok(Response::Done)
     }
 
-    pub(super) fn check_camera(&self, spec: &CameraSpec, but: Option<CameraId>) -> Result<(), Rejection> {
+    pub(super) fn check_camera(
+        &self,
+        spec: &CameraSpec,
+        but: Option<CameraId>,
+    ) -> Result<(), Rejection> {
         spec.check()?;
-        if self.cameras.values().any(|other| other.spec.name == spec.name && Some(other.id) != but) {
+        if self
+            .cameras
+            .values()
+            .any(|other| other.spec.name == spec.name && Some(other.id) != but)
+        {
             return Err(Rejection::DuplicateCameraName(spec.name.clone()));
         }
-        if self.settings.retention_classes.get(&spec.retention_class).is_none() {
-            return Err(Rejection::UnknownRetentionClass(spec.retention_class.clone()));
+        if self
+            .settings
+            .retention_classes
+            .get(&spec.retention_class)
+            .is_none()
+        {
+            return Err(Rejection::UnknownRetentionClass(
+                spec.retention_class.clone(),
+            ));
         }
         match spec.preferred_node {
             Some(node) if !self.nodes.contains(node) => Err(Rejection::UnknownNode(node)),
@@ -114,11 +158,18 @@ impl ClusterState {
         let camera = self.cameras.get(id).ok_or(Rejection::UnknownCamera(id))?;
         let revision = camera.revision;
         if expect_revision != revision {
-            return Err(Rejection::StaleRevision { camera: id, expected: expect_revision, actual: revision });
+            return Err(Rejection::StaleRevision {
+                camera: id,
+                expected: expect_revision,
+                actual: revision,
+            });
         }
         let is_other_source = camera.spec.source != spec.source;
         if camera.spec == spec {
-            return Ok(Response::Camera { camera: id, revision });
+            return Ok(Response::Camera {
+                camera: id,
+                revision,
+            });
         }
         self.check_camera(&spec, Some(id))?;
         // Another source, or another way to ask for it, may be harmless.
@@ -126,7 +177,10 @@ impl ClusterState {
             self.forgive(id);
         }
         self.set_spec(id, spec);
-        Ok(Response::Camera { camera: id, revision: revision + 1 })
+        Ok(Response::Camera {
+            camera: id,
+            revision: revision + 1,
+        })
     }
 
     pub(super) fn set_spec(&mut self, id: CameraId, spec: CameraSpec) {
@@ -137,8 +191,17 @@ impl ClusterState {
     }
 
     /// What it was, and who recorded it, is kept in `former`.
-    pub(super) fn delete_camera(&mut self, id: CameraId, at: Timestamp, by: Actor) -> Result<Response, Rejection> {
-        let camera = self.cameras.get(id).ok_or(Rejection::UnknownCamera(id))?.clone();
+    pub(super) fn delete_camera(
+        &mut self,
+        id: CameraId,
+        at: Timestamp,
+        by: Actor,
+    ) -> Result<Response, Rejection> {
+        let camera = self
+            .cameras
+            .get(id)
+            .ok_or(Rejection::UnknownCamera(id))?
+            .clone();
         self.close_tenure(id, at, None);
         self.cameras.remove(id);
         self.assignments.remove(id);

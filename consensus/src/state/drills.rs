@@ -3,8 +3,8 @@
 use super::ClusterState;
 use crate::command::{AssignmentChange, AssignmentOp, Rejection, Response, Skipped};
 use crate::model::{
-    Assignment, CAMERAS_MAX, DRILLS_MAX, Drill, DrillOp, DrillResult, DrillStart, DrillStep, Outcome, Phase,
-    Protection, RESULTS_MAX, Refusal, RunningDrill,
+    Assignment, CAMERAS_MAX, DRILLS_MAX, Drill, DrillOp, DrillResult, DrillStart, DrillStep,
+    Outcome, Phase, Protection, RESULTS_MAX, Refusal, RunningDrill,
 };
 use holdfast_storage::ids::{CameraId, DrillId, NodeId};
 use holdfast_storage::time::Timestamp;
@@ -26,18 +26,43 @@ impl ClusterState {
         if let Some(node) = node.filter(|_| starts.is_empty()) {
             return Err(Rejection::NothingToDrill(node));
         }
-        let starts: Vec<Checked> = starts.into_iter().map(|start| self.check_start(start)).collect::<Result<_, _>>()?;
-        if let Some((start, Err(refusal))) = starts.first().filter(|_| node.is_none() && !is_scheduled) {
-            return Err(Rejection::CannotDrill { camera: start.camera, why: refusal.why.clone() });
+        let starts: Vec<Checked> = starts
+            .into_iter()
+            .map(|start| self.check_start(start))
+            .collect::<Result<_, _>>()?;
+        if let Some((start, Err(refusal))) =
+            starts.first().filter(|_| node.is_none() && !is_scheduled)
+        {
+            return Err(Rejection::CannotDrill {
+                camera: start.camera,
+                why: refusal.why.clone(),
+            });
         }
         let id = DrillId(self.drills.last.0 + 1);
         self.drills.last = id;
-        self.drills.log.insert(id, Drill { id, node, is_scheduled, began_at: at, results: Vec::new() });
+        self.drills.log.insert(
+            id,
+            Drill {
+                id,
+                node,
+                is_scheduled,
+                began_at: at,
+                results: Vec::new(),
+            },
+        );
         for (start, checked) in starts {
             match checked {
                 Ok((owner, successor)) => {
-                    let (epoch, began_at, phase) = (start.expect, start.began_at, Phase::TakingOver);
-                    let running = RunningDrill { drill: id, owner, epoch, successor, began_at, phase };
+                    let (epoch, began_at, phase) =
+                        (start.expect, start.began_at, Phase::TakingOver);
+                    let running = RunningDrill {
+                        drill: id,
+                        owner,
+                        epoch,
+                        successor,
+                        began_at,
+                        phase,
+                    };
                     self.drills.running.insert(start.camera, running);
                 }
                 Err(refusal) => self.note(self.refused(id, at, &start, refusal)),
@@ -53,7 +78,9 @@ impl ClusterState {
             return Some(Refusal::failure("it has no owner"));
         }
         if self.is_gapless(camera) || now.mirror.is_some() {
-            return Some(Refusal::passing("a gapless camera's mirror records it all the time, and needs no failover"));
+            return Some(Refusal::passing(
+                "a gapless camera's mirror records it all the time, and needs no failover",
+            ));
         }
         if let Some(running) = self.drills.running.get(camera) {
             return Some(Refusal::passing(format!("drill {} runs", running.drill)));
@@ -61,28 +88,43 @@ impl ClusterState {
         if now.handoff.is_some() {
             return Some(Refusal::passing("it is being handed over; try again"));
         }
-        now.successor.is_none().then(|| Refusal::failure("it has no successor: no other node can record it"))
+        now.successor
+            .is_none()
+            .then(|| Refusal::failure("it has no successor: no other node can record it"))
     }
 
     pub(crate) fn is_gapless(&self, camera: CameraId) -> bool {
-        self.cameras.get(camera).is_some_and(|camera| camera.spec.protection == Protection::Gapless)
+        self.cameras
+            .get(camera)
+            .is_some_and(|camera| camera.spec.protection == Protection::Gapless)
     }
 
     fn check_start(&self, start: DrillStart) -> Result<Checked, Rejection> {
-        let now = self.assignments.get(start.camera).ok_or(Rejection::UnknownCamera(start.camera))?;
+        let now = self
+            .assignments
+            .get(start.camera)
+            .ok_or(Rejection::UnknownCamera(start.camera))?;
         let changed = || Refusal::passing("its assignment has changed since; try again");
         let checked = match (start.refusal.clone(), now.owner, now.successor) {
             (Some(refusal), ..) => Err(refusal),
             _ if now.epoch != start.expect || now.successor != start.successor => Err(changed()),
-            (None, Some(owner), Some(successor)) => {
-                self.drill_refusal(start.camera, now).map_or(Ok((owner, successor)), Err)
-            }
-            _ => Err(self.drill_refusal(start.camera, now).unwrap_or_else(changed)),
+            (None, Some(owner), Some(successor)) => self
+                .drill_refusal(start.camera, now)
+                .map_or(Ok((owner, successor)), Err),
+            _ => Err(self
+                .drill_refusal(start.camera, now)
+                .unwrap_or_else(changed)),
         };
         Ok((start, checked))
     }
 
-    fn refused(&self, drill: DrillId, at: Timestamp, start: &DrillStart, refusal: Refusal) -> DrillResult {
+    fn refused(
+        &self,
+        drill: DrillId,
+        at: Timestamp,
+        start: &DrillStart,
+        refusal: Refusal,
+    ) -> DrillResult {
         let now = self.assignments.get(start.camera);
         DrillResult {
             camera: start.camera,
@@ -91,7 +133,11 @@ impl ClusterState {
             successor: now.and_then(|now| now.successor),
             began_at: at,
             ended_at: at,
-            outcome: if refusal.is_failure { Outcome::Failed } else { Outcome::Aborted },
+            outcome: if refusal.is_failure {
+                Outcome::Failed
+            } else {
+                Outcome::Aborted
+            },
             gap_us: None,
             is_handed_back: false,
             reason: Some(refusal.why),
@@ -110,26 +156,80 @@ impl ClusterState {
         Response::Assigned { applied, skipped }
     }
 
-    fn step_drill(&mut self, at: Timestamp, DrillStep { camera, drill, op }: DrillStep) -> Result<(), Rejection> {
-        let wrong = |why: &str| Rejection::WrongAssignment { camera, why: why.to_owned() };
-        let running = self.drills.running.get(camera).filter(|running| running.drill == drill).cloned();
+    fn step_drill(
+        &mut self,
+        at: Timestamp,
+        DrillStep { camera, drill, op }: DrillStep,
+    ) -> Result<(), Rejection> {
+        let wrong = |why: &str| Rejection::WrongAssignment {
+            camera,
+            why: why.to_owned(),
+        };
+        let running = self
+            .drills
+            .running
+            .get(camera)
+            .filter(|running| running.drill == drill)
+            .cloned();
         let running = running.ok_or_else(|| wrong("its drill has ended"))?;
         match (op, running.phase.clone()) {
             (DrillOp::TakeOver { gap_us, watermark }, Phase::TakingOver) => {
                 let (owner, successor) = (running.successor, Some(running.owner));
-                let op = AssignmentOp::TakeOver { owner, mirror: None, successor, watermark };
-                self.assign_one(at, AssignmentChange { camera, expect: running.epoch, op })?;
-                let epoch = self.assignments.get(camera).map_or(running.epoch, |now| now.epoch);
+                let op = AssignmentOp::TakeOver {
+                    owner,
+                    mirror: None,
+                    successor,
+                    watermark,
+                };
+                self.assign_one(
+                    at,
+                    AssignmentChange {
+                        camera,
+                        expect: running.epoch,
+                        op,
+                    },
+                )?;
+                let epoch = self
+                    .assignments
+                    .get(camera)
+                    .map_or(running.epoch, |now| now.epoch);
                 self.enter_phase(camera, running, Phase::TakenOver { epoch, gap_us });
             }
             (DrillOp::HandBack { failure }, Phase::TakenOver { epoch, gap_us }) => {
                 let op = AssignmentOp::BeginHandoff { to: running.owner };
-                self.assign_one(at, AssignmentChange { camera, expect: epoch, op })?;
-                self.enter_phase(camera, running, Phase::HandingBack { epoch, gap_us, failure });
+                self.assign_one(
+                    at,
+                    AssignmentChange {
+                        camera,
+                        expect: epoch,
+                        op,
+                    },
+                )?;
+                self.enter_phase(
+                    camera,
+                    running,
+                    Phase::HandingBack {
+                        epoch,
+                        gap_us,
+                        failure,
+                    },
+                );
             }
-            (DrillOp::End { outcome, reason, is_handed_back }, phase) => {
+            (
+                DrillOp::End {
+                    outcome,
+                    reason,
+                    is_handed_back,
+                },
+                phase,
+            ) => {
                 self.drills.running.remove(camera);
-                let RunningDrill { owner, successor, began_at, .. } = running;
+                let RunningDrill {
+                    owner,
+                    successor,
+                    began_at,
+                    ..
+                } = running;
                 self.note(DrillResult {
                     camera,
                     drill,
@@ -149,7 +249,9 @@ impl ClusterState {
     }
 
     fn enter_phase(&mut self, camera: CameraId, running: RunningDrill, phase: Phase) {
-        self.drills.running.insert(camera, RunningDrill { phase, ..running });
+        self.drills
+            .running
+            .insert(camera, RunningDrill { phase, ..running });
     }
 
     fn note(&mut self, result: DrillResult) {
@@ -164,10 +266,21 @@ impl ClusterState {
     /// `newest` stays, and whatever runs.
     fn forget_old_drills(&mut self, newest: DrillId) {
         let log = &self.drills.log;
-        let (mut drills, mut results) = (log.len(), log.values().map(|drill| drill.results.len()).sum::<usize>());
-        let running: Vec<DrillId> = self.drills.running.values().map(|running| running.drill).collect();
+        let (mut drills, mut results) = (
+            log.len(),
+            log.values().map(|drill| drill.results.len()).sum::<usize>(),
+        );
+        let running: Vec<DrillId> = self
+            .drills
+            .running
+            .values()
+            .map(|running| running.drill)
+            .collect();
         let mut old = Vec::new();
-        for drill in log.values().filter(|drill| drill.id != newest && !running.contains(&drill.id)) {
+        for drill in log
+            .values()
+            .filter(|drill| drill.id != newest && !running.contains(&drill.id))
+        {
             if drills <= DRILLS_MAX && results <= RESULTS_MAX {
                 break;
             }
@@ -175,7 +288,8 @@ impl ClusterState {
             results -= drill.results.len();
             old.push(drill.id);
         }
-        old.into_iter().for_each(|drill| self.drills.log.remove(drill));
+        old.into_iter()
+            .for_each(|drill| self.drills.log.remove(drill));
     }
 
     pub(super) fn forget_drills_of(&mut self, camera: CameraId) {

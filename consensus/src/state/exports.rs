@@ -7,16 +7,28 @@ use holdfast_storage::ids::{CameraId, ExportId};
 use holdfast_storage::time::Timestamp;
 
 impl ClusterState {
-    /// Those that have expired make room where there is none: a clock that is ahead ends nothing while there is.
-    pub(super) fn create_export(&mut self, spec: ExportSpec, at: Timestamp) -> Result<Response, Rejection> {
+    /// Those that have expired make room where there is none: a clock that is ahead ends nothing
+    /// while there is.
+    pub(super) fn create_export(
+        &mut self,
+        spec: ExportSpec,
+        at: Timestamp,
+    ) -> Result<Response, Rejection> {
         spec.check()?;
-        let unknown = spec.cameras.iter().find(|camera| **camera == CameraId(0) || **camera > self.camera_last);
+        let unknown = spec
+            .cameras
+            .iter()
+            .find(|camera| **camera == CameraId(0) || **camera > self.camera_last);
         if let Some(camera) = unknown {
             return Err(Rejection::UnknownCamera(*camera));
         }
         if self.exports.len() >= EXPORTS_MAX {
-            let expired: Vec<ExportId> =
-                self.exports.iter().filter(|(_, export)| export.expires_at() <= at).map(|(id, _)| id).collect();
+            let expired: Vec<ExportId> = self
+                .exports
+                .iter()
+                .filter(|(_, export)| export.expires_at() <= at)
+                .map(|(id, _)| id)
+                .collect();
             if expired.is_empty() {
                 return Err(Rejection::too_many("exports", EXPORTS_MAX));
             }
@@ -26,7 +38,14 @@ impl ClusterState {
         }
         self.export_last = ExportId(self.export_last.0 + 1);
         let id = self.export_last;
-        self.exports.insert(id, Export { id, spec, created_at: at });
+        self.exports.insert(
+            id,
+            Export {
+                id,
+                spec,
+                created_at: at,
+            },
+        );
         Ok(Response::Export(id))
     }
 
@@ -51,18 +70,47 @@ mod tests {
     fn founded() -> ClusterState {
         let mut state = ClusterState::default();
         let node = NodeSpec::new("one", "one.example:8481", "one.example:8480").unwrap();
-        apply(&mut state, AT, Command::Initialize { cluster: Uuid::nil(), node }).unwrap();
-        apply(&mut state, AT, Command::ReserveCameras { upto: CameraId(2) }).unwrap();
+        apply(
+            &mut state,
+            AT,
+            Command::Initialize {
+                cluster: Uuid::nil(),
+                node,
+            },
+        )
+        .unwrap();
+        apply(
+            &mut state,
+            AT,
+            Command::ReserveCameras { upto: CameraId(2) },
+        )
+        .unwrap();
         state
     }
 
-    fn apply(state: &mut ClusterState, at: Timestamp, command: Command) -> Result<Response, &'static str> {
-        state.apply(command.by(Actor::System, at)).map_err(|rejection| rejection.code())
+    fn apply(
+        state: &mut ClusterState,
+        at: Timestamp,
+        command: Command,
+    ) -> Result<Response, &'static str> {
+        state
+            .apply(command.by(Actor::System, at))
+            .map_err(|rejection| rejection.code())
     }
 
-    fn export(state: &mut ClusterState, at: Timestamp, camera: u32) -> Result<Response, &'static str> {
+    fn export(
+        state: &mut ClusterState,
+        at: Timestamp,
+        camera: u32,
+    ) -> Result<Response, &'static str> {
         let (from, to) = (AT.plus_micros(-2), AT.plus_micros(-1));
-        let spec = ExportSpec { name: "x".parse().unwrap(), cameras: vec![CameraId(camera)], from, to, strict: false };
+        let spec = ExportSpec {
+            name: "x".parse().unwrap(),
+            cameras: vec![CameraId(camera)],
+            from,
+            to,
+            strict: false,
+        };
         apply(state, at, Command::CreateExport { spec })
     }
 
@@ -72,7 +120,9 @@ mod tests {
         assert_eq!(export(&mut state, AT, 3), Err("unknown-camera"));
         assert_eq!(export(&mut state, AT, 0), Err("unknown-camera"));
         assert_eq!(export(&mut state, AT, 1), Ok(Response::Export(ExportId(1))));
-        let delete = Command::DeleteExport { export: ExportId(1) };
+        let delete = Command::DeleteExport {
+            export: ExportId(1),
+        };
         assert_eq!(apply(&mut state, AT, delete.clone()), Ok(Response::Done));
         assert_eq!(apply(&mut state, AT, delete), Err("unknown-export"));
         assert_eq!(export(&mut state, AT, 2), Ok(Response::Export(ExportId(2))));
@@ -85,8 +135,14 @@ mod tests {
             export(&mut state, AT, 1).unwrap();
         }
         let expiry = AT.plus(EXPORT_KEPT);
-        assert_eq!(export(&mut state, expiry.plus_micros(-1), 1), Err("too-many"));
-        assert_eq!(export(&mut state, expiry, 1), Ok(Response::Export(ExportId(101))));
+        assert_eq!(
+            export(&mut state, expiry.plus_micros(-1), 1),
+            Err("too-many")
+        );
+        assert_eq!(
+            export(&mut state, expiry, 1),
+            Ok(Response::Export(ExportId(101)))
+        );
         assert_eq!(state.exports.len(), 1);
     }
 }

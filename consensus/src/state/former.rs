@@ -5,8 +5,8 @@ use super::cameras::CAMERA_NUMBER_MAX;
 use super::{ClusterState, PAUSES_MAX};
 use crate::command::{AdoptedCamera, Rejection, Response};
 use crate::model::{
-    Actor, Assignment, CAMERAS_MAX, Camera, CameraName, CameraSpec, FORMER_CAMERAS_MAX, FormerCamera, HeadroomRule,
-    Invalid, Origin, Pause, Was,
+    Actor, Assignment, CAMERAS_MAX, Camera, CameraName, CameraSpec, FORMER_CAMERAS_MAX,
+    FormerCamera, HeadroomRule, Invalid, Origin, Pause, Was,
 };
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
@@ -21,7 +21,16 @@ impl ClusterState {
         let name = spec.name.clone();
         self.former.insert(
             id,
-            FormerCamera { id, name, since: at, by, was: Was::Recorded { spec: Box::new(spec), revision } },
+            FormerCamera {
+                id,
+                name,
+                since: at,
+                by,
+                was: Was::Recorded {
+                    spec: Box::new(spec),
+                    revision,
+                },
+            },
         );
     }
 
@@ -36,7 +45,9 @@ impl ClusterState {
         self.check_adding(only_after)?;
         spec.name = name.unwrap_or(spec.name);
         // Where that node has left, any may record it.
-        spec.preferred_node = spec.preferred_node.filter(|node| self.nodes.contains(*node));
+        spec.preferred_node = spec
+            .preferred_node
+            .filter(|node| self.nodes.contains(*node));
         self.check_camera(&spec, None)?;
         if self.cameras.len() >= CAMERAS_MAX {
             return Err(Rejection::too_many("cameras", CAMERAS_MAX));
@@ -44,20 +55,31 @@ impl ClusterState {
         let revision = revision + 1;
         if only_after.is_some() {
             // Another who asked what there is room for has to ask again.
-            self.camera_last = CameraId(self.camera_last.0.saturating_add(1)).min(CAMERA_NUMBER_MAX);
+            self.camera_last =
+                CameraId(self.camera_last.0.saturating_add(1)).min(CAMERA_NUMBER_MAX);
         }
         self.end_pause(id, at);
         self.cameras.insert(id, Camera { id, spec, revision });
         self.assignments.insert(id, Assignment::default());
-        Ok(Response::Camera { camera: id, revision })
+        Ok(Response::Camera {
+            camera: id,
+            revision,
+        })
     }
 
     /// What was deleted is recorded again from `at` on; where it was not, nothing changes.
     pub(super) fn end_pause(&mut self, id: CameraId, at: Timestamp) {
-        let Some(since) = self.former.get(id).map(|former| former.since) else { return };
+        let Some(since) = self.former.get(id).map(|former| former.since) else {
+            return;
+        };
         let mut history = self.histories.get(id).cloned().unwrap_or_default();
-        history.pauses.push(Pause { from: since, to: at });
-        history.pauses.drain(..history.pauses.len().saturating_sub(PAUSES_MAX));
+        history.pauses.push(Pause {
+            from: since,
+            to: at,
+        });
+        history
+            .pauses
+            .drain(..history.pauses.len().saturating_sub(PAUSES_MAX));
         self.histories.insert(id, history);
         self.former.remove(id);
     }
@@ -83,31 +105,58 @@ impl ClusterState {
         by: &Actor,
     ) -> Result<Response, Rejection> {
         if cameras.len() > FORMER_CAMERAS_MAX {
-            return Err(Rejection::too_many("cameras of another cluster", FORMER_CAMERAS_MAX));
+            return Err(Rejection::too_many(
+                "cameras of another cluster",
+                FORMER_CAMERAS_MAX,
+            ));
         }
         if self.cluster == Some(cluster) {
             let why = "is this cluster: its footage needs no taking over".to_owned();
             return Err(Invalid::new("cluster", why).into());
         }
-        let origins: BTreeSet<Origin> =
-            cameras.iter().map(|adopted| Origin { cluster, camera: adopted.camera }).collect();
+        let origins: BTreeSet<Origin> = cameras
+            .iter()
+            .map(|adopted| Origin {
+                cluster,
+                camera: adopted.camera,
+            })
+            .collect();
         if origins.len() != cameras.len() {
             return Err(Invalid::new("cameras", "has a number twice".to_owned()).into());
         }
         let known = |state: &Self, origin: Origin| {
-            state.former.values().find(|former| former.origin() == Some(origin)).map(|former| former.id)
+            state
+                .former
+                .values()
+                .find(|former| former.origin() == Some(origin))
+                .map(|former| former.id)
         };
-        let new = origins.iter().filter(|origin| known(self, **origin).is_none()).count();
-        let last = self.camera_last.0.saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
+        let new = origins
+            .iter()
+            .filter(|origin| known(self, **origin).is_none())
+            .count();
+        let last = self
+            .camera_last
+            .0
+            .saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
         if CameraId(last) > CAMERA_NUMBER_MAX {
-            return Err(
-                Invalid::new("cameras", format!("need numbers up to {last}, beyond {CAMERA_NUMBER_MAX}")).into()
-            );
+            return Err(Invalid::new(
+                "cameras",
+                format!("need numbers up to {last}, beyond {CAMERA_NUMBER_MAX}"),
+            )
+            .into());
         }
-        let deleted = self.former.values().filter(|former| former.origin().is_none()).count();
+        let deleted = self
+            .former
+            .values()
+            .filter(|former| former.origin().is_none())
+            .count();
         if deleted + origins.len() > FORMER_CAMERAS_MAX {
             // Nothing that can be restored goes for it.
-            return Err(Rejection::too_many("deleted cameras and cameras of another cluster", FORMER_CAMERAS_MAX));
+            return Err(Rejection::too_many(
+                "deleted cameras and cameras of another cluster",
+                FORMER_CAMERAS_MAX,
+            ));
         }
         self.make_room(new, &origins);
         let mut numbers = Vec::new();
@@ -117,7 +166,16 @@ impl ClusterState {
                 self.camera_last = CameraId(self.camera_last.0 + 1);
                 let id = self.camera_last;
                 let (by, was) = (by.clone(), Was::Elsewhere(origin));
-                self.former.insert(id, FormerCamera { id, name, since: at, by, was });
+                self.former.insert(
+                    id,
+                    FormerCamera {
+                        id,
+                        name,
+                        since: at,
+                        by,
+                        was,
+                    },
+                );
                 id
             });
             numbers.push(id);
@@ -129,24 +187,36 @@ impl ClusterState {
     pub(super) fn forget_cameras(&mut self, cameras: &[(CameraId, Timestamp)]) -> Response {
         for (camera, since) in cameras {
             // One that was restored and deleted again meanwhile is another matter.
-            if self.former.get(*camera).is_some_and(|former| former.since == *since) {
+            if self
+                .former
+                .get(*camera)
+                .is_some_and(|former| former.since == *since)
+            {
                 self.forget(*camera);
             }
         }
         Response::Done
     }
 
-    /// For `count` more: those of other clusters go first, then what was deleted first, but nothing of `spared`.
+    /// For `count` more: those of other clusters go first, then what was deleted first, but nothing
+    /// of `spared`.
     fn make_room(&mut self, count: usize, spared: &BTreeSet<Origin>) {
         let surplus = (self.former.len() + count).saturating_sub(FORMER_CAMERAS_MAX);
-        let is_spared = |former: &&FormerCamera| former.origin().is_some_and(|origin| spared.contains(&origin));
+        let is_spared = |former: &&FormerCamera| {
+            former
+                .origin()
+                .is_some_and(|origin| spared.contains(&origin))
+        };
         let mut oldest: Vec<(bool, Timestamp, CameraId)> = Vec::new();
         if surplus > 0 {
             let rest = self.former.values().filter(|former| !is_spared(former));
             oldest.extend(rest.map(|former| (former.origin().is_none(), former.since, former.id)));
             oldest.sort_unstable();
         }
-        oldest.iter().take(surplus).for_each(|(.., id)| self.forget(*id));
+        oldest
+            .iter()
+            .take(surplus)
+            .for_each(|(.., id)| self.forget(*id));
     }
 
     fn forget(&mut self, id: CameraId) {
@@ -161,7 +231,9 @@ impl ClusterState {
         match only_after {
             Some(last) if last != self.camera_last => Err(Rejection::CamerasChanged(last)),
             // The node that asked had not heard of the rule yet.
-            None if self.settings.headroom == HeadroomRule::Strict => Err(Rejection::HeadroomUnchecked),
+            None if self.settings.headroom == HeadroomRule::Strict => {
+                Err(Rejection::HeadroomUnchecked)
+            }
             Some(_) | None => Ok(()),
         }
     }

@@ -26,14 +26,24 @@ impl ClusterState {
     pub(super) fn add_node(&mut self, spec: NodeSpec) -> NodeId {
         self.node_last = NodeId(self.node_last.0 + 1);
         let id = self.node_last;
-        self.nodes.insert(id, Node { id, spec, duty: Duty::Active });
+        self.nodes.insert(
+            id,
+            Node {
+                id,
+                spec,
+                duty: Duty::Active,
+            },
+        );
         id
     }
 
     /// A node that is older than what is finalised could not read the log.
     fn check_version(&self, spec: &NodeSpec) -> Result<(), Rejection> {
         if spec.version < self.version {
-            return Err(Rejection::TooOld { speaks: spec.version, finalized: self.version });
+            return Err(Rejection::TooOld {
+                speaks: spec.version,
+                finalized: self.version,
+            });
         }
         Ok(())
     }
@@ -45,7 +55,11 @@ impl ClusterState {
         }
     }
 
-    pub(super) fn report_for_duty(&mut self, id: NodeId, spec: NodeSpec) -> Result<Response, Rejection> {
+    pub(super) fn report_for_duty(
+        &mut self,
+        id: NodeId,
+        spec: NodeSpec,
+    ) -> Result<Response, Rejection> {
         spec.check()?;
         self.check_version(&spec)?;
         self.check_node_name(&spec.name, Some(id))?;
@@ -60,8 +74,8 @@ impl ClusterState {
     pub(super) fn set_duty(&mut self, id: NodeId, duty: Duty) -> Result<Response, Rejection> {
         let node = self.node_mut(id)?;
         match (node.duty, duty) {
-            // A node that drains has nothing to hand over by stopping, and `Stopping` would end with
-            // the restart.
+            // A node that drains has nothing to hand over by stopping, and `Stopping` would end
+            // with the restart.
             (Duty::Draining, Duty::Stopping) => {}
             // Only its next process may say that it takes cameras again: one that hands them over
             // must not be given more.
@@ -81,14 +95,23 @@ impl ClusterState {
         self.nodes.get_mut(id).ok_or(Rejection::UnknownNode(id))
     }
 
-    pub(super) fn remove_node(&mut self, node: NodeId, force: bool, at: Timestamp) -> Result<Response, Rejection> {
+    pub(super) fn remove_node(
+        &mut self,
+        node: NodeId,
+        force: bool,
+        at: Timestamp,
+    ) -> Result<Response, Rejection> {
         if !self.nodes.contains(node) {
             return Err(Rejection::UnknownNode(node));
         }
         if self.nodes.len() == 1 {
             return Err(Rejection::LastNode(node));
         }
-        let cameras = self.assignments.values().filter(|assignment| assign::records(assignment, node)).count();
+        let cameras = self
+            .assignments
+            .values()
+            .filter(|assignment| assign::records(assignment, node))
+            .count();
         if cameras > 0 && !force {
             return Err(Rejection::NodeHoldsCameras { node, cameras });
         }
@@ -98,17 +121,37 @@ impl ClusterState {
             self.noted_ends.remove(node);
         }
         self.forget_node(node);
-        let attempts: Vec<Uuid> =
-            self.attempts.iter().filter(|(_, id)| **id == node).map(|(attempt, _)| attempt).collect();
-        attempts.into_iter().for_each(|attempt| self.attempts.remove(attempt));
+        let attempts: Vec<Uuid> = self
+            .attempts
+            .iter()
+            .filter(|(_, id)| **id == node)
+            .map(|(attempt, _)| attempt)
+            .collect();
+        attempts
+            .into_iter()
+            .for_each(|attempt| self.attempts.remove(attempt));
         Ok(Response::Done)
     }
 
     /// No camera prefers a node that left; one that joins later under its name has another id.
     fn forget_node(&mut self, node: NodeId) {
-        let preferring = self.cameras.values().filter(|camera| camera.spec.preferred_node == Some(node));
-        let preferring: Vec<(CameraId, CameraSpec)> =
-            preferring.map(|camera| (camera.id, CameraSpec { preferred_node: None, ..camera.spec.clone() })).collect();
-        preferring.into_iter().for_each(|(camera, spec)| self.set_spec(camera, spec));
+        let preferring = self
+            .cameras
+            .values()
+            .filter(|camera| camera.spec.preferred_node == Some(node));
+        let preferring: Vec<(CameraId, CameraSpec)> = preferring
+            .map(|camera| {
+                (
+                    camera.id,
+                    CameraSpec {
+                        preferred_node: None,
+                        ..camera.spec.clone()
+                    },
+                )
+            })
+            .collect();
+        preferring
+            .into_iter()
+            .for_each(|(camera, spec)| self.set_spec(camera, spec));
     }
 }

@@ -24,7 +24,8 @@ impl ClusterState {
     /// The generation that this state belongs to; `None` before the first entry of the log.
     #[must_use]
     pub fn generation(&self) -> Option<ClusterGeneration> {
-        self.recovery.or_else(|| self.cluster.map(ClusterGeneration::first))
+        self.recovery
+            .or_else(|| self.cluster.map(ClusterGeneration::first))
     }
 
     /// Begins `generation` with `survivor` as its only member; answers who was dropped.
@@ -37,8 +38,15 @@ impl ClusterState {
         generation: ClusterGeneration,
         at: Timestamp,
     ) -> Result<Vec<Node>, Rejection> {
-        self.nodes.get(survivor).ok_or(Rejection::UnknownNode(survivor))?;
-        let dropped: Vec<Node> = self.nodes.values().filter(|node| node.id != survivor).cloned().collect();
+        self.nodes
+            .get(survivor)
+            .ok_or(Rejection::UnknownNode(survivor))?;
+        let dropped: Vec<Node> = self
+            .nodes
+            .values()
+            .filter(|node| node.id != survivor)
+            .cloned()
+            .collect();
         for node in &dropped {
             self.remove_node(node.id, true, at)?;
         }
@@ -55,7 +63,8 @@ impl ClusterState {
 
     fn leap(&mut self) {
         self.node_last = NodeId(self.node_last.0 + NODES_LEAP);
-        self.camera_last = CameraId(self.camera_last.0.saturating_add(NUMBERS_LEAP)).min(super::CAMERA_NUMBER_MAX);
+        self.camera_last =
+            CameraId(self.camera_last.0.saturating_add(NUMBERS_LEAP)).min(super::CAMERA_NUMBER_MAX);
         self.hold_last = HoldId(self.hold_last.0 + u64::from(NUMBERS_LEAP));
         self.drills.last = DrillId(self.drills.last.0 + u64::from(NUMBERS_LEAP));
         self.export_last = ExportId(self.export_last.0 + u64::from(NUMBERS_LEAP));

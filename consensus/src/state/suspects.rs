@@ -13,7 +13,11 @@ impl ClusterState {
         self.noted_ends.get(end.node) == Some(&end.boot)
     }
 
-    pub(super) fn note_end(&mut self, at: Timestamp, end: ProcessEnd) -> Result<Response, Rejection> {
+    pub(super) fn note_end(
+        &mut self,
+        at: Timestamp,
+        end: ProcessEnd,
+    ) -> Result<Response, Rejection> {
         if !self.nodes.contains(end.node) {
             return Err(Rejection::UnknownNode(end.node));
         }
@@ -25,7 +29,8 @@ impl ClusterState {
         for camera in end.blamed {
             if self.cameras.contains(camera) {
                 let before = self.suspicions.get(camera).copied();
-                self.suspicions.insert(camera, Suspicion::after(before, end.node, end.on_trial, at));
+                self.suspicions
+                    .insert(camera, Suspicion::after(before, end.node, end.on_trial, at));
             }
         }
         Ok(Response::Done)
@@ -33,7 +38,10 @@ impl ClusterState {
 
     /// Nothing is held against these cameras any more.
     pub(super) fn clear(&mut self, cameras: &[CameraId]) -> Result<Response, Rejection> {
-        if let Some(unknown) = cameras.iter().find(|camera| !self.cameras.contains(**camera)) {
+        if let Some(unknown) = cameras
+            .iter()
+            .find(|camera| !self.cameras.contains(**camera))
+        {
             return Err(Rejection::UnknownCamera(*unknown));
         }
         cameras.iter().for_each(|camera| self.forgive(*camera));

@@ -4,7 +4,12 @@ use super::*;
 
 /// A free address.
 async fn elsewhere() -> String {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string()
 }
 
 async fn stop_and_move(nodes: Vec<TestNode>, count: usize) -> Vec<Stopped> {
@@ -33,10 +38,16 @@ async fn all_addresses_change_at_once_where_the_configuration_names_one() {
         write_soon(node, camera(&format!("by-{}", node.consensus.node()))).await;
     }
     for node in &nodes {
-        let report = Command::ReportForDuty { node: node.consensus.node(), spec: node.spec.clone() };
+        let report = Command::ReportForDuty {
+            node: node.consensus.node(),
+            spec: node.spec.clone(),
+        };
         write_soon(node, report.by(Actor::Node(node.consensus.node()), AT)).await;
     }
-    eventually("all have all", || nodes.iter().all(|node| node.cameras().len() == 4)).await;
+    eventually("all have all", || {
+        nodes.iter().all(|node| node.cameras().len() == 4)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,7 +60,10 @@ async fn two_of_three_addresses_change_at_once() {
     }
     // They find the third, and it them.
     write_soon(&nodes_again[2], camera("after")).await;
-    eventually("all have both", || nodes_again.iter().all(|node| node.cameras().len() == 2)).await;
+    eventually("all have both", || {
+        nodes_again.iter().all(|node| node.cameras().len() == 2)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,10 +71,23 @@ async fn a_wrong_secret_is_said_with_the_name_of_the_peer() {
     let mut nodes = three().await;
     let at = nodes.iter().position(|node| !node.is_leader()).unwrap();
     let away = nodes.remove(at).kill().await;
-    let right = options(away.dir.path(), away.node, away.cluster, away.spec.peer_addr.as_str());
-    let stranger = open(Options { secret: Secret("another one".into()), ..right.clone() }).await;
-    let others: std::collections::BTreeSet<NodeId> = nodes.iter().map(|node| node.consensus.node()).collect();
-    eventually("it names both", || stranger.identity().strangers() == others).await;
+    let right = options(
+        away.dir.path(),
+        away.node,
+        away.cluster,
+        away.spec.peer_addr.as_str(),
+    );
+    let stranger = open(Options {
+        secret: Secret("another one".into()),
+        ..right.clone()
+    })
+    .await;
+    let others: std::collections::BTreeSet<NodeId> =
+        nodes.iter().map(|node| node.consensus.node()).collect();
+    eventually("it names both", || {
+        stranger.identity().strangers() == others
+    })
+    .await;
     stranger.shutdown().await;
     drop(stranger);
     let back = away.restart().await;

@@ -40,27 +40,50 @@ impl Stopped {
 /// What was acknowledged while the third was away: a camera added, one removed, a hold.
 async fn change_what_matters(node: &TestNode) {
     write_soon(node, camera("precious")).await;
-    write_soon(node, Command::DeleteCamera { camera: CameraId(1) }.by(Actor::System, AT)).await;
-    let spec = HoldSpec { reason: "case 7".parse().unwrap(), camera: CameraId(2), from: AT, to: None };
+    write_soon(
+        node,
+        Command::DeleteCamera {
+            camera: CameraId(1),
+        }
+        .by(Actor::System, AT),
+    )
+    .await;
+    let spec = HoldSpec {
+        reason: "case 7".parse().unwrap(),
+        camera: CameraId(2),
+        from: AT,
+        to: None,
+    };
     write_soon(node, Command::CreateHold { spec }.by(Actor::System, AT)).await;
 }
 
 fn assert_all_there(node: &TestNode) {
     let state = node.consensus.state();
-    let names: Vec<&str> = state.cameras.values().map(|camera| camera.spec.name.as_str()).collect();
+    let names: Vec<&str> = state
+        .cameras
+        .values()
+        .map(|camera| camera.spec.name.as_str())
+        .collect();
     assert_eq!(names, ["precious"]);
     assert_eq!(state.holds.len(), 1);
 }
 
-/// One is away, the second is put back to before the changes that it confirmed, then the first, which knows of them, is lost and the third is back:
-/// the two that are there hold a majority, and what was acknowledged lies on the first alone.
+/// One is away, the second is put back to before the changes that it confirmed, then the first,
+/// which knows of them, is lost and the third is back: the two that are there hold a majority, and
+/// what was acknowledged lies on the first alone.
 async fn nothing_is_undone(puts_leader_back: bool) {
     let mut nodes = three().await;
     write_soon(&nodes[0], camera("b")).await;
-    eventually("the camera is everywhere", || nodes.iter().all(|node| node.cameras().len() == 1)).await;
+    eventually("the camera is everywhere", || {
+        nodes.iter().all(|node| node.cameras().len() == 1)
+    })
+    .await;
     let away = nodes.iter().position(|node| !node.is_leader()).unwrap();
     let away = nodes.remove(away).kill().await;
-    let at = nodes.iter().position(|node| node.is_leader() == puts_leader_back).unwrap();
+    let at = nodes
+        .iter()
+        .position(|node| node.is_leader() == puts_leader_back)
+        .unwrap();
     let second = nodes.remove(at);
     let first = nodes.remove(0);
 
@@ -74,10 +97,22 @@ async fn nothing_is_undone(puts_leader_back: bool) {
     let second = second.restart().await;
     eventually("the node that was put back sees it", || is_fenced(&second)).await;
     let said = standing(&second).to_string();
-    assert!(said.contains("older than what this node has confirmed"), "{said}");
-    assert!(first.consensus.identity().refused().contains_key(&second.consensus.node()));
+    assert!(
+        said.contains("older than what this node has confirmed"),
+        "{said}"
+    );
+    assert!(
+        first
+            .consensus
+            .identity()
+            .refused()
+            .contains_key(&second.consensus.node())
+    );
     let refused = second.consensus.write(camera("c")).await.unwrap_err();
-    assert!(matches!(&refused, WriteError::Fatal(why) if why.contains("restored from a backup")), "{refused}");
+    assert!(
+        matches!(&refused, WriteError::Fatal(why) if why.contains("restored from a backup")),
+        "{refused}"
+    );
 
     let first = first.kill().await;
     let third = away.restart().await;
@@ -86,13 +121,24 @@ async fn nothing_is_undone(puts_leader_back: bool) {
     sleep(NOTHING_HAPPENS).await;
     assert!(is_fenced(&second));
     for node in [&second, &third] {
-        assert_eq!(node.consensus.leader(), None, "{:?} decided without what was acknowledged", node.consensus.node());
+        assert_eq!(
+            node.consensus.leader(),
+            None,
+            "{:?} decided without what was acknowledged",
+            node.consensus.node()
+        );
     }
 
     let first = first.restart().await;
-    let Response::Camera { camera: next, .. } = write_soon(&third, camera("next")).await else { panic!("no camera") };
+    let Response::Camera { camera: next, .. } = write_soon(&third, camera("next")).await else {
+        panic!("no camera")
+    };
     assert_eq!(next, CameraId(3), "a number was given twice");
-    write_soon(&third, Command::DeleteCamera { camera: next }.by(Actor::System, AT)).await;
+    write_soon(
+        &third,
+        Command::DeleteCamera { camera: next }.by(Actor::System, AT),
+    )
+    .await;
     for node in [&first, &third] {
         eventually("both have it", || node.cameras() == [CameraId(2)]).await;
         assert_all_there(node);
@@ -117,7 +163,10 @@ async fn a_copy_from_before_a_restart_is_seen_also_where_nothing_was_changed() {
     let before = tempfile::tempdir().unwrap();
     copy(node.dir.path(), before.path());
     let node = node.restart().await;
-    eventually("it takes part", || standing(&node) == Standing::Member && node.consensus.leader().is_some()).await;
+    eventually("it takes part", || {
+        standing(&node) == Standing::Member && node.consensus.leader().is_some()
+    })
+    .await;
     let node = node.kill().await;
     node.put_back(before.path());
     let node = node.restart().await;
@@ -136,7 +185,12 @@ async fn of_two_processes_with_one_identity_the_one_that_runs_stays() {
     let addr = listener.local_addr().unwrap().to_string();
     let consensus = open(options(dir.path(), node, cluster, &addr)).await;
     let server = serve(&consensus, listener);
-    let twin = TestNode { consensus, dir, spec: original.spec.clone(), server };
+    let twin = TestNode {
+        consensus,
+        dir,
+        spec: original.spec.clone(),
+        server,
+    };
     eventually("the copy is fenced", || is_fenced(&twin)).await;
     assert!(standing(&twin).is_twin(), "{}", standing(&twin));
 
@@ -145,7 +199,10 @@ async fn of_two_processes_with_one_identity_the_one_that_runs_stays() {
     for node in &nodes {
         write_soon(node, camera(&format!("by-{}", node.consensus.node()))).await;
     }
-    eventually("all have all", || nodes.iter().all(|node| node.cameras().len() == 4)).await;
+    eventually("all have all", || {
+        nodes.iter().all(|node| node.cameras().len() == 4)
+    })
+    .await;
     twin.kill().await;
 }
 
@@ -165,9 +222,17 @@ async fn cold_starts_in_any_order_are_as_they_were() {
         }
         let began = Instant::now();
         write_soon(&nodes[0], camera(&format!("two-of-three-{round}"))).await;
-        println!("two of three took a change {:?} after their start", began.elapsed());
+        println!(
+            "two of three took a change {:?} after their start",
+            began.elapsed()
+        );
         nodes.push(late.restart().await);
-        eventually("all have all", || nodes.iter().all(|node| node.cameras().len() == 2 * (round + 1))).await;
+        eventually("all have all", || {
+            nodes
+                .iter()
+                .all(|node| node.cameras().len() == 2 * (round + 1))
+        })
+        .await;
         assert!(nodes.iter().all(|node| standing(node) == Standing::Member));
     }
 }
@@ -177,27 +242,59 @@ async fn a_removed_node_that_comes_back_knows_it() {
     let mut nodes = three().await;
     let at = nodes.iter().position(|node| !node.is_leader()).unwrap();
     let gone = nodes.remove(at).kill().await;
-    let remove = Command::RemoveNode { node: gone.node, force: true }.by(Actor::System, AT);
+    let remove = Command::RemoveNode {
+        node: gone.node,
+        force: true,
+    }
+    .by(Actor::System, AT);
     write_soon(&nodes[0], remove).await;
     let gone = gone.restart().await;
-    eventually("it knows", || matches!(standing(&gone), Standing::Removed { .. })).await;
-    assert!(standing(&gone).to_string().contains("was removed from the cluster"));
+    eventually("it knows", || {
+        matches!(standing(&gone), Standing::Removed { .. })
+    })
+    .await;
+    assert!(
+        standing(&gone)
+            .to_string()
+            .contains("was removed from the cluster")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_of_which_there_is_footage_is_not_given_to_a_camera() {
     let first = TestNode::first().await;
     first.consensus.identity().holds_footage_up_to(CameraId(41));
-    assert_eq!(write_soon(&first, camera("a")).await, Response::Camera { camera: CameraId(42), revision: 1 });
-    first.consensus.identity().holds_footage_up_to(CameraId(u32::MAX));
-    assert_eq!(write_soon(&first, camera("b")).await, Response::Camera { camera: CameraId(43), revision: 1 });
+    assert_eq!(
+        write_soon(&first, camera("a")).await,
+        Response::Camera {
+            camera: CameraId(42),
+            revision: 1
+        }
+    );
+    first
+        .consensus
+        .identity()
+        .holds_footage_up_to(CameraId(u32::MAX));
+    assert_eq!(
+        write_soon(&first, camera("b")).await,
+        Response::Camera {
+            camera: CameraId(43),
+            revision: 1
+        }
+    );
 
     // A member's footage counts as well, once it has said so.
     let second = TestNode::joining("n2", &first).await;
-    second.consensus.identity().holds_footage_up_to(CameraId(70));
+    second
+        .consensus
+        .identity()
+        .holds_footage_up_to(CameraId(70));
     second.voters(2).await;
     let second = second.kill().await.restart().await;
-    second.consensus.identity().holds_footage_up_to(CameraId(70));
+    second
+        .consensus
+        .identity()
+        .holds_footage_up_to(CameraId(70));
     let heartbeat = holdfast_consensus::observe::heartbeat::Heartbeat {
         from: NodeId(2),
         boot: 1,
@@ -208,7 +305,20 @@ async fn a_number_of_which_there_is_footage_is_not_given_to_a_camera() {
         probes: Vec::new(),
         vouches: false,
     };
-    let sealed = second.consensus.identity().seal(NodeId(1), &heartbeat).unwrap();
-    eventually("its heartbeat counts", || first.consensus.identity().hear(&sealed).is_ok()).await;
-    assert_eq!(write_soon(&second, camera("c")).await, Response::Camera { camera: CameraId(71), revision: 1 });
+    let sealed = second
+        .consensus
+        .identity()
+        .seal(NodeId(1), &heartbeat)
+        .unwrap();
+    eventually("its heartbeat counts", || {
+        first.consensus.identity().hear(&sealed).is_ok()
+    })
+    .await;
+    assert_eq!(
+        write_soon(&second, camera("c")).await,
+        Response::Camera {
+            camera: CameraId(71),
+            revision: 1
+        }
+    );
 }

@@ -11,7 +11,11 @@ const ON_ITS_WAY: Duration = Duration::from_millis(700);
 async fn knows(node: &TestNode, leader: Option<NodeId>) {
     let asked = Instant::now();
     while node.consensus.leader() != leader {
-        assert!(asked.elapsed() < LEASE_ENDS_WITHIN, "it knows {:?}, not {leader:?}", node.consensus.leader());
+        assert!(
+            asked.elapsed() < LEASE_ENDS_WITHIN,
+            "it knows {:?}, not {leader:?}",
+            node.consensus.leader()
+        );
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -21,7 +25,11 @@ async fn stays_without(node: &TestNode) {
     let mut since = Instant::now();
     let asked = since;
     while since.elapsed() < ON_ITS_WAY {
-        assert!(asked.elapsed() < LEASE_ENDS_WITHIN, "it knows {:?}", node.consensus.leader());
+        assert!(
+            asked.elapsed() < LEASE_ENDS_WITHIN,
+            "it knows {:?}",
+            node.consensus.leader()
+        );
         if node.consensus.leader().is_some() {
             since = Instant::now();
         }
@@ -42,8 +50,14 @@ async fn a_leader_whose_followers_are_dead_is_none_and_refuses_as_it_says() {
         node.kill().await;
     }
     stays_without(&leader).await;
-    assert!(leader.is_leader(), "Raft names it still: that is what must not count");
-    assert_eq!(leader.consensus.write(camera("late")).await, Err(WriteError::NoLeader));
+    assert!(
+        leader.is_leader(),
+        "Raft names it still: that is what must not count"
+    );
+    assert_eq!(
+        leader.consensus.write(camera("late")).await,
+        Err(WriteError::NoLeader)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

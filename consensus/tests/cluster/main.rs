@@ -1,7 +1,11 @@
-//! Three nodes in one process on loopback: join, write through any node, lose the leader, lose the quorum, restart.
+//! Three nodes in one process on loopback: join, write through any node, lose the leader, lose the
+//! quorum, restart.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside of test functions"
+)]
 
 use holdfast_consensus::command::{Command, LogEntry, Rejection, Response};
 use holdfast_consensus::first_version;
@@ -43,19 +47,44 @@ fn secret() -> Secret {
 }
 
 fn node_spec(name: &str, addr: &str) -> NodeSpec {
-    NodeSpec { failure_domain: name.parse().unwrap(), ..NodeSpec::new(name, addr, addr).unwrap() }
+    NodeSpec {
+        failure_domain: name.parse().unwrap(),
+        ..NodeSpec::new(name, addr, addr).unwrap()
+    }
 }
 
 fn camera(name: &str) -> LogEntry {
     let spec = CameraSpec::new(name, &format!("rtsp://10.0.0.1/{name}")).unwrap();
-    Command::CreateCamera { spec, only_after: None }.by(Actor::System, AT)
+    Command::CreateCamera {
+        spec,
+        only_after: None,
+    }
+    .by(Actor::System, AT)
 }
 
 fn options(dir: &Path, node: NodeId, cluster: Uuid, peer_addr: &str) -> Options {
-    let timing = Timing { voter_absent_max_ms: 4_000, ..Timing::default() };
-    let (dir, peer_addr, peers, boot) = (dir.to_owned(), peer_addr.to_owned(), Vec::new(), Uuid::new_v4());
+    let timing = Timing {
+        voter_absent_max_ms: 4_000,
+        ..Timing::default()
+    };
+    let (dir, peer_addr, peers, boot) = (
+        dir.to_owned(),
+        peer_addr.to_owned(),
+        Vec::new(),
+        Uuid::new_v4(),
+    );
     let generation = ClusterGeneration::first(cluster);
-    Options { node, cluster, generation, dir, timing, secret: secret(), peer_addr, peers, boot }
+    Options {
+        node,
+        cluster,
+        generation,
+        dir,
+        timing,
+        secret: secret(),
+        peer_addr,
+        peers,
+        boot,
+    }
 }
 
 async fn open(options: Options) -> Consensus {
@@ -77,23 +106,61 @@ fn serve(consensus: &Consensus, listener: TcpListener) -> JoinHandle<()> {
 
 impl TestNode {
     async fn first() -> Self {
-        let (dir, listener) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let (dir, listener) = (
+            tempfile::tempdir().unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        );
         let spec = node_spec("n1", &listener.local_addr().unwrap().to_string());
-        let consensus = open(options(dir.path(), NodeId(1), Uuid::new_v4(), spec.peer_addr.as_str())).await;
+        let consensus = open(options(
+            dir.path(),
+            NodeId(1),
+            Uuid::new_v4(),
+            spec.peer_addr.as_str(),
+        ))
+        .await;
         let server = serve(&consensus, listener);
         consensus.initialize(spec.clone(), AT).await.unwrap();
-        Self { consensus, dir, spec, server }
+        Self {
+            consensus,
+            dir,
+            spec,
+            server,
+        }
     }
 
     async fn joining(name: &str, through: &Self) -> Self {
-        let (dir, listener) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let (dir, listener) = (
+            tempfile::tempdir().unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        );
         let spec = node_spec(name, &listener.local_addr().unwrap().to_string());
-        let joined = join(through.spec.peer_addr.as_str(), spec.clone(), secret(), (Uuid::new_v4(), AT)).await.unwrap();
+        let joined = join(
+            through.spec.peer_addr.as_str(),
+            spec.clone(),
+            secret(),
+            (Uuid::new_v4(), AT),
+        )
+        .await
+        .unwrap();
         assert_eq!(joined.cluster, through.consensus.cluster());
-        let options = options(dir.path(), joined.node, joined.cluster, spec.peer_addr.as_str());
-        let consensus = open(Options { generation: joined.generation, ..options }).await;
+        let options = options(
+            dir.path(),
+            joined.node,
+            joined.cluster,
+            spec.peer_addr.as_str(),
+        );
+        let consensus = open(Options {
+            generation: joined.generation,
+            ..options
+        })
+        .await;
         let server = serve(&consensus, listener);
-        Self { consensus, dir, spec, server }
+        Self {
+            consensus,
+            dir,
+            spec,
+            server,
+        }
     }
 
     /// Gone without a goodbye: its port is closed first, so that nobody hears of it.
@@ -102,13 +169,21 @@ impl TestNode {
         drop(self.server.await);
         self.consensus.shutdown().await;
         let (node, cluster) = (self.consensus.node(), self.consensus.cluster());
-        Stopped { node, cluster, dir: self.dir, spec: self.spec }
+        Stopped {
+            node,
+            cluster,
+            dir: self.dir,
+            spec: self.spec,
+        }
     }
 
     async fn voters(&self, count: usize) {
         let mut leadership = self.consensus.leadership();
         let enough = leadership.wait_for(|now| now.voters.len() == count && now.leader.is_some());
-        tokio::time::timeout(PATIENCE, enough).await.expect("the voters never came together").unwrap();
+        tokio::time::timeout(PATIENCE, enough)
+            .await
+            .expect("the voters never came together")
+            .unwrap();
     }
 
     fn is_leader(&self) -> bool {
@@ -134,11 +209,23 @@ impl Stopped {
 
     /// With addresses of others in its configuration.
     async fn restart_near(self, peers: Vec<String>) -> TestNode {
-        let as_before = options(self.dir.path(), self.node, self.cluster, self.spec.peer_addr.as_str());
+        let as_before = options(
+            self.dir.path(),
+            self.node,
+            self.cluster,
+            self.spec.peer_addr.as_str(),
+        );
         let consensus = open(Options { peers, ..as_before }).await;
-        let listener = TcpListener::bind(self.spec.peer_addr.as_str()).await.unwrap();
+        let listener = TcpListener::bind(self.spec.peer_addr.as_str())
+            .await
+            .unwrap();
         let server = serve(&consensus, listener);
-        TestNode { consensus, dir: self.dir, spec: self.spec, server }
+        TestNode {
+            consensus,
+            dir: self.dir,
+            spec: self.spec,
+            server,
+        }
     }
 }
 
@@ -179,27 +266,60 @@ async fn writes_go_through_any_node_and_outlive_the_leader() {
     let mut nodes = three().await;
     let follower = nodes.iter().find(|node| !node.is_leader()).unwrap();
     let written = follower.consensus.write(camera("front")).await.unwrap();
-    assert_eq!(written, Response::Camera { camera: CameraId(1), revision: 1 });
-    assert_eq!(follower.cameras(), [CameraId(1)], "what was written through a node can be read from it");
+    assert_eq!(
+        written,
+        Response::Camera {
+            camera: CameraId(1),
+            revision: 1
+        }
+    );
+    assert_eq!(
+        follower.cameras(),
+        [CameraId(1)],
+        "what was written through a node can be read from it"
+    );
     let again = follower.consensus.write(camera("front")).await;
-    assert_eq!(again, Err(WriteError::Rejected(Rejection::DuplicateCameraName("front".parse().unwrap()))));
+    assert_eq!(
+        again,
+        Err(WriteError::Rejected(Rejection::DuplicateCameraName(
+            "front".parse().unwrap()
+        )))
+    );
 
     let at = nodes.iter().position(TestNode::is_leader).unwrap();
     for (n, node) in nodes.iter().enumerate() {
         let proposed = node
             .consensus
-            .propose_as_leader(Command::ChangeSettings(SettingsChange::default()).by(Actor::System, AT))
+            .propose_as_leader(
+                Command::ChangeSettings(SettingsChange::default()).by(Actor::System, AT),
+            )
             .await;
-        assert_eq!(proposed, if n == at { Ok(Response::Done) } else { Err(WriteError::NoLeader) });
+        assert_eq!(
+            proposed,
+            if n == at {
+                Ok(Response::Done)
+            } else {
+                Err(WriteError::NoLeader)
+            }
+        );
     }
     let dead = nodes.remove(at).kill().await;
     write_soon(&nodes[0], camera("back")).await;
-    eventually("both survivors have both cameras", || nodes.iter().all(|node| node.cameras().len() == 2)).await;
+    eventually("both survivors have both cameras", || {
+        nodes.iter().all(|node| node.cameras().len() == 2)
+    })
+    .await;
     assert!(nodes.iter().any(TestNode::is_leader));
 
     let returned = dead.restart().await;
-    assert!(returned.cameras().contains(&CameraId(1)), "the state of before is there at once");
-    eventually("the returned node catches up", || returned.cameras().len() == 2).await;
+    assert!(
+        returned.cameras().contains(&CameraId(1)),
+        "the state of before is there at once"
+    );
+    eventually("the returned node catches up", || {
+        returned.cameras().len() == 2
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,18 +327,32 @@ async fn without_a_quorum_writes_fail_in_time_and_the_state_stays() {
     let mut nodes = three().await;
     nodes[0].consensus.write(camera("front")).await.unwrap();
     let alone = nodes.remove(0);
-    eventually("the camera is everywhere", || nodes.iter().all(|node| node.cameras().len() == 1)).await;
+    eventually("the camera is everywhere", || {
+        nodes.iter().all(|node| node.cameras().len() == 1)
+    })
+    .await;
     for node in nodes {
         node.kill().await;
     }
     for attempt in 0..3 {
         let asked = Instant::now();
         let error = alone.consensus.write(camera("back")).await.unwrap_err();
-        assert!(asked.elapsed() < WRITE_DEADLINE + Duration::from_millis(500), "{attempt}: {:?}", asked.elapsed());
-        assert!(matches!(error, WriteError::NoLeader | WriteError::Unknown), "{error}");
+        assert!(
+            asked.elapsed() < WRITE_DEADLINE + Duration::from_millis(500),
+            "{attempt}: {:?}",
+            asked.elapsed()
+        );
+        assert!(
+            matches!(error, WriteError::NoLeader | WriteError::Unknown),
+            "{error}"
+        );
     }
     let error = alone.consensus.write(camera("back")).await.unwrap_err();
-    assert_eq!(error, WriteError::NoLeader, "a leader that lost its quorum says so once its lease is over");
+    assert_eq!(
+        error,
+        WriteError::NoLeader,
+        "a leader that lost its quorum says so once its lease is over"
+    );
     assert_eq!(alone.cameras(), [CameraId(1)]);
 
     // Alone after a restart, with no leader in sight, it knows what it knew.
@@ -236,8 +370,15 @@ async fn a_stopping_leader_hands_over_and_a_removed_node_leaves_the_vote() {
     let now = leader.consensus.leadership().borrow().leader;
     assert!(now.is_some_and(|now| now != before), "{now:?}");
 
-    let remove = Command::RemoveNode { node: before, force: false }.by(Actor::System, AT);
-    let other = nodes.iter().find(|node| node.consensus.node() != before).unwrap();
+    let remove = Command::RemoveNode {
+        node: before,
+        force: false,
+    }
+    .by(Actor::System, AT);
+    let other = nodes
+        .iter()
+        .find(|node| node.consensus.node() != before)
+        .unwrap();
     assert_eq!(write_soon(other, remove).await, Response::Done);
     other.voters(2).await;
     assert_eq!(other.consensus.state().nodes.len(), 2);
@@ -253,9 +394,15 @@ async fn a_learner_gets_the_vote_of_a_voter_that_stays_away() {
         node.voters(VOTERS_MAX).await;
     }
     let voters = |node: &TestNode| node.consensus.leadership().borrow().voters.clone();
-    let learner =
-        nodes.iter().map(|node| node.consensus.node()).find(|node| !voters(&nodes[0]).contains(node)).unwrap();
-    let away = nodes.iter().position(|node| !node.is_leader() && node.consensus.node() != learner).unwrap();
+    let learner = nodes
+        .iter()
+        .map(|node| node.consensus.node())
+        .find(|node| !voters(&nodes[0]).contains(node))
+        .unwrap();
+    let away = nodes
+        .iter()
+        .position(|node| !node.is_leader() && node.consensus.node() != learner)
+        .unwrap();
     let dead = nodes.remove(away).kill().await;
     eventually("the learner votes in place of the dead", || {
         nodes.iter().all(|node| {
@@ -274,13 +421,30 @@ async fn a_learner_gets_the_vote_of_a_voter_that_stays_away() {
 async fn strangers_and_namesakes_do_not_join() {
     let first = TestNode::first().await;
     let spec = node_spec("n2", "127.0.0.1:9");
-    let stranger =
-        join(first.spec.peer_addr.as_str(), spec, Secret("guessed".into()), (Uuid::new_v4(), AT)).await.unwrap_err();
+    let stranger = join(
+        first.spec.peer_addr.as_str(),
+        spec,
+        Secret("guessed".into()),
+        (Uuid::new_v4(), AT),
+    )
+    .await
+    .unwrap_err();
     assert!(stranger.to_string().contains("401"), "{stranger}");
-    let namesake = join(first.spec.peer_addr.as_str(), node_spec("n1", "127.0.0.1:9"), secret(), (Uuid::new_v4(), AT))
-        .await
-        .unwrap_err();
-    assert!(matches!(namesake, JoinError::Rejected(Rejection::DuplicateNodeName(_))), "{namesake}");
+    let namesake = join(
+        first.spec.peer_addr.as_str(),
+        node_spec("n1", "127.0.0.1:9"),
+        secret(),
+        (Uuid::new_v4(), AT),
+    )
+    .await
+    .unwrap_err();
+    assert!(
+        matches!(
+            namesake,
+            JoinError::Rejected(Rejection::DuplicateNodeName(_))
+        ),
+        "{namesake}"
+    );
     assert_eq!(first.consensus.state().nodes.len(), 1);
 }
 
@@ -288,10 +452,22 @@ async fn strangers_and_namesakes_do_not_join() {
 async fn a_member_that_never_starts_does_not_block_writes() {
     let first = TestNode::first().await;
     let (spec, attempt) = (node_spec("ghost", "127.0.0.1:9"), Uuid::new_v4());
-    let joined = join(first.spec.peer_addr.as_str(), spec.clone(), secret(), (attempt, AT)).await.unwrap();
+    let joined = join(
+        first.spec.peer_addr.as_str(),
+        spec.clone(),
+        secret(),
+        (attempt, AT),
+    )
+    .await
+    .unwrap();
     assert_eq!(joined.node, NodeId(2));
-    let again = join(first.spec.peer_addr.as_str(), spec, secret(), (attempt, AT)).await.unwrap();
-    assert_eq!(again, joined, "a crash before the id was stored does not lose it");
+    let again = join(first.spec.peer_addr.as_str(), spec, secret(), (attempt, AT))
+        .await
+        .unwrap();
+    assert_eq!(
+        again, joined,
+        "a crash before the id was stored does not lose it"
+    );
     sleep(Duration::from_secs(1)).await;
     first.consensus.write(camera("front")).await.unwrap();
     assert_eq!(first.consensus.leadership().borrow().voters, [NodeId(1)]);
@@ -303,7 +479,11 @@ async fn a_restart_starts_from_snapshot_and_log() {
     first.consensus.write(camera("front")).await.unwrap();
     // More entries than a snapshot's interval, so that the log's beginning is purged.
     for _ in 0..1_300 {
-        first.consensus.write(Command::ChangeSettings(SettingsChange::default()).by(Actor::System, AT)).await.unwrap();
+        first
+            .consensus
+            .write(Command::ChangeSettings(SettingsChange::default()).by(Actor::System, AT))
+            .await
+            .unwrap();
     }
     first.consensus.write(camera("back")).await.unwrap();
     let before = first.consensus.state();
@@ -315,7 +495,10 @@ async fn a_restart_starts_from_snapshot_and_log() {
 
     // A newcomer cannot be caught up by the log alone any more.
     let second = TestNode::joining("n2", &again).await;
-    eventually("the newcomer has the snapshot and the log after it", || second.cameras().len() == 3).await;
+    eventually("the newcomer has the snapshot and the log after it", || {
+        second.cameras().len() == 3
+    })
+    .await;
     second.voters(2).await;
 }
 
@@ -330,13 +513,24 @@ async fn a_node_that_was_away_reports_its_new_address_to_a_leader_it_never_met()
     assert!(leader.consensus.transfer_leadership().await);
     write_soon(&nodes[0], camera("front")).await;
 
-    let moved = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let moved = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
     away.spec.peer_addr = moved.parse().unwrap();
     let returned = away.restart().await;
-    let report = Command::ReportForDuty { node: returned.consensus.node(), spec: returned.spec.clone() };
+    let report = Command::ReportForDuty {
+        node: returned.consensus.node(),
+        spec: returned.spec.clone(),
+    };
     let report = report.by(Actor::Node(returned.consensus.node()), AT);
     assert_eq!(write_soon(&returned, report).await, Response::Done);
-    eventually("the leader finds it at its new address", || returned.cameras().len() == 1).await;
+    eventually("the leader finds it at its new address", || {
+        returned.cameras().len() == 1
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -360,24 +554,57 @@ async fn messages_for_another_node_or_cluster_and_oversized_ones_are_refused() {
     let deadline = Duration::from_secs(5);
     let write = |cluster, to| {
         let entry = Command::ChangeSettings(SettingsChange::default()).by(Actor::System, AT);
-        Forged { cluster, to, generation: first.consensus.cluster(), version: 1, entry, deadline_ms: 1_000 }
+        Forged {
+            cluster,
+            to,
+            generation: first.consensus.cluster(),
+            version: 1,
+            entry,
+            deadline_ms: 1_000,
+        }
     };
     let (addr, cluster) = (first.spec.peer_addr.as_str(), first.consensus.cluster());
     for (cluster, node) in [(Uuid::new_v4(), NodeId(1)), (cluster, NodeId(2))] {
-        let sent = client.fetch(addr, "/write", &write(cluster, node), deadline).await;
-        assert!(matches!(sent, Err(PeerError::Rejected { status: 421, .. })), "{sent:?}");
+        let sent = client
+            .fetch(addr, "/write", &write(cluster, node), deadline)
+            .await;
+        assert!(
+            matches!(sent, Err(PeerError::Rejected { status: 421, .. })),
+            "{sent:?}"
+        );
     }
-    client.fetch(addr, "/write", &write(cluster, NodeId(1)), deadline).await.unwrap();
+    client
+        .fetch(addr, "/write", &write(cluster, NodeId(1)), deadline)
+        .await
+        .unwrap();
 
-    let newer = Forged { version: 2, ..write(cluster, NodeId(1)) };
-    let newer = client.fetch(addr, "/write", &newer, deadline).await.unwrap_err().to_string();
-    let clear = "this node speaks version 1 of a forwarded change, and this is version 2; upgrade this node";
+    let newer = Forged {
+        version: 2,
+        ..write(cluster, NodeId(1))
+    };
+    let newer = client
+        .fetch(addr, "/write", &newer, deadline)
+        .await
+        .unwrap_err()
+        .to_string();
+    let clear = "this node speaks version 1 of a forwarded change, and this is version 2; upgrade \
+                 this node";
     assert!(newer.contains(clear), "{newer}");
 
-    let oversized = client.fetch(addr, "/raft/vote", &Text("x".repeat(100_000)), deadline).await;
-    assert!(matches!(oversized, Err(PeerError::Rejected { status: 413, .. })), "{oversized:?}");
-    let garbage = client.fetch(addr, "/raft/vote", &Text(String::new()), deadline).await;
-    assert!(matches!(garbage, Err(PeerError::Rejected { status: 400, .. })), "{garbage:?}");
+    let oversized = client
+        .fetch(addr, "/raft/vote", &Text("x".repeat(100_000)), deadline)
+        .await;
+    assert!(
+        matches!(oversized, Err(PeerError::Rejected { status: 413, .. })),
+        "{oversized:?}"
+    );
+    let garbage = client
+        .fetch(addr, "/raft/vote", &Text(String::new()), deadline)
+        .await;
+    assert!(
+        matches!(garbage, Err(PeerError::Rejected { status: 400, .. })),
+        "{garbage:?}"
+    );
 }
 
 /// As a forwarded write is laid out, its version included.

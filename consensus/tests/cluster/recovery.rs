@@ -14,19 +14,39 @@ async fn recover(stopped: Stopped) -> TestNode {
         }
     };
     let dir = stopped.dir.path().join("raft-2");
-    let (generation, dropped) = remains.write(dir.clone(), Uuid::new_v4(), AT).await.unwrap();
+    let (generation, dropped) = remains
+        .write(dir.clone(), Uuid::new_v4(), AT)
+        .await
+        .unwrap();
     assert_eq!(dropped.len(), 2);
     drop(remains);
-    let options = options(&dir, stopped.node, stopped.cluster, stopped.spec.peer_addr.as_str());
-    let consensus = open(Options { generation, ..options }).await;
-    let listener = TcpListener::bind(stopped.spec.peer_addr.as_str()).await.unwrap();
+    let options = options(
+        &dir,
+        stopped.node,
+        stopped.cluster,
+        stopped.spec.peer_addr.as_str(),
+    );
+    let consensus = open(Options {
+        generation,
+        ..options
+    })
+    .await;
+    let listener = TcpListener::bind(stopped.spec.peer_addr.as_str())
+        .await
+        .unwrap();
     let server = serve(&consensus, listener);
-    TestNode { consensus, dir: stopped.dir, spec: stopped.spec, server }
+    TestNode {
+        consensus,
+        dir: stopped.dir,
+        spec: stopped.spec,
+        server,
+    }
 }
 
 fn replaced(node: &TestNode) -> bool {
     let standing = node.consensus.identity().standing().borrow().to_string();
-    standing.starts_with("this node belongs to generation 1 of cluster") && standing.contains("by recovery at")
+    standing.starts_with("this node belongs to generation 1 of cluster")
+        && standing.contains("by recovery at")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,7 +56,10 @@ async fn members_of_the_generation_before_are_refused_and_say_why() {
         write_soon(&node, camera(&format!("by-{}", node.consensus.node()))).await;
         stopped.push(node);
     }
-    eventually("all have all", || stopped.iter().all(|node| node.cameras().len() == 3)).await;
+    eventually("all have all", || {
+        stopped.iter().all(|node| node.cameras().len() == 3)
+    })
+    .await;
     let mut dead = Vec::new();
     for node in stopped {
         dead.push(node.kill().await);
@@ -44,20 +67,29 @@ async fn members_of_the_generation_before_are_refused_and_say_why() {
     let survivor = recover(dead.remove(1)).await;
     survivor.voters(1).await;
     let written = write_soon(&survivor, camera("after")).await;
-    assert!(matches!(written, Response::Camera { camera, .. } if camera > CameraId(4)), "{written:?}");
+    assert!(
+        matches!(written, Response::Camera { camera, .. } if camera > CameraId(4)),
+        "{written:?}"
+    );
 
     // The majority of the generation before returns.
     let mut returned = Vec::new();
     for node in dead {
         returned.push(node.restart().await);
     }
-    eventually("they say why they are refused", || returned.iter().all(replaced)).await;
+    eventually("they say why they are refused", || {
+        returned.iter().all(replaced)
+    })
+    .await;
     assert!(matches!(
         returned[0].consensus.write(camera("lost")).await,
         Err(WriteError::NoLeader | WriteError::Fatal(_))
     ));
     assert!(survivor.is_leader() && survivor.cameras().len() == 4);
-    assert_eq!(*survivor.consensus.identity().standing().borrow(), Standing::Member);
+    assert_eq!(
+        *survivor.consensus.identity().standing().borrow(),
+        Standing::Member
+    );
 
     // Also after a restart, with no other there to say so.
     let first = returned.remove(0).kill().await;
@@ -80,7 +112,10 @@ async fn one_that_still_runs_hears_that_it_was_replaced_and_joins_again_under_it
     let _gone = running.into_iter().next().unwrap().kill().await;
     let again = TestNode::joining(&name, &survivor).await;
     again.voters(2).await;
-    assert_eq!(again.consensus.identity().generation(), survivor.consensus.identity().generation());
+    assert_eq!(
+        again.consensus.identity().generation(),
+        survivor.consensus.identity().generation()
+    );
     write_soon(&again, camera("after")).await;
     assert_eq!(survivor.cameras().len(), 1);
 }

@@ -22,7 +22,11 @@ pub(crate) struct Hearing {
 impl Default for Hearing {
     fn default() -> Self {
         let liveness = Liveness::new(NodeId(1), Duration::ZERO);
-        Self { liveness, now: Duration::ZERO, beating: BTreeMap::new() }
+        Self {
+            liveness,
+            now: Duration::ZERO,
+            beating: BTreeMap::new(),
+        }
     }
 }
 
@@ -33,16 +37,18 @@ impl Hearing {
             self.now += TICK;
             self.liveness.tick(self.now);
             if self.now.as_millis().is_multiple_of(250) {
-                self.beating
-                    .iter()
-                    .for_each(|(node, boot)| _ = self.liveness.heartbeat(self.now, *node, *boot, SEQUENCE));
+                self.beating.iter().for_each(|(node, boot)| {
+                    _ = self.liveness.heartbeat(self.now, *node, *boot, SEQUENCE)
+                });
             }
         }
     }
 
     fn verdicts(&self, nodes: &[NodeId]) -> String {
         let line = |node: &NodeId| match self.liveness.verdict(self.now, *node) {
-            Verdict::Suspect { since, why } => format!("{node}: suspect since {} ms, {why:?}\n", since.as_millis()),
+            Verdict::Suspect { since, why } => {
+                format!("{node}: suspect since {} ms, {why:?}\n", since.as_millis())
+            }
             verdict => format!("{node}: {verdict:?}\n"),
         };
         nodes.iter().map(line).collect()
@@ -73,9 +79,16 @@ impl Runner for Hearing {
             }
             // The same, and what goes on first is not the tick.
             "sleep" => self.now += Duration::from_millis(numbers[0]),
-            "beats" => nodes.iter().for_each(|node| _ = self.beating.insert(*node, boot)),
+            "beats" => nodes
+                .iter()
+                .for_each(|node| _ = self.beating.insert(*node, boot)),
             "falls-silent" => nodes.iter().for_each(|node| _ = self.beating.remove(node)),
-            "heartbeat" => return Ok(format!("{:?}", self.liveness.heartbeat(self.now, first()?, boot, sequence))),
+            "heartbeat" => {
+                return Ok(format!(
+                    "{:?}",
+                    self.liveness.heartbeat(self.now, first()?, boot, sequence)
+                ));
+            }
             "refused" => self.liveness.refused(self.now, first()?),
             "leader-changed" => self.liveness.leader_changed(self.now),
             "ended" => return Ok(format!("{:?}", self.liveness.ended())),

@@ -1,6 +1,10 @@
-//! Scripts that read like stories, one behaviour a file. After a change: `UPDATE_GOLDENFILES=1 cargo test -p holdfast-consensus --test scripts`, then read the difference.
+//! Scripts that read like stories, one behaviour a file. After a change: `UPDATE_GOLDENFILES=1
+//! cargo test -p holdfast-consensus --test scripts`, then read the difference.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside of test functions"
+)]
 
 mod hearing;
 mod site;
@@ -10,8 +14,13 @@ use std::path::PathBuf;
 
 /// Runs every script of `folder`, each on a fresh runner.
 fn run_all<R: Runner + Default>(folder: &str) {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(folder);
-    let mut scripts: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/scripts")
+        .join(folder);
+    let mut scripts: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     scripts.sort();
     assert!(!scripts.is_empty());
     for script in scripts {

@@ -1,4 +1,5 @@
-//! Runs scripts about a site: the replicated state, the steward that leads it, and recorders that do what they should unless told otherwise.
+//! Runs scripts about a site: the replicated state, the steward that leads it, and recorders that
+//! do what they should unless told otherwise.
 
 mod suspects;
 
@@ -10,8 +11,8 @@ use holdfast_consensus::decide::headroom::{Survival, headroom, survives_loss_of}
 use holdfast_consensus::decide::placement::Planner;
 use holdfast_consensus::decide::steward::{Input, Steward};
 use holdfast_consensus::model::{
-    Actor, Assignment, CameraSpec, Duty, Failback, HeadroomRule, HoldSpec, Labels, NodeSpec, Protection, Role,
-    SettingsChange,
+    Actor, Assignment, CameraSpec, Duty, Failback, HeadroomRule, HoldSpec, Labels, NodeSpec,
+    Protection, Role, SettingsChange,
 };
 use holdfast_consensus::observe::bitrate::Bitrates;
 use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
@@ -80,7 +81,11 @@ where
 
 fn node_spec(args: &mut ArgumentConsumer<'_>) -> Anyhow<NodeSpec> {
     let name: String = next(args)?;
-    let role = if args.take_key("role") == Some("witness") { Role::Witness } else { Role::Recorder };
+    let role = if args.take_key("role") == Some("witness") {
+        Role::Witness
+    } else {
+        Role::Recorder
+    };
     let peer = take(args, "addr")?.unwrap_or(format!("{name}:7001"));
     Ok(NodeSpec {
         role,
@@ -109,9 +114,14 @@ fn camera_spec(name: String, args: &mut ArgumentConsumer<'_>) -> Anyhow<CameraSp
 /// `key=value`, any number of them, with commas between.
 fn labels(text: Option<&str>) -> Anyhow<Labels> {
     let pairs = text.into_iter().flat_map(|text| text.split(','));
-    let pair = |pair: &str| pair.split_once(':').map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let pair = |pair: &str| {
+        pair.split_once(':')
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    };
     let pairs = pairs.map(|text| pair(text).ok_or_else(|| format!("{text} is not key:value")));
-    Ok(Labels::try_from(pairs.collect::<Result<BTreeMap<_, _>, _>>()?)?)
+    Ok(Labels::try_from(
+        pairs.collect::<Result<BTreeMap<_, _>, _>>()?,
+    )?)
 }
 
 fn settings_change(args: &mut ArgumentConsumer<'_>) -> Anyhow<SettingsChange> {
@@ -145,7 +155,13 @@ fn optional(node: Option<NodeId>) -> String {
 }
 
 fn show(camera: CameraId, assignment: &Assignment) -> String {
-    let Assignment { epoch, owner, mirror, successor, .. } = assignment;
+    let Assignment {
+        epoch,
+        owner,
+        mirror,
+        successor,
+        ..
+    } = assignment;
     let mut line = format!("camera {camera}: epoch {epoch} owner {}", optional(*owner));
     if mirror.is_some() {
         write!(line, " mirror {}", optional(*mirror)).unwrap();
@@ -159,17 +175,22 @@ fn show(camera: CameraId, assignment: &Assignment) -> String {
 
 impl Site {
     fn wall(&self) -> Timestamp {
-        Timestamp::default().plus(self.now).plus_micros(self.wall_ahead_ms * 1_000)
+        Timestamp::default()
+            .plus(self.now)
+            .plus_micros(self.wall_ahead_ms * 1_000)
     }
 
     fn write(&mut self, write: Write) -> Anyhow<String> {
         let before = self.state.clone();
         match self.state.apply(write.by(Actor::System, self.wall())) {
-            Ok(Response::Assigned { applied: _, skipped }) => {
+            Ok(Response::Assigned {
+                applied: _,
+                skipped,
+            }) => {
                 let mut text = self.changed(&before);
-                skipped
-                    .iter()
-                    .for_each(|skipped| writeln!(text, "skipped [{}]: {}", skipped.why.code(), skipped.why).unwrap());
+                skipped.iter().for_each(|skipped| {
+                    writeln!(text, "skipped [{}]: {}", skipped.why.code(), skipped.why).unwrap()
+                });
                 Ok(text)
             }
             Ok(response) => Ok(format!("{response:?}")),
@@ -182,12 +203,20 @@ impl Site {
 
     /// The assignments that are not as they were.
     fn changed(&self, before: &ClusterState) -> String {
-        let new = self.state.assignments.iter().filter(|(camera, now)| before.assignments.get(*camera) != Some(now));
+        let new = self
+            .state
+            .assignments
+            .iter()
+            .filter(|(camera, now)| before.assignments.get(*camera) != Some(now));
         new.map(|(camera, now)| show(camera, now) + "\n").collect()
     }
 
     fn voters(&self) -> Vec<NodeId> {
-        if self.voters.is_empty() { self.state.nodes.keys().collect() } else { self.voters.clone() }
+        if self.voters.is_empty() {
+            self.state.nodes.keys().collect()
+        } else {
+            self.voters.clone()
+        }
     }
 
     fn input<'a>(&'a self, voters: &'a [NodeId]) -> Input<'a> {
@@ -220,30 +249,69 @@ impl Site {
     /// Every living node records what it should and reports it.
     fn record(&mut self) {
         let wall = self.wall();
-        let alive: Vec<NodeId> =
-            self.verdicts.iter().filter(|(_, verdict)| verdict.is_alive()).map(|(node, _)| *node).collect();
+        let alive: Vec<NodeId> = self
+            .verdicts
+            .iter()
+            .filter(|(_, verdict)| verdict.is_alive())
+            .map(|(node, _)| *node)
+            .collect();
         for me in alive {
             let mut provisionals = self.provisionals.remove(&me).unwrap_or_default();
             let (verdicts, progress) = (&self.verdicts, &self.progress);
-            provisionals.observe(&self.state, &View { me, now: self.now, wall, verdicts, progress });
+            provisionals.observe(
+                &self.state,
+                &View {
+                    me,
+                    now: self.now,
+                    wall,
+                    verdicts,
+                    progress,
+                },
+            );
             let wanted = desired(&self.state, me, &provisionals);
             self.provisionals.insert(me, provisionals);
             // What is reported no more stays known, but for what it does.
-            let stopped = self.running.iter().filter(|(node, camera)| *node == me && !wanted.contains_key(camera));
-            stopped.copied().collect::<Vec<_>>().into_iter().for_each(|(me, camera)| self.end_session(me, camera));
-            self.running.retain(|(node, camera)| *node != me || wanted.contains_key(camera));
-            let is_gone = |node: NodeId, camera: &CameraId| node == me && !wanted.contains_key(camera);
-            let told = self.progress.iter().filter(|((node, camera), _)| is_gone(*node, camera));
-            let gone = told.map(|(_, told)| Progress { state: RecorderState::Starting, ..told.clone() });
-            gone.collect::<Vec<_>>().into_iter().for_each(|gone| self.progress.insert(me, gone));
+            let stopped = self
+                .running
+                .iter()
+                .filter(|(node, camera)| *node == me && !wanted.contains_key(camera));
+            stopped
+                .copied()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|(me, camera)| self.end_session(me, camera));
+            self.running
+                .retain(|(node, camera)| *node != me || wanted.contains_key(camera));
+            let is_gone =
+                |node: NodeId, camera: &CameraId| node == me && !wanted.contains_key(camera);
+            let told = self
+                .progress
+                .iter()
+                .filter(|((node, camera), _)| is_gone(*node, camera));
+            let gone = told.map(|(_, told)| Progress {
+                state: RecorderState::Starting,
+                ..told.clone()
+            });
+            gone.collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|gone| self.progress.insert(me, gone));
             for (camera, wanted) in wanted {
                 let goes_on = !self.running.insert((me, camera));
                 let broken = self.broken.contains(&(me, camera));
-                let session = if broken { None } else { self.session(me, camera) };
-                let connecting = !broken && (session.is_none() || self.connecting.contains(&(me, camera)));
-                let before = self.progress.get(&(me, camera)).filter(|before| goes_on && before.epoch == wanted.epoch);
-                let (watermark, first_keyframe) =
-                    before.map_or((None, None), |before| (before.watermark, before.first_keyframe));
+                let session = if broken {
+                    None
+                } else {
+                    self.session(me, camera)
+                };
+                let connecting =
+                    !broken && (session.is_none() || self.connecting.contains(&(me, camera)));
+                let before = self
+                    .progress
+                    .get(&(me, camera))
+                    .filter(|before| goes_on && before.epoch == wanted.epoch);
+                let (watermark, first_keyframe) = before.map_or((None, None), |before| {
+                    (before.watermark, before.first_keyframe)
+                });
                 let progress = Progress {
                     camera,
                     epoch: wanted.epoch,
@@ -253,8 +321,16 @@ impl Site {
                         (false, true) => RecorderState::Starting,
                         (false, false) => RecorderState::Recording,
                     },
-                    watermark: if broken || connecting { watermark } else { Some(wall) },
-                    first_keyframe: if broken || connecting { first_keyframe } else { first_keyframe.or(Some(wall)) },
+                    watermark: if broken || connecting {
+                        watermark
+                    } else {
+                        Some(wall)
+                    },
+                    first_keyframe: if broken || connecting {
+                        first_keyframe
+                    } else {
+                        first_keyframe.or(Some(wall))
+                    },
                     error: broken.then(|| "connection refused".to_owned()),
                     bitrate_bps: self.bitrates.get(&camera).copied(),
                     patience_ms: None,
@@ -265,7 +341,8 @@ impl Site {
         }
     }
 
-    /// Time passes: recorders record, the steward decides, four times a second. Says what changed and when.
+    /// Time passes: recorders record, the steward decides, four times a second. Says what changed
+    /// and when.
     fn run_for(&mut self, seconds: u64) -> String {
         let mut text = String::new();
         for _ in 0..seconds * 4 {
@@ -280,9 +357,16 @@ impl Site {
         text
     }
 
-    fn assign(&mut self, camera: CameraId, args: &mut ArgumentConsumer<'_>, op: AssignmentOp) -> Anyhow<String> {
+    fn assign(
+        &mut self,
+        camera: CameraId,
+        args: &mut ArgumentConsumer<'_>,
+        op: AssignmentOp,
+    ) -> Anyhow<String> {
         let expect = take(args, "epoch")?.unwrap_or_default();
-        self.write(Write::Assign { changes: vec![AssignmentChange { camera, expect, op }] })
+        self.write(Write::Assign {
+            changes: vec![AssignmentChange { camera, expect, op }],
+        })
     }
 
     fn assignment_op(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
@@ -290,11 +374,29 @@ impl Site {
         let (mirror, successor) = (take(args, "mirror")?, take(args, "successor")?);
         let watermark = take::<i64>(args, "watermark")?.map(Timestamp);
         let op = match name {
-            "place" => AssignmentOp::Place { owner: need(args, "owner")?, mirror, successor },
-            "take-over" => AssignmentOp::TakeOver { owner: need(args, "owner")?, mirror, successor, watermark },
-            "begin" => AssignmentOp::BeginHandoff { to: need(args, "to")? },
-            "complete" => AssignmentOp::CompleteHandoff { epoch: need(args, "handoff")?, mirror, successor, watermark },
-            "cancel" => AssignmentOp::CancelHandoff { epoch: need(args, "handoff")? },
+            "place" => AssignmentOp::Place {
+                owner: need(args, "owner")?,
+                mirror,
+                successor,
+            },
+            "take-over" => AssignmentOp::TakeOver {
+                owner: need(args, "owner")?,
+                mirror,
+                successor,
+                watermark,
+            },
+            "begin" => AssignmentOp::BeginHandoff {
+                to: need(args, "to")?,
+            },
+            "complete" => AssignmentOp::CompleteHandoff {
+                epoch: need(args, "handoff")?,
+                mirror,
+                successor,
+                watermark,
+            },
+            "cancel" => AssignmentOp::CancelHandoff {
+                epoch: need(args, "handoff")?,
+            },
             "set-successor" => AssignmentOp::SetSuccessor { successor },
             "set-mirror" => AssignmentOp::SetMirror { mirror },
             "shed" => AssignmentOp::Shed { watermark },
@@ -305,7 +407,11 @@ impl Site {
     }
 
     fn show_cameras(&self) -> String {
-        let lines = self.state.assignments.iter().map(|(camera, assignment)| show(camera, assignment) + "\n");
+        let lines = self
+            .state
+            .assignments
+            .iter()
+            .map(|(camera, assignment)| show(camera, assignment) + "\n");
         lines.collect()
     }
 
@@ -322,7 +428,10 @@ impl Site {
 
     fn show_holds(&self) -> String {
         let line = |hold: &holdfast_consensus::model::Hold| {
-            let to = hold.spec.to.map_or("-".to_owned(), |to| to.micros().to_string());
+            let to = hold
+                .spec
+                .to
+                .map_or("-".to_owned(), |to| to.micros().to_string());
             let from = hold.spec.from.micros();
             let at = hold.created_at.micros();
             format!(
@@ -335,8 +444,15 @@ impl Site {
 
     fn tenures(&self, camera: CameraId) -> String {
         let line = |tenure: &holdfast_consensus::model::Tenure| {
-            let until = tenure.until.map_or("now".to_owned(), |until| until.micros().to_string());
-            format!("epoch {} node {} from {} until {until}\n", tenure.epoch, tenure.node, tenure.from.micros())
+            let until = tenure
+                .until
+                .map_or("now".to_owned(), |until| until.micros().to_string());
+            format!(
+                "epoch {} node {} from {} until {until}\n",
+                tenure.epoch,
+                tenure.node,
+                tenure.from.micros()
+            )
         };
         self.state.tenures(camera).iter().map(line).collect()
     }
@@ -346,44 +462,79 @@ impl Site {
         let wanted = desired(&self.state, me, self.provisionals.get(&me).unwrap_or(&none));
         let lines = wanted.iter().map(|(camera, wanted)| {
             let Epoch(epoch) = wanted.epoch;
-            format!("camera {camera}: epoch {epoch} as {:?} revision {}\n", wanted.rank, wanted.revision)
+            format!(
+                "camera {camera}: epoch {epoch} as {:?} revision {}\n",
+                wanted.rank, wanted.revision
+            )
         });
         lines.collect()
     }
 
     fn attempt(&mut self, args: &mut ArgumentConsumer<'_>) -> Anyhow<Uuid> {
         self.attempts += 1;
-        Ok(Uuid::from_u128(take(args, "attempt")?.unwrap_or(self.attempts)))
+        Ok(Uuid::from_u128(
+            take(args, "attempt")?.unwrap_or(self.attempts),
+        ))
     }
 
     /// Where a camera may and should be recorded.
     fn change_rules(&self, camera: CameraId, args: &mut ArgumentConsumer<'_>) -> Anyhow<Write> {
         let known = self.state.cameras.get(camera).ok_or("which camera?")?;
-        let (node_labels, preferred_node) = (labels(args.take_key("needs"))?, take(args, "prefers")?);
-        let spec = CameraSpec { node_labels, preferred_node, ..known.spec.clone() };
-        Ok(Write::UpdateCamera { camera, spec, expect_revision: known.revision })
+        let (node_labels, preferred_node) =
+            (labels(args.take_key("needs"))?, take(args, "prefers")?);
+        let spec = CameraSpec {
+            node_labels,
+            preferred_node,
+            ..known.spec.clone()
+        };
+        Ok(Write::UpdateCamera {
+            camera,
+            spec,
+            expect_revision: known.revision,
+        })
     }
 
     /// What cameras may ask for of a node, and how much it may record.
     fn change_traits(&self, node: NodeId, args: &mut ArgumentConsumer<'_>) -> Anyhow<Write> {
         let known = self.state.nodes.get(node).ok_or("which node?")?;
         let (labels, bitrate_capacity_bps) = (labels(args.take_key("labels"))?, take(args, "bps")?);
-        Ok(Write::ReportForDuty { node, spec: NodeSpec { labels, bitrate_capacity_bps, ..known.spec.clone() } })
+        Ok(Write::ReportForDuty {
+            node,
+            spec: NodeSpec {
+                labels,
+                bitrate_capacity_bps,
+                ..known.spec.clone()
+            },
+        })
     }
 
     fn update(&self, args: &mut ArgumentConsumer<'_>) -> Anyhow<Write> {
         let camera = next(args)?;
-        let known = self.state.cameras.get(camera).map_or(1, |camera| camera.revision);
+        let known = self
+            .state
+            .cameras
+            .get(camera)
+            .map_or(1, |camera| camera.revision);
         let expect_revision = take(args, "revision")?.unwrap_or(known);
-        Ok(Write::UpdateCamera { camera, expect_revision, spec: camera_spec(next(args)?, args)? })
+        Ok(Write::UpdateCamera {
+            camera,
+            expect_revision,
+            spec: camera_spec(next(args)?, args)?,
+        })
     }
 
     fn measured(&self) -> Bitrates {
-        self.bitrates.iter().map(|(camera, bps)| (*camera, *bps)).collect()
+        self.bitrates
+            .iter()
+            .map(|(camera, bps)| (*camera, *bps))
+            .collect()
     }
 
     fn can_record(&self, node: NodeId) -> bool {
-        self.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive()) && !self.unfit.contains(&node)
+        self.verdicts
+            .get(&node)
+            .is_some_and(|verdict| verdict.is_alive())
+            && !self.unfit.contains(&node)
     }
 
     fn survives(&self, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
@@ -391,28 +542,47 @@ impl Site {
         while let Some(node) = args.next_pos() {
             dead.push(node.parse()?);
         }
-        let Survival { lost, spare_cameras } =
-            survives_loss_of(&self.state, &self.measured(), &dead, |node| self.can_record(node));
+        let Survival {
+            lost,
+            spare_cameras,
+        } = survives_loss_of(&self.state, &self.measured(), &dead, |node| {
+            self.can_record(node)
+        });
         Ok(format!("lost: {lost:?}, spare: {spare_cameras}"))
     }
 
     fn lacks(&self) -> String {
         let bitrates = self.measured();
         let planner = Planner::new(&self.state, &bitrates, |node| self.can_record(node));
-        let unowned = self.state.assignments.iter().filter(|(_, now)| now.owner.is_none());
-        unowned.map(|(camera, _)| format!("camera {camera}: {:?}\n", planner.lack(camera))).collect()
+        let unowned = self
+            .state
+            .assignments
+            .iter()
+            .filter(|(_, now)| now.owner.is_none());
+        unowned
+            .map(|(camera, _)| format!("camera {camera}: {:?}\n", planner.lack(camera)))
+            .collect()
     }
 
     /// A drill of cameras, one by one, or of all of a node.
     fn drill(&mut self, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
         let (at, can_record) = (self.wall(), |node| self.can_record(node));
-        let look = Look { state: &self.state, progress: &self.progress, can_record: &can_record, now_at: &|_| at };
+        let look = Look {
+            state: &self.state,
+            progress: &self.progress,
+            can_record: &can_record,
+            now_at: &|_| at,
+        };
         let node = take(args, "node")?;
         let starts = match node {
             Some(node) => drill::starts_of_node(&look, node),
             None => vec![drill::start(&look, next(args)?)],
         };
-        self.write(Write::BeginDrill { node, is_scheduled: false, starts })
+        self.write(Write::BeginDrill {
+            node,
+            is_scheduled: false,
+            starts,
+        })
     }
 
     fn show_drills(&self) -> String {
@@ -422,10 +592,24 @@ impl Site {
                 writeln!(text, "{}: camera {camera} {:?}", drill.id, running.phase).unwrap();
             }
             for told in &drill.results {
-                let gap = told.gap_us.map_or("-".to_owned(), |gap_us| format!("{} ms", gap_us / 1000));
+                let gap = told
+                    .gap_us
+                    .map_or("-".to_owned(), |gap_us| format!("{} ms", gap_us / 1000));
                 let (camera, outcome, back) = (told.camera, told.outcome, told.is_handed_back);
-                write!(text, "{}: camera {camera} {outcome:?}, gap {gap}, handed back: {back}", drill.id).unwrap();
-                writeln!(text, "{}", told.reason.as_ref().map_or(String::new(), |why| format!(", {why}"))).unwrap();
+                write!(
+                    text,
+                    "{}: camera {camera} {outcome:?}, gap {gap}, handed back: {back}",
+                    drill.id
+                )
+                .unwrap();
+                writeln!(
+                    text,
+                    "{}",
+                    told.reason
+                        .as_ref()
+                        .map_or(String::new(), |why| format!(", {why}"))
+                )
+                .unwrap();
             }
         }
         text
@@ -433,24 +617,48 @@ impl Site {
 
     fn state_command(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
         let write = match name {
-            "init" => Write::Initialize { cluster: Uuid::nil(), node: node_spec(args)? },
-            "join" => Write::JoinNode { attempt: self.attempt(args)?, spec: node_spec(args)? },
-            "report" => Write::ReportForDuty { node: next(args)?, spec: node_spec(args)? },
-            "duty" => Write::SetDuty { node: next(args)?, duty: duty(args)? },
-            "remove" => Write::RemoveNode { node: next(args)?, force: args.next_pos() == Some("force") },
+            "init" => Write::Initialize {
+                cluster: Uuid::nil(),
+                node: node_spec(args)?,
+            },
+            "join" => Write::JoinNode {
+                attempt: self.attempt(args)?,
+                spec: node_spec(args)?,
+            },
+            "report" => Write::ReportForDuty {
+                node: next(args)?,
+                spec: node_spec(args)?,
+            },
+            "duty" => Write::SetDuty {
+                node: next(args)?,
+                duty: duty(args)?,
+            },
+            "remove" => Write::RemoveNode {
+                node: next(args)?,
+                force: args.next_pos() == Some("force"),
+            },
             "camera" => {
                 let only_after = take(args, "only-after")?;
-                Write::CreateCamera { spec: camera_spec(next(args)?, args)?, only_after }
+                Write::CreateCamera {
+                    spec: camera_spec(next(args)?, args)?,
+                    only_after,
+                }
             }
             "rules" => self.change_rules(next(args)?, args)?,
             "traits" => self.change_traits(next(args)?, args)?,
             "settings" => Write::ChangeSettings(settings_change(args)?),
             "rebalance" => Write::BeginRebalance,
             "update" => self.update(args)?,
-            "delete" => Write::DeleteCamera { camera: next(args)? },
-            "hold" => Write::CreateHold { spec: hold_spec(args)? },
+            "delete" => Write::DeleteCamera {
+                camera: next(args)?,
+            },
+            "hold" => Write::CreateHold {
+                spec: hold_spec(args)?,
+            },
             "release" => Write::DeleteHold { hold: next(args)? },
-            "clear" => Write::ClearCameras { cameras: vec![next(args)?] },
+            "clear" => Write::ClearCameras {
+                cameras: vec![next(args)?],
+            },
             _ => return self.assignment_op(name, args),
         };
         self.write(write)
@@ -475,8 +683,14 @@ impl Runner for Site {
             "alive" | "dead" | "silent" | "unknown" => {
                 let verdict = match command.name.as_str() {
                     "alive" => Verdict::Alive,
-                    "dead" => Verdict::Suspect { since: self.now, why: Why::Refused },
-                    "silent" => Verdict::Suspect { since: self.now, why: Why::Silence },
+                    "dead" => Verdict::Suspect {
+                        since: self.now,
+                        why: Why::Refused,
+                    },
+                    "silent" => Verdict::Suspect {
+                        since: self.now,
+                        why: Why::Silence,
+                    },
                     _ => Verdict::Unknown,
                 };
                 while let Some(node) = args.next_pos() {
@@ -486,18 +700,21 @@ impl Runner for Site {
             }
             // This node waits for a keyframe of that camera; it has come.
             "connecting" => {
-                self.connecting.insert((need(args, "node")?, need(args, "camera")?));
+                self.connecting
+                    .insert((need(args, "node")?, need(args, "camera")?));
                 String::new()
             }
             "connected" => {
-                self.connecting.remove(&(need(args, "node")?, need(args, "camera")?));
+                self.connecting
+                    .remove(&(need(args, "node")?, need(args, "camera")?));
                 String::new()
             }
             // This node cannot write, and its recorders say so; or can again.
             "disk-fails" => {
                 let node = next(args)?;
                 self.unfit.insert(node);
-                self.broken.extend(self.state.cameras.keys().map(|camera| (node, camera)));
+                self.broken
+                    .extend(self.state.cameras.keys().map(|camera| (node, camera)));
                 String::new()
             }
             "disk-mended" => {
@@ -512,7 +729,8 @@ impl Runner for Site {
                 }
                 String::new()
             }
-            // What a node found out of a camera that its owner fails to record: yes, no, or nothing any more.
+            // What a node found out of a camera that its owner fails to record: yes, no, or nothing
+            // any more.
             "probe" => {
                 let at = (need(args, "node")?, need(args, "camera")?);
                 match args.next_pos() {
@@ -524,11 +742,13 @@ impl Runner for Site {
             }
             // This node cannot record that camera, or can again.
             "break" => {
-                self.broken.insert((need(args, "node")?, need(args, "camera")?));
+                self.broken
+                    .insert((need(args, "node")?, need(args, "camera")?));
                 String::new()
             }
             "mend" => {
-                self.broken.remove(&(need(args, "node")?, need(args, "camera")?));
+                self.broken
+                    .remove(&(need(args, "node")?, need(args, "camera")?));
                 String::new()
             }
             "run" => self.run_for(next(args)?),
@@ -567,7 +787,8 @@ impl Runner for Site {
             }
             "survives" => self.survives(args)?,
             "headroom" => {
-                let headroom = headroom(&self.state, &self.measured(), |node| self.can_record(node));
+                let headroom =
+                    headroom(&self.state, &self.measured(), |node| self.can_record(node));
                 format!("{headroom:?}")
             }
             "lacks" => self.lacks(),

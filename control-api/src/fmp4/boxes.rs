@@ -21,7 +21,12 @@ pub(crate) struct BoxRef {
 
 /// The boxes that lie one after the other in `bytes[start..end]`.
 pub(crate) fn siblings(bytes: &[u8], start: usize, end: usize) -> Siblings<'_> {
-    Siblings { bytes, at: start, end: end.min(bytes.len()), left: SIBLINGS_MAX }
+    Siblings {
+        bytes,
+        at: start,
+        end: end.min(bytes.len()),
+        left: SIBLINGS_MAX,
+    }
 }
 
 pub(crate) struct Siblings<'a> {
@@ -52,7 +57,11 @@ pub(crate) fn only(bytes: &[u8], start: usize, end: usize, kind: &Kind) -> Resul
     for sibling in siblings(bytes, start, end) {
         let sibling = sibling?;
         if sibling.kind == *kind && found.replace(sibling).is_some() {
-            return Err(Error::damaged("box", sibling.start, "more than one of a kind that must be alone"));
+            return Err(Error::damaged(
+                "box",
+                sibling.start,
+                "more than one of a kind that must be alone",
+            ));
         }
     }
     found.ok_or(Error::damaged("box", start, "a required box is missing"))
@@ -60,7 +69,9 @@ pub(crate) fn only(bytes: &[u8], start: usize, end: usize, kind: &Kind) -> Resul
 
 /// Descends from `parent` through one child of each kind.
 pub(crate) fn descend(bytes: &[u8], parent: BoxRef, path: &[&Kind]) -> Result<BoxRef, Error> {
-    path.iter().try_fold(parent, |parent, kind| only(bytes, parent.body, parent.end, kind))
+    path.iter().try_fold(parent, |parent, kind| {
+        only(bytes, parent.body, parent.end, kind)
+    })
 }
 
 fn header(bytes: &[u8], at: usize, end: usize) -> Result<BoxRef, Error> {
@@ -68,18 +79,29 @@ fn header(bytes: &[u8], at: usize, end: usize) -> Result<BoxRef, Error> {
     let kind = array(bytes, at.saturating_add(4))?;
     let (size, head) = match size {
         0 => (end - at, 8),
-        1 => (usize::try_from(be64(bytes, at.saturating_add(8))?).unwrap_or(usize::MAX), 16),
+        1 => (
+            usize::try_from(be64(bytes, at.saturating_add(8))?).unwrap_or(usize::MAX),
+            16,
+        ),
         size => (size, 8),
     };
     let stop = at.saturating_add(size);
     if size < head || stop > end {
         return Err(Error::damaged("box", at, "its length leaves its container"));
     }
-    Ok(BoxRef { kind, start: at, body: at + head, end: stop })
+    Ok(BoxRef {
+        kind,
+        start: at,
+        body: at + head,
+        end: stop,
+    })
 }
 
 pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Error> {
-    let cut = at.checked_add(N).and_then(|end| bytes.get(at..end)).and_then(|cut| cut.try_into().ok());
+    let cut = at
+        .checked_add(N)
+        .and_then(|end| bytes.get(at..end))
+        .and_then(|cut| cut.try_into().ok());
     cut.ok_or(Error::damaged("box", at, "cut off"))
 }
 
@@ -97,8 +119,11 @@ pub(crate) fn be64(bytes: &[u8], at: usize) -> Result<u64, Error> {
 
 /// Overwrites `value` at `at`; the place was read before, so it exists unless the caller erred.
 pub(crate) fn put(bytes: &mut [u8], at: usize, value: &[u8]) -> Result<(), Error> {
-    let cut = at.checked_add(value.len()).and_then(|end| bytes.get_mut(at..end));
-    cut.ok_or(Error::damaged("box", at, "cut off"))?.copy_from_slice(value);
+    let cut = at
+        .checked_add(value.len())
+        .and_then(|end| bytes.get_mut(at..end));
+    cut.ok_or(Error::damaged("box", at, "cut off"))?
+        .copy_from_slice(value);
     Ok(())
 }
 
@@ -121,9 +146,13 @@ mod tests {
             &[9],
         ];
         let bytes = bytes.concat();
-        let kinds: Vec<_> =
-            siblings(&bytes, 0, bytes.len()).map(|found| found.map(|found| (found.kind, bytes[found.body]))).collect();
-        assert_eq!(kinds, [Ok((*b"aaaa", 7)), Ok((*b"bbbb", 8)), Ok((*b"cccc", 9))]);
+        let kinds: Vec<_> = siblings(&bytes, 0, bytes.len())
+            .map(|found| found.map(|found| (found.kind, bytes[found.body])))
+            .collect();
+        assert_eq!(
+            kinds,
+            [Ok((*b"aaaa", 7)), Ok((*b"bbbb", 8)), Ok((*b"cccc", 9))]
+        );
     }
 
     #[test]

@@ -1,11 +1,14 @@
-//! Builds a chunk (CMAF, ISO/IEC 23000-19, 7.3.2.3: `prft`+`moof`+`mdat`) around frames whose bytes are not copied.
+//! Builds a chunk (CMAF, ISO/IEC 23000-19, 7.3.2.3: `prft`+`moof`+`mdat`) around frames whose bytes
+//! are not copied.
 
 use super::{Error, boxes, groups, probe};
 use bytes::Bytes;
 use holdfast_storage::chunk::AccessPoint;
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
-use mp4_atom::{Atom, Encode, Mfhd, Moof, Prft, ReferenceTime, Tfdt, Tfhd, Traf, Trun, TrunEntry, TrunSamples};
+use mp4_atom::{
+    Atom, Encode, Mfhd, Moof, Prft, ReferenceTime, Tfdt, Tfhd, Traf, Trun, TrunEntry, TrunSamples,
+};
 
 /// Frames that one chunk may hold.
 pub const CHUNK_FRAMES_MAX: usize = 65_536;
@@ -25,9 +28,11 @@ const FLAGS_NON_SYNC: u32 = 0x0101_0000;
 pub struct Frame {
     /// NAL units with 4-byte lengths before them (ISO/IEC 14496-15), or raw audio.
     pub data: Bytes,
-    /// In ticks of the track's timescale since the Unix epoch ([`Timestamp::ticks`]); grows from frame to frame.
+    /// In ticks of the track's timescale since the Unix epoch ([`Timestamp::ticks`]); grows from
+    /// frame to frame.
     pub decode_time: u64,
-    /// In ticks; counts for the last frame of a chunk only, the others last until the next one's decode time.
+    /// In ticks; counts for the last frame of a chunk only, the others last until the next one's
+    /// decode time.
     pub duration: u32,
     /// From decode time to composition time, in ticks.
     pub composition_offset: i32,
@@ -36,25 +41,39 @@ pub struct Frame {
     pub access: Option<AccessPoint>,
 }
 
-/// The chunk of these frames in parts, for one gathering write: the boxes up to the first payload byte, then each frame's bytes as they are.
+/// The chunk of these frames in parts, for one gathering write: the boxes up to the first payload
+/// byte, then each frame's bytes as they are.
 ///
-/// `sequence` is the `moof`'s number, from 0 ([`holdfast_storage::chunk::ChunkMeta::sequence`]); `start` is the wall time of the first frame.
+/// `sequence` is the `moof`'s number, from 0 ([`holdfast_storage::chunk::ChunkMeta::sequence`]);
+/// `start` is the wall time of the first frame.
 ///
 /// # Errors
-/// [`Error::Unbuildable`] without frames, with more than [`CHUNK_FRAMES_MAX`], where decode times do not grow, or where a length leaves 32 bits.
-pub fn build_chunk(track: TrackKind, sequence: u32, start: Timestamp, frames: &[Frame]) -> Result<Vec<Bytes>, Error> {
+/// [`Error::Unbuildable`] without frames, with more than [`CHUNK_FRAMES_MAX`], where decode times
+/// do not grow, or where a length leaves 32 bits.
+pub fn build_chunk(
+    track: TrackKind,
+    sequence: u32,
+    start: Timestamp,
+    frames: &[Frame],
+) -> Result<Vec<Bytes>, Error> {
     let (Some(first), true) = (frames.first(), frames.len() <= CHUNK_FRAMES_MAX) else {
-        return Err(Error::unbuildable("chunk", format!("{} frames where 1 to {CHUNK_FRAMES_MAX} fit", frames.len())));
+        return Err(Error::unbuildable(
+            "chunk",
+            format!("{} frames where 1 to {CHUNK_FRAMES_MAX} fit", frames.len()),
+        ));
     };
     let payload_bytes: usize = frames.iter().map(|frame| frame.data.len()).sum();
-    let mdat_bytes = u32::try_from(payload_bytes + 8).map_err(|_| Error::unbuildable("chunk", "longer than 4 GiB"))?;
+    let mdat_bytes = u32::try_from(payload_bytes + 8)
+        .map_err(|_| Error::unbuildable("chunk", "longer than 4 GiB"))?;
     let mut head = Vec::with_capacity(256 + frames.len() * 16);
     let moof = moof(track, sequence, first.decode_time, frames)?;
     write_head(&mut head, track, start, first.decode_time, &moof)
         .map_err(|error| Error::unbuildable("chunk", error))?;
     head.extend_from_slice(&mdat_bytes.to_be_bytes());
     head.extend_from_slice(b"mdat");
-    Ok(std::iter::once(head.into()).chain(frames.iter().map(|frame| frame.data.clone())).collect())
+    Ok(std::iter::once(head.into())
+        .chain(frames.iter().map(|frame| frame.data.clone()))
+        .collect())
 }
 
 /// The chunk of the first frame of the one chunk that `bytes` begins with.
@@ -62,7 +81,9 @@ pub fn build_chunk(track: TrackKind, sequence: u32, start: Timestamp, frames: &[
 /// # Errors
 /// [`Error::Damaged`] where it has none.
 pub fn first_frame(bytes: &Bytes, start: Timestamp) -> Result<Bytes, Error> {
-    let first = *probe::samples(bytes)?.first().ok_or(Error::damaged("trun", 0, "no sample"))?;
+    let first = *probe::samples(bytes)?
+        .first()
+        .ok_or(Error::damaged("trun", 0, "no sample"))?;
     let frame = Frame {
         data: bytes.slice(first.offset..first.offset + first.size),
         decode_time: first.decode_time,
@@ -70,20 +91,30 @@ pub fn first_frame(bytes: &Bytes, start: Timestamp) -> Result<Bytes, Error> {
         composition_offset: i32::try_from(first.composition_offset).unwrap_or_default(),
         access: Some(AccessPoint::Sync),
     };
-    Ok(build_chunk(TrackKind::Video, 0, start, &[frame])?.concat().into())
+    Ok(build_chunk(TrackKind::Video, 0, start, &[frame])?
+        .concat()
+        .into())
 }
 
-/// Seconds since 1900 in the upper half, fraction in the lower (RFC 5905, clause 6); wraps in 2036 as NTP does.
+/// Seconds since 1900 in the upper half, fraction in the lower (RFC 5905, clause 6); wraps in 2036
+/// as NTP does.
 #[must_use]
 pub fn ntp_time(time: Timestamp) -> u64 {
-    let seconds = time.micros().div_euclid(1_000_000).wrapping_add(NTP_TO_UNIX_S);
+    let seconds = time
+        .micros()
+        .div_euclid(1_000_000)
+        .wrapping_add(NTP_TO_UNIX_S);
     let micros = time.micros().rem_euclid(1_000_000) as u64;
     ((seconds as u64 & 0xffff_ffff) << 32) | ((micros << 32) / 1_000_000)
 }
 
 fn sample_table(frames: &[Frame]) -> Result<Vec<TrunEntry>, Error> {
     let offsets = frames.iter().any(|frame| frame.composition_offset != 0);
-    let next_times = frames.iter().skip(1).map(|frame| Some(frame.decode_time)).chain([None]);
+    let next_times = frames
+        .iter()
+        .skip(1)
+        .map(|frame| Some(frame.decode_time))
+        .chain([None]);
     let entry = |(frame, next): (&Frame, Option<u64>)| {
         Ok(TrunEntry {
             duration: Some(duration(frame, next)?),
@@ -107,10 +138,19 @@ fn flags(access: Option<AccessPoint>) -> u32 {
 }
 
 fn duration(frame: &Frame, next: Option<u64>) -> Result<u32, Error> {
-    let Some(next) = next else { return Ok(frame.duration) };
-    let ticks =
-        next.checked_sub(frame.decode_time).filter(|ticks| *ticks > 0).and_then(|ticks| u32::try_from(ticks).ok());
-    ticks.ok_or_else(|| Error::unbuildable("chunk", format!("decode time {next} follows {}", frame.decode_time)))
+    let Some(next) = next else {
+        return Ok(frame.duration);
+    };
+    let ticks = next
+        .checked_sub(frame.decode_time)
+        .filter(|ticks| *ticks > 0)
+        .and_then(|ticks| u32::try_from(ticks).ok());
+    ticks.ok_or_else(|| {
+        Error::unbuildable(
+            "chunk",
+            format!("decode time {next} follows {}", frame.decode_time),
+        )
+    })
 }
 
 fn write_head(
@@ -139,11 +179,19 @@ fn write_head(
 /// Where the moof's only trun has its data offset: behind its version, flags and number of samples.
 fn data_offset_at(out: &[u8], moof_start: usize) -> Option<usize> {
     let moof = boxes::siblings(out, moof_start, out.len()).next()?.ok()?;
-    boxes::descend(out, moof, &[b"traf", b"trun"]).ok().map(|trun| trun.body + 8)
+    boxes::descend(out, moof, &[b"traf", b"trun"])
+        .ok()
+        .map(|trun| trun.body + 8)
 }
 
-/// `sample_description_index` is always there, so that playback can patch it in place ([`super::patch`]).
-fn moof(track: TrackKind, sequence: u32, decode_time: u64, frames: &[Frame]) -> Result<Moof, Error> {
+/// `sample_description_index` is always there, so that playback can patch it in place
+/// ([`super::patch`]).
+fn moof(
+    track: TrackKind,
+    sequence: u32,
+    decode_time: u64,
+    frames: &[Frame],
+) -> Result<Moof, Error> {
     let tfhd = Tfhd {
         track_id: track.track_id(),
         sample_description_index: Some(1),
@@ -153,14 +201,24 @@ fn moof(track: TrackKind, sequence: u32, decode_time: u64, frames: &[Frame]) -> 
     let (sgpd, sbgp) = groups::of(frames);
     let traf = Traf {
         tfhd,
-        tfdt: Some(Tfdt { base_media_decode_time: decode_time }),
-        trun: vec![Trun { data_offset: Some(0), samples: TrunSamples::Explicit(sample_table(frames)?) }],
+        tfdt: Some(Tfdt {
+            base_media_decode_time: decode_time,
+        }),
+        trun: vec![Trun {
+            data_offset: Some(0),
+            samples: TrunSamples::Explicit(sample_table(frames)?),
+        }],
         sbgp,
         sgpd,
         ..Default::default()
     };
     // 14496-12 counts fragments from 1.
-    Ok(Moof { mfhd: Mfhd { sequence_number: sequence.wrapping_add(1) }, traf: vec![traf] })
+    Ok(Moof {
+        mfhd: Mfhd {
+            sequence_number: sequence.wrapping_add(1),
+        },
+        traf: vec![traf],
+    })
 }
 
 #[cfg(test)]
@@ -171,7 +229,13 @@ mod tests {
 
     fn frame(decode_time: u64, bytes: &'static [u8], is_sync: bool) -> Frame {
         let access = is_sync.then_some(AccessPoint::Sync);
-        Frame { data: Bytes::from_static(bytes), decode_time, duration: 3000, composition_offset: 0, access }
+        Frame {
+            data: Bytes::from_static(bytes),
+            decode_time,
+            duration: 3000,
+            composition_offset: 0,
+            access,
+        }
     }
 
     fn flat(parts: &[Bytes]) -> Vec<u8> {
@@ -187,26 +251,55 @@ mod tests {
         let samples = probe::samples(&bytes).unwrap();
         let read: Vec<_> = samples
             .iter()
-            .map(|s| (&bytes[s.offset..s.offset + s.size], s.decode_time, s.duration, s.is_sync))
+            .map(|s| {
+                (
+                    &bytes[s.offset..s.offset + s.size],
+                    s.decode_time,
+                    s.duration,
+                    s.is_sync,
+                )
+            })
             .collect();
-        assert_eq!(read, [(&b"key"[..], 900, 3000, true), (&b"delta!"[..], 3900, 3000, false)]);
+        assert_eq!(
+            read,
+            [
+                (&b"key"[..], 900, 3000, true),
+                (&b"delta!"[..], 3900, 3000, false)
+            ]
+        );
         let info = probe::chunk_info(&bytes).unwrap();
-        assert_eq!((info.track_id, info.moof_sequence, info.sample_description_index), (1, 7, 1));
+        assert_eq!(
+            (
+                info.track_id,
+                info.moof_sequence,
+                info.sample_description_index
+            ),
+            (1, 7, 1)
+        );
     }
 
     #[test]
     fn decode_times_must_grow() {
         for second in [900, 0] {
             let frames = [frame(900, b"a", true), frame(second, b"b", false)];
-            assert!(matches!(build_chunk(TrackKind::Video, 0, Timestamp(0), &frames), Err(Error::Unbuildable { .. })));
+            assert!(matches!(
+                build_chunk(TrackKind::Video, 0, Timestamp(0), &frames),
+                Err(Error::Unbuildable { .. })
+            ));
         }
         assert!(build_chunk(TrackKind::Video, 0, Timestamp(0), &[]).is_err());
     }
 
     #[test]
     fn ntp_time_counts_from_1900_and_wraps_in_2036() {
-        assert_eq!(ntp_time(Timestamp(500_000)), (NTP_TO_UNIX_S as u64) << 32 | 1 << 31);
-        assert_eq!(ntp_time(Timestamp(((1_i64 << 32) - NTP_TO_UNIX_S) * 1_000_000)), 0);
+        assert_eq!(
+            ntp_time(Timestamp(500_000)),
+            (NTP_TO_UNIX_S as u64) << 32 | 1 << 31
+        );
+        assert_eq!(
+            ntp_time(Timestamp(((1_i64 << 32) - NTP_TO_UNIX_S) * 1_000_000)),
+            0
+        );
     }
 
     fn access() -> impl Strategy<Value = Option<AccessPoint>> {

@@ -17,19 +17,31 @@ const OF_FRAGMENT: u32 = 0x1_0000;
 
 /// The groups that these frames are in; none where every access point is a sync sample.
 pub(super) fn of(frames: &[Frame]) -> (Vec<Sgpd>, Vec<Sbgp>) {
-    [group(RAP, frames, leading), group(ROLL, frames, distance)].into_iter().flatten().unzip()
+    [group(RAP, frames, leading), group(ROLL, frames, distance)]
+        .into_iter()
+        .flatten()
+        .unzip()
 }
 
 /// `VisualRandomAccessEntry`.
 fn leading(access: AccessPoint) -> Option<Vec<u8>> {
-    matches!(access, AccessPoint::Open | AccessPoint::Recovery { frames: 0 }).then(|| LEADING_UNKNOWN.to_vec())
+    matches!(
+        access,
+        AccessPoint::Open | AccessPoint::Recovery { frames: 0 }
+    )
+    .then(|| LEADING_UNKNOWN.to_vec())
 }
 
 /// `VisualRollRecoveryEntry`: `roll_distance`, which may not be 0. A refresh that takes longer than
 /// it can say is in no group.
 fn distance(access: AccessPoint) -> Option<Vec<u8>> {
-    let AccessPoint::Recovery { frames } = access else { return None };
-    i16::try_from(frames).ok().filter(|frames| *frames > 0).map(|frames| frames.to_be_bytes().to_vec())
+    let AccessPoint::Recovery { frames } = access else {
+        return None;
+    };
+    i16::try_from(frames)
+        .ok()
+        .filter(|frames| *frames > 0)
+        .map(|frames| frames.to_be_bytes().to_vec())
 }
 
 fn group(
@@ -41,10 +53,15 @@ fn group(
     let mut runs: Vec<SbgpEntry> = Vec::new();
     for frame in frames {
         let description = frame.access.and_then(&describe);
-        let index = description.map_or(0, |description| OF_FRAGMENT + 1 + place_of(&mut descriptions, description));
+        let index = description.map_or(0, |description| {
+            OF_FRAGMENT + 1 + place_of(&mut descriptions, description)
+        });
         match runs.last_mut() {
             Some(run) if run.group_description_index == index => run.sample_count += 1,
-            _ => runs.push(SbgpEntry { sample_count: 1, group_description_index: index }),
+            _ => runs.push(SbgpEntry {
+                sample_count: 1,
+                group_description_index: index,
+            }),
         }
     }
     let length = descriptions.first()?.len() as u32;
@@ -61,7 +78,14 @@ fn group(
         essential: false,
         entries: descriptions.into_iter().map(entry).collect(),
     };
-    Some((sgpd, Sbgp { grouping_type, grouping_type_parameter: None, entries: runs }))
+    Some((
+        sgpd,
+        Sbgp {
+            grouping_type,
+            grouping_type_parameter: None,
+            entries: runs,
+        },
+    ))
 }
 
 fn place_of(descriptions: &mut Vec<Vec<u8>>, description: Vec<u8>) -> u32 {
@@ -94,7 +118,9 @@ mod tests {
             access: *access,
         };
         let frames: Vec<Frame> = access.iter().enumerate().map(frame).collect();
-        let bytes = build_chunk(TrackKind::Video, 0, Timestamp(0), &frames).unwrap().concat();
+        let bytes = build_chunk(TrackKind::Video, 0, Timestamp(0), &frames)
+            .unwrap()
+            .concat();
         let mut rest = &bytes[..];
         Prft::decode(&mut rest).unwrap();
         let moof = Moof::decode(&mut rest).unwrap();
@@ -102,12 +128,21 @@ mod tests {
         assert_eq!(traf.sgpd.len(), traf.sbgp.len());
         let description = |entry: &SgpdEntry| match &entry.entry {
             AnySampleGroupEntry::UnknownGroupingType(_, bytes) => bytes.clone(),
-            AnySampleGroupEntry::DirectReferenceSampleList(..) => panic!("no such group is written"),
+            AnySampleGroupEntry::DirectReferenceSampleList(..) => {
+                panic!("no such group is written")
+            }
         };
         let group = |(sgpd, sbgp): (&Sgpd, &Sbgp)| {
             assert_eq!(sgpd.grouping_type, sbgp.grouping_type);
-            let runs = sbgp.entries.iter().map(|run| (run.sample_count, run.group_description_index));
-            (sgpd.grouping_type, sgpd.entries.iter().map(description).collect(), runs.collect())
+            let runs = sbgp
+                .entries
+                .iter()
+                .map(|run| (run.sample_count, run.group_description_index));
+            (
+                sgpd.grouping_type,
+                sgpd.entries.iter().map(description).collect(),
+                runs.collect(),
+            )
         };
         traf.sgpd.iter().zip(&traf.sbgp).map(group).collect()
     }
@@ -119,10 +154,20 @@ mod tests {
 
     #[test]
     fn an_open_access_point_is_a_rap_and_a_gradual_refresh_a_roll() {
-        assert_eq!(told(&[Some(Open), None, None]), [(RAP, vec![vec![0]], vec![(1, 0x1_0001), (2, 0)])]);
+        assert_eq!(
+            told(&[Some(Open), None, None]),
+            [(RAP, vec![vec![0]], vec![(1, 0x1_0001), (2, 0)])]
+        );
         let refresh = Some(Recovery { frames: 300 });
-        let roll = (ROLL, vec![vec![1, 44], vec![0, 2]], vec![(1, 0), (2, 0x1_0001), (1, 0x1_0002)]);
-        assert_eq!(told(&[None, refresh, refresh, Some(Recovery { frames: 2 })]), [roll]);
+        let roll = (
+            ROLL,
+            vec![vec![1, 44], vec![0, 2]],
+            vec![(1, 0), (2, 0x1_0001), (1, 0x1_0002)],
+        );
+        assert_eq!(
+            told(&[None, refresh, refresh, Some(Recovery { frames: 2 })]),
+            [roll]
+        );
     }
 
     #[test]

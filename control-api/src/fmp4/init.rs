@@ -1,11 +1,13 @@
-//! Builds the CMAF header (`ftyp`+`moov`, ISO/IEC 23000-19, 7.3.1) of one track from its codec parameters.
+//! Builds the CMAF header (`ftyp`+`moov`, ISO/IEC 23000-19, 7.3.1) of one track from its codec
+//! parameters.
 
 use super::Error;
 use bytes::Bytes;
 use holdfast_storage::ids::TrackKind;
 use mp4_atom::{
-    Audio, BufMut, Dinf, Dref, DrefEntry, Edts, Elst, ElstEntry, Encode, Esds, FourCC, Ftyp, Hdlr, Mdhd, Mehd, Mvex,
-    Mvhd, Pasp, Smhd, Stco, Stsc, Stsz, Stts, Tkhd, Trex, Url, Visual, Vmhd, esds,
+    Audio, BufMut, Dinf, Dref, DrefEntry, Edts, Elst, ElstEntry, Encode, Esds, FourCC, Ftyp, Hdlr,
+    Mdhd, Mehd, Mvex, Mvhd, Pasp, Smhd, Stco, Stsc, Stsz, Stts, Tkhd, Trex, Url, Visual, Vmhd,
+    esds,
 };
 use std::collections::BTreeMap;
 
@@ -74,14 +76,23 @@ pub fn video_init(video: &VideoParameters) -> Result<Bytes, Error> {
 /// [`Error::Unbuildable`] where the parameters cannot be expressed.
 pub fn audio_init(audio: &AudioParameters) -> Result<Bytes, Error> {
     if audio.sample_rate_hz == 0 || audio.channels == 0 {
-        return Err(Error::unbuildable("audio init", "sample rate and channels must not be 0"));
+        return Err(Error::unbuildable(
+            "audio init",
+            "sample rate and channels must not be 0",
+        ));
     }
     let entry = audio_entry(audio)?;
-    let track = Track { kind: TrackKind::Audio, timescale: audio.sample_rate_hz, size: (0, 0), entries: vec![entry] };
+    let track = Track {
+        kind: TrackKind::Audio,
+        timescale: audio.sample_rate_hz,
+        size: (0, 0),
+        entries: vec![entry],
+    };
     header(&[track], &Times::default())
 }
 
-/// A track of a header. Its sample entries are whole boxes, byte for byte, so that parameter sets stay as the camera sent them.
+/// A track of a header. Its sample entries are whole boxes, byte for byte, so that parameter sets
+/// stay as the camera sent them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Track {
     pub(crate) kind: TrackKind,
@@ -118,21 +129,56 @@ pub(crate) fn header(tracks: &[Track], times: &Times) -> Result<Bytes, Error> {
 
 fn write_header(out: &mut Vec<u8>, tracks: &[Track], times: &Times) -> mp4_atom::Result<()> {
     let brands = [b"iso6", b"cmfc", b"mp41"].map(FourCC::new);
-    Ftyp { major_brand: brands[0], minor_version: 0, compatible_brands: brands.to_vec() }.encode(out)?;
+    Ftyp {
+        major_brand: brands[0],
+        minor_version: 0,
+        compatible_brands: brands.to_vec(),
+    }
+    .encode(out)?;
     out.encode_atom(b"moov", |out| {
-        let next_track_id = tracks.iter().map(|track| track.kind.track_id()).max().unwrap_or(0) + 1;
-        let duration = tracks.iter().map(|track| times.shown(track)).max().unwrap_or_default();
+        let next_track_id = tracks
+            .iter()
+            .map(|track| track.kind.track_id())
+            .max()
+            .unwrap_or(0)
+            + 1;
+        let duration = tracks
+            .iter()
+            .map(|track| times.shown(track))
+            .max()
+            .unwrap_or_default();
         let (timescale, rate, volume) = (MOVIE_TIMESCALE, 1.into(), 1.into());
-        Mvhd { timescale, duration, rate, volume, next_track_id, ..Default::default() }.encode(out)?;
-        tracks.iter().try_for_each(|track| write_track(out, track, times))?;
-        // Players of fragmented files look here, or into the boxes of unfragmented ones: all say the same.
-        let mehd = (!times.durations.is_empty()).then_some(Mehd { fragment_duration: duration });
-        Mvex { mehd, trex: tracks.iter().map(trex).collect() }.encode(out)
+        Mvhd {
+            timescale,
+            duration,
+            rate,
+            volume,
+            next_track_id,
+            ..Default::default()
+        }
+        .encode(out)?;
+        tracks
+            .iter()
+            .try_for_each(|track| write_track(out, track, times))?;
+        // Players of fragmented files look here, or into the boxes of unfragmented ones: all say
+        // the same.
+        let mehd = (!times.durations.is_empty()).then_some(Mehd {
+            fragment_duration: duration,
+        });
+        Mvex {
+            mehd,
+            trex: tracks.iter().map(trex).collect(),
+        }
+        .encode(out)
     })
 }
 
 fn trex(track: &Track) -> Trex {
-    Trex { track_id: track.kind.track_id(), default_sample_description_index: 1, ..Default::default() }
+    Trex {
+        track_id: track.kind.track_id(),
+        default_sample_description_index: 1,
+        ..Default::default()
+    }
 }
 
 fn write_track(out: &mut Vec<u8>, track: &Track, times: &Times) -> mp4_atom::Result<()> {
@@ -159,8 +205,16 @@ fn write_track(out: &mut Vec<u8>, track: &Track, times: &Times) -> mp4_atom::Res
 /// One edit up to the end: of a fragmented file, its duration is 0 (ISO/IEC 14496-12, 8.6.6.1).
 fn edit(timescale: u32, shown_from_us: u64) -> Edts {
     let media_time = u128::from(shown_from_us) * u128::from(timescale) / 1_000_000;
-    let entry = ElstEntry { segment_duration: 0, media_time: u64::try_from(media_time).ok(), media_rate: 1.into() };
-    Edts { elst: Some(Elst { entries: vec![entry] }) }
+    let entry = ElstEntry {
+        segment_duration: 0,
+        media_time: u64::try_from(media_time).ok(),
+        media_rate: 1.into(),
+    };
+    Edts {
+        elst: Some(Elst {
+            entries: vec![entry],
+        }),
+    }
 }
 
 fn write_media(out: &mut Vec<u8>, track: &Track, times: &Times) -> mp4_atom::Result<()> {
@@ -169,16 +223,35 @@ fn write_media(out: &mut Vec<u8>, track: &Track, times: &Times) -> mp4_atom::Res
         TrackKind::Audio => (b"soun", "audio"),
         TrackKind::Metadata => (b"meta", "metadata"),
     };
-    let duration = times.durations.get(&track.kind).copied().unwrap_or_default();
-    Mdhd { timescale: track.timescale, duration, language: "und".to_owned(), ..Default::default() }.encode(out)?;
-    Hdlr { handler: FourCC::new(handler), name: name.to_owned() }.encode(out)?;
+    let duration = times
+        .durations
+        .get(&track.kind)
+        .copied()
+        .unwrap_or_default();
+    Mdhd {
+        timescale: track.timescale,
+        duration,
+        language: "und".to_owned(),
+        ..Default::default()
+    }
+    .encode(out)?;
+    Hdlr {
+        handler: FourCC::new(handler),
+        name: name.to_owned(),
+    }
+    .encode(out)?;
     out.encode_atom(b"minf", |out| {
         match track.kind {
             TrackKind::Video => Vmhd::default().encode(out)?,
             TrackKind::Audio => Smhd::default().encode(out)?,
             TrackKind::Metadata => mp4_atom::Nmhd::default().encode(out)?,
         }
-        Dinf { dref: Dref { entries: vec![DrefEntry::Url(Url::default())] } }.encode(out)?;
+        Dinf {
+            dref: Dref {
+                entries: vec![DrefEntry::Url(Url::default())],
+            },
+        }
+        .encode(out)?;
         out.encode_atom(b"stbl", |out| write_sample_table(out, &track.entries))
     })
 }
@@ -187,7 +260,9 @@ fn write_sample_table(out: &mut Vec<u8>, entries: &[Vec<u8>]) -> mp4_atom::Resul
     out.encode_atom(b"stsd", |out| {
         0u32.encode(out)?;
         (entries.len() as u32).encode(out)?;
-        entries.iter().for_each(|entry| out.extend_from_slice(entry));
+        entries
+            .iter()
+            .for_each(|entry| out.extend_from_slice(entry));
         Ok(())
     })?;
     Stts::default().encode(out)?;
@@ -201,14 +276,26 @@ fn video_entry(video: &VideoParameters) -> Result<Vec<u8>, Error> {
         VideoCodec::Avc { avcc } => (b"avc1", b"avcC", avcc),
         VideoCodec::Hevc { hvcc } => (b"hvc1", b"hvcC", hvcc),
     };
-    // Both records begin with configurationVersion 1 and are longer than this even without parameter sets.
+    // Both records begin with configurationVersion 1 and are longer than this even without
+    // parameter sets.
     if record.len() < 7 || record[0] != 1 {
-        return Err(Error::unbuildable("video init", "the decoder configuration record is not of version 1"));
+        return Err(Error::unbuildable(
+            "video init",
+            "the decoder configuration record is not of version 1",
+        ));
     }
     if video.width == 0 || video.height == 0 {
-        return Err(Error::unbuildable("video init", "width and height must not be 0"));
+        return Err(Error::unbuildable(
+            "video init",
+            "width and height must not be 0",
+        ));
     }
-    let visual = Visual { data_reference_index: 1, width: video.width, height: video.height, ..Default::default() };
+    let visual = Visual {
+        data_reference_index: 1,
+        width: video.width,
+        height: video.height,
+        ..Default::default()
+    };
     let mut out = Vec::with_capacity(record.len() + 128);
     out.encode_atom(entry, |out| {
         visual.encode(out)?;
@@ -216,7 +303,13 @@ fn video_entry(video: &VideoParameters) -> Result<Vec<u8>, Error> {
             out.extend_from_slice(record);
             Ok(())
         })?;
-        video.pixel_aspect.map(|(h_spacing, v_spacing)| Pasp { h_spacing, v_spacing }).encode(out)
+        video
+            .pixel_aspect
+            .map(|(h_spacing, v_spacing)| Pasp {
+                h_spacing,
+                v_spacing,
+            })
+            .encode(out)
     })
     .map_err(|error| Error::unbuildable("video init", error))?;
     Ok(out)
@@ -249,12 +342,20 @@ fn audio_entry(audio: &AudioParameters) -> Result<Vec<u8>, Error> {
 
 /// The `esds` of AAC (ISO/IEC 14496-14, 3.1.2): object type 0x40, stream type audio.
 fn elementary_stream(config: &[u8]) -> Esds {
-    let dec_specific = esds::DecoderSpecific { raw: config.to_vec(), ..Default::default() };
+    let dec_specific = esds::DecoderSpecific {
+        raw: config.to_vec(),
+        ..Default::default()
+    };
     let dec_config = esds::DecoderConfig {
         object_type_indication: 0x40,
         stream_type: 0x05,
         dec_specific: Some(dec_specific),
         ..Default::default()
     };
-    Esds { es_desc: esds::EsDescriptor { dec_config, ..Default::default() } }
+    Esds {
+        es_desc: esds::EsDescriptor {
+            dec_config,
+            ..Default::default()
+        },
+    }
 }

@@ -1,4 +1,5 @@
-//! Merges stored init segments into the header of one presentation: a video and an audio track whose `stsd` hold every sample entry in use.
+//! Merges stored init segments into the header of one presentation: a video and an audio track
+//! whose `stsd` hold every sample entry in use.
 
 use super::Error;
 use super::boxes::{self, BoxRef, Kind, be16, be32};
@@ -9,7 +10,8 @@ use holdfast_storage::ids::TrackKind;
 use mp4_atom::{Avcc, Decode, Hvcc};
 use std::collections::BTreeMap;
 
-/// Bytes of a visual sample entry before its child boxes (ISO/IEC 14496-12, 12.1.3.2), with the box header.
+/// Bytes of a visual sample entry before its child boxes (ISO/IEC 14496-12, 12.1.3.2), with the box
+/// header.
 const VISUAL_ENTRY_BYTES: usize = 8 + 78;
 
 /// Init segments that one presentation may use per track.
@@ -34,8 +36,9 @@ pub struct MergedInit {
     pub bytes: Bytes,
     /// Which `sample_description_index` the chunks of each init take.
     pub sample_description_index: BTreeMap<InitId, u32>,
-    /// Where video has more than one entry: each one's parameter sets as NAL units with 4-byte lengths, to go before keyframes. Players built
-    /// on ffmpeg do not follow `sample_description_index` in fragments; these they see.
+    /// Where video has more than one entry: each one's parameter sets as NAL units with 4-byte
+    /// lengths, to go before keyframes. Players built on ffmpeg do not follow
+    /// `sample_description_index` in fragments; these they see.
     pub parameter_sets: BTreeMap<InitId, Bytes>,
     /// Ticks per second of each track in it.
     pub timescale: BTreeMap<TrackKind, u32>,
@@ -56,8 +59,16 @@ impl MergedInit {
 pub enum MergeError {
     /// One track cannot hold both: cut the presentation where this init begins to be used.
     #[error("the {track:?} track changes from {from} to {to}")]
-    CodecChanged { track: TrackKind, init: InitId, from: String, to: String },
-    #[error("{count} parameter changes in the {track:?} track where {INITS_MAX} fit into one presentation")]
+    CodecChanged {
+        track: TrackKind,
+        init: InitId,
+        from: String,
+        to: String,
+    },
+    #[error(
+        "{count} parameter changes in the {track:?} track where {INITS_MAX} fit into one \
+         presentation"
+    )]
     TooMany { track: TrackKind, count: usize },
     #[error("init segment {init:?}: {error}")]
     Unreadable { init: InitId, error: Error },
@@ -65,11 +76,15 @@ pub enum MergeError {
     Unbuildable(#[from] Error),
 }
 
-/// One header for all these inits, each list in order of first use. An init that is named twice counts once; an empty list makes no track.
+/// One header for all these inits, each list in order of first use. An init that is named twice
+/// counts once; an empty list makes no track.
 ///
 /// # Errors
 /// See [`MergeError`].
-pub fn merge_inits(video: &[(InitId, Bytes)], audio: &[(InitId, Bytes)]) -> Result<MergedInit, MergeError> {
+pub fn merge_inits(
+    video: &[(InitId, Bytes)],
+    audio: &[(InitId, Bytes)],
+) -> Result<MergedInit, MergeError> {
     merge_inits_from(video, audio, 0)
 }
 
@@ -93,7 +108,10 @@ pub fn merge_inits_from(
             merged.tracks.push(track);
         }
     }
-    merged.bytes = merged.with_times(&Times { shown_from_us, ..Times::default() })?;
+    merged.bytes = merged.with_times(&Times {
+        shown_from_us,
+        ..Times::default()
+    })?;
     Ok(merged)
 }
 
@@ -105,7 +123,11 @@ pub fn parse_init(bytes: &[u8]) -> Result<InitInfo, Error> {
     let moov = boxes::only(bytes, 0, bytes.len(), b"moov")?;
     let trak = boxes::only(bytes, moov.body, moov.end, b"trak")?;
     let child = |path: &[&Kind]| boxes::descend(bytes, trak, path);
-    let (tkhd, mdhd, hdlr) = (child(&[b"tkhd"])?, child(&[b"mdia", b"mdhd"])?, child(&[b"mdia", b"hdlr"])?);
+    let (tkhd, mdhd, hdlr) = (
+        child(&[b"tkhd"])?,
+        child(&[b"mdia", b"mdhd"])?,
+        child(&[b"mdia", b"hdlr"])?,
+    );
     let stsd = child(&[b"mdia", b"minf", b"stbl", b"stsd"])?;
     let entry = boxes::siblings(bytes, stsd.body + 8, stsd.end).next();
     let entry = entry.ok_or(Error::damaged("stsd", stsd.start, "no sample entry"))??;
@@ -126,7 +148,11 @@ pub fn parse_init(bytes: &[u8]) -> Result<InitInfo, Error> {
 }
 
 fn timescale(bytes: &[u8], mdhd: BoxRef) -> Result<u32, Error> {
-    let offset = if be32(bytes, mdhd.body)? >> 24 == 0 { 12 } else { 20 };
+    let offset = if be32(bytes, mdhd.body)? >> 24 == 0 {
+        12
+    } else {
+        20
+    };
     be32(bytes, mdhd.body + offset)
 }
 
@@ -135,7 +161,11 @@ fn track_kind(bytes: &[u8], hdlr: BoxRef) -> Result<TrackKind, Error> {
         b"vide" => Ok(TrackKind::Video),
         b"soun" => Ok(TrackKind::Audio),
         b"meta" => Ok(TrackKind::Metadata),
-        _ => Err(Error::damaged("hdlr", hdlr.start, "neither video nor audio nor metadata")),
+        _ => Err(Error::damaged(
+            "hdlr",
+            hdlr.start,
+            "neither video nor audio nor metadata",
+        )),
     }
 }
 
@@ -149,16 +179,30 @@ fn merge_track(
         if index.contains_key(id) {
             continue;
         }
-        let info = parse_init(bytes).map_err(|error| MergeError::Unreadable { init: *id, error })?;
+        let info =
+            parse_init(bytes).map_err(|error| MergeError::Unreadable { init: *id, error })?;
         let (like, track) = first.get_or_insert_with(|| {
-            let track = Track { kind, timescale: info.timescale, size: (0, 0), entries: Vec::new() };
+            let track = Track {
+                kind,
+                timescale: info.timescale,
+                size: (0, 0),
+                entries: Vec::new(),
+            };
             (info.clone(), track)
         });
         if (like.codec, like.timescale) != (info.codec, info.timescale) || info.track != kind {
-            return Err(MergeError::CodecChanged { track: kind, init: *id, from: like.name(), to: info.name() });
+            return Err(MergeError::CodecChanged {
+                track: kind,
+                init: *id,
+                from: like.name(),
+                to: info.name(),
+            });
         }
         if track.entries.len() == INITS_MAX {
-            return Err(MergeError::TooMany { track: kind, count: inits.len() });
+            return Err(MergeError::TooMany {
+                track: kind,
+                count: inits.len(),
+            });
         }
         track.size = (track.size.0.max(info.width), track.size.1.max(info.height));
         track.entries.push(info.entry);
@@ -170,7 +214,8 @@ fn merge_track(
 fn parameter_sets(inits: &[(InitId, Bytes)]) -> Result<BTreeMap<InitId, Bytes>, MergeError> {
     let read = |(id, bytes): &(InitId, Bytes)| {
         let sets = parse_init(bytes).and_then(|info| info.parameter_sets());
-        sets.map(|sets| (*id, sets)).map_err(|error| MergeError::Unreadable { init: *id, error })
+        sets.map(|sets| (*id, sets))
+            .map_err(|error| MergeError::Unreadable { init: *id, error })
     };
     inits.iter().map(read).collect()
 }
@@ -180,29 +225,45 @@ impl InitInfo {
     fn parameter_sets(&self) -> Result<Bytes, Error> {
         let entry = &self.entry;
         let child = |kind| {
-            boxes::only(entry, VISUAL_ENTRY_BYTES, entry.len(), kind).map(|found| &entry[found.start..found.end])
+            boxes::only(entry, VISUAL_ENTRY_BYTES, entry.len(), kind)
+                .map(|found| &entry[found.start..found.end])
         };
-        let unreadable = |_| Error::damaged("sample entry", 0, "its decoder configuration cannot be read");
+        let unreadable = |_| {
+            Error::damaged(
+                "sample entry",
+                0,
+                "its decoder configuration cannot be read",
+            )
+        };
         let sets = if self.codec == *b"avc1" {
             let avcc = Avcc::decode(&mut child(b"avcC")?).map_err(unreadable)?;
             [avcc.sequence_parameter_sets, avcc.picture_parameter_sets].concat()
         } else {
             let hvcc = Hvcc::decode(&mut child(b"hvcC")?).map_err(unreadable)?;
-            hvcc.arrays.into_iter().flat_map(|array| array.nalus).collect()
+            hvcc.arrays
+                .into_iter()
+                .flat_map(|array| array.nalus)
+                .collect()
         };
         let with_length = |nal: Vec<u8>| [&(nal.len() as u32).to_be_bytes()[..], &nal].concat();
         Ok(sets.into_iter().flat_map(with_length).collect())
     }
 
     fn name(&self) -> String {
-        format!("{} at {} ticks/s", String::from_utf8_lossy(&self.codec), self.timescale)
+        format!(
+            "{} at {} ticks/s",
+            String::from_utf8_lossy(&self.codec),
+            self.timescale
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fmp4::init::{AudioCodec, AudioParameters, VideoCodec, VideoParameters, audio_init, video_init};
+    use crate::fmp4::init::{
+        AudioCodec, AudioParameters, VideoCodec, VideoParameters, audio_init, video_init,
+    };
     use proptest::prelude::*;
 
     fn avc(level: u8) -> (InitId, Bytes) {
@@ -218,14 +279,26 @@ mod tests {
     }
 
     fn hevc() -> (InitId, Bytes) {
-        let codec = VideoCodec::Hevc { hvcc: [&[1][..], &[0; 22]].concat() };
-        let bytes =
-            video_init(&VideoParameters { codec, width: 640, height: 360, pixel_aspect: Some((4, 3)) }).unwrap();
+        let codec = VideoCodec::Hevc {
+            hvcc: [&[1][..], &[0; 22]].concat(),
+        };
+        let bytes = video_init(&VideoParameters {
+            codec,
+            width: 640,
+            height: 360,
+            pixel_aspect: Some((4, 3)),
+        })
+        .unwrap();
         (InitId::of(&bytes), bytes)
     }
 
     fn audio(codec: AudioCodec, sample_rate_hz: u32) -> (InitId, Bytes) {
-        let bytes = audio_init(&AudioParameters { codec, sample_rate_hz, channels: 1 }).unwrap();
+        let bytes = audio_init(&AudioParameters {
+            codec,
+            sample_rate_hz,
+            channels: 1,
+        })
+        .unwrap();
         (InitId::of(&bytes), bytes)
     }
 
@@ -233,36 +306,67 @@ mod tests {
     fn an_init_says_what_it_was_built_from() {
         let info = parse_init(&avc(30).1).unwrap();
         assert_eq!(
-            (info.track, info.timescale, info.width, info.height, &info.codec),
+            (
+                info.track,
+                info.timescale,
+                info.width,
+                info.height,
+                &info.codec
+            ),
             (TrackKind::Video, 90_000, 640, 360, b"avc1")
         );
         let info = parse_init(&audio(AudioCodec::PcmAlaw, 8000).1).unwrap();
-        assert_eq!((info.track, info.timescale, &info.codec), (TrackKind::Audio, 8000, b"alaw"));
+        assert_eq!(
+            (info.track, info.timescale, &info.codec),
+            (TrackKind::Audio, 8000, b"alaw")
+        );
         assert_eq!(&parse_init(&hevc().1).unwrap().codec, b"hvc1");
     }
 
     #[test]
     fn every_parameter_set_in_use_gets_its_own_entry_in_order_of_use() {
         let (a, b) = (avc(30), avc(31));
-        let sound = audio(AudioCodec::Aac { config: vec![0x12, 0x08] }, 44_100);
-        let merged = merge_inits(&[a.clone(), b.clone(), a.clone()], std::slice::from_ref(&sound)).unwrap();
+        let sound = audio(
+            AudioCodec::Aac {
+                config: vec![0x12, 0x08],
+            },
+            44_100,
+        );
+        let merged = merge_inits(
+            &[a.clone(), b.clone(), a.clone()],
+            std::slice::from_ref(&sound),
+        )
+        .unwrap();
         let expected = BTreeMap::from([(a.0, 1), (b.0, 2), (sound.0, 1)]);
         assert_eq!(merged.sample_description_index, expected);
-        assert_eq!(merged.timescale, BTreeMap::from([(TrackKind::Video, 90_000), (TrackKind::Audio, 44_100)]));
+        assert_eq!(
+            merged.timescale,
+            BTreeMap::from([(TrackKind::Video, 90_000), (TrackKind::Audio, 44_100)])
+        );
         assert_eq!(merged.parameter_sets.len(), 2);
         let parsed = re_mp4::Mp4::read_bytes(&merged.bytes).unwrap();
         assert_eq!(parsed.moov.traks.len(), 2);
-        assert_eq!(parsed.moov.traks[0].tkhd.track_id, TrackKind::Video.track_id());
+        assert_eq!(
+            parsed.moov.traks[0].tkhd.track_id,
+            TrackKind::Video.track_id()
+        );
     }
 
     #[test]
     fn a_change_of_codec_or_sample_rate_names_the_init_where_it_happens() {
         let after = hevc();
         let error = merge_inits(&[avc(30), after.clone()], &[]).unwrap_err();
-        assert!(matches!(error, MergeError::CodecChanged { init, .. } if init == after.0), "{error}");
+        assert!(
+            matches!(error, MergeError::CodecChanged { init, .. } if init == after.0),
+            "{error}"
+        );
         let after = audio(AudioCodec::PcmUlaw, 16_000);
-        let error = merge_inits(&[], &[audio(AudioCodec::PcmUlaw, 8000), after.clone()]).unwrap_err();
-        assert!(matches!(error, MergeError::CodecChanged { init, .. } if init == after.0), "{error}");
+        let error =
+            merge_inits(&[], &[audio(AudioCodec::PcmUlaw, 8000), after.clone()]).unwrap_err();
+        assert!(
+            matches!(error, MergeError::CodecChanged { init, .. } if init == after.0),
+            "{error}"
+        );
     }
 
     #[test]

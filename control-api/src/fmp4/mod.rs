@@ -1,6 +1,8 @@
-//! Fragmented MP4 (ISO/IEC 14496-12, CMAF ISO/IEC 23000-19): building init segments and chunks, and reading, merging and patching stored ones.
+//! Fragmented MP4 (ISO/IEC 14496-12, CMAF ISO/IEC 23000-19): building init segments and chunks, and
+//! reading, merging and patching stored ones.
 //!
-//! Pure: bytes in, bytes out. Everything that reads stored bytes is bounded and returns [`Error`] for damaged input; nothing here panics.
+//! Pure: bytes in, bytes out. Everything that reads stored bytes is bounded and returns [`Error`]
+//! for damaged input; nothing here panics.
 
 mod boxes;
 pub mod chunk;
@@ -22,7 +24,11 @@ pub enum Error {
     Unbuildable { what: &'static str, why: String },
     /// Stored bytes are not what this module writes.
     #[error("damaged {what} at byte {at}: {why}")]
-    Damaged { what: &'static str, at: usize, why: &'static str },
+    Damaged {
+        what: &'static str,
+        at: usize,
+        why: &'static str,
+    },
 }
 
 impl Error {
@@ -31,6 +37,9 @@ impl Error {
     }
 
     pub(crate) fn unbuildable(what: &'static str, why: impl ToString) -> Self {
-        Self::Unbuildable { what, why: why.to_string() }
+        Self::Unbuildable {
+            what,
+            why: why.to_string(),
+        }
     }
 }

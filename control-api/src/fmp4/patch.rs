@@ -1,4 +1,5 @@
-//! Rewrites a stored chunk's place in a presentation, in place: decode time, `moof` number and sample description. Its samples stay untouched.
+//! Rewrites a stored chunk's place in a presentation, in place: decode time, `moof` number and
+//! sample description. Its samples stay untouched.
 
 use super::Error;
 use super::boxes::{be32, put};
@@ -19,14 +20,27 @@ pub struct Placement {
 /// Patches the one chunk that `bytes` begins with.
 ///
 /// # Errors
-/// [`Error::Damaged`] where the chunk is not one that [`super::chunk::build_chunk`] wrote; it may then be partly patched and must not be served.
+/// [`Error::Damaged`] where the chunk is not one that [`super::chunk::build_chunk`] wrote; it may
+/// then be partly patched and must not be served.
 pub fn patch_chunk(bytes: &mut [u8], placement: &Placement) -> Result<(), Error> {
     let layout = Layout::read(bytes)?;
-    put(bytes, layout.mfhd.body + 4, &placement.moof_sequence.to_be_bytes())?;
+    put(
+        bytes,
+        layout.mfhd.body + 4,
+        &placement.moof_sequence.to_be_bytes(),
+    )?;
     if be32(bytes, layout.tfhd.body)? & 0x3 != 0x2 {
-        return Err(Error::damaged("tfhd", layout.tfhd.start, "no sample_description_index to patch"));
+        return Err(Error::damaged(
+            "tfhd",
+            layout.tfhd.start,
+            "no sample_description_index to patch",
+        ));
     }
-    put(bytes, layout.tfhd.body + 8, &placement.sample_description_index.to_be_bytes())?;
+    put(
+        bytes,
+        layout.tfhd.body + 8,
+        &placement.sample_description_index.to_be_bytes(),
+    )?;
     put_time(bytes, layout.tfdt.body, 4, placement.decode_time)?;
     match layout.prft {
         Some(prft) => put_time(bytes, prft.body, 16, placement.decode_time),
@@ -42,10 +56,18 @@ pub fn patch_durations(bytes: &mut [u8], durations: &[u32]) -> Result<(), Error>
     let layout = Layout::read(bytes)?;
     let table = SampleTable::read(bytes, &layout)?;
     if table.samples != durations.len() {
-        return Err(Error::damaged("trun", table.at, "not as many samples as durations"));
+        return Err(Error::damaged(
+            "trun",
+            table.at,
+            "not as many samples as durations",
+        ));
     }
     for (index, duration) in durations.iter().enumerate() {
-        put(bytes, table.at + index * table.stride, &duration.to_be_bytes())?;
+        put(
+            bytes,
+            table.at + index * table.stride,
+            &duration.to_be_bytes(),
+        )?;
     }
     Ok(())
 }
@@ -56,21 +78,33 @@ pub fn patch_durations(bytes: &mut [u8], durations: &[u32]) -> Result<(), Error>
 /// As [`patch_chunk`].
 pub fn prefix_first_sample(bytes: &[u8], prefix: &[u8]) -> Result<BytesMut, Error> {
     let layout = Layout::read(bytes)?;
-    let first = *samples(bytes)?.first().ok_or(Error::damaged("trun", layout.mdat.start, "no sample"))?;
+    let first =
+        *samples(bytes)?
+            .first()
+            .ok_or(Error::damaged("trun", layout.mdat.start, "no sample"))?;
     let size_at = SampleTable::read(bytes, &layout)?.at + 4;
     let mdat_bytes = layout.mdat.end - layout.mdat.start;
     if layout.mdat.body - layout.mdat.start != 8 || first.offset != layout.mdat.body {
-        return Err(Error::damaged("mdat", layout.mdat.start, "not laid out as a chunk's"));
+        return Err(Error::damaged(
+            "mdat",
+            layout.mdat.start,
+            "not laid out as a chunk's",
+        ));
     }
     let grown = |length: usize| {
-        u32::try_from(length + prefix.len()).map_err(|_| Error::damaged("mdat", size_at, "longer than 4 GiB"))
+        u32::try_from(length + prefix.len())
+            .map_err(|_| Error::damaged("mdat", size_at, "longer than 4 GiB"))
     };
     let mut out = BytesMut::with_capacity(bytes.len() + prefix.len());
     out.extend_from_slice(&bytes[..first.offset]);
     out.extend_from_slice(prefix);
     out.extend_from_slice(&bytes[first.offset..layout.mdat.end]);
     put(&mut out, size_at, &grown(first.size)?.to_be_bytes())?;
-    put(&mut out, layout.mdat.start, &grown(mdat_bytes)?.to_be_bytes())?;
+    put(
+        &mut out,
+        layout.mdat.start,
+        &grown(mdat_bytes)?.to_be_bytes(),
+    )?;
     Ok(out)
 }
 
@@ -85,7 +119,9 @@ struct SampleTable {
 impl SampleTable {
     fn read(bytes: &[u8], layout: &Layout) -> Result<Self, Error> {
         let unlike = Error::damaged("trun", layout.mdat.start, "not laid out as a chunk's");
-        let [trun] = layout.truns[..] else { return Err(unlike) };
+        let [trun] = layout.truns[..] else {
+            return Err(unlike);
+        };
         let flags = be32(bytes, trun.body)?;
         // Data offset, durations and sizes.
         if flags & 0x301 != 0x301 {
@@ -94,16 +130,22 @@ impl SampleTable {
         // A lone sample's flags may stand before the table.
         let at = trun.body + if flags & 0x4 == 0 { 12 } else { 16 };
         let stride = 4 * (flags & 0xf00).count_ones() as usize;
-        Ok(Self { at, stride, samples: be32(bytes, trun.body + 4)? as usize })
+        Ok(Self {
+            at,
+            stride,
+            samples: be32(bytes, trun.body + 4)? as usize,
+        })
     }
 }
 
-/// Overwrites the time of a box of which version 0 holds 32 bits and version 1 holds 64, `offset` bytes into its body.
+/// Overwrites the time of a box of which version 0 holds 32 bits and version 1 holds 64, `offset`
+/// bytes into its body.
 fn put_time(bytes: &mut [u8], body: usize, offset: usize, time: u64) -> Result<(), Error> {
     if be32(bytes, body)? >> 24 != 0 {
         return put(bytes, body + offset, &time.to_be_bytes());
     }
-    let time = u32::try_from(time).map_err(|_| Error::damaged("time", body, "does not fit into its 32-bit field"))?;
+    let time = u32::try_from(time)
+        .map_err(|_| Error::damaged("time", body, "does not fit into its 32-bit field"))?;
     put(bytes, body + offset, &time.to_be_bytes())
 }
 
@@ -141,15 +183,32 @@ pub(crate) mod tests {
     fn a_patched_chunk_says_its_new_place_and_keeps_its_samples() {
         let stored = two_frame_chunk();
         let mut bytes = stored.clone();
-        patch_chunk(&mut bytes, &Placement { decode_time: 77, moof_sequence: 5, sample_description_index: 3 }).unwrap();
+        patch_chunk(
+            &mut bytes,
+            &Placement {
+                decode_time: 77,
+                moof_sequence: 5,
+                sample_description_index: 3,
+            },
+        )
+        .unwrap();
         let info = probe::chunk_info(&bytes).unwrap();
         assert_eq!(
-            (info.decode_time, info.moof_sequence, info.sample_description_index, info.duration),
+            (
+                info.decode_time,
+                info.moof_sequence,
+                info.sample_description_index,
+                info.duration
+            ),
             (77, 5, 3, 6000)
         );
         let payload = bytes.len() - 40;
         assert_eq!(bytes[payload..], stored[payload..]);
-        assert_eq!(u64::from_be_bytes(bytes[24..32].try_into().unwrap()), 77, "prft media_time");
+        assert_eq!(
+            u64::from_be_bytes(bytes[24..32].try_into().unwrap()),
+            77,
+            "prft media_time"
+        );
     }
 
     #[test]
@@ -164,8 +223,14 @@ pub(crate) mod tests {
                 .collect::<Vec<_>>()
         };
         let (before, after) = (cut(&stored), cut(&longer));
-        assert_eq!(after, [[b"prefix", &before[0][..]].concat(), before[1].clone()]);
-        assert_eq!(probe::chunk_ranges(&longer).next().unwrap().unwrap(), 0..longer.len());
+        assert_eq!(
+            after,
+            [[b"prefix", &before[0][..]].concat(), before[1].clone()]
+        );
+        assert_eq!(
+            probe::chunk_ranges(&longer).next().unwrap().unwrap(),
+            0..longer.len()
+        );
     }
 
     #[test]
@@ -177,11 +242,18 @@ pub(crate) mod tests {
             composition_offset: 0,
             access: Some(AccessPoint::Sync),
         };
-        let stored = build_chunk(TrackKind::Video, 0, Timestamp(0), &[frame]).unwrap().concat();
+        let stored = build_chunk(TrackKind::Video, 0, Timestamp(0), &[frame])
+            .unwrap()
+            .concat();
         let mut longer = prefix_first_sample(&stored, b"prefix").unwrap();
         patch_durations(&mut longer, &[11]).unwrap();
-        let [sample] = probe::samples(&longer).unwrap()[..] else { panic!("one sample") };
-        assert_eq!((sample.size, sample.duration, sample.is_sync), (26, 11, true));
+        let [sample] = probe::samples(&longer).unwrap()[..] else {
+            panic!("one sample")
+        };
+        assert_eq!(
+            (sample.size, sample.duration, sample.is_sync),
+            (26, 11, true)
+        );
     }
 
     #[test]
@@ -189,20 +261,39 @@ pub(crate) mod tests {
         let stored = two_frame_chunk();
         let mut bytes = stored.clone();
         patch_durations(&mut bytes, &[3600, 7200]).unwrap();
-        let durations = |bytes: &[u8]| probe::samples(bytes).unwrap().iter().map(|s| s.duration).collect::<Vec<_>>();
-        assert_eq!((durations(&stored), durations(&bytes)), (vec![3000, 3000], vec![3600, 7200]));
+        let durations = |bytes: &[u8]| {
+            probe::samples(bytes)
+                .unwrap()
+                .iter()
+                .map(|s| s.duration)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (durations(&stored), durations(&bytes)),
+            (vec![3000, 3000], vec![3600, 7200])
+        );
         patch_durations(&mut bytes, &[3000, 3000]).unwrap();
         assert_eq!(bytes, stored);
-        assert!(patch_durations(&mut bytes, &[3000]).is_err() && patch_durations(&mut bytes, &[1, 2, 3]).is_err());
+        assert!(
+            patch_durations(&mut bytes, &[3000]).is_err()
+                && patch_durations(&mut bytes, &[1, 2, 3]).is_err()
+        );
     }
 
     #[test]
     fn a_truncated_chunk_is_refused() {
         let whole = two_frame_chunk();
         for length in 0..whole.len() {
-            let placement = Placement { decode_time: 0, moof_sequence: 1, sample_description_index: 1 };
+            let placement = Placement {
+                decode_time: 0,
+                moof_sequence: 1,
+                sample_description_index: 1,
+            };
             assert!(
-                matches!(patch_chunk(&mut whole[..length].to_vec(), &placement), Err(Error::Damaged { .. })),
+                matches!(
+                    patch_chunk(&mut whole[..length].to_vec(), &placement),
+                    Err(Error::Damaged { .. })
+                ),
                 "{length}"
             );
         }

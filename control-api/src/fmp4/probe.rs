@@ -1,4 +1,5 @@
-//! Reads chunks: their samples, their times, and where one chunk ends and the next begins in a longer file. Never trusts a length.
+//! Reads chunks: their samples, their times, and where one chunk ends and the next begins in a
+//! longer file. Never trusts a length.
 
 use super::Error;
 use super::boxes::{self, BoxRef, be32, be64};
@@ -56,13 +57,19 @@ pub fn chunk_info(bytes: &[u8]) -> Result<ChunkInfo, Error> {
         moof_sequence: be32(bytes, layout.mfhd.body + 4)?,
         sample_description_index: Defaults::read(bytes, layout.tfhd)?.sample_description_index,
         decode_time: layout.decode_time(bytes)?,
-        duration: samples.iter().map(|sample| u64::from(sample.duration)).sum(),
+        duration: samples
+            .iter()
+            .map(|sample| u64::from(sample.duration))
+            .sum(),
         samples: samples.len(),
     })
 }
 
-/// Cuts a file into its chunks: each item is the byte range from the first box after the `mdat` before it up to its own `mdat`'s end, without `ftyp` and `moov`.
-pub fn chunk_ranges(bytes: &[u8]) -> impl Iterator<Item = Result<std::ops::Range<usize>, Error>> + '_ {
+/// Cuts a file into its chunks: each item is the byte range from the first box after the `mdat`
+/// before it up to its own `mdat`'s end, without `ftyp` and `moov`.
+pub fn chunk_ranges(
+    bytes: &[u8],
+) -> impl Iterator<Item = Result<std::ops::Range<usize>, Error>> + '_ {
     let mut begin = None;
     boxes::siblings(bytes, 0, bytes.len()).filter_map(move |found| match found {
         Err(error) => Some(Err(error)),
@@ -101,12 +108,20 @@ impl Layout {
                 (b"moof", None) => moof = Some(found),
                 (b"mdat", Some(moof)) => return Self::of(bytes, prft, moof, found),
                 (b"moof" | b"mdat", _) => {
-                    return Err(Error::damaged("chunk", found.start, "moof and mdat do not alternate"));
+                    return Err(Error::damaged(
+                        "chunk",
+                        found.start,
+                        "moof and mdat do not alternate",
+                    ));
                 }
                 _ => {}
             }
         }
-        Err(Error::damaged("chunk", bytes.len(), "no moof with its mdat"))
+        Err(Error::damaged(
+            "chunk",
+            bytes.len(),
+            "no moof with its mdat",
+        ))
     }
 
     fn of(bytes: &[u8], prft: Option<BoxRef>, moof: BoxRef, mdat: BoxRef) -> Result<Self, Error> {
@@ -143,10 +158,18 @@ struct Defaults {
 
 impl Defaults {
     fn read(bytes: &[u8], tfhd: BoxRef) -> Result<Self, Error> {
-        let mut fields = Fields { bytes, at: tfhd.body + 8, end: tfhd.end };
+        let mut fields = Fields {
+            bytes,
+            at: tfhd.body + 8,
+            end: tfhd.end,
+        };
         let flags = be32(bytes, tfhd.body)?;
         if flags & 0x1 != 0 {
-            return Err(Error::damaged("tfhd", tfhd.start, "absolute data offsets are not supported"));
+            return Err(Error::damaged(
+                "tfhd",
+                tfhd.start,
+                "absolute data offsets are not supported",
+            ));
         }
         Ok(Self {
             sample_description_index: fields.next_if(flags & 0x2 != 0)?.unwrap_or(1),
@@ -170,7 +193,11 @@ impl Fields<'_> {
             return Ok(None);
         }
         if self.at + 4 > self.end {
-            return Err(Error::damaged("box", self.at, "its flags promise more than it holds"));
+            return Err(Error::damaged(
+                "box",
+                self.at,
+                "its flags promise more than it holds",
+            ));
         }
         self.at += 4;
         be32(self.bytes, self.at - 4).map(Some)
@@ -189,9 +216,17 @@ fn read_run(
     let has = |bit: u32| version_flags & bit != 0;
     let count = be32(bytes, trun.body + 4)? as usize;
     if count > CHUNK_FRAMES_MAX - out.len() {
-        return Err(Error::damaged("trun", trun.start, "more samples than a chunk may hold"));
+        return Err(Error::damaged(
+            "trun",
+            trun.start,
+            "more samples than a chunk may hold",
+        ));
     }
-    let mut fields = Fields { bytes, at: trun.body + 8, end: trun.end };
+    let mut fields = Fields {
+        bytes,
+        at: trun.body + 8,
+        end: trun.end,
+    };
     let data_offset = fields.next_if(has(0x1))?;
     let mut offset = match (data_offset, out.last()) {
         (Some(offset), _) => layout.moof.start.saturating_add(offset as usize),
@@ -203,12 +238,22 @@ fn read_run(
         let duration = fields.next_if(has(0x100))?.unwrap_or(defaults.duration);
         let size = fields.next_if(has(0x200))?.unwrap_or(defaults.size) as usize;
         let own_flags = fields.next_if(has(0x400))?;
-        let flags = own_flags.or(first_flags.filter(|_| index == 0)).unwrap_or(defaults.flags);
+        let flags = own_flags
+            .or(first_flags.filter(|_| index == 0))
+            .unwrap_or(defaults.flags);
         let cts = fields.next_if(has(0x800))?.unwrap_or(0);
-        let composition_offset = if version_flags >> 24 == 0 { i64::from(cts) } else { i64::from(cts as i32) };
+        let composition_offset = if version_flags >> 24 == 0 {
+            i64::from(cts)
+        } else {
+            i64::from(cts as i32)
+        };
         let end = offset.saturating_add(size);
         if offset < layout.mdat.body || end > layout.mdat.end {
-            return Err(Error::damaged("trun", trun.start, "a sample lies outside the mdat"));
+            return Err(Error::damaged(
+                "trun",
+                trun.start,
+                "a sample lies outside the mdat",
+            ));
         }
         // sample_is_non_sync_sample
         out.push(Sample {
@@ -253,7 +298,15 @@ mod tests {
     #[test]
     fn a_file_is_cut_into_its_chunks() {
         let chunk = crate::fmp4::patch::tests::two_frame_chunk();
-        let file = [&[0, 0, 0, 8][..], b"ftyp", &[0, 0, 0, 8], b"moov", &chunk, &chunk].concat();
+        let file = [
+            &[0, 0, 0, 8][..],
+            b"ftyp",
+            &[0, 0, 0, 8],
+            b"moov",
+            &chunk,
+            &chunk,
+        ]
+        .concat();
         let ranges: Vec<_> = chunk_ranges(&file).collect::<Result<_, _>>().unwrap();
         assert_eq!(ranges, [16..16 + chunk.len(), 16 + chunk.len()..file.len()]);
         assert_eq!(samples(&file[ranges[1].clone()]).unwrap().len(), 2);

@@ -30,10 +30,18 @@ pub(crate) struct Part {
 /// [`Error::Unbuildable`]: there are more than [`PARTS_MAX`].
 pub(crate) fn index(parts: &[Part], end: u64, timescale: u32) -> Result<Option<Bytes>, Error> {
     if parts.len() > PARTS_MAX {
-        return Err(Error::unbuildable("sidx", format!("{} parts where {PARTS_MAX} fit", parts.len())));
+        return Err(Error::unbuildable(
+            "sidx",
+            format!("{} parts where {PARTS_MAX} fit", parts.len()),
+        ));
     }
     let ends = parts.iter().skip(1).map(|next| next.at).chain([end]);
-    let Some(references) = parts.iter().zip(ends).map(|(part, end)| reference(part, end)).collect() else {
+    let Some(references) = parts
+        .iter()
+        .zip(ends)
+        .map(|(part, end)| reference(part, end))
+        .collect()
+    else {
         return Ok(None);
     };
     let sidx = Sidx {
@@ -44,7 +52,8 @@ pub(crate) fn index(parts: &[Part], end: u64, timescale: u32) -> Result<Option<B
         references,
     };
     let mut bytes = Vec::new();
-    sidx.encode(&mut bytes).map_err(|error| Error::unbuildable("sidx", error))?;
+    sidx.encode(&mut bytes)
+        .map_err(|error| Error::unbuildable("sidx", error))?;
     Ok(Some(bytes.into()))
 }
 
@@ -58,7 +67,9 @@ fn reference(part: &Part, end: u64) -> Option<SegmentReference> {
     };
     Some(SegmentReference {
         reference_type: false,
-        referenced_size: u32::try_from(part.bytes).ok().filter(|bytes| bytes >> 31 == 0)?,
+        referenced_size: u32::try_from(part.bytes)
+            .ok()
+            .filter(|bytes| bytes >> 31 == 0)?,
         subsegment_duration: u32::try_from(end.saturating_sub(part.at)).ok()?,
         starts_with_sap: sap_type != 0,
         sap_type,
@@ -77,12 +88,22 @@ mod tests {
 
     #[test]
     fn an_index_says_how_long_each_part_is_in_bytes_and_time() {
-        let parts = [part(0, 700, Some(AccessPoint::Sync)), part(90_000, 800, Some(AccessPoint::Open))];
+        let parts = [
+            part(0, 700, Some(AccessPoint::Sync)),
+            part(90_000, 800, Some(AccessPoint::Open)),
+        ];
         let bytes = index(&parts, 270_000, 90_000).unwrap().unwrap();
         let read = Sidx::decode(&mut &bytes[..]).unwrap();
-        let fields = |one: &SegmentReference| (one.referenced_size, one.subsegment_duration, one.sap_type);
-        assert_eq!(read.references.iter().map(fields).collect::<Vec<_>>(), [(700, 90_000, 1), (800, 180_000, 3)]);
-        assert_eq!((read.reference_id, read.timescale, read.first_offset), (1, 90_000, 0));
+        let fields =
+            |one: &SegmentReference| (one.referenced_size, one.subsegment_duration, one.sap_type);
+        assert_eq!(
+            read.references.iter().map(fields).collect::<Vec<_>>(),
+            [(700, 90_000, 1), (800, 180_000, 3)]
+        );
+        assert_eq!(
+            (read.reference_id, read.timescale, read.first_offset),
+            (1, 90_000, 0)
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Plans an export: one file of everything that can be played in a range, video and audio in the order of their times.
+//! Plans an export: one file of everything that can be played in a range, video and audio in the
+//! order of their times.
 
 use super::gate::{Admission, KeyframeGate, from_keyframe_before};
 use super::grid::frame_interval_ns;
@@ -36,7 +37,11 @@ impl ExportPlan {
     #[must_use]
     pub fn shown_from_us(&self) -> u64 {
         let is_long = self.lead_in_micros >= LEAD_IN_SHOWN_MAX.as_micros() as i64;
-        if is_long { self.lead_in_micros.unsigned_abs() } else { 0 }
+        if is_long {
+            self.lead_in_micros.unsigned_abs()
+        } else {
+            0
+        }
     }
 }
 
@@ -52,7 +57,12 @@ pub fn plan_export(tracks: &Tracks, range: Range, strict: bool) -> Option<Export
         .collect();
     let base = video.first()?.meta.start;
     let end = video.iter().map(|entry| entry.meta.end()).max()?;
-    let audio: Vec<_> = tracks.audio.iter().filter(|entry| (base..end).contains(&entry.meta.start)).copied().collect();
+    let audio: Vec<_> = tracks
+        .audio
+        .iter()
+        .filter(|entry| (base..end).contains(&entry.meta.start))
+        .copied()
+        .collect();
     let (gaps, gap_micros) = count_gaps(&video, range);
     let damaged_micros = damaged_micros(&video, range.from);
     let (video_inits, audio_inits) = (first_uses(&video), first_uses(&audio));
@@ -75,14 +85,22 @@ pub fn plan_export(tracks: &Tracks, range: Range, strict: bool) -> Option<Export
 fn count_gaps(video: &[ChunkEntry], range: Range) -> (usize, i64) {
     let starts = video.iter().map(|entry| entry.meta.start).chain([range.to]);
     let ends = std::iter::once(range.from).chain(video.iter().map(|entry| entry.meta.end()));
-    let holes = ends.zip(starts).map(|(end, start)| start.micros_since(end)).filter(|micros| *micros >= GAP_MICROS_MIN);
+    let holes = ends
+        .zip(starts)
+        .map(|(end, start)| start.micros_since(end))
+        .filter(|micros| *micros >= GAP_MICROS_MIN);
     holes.fold((0, 0), |(count, sum), micros| (count + 1, sum + micros))
 }
 
 fn damaged_micros(video: &[ChunkEntry], from: Timestamp) -> i64 {
     let mut decoding = Decoding::default();
-    let damaged = video.iter().map(|entry| entry.meta).filter(|meta| decoding.next(meta) == Shown::Damaged);
-    damaged.map(|meta| meta.end().micros_since(meta.start.max(from)).max(0)).sum()
+    let damaged = video
+        .iter()
+        .map(|entry| entry.meta)
+        .filter(|meta| decoding.next(meta) == Shown::Damaged);
+    damaged
+        .map(|meta| meta.end().micros_since(meta.start.max(from)).max(0))
+        .sum()
 }
 
 fn first_uses(entries: &[ChunkEntry]) -> Vec<InitId> {
@@ -109,16 +127,28 @@ mod tests {
     use holdfast_storage::ids::TrackKind::{Audio, Video};
 
     fn range(from_ms: i64, to_ms: i64) -> Range {
-        Range { from: Timestamp(from_ms * 1000), to: Timestamp(to_ms * 1000) }
+        Range {
+            from: Timestamp(from_ms * 1000),
+            to: Timestamp(to_ms * 1000),
+        }
     }
 
     #[test]
     fn tracks_are_interleaved_from_the_first_keyframe_to_the_last_video() {
-        let tracks = Tracks { video: session(1, Video, 1, 0, "KdKd"), audio: session(1, Audio, 2, -700, "KKKKKKKK") };
+        let tracks = Tracks {
+            video: session(1, Video, 1, 0, "KdKd"),
+            audio: session(1, Audio, 2, -700, "KKKKKKKK"),
+        };
         let plan = plan_export(&tracks, range(1100, 5000), false).unwrap();
-        assert_eq!((plan.base, plan.lead_in_micros), (Timestamp(1_000_000), 100_000));
+        assert_eq!(
+            (plan.base, plan.lead_in_micros),
+            (Timestamp(1_000_000), 100_000)
+        );
         assert_eq!(starts_ms(&plan.chunks), [1000, 1300, 1500, 1800]);
-        assert_eq!((plan.video_inits, plan.audio_inits), (vec![InitId(1)], vec![InitId(2)]));
+        assert_eq!(
+            (plan.video_inits, plan.audio_inits),
+            (vec![InitId(1)], vec![InitId(2)])
+        );
         assert_eq!(
             (plan.gaps, plan.gap_micros),
             (1, 3_000_000),
@@ -128,27 +158,50 @@ mod tests {
 
     #[test]
     fn gaps_are_counted_inside_and_at_both_ends() {
-        let video =
-            [session(1, Video, 1, 1000, "Kd"), session(2, Video, 3, 4000, "dKd"), session(1, Video, 1, 5600, "K")]
-                .concat();
-        let plan = plan_export(&Tracks { video, audio: vec![] }, range(0, 6100), true).unwrap();
+        let video = [
+            session(1, Video, 1, 1000, "Kd"),
+            session(2, Video, 3, 4000, "dKd"),
+            session(1, Video, 1, 5600, "K"),
+        ]
+        .concat();
+        let plan = plan_export(
+            &Tracks {
+                video,
+                audio: vec![],
+            },
+            range(0, 6100),
+            true,
+        )
+        .unwrap();
         assert_eq!((plan.gaps, plan.gap_micros), (2, 1_000_000 + 2_500_000));
         assert_eq!(plan.video_inits, [InitId(1), InitId(3)]);
     }
 
     #[test]
     fn nothing_playable_is_no_plan() {
-        let tracks = Tracks { video: session(1, Video, 1, 0, "ddd"), audio: session(1, Audio, 2, 0, "KK") };
+        let tracks = Tracks {
+            video: session(1, Video, 1, 0, "ddd"),
+            audio: session(1, Audio, 2, 0, "KK"),
+        };
         assert_eq!(plan_export(&tracks, range(0, 5000), false), None);
     }
 
     #[test]
     fn after_a_loss_it_goes_on_with_a_hole_and_says_how_much_is_damaged() {
-        let tracks = Tracks { video: session(1, Video, 1, 0, "Kd.ddK"), audio: vec![] };
+        let tracks = Tracks {
+            video: session(1, Video, 1, 0, "Kd.ddK"),
+            audio: vec![],
+        };
         let plan = |strict| plan_export(&tracks, range(0, 3000), strict).unwrap();
         assert_eq!(starts_ms(&plan(false).chunks), [0, 500, 1500, 2000, 2500]);
-        assert_eq!((plan(false).gap_micros, plan(false).damaged_micros), (500_000, 1_000_000));
+        assert_eq!(
+            (plan(false).gap_micros, plan(false).damaged_micros),
+            (500_000, 1_000_000)
+        );
         assert_eq!(starts_ms(&plan(true).chunks), [0, 500, 2500]);
-        assert_eq!((plan(true).gap_micros, plan(true).damaged_micros), (1_500_000, 0));
+        assert_eq!(
+            (plan(true).gap_micros, plan(true).damaged_micros),
+            (1_500_000, 0)
+        );
     }
 }

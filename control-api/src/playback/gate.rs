@@ -35,20 +35,28 @@ pub struct KeyframeGate {
 impl KeyframeGate {
     #[must_use]
     pub fn new(strict: bool) -> Self {
-        Self { strict, ..Self::default() }
+        Self {
+            strict,
+            ..Self::default()
+        }
     }
 
     /// What comes goes on chunks of this init that were played elsewhere.
     #[must_use]
     pub fn within(self, init: InitId) -> Self {
-        Self { played: Some(init), ..self }
+        Self {
+            played: Some(init),
+            ..self
+        }
     }
 
     pub fn admit(&mut self, next: &ChunkMeta) -> Admission {
         let last = self.last.replace(*next).filter(|_| self.open);
-        let continues =
-            last.is_some_and(|last| last.is_followed_by(next) && (last.init == next.init || next.is_access_point()));
-        let resumes = !self.strict && self.played == Some(next.init) && next.since_access_ms.is_some();
+        let continues = last.is_some_and(|last| {
+            last.is_followed_by(next) && (last.init == next.init || next.is_access_point())
+        });
+        let resumes =
+            !self.strict && self.played == Some(next.init) && next.since_access_ms.is_some();
         let admission = match (continues, next.is_access_point(), resumes) {
             (true, _, _) => Admission::Continue,
             (false, true, _) => Admission::Begin,
@@ -69,8 +77,14 @@ impl KeyframeGate {
 #[must_use]
 pub fn from_keyframe_before(video: &[ChunkEntry], from: Timestamp, strict: bool) -> &[ChunkEntry] {
     let (reaches, begin) = walk_back(video, from, strict);
-    let decodable = video.get(begin).is_some_and(|entry| entry.meta.is_access_point());
-    &video[if decodable { refreshed_from(video, (reaches, begin), strict) } else { reaches }..]
+    let decodable = video
+        .get(begin)
+        .is_some_and(|entry| entry.meta.is_access_point());
+    &video[if decodable {
+        refreshed_from(video, (reaches, begin), strict)
+    } else {
+        reaches
+    }..]
 }
 
 /// From when on entries are needed, where the access point that decodes `from` lies before these:
@@ -88,7 +102,11 @@ pub fn needs_earlier(video: &[ChunkEntry], from: Timestamp, strict: bool) -> Opt
 fn walk_back(video: &[ChunkEntry], from: Timestamp, strict: bool) -> (usize, usize) {
     let reaches = video.partition_point(|entry| entry.meta.end() <= from);
     let mut begin = reaches;
-    while video.get(begin).is_some_and(|entry| !entry.meta.is_access_point()) && is_led_to(video, begin, strict) {
+    while video
+        .get(begin)
+        .is_some_and(|entry| !entry.meta.is_access_point())
+        && is_led_to(video, begin, strict)
+    {
         begin -= 1;
     }
     (reaches, begin)
@@ -97,9 +115,14 @@ fn walk_back(video: &[ChunkEntry], from: Timestamp, strict: bool) -> (usize, usi
 /// Where to begin so that pictures are whole at `reaches`, if `begin` is too late for that and it
 /// can be done.
 fn refreshed_from(video: &[ChunkEntry], (reaches, begin): (usize, usize), strict: bool) -> usize {
-    let earliest = video.get(reaches).map_or(Timestamp::MAX, |entry| entry.meta.start.plus_micros(-REFRESH_US_MAX));
+    let earliest = video.get(reaches).map_or(Timestamp::MAX, |entry| {
+        entry.meta.start.plus_micros(-REFRESH_US_MAX)
+    });
     let (mut at, mut frames) = (begin, 0);
-    frames += video[begin..reaches].iter().map(|entry| u64::from(entry.meta.frames)).sum::<u64>();
+    frames += video[begin..reaches]
+        .iter()
+        .map(|entry| u64::from(entry.meta.frames))
+        .sum::<u64>();
     loop {
         match video[at].meta.access.map(|access| access.point) {
             Some(AccessPoint::Recovery { frames: needed }) if frames < u64::from(needed) => {}
@@ -116,12 +139,15 @@ fn refreshed_from(video: &[ChunkEntry], (reaches, begin): (usize, usize), strict
 
 /// Whether what comes right before the chunk at `index` is played before it.
 fn is_led_to(video: &[ChunkEntry], index: usize, strict: bool) -> bool {
-    let (Some(before), Some(next)) = (index.checked_sub(1).and_then(|before| video.get(before)), video.get(index))
-    else {
+    let (Some(before), Some(next)) = (
+        index.checked_sub(1).and_then(|before| video.get(before)),
+        video.get(index),
+    ) else {
         return false;
     };
     let (before, next) = (&before.meta, &next.meta);
-    before.is_followed_by(next) || (!strict && before.init == next.init && next.since_access_ms.is_some())
+    before.is_followed_by(next)
+        || (!strict && before.init == next.init && next.since_access_ms.is_some())
 }
 
 #[cfg(test)]
@@ -142,21 +168,36 @@ mod tests {
 
     fn admitted(entries: &[ChunkEntry], strict: bool) -> Vec<Admission> {
         let mut gate = KeyframeGate::new(strict);
-        entries.iter().map(|entry| gate.admit(&entry.meta)).collect()
+        entries
+            .iter()
+            .map(|entry| gate.admit(&entry.meta))
+            .collect()
     }
 
     #[test]
     fn playback_begins_at_a_keyframe() {
-        assert_eq!(admissions(&session(1, Video, 1, 0, "ddKdK")), [Skip, Skip, Begin, Continue, Continue]);
+        assert_eq!(
+            admissions(&session(1, Video, 1, 0, "ddKdK")),
+            [Skip, Skip, Begin, Continue, Continue]
+        );
     }
 
     #[test]
     fn after_a_loss_or_a_missing_chunk_it_goes_on_at_once_or_at_the_next_keyframe() {
         let lost = session(1, Video, 1, 0, "KdldKd");
-        assert_eq!(admissions(&lost), [Begin, Continue, Resume, Continue, Continue, Continue]);
-        assert_eq!(strict(&lost), [Begin, Continue, Skip, Skip, Begin, Continue]);
+        assert_eq!(
+            admissions(&lost),
+            [Begin, Continue, Resume, Continue, Continue, Continue]
+        );
+        assert_eq!(
+            strict(&lost),
+            [Begin, Continue, Skip, Skip, Begin, Continue]
+        );
         let missing = session(1, Video, 1, 0, "Kd.dLd");
-        assert_eq!(admissions(&missing), [Begin, Continue, Resume, Begin, Continue]);
+        assert_eq!(
+            admissions(&missing),
+            [Begin, Continue, Resume, Begin, Continue]
+        );
         assert_eq!(strict(&missing), [Begin, Continue, Skip, Begin, Continue]);
     }
 
@@ -164,15 +205,29 @@ mod tests {
     fn what_no_access_point_came_before_is_not_played() {
         let mut entries = session(1, Video, 1, 0, "Kdldd");
         entries[3].meta.since_access_ms = None;
-        assert_eq!(admissions(&entries[1..]), [Skip; 4], "its keyframe is not there");
+        assert_eq!(
+            admissions(&entries[1..]),
+            [Skip; 4],
+            "its keyframe is not there"
+        );
         entries[3].meta.after_loss = true;
-        assert_eq!(admissions(&entries), [Begin, Continue, Resume, Skip, Resume]);
+        assert_eq!(
+            admissions(&entries),
+            [Begin, Continue, Resume, Skip, Resume]
+        );
     }
 
     #[test]
     fn a_handover_to_a_recorder_that_begins_with_a_keyframe_loses_nothing() {
-        let entries = [session(1, Video, 1, 0, "Kdd"), session(2, Video, 1, 1500, "Kd")].concat();
-        assert_eq!(admissions(&entries), [Begin, Continue, Continue, Begin, Continue]);
+        let entries = [
+            session(1, Video, 1, 0, "Kdd"),
+            session(2, Video, 1, 1500, "Kd"),
+        ]
+        .concat();
+        assert_eq!(
+            admissions(&entries),
+            [Begin, Continue, Continue, Begin, Continue]
+        );
     }
 
     #[test]
@@ -185,23 +240,45 @@ mod tests {
     #[test]
     fn a_range_begins_at_the_keyframe_before_it() {
         let entries = session(1, Video, 1, 0, "KddKddd");
-        assert_eq!(starts_ms(from_keyframe_before(&entries, Timestamp(2_700_000), false))[0], 1500);
-        assert_eq!(starts_ms(from_keyframe_before(&entries, Timestamp(0), false))[0], 0);
+        assert_eq!(
+            starts_ms(from_keyframe_before(&entries, Timestamp(2_700_000), false))[0],
+            1500
+        );
+        assert_eq!(
+            starts_ms(from_keyframe_before(&entries, Timestamp(0), false))[0],
+            0
+        );
         let torn = session(1, Video, 1, 0, "Kd.dddK");
-        assert_eq!(starts_ms(from_keyframe_before(&torn, Timestamp(2_100_000), true))[0], 2000);
-        assert_eq!(starts_ms(from_keyframe_before(&torn, Timestamp(2_100_000), false))[0], 0);
+        assert_eq!(
+            starts_ms(from_keyframe_before(&torn, Timestamp(2_100_000), true))[0],
+            2000
+        );
+        assert_eq!(
+            starts_ms(from_keyframe_before(&torn, Timestamp(2_100_000), false))[0],
+            0
+        );
         assert!(from_keyframe_before(&torn, Timestamp(9_000_000), false).is_empty());
     }
 
     #[test]
     fn a_range_within_a_gradual_refresh_begins_where_it_is_whole() {
         let mut entries = session(1, Video, 1, 0, "KdddKdddKddd");
-        let refresh = |frames| Some(Access { point: AccessPoint::Recovery { frames }, slices_crc: 7 });
+        let refresh = |frames| {
+            Some(Access {
+                point: AccessPoint::Recovery { frames },
+                slices_crc: 7,
+            })
+        };
         // 12 frames a chunk.
         (entries[4].meta.access, entries[8].meta.access) = (refresh(20), refresh(20));
-        let begins =
-            |entries: &[ChunkEntry], ms: i64| starts_ms(from_keyframe_before(entries, Timestamp(ms * 1000), false))[0];
-        assert_eq!(begins(&entries, 4100), 2000, "none of the refresh's frames is before it");
+        let begins = |entries: &[ChunkEntry], ms: i64| {
+            starts_ms(from_keyframe_before(entries, Timestamp(ms * 1000), false))[0]
+        };
+        assert_eq!(
+            begins(&entries, 4100),
+            2000,
+            "none of the refresh's frames is before it"
+        );
         assert_eq!(begins(&entries, 4600), 2000, "12 frames are");
         assert_eq!(begins(&entries, 5100), 4000, "24 frames are");
         assert_eq!(begins(&entries[8..], 4600), 4000, "there is no other");
@@ -216,7 +293,11 @@ mod tests {
         let needs = |entries: &[ChunkEntry], strict| needs_earlier(entries, at, strict);
         let keyframe = Some(Timestamp(0));
         for strict in [false, true] {
-            assert_eq!(needs(&session[1..], strict), keyframe, "its keyframe lies before");
+            assert_eq!(
+                needs(&session[1..], strict),
+                keyframe,
+                "its keyframe lies before"
+            );
             assert_eq!(needs(&session, strict), None, "its keyframe is there");
             assert_eq!(needs(&[], strict), None);
         }
@@ -232,7 +313,9 @@ mod tests {
             "the recording is torn in between"
         );
         let mut begun = session[1..].to_vec();
-        begun.iter_mut().for_each(|entry| entry.meta.since_access_ms = None);
+        begun
+            .iter_mut()
+            .for_each(|entry| entry.meta.since_access_ms = None);
         assert_eq!(needs(&begun, false), None, "there is no keyframe");
     }
 }

@@ -1,30 +1,42 @@
 //! Lays the video of an export on a grid of the camera's frame interval. Pure.
 //!
-//! Recorded times are wall times: where a recorder's clock was corrected, frames lie a little closer together than the camera sent them, two recorders differ by some
-//! milliseconds, and a gap ends anywhere between two points of the camera's rhythm. Whoever works in whole frames then finds two of them at one point: editors
-//! do, and so does ffmpeg, whose encoders count in the nominal frame rate by default ("non monotonically increasing dts"). On the grid each frame has a
+//! Recorded times are wall times: where a recorder's clock was corrected, frames lie a little
+//! closer together than the camera sent them, two recorders differ by some milliseconds, and a gap
+//! ends anywhere between two points of the camera's rhythm. Whoever works in whole frames then
+//! finds two of them at one point: editors do, and so does ffmpeg, whose encoders count in the
+//! nominal frame rate by default ("non monotonically increasing dts"). On the grid each frame has a
 //! point of its own, the nearest free one to its time, so that a gap lasts whole frames too.
 //!
-//! The price: a frame may be shown half an interval off, and a camera whose clock runs fast (or a recorder's line that had to move back) leaves the file that much
-//! ahead of the wall clock until the next gap. Each chunk's `prft` still says when it was recorded.
+//! The price: a frame may be shown half an interval off, and a camera whose clock runs fast (or a
+//! recorder's line that had to move back) leaves the file that much ahead of the wall clock until
+//! the next gap. Each chunk's `prft` still says when it was recorded.
 
 use holdfast_storage::chunk::ChunkEntry;
 
-/// Chunks whose frames are further apart than this times the shortest usual interval belong to slower times of the camera, as a fraction.
+/// Chunks whose frames are further apart than this times the shortest usual interval belong to
+/// slower times of the camera, as a fraction.
 const FASTEST: (u64, u64) = (5, 4);
-/// The shortest usual interval is that of the chunk at this fraction of all, in order of their intervals.
+/// The shortest usual interval is that of the chunk at this fraction of all, in order of their
+/// intervals.
 const USUAL_DIVISOR: usize = 20;
-/// How far frames may be shown after their time: a lasting part, in seconds, and one for each so many seconds of the file (500 ppm, more than
-/// two crystals differ). A camera that became faster than its grid must not be shown in slow motion.
+/// How far frames may be shown after their time: a lasting part, in seconds, and one for each so
+/// many seconds of the file (500 ppm, more than two crystals differ). A camera that became faster
+/// than its grid must not be shown in slow motion.
 pub(super) const LEAD_SECONDS: u64 = 1;
 pub(super) const LEAD_DIVISOR: u64 = 2000;
 
-/// The interval between frames of video where the camera sends them fastest, in nanoseconds; `None` without frames.
+/// The interval between frames of video where the camera sends them fastest, in nanoseconds; `None`
+/// without frames.
 #[must_use]
 pub fn frame_interval_ns(video: &[ChunkEntry]) -> Option<u64> {
-    let of_chunk =
-        |entry: &ChunkEntry| (u64::from(entry.meta.duration_us) * 1000).checked_div(u64::from(entry.meta.frames));
-    let mut intervals: Vec<u64> = video.iter().filter_map(of_chunk).filter(|&ns| ns > 0).collect();
+    let of_chunk = |entry: &ChunkEntry| {
+        (u64::from(entry.meta.duration_us) * 1000).checked_div(u64::from(entry.meta.frames))
+    };
+    let mut intervals: Vec<u64> = video
+        .iter()
+        .filter_map(of_chunk)
+        .filter(|&ns| ns > 0)
+        .collect();
     intervals.sort_unstable();
     let shortest = *intervals.get(intervals.len() / USUAL_DIVISOR)?;
     let fastest = intervals.partition_point(|ns| ns / FASTEST.0 <= shortest / FASTEST.1);
@@ -43,9 +55,14 @@ impl FrameGrid {
     /// `None` where the interval is less than a tick.
     #[must_use]
     pub fn new(interval_ns: u64, timescale: u32) -> Option<Self> {
-        let interval = (u128::from(interval_ns) * u128::from(timescale) + 500_000_000) / 1_000_000_000;
+        let interval =
+            (u128::from(interval_ns) * u128::from(timescale) + 500_000_000) / 1_000_000_000;
         let interval = u64::try_from(interval).ok().filter(|&ticks| ticks > 0)?;
-        Some(Self { interval, timescale: u64::from(timescale), last: None })
+        Some(Self {
+            interval,
+            timescale: u64::from(timescale),
+            last: None,
+        })
     }
 
     /// The point of the next frame, whose time is `time`.
@@ -59,7 +76,9 @@ impl FrameGrid {
     #[must_use]
     pub fn peek(&self, time: u64) -> u64 {
         let nearest = time.saturating_add(self.interval / 2) / self.interval * self.interval;
-        let Some(last) = self.last else { return nearest };
+        let Some(last) = self.last else {
+            return nearest;
+        };
         let point = nearest.max(last.saturating_add(self.interval));
         let latest = time.saturating_add(LEAD_SECONDS * self.timescale + time / LEAD_DIVISOR);
         point.min(latest.max(last.saturating_add(1)))
@@ -100,19 +119,33 @@ mod tests {
     fn frames_that_were_moved_together_are_a_frame_apart_again() {
         // 30 ms taken back at 0.5 %.
         let times = (0..400).map(|n: u64| n * FRAME - (n.clamp(100, 250) - 100) * 18);
-        assert_eq!(placed(times), (0..400).map(|n| n * FRAME).collect::<Vec<_>>());
+        assert_eq!(
+            placed(times),
+            (0..400).map(|n| n * FRAME).collect::<Vec<_>>()
+        );
     }
 
     #[test]
     fn a_gap_lasts_the_nearest_number_of_whole_frames() {
-        assert_eq!(placed([0, FRAME, FRAME + 5011 * MS, 2 * FRAME + 5011 * MS]), [0, 1, 126, 127].map(|n| n * FRAME));
+        assert_eq!(
+            placed([0, FRAME, FRAME + 5011 * MS, 2 * FRAME + 5011 * MS]),
+            [0, 1, 126, 127].map(|n| n * FRAME)
+        );
     }
 
     #[test]
     fn uneven_spacing_stays_within_half_a_frame() {
-        let times: Vec<u64> = (0..500).map(|n: u64| n * 55 * MS + n * 7919 % 13 * MS).collect();
+        let times: Vec<u64> = (0..500)
+            .map(|n: u64| n * 55 * MS + n * 7919 % 13 * MS)
+            .collect();
         let points = placed(times.clone());
-        assert!(points.iter().zip(&times).all(|(point, time)| point.abs_diff(*time) <= FRAME / 2), "{points:?}");
+        assert!(
+            points
+                .iter()
+                .zip(&times)
+                .all(|(point, time)| point.abs_diff(*time) <= FRAME / 2),
+            "{points:?}"
+        );
     }
 
     #[test]
@@ -126,12 +159,21 @@ mod tests {
     fn the_interval_is_that_of_the_fastest_usual_chunks() {
         let chunks = |letters: &str, frames: u32| {
             let mut entries = session(1, Video, 1, 0, letters);
-            entries.iter_mut().for_each(|entry| entry.meta.frames = frames);
+            entries
+                .iter_mut()
+                .for_each(|entry| entry.meta.frames = frames);
             entries
         };
         let (fast, slow) = (chunks(&"d".repeat(60), 12), chunks(&"d".repeat(40), 3));
-        assert_eq!(frame_interval_ns(&[fast.clone(), slow.clone()].concat()), Some(500_000_000 / 12));
-        assert_eq!(frame_interval_ns(&[slow, chunks("d", 200)].concat()), Some(500_000_000 / 3), "one odd chunk");
+        assert_eq!(
+            frame_interval_ns(&[fast.clone(), slow.clone()].concat()),
+            Some(500_000_000 / 12)
+        );
+        assert_eq!(
+            frame_interval_ns(&[slow, chunks("d", 200)].concat()),
+            Some(500_000_000 / 3),
+            "one odd chunk"
+        );
         assert_eq!(frame_interval_ns(&[]), None);
     }
 

@@ -87,29 +87,50 @@ impl Cells {
     /// Where a cell's entry may lie.
     #[must_use]
     pub fn reach(self, number: i64) -> Range {
-        Range { from: self.start(number), to: self.start(number.saturating_add(2)) }
+        Range {
+            from: self.start(number),
+            to: self.start(number.saturating_add(2)),
+        }
     }
 
     /// The last cell whose entry cannot change any more, as of `now`.
     fn last_known(self, video: &[ChunkEntry], now: Timestamp) -> i64 {
         let by_time = self.number_at(now.plus_micros(-(SETTLED_AFTER.as_micros() as i64))) - 2;
-        let access = video.iter().rev().find(|entry| entry.meta.is_access_point());
-        access.map_or(by_time, |entry| by_time.max(self.number_at(entry.meta.start) - 1))
+        let access = video
+            .iter()
+            .rev()
+            .find(|entry| entry.meta.is_access_point());
+        access.map_or(by_time, |entry| {
+            by_time.max(self.number_at(entry.meta.start) - 1)
+        })
     }
 
     /// Where a cell's entry begins.
     fn begin(self, video: &[ChunkEntry], number: i64) -> Timestamp {
-        let cell = between(video, Range { from: self.start(number), to: self.start(number.saturating_add(1)) });
-        let first = cell.iter().find(|entry| entry.meta.is_access_point()).or(cell.first());
+        let cell = between(
+            video,
+            Range {
+                from: self.start(number),
+                to: self.start(number.saturating_add(1)),
+            },
+        );
+        let first = cell
+            .iter()
+            .find(|entry| entry.meta.is_access_point())
+            .or(cell.first());
         first.map_or(self.start(number), |entry| entry.meta.start)
     }
 
     fn range(self, video: &[ChunkEntry], number: i64) -> Range {
-        Range { from: self.begin(video, number), to: self.begin(video, number.saturating_add(1)) }
+        Range {
+            from: self.begin(video, number),
+            to: self.begin(video, number.saturating_add(1)),
+        }
     }
 }
 
-/// What is known of a presentation's cells from `shown` on, which began with cell `first` and ends with `last`.
+/// What is known of a presentation's cells from `shown` on, which began with cell `first` and ends
+/// with `last`.
 #[must_use]
 pub fn plan_growing(
     tracks: &Tracks,
@@ -125,13 +146,28 @@ pub fn plan_growing(
     let entry = |number| {
         let range = cells.range(&video, number);
         let inits = between(&video, range).first().map(|entry| {
-            let audio = between(&tracks.audio, range).first().map(|entry| entry.meta.init).or(audio_before);
+            let audio = between(&tracks.audio, range)
+                .first()
+                .map(|entry| entry.meta.init)
+                .or(audio_before);
             audio_before = audio;
-            InitPair { video: entry.meta.init, audio }
+            InitPair {
+                video: entry.meta.init,
+                audio,
+            }
         });
-        Entry { number, range, inits }
+        Entry {
+            number,
+            range,
+            inits,
+        }
     };
-    Listing { first, entries: (shown..=until).map(entry).collect(), pictures: false, is_whole: last == Some(until) }
+    Listing {
+        first,
+        entries: (shown..=until).map(entry).collect(),
+        pictures: false,
+        is_whole: last == Some(until),
+    }
 }
 
 impl Listing {
@@ -141,8 +177,11 @@ impl Listing {
     pub fn of_pictures(mut self, tracks: &Tracks) -> Self {
         for entry in &mut self.entries {
             let video = entry.inits.map(|inits| inits.video);
-            let has_one = |init: &_| first_picture(between(&tracks.video, entry.range), *init).is_some();
-            entry.inits = video.filter(has_one).map(|video| InitPair { video, audio: None });
+            let has_one =
+                |init: &_| first_picture(between(&tracks.video, entry.range), *init).is_some();
+            entry.inits = video
+                .filter(has_one)
+                .map(|video| InitPair { video, audio: None });
         }
         self.pictures = true;
         self
@@ -150,32 +189,66 @@ impl Listing {
 }
 
 fn first_picture(video: &[ChunkEntry], init: InitId) -> Option<&ChunkEntry> {
-    video.iter().find(|entry| entry.meta.init == init && is_picture(entry))
+    video
+        .iter()
+        .find(|entry| entry.meta.init == init && is_picture(entry))
 }
 
 /// The chunk that the picture of an entry begins.
 #[must_use]
-pub fn cell_picture(tracks: &Tracks, cells: Cells, number: i64, video: InitId, strict: bool) -> Option<ChunkEntry> {
-    let chunks = cell_chunks(tracks, cells, number, InitPair { video, audio: None }, strict);
+pub fn cell_picture(
+    tracks: &Tracks,
+    cells: Cells,
+    number: i64,
+    video: InitId,
+    strict: bool,
+) -> Option<ChunkEntry> {
+    let chunks = cell_chunks(
+        tracks,
+        cells,
+        number,
+        InitPair { video, audio: None },
+        strict,
+    );
     first_picture(&chunks, video).copied()
 }
 
 /// Whether there is footage to be played from `from` on, and no entry of it is known yet.
 #[must_use]
-pub fn is_about_to_begin(tracks: &Tracks, cells: Cells, from: Timestamp, now: Timestamp, strict: bool) -> bool {
+pub fn is_about_to_begin(
+    tracks: &Tracks,
+    cells: Cells,
+    from: Timestamp,
+    now: Timestamp,
+    strict: bool,
+) -> bool {
     let video = playable(tracks, strict);
-    video.iter().any(|entry| entry.meta.start >= from) && cells.last_known(&video, now) < cells.number_at(from)
+    video.iter().any(|entry| entry.meta.start >= from)
+        && cells.last_known(&video, now) < cells.number_at(from)
 }
 
 /// The chunks of one entry in the order in which they are sent.
 #[must_use]
-pub fn cell_chunks(tracks: &Tracks, cells: Cells, number: i64, inits: InitPair, strict: bool) -> Vec<ChunkEntry> {
+pub fn cell_chunks(
+    tracks: &Tracks,
+    cells: Cells,
+    number: i64,
+    inits: InitPair,
+    strict: bool,
+) -> Vec<ChunkEntry> {
     let video = playable(tracks, strict);
     let range = cells.range(&video, number);
     let of = |entries: &[ChunkEntry], init| {
-        between(entries, range).iter().filter(|entry| Some(entry.meta.init) == init).copied().collect()
+        between(entries, range)
+            .iter()
+            .filter(|entry| Some(entry.meta.init) == init)
+            .copied()
+            .collect()
     };
-    interleave(of(&video, Some(inits.video)), of(&tracks.audio, inits.audio))
+    interleave(
+        of(&video, Some(inits.video)),
+        of(&tracks.audio, inits.audio),
+    )
 }
 
 /// What of sorted entries begins within a range.
@@ -187,51 +260,95 @@ fn between(entries: &[ChunkEntry], range: Range) -> &[ChunkEntry] {
 
 fn playable(tracks: &Tracks, strict: bool) -> Vec<ChunkEntry> {
     let mut gate = KeyframeGate::new(strict);
-    tracks.video.iter().filter(|entry| gate.admit(&entry.meta) != Admission::Skip).copied().collect()
+    tracks
+        .video
+        .iter()
+        .filter(|entry| gate.admit(&entry.meta) != Admission::Skip)
+        .copied()
+        .collect()
 }
 
 /// What decodes the newest footage.
 #[must_use]
 pub fn newest_inits(tracks: &Tracks) -> Option<InitPair> {
     let audio = tracks.audio.last().map(|entry| entry.meta.init);
-    tracks.video.last().map(|entry| InitPair { video: entry.meta.init, audio })
+    tracks.video.last().map(|entry| InitPair {
+        video: entry.meta.init,
+        audio,
+    })
 }
 
 /// The playlist. `opened_with` decoded the footage that there was when the presentation was opened:
 /// while nothing of it is in reach, VLC stops at a playlist without a map.
 #[must_use]
-pub fn write_growing(listing: &Listing, cells: Cells, request: &Request<'_>, opened_with: Option<InitPair>) -> String {
+pub fn write_growing(
+    listing: &Listing,
+    cells: Cells,
+    request: &Request<'_>,
+    opened_with: Option<InitPair>,
+) -> String {
     let base = cells.start(listing.first);
-    let sequence = listing.entries.first().map_or(0, |entry| entry.number - listing.first);
+    let sequence = listing
+        .entries
+        .first()
+        .map_or(0, |entry| entry.number - listing.first);
     let target_s = cells.micros() * 2 / 1_000_000;
-    let mut out =
-        format!("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target_s}\n#EXT-X-MEDIA-SEQUENCE:{sequence}\n");
+    let mut out = format!(
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target_s}\n#EXT-X-MEDIA-SEQUENCE:{sequence}\n"
+    );
     if cells.length == CellLength::Range {
         out += "#EXT-X-PLAYLIST-TYPE:EVENT\n";
     }
     if listing.pictures {
         out += "#EXT-X-I-FRAMES-ONLY\n";
     }
-    let opened_with = opened_with.map(|inits| InitPair { audio: inits.audio.filter(|_| !listing.pictures), ..inits });
+    let opened_with = opened_with.map(|inits| InitPair {
+        audio: inits.audio.filter(|_| !listing.pictures),
+        ..inits
+    });
     // Gaps at the beginning stand under the first map.
-    let mut map = listing.entries.iter().find_map(|entry| entry.inits).or(opened_with);
-    map.iter().for_each(|inits| write_map(&mut out, inits, request));
+    let mut map = listing
+        .entries
+        .iter()
+        .find_map(|entry| entry.inits)
+        .or(opened_with);
+    map.iter()
+        .for_each(|inits| write_map(&mut out, inits, request));
     for entry in &listing.entries {
         let inits = entry.inits.or(map);
         match entry.inits {
             None => out += "#EXT-X-GAP\n",
-            Some(inits) if map.replace(inits) != Some(inits) => write_map(&mut out, &inits, request),
+            Some(inits) if map.replace(inits) != Some(inits) => {
+                write_map(&mut out, &inits, request)
+            }
             Some(_) => {}
         }
         write_times(&mut out, entry.range);
         let query = query(inits.as_ref(), request);
-        let query = if query.is_empty() { query } else { format!("&{query}") };
-        let live = if cells.length == CellLength::Live { "&live=true" } else { "" };
+        let query = if query.is_empty() {
+            query
+        } else {
+            format!("&{query}")
+        };
+        let live = if cells.length == CellLength::Live {
+            "&live=true"
+        } else {
+            ""
+        };
         let strict = if request.strict { "&strict=true" } else { "" };
-        let picture = if listing.pictures { "&picture=true" } else { "" };
+        let picture = if listing.pictures {
+            "&picture=true"
+        } else {
+            ""
+        };
         // hls.js gives up where an entry that it knows has another path.
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "cell.m4s?number={}&base={}{query}{live}{strict}{picture}", entry.number, base.micros());
+        let _ = writeln!(
+            out,
+            "cell.m4s?number={}&base={}{query}{live}{strict}{picture}",
+            entry.number,
+            base.micros()
+        );
     }
     if listing.is_whole {
         out += "#EXT-X-ENDLIST\n";
@@ -239,10 +356,14 @@ pub fn write_growing(listing: &Listing, cells: Cells, request: &Request<'_>, ope
     out
 }
 
-/// A playlist of playlists with the one that grows: players read this one once, and so each has a presentation that begins when it came.
+/// A playlist of playlists with the one that grows: players read this one once, and so each has a
+/// presentation that begins when it came.
 #[must_use]
 pub fn write_multivariant(bits_per_second: u64, uri: &str) -> String {
-    format!("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-STREAM-INF:BANDWIDTH={}\n{uri}\n", bits_per_second.max(1))
+    format!(
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-STREAM-INF:BANDWIDTH={}\n{uri}\n",
+        bits_per_second.max(1)
+    )
 }
 
 #[cfg(test)]
@@ -254,10 +375,15 @@ mod tests {
     use m3u8_rs::{MediaPlaylist, MediaPlaylistType};
     use proptest::prelude::*;
 
-    const LIVE: Cells = Cells { length: CellLength::Live };
+    const LIVE: Cells = Cells {
+        length: CellLength::Live,
+    };
 
     fn of(video: Vec<ChunkEntry>) -> Tracks {
-        Tracks { video, audio: vec![] }
+        Tracks {
+            video,
+            audio: vec![],
+        }
     }
 
     fn plan(tracks: &Tracks, now_ms: i64) -> Listing {
@@ -267,7 +393,10 @@ mod tests {
     /// `number: from-to` in milliseconds; `gap` where nothing is played.
     fn sketch(listing: &Listing) -> Vec<String> {
         let show = |entry: &Entry| {
-            let (from, to) = (entry.range.from.micros() / 1000, entry.range.to.micros() / 1000);
+            let (from, to) = (
+                entry.range.from.micros() / 1000,
+                entry.range.to.micros() / 1000,
+            );
             let gap = if entry.inits.is_none() { " gap" } else { "" };
             format!("{}: {from}-{to}{gap}", entry.number)
         };
@@ -295,11 +424,19 @@ mod tests {
         assert_eq!(listing.entries.len(), pictures.entries.len());
         for (entry, picture) in listing.entries.iter().zip(&pictures.entries) {
             assert_eq!((entry.number, entry.range), (picture.number, picture.range));
-            let found = entry.inits.and_then(|inits| cell_picture(&tracks, LIVE, entry.number, inits.video, false));
+            let found = entry
+                .inits
+                .and_then(|inits| cell_picture(&tracks, LIVE, entry.number, inits.video, false));
             assert_eq!(picture.inits.is_some(), found.is_some(), "{}", entry.number);
-            assert!(found.is_none_or(|chunk| is_picture(&chunk) && chunk.meta.start < entry.range.to));
+            assert!(
+                found.is_none_or(|chunk| is_picture(&chunk) && chunk.meta.start < entry.range.to)
+            );
         }
-        let gaps: Vec<_> = pictures.entries.iter().map(|entry| entry.inits.is_none()).collect();
+        let gaps: Vec<_> = pictures
+            .entries
+            .iter()
+            .map(|entry| entry.inits.is_none())
+            .collect();
         assert!(gaps.contains(&true) && gaps.contains(&false), "{gaps:?}");
     }
 
@@ -310,9 +447,23 @@ mod tests {
             let (from, now) = (Timestamp(from_ms * 1000), Timestamp(now_ms * 1000));
             is_about_to_begin(&of(video[..chunks].to_vec()), LIVE, from, now, false)
         };
-        assert_eq!([begins(1, 300, 900), begins(4, 300, 2400), begins(5, 300, 2900)], [true, true, false]);
-        assert_eq!([begins(1, 300, 6900), begins(1, 300, 7000)], [true, false], "then it is known by the time");
-        assert!(!begins(0, 0, 900) && !begins(4, 60_000, 2400), "there is nothing to be played");
+        assert_eq!(
+            [
+                begins(1, 300, 900),
+                begins(4, 300, 2400),
+                begins(5, 300, 2900)
+            ],
+            [true, true, false]
+        );
+        assert_eq!(
+            [begins(1, 300, 6900), begins(1, 300, 7000)],
+            [true, false],
+            "then it is known by the time"
+        );
+        assert!(
+            !begins(0, 0, 900) && !begins(4, 60_000, 2400),
+            "there is nothing to be played"
+        );
     }
 
     #[test]
@@ -321,50 +472,122 @@ mod tests {
         assert!(plan(&tracks, 6900).entries.is_empty());
         assert_eq!(sketch(&plan(&tracks, 7000)), ["0: 0-2000"]);
         assert_eq!(sketch(&plan(&tracks, 9000)), ["0: 0-2000", "1: 2000-4000"]);
-        assert_eq!(sketch(&plan(&Tracks::default(), 9000)), ["0: 0-2000 gap", "1: 2000-4000 gap"]);
+        assert_eq!(
+            sketch(&plan(&Tracks::default(), 9000)),
+            ["0: 0-2000 gap", "1: 2000-4000 gap"]
+        );
     }
 
     #[test]
     fn what_a_dead_node_holds_becomes_gaps_of_the_same_numbers() {
-        let (owner, successor) = (session(1, Video, 1, 200, "KdKdKdKdKd"), session(2, Video, 1, 6900, "KdKdKdKdKd"));
+        let (owner, successor) = (
+            session(1, Video, 1, 200, "KdKdKdKdKd"),
+            session(2, Video, 1, 6900, "KdKdKdKdKd"),
+        );
         let before = plan(&of([owner, successor.clone()].concat()), 11_000);
-        assert_eq!(sketch(&before), ["0: 200-2200", "1: 2200-4200", "2: 4200-6900", "3: 6900-8900", "4: 8900-10900"]);
+        assert_eq!(
+            sketch(&before),
+            [
+                "0: 200-2200",
+                "1: 2200-4200",
+                "2: 4200-6900",
+                "3: 6900-8900",
+                "4: 8900-10900"
+            ]
+        );
         let after = plan(&of(successor), 11_000);
         assert_eq!(
             sketch(&after),
-            ["0: 0-2000 gap", "1: 2000-4000 gap", "2: 4000-6900 gap", "3: 6900-8900", "4: 8900-10900"]
+            [
+                "0: 0-2000 gap",
+                "1: 2000-4000 gap",
+                "2: 4000-6900 gap",
+                "3: 6900-8900",
+                "4: 8900-10900"
+            ]
         );
     }
 
     #[test]
     fn a_window_slides_and_numbers_say_how_far() {
-        let tracks = Tracks { video: session(1, Video, 1, 0, &"Kd".repeat(30)), audio: session(1, Audio, 9, 0, "K") };
+        let tracks = Tracks {
+            video: session(1, Video, 1, 0, &"Kd".repeat(30)),
+            audio: session(1, Audio, 9, 0, "K"),
+        };
         let request = Request {
-            range: Range { from: Timestamp(0), to: Timestamp(1) },
+            range: Range {
+                from: Timestamp(0),
+                to: Timestamp(1),
+            },
             stream: StreamKind::Main,
             token: Some("a&b"),
             strict: false,
             gaps: super::super::playlist::GapDisplay::Entries,
         };
         let written = |shown, last, cells| -> MediaPlaylist {
-            let listing = plan_growing(&tracks, cells, (2, shown, last), Timestamp(100_000_000), false);
-            m3u8_rs::parse_media_playlist_res(write_growing(&listing, cells, &request, None).as_bytes()).unwrap()
+            let listing = plan_growing(
+                &tracks,
+                cells,
+                (2, shown, last),
+                Timestamp(100_000_000),
+                false,
+            );
+            m3u8_rs::parse_media_playlist_res(
+                write_growing(&listing, cells, &request, None).as_bytes(),
+            )
+            .unwrap()
         };
         let live = written(12, None, LIVE);
-        assert_eq!((live.media_sequence, live.target_duration, live.playlist_type), (10, 4, None));
+        assert_eq!(
+            (
+                live.media_sequence,
+                live.target_duration,
+                live.playlist_type
+            ),
+            (10, 4, None)
+        );
         assert!(!live.end_list && live.segments.iter().all(|entry| entry.duration < 4.0));
         let first = &live.segments[0].uri;
-        assert!(first.starts_with("cell.m4s?number=12&base=4000000&video=0000000000000001&"), "{first}");
-        let gap = live.segments.iter().find(|entry| entry.unknown_tags.iter().any(|tag| tag.tag == "X-GAP")).unwrap();
-        assert!(gap.uri.starts_with("cell.m4s?number=15&") && gap.uri.contains("token=a%26b"), "{}", gap.uri);
-        let nothing = plan_growing(&Tracks::default(), LIVE, (2, 2, None), Timestamp(100_000_000), false);
+        assert!(
+            first.starts_with("cell.m4s?number=12&base=4000000&video=0000000000000001&"),
+            "{first}"
+        );
+        let gap = live
+            .segments
+            .iter()
+            .find(|entry| entry.unknown_tags.iter().any(|tag| tag.tag == "X-GAP"))
+            .unwrap();
+        assert!(
+            gap.uri.starts_with("cell.m4s?number=15&") && gap.uri.contains("token=a%26b"),
+            "{}",
+            gap.uri
+        );
+        let nothing = plan_growing(
+            &Tracks::default(),
+            LIVE,
+            (2, 2, None),
+            Timestamp(100_000_000),
+            false,
+        );
         let text = write_growing(&nothing, LIVE, &request, None);
-        assert!(text.contains("\ncell.m4s?number=2&base=4000000&token=a%26b&live=true\n"), "{text}");
+        assert!(
+            text.contains("\ncell.m4s?number=2&base=4000000&token=a%26b&live=true\n"),
+            "{text}"
+        );
         let text = write_growing(&nothing, LIVE, &request, newest_inits(&tracks));
-        assert!(text.contains("\n#EXT-X-MAP:URI=\"init.mp4?video=0000000000000001&audio=0000000000000009&"), "{text}");
+        assert!(
+            text.contains(
+                "\n#EXT-X-MAP:URI=\"init.mp4?video=0000000000000001&audio=0000000000000009&"
+            ),
+            "{text}"
+        );
         let range = written(2, Some(4), Cells::new(CellLength::Range));
         assert_eq!((range.media_sequence, range.target_duration), (0, 8));
-        assert!(range.end_list && range.playlist_type == Some(MediaPlaylistType::Event) && range.segments.len() == 3);
+        assert!(
+            range.end_list
+                && range.playlist_type == Some(MediaPlaylistType::Event)
+                && range.segments.len() == 3
+        );
     }
 
     proptest! {

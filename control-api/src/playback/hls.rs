@@ -58,14 +58,25 @@ pub fn plan_playlist(tracks: &Tracks, gaps: &[Gap], range: Range, strict: bool) 
     let mut at = range.from;
     for segment in segments {
         if segment.range.from.micros_since(at) >= GAP_MICROS_MIN {
-            items.push(Item::Gap(Range { from: at, to: segment.range.from }));
+            items.push(Item::Gap(Range {
+                from: at,
+                to: segment.range.from,
+            }));
         }
         at = segment.range.to;
         items.push(Item::Segment(segment));
     }
-    let known = gaps.iter().filter(|gap| gap.start <= range.to).map(|gap| gap.end.min(range.to)).max().unwrap_or(at);
+    let known = gaps
+        .iter()
+        .filter(|gap| gap.start <= range.to)
+        .map(|gap| gap.end.min(range.to))
+        .max()
+        .unwrap_or(at);
     if !items.is_empty() && known.micros_since(at) >= GAP_MICROS_MIN {
-        items.push(Item::Gap(Range { from: at, to: known }));
+        items.push(Item::Gap(Range {
+            from: at,
+            to: known,
+        }));
     }
     items
 }
@@ -80,28 +91,44 @@ pub struct Wanted {
     pub strict: bool,
 }
 
-/// The chunks of one segment in the order in which they are sent. What was merged since the playlist was made may differ; chunks that need
-/// other inits than the playlist promised, and video that cannot be decoded, are left out.
+/// The chunks of one segment in the order in which they are sent. What was merged since the
+/// playlist was made may differ; chunks that need other inits than the playlist promised, and video
+/// that cannot be decoded, are left out.
 #[must_use]
 pub fn segment_chunks(tracks: &Tracks, wanted: &Wanted) -> Vec<ChunkEntry> {
-    let Wanted { range, inits, within_gop, strict } = *wanted;
+    let Wanted {
+        range,
+        inits,
+        within_gop,
+        strict,
+    } = *wanted;
     let within = |entry: &&ChunkEntry, init| {
-        range.from <= entry.meta.start && entry.meta.start < range.to && Some(entry.meta.init) == init
+        range.from <= entry.meta.start
+            && entry.meta.start < range.to
+            && Some(entry.meta.init) == init
     };
     let gate = KeyframeGate::new(strict);
-    let mut gate = if within_gop { gate.within(inits.video) } else { gate };
-    let video = tracks
-        .video
+    let mut gate = if within_gop {
+        gate.within(inits.video)
+    } else {
+        gate
+    };
+    let video = tracks.video.iter().filter(|entry| {
+        within(entry, Some(inits.video)) && gate.admit(&entry.meta) != Admission::Skip
+    });
+    let audio = tracks
+        .audio
         .iter()
-        .filter(|entry| within(entry, Some(inits.video)) && gate.admit(&entry.meta) != Admission::Skip);
-    let audio = tracks.audio.iter().filter(|entry| within(entry, inits.audio));
+        .filter(|entry| within(entry, inits.audio));
     interleave(video.copied().collect(), audio.copied().collect())
 }
 
 fn cut(video: &[ChunkEntry], range: Range, strict: bool) -> Vec<Segment> {
     let mut gate = KeyframeGate::new(strict);
     let mut segments = Vec::new();
-    for entry in from_keyframe_before(video, range.from, strict).iter().take_while(|entry| entry.meta.start < range.to)
+    for entry in from_keyframe_before(video, range.from, strict)
+        .iter()
+        .take_while(|entry| entry.meta.start < range.to)
     {
         match gate.admit(&entry.meta) {
             Admission::Skip => {}
@@ -120,14 +147,31 @@ fn begin(segments: &mut Vec<Segment>, entry: &ChunkEntry, continues: bool) {
         before.range.to = before.range.to.min(meta.start);
     }
     // A chunk without duration still needs a range that holds it.
-    let range = Range { from: meta.start, to: meta.end().max(meta.start.plus_micros(1)) };
-    let (inits, access) = (InitPair { video: meta.init, audio: None }, meta.access.map(|access| access.point));
-    segments.push(Segment { range, inits, access, continues, discontinuity: false });
+    let range = Range {
+        from: meta.start,
+        to: meta.end().max(meta.start.plus_micros(1)),
+    };
+    let (inits, access) = (
+        InitPair {
+            video: meta.init,
+            audio: None,
+        },
+        meta.access.map(|access| access.point),
+    );
+    segments.push(Segment {
+        range,
+        inits,
+        access,
+        continues,
+        discontinuity: false,
+    });
 }
 
 fn go_on(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
     let meta = &entry.meta;
-    let Some(open) = segments.last_mut() else { return begin(segments, entry, false) };
+    let Some(open) = segments.last_mut() else {
+        return begin(segments, entry, false);
+    };
     let other_init = open.inits.video != meta.init;
     let long_enough = meta.start.micros_since(open.range.from) >= SEGMENT_MICROS_TARGET;
     let too_long = meta.end().micros_since(open.range.from) > SEGMENT_MICROS_MAX;
@@ -142,21 +186,28 @@ fn go_on(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
 /// Goes on after a hole: within the segment where it is short, else the playlist has a gap there.
 fn resume(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
     match segments.last() {
-        Some(open) if entry.meta.start.micros_since(open.range.to) >= GAP_MICROS_MIN => begin(segments, entry, true),
+        Some(open) if entry.meta.start.micros_since(open.range.to) >= GAP_MICROS_MIN => {
+            begin(segments, entry, true)
+        }
         _ => go_on(segments, entry),
     }
 }
 
-/// Each segment takes the init of the first audio chunk that begins in it; one too short to have any takes its predecessor's.
+/// Each segment takes the init of the first audio chunk that begins in it; one too short to have
+/// any takes its predecessor's.
 fn assign_audio(segments: &mut [Segment], audio: &[ChunkEntry]) {
     let mut before: Option<InitPair> = None;
     for segment in segments {
         let first = audio.partition_point(|entry| entry.meta.start < segment.range.from);
-        let own = audio.get(first).filter(|entry| entry.meta.start < segment.range.to).map(|entry| entry.meta.init);
+        let own = audio
+            .get(first)
+            .filter(|entry| entry.meta.start < segment.range.to)
+            .map(|entry| entry.meta.init);
         let is_short = segment.range.to.micros_since(segment.range.from) < SILENT_MICROS_MIN;
         let kept = before.filter(|_| segment.continues || is_short);
         segment.inits.audio = own.or(kept.and_then(|before| before.audio));
-        segment.discontinuity = before.is_some_and(|before| before.audio.is_some() != segment.inits.audio.is_some());
+        segment.discontinuity =
+            before.is_some_and(|before| before.audio.is_some() != segment.inits.audio.is_some());
         before = Some(segment.inits);
     }
 }
@@ -172,18 +223,37 @@ mod tests {
     use proptest::prelude::*;
 
     fn range(from_ms: i64, to_ms: i64) -> Range {
-        Range { from: Timestamp(from_ms * 1000), to: Timestamp(to_ms * 1000) }
+        Range {
+            from: Timestamp(from_ms * 1000),
+            to: Timestamp(to_ms * 1000),
+        }
     }
 
     fn wanted(segment: &Segment) -> Wanted {
-        let Segment { range, inits, access, .. } = *segment;
-        Wanted { range, inits, within_gop: access.is_none(), strict: false }
+        let Segment {
+            range,
+            inits,
+            access,
+            ..
+        } = *segment;
+        Wanted {
+            range,
+            inits,
+            within_gop: access.is_none(),
+            strict: false,
+        }
     }
 
     /// `from-to` in milliseconds, `!` before a discontinuity, `|` before another recording or other
     /// parameters, `+` where it goes on within a GOP, `gap` before a gap.
     fn sketch(items: &[Item]) -> Vec<String> {
-        let ms = |range: &Range| format!("{}-{}", range.from.micros() / 1000, range.to.micros() / 1000);
+        let ms = |range: &Range| {
+            format!(
+                "{}-{}",
+                range.from.micros() / 1000,
+                range.to.micros() / 1000
+            )
+        };
         let show = |item: &Item| match item {
             Item::Segment(segment) => {
                 let within = if segment.access.is_none() { "+" } else { "" };
@@ -202,32 +272,75 @@ mod tests {
     #[test]
     fn segments_are_cut_at_the_first_keyframe_after_the_target() {
         let video = session(1, Video, 1, 0, "KdKdKdKdKdKdKd");
-        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000), false);
+        let items = plan_playlist(
+            &Tracks {
+                video,
+                audio: vec![],
+            },
+            &[],
+            range(0, 60_000),
+            false,
+        );
         assert_eq!(sketch(&items), ["|0-4000", "4000-7000"]);
     }
 
     #[test]
     fn gaps_and_changes_of_recorder_are_seen() {
-        let video =
-            [session(1, Video, 1, 1000, "Kdld"), session(2, Video, 1, 6000, "dKd"), session(1, Video, 1, 7500, "K")]
-                .concat();
-        let tracks = Tracks { video, audio: vec![] };
+        let video = [
+            session(1, Video, 1, 1000, "Kdld"),
+            session(2, Video, 1, 6000, "dKd"),
+            session(1, Video, 1, 7500, "K"),
+        ]
+        .concat();
+        let tracks = Tracks {
+            video,
+            audio: vec![],
+        };
         let items = |strict| sketch(&plan_playlist(&tracks, &[], range(0, 60_000), strict));
-        assert_eq!(items(false), ["gap 0-1000", "|1000-3000", "gap 3000-6500", "|6500-7500", "|7500-8000"]);
-        assert_eq!(items(true), ["gap 0-1000", "|1000-2000", "gap 2000-6500", "|6500-7500", "|7500-8000"]);
+        assert_eq!(
+            items(false),
+            [
+                "gap 0-1000",
+                "|1000-3000",
+                "gap 3000-6500",
+                "|6500-7500",
+                "|7500-8000"
+            ]
+        );
+        assert_eq!(
+            items(true),
+            [
+                "gap 0-1000",
+                "|1000-2000",
+                "gap 2000-6500",
+                "|6500-7500",
+                "|7500-8000"
+            ]
+        );
     }
 
     #[test]
     fn a_hole_within_a_gop_is_a_gap_within_one_recording() {
         let video = session(1, Video, 1, 0, "Kd.ddK");
-        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 3000), false);
+        let items = plan_playlist(
+            &Tracks {
+                video,
+                audio: vec![],
+            },
+            &[],
+            range(0, 3000),
+            false,
+        );
         assert_eq!(sketch(&items), ["|0-1000", "gap 1000-1500", "+1500-3000"]);
     }
 
     #[test]
     fn a_long_gop_is_cut_and_goes_on_within_it() {
         let video = session(1, Video, 1, 0, &format!("K{}", "d".repeat(59)));
-        let tracks = Tracks { video, audio: session(1, Audio, 2, 0, &"K".repeat(60)) };
+        let tracks = Tracks {
+            video,
+            audio: session(1, Audio, 2, 0, &"K".repeat(60)),
+        };
         let items = plan_playlist(&tracks, &[], range(0, 30_000), false);
         assert_eq!(sketch(&items), ["|0-10000", "+10000-20000", "+20000-30000"]);
         let chunks = |items: &[Item]| -> Vec<ChunkEntry> {
@@ -237,51 +350,99 @@ mod tests {
             };
             items.iter().flat_map(of).collect()
         };
-        assert_eq!(chunks(&items), interleave(tracks.video.clone(), tracks.audio.clone()));
+        assert_eq!(
+            chunks(&items),
+            interleave(tracks.video.clone(), tracks.audio.clone())
+        );
     }
 
     #[test]
     fn where_recorders_overlap_a_little_no_instant_is_in_two_segments() {
-        let video = [session(1, Video, 1, 0, "Kd"), session(2, Video, 1, 900, "Kd")].concat();
-        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000), false);
+        let video = [
+            session(1, Video, 1, 0, "Kd"),
+            session(2, Video, 1, 900, "Kd"),
+        ]
+        .concat();
+        let items = plan_playlist(
+            &Tracks {
+                video,
+                audio: vec![],
+            },
+            &[],
+            range(0, 60_000),
+            false,
+        );
         assert_eq!(sketch(&items), ["|0-900", "|900-1900"]);
     }
 
     #[test]
     fn other_parameters_begin_a_segment() {
         let mut video = session(1, Video, 1, 0, "KdKd");
-        video[2..].iter_mut().for_each(|entry| entry.meta.init = InitId(2));
-        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000), false);
+        video[2..]
+            .iter_mut()
+            .for_each(|entry| entry.meta.init = InitId(2));
+        let items = plan_playlist(
+            &Tracks {
+                video,
+                audio: vec![],
+            },
+            &[],
+            range(0, 60_000),
+            false,
+        );
         assert_eq!(sketch(&items), ["|0-1000", "|1000-2000"]);
     }
 
     #[test]
     fn a_segment_too_short_for_audio_keeps_its_predecessors() {
-        let tracks =
-            Tracks { video: session(1, Video, 1, 0, "KdddddddK"), audio: session(1, Audio, 9, 100, "KKKKKKKK") };
+        let tracks = Tracks {
+            video: session(1, Video, 1, 0, "KdddddddK"),
+            audio: session(1, Audio, 9, 100, "KKKKKKKK"),
+        };
         let items = plan_playlist(&tracks, &[], range(0, 60_000), false);
         assert_eq!(sketch(&items), ["|0-4000", "4000-4500"]);
-        assert!(
-            items.iter().all(|item| matches!(
-                item,
-                Item::Segment(Segment { inits: InitPair { audio: Some(InitId(9)), .. }, .. })
-            ))
-        );
+        assert!(items.iter().all(|item| matches!(
+            item,
+            Item::Segment(Segment {
+                inits: InitPair {
+                    audio: Some(InitId(9)),
+                    ..
+                },
+                ..
+            })
+        )));
     }
 
     #[test]
     fn sound_that_begins_or_ends_is_a_discontinuity() {
-        let video =
-            [session(1, Video, 1, 0, "Kddd"), session(2, Video, 1, 2000, "Kddd"), session(1, Video, 1, 4000, "K")];
-        let tracks = Tracks { video: video.concat(), audio: session(2, Audio, 9, 2100, "KKK") };
+        let video = [
+            session(1, Video, 1, 0, "Kddd"),
+            session(2, Video, 1, 2000, "Kddd"),
+            session(1, Video, 1, 4000, "K"),
+        ];
+        let tracks = Tracks {
+            video: video.concat(),
+            audio: session(2, Audio, 9, 2100, "KKK"),
+        };
         let items = plan_playlist(&tracks, &[], range(0, 60_000), false);
-        assert_eq!(sketch(&items), ["|0-2000", "!2000-4000", "|4000-4500"], "half a second without sound is none");
+        assert_eq!(
+            sketch(&items),
+            ["|0-2000", "!2000-4000", "|4000-4500"],
+            "half a second without sound is none"
+        );
     }
 
     #[test]
     fn the_segments_of_a_playlist_hold_every_playable_chunk_once() {
-        let video = [session(1, Video, 1, 0, "ddKdKdKddlKd"), session(2, Video, 1, 6500, "KdKdKdKdKdKdK")].concat();
-        let tracks = Tracks { video, audio: session(1, Audio, 2, 950, "KKKKKKKKKKKKKKKKKKKKKKK") };
+        let video = [
+            session(1, Video, 1, 0, "ddKdKdKddlKd"),
+            session(2, Video, 1, 6500, "KdKdKdKdKdKdK"),
+        ]
+        .concat();
+        let tracks = Tracks {
+            video,
+            audio: session(1, Audio, 2, 950, "KKKKKKKKKKKKKKKKKKKKKKK"),
+        };
         let mut served = Vec::new();
         for item in plan_playlist(&tracks, &[], range(0, 60_000), false) {
             if let Item::Segment(segment) = item {
@@ -291,8 +452,12 @@ mod tests {
             }
         }
         let mut gate = KeyframeGate::new(false);
-        let playable: Vec<_> =
-            tracks.video.iter().filter(|entry| gate.admit(&entry.meta) != Admission::Skip).copied().collect();
+        let playable: Vec<_> = tracks
+            .video
+            .iter()
+            .filter(|entry| gate.admit(&entry.meta) != Admission::Skip)
+            .copied()
+            .collect();
         assert_eq!(starts_ms(&served), starts_ms(&playable));
     }
 

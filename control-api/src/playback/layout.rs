@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
-/// Raised when the same footage is sent as other bytes than before, so that no client joins the two.
+/// Raised when the same footage is sent as other bytes than before, so that no client joins the
+/// two.
 const RENDERING: u32 = 1;
 
 /// A presentation, byte for byte.
@@ -65,7 +66,14 @@ impl Layout {
     pub fn of_segment(chunks: Vec<ChunkEntry>, placer: Placer) -> Self {
         let places = placer.schedule(&chunks);
         let absent = vec![None; chunks.len()];
-        let mut layout = Self { head: Bytes::new(), chunks, places, ends: Vec::new(), absent, placer };
+        let mut layout = Self {
+            head: Bytes::new(),
+            chunks,
+            places,
+            ends: Vec::new(),
+            absent,
+            placer,
+        };
         layout.ends = layout.ends_after(0);
         layout
     }
@@ -74,12 +82,29 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::Unbuildable`].
-    pub fn of_file(chunks: Vec<ChunkEntry>, placer: Placer, shown_from_us: u64) -> Result<Self, Error> {
+    pub fn of_file(
+        chunks: Vec<ChunkEntry>,
+        placer: Placer,
+        shown_from_us: u64,
+    ) -> Result<Self, Error> {
         let mut layout = Self::of_segment(chunks, placer);
-        let times = Times { shown_from_us, durations: layout.durations() };
+        let times = Times {
+            shown_from_us,
+            durations: layout.durations(),
+        };
         let header = layout.placer.init().with_times(&times)?;
-        let timescale = layout.placer.init().timescale.get(&TrackKind::Video).copied().unwrap_or_default();
-        let end = times.durations.get(&TrackKind::Video).copied().unwrap_or_default();
+        let timescale = layout
+            .placer
+            .init()
+            .timescale
+            .get(&TrackKind::Video)
+            .copied()
+            .unwrap_or_default();
+        let end = times
+            .durations
+            .get(&TrackKind::Video)
+            .copied()
+            .unwrap_or_default();
         let index = index(&layout.parts(), end, timescale)?.unwrap_or_default();
         layout.head = [header, index].concat().into();
         layout.ends = layout.ends_after(layout.head.len() as u64);
@@ -97,7 +122,12 @@ impl Layout {
     pub fn without(mut self, lost: &[Option<Absent>], strict: bool) -> Self {
         let mut tear = Tear::new(strict);
         let lost = lost.iter().copied().chain(std::iter::repeat(None));
-        self.absent = self.chunks.iter().zip(lost).map(|(entry, lost)| tear.next(&entry.meta, lost)).collect();
+        self.absent = self
+            .chunks
+            .iter()
+            .zip(lost)
+            .map(|(entry, lost)| tear.next(&entry.meta, lost))
+            .collect();
         self
     }
 
@@ -113,17 +143,36 @@ impl Layout {
         let mut hasher = DefaultHasher::new();
         (RENDERING, &self.head[..]).hash(&mut hasher);
         for ((entry, place), absent) in self.chunks.iter().zip(&self.places).zip(&self.absent) {
-            let ChunkMeta { camera, stream, track, node, session, sequence, init, .. } = entry.meta;
+            let ChunkMeta {
+                camera,
+                stream,
+                track,
+                node,
+                session,
+                sequence,
+                init,
+                ..
+            } = entry.meta;
             absent.is_some().hash(&mut hasher);
-            (camera.0, stream as u8, track as u8, node.0, session.0, sequence, init.0).hash(&mut hasher);
+            (
+                camera.0,
+                stream as u8,
+                track as u8,
+                node.0,
+                session.0,
+                sequence,
+                init.0,
+            )
+                .hash(&mut hasher);
             (place.at, place.until, entry.location.payload_bytes).hash(&mut hasher);
         }
         format!("\"{:016x}\"", hasher.finish())
     }
 
     /// What these bytes are made of, and what has to be read before it is known that they are:
-    /// `strict`: chunks from the access point before them on, whose loss would leave out what refers
-    /// to them; else only where no video comes before these, whose loss would do so, too.
+    /// `strict`: chunks from the access point before them on, whose loss would leave out what
+    /// refers to them; else only where no video comes before these, whose loss would do so,
+    /// too.
     #[must_use]
     pub fn cut(mut self, range: Range<u64>, strict: bool) -> Cut {
         let head = self.head.len() as u64;
@@ -134,12 +183,21 @@ impl Layout {
         if first < self.chunks.len() {
             first = self.read_from(first, strict);
         }
-        let last = if sent.is_empty() { first } else { (last + 1).min(self.chunks.len()) };
-        let begin = first.checked_sub(1).map_or(head, |before| self.ends[before]);
+        let last = if sent.is_empty() {
+            first
+        } else {
+            (last + 1).min(self.chunks.len())
+        };
+        let begin = first
+            .checked_sub(1)
+            .map_or(head, |before| self.ends[before]);
         let slots = (first..last).map(|index| Slot {
             place: self.places[index],
             number: u32::try_from(index + 1).unwrap_or(u32::MAX),
-            bytes: self.ends[index] - index.checked_sub(1).map_or(head, |before| self.ends[before]),
+            bytes: self.ends[index]
+                - index
+                    .checked_sub(1)
+                    .map_or(head, |before| self.ends[before]),
             absent: self.absent[index],
         });
         let slots = slots.collect();
@@ -164,12 +222,20 @@ impl Layout {
     fn read_from(&self, index: usize, strict: bool) -> usize {
         let is_there = |at: &usize| self.absent[*at].is_none() && is_video(&self.chunks[*at]);
         let is_access = |at: &usize| is_there(at) && self.chunks[*at].meta.is_access_point();
-        let Some(begin) = (0..=index).rev().find(is_access) else { return 0 };
-        if strict || !(0..begin).any(|at| is_there(&at)) { begin } else { index }
+        let Some(begin) = (0..=index).rev().find(is_access) else {
+            return 0;
+        };
+        if strict || !(0..begin).any(|at| is_there(&at)) {
+            begin
+        } else {
+            index
+        }
     }
 
     fn ends_after(&self, head: u64) -> Vec<u64> {
-        let bytes = |entry: &ChunkEntry| u64::from(entry.location.payload_bytes) + self.placer.added_bytes(&entry.meta);
+        let bytes = |entry: &ChunkEntry| {
+            u64::from(entry.location.payload_bytes) + self.placer.added_bytes(&entry.meta)
+        };
         let end = |end: &mut u64, entry: &ChunkEntry| {
             *end = end.saturating_add(bytes(entry));
             Some(*end)
@@ -188,12 +254,20 @@ impl Layout {
 
     /// Where players may begin, no more often than an index can say.
     fn parts(&self) -> Vec<Part> {
-        let end = self.durations().get(&TrackKind::Video).copied().unwrap_or_default();
+        let end = self
+            .durations()
+            .get(&TrackKind::Video)
+            .copied()
+            .unwrap_or_default();
         let ticks_min = end / (PARTS_MAX as u64 / 2);
         let bytes_min = self.bytes() / (PARTS_MAX as u64 / 4);
         let mut parts: Vec<Part> = Vec::new();
         let begins = [0].into_iter().chain(self.ends.iter().copied());
-        let chunks = self.chunks.iter().zip(&self.places).zip(begins.zip(&self.ends));
+        let chunks = self
+            .chunks
+            .iter()
+            .zip(&self.places)
+            .zip(begins.zip(&self.ends));
         for ((entry, place), (begin, end)) in chunks {
             let (bytes, is_video) = (end - begin, entry.meta.track == TrackKind::Video);
             let cut = is_video
@@ -204,7 +278,11 @@ impl Layout {
                 });
             match parts.last_mut() {
                 Some(part) if !cut => part.bytes += bytes,
-                _ => parts.push(Part { at: place.at, bytes, access: entry.meta.access.map(|access| access.point) }),
+                _ => parts.push(Part {
+                    at: place.at,
+                    bytes,
+                    access: entry.meta.access.map(|access| access.point),
+                }),
             }
         }
         parts

@@ -1,4 +1,5 @@
-//! What of a camera's merged chunks is played, in which order and at which times. Pure: plans over [`ChunkEntry`]s; `routes` fetches and sends.
+//! What of a camera's merged chunks is played, in which order and at which times. Pure: plans over
+//! [`ChunkEntry`]s; `routes` fetches and sends.
 
 pub mod export;
 pub mod gate;
@@ -29,7 +30,8 @@ pub const LOOKAHEAD: Duration = Duration::from_secs(10);
 /// range on.
 pub const LEAD_IN_SHOWN_MAX: Duration = Duration::from_secs(10);
 
-/// Time without video that counts as a gap in what is played, in microseconds: longer than what jitter and a low frame rate leave between two chunks.
+/// Time without video that counts as a gap in what is played, in microseconds: longer than what
+/// jitter and a low frame rate leave between two chunks.
 pub const GAP_MICROS_MIN: i64 = 200_000;
 
 /// The entries of a stream by track.
@@ -43,9 +45,16 @@ impl Tracks {
     /// Splits merged entries by track; metadata is not played.
     #[must_use]
     pub fn of(entries: Vec<ChunkEntry>) -> Self {
-        let (video, rest): (Vec<_>, Vec<_>) =
-            entries.into_iter().partition(|entry| entry.meta.track == TrackKind::Video);
-        Self { video, audio: rest.into_iter().filter(|entry| entry.meta.track == TrackKind::Audio).collect() }
+        let (video, rest): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .partition(|entry| entry.meta.track == TrackKind::Video);
+        Self {
+            video,
+            audio: rest
+                .into_iter()
+                .filter(|entry| entry.meta.track == TrackKind::Audio)
+                .collect(),
+        }
     }
 }
 
@@ -58,13 +67,27 @@ pub(crate) mod testing {
     use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind};
     use holdfast_storage::time::Timestamp;
 
-    /// A session's chunks of half a second from `start_ms`; each letter is one: `K` begins with a keyframe, `d` does not, `L` and `l` are the
-    /// same after a loss, `.` is a chunk that is not there.
-    pub(crate) fn session(node: u64, track: TrackKind, init: u64, start_ms: i64, chunks: &str) -> Vec<ChunkEntry> {
+    /// A session's chunks of half a second from `start_ms`; each letter is one: `K` begins with a
+    /// keyframe, `d` does not, `L` and `l` are the same after a loss, `.` is a chunk that is
+    /// not there.
+    pub(crate) fn session(
+        node: u64,
+        track: TrackKind,
+        init: u64,
+        start_ms: i64,
+        chunks: &str,
+    ) -> Vec<ChunkEntry> {
         let (mut access_at, mut damaged) = (None, false);
         let entry = |(index, letter): (usize, char)| {
-            let (is_access_point, after_loss) = (letter.is_ascii_uppercase(), letter.eq_ignore_ascii_case(&'l'));
-            access_at = if is_access_point { Some(index) } else { access_at };
+            let (is_access_point, after_loss) = (
+                letter.is_ascii_uppercase(),
+                letter.eq_ignore_ascii_case(&'l'),
+            );
+            access_at = if is_access_point {
+                Some(index)
+            } else {
+                access_at
+            };
             damaged = (damaged || after_loss) && !is_access_point;
             let meta = ChunkMeta {
                 camera: CameraId(1),
@@ -85,13 +108,22 @@ pub(crate) mod testing {
                 damaged,
             };
             let (segment, offset, holder) = (SegmentId(1), index as u64, NodeId(node));
-            let location = ChunkLocation { volume: 0, segment, offset, payload_bytes: 100, holder };
+            let location = ChunkLocation {
+                volume: 0,
+                segment,
+                offset,
+                payload_bytes: 100,
+                holder,
+            };
             (letter != '.').then_some(ChunkEntry { meta, location })
         };
         chunks.chars().enumerate().filter_map(entry).collect()
     }
 
     pub(crate) fn starts_ms(entries: &[ChunkEntry]) -> Vec<i64> {
-        entries.iter().map(|entry| entry.meta.start.micros() / 1000).collect()
+        entries
+            .iter()
+            .map(|entry| entry.meta.start.micros() / 1000)
+            .collect()
     }
 }

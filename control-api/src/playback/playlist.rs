@@ -1,8 +1,9 @@
-//! Writes an HLS media playlist (RFC 8216; `EXT-X-GAP` from draft-pantos-hls-rfc8216bis, 4.4.4.7). Every URI is relative and says all that
-//! any node needs to answer it.
+//! Writes an HLS media playlist (RFC 8216; `EXT-X-GAP` from draft-pantos-hls-rfc8216bis, 4.4.4.7).
+//! Every URI is relative and says all that any node needs to answer it.
 //!
-//! A player sees no gaps: each segment says which wall time is time 0 of the presentation for it, and that is moved by every gap, so that
-//! times of media continue. `docs/decisions/2026-11-30-gaps-in-hls.md` has what players make of other ways.
+//! A player sees no gaps: each segment says which wall time is time 0 of the presentation for it,
+//! and that is moved by every gap, so that times of media continue.
+//! `docs/decisions/2026-11-30-gaps-in-hls.md` has what players make of other ways.
 
 use super::LEAD_IN_SHOWN_MAX;
 use super::hls::{InitPair, Item, Segment};
@@ -32,7 +33,8 @@ pub enum GapDisplay {
 pub struct Request<'a> {
     pub range: Range,
     pub stream: StreamKind,
-    /// The token that came in the query, to be handed on: players do not send headers, and relative URIs lose the query.
+    /// The token that came in the query, to be handed on: players do not send headers, and
+    /// relative URIs lose the query.
     pub token: Option<&'a str>,
     /// What refers to lost frames is left out.
     pub strict: bool,
@@ -43,8 +45,11 @@ pub struct Request<'a> {
 #[must_use]
 pub fn write_playlist(items: &[Item], request: &Request<'_>) -> String {
     let skips_gaps = request.gaps == GapDisplay::Skip;
-    let listed: Vec<Item> =
-        items.iter().filter(|item| !skips_gaps || matches!(item, Item::Segment(_))).copied().collect();
+    let listed: Vec<Item> = items
+        .iter()
+        .filter(|item| !skips_gaps || matches!(item, Item::Segment(_)))
+        .copied()
+        .collect();
     let gap_micros_max = gap_micros_max(&listed);
     let target_s = target_seconds(&listed, gap_micros_max);
     let mut out = format!(
@@ -56,16 +61,28 @@ pub fn write_playlist(items: &[Item], request: &Request<'_>) -> String {
     write_start(&mut out, &listed, request);
     // A gap at the beginning stands under the first segment's map.
     let mut map = segments(&listed).next().map(|segment| segment.inits);
-    map.iter().for_each(|inits| write_map(&mut out, inits, request));
+    map.iter()
+        .for_each(|inits| write_map(&mut out, inits, request));
     // GStreamer waits as long as the first picture is after time 0.
-    let begin = listed.first().map_or(request.range.from, |item| range_of(item).from);
+    let begin = listed
+        .first()
+        .map_or(request.range.from, |item| range_of(item).from);
     let mut media_micros = 0;
     for item in &listed {
         match item {
             Item::Gap(range) => write_gap(&mut out, *range, gap_micros_max, request.token),
             Item::Segment(segment) => {
-                let base = if skips_gaps { segment.range.from.plus_micros(-media_micros) } else { begin };
-                write_segment(&mut out, segment, map.replace(segment.inits) != Some(segment.inits), (base, request));
+                let base = if skips_gaps {
+                    segment.range.from.plus_micros(-media_micros)
+                } else {
+                    begin
+                };
+                write_segment(
+                    &mut out,
+                    segment,
+                    map.replace(segment.inits) != Some(segment.inits),
+                    (base, request),
+                );
                 media_micros += micros(&segment.range);
             }
         }
@@ -75,7 +92,13 @@ pub fn write_playlist(items: &[Item], request: &Request<'_>) -> String {
 }
 
 fn segments(items: &[Item]) -> impl Iterator<Item = &Segment> {
-    items.iter().filter_map(|item| if let Item::Segment(segment) = item { Some(segment) } else { None })
+    items.iter().filter_map(|item| {
+        if let Item::Segment(segment) = item {
+            Some(segment)
+        } else {
+            None
+        }
+    })
 }
 
 fn range_of(item: &Item) -> Range {
@@ -86,11 +109,22 @@ fn range_of(item: &Item) -> Range {
 /// Has players show what was asked for, where the keyframe that it is decoded from was long before.
 fn write_start(out: &mut String, listed: &[Item], request: &Request<'_>) {
     let from = request.range.from;
-    let first = segments(listed).next().map_or(from, |first| first.range.from);
+    let first = segments(listed)
+        .next()
+        .map_or(from, |first| first.range.from);
     if from.micros_since(first) >= LEAD_IN_SHOWN_MAX.as_micros() as i64 {
-        let before = |range: Range| micros(&Range { to: range.to.min(from), ..range });
+        let before = |range: Range| {
+            micros(&Range {
+                to: range.to.min(from),
+                ..range
+            })
+        };
         let offset: i64 = listed.iter().map(|item| before(range_of(item))).sum();
-        *out += &format!("#EXT-X-START:TIME-OFFSET={}.{:06},PRECISE=YES\n", offset / 1_000_000, offset % 1_000_000);
+        *out += &format!(
+            "#EXT-X-START:TIME-OFFSET={}.{:06},PRECISE=YES\n",
+            offset / 1_000_000,
+            offset % 1_000_000
+        );
     }
 }
 
@@ -104,7 +138,10 @@ pub fn init_name(init: InitId) -> String {
 #[must_use]
 pub fn init_of_name(name: &str) -> Option<InitId> {
     let plain = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    u64::from_str_radix(name, 16).ok().filter(|_| plain).map(InitId)
+    u64::from_str_radix(name, 16)
+        .ok()
+        .filter(|_| plain)
+        .map(InitId)
 }
 
 fn micros(range: &Range) -> i64 {
@@ -114,14 +151,31 @@ fn micros(range: &Range) -> i64 {
 fn segment_micros_longest(items: &[Item]) -> i64 {
     items
         .iter()
-        .map(|item| if let Item::Segment(segment) = item { micros(&segment.range) } else { 0 })
+        .map(|item| {
+            if let Item::Segment(segment) = item {
+                micros(&segment.range)
+            } else {
+                0
+            }
+        })
         .max()
         .unwrap_or(0)
 }
 
 fn gap_micros_max(items: &[Item]) -> i64 {
-    let total: i64 = items.iter().map(|item| if let Item::Gap(range) = item { micros(range) } else { 0 }).sum();
-    segment_micros_longest(items).max(1_000_000).max(total / GAP_ENTRIES_MAX)
+    let total: i64 = items
+        .iter()
+        .map(|item| {
+            if let Item::Gap(range) = item {
+                micros(range)
+            } else {
+                0
+            }
+        })
+        .sum();
+    segment_micros_longest(items)
+        .max(1_000_000)
+        .max(total / GAP_ENTRIES_MAX)
 }
 
 /// No entry's duration, rounded, may exceed it (RFC 8216, 4.3.3.1).
@@ -136,7 +190,12 @@ pub(super) fn write_map(out: &mut String, inits: &InitPair, request: &Request<'_
     *out += &format!("#EXT-X-MAP:URI=\"init.mp4?{query}\"\n");
 }
 
-fn write_segment(out: &mut String, segment: &Segment, other_map: bool, (base, request): (Timestamp, &Request<'_>)) {
+fn write_segment(
+    out: &mut String,
+    segment: &Segment,
+    other_map: bool,
+    (base, request): (Timestamp, &Request<'_>),
+) {
     if segment.discontinuity {
         *out += "#EXT-X-DISCONTINUITY\n";
     }
@@ -146,7 +205,11 @@ fn write_segment(out: &mut String, segment: &Segment, other_map: bool, (base, re
     write_times(out, segment.range);
     let Range { from, to } = segment.range;
     let query = query(Some(&segment.inits), request);
-    let within = if segment.access.is_none() { "&within_gop=true" } else { "" };
+    let within = if segment.access.is_none() {
+        "&within_gop=true"
+    } else {
+        ""
+    };
     let strict = if request.strict { "&strict=true" } else { "" };
     *out += &format!(
         "segment.m4s?from={}&to={}&base={}&{query}{within}{strict}\n",
@@ -186,9 +249,12 @@ pub(crate) fn query(inits: Option<&InitPair>, request: &Request<'_>) -> String {
     inits.iter().for_each(|inits| {
         query.append_pair("video", &init_name(inits.video));
     });
-    inits.and_then(|inits| inits.audio).iter().for_each(|audio| {
-        query.append_pair("audio", &init_name(*audio));
-    });
+    inits
+        .and_then(|inits| inits.audio)
+        .iter()
+        .for_each(|audio| {
+            query.append_pair("audio", &init_name(*audio));
+        });
     if request.stream == StreamKind::Sub {
         query.append_pair("stream", "sub");
     }
@@ -201,7 +267,9 @@ pub(crate) fn query(inits: Option<&InitPair>, request: &Request<'_>) -> String {
 /// The query of a URI that needs nothing but the token.
 pub(super) fn token_query(token: Option<&str>) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    token.map(|token| format!("?{}", query.append_pair("token", token).finish())).unwrap_or_default()
+    token
+        .map(|token| format!("?{}", query.append_pair("token", token).finish()))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -210,11 +278,17 @@ mod tests {
     use m3u8_rs::{MediaPlaylist, MediaPlaylistType};
 
     fn range(from_ms: i64, to_ms: i64) -> Range {
-        Range { from: Timestamp(from_ms * 1000), to: Timestamp(to_ms * 1000) }
+        Range {
+            from: Timestamp(from_ms * 1000),
+            to: Timestamp(to_ms * 1000),
+        }
     }
 
     fn segment(from_ms: i64, to_ms: i64, init: u64, discontinuity: bool) -> Item {
-        let inits = InitPair { video: InitId(init), audio: Some(InitId(9)) };
+        let inits = InitPair {
+            video: InitId(init),
+            audio: Some(InitId(9)),
+        };
         Item::Segment(Segment {
             range: range(from_ms, to_ms),
             inits,
@@ -230,32 +304,58 @@ mod tests {
 
     fn shown(items: &[Item], gaps: GapDisplay) -> MediaPlaylist {
         let (stream, token) = (StreamKind::Sub, Some("a&b"));
-        let request = Request { range: range(0, 60_000), stream, token, strict: false, gaps };
+        let request = Request {
+            range: range(0, 60_000),
+            stream,
+            token,
+            strict: false,
+            gaps,
+        };
         let text = write_playlist(items, &request);
         m3u8_rs::parse_media_playlist_res(text.as_bytes()).unwrap()
     }
 
     #[test]
     fn a_closed_range_is_a_whole_vod_playlist() {
-        let items = [segment(1000, 5000, 1, false), segment(5000, 9500, 1, false), segment(9500, 10_000, 2, true)];
+        let items = [
+            segment(1000, 5000, 1, false),
+            segment(5000, 9500, 1, false),
+            segment(9500, 10_000, 2, true),
+        ];
         let playlist = parsed(&items);
         assert_eq!((playlist.version, playlist.target_duration), (Some(7), 5));
         assert!(playlist.end_list && playlist.independent_segments);
         assert_eq!(playlist.playlist_type, Some(MediaPlaylistType::Vod));
-        let maps: Vec<_> = playlist.segments.iter().map(|segment| segment.map.clone().map(|map| map.uri)).collect();
-        let map = |init| Some(format!("init.mp4?video={init:016x}&audio=0000000000000009&stream=sub&token=a%26b"));
+        let maps: Vec<_> = playlist
+            .segments
+            .iter()
+            .map(|segment| segment.map.clone().map(|map| map.uri))
+            .collect();
+        let map = |init| {
+            Some(format!(
+                "init.mp4?video={init:016x}&audio=0000000000000009&stream=sub&token=a%26b"
+            ))
+        };
         assert_eq!(maps, [map(1), None, map(2)]);
         assert_eq!(
-            playlist.segments.iter().map(|segment| segment.discontinuity).collect::<Vec<_>>(),
+            playlist
+                .segments
+                .iter()
+                .map(|segment| segment.discontinuity)
+                .collect::<Vec<_>>(),
             [false, false, true]
         );
         assert_eq!(playlist.segments[1].duration, 4.5);
-        assert_eq!(playlist.segments[1].program_date_time.unwrap().timestamp_millis(), 5000);
-        assert!(
-            playlist.segments[0]
-                .uri
-                .starts_with("segment.m4s?from=1000000&to=5000000&base=1000000&video=0000000000000001&")
+        assert_eq!(
+            playlist.segments[1]
+                .program_date_time
+                .unwrap()
+                .timestamp_millis(),
+            5000
         );
+        assert!(playlist.segments[0].uri.starts_with(
+            "segment.m4s?from=1000000&to=5000000&base=1000000&video=0000000000000001&"
+        ));
     }
 
     #[test]
@@ -273,28 +373,66 @@ mod tests {
             let (_, value) = uri.split_once(key).unwrap();
             value.split('&').next().unwrap().parse().unwrap()
         };
-        let media = playlist.segments.iter().map(|segment| of(&segment.uri, "from=") - of(&segment.uri, "base="));
-        assert_eq!(media.collect::<Vec<_>>(), [0, 4_000_000, 7_900_000], "the sums of the durations before");
-        assert!(playlist.segments.iter().all(|segment| segment.unknown_tags.is_empty() && !segment.discontinuity));
-        let dates = playlist.segments.iter().map(|segment| segment.program_date_time.unwrap().timestamp_millis());
+        let media = playlist
+            .segments
+            .iter()
+            .map(|segment| of(&segment.uri, "from=") - of(&segment.uri, "base="));
+        assert_eq!(
+            media.collect::<Vec<_>>(),
+            [0, 4_000_000, 7_900_000],
+            "the sums of the durations before"
+        );
+        assert!(
+            playlist
+                .segments
+                .iter()
+                .all(|segment| segment.unknown_tags.is_empty() && !segment.discontinuity)
+        );
+        let dates = playlist
+            .segments
+            .iter()
+            .map(|segment| segment.program_date_time.unwrap().timestamp_millis());
         assert_eq!(dates.collect::<Vec<_>>(), [5000, 9100, 500_000]);
     }
 
     #[test]
     fn gaps_that_are_asked_for_are_entries_and_none_exceeds_the_target() {
         let parsed = |items: &[Item]| shown(items, GapDisplay::Entries);
-        let playlist =
-            parsed(&[Item::Gap(range(0, 5000)), segment(5000, 9000, 1, false), Item::Gap(range(9000, 20_000))]);
-        assert!(playlist.segments.iter().all(|segment| segment.uri.ends_with("token=a%26b")), "{playlist:?}");
-        assert!(playlist.segments[2].uri.contains("&base=0&"), "{playlist:?}");
-        let gaps = |segment: &&m3u8_rs::MediaSegment| segment.unknown_tags.iter().any(|tag| tag.tag == "X-GAP");
+        let playlist = parsed(&[
+            Item::Gap(range(0, 5000)),
+            segment(5000, 9000, 1, false),
+            Item::Gap(range(9000, 20_000)),
+        ]);
+        assert!(
+            playlist
+                .segments
+                .iter()
+                .all(|segment| segment.uri.ends_with("token=a%26b")),
+            "{playlist:?}"
+        );
+        assert!(
+            playlist.segments[2].uri.contains("&base=0&"),
+            "{playlist:?}"
+        );
+        let gaps = |segment: &&m3u8_rs::MediaSegment| {
+            segment.unknown_tags.iter().any(|tag| tag.tag == "X-GAP")
+        };
         assert_eq!(playlist.segments.iter().filter(gaps).count(), 2 + 3);
-        assert!(playlist.segments[0].map.is_some(), "the first entry stands under a map");
+        assert!(
+            playlist.segments[0].map.is_some(),
+            "the first entry stands under a map"
+        );
         let fits = |playlist: &MediaPlaylist| {
-            playlist.segments.iter().all(|segment| segment.duration.round() <= playlist.target_duration as f32)
+            playlist
+                .segments
+                .iter()
+                .all(|segment| segment.duration.round() <= playlist.target_duration as f32)
         };
         assert!(fits(&playlist));
-        let day = parsed(&[segment(0, 4000, 1, false), Item::Gap(range(4000, 24 * 3_600_000))]);
+        let day = parsed(&[
+            segment(0, 4000, 1, false),
+            Item::Gap(range(4000, 24 * 3_600_000)),
+        ]);
         assert!(fits(&day), "{}", day.target_duration);
         assert!(day.segments.len() as i64 <= GAP_ENTRIES_MAX + 2);
     }
@@ -310,25 +448,50 @@ mod tests {
     #[test]
     fn segments_are_independent_only_where_all_are() {
         let with = |access| {
-            let Item::Segment(segment) = segment(5000, 9000, 1, false) else { unreachable!() };
+            let Item::Segment(segment) = segment(5000, 9000, 1, false) else {
+                unreachable!()
+            };
             Item::Segment(Segment { access, ..segment })
         };
-        let is_told = |access| parsed(&[segment(1000, 5000, 1, false), with(access)]).independent_segments;
+        let is_told =
+            |access| parsed(&[segment(1000, 5000, 1, false), with(access)]).independent_segments;
         assert!(is_told(Some(AccessPoint::Sync)));
-        for access in [None, Some(AccessPoint::Open), Some(AccessPoint::Recovery { frames: 9 })] {
+        for access in [
+            None,
+            Some(AccessPoint::Open),
+            Some(AccessPoint::Recovery { frames: 9 }),
+        ] {
             assert!(!is_told(access), "{access:?}");
         }
-        let uris: Vec<String> = parsed(&[with(None)]).segments.iter().map(|segment| segment.uri.clone()).collect();
+        let uris: Vec<String> = parsed(&[with(None)])
+            .segments
+            .iter()
+            .map(|segment| segment.uri.clone())
+            .collect();
         assert!(uris[0].ends_with("&within_gop=true"), "{uris:?}");
     }
 
     #[test]
     fn what_begins_long_before_the_range_is_shown_from_the_range_on() {
         let early = parsed(&[segment(-700_000, 0, 1, false)]);
-        assert_eq!(early.start.map(|start| (start.time_offset, start.precise)), Some((700.0, Some(true))));
-        assert!(early.segments[0].uri.contains("&base=-700000000&"), "{}", early.segments[0].uri);
+        assert_eq!(
+            early.start.map(|start| (start.time_offset, start.precise)),
+            Some((700.0, Some(true)))
+        );
+        assert!(
+            early.segments[0].uri.contains("&base=-700000000&"),
+            "{}",
+            early.segments[0].uri
+        );
         assert!(parsed(&[segment(-2000, 2000, 1, false)]).start.is_none());
-        let torn = parsed(&[segment(-60_000, -50_000, 1, false), segment(-5000, 5000, 1, false)]);
-        assert_eq!(torn.start.map(|start| start.time_offset), Some(15.0), "gaps take no time");
+        let torn = parsed(&[
+            segment(-60_000, -50_000, 1, false),
+            segment(-5000, 5000, 1, false),
+        ]);
+        assert_eq!(
+            torn.start.map(|start| start.time_offset),
+            Some(15.0),
+            "gaps take no time"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Which chunks are fetched together: consecutive ones that one node holds on one volume, because a hop to another thread and back costs as much as
-//! reading a chunk does. The first runs are short: nobody waits for the first byte longer than for one chunk.
+//! Which chunks are fetched together: consecutive ones that one node holds on one volume, because a
+//! hop to another thread and back costs as much as reading a chunk does. The first runs are short:
+//! nobody waits for the first byte longer than for one chunk.
 
 use holdfast_storage::chunk::ChunkEntry;
 use std::iter::Peekable;
@@ -22,7 +23,10 @@ pub struct Runs {
 impl Runs {
     #[must_use]
     pub fn of(chunks: Vec<ChunkEntry>) -> Self {
-        Self { chunks: chunks.into_iter().peekable(), chunks_max: 1 }
+        Self {
+            chunks: chunks.into_iter().peekable(),
+            chunks_max: 1,
+        }
     }
 }
 
@@ -33,7 +37,9 @@ impl Iterator for Runs {
         let first = self.chunks.next()?;
         let (mut run, mut left) = (vec![first], RUN_BYTES_MAX.saturating_sub(bytes(&first)));
         while run.len() < self.chunks_max
-            && let Some(next) = self.chunks.next_if(|next| place(next) == place(&first) && bytes(next) <= left)
+            && let Some(next) = self
+                .chunks
+                .next_if(|next| place(next) == place(&first) && bytes(next) <= left)
         {
             left -= bytes(&next);
             run.push(next);
@@ -60,7 +66,9 @@ mod tests {
     /// As many chunks of `payload_bytes` each.
     fn chunks(node: u64, payload_bytes: u32, count: usize) -> Vec<ChunkEntry> {
         let mut chunks = session(node, Video, 1, 0, &"K".repeat(count));
-        chunks.iter_mut().for_each(|chunk| chunk.location.payload_bytes = payload_bytes);
+        chunks
+            .iter_mut()
+            .for_each(|chunk| chunk.location.payload_bytes = payload_bytes);
         chunks
     }
 
@@ -72,7 +80,10 @@ mod tests {
 
     #[test]
     fn runs_grow_from_one_chunk_to_as_many_as_are_allowed() {
-        assert_eq!(lengths(&chunks(1, 10, 100)), [1, 2, 4, 8, 16, RUN_CHUNKS_MAX, RUN_CHUNKS_MAX, 5]);
+        assert_eq!(
+            lengths(&chunks(1, 10, 100)),
+            [1, 2, 4, 8, 16, RUN_CHUNKS_MAX, RUN_CHUNKS_MAX, 5]
+        );
         assert_eq!(lengths(&[]), [0; 0]);
     }
 

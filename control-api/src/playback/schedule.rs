@@ -28,8 +28,8 @@ pub struct Place {
 pub struct Placer {
     base: Timestamp,
     init: MergedInit,
-    /// Of a grid on which frames of video lie ([`super::grid`]), in ticks; without, their times are
-    /// those of the recording.
+    /// Of a grid on which frames of video lie ([`super::grid`]), in ticks; without, their times
+    /// are those of the recording.
     interval: Option<u64>,
 }
 
@@ -40,15 +40,30 @@ impl Placer {
     /// The presentation begins at `base` and is decoded with `init`.
     #[must_use]
     pub fn new(base: Timestamp, init: MergedInit) -> Self {
-        Self { base, init, interval: None }
+        Self {
+            base,
+            init,
+            interval: None,
+        }
     }
 
     /// As [`Placer::new`], with the frames of video on a grid of `interval_ns`.
     #[must_use]
     pub fn in_frames(base: Timestamp, init: MergedInit, interval_ns: Option<u64>) -> Self {
-        let timescale = u128::from(init.timescale.get(&TrackKind::Video).copied().unwrap_or_default());
-        let ticks = |ns: u64| u64::try_from((u128::from(ns) * timescale + 500_000_000) / 1_000_000_000).ok();
-        Self { base, init, interval: interval_ns.and_then(ticks).filter(|ticks| *ticks > 0) }
+        let timescale = u128::from(
+            init.timescale
+                .get(&TrackKind::Video)
+                .copied()
+                .unwrap_or_default(),
+        );
+        let ticks = |ns: u64| {
+            u64::try_from((u128::from(ns) * timescale + 500_000_000) / 1_000_000_000).ok()
+        };
+        Self {
+            base,
+            init,
+            interval: interval_ns.and_then(ticks).filter(|ticks| *ticks > 0),
+        }
     }
 
     #[must_use]
@@ -63,14 +78,23 @@ impl Placer {
         let mut places: Vec<Place> = Vec::with_capacity(chunks.len());
         for (index, entry) in chunks.iter().enumerate() {
             let meta = &entry.meta;
-            let span = (self.ticks(meta.track, meta.start), self.ticks(meta.track, meta.end()));
+            let span = (
+                self.ticks(meta.track, meta.start),
+                self.ticks(meta.track, meta.end()),
+            );
             let place = match self.interval.filter(|_| meta.track == TrackKind::Video) {
                 Some(interval) => {
                     let timescale = self.timescale(TrackKind::Video);
-                    let place = scheduler.frames(span, u64::from(meta.frames), (interval, timescale));
-                    let before = scheduler.last_video.replace(index).and_then(|before| places.get_mut(before));
+                    let place =
+                        scheduler.frames(span, u64::from(meta.frames), (interval, timescale));
+                    let before = scheduler
+                        .last_video
+                        .replace(index)
+                        .and_then(|before| places.get_mut(before));
                     // What comes next may need some of it.
-                    before.into_iter().for_each(|before| before.until = before.until.min(place.at));
+                    before
+                        .into_iter()
+                        .for_each(|before| before.until = before.until.min(place.at));
                     place
                 }
                 None => scheduler.whole(meta.track, span, self.timescale(meta.track)),
@@ -83,16 +107,32 @@ impl Placer {
     /// What is put before the first sample of a chunk, in bytes.
     #[must_use]
     pub fn added_bytes(&self, meta: &ChunkMeta) -> u64 {
-        self.parameter_sets(meta).map_or(0, |sets| sets.len() as u64)
+        self.parameter_sets(meta)
+            .map_or(0, |sets| sets.len() as u64)
     }
 
     /// A chunk's bytes at its place, as the `moof` of this number.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where the chunk cannot be read or its init is not part of the presentation; the presentation may go on without it.
-    pub fn place(&self, meta: &ChunkMeta, place: Place, moof_sequence: u32, bytes: Bytes) -> Result<Bytes, Error> {
-        let unknown = Error::damaged("chunk", 0, "its init segment is not part of the presentation");
-        let sample_description_index = *self.init.sample_description_index.get(&meta.init).ok_or(unknown)?;
+    /// [`Error::Damaged`] where the chunk cannot be read or its init is not part of the
+    /// presentation; the presentation may go on without it.
+    pub fn place(
+        &self,
+        meta: &ChunkMeta,
+        place: Place,
+        moof_sequence: u32,
+        bytes: Bytes,
+    ) -> Result<Bytes, Error> {
+        let unknown = Error::damaged(
+            "chunk",
+            0,
+            "its init segment is not part of the presentation",
+        );
+        let sample_description_index = *self
+            .init
+            .sample_description_index
+            .get(&meta.init)
+            .ok_or(unknown)?;
         let samples = samples(&bytes)?;
         let times = self.times(meta.track, &samples);
         let first = *times.first().ok_or(NO_SAMPLE)?;
@@ -101,23 +141,48 @@ impl Placer {
             None => BytesMut::from(bytes),
         };
         let decode_time = match self.interval.filter(|_| meta.track == TrackKind::Video) {
-            None => first.saturating_add(place.at.saturating_sub(self.ticks(meta.track, meta.start))),
+            None => {
+                first.saturating_add(place.at.saturating_sub(self.ticks(meta.track, meta.start)))
+            }
             Some(interval) => {
-                // Frames that are decoded in another order than they are shown have no one time to go by.
+                // Frames that are decoded in another order than they are shown have no one time to
+                // go by.
                 let in_order = samples.iter().all(|sample| sample.composition_offset == 0);
-                let points = if in_order { on_grid(&times, place, interval)? } else { moved(&times, place, interval)? };
-                let last = samples.last().map_or(0, |sample| u64::from(sample.duration));
-                let end = points.last().map(|point| if in_order { place.until } else { point.saturating_add(last) });
+                let points = if in_order {
+                    on_grid(&times, place, interval)?
+                } else {
+                    moved(&times, place, interval)?
+                };
+                let last = samples
+                    .last()
+                    .map_or(0, |sample| u64::from(sample.duration));
+                let end = points.last().map(|point| {
+                    if in_order {
+                        place.until
+                    } else {
+                        point.saturating_add(last)
+                    }
+                });
                 patch_durations(&mut bytes, &durations(&points, end.unwrap_or_default())?)?;
                 *points.first().ok_or(NO_SAMPLE)?
             }
         };
-        patch_chunk(&mut bytes, &Placement { decode_time, moof_sequence, sample_description_index })?;
+        patch_chunk(
+            &mut bytes,
+            &Placement {
+                decode_time,
+                moof_sequence,
+                sample_description_index,
+            },
+        )?;
         Ok(bytes.freeze())
     }
 
     fn parameter_sets(&self, meta: &ChunkMeta) -> Option<&Bytes> {
-        self.init.parameter_sets.get(&meta.init).filter(|_| meta.is_access_point())
+        self.init
+            .parameter_sets
+            .get(&meta.init)
+            .filter(|_| meta.is_access_point())
     }
 
     fn timescale(&self, track: TrackKind) -> u32 {
@@ -126,13 +191,17 @@ impl Placer {
 
     fn ticks(&self, track: TrackKind, time: Timestamp) -> u64 {
         let timescale = self.timescale(track);
-        time.ticks(timescale).saturating_sub(self.base.ticks(timescale))
+        time.ticks(timescale)
+            .saturating_sub(self.base.ticks(timescale))
     }
 
     /// Of each sample.
     fn times(&self, track: TrackKind, samples: &[Sample]) -> Vec<u64> {
         let base = self.base.ticks(self.timescale(track));
-        samples.iter().map(|sample| sample.decode_time.saturating_sub(base)).collect()
+        samples
+            .iter()
+            .map(|sample| sample.decode_time.saturating_sub(base))
+            .collect()
     }
 }
 
@@ -151,16 +220,28 @@ struct Scheduler {
 
 impl Scheduler {
     /// The nearest free points of the grid to the recorded time, as many as there are frames.
-    fn frames(&mut self, (start, end): (u64, u64), frames: u64, (interval, timescale): (u64, u32)) -> Place {
+    fn frames(
+        &mut self,
+        (start, end): (u64, u64),
+        frames: u64,
+        (interval, timescale): (u64, u32),
+    ) -> Place {
         let nearest = |time: u64| time.saturating_add(interval / 2) / interval * interval;
         // A camera that became faster than its grid must not be shown in slow motion.
-        let latest = start.saturating_add(LEAD_SECONDS * u64::from(timescale) + start / LEAD_DIVISOR);
+        let latest =
+            start.saturating_add(LEAD_SECONDS * u64::from(timescale) + start / LEAD_DIVISOR);
         let at = nearest(start).max(self.next.0).min(latest.max(self.next.1));
         let frames = frames.max(1);
-        self.next = (at.saturating_add(frames.saturating_mul(interval)), at.saturating_add(frames));
+        self.next = (
+            at.saturating_add(frames.saturating_mul(interval)),
+            at.saturating_add(frames),
+        );
         let lead = at.saturating_sub(start) / interval * interval;
         self.lead_us = micros(lead, timescale);
-        Place { at, until: self.next.0.max(nearest(end)) }
+        Place {
+            at,
+            until: self.next.0.max(nearest(end)),
+        }
     }
 
     fn whole(&mut self, track: TrackKind, (start, end): (u64, u64), timescale: u32) -> Place {
@@ -181,14 +262,24 @@ fn micros(ticks: u64, timescale: u32) -> u64 {
 /// Each frame at the nearest free point to its time; closer together where the place is too short.
 fn on_grid(times: &[u64], place: Place, interval: u64) -> Result<Vec<u64>, Error> {
     let count = times.len() as u64;
-    let step = interval.min(place.until.saturating_sub(place.at).checked_div(count).ok_or(NO_SAMPLE)?);
+    let step = interval.min(
+        place
+            .until
+            .saturating_sub(place.at)
+            .checked_div(count)
+            .ok_or(NO_SAMPLE)?,
+    );
     if step == 0 {
         return Err(TOO_MANY);
     }
     let mut earliest = place.at;
     let point = |(left, time): (u64, &u64)| {
         let nearest = time.saturating_add(interval / 2) / interval * interval;
-        let latest = if left == count { place.at } else { place.until - left * step };
+        let latest = if left == count {
+            place.at
+        } else {
+            place.until - left * step
+        };
         let point = nearest.clamp(earliest, latest);
         earliest = point + step;
         point
@@ -201,21 +292,35 @@ fn moved(times: &[u64], place: Place, interval: u64) -> Result<Vec<u64>, Error> 
     let first = *times.first().ok_or(NO_SAMPLE)?;
     let end = place.until.saturating_sub(interval / 2);
     // A place is rounded to the grid; what is further off was moved behind what comes before.
-    let shift = Some(place.at.saturating_sub(first)).filter(|shift| *shift > interval / 2).unwrap_or_default();
+    let shift = Some(place.at.saturating_sub(first))
+        .filter(|shift| *shift > interval / 2)
+        .unwrap_or_default();
     let mut earliest = first.saturating_add(shift);
     let point = |(left, time): (u64, &u64)| {
-        let point = time.saturating_add(shift).max(earliest).min(end.saturating_sub(left));
+        let point = time
+            .saturating_add(shift)
+            .max(earliest)
+            .min(end.saturating_sub(left));
         let fits = point >= earliest;
         earliest = point.saturating_add(1);
         fits.then_some(point).ok_or(TOO_MANY)
     };
-    (1..=times.len() as u64).rev().zip(times).map(point).collect()
+    (1..=times.len() as u64)
+        .rev()
+        .zip(times)
+        .map(point)
+        .collect()
 }
 
 fn durations(points: &[u64], end: u64) -> Result<Vec<u32>, Error> {
     let next_points = points.iter().skip(1).chain([&end]);
-    let durations = points.iter().zip(next_points).map(|(point, next)| u32::try_from(next.saturating_sub(*point)));
-    durations.collect::<Result<_, _>>().map_err(|_| Error::damaged("trun", 0, "a frame lasts hours"))
+    let durations = points
+        .iter()
+        .zip(next_points)
+        .map(|(point, next)| u32::try_from(next.saturating_sub(*point)));
+    durations
+        .collect::<Result<_, _>>()
+        .map_err(|_| Error::damaged("trun", 0, "a frame lasts hours"))
 }
 
 #[cfg(test)]

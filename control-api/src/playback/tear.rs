@@ -29,7 +29,11 @@ pub struct Tear {
 impl Tear {
     #[must_use]
     pub fn new(strict: bool) -> Self {
-        Self { strict, is_torn: false, has_begun: false }
+        Self {
+            strict,
+            is_torn: false,
+            has_begun: false,
+        }
     }
 
     /// Why the next chunk is left out; `None` where it is sent.
@@ -82,9 +86,15 @@ mod tests {
     fn sound_tears_nothing_and_is_not_torn() {
         let mut tear = Tear::new(true);
         let (video, sound) = (session(1, Video, 1, 0, "Kdd"), session(1, Audio, 2, 0, "K"));
-        assert_eq!(tear.next(&sound[0].meta, Some(Absent::Deleted)), Some(Absent::Deleted));
+        assert_eq!(
+            tear.next(&sound[0].meta, Some(Absent::Deleted)),
+            Some(Absent::Deleted)
+        );
         assert_eq!(tear.next(&video[0].meta, None), None);
-        assert_eq!(tear.next(&video[1].meta, Some(Absent::Deleted)), Some(Absent::Deleted));
+        assert_eq!(
+            tear.next(&video[1].meta, Some(Absent::Deleted)),
+            Some(Absent::Deleted)
+        );
         assert_eq!(tear.next(&sound[0].meta, None), None);
         assert_eq!(tear.next(&video[2].meta, None), Some(Absent::Torn));
     }

@@ -1,5 +1,5 @@
-//! What is asked for of a camera's footage: the one query of all playlists and exports. Which keys a
-//! route takes of it stands in [`super::queries`], which refuses all others.
+//! What is asked for of a camera's footage: the one query of all playlists and exports. Which keys
+//! a route takes of it stands in [`super::queries`], which refuses all others.
 
 use crate::backend::Result;
 use crate::error::ApiError;
@@ -54,20 +54,35 @@ impl Asked {
             return self.range().map(Some);
         }
         if self.from.is_some() || self.to.is_some() {
-            let detail = "`live=true` shows what is recorded now; leave `from` and `to` out, or `live`";
+            let detail =
+                "`live=true` shows what is recorded now; leave `from` and `to` out, or `live`";
             return Err(ApiError::malformed(detail).code("live-range"));
         }
         Ok(None)
     }
 
     pub(super) fn inits(&self) -> Result<Option<InitPair>> {
-        self.video.as_ref().map(|video| init_pair(video, self.audio.as_deref())).transpose()
+        self.video
+            .as_ref()
+            .map(|video| init_pair(video, self.audio.as_deref()))
+            .transpose()
     }
 
     /// What a playlist of `range` is made for.
     pub(super) fn request(&self, range: Range) -> Request<'_> {
-        let Self { stream, strict, gaps, .. } = *self;
-        Request { range, stream, token: self.token.as_deref(), strict, gaps }
+        let Self {
+            stream,
+            strict,
+            gaps,
+            ..
+        } = *self;
+        Request {
+            range,
+            stream,
+            token: self.token.as_deref(),
+            strict,
+            gaps,
+        }
     }
 }
 
@@ -76,10 +91,16 @@ pub(super) fn main_stream() -> StreamKind {
 }
 
 pub(super) fn init_pair(video: &str, audio: Option<&str>) -> Result<InitPair> {
-    Ok(InitPair { video: init_id("video", video)?, audio: audio.map(|audio| init_id("audio", audio)).transpose()? })
+    Ok(InitPair {
+        video: init_id("video", video)?,
+        audio: audio.map(|audio| init_id("audio", audio)).transpose()?,
+    })
 }
 
 fn init_id(field: &str, name: &str) -> Result<InitId> {
-    init_of_name(name)
-        .ok_or_else(|| ApiError::malformed(format!("`{field}` is {name:?}; take the URIs of the playlist as they are")))
+    init_of_name(name).ok_or_else(|| {
+        ApiError::malformed(format!(
+            "`{field}` is {name:?}; take the URIs of the playlist as they are"
+        ))
+    })
 }

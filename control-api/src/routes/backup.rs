@@ -15,7 +15,10 @@ pub(super) async fn make<B: Backend>(
     Body(NewBackup { passphrase }): Body<NewBackup>,
 ) -> Result<impl IntoResponse> {
     let sealed = app.backend.backup(passphrase).await?;
-    let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")];
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
     Ok((headers, sealed))
 }
 

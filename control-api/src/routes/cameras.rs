@@ -3,7 +3,9 @@
 use super::App;
 use crate::backend::{Backend, Result};
 use crate::extract::{Body, Segment};
-use crate::wire::{AdoptCameras, Camera, CameraNumber, CameraPatch, DeletedCamera, NewCamera, RestoreCamera};
+use crate::wire::{
+    AdoptCameras, Camera, CameraNumber, CameraPatch, DeletedCamera, NewCamera, RestoreCamera,
+};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -27,7 +29,11 @@ pub(super) async fn create<B: Backend>(
 ) -> Result<impl IntoResponse> {
     let camera = app.backend.create_camera(new).await?;
     let location = format!("/api/v1/cameras/{}", camera.id);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(camera)))
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(camera),
+    ))
 }
 
 pub(super) async fn change<B: Backend>(
@@ -43,10 +49,15 @@ pub(super) async fn remove<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
 ) -> Result<StatusCode> {
-    app.backend.delete_camera(id).await.map(|()| StatusCode::NO_CONTENT)
+    app.backend
+        .delete_camera(id)
+        .await
+        .map(|()| StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn deleted<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<DeletedCamera>>> {
+pub(super) async fn deleted<B: Backend>(
+    State(app): State<App<B>>,
+) -> Result<Json<Vec<DeletedCamera>>> {
     app.backend.deleted_cameras().await.map(Json)
 }
 

@@ -1,8 +1,9 @@
-//! Sends chunks in order, patched into their places, with a few fetched ahead: memory does not grow with the length of what is sent.
+//! Sends chunks in order, patched into their places, with a few fetched ahead: memory does not grow
+//! with the length of what is sent.
 //!
 //! In the place of a chunk that is damaged, or that retention deleted, stands a `free` box of its
-//! length. Which ones are known to be so is part of what was laid out ([`super::footage`]); one that
-//! turns out to be when it is read is logged, and remembered for the next answer. A chunk that
+//! length. Which ones are known to be so is part of what was laid out ([`super::footage`]); one
+//! that turns out to be when it is read is logged, and remembered for the next answer. A chunk that
 //! cannot be fetched ends the transfer, so that the client sees that it is not whole.
 
 use crate::backend::{Backend, Lost, Payload, Result};
@@ -102,7 +103,8 @@ pub(super) async fn playable_tracks<B: Backend>(
     let to = range.to.plus(LOOKAHEAD);
     let mut tracks = Tracks::of(backend.entries(camera, stream, from, to).await?);
     for _ in 0..LOOKBACKS_MAX {
-        let earlier = needs_earlier(&tracks.video, range.from, strict).filter(|earlier| *earlier < from);
+        let earlier =
+            needs_earlier(&tracks.video, range.from, strict).filter(|earlier| *earlier < from);
         let Some(earlier) = earlier else { break };
         if range.to.micros_since(earlier) > PLAYED_MAX.as_micros() as i64 {
             return Err(too_far(camera, range, earlier));
@@ -116,7 +118,8 @@ pub(super) async fn playable_tracks<B: Backend>(
 fn too_far(camera: CameraId, range: Range, keyframe: Timestamp) -> ApiError {
     let hours = PLAYED_MAX.as_secs() / 3600;
     let detail = format!(
-        "footage of camera {camera} at {} is decoded from its keyframe on, which is at {keyframe}: ask for a range that ends within {hours} h of it",
+        "footage of camera {camera} at {} is decoded from its keyframe on, which is at {keyframe}: \
+         ask for a range that ends within {hours} h of it",
         range.from
     );
     ApiError::invalid(detail).code("keyframe-too-far")
@@ -124,10 +127,16 @@ fn too_far(camera: CameraId, range: Range, keyframe: Timestamp) -> ApiError {
 
 /// Why nothing of a range can be played.
 pub(super) fn unplayable(camera: CameraId, range: Range, tracks: &Tracks) -> ApiError {
-    let mut within = tracks.video.iter().filter(|entry| entry.meta.end() > range.from && entry.meta.start < range.to);
-    let Some(keyframe) = within.find_map(|entry| entry.meta.access_start()) else { return no_footage(camera, range) };
+    let mut within = tracks
+        .video
+        .iter()
+        .filter(|entry| entry.meta.end() > range.from && entry.meta.start < range.to);
+    let Some(keyframe) = within.find_map(|entry| entry.meta.access_start()) else {
+        return no_footage(camera, range);
+    };
     let detail = format!(
-        "footage of camera {camera} from {} to {} cannot be decoded: its keyframe is at {keyframe}, and is not there any more (retention deleted it, or it is damaged)",
+        "footage of camera {camera} from {} to {} cannot be decoded: its keyframe is at \
+         {keyframe}, and is not there any more (retention deleted it, or it is damaged)",
         range.from, range.to
     );
     ApiError::not_found(detail).code("keyframe-gone")
@@ -135,7 +144,8 @@ pub(super) fn unplayable(camera: CameraId, range: Range, tracks: &Tracks) -> Api
 
 pub(super) fn no_footage(camera: CameraId, range: Range) -> ApiError {
     let detail = format!(
-        "camera {camera} has nothing that can be played from {} to {}; its timeline shows what there is",
+        "camera {camera} has nothing that can be played from {} to {}; its timeline shows what \
+         there is",
         range.from, range.to
     );
     ApiError::not_found(detail).code("no-footage")
@@ -149,11 +159,18 @@ pub(super) async fn merged_init<B: Backend>(
     (video, audio): (&[InitId], &[InitId]),
     first_use: impl Fn(InitId) -> Option<Timestamp>,
 ) -> Result<MergedInit> {
-    let (video, audio) = (fetch_inits(backend, camera, video).await?, fetch_inits(backend, camera, audio).await?);
+    let (video, audio) = (
+        fetch_inits(backend, camera, video).await?,
+        fetch_inits(backend, camera, audio).await?,
+    );
     merge_inits(&video, &audio).map_err(|error| merge_error(&error, first_use))
 }
 
-async fn fetch_inits<B: Backend>(backend: &B, camera: CameraId, ids: &[InitId]) -> Result<Vec<(InitId, Bytes)>> {
+async fn fetch_inits<B: Backend>(
+    backend: &B,
+    camera: CameraId,
+    ids: &[InitId],
+) -> Result<Vec<(InitId, Bytes)>> {
     let mut inits = Vec::with_capacity(ids.len().min(INITS_MAX));
     // One more than fits makes the merge say so.
     for id in ids.iter().take(INITS_MAX + 1) {
@@ -165,14 +182,18 @@ async fn fetch_inits<B: Backend>(backend: &B, camera: CameraId, ids: &[InitId]) 
 fn merge_error(error: &MergeError, first_use: impl Fn(InitId) -> Option<Timestamp>) -> ApiError {
     match error {
         MergeError::CodecChanged { init, .. } => {
-            let at = first_use(*init)
-                .map(|at| format!(" at {at}; export the ranges before and after that time each on its own"));
+            let at = first_use(*init).map(|at| {
+                format!(" at {at}; export the ranges before and after that time each on its own")
+            });
             ApiError::invalid(format!("{error}{}", at.unwrap_or_default())).code("codec-change")
         }
         MergeError::TooMany { .. } => {
-            ApiError::invalid(format!("{error}; ask for a shorter range")).code("too-many-parameter-changes")
+            ApiError::invalid(format!("{error}; ask for a shorter range"))
+                .code("too-many-parameter-changes")
         }
-        MergeError::Unreadable { .. } | MergeError::Unbuildable(_) => ApiError::damaged(error.to_string()),
+        MergeError::Unreadable { .. } | MergeError::Unbuildable(_) => {
+            ApiError::damaged(error.to_string())
+        }
     }
 }
 
@@ -185,9 +206,13 @@ impl ChunkStream {
     ) -> Self {
         let read = move |run: Vec<ChunkEntry>| read_apart(backend.clone(), run);
         let mut slots = cut.slots.iter();
-        cut.chunks.retain(|_| slots.next().is_none_or(|slot| slot.absent.is_none()));
+        cut.chunks
+            .retain(|_| slots.next().is_none_or(|slot| slot.absent.is_none()));
         Self {
-            runs: stream::iter(Runs::of(cut.chunks)).map(read).buffered(RUNS_AHEAD).boxed(),
+            runs: stream::iter(Runs::of(cut.chunks))
+                .map(read)
+                .buffered(RUNS_AHEAD)
+                .boxed(),
             run: Vec::new().into_iter(),
             slots: cut.slots.into_iter(),
             placer: cut.placer,
@@ -204,9 +229,9 @@ impl ChunkStream {
         }
     }
 
-    /// The body, once it is known that there is one: errors up to the first chunk that is sent are an
-    /// answer of their own, and what is lost up to there makes it another version. Where `all` of a
-    /// presentation is sent, there has to be a chunk that can be.
+    /// The body, once it is known that there is one: errors up to the first chunk that is sent are
+    /// an answer of their own, and what is lost up to there makes it another version. Where
+    /// `all` of a presentation is sent, there has to be a chunk that can be.
     pub(super) async fn into_body(
         mut self,
         all: bool,
@@ -214,7 +239,10 @@ impl ChunkStream {
     ) -> std::result::Result<Body, Unsent> {
         let mut read = 0;
         while self.left > 0 {
-            let piece = self.next().await.ok_or_else(|| self.nothing(camera, range))??;
+            let piece = self
+                .next()
+                .await
+                .ok_or_else(|| self.nothing(camera, range))??;
             read += piece.bytes();
             let is_enough = matches!(piece, Piece::Media(_)) || !all;
             self.begun.push_back(piece);
@@ -225,8 +253,9 @@ impl ChunkStream {
         if self.found_lost > 0 {
             return Err(Unsent::OfOtherFootage);
         }
-        let frames =
-            stream::unfold(self, |mut chunks| async move { chunks.next_frame().await.map(|frame| (frame, chunks)) });
+        let frames = stream::unfold(self, |mut chunks| async move {
+            chunks.next_frame().await.map(|frame| (frame, chunks))
+        });
         Ok(Body::new(StreamBody::new(frames)))
     }
 
@@ -265,14 +294,24 @@ impl ChunkStream {
                 Some(begun) => Some(Ok(begun)),
                 None => self.next().await,
             };
-            let piece = next.unwrap_or_else(|| Err(ApiError::internal("chunks are shorter than they were listed")));
+            let piece = next.unwrap_or_else(|| {
+                Err(ApiError::internal(
+                    "chunks are shorter than they were listed",
+                ))
+            });
             let piece = piece.and_then(|piece| self.of_this_version(piece));
-            let bytes = piece.and_then(Piece::content).map(|bytes| self.within(&bytes));
+            let bytes = piece
+                .and_then(Piece::content)
+                .map(|bytes| self.within(&bytes));
             match bytes {
                 Ok(bytes) if bytes.is_empty() => {}
                 Ok(bytes) => return Some(Ok(Frame::data(bytes))),
                 Err(error) => {
-                    tracing::warn!(code = error.code, "a transfer of footage was broken off: {}", error.detail);
+                    tracing::warn!(
+                        code = error.code,
+                        "a transfer of footage was broken off: {}",
+                        error.detail
+                    );
                     self.left = 0;
                     return Some(Err(error));
                 }
@@ -285,16 +324,22 @@ impl ChunkStream {
     /// Something is lost that was laid out, and the client joins what it gets to what it has.
     fn of_this_version(&self, piece: Piece) -> Result<Piece> {
         if self.found == Found::BreaksOff && self.found_lost > 0 {
-            return Err(ApiError::damaged("some of the footage was lost since: it has another tag now"));
+            return Err(ApiError::damaged(
+                "some of the footage was lost since: it has another tag now",
+            ));
         }
         Ok(piece)
     }
 
     /// What of a piece is sent.
     fn within(&mut self, bytes: &Bytes) -> Bytes {
-        let skip = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+        let skip = usize::try_from(self.skip)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
         self.skip -= skip as u64;
-        let sent = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len() - skip);
+        let sent = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len() - skip);
         self.left -= sent as u64;
         bytes.slice(skip..skip + sent)
     }
@@ -306,9 +351,16 @@ impl ChunkStream {
             let placed = self.placer.place(meta, slot.place, slot.number, bytes);
             let placed = placed.map_err(|error| Lost::Damaged(error.to_string()))?;
             let is_as_long = placed.len() as u64 == slot.bytes;
-            is_as_long.then_some(placed).ok_or_else(|| Lost::Damaged("not as long as it was listed".to_owned()))
+            is_as_long
+                .then_some(placed)
+                .ok_or_else(|| Lost::Damaged("not as long as it was listed".to_owned()))
         });
-        let ChunkMeta { camera, node, start, .. } = meta;
+        let ChunkMeta {
+            camera,
+            node,
+            start,
+            ..
+        } = meta;
         let (media, lost) = match placed {
             Ok(bytes) => (bytes, None),
             Err(Lost::Damaged(detail)) => {
@@ -345,31 +397,49 @@ impl Piece {
             Self::Media(bytes) => Ok(bytes),
             Self::Free(bytes) => {
                 let free = free_box(bytes).map(Bytes::from);
-                free.ok_or_else(|| ApiError::damaged(format!("a chunk of {bytes} bytes cannot be left out")))
+                free.ok_or_else(|| {
+                    ApiError::damaged(format!("a chunk of {bytes} bytes cannot be left out"))
+                })
             }
         }
     }
 }
 
-/// In a task of its own, which goes on, and so meets its deadlines, also while the client takes nothing. It ends with the stream.
+/// In a task of its own, which goes on, and so meets its deadlines, also while the client takes
+/// nothing. It ends with the stream.
 async fn read_apart<B: Backend>(backend: B, run: Vec<ChunkEntry>) -> Result<Vec<Read>> {
     let mut reading = JoinSet::new();
     reading.spawn(async move { read_in_time(&backend, run).await });
     match reading.join_next().await {
         Some(Ok(read)) => read,
-        ended => Err(ApiError::internal(format!("reading footage ended in a bug: {ended:?}"))),
+        ended => Err(ApiError::internal(format!(
+            "reading footage ended in a bug: {ended:?}"
+        ))),
     }
 }
 
 async fn read_in_time<B: Backend>(backend: &B, run: Vec<ChunkEntry>) -> Result<Vec<Read>> {
-    let payloads = tokio::time::timeout(READ_DEADLINE, backend.read(&run)).await.unwrap_or_else(|_| {
-        let first = run
-            .first()
-            .map(|entry| format!("node {} did not deliver footage of {}", entry.location.holder, entry.meta.start));
-        Err(ApiError::unavailable(format!("{} within {} s", first.unwrap_or_default(), READ_DEADLINE.as_secs())))
-    })?;
+    let payloads = tokio::time::timeout(READ_DEADLINE, backend.read(&run))
+        .await
+        .unwrap_or_else(|_| {
+            let first = run.first().map(|entry| {
+                format!(
+                    "node {} did not deliver footage of {}",
+                    entry.location.holder, entry.meta.start
+                )
+            });
+            Err(ApiError::unavailable(format!(
+                "{} within {} s",
+                first.unwrap_or_default(),
+                READ_DEADLINE.as_secs()
+            )))
+        })?;
     if payloads.len() != run.len() {
-        return Err(ApiError::internal(format!("{} of {} chunks were read", payloads.len(), run.len())));
+        return Err(ApiError::internal(format!(
+            "{} of {} chunks were read",
+            payloads.len(),
+            run.len()
+        )));
     }
     Ok(run.into_iter().zip(payloads).collect())
 }

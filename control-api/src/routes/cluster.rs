@@ -32,15 +32,24 @@ pub(super) async fn finalize<B: Backend>(State(app): State<App<B>>) -> Result<Js
     app.backend.finalize().await.map(Json)
 }
 
-pub(super) async fn rebalance<B: Backend>(State(app): State<App<B>>) -> Result<(StatusCode, Json<Cluster>)> {
-    app.backend.rebalance().await.map(|cluster| (StatusCode::ACCEPTED, Json(cluster)))
+pub(super) async fn rebalance<B: Backend>(
+    State(app): State<App<B>>,
+) -> Result<(StatusCode, Json<Cluster>)> {
+    app.backend
+        .rebalance()
+        .await
+        .map(|cluster| (StatusCode::ACCEPTED, Json(cluster)))
 }
 
 fn check_peer(peer: &str) -> Result<()> {
-    let parts = peer.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+    let parts = peer
+        .rsplit_once(':')
+        .map(|(host, port)| (host, port.parse::<u16>()));
     match parts {
         Some((host, Ok(port))) if !host.is_empty() && port != 0 => Ok(()),
-        _ => Err(ApiError::invalid(format!("`peer` is {peer:?}; give the peer address of a member as host:port"))
-            .code("peer-invalid")),
+        _ => Err(ApiError::invalid(format!(
+            "`peer` is {peer:?}; give the peer address of a member as host:port"
+        ))
+        .code("peer-invalid")),
     }
 }

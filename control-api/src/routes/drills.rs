@@ -26,7 +26,10 @@ pub(super) async fn list<B: Backend>(
     app.backend.drills(query.camera).await.map(Json)
 }
 
-pub(super) async fn show<B: Backend>(State(app): State<App<B>>, Segment(id): Segment<DrillId>) -> Result<Json<Drill>> {
+pub(super) async fn show<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<DrillId>,
+) -> Result<Json<Drill>> {
     app.backend.drill(id).await.map(Json)
 }
 
@@ -35,11 +38,26 @@ pub(super) async fn begin<B: Backend>(
     Body(new): Body<NewDrill>,
 ) -> Result<impl IntoResponse> {
     let of = match new {
-        NewDrill { camera: Some(camera), node: None } => DrillOf::Camera(camera),
-        NewDrill { camera: None, node: Some(node) } => DrillOf::Node(node),
-        _ => return Err(ApiError::new(ErrorKind::Invalid, "name either a `camera` or a `node`")),
+        NewDrill {
+            camera: Some(camera),
+            node: None,
+        } => DrillOf::Camera(camera),
+        NewDrill {
+            camera: None,
+            node: Some(node),
+        } => DrillOf::Node(node),
+        _ => {
+            return Err(ApiError::new(
+                ErrorKind::Invalid,
+                "name either a `camera` or a `node`",
+            ));
+        }
     };
     let drill = app.backend.begin_drill(of).await?;
     let location = format!("/api/v1/drills/{}", drill.id);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(drill)))
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(drill),
+    ))
 }

@@ -1,4 +1,5 @@
-//! `/api/v1/cameras/{id}/export.mp4`: a range as one file that any player can play, across nodes, epochs and failovers.
+//! `/api/v1/cameras/{id}/export.mp4`: a range as one file that any player can play, across nodes,
+//! epochs and failovers.
 
 use super::App;
 use super::asked::Asked;
@@ -43,7 +44,17 @@ pub(super) async fn download<B: Backend>(
     conditions: Conditions,
 ) -> Result<Response> {
     let (range, Asked { stream, strict, .. }) = (asked.range()?, asked);
-    send(app, Wanted { camera: id, range, stream, strict }, &conditions).await
+    send(
+        app,
+        Wanted {
+            camera: id,
+            range,
+            stream,
+            strict,
+        },
+        &conditions,
+    )
+    .await
 }
 
 /// What is exported.
@@ -55,9 +66,13 @@ pub(super) struct Wanted {
     pub(super) strict: bool,
 }
 
-/// Sends an export, or the bytes of it that are asked for. The file of a range is the same each time
-/// and on each node, as long as the footage is.
-pub(super) async fn send<B: Backend>(app: App<B>, wanted: Wanted, conditions: &Conditions) -> Result<Response> {
+/// Sends an export, or the bytes of it that are asked for. The file of a range is the same each
+/// time and on each node, as long as the footage is.
+pub(super) async fn send<B: Backend>(
+    app: App<B>,
+    wanted: Wanted,
+    conditions: &Conditions,
+) -> Result<Response> {
     let mut looks = Looks::default();
     loop {
         if let Some(answer) = looks.settle(look(&app, wanted, conditions).await) {
@@ -71,31 +86,71 @@ async fn look<B: Backend>(
     wanted: Wanted,
     conditions: &Conditions,
 ) -> std::result::Result<Response, Unsent> {
-    let Wanted { camera, range, stream, strict } = wanted;
+    let Wanted {
+        camera,
+        range,
+        stream,
+        strict,
+    } = wanted;
     let mut permit = permits(&app.exports, units(range.to.micros_since(range.from)))?;
     let tracks = playable_tracks(&app.backend, camera, stream, range, strict).await?;
     // What has not been recorded yet is no gap.
     let settled = (app.now)().plus_micros(-(SETTLED_AFTER.as_micros() as i64));
-    let recorded = tracks.video.last().map_or(settled, |last| settled.max(last.meta.end()));
-    let range = Range { to: range.to.min(recorded), ..range };
-    let mut plan = plan_export(&tracks, range, strict).ok_or_else(|| unplayable(camera, range, &tracks))?;
+    let recorded = tracks
+        .video
+        .last()
+        .map_or(settled, |last| settled.max(last.meta.end()));
+    let range = Range {
+        to: range.to.min(recorded),
+        ..range
+    };
+    let mut plan =
+        plan_export(&tracks, range, strict).ok_or_else(|| unplayable(camera, range, &tracks))?;
     drop(tracks);
     let all = units(range.to.micros_since(plan.base)).max(units_of_chunks(plan.chunks.len())?);
-    permit.merge(permits(&app.exports, all.saturating_sub(u32::try_from(permit.num_permits()).unwrap_or(all)))?);
-    let first_use =
-        |init| plan.chunks.iter().map(|entry| entry.meta).find(|meta| meta.init == init).map(|meta| meta.start);
-    let init = merged_init(&app.backend, camera, (&plan.video_inits, &plan.audio_inits), first_use).await?;
+    permit.merge(permits(
+        &app.exports,
+        all.saturating_sub(u32::try_from(permit.num_permits()).unwrap_or(all)),
+    )?);
+    let first_use = |init| {
+        plan.chunks
+            .iter()
+            .map(|entry| entry.meta)
+            .find(|meta| meta.init == init)
+            .map(|meta| meta.start)
+    };
+    let init = merged_init(
+        &app.backend,
+        camera,
+        (&plan.video_inits, &plan.audio_inits),
+        first_use,
+    )
+    .await?;
     let placer = Placer::in_frames(plan.base, init, plan.frame_interval_ns);
-    let layout = Layout::of_file(std::mem::take(&mut plan.chunks), placer, plan.shown_from_us())
-        .map_err(|error| ApiError::internal(error.to_string()))?;
+    let layout = Layout::of_file(
+        std::mem::take(&mut plan.chunks),
+        placer,
+        plan.shown_from_us(),
+    )
+    .map_err(|error| ApiError::internal(error.to_string()))?;
     let (headers, permit) = (headers(camera, &plan), Some(permit));
-    let footage = Footage { layout, strict, cache: CHECKED, headers, permit, of: (camera, range) };
+    let footage = Footage {
+        layout,
+        strict,
+        cache: CHECKED,
+        headers,
+        permit,
+        of: (camera, range),
+    };
     footage.answer(app, conditions).await
 }
 
 fn headers(camera: CameraId, plan: &ExportPlan) -> Vec<(HeaderName, String)> {
     vec![
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", file_name(camera, plan.base))),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{}\"", file_name(camera, plan.base)),
+        ),
         (START, plan.base.to_string()),
         (GAPS, plan.gaps.to_string()),
         (GAP_MS, (plan.gap_micros / 1000).to_string()),
@@ -107,29 +162,42 @@ fn headers(camera: CameraId, plan: &ExportPlan) -> Vec<(HeaderName, String)> {
 fn permits(exports: &Arc<Semaphore>, count: u32) -> Result<OwnedSemaphorePermit> {
     exports.clone().try_acquire_many_owned(count).map_err(|_| {
         let hours = EXPORT_UNIT.as_secs() * u64::from(EXPORT_UNITS_MAX) / 3600;
-        let detail = format!("exports of {hours} h are running on this node; try again, or ask another node");
+        let detail = format!(
+            "exports of {hours} h are running on this node; try again, or ask another node"
+        );
         ApiError::unavailable(detail).code("overloaded")
     })
 }
 
 /// What an export of so many microseconds counts.
 fn units(micros: i64) -> u32 {
-    let units = micros.max(1).unsigned_abs().div_ceil(EXPORT_UNIT.as_micros() as u64);
+    let units = micros
+        .max(1)
+        .unsigned_abs()
+        .div_ceil(EXPORT_UNIT.as_micros() as u64);
     u32::try_from(units).map_or(EXPORT_UNITS_MAX, |units| units.min(EXPORT_UNITS_MAX))
 }
 
 /// What a list of so many chunks counts, whatever the time in which they were recorded.
 fn units_of_chunks(chunks: usize) -> Result<u32> {
-    let units = u32::try_from(chunks.div_ceil(EXPORT_UNIT_CHUNKS)).ok().filter(|units| *units <= EXPORT_UNITS_MAX);
+    let units = u32::try_from(chunks.div_ceil(EXPORT_UNIT_CHUNKS))
+        .ok()
+        .filter(|units| *units <= EXPORT_UNITS_MAX);
     units.ok_or_else(|| {
         let most = EXPORT_UNITS_MAX as usize * EXPORT_UNIT_CHUNKS;
-        let detail = format!("the range has {chunks} chunks, and a file at most {most}: ask for shorter ranges");
+        let detail = format!(
+            "the range has {chunks} chunks, and a file at most {most}: ask for shorter ranges"
+        );
         ApiError::invalid(detail).code("range-too-long")
     })
 }
 
 fn file_name(camera: CameraId, start: Timestamp) -> String {
-    let time: String = start.to_string().chars().map(|c| if c == ':' { '-' } else { c }).collect();
+    let time: String = start
+        .to_string()
+        .chars()
+        .map(|c| if c == ':' { '-' } else { c })
+        .collect();
     format!("camera-{camera}_{time}.mp4")
 }
 

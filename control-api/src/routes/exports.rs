@@ -21,14 +21,22 @@ use std::collections::BTreeSet;
 
 pub(super) async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<ExportStatus>>> {
     let (exports, now) = (app.backend.exports().await?, (app.now)());
-    Ok(Json(exports.into_iter().map(|export| status(export, now)).collect()))
+    Ok(Json(
+        exports
+            .into_iter()
+            .map(|export| status(export, now))
+            .collect(),
+    ))
 }
 
 pub(super) async fn show<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<ExportId>,
 ) -> Result<Json<ExportStatus>> {
-    Ok(Json(status_with_files(app.backend.export(id).await?, (app.now)())))
+    Ok(Json(status_with_files(
+        app.backend.export(id).await?,
+        (app.now)(),
+    )))
 }
 
 /// The replicated state checks it: nothing here knows more.
@@ -39,14 +47,21 @@ pub(super) async fn create<B: Backend>(
     let export = app.backend.create_export(new).await?;
     let location = format!("/api/v1/exports/{}", export.id);
     let status = status_with_files(export, (app.now)());
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(status)))
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(status),
+    ))
 }
 
 pub(super) async fn remove<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<ExportId>,
 ) -> Result<StatusCode> {
-    app.backend.delete_export(id).await.map(|()| StatusCode::NO_CONTENT)
+    app.backend
+        .delete_export(id)
+        .await
+        .map(|()| StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn manifest<B: Backend>(
@@ -56,13 +71,26 @@ pub(super) async fn manifest<B: Backend>(
 ) -> Result<Json<ExportManifest>> {
     let export = app.backend.export(id).await?;
     let timelines = timelines(&app.backend, &export).await?;
-    let nodes_left_out: BTreeSet<NodeId> = timelines.iter().flat_map(|one| one.nodes_left_out.clone()).collect();
-    let of_camera = |one: Timeline| one.gaps.into_iter().map(move |gap| ExportGap { camera: one.camera, gap });
+    let nodes_left_out: BTreeSet<NodeId> = timelines
+        .iter()
+        .flat_map(|one| one.nodes_left_out.clone())
+        .collect();
+    let of_camera = |one: Timeline| {
+        one.gaps.into_iter().map(move |gap| ExportGap {
+            camera: one.camera,
+            gap,
+        })
+    };
     let mut gaps: Vec<ExportGap> = timelines.into_iter().flat_map(of_camera).collect();
     let gaps_left_out = gaps.len().saturating_sub(LEDGER_GAPS_MAX);
     gaps.truncate(LEDGER_GAPS_MAX);
     let status = status_with_files(export, (app.now)());
-    Ok(Json(ExportManifest { status, gaps, gaps_left_out, nodes_left_out: nodes_left_out.into_iter().collect() }))
+    Ok(Json(ExportManifest {
+        status,
+        gaps,
+        gaps_left_out,
+        nodes_left_out: nodes_left_out.into_iter().collect(),
+    }))
 }
 
 async fn timelines<B: Backend>(backend: &B, export: &Export) -> Result<Vec<Timeline>> {
@@ -81,7 +109,19 @@ pub(super) async fn file<B: Backend>(
 ) -> Result<Response> {
     let export = app.backend.export(id).await?;
     let (camera, range): (CameraId, Range) = file_of(&export, &name).ok_or_else(|| {
-        ApiError::not_found(format!("export {id} has no file {name:?}; GET /api/v1/exports/{id} lists them"))
+        ApiError::not_found(format!(
+            "export {id} has no file {name:?}; GET /api/v1/exports/{id} lists them"
+        ))
     })?;
-    send(app, Wanted { camera, range, stream: StreamKind::Main, strict: export.strict }, &conditions).await
+    send(
+        app,
+        Wanted {
+            camera,
+            range,
+            stream: StreamKind::Main,
+            strict: export.strict,
+        },
+        &conditions,
+    )
+    .await
 }

@@ -42,16 +42,37 @@ impl Footage {
         app: &App<B>,
         to: &Conditions,
     ) -> std::result::Result<Response, Unsent> {
-        let Self { layout, strict, cache, headers, permit, of } = self;
+        let Self {
+            layout,
+            strict,
+            cache,
+            headers,
+            permit,
+            of,
+        } = self;
         let lost = app.lost.of(layout.chunks());
         let layout = layout.without(&lost, strict);
         let (bytes, tag) = (layout.bytes(), layout.tag());
-        let representation = Representation { bytes, tag, content_type: MEDIA_TYPE, cache, headers };
+        let representation = Representation {
+            bytes,
+            tag,
+            content_type: MEDIA_TYPE,
+            cache,
+            headers,
+        };
         let open = async |sent: std::ops::Range<u64>| {
             let all = sent == (0..bytes);
-            let found = if to.means_one_version(all) { Found::BreaksOff } else { Found::IsPassedOver };
-            let stream =
-                ChunkStream::new(app.backend.clone(), layout.cut(sent, strict), (app.lost.clone(), found), permit);
+            let found = if to.means_one_version(all) {
+                Found::BreaksOff
+            } else {
+                Found::IsPassedOver
+            };
+            let stream = ChunkStream::new(
+                app.backend.clone(),
+                layout.cut(sent, strict),
+                (app.lost.clone(), found),
+                permit,
+            );
             stream.into_body(all, of).await
         };
         representation.answer(to, open).await
@@ -65,15 +86,18 @@ pub(super) struct Looks(usize);
 impl Looks {
     /// The answer; `None` where footage is to be laid out again, since some of it turned out to be
     /// lost.
-    pub(super) fn settle(&mut self, found: std::result::Result<Response, Unsent>) -> Option<Result<Response>> {
+    pub(super) fn settle(
+        &mut self,
+        found: std::result::Result<Response, Unsent>,
+    ) -> Option<Result<Response>> {
         self.0 += 1;
         match found {
             Ok(answer) => Some(Ok(answer)),
             Err(Unsent::Failed(error)) => Some(Err(error)),
             Err(Unsent::OfOtherFootage) if self.0 < LOOKS_MAX => None,
-            Err(Unsent::OfOtherFootage) => {
-                Some(Err(ApiError::unavailable("footage is being lost while it is read; try again")))
-            }
+            Err(Unsent::OfOtherFootage) => Some(Err(ApiError::unavailable(
+                "footage is being lost while it is read; try again",
+            ))),
         }
     }
 }

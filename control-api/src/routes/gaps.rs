@@ -30,12 +30,24 @@ pub(super) async fn list<B: Backend>(
     State(app): State<App<B>>,
     Params(query): Params<Query>,
 ) -> Result<Json<GapLedger>> {
-    let range = Range::parse(query.from.as_deref(), query.to.as_deref(), TIMELINE_RANGE_MAX)?;
-    let filter = Filter { cause: query.cause, node: query.node };
+    let range = Range::parse(
+        query.from.as_deref(),
+        query.to.as_deref(),
+        TIMELINE_RANGE_MAX,
+    )?;
+    let filter = Filter {
+        cause: query.cause,
+        node: query.node,
+    };
     if let Some(camera) = query.camera {
         let timeline = app.backend.timeline(camera, range.from, range.to).await?;
         let nodes_left_out = timeline.nodes_left_out.iter().copied().collect();
-        return Ok(Json(answer(range, ledger::gaps_of(&timeline, filter).collect(), nodes_left_out, None)));
+        return Ok(Json(answer(
+            range,
+            ledger::gaps_of(&timeline, filter).collect(),
+            nodes_left_out,
+            None,
+        )));
     }
     let (cameras, more) = ledger::page(app.backend.camera_ids().await?, query.after, range);
     let mut gaps = Vec::new();
@@ -52,7 +64,10 @@ pub(super) async fn list<B: Backend>(
             break;
         }
     }
-    let last = told.checked_sub(1).and_then(|last| cameras.get(last)).copied();
+    let last = told
+        .checked_sub(1)
+        .and_then(|last| cameras.get(last))
+        .copied();
     let next_after = last.filter(|_| more || told < cameras.len());
     Ok(Json(answer(range, gaps, nodes_left_out, next_after)))
 }
@@ -65,5 +80,12 @@ fn answer(
 ) -> GapLedger {
     let Range { from, to } = range;
     let sums = ledger::sums(&gaps);
-    GapLedger { from, to, gaps, sums, nodes_left_out: nodes_left_out.into_iter().collect(), next_after }
+    GapLedger {
+        from,
+        to,
+        gaps,
+        sums,
+        nodes_left_out: nodes_left_out.into_iter().collect(),
+        next_after,
+    }
 }

@@ -1,5 +1,5 @@
-//! `/api/v1/cameras/{id}/hls/growing.m3u8` and `cell.m4s`: a presentation that grows, or shows what is recorded now
-//! ([`crate::playback::growing`]). Stateless, as `hls`.
+//! `/api/v1/cameras/{id}/hls/growing.m3u8` and `cell.m4s`: a presentation that grows, or shows what
+//! is recorded now ([`crate::playback::growing`]). Stateless, as `hls`.
 
 use super::App;
 use super::asked::{Asked, init_pair, main_stream};
@@ -13,8 +13,8 @@ use crate::extract::{Params, Segment};
 use crate::limits::{FIRST_ENTRY_DEADLINE, PLAYBACK_RANGE_MAX};
 use crate::playback::Tracks;
 use crate::playback::growing::{
-    CellLength, Cells, LIVE_WINDOW, SETTLED_AFTER, cell_chunks, cell_picture, is_about_to_begin, newest_inits,
-    plan_growing, write_growing, write_multivariant,
+    CellLength, Cells, LIVE_WINDOW, SETTLED_AFTER, cell_chunks, cell_picture, is_about_to_begin,
+    newest_inits, plan_growing, write_growing, write_multivariant,
 };
 use crate::playback::hls::InitPair;
 use crate::playback::iframes::{is_picture, peak_bits_per_second, write_with_pictures};
@@ -77,16 +77,33 @@ pub(super) async fn open<B: Backend>(
     of: &Request<'_>,
     shows: Shows,
 ) -> Result<Response> {
-    let cells = Cells::new(if range.is_some() { CellLength::Range } else { CellLength::Live });
+    let cells = Cells::new(if range.is_some() {
+        CellLength::Range
+    } else {
+        CellLength::Live
+    });
     let place = app.opening.try_acquire();
     let mut waited = Duration::ZERO;
     let (tracks, from) = loop {
         let now = (app.now)();
-        let measured = app.backend.entries(id, of.stream, now.plus_micros(-(MEASURED.as_micros() as i64)), now).await?;
+        let measured = app
+            .backend
+            .entries(
+                id,
+                of.stream,
+                now.plus_micros(-(MEASURED.as_micros() as i64)),
+                now,
+            )
+            .await?;
         let tracks = Tracks::of(measured);
         // hls.js never begins where the list begins with gaps and it would begin in one.
-        let recorded = tracks.video.first().map_or(Timestamp::MIN, |first| first.meta.start);
-        let live = now.plus_micros(-(LIVE_WINDOW.as_micros() as i64)).max(recorded);
+        let recorded = tracks
+            .video
+            .first()
+            .map_or(Timestamp::MIN, |first| first.meta.start);
+        let live = now
+            .plus_micros(-(LIVE_WINDOW.as_micros() as i64))
+            .max(recorded);
         let from = range.map_or(live, |range| range.from);
         let may_wait = place.is_ok() && waited < FIRST_ENTRY_DEADLINE;
         if !may_wait || !is_about_to_begin(&tracks, cells, from, now, of.strict) {
@@ -97,21 +114,37 @@ pub(super) async fn open<B: Backend>(
     };
     drop(place);
     let chunks = [&tracks.video, &tracks.audio].into_iter().flatten();
-    let bytes: u64 = chunks.map(|entry| u64::from(entry.location.payload_bytes)).sum();
-    let to = range.map(|range| format!("&to={}", range.to)).unwrap_or_default();
+    let bytes: u64 = chunks
+        .map(|entry| u64::from(entry.location.payload_bytes))
+        .sum();
+    let to = range
+        .map(|range| format!("&to={}", range.to))
+        .unwrap_or_default();
     let strict = if of.strict { "&strict=true" } else { "" };
     let inits = query(newest_inits(&tracks).as_ref(), of);
-    let inits = if inits.is_empty() { inits } else { format!("&{inits}") };
+    let inits = if inits.is_empty() {
+        inits
+    } else {
+        format!("&{inits}")
+    };
     let uri = format!("growing.m3u8?from={from}{to}{strict}{inits}");
     let bits = (bytes * 8 / MEASURED.as_secs()).max(1);
     let text = match shows {
         Shows::Media => write_multivariant(bits, &uri),
         Shows::WithPictures => {
-            let pictures = peak_bits_per_second(tracks.video.iter().filter(|entry| is_picture(entry)));
+            let pictures =
+                peak_bits_per_second(tracks.video.iter().filter(|entry| is_picture(entry)));
             write_with_pictures((&uri, bits), (&format!("{uri}&pictures=true"), pictures))
         }
     };
-    Ok(([(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)], text).into_response())
+    Ok((
+        [
+            (header::CONTENT_TYPE, PLAYLIST_TYPE),
+            (header::CACHE_CONTROL, NEVER),
+        ],
+        text,
+    )
+        .into_response())
 }
 
 /// `from` is what the presentation began with; without `to` it is live.
@@ -127,24 +160,53 @@ pub(super) async fn playlist<B: Backend>(
     let latest = now.plus(Duration::from_secs(1));
     let (cells, range) = match &asked.to {
         Some(to) => {
-            let range = Range { from, to: time("to", Some(to))? }.check(PLAYBACK_RANGE_MAX)?;
+            let range = Range {
+                from,
+                to: time("to", Some(to))?,
+            }
+            .check(PLAYBACK_RANGE_MAX)?;
             (Cells::new(CellLength::Range), range)
         }
         None => {
             let shown = from.max(now.plus_micros(-(LIVE_WINDOW.as_micros() as i64)));
-            (Cells::new(CellLength::Live), Range { from: shown, to: Timestamp::MAX })
+            (
+                Cells::new(CellLength::Live),
+                Range {
+                    from: shown,
+                    to: Timestamp::MAX,
+                },
+            )
         }
     };
-    let last = asked.to.is_some().then(|| cells.number_at(range.to.plus_micros(-1)));
+    let last = asked
+        .to
+        .is_some()
+        .then(|| cells.number_at(range.to.plus_micros(-1)));
     // A time that has not come has no entries.
-    let reach = Range { from: range.from.min(now), to: latest.min(range.to.plus(SETTLED_AFTER)) };
+    let reach = Range {
+        from: range.from.min(now),
+        to: latest.min(range.to.plus(SETTLED_AFTER)),
+    };
     let tracks = playable_tracks(&app.backend, id, asked.stream, reach, asked.strict).await?;
     let shown = (cells.number_at(from), cells.number_at(range.from), last);
     let listing = plan_growing(&tracks, cells, shown, now, asked.strict);
-    let listing = if asked.pictures { listing.of_pictures(&tracks) } else { listing };
-    let request = Request { gaps: GapDisplay::Entries, ..asked.request(reach) };
-    let headers = [(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)];
-    Ok((headers, write_growing(&listing, cells, &request, opened_with)))
+    let listing = if asked.pictures {
+        listing.of_pictures(&tracks)
+    } else {
+        listing
+    };
+    let request = Request {
+        gaps: GapDisplay::Entries,
+        ..asked.request(reach)
+    };
+    let headers = [
+        (header::CONTENT_TYPE, PLAYLIST_TYPE),
+        (header::CACHE_CONTROL, NEVER),
+    ];
+    Ok((
+        headers,
+        write_growing(&listing, cells, &request, opened_with),
+    ))
 }
 
 pub(super) async fn cell<B: Backend>(
@@ -153,11 +215,18 @@ pub(super) async fn cell<B: Backend>(
     Params(query): Params<CellQuery>,
     conditions: Conditions,
 ) -> Result<Response> {
-    let cells = Cells::new(if query.live { CellLength::Live } else { CellLength::Range });
+    let cells = Cells::new(if query.live {
+        CellLength::Live
+    } else {
+        CellLength::Range
+    });
     let reach = cells.reach(query.number).check(PLAYBACK_RANGE_MAX)?;
-    let Some(video) = &query.video else { return nothing_here(&conditions).await };
+    let Some(video) = &query.video else {
+        return nothing_here(&conditions).await;
+    };
     let inits = init_pair(video, query.audio.as_deref())?;
-    // What was listed may be on a node that is away now: an entry without media, as at a gap, is what players go on after.
+    // What was listed may be on a node that is away now: an entry without media, as at a gap, is
+    // what players go on after.
     let tracks = playable_tracks(&app.backend, id, query.stream, reach, query.strict).await?;
     let mut looks = Looks::default();
     loop {
@@ -176,19 +245,46 @@ async fn look<B: Backend>(
     (camera, reach): (CameraId, Range),
     conditions: &Conditions,
 ) -> std::result::Result<Response, Unsent> {
-    let CellQuery { number, base, live, strict, .. } = *query;
-    let cells = Cells::new(if live { CellLength::Live } else { CellLength::Range });
+    let CellQuery {
+        number,
+        base,
+        live,
+        strict,
+        ..
+    } = *query;
+    let cells = Cells::new(if live {
+        CellLength::Live
+    } else {
+        CellLength::Range
+    });
     if query.picture {
         let picture = cell_picture(tracks, cells, number, inits.video, strict);
         let picture = picture.ok_or_else(|| no_footage(camera, reach))?;
-        return Ok(send_picture(app, (camera, picture), (Timestamp(base), NEVER), conditions).await?);
+        return Ok(
+            send_picture(app, (camera, picture), (Timestamp(base), NEVER), conditions).await?,
+        );
     }
     let chunks = cell_chunks(tracks, cells, number, inits, strict);
     if chunks.is_empty() {
         return Err(no_footage(camera, reach).into());
     }
-    let init = merged_init(&app.backend, camera, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
+    let init = merged_init(
+        &app.backend,
+        camera,
+        (&[inits.video], inits.audio.as_slice()),
+        |_| None,
+    )
+    .await?;
     let layout = Layout::of_segment(chunks, Placer::new(Timestamp(base), init));
     let (headers, permit) = (Vec::new(), None);
-    Footage { layout, strict, cache: NEVER, headers, permit, of: (camera, reach) }.answer(app, conditions).await
+    Footage {
+        layout,
+        strict,
+        cache: NEVER,
+        headers,
+        permit,
+        of: (camera, reach),
+    }
+    .answer(app, conditions)
+    .await
 }

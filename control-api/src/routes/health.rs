@@ -1,4 +1,5 @@
-//! `/healthz`, `/readyz` and `/metrics`: for machines on the site's network, open to all of them. They tell nothing of cameras' contents.
+//! `/healthz`, `/readyz` and `/metrics`: for machines on the site's network, open to all of them.
+//! They tell nothing of cameras' contents.
 
 use super::App;
 use crate::backend::{Backend, Result};
@@ -16,7 +17,10 @@ pub(super) async fn alive() -> &'static str {
 /// The node can do its work now.
 pub(super) async fn ready<B: Backend>(State(app): State<App<B>>) -> Result<String> {
     let late = Err(format!("no answer within {} s", READY_DEADLINE.as_secs()));
-    match tokio::time::timeout(READY_DEADLINE, app.backend.ready()).await.unwrap_or(late) {
+    match tokio::time::timeout(READY_DEADLINE, app.backend.ready())
+        .await
+        .unwrap_or(late)
+    {
         Ok(()) => Ok(ready_page(&app.backend.notes())),
         Err(why) => Err(ApiError::unavailable(why).code("not-ready")),
     }
@@ -24,12 +28,16 @@ pub(super) async fn ready<B: Backend>(State(app): State<App<B>>) -> Result<Strin
 
 /// The word that probes look for, and below it what an operator should know.
 fn ready_page(notes: &[String]) -> String {
-    std::iter::once("ready").chain(notes.iter().map(String::as_str)).map(|line| format!("{line}\n")).collect()
+    std::iter::once("ready")
+        .chain(notes.iter().map(String::as_str))
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 /// Prometheus text format, version 0.0.4.
 pub(super) async fn metrics<B: Backend>(State(app): State<App<B>>) -> Result<impl IntoResponse> {
     let page = app.page.of(&app.backend.metrics()).await;
-    let page = page.map_err(|error| ApiError::internal(format!("the metrics cannot be written: {error}")))?;
+    let page = page
+        .map_err(|error| ApiError::internal(format!("the metrics cannot be written: {error}")))?;
     Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], page))
 }

@@ -1,4 +1,5 @@
-//! `/api/v1/cameras/{id}/hls/…`: a range as an HLS presentation. Stateless: each URI says all that a node needs to answer it.
+//! `/api/v1/cameras/{id}/hls/…`: a range as an HLS presentation. Stateless: each URI says all that
+//! a node needs to answer it.
 
 use super::App;
 use super::asked::{Asked, TokenQuery, init_pair, main_stream};
@@ -85,7 +86,10 @@ pub(super) async fn playlist<B: Backend>(
     if items.is_empty() {
         return Err(unplayable(id, range, &tracks));
     }
-    let headers = [(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)];
+    let headers = [
+        (header::CONTENT_TYPE, PLAYLIST_TYPE),
+        (header::CACHE_CONTROL, NEVER),
+    ];
     Ok((headers, write_playlist(&items, &asked.request(range))).into_response())
 }
 
@@ -96,8 +100,16 @@ pub(super) async fn init<B: Backend>(
     conditions: Conditions,
 ) -> Result<Response> {
     let inits = init_pair(&query.video, query.audio.as_deref())?;
-    let merged = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
-    media_of(&merged.bytes, FOREVER).answer_of(&conditions, merged.bytes).await
+    let merged = merged_init(
+        &app.backend,
+        id,
+        (&[inits.video], inits.audio.as_slice()),
+        |_| None,
+    )
+    .await?;
+    media_of(&merged.bytes, FOREVER)
+        .answer_of(&conditions, merged.bytes)
+        .await
 }
 
 pub(super) async fn segment<B: Backend>(
@@ -106,15 +118,35 @@ pub(super) async fn segment<B: Backend>(
     Params(query): Params<SegmentQuery>,
     conditions: Conditions,
 ) -> Result<Response> {
-    let range = Range { from: Timestamp(query.from), to: Timestamp(query.to) }.check(PLAYED_MAX)?;
+    let range = Range {
+        from: Timestamp(query.from),
+        to: Timestamp(query.to),
+    }
+    .check(PLAYED_MAX)?;
     let inits = init_pair(&query.video, query.audio.as_deref())?;
-    let SegmentQuery { stream, within_gop, strict, .. } = query;
-    let wanted = Wanted { range, inits, within_gop, strict };
+    let SegmentQuery {
+        stream,
+        within_gop,
+        strict,
+        ..
+    } = query;
+    let wanted = Wanted {
+        range,
+        inits,
+        within_gop,
+        strict,
+    };
     let mut looks = Looks::default();
     loop {
-        if let Some(answer) =
-            looks.settle(look(&app, (id, stream), (&wanted, Timestamp(query.base)), &conditions).await)
-        {
+        if let Some(answer) = looks.settle(
+            look(
+                &app,
+                (id, stream),
+                (&wanted, Timestamp(query.base)),
+                &conditions,
+            )
+            .await,
+        ) {
             return answer;
         }
     }
@@ -126,30 +158,59 @@ async fn look<B: Backend>(
     (wanted, base): (&Wanted, Timestamp),
     conditions: &Conditions,
 ) -> std::result::Result<Response, Unsent> {
-    let Wanted { range, inits, strict, .. } = *wanted;
+    let Wanted {
+        range,
+        inits,
+        strict,
+        ..
+    } = *wanted;
     let tracks = playable_tracks(&app.backend, camera, stream, range, strict).await?;
     let chunks = segment_chunks(&tracks, wanted);
     if chunks.is_empty() {
         return Err(no_footage(camera, range).into());
     }
-    let init = merged_init(&app.backend, camera, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
+    let init = merged_init(
+        &app.backend,
+        camera,
+        (&[inits.video], inits.audio.as_slice()),
+        |_| None,
+    )
+    .await?;
     let layout = Layout::of_segment(chunks, Placer::new(base, init));
     let (headers, permit) = (Vec::new(), None);
-    Footage { layout, strict, cache: A_WHILE, headers, permit, of: (camera, range) }.answer(app, conditions).await
+    Footage {
+        layout,
+        strict,
+        cache: A_WHILE,
+        headers,
+        permit,
+        of: (camera, range),
+    }
+    .answer(app, conditions)
+    .await
 }
 
 pub(super) fn media_of(bytes: &[u8], cache: &'static str) -> Representation {
     let (bytes, tag) = (bytes.len() as u64, tag_of(bytes));
-    Representation { bytes, tag, content_type: MEDIA_TYPE, cache, headers: Vec::new() }
+    Representation {
+        bytes,
+        tag,
+        content_type: MEDIA_TYPE,
+        cache,
+        headers: Vec::new(),
+    }
 }
 
-/// What `EXT-X-GAP` entries point at. Players that know these do not ask for it; VLC and GStreamer do not, and go on only
-/// after an answer that is media, if only a segment type box (ISO/IEC 14496-12, 8.16.2).
+/// What `EXT-X-GAP` entries point at. Players that know these do not ask for it; VLC and GStreamer
+/// do not, and go on only after an answer that is media, if only a segment type box (ISO/IEC
+/// 14496-12, 8.16.2).
 pub(super) async fn gap(Params(_): Params<TokenQuery>, conditions: Conditions) -> Result<Response> {
     nothing_here(&conditions).await
 }
 
 pub(super) async fn nothing_here(conditions: &Conditions) -> Result<Response> {
     const SEGMENT_TYPE: &[u8] = b"\0\0\0\x18stypmsdh\0\0\0\0msdhmsix";
-    media_of(SEGMENT_TYPE, NEVER).answer_of(conditions, Bytes::from_static(SEGMENT_TYPE)).await
+    media_of(SEGMENT_TYPE, NEVER)
+        .answer_of(conditions, Bytes::from_static(SEGMENT_TYPE))
+        .await
 }

@@ -14,7 +14,10 @@ pub(super) async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<V
     app.backend.holds().await.map(Json)
 }
 
-pub(super) async fn show<B: Backend>(State(app): State<App<B>>, Segment(id): Segment<HoldId>) -> Result<Json<Hold>> {
+pub(super) async fn show<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<HoldId>,
+) -> Result<Json<Hold>> {
     app.backend.hold(id).await.map(Json)
 }
 
@@ -25,9 +28,19 @@ pub(super) async fn create<B: Backend>(
 ) -> Result<impl IntoResponse> {
     let hold = app.backend.create_hold(new).await?;
     let location = format!("/api/v1/holds/{}", hold.id);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(hold)))
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(hold),
+    ))
 }
 
-pub(super) async fn remove<B: Backend>(State(app): State<App<B>>, Segment(id): Segment<HoldId>) -> Result<StatusCode> {
-    app.backend.delete_hold(id).await.map(|()| StatusCode::NO_CONTENT)
+pub(super) async fn remove<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<HoldId>,
+) -> Result<StatusCode> {
+    app.backend
+        .delete_hold(id)
+        .await
+        .map(|()| StatusCode::NO_CONTENT)
 }

@@ -1,5 +1,6 @@
-//! `/api/v1/cameras/{id}/hls/main.m3u8`, `pictures.m3u8` and `picture.m4s`: a range with pictures for
-//! fast search. Stateless, as `hls`. The pictures of what grows are those of its cells (`growing`).
+//! `/api/v1/cameras/{id}/hls/main.m3u8`, `pictures.m3u8` and `picture.m4s`: a range with pictures
+//! for fast search. Stateless, as `hls`. The pictures of what grows are those of its cells
+//! (`growing`).
 
 use super::App;
 use super::asked::{Asked, init_pair, main_stream};
@@ -15,7 +16,9 @@ use crate::limits::PLAYBACK_RANGE_MAX;
 use crate::playback::Tracks;
 use crate::playback::growing::SETTLED_AFTER;
 use crate::playback::hls::{Item, plan_playlist};
-use crate::playback::iframes::{is_picture, peak_bits_per_second, plan_pictures, write_pictures, write_with_pictures};
+use crate::playback::iframes::{
+    is_picture, peak_bits_per_second, plan_pictures, write_pictures, write_with_pictures,
+};
 use crate::playback::playlist::query;
 use crate::playback::schedule::Placer;
 use crate::range::Range;
@@ -56,10 +59,24 @@ pub(super) async fn main<B: Backend>(
     let pictures = peak_bits_per_second(tracks.video.iter().filter(|entry| is_picture(entry)));
     let strict = if asked.strict { "&strict=true" } else { "" };
     let more = query(None, &asked.request(range));
-    let more = if more.is_empty() { more } else { format!("&{more}") };
+    let more = if more.is_empty() {
+        more
+    } else {
+        format!("&{more}")
+    };
     let uri = |name: &str| format!("{name}?from={}&to={}{strict}{more}", range.from, range.to);
-    let text = write_with_pictures((&uri("index.m3u8"), peak[0] + peak[1]), (&uri("pictures.m3u8"), pictures));
-    Ok(([(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)], text).into_response())
+    let text = write_with_pictures(
+        (&uri("index.m3u8"), peak[0] + peak[1]),
+        (&uri("pictures.m3u8"), pictures),
+    );
+    Ok((
+        [
+            (header::CONTENT_TYPE, PLAYLIST_TYPE),
+            (header::CACHE_CONTROL, NEVER),
+        ],
+        text,
+    )
+        .into_response())
 }
 
 /// Of a range that has ended: what has not is not listed.
@@ -70,19 +87,38 @@ pub(super) async fn playlist<B: Backend>(
 ) -> Result<Response> {
     let range = asked.range()?;
     let settled = (app.now)().plus_micros(-(SETTLED_AFTER.as_micros() as i64));
-    let range = Range { to: range.to.min(settled), ..range };
+    let range = Range {
+        to: range.to.min(settled),
+        ..range
+    };
     if range.from >= range.to {
         return Err(no_footage(id, range));
     }
     let (tracks, items) = planned(&app, id, range, &asked).await?;
     let text = write_pictures(&plan_pictures(&tracks, &items), &asked.request(range));
-    Ok(([(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)], text).into_response())
+    Ok((
+        [
+            (header::CONTENT_TYPE, PLAYLIST_TYPE),
+            (header::CACHE_CONTROL, NEVER),
+        ],
+        text,
+    )
+        .into_response())
 }
 
-async fn planned<B: Backend>(app: &App<B>, id: CameraId, range: Range, asked: &Asked) -> Result<(Tracks, Vec<Item>)> {
+async fn planned<B: Backend>(
+    app: &App<B>,
+    id: CameraId,
+    range: Range,
+    asked: &Asked,
+) -> Result<(Tracks, Vec<Item>)> {
     let tracks = playable_tracks(&app.backend, id, asked.stream, range, asked.strict).await?;
     let items = plan_playlist(&tracks, &[], range, asked.strict);
-    if items.is_empty() { Err(unplayable(id, range, &tracks)) } else { Ok((tracks, items)) }
+    if items.is_empty() {
+        Err(unplayable(id, range, &tracks))
+    } else {
+        Ok((tracks, items))
+    }
 }
 
 pub(super) async fn picture<B: Backend>(
@@ -93,11 +129,26 @@ pub(super) async fn picture<B: Backend>(
 ) -> Result<Response> {
     let inits = init_pair(&asked.video, None)?;
     let at = Timestamp(asked.at);
-    let range = Range { from: at, to: at.plus_micros(1) }.check(PLAYBACK_RANGE_MAX)?;
+    let range = Range {
+        from: at,
+        to: at.plus_micros(1),
+    }
+    .check(PLAYBACK_RANGE_MAX)?;
     let tracks = playable_tracks(&app.backend, id, asked.stream, range, false).await?;
-    let is_it = |entry: &&_| is_picture(entry) && entry.meta.start == at && entry.meta.init == inits.video;
-    let entry = *tracks.video.iter().find(is_it).ok_or_else(|| no_footage(id, range))?;
-    send_picture(&app, (id, entry), (Timestamp(asked.base), A_WHILE), &conditions).await
+    let is_it =
+        |entry: &&_| is_picture(entry) && entry.meta.start == at && entry.meta.init == inits.video;
+    let entry = *tracks
+        .video
+        .iter()
+        .find(is_it)
+        .ok_or_else(|| no_footage(id, range))?;
+    send_picture(
+        &app,
+        (id, entry),
+        (Timestamp(asked.base), A_WHILE),
+        &conditions,
+    )
+    .await
 }
 
 /// The first picture of a chunk, with times since `base`.
@@ -108,7 +159,10 @@ pub(super) async fn send_picture<B: Backend>(
     conditions: &Conditions,
 ) -> Result<Response> {
     let init = merged_init(&app.backend, camera, (&[entry.meta.init], &[]), |_| None).await?;
-    let range = Range { from: entry.meta.start, to: entry.meta.end() };
+    let range = Range {
+        from: entry.meta.start,
+        to: entry.meta.end(),
+    };
     let chunk = match app.backend.read(&[entry]).await?.pop() {
         Some(Ok(bytes)) => bytes,
         Some(Err(Lost::Damaged(detail))) => return Err(ApiError::damaged(detail)),
@@ -118,6 +172,10 @@ pub(super) async fn send_picture<B: Backend>(
     let picture = first_frame(&chunk, entry.meta.start).map_err(damaged)?;
     let placer = Placer::new(base, init);
     let place = placer.schedule(&[entry]).pop().unwrap_or_default();
-    let picture = placer.place(&entry.meta, place, 1, picture).map_err(damaged)?;
-    media_of(&picture, cache).answer_of(conditions, picture).await
+    let picture = placer
+        .place(&entry.meta, place, 1, picture)
+        .map_err(damaged)?;
+    media_of(&picture, cache)
+        .answer_of(conditions, picture)
+        .await
 }

@@ -29,11 +29,17 @@ pub(super) async fn volumes<B: Backend>(
     app.backend.volumes(id).await.map(Json)
 }
 
-pub(super) async fn drain<B: Backend>(State(app): State<App<B>>, Segment(id): Segment<NodeId>) -> Result<Json<Node>> {
+pub(super) async fn drain<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<NodeId>,
+) -> Result<Json<Node>> {
     app.backend.set_draining(id, true).await.map(Json)
 }
 
-pub(super) async fn undrain<B: Backend>(State(app): State<App<B>>, Segment(id): Segment<NodeId>) -> Result<Json<Node>> {
+pub(super) async fn undrain<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<NodeId>,
+) -> Result<Json<Node>> {
     app.backend.set_draining(id, false).await.map(Json)
 }
 
@@ -42,5 +48,8 @@ pub(super) async fn remove<B: Backend>(
     Segment(id): Segment<NodeId>,
     Params(removal): Params<Removal>,
 ) -> Result<StatusCode> {
-    app.backend.remove_node(id, removal.force).await.map(|()| StatusCode::NO_CONTENT)
+    app.backend
+        .remove_node(id, removal.force)
+        .await
+        .map(|()| StatusCode::NO_CONTENT)
 }

@@ -26,8 +26,14 @@ pub(super) struct Conditions {
 impl<S: Sync> FromRequestParts<S> for Conditions {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut RequestParts, _: &S) -> std::result::Result<Self, Infallible> {
-        Ok(Self { method: parts.method.clone(), headers: parts.headers.clone() })
+    async fn from_request_parts(
+        parts: &mut RequestParts,
+        _: &S,
+    ) -> std::result::Result<Self, Infallible> {
+        Ok(Self {
+            method: parts.method.clone(),
+            headers: parts.headers.clone(),
+        })
     }
 }
 
@@ -65,16 +71,24 @@ impl Representation {
         open: impl AsyncFnOnce(Range<u64>) -> std::result::Result<Body, E>,
     ) -> std::result::Result<Response, E> {
         let (status, range) = match to.decide(&self.tag, self.bytes) {
-            Sent::Nothing => return Ok((StatusCode::NOT_MODIFIED, self.conditional()?).into_response()),
+            Sent::Nothing => {
+                return Ok((StatusCode::NOT_MODIFIED, self.conditional()?).into_response());
+            }
             Sent::Other => return Ok(self.other()?.into_response()),
             Sent::Unsatisfiable => return Ok(self.unsatisfiable()?.into_response()),
             Sent::All => (StatusCode::OK, 0..self.bytes),
             Sent::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         };
         let mut headers = self.conditional()?;
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(self.content_type),
+        );
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+        headers.insert(
+            header::CONTENT_LENGTH,
+            HeaderValue::from(range.end - range.start),
+        );
         if status == StatusCode::PARTIAL_CONTENT {
             let which = format!("bytes {}-{}/{}", range.start, range.end - 1, self.bytes);
             headers.insert(header::CONTENT_RANGE, value(&which)?);
@@ -82,34 +96,55 @@ impl Representation {
         for (name, text) in &self.headers {
             headers.insert(name, value(text)?);
         }
-        let body = if to.method == Method::HEAD { Body::empty() } else { open(range).await? };
+        let body = if to.method == Method::HEAD {
+            Body::empty()
+        } else {
+            open(range).await?
+        };
         Ok((status, headers, body).into_response())
     }
 
     /// As [`Representation::answer`], of bytes that are there.
     pub(super) async fn answer_of(self, to: &Conditions, bytes: Bytes) -> Result<Response> {
         let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-        self.answer(to, async |range: Range<u64>| Ok(bytes.slice(within(range.start)..within(range.end)).into())).await
+        self.answer(to, async |range: Range<u64>| {
+            Ok(bytes.slice(within(range.start)..within(range.end)).into())
+        })
+        .await
     }
 
     /// What a client needs to keep it.
     fn conditional(&self) -> Result<HeaderMap> {
         let cache = (header::CACHE_CONTROL, HeaderValue::from_static(self.cache));
-        Ok(HeaderMap::from_iter([(header::ETAG, value(&self.tag)?), cache]))
+        Ok(HeaderMap::from_iter([
+            (header::ETAG, value(&self.tag)?),
+            cache,
+        ]))
     }
 
     fn other(&self) -> Result<Response> {
-        let detail = format!("its tag is {}, which `If-Match` does not name: the footage has changed", self.tag);
+        let detail = format!(
+            "its tag is {}, which `If-Match` does not name: the footage has changed",
+            self.tag
+        );
         let mut answer = ApiError::new(ErrorKind::PreconditionFailed, detail).into_response();
         answer.headers_mut().insert(header::ETAG, value(&self.tag)?);
         Ok(answer)
     }
 
     fn unsatisfiable(&self) -> Result<Response> {
-        let detail = format!("it has {} bytes, and the range begins beyond them", self.bytes);
+        let detail = format!(
+            "it has {} bytes, and the range begins beyond them",
+            self.bytes
+        );
         let mut answer = ApiError::new(ErrorKind::RangeNotSatisfiable, detail).into_response();
-        answer.headers_mut().insert(header::CONTENT_RANGE, value(&format!("bytes */{}", self.bytes))?);
-        answer.headers_mut().insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        answer.headers_mut().insert(
+            header::CONTENT_RANGE,
+            value(&format!("bytes */{}", self.bytes))?,
+        );
+        answer
+            .headers_mut()
+            .insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         Ok(answer)
     }
 }
@@ -122,28 +157,42 @@ pub(super) fn tag_of(bytes: &[u8]) -> String {
 }
 
 fn value(text: &str) -> Result<HeaderValue> {
-    HeaderValue::from_str(text).map_err(|error| ApiError::internal(format!("header {text:?}: {error}")))
+    HeaderValue::from_str(text)
+        .map_err(|error| ApiError::internal(format!("header {text:?}: {error}")))
 }
 
 impl Conditions {
     /// Whether other bytes than those of the version that it is answered with would be of no use:
     /// it joins them to what it has.
     pub(super) fn means_one_version(&self, all: bool) -> bool {
-        self.headers.contains_key(header::IF_MATCH) || (!all && self.headers.contains_key(header::IF_RANGE))
+        self.headers.contains_key(header::IF_MATCH)
+            || (!all && self.headers.contains_key(header::IF_RANGE))
     }
 
     /// In the order of RFC 9110, 13.2.2.
     fn decide(&self, tag: &str, bytes: u64) -> Sent {
-        if !self.matches(header::IF_MATCH, |one| one == tag).unwrap_or(true) {
+        if !self
+            .matches(header::IF_MATCH, |one| one == tag)
+            .unwrap_or(true)
+        {
             return Sent::Other;
         }
         // Weak comparison (8.8.3.2).
-        if self.matches(header::IF_NONE_MATCH, |one| opaque(one) == opaque(tag)).unwrap_or(false) {
+        if self
+            .matches(header::IF_NONE_MATCH, |one| opaque(one) == opaque(tag))
+            .unwrap_or(false)
+        {
             return Sent::Nothing;
         }
-        let is_same = self.headers.get(header::IF_RANGE).is_none_or(|known| known.as_bytes() == tag.as_bytes());
+        let is_same = self
+            .headers
+            .get(header::IF_RANGE)
+            .is_none_or(|known| known.as_bytes() == tag.as_bytes());
         // A range is defined for GET alone (14.2).
-        match self.text(header::RANGE).filter(|_| is_same && self.method == Method::GET) {
+        match self
+            .text(header::RANGE)
+            .filter(|_| is_same && self.method == Method::GET)
+        {
             Some(range) => within(range, bytes),
             None => Sent::All,
         }
@@ -169,13 +218,20 @@ fn opaque(tag: &str) -> &str {
 
 /// What a `Range` asks for; what cannot be read is passed over (14.2).
 fn within(range: &str, bytes: u64) -> Sent {
-    let Some((unit, set)) = range.split_once('=') else { return Sent::All };
+    let Some((unit, set)) = range.split_once('=') else {
+        return Sent::All;
+    };
     let (unit, set) = (unit.trim(), set.trim());
-    let Some((first, last)) = set.split_once('-').filter(|_| unit.eq_ignore_ascii_case("bytes")) else {
+    let Some((first, last)) = set
+        .split_once('-')
+        .filter(|_| unit.eq_ignore_ascii_case("bytes"))
+    else {
         return Sent::All;
     };
     match (number(first), number(last)) {
-        (Some(Some(first)), Some(last)) if last.is_none_or(|last| first <= last) => match first < bytes {
+        (Some(Some(first)), Some(last)) if last.is_none_or(|last| first <= last) => match first
+            < bytes
+        {
             true => Sent::Part(first..last.map_or(bytes, |last| last.saturating_add(1).min(bytes))),
             false => Sent::Unsatisfiable,
         },
@@ -207,8 +263,13 @@ mod tests {
     const TAG: &str = "\"7\"";
 
     fn asked(headers: &[(HeaderName, &'static str)]) -> Conditions {
-        let headers = headers.iter().map(|(name, text)| (name.clone(), HeaderValue::from_static(text)));
-        Conditions { method: Method::GET, headers: headers.collect() }
+        let headers = headers
+            .iter()
+            .map(|(name, text)| (name.clone(), HeaderValue::from_static(text)));
+        Conditions {
+            method: Method::GET,
+            headers: headers.collect(),
+        }
     }
 
     fn sent(range: &'static str) -> Sent {
@@ -228,7 +289,12 @@ mod tests {
 
     #[test]
     fn what_lies_beyond_the_end_is_refused() {
-        for range in ["bytes=100-", "bytes=100-200", "bytes=-0", "bytes=99999999999999999999-"] {
+        for range in [
+            "bytes=100-",
+            "bytes=100-200",
+            "bytes=-0",
+            "bytes=99999999999999999999-",
+        ] {
             assert_eq!(sent(range), Sent::Unsatisfiable, "{range}");
         }
         assert_eq!(within("bytes=0-", 0), Sent::Unsatisfiable);
@@ -236,17 +302,30 @@ mod tests {
 
     #[test]
     fn what_is_no_single_range_of_bytes_is_answered_whole() {
-        for range in ["bytes=0-1,5-6", "bytes=", "bytes=-", "bytes=5-4", "bytes=a-b", "items=0-1", "0-1", "bytes=+1-2"]
-        {
+        for range in [
+            "bytes=0-1,5-6",
+            "bytes=",
+            "bytes=-",
+            "bytes=5-4",
+            "bytes=a-b",
+            "items=0-1",
+            "0-1",
+            "bytes=+1-2",
+        ] {
             assert_eq!(sent(range), Sent::All, "{range}");
         }
-        let head = Conditions { method: Method::HEAD, ..asked(&[(header::RANGE, "bytes=0-1")]) };
+        let head = Conditions {
+            method: Method::HEAD,
+            ..asked(&[(header::RANGE, "bytes=0-1")])
+        };
         assert_eq!(head.decide(TAG, 100), Sent::All);
     }
 
     #[test]
     fn a_range_counts_only_of_what_the_client_has_the_beginning_of() {
-        let sent = |known| asked(&[(header::RANGE, "bytes=1-2"), (header::IF_RANGE, known)]).decide(TAG, 100);
+        let sent = |known| {
+            asked(&[(header::RANGE, "bytes=1-2"), (header::IF_RANGE, known)]).decide(TAG, 100)
+        };
         assert_eq!(sent("\"7\""), Sent::Part(1..3));
         for other in ["\"8\"", "W/\"7\"", "Sun, 22 Nov 2026 10:00:00 GMT", "7"] {
             assert_eq!(sent(other), Sent::All, "{other}");
@@ -259,25 +338,43 @@ mod tests {
             let asked = asked(&[(header::IF_NONE_MATCH, known), (header::RANGE, "bytes=0-1")]);
             assert_eq!(asked.decide(TAG, 100), Sent::Nothing, "{known}");
         }
-        assert_eq!(asked(&[(header::IF_NONE_MATCH, "\"8\"")]).decide(TAG, 100), Sent::All);
+        assert_eq!(
+            asked(&[(header::IF_NONE_MATCH, "\"8\"")]).decide(TAG, 100),
+            Sent::All
+        );
     }
 
     #[test]
     fn what_is_meant_and_is_not_there_is_refused_before_all_else() {
-        let sent = |known| asked(&[(header::IF_MATCH, known), (header::RANGE, "bytes=1-2")]).decide(TAG, 100);
+        let sent = |known| {
+            asked(&[(header::IF_MATCH, known), (header::RANGE, "bytes=1-2")]).decide(TAG, 100)
+        };
         for meant in ["\"7\"", "\"1\", \"7\"", "*"] {
             assert_eq!(sent(meant), Sent::Part(1..3), "{meant}");
         }
         for other in ["\"8\"", "W/\"7\"", "7", ""] {
             assert_eq!(sent(other), Sent::Other, "{other}");
         }
-        let both = [(header::IF_MATCH, "\"8\""), (header::IF_NONE_MATCH, "\"7\""), (header::RANGE, "bytes=100-")];
+        let both = [
+            (header::IF_MATCH, "\"8\""),
+            (header::IF_NONE_MATCH, "\"7\""),
+            (header::RANGE, "bytes=100-"),
+        ];
         assert_eq!(asked(&both).decide(TAG, 100), Sent::Other);
         let mut lines = asked(&[(header::IF_MATCH, "\"8\"")]);
-        lines.headers.append(header::IF_MATCH, HeaderValue::from_static("\"7\""));
+        lines
+            .headers
+            .append(header::IF_MATCH, HeaderValue::from_static("\"7\""));
         assert_eq!(lines.decide(TAG, 100), Sent::All);
-        lines.headers.insert(header::IF_MATCH, HeaderValue::from_bytes(b"\"\xff\"").unwrap());
-        assert_eq!(lines.decide(TAG, 100), Sent::Other, "what cannot be read is not what there is");
+        lines.headers.insert(
+            header::IF_MATCH,
+            HeaderValue::from_bytes(b"\"\xff\"").unwrap(),
+        );
+        assert_eq!(
+            lines.decide(TAG, 100),
+            Sent::Other,
+            "what cannot be read is not what there is"
+        );
     }
 
     proptest! {

@@ -27,7 +27,11 @@ const READS: [(Method, &str, Keys); 16] = [
     (Method::DELETE, "/api/v1/nodes/{id}", Keys::OfItsType),
     (Method::GET, "/api/v1/drills", Keys::OfItsType),
     (Method::GET, "/api/v1/gaps", Keys::OfItsType),
-    (Method::GET, "/api/v1/cameras/{id}/timeline", Keys::OfItsType),
+    (
+        Method::GET,
+        "/api/v1/cameras/{id}/timeline",
+        Keys::OfItsType,
+    ),
     (
         Method::GET,
         "/api/v1/cameras/{id}/hls/index.m3u8",
@@ -38,26 +42,67 @@ const READS: [(Method, &str, Keys); 16] = [
         "/api/v1/cameras/{id}/hls/main.m3u8",
         Keys::These(&["from", "to", "stream", "strict", "live", "token"]),
     ),
-    (Method::GET, "/api/v1/cameras/{id}/hls/pictures.m3u8", Keys::These(&RANGE)),
-    (Method::GET, "/api/v1/cameras/{id}/hls/picture.m4s", Keys::OfItsType),
-    (Method::GET, "/api/v1/cameras/{id}/hls/init.mp4", Keys::OfItsType),
-    (Method::GET, "/api/v1/cameras/{id}/hls/segment.m4s", Keys::OfItsType),
-    (Method::GET, "/api/v1/cameras/{id}/hls/gap.m4s", Keys::OfItsType),
+    (
+        Method::GET,
+        "/api/v1/cameras/{id}/hls/pictures.m3u8",
+        Keys::These(&RANGE),
+    ),
+    (
+        Method::GET,
+        "/api/v1/cameras/{id}/hls/picture.m4s",
+        Keys::OfItsType,
+    ),
+    (
+        Method::GET,
+        "/api/v1/cameras/{id}/hls/init.mp4",
+        Keys::OfItsType,
+    ),
+    (
+        Method::GET,
+        "/api/v1/cameras/{id}/hls/segment.m4s",
+        Keys::OfItsType,
+    ),
+    (
+        Method::GET,
+        "/api/v1/cameras/{id}/hls/gap.m4s",
+        Keys::OfItsType,
+    ),
     (
         Method::GET,
         "/api/v1/cameras/{id}/hls/growing.m3u8",
-        Keys::These(&["from", "to", "stream", "strict", "pictures", "video", "audio", "token"]),
+        Keys::These(&[
+            "from", "to", "stream", "strict", "pictures", "video", "audio", "token",
+        ]),
     ),
-    (Method::GET, "/api/v1/cameras/{id}/hls/cell.m4s", Keys::OfItsType),
-    (Method::GET, "/api/v1/cameras/{id}/export.mp4", Keys::These(&RANGE)),
-    (Method::GET, "/api/v1/exports/{id}/manifest.json", Keys::OfItsType),
+    (
+        Method::GET,
+        "/api/v1/cameras/{id}/hls/cell.m4s",
+        Keys::OfItsType,
+    ),
+    (
+        Method::GET,
+        "/api/v1/cameras/{id}/export.mp4",
+        Keys::These(&RANGE),
+    ),
+    (
+        Method::GET,
+        "/api/v1/exports/{id}/manifest.json",
+        Keys::OfItsType,
+    ),
     (Method::GET, "/api/v1/exports/{id}/{file}", Keys::OfItsType),
 ];
 
 /// Lets a request pass whose route reads its query, or that has none.
 pub(super) async fn refuse_unknown(request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    match refusal(request.method(), route, request.uri().query().unwrap_or_default()) {
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("", MatchedPath::as_str);
+    match refusal(
+        request.method(),
+        route,
+        request.uri().query().unwrap_or_default(),
+    ) {
         None => next.run(request).await,
         Some(why) => ApiError::malformed(format!("the query: {route} {why}")).into_response(),
     }
@@ -65,14 +110,26 @@ pub(super) async fn refuse_unknown(request: Request, next: Next) -> Response {
 
 /// Why a query is refused.
 fn refusal(method: &Method, route: &str, query: &str) -> Option<String> {
-    let method = if *method == Method::HEAD { &Method::GET } else { method };
+    let method = if *method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
     let mut keys = url::form_urlencoded::parse(query.as_bytes()).map(|(key, _)| key);
-    match READS.iter().find(|(known, path, _)| known == method && *path == route) {
-        None => keys.next().map(|key| format!("takes none, and `{key}` was asked for")),
+    match READS
+        .iter()
+        .find(|(known, path, _)| known == method && *path == route)
+    {
+        None => keys
+            .next()
+            .map(|key| format!("takes none, and `{key}` was asked for")),
         Some((.., Keys::OfItsType)) => None,
         Some((.., Keys::These(known))) => {
             let unknown = keys.find(|key| !known.contains(&&**key))?;
-            Some(format!("takes `{}`, and `{unknown}` was asked for", known.join("`, `")))
+            Some(format!(
+                "takes `{}`, and `{unknown}` was asked for",
+                known.join("`, `")
+            ))
         }
     }
 }
@@ -88,16 +145,34 @@ mod tests {
         assert_eq!(why(Method::GET, "/api/v1/cameras"), none);
         assert_eq!(why(Method::GET, "/api/v1/a-new-one"), none);
         assert_eq!(why(Method::POST, "/api/v1/drills"), none);
-        assert_eq!(why(Method::HEAD, "/api/v1/gaps"), None, "its own type says what it knows");
+        assert_eq!(
+            why(Method::HEAD, "/api/v1/gaps"),
+            None,
+            "its own type says what it knows"
+        );
         assert_eq!(refusal(&Method::GET, "/api/v1/cameras", ""), None);
     }
 
     #[test]
     fn a_route_takes_of_a_shared_query_what_it_reads() {
-        let why = |file: &str, query| refusal(&Method::GET, &format!("/api/v1/cameras/{{id}}/{file}"), query);
-        let live = Some("takes `from`, `to`, `stream`, `strict`, `token`, and `live` was asked for".to_owned());
+        let why = |file: &str, query| {
+            refusal(
+                &Method::GET,
+                &format!("/api/v1/cameras/{{id}}/{file}"),
+                query,
+            )
+        };
+        let live = Some(
+            "takes `from`, `to`, `stream`, `strict`, `token`, and `live` was asked for".to_owned(),
+        );
         assert_eq!(why("export.mp4", "from=1&live=true&x=2"), live);
-        assert_eq!(why("export.mp4", "from=1&to=2&stream=sub&strict=true&token=a%26b"), None);
+        assert_eq!(
+            why(
+                "export.mp4",
+                "from=1&to=2&stream=sub&strict=true&token=a%26b"
+            ),
+            None
+        );
         assert_eq!(why("hls/index.m3u8", "live=true&gaps=skip"), None);
         assert!(why("hls/growing.m3u8", "gaps=skip").is_some());
     }

@@ -1,4 +1,5 @@
-//! `/api/v1/retention`: what is announced for deletion and why nothing is deleted; an operator's word on it.
+//! `/api/v1/retention`: what is announced for deletion and why nothing is deleted; an operator's
+//! word on it.
 
 use super::App;
 use crate::backend::{Backend, Result};
@@ -17,19 +18,26 @@ const FAR: Duration = Duration::from_secs(80 * 365 * 24 * 3600);
 /// Spans in one answer; more come once these are removed.
 const SPANS_MAX: usize = 10_000;
 
-pub(super) async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<VolumeRetention>>> {
+pub(super) async fn list<B: Backend>(
+    State(app): State<App<B>>,
+) -> Result<Json<Vec<VolumeRetention>>> {
     app.backend.retention().await.map(Json)
 }
 
 /// What was recorded of every camera by a clock that was ahead.
-pub(super) async fn future<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<FutureFootage>>> {
+pub(super) async fn future<B: Backend>(
+    State(app): State<App<B>>,
+) -> Result<Json<Vec<FutureFootage>>> {
     let now = (app.now)();
     let cameras = app.backend.camera_ids().await?;
     let mut found = Vec::new();
     for some in cameras.chunks(TIMELINES_AT_ONCE) {
         for timeline in app.backend.timelines(some, now, now.plus(FAR)).await? {
             let ahead = timeline.spans.into_iter().filter(|span| span.in_future);
-            found.extend(ahead.map(|span| FutureFootage { camera: timeline.camera, span }));
+            found.extend(ahead.map(|span| FutureFootage {
+                camera: timeline.camera,
+                span,
+            }));
         }
         if found.len() >= SPANS_MAX {
             found.truncate(SPANS_MAX);
@@ -43,19 +51,28 @@ pub(super) async fn release<B: Backend>(
     State(app): State<App<B>>,
     Body(target): Body<RetentionTarget>,
 ) -> Result<StatusCode> {
-    app.backend.order_retention(target, RetentionAction::Release).await.map(|()| StatusCode::ACCEPTED)
+    app.backend
+        .order_retention(target, RetentionAction::Release)
+        .await
+        .map(|()| StatusCode::ACCEPTED)
 }
 
 pub(super) async fn cancel<B: Backend>(
     State(app): State<App<B>>,
     Body(target): Body<RetentionTarget>,
 ) -> Result<StatusCode> {
-    app.backend.order_retention(target, RetentionAction::Cancel).await.map(|()| StatusCode::ACCEPTED)
+    app.backend
+        .order_retention(target, RetentionAction::Cancel)
+        .await
+        .map(|()| StatusCode::ACCEPTED)
 }
 
 pub(super) async fn remove_future<B: Backend>(
     State(app): State<App<B>>,
     Body(target): Body<RetentionTarget>,
 ) -> Result<StatusCode> {
-    app.backend.order_retention(target, RetentionAction::RemoveFuture).await.map(|()| StatusCode::ACCEPTED)
+    app.backend
+        .order_retention(target, RetentionAction::RemoveFuture)
+        .await
+        .map(|()| StatusCode::ACCEPTED)
 }

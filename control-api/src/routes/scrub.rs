@@ -1,4 +1,5 @@
-//! `/api/v1/scrub`: how what is stored is read again, what was found damaged, and reading it again now.
+//! `/api/v1/scrub`: how what is stored is read again, what was found damaged, and reading it again
+//! now.
 
 use super::App;
 use crate::backend::{Backend, Result};
@@ -13,6 +14,12 @@ pub(super) async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<V
     app.backend.scrub().await.map(Json)
 }
 
-pub(super) async fn start<B: Backend>(State(app): State<App<B>>, Segment(id): Segment<NodeId>) -> Result<StatusCode> {
-    app.backend.start_scrub(id).await.map(|()| StatusCode::ACCEPTED)
+pub(super) async fn start<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<NodeId>,
+) -> Result<StatusCode> {
+    app.backend
+        .start_scrub(id)
+        .await
+        .map(|()| StatusCode::ACCEPTED)
 }

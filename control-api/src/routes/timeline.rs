@@ -23,6 +23,13 @@ pub(super) async fn show<B: Backend>(
     Segment(id): Segment<CameraId>,
     Params(query): Params<Query>,
 ) -> Result<Json<Timeline>> {
-    let range = Range::parse(query.from.as_deref(), query.to.as_deref(), TIMELINE_RANGE_MAX)?;
-    app.backend.timeline(id, range.from, range.to).await.map(Json)
+    let range = Range::parse(
+        query.from.as_deref(),
+        query.to.as_deref(),
+        TIMELINE_RANGE_MAX,
+    )?;
+    app.backend
+        .timeline(id, range.from, range.to)
+        .await
+        .map(Json)
 }

@@ -24,7 +24,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 
-/// Ends when the client or `evicted`'s sender is gone, or, with the answer under way, when `stopping`'s is.
+/// Ends when the client or `evicted`'s sender is gone, or, with the answer under way, when
+/// `stopping`'s is.
 pub(super) async fn serve(
     stream: TcpStream,
     standing: Arc<Standing>,
@@ -32,16 +33,20 @@ pub(super) async fn serve(
     evicted: oneshot::Receiver<Infallible>,
     mut stopping: watch::Receiver<()>,
 ) {
-    // Before the stream, so that it is dropped after it: the table never counts fewer connections than are open.
+    // Before the stream, so that it is dropped after it: the table never counts fewer connections
+    // than are open.
     let _place = Place(Arc::clone(&standing));
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("TCP_NODELAY: {error}");
     }
-    let stream =
-        TokioIo::new(Heads { stream: WriteDeadline::new(stream, WRITE_DEADLINE), standing: Arc::clone(&standing) });
+    let stream = TokioIo::new(Heads {
+        stream: WriteDeadline::new(stream, WRITE_DEADLINE),
+        standing: Arc::clone(&standing),
+    });
     let mut http = http1::Builder::new();
     // The table has the deadlines: they differ by what the client has shown.
-    http.header_read_timeout(None).max_header_size(HEAD_BYTES_MAX);
+    http.header_read_timeout(None)
+        .max_header_size(HEAD_BYTES_MAX);
     let service = TowerToHyperService::new(router);
     let service = service_fn(move |request| answer(&standing, &service, request));
     let mut connection = pin!(http.serve_connection(stream, service));
@@ -66,12 +71,16 @@ fn answer(
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<> {
     let work = Work::begin(Arc::clone(standing));
     let own = Arc::clone(standing);
-    request.extensions_mut().insert(OnAuthorised::new(move || own.authorise()));
+    request
+        .extensions_mut()
+        .insert(OnAuthorised::new(move || own.authorise()));
     let response = service.call(request.map(|body| ReadDeadline::new(body, READ_BODY_DEADLINE)));
     async move {
         let mut response = response.await?;
         if work.0.is_in_excess.load(Relaxed) {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response.map(|body| Answer { body, _work: work }))
     }
@@ -93,8 +102,16 @@ pub(super) struct Standing {
 impl Standing {
     pub(super) fn new(port: Arc<Port>, id: ConnectionId) -> Self {
         let no = || AtomicBool::new(false);
-        let (awaits_head, reads_head, is_authorised, is_in_excess) = (AtomicBool::new(true), no(), no(), no());
-        Self { port, id, awaits_head, reads_head, is_authorised, is_in_excess }
+        let (awaits_head, reads_head, is_authorised, is_in_excess) =
+            (AtomicBool::new(true), no(), no(), no());
+        Self {
+            port,
+            id,
+            awaits_head,
+            reads_head,
+            is_authorised,
+            is_in_excess,
+        }
     }
 
     fn authorise(&self) -> bool {
@@ -129,14 +146,18 @@ impl Work {
     fn begin(standing: Arc<Standing>) -> Self {
         standing.awaits_head.store(false, Relaxed);
         standing.reads_head.store(false, Relaxed);
-        standing.port.table(|table, now| table.working(standing.id, now));
+        standing
+            .port
+            .table(|table, now| table.working(standing.id, now));
         Self(standing)
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.0.port.table(|table, now| table.answered(self.0.id, now));
+        self.0
+            .port
+            .table(|table, now| table.answered(self.0.id, now));
         self.0.awaits_head.store(true, Relaxed);
     }
 }
@@ -151,7 +172,10 @@ impl HttpBody for Answer {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -171,7 +195,11 @@ struct Heads<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Heads<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
@@ -182,7 +210,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heads<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

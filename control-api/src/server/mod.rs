@@ -1,9 +1,13 @@
-//! Serves a router on a listener: a bounded number of connections in all and for each address, a deadline for
-//! every head and every write, an orderly stop. Both ports of a node are served by this.
+//! Serves a router on a listener: a bounded number of connections in all and for each address, a
+//! deadline for every head and every write, an orderly stop. Both ports of a node are served by
+//! this.
 //!
 //! `table` decides who is let in and who goes; `connection` speaks HTTP; `stats` counts.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 mod connection;
 mod read_deadline;
@@ -41,12 +45,14 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct ServerOptions {
     pub limits: ConnectionLimits,
-    /// Whether the process should open no more files and sockets than it must. Asked for each newcomer.
+    /// Whether the process should open no more files and sockets than it must. Asked for each
+    /// newcomer.
     pub files_short: Arc<dyn Fn() -> bool + Send + Sync>,
     pub metrics: PortMetrics,
 }
 
-/// What the connections of a port share. The table's handles close connections when they are dropped.
+/// What the connections of a port share. The table's handles close connections when they are
+/// dropped.
 struct Port {
     table: Mutex<ConnectionTable<oneshot::Sender<Infallible>>>,
     metrics: PortMetrics,
@@ -55,7 +61,10 @@ struct Port {
 
 impl Port {
     /// Looks at the table, or changes it, and keeps the metrics true.
-    fn table<T>(&self, act: impl FnOnce(&mut ConnectionTable<oneshot::Sender<Infallible>>, Duration) -> T) -> T {
+    fn table<T>(
+        &self,
+        act: impl FnOnce(&mut ConnectionTable<oneshot::Sender<Infallible>>, Duration) -> T,
+    ) -> T {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let result = act(&mut table, self.began.elapsed());
         self.metrics.open(table.len(), table.authorised());
@@ -63,8 +72,9 @@ impl Port {
     }
 }
 
-/// Serves until `shutdown` is done; then takes no more connections, lets answers that are under way end for
-/// [`SHUTDOWN_GRACE`], and returns. A failing connection or accept is logged and never ends it.
+/// Serves until `shutdown` is done; then takes no more connections, lets answers that are under way
+/// end for [`SHUTDOWN_GRACE`], and returns. A failing connection or accept is logged and never ends
+/// it.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -93,11 +103,17 @@ pub async fn serve(
     server.drain().await;
 }
 
-async fn accept(listener: &TcpListener, not_before: Option<Instant>) -> io::Result<(TcpStream, IpAddr)> {
+async fn accept(
+    listener: &TcpListener,
+    not_before: Option<Instant>,
+) -> io::Result<(TcpStream, IpAddr)> {
     if let Some(not_before) = not_before {
         sleep_until(not_before.into()).await;
     }
-    listener.accept().await.map(|(stream, address)| (stream, address.ip()))
+    listener
+        .accept()
+        .await
+        .map(|(stream, address)| (stream, address.ip()))
 }
 
 struct Server {
@@ -114,11 +130,19 @@ struct Server {
 
 impl Server {
     fn new(router: Router, options: ServerOptions, stopping: watch::Receiver<()>) -> Self {
-        let ServerOptions { limits, files_short, metrics } = options;
+        let ServerOptions {
+            limits,
+            files_short,
+            metrics,
+        } = options;
         let table = Mutex::new(ConnectionTable::new(limits));
         Self {
             router,
-            port: Arc::new(Port { table, metrics, began: Instant::now() }),
+            port: Arc::new(Port {
+                table,
+                metrics,
+                began: Instant::now(),
+            }),
             files_short,
             connections: JoinSet::new(),
             sockets_max: limits.max + CLOSING_MAX,
@@ -138,7 +162,10 @@ impl Server {
         self.port.metrics.accepted.inc();
         let files_short = (self.files_short)();
         let (held, evicted) = oneshot::channel();
-        match self.port.table(|table, now| table.admit(from, now, files_short, held)) {
+        match self
+            .port
+            .table(|table, now| table.admit(from, now, files_short, held))
+        {
             Ok(admitted) => {
                 if let Some(reason) = admitted.evicted_for {
                     self.port.metrics.evicted(reason);
@@ -146,21 +173,27 @@ impl Server {
                 }
                 let standing = Arc::new(Standing::new(Arc::clone(&self.port), admitted.id));
                 let (router, stopping) = (self.router.clone(), self.stopping.clone());
-                self.connections.spawn(connection::serve(stream, standing, router, evicted, stopping));
+                self.connections.spawn(connection::serve(
+                    stream, standing, router, evicted, stopping,
+                ));
             }
             Err(reason) => {
                 drop(stream);
                 self.port.metrics.refused(reason);
                 self.log(Event::Refused(reason), &from);
                 // Where it is one address that has too many, others are not to wait for it.
-                self.rests_until = (reason != table::Shortage::Address).then(|| Instant::now() + ACCEPT_PAUSE);
+                self.rests_until =
+                    (reason != table::Shortage::Address).then(|| Instant::now() + ACCEPT_PAUSE);
             }
         }
     }
 
     fn not_accepted(&mut self, error: &io::Error) {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-        if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        if matches!(
+            error.kind(),
+            ConnectionAborted | ConnectionRefused | ConnectionReset
+        ) {
             return tracing::debug!("a client left before it was let in: {error}");
         }
         self.log(Event::NotAccepted, error);
@@ -170,9 +203,15 @@ impl Server {
 
     fn look(&mut self) {
         let files_short = (self.files_short)();
-        let (overdue, useless) =
-            self.port.table(|table, now| (table.close_overdue(now), table.close_useless(now, files_short)));
-        overdue.into_iter().for_each(|reason| self.port.metrics.timed_out(reason));
+        let (overdue, useless) = self.port.table(|table, now| {
+            (
+                table.close_overdue(now),
+                table.close_useless(now, files_short),
+            )
+        });
+        overdue
+            .into_iter()
+            .for_each(|reason| self.port.metrics.timed_out(reason));
         for reason in useless {
             self.port.metrics.evicted(reason);
             self.log(Event::Evicted(reason), &"a look at all connections");

@@ -1,5 +1,5 @@
-//! A request's body that fails when nothing of it comes for too long, so that a client or member whose machine
-//! is gone in the middle of a request does not hold its connection.
+//! A request's body that fails when nothing of it comes for too long, so that a client or member
+//! whose machine is gone in the middle of a request does not hold its connection.
 
 use axum::BoxError;
 use hyper::body::{Body, Frame, SizeHint};
@@ -19,7 +19,11 @@ pub(crate) struct ReadDeadline<B> {
 
 impl<B> ReadDeadline<B> {
     pub(crate) fn new(body: B, limit: Duration) -> Self {
-        Self { body, limit, waiting: None }
+        Self {
+            body,
+            limit,
+            waiting: None,
+        }
     }
 }
 
@@ -27,14 +31,26 @@ impl<B: Body<Error: Into<BoxError>> + Unpin> Body for ReadDeadline<B> {
     type Data = B::Data;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.waiting = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let limit = self.limit;
-        ready!(self.waiting.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx));
-        Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the client sends no more of the body").into())))
+        ready!(
+            self.waiting
+                .get_or_insert_with(|| Box::pin(sleep(limit)))
+                .as_mut()
+                .poll(cx)
+        );
+        Poll::Ready(Some(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client sends no more of the body",
+        )
+        .into())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -62,13 +78,20 @@ mod tests {
             Ok::<_, io::Error>(Frame::data(Bytes::from_static(b"piece")))
         };
         let body = StreamBody::new(Box::pin(stream::iter(seconds.iter().copied()).then(piece)));
-        Ok(ReadDeadline::new(body, LIMIT).collect().await?.to_bytes().len())
+        Ok(ReadDeadline::new(body, LIMIT)
+            .collect()
+            .await?
+            .to_bytes()
+            .len())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_sends_nothing_ends_the_body_and_a_slow_one_does_not() {
         assert_eq!(collected(&[29, 29, 29]).await.unwrap(), 15);
         let error = collected(&[1, 31, 1]).await.unwrap_err();
-        assert_eq!(error.downcast::<io::Error>().unwrap().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(
+            error.downcast::<io::Error>().unwrap().kind(),
+            io::ErrorKind::TimedOut
+        );
     }
 }

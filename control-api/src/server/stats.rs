@@ -1,4 +1,5 @@
-//! What a port's connections come to: counted in metrics, and in the log at most once a minute for each reason.
+//! What a port's connections come to: counted in metrics, and in the log at most once a minute for
+//! each reason.
 
 use super::table::{Overdue, Shortage};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
@@ -34,9 +35,14 @@ impl ServerMetrics {
     /// # Errors
     /// A metric of the same name is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
+        let counter =
+            |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let metrics = Self {
-            accepted: counter("holdfast_accepted_connections_total", "Connections that clients made.", &["port"])?,
+            accepted: counter(
+                "holdfast_accepted_connections_total",
+                "Connections that clients made.",
+                &["port"],
+            )?,
             evicted: counter(
                 "holdfast_evicted_connections_total",
                 "Connections without an authorised request that were closed to make room.",
@@ -87,15 +93,24 @@ impl ServerMetrics {
 
 impl PortMetrics {
     pub(super) fn evicted(&self, reason: Shortage) {
-        self.all.evicted.with_label_values(&[self.port, reason.name()]).inc();
+        self.all
+            .evicted
+            .with_label_values(&[self.port, reason.name()])
+            .inc();
     }
 
     pub(super) fn refused(&self, reason: Shortage) {
-        self.all.refused.with_label_values(&[self.port, reason.name()]).inc();
+        self.all
+            .refused
+            .with_label_values(&[self.port, reason.name()])
+            .inc();
     }
 
     pub(super) fn timed_out(&self, reason: Overdue) {
-        self.all.timed_out.with_label_values(&[self.port, reason.name()]).inc();
+        self.all
+            .timed_out
+            .with_label_values(&[self.port, reason.name()])
+            .inc();
     }
 
     pub(super) fn open(&self, all: usize, authorised: usize) {
@@ -136,22 +151,28 @@ impl Event {
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::Evicted(Shortage::Port) => {
-                "all connections of this port are taken: those that asked for nothing make room for newcomers"
+                "all connections of this port are taken: those that asked for nothing make room \
+                 for newcomers"
             }
             Self::Evicted(Shortage::Address) => {
-                "an address has as many connections without an authorised request as it may: the oldest of them make room"
+                "an address has as many connections without an authorised request as it may: the \
+                 oldest of them make room"
             }
             Self::Evicted(Shortage::Files) => {
-                "files and sockets run short and are kept for cameras and volumes: connections that asked for nothing are closed"
+                "files and sockets run short and are kept for cameras and volumes: connections \
+                 that asked for nothing are closed"
             }
             Self::Refused(Shortage::Port) => {
-                "all connections of this port are taken and in use: newcomers are closed; raise its `connections_max` in [listen]"
+                "all connections of this port are taken and in use: newcomers are closed; raise \
+                 its `connections_max` in [listen]"
             }
             Self::Refused(Shortage::Address) => {
-                "an address has half of this port's connections, all in use: its newcomers are closed; raise its `connections_max` in [listen]"
+                "an address has half of this port's connections, all in use: its newcomers are \
+                 closed; raise its `connections_max` in [listen]"
             }
             Self::Refused(Shortage::Files) => {
-                "files and sockets run short and are kept for cameras and volumes: newcomers are closed; raise the limit (`ulimit -Hn`, `LimitNOFILE=`)"
+                "files and sockets run short and are kept for cameras and volumes: newcomers are \
+                 closed; raise the limit (`ulimit -Hn`, `LimitNOFILE=`)"
             }
             Self::NotAccepted => "connections cannot be accepted",
         }
@@ -191,8 +212,17 @@ mod tests {
         let at = Duration::from_secs;
         let full = Event::Evicted(Shortage::Port);
         assert_eq!(throttle.note(full, at(5)), Some(1));
-        assert_eq!([6, 64].map(|second| throttle.note(full, at(second))), [None, None]);
-        assert_eq!(throttle.note(Event::Refused(Shortage::Port), at(64)), Some(1));
-        assert_eq!([65, 66, 125].map(|second| throttle.note(full, at(second))), [Some(3), None, Some(2)]);
+        assert_eq!(
+            [6, 64].map(|second| throttle.note(full, at(second))),
+            [None, None]
+        );
+        assert_eq!(
+            throttle.note(Event::Refused(Shortage::Port), at(64)),
+            Some(1)
+        );
+        assert_eq!(
+            [65, 66, 125].map(|second| throttle.note(full, at(second))),
+            [Some(3), None, Some(2)]
+        );
     }
 }

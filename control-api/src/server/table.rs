@@ -1,8 +1,9 @@
 //! Which connections a port lets in, and which go for them when it is full. Pure.
 //!
-//! A connection is a *stranger* until it has carried an authorised request. Strangers make room for newcomers,
-//! the one that has asked for nothing for the longest first; an authorised connection never does. A place that
-//! strangers hold is therefore always to be had, also for who only asks for health and metrics.
+//! A connection is a *stranger* until it has carried an authorised request. Strangers make room for
+//! newcomers, the one that has asked for nothing for the longest first; an authorised connection
+//! never does. A place that strangers hold is therefore always to be had, also for who only asks
+//! for health and metrics.
 
 use crate::limits::{BURST_GRACE, HEAD_DEADLINE, IDLE_MAX, STRANGER_WORK_MAX};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,8 +16,9 @@ const ADDRESS_SHARE: usize = 2;
 /// Of all connections of a port, the part that authorised ones leave to others.
 const OPEN_SHARE: usize = 16;
 
-/// Of all connections of a port, the part that is let in also while files are short, and how many that are at
-/// least: health and metrics are answered, and a newcomer's head may be on its way while others come.
+/// Of all connections of a port, the part that is let in also while files are short, and how many
+/// that are at least: health and metrics are answered, and a newcomer's head may be on its way
+/// while others come.
 const SPARED_SHARE: usize = 32;
 const SPARED_MIN: usize = 8;
 
@@ -59,7 +61,8 @@ pub(crate) struct Admitted {
     pub(crate) evicted_for: Option<Shortage>,
 }
 
-/// Times are since any moment, the same for all. `H` holds a connection open: dropping it closes the connection.
+/// Times are since any moment, the same for all. `H` holds a connection open: dropping it closes
+/// the connection.
 pub(crate) struct ConnectionTable<H> {
     limits: ConnectionLimits,
     connections: BTreeMap<ConnectionId, Connection<H>>,
@@ -102,7 +105,9 @@ impl<H> Connection<H> {
     fn evictable_since(&self, now: Duration) -> Option<Duration> {
         match self.phase {
             _ if self.is_authorised => None,
-            Phase::Working { since } => (now.saturating_sub(since) >= STRANGER_WORK_MAX).then_some(since),
+            Phase::Working { since } => {
+                (now.saturating_sub(since) >= STRANGER_WORK_MAX).then_some(since)
+            }
             Phase::Waiting { since } | Phase::Reading { since } => Some(since),
         }
     }
@@ -111,7 +116,9 @@ impl<H> Connection<H> {
         let (since, limit, overdue) = match self.phase {
             Phase::Working { .. } => return None,
             Phase::Waiting { since } if self.is_authorised => (since, IDLE_MAX, Overdue::Idle),
-            Phase::Waiting { since } | Phase::Reading { since } => (since, HEAD_DEADLINE, Overdue::Head),
+            Phase::Waiting { since } | Phase::Reading { since } => {
+                (since, HEAD_DEADLINE, Overdue::Head)
+            }
         };
         (now.saturating_sub(since) >= limit).then_some(overdue)
     }
@@ -119,7 +126,12 @@ impl<H> Connection<H> {
 
 impl<H> ConnectionTable<H> {
     pub(crate) fn new(limits: ConnectionLimits) -> Self {
-        Self { limits, connections: BTreeMap::new(), authorised: 0, next: 0 }
+        Self {
+            limits,
+            connections: BTreeMap::new(),
+            authorised: 0,
+            next: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -130,7 +142,8 @@ impl<H> ConnectionTable<H> {
         self.authorised
     }
 
-    /// Lets a connection in, if need be in the place of a stranger. `files_short`: the process should open no more.
+    /// Lets a connection in, if need be in the place of a stranger. `files_short`: the process
+    /// should open no more.
     ///
     /// # Errors
     /// What there is no room in, and nobody to make it.
@@ -146,12 +159,28 @@ impl<H> ConnectionTable<H> {
         let id = self.next;
         self.next += 1;
         let phase = Phase::Waiting { since: now };
-        self.connections.insert(id, Connection { client, is_authorised: false, phase, _held: held });
+        self.connections.insert(
+            id,
+            Connection {
+                client,
+                is_authorised: false,
+                phase,
+                _held: held,
+            },
+        );
         Ok(Admitted { id, evicted_for })
     }
 
-    fn make_room(&mut self, client: Client, now: Duration, files_short: bool) -> Result<Option<Shortage>, Shortage> {
-        let ConnectionLimits { max, per_address_max } = self.limits;
+    fn make_room(
+        &mut self,
+        client: Client,
+        now: Duration,
+        files_short: bool,
+    ) -> Result<Option<Shortage>, Shortage> {
+        let ConnectionLimits {
+            max,
+            per_address_max,
+        } = self.limits;
         let (all, strangers) = self.count_of(client);
         let shortage = if all >= (max / ADDRESS_SHARE).max(per_address_max) {
             Shortage::Address
@@ -163,11 +192,15 @@ impl<H> ConnectionTable<H> {
             // A burst may be clients whose heads are on their way.
             let victim = self.oldest_stranger(now, |connection| connection.client == client);
             let victim = victim.filter(|(since, _)| now.saturating_sub(*since) >= BURST_GRACE);
-            return Ok(victim.map(|(_, id)| self.remove(id)).map(|()| Shortage::Address));
+            return Ok(victim
+                .map(|(_, id)| self.remove(id))
+                .map(|()| Shortage::Address));
         } else {
             return Ok(None);
         };
-        let may_go = |connection: &Connection<H>| shortage != Shortage::Address || connection.client == client;
+        let may_go = |connection: &Connection<H>| {
+            shortage != Shortage::Address || connection.client == client
+        };
         let (_, victim) = self.oldest_stranger(now, may_go).ok_or(shortage)?;
         self.remove(victim);
         Ok(Some(shortage))
@@ -175,8 +208,13 @@ impl<H> ConnectionTable<H> {
 
     /// All of a client's connections, and its strangers.
     fn count_of(&self, client: Client) -> (usize, usize) {
-        let own = self.connections.values().filter(|connection| connection.client == client);
-        own.fold((0, 0), |(all, strangers), own| (all + 1, strangers + usize::from(!own.is_authorised)))
+        let own = self
+            .connections
+            .values()
+            .filter(|connection| connection.client == client);
+        own.fold((0, 0), |(all, strangers), own| {
+            (all + 1, strangers + usize::from(!own.is_authorised))
+        })
     }
 
     fn oldest_stranger(
@@ -184,14 +222,23 @@ impl<H> ConnectionTable<H> {
         now: Duration,
         may_go: impl Fn(&Connection<H>) -> bool,
     ) -> Option<(Duration, ConnectionId)> {
-        let eligible = self.connections.iter().filter(|(_, connection)| may_go(connection));
-        eligible.filter_map(|(id, connection)| Some((connection.evictable_since(now)?, *id))).min()
+        let eligible = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| may_go(connection));
+        eligible
+            .filter_map(|(id, connection)| Some((connection.evictable_since(now)?, *id)))
+            .min()
     }
 
     /// The first byte of a head has come.
     pub(crate) fn reading(&mut self, id: ConnectionId, now: Duration) {
         // A stranger's time runs on: else a byte now and then would keep it.
-        if let Some(connection) = self.connections.get_mut(&id).filter(|connection| connection.is_authorised) {
+        if let Some(connection) = self
+            .connections
+            .get_mut(&id)
+            .filter(|connection| connection.is_authorised)
+        {
             connection.phase = Phase::Reading { since: now };
         }
     }
@@ -215,7 +262,9 @@ impl<H> ConnectionTable<H> {
     /// A request was authorised. False where as many connections as may be are authorised already.
     pub(crate) fn authorise(&mut self, id: ConnectionId) -> bool {
         let has_room = self.authorised < self.limits.max - self.limits.max.div_ceil(OPEN_SHARE);
-        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return false;
+        };
         if has_room && !connection.is_authorised {
             connection.is_authorised = true;
             self.authorised += 1;
@@ -231,18 +280,29 @@ impl<H> ConnectionTable<H> {
 
     /// Closes what has been waited for in vain.
     pub(crate) fn close_overdue(&mut self, now: Duration) -> Vec<Overdue> {
-        let overdue = self.connections.iter().filter_map(|(id, connection)| Some((*id, connection.overdue(now)?)));
+        let overdue = self
+            .connections
+            .iter()
+            .filter_map(|(id, connection)| Some((*id, connection.overdue(now)?)));
         let overdue: Vec<_> = overdue.collect();
         overdue.iter().for_each(|(id, _)| self.remove(*id));
         overdue.into_iter().map(|(_, overdue)| overdue).collect()
     }
 
-    /// Closes strangers beyond what an address may have, that came in a burst and did not become clients. Where
-    /// files are short, all that are as old as those, down to what is spared.
+    /// Closes strangers beyond what an address may have, that came in a burst and did not become
+    /// clients. Where files are short, all that are as old as those, down to what is spared.
     pub(crate) fn close_useless(&mut self, now: Duration, files_short: bool) -> Vec<Shortage> {
         let mut closed = Vec::new();
-        for client in self.connections.values().map(|connection| connection.client).collect::<BTreeSet<_>>() {
-            let beyond = self.count_of(client).1.saturating_sub(self.limits.per_address_max);
+        for client in self
+            .connections
+            .values()
+            .map(|connection| connection.client)
+            .collect::<BTreeSet<_>>()
+        {
+            let beyond = self
+                .count_of(client)
+                .1
+                .saturating_sub(self.limits.per_address_max);
             let gone = self.close_oldest(beyond, now, |connection| connection.client == client);
             closed.extend(std::iter::repeat_n(Shortage::Address, gone));
         }
@@ -258,10 +318,19 @@ impl<H> ConnectionTable<H> {
     }
 
     /// Returns how many went.
-    fn close_oldest(&mut self, count: usize, now: Duration, may_go: impl Fn(&Connection<H>) -> bool) -> usize {
+    fn close_oldest(
+        &mut self,
+        count: usize,
+        now: Duration,
+        may_go: impl Fn(&Connection<H>) -> bool,
+    ) -> usize {
         let is_old = |since: &Duration| now.saturating_sub(*since) >= BURST_GRACE;
-        let eligible = self.connections.iter().filter(|(_, connection)| may_go(connection));
-        let since = eligible.filter_map(|(id, connection)| Some((connection.evictable_since(now)?, *id)));
+        let eligible = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| may_go(connection));
+        let since =
+            eligible.filter_map(|(id, connection)| Some((connection.evictable_since(now)?, *id)));
         let mut old: Vec<_> = since.filter(|(since, _)| is_old(since)).collect();
         old.sort_unstable();
         old.truncate(count);

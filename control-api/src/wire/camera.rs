@@ -5,8 +5,8 @@ use super::{CameraDrill, NodeRef, present};
 use crate::error::ApiError;
 use holdfast_consensus::decide::placement::Lack;
 use holdfast_consensus::model::{
-    self, Audio, CameraSpec, Credentials, Invalid, Labels, PRIORITY_DEFAULT, Protection, RETENTION_CLASS_DEFAULT,
-    Secret, Tls, Transport, Treatment,
+    self, Audio, CameraSpec, Credentials, Invalid, Labels, PRIORITY_DEFAULT, Protection,
+    RETENTION_CLASS_DEFAULT, Secret, Tls, Transport, Treatment,
 };
 use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
@@ -75,42 +75,106 @@ pub struct NewCamera {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CameraPatch {
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub name: Option<String>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub source: Option<SourcePatch>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub protection: Option<Protection>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub priority: Option<u8>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub retention_class: Option<String>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub labels: Option<BTreeMap<String, String>>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub node_labels: Option<BTreeMap<String, String>>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub preferred_node: Option<NodeRef>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourcePatch {
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub url: Option<String>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub username: Option<String>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub password: Option<String>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub transport: Option<Transport>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub audio: Option<Audio>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub stall_after_ms: Option<u32>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub tls: Option<Tls>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub budget_bps: Option<u64>,
 }
 
@@ -178,8 +242,14 @@ impl HeldBack {
     pub fn of(treatment: Treatment) -> Option<Self> {
         match treatment {
             Treatment::Usual => None,
-            Treatment::Suspect => Some(Self { standing: HeldAs::Suspect, until: None }),
-            Treatment::Quarantined { until } => Some(Self { standing: HeldAs::Quarantined, until: Some(until) }),
+            Treatment::Suspect => Some(Self {
+                standing: HeldAs::Suspect,
+                until: None,
+            }),
+            Treatment::Quarantined { until } => Some(Self {
+                standing: HeldAs::Quarantined,
+                until: Some(until),
+            }),
         }
     }
 }
@@ -294,7 +364,11 @@ impl CameraPatch {
     ///
     /// # Errors
     /// As [`NewCamera::into_spec`].
-    pub fn onto(self, spec: CameraSpec, preferred_node: Option<NodeId>) -> Result<CameraSpec, ApiError> {
+    pub fn onto(
+        self,
+        spec: CameraSpec,
+        preferred_node: Option<NodeId>,
+    ) -> Result<CameraSpec, ApiError> {
         checked(CameraSpec {
             name: parsed(self.name, spec.name).map_err(invalid)?,
             source: match self.source {
@@ -315,17 +389,27 @@ impl SourcePatch {
     /// A user name or password that is absent stays; an empty one is removed.
     fn onto(self, source: model::Source) -> Result<model::Source, Invalid> {
         let known = source.credentials.as_ref();
-        let known_password = known.filter(|known| known.has_password()).map(|known| known.password().to_owned());
-        let username = self.username.map_or_else(|| known.map(|known| known.username().to_owned()), given);
+        let known_password = known
+            .filter(|known| known.has_password())
+            .map(|known| known.password().to_owned());
+        let username = self
+            .username
+            .map_or_else(|| known.map(|known| known.username().to_owned()), given);
         let password = self.password.map_or(known_password, given);
         Ok(model::Source {
             url: parsed(self.url, source.url)?,
             credentials: credentials(username, password.map(Secret))?,
             transport: self.transport.unwrap_or(source.transport),
             audio: self.audio.unwrap_or(source.audio),
-            stall_after_ms: self.stall_after_ms.or(source.stall_after_ms).filter(|ms| *ms != 0),
+            stall_after_ms: self
+                .stall_after_ms
+                .or(source.stall_after_ms)
+                .filter(|ms| *ms != 0),
             tls: self.tls.unwrap_or(source.tls),
-            budget_bps: self.budget_bps.or(source.budget_bps).filter(|bps| *bps != 0),
+            budget_bps: self
+                .budget_bps
+                .or(source.budget_bps)
+                .filter(|bps| *bps != 0),
         })
     }
 }
@@ -365,7 +449,9 @@ fn parsed<F, T: TryFrom<F>>(given: Option<F>, known: T) -> Result<T, T::Error> {
 }
 
 fn node_labels(labels: BTreeMap<String, String>) -> Result<Labels, ApiError> {
-    labels.try_into().map_err(|error: Invalid| invalid(error.named("node_labels")))
+    labels
+        .try_into()
+        .map_err(|error: Invalid| invalid(error.named("node_labels")))
 }
 
 fn given(text: String) -> Option<String> {
@@ -376,7 +462,10 @@ fn filled(text: Option<String>) -> Option<String> {
     text.and_then(given)
 }
 
-fn credentials(username: Option<String>, password: Option<Secret>) -> Result<Option<Credentials>, Invalid> {
+fn credentials(
+    username: Option<String>,
+    password: Option<Secret>,
+) -> Result<Option<Credentials>, Invalid> {
     match (username, password) {
         (None, None) => Ok(None),
         (username, password) => Credentials::new(username.unwrap_or_default(), password).map(Some),
@@ -395,13 +484,19 @@ mod tests {
     }
 
     fn patched(spec: &CameraSpec, patch: &str) -> Result<CameraSpec, ApiError> {
-        serde_json::from_str::<CameraPatch>(patch).unwrap().onto(spec.clone(), spec.preferred_node)
+        serde_json::from_str::<CameraPatch>(patch)
+            .unwrap()
+            .onto(spec.clone(), spec.preferred_node)
     }
 
     #[test]
     fn a_camera_has_the_same_defaults_in_json_and_in_the_model() {
-        let spec = new(|camera| (camera.source.username, camera.source.password) = (None, None)).unwrap();
-        assert_eq!(spec, CameraSpec::new("gate", "rtsp://cam.local:554/main").unwrap());
+        let spec =
+            new(|camera| (camera.source.username, camera.source.password) = (None, None)).unwrap();
+        assert_eq!(
+            spec,
+            CameraSpec::new("gate", "rtsp://cam.local:554/main").unwrap()
+        );
         let built = NewCamera::new("gate", NewSource::new("rtsp://cam.local:554/main"));
         assert_eq!(built.into_spec(None).unwrap(), spec);
     }
@@ -411,22 +506,42 @@ mod tests {
         type Change = fn(&mut NewCamera);
         let cases: [(&str, Change); 12] = [
             ("`name`", |c| c.name = " ".to_owned()),
-            ("`source.url`", |c| c.source.url = "cam.local/main".to_owned()),
-            ("`source.url`", |c| c.source.url = "rtsp://admin:hunter2@cam.local/".to_owned()),
+            ("`source.url`", |c| {
+                c.source.url = "cam.local/main".to_owned()
+            }),
+            ("`source.url`", |c| {
+                c.source.url = "rtsp://admin:hunter2@cam.local/".to_owned()
+            }),
             ("`source.username`", |c| c.source.username = None),
-            ("`source.username`", |c| c.source.username = Some("u\t".to_owned())),
-            ("`source.password`", |c| c.source.password = Some("hunter2\r\n".to_owned())),
-            ("`source.stall_after_ms`", |c| c.source.stall_after_ms = Some(999)),
+            ("`source.username`", |c| {
+                c.source.username = Some("u\t".to_owned())
+            }),
+            ("`source.password`", |c| {
+                c.source.password = Some("hunter2\r\n".to_owned())
+            }),
+            ("`source.stall_after_ms`", |c| {
+                c.source.stall_after_ms = Some(999)
+            }),
             ("`source.budget_bps`", |c| c.source.budget_bps = Some(7)),
             ("`source.tls`", |c| c.source.tls = Tls::Insecure),
-            ("`retention_class`", |c| c.retention_class = "a b".to_owned()),
-            ("`labels`", |c| c.labels = BTreeMap::from([(String::new(), String::new())])),
-            ("`node_labels`", |c| c.node_labels = BTreeMap::from([(String::new(), String::new())])),
+            ("`retention_class`", |c| {
+                c.retention_class = "a b".to_owned()
+            }),
+            ("`labels`", |c| {
+                c.labels = BTreeMap::from([(String::new(), String::new())])
+            }),
+            ("`node_labels`", |c| {
+                c.node_labels = BTreeMap::from([(String::new(), String::new())])
+            }),
         ];
         for (field, change) in cases {
             let error = new(change).unwrap_err();
             assert_eq!(error.code, "camera-invalid");
-            assert!(error.detail.starts_with(field) && !error.detail.contains("hunter2"), "{field}: {}", error.detail);
+            assert!(
+                error.detail.starts_with(field) && !error.detail.contains("hunter2"),
+                "{field}: {}",
+                error.detail
+            );
         }
     }
 
@@ -434,12 +549,25 @@ mod tests {
     fn an_absent_password_stays_and_an_empty_one_is_removed() {
         let spec = new(|_| {}).unwrap();
         let renamed = patched(&spec, r#"{"name":"yard","source":{"transport":"udp"}}"#).unwrap();
-        assert_eq!((renamed.name.as_str(), &renamed.source.credentials), ("yard", &spec.source.credentials));
+        assert_eq!(
+            (renamed.name.as_str(), &renamed.source.credentials),
+            ("yard", &spec.source.credentials)
+        );
         let open = patched(&spec, r#"{"source":{"username":"","password":""}}"#).unwrap();
         assert_eq!(open.source.credentials, None);
-        let user_only = patched(&spec, r#"{"source":{"password":""}}"#).unwrap().source.credentials.unwrap();
-        assert_eq!((user_only.username(), user_only.has_password()), ("u", false));
-        assert!(patched(&spec, r#"{"source":{"username":""}}"#).is_err(), "a password without its user name");
+        let user_only = patched(&spec, r#"{"source":{"password":""}}"#)
+            .unwrap()
+            .source
+            .credentials
+            .unwrap();
+        assert_eq!(
+            (user_only.username(), user_only.has_password()),
+            ("u", false)
+        );
+        assert!(
+            patched(&spec, r#"{"source":{"username":""}}"#).is_err(),
+            "a password without its user name"
+        );
     }
 
     #[test]
@@ -447,14 +575,33 @@ mod tests {
         let spec = new(|camera| camera.priority = 7).unwrap();
         assert_eq!(patched(&spec, "{}").unwrap(), spec);
         let refused = patched(&spec, r#"{"source":{"url":"http://x/"}}"#).unwrap_err();
-        assert_eq!(refused, new(|camera| camera.source.url = "http://x/".to_owned()).unwrap_err());
+        assert_eq!(
+            refused,
+            new(|camera| camera.source.url = "http://x/".to_owned()).unwrap_err()
+        );
         let set = r#"{"source":{"transport":"udp","audio":"off","stall_after_ms":20000,"budget_bps":8000000}}"#;
         let set = patched(&spec, set).unwrap();
-        assert_eq!((set.source.audio, set.source.stall_after_ms), (Audio::Off, Some(20_000)));
+        assert_eq!(
+            (set.source.audio, set.source.stall_after_ms),
+            (Audio::Off, Some(20_000))
+        );
         assert_eq!(patched(&set, r#"{"source":{"audio":"off"}}"#).unwrap(), set);
-        let unset = patched(&set, r#"{"source":{"stall_after_ms":0,"budget_bps":0}}"#).unwrap().source;
+        let unset = patched(&set, r#"{"source":{"stall_after_ms":0,"budget_bps":0}}"#)
+            .unwrap()
+            .source;
         assert_eq!((unset.stall_after_ms, unset.budget_bps), (None, None));
-        let changed = patched(&spec, r#"{"labels":{"site":"north"},"node_labels":{"zone":"a"}}"#).unwrap();
-        assert_eq!((changed.labels.as_map().len(), changed.node_labels.as_map().len(), changed.priority), (1, 1, 7));
+        let changed = patched(
+            &spec,
+            r#"{"labels":{"site":"north"},"node_labels":{"zone":"a"}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (
+                changed.labels.as_map().len(),
+                changed.node_labels.as_map().len(),
+                changed.priority
+            ),
+            (1, 1, 7)
+        );
     }
 }

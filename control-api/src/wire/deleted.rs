@@ -48,7 +48,10 @@ impl DeletedCamera {
             name: former.name.to_string(),
             deleted_at: former.since,
             by: former.by.to_string(),
-            origin: origin.map(|Origin { cluster, camera }| CameraOrigin { cluster: cluster.to_string(), camera }),
+            origin: origin.map(|Origin { cluster, camera }| CameraOrigin {
+                cluster: cluster.to_string(),
+                camera,
+            }),
             restorable: origin.is_none(),
             footage,
             complete,

@@ -71,7 +71,8 @@ pub struct CameraDrill {
     pub ended_at: Option<Timestamp>,
     /// `None` before it ended.
     pub outcome: Option<Outcome>,
-    /// From the beginning to the successor's first durable keyframe; `None` where there was none (yet).
+    /// From the beginning to the successor's first durable keyframe; `None` where there was none
+    /// (yet).
     pub gap_us: Option<u64>,
     pub handed_back: bool,
     /// Why it did not pass.

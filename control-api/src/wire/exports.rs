@@ -1,4 +1,5 @@
-//! Exports of several cameras or of many hours, which are kept for a while and fetched file by file.
+//! Exports of several cameras or of many hours, which are kept for a while and fetched file by
+//! file.
 
 use super::Gap;
 use holdfast_storage::ids::{CameraId, ExportId, NodeId};

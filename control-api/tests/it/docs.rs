@@ -4,9 +4,16 @@ use crate::errors::GUARDED;
 use std::path::Path;
 
 fn sources(folder: &Path) -> String {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let text =
-        |path: std::path::PathBuf| if path.is_dir() { sources(&path) } else { std::fs::read_to_string(path).unwrap() };
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let text = |path: std::path::PathBuf| {
+        if path.is_dir() {
+            sources(&path)
+        } else {
+            std::fs::read_to_string(path).unwrap()
+        }
+    };
     entries.map(text).collect()
 }
 
@@ -22,7 +29,11 @@ fn every_route_and_every_code_is_documented() {
         assert!(described, "{method} {template}");
     }
     let code = sources(&root.join("src"));
-    let codes: Vec<_> = code.split(".code(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let codes: Vec<_> = code
+        .split(".code(\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
     assert!(codes.len() > 10);
     for code in codes {
         assert!(page.contains(&format!("`{code}`")), "{code}");

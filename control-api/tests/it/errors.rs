@@ -1,4 +1,5 @@
-//! Whatever is wrong with a request, the answer is a problem document; without a token there is no other answer.
+//! Whatever is wrong with a request, the answer is a problem document; without a token there is no
+//! other answer.
 
 use crate::support::client::{Client, TOKEN};
 use crate::support::fake::Fake;
@@ -73,13 +74,23 @@ fn query_token() -> String {
 async fn without_the_token_nothing_under_api_answers() {
     let client = Client::of(&Fake::new());
     for (method, path) in GUARDED {
-        for authorization in [None, Some("Bearer wrong"), Some("Bearer "), Some("Basic YTpi"), Some(TOKEN)] {
+        for authorization in [
+            None,
+            Some("Bearer wrong"),
+            Some("Bearer "),
+            Some("Basic YTpi"),
+            Some(TOKEN),
+        ] {
             let mut request = Request::builder().method(method).uri(path);
             if let Some(value) = authorization {
                 request = request.header(header::AUTHORIZATION, value);
             }
             let answer = client.send(request.body(Body::empty()).unwrap()).await;
-            assert_eq!(answer.refusal(), (401, "unauthorised".to_owned()), "{method} {path} {authorization:?}");
+            assert_eq!(
+                answer.refusal(),
+                (401, "unauthorised".to_owned()),
+                "{method} {path} {authorization:?}"
+            );
             assert_eq!(answer.header("www-authenticate"), "Bearer");
             assert!(!answer.text().contains(TOKEN));
         }
@@ -90,12 +101,23 @@ async fn without_the_token_nothing_under_api_answers() {
 async fn only_reading_footage_takes_the_token_from_the_query() {
     let client = Client::of(&Fake::new());
     for (method, path) in GUARDED {
-        let request = Request::builder().method(method).uri(format!("{path}?token={}", query_token()));
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{path}?token={}", query_token()));
         let answer = client.send(request.body(Body::empty()).unwrap()).await;
-        let playback = path.contains("/hls/") || path.contains("/export.mp4") || path.contains("/exports/1/");
+        let playback =
+            path.contains("/hls/") || path.contains("/export.mp4") || path.contains("/exports/1/");
         assert_eq!(answer.status.as_u16() == 401, !playback, "{method} {path}");
-        assert_eq!(answer.header("referrer-policy") == "no-referrer", playback, "{method} {path}");
-        let wrong = Request::builder().method(method).uri(format!("{path}?token=wrong")).body(Body::empty()).unwrap();
+        assert_eq!(
+            answer.header("referrer-policy") == "no-referrer",
+            playback,
+            "{method} {path}"
+        );
+        let wrong = Request::builder()
+            .method(method)
+            .uri(format!("{path}?token=wrong"))
+            .body(Body::empty())
+            .unwrap();
         assert_eq!(client.send(wrong).await.status.as_u16(), 401);
     }
 }
@@ -104,8 +126,14 @@ async fn only_reading_footage_takes_the_token_from_the_query() {
 async fn a_wrong_header_is_not_saved_by_a_right_query() {
     let client = Client::of(&Fake::new());
     let uri = format!("/api/v1/cameras/1/export.mp4?token={}", query_token());
-    let request = Request::get(uri).header(header::AUTHORIZATION, "Bearer wrong").body(Body::empty()).unwrap();
-    assert_eq!(client.send(request).await.refusal(), (401, "unauthorised".to_owned()));
+    let request = Request::get(uri)
+        .header(header::AUTHORIZATION, "Bearer wrong")
+        .body(Body::empty())
+        .unwrap();
+    assert_eq!(
+        client.send(request).await.refusal(),
+        (401, "unauthorised".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -113,17 +141,59 @@ async fn what_cannot_be_read_is_told_in_a_problem_document() {
     let client = Client::of(&Fake::new());
     let cases = [
         ("POST", "/api/v1/cameras", Some("{"), 400, "malformed"),
-        ("POST", "/api/v1/cameras", Some("{\"name\":1}"), 422, "invalid"),
-        ("POST", "/api/v1/cameras", Some("{\"nome\":\"x\"}"), 422, "invalid"),
-        ("POST", "/api/v1/cameras", None, 415, "unsupported-media-type"),
+        (
+            "POST",
+            "/api/v1/cameras",
+            Some("{\"name\":1}"),
+            422,
+            "invalid",
+        ),
+        (
+            "POST",
+            "/api/v1/cameras",
+            Some("{\"nome\":\"x\"}"),
+            422,
+            "invalid",
+        ),
+        (
+            "POST",
+            "/api/v1/cameras",
+            None,
+            415,
+            "unsupported-media-type",
+        ),
         ("PATCH", "/api/v1/cameras/1", Some("\"x\""), 422, "invalid"),
-        ("PATCH", "/api/v1/cameras/1", Some("{\"source\":{\"password\":null}}"), 422, "invalid"),
+        (
+            "PATCH",
+            "/api/v1/cameras/1",
+            Some("{\"source\":{\"password\":null}}"),
+            422,
+            "invalid",
+        ),
         ("GET", "/api/v1/cameras/gate", None, 400, "malformed"),
         ("GET", "/api/v1/cameras/99999999999", None, 400, "malformed"),
         ("POST", "/api/v1/nodes/-1/drain", None, 400, "malformed"),
-        ("GET", "/api/v1/cameras/1/timeline?since=1", None, 400, "malformed"),
-        ("GET", "/api/v1/cameras/1/timeline?from=1&from=2", None, 400, "malformed"),
-        ("GET", "/api/v1/cameras/1/export.mp4?stream=third", None, 400, "malformed"),
+        (
+            "GET",
+            "/api/v1/cameras/1/timeline?since=1",
+            None,
+            400,
+            "malformed",
+        ),
+        (
+            "GET",
+            "/api/v1/cameras/1/timeline?from=1&from=2",
+            None,
+            400,
+            "malformed",
+        ),
+        (
+            "GET",
+            "/api/v1/cameras/1/export.mp4?stream=third",
+            None,
+            400,
+            "malformed",
+        ),
         ("GET", "/api/v1/camera", None, 404, "unknown-route"),
         ("GET", "/", None, 404, "unknown-route"),
         ("PUT", "/api/v1/cameras/1", None, 405, "method-not-allowed"),
@@ -143,23 +213,43 @@ async fn no_route_takes_a_query_that_it_does_not_know() {
     let client = Client::of(&Fake::new());
     let open = [("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")];
     for (method, path) in GUARDED.into_iter().chain(open) {
-        let answer = client.call(method, &format!("{path}?no-such-key=1"), None).await;
-        assert_eq!(answer.refusal(), (400, "malformed".to_owned()), "{method} {path}");
-        assert!(answer.text().contains("no-such-key"), "{method} {path}: {}", answer.text());
+        let answer = client
+            .call(method, &format!("{path}?no-such-key=1"), None)
+            .await;
+        assert_eq!(
+            answer.refusal(),
+            (400, "malformed".to_owned()),
+            "{method} {path}"
+        );
+        assert!(
+            answer.text().contains("no-such-key"),
+            "{method} {path}: {}",
+            answer.text()
+        );
     }
     // Those are all.
     let source = include_str!("../../src/routes/mod.rs");
-    let routes = source.split(".route(\"/api/v1").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let routes = source
+        .split(".route(\"/api/v1")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap());
     for route in routes {
         let path = format!("/api/v1{}", route.replace("{id}", "1"));
-        assert!(GUARDED.iter().any(|(_, guarded)| *guarded == path), "{path} is not among GUARDED");
+        assert!(
+            GUARDED.iter().any(|(_, guarded)| *guarded == path),
+            "{path} is not among GUARDED"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_wrong_method_names_the_right_ones() {
     let client = Client::of(&Fake::new());
-    let allow = client.call("PUT", "/api/v1/cameras/1", None).await.header("allow").to_owned();
+    let allow = client
+        .call("PUT", "/api/v1/cameras/1", None)
+        .await
+        .header("allow")
+        .to_owned();
     for method in ["GET", "PATCH", "DELETE"] {
         assert!(allow.contains(method), "{allow}");
     }
@@ -168,13 +258,24 @@ async fn a_wrong_method_names_the_right_ones() {
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_refused() {
     let client = Client::of(&Fake::new());
-    let body = format!("{{\"name\":\"{}\"}}", "x".repeat(holdfast_control_api::limits::BODY_BYTES_MAX));
-    assert_eq!(client.call("POST", "/api/v1/cameras", Some(&body)).await.refusal(), (413, "too-large".to_owned()));
+    let body = format!(
+        "{{\"name\":\"{}\"}}",
+        "x".repeat(holdfast_control_api::limits::BODY_BYTES_MAX)
+    );
+    assert_eq!(
+        client
+            .call("POST", "/api/v1/cameras", Some(&body))
+            .await
+            .refusal(),
+        (413, "too-large".to_owned())
+    );
 }
 
 #[test]
 fn an_api_without_a_token_is_not_built() {
-    let options =
-        holdfast_control_api::Options { admin_token: Default::default(), ..crate::support::client::options() };
+    let options = holdfast_control_api::Options {
+        admin_token: Default::default(),
+        ..crate::support::client::options()
+    };
     assert!(holdfast_control_api::router(Fake::new(), options).is_err());
 }

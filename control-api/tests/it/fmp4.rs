@@ -13,7 +13,11 @@ use holdfast_storage::time::Timestamp;
 fn file(clip: &Clip) -> Vec<u8> {
     let mut file = clip.init.to_vec();
     for (index, frames) in clip.frames.chunks(10).enumerate() {
-        file.extend(build_chunk(clip.track, index as u32, Timestamp(0), frames).unwrap().concat());
+        file.extend(
+            build_chunk(clip.track, index as u32, Timestamp(0), frames)
+                .unwrap()
+                .concat(),
+        );
     }
     file
 }
@@ -47,7 +51,10 @@ fn re_mp4_reads_frames_where_we_wrote_them() {
     let bytes = file(&clip);
     let parsed = re_mp4::Mp4::read_bytes(&bytes).unwrap();
     let track = &parsed.tracks()[&TrackKind::Video.track_id()];
-    assert_eq!((track.timescale, track.width, track.height), (u64::from(init::VIDEO_TIMESCALE), 320, 180));
+    assert_eq!(
+        (track.timescale, track.width, track.height),
+        (u64::from(init::VIDEO_TIMESCALE), 320, 180)
+    );
     assert_eq!(track.samples.len(), clip.frames.len());
     for (sample, frame) in track.samples.iter().zip(&clip.frames) {
         let at = sample.offset as usize;
@@ -56,7 +63,10 @@ fn re_mp4_reads_frames_where_we_wrote_them() {
             (sample.decode_timestamp as u64, sample.is_sync),
             (frame.decode_time, frame.access == Some(AccessPoint::Sync))
         );
-        assert_eq!(sample.composition_timestamp - sample.decode_timestamp, i64::from(frame.composition_offset));
+        assert_eq!(
+            sample.composition_timestamp - sample.decode_timestamp,
+            i64::from(frame.composition_offset)
+        );
     }
 }
 
@@ -69,13 +79,17 @@ fn access_points_that_are_no_sync_samples_are_decoded_and_not_flagged_as_such() 
     }
     for gradual in [true, false] {
         let clip = clip::h264_without_idr("320x180", 4, gradual);
-        let points: Vec<usize> = (0..clip.frames.len()).filter(|index| clip.frames[*index].access.is_some()).collect();
+        let points: Vec<usize> = (0..clip.frames.len())
+            .filter(|index| clip.frames[*index].access.is_some())
+            .collect();
         assert!(points.len() >= 4, "{points:?}");
         let bytes = file(&clip);
         ffmpeg::bytes_decode(&bytes);
         assert_eq!(ffmpeg::decoded_frames(&bytes, "v:0"), clip.frames.len());
         let flags = ffmpeg::packet_flags(&bytes);
-        let sync: Vec<usize> = (0..flags.len()).filter(|index| flags[*index].starts_with('K')).collect();
+        let sync: Vec<usize> = (0..flags.len())
+            .filter(|index| flags[*index].starts_with('K'))
+            .collect();
         assert_eq!((flags.len(), sync), (clip.frames.len(), vec![0]));
         let parsed = re_mp4::Mp4::read_bytes(&bytes).unwrap();
         let samples = &parsed.tracks()[&TrackKind::Video.track_id()].samples;
@@ -83,7 +97,11 @@ fn access_points_that_are_no_sync_samples_are_decoded_and_not_flagged_as_such() 
         // What begins at any of them can be played.
         for point in &points[1..] {
             let (frames, init) = (clip.frames[*point..].to_vec(), clip.init.clone());
-            let from_there = file(&Clip { frames, init, ..clip });
+            let from_there = file(&Clip {
+                frames,
+                init,
+                ..clip
+            });
             let (shown, said) = ffmpeg::concealed_frames(&from_there);
             assert!(shown > 0, "from frame {point}: {said}");
         }
@@ -102,15 +120,29 @@ fn our_probe_and_re_mp4_agree() {
     let frames: Vec<_> = (0..5).map(frame).collect();
     let avcc = vec![1, 0x64, 0, 30, 0xff, 0xe0, 0];
     let codec = init::VideoCodec::Avc { avcc };
-    let header = init::video_init(&init::VideoParameters { codec, width: 64, height: 48, pixel_aspect: None }).unwrap();
-    let chunk = build_chunk(TrackKind::Video, 0, Timestamp(0), &frames).unwrap().concat();
+    let header = init::video_init(&init::VideoParameters {
+        codec,
+        width: 64,
+        height: 48,
+        pixel_aspect: None,
+    })
+    .unwrap();
+    let chunk = build_chunk(TrackKind::Video, 0, Timestamp(0), &frames)
+        .unwrap()
+        .concat();
     let file = [&header[..], &chunk].concat();
     let parsed = re_mp4::Mp4::read_bytes(&file).unwrap();
     let theirs = &parsed.tracks()[&TrackKind::Video.track_id()].samples;
     let ours = probe::samples(&chunk).unwrap();
     assert_eq!(ours.len(), theirs.len());
     for (ours, theirs) in ours.iter().zip(theirs) {
-        assert_eq!((ours.offset + header.len(), ours.size), (theirs.offset as usize, theirs.size as usize));
-        assert_eq!((ours.decode_time as i64, ours.is_sync), (theirs.decode_timestamp, theirs.is_sync));
+        assert_eq!(
+            (ours.offset + header.len(), ours.size),
+            (theirs.offset as usize, theirs.size as usize)
+        );
+        assert_eq!(
+            (ours.decode_time as i64, ours.is_sync),
+            (theirs.decode_timestamp, theirs.is_sync)
+        );
     }
 }

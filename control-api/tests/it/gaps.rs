@@ -9,8 +9,12 @@ use holdfast_storage::time::Timestamp;
 use proptest::prelude::RngExt;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
-const CAUSES: [GapCause; 4] =
-    [GapCause::CameraUnreachable, GapCause::CameraStalled, GapCause::NodeDown, GapCause::Overload];
+const CAUSES: [GapCause; 4] = [
+    GapCause::CameraUnreachable,
+    GapCause::CameraStalled,
+    GapCause::NodeDown,
+    GapCause::Overload,
+];
 const DAY_US: i64 = 24 * 3_600_000_000;
 
 fn seeded(seed: u8) -> TestRng {
@@ -27,7 +31,13 @@ fn holes(rng: &mut TestRng) -> Vec<Gap> {
         let node = Some(NodeId(rng.random_range(1..4))).filter(|_| rng.random_bool(0.9));
         let cause = CAUSES[rng.random_range(0..CAUSES.len())];
         let frames_missing = (cause == GapCause::Overload).then(|| rng.random_range(1..1000));
-        holes.push(Gap { start, end, cause, node, frames_missing });
+        holes.push(Gap {
+            start,
+            end,
+            cause,
+            node,
+            frames_missing,
+        });
         at = end;
     }
     holes
@@ -49,8 +59,16 @@ async fn ledger(client: &Client, query: &str) -> (Vec<CameraGap>, usize) {
         let answer = client.get(&format!("/api/v1/gaps?{query}{after}")).await;
         let page: GapLedger = serde_json::from_value(answer.json()).unwrap();
         assert_eq!(page.nodes_left_out, [NodeId(2)]);
-        let (summed, counted) = page.sums.iter().fold((0, 0), |sum, one| (sum.0 + one.duration_us, sum.1 + one.gaps));
-        assert_eq!((summed, counted), (page.gaps.iter().map(|gap| gap.duration_us).sum(), page.gaps.len()));
+        let (summed, counted) = page.sums.iter().fold((0, 0), |sum, one| {
+            (sum.0 + one.duration_us, sum.1 + one.gaps)
+        });
+        assert_eq!(
+            (summed, counted),
+            (
+                page.gaps.iter().map(|gap| gap.duration_us).sum(),
+                page.gaps.len()
+            )
+        );
         gaps.extend(page.gaps);
         pages += 1;
         match page.next_after {
@@ -61,7 +79,9 @@ async fn ledger(client: &Client, query: &str) -> (Vec<CameraGap>, usize) {
 }
 
 async fn timeline(client: &Client, camera: u32, range: &str) -> Timeline {
-    let answer = client.get(&format!("/api/v1/cameras/{camera}/timeline?{range}")).await;
+    let answer = client
+        .get(&format!("/api/v1/cameras/{camera}/timeline?{range}"))
+        .await;
     serde_json::from_value(answer.json()).unwrap()
 }
 
@@ -81,21 +101,40 @@ async fn the_ledger_is_the_sum_of_the_timelines() {
             let of_one = timeline(&client, camera, &range).await;
             assert_eq!(
                 ledger(&client, &format!("{range}&camera={camera}")).await.0,
-                told.iter().filter(|gap| gap.camera == CameraId(camera)).cloned().collect::<Vec<_>>()
+                told.iter()
+                    .filter(|gap| gap.camera == CameraId(camera))
+                    .cloned()
+                    .collect::<Vec<_>>()
             );
-            expected.extend(
-                of_one
-                    .gaps
-                    .into_iter()
-                    .map(|gap| (camera, gap.start, gap.end, gap.cause, gap.node, gap.frames_missing)),
-            );
+            expected.extend(of_one.gaps.into_iter().map(|gap| {
+                (
+                    camera,
+                    gap.start,
+                    gap.end,
+                    gap.cause,
+                    gap.node,
+                    gap.frames_missing,
+                )
+            }));
         }
         let told: Vec<_> = told
             .into_iter()
-            .map(|gap| (gap.camera.0, gap.start, gap.end, gap.cause, gap.node, gap.frames_missing))
+            .map(|gap| {
+                (
+                    gap.camera.0,
+                    gap.start,
+                    gap.end,
+                    gap.cause,
+                    gap.node,
+                    gap.frames_missing,
+                )
+            })
             .collect();
         assert_eq!(told, expected, "{range}");
-        counted += told.iter().filter(|(.., frames_missing)| frames_missing.is_some()).count();
+        counted += told
+            .iter()
+            .filter(|(.., frames_missing)| frames_missing.is_some())
+            .count();
     }
     assert!(counted > 0, "some gaps are of so many frames");
 }
@@ -120,10 +159,20 @@ async fn what_cannot_be_asked_is_refused_by_name() {
         (format!("to={T0}"), (400, "range-missing")),
         (format!("from={T0}&to={T0}"), (422, "range-empty")),
         (format!("from={T0}&to={}", end(32)), (422, "range-too-long")),
-        (format!("from={T0}&to={}&cause=weather", end(1)), (400, "malformed")),
-        (format!("from={T0}&to={}&cameras=1", end(1)), (400, "malformed")),
+        (
+            format!("from={T0}&to={}&cause=weather", end(1)),
+            (400, "malformed"),
+        ),
+        (
+            format!("from={T0}&to={}&cameras=1", end(1)),
+            (400, "malformed"),
+        ),
     ] {
         let answer = client.get(&format!("/api/v1/gaps?{query}")).await;
-        assert_eq!(answer.refusal(), (refusal.0, refusal.1.to_owned()), "{query}");
+        assert_eq!(
+            answer.refusal(),
+            (refusal.0, refusal.1.to_owned()),
+            "{query}"
+        );
     }
 }

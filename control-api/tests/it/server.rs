@@ -3,7 +3,9 @@
 use crate::support::client::{TOKEN, options};
 use crate::support::fake::{CAMERA, Fake, T0};
 use crate::support::{clip, ffmpeg};
-use holdfast_control_api::{Backend, ConnectionLimits, ServerMetrics, ServerOptions, router, serve};
+use holdfast_control_api::{
+    Backend, ConnectionLimits, ServerMetrics, ServerOptions, router, serve,
+};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-const ROOMY: ConnectionLimits = ConnectionLimits { max: 1024, per_address_max: 64 };
+const ROOMY: ConnectionLimits = ConnectionLimits {
+    max: 1024,
+    per_address_max: 64,
+};
 
 async fn start(fake: &Fake) -> (u16, oneshot::Sender<()>, JoinHandle<()>) {
     start_with(fake, ROOMY, || false).await
@@ -30,9 +35,19 @@ async fn start_with(
     let shutdown = async {
         let _ = stopped.await;
     };
-    let metrics = ServerMetrics::register(&fake.metrics()).unwrap().of_port("api");
-    let options = ServerOptions { limits, files_short: Arc::new(files_short), metrics };
-    (port, stop, tokio::spawn(serve(listener, app, options, shutdown)))
+    let metrics = ServerMetrics::register(&fake.metrics())
+        .unwrap()
+        .of_port("api");
+    let options = ServerOptions {
+        limits,
+        files_short: Arc::new(files_short),
+        metrics,
+    };
+    (
+        port,
+        stop,
+        tokio::spawn(serve(listener, app, options, shutdown)),
+    )
 }
 
 /// From an address of its own, on a connection that stays open.
@@ -46,8 +61,13 @@ async fn ask(client: &mut TcpStream, path: &str) -> String {
 
 async fn connect(port: u16, last: u8) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into()).unwrap();
-    socket.connect((Ipv4Addr::LOCALHOST, port).into()).await.unwrap()
+    socket
+        .bind((Ipv4Addr::new(127, 0, 0, last), 0).into())
+        .unwrap();
+    socket
+        .connect((Ipv4Addr::LOCALHOST, port).into())
+        .await
+        .unwrap()
 }
 
 /// Whether the server closes the connection soon, without a word.
@@ -65,16 +85,31 @@ async fn ffmpeg_plays_a_playlist_and_an_export_over_http() {
     fake.record(1, 0, &clip::h264("320x180", 9, 0));
     fake.record(1, 3, &clip::aac(44_100, 9));
     let (port, stop, server) = start(&fake).await;
-    let token = TOKEN.replace(' ', "%20").replace('+', "%2B").replace('&', "%26");
+    let token = TOKEN
+        .replace(' ', "%20")
+        .replace('+', "%2B")
+        .replace('&', "%26");
     for path in ["hls/index.m3u8", "export.mp4"] {
         let to = T0.plus_micros(9_000_000);
-        let url = format!("http://127.0.0.1:{port}/api/v1/cameras/{CAMERA}/{path}?from={T0}&to={to}&token={token}");
+        let url = format!(
+            "http://127.0.0.1:{port}/api/v1/cameras/{CAMERA}/{path}?from={T0}&to={to}&token={token}"
+        );
         let played = tokio::task::spawn_blocking(move || {
-            let entries =
-                ["-v", "error", "-count_frames", "-select_streams", "v:0", "-show_entries", "stream=nb_read_frames"];
+            let entries = [
+                "-v",
+                "error",
+                "-count_frames",
+                "-select_streams",
+                "v:0",
+                "-show_entries",
+                "stream=nb_read_frames",
+            ];
             ffmpeg::decodes_without_a_message(&url);
-            String::from_utf8(ffmpeg::run("ffprobe", &[&entries[..], &["-of", "default=nw=1:nk=1", &url]].concat()))
-                .unwrap()
+            String::from_utf8(ffmpeg::run(
+                "ffprobe",
+                &[&entries[..], &["-of", "default=nw=1:nk=1", &url]].concat(),
+            ))
+            .unwrap()
         });
         assert_eq!(played.await.unwrap().lines().next(), Some("225"), "{path}");
     }
@@ -93,50 +128,84 @@ async fn an_export_that_breaks_off_ends_before_its_length_on_the_wire() {
     fake.with(|state| state.unreachable.insert(3));
     let (port, _stop, _server) = start(&fake).await;
     let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let path = format!("/api/v1/cameras/{CAMERA}/export.mp4?from={T0}&to={}", T0.plus_micros(2_000_000));
+    let path = format!(
+        "/api/v1/cameras/{CAMERA}/export.mp4?from={T0}&to={}",
+        T0.plus_micros(2_000_000)
+    );
     let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n");
     client.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).await.unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 200 OK"));
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .unwrap()
+        + 4;
     let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-    assert!(!head.contains("transfer-encoding") && answer.len() - end < length.parse().unwrap(), "{head}");
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .unwrap();
+    assert!(
+        !head.contains("transfer-encoding") && answer.len() - end < length.parse().unwrap(),
+        "{head}"
+    );
 }
 
 #[tokio::test]
 async fn a_stopping_server_closes_idle_connections_at_once() {
     let (port, stop, server) = start(&Fake::new()).await;
     let mut idle = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
     let mut head = [0; 15];
     idle.read_exact(&mut head).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 200 OK");
     stop.send(()).unwrap();
-    tokio::time::timeout(Duration::from_secs(1), server).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(1), server)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
 }
 
 #[tokio::test]
 async fn strangers_make_room_in_their_order_and_clients_never_do() {
     let fake = Fake::new();
-    let limits = ConnectionLimits { max: 16, per_address_max: 8 };
+    let limits = ConnectionLimits {
+        max: 16,
+        per_address_max: 8,
+    };
     let (port, _stop, _server) = start_with(&fake, limits, || false).await;
     let mut clients = Vec::new();
     for last in 1..=15 {
         let mut client = connect(port, last).await;
-        assert!(ask(&mut client, "/api/v1/cameras").await.starts_with("HTTP/1.1 200"), "{last}");
+        assert!(
+            ask(&mut client, "/api/v1/cameras")
+                .await
+                .starts_with("HTTP/1.1 200"),
+            "{last}"
+        );
         clients.push(client);
     }
     let mut half = connect(port, 100).await;
-    half.write_all(b"GET /healthz HTTP/1.1\r\nhost").await.unwrap();
+    half.write_all(b"GET /healthz HTTP/1.1\r\nhost")
+        .await
+        .unwrap();
     // The last place is for who has no token, by turns: one more client is told so.
     let mut late = connect(port, 101).await;
     assert!(is_closed(&mut half).await, "it makes room for the next");
     let refused = ask(&mut late, "/api/v1/cameras").await;
-    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("overloaded"), "{refused}");
-    assert!(is_closed(&mut late).await, "what there is no room for is closed after its answer");
+    assert!(
+        refused.starts_with("HTTP/1.1 503") && refused.contains("overloaded"),
+        "{refused}"
+    );
+    assert!(
+        is_closed(&mut late).await,
+        "what there is no room for is closed after its answer"
+    );
     let mut scraper = connect(port, 102).await;
     let page = ask(&mut scraper, "/metrics").await;
     for line in [
@@ -145,10 +214,17 @@ async fn strangers_make_room_in_their_order_and_clients_never_do() {
         "holdfast_open_connections{port=\"api\",state=\"authorised\"} 15",
         "holdfast_open_connections{port=\"api\",state=\"stranger\"} 1",
     ] {
-        assert!(page.lines().any(|found| found == line), "{line} is not in:\n{page}");
+        assert!(
+            page.lines().any(|found| found == line),
+            "{line} is not in:\n{page}"
+        );
     }
     for client in &mut clients {
-        assert!(ask(client, "/api/v1/cameras").await.starts_with("HTTP/1.1 200"));
+        assert!(
+            ask(client, "/api/v1/cameras")
+                .await
+                .starts_with("HTTP/1.1 200")
+        );
     }
 }
 
@@ -160,7 +236,12 @@ async fn where_files_are_short_a_few_are_answered_and_no_more_is_let_in() {
     let mut clients = Vec::new();
     for last in 1..=8 {
         let mut client = connect(port, last).await;
-        assert!(ask(&mut client, "/api/v1/cameras").await.starts_with("HTTP/1.1 200"), "{last}");
+        assert!(
+            ask(&mut client, "/api/v1/cameras")
+                .await
+                .starts_with("HTTP/1.1 200"),
+            "{last}"
+        );
         clients.push(client);
     }
     assert!(is_closed(&mut connect(port, 9).await).await);
@@ -173,7 +254,12 @@ async fn where_files_are_short_a_few_are_answered_and_no_more_is_let_in() {
 async fn a_head_that_is_too_long_is_refused() {
     let (port, _stop, _server) = start(&Fake::new()).await;
     let mut client = connect(port, 1).await;
-    let head = [b"GET /healthz HTTP/1.1\r\nx: ".as_slice(), &[b'x'; 32 << 10], b"\r\n"].concat();
+    let head = [
+        b"GET /healthz HTTP/1.1\r\nx: ".as_slice(),
+        &[b'x'; 32 << 10],
+        b"\r\n",
+    ]
+    .concat();
     client.write_all(&head).await.unwrap();
     let mut answer = [0; 12];
     client.read_exact(&mut answer).await.unwrap();

@@ -13,8 +13,8 @@ use holdfast_control_api::backend::Result;
 use holdfast_control_api::{ApiError, ErrorKind, wire};
 use holdfast_storage::ids::CameraId;
 
-/// A camera for which room was looked for in vain because others were added in between is tried again
-/// so often.
+/// A camera for which room was looked for in vain because others were added in between is tried
+/// again so often.
 const ADD_TRIES_MAX: usize = 5;
 
 /// A camera on its way into the cluster, new or back.
@@ -25,8 +25,13 @@ pub(super) struct Adding {
 }
 
 impl NodeBackend {
-    /// What `command` would cost in a failure: a warning, or an error where the settings are strict.
-    pub(super) async fn check_headroom(&self, member: &Member, command: &Command) -> Result<Option<String>> {
+    /// What `command` would cost in a failure: a warning, or an error where the settings are
+    /// strict.
+    pub(super) async fn check_headroom(
+        &self,
+        member: &Member,
+        command: &Command,
+    ) -> Result<Option<String>> {
         let sight = member.view.whole_sight().await;
         let state = member.consensus.state();
         let is_strict = state.settings.headroom == HeadroomRule::Strict;
@@ -36,8 +41,10 @@ impl NodeBackend {
         }
         match forecast(state, sight, command.clone(), self.host.clock.now()).await {
             Some(cost) if is_strict => {
-                let detail =
-                    format!("{cost}, and the settings refuse that; add nodes or capacity, or set `headroom` to `warn`");
+                let detail = format!(
+                    "{cost}, and the settings refuse that; add nodes or capacity, or set \
+                     `headroom` to `warn`"
+                );
                 Err(ApiError::new(ErrorKind::Conflict, detail).code("no-headroom"))
             }
             cost => Ok(cost),
@@ -55,18 +62,27 @@ impl NodeBackend {
         loop {
             let state = member.consensus.state();
             // Two that each would fit alone must not be taken at once.
-            let only_after = (state.settings.headroom == HeadroomRule::Strict).then(|| state.camera_last());
+            let only_after =
+                (state.settings.headroom == HeadroomRule::Strict).then(|| state.camera_last());
             let Adding { as_new, command } = adding(&state, only_after)?;
             let warning = self.check_headroom(member, &as_new).await?;
             tries += 1;
             match self.submit(member, command).await {
                 Ok(Response::Camera { camera, .. }) => {
                     let view = self.camera_view(member, camera).await?;
-                    return Ok(wire::Camera { warnings: warning.into_iter().collect(), ..view });
+                    return Ok(wire::Camera {
+                        warnings: warning.into_iter().collect(),
+                        ..view
+                    });
                 }
-                Ok(other) => return Err(ApiError::internal(format!("adding a camera was answered with {other:?}"))),
-                Err(WriteError::Rejected(Rejection::CamerasChanged(_) | Rejection::HeadroomUnchecked))
-                    if tries < ADD_TRIES_MAX => {}
+                Ok(other) => {
+                    return Err(ApiError::internal(format!(
+                        "adding a camera was answered with {other:?}"
+                    )));
+                }
+                Err(WriteError::Rejected(
+                    Rejection::CamerasChanged(_) | Rejection::HeadroomUnchecked,
+                )) if tries < ADD_TRIES_MAX => {}
                 Err(error) => return Err(write_error(error)),
             }
         }

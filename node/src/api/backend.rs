@@ -1,4 +1,5 @@
-//! What the control API asks of this node: configuration from the replicated state, writes through consensus, footage from the whole cluster.
+//! What the control API asks of this node: configuration from the replicated state, writes through
+//! consensus, footage from the whole cluster.
 
 use crate::api::adding::Adding;
 use crate::api::backup;
@@ -14,7 +15,8 @@ use crate::parts::drills::{self, Who};
 use bytes::Bytes;
 use holdfast_consensus::command::{AdoptedCamera, Command, Rejection, Response};
 use holdfast_consensus::model::{
-    Actor, CameraName, Duty, Export, ExportSpec, Hold, HoldSpec, Invalid, OperatorName, Secret, SettingsChange,
+    Actor, CameraName, Duty, Export, ExportSpec, Hold, HoldSpec, Invalid, OperatorName, Secret,
+    SettingsChange,
 };
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{JoinError, WriteError};
@@ -37,18 +39,29 @@ pub(crate) struct NodeBackend {
 impl NodeBackend {
     pub(super) fn member(&self) -> Result<&Member> {
         self.host.member().ok_or_else(|| {
-            ApiError::unavailable("this node belongs to no cluster yet; run `holdfast cluster init` or `join` on it")
-                .code("no-cluster")
+            ApiError::unavailable(
+                "this node belongs to no cluster yet; run `holdfast cluster init` or `join` on it",
+            )
+            .code("no-cluster")
         })
     }
 
     async fn write(&self, command: Command) -> Result<Response> {
-        self.submit(self.member()?, command).await.map_err(write_error)
+        self.submit(self.member()?, command)
+            .await
+            .map_err(write_error)
     }
 
     /// A change that the API's user asks for.
-    pub(crate) async fn submit(&self, member: &Member, command: Command) -> std::result::Result<Response, WriteError> {
-        let entry = command.by(Actor::Operator(OperatorName::admin()), self.host.clock.now());
+    pub(crate) async fn submit(
+        &self,
+        member: &Member,
+        command: Command,
+    ) -> std::result::Result<Response, WriteError> {
+        let entry = command.by(
+            Actor::Operator(OperatorName::admin()),
+            self.host.clock.now(),
+        );
         let (actor, what) = (entry.actor.to_string(), entry.to_string());
         let written = member.consensus.write(entry).await;
         if written.is_ok() {
@@ -61,13 +74,21 @@ impl NodeBackend {
         let sight = member.view.whole_sight().await;
         let state = member.consensus.state();
         let camera = state.cameras.get(id).ok_or_else(|| no_camera(id))?;
-        Ok(views::camera(camera, &state, &sight, member.headroom.borrow().as_deref()))
+        Ok(views::camera(
+            camera,
+            &state,
+            &sight,
+            member.headroom.borrow().as_deref(),
+        ))
     }
 
     async fn node_view(&self, member: &Member, id: NodeId) -> Result<wire::Node> {
         let sight = member.view.whole_sight().await;
         let nodes = views::nodes(&member.consensus, &sight);
-        nodes.into_iter().find(|node| node.id == id).ok_or_else(|| no_node(id))
+        nodes
+            .into_iter()
+            .find(|node| node.id == id)
+            .ok_or_else(|| no_node(id))
     }
 }
 
@@ -154,7 +175,12 @@ impl Backend for NodeBackend {
     }
 
     async fn backup(&self, passphrase: Secret) -> Result<Bytes> {
-        backup::make(self.member()?.consensus.state(), self.host.clock.now(), passphrase).await
+        backup::make(
+            self.member()?.consensus.state(),
+            self.host.clock.now(),
+            passphrase,
+        )
+        .await
     }
 
     async fn restore(&self, restore: wire::NewRestore) -> Result<wire::Restored> {
@@ -168,7 +194,9 @@ impl Backend for NodeBackend {
     }
 
     async fn remove_node(&self, node: NodeId, force: bool) -> Result<()> {
-        self.write(Command::RemoveNode { node, force }).await.map(drop)
+        self.write(Command::RemoveNode { node, force })
+            .await
+            .map(drop)
     }
 
     async fn volumes(&self, node: NodeId) -> Result<Vec<wire::Volume>> {
@@ -181,7 +209,11 @@ impl Backend for NodeBackend {
     }
 
     async fn set_draining(&self, node: NodeId, draining: bool) -> Result<wire::Node> {
-        let duty = if draining { Duty::Draining } else { Duty::Active };
+        let duty = if draining {
+            Duty::Draining
+        } else {
+            Duty::Active
+        };
         self.write(Command::SetDuty { node, duty }).await?;
         self.node_view(self.member()?, node).await
     }
@@ -204,7 +236,10 @@ impl Backend for NodeBackend {
             let preferred_node = preferred_node(state, camera.preferred_node.as_ref())?;
             let spec = camera.clone().into_spec(preferred_node)?;
             let command = Command::CreateCamera { spec, only_after };
-            Ok(Adding { as_new: command.clone(), command })
+            Ok(Adding {
+                as_new: command.clone(),
+                command,
+            })
         })
         .await
     }
@@ -218,15 +253,24 @@ impl Backend for NodeBackend {
             changed => preferred_node(&state, changed.as_ref())?,
         };
         let spec = patch.onto(camera.spec.clone(), preferred_node)?;
-        let command = Command::UpdateCamera { camera: id, spec, expect_revision: camera.revision };
+        let command = Command::UpdateCamera {
+            camera: id,
+            spec,
+            expect_revision: camera.revision,
+        };
         let warning = self.check_headroom(member, &command).await?;
         self.write(command).await?;
         let view = self.camera_view(member, id).await?;
-        Ok(wire::Camera { warnings: warning.into_iter().collect(), ..view })
+        Ok(wire::Camera {
+            warnings: warning.into_iter().collect(),
+            ..view
+        })
     }
 
     async fn delete_camera(&self, id: CameraId) -> Result<()> {
-        self.write(Command::DeleteCamera { camera: id }).await.map(drop)
+        self.write(Command::DeleteCamera { camera: id })
+            .await
+            .map(drop)
     }
 
     async fn deleted_cameras(&self) -> Result<Vec<wire::DeletedCamera>> {
@@ -234,43 +278,71 @@ impl Backend for NodeBackend {
         let state = member.consensus.state();
         let cameras: Vec<CameraId> = state.former.keys().collect();
         let remains = member.view.remains(&cameras).await;
-        let view =
-            |(former, remains): (_, Remains)| wire::DeletedCamera::of(former, remains.extent, remains.is_complete);
+        let view = |(former, remains): (_, Remains)| {
+            wire::DeletedCamera::of(former, remains.extent, remains.is_complete)
+        };
         Ok(state.former.values().zip(remains).map(view).collect())
     }
 
-    async fn restore_camera(&self, id: CameraId, restore: wire::RestoreCamera) -> Result<wire::Camera> {
+    async fn restore_camera(
+        &self,
+        id: CameraId,
+        restore: wire::RestoreCamera,
+    ) -> Result<wire::Camera> {
         let name = restore.name.map(CameraName::try_from).transpose();
         let name = name.map_err(|error: Invalid| rejected(&error.into()))?;
         self.add(|state, only_after| {
-            let (spec, _) = state.restorable(id).map_err(|rejection| rejected(&rejection))?;
-            let command = Command::RestoreCamera { camera: id, name: name.clone(), only_after };
-            Ok(Adding { as_new: Command::CreateCamera { spec, only_after }, command })
+            let (spec, _) = state
+                .restorable(id)
+                .map_err(|rejection| rejected(&rejection))?;
+            let command = Command::RestoreCamera {
+                camera: id,
+                name: name.clone(),
+                only_after,
+            };
+            Ok(Adding {
+                as_new: Command::CreateCamera { spec, only_after },
+                command,
+            })
         })
         .await
     }
 
     async fn adopt_cameras(&self, adopt: wire::AdoptCameras) -> Result<Vec<wire::CameraNumber>> {
         let cluster = adopt.cluster.parse().map_err(|_| {
-            ApiError::invalid(format!("cluster: {:?} is no cluster's id", adopt.cluster)).code("invalid")
+            ApiError::invalid(format!("cluster: {:?} is no cluster's id", adopt.cluster))
+                .code("invalid")
         })?;
         let theirs: Vec<CameraId> = adopt.cameras.iter().map(|adopted| adopted.camera).collect();
         let named = adopt
             .cameras
             .into_iter()
-            .map(|wire::AdoptCamera { camera, name }| Ok(AdoptedCamera { camera, name: name.try_into()? }));
-        let cameras = named.collect::<std::result::Result<_, Invalid>>().map_err(|error| rejected(&error.into()))?;
-        match self.write(Command::AdoptCameras { cluster, cameras }).await? {
+            .map(|wire::AdoptCamera { camera, name }| {
+                Ok(AdoptedCamera {
+                    camera,
+                    name: name.try_into()?,
+                })
+            });
+        let cameras = named
+            .collect::<std::result::Result<_, Invalid>>()
+            .map_err(|error| rejected(&error.into()))?;
+        match self
+            .write(Command::AdoptCameras { cluster, cameras })
+            .await?
+        {
             Response::Cameras(ours) => {
                 let number = |(camera, id)| wire::CameraNumber { camera, id };
                 Ok(theirs.into_iter().zip(ours).map(number).collect())
             }
-            other => Err(ApiError::internal(format!("taking cameras over was answered with {other:?}"))),
+            other => Err(ApiError::internal(format!(
+                "taking cameras over was answered with {other:?}"
+            ))),
         }
     }
 
     async fn release_camera(&self, id: CameraId) -> Result<wire::Camera> {
-        self.write(Command::ClearCameras { cameras: vec![id] }).await?;
+        self.write(Command::ClearCameras { cameras: vec![id] })
+            .await?;
         self.camera(id).await
     }
 
@@ -281,17 +353,45 @@ impl Backend for NodeBackend {
 
     async fn hold(&self, id: HoldId) -> Result<wire::Hold> {
         let state = self.member()?.consensus.state();
-        state.holds.get(id).map(views::hold).ok_or_else(|| no_hold(id))
+        state
+            .holds
+            .get(id)
+            .map(views::hold)
+            .ok_or_else(|| no_hold(id))
     }
 
     async fn create_hold(&self, hold: wire::NewHold) -> Result<wire::Hold> {
-        let wire::NewHold { reason, camera, from, to } = hold;
-        let reason = reason.try_into().map_err(|error: Invalid| rejected(&error.into()))?;
-        let (spec, at) = (HoldSpec { reason, camera, from, to }, self.host.clock.now());
-        match self.write(Command::CreateHold { spec: spec.clone() }).await? {
+        let wire::NewHold {
+            reason,
+            camera,
+            from,
+            to,
+        } = hold;
+        let reason = reason
+            .try_into()
+            .map_err(|error: Invalid| rejected(&error.into()))?;
+        let (spec, at) = (
+            HoldSpec {
+                reason,
+                camera,
+                from,
+                to,
+            },
+            self.host.clock.now(),
+        );
+        match self
+            .write(Command::CreateHold { spec: spec.clone() })
+            .await?
+        {
             // What this node knows may be a moment behind.
-            Response::Hold(id) => Ok(views::hold(&Hold { id, spec, created_at: at })),
-            other => Err(ApiError::internal(format!("creating a hold was answered with {other:?}"))),
+            Response::Hold(id) => Ok(views::hold(&Hold {
+                id,
+                spec,
+                created_at: at,
+            })),
+            other => Err(ApiError::internal(format!(
+                "creating a hold was answered with {other:?}"
+            ))),
         }
     }
 
@@ -301,44 +401,89 @@ impl Backend for NodeBackend {
 
     async fn exports(&self) -> Result<Vec<wire::Export>> {
         let (state, now) = (self.member()?.consensus.state(), self.host.clock.now());
-        let kept = state.exports.values().filter(|export| export.expires_at() > now);
+        let kept = state
+            .exports
+            .values()
+            .filter(|export| export.expires_at() > now);
         Ok(kept.map(views::export).collect())
     }
 
     async fn export(&self, id: ExportId) -> Result<wire::Export> {
         let (state, now) = (self.member()?.consensus.state(), self.host.clock.now());
-        let kept = state.exports.get(id).filter(|export| export.expires_at() > now);
+        let kept = state
+            .exports
+            .get(id)
+            .filter(|export| export.expires_at() > now);
         kept.map(views::export).ok_or_else(|| no_export(id))
     }
 
     async fn create_export(&self, export: wire::NewExport) -> Result<wire::Export> {
-        let wire::NewExport { name, cameras, from, to, strict } = export;
-        let name = name.try_into().map_err(|error: Invalid| rejected(&error.into()))?;
-        let (spec, at) = (ExportSpec { name, cameras, from, to, strict }, self.host.clock.now());
-        match self.write(Command::CreateExport { spec: spec.clone() }).await? {
+        let wire::NewExport {
+            name,
+            cameras,
+            from,
+            to,
+            strict,
+        } = export;
+        let name = name
+            .try_into()
+            .map_err(|error: Invalid| rejected(&error.into()))?;
+        let (spec, at) = (
+            ExportSpec {
+                name,
+                cameras,
+                from,
+                to,
+                strict,
+            },
+            self.host.clock.now(),
+        );
+        match self
+            .write(Command::CreateExport { spec: spec.clone() })
+            .await?
+        {
             Response::Export(id) => {
                 // What this node knows may be a moment behind.
-                let made = Export { id, spec, created_at: at };
+                let made = Export {
+                    id,
+                    spec,
+                    created_at: at,
+                };
                 let state = self.member()?.consensus.state();
                 Ok(views::export(state.exports.get(id).unwrap_or(&made)))
             }
-            other => Err(ApiError::internal(format!("creating an export was answered with {other:?}"))),
+            other => Err(ApiError::internal(format!(
+                "creating an export was answered with {other:?}"
+            ))),
         }
     }
 
     async fn delete_export(&self, id: ExportId) -> Result<()> {
-        self.write(Command::DeleteExport { export: id }).await.map(drop)
+        self.write(Command::DeleteExport { export: id })
+            .await
+            .map(drop)
     }
 
     async fn drills(&self, camera: Option<CameraId>) -> Result<Vec<wire::Drill>> {
         let state = self.member()?.consensus.state();
-        let told = state.drills.log.values().map(|drill| drills::drill(drill, &state, camera));
-        Ok(told.filter(|drill| camera.is_none() || !drill.cameras.is_empty()).collect())
+        let told = state
+            .drills
+            .log
+            .values()
+            .map(|drill| drills::drill(drill, &state, camera));
+        Ok(told
+            .filter(|drill| camera.is_none() || !drill.cameras.is_empty())
+            .collect())
     }
 
     async fn drill(&self, id: DrillId) -> Result<wire::Drill> {
         let state = self.member()?.consensus.state();
-        state.drills.log.get(id).map(|drill| drills::drill(drill, &state, None)).ok_or_else(|| no_drill(id))
+        state
+            .drills
+            .log
+            .get(id)
+            .map(|drill| drills::drill(drill, &state, None))
+            .ok_or_else(|| no_drill(id))
     }
 
     async fn begin_drill(&self, of: wire::DrillOf) -> Result<wire::Drill> {
@@ -349,26 +494,48 @@ impl Backend for NodeBackend {
             wire::DrillOf::Camera(camera) => Who::Camera(camera),
             wire::DrillOf::Node(node) => Who::Node(named_node(&state, &node)?),
         };
-        let command = drills::begin(who, false, (&state, &sight, member.view.me), self.host.clock.now());
+        let command = drills::begin(
+            who,
+            false,
+            (&state, &sight, member.view.me),
+            self.host.clock.now(),
+        );
         match self.write(command).await? {
             Response::Drill(id) => self.drill(id).await,
-            other => Err(ApiError::internal(format!("beginning a drill was answered with {other:?}"))),
+            other => Err(ApiError::internal(format!(
+                "beginning a drill was answered with {other:?}"
+            ))),
         }
     }
 
-    async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {
+    async fn timeline(
+        &self,
+        camera: CameraId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<wire::Timeline> {
         let member = self.member()?;
         let told = self.timelines(&[camera], from, to).await?.pop();
         let exists = is_known(&member.consensus.state(), camera);
-        told.filter(|timeline| exists || !timeline.spans.is_empty()).ok_or_else(|| no_camera(camera))
+        told.filter(|timeline| exists || !timeline.spans.is_empty())
+            .ok_or_else(|| no_camera(camera))
     }
 
     async fn camera_ids(&self) -> Result<Vec<CameraId>> {
         Ok(self.member()?.consensus.state().cameras.keys().collect())
     }
 
-    async fn timelines(&self, cameras: &[CameraId], from: Timestamp, to: Timestamp) -> Result<Vec<wire::Timeline>> {
-        Ok(self.member()?.view.timelines(cameras, (from, to), self.host.clock.now()).await)
+    async fn timelines(
+        &self,
+        cameras: &[CameraId],
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<wire::Timeline>> {
+        Ok(self
+            .member()?
+            .view
+            .timelines(cameras, (from, to), self.host.clock.now())
+            .await)
     }
 
     async fn entries(
@@ -379,17 +546,43 @@ impl Backend for NodeBackend {
         to: Timestamp,
     ) -> Result<Vec<ChunkEntry>> {
         let member = self.member()?;
-        let entries = member.view.entries(Range { camera, stream, from, to }).await.map_err(view_error)?;
+        let entries = member
+            .view
+            .entries(Range {
+                camera,
+                stream,
+                from,
+                to,
+            })
+            .await
+            .map_err(view_error)?;
         let known = is_known(&member.consensus.state(), camera) || !entries.is_empty();
-        if known { Ok(entries) } else { Err(no_camera(camera)) }
+        if known {
+            Ok(entries)
+        } else {
+            Err(no_camera(camera))
+        }
     }
 
     async fn gaps(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Vec<Gap>> {
-        Ok(self.member()?.view.gaps(Range { camera, stream: StreamKind::Main, from, to }).await)
+        Ok(self
+            .member()?
+            .view
+            .gaps(Range {
+                camera,
+                stream: StreamKind::Main,
+                from,
+                to,
+            })
+            .await)
     }
 
     async fn init(&self, camera: CameraId, id: InitId) -> Result<Bytes> {
-        self.member()?.view.init(camera, id).await.map_err(view_error)
+        self.member()?
+            .view
+            .init(camera, id)
+            .await
+            .map_err(view_error)
     }
 
     async fn read(&self, run: &[ChunkEntry]) -> Result<Vec<Payload>> {
@@ -402,7 +595,13 @@ impl Backend for NodeBackend {
 
     async fn start_scrub(&self, node: NodeId) -> Result<()> {
         let member = self.member()?;
-        if !member.consensus.state().nodes.keys().any(|known| known == node) {
+        if !member
+            .consensus
+            .state()
+            .nodes
+            .keys()
+            .any(|known| known == node)
+        {
             return Err(no_node(node));
         }
         member.view.start_scrub(node).await.map_err(view_error)
@@ -412,7 +611,11 @@ impl Backend for NodeBackend {
         Ok(self.member()?.view.retention().await)
     }
 
-    async fn order_retention(&self, target: wire::RetentionTarget, action: RetentionAction) -> Result<()> {
+    async fn order_retention(
+        &self,
+        target: wire::RetentionTarget,
+        action: RetentionAction,
+    ) -> Result<()> {
         let member = self.member()?;
         let state = member.consensus.state();
         let nodes: Vec<NodeId> = match &target.node {
@@ -420,22 +623,43 @@ impl Backend for NodeBackend {
             None => state.nodes.keys().collect(),
         };
         if action == RetentionAction::RemoveFuture {
-            crate::footage::retention::check_times(&member.view.retention().await, &nodes, target.volume)?;
+            crate::footage::retention::check_times(
+                &member.view.retention().await,
+                &nodes,
+                target.volume,
+            )?;
         }
-        let order = RetentionOrder { action, subject: target.class.map(Subject::Class) };
-        let request = OrderRequest { volume: target.volume, order };
+        let order = RetentionOrder {
+            action,
+            subject: target.class.map(Subject::Class),
+        };
+        let request = OrderRequest {
+            volume: target.volume,
+            order,
+        };
         // A node that is away has to be asked again: the others have heard by then.
-        let passed = nodes.into_iter().map(|node| member.view.order_retention(node, &request));
+        let passed = nodes
+            .into_iter()
+            .map(|node| member.view.order_retention(node, &request));
         let passed = futures::future::join_all(passed).await;
-        passed.into_iter().collect::<std::result::Result<(), _>>().map_err(view_error)
+        passed
+            .into_iter()
+            .collect::<std::result::Result<(), _>>()
+            .map_err(view_error)
     }
 
     fn notes(&self) -> Vec<String> {
-        self.host.member().map(|member| member.volumes.retention_notes()).unwrap_or_default()
+        self.host
+            .member()
+            .map(|member| member.volumes.retention_notes())
+            .unwrap_or_default()
     }
 
     async fn ready(&self) -> std::result::Result<(), String> {
-        let member = self.host.member().ok_or("this node belongs to no cluster yet")?;
+        let member = self
+            .host
+            .member()
+            .ok_or("this node belongs to no cluster yet")?;
         member.volumes.writable()?;
         member.volumes.room()?;
         views::takes_part(&member.consensus).map_or(Ok(()), Err)
@@ -464,32 +688,46 @@ fn named_node(state: &ClusterState, node: &wire::NodeRef) -> Result<NodeId> {
         wire::NodeRef::Id(id) => Err(no_node(*id)),
         wire::NodeRef::Name(name) => {
             let detail = format!("there is no node named {name:?}; GET /api/v1/nodes lists them");
-            let found = state.node_named(name).ok_or_else(|| ApiError::not_found(detail).code("unknown-node"));
+            let found = state
+                .node_named(name)
+                .ok_or_else(|| ApiError::not_found(detail).code("unknown-node"));
             found.map(|node| node.id)
         }
     }
 }
 
 fn no_camera(id: CameraId) -> ApiError {
-    ApiError::not_found(format!("there is no camera {id}; GET /api/v1/cameras lists them")).code("unknown-camera")
+    ApiError::not_found(format!(
+        "there is no camera {id}; GET /api/v1/cameras lists them"
+    ))
+    .code("unknown-camera")
 }
 
 fn no_hold(id: HoldId) -> ApiError {
-    ApiError::not_found(format!("there is no hold {id}; GET /api/v1/holds lists them")).code("unknown-hold")
+    ApiError::not_found(format!(
+        "there is no hold {id}; GET /api/v1/holds lists them"
+    ))
+    .code("unknown-hold")
 }
 
 fn no_export(id: ExportId) -> ApiError {
-    let detail = format!("there is no export {id}, or it has expired; GET /api/v1/exports lists them");
+    let detail =
+        format!("there is no export {id}, or it has expired; GET /api/v1/exports lists them");
     ApiError::not_found(detail).code("unknown-export")
 }
 
 fn no_drill(id: DrillId) -> ApiError {
-    ApiError::not_found(format!("there is no drill {id}, or it was forgotten; GET /api/v1/drills lists the newest"))
-        .code("unknown-drill")
+    ApiError::not_found(format!(
+        "there is no drill {id}, or it was forgotten; GET /api/v1/drills lists the newest"
+    ))
+    .code("unknown-drill")
 }
 
 fn no_node(id: NodeId) -> ApiError {
-    ApiError::not_found(format!("there is no node {id}; GET /api/v1/nodes lists them")).code("unknown-node")
+    ApiError::not_found(format!(
+        "there is no node {id}; GET /api/v1/nodes lists them"
+    ))
+    .code("unknown-node")
 }
 
 /// Recorded, or not forgotten.
@@ -523,16 +761,19 @@ fn rejected(rejection: &Rejection) -> ApiError {
 fn become_error(error: BecomeError) -> ApiError {
     let detail = error.to_string();
     match error {
-        BecomeError::Member { .. } => ApiError::new(ErrorKind::Conflict, detail).code("already-member"),
+        BecomeError::Member { .. } => {
+            ApiError::new(ErrorKind::Conflict, detail).code("already-member")
+        }
         BecomeError::ForeignData { .. } | BecomeError::LostIdentity { .. } => {
             ApiError::new(ErrorKind::Conflict, detail).code("foreign-data")
         }
         BecomeError::Join(JoinError::Rejected(rejection)) => rejected(&rejection),
         BecomeError::Join(_) => ApiError::unavailable(detail).code("cannot-join"),
         BecomeError::Initialize(_) => ApiError::unavailable(detail).code("cannot-initialize"),
-        BecomeError::Config(_) | BecomeError::Identity(_) | BecomeError::Start(_) | BecomeError::Bug(_) => {
-            ApiError::internal(detail)
-        }
+        BecomeError::Config(_)
+        | BecomeError::Identity(_)
+        | BecomeError::Start(_)
+        | BecomeError::Bug(_) => ApiError::internal(detail),
     }
 }
 

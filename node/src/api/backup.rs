@@ -34,12 +34,18 @@ const _: () = assert!(RESTORES_FOR.as_secs() * 2 <= REQUEST_DEADLINE.as_secs());
 /// To make a key of a passphrase takes a core for a while: one at a time.
 static SEALING: Mutex<()> = Mutex::const_new(());
 
-pub(crate) async fn make(state: Arc<ClusterState>, now: Timestamp, passphrase: Secret) -> Result<Bytes> {
+pub(crate) async fn make(
+    state: Arc<ClusterState>,
+    now: Timestamp,
+    passphrase: Secret,
+) -> Result<Bytes> {
     let sealed = apart(move || {
-        let contents = Contents::of(&state, now)
-            .ok_or_else(|| ApiError::unavailable("this node does not know its cluster yet").code("no-cluster"))?;
-        let contents = serde_json::to_vec(&contents)
-            .map_err(|error| ApiError::internal(format!("the configuration cannot be written: {error}")))?;
+        let contents = Contents::of(&state, now).ok_or_else(|| {
+            ApiError::unavailable("this node does not know its cluster yet").code("no-cluster")
+        })?;
+        let contents = serde_json::to_vec(&contents).map_err(|error| {
+            ApiError::internal(format!("the configuration cannot be written: {error}"))
+        })?;
         sealed::seal(&contents, &passphrase).map_err(|error| seal_error(&error))
     });
     sealed.await.map(Bytes::from)
@@ -51,7 +57,13 @@ pub(crate) async fn restore(
     request: wire::NewRestore,
     clock: Clock,
 ) -> Result<wire::Restored> {
-    let wire::NewRestore { passphrase, backup, dry_run, overwrite, from } = request;
+    let wire::NewRestore {
+        passphrase,
+        backup,
+        dry_run,
+        overwrite,
+        from,
+    } = request;
     let (consensus, now) = (member.consensus.clone(), clock.now());
     let footage_upto = consensus.identity().camera_highest();
     let planned = apart(move || {
@@ -67,27 +79,39 @@ pub(crate) async fn restore(
         None => put_back(backend, member, &mut plan, clock).await?,
     };
     let (made_at, cluster) = (plan.contents().made_at, plan.contents().cluster.to_string());
-    Ok(wire::Restored { dry_run, made_at, cluster, items, left: plan.left() })
+    Ok(wire::Restored {
+        dry_run,
+        made_at,
+        cluster,
+        items,
+        left: plan.left(),
+    })
 }
 
-/// Runs what takes a core for a while off the runtime's threads: that is a passphrase's key, and all
-/// that goes over each camera.
+/// Runs what takes a core for a while off the runtime's threads: that is a passphrase's key, and
+/// all that goes over each camera.
 async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let _one = SEALING.lock().await;
     let done = spawn_blocking(work).await;
-    done.map_err(|error| ApiError::internal(format!("a bug kept the backup from being read or written: {error}")))?
+    done.map_err(|error| {
+        ApiError::internal(format!(
+            "a bug kept the backup from being read or written: {error}"
+        ))
+    })?
 }
 
 fn read(backup: &str, passphrase: &Secret) -> Result<Contents> {
     let bytes = STANDARD.decode(backup);
-    let bytes =
-        bytes.map_err(|error| ApiError::invalid(format!("`backup` is no base64: {error}")).code("backup-invalid"))?;
+    let bytes = bytes.map_err(|error| {
+        ApiError::invalid(format!("`backup` is no base64: {error}")).code("backup-invalid")
+    })?;
     let contents = sealed::open(&bytes, passphrase).map_err(|error| open_error(&error))?;
     // Not what it says, which may hold a value.
     serde_json::from_slice(&contents).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let detail = format!(
-            "the backup was opened, and this release cannot read what it holds (line {line}, column {column}): upgrade"
+            "the backup was opened, and this release cannot read what it holds (line {line}, \
+             column {column}): upgrade"
         );
         ApiError::invalid(detail).code("backup-invalid")
     })
@@ -109,10 +133,12 @@ fn tried(plan: &mut Plan, mut state: ClusterState, now: Timestamp) -> Vec<wire::
             items.push(work.item);
             continue;
         };
-        items.push(match state.apply(command.by(Actor::Operator(OperatorName::admin()), now)) {
-            Ok(response) => done(plan, work, &response),
-            Err(rejection) => not_done(plan, work, rejection.to_string()),
-        });
+        items.push(
+            match state.apply(command.by(Actor::Operator(OperatorName::admin()), now)) {
+                Ok(response) => done(plan, work, &response),
+                Err(rejection) => not_done(plan, work, rejection.to_string()),
+            },
+        );
     }
     items
 }
@@ -128,7 +154,9 @@ async fn put_back(
     let until = clock.elapsed() + RESTORES_FOR;
     let mut items = Vec::new();
     while clock.elapsed() < until {
-        let Some(work) = plan.next(&member.consensus.state()) else { break };
+        let Some(work) = plan.next(&member.consensus.state()) else {
+            break;
+        };
         let Some(command) = work.command.clone() else {
             items.push(work.item);
             continue;
@@ -162,7 +190,11 @@ fn seal_error(error: &SealError) -> ApiError {
         SealError::TooLarge(_) | SealError::NoRandomness => ErrorKind::Internal,
     };
     let api = ApiError::new(kind, error.to_string());
-    if kind == ErrorKind::Invalid { api.code("passphrase-weak") } else { api }
+    if kind == ErrorKind::Invalid {
+        api.code("passphrase-weak")
+    } else {
+        api
+    }
 }
 
 fn open_error(error: &OpenError) -> ApiError {
@@ -187,7 +219,10 @@ mod tests {
         let turn = SEALING.lock().await;
         let made = make(Arc::default(), Timestamp(0), passphrase());
         futures::pin_mut!(made);
-        assert!((&mut made).now_or_never().is_none(), "nothing is looked at on the runtime's thread");
+        assert!(
+            (&mut made).now_or_never().is_none(),
+            "nothing is looked at on the runtime's thread"
+        );
         drop(turn);
         assert_eq!(made.await.unwrap_err().code, "no-cluster");
     }

@@ -31,8 +31,8 @@ pub(crate) fn no_cluster() -> wire::Cluster {
     }
 }
 
-/// Why this node takes no part in what the cluster decides: its data directory is old or a copy, or it was
-/// removed.
+/// Why this node takes no part in what the cluster decides: its data directory is old or a copy, or
+/// it was removed.
 pub(crate) fn standing_apart(consensus: &Consensus) -> Option<String> {
     let standing = *consensus.identity().standing().borrow();
     standing.is_final().then(|| standing.to_string())
@@ -51,19 +51,29 @@ pub(crate) fn takes_part(consensus: &Consensus) -> Option<String> {
         "no leader with a majority behind it is known; recording continues, changes of configuration wait".to_owned();
     let state = consensus.state();
     let strangers = identity.strangers();
-    let names = strangers.iter().filter_map(|node| Some(state.nodes.get(*node)?.spec.name.as_str()));
+    let names = strangers
+        .iter()
+        .filter_map(|node| Some(state.nodes.get(*node)?.spec.name.as_str()));
     let names: Vec<&str> = names.collect();
     if !names.is_empty() {
-        why.push_str(&format!("; another cluster secret than this node's is in use on {}", names.join(", ")));
+        why.push_str(&format!(
+            "; another cluster secret than this node's is in use on {}",
+            names.join(", ")
+        ));
     }
     Some(why)
 }
 
-pub(crate) fn cluster(consensus: &Consensus, sight: &Sight, headroom: Option<&Headroom>) -> wire::Cluster {
+pub(crate) fn cluster(
+    consensus: &Consensus,
+    sight: &Sight,
+    headroom: Option<&Headroom>,
+) -> wire::Cluster {
     let state = consensus.state();
     let leadership = consensus.leadership().borrow().clone();
     let recording = state.assignments.iter().filter(|(camera, assignment)| {
-        recorder(*camera, assignment, sight).is_some_and(|(_, told)| told.state == RecorderState::Recording)
+        recorder(*camera, assignment, sight)
+            .is_some_and(|(_, told)| told.state == RecorderState::Recording)
     });
     wire::Cluster {
         id: state.cluster.map(|cluster| cluster.to_string()),
@@ -89,7 +99,11 @@ fn failover_headroom(headroom: &Headroom) -> wire::FailoverHeadroom {
             Victim::Node(node) => (Some(*node), None),
             Victim::Domain(name) => (None, Some(name.clone())),
         };
-        wire::WorstLoss { node, failure_domain, cameras_lost: lost.len() }
+        wire::WorstLoss {
+            node,
+            failure_domain,
+            cameras_lost: lost.len(),
+        }
     });
     wire::FailoverHeadroom {
         survives_any_node: headroom.survives_any_node,
@@ -123,20 +137,28 @@ pub(crate) fn nodes(consensus: &Consensus, sight: &Sight) -> Vec<wire::Node> {
         duty: node.duty,
         voter: voters.contains(&node.id),
         alive: sight.is_alive(node.id),
-        peer_addr: addresses.of(node.id).unwrap_or_else(|| node.spec.peer_addr.to_string()),
+        peer_addr: addresses
+            .of(node.id)
+            .unwrap_or_else(|| node.spec.peer_addr.to_string()),
         api_addr: node.spec.api_addr.to_string(),
         failure_domain: node.spec.failure_domain.to_string(),
         camera_capacity: node.spec.camera_capacity,
         bitrate_capacity_bps: node.spec.bitrate_capacity_bps,
         labels: node.spec.labels.as_map().clone(),
         cameras: state.owned_by(node.id).count(),
-        cameras_recorded: state.owned_by(node.id).filter(|camera| is_recorded_by(node.id, *camera, sight)).count(),
+        cameras_recorded: state
+            .owned_by(node.id)
+            .filter(|camera| is_recorded_by(node.id, *camera, sight))
+            .count(),
         clock_offset_ms: sight
             .clocks
             .get(&node.id)
             .filter(|_| sight.is_alive(node.id))
             .map(|offset| offset.micros / 1000),
-        bitrate_bps: state.owned_by(node.id).map(|camera| bitrates.of(camera)).sum(),
+        bitrate_bps: state
+            .owned_by(node.id)
+            .map(|camera| bitrates.of(camera))
+            .sum(),
         version: node.spec.version,
         refused: refused.get(&node.id).cloned(),
     });
@@ -149,7 +171,11 @@ pub(crate) fn camera(
     sight: &Sight,
     headroom: Option<&Headroom>,
 ) -> wire::Camera {
-    let assignment = state.assignments.get(camera.id).cloned().unwrap_or_default();
+    let assignment = state
+        .assignments
+        .get(camera.id)
+        .cloned()
+        .unwrap_or_default();
     let spec = &camera.spec;
     wire::Camera {
         id: camera.id,
@@ -170,7 +196,11 @@ pub(crate) fn camera(
             moving_to: assignment.handoff.map(|handoff| handoff.to),
         },
         last_drill: state.drills.results.get(camera.id).map(drills::result),
-        held_back: sight.treatments.get(&camera.id).copied().and_then(wire::HeldBack::of),
+        held_back: sight
+            .treatments
+            .get(&camera.id)
+            .copied()
+            .and_then(wire::HeldBack::of),
         warnings: Vec::new(),
     }
 }
@@ -217,7 +247,12 @@ pub(crate) fn export(export: &Export) -> wire::Export {
     }
 }
 
-fn recording(camera: CameraId, assignment: &Assignment, sight: &Sight, headroom: Option<&Headroom>) -> wire::Recording {
+fn recording(
+    camera: CameraId,
+    assignment: &Assignment,
+    sight: &Sight,
+    headroom: Option<&Headroom>,
+) -> wire::Recording {
     let (node, told) = recorder(camera, assignment, sight).unzip();
     let lack = headroom.and_then(|headroom| headroom.waiting.get(&camera).copied());
     let known = sight.progress.iter().filter(|((_, of), _)| *of == camera);
@@ -231,19 +266,26 @@ fn recording(camera: CameraId, assignment: &Assignment, sight: &Sight, headroom:
     }
 }
 
-/// How far a camera is durable. Where somebody records it, that is its own recorder's word alone: others may be ahead by a moment, such as an owner that is about
-/// to let go or a mirror, and a node that starts anew has not heard of them; what that one tells would lie before what it told earlier. Until the recorder has
-/// something durable, it is what the others have of the time before it. While nobody records, it is `furthest`, whatever is known.
+/// How far a camera is durable. Where somebody records it, that is its own recorder's word alone:
+/// others may be ahead by a moment, such as an owner that is about to let go or a mirror, and a
+/// node that starts anew has not heard of them; what that one tells would lie before what it told
+/// earlier. Until the recorder has something durable, it is what the others have of the time before
+/// it. While nobody records, it is `furthest`, whatever is known.
 fn watermark(recorder: Option<&Progress>, furthest: Option<Timestamp>) -> Option<Timestamp> {
     match recorder.filter(|told| told.state == RecorderState::Recording) {
-        Some(told) => told.watermark.or_else(|| Some(furthest?.min(told.first_keyframe?))),
+        Some(told) => told
+            .watermark
+            .or_else(|| Some(furthest?.min(told.first_keyframe?))),
         None => furthest,
     }
 }
 
 /// Whether its recorder is there and is not known to fail.
 fn is_recorded_by(node: NodeId, camera: CameraId, sight: &Sight) -> bool {
-    let told = sight.progress.get(&(node, camera)).filter(|_| sight.is_alive(node));
+    let told = sight
+        .progress
+        .get(&(node, camera))
+        .filter(|_| sight.is_alive(node));
     told.is_some_and(|told| told.state != RecorderState::Failing)
 }
 
@@ -254,10 +296,19 @@ pub(crate) fn recorder<'a>(
     sight: &'a Sight,
 ) -> Option<(NodeId, &'a Progress)> {
     let handoff = assignment.handoff.map(|handoff| handoff.to);
-    let entitled = [assignment.owner, assignment.mirror, handoff, assignment.successor];
-    let living = entitled.into_iter().flatten().filter(|node| sight.is_alive(*node));
+    let entitled = [
+        assignment.owner,
+        assignment.mirror,
+        handoff,
+        assignment.successor,
+    ];
+    let living = entitled
+        .into_iter()
+        .flatten()
+        .filter(|node| sight.is_alive(*node));
     let told = living.filter_map(|node| Some((node, sight.progress.get(&(node, camera))?)));
-    told.into_iter().find(|(_, told)| told.epoch >= assignment.epoch)
+    told.into_iter()
+        .find(|(_, told)| told.epoch >= assignment.epoch)
 }
 
 #[cfg(test)]
@@ -288,45 +339,107 @@ mod tests {
     fn sight(told: &[(NodeId, Progress)]) -> Sight {
         Sight {
             verdicts: [OWNER, MIRROR].map(|node| (node, Verdict::Alive)).into(),
-            progress: told.iter().map(|(node, progress)| ((*node, CAMERA), progress.clone())).collect(),
+            progress: told
+                .iter()
+                .map(|(node, progress)| ((*node, CAMERA), progress.clone()))
+                .collect(),
             ..Sight::default()
         }
     }
 
     fn told(assignment: &Assignment, sight: &Sight) -> Option<i64> {
-        recording(CAMERA, assignment, sight, None).watermark.map(Timestamp::micros)
+        recording(CAMERA, assignment, sight, None)
+            .watermark
+            .map(Timestamp::micros)
     }
 
     #[test]
     fn a_node_that_starts_anew_tells_no_earlier_watermark_of_a_recorder_than_before() {
-        let assignment =
-            Assignment { epoch: Epoch(3), owner: Some(OWNER), mirror: Some(MIRROR), ..Assignment::default() };
-        let owner = (OWNER, progress(3, Rank::Owner, RecorderState::Recording, 1_000_000));
-        let mirror = (MIRROR, progress(3, Rank::Mirror, RecorderState::Recording, 1_000_007));
+        let assignment = Assignment {
+            epoch: Epoch(3),
+            owner: Some(OWNER),
+            mirror: Some(MIRROR),
+            ..Assignment::default()
+        };
+        let owner = (
+            OWNER,
+            progress(3, Rank::Owner, RecorderState::Recording, 1_000_000),
+        );
+        let mirror = (
+            MIRROR,
+            progress(3, Rank::Mirror, RecorderState::Recording, 1_000_007),
+        );
         let before = told(&assignment, &sight(&[owner.clone(), mirror]));
         let anew = told(&assignment, &sight(&[owner]));
-        assert_eq!((before, anew), (Some(1_000_000), Some(1_000_000)), "it has not heard of the mirror yet");
+        assert_eq!(
+            (before, anew),
+            (Some(1_000_000), Some(1_000_000)),
+            "it has not heard of the mirror yet"
+        );
     }
 
     #[test]
     fn a_new_owners_watermark_is_its_own_also_while_the_old_one_goes_on() {
-        let mut assignment =
-            Assignment { epoch: Epoch(3), owner: Some(OWNER), mirror: Some(MIRROR), ..Assignment::default() };
-        let owner = (OWNER, progress(3, Rank::Owner, RecorderState::Recording, 1_000_000));
-        let mirror = (MIRROR, progress(3, Rank::Mirror, RecorderState::Recording, 600_000));
-        assert_eq!(told(&assignment, &sight(&[owner.clone(), mirror])), Some(1_000_000));
+        let mut assignment = Assignment {
+            epoch: Epoch(3),
+            owner: Some(OWNER),
+            mirror: Some(MIRROR),
+            ..Assignment::default()
+        };
+        let owner = (
+            OWNER,
+            progress(3, Rank::Owner, RecorderState::Recording, 1_000_000),
+        );
+        let mirror = (
+            MIRROR,
+            progress(3, Rank::Mirror, RecorderState::Recording, 600_000),
+        );
+        assert_eq!(
+            told(&assignment, &sight(&[owner.clone(), mirror])),
+            Some(1_000_000)
+        );
         (assignment.epoch, assignment.owner, assignment.mirror) = (Epoch(4), Some(MIRROR), None);
-        let starts = (MIRROR, progress(4, Rank::Owner, RecorderState::Starting, 600_000));
-        assert_eq!(told(&assignment, &sight(&[owner.clone(), starts])), Some(1_000_000), "nobody records");
+        let starts = (
+            MIRROR,
+            progress(4, Rank::Owner, RecorderState::Starting, 600_000),
+        );
+        assert_eq!(
+            told(&assignment, &sight(&[owner.clone(), starts])),
+            Some(1_000_000),
+            "nobody records"
+        );
 
         // Its first keyframe is there, and nothing is durable yet.
-        let (node, recording) = (MIRROR, progress(4, Rank::Owner, RecorderState::Recording, 0));
-        let first = Progress { watermark: None, first_keyframe: Some(Timestamp(900_000)), ..recording };
-        assert_eq!(told(&assignment, &sight(&[owner, (node, first.clone())])), Some(900_000));
-        let goes_on = (OWNER, progress(3, Rank::Owner, RecorderState::Recording, 1_400_007));
-        let own = (node, Progress { watermark: Some(Timestamp(1_400_000)), ..first });
+        let (node, recording) = (
+            MIRROR,
+            progress(4, Rank::Owner, RecorderState::Recording, 0),
+        );
+        let first = Progress {
+            watermark: None,
+            first_keyframe: Some(Timestamp(900_000)),
+            ..recording
+        };
+        assert_eq!(
+            told(&assignment, &sight(&[owner, (node, first.clone())])),
+            Some(900_000)
+        );
+        let goes_on = (
+            OWNER,
+            progress(3, Rank::Owner, RecorderState::Recording, 1_400_007),
+        );
+        let own = (
+            node,
+            Progress {
+                watermark: Some(Timestamp(1_400_000)),
+                ..first
+            },
+        );
         let before = told(&assignment, &sight(&[goes_on, own.clone()]));
         let anew = told(&assignment, &sight(&[own]));
-        assert_eq!((before, anew), (Some(1_400_000), Some(1_400_000)), "it has not heard of the old owner");
+        assert_eq!(
+            (before, anew),
+            (Some(1_400_000), Some(1_400_000)),
+            "it has not heard of the old owner"
+        );
     }
 }

@@ -66,8 +66,13 @@ pub(super) async fn run(args: AdoptArgs, options: ApiOptions, out: Output) -> Re
     show(&found, &plan);
     confirm(args.yes)?;
     let numbered = number(&api, found.from, &plan).await?;
-    let numbers: Vec<AdoptedNumber> =
-        numbered.iter().map(|(planned, ours)| AdoptedNumber { theirs: planned.theirs.camera, ours: *ours }).collect();
+    let numbers: Vec<AdoptedNumber> = numbered
+        .iter()
+        .map(|(planned, ours)| AdoptedNumber {
+            theirs: planned.theirs.camera,
+            ours: *ours,
+        })
+        .collect();
     for (volume, id) in found.shelf.volumes().iter().zip(&found.volumes) {
         let adoption = Adoption::new(*id, (found.from, found.into), wall_now(), numbers.clone());
         let adoption = adoption.map_err(CliError::usage)?;
@@ -76,8 +81,16 @@ pub(super) async fn run(args: AdoptArgs, options: ApiOptions, out: Output) -> Re
     let adopted = Adopted {
         from_cluster: found.from,
         into_cluster: found.into,
-        volumes: found.shelf.volumes().iter().map(|volume| volume.path.clone()).collect(),
-        cameras: numbered.iter().map(|(planned, ours)| line(planned, Some(*ours))).collect(),
+        volumes: found
+            .shelf
+            .volumes()
+            .iter()
+            .map(|volume| volume.path.clone())
+            .collect(),
+        cameras: numbered
+            .iter()
+            .map(|(planned, ours)| line(planned, Some(*ours)))
+            .collect(),
     };
     out.print(&adopted, describe)
 }
@@ -88,8 +101,11 @@ async fn check(shelf: Shelf, api: &Api) -> Result<Found, CliError> {
     let cluster: Cluster = api.get(&["cluster"], &[]).await?;
     let into = cluster.id.as_deref().and_then(|id| id.parse::<Uuid>().ok());
     let into = into.ok_or_else(|| {
-        CliError::new(ExitKind::Unavailable, "the node that was asked belongs to no cluster")
-            .hint("found one with `holdfast cluster init`, or join one, and then take the volumes over")
+        CliError::new(
+            ExitKind::Unavailable,
+            "the node that was asked belongs to no cluster",
+        )
+        .hint("found one with `holdfast cluster init`, or join one, and then take the volumes over")
     })?;
     let open = open_volumes(api).await?;
     let mut ids = Vec::new();
@@ -97,21 +113,28 @@ async fn check(shelf: Shelf, api: &Api) -> Result<Found, CliError> {
     for volume in shelf.volumes() {
         let path = volume.path.display();
         if let Some(pid) = &volume.in_use_by {
-            return Err(CliError::failed(format!("{path} is in use by process {pid}"))
-                .hint("take it out of that node's configuration, or stop the node"));
+            return Err(
+                CliError::failed(format!("{path} is in use by process {pid}"))
+                    .hint("take it out of that node's configuration, or stop the node"),
+            );
         }
         let (id, cluster) = volume.identity.ok_or_else(|| {
             CliError::failed(format!(
-                "whose volume {path} is cannot be read: volume.json and all segments' headers are damaged"
+                "whose volume {path} is cannot be read: volume.json and all segments' headers are \
+                 damaged"
             ))
             .hint("`holdfast segment extract` saves what is sound of it")
         })?;
         if cluster == into {
             return Err(CliError::failed(format!("{path} belongs to this cluster already")).hint(
-                "it needs no taking over: name it in a [[storage.volume]] of a node here, and its footage is served",
+                "it needs no taking over: name it in a [[storage.volume]] of a node here, and its \
+                 footage is served",
             ));
         }
-        if let Some((node, volume)) = open.iter().find(|(_, volume)| volume.id.as_deref() == Some(&id.to_string())) {
+        if let Some((node, volume)) = open
+            .iter()
+            .find(|(_, volume)| volume.id.as_deref() == Some(&id.to_string()))
+        {
             return Err(CliError::failed(format!(
                 "{path} is a copy of volume {} of {}, which has it open at {}",
                 volume.index, node.name, volume.path
@@ -124,12 +147,18 @@ async fn check(shelf: Shelf, api: &Api) -> Result<Found, CliError> {
     let from = from.ok_or_else(|| CliError::usage("no volume was named"))?;
     if let Some(failed) = shelf.failed().first() {
         eprintln!(
-            "warning: {} segments cannot be read, and cameras that are in no other one are not taken over; the first: {}",
+            "warning: {} segments cannot be read, and cameras that are in no other one are not \
+             taken over; the first: {}",
             shelf.failed().len(),
             printable(&failed.error)
         );
     }
-    Ok(Found { shelf, volumes: ids, from, into })
+    Ok(Found {
+        shelf,
+        volumes: ids,
+        from,
+        into,
+    })
 }
 
 /// Of the members that live.
@@ -137,7 +166,9 @@ async fn open_volumes(api: &Api) -> Result<Vec<(Node, Volume)>, CliError> {
     let nodes: Vec<Node> = api.get(&["nodes"], &[]).await?;
     let mut open = Vec::new();
     for node in nodes.into_iter().filter(|node| node.alive) {
-        let volumes: Vec<Volume> = api.get(&["nodes", &node.id.to_string(), "volumes"], &[]).await?;
+        let volumes: Vec<Volume> = api
+            .get(&["nodes", &node.id.to_string(), "volumes"], &[])
+            .await?;
         open.extend(volumes.into_iter().map(|volume| (node.clone(), volume)));
     }
     Ok(open)
@@ -146,8 +177,16 @@ async fn open_volumes(api: &Api) -> Result<Vec<(Node, Volume)>, CliError> {
 async fn known(api: &Api) -> Result<Vec<Known>, CliError> {
     let recorded: Vec<Camera> = api.get(&["cameras"], &[]).await?;
     let deleted: Vec<DeletedCamera> = api.get(&["cameras", "deleted"], &[]).await?;
-    let recorded = recorded.into_iter().map(|camera| Known { id: camera.id, name: camera.name, is_recorded: true });
-    let deleted = deleted.into_iter().map(|camera| Known { id: camera.id, name: camera.name, is_recorded: false });
+    let recorded = recorded.into_iter().map(|camera| Known {
+        id: camera.id,
+        name: camera.name,
+        is_recorded: true,
+    });
+    let deleted = deleted.into_iter().map(|camera| Known {
+        id: camera.id,
+        name: camera.name,
+        is_recorded: false,
+    });
     Ok(recorded.chain(deleted).collect())
 }
 
@@ -188,7 +227,13 @@ fn show(found: &Found, plan: &[Planned]) {
     }
     let mut table = Table::new(&["CAMERA", "NAME", "FROM", "TO", "BYTES", "BECOMES"]);
     for planned in plan {
-        let Theirs { camera, from, to, bytes, .. } = &planned.theirs;
+        let Theirs {
+            camera,
+            from,
+            to,
+            bytes,
+            ..
+        } = &planned.theirs;
         table.row(vec![
             camera.to_string(),
             planned.name.clone(),
@@ -199,15 +244,25 @@ fn show(found: &Found, plan: &[Planned]) {
         ]);
     }
     eprint!("{table}");
-    plan.iter().filter_map(|planned| planned.hint.as_ref()).for_each(|hint| eprintln!("hint: {}", printable(hint)));
+    plan.iter()
+        .filter_map(|planned| planned.hint.as_ref())
+        .for_each(|hint| eprintln!("hint: {}", printable(hint)));
 }
 
 /// A list that is damaged is made again.
 fn adopted_before(path: &Path, into: Uuid) -> String {
-    let adoption = open_root(path, false).ok().flatten().and_then(|root| adoption_in(&root).ok().flatten());
+    let adoption = open_root(path, false)
+        .ok()
+        .flatten()
+        .and_then(|root| adoption_in(&root).ok().flatten());
     match adoption {
-        Some(adoption) if adoption.into == into => format!(", taken over before, at {}", adoption.at),
-        Some(adoption) => format!(", taken over by cluster {} at {}", adoption.into, adoption.at),
+        Some(adoption) if adoption.into == into => {
+            format!(", taken over before, at {}", adoption.at)
+        }
+        Some(adoption) => format!(
+            ", taken over by cluster {} at {}",
+            adoption.into, adoption.at
+        ),
         None => String::new(),
     }
 }
@@ -217,9 +272,10 @@ fn confirm(is_confirmed: bool) -> Result<(), CliError> {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(
-            CliError::usage("nothing was changed: this asks before it takes anything over").hint("--yes answers")
-        );
+        return Err(CliError::usage(
+            "nothing was changed: this asks before it takes anything over",
+        )
+        .hint("--yes answers"));
     }
     eprint!("Take this footage over into the cluster? [y/N] ");
     // What cannot be written is not seen, and answered with no.
@@ -229,54 +285,94 @@ fn confirm(is_confirmed: bool) -> Result<(), CliError> {
     match read {
         Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
         Ok(_) => Err(CliError::usage("nothing was changed")),
-        Err(error) => Err(CliError::failed(format!("the answer cannot be read: {error}"))),
+        Err(error) => Err(CliError::failed(format!(
+            "the answer cannot be read: {error}"
+        ))),
     }
 }
 
 /// Each camera with its number here.
-async fn number<'a>(api: &Api, from: Uuid, plan: &'a [Planned]) -> Result<Vec<(&'a Planned, CameraId)>, CliError> {
+async fn number<'a>(
+    api: &Api,
+    from: Uuid,
+    plan: &'a [Planned],
+) -> Result<Vec<(&'a Planned, CameraId)>, CliError> {
     let own = |planned: &&Planned| matches!(planned.becomes, Becomes::OfItsOwn);
     let cameras: Vec<AdoptCamera> = plan
         .iter()
         .filter(own)
-        .map(|planned| AdoptCamera { camera: planned.theirs.camera, name: planned.name.clone() })
+        .map(|planned| AdoptCamera {
+            camera: planned.theirs.camera,
+            name: planned.name.clone(),
+        })
         .collect();
     let mut given: Vec<CameraNumber> = Vec::new();
     if !cameras.is_empty() {
-        let body = AdoptCameras { cluster: from.to_string(), cameras };
-        let answer = api.call(Method::POST, &["cameras", "adopt"], Some(&body)).await?;
-        given = serde_json::from_value(answer)
-            .map_err(|error| CliError::failed(format!("the cluster's numbers cannot be read: {error}")))?;
+        let body = AdoptCameras {
+            cluster: from.to_string(),
+            cameras,
+        };
+        let answer = api
+            .call(Method::POST, &["cameras", "adopt"], Some(&body))
+            .await?;
+        given = serde_json::from_value(answer).map_err(|error| {
+            CliError::failed(format!("the cluster's numbers cannot be read: {error}"))
+        })?;
     }
     let ours = |planned: &'a Planned| {
         let id = match &planned.becomes {
             Becomes::Ours { id, .. } => Some(*id),
-            Becomes::OfItsOwn => given.iter().find(|given| given.camera == planned.theirs.camera).map(|given| given.id),
+            Becomes::OfItsOwn => given
+                .iter()
+                .find(|given| given.camera == planned.theirs.camera)
+                .map(|given| given.id),
         };
-        let missing = || CliError::failed(format!("the cluster gave no number for camera {}", planned.theirs.camera));
+        let missing = || {
+            CliError::failed(format!(
+                "the cluster gave no number for camera {}",
+                planned.theirs.camera
+            ))
+        };
         id.map(|id| (planned, id)).ok_or_else(missing)
     };
     plan.iter().map(ours).collect()
 }
 
 fn volume_error(error: &Error) -> CliError {
-    CliError::failed(error.to_string()).hint("run the same command again: what is done already stays as it is")
+    CliError::failed(error.to_string())
+        .hint("run the same command again: what is done already stays as it is")
 }
 
 fn line(planned: &Planned, ours: Option<CameraId>) -> Line {
-    let Theirs { camera, from, to, bytes, .. } = planned.theirs;
+    let Theirs {
+        camera,
+        from,
+        to,
+        bytes,
+        ..
+    } = planned.theirs;
     let mapped_onto = match &planned.becomes {
         Becomes::Ours { name, .. } => Some(name.clone()),
         Becomes::OfItsOwn => None,
     };
-    Line { theirs: camera, name: planned.name.clone(), from, to, bytes, ours, mapped_onto }
+    Line {
+        theirs: camera,
+        name: planned.name.clone(),
+        from,
+        to,
+        bytes,
+        ours,
+        mapped_onto,
+    }
 }
 
 fn describe(adopted: &Adopted) -> String {
     let mut table = Table::new(&["THEIRS", "NAME", "OURS", ""]);
     for line in &adopted.cameras {
-        let note =
-            line.mapped_onto.as_ref().map_or_else(|| "deleted camera".to_owned(), |name| format!("camera {name}"));
+        let note = line.mapped_onto.as_ref().map_or_else(
+            || "deleted camera".to_owned(),
+            |name| format!("camera {name}"),
+        );
         table.row(vec![
             line.theirs.to_string(),
             line.name.clone(),
@@ -287,7 +383,12 @@ fn describe(adopted: &Adopted) -> String {
     let config: String = adopted
         .volumes
         .iter()
-        .map(|path| format!("[[storage.volume]]\npath = {:?}\n", path.display().to_string()))
+        .map(|path| {
+            format!(
+                "[[storage.volume]]\npath = {:?}\n",
+                path.display().to_string()
+            )
+        })
         .collect();
     format!(
         "{table}taken over. To have a node serve it, add to its configuration, and send it SIGHUP (systemctl reload holdfast):\n\n{config}"

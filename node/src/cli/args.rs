@@ -7,7 +7,8 @@ mod retention;
 
 pub(super) use backup::{BackupArgs, PassphraseArgs, RestoreArgs};
 pub(super) use camera::{
-    AudioArg, CameraAddArgs, CameraCommand, CameraEditArgs, CameraFields, ProtectionArg, TransportArg,
+    AudioArg, CameraAddArgs, CameraCommand, CameraEditArgs, CameraFields, ProtectionArg,
+    TransportArg,
 };
 pub(super) use export::{ExportArgs, ExportsCommand, ExportsDownloadArgs};
 pub(super) use retention::{RetentionCommand, RetentionOf};
@@ -72,7 +73,8 @@ pub(super) enum Command {
     /// Keep footage from being deleted, as evidence
     #[command(subcommand)]
     Hold(HoldCommand),
-    /// Try failover out on cameras that are well, without losing a frame: how long would they not be recorded?
+    /// Try failover out on cameras that are well, without losing a frame: how long would they not
+    /// be recorded?
     #[command(subcommand)]
     Drill(DrillCommand),
     /// Show deletions that are announced, begin them now or drop them
@@ -80,11 +82,13 @@ pub(super) enum Command {
     Retention(RetentionCommand),
     /// Show what of a camera was recorded, by whom, and every gap
     Timeline(TimelineArgs),
-    /// Show every interval that was not recorded, of all cameras, with its cause and the sums by cause
+    /// Show every interval that was not recorded, of all cameras, with its cause and the sums by
+    /// cause
     Gaps(GapsArgs),
     /// Write footage of a camera to one MP4 file
     Export(ExportArgs),
-    /// Write the cluster's configuration, cameras' passwords included, to a file sealed with a passphrase
+    /// Write the cluster's configuration, cameras' passwords included, to a file sealed with a
+    /// passphrase
     #[command(after_help = backup::BACKUP_HELP)]
     Backup(BackupArgs),
     /// Put a configuration back that `backup` wrote
@@ -96,7 +100,8 @@ pub(super) enum Command {
     /// Look into a segment file, without a running node
     #[command(subcommand)]
     Segment(SegmentCommand),
-    /// Verify a whole data directory or rebuild its list, without a running node; have nodes read theirs again
+    /// Verify a whole data directory or rebuild its list, without a running node; have nodes read
+    /// theirs again
     #[command(subcommand)]
     Volume(VolumeCommand),
     /// Check a configuration file
@@ -126,9 +131,11 @@ pub(super) enum ClusterCommand {
     },
     /// Show members, leader, how many cameras are recorded, and what the next failure would cost
     Status,
-    /// Spread cameras evenly over the nodes again, and bring them to the nodes that they prefer, without losing a frame
+    /// Spread cameras evenly over the nodes again, and bring them to the nodes that they prefer,
+    /// without losing a frame
     Rebalance,
-    /// End an upgrade: use what the new version brings. Every node runs it by then; there is no way back
+    /// End an upgrade: use what the new version brings. Every node runs it by then; there is no way
+    /// back
     Finalize,
     /// Move all cameras of a node to others, without losing a frame, and give it none
     #[command(after_help = DRAIN_EXIT_CODES)]
@@ -138,7 +145,8 @@ pub(super) enum ClusterCommand {
         /// Name or number
         node: String,
     },
-    /// Where the majority of the voters is lost for good: make this node, which must not run, the only voter of a new generation of the cluster
+    /// Where the majority of the voters is lost for good: make this node, which must not run, the
+    /// only voter of a new generation of the cluster
     #[command(after_help = RECOVER_HELP)]
     Recover(RecoverArgs),
 }
@@ -161,7 +169,8 @@ pub(super) struct RecoverArgs {
     /// Do not ask for the node's name before
     #[arg(long)]
     pub(super) yes: bool,
-    /// Also where a majority seems to live, or this data_dir is older than what its node has confirmed
+    /// Also where a majority seems to live, or this data_dir is older than what its node has
+    /// confirmed
     #[arg(long)]
     pub(super) force: bool,
 }
@@ -269,7 +278,8 @@ pub(super) struct SettingsArgs {
     /// How long the preferred node must have been well, in seconds
     #[arg(long, value_name = "SECONDS")]
     pub(super) failback_after_s: Option<u32>,
-    /// Drill each camera's failover once within this time, in seconds (3600 to a year); 0: never by itself
+    /// Drill each camera's failover once within this time, in seconds (3600 to a year); 0: never
+    /// by itself
     #[arg(long, value_name = "SECONDS")]
     pub(super) drill_every_s: Option<u32>,
 }
@@ -296,7 +306,8 @@ pub(super) enum NodesCommand {
         /// Name or number
         node: String,
     },
-    /// Show how a node's volumes stand. They are added, retired and taken out in its configuration file, which SIGHUP makes it read
+    /// Show how a node's volumes stand. They are added, retired and taken out in its configuration
+    /// file, which SIGHUP makes it read
     Volumes {
         /// Name or number
         node: String,
@@ -309,7 +320,8 @@ pub(super) enum HoldCommand {
     Add(HoldAddArgs),
     /// Show all holds
     List,
-    /// End a hold; what no other hold covers is deleted as its class's limits say, and copies of it at once
+    /// End a hold; what no other hold covers is deleted as its class's limits say, and copies of it
+    /// at once
     Remove {
         /// Number of the hold
         hold: u64,
@@ -401,8 +413,8 @@ pub(super) struct ExtractArgs {
     /// A segment file, or folders of volumes, whose footage is merged as the node's exports are
     #[arg(required = true, value_name = "FILE|DIR")]
     pub(super) sources: Vec<PathBuf>,
-    /// Number of the camera, or its name: of a volume as it was kept there, of a segment file where a node can be asked (--api); not needed
-    /// where there is one camera only
+    /// Number of the camera, or its name: of a volume as it was kept there, of a segment file
+    /// where a node can be asked (--api); not needed where there is one camera only
     #[arg(long)]
     pub(super) camera: Option<String>,
     /// All cameras of the volumes; `-o` names a folder
@@ -420,8 +432,8 @@ pub(super) struct ExtractArgs {
     /// conceal what is missing
     #[arg(long)]
     pub(super) strict: bool,
-    /// The MP4 file, which appears when it is complete; `-`: standard output. Of volumes also a folder, which is made: one file for each camera,
-    /// day, and kind of video
+    /// The MP4 file, which appears when it is complete; `-`: standard output. Of volumes also a
+    /// folder, which is made: one file for each camera, day, and kind of video
     #[arg(long, short, value_name = "FILE|DIR/")]
     pub(super) output: PathBuf,
     /// Replace the file if it exists
@@ -450,13 +462,14 @@ pub(super) enum VolumeCommand {
         /// The volume's folder: one of [[storage.volume]], or `volume0` in data_dir
         dir: PathBuf,
     },
-    /// Have a folder that held a volume, and holds none now, used as a new one: its disk was replaced. Works while the node runs
+    /// Have a folder that held a volume, and holds none now, used as a new one: its disk was
+    /// replaced. Works while the node runs
     Init {
         /// The volume's folder, with the new disk mounted there
         dir: PathBuf,
     },
-    /// Take over the footage of another cluster: show what is on its disks, give its cameras numbers here, and have a node serve it.
-    /// No node may have them open
+    /// Take over the footage of another cluster: show what is on its disks, give its cameras
+    /// numbers here, and have a node serve it. No node may have them open
     #[command(after_help = ADOPT_EXIT_CODES)]
     Adopt(AdoptArgs),
     /// How far nodes are in reading again what they stored, and what they found damaged
@@ -477,8 +490,8 @@ pub(super) struct AdoptArgs {
     /// Folders of volumes of one other cluster, mounted on this machine
     #[arg(required = true, value_name = "DIR")]
     pub(super) dirs: Vec<PathBuf>,
-    /// Their camera by name or number, and the camera here that its footage belongs to; may be given several times.
-    /// All others become deleted cameras here, listed and playable
+    /// Their camera by name or number, and the camera here that its footage belongs to; may be
+    /// given several times. All others become deleted cameras here, listed and playable
     #[arg(long = "map", value_name = "THEIRS=OURS", value_parser = parse_pair)]
     pub(super) maps: Vec<(String, String)>,
     /// Do not ask
@@ -488,7 +501,9 @@ pub(super) struct AdoptArgs {
 
 fn parse_pair(text: &str) -> Result<(String, String), String> {
     match text.rsplit_once('=') {
-        Some((theirs, ours)) if !theirs.is_empty() && !ours.is_empty() => Ok((theirs.to_owned(), ours.to_owned())),
+        Some((theirs, ours)) if !theirs.is_empty() && !ours.is_empty() => {
+            Ok((theirs.to_owned(), ours.to_owned()))
+        }
         _ => Err(format!("`{text}` is not THEIRS=OURS, such as yard=12")),
     }
 }
@@ -509,7 +524,8 @@ pub(super) enum ConfigCommand {
     /// Say whether a node would start here with this file, and all that is to be changed if not
     Check {
         file: PathBuf,
-        /// Look at data_dir and the volumes instead, and name each file that this user cannot use, or that belongs to another one
+        /// Look at data_dir and the volumes instead, and name each file that this user cannot use,
+        /// or that belongs to another one
         #[arg(long)]
         data: bool,
     },
@@ -531,25 +547,59 @@ mod tests {
 
     #[test]
     fn relative_times_and_labels_parse() {
-        let args = Args::try_parse_from(["holdfast", "timeline", "gate", "--from", "-10m", "--json"]).unwrap();
-        assert!(args.json && matches!(args.command, Command::Timeline(TimelineArgs { from, .. }) if from == "-10m"));
-        let add =
-            |label| Args::try_parse_from(["holdfast", "camera", "add", "--name", "a", "--url", "b", "--label", label]);
+        let args =
+            Args::try_parse_from(["holdfast", "timeline", "gate", "--from", "-10m", "--json"])
+                .unwrap();
+        assert!(
+            args.json
+                && matches!(args.command, Command::Timeline(TimelineArgs { from, .. }) if from == "-10m")
+        );
+        let add = |label| {
+            Args::try_parse_from([
+                "holdfast", "camera", "add", "--name", "a", "--url", "b", "--label", label,
+            ])
+        };
         assert!(add("site=north").is_ok());
-        assert!(add("north").unwrap_err().to_string().contains("is not KEY=VALUE"));
+        assert!(
+            add("north")
+                .unwrap_err()
+                .to_string()
+                .contains("is not KEY=VALUE")
+        );
     }
 
     #[test]
     fn a_cause_is_one_of_those_that_there_are() {
         let gaps = |cause| Args::try_parse_from(["holdfast", "gaps", "--cause", cause]);
         let args = gaps("node_down").unwrap();
-        assert!(matches!(args.command, Command::Gaps(GapsArgs { cause: Some(GapCause::NodeDown), .. })));
-        assert!(gaps("weather").unwrap_err().to_string().contains("camera_unreachable"));
+        assert!(matches!(
+            args.command,
+            Command::Gaps(GapsArgs {
+                cause: Some(GapCause::NodeDown),
+                ..
+            })
+        ));
+        assert!(
+            gaps("weather")
+                .unwrap_err()
+                .to_string()
+                .contains("camera_unreachable")
+        );
     }
 
     #[test]
     fn a_password_is_never_an_argument() {
-        let args = ["holdfast", "camera", "add", "--name", "a", "--url", "b", "--password", "secret"];
+        let args = [
+            "holdfast",
+            "camera",
+            "add",
+            "--name",
+            "a",
+            "--url",
+            "b",
+            "--password",
+            "secret",
+        ];
         assert!(Args::try_parse_from(args).is_err());
     }
 }

@@ -2,7 +2,10 @@
 
 mod former;
 
-use super::args::{AudioArg, CameraAddArgs, CameraCommand, CameraEditArgs, CameraFields, ProtectionArg, TransportArg};
+use super::args::{
+    AudioArg, CameraAddArgs, CameraCommand, CameraEditArgs, CameraFields, ProtectionArg,
+    TransportArg,
+};
 use super::resolve;
 use super::table::{Table, or_dash, printable};
 use crate::client::{Api, ApiOptions};
@@ -11,7 +14,9 @@ use crate::terminal::output::Output;
 use holdfast_consensus::decide::placement::Lack;
 use holdfast_consensus::model::{Audio, Invalid, Protection, RtspUrl, Transport};
 use holdfast_consensus::observe::heartbeat::RecorderState;
-use holdfast_control_api::wire::{Camera, CameraPatch, HeldAs, NewCamera, NewSource, Node, NodeRef, SourcePatch};
+use holdfast_control_api::wire::{
+    Camera, CameraPatch, HeldAs, NewCamera, NewSource, Node, NodeRef, SourcePatch,
+};
 use holdfast_storage::ids::NodeId;
 use reqwest::Method;
 use std::collections::BTreeMap;
@@ -24,7 +29,11 @@ const PASSWORD_ENV: &str = "HOLDFAST_CAMERA_PASSWORD";
 /// The longest password that is read, in bytes.
 const PASSWORD_BYTES_MAX: u64 = 1024;
 
-pub(super) async fn run(command: CameraCommand, options: ApiOptions, out: Output) -> Result<(), CliError> {
+pub(super) async fn run(
+    command: CameraCommand,
+    options: ApiOptions,
+    out: Output,
+) -> Result<(), CliError> {
     let api = Api::new(&options)?;
     match command {
         CameraCommand::Add(args) => add(&api, args, out).await,
@@ -39,16 +48,33 @@ pub(super) async fn run(command: CameraCommand, options: ApiOptions, out: Output
         }
         CameraCommand::Release { camera } => {
             let camera = resolve::camera(&api, &camera).await?;
-            api.call(Method::POST, &["cameras", &camera.id.to_string(), "release"], None::<&()>).await?;
-            out.print(&camera, |camera| format!("released camera {} ({})", camera.id, printable(&camera.name)))
+            api.call(
+                Method::POST,
+                &["cameras", &camera.id.to_string(), "release"],
+                None::<&()>,
+            )
+            .await?;
+            out.print(&camera, |camera| {
+                format!(
+                    "released camera {} ({})",
+                    camera.id,
+                    printable(&camera.name)
+                )
+            })
         }
         CameraCommand::Remove { camera } => {
             let camera = resolve::camera(&api, &camera).await?;
-            api.call(Method::DELETE, &["cameras", &camera.id.to_string()], None::<&()>).await?;
+            api.call(
+                Method::DELETE,
+                &["cameras", &camera.id.to_string()],
+                None::<&()>,
+            )
+            .await?;
             out.print(&camera, |camera| {
                 let (id, name) = (camera.id, printable(&camera.name));
                 format!(
-                    "removed camera {id} ({name}); its footage stays as long as its class keeps it, and `holdfast camera restore {id}` brings it back"
+                    "removed camera {id} ({name}); its footage stays as long as its class keeps \
+                     it, and `holdfast camera restore {id}` brings it back"
                 )
             })
         }
@@ -58,8 +84,11 @@ pub(super) async fn run(command: CameraCommand, options: ApiOptions, out: Output
 async fn add(api: &Api, args: CameraAddArgs, out: Output) -> Result<(), CliError> {
     let camera = new_camera(args)?;
     let answer = api.call(Method::POST, &["cameras"], Some(&camera)).await?;
-    let created: Camera = serde_json::from_value(answer)
-        .map_err(|error| CliError::failed(format!("the camera was added, but the answer cannot be read: {error}")))?;
+    let created: Camera = serde_json::from_value(answer).map_err(|error| {
+        CliError::failed(format!(
+            "the camera was added, but the answer cannot be read: {error}"
+        ))
+    })?;
     out.print(&created, |camera| said_of("added", camera))
 }
 
@@ -67,20 +96,39 @@ async fn edit(api: &Api, args: CameraEditArgs, out: Output) -> Result<(), CliErr
     let camera = resolve::camera(api, &args.camera).await?;
     let path = ["cameras", &camera.id.to_string()];
     let answer = api.call(Method::PATCH, &path, Some(&patch(args)?)).await?;
-    let changed: Camera = serde_json::from_value(answer)
-        .map_err(|error| CliError::failed(format!("the camera was changed, but the answer cannot be read: {error}")))?;
+    let changed: Camera = serde_json::from_value(answer).map_err(|error| {
+        CliError::failed(format!(
+            "the camera was changed, but the answer cannot be read: {error}"
+        ))
+    })?;
     out.print(&changed, |camera| said_of("changed", camera))
 }
 
 fn said_of(what: &str, camera: &Camera) -> String {
-    let warnings = camera.warnings.iter().map(|warning| format!("\nwarning: {}", printable(warning)));
-    format!("{what} camera {} ({}){}", camera.id, printable(&camera.name), warnings.collect::<String>())
+    let warnings = camera
+        .warnings
+        .iter()
+        .map(|warning| format!("\nwarning: {}", printable(warning)));
+    format!(
+        "{what} camera {} ({}){}",
+        camera.id,
+        printable(&camera.name),
+        warnings.collect::<String>()
+    )
 }
 
 fn new_camera(CameraAddArgs { name, url, fields }: CameraAddArgs) -> Result<NewCamera, CliError> {
     check_url(&url)?;
-    let CameraPatch { source, protection, priority, retention_class, labels, node_labels, preferred_node, .. } =
-        changes(fields)?;
+    let CameraPatch {
+        source,
+        protection,
+        priority,
+        retention_class,
+        labels,
+        node_labels,
+        preferred_node,
+        ..
+    } = changes(fields)?;
     let plain = NewCamera::new(name, NewSource::new(url));
     let source = source.unwrap_or_default();
     Ok(NewCamera {
@@ -104,14 +152,25 @@ fn new_camera(CameraAddArgs { name, url, fields }: CameraAddArgs) -> Result<NewC
     })
 }
 
-fn patch(CameraEditArgs { name, url, fields, .. }: CameraEditArgs) -> Result<CameraPatch, CliError> {
+fn patch(
+    CameraEditArgs {
+        name, url, fields, ..
+    }: CameraEditArgs,
+) -> Result<CameraPatch, CliError> {
     url.as_deref().map_or(Ok(()), check_url)?;
     let changes = changes(fields)?;
     let source = match (url, changes.source) {
         (None, source) => source,
-        (url, source) => Some(SourcePatch { url, ..source.unwrap_or_default() }),
+        (url, source) => Some(SourcePatch {
+            url,
+            ..source.unwrap_or_default()
+        }),
     };
-    Ok(CameraPatch { name, source, ..changes })
+    Ok(CameraPatch {
+        name,
+        source,
+        ..changes
+    })
 }
 
 /// The fields that were given.
@@ -173,15 +232,17 @@ fn password(file: Option<&Path>) -> Result<Option<String>, CliError> {
     let Some(file) = file else {
         return Ok(std::env::var(PASSWORD_ENV).ok());
     };
-    let source: Box<dyn Read> =
-        if file == Path::new("-") {
-            Box::new(std::io::stdin())
-        } else {
-            let opened = std::fs::File::open(file);
-            Box::new(opened.map_err(|error| {
-                CliError::failed(format!("cannot read the password from {}: {error}", file.display()))
-            })?)
-        };
+    let source: Box<dyn Read> = if file == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        let opened = std::fs::File::open(file);
+        Box::new(opened.map_err(|error| {
+            CliError::failed(format!(
+                "cannot read the password from {}: {error}",
+                file.display()
+            ))
+        })?)
+    };
     read_password(source).map(Some)
 }
 
@@ -192,7 +253,9 @@ fn read_password(source: impl Read) -> Result<String, CliError> {
         .read_to_string(&mut text)
         .map_err(|error| CliError::failed(format!("cannot read the password: {error}")))?;
     if text.len() as u64 > PASSWORD_BYTES_MAX {
-        return Err(CliError::failed(format!("the password is longer than {PASSWORD_BYTES_MAX} bytes")));
+        return Err(CliError::failed(format!(
+            "the password is longer than {PASSWORD_BYTES_MAX} bytes"
+        )));
     }
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
@@ -215,7 +278,16 @@ fn name_of(names: &NodeNames, id: Option<NodeId>) -> String {
 }
 
 fn table(cameras: &[Camera], names: &NodeNames) -> String {
-    let mut table = Table::new(&["ID", "NAME", "STATE", "OWNER", "SUCCESSOR", "EPOCH", "DURABLE UNTIL", "ERROR"]);
+    let mut table = Table::new(&[
+        "ID",
+        "NAME",
+        "STATE",
+        "OWNER",
+        "SUCCESSOR",
+        "EPOCH",
+        "DURABLE UNTIL",
+        "ERROR",
+    ]);
     for camera in cameras {
         table.row(vec![
             camera.id.to_string(),
@@ -232,7 +304,10 @@ fn table(cameras: &[Camera], names: &NodeNames) -> String {
 }
 
 fn state(camera: &Camera) -> &'static str {
-    match (camera.held_back.map(|held| held.standing), camera.recording.state) {
+    match (
+        camera.held_back.map(|held| held.standing),
+        camera.recording.state,
+    ) {
         (Some(HeldAs::Suspect), Some(RecorderState::Recording)) => return "recording (suspect)",
         (Some(HeldAs::Suspect), _) => return "SUSPECT",
         (Some(HeldAs::Quarantined), _) => return "QUARANTINED",
@@ -250,20 +325,49 @@ fn state(camera: &Camera) -> &'static str {
 
 fn describe(camera: &Camera, names: &NodeNames) -> String {
     let listed = |labels: &BTreeMap<String, String>| {
-        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
         or_dash((!labels.is_empty()).then(|| labels.join(" ")))
     };
     let lines = [
         ("camera", format!("{} {}", camera.id, camera.name)),
         ("url", camera.source.url.clone()),
         ("user", or_dash(camera.source.username.clone())),
-        ("password", if camera.source.has_password { "set" } else { "none" }.to_owned()),
-        ("transport", format!("{:?}", camera.source.transport).to_lowercase()),
+        (
+            "password",
+            if camera.source.has_password {
+                "set"
+            } else {
+                "none"
+            }
+            .to_owned(),
+        ),
+        (
+            "transport",
+            format!("{:?}", camera.source.transport).to_lowercase(),
+        ),
         ("audio", format!("{:?}", camera.source.audio).to_lowercase()),
-        ("stall after", camera.source.stall_after_ms.map_or("automatic".to_owned(), |ms| format!("{ms} ms"))),
+        (
+            "stall after",
+            camera
+                .source
+                .stall_after_ms
+                .map_or("automatic".to_owned(), |ms| format!("{ms} ms")),
+        ),
         ("tls", camera.source.tls.to_string()),
-        ("budget", camera.source.budget_bps.map_or("automatic".to_owned(), |bps| format!("{bps} bit/s"))),
-        ("protection", format!("{:?}", camera.protection).to_lowercase()),
+        (
+            "budget",
+            camera
+                .source
+                .budget_bps
+                .map_or("automatic".to_owned(), |bps| format!("{bps} bit/s")),
+        ),
+        (
+            "protection",
+            format!("{:?}", camera.protection).to_lowercase(),
+        ),
         ("priority", camera.priority.to_string()),
         ("retention", camera.retention_class.clone()),
         ("labels", listed(&camera.labels)),
@@ -277,10 +381,15 @@ fn describe(camera: &Camera, names: &NodeNames) -> String {
         ("state", state(camera).to_owned()),
         ("recorded by", name_of(names, camera.recording.node)),
         ("durable until", or_dash(camera.recording.watermark)),
-        ("held until", or_dash(camera.held_back.and_then(|held| held.until))),
+        (
+            "held until",
+            or_dash(camera.held_back.and_then(|held| held.until)),
+        ),
         ("error", or_dash(camera.recording.error.clone())),
     ];
-    lines.map(|(key, value)| format!("{key:<14}{}\n", printable(&value))).concat()
+    lines
+        .map(|(key, value)| format!("{key:<14}{}\n", printable(&value)))
+        .concat()
 }
 
 #[cfg(test)]
@@ -291,8 +400,18 @@ mod tests {
     #[test]
     fn a_url_that_the_cluster_would_refuse_is_refused() {
         assert!(check_url("rtsp://cam/1").is_ok());
-        assert!(check_url("rtsp://u:p@cam/1").unwrap_err().hint.unwrap().contains("--password-file"));
-        assert!(check_url("rtsps://cam/1").is_ok() && check_url("http://cam/1").is_err() && check_url("cam").is_err());
+        assert!(
+            check_url("rtsp://u:p@cam/1")
+                .unwrap_err()
+                .hint
+                .unwrap()
+                .contains("--password-file")
+        );
+        assert!(
+            check_url("rtsps://cam/1").is_ok()
+                && check_url("http://cam/1").is_err()
+                && check_url("cam").is_err()
+        );
     }
 
     #[test]
@@ -305,20 +424,50 @@ mod tests {
             ..CameraFields::default()
         };
         let (name, url) = ("gate".to_owned(), "rtsps://cam/1".to_owned());
-        let added = new_camera(CameraAddArgs { name, url: url.clone(), fields: fields() }).unwrap();
-        assert_eq!((added.source.transport, added.source.tls, added.priority), (Transport::Udp, Tls::Insecure, 100));
-        let args = CameraEditArgs { camera: "1".to_owned(), name: None, url: Some(url), fields: fields() };
+        let added = new_camera(CameraAddArgs {
+            name,
+            url: url.clone(),
+            fields: fields(),
+        })
+        .unwrap();
+        assert_eq!(
+            (added.source.transport, added.source.tls, added.priority),
+            (Transport::Udp, Tls::Insecure, 100)
+        );
+        let args = CameraEditArgs {
+            camera: "1".to_owned(),
+            name: None,
+            url: Some(url),
+            fields: fields(),
+        };
         let changed = patch(args).unwrap();
-        assert_eq!(changed.source.as_ref().unwrap().stall_after_ms, Some(20_000));
+        assert_eq!(
+            changed.source.as_ref().unwrap().stall_after_ms,
+            Some(20_000)
+        );
         let json = serde_json::to_value(&changed).unwrap();
-        assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), ["labels", "source"], "{json}");
-        let nothing = CameraEditArgs { camera: "1".to_owned(), name: None, url: None, fields: CameraFields::default() };
+        assert_eq!(
+            json.as_object().unwrap().keys().collect::<Vec<_>>(),
+            ["labels", "source"],
+            "{json}"
+        );
+        let nothing = CameraEditArgs {
+            camera: "1".to_owned(),
+            name: None,
+            url: None,
+            fields: CameraFields::default(),
+        };
         assert_eq!(patch(nothing).unwrap(), CameraPatch::default());
     }
 
     #[test]
     fn a_password_loses_its_line_end_only_and_is_bounded() {
         assert_eq!(read_password(&b" p w \r\n"[..]).unwrap(), " p w ");
-        assert!(read_password(&[b'x'; 2000][..]).unwrap_err().message.contains("longer than"));
+        assert!(
+            read_password(&[b'x'; 2000][..])
+                .unwrap_err()
+                .message
+                .contains("longer than")
+        );
     }
 }

@@ -25,26 +25,61 @@ pub(super) fn run(file: &Path, out: Output) -> Result<(), CliError> {
     if report.valid {
         return Ok(());
     }
-    Err(CliError::failed(format!("a node would not start with {}", file.display())))
+    Err(CliError::failed(format!(
+        "a node would not start with {}",
+        file.display()
+    )))
 }
 
 fn report(file: &Path, env: impl Fn(&str) -> Option<String>) -> (Report, String) {
     let (effective, mut problems, mut verdict) = match prepare(file, env) {
-        Ok(prepared) => (Some(prepared.config), Vec::new(), format!("{} is valid", file.display())),
-        Err(refused) => (refused.config.map(|config| *config), refused.error.problems(), refused.error.to_string()),
+        Ok(prepared) => (
+            Some(prepared.config),
+            Vec::new(),
+            format!("{} is valid", file.display()),
+        ),
+        Err(refused) => (
+            refused.config.map(|config| *config),
+            refused.error.problems(),
+            refused.error.to_string(),
+        ),
     };
     // A node that runs makes do with the room that there is.
-    let room = effective.as_ref().map(Config::room_problems).unwrap_or_default();
+    let room = effective
+        .as_ref()
+        .map(Config::room_problems)
+        .unwrap_or_default();
     if !room.is_empty() {
         problems.extend(room);
-        verdict = ConfigError::Invalid { path: file.to_owned(), problems: problems.clone() }.to_string();
+        verdict = ConfigError::Invalid {
+            path: file.to_owned(),
+            problems: problems.clone(),
+        }
+        .to_string();
     }
-    let warnings = effective.as_ref().map(preflight::warnings).unwrap_or_default();
-    (Report { file: file.to_owned(), valid: problems.is_empty(), problems, warnings, effective }, verdict)
+    let warnings = effective
+        .as_ref()
+        .map(preflight::warnings)
+        .unwrap_or_default();
+    (
+        Report {
+            file: file.to_owned(),
+            valid: problems.is_empty(),
+            problems,
+            warnings,
+            effective,
+        },
+        verdict,
+    )
 }
 
 fn describe(report: &Report, verdict: &str) -> String {
-    report.warnings.iter().fold(verdict.to_owned(), |text, warning| format!("{text}\nwarning: {warning}"))
+    report
+        .warnings
+        .iter()
+        .fold(verdict.to_owned(), |text, warning| {
+            format!("{text}\nwarning: {warning}")
+        })
 }
 
 #[cfg(test)]
@@ -64,7 +99,10 @@ mod tests {
         let text = "name = \"a\"\ndata_dir = \"d\"\n";
         assert!(checked(text, Some("0123456789abcdef")).valid);
         let without = checked(text, None);
-        assert!(!without.valid && without.problems.len() == 2 && without.effective.is_some(), "{without:?}");
+        assert!(
+            !without.valid && without.problems.len() == 2 && without.effective.is_some(),
+            "{without:?}"
+        );
     }
 
     #[test]

@@ -34,7 +34,9 @@ struct Problem {
 /// # Errors
 /// The file is not valid, or something in its folders cannot be used.
 pub(super) fn run(file: &Path, out: Output) -> Result<(), CliError> {
-    let Ok(config) = Config::load(file) else { return check::run(file, out) };
+    let Ok(config) = Config::load(file) else {
+        return check::run(file, out);
+    };
     let mut report = Report::default();
     for dir in folders(&config) {
         report.look_at(&dir);
@@ -44,15 +46,24 @@ pub(super) fn run(file: &Path, out: Output) -> Result<(), CliError> {
     if count == 0 {
         return Ok(());
     }
-    Err(CliError::failed(format!("{count} files or folders cannot be used by the node")).hint(
-        "was the node run as another user once? `chown -R` its folders to its user. It starts all the same, but for its Raft log: what it cannot read is not shown",
+    Err(CliError::failed(format!(
+        "{count} files or folders cannot be used by the node"
+    ))
+    .hint(
+        "was the node run as another user once? `chown -R` its folders to its user. It starts all \
+         the same, but for its Raft log: what it cannot read is not shown",
     ))
 }
 
 /// Those in `data_dir` are looked at with it.
 fn folders(config: &Config) -> Vec<PathBuf> {
-    let volumes = config.volume_paths().into_iter().filter(|path| !path.starts_with(&config.data_dir));
-    std::iter::once(config.data_dir.clone()).chain(volumes).collect()
+    let volumes = config
+        .volume_paths()
+        .into_iter()
+        .filter(|path| !path.starts_with(&config.data_dir));
+    std::iter::once(config.data_dir.clone())
+        .chain(volumes)
+        .collect()
 }
 
 impl Report {
@@ -68,9 +79,21 @@ impl Report {
     fn walk(&mut self, path: &Path, found: &Metadata, owner: u32, depth: usize) {
         self.looked_at += 1;
         if found.uid() != owner {
-            self.add(path, format!("belongs to user {}, its folder to user {owner}", found.uid()));
+            self.add(
+                path,
+                format!(
+                    "belongs to user {}, its folder to user {owner}",
+                    found.uid()
+                ),
+            );
         } else if let Err(error) = access(path, Access::READ_OK | Access::WRITE_OK) {
-            self.add(path, format!("user {} may not read and write it: {error}", rustix::process::getuid().as_raw()));
+            self.add(
+                path,
+                format!(
+                    "user {} may not read and write it: {error}",
+                    rustix::process::getuid().as_raw()
+                ),
+            );
         }
         if !found.is_dir() || depth == 0 {
             return;
@@ -92,7 +115,10 @@ impl Report {
             return;
         }
         if self.problems.len() < NAMED_MAX {
-            self.problems.push(Problem { path: path.to_owned(), problem });
+            self.problems.push(Problem {
+                path: path.to_owned(),
+                problem,
+            });
         } else {
             self.problems_left_out += 1;
         }
@@ -101,7 +127,10 @@ impl Report {
 
 fn describe(report: &Report) -> String {
     let count = report.problems.len() as u64 + report.problems_left_out;
-    let mut lines = vec![format!("{} files and folders looked at, {count} cannot be used", report.looked_at)];
+    let mut lines = vec![format!(
+        "{} files and folders looked at, {count} cannot be used",
+        report.looked_at
+    )];
     let named = report.problems.iter().take(LINES_MAX);
     lines.extend(named.map(|Problem { path, problem }| format!("{}: {problem}", path.display())));
     let more = count.saturating_sub(LINES_MAX as u64);
@@ -132,8 +161,19 @@ mod tests {
         }
         let mut report = Report::default();
         report.look_at(dir.path());
-        assert_eq!(report.problems.iter().map(|problem| &problem.path).collect::<Vec<_>>(), [&path]);
-        assert!(describe(&report).contains("0000000001.hfs: "), "{}", describe(&report));
+        assert_eq!(
+            report
+                .problems
+                .iter()
+                .map(|problem| &problem.path)
+                .collect::<Vec<_>>(),
+            [&path]
+        );
+        assert!(
+            describe(&report).contains("0000000001.hfs: "),
+            "{}",
+            describe(&report)
+        );
     }
 
     #[test]

@@ -34,7 +34,12 @@ impl Drain {
     fn of(node: Node) -> Self {
         let cameras_left = node.cameras_recorded.min(node.cameras);
         let cameras_not_recorded = node.cameras - cameras_left;
-        Self { drained: cameras_left == 0 && node.duty != Duty::Active, cameras_left, cameras_not_recorded, node }
+        Self {
+            drained: cameras_left == 0 && node.duty != Duty::Active,
+            cameras_left,
+            cameras_not_recorded,
+            node,
+        }
     }
 }
 
@@ -46,7 +51,12 @@ pub(super) async fn drain(api: &Api, args: &DrainArgs, out: Output) -> Result<()
     }
     let last = std::cell::RefCell::new(begun.clone());
     let within = Duration::from_secs(args.timeout);
-    match timeout(within, wait_drained(api, begun, |now| drop(last.replace(now.clone())))).await {
+    match timeout(
+        within,
+        wait_drained(api, begun, |now| drop(last.replace(now.clone()))),
+    )
+    .await
+    {
         Ok(drained) => out.print(&drained?, describe),
         Err(_) => {
             let last = last.into_inner();
@@ -60,21 +70,41 @@ pub(super) async fn undrain(api: &Api, text: &str, out: Output) -> Result<(), Cl
     let node = set(api, text, Method::DELETE).await?;
     out.print(&node, |node| match node.duty {
         Duty::Stopping => {
-            format!("{} is stopping: it takes cameras again when it has started the next time", node.name)
+            format!(
+                "{} is stopping: it takes cameras again when it has started the next time",
+                node.name
+            )
         }
-        _ => format!("{} takes cameras again; those that it had stay where they are", node.name),
+        _ => format!(
+            "{} takes cameras again; those that it had stay where they are",
+            node.name
+        ),
     })
 }
 
 async fn set(api: &Api, text: &str, method: Method) -> Result<Node, CliError> {
     let node = resolve::node(api, text).await?;
-    let answer = api.call(method, &["nodes", &node.id.to_string(), "drain"], None::<&()>).await?;
-    serde_json::from_value(answer)
-        .map_err(|error| CliError::failed(format!("it was done, but the answer cannot be read: {error}")))
+    let answer = api
+        .call(
+            method,
+            &["nodes", &node.id.to_string(), "drain"],
+            None::<&()>,
+        )
+        .await?;
+    serde_json::from_value(answer).map_err(|error| {
+        CliError::failed(format!(
+            "it was done, but the answer cannot be read: {error}"
+        ))
+    })
 }
 
-/// Looks until the node records nothing. A node that does not answer for a moment (the one that was asked is restarted, say) is asked again.
-async fn wait_drained(api: &Api, begun: Drain, mut seen: impl FnMut(&Drain)) -> Result<Drain, CliError> {
+/// Looks until the node records nothing. A node that does not answer for a moment (the one that was
+/// asked is restarted, say) is asked again.
+async fn wait_drained(
+    api: &Api,
+    begun: Drain,
+    mut seen: impl FnMut(&Drain),
+) -> Result<Drain, CliError> {
     let mut now = begun;
     let mut told = None;
     let began = monotonic_now();
@@ -85,7 +115,10 @@ async fn wait_drained(api: &Api, begun: Drain, mut seen: impl FnMut(&Drain)) -> 
         sleep(LOOK_INTERVAL).await;
         match resolve::node(api, &now.node.id.to_string()).await {
             Ok(node) if node.duty == Duty::Active => {
-                return Err(CliError::failed(format!("{} was undrained by someone else", node.name)));
+                return Err(CliError::failed(format!(
+                    "{} was undrained by someone else",
+                    node.name
+                )));
             }
             Ok(node) => now = Drain::of(node),
             Err(error) if error.kind == ExitKind::Unavailable => {}
@@ -98,8 +131,13 @@ async fn wait_drained(api: &Api, begun: Drain, mut seen: impl FnMut(&Drain)) -> 
 
 fn left(last: &Drain, within: Duration) -> CliError {
     let (name, count) = (&last.node.name, last.cameras_left);
-    CliError::failed(format!("{name} still records {count} cameras after {} s; the drain continues", within.as_secs())).hint(
-        "the others must be alive, have room (camera_capacity) and reach the cameras; `holdfast camera list` shows which are left",
+    CliError::failed(format!(
+        "{name} still records {count} cameras after {} s; the drain continues",
+        within.as_secs()
+    ))
+    .hint(
+        "the others must be alive, have room (camera_capacity) and reach the cameras; `holdfast \
+         camera list` shows which are left",
     )
 }
 
@@ -109,7 +147,8 @@ fn describe(drain: &Drain) -> String {
         (true, 0) => return format!("{name} is drained: it owns no camera and is given none"),
         (true, others) => {
             return format!(
-                "{name} is drained: it records no camera and is given none; {others} that it owns are recorded nowhere, and no other node can take them"
+                "{name} is drained: it records no camera and is given none; {others} that it owns \
+                 are recorded nowhere, and no other node can take them"
             );
         }
         (false, _) => {}

@@ -19,7 +19,11 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 type Names = BTreeMap<u64, String>;
 
-pub(super) async fn run(command: DrillCommand, options: ApiOptions, out: Output) -> Result<(), CliError> {
+pub(super) async fn run(
+    command: DrillCommand,
+    options: ApiOptions,
+    out: Output,
+) -> Result<(), CliError> {
     let api = Api::new(&options)?;
     match command {
         DrillCommand::Camera { camera, wait } => {
@@ -39,34 +43,51 @@ async fn list(api: &Api, camera: Option<&str>, out: Output) -> Result<(), CliErr
         Some(text) => Some(resolve::camera(api, text).await?.id.to_string()),
         None => None,
     };
-    let query: Vec<(&str, &str)> = camera.iter().map(|camera| ("camera", camera.as_str())).collect();
+    let query: Vec<(&str, &str)> = camera
+        .iter()
+        .map(|camera| ("camera", camera.as_str()))
+        .collect();
     let drills: Vec<Drill> = api.get(&["drills"], &query).await?;
     let names = node_names(api).await?;
     out.print(&drills, |drills| {
         let mut table = Table::new(&HEADER);
-        drills.iter().for_each(|drill| rows(&mut table, drill, &names));
+        drills
+            .iter()
+            .for_each(|drill| rows(&mut table, drill, &names));
         table.to_string()
     })
 }
 
 async fn begin(api: &Api, new: NewDrill, wait: &DrillWait, out: Output) -> Result<(), CliError> {
     let answer = api.call(Method::POST, &["drills"], Some(&new)).await?;
-    let begun: Drill = serde_json::from_value(answer)
-        .map_err(|error| CliError::failed(format!("the drill was begun, but the answer cannot be read: {error}")))?;
+    let begun: Drill = serde_json::from_value(answer).map_err(|error| {
+        CliError::failed(format!(
+            "the drill was begun, but the answer cannot be read: {error}"
+        ))
+    })?;
     let names = node_names(api).await?;
     if !wait.wait {
         return out.print(&begun, |drill| describe(drill, &names));
     }
     let last = RefCell::new(begun.clone());
     let within = Duration::from_secs(wait.timeout);
-    let ended = timeout(within, wait_ended(api, begun, |now| drop(last.replace(now.clone())))).await;
+    let ended = timeout(
+        within,
+        wait_ended(api, begun, |now| drop(last.replace(now.clone()))),
+    )
+    .await;
     let drill = ended.unwrap_or_else(|_| Ok(last.into_inner()))?;
     out.print(&drill, |drill| describe(drill, &names))?;
     verdict(&drill, within)
 }
 
-/// Looks until every camera's drill has ended. A node that does not answer for a moment is asked again.
-async fn wait_ended(api: &Api, begun: Drill, mut seen: impl FnMut(&Drill)) -> Result<Drill, CliError> {
+/// Looks until every camera's drill has ended. A node that does not answer for a moment is asked
+/// again.
+async fn wait_ended(
+    api: &Api,
+    begun: Drill,
+    mut seen: impl FnMut(&Drill),
+) -> Result<Drill, CliError> {
     let mut now = begun;
     let mut told = String::new();
     while now.running {
@@ -76,7 +97,10 @@ async fn wait_ended(api: &Api, begun: Drill, mut seen: impl FnMut(&Drill)) -> Re
             told = line;
         }
         sleep(LOOK_INTERVAL).await;
-        match api.get::<Drill>(&["drills", &now.id.to_string()], &[]).await {
+        match api
+            .get::<Drill>(&["drills", &now.id.to_string()], &[])
+            .await
+        {
             Ok(drill) => now = drill,
             Err(error) if error.kind == ExitKind::Unavailable => {}
             Err(error) => return Err(error),
@@ -87,31 +111,59 @@ async fn wait_ended(api: &Api, begun: Drill, mut seen: impl FnMut(&Drill)) -> Re
 }
 
 fn progress(drill: &Drill) -> String {
-    let count = |phase| drill.cameras.iter().filter(|told| told.phase == phase).count();
+    let count = |phase| {
+        drill
+            .cameras
+            .iter()
+            .filter(|told| told.phase == phase)
+            .count()
+    };
     let phases = [
         (DrillPhase::TakingOver, "taking over"),
         (DrillPhase::TakenOver, "taken over"),
         (DrillPhase::HandingBack, "handing back"),
         (DrillPhase::Ended, "ended"),
     ];
-    let counts = phases.map(|(phase, name)| (count(phase), name)).into_iter().filter(|(count, _)| *count > 0);
-    let counts: Vec<String> = counts.map(|(count, name)| format!("{count} {name}")).collect();
+    let counts = phases
+        .map(|(phase, name)| (count(phase), name))
+        .into_iter()
+        .filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts
+        .map(|(count, name)| format!("{count} {name}"))
+        .collect();
     format!("drill {}: {}", drill.id, counts.join(", "))
 }
 
 fn verdict(drill: &Drill, within: Duration) -> Result<(), CliError> {
     if drill.running {
-        let why = format!("drill {} has not ended after {} s; it continues", drill.id, within.as_secs());
+        let why = format!(
+            "drill {} has not ended after {} s; it continues",
+            drill.id,
+            within.as_secs()
+        );
         return Err(CliError::failed(why).hint("`holdfast drill list` shows how far it is"));
     }
     let missed = drill.failed + drill.aborted;
     if missed == 0 {
         return Ok(());
     }
-    Err(CliError::failed(format!("drill {}: {} failed, {} aborted", drill.id, drill.failed, drill.aborted)))
+    Err(CliError::failed(format!(
+        "drill {}: {} failed, {} aborted",
+        drill.id, drill.failed, drill.aborted
+    )))
 }
 
-const HEADER: [&str; 9] = ["DRILL", "BEGAN", "CAMERA", "OWNER", "SUCCESSOR", "OUTCOME", "GAP", "HANDED BACK", "REASON"];
+const HEADER: [&str; 9] = [
+    "DRILL",
+    "BEGAN",
+    "CAMERA",
+    "OWNER",
+    "SUCCESSOR",
+    "OUTCOME",
+    "GAP",
+    "HANDED BACK",
+    "REASON",
+];
 
 fn describe(drill: &Drill, names: &Names) -> String {
     let mut table = Table::new(&HEADER);
@@ -132,7 +184,12 @@ fn describe(drill: &Drill, names: &Names) -> String {
 
 fn rows(table: &mut Table, drill: &Drill, names: &Names) {
     let named = |node: Option<holdfast_storage::ids::NodeId>| {
-        or_dash(node.map(|node| names.get(&node.0).cloned().unwrap_or_else(|| node.to_string())))
+        or_dash(node.map(|node| {
+            names
+                .get(&node.0)
+                .cloned()
+                .unwrap_or_else(|| node.to_string())
+        }))
     };
     for told in &drill.cameras {
         table.row(vec![
@@ -166,5 +223,8 @@ fn seconds(micros: u64) -> String {
 
 async fn node_names(api: &Api) -> Result<Names, CliError> {
     let nodes: Vec<Node> = api.get(&["nodes"], &[]).await?;
-    Ok(nodes.into_iter().map(|node| (node.id.0, node.name)).collect())
+    Ok(nodes
+        .into_iter()
+        .map(|node| (node.id.0, node.name))
+        .collect())
 }

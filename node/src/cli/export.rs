@@ -57,12 +57,18 @@ struct Missing {
     error: Option<String>,
 }
 
-pub(super) async fn run(args: ExportArgs, options: ApiOptions, out: Output) -> Result<(), CliError> {
+pub(super) async fn run(
+    args: ExportArgs,
+    options: ApiOptions,
+    out: Output,
+) -> Result<(), CliError> {
     if let Some(name) = &args.job {
         return exports::create(name.clone(), &args, &options, out).await;
     }
     let ([camera], Some(output)) = (&args.cameras[..], args.output.clone()) else {
-        return Err(CliError::usage("a file holds one camera; --job has the cluster keep several"));
+        return Err(CliError::usage(
+            "a file holds one camera; --job has the cluster keep several",
+        ));
     };
     let (from, to) = range(&args.from, &args.to)?;
     if !OutputFile::is_stdout(&output) {
@@ -72,7 +78,10 @@ pub(super) async fn run(args: ExportArgs, options: ApiOptions, out: Output) -> R
     let camera = resolve::footage(&api, camera).await?;
     // Not before it is known that there is something to be written.
     let sink = if OutputFile::is_stdout(&output) {
-        Sink::Stdout { out: OutputFile::create(&output, args.force)?, tag: None }
+        Sink::Stdout {
+            out: OutputFile::create(&output, args.force)?,
+            tag: None,
+        }
     } else {
         Sink::Part(PartFile::open(&output, args.force)?)
     };
@@ -87,9 +96,22 @@ pub(super) async fn run(args: ExportArgs, options: ApiOptions, out: Output) -> R
         query: &[&range[..], &strict].concat(),
         patience: Duration::from_secs(args.retry),
     };
-    let Came { bytes, told, left_out } = transfer.run(sink).await?;
-    let missing = Missing::of(api.get(&timeline.each_ref().map(String::as_str), &range).await);
-    let exported = Exported { file: output, bytes, told, chunks_left_out: left_out, missing };
+    let Came {
+        bytes,
+        told,
+        left_out,
+    } = transfer.run(sink).await?;
+    let missing = Missing::of(
+        api.get(&timeline.each_ref().map(String::as_str), &range)
+            .await,
+    );
+    let exported = Exported {
+        file: output,
+        bytes,
+        told,
+        chunks_left_out: left_out,
+        missing,
+    };
     if OutputFile::is_stdout(&exported.file) {
         out.print_aside(&exported, describe)
     } else {
@@ -98,9 +120,20 @@ pub(super) async fn run(args: ExportArgs, options: ApiOptions, out: Output) -> R
 }
 
 fn describe(exported: &Exported) -> String {
-    let Exported { file, bytes, told, chunks_left_out, missing } = exported;
+    let Exported {
+        file,
+        bytes,
+        told,
+        chunks_left_out,
+        missing,
+    } = exported;
     let mut text = format!("wrote {} ({bytes} bytes)", file.display());
-    if let Some((start, lead_in_ms)) = told.start.as_deref().zip(told.lead_in_ms).filter(|(_, ms)| *ms > 0) {
+    if let Some((start, lead_in_ms)) = told
+        .start
+        .as_deref()
+        .zip(told.lead_in_ms)
+        .filter(|(_, ms)| *ms > 0)
+    {
         let lead_in = seconds(lead_in_ms * 1000);
         text.push_str(&format!(
             "\nbegins at {start}, {lead_in} s before, with the keyframe that what you asked for is decoded from"
@@ -126,30 +159,53 @@ pub(super) async fn every_node(api: &Api) -> Vec<Api> {
     let cluster: Result<Cluster, CliError> = api.get(&["cluster"], &[]).await;
     let mut apis = vec![api.clone()];
     if let Ok(cluster) = cluster {
-        let others = cluster.nodes.iter().filter(|node| node.alive && Some(node.id) != cluster.this_node);
+        let others = cluster
+            .nodes
+            .iter()
+            .filter(|node| node.alive && Some(node.id) != cluster.this_node);
         apis.extend(others.filter_map(|node| api.at(&node.api_addr)));
     }
     apis
 }
 
 fn describe_missing(missing: &Missing, gap_ms: Option<i64>) -> String {
-    let total_us: i64 = missing.gaps.iter().map(|gap| gap.end.micros_since(gap.start)).sum();
+    let total_us: i64 = missing
+        .gaps
+        .iter()
+        .map(|gap| gap.end.micros_since(gap.start))
+        .sum();
     let mut text = String::new();
     if total_us > 0 {
-        text.push_str(&format!("\nMISSING {} s of what you asked for:", seconds(total_us)));
+        text.push_str(&format!(
+            "\nMISSING {} s of what you asked for:",
+            seconds(total_us)
+        ));
     } else if let Some(gap_ms) = gap_ms.filter(|ms| *ms > 0) {
-        text.push_str(&format!("\nMISSING {} s of what you asked for", seconds(gap_ms * 1000)));
+        text.push_str(&format!(
+            "\nMISSING {} s of what you asked for",
+            seconds(gap_ms * 1000)
+        ));
     }
     for gap in missing.gaps.iter().take(GAPS_MAX) {
         let length = seconds(gap.end.micros_since(gap.start));
-        text.push_str(&format!("\n  {}  {length} s  {}  node {}", gap.start, gap.cause.name(), or_dash(gap.node)));
+        text.push_str(&format!(
+            "\n  {}  {length} s  {}  node {}",
+            gap.start,
+            gap.cause.name(),
+            or_dash(gap.node)
+        ));
     }
     if missing.gaps.len() > GAPS_MAX {
-        text.push_str(&format!("\n  and {} more; `holdfast gaps` lists them", missing.gaps.len() - GAPS_MAX));
+        text.push_str(&format!(
+            "\n  and {} more; `holdfast gaps` lists them",
+            missing.gaps.len() - GAPS_MAX
+        ));
     }
     if missing.not_available_ms > 0 {
         let away = seconds(missing.not_available_ms * 1000);
-        text.push_str(&format!("\n{away} s were recorded by nodes that are down; export again when they are back"));
+        text.push_str(&format!(
+            "\n{away} s were recorded by nodes that are down; export again when they are back"
+        ));
     }
     if let Some(error) = &missing.error {
         text.push_str(&format!("\nwhat is missing cannot be listed: {error}"));
@@ -159,7 +215,12 @@ fn describe_missing(missing: &Missing, gap_ms: Option<i64>) -> String {
 
 impl Told {
     fn by(response: &Response) -> Self {
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let header = |name: &str| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
         let ms = |name: &str| header(name).and_then(|value| value.parse().ok());
         Self {
             start: header("x-holdfast-start").map(str::to_owned),
@@ -176,9 +237,17 @@ impl Missing {
             Ok(timeline) => {
                 let away = timeline.spans.iter().filter(|span| !span.available);
                 let away_us: i64 = away.map(|span| span.end.micros_since(span.start)).sum();
-                Self { gaps: timeline.gaps, not_available_ms: away_us / 1000, error: None }
+                Self {
+                    gaps: timeline.gaps,
+                    not_available_ms: away_us / 1000,
+                    error: None,
+                }
             }
-            Err(error) => Self { gaps: Vec::new(), not_available_ms: 0, error: Some(error.message) },
+            Err(error) => Self {
+                gaps: Vec::new(),
+                not_available_ms: 0,
+                error: Some(error.message),
+            },
         }
     }
 }
@@ -199,24 +268,62 @@ mod tests {
             node: Some(NodeId(2)),
             frames_missing: None,
         };
-        let gaps = (0..25).map(|n| gap(n * 10_000_000, n * 10_000_000 + 500_000)).collect();
-        let missing = Missing { gaps, not_available_ms: 1500, error: None };
-        let told = Told { damaged_ms: Some(250), ..Told::default() };
-        let exported = Exported { file: "a.mp4".into(), bytes: 7, told, chunks_left_out: 3, missing };
+        let gaps = (0..25)
+            .map(|n| gap(n * 10_000_000, n * 10_000_000 + 500_000))
+            .collect();
+        let missing = Missing {
+            gaps,
+            not_available_ms: 1500,
+            error: None,
+        };
+        let told = Told {
+            damaged_ms: Some(250),
+            ..Told::default()
+        };
+        let exported = Exported {
+            file: "a.mp4".into(),
+            bytes: 7,
+            told,
+            chunks_left_out: 3,
+            missing,
+        };
         let text = describe(&exported);
         assert!(text.contains("MISSING 12.500 s"), "{text}");
-        assert!(text.contains("1970-01-01T00:00:00.000000Z  0.500 s  camera_unreachable  node 2"), "{text}");
-        assert!(text.contains("and 5 more") && text.contains("1.500 s were recorded by nodes that are down"), "{text}");
-        assert!(text.contains("0.250 s of it refer to lost frames") && text.contains("\n3 chunks"), "{text}");
+        assert!(
+            text.contains("1970-01-01T00:00:00.000000Z  0.500 s  camera_unreachable  node 2"),
+            "{text}"
+        );
+        assert!(
+            text.contains("and 5 more")
+                && text.contains("1.500 s were recorded by nodes that are down"),
+            "{text}"
+        );
+        assert!(
+            text.contains("0.250 s of it refer to lost frames") && text.contains("\n3 chunks"),
+            "{text}"
+        );
         let json = serde_json::to_value(&exported).unwrap();
-        assert_eq!(json["missing"]["gaps"][0]["cause"], "camera_unreachable", "{json}");
+        assert_eq!(
+            json["missing"]["gaps"][0]["cause"], "camera_unreachable",
+            "{json}"
+        );
         assert_eq!(json["damaged_ms"], 250);
     }
 
     #[test]
     fn a_whole_export_says_nothing_of_gaps() {
-        let missing = Missing { gaps: Vec::new(), not_available_ms: 0, error: None };
-        let exported = Exported { file: "a.mp4".into(), bytes: 7, told: Told::default(), chunks_left_out: 0, missing };
+        let missing = Missing {
+            gaps: Vec::new(),
+            not_available_ms: 0,
+            error: None,
+        };
+        let exported = Exported {
+            file: "a.mp4".into(),
+            bytes: 7,
+            told: Told::default(),
+            chunks_left_out: 0,
+            missing,
+        };
         assert_eq!(describe(&exported), "wrote a.mp4 (7 bytes)");
     }
 }

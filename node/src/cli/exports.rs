@@ -1,5 +1,5 @@
-//! `holdfast exports` and `holdfast export --job`: footage of several cameras, or of many hours, that
-//! is kept for a day and downloaded file by file.
+//! `holdfast exports` and `holdfast export --job`: footage of several cameras, or of many hours,
+//! that is kept for a day and downloaded file by file.
 
 use super::args::{ExportArgs, ExportsCommand, ExportsDownloadArgs};
 use super::export::{Came, PartFile, Sink, Transfer, every_node};
@@ -19,7 +19,11 @@ use std::time::Duration;
 /// In the folder of the files that it lists.
 const MANIFEST: &str = "manifest.json";
 
-pub(super) async fn run(command: ExportsCommand, options: ApiOptions, out: Output) -> Result<(), CliError> {
+pub(super) async fn run(
+    command: ExportsCommand,
+    options: ApiOptions,
+    out: Output,
+) -> Result<(), CliError> {
     let api = Api::new(&options)?;
     match command {
         ExportsCommand::List => {
@@ -27,7 +31,9 @@ pub(super) async fn run(command: ExportsCommand, options: ApiOptions, out: Outpu
             out.print(&exports, |exports| table(exports))
         }
         ExportsCommand::Show { export } => {
-            let manifest: ExportManifest = api.get(&["exports", &export.to_string(), MANIFEST], &[]).await?;
+            let manifest: ExportManifest = api
+                .get(&["exports", &export.to_string(), MANIFEST], &[])
+                .await?;
             out.print(&manifest, describe)
         }
         ExportsCommand::Download(args) => download(args, &api, out).await,
@@ -36,24 +42,41 @@ pub(super) async fn run(command: ExportsCommand, options: ApiOptions, out: Outpu
             let status: ExportStatus = api.get(&["exports", &id], &[]).await?;
             api.delete(&["exports", &id], &[]).await?;
             out.print(&status, |status| {
-                format!("removed export {}: its footage is kept no longer than other", status.export.id)
+                format!(
+                    "removed export {}: its footage is kept no longer than other",
+                    status.export.id
+                )
             })
         }
     }
 }
 
 /// `holdfast export --job NAME`.
-pub(super) async fn create(name: String, args: &ExportArgs, options: &ApiOptions, out: Output) -> Result<(), CliError> {
+pub(super) async fn create(
+    name: String,
+    args: &ExportArgs,
+    options: &ApiOptions,
+    out: Output,
+) -> Result<(), CliError> {
     let (from, to) = range(&args.from, &args.to)?;
     let api = Api::new(options)?;
     let mut cameras = Vec::with_capacity(args.cameras.len());
     for camera in &args.cameras {
         cameras.push(resolve::footage(&api, camera).await?);
     }
-    let new = NewExport { name, cameras, from, to, strict: args.strict };
+    let new = NewExport {
+        name,
+        cameras,
+        from,
+        to,
+        strict: args.strict,
+    };
     let answer = api.call(Method::POST, &["exports"], Some(&new)).await?;
-    let created: ExportStatus = serde_json::from_value(answer)
-        .map_err(|error| CliError::failed(format!("the export was made, but the answer cannot be read: {error}")))?;
+    let created: ExportStatus = serde_json::from_value(answer).map_err(|error| {
+        CliError::failed(format!(
+            "the export was made, but the answer cannot be read: {error}"
+        ))
+    })?;
     out.print(&created, |status| {
         let (id, until, files) = (status.export.id, status.export.expires_at, status.files.len());
         format!("export {id}: {files} files, kept until {until}\nholdfast exports download {id} --dir DIR gets them")
@@ -83,37 +106,69 @@ fn check_folder(listed: &Path, manifest: &ExportManifest) -> Result<(), CliError
     let text = match std::fs::read(listed) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(CliError::failed(format!("cannot read {}: {error}", listed.display()))),
+        Err(error) => {
+            return Err(CliError::failed(format!(
+                "cannot read {}: {error}",
+                listed.display()
+            )));
+        }
     };
-    let (export, there) = (&manifest.status.export, serde_json::from_slice::<ExportManifest>(&text));
+    let (export, there) = (
+        &manifest.status.export,
+        serde_json::from_slice::<ExportManifest>(&text),
+    );
     if there.is_ok_and(|there| there.status.export == *export) {
         return Ok(());
     }
     let name = listed.display();
-    Err(CliError::usage(format!("{name} is not that of export {}: choose another folder with --dir", export.id)))
+    Err(CliError::usage(format!(
+        "{name} is not that of export {}: choose another folder with --dir",
+        export.id
+    )))
 }
 
 async fn download(args: ExportsDownloadArgs, api: &Api, out: Output) -> Result<(), CliError> {
     let ExportsDownloadArgs { export, dir, retry } = args;
     std::fs::create_dir_all(&dir)
         .map_err(|error| CliError::failed(format!("cannot make {}: {error}", dir.display())))?;
-    let manifest: ExportManifest = api.get(&["exports", &export.to_string(), MANIFEST], &[]).await?;
-    let text = serde_json::to_vec_pretty(&manifest).map_err(|error| CliError::failed(error.to_string()))?;
+    let manifest: ExportManifest = api
+        .get(&["exports", &export.to_string(), MANIFEST], &[])
+        .await?;
+    let text = serde_json::to_vec_pretty(&manifest)
+        .map_err(|error| CliError::failed(error.to_string()))?;
     let listed = dir.join(MANIFEST);
     check_folder(&listed, &manifest)?;
     std::fs::write(&listed, text)
         .map_err(|error| CliError::failed(format!("cannot write {}: {error}", listed.display())))?;
     let apis = every_node(api).await;
-    let mut downloaded = Downloaded { dir, files: Vec::new() };
+    let mut downloaded = Downloaded {
+        dir,
+        files: Vec::new(),
+    };
     let mut failure = None;
     for file in &manifest.status.files {
         if !is_plain(&file.name) {
-            return Err(CliError::failed(format!("the node names a file {:?}, which is no plain name", file.name)));
+            return Err(CliError::failed(format!(
+                "the node names a file {:?}, which is no plain name",
+                file.name
+            )));
         }
         if !file.ready {
-            let why = format!("its range ends at {}: download it again after that", file.to);
-            failure = failure.or_else(|| Some(CliError::failed(format!("{} is not whole yet: {why}", file.name))));
-            downloaded.files.push(File { name: file.name.clone(), error: Some(why), ..File::default() });
+            let why = format!(
+                "its range ends at {}: download it again after that",
+                file.to
+            );
+            failure = failure.or_else(|| {
+                Some(CliError::failed(format!(
+                    "{} is not whole yet: {why}",
+                    file.name
+                )))
+            });
+            downloaded.files.push(File {
+                name: file.name.clone(),
+                error: Some(why),
+                ..File::default()
+            });
             continue;
         }
         let target = downloaded.dir.join(&file.name);
@@ -134,12 +189,16 @@ async fn download(args: ExportsDownloadArgs, api: &Api, out: Output) -> Result<(
             query: &[],
             patience: Duration::from_secs(retry),
         };
-        let came = transfer.run(Sink::Part(PartFile::open(&target, false)?)).await;
+        let came = transfer
+            .run(Sink::Part(PartFile::open(&target, false)?))
+            .await;
         let (came, error) = match came {
             Ok(came) => (came, None),
             Err(error) => (Came::default(), Some(error)),
         };
-        let Came { bytes, left_out, .. } = came;
+        let Came {
+            bytes, left_out, ..
+        } = came;
         let why = error.as_ref().map(|error| error.message.clone());
         downloaded.files.push(File {
             name: file.name.clone(),
@@ -158,7 +217,9 @@ async fn download(args: ExportsDownloadArgs, api: &Api, out: Output) -> Result<(
 /// Whether a name stays in its folder.
 fn is_plain(name: &str) -> bool {
     !name.is_empty()
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
         && !name.starts_with('.')
 }
 
@@ -167,24 +228,42 @@ fn lines(downloaded: &Downloaded) -> String {
         Some(error) => format!("{}: NOT THERE: {error}", file.name),
         None if file.is_there_already => format!("{}: is there already", file.name),
         None if file.chunks_left_out > 0 => {
-            format!("{}: {} bytes, {} damaged chunks left out", file.name, file.bytes, file.chunks_left_out)
+            format!(
+                "{}: {} bytes, {} damaged chunks left out",
+                file.name, file.bytes, file.chunks_left_out
+            )
         }
         None => format!("{}: {} bytes", file.name, file.bytes),
     };
     let lines: Vec<String> = downloaded.files.iter().map(line).collect();
-    format!("{}\n{MANIFEST} in {} lists the files and what is missing", lines.join("\n"), downloaded.dir.display())
+    format!(
+        "{}\n{MANIFEST} in {} lists the files and what is missing",
+        lines.join("\n"),
+        downloaded.dir.display()
+    )
 }
 
 fn table(exports: &[ExportStatus]) -> String {
     let mut table = Table::new(&["ID", "CAMERAS", "FROM", "TO", "STATE", "KEPT UNTIL", "NAME"]);
-    for ExportStatus { export, state, progress, .. } in exports {
+    for ExportStatus {
+        export,
+        state,
+        progress,
+        ..
+    } in exports
+    {
         let state = match state {
             ExportState::Ready => "ready".to_owned(),
             ExportState::Recording => format!("recording, {:.0} %", progress * 100.0),
         };
         table.row(vec![
             export.id.to_string(),
-            export.cameras.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+            export
+                .cameras
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(","),
             export.from.to_string(),
             export.to.to_string(),
             state,
@@ -199,7 +278,12 @@ fn describe(manifest: &ExportManifest) -> String {
     let mut text = table(std::slice::from_ref(&manifest.status));
     let mut files = Table::new(&["FILE", "CAMERA", "FROM", "TO"]);
     for file in &manifest.status.files {
-        files.row(vec![file.name.clone(), file.camera.to_string(), file.from.to_string(), file.to.to_string()]);
+        files.row(vec![
+            file.name.clone(),
+            file.camera.to_string(),
+            file.from.to_string(),
+            file.to.to_string(),
+        ]);
     }
     text.push_str(&format!("\n{files}"));
     for gap in &manifest.gaps {
@@ -219,7 +303,9 @@ fn describe(manifest: &ExportManifest) -> String {
 
 /// The number of an export.
 pub(super) fn number(text: &str) -> Result<ExportId, String> {
-    text.parse().map_err(|_| format!("`{text}` is no number of an export; `holdfast exports list` shows them"))
+    text.parse().map_err(|_| {
+        format!("`{text}` is no number of an export; `holdfast exports list` shows them")
+    })
 }
 
 #[cfg(test)]
@@ -229,6 +315,10 @@ mod tests {
     #[test]
     fn files_stay_in_their_folder() {
         assert!(["1.mp4", "12-3.mp4"].iter().all(|name| is_plain(name)));
-        assert!(["", "..", "../1.mp4", "/etc/passwd", ".x", "a/b"].iter().all(|name| !is_plain(name)));
+        assert!(
+            ["", "..", "../1.mp4", "/etc/passwd", ".x", "a/b"]
+                .iter()
+                .all(|name| !is_plain(name))
+        );
     }
 }

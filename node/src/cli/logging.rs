@@ -23,8 +23,16 @@ const OPENRAFT: &str = "openraft";
 /// Where a log is running already.
 pub(super) fn init(log: &Log, filter: EnvFilter) -> Result<(), CliError> {
     let started = match log.format {
-        LogFormat::Text => start(filter, fmt::layer().with_ansi(stderr().is_terminal()).with_writer(stderr)),
-        LogFormat::Json => start(filter, fmt::layer().json().flatten_event(true).with_writer(stderr)),
+        LogFormat::Text => start(
+            filter,
+            fmt::layer()
+                .with_ansi(stderr().is_terminal())
+                .with_writer(stderr),
+        ),
+        LogFormat::Json => start(
+            filter,
+            fmt::layer().json().flatten_event(true).with_writer(stderr),
+        ),
     };
     started.map_err(|error| CliError::failed(format!("cannot start the log: {error}")))
 }
@@ -33,15 +41,22 @@ pub(super) fn init(log: &Log, filter: EnvFilter) -> Result<(), CliError> {
 type Chosen = Layered<Sparing, Layered<EnvFilter, Registry>>;
 
 fn start(filter: EnvFilter, lines: impl Layer<Chosen> + Send + Sync) -> Result<(), TryInitError> {
-    tracing_subscriber::registry().with(filter).with(Sparing::default()).with(lines).try_init()
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(Sparing::default())
+        .with(lines)
+        .try_init()
 }
 
 /// # Errors
 /// The environment's filter cannot be parsed.
 pub(super) fn filter(log: &Log, env: Option<String>) -> Result<EnvFilter, CliError> {
     match env.filter(|text| !text.is_empty()) {
-        Some(text) => EnvFilter::try_new(&text)
-            .map_err(|error| CliError::usage(format!("{FILTER_ENV}=`{text}` is not a log filter: {error}"))),
+        Some(text) => EnvFilter::try_new(&text).map_err(|error| {
+            CliError::usage(format!(
+                "{FILTER_ENV}=`{text}` is not a log filter: {error}"
+            ))
+        }),
         None => {
             let level = level(log.level);
             let others = EnvFilter::default().add_directive(level.into());
@@ -53,7 +68,9 @@ pub(super) fn filter(log: &Log, env: Option<String>) -> Result<EnvFilter, CliErr
 /// Nothing of `target` below WARN, nor what the log is not to show at all.
 fn quiet(target: &str, level: tracing::Level) -> Result<Directive, CliError> {
     let shown = LevelFilter::WARN.min(LevelFilter::from_level(level));
-    format!("{target}={shown}").parse().map_err(|error| CliError::failed(format!("cannot start the log: {error}")))
+    format!("{target}={shown}")
+        .parse()
+        .map_err(|error| CliError::failed(format!("cannot start the log: {error}")))
 }
 
 fn level(level: LogLevel) -> tracing::Level {
@@ -72,16 +89,29 @@ mod tests {
 
     #[test]
     fn the_environment_goes_before_the_level() {
-        let of = |env: Option<&str>| filter(&Log::default(), env.map(str::to_owned)).map(|filter| filter.to_string());
+        let of = |env: Option<&str>| {
+            filter(&Log::default(), env.map(str::to_owned)).map(|filter| filter.to_string())
+        };
         assert_eq!(of(None), Ok("openraft=warn,info".to_owned()));
         assert_eq!(of(Some("")), Ok("openraft=warn,info".to_owned()));
         assert_eq!(of(Some("warn")), Ok("warn".to_owned()));
-        assert!(of(Some("a=b=c")).unwrap_err().message.contains("HOLDFAST_LOG"));
+        assert!(
+            of(Some("a=b=c"))
+                .unwrap_err()
+                .message
+                .contains("HOLDFAST_LOG")
+        );
     }
 
     #[test]
     fn openraft_tells_no_more_than_the_log_shows() {
-        let log = Log { level: LogLevel::Error, ..Log::default() };
-        assert_eq!(filter(&log, None).unwrap().to_string(), "openraft=error,error");
+        let log = Log {
+            level: LogLevel::Error,
+            ..Log::default()
+        };
+        assert_eq!(
+            filter(&log, None).unwrap().to_string(),
+            "openraft=error,error"
+        );
     }
 }

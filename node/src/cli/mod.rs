@@ -1,4 +1,5 @@
-//! The command line: arguments in, exit code out. Every command that prints data also prints it as JSON.
+//! The command line: arguments in, exit code out. Every command that prints data also prints it as
+//! JSON.
 
 mod adopt;
 mod args;
@@ -59,14 +60,22 @@ fn dispatch(args: Args) -> Result<ExitCode, CliError> {
         Command::Status => return with_runtime(status::run(api, out)),
         Command::Serve(args) => serve::run(&args),
         Command::Demo(demo) => crate::demo::run(&demo, args.json),
-        Command::Config(args::ConfigCommand::Check { file, data: true }) => check_data::run(&file, out),
+        Command::Config(args::ConfigCommand::Check { file, data: true }) => {
+            check_data::run(&file, out)
+        }
         Command::Config(args::ConfigCommand::Check { file, data: false }) => check::run(&file, out),
         Command::Segment(command) => segment::run(&command, api, out),
         Command::Volume(args::VolumeCommand::Verify { dir }) => volume::verify(&dir, out),
-        Command::Volume(args::VolumeCommand::RebuildCatalogue { dir }) => volume::rebuild_catalogue(&dir, out),
+        Command::Volume(args::VolumeCommand::RebuildCatalogue { dir }) => {
+            volume::rebuild_catalogue(&dir, out)
+        }
         Command::Volume(args::VolumeCommand::Init { dir }) => volume::init(&dir, out),
-        Command::Volume(args::VolumeCommand::Adopt(args)) => with_runtime(adopt::run(args, api, out)),
-        Command::Volume(args::VolumeCommand::Scrub(command)) => with_runtime(volume::scrub(&command, api, out)),
+        Command::Volume(args::VolumeCommand::Adopt(args)) => {
+            with_runtime(adopt::run(args, api, out))
+        }
+        Command::Volume(args::VolumeCommand::Scrub(command)) => {
+            with_runtime(volume::scrub(&command, api, out))
+        }
         Command::Cluster(command) => with_runtime(cluster::run(command, api, out)),
         Command::Nodes(command) => with_runtime(nodes::run(command, api, out)),
         Command::Camera(command) => with_runtime(camera::run(command, api, out)),

@@ -11,7 +11,11 @@ use holdfast_consensus::observe::clocks::OFFSET_MAX;
 use holdfast_control_api::wire::{Node, Volume};
 use reqwest::Method;
 
-pub(super) async fn run(command: NodesCommand, options: ApiOptions, out: Output) -> Result<(), CliError> {
+pub(super) async fn run(
+    command: NodesCommand,
+    options: ApiOptions,
+    out: Output,
+) -> Result<(), CliError> {
     let api = Api::new(&options)?;
     match command {
         NodesCommand::List => {}
@@ -26,18 +30,27 @@ pub(super) async fn run(command: NodesCommand, options: ApiOptions, out: Output)
 
 async fn set_drain(api: &Api, text: &str, method: Method) -> Result<(), CliError> {
     let node = resolve::node(api, text).await?;
-    api.call(method, &["nodes", &node.id.to_string(), "drain"], None::<&()>).await.map(drop)
+    api.call(
+        method,
+        &["nodes", &node.id.to_string(), "drain"],
+        None::<&()>,
+    )
+    .await
+    .map(drop)
 }
 
 async fn remove(api: &Api, text: &str, force: bool) -> Result<(), CliError> {
     let node = resolve::node(api, text).await?;
     let force = if force { "true" } else { "false" };
-    api.delete(&["nodes", &node.id.to_string()], &[("force", force)]).await
+    api.delete(&["nodes", &node.id.to_string()], &[("force", force)])
+        .await
 }
 
 async fn volumes(api: &Api, text: &str, out: Output) -> Result<(), CliError> {
     let node = resolve::node(api, text).await?;
-    let volumes: Vec<Volume> = api.get(&["nodes", &node.id.to_string(), "volumes"], &[]).await?;
+    let volumes: Vec<Volume> = api
+        .get(&["nodes", &node.id.to_string(), "volumes"], &[])
+        .await?;
     out.print(&volumes, |volumes| volumes_table(volumes))
 }
 
@@ -64,7 +77,9 @@ fn gib(bytes: u64) -> String {
 /// What is wrong with the members' clocks, a line each; nothing where nothing is.
 pub(super) fn clock_warnings(nodes: &[Node]) -> String {
     let limit_ms = OFFSET_MAX.as_millis();
-    let off = nodes.iter().filter_map(|node| Some((node, node.clock_offset_ms?)));
+    let off = nodes
+        .iter()
+        .filter_map(|node| Some((node, node.clock_offset_ms?)));
     off.filter(|(_, ms)| u128::from(ms.unsigned_abs()) > limit_ms)
         .map(|(node, ms)| {
             let way = if ms > 0 { "ahead of" } else { "behind" };
@@ -74,7 +89,17 @@ pub(super) fn clock_warnings(nodes: &[Node]) -> String {
 }
 
 pub(super) fn table(nodes: &[Node]) -> String {
-    let mut table = Table::new(&["ID", "NAME", "ALIVE", "DUTY", "ROLE", "CAMERAS", "CLOCK", "FAILURE DOMAIN", "API"]);
+    let mut table = Table::new(&[
+        "ID",
+        "NAME",
+        "ALIVE",
+        "DUTY",
+        "ROLE",
+        "CAMERAS",
+        "CLOCK",
+        "FAILURE DOMAIN",
+        "API",
+    ]);
     for node in nodes {
         table.row(vec![
             node.id.to_string(),
@@ -83,7 +108,8 @@ pub(super) fn table(nodes: &[Node]) -> String {
             duty(node.duty).to_owned(),
             role(node).to_owned(),
             format!("{} of {}", node.cameras, node.camera_capacity),
-            node.clock_offset_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:+} ms")),
+            node.clock_offset_ms
+                .map_or_else(|| "-".to_owned(), |ms| format!("{ms:+} ms")),
             node.failure_domain.clone(),
             node.api_addr.clone(),
         ]);

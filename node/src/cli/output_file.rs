@@ -22,7 +22,11 @@ enum To {
     /// `-`: readers see the bytes as they come.
     Stdout,
     /// Written beside its target; dropped without [`OutputFile::finish`], it leaves nothing behind.
-    File { temporary: NamedTempFile, target: PathBuf, replace: bool },
+    File {
+        temporary: NamedTempFile,
+        target: PathBuf,
+        replace: bool,
+    },
 }
 
 impl OutputFile {
@@ -49,27 +53,49 @@ impl OutputFile {
     fn create_as(target: &Path, replace: bool, mode: u32) -> Result<Self, CliError> {
         if Self::is_stdout(target) {
             return match std::io::stdout().is_terminal() {
-                true => Err(CliError::usage("standard output is a terminal; write to a file, or into a pipe")),
-                false => Ok(Self { to: To::Stdout, bytes: 0 }),
+                true => Err(CliError::usage(
+                    "standard output is a terminal; write to a file, or into a pipe",
+                )),
+                false => Ok(Self {
+                    to: To::Stdout,
+                    bytes: 0,
+                }),
             };
         }
         let target = plain_file(target, replace)?;
-        let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let dir = target
+            .parent()
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let temporary = tempfile::Builder::new()
             .prefix(".holdfast-")
             .permissions(Permissions::from_mode(mode))
             .tempfile_in(dir)
             .map_err(|error| cannot_write(&target, &error))?;
-        Ok(Self { to: To::File { temporary, target, replace }, bytes: 0 })
+        Ok(Self {
+            to: To::File {
+                temporary,
+                target,
+                replace,
+            },
+            bytes: 0,
+        })
     }
 
     /// # Errors
     /// Where the disk, or the reader, does not take it.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         match &mut self.to {
-            To::Stdout => std::io::stdout().lock().write_all(bytes).map_err(|error| cannot_pipe(&error))?,
-            To::File { temporary, target, .. } => {
-                temporary.write_all(bytes).map_err(|error| cannot_write(target, &error))?;
+            To::Stdout => std::io::stdout()
+                .lock()
+                .write_all(bytes)
+                .map_err(|error| cannot_pipe(&error))?,
+            To::File {
+                temporary, target, ..
+            } => {
+                temporary
+                    .write_all(bytes)
+                    .map_err(|error| cannot_write(target, &error))?;
             }
         }
         self.bytes += bytes.len() as u64;
@@ -87,16 +113,32 @@ impl OutputFile {
     /// Where that fails; then nothing is left of it.
     pub(super) fn finish(self) -> Result<u64, CliError> {
         match self.to {
-            To::Stdout => std::io::stdout().lock().flush().map_err(|error| cannot_pipe(&error))?,
-            To::File { temporary, target, replace } => {
-                temporary.as_file().sync_all().map_err(|error| cannot_write(&target, &error))?;
+            To::Stdout => std::io::stdout()
+                .lock()
+                .flush()
+                .map_err(|error| cannot_pipe(&error))?,
+            To::File {
+                temporary,
+                target,
+                replace,
+            } => {
+                temporary
+                    .as_file()
+                    .sync_all()
+                    .map_err(|error| cannot_write(&target, &error))?;
                 // It may have become something else since.
                 let target = plain_file(&target, replace)?;
-                let persisted = if replace { temporary.persist(&target) } else { temporary.persist_noclobber(&target) };
+                let persisted = if replace {
+                    temporary.persist(&target)
+                } else {
+                    temporary.persist_noclobber(&target)
+                };
                 persisted.map_err(|error| cannot_write(&target, &error.error))?;
                 // A folder that may be written and not read cannot be synced.
                 if let Some(Ok(folder)) = target.parent().map(std::fs::File::open) {
-                    folder.sync_all().map_err(|error| cannot_write(&target, &error))?;
+                    folder
+                        .sync_all()
+                        .map_err(|error| cannot_write(&target, &error))?;
                 }
             }
         }
@@ -120,7 +162,9 @@ pub(super) fn plain_file(target: &Path, replace: bool) -> Result<PathBuf, CliErr
         return Err(CliError::failed(message).hint("name a file, or `-` for standard output"));
     }
     if !replace {
-        return Err(CliError::failed(format!("{} exists", target.display())).hint("--force replaces it"));
+        return Err(
+            CliError::failed(format!("{} exists", target.display())).hint("--force replaces it")
+        );
     }
     std::fs::canonicalize(target).map_err(|error| cannot_write(target, &error))
 }
@@ -165,9 +209,17 @@ mod tests {
     #[test]
     fn what_is_no_plain_file_is_never_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let refused = |target: &Path| OutputFile::create(target, true).err().map(|error| error.message);
+        let refused = |target: &Path| {
+            OutputFile::create(target, true)
+                .err()
+                .map(|error| error.message)
+        };
         for target in [Path::new("/dev/null"), Path::new("/dev/full"), dir.path()] {
-            assert!(refused(target).unwrap().contains("no plain file"), "{}", target.display());
+            assert!(
+                refused(target).unwrap().contains("no plain file"),
+                "{}",
+                target.display()
+            );
         }
         let link = dir.path().join("link");
         std::os::unix::fs::symlink("/dev/null", &link).unwrap();
@@ -192,8 +244,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("a.backup");
         std::fs::write(&target, "old").unwrap();
-        OutputFile::create_private(&target, true).unwrap().finish().unwrap();
-        assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+        OutputFile::create_private(&target, true)
+            .unwrap()
+            .finish()
+            .unwrap();
+        assert_eq!(
+            std::fs::metadata(&target).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]

@@ -30,17 +30,26 @@ pub(super) fn passphrase(args: &PassphraseArgs, is_new: bool) -> Result<Secret, 
     let mut terminal = Terminal::open().map_err(cannot)?;
     let first = terminal.ask("Passphrase: ").map_err(cannot)?;
     if is_new && first != terminal.ask("Once more:  ").map_err(cannot)? {
-        return Err(CliError::failed("the two passphrases differ; nothing was done"));
+        return Err(CliError::failed(
+            "the two passphrases differ; nothing was done",
+        ));
     }
     Ok(Secret(first))
 }
 
 fn from_file(path: &Path) -> Result<Secret, CliError> {
-    let text = crate::config::read_bounded(path)
-        .map_err(|error| CliError::failed(format!("cannot read the passphrase from {}: {error}", path.display())))?;
+    let text = crate::config::read_bounded(path).map_err(|error| {
+        CliError::failed(format!(
+            "cannot read the passphrase from {}: {error}",
+            path.display()
+        ))
+    })?;
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
-        return Err(CliError::failed(format!("the first line of {} is empty; it is the passphrase", path.display())));
+        return Err(CliError::failed(format!(
+            "the first line of {} is empty; it is the passphrase",
+            path.display()
+        )));
     }
     Ok(Secret(line.to_owned()))
 }
@@ -59,7 +68,9 @@ impl Terminal {
         let mut silent = before.clone();
         // Byte by byte, and Ctrl-C as one of them: a process that died here would leave the
         // terminal mute.
-        silent.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+        silent
+            .local_modes
+            .remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
         tcsetattr(&tty, OptionalActions::Flush, &silent)?;
         Ok(Self { tty, before })
     }
@@ -89,12 +100,15 @@ fn read_line(from: &mut impl io::Read) -> io::Result<String> {
             INTERRUPT => return Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted")),
             typed if BACKSPACES.contains(&typed) => drop_character(&mut line),
             _ if line.len() == BYTES_MAX => {
-                return Err(io::Error::other(format!("it is longer than {BYTES_MAX} bytes")));
+                return Err(io::Error::other(format!(
+                    "it is longer than {BYTES_MAX} bytes"
+                )));
             }
             typed => line.push(typed),
         }
     }
-    String::from_utf8(line).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+    String::from_utf8(line)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
 /// Of one to four bytes.
@@ -115,7 +129,10 @@ mod tests {
         assert_eq!(typed(b"correct horse\nmore").unwrap(), "correct horse");
         assert_eq!(typed("grüß\u{7f}\u{7f}\u{7f}x\r".as_bytes()).unwrap(), "gx");
         assert_eq!(typed(b"\x08\x7fa").unwrap(), "a");
-        assert_eq!(typed(b"abc\x03").unwrap_err().kind(), io::ErrorKind::Interrupted);
+        assert_eq!(
+            typed(b"abc\x03").unwrap_err().kind(),
+            io::ErrorKind::Interrupted
+        );
         assert!(typed(&[b'x'; BYTES_MAX + 1]).is_err());
         assert!(typed(b"\xff\n").is_err());
     }

@@ -24,19 +24,52 @@ pub(super) struct Refused {
 
 /// # Errors
 /// Everything that is wrong, not only the first.
-pub(super) fn prepare(file: &Path, env: impl Fn(&str) -> Option<String>) -> Result<Prepared, Refused> {
-    let config = Config::load(file).map_err(|error| Refused { error, config: None })?;
+pub(super) fn prepare(
+    file: &Path,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<Prepared, Refused> {
+    let config = Config::load(file).map_err(|error| Refused {
+        error,
+        config: None,
+    })?;
     let mut problems = preflight::refusals(&config);
-    let shown = |message: String| Problem { key: None, line: None, column: None, message };
+    let shown = |message: String| Problem {
+        key: None,
+        line: None,
+        column: None,
+        message,
+    };
     let secrets = Secrets::load(&config, &env);
-    problems.extend(secrets.as_ref().err().into_iter().flatten().map(|error| shown(error.to_string())));
+    problems.extend(
+        secrets
+            .as_ref()
+            .err()
+            .into_iter()
+            .flatten()
+            .map(|error| shown(error.to_string())),
+    );
     let filter = logging::filter(&config.log, env(logging::FILTER_ENV));
-    problems.extend(filter.as_ref().err().map(|error| shown(error.message.clone())));
+    problems.extend(
+        filter
+            .as_ref()
+            .err()
+            .map(|error| shown(error.message.clone())),
+    );
     match (secrets, filter) {
-        (Ok(secrets), Ok(filter)) if problems.is_empty() => Ok(Prepared { config, secrets, filter }),
+        (Ok(secrets), Ok(filter)) if problems.is_empty() => Ok(Prepared {
+            config,
+            secrets,
+            filter,
+        }),
         _ => {
-            let error = ConfigError::Invalid { path: file.to_owned(), problems };
-            Err(Refused { error, config: Some(Box::new(config)) })
+            let error = ConfigError::Invalid {
+                path: file.to_owned(),
+                problems,
+            };
+            Err(Refused {
+                error,
+                config: Some(Box::new(config)),
+            })
         }
     }
 }
@@ -52,7 +85,12 @@ mod tests {
         std::fs::write(&file, "name = \"a\"\ndata_dir = \"/proc/nothing\"\n").unwrap();
         let env = |name: &str| (name == logging::FILTER_ENV).then(|| "a=b=c".to_owned());
         let shown = prepare(&file, env).unwrap_err().error.to_string();
-        for part in ["data_dir", "no cluster secret", "no admin token", "HOLDFAST_LOG"] {
+        for part in [
+            "data_dir",
+            "no cluster secret",
+            "no admin token",
+            "HOLDFAST_LOG",
+        ] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
         assert_eq!(shown.lines().count(), 4, "{shown}");
@@ -65,7 +103,10 @@ mod tests {
         let text = "name = \"a\"\ndata_dir = \"d\"\ncolour = 1\n[storage]\nflush_interval_ms = \"fast\"\nscrub_days = 0\n[ingest]\ntick_ms = 0\n";
         std::fs::write(&file, text).unwrap();
         let problems = prepare(&file, |_| None).unwrap_err().error.problems();
-        let shown: Vec<_> = problems.iter().map(|problem| (problem.key.as_deref().unwrap(), problem.line)).collect();
+        let shown: Vec<_> = problems
+            .iter()
+            .map(|problem| (problem.key.as_deref().unwrap(), problem.line))
+            .collect();
         assert_eq!(
             shown,
             [

@@ -5,17 +5,26 @@ use std::io::IsTerminal;
 
 /// A bar over bytes.
 pub(super) fn bytes_bar(total: u64) -> ProgressBar {
-    bar(Some(total), "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}")
+    bar(
+        Some(total),
+        "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}",
+    )
 }
 
 /// A bar over the bytes of a transfer, whose length is set when it is known.
 pub(super) fn transfer_bar() -> ProgressBar {
-    bar(Some(0), "{wide_bar} {percent} % {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+    bar(
+        Some(0),
+        "{wide_bar} {percent} % {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+    )
 }
 
 /// A bar over the bytes of a whole volume; its message counts segments.
 pub(super) fn volume_bar() -> ProgressBar {
-    bar(Some(0), "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {msg} {eta}")
+    bar(
+        Some(0),
+        "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {msg} {eta}",
+    )
 }
 
 /// A bar over segments.
@@ -24,8 +33,11 @@ pub(super) fn segments_bar() -> ProgressBar {
 }
 
 fn bar(total: Option<u64>, template: &str) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
     let bar = ProgressBar::with_draw_target(total, target);
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),

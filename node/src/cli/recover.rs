@@ -57,13 +57,21 @@ struct Member {
 
 pub(super) async fn run(args: &RecoverArgs, out: Output) -> Result<(), CliError> {
     let config = Config::load(&args.config).map_err(|error| CliError::failed(error.to_string()))?;
-    let survivor = Survivor::find(&config.data_dir).await.map_err(|error| recovery_error(&error))?;
+    let survivor = Survivor::find(&config.data_dir)
+        .await
+        .map_err(|error| recovery_error(&error))?;
     let members = members(&survivor).await;
-    let name = own(&survivor).map_or_else(|| survivor.node().to_string(), |node| node.spec.name.to_string());
+    let name = own(&survivor).map_or_else(
+        || survivor.node().to_string(),
+        |node| node.spec.name.to_string(),
+    );
     refuse_needless(args, &survivor, &members)?;
     eprintln!("{}", plan(&survivor, &members, &name));
     confirm(args, &name, &survivor)?;
-    let recovered = survivor.recover(wall_now(), |_| Ok(())).await.map_err(|error| recovery_error(&error))?;
+    let recovered = survivor
+        .recover(wall_now(), |_| Ok(()))
+        .await
+        .map_err(|error| recovery_error(&error))?;
     out.print(&report(&survivor, members, name, recovered), describe)
 }
 
@@ -78,10 +86,18 @@ fn is_witness(survivor: &Survivor) -> bool {
 /// All others, and whether anything takes connections where they were last.
 async fn members(survivor: &Survivor) -> Vec<Member> {
     let voters = &survivor.remains.voters();
-    let others = survivor.remains.state().nodes.values().filter(|node| node.id != survivor.node());
+    let others = survivor
+        .remains
+        .state()
+        .nodes
+        .values()
+        .filter(|node| node.id != survivor.node());
     let asked = others.map(|node| async move {
         let addr = node.spec.peer_addr.as_str();
-        let answers = matches!(timeout(REACH_TIMEOUT, TcpStream::connect(addr)).await, Ok(Ok(_)));
+        let answers = matches!(
+            timeout(REACH_TIMEOUT, TcpStream::connect(addr)).await,
+            Ok(Ok(_))
+        );
         Member {
             id: node.id,
             name: node.spec.name.to_string(),
@@ -95,8 +111,16 @@ async fn members(survivor: &Survivor) -> Vec<Member> {
 
 /// # Errors
 /// Nothing is lost for good, as far as can be seen from here.
-fn refuse_needless(args: &RecoverArgs, survivor: &Survivor, members: &[Member]) -> Result<(), CliError> {
-    let alive: BTreeSet<NodeId> = members.iter().filter(|member| member.answers).map(|member| member.id).collect();
+fn refuse_needless(
+    args: &RecoverArgs,
+    survivor: &Survivor,
+    members: &[Member],
+) -> Result<(), CliError> {
+    let alive: BTreeSet<NodeId> = members
+        .iter()
+        .filter(|member| member.answers)
+        .map(|member| member.id)
+        .collect();
     let is_majority = survivor.remains.is_majority(&alive);
     let fenced = survivor.remains.fenced();
     if args.force || (!is_majority && fenced.is_none()) {
@@ -105,7 +129,8 @@ fn refuse_needless(args: &RecoverArgs, survivor: &Survivor, members: &[Member]) 
     let (message, hint) = match fenced {
         Some(why) if !is_majority => (
             printable(why),
-            "where no newer data_dir is left, --force makes this one the beginning of a new generation all the same",
+            "where no newer data_dir is left, --force makes this one the beginning of a new \
+             generation all the same",
         ),
         _ if alive.is_empty() => (
             "this node is the only voter: it needs no other to decide, and nothing is to be recovered".to_owned(),
@@ -125,7 +150,9 @@ fn refuse_needless(args: &RecoverArgs, survivor: &Survivor, members: &[Member]) 
 
 fn names(members: &[Member]) -> String {
     let alive = members.iter().filter(|member| member.answers);
-    let named: Vec<String> = alive.map(|member| format!("{} ({})", member.name, member.peer_addr)).collect();
+    let named: Vec<String> = alive
+        .map(|member| format!("{} ({})", member.name, member.peer_addr))
+        .collect();
     named.join(", ")
 }
 
@@ -133,7 +160,9 @@ fn names(members: &[Member]) -> String {
 fn plan(survivor: &Survivor, members: &[Member], name: &str) -> String {
     let (remains, state) = (&survivor.remains, survivor.remains.state());
     let LogPosition { term, index } = remains.position();
-    let changed = remains.changed_at().map_or_else(String::new, |at| format!(", the last change is of {at}"));
+    let changed = remains
+        .changed_at()
+        .map_or_else(String::new, |at| format!(", the last change is of {at}"));
     let mut lines = vec![
         format!(
             "{name} becomes the only voter of generation {} of cluster {}.",
@@ -150,8 +179,15 @@ fn plan(survivor: &Survivor, members: &[Member], name: &str) -> String {
     ];
     lines.extend(members.iter().map(|member| {
         let kind = if member.is_voter { "voter" } else { "no voter" };
-        let answers = if member.answers { "TAKES CONNECTIONS" } else { "does not answer" };
-        format!("dropped       {} (node {}, {kind}, {}): {answers}", member.name, member.id, member.peer_addr)
+        let answers = if member.answers {
+            "TAKES CONNECTIONS"
+        } else {
+            "does not answer"
+        };
+        format!(
+            "dropped       {} (node {}, {kind}, {}): {answers}",
+            member.name, member.id, member.peer_addr
+        )
     }));
     lines.push(
         "Nodes that are dropped are refused from then on, also where they still run and are a majority. They can join again, \
@@ -165,7 +201,11 @@ fn plan(survivor: &Survivor, members: &[Member], name: &str) -> String {
                 .to_owned(),
         );
     }
-    lines.extend(remains.fenced().map(|why| format!("WARNING: {}", printable(why))));
+    lines.extend(
+        remains
+            .fenced()
+            .map(|why| format!("WARNING: {}", printable(why))),
+    );
     lines.join("\n")
 }
 
@@ -177,9 +217,13 @@ fn confirm(args: &RecoverArgs, name: &str, survivor: &Survivor) -> Result<(), Cl
     }
     eprintln!("There is no way back. Type the name of the node ({name}) to continue:");
     let mut answer = String::new();
-    let read = std::io::stdin().lock().take(ANSWER_BYTES_MAX).read_line(&mut answer);
+    let read = std::io::stdin()
+        .lock()
+        .take(ANSWER_BYTES_MAX)
+        .read_line(&mut answer);
     read.map_err(|error| CliError::failed(format!("cannot read the answer: {error}")))?;
-    let is_confirmed = answer.trim() == name || answer.trim() == survivor.identity.cluster.to_string();
+    let is_confirmed =
+        answer.trim() == name || answer.trim() == survivor.identity.cluster.to_string();
     if is_confirmed {
         return Ok(());
     }
@@ -188,7 +232,11 @@ fn confirm(args: &RecoverArgs, name: &str, survivor: &Survivor) -> Result<(), Cl
 
 fn report(survivor: &Survivor, members: Vec<Member>, node: String, recovered: Recovered) -> Report {
     let state = survivor.remains.state();
-    let Recovered { generation, dropped, kept } = recovered;
+    let Recovered {
+        generation,
+        dropped,
+        kept,
+    } = recovered;
     let is_dropped = |member: &Member| dropped.iter().any(|node| node.id == member.id);
     Report {
         node,
@@ -205,8 +253,17 @@ fn report(survivor: &Survivor, members: Vec<Member>, node: String, recovered: Re
 }
 
 fn describe(report: &Report) -> String {
-    let Report { node, generation, kept, .. } = report;
-    let record = if report.is_witness { "" } else { ": it records all cameras that it has room for" };
+    let Report {
+        node,
+        generation,
+        kept,
+        ..
+    } = report;
+    let record = if report.is_witness {
+        ""
+    } else {
+        ": it records all cameras that it has room for"
+    };
     let kept = kept.display();
     format!(
         "{node} is the only voter of generation {generation} of cluster {}. Start it{record}.\n\

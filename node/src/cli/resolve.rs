@@ -9,11 +9,17 @@ use holdfast_storage::ids::CameraId;
 /// [`ExitKind::NotFound`] where there is none, [`ExitKind::Failed`] where several have this name.
 pub(super) async fn camera(api: &Api, text: &str) -> Result<Camera, CliError> {
     let cameras: Vec<Camera> = api.get(&["cameras"], &[]).await?;
-    pick("camera", text, cameras, |camera| camera.id, |camera| &camera.name)
+    pick(
+        "camera",
+        text,
+        cameras,
+        |camera| camera.id,
+        |camera| &camera.name,
+    )
 }
 
-/// The camera whose footage is meant: one that is recorded, or else one that was deleted. A number is
-/// taken as it is where neither is known: footage outlives what the cluster remembers.
+/// The camera whose footage is meant: one that is recorded, or else one that was deleted. A number
+/// is taken as it is where neither is known: footage outlives what the cluster remembers.
 ///
 /// # Errors
 /// As [`camera`].
@@ -36,8 +42,16 @@ pub(super) async fn footage(api: &Api, text: &str) -> Result<CameraId, CliError>
 /// As [`camera`].
 pub(super) async fn deleted(api: &Api, text: &str) -> Result<DeletedCamera, CliError> {
     let cameras: Vec<DeletedCamera> = api.get(&["cameras", "deleted"], &[]).await?;
-    pick("camera, deleted or not,", text, cameras, |camera| camera.id, |camera| &camera.name)
-        .map_err(|error| error.hint("`holdfast camera list` and `holdfast camera list --deleted` show them"))
+    pick(
+        "camera, deleted or not,",
+        text,
+        cameras,
+        |camera| camera.id,
+        |camera| &camera.name,
+    )
+    .map_err(|error| {
+        error.hint("`holdfast camera list` and `holdfast camera list --deleted` show them")
+    })
 }
 
 /// # Errors
@@ -57,18 +71,29 @@ fn pick<T, I: std::str::FromStr + PartialEq>(
 ) -> Result<T, CliError> {
     let number = text.parse::<I>().ok();
     let by_number = items.iter().position(|item| Some(id(item)) == number);
-    let named: Vec<usize> = (0..items.len()).filter(|&index| name(&items[index]) == text).collect();
+    let named: Vec<usize> = (0..items.len())
+        .filter(|&index| name(&items[index]) == text)
+        .collect();
     let index = match (by_number, named.as_slice()) {
         (Some(index), _) => index,
         (None, [index]) => *index,
         (None, []) => {
-            return Err(CliError::new(ExitKind::NotFound, format!("no {what} has the name or number `{text}`")));
+            return Err(CliError::new(
+                ExitKind::NotFound,
+                format!("no {what} has the name or number `{text}`"),
+            ));
         }
         (None, several) => {
-            return Err(CliError::failed(format!("{} {what}s have the name `{text}`; give its number", several.len())));
+            return Err(CliError::failed(format!(
+                "{} {what}s have the name `{text}`; give its number",
+                several.len()
+            )));
         }
     };
-    items.into_iter().nth(index).ok_or_else(|| CliError::failed(format!("no {what} `{text}`")))
+    items
+        .into_iter()
+        .nth(index)
+        .ok_or_else(|| CliError::failed(format!("no {what} `{text}`")))
 }
 
 #[cfg(test)]
@@ -76,9 +101,15 @@ mod tests {
     use super::*;
 
     fn find(text: &str) -> Result<(u32, String), CliError> {
-        let items =
-            [(1, "gate"), (2, "7"), (7, "yard"), (8, "twin"), (9, "twin")].map(|(id, name)| (id, name.to_owned()));
-        pick("camera", text, items.to_vec(), |item| item.0, |item| &item.1)
+        let items = [(1, "gate"), (2, "7"), (7, "yard"), (8, "twin"), (9, "twin")]
+            .map(|(id, name)| (id, name.to_owned()));
+        pick(
+            "camera",
+            text,
+            items.to_vec(),
+            |item| item.0,
+            |item| &item.1,
+        )
     }
 
     #[test]

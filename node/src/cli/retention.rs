@@ -1,4 +1,5 @@
-//! `holdfast retention`: what is announced for deletion, why nothing is deleted, and the operator's word on it.
+//! `holdfast retention`: what is announced for deletion, why nothing is deleted, and the operator's
+//! word on it.
 
 use super::args::{RetentionCommand, RetentionOf};
 use super::resolve;
@@ -6,11 +7,17 @@ use super::table::{Table, printable};
 use crate::client::{Api, ApiOptions};
 use crate::terminal::error::CliError;
 use crate::terminal::output::Output;
-use holdfast_control_api::wire::{AnnouncedDeletion, FutureFootage, NodeRef, RetentionTarget, Span, VolumeRetention};
+use holdfast_control_api::wire::{
+    AnnouncedDeletion, FutureFootage, NodeRef, RetentionTarget, Span, VolumeRetention,
+};
 use reqwest::Method;
 use std::fmt::Write as _;
 
-pub(super) async fn run(command: RetentionCommand, options: ApiOptions, out: Output) -> Result<(), CliError> {
+pub(super) async fn run(
+    command: RetentionCommand,
+    options: ApiOptions,
+    out: Output,
+) -> Result<(), CliError> {
     let api = Api::new(&options)?;
     match command {
         RetentionCommand::Status => {
@@ -21,7 +28,11 @@ pub(super) async fn run(command: RetentionCommand, options: ApiOptions, out: Out
         RetentionCommand::Cancel(of) => order(&api, "cancel", of, out).await,
         RetentionCommand::Future => future(&api, out).await,
         RetentionCommand::RemoveFuture { node } => {
-            let of = RetentionOf { node, volume: None, class: None };
+            let of = RetentionOf {
+                node,
+                volume: None,
+                class: None,
+            };
             order(&api, "remove-future", of, out).await
         }
     }
@@ -32,11 +43,19 @@ async fn order(api: &Api, word: &str, of: RetentionOf, out: Output) -> Result<()
         Some(node) => Some(NodeRef::Id(resolve::node(api, node).await?.id)),
         None => None,
     };
-    let target = RetentionTarget { node, volume: of.volume, class: of.class };
-    api.call(Method::POST, &["retention", word], Some(&target)).await?;
+    let target = RetentionTarget {
+        node,
+        volume: of.volume,
+        class: of.class,
+    };
+    api.call(Method::POST, &["retention", word], Some(&target))
+        .await?;
     let volumes: Vec<VolumeRetention> = api.get(&["retention"], &[]).await?;
     out.print(&volumes, |volumes| {
-        format!("taken; it counts within seconds. As it was when it was taken:\n{}", describe(volumes))
+        format!(
+            "taken; it counts within seconds. As it was when it was taken:\n{}",
+            describe(volumes)
+        )
     })
 }
 
@@ -52,8 +71,20 @@ fn future_table(found: &[FutureFootage]) -> String {
     }
     let mut table = Table::new(&["CAMERA", "START", "END", "NODE", "EPOCH"]);
     for FutureFootage { camera, span } in found {
-        let Span { start, end, node, epoch, .. } = span;
-        table.row(vec![camera.to_string(), start.to_string(), end.to_string(), node.to_string(), epoch.to_string()]);
+        let Span {
+            start,
+            end,
+            node,
+            epoch,
+            ..
+        } = span;
+        table.row(vec![
+            camera.to_string(),
+            start.to_string(),
+            end.to_string(),
+            node.to_string(),
+            epoch.to_string(),
+        ]);
     }
     table.to_string()
 }
@@ -65,7 +96,10 @@ fn describe(volumes: &[VolumeRetention]) -> String {
             table.row(vec![
                 volume.node.to_string(),
                 volume.volume.to_string(),
-                announced.class.clone().unwrap_or_else(|| "(free space)".to_owned()),
+                announced
+                    .class
+                    .clone()
+                    .unwrap_or_else(|| "(free space)".to_owned()),
                 gib(announced.bytes),
                 gib(announced.stored_bytes),
                 state(announced),
@@ -73,8 +107,14 @@ fn describe(volumes: &[VolumeRetention]) -> String {
         }
     }
     let has_rows = volumes.iter().any(|volume| !volume.announced.is_empty());
-    let mut text = if has_rows { table.to_string() } else { "no deletion is announced\n".to_owned() };
-    lines(volumes).iter().for_each(|line| _ = writeln!(text, "{}", printable(line)));
+    let mut text = if has_rows {
+        table.to_string()
+    } else {
+        "no deletion is announced\n".to_owned()
+    };
+    lines(volumes)
+        .iter()
+        .for_each(|line| _ = writeln!(text, "{}", printable(line)));
     text
 }
 
@@ -83,23 +123,43 @@ fn lines(volumes: &[VolumeRetention]) -> Vec<String> {
     let of = |volume: &VolumeRetention| format!("node {}, volume {}", volume.node, volume.volume);
     let paused = volumes.iter().filter_map(|volume| {
         let pause = volume.paused.as_ref()?;
-        Some(format!("{}: nothing is deleted for its age: {}", of(volume), pause.detail))
+        Some(format!(
+            "{}: nothing is deleted for its age: {}",
+            of(volume),
+            pause.detail
+        ))
     });
     let clamped = volumes.iter().filter_map(|volume| {
         let bytes = volume.clamped_free_bytes_min?;
-        Some(format!("{}: free_bytes_min is above half of the volume; {} stay free instead", of(volume), gib(bytes)))
+        Some(format!(
+            "{}: free_bytes_min is above half of the volume; {} stay free instead",
+            of(volume),
+            gib(bytes)
+        ))
     });
     paused.chain(clamped).collect()
 }
 
 /// For `cluster status`: one line where something waits for the operator, nothing else.
 pub(super) fn summary(volumes: &[VolumeRetention]) -> String {
-    let waiting: Vec<_> =
-        volumes.iter().flat_map(|volume| &volume.announced).filter(|one| one.state != "cancelled").collect();
+    let waiting: Vec<_> = volumes
+        .iter()
+        .flat_map(|volume| &volume.announced)
+        .filter(|one| one.state != "cancelled")
+        .collect();
     let is_notable = |reason: &str| !matches!(reason, "settling" | "peers_awaited");
-    let paused = volumes.iter().filter(|volume| volume.paused.as_ref().is_some_and(|pause| is_notable(&pause.reason)));
+    let paused = volumes.iter().filter(|volume| {
+        volume
+            .paused
+            .as_ref()
+            .is_some_and(|pause| is_notable(&pause.reason))
+    });
     let mut parts = Vec::new();
-    if let Some(soonest) = waiting.iter().filter_map(|announced| announced.begins_in_s).min() {
+    if let Some(soonest) = waiting
+        .iter()
+        .filter_map(|announced| announced.begins_in_s)
+        .min()
+    {
         let bytes = gib(waiting.iter().map(|announced| announced.bytes).sum());
         let when = if soonest == 0 {
             "are being deleted".to_owned()
@@ -110,25 +170,36 @@ pub(super) fn summary(volumes: &[VolumeRetention]) -> String {
     }
     match paused.count() {
         0 => {}
-        count => parts.push(format!("by age paused on {count} volumes: a clock is in doubt")),
+        count => parts.push(format!(
+            "by age paused on {count} volumes: a clock is in doubt"
+        )),
     }
     if parts.is_empty() {
         String::new()
     } else {
-        format!("retention {}; see `holdfast retention status`\n", parts.join("; "))
+        format!(
+            "retention {}; see `holdfast retention status`\n",
+            parts.join("; ")
+        )
     }
 }
 
 fn state(announced: &AnnouncedDeletion) -> String {
     match announced.begins_in_s {
-        Some(seconds) if seconds > 0 => format!("{}, begins in {}", announced.state, hours(seconds)),
+        Some(seconds) if seconds > 0 => {
+            format!("{}, begins in {}", announced.state, hours(seconds))
+        }
         _ => announced.state.clone(),
     }
 }
 
 fn hours(seconds: u64) -> String {
     let (hours, minutes) = (seconds / 3600, seconds % 3600 / 60);
-    if hours > 0 { format!("{hours} h {minutes} min") } else { format!("{} min", minutes.max(1)) }
+    if hours > 0 {
+        format!("{hours} h {minutes} min")
+    } else {
+        format!("{} min", minutes.max(1))
+    }
 }
 
 fn gib(bytes: u64) -> String {
@@ -142,14 +213,19 @@ mod tests {
     use holdfast_storage::ids::NodeId;
 
     fn volume(announced: &[(&str, Option<u64>)], paused: Option<&str>) -> VolumeRetention {
-        let announced = announced.iter().map(|(state, begins_in_s)| AnnouncedDeletion {
-            class: Some("default".to_owned()),
-            bytes: 3 << 30,
-            stored_bytes: 4 << 30,
-            state: (*state).to_owned(),
-            begins_in_s: *begins_in_s,
-        });
-        let pause = |reason: &str| RetentionPause { reason: reason.to_owned(), detail: "correct it".to_owned() };
+        let announced = announced
+            .iter()
+            .map(|(state, begins_in_s)| AnnouncedDeletion {
+                class: Some("default".to_owned()),
+                bytes: 3 << 30,
+                stored_bytes: 4 << 30,
+                state: (*state).to_owned(),
+                begins_in_s: *begins_in_s,
+            });
+        let pause = |reason: &str| RetentionPause {
+            reason: reason.to_owned(),
+            detail: "correct it".to_owned(),
+        };
         VolumeRetention {
             node: NodeId(2),
             volume: 0,
@@ -164,20 +240,32 @@ mod tests {
     #[test]
     fn what_waits_is_shown_with_what_it_would_delete_and_when() {
         let text = describe(&[volume(&[("waiting", Some(86_340))], Some("ahead"))]);
-        assert!(text.contains("default  3.0 GiB       4.0 GiB  waiting, begins in 23 h 59 min"), "{text}");
-        assert!(text.contains("node 2, volume 0: nothing is deleted for its age: correct it"), "{text}");
+        assert!(
+            text.contains("default  3.0 GiB       4.0 GiB  waiting, begins in 23 h 59 min"),
+            "{text}"
+        );
+        assert!(
+            text.contains("node 2, volume 0: nothing is deleted for its age: correct it"),
+            "{text}"
+        );
         assert_eq!(describe(&[volume(&[], None)]), "no deletion is announced\n");
     }
 
     #[test]
     fn the_status_of_a_cluster_has_a_line_only_where_an_operator_may_have_to_act() {
         assert_eq!(
-            summary(&[volume(&[], None), volume(&[], Some("settling")), volume(&[("cancelled", None)], None)]),
+            summary(&[
+                volume(&[], None),
+                volume(&[], Some("settling")),
+                volume(&[("cancelled", None)], None)
+            ]),
             ""
         );
         let text = summary(&[volume(&[("waiting", Some(120))], Some("behind"))]);
         assert!(
-            text.starts_with("retention 3.0 GiB will be deleted, from 2 min on; by age paused on 1 volumes"),
+            text.starts_with(
+                "retention 3.0 GiB will be deleted, from 2 min on; by age paused on 1 volumes"
+            ),
             "{text}"
         );
     }

@@ -1,4 +1,5 @@
-//! `holdfast segment`: look into a segment file, or all of whole volumes, without a running node. Files are only read.
+//! `holdfast segment`: look into a segment file, or all of whole volumes, without a running node.
+//! Files are only read.
 
 mod extract;
 pub(super) mod list;
@@ -22,7 +23,8 @@ use std::path::Path;
 const LOST_LINES_MAX: usize = 20;
 
 /// # Errors
-/// Where the file is damaged, not there, no segment, or cannot be read. What was found is printed before.
+/// Where the file is damaged, not there, no segment, or cannot be read. What was found is printed
+/// before.
 pub(super) fn run(command: &SegmentCommand, api: ApiOptions, out: Output) -> Result<(), CliError> {
     match command {
         SegmentCommand::Inspect { file } => inspect(file, out),
@@ -42,7 +44,9 @@ fn inspect(file: &Path, out: Output) -> Result<(), CliError> {
     if summary.node.is_some() && summary.damaged_batches == 0 {
         return Ok(());
     }
-    Err(damaged(file).hint("`holdfast segment verify` says what is lost, `holdfast segment extract` saves the rest"))
+    Err(damaged(file).hint(
+        "`holdfast segment verify` says what is lost, `holdfast segment extract` saves the rest",
+    ))
 }
 
 /// What `verify` prints as JSON.
@@ -62,7 +66,10 @@ fn verify(file: &Path, out: Output) -> Result<(), CliError> {
     });
     bar.finish_and_clear();
     let report = report.map_err(|error| storage_error(&error))?;
-    let verdict = Verdict { is_sound: report.is_sound(), report };
+    let verdict = Verdict {
+        is_sound: report.is_sound(),
+        report,
+    };
     out.print(&verdict, |verdict| judge(&verdict.report))?;
     if verdict.is_sound {
         return Ok(());
@@ -89,7 +96,8 @@ fn readable(file: &Path) -> Result<(), CliError> {
 }
 
 fn storage_error(error: &holdfast_storage::Error) -> CliError {
-    CliError::failed(error.to_string()).hint("is it a segment (*.hfs) that this version of Holdfast can read?")
+    CliError::failed(error.to_string())
+        .hint("is it a segment (*.hfs) that this version of Holdfast can read?")
 }
 
 fn damaged(file: &Path) -> CliError {
@@ -97,8 +105,16 @@ fn damaged(file: &Path) -> CliError {
 }
 
 fn describe(summary: &Summary) -> String {
-    let header = if summary.node.is_some() { "sound" } else { "DAMAGED: node, volume and times are not known" };
-    let sealed = if summary.is_sealed { "yes" } else { "no: being written, or its node was killed" };
+    let header = if summary.node.is_some() {
+        "sound"
+    } else {
+        "DAMAGED: node, volume and times are not known"
+    };
+    let sealed = if summary.is_sealed {
+        "yes"
+    } else {
+        "no: being written, or its node was killed"
+    };
     let lines = [
         ("segment", summary.segment.to_string()),
         ("class", summary.class.clone()),
@@ -110,10 +126,15 @@ fn describe(summary: &Summary) -> String {
         ("last written", summary.closed_at.to_string()),
         ("sealed", sealed.to_owned()),
         ("bytes", summary.file_bytes.to_string()),
-        ("batches", format!("{}, {} damaged", summary.batches, summary.damaged_batches)),
+        (
+            "batches",
+            format!("{}, {} damaged", summary.batches, summary.damaged_batches),
+        ),
         ("chunks", summary.chunks.to_string()),
     ];
-    let head = lines.map(|(key, value)| format!("{key:<14}{}\n", printable(&value))).concat();
+    let head = lines
+        .map(|(key, value)| format!("{key:<14}{}\n", printable(&value)))
+        .concat();
     format!("{head}\n{}", streams(&summary.streams))
 }
 
@@ -121,7 +142,9 @@ fn streams(streams: &[StreamSummary]) -> String {
     if streams.is_empty() {
         return "no camera's footage in it\n".to_owned();
     }
-    let mut table = Table::new(&["CAMERA", "STREAM", "START", "END", "SECONDS", "EPOCH", "RANK"]);
+    let mut table = Table::new(&[
+        "CAMERA", "STREAM", "START", "END", "SECONDS", "EPOCH", "RANK",
+    ]);
     for stream in streams {
         for span in &stream.spans {
             let millis = span.end.micros_since(span.start) / 1000;
@@ -149,16 +172,29 @@ fn judge(report: &Report) -> String {
         ("header", word(report.is_header_sound).to_owned()),
         ("footer", footer),
         ("batches", batches(report)),
-        ("chunks", format!("{} sound, {} lost", report.chunks_sound, report.chunks_lost)),
+        (
+            "chunks",
+            format!("{} sound, {} lost", report.chunks_sound, report.chunks_lost),
+        ),
         (
             "init segments",
-            if report.inits_lost == 0 { "sound".to_owned() } else { format!("{} lost", report.inits_lost) },
+            if report.inits_lost == 0 {
+                "sound".to_owned()
+            } else {
+                format!("{} lost", report.inits_lost)
+            },
         ),
     ];
-    let mut text = lines.map(|(key, value)| format!("{key:<14}{value}\n")).concat();
+    let mut text = lines
+        .map(|(key, value)| format!("{key:<14}{value}\n"))
+        .concat();
     text.extend(report.lost.iter().take(LOST_LINES_MAX).map(lost));
     if report.lost.len() > LOST_LINES_MAX {
-        text.push_str(&format!("{:<14}{} more; --json names all\n", "", report.lost.len() - LOST_LINES_MAX));
+        text.push_str(&format!(
+            "{:<14}{} more; --json names all\n",
+            "",
+            report.lost.len() - LOST_LINES_MAX
+        ));
     }
     text
 }
@@ -167,18 +203,28 @@ fn judge(report: &Report) -> String {
 fn batches(report: &Report) -> String {
     let known = match report.damaged_at_sealing {
         _ if report.is_cut_short => {
-            " (the file is cut short: the rest of the last is missing, and whatever followed)".to_owned()
+            " (the file is cut short: the rest of the last is missing, and whatever followed)"
+                .to_owned()
         }
         0 if report.is_footer_sound.is_none() && report.torn_batches > 0 => {
-            format!(" ({} at the end, as a crash leaves it)", report.torn_batches)
+            format!(
+                " ({} at the end, as a crash leaves it)",
+                report.torn_batches
+            )
         }
         0 => String::new(),
         count => format!(" ({count} of them when the segment was closed after a crash)"),
     };
-    format!("{}, {} damaged{known}", report.batches, report.damaged_batches)
+    format!(
+        "{}, {} damaged{known}",
+        report.batches, report.damaged_batches
+    )
 }
 
 fn lost(chunk: &LostChunk) -> String {
     let track = format!("{:?}", chunk.track).to_lowercase();
-    format!("{:<14}camera {}, {track}, {} to {}\n", "lost", chunk.camera, chunk.start, chunk.end)
+    format!(
+        "{:<14}camera {}, {track}, {} to {}\n",
+        "lost", chunk.camera, chunk.start, chunk.end
+    )
 }

@@ -13,16 +13,23 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     }
     let refused = allocator::set_up().err();
     let prepared = prepare(&args.config, |name| std::env::var(name).ok());
-    let Prepared { config, secrets, filter } =
-        prepared.map_err(|refused| CliError::failed(refused.error.to_string()))?;
+    let Prepared {
+        config,
+        secrets,
+        filter,
+    } = prepared.map_err(|refused| CliError::failed(refused.error.to_string()))?;
     logging::init(&config.log, filter)?;
     if let Some(setting) = refused {
-        tracing::warn!(setting, "the allocator refuses a setting; this node may keep memory that it does not need");
+        tracing::warn!(
+            setting,
+            "the allocator refuses a setting; this node may keep memory that it does not need"
+        );
     }
     serve::serve(config, secrets, &args.config).map_err(|error| CliError::failed(error.to_string()))
 }
 
-/// Has the kernel kill this process when its parent dies, so that a killed demo or test leaves no nodes behind.
+/// Has the kernel kill this process when its parent dies, so that a killed demo or test leaves no
+/// nodes behind.
 fn follow_parent(pid: i32) -> Result<(), CliError> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| CliError::failed(format!("cannot follow the parent process: {error}")))?;
@@ -30,6 +37,8 @@ fn follow_parent(pid: i32) -> Result<(), CliError> {
     if getppid().map(Pid::as_raw_nonzero).map(i32::from) == Some(pid) {
         Ok(())
     } else {
-        Err(CliError::failed(format!("the parent process {pid} is gone")))
+        Err(CliError::failed(format!(
+            "the parent process {pid} is gone"
+        )))
     }
 }

@@ -8,14 +8,22 @@ use holdfast_consensus::model::{Failback, HeadroomRule};
 use holdfast_control_api::wire::{Settings, SettingsPatch};
 use reqwest::Method;
 
-pub(super) async fn run(command: SettingsCommand, options: ApiOptions, out: Output) -> Result<(), CliError> {
+pub(super) async fn run(
+    command: SettingsCommand,
+    options: ApiOptions,
+    out: Output,
+) -> Result<(), CliError> {
     let api = Api::new(&options)?;
     let settings: Settings = match command {
         SettingsCommand::Show => api.get(&["settings"], &[]).await?,
         SettingsCommand::Set(args) => {
-            let answer = api.call(Method::PATCH, &["settings"], Some(&patch(&args))).await?;
+            let answer = api
+                .call(Method::PATCH, &["settings"], Some(&patch(&args)))
+                .await?;
             serde_json::from_value(answer).map_err(|error| {
-                CliError::failed(format!("the settings were changed, but the answer cannot be read: {error}"))
+                CliError::failed(format!(
+                    "the settings were changed, but the answer cannot be read: {error}"
+                ))
             })?
         }
     };
@@ -39,16 +47,31 @@ fn patch(args: &SettingsArgs) -> SettingsPatch {
 }
 
 fn drill_every(seconds: u32) -> String {
-    if seconds == 0 { "never by itself".to_owned() } else { format!("{seconds} s") }
+    if seconds == 0 {
+        "never by itself".to_owned()
+    } else {
+        format!("{seconds} s")
+    }
 }
 
 fn describe(settings: &Settings) -> String {
     let lines = [
-        ("headroom", format!("{:?}", settings.headroom).to_lowercase()),
-        ("headroom over domains", settings.headroom_over_domains.to_string()),
-        ("failback", format!("{:?}", settings.failback).to_lowercase()),
+        (
+            "headroom",
+            format!("{:?}", settings.headroom).to_lowercase(),
+        ),
+        (
+            "headroom over domains",
+            settings.headroom_over_domains.to_string(),
+        ),
+        (
+            "failback",
+            format!("{:?}", settings.failback).to_lowercase(),
+        ),
         ("failback after", format!("{} s", settings.failback_after_s)),
         ("drill every", drill_every(settings.drill_every_s)),
     ];
-    lines.map(|(key, value)| format!("{key:<23}{value}\n")).concat()
+    lines
+        .map(|(key, value)| format!("{key:<23}{value}\n"))
+        .concat()
 }

@@ -37,11 +37,20 @@ fn describe(status: &Status) -> String {
     let mut lines = findings(status);
     lines.extend(disks(&status.disks));
     lines.extend(next_failure(&status.next_failure));
-    let width = |column: fn(&Line) -> &str| lines.iter().map(|line| column(line).chars().count()).max().unwrap_or(0);
+    let width = |column: fn(&Line) -> &str| {
+        lines
+            .iter()
+            .map(|line| column(line).chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let (label, subject) = (width(|line| &line.label), width(|line| &line.subject));
     let mut text = printable(&status.verdict);
     for line in &lines {
-        let row = format!("{:<label$}  {:<subject$}  {}", line.label, line.subject, line.text);
+        let row = format!(
+            "{:<label$}  {:<subject$}  {}",
+            line.label, line.subject, line.text
+        );
         text.push('\n');
         text.push_str(row.trim_end());
     }
@@ -57,29 +66,57 @@ struct Line {
 
 impl Line {
     fn new(label: &str, subject: &str, text: &str) -> Self {
-        Self { label: label.to_owned(), subject: printable(subject), text: printable(text) }
+        Self {
+            label: label.to_owned(),
+            subject: printable(subject),
+            text: printable(text),
+        }
     }
 }
 
 fn findings(status: &Status) -> Vec<Line> {
     let mut lines = Vec::new();
     for of_kind in status.findings.chunk_by(|one, next| one.code == next.code) {
-        lines.extend(of_kind.iter().take(LINES_MAX).map(|finding| line(finding, status.at)));
+        lines.extend(
+            of_kind
+                .iter()
+                .take(LINES_MAX)
+                .map(|finding| line(finding, status.at)),
+        );
         let more = of_kind.len().saturating_sub(LINES_MAX);
         if more > 0 {
-            lines.push(Line::new("", "", &format!("and {more} more; --json lists them")));
+            lines.push(Line::new(
+                "",
+                "",
+                &format!("and {more} more; --json lists them"),
+            ));
         }
     }
     if status.findings_left_out > 0 {
-        lines.push(Line::new("", "", &format!("and {} more that are not listed", status.findings_left_out)));
+        lines.push(Line::new(
+            "",
+            "",
+            &format!("and {} more that are not listed", status.findings_left_out),
+        ));
     }
     lines
 }
 
 fn line(finding: &Finding, now: Timestamp) -> Line {
-    let since = finding.since.map(|since| format!("since {}  ", time(since, now))).unwrap_or_default();
-    let mend = finding.mend.as_ref().map(|mend| format!("  fix: {mend}")).unwrap_or_default();
-    Line::new(&finding.code.replace('-', " "), &finding.subject, &format!("{since}{}{mend}", finding.what))
+    let since = finding
+        .since
+        .map(|since| format!("since {}  ", time(since, now)))
+        .unwrap_or_default();
+    let mend = finding
+        .mend
+        .as_ref()
+        .map(|mend| format!("  fix: {mend}"))
+        .unwrap_or_default();
+    Line::new(
+        &finding.code.replace('-', " "),
+        &finding.subject,
+        &format!("{since}{}{mend}", finding.what),
+    )
 }
 
 fn disks(disks: &[Disk]) -> Vec<Line> {
@@ -87,7 +124,12 @@ fn disks(disks: &[Disk]) -> Vec<Line> {
     let line = |disk: &Disk| {
         let room = disk.full_in_seconds.map_or_else(
             || "nothing is written".to_owned(),
-            |seconds| format!("room for {} at the present rate, then the oldest goes", duration(seconds)),
+            |seconds| {
+                format!(
+                    "room for {} at the present rate, then the oldest goes",
+                    duration(seconds)
+                )
+            },
         );
         let text = format!(
             "{}  {}, {:.1} of {:.1} GiB free, {room}",
@@ -110,15 +152,35 @@ fn next_failure(costs: &[NextFailure]) -> Vec<Line> {
     }
     let others = costs.len() - costly.len();
     let told = costly.iter().take(COSTS_MAX).map(|next| {
-        let more = if next.cameras_lost > next.some.len() { ", …" } else { "" };
+        let more = if next.cameras_lost > next.some.len() {
+            ", …"
+        } else {
+            ""
+        };
         let count = next.cameras_lost;
-        Line::new("next failure", &next.node_name, &format!("would cost {count} ({}{more})", next.some.join(", ")))
+        Line::new(
+            "next failure",
+            &next.node_name,
+            &format!("would cost {count} ({}{more})", next.some.join(", ")),
+        )
     });
     let none = match (costly.len(), others) {
         (_, 0) => None,
-        (0, _) => Some(Line::new("next failure", "any node", "would cost no camera")),
-        (_, 1) => Some(Line::new("next failure", "1 other node", "would cost no camera")),
-        (_, others) => Some(Line::new("next failure", &format!("{others} other nodes"), "would cost no camera")),
+        (0, _) => Some(Line::new(
+            "next failure",
+            "any node",
+            "would cost no camera",
+        )),
+        (_, 1) => Some(Line::new(
+            "next failure",
+            "1 other node",
+            "would cost no camera",
+        )),
+        (_, others) => Some(Line::new(
+            "next failure",
+            &format!("{others} other nodes"),
+            "would cost no camera",
+        )),
     };
     told.chain(none).collect()
 }
@@ -126,8 +188,15 @@ fn next_failure(costs: &[NextFailure]) -> Vec<Line> {
 /// The time of day, with the day where it is another, and how long ago that is.
 fn time(at: Timestamp, now: Timestamp) -> String {
     let (text, today) = (at.to_string(), now.to_string());
-    let (day, clock) = (text.get(..10).unwrap_or_default(), text.get(11..19).unwrap_or(&text));
-    let shown = if today.starts_with(day) { format!("{clock}Z") } else { format!("{day} {clock}Z") };
+    let (day, clock) = (
+        text.get(..10).unwrap_or_default(),
+        text.get(11..19).unwrap_or(&text),
+    );
+    let shown = if today.starts_with(day) {
+        format!("{clock}Z")
+    } else {
+        format!("{day} {clock}Z")
+    };
     let seconds = u64::try_from(now.micros_since(at).max(0)).unwrap_or(0) / 1_000_000;
     format!("{shown} ({})", duration(seconds))
 }
@@ -163,8 +232,17 @@ mod tests {
     }
 
     fn next(name: &str, cameras_lost: usize) -> NextFailure {
-        let some = ["vault", "hall", "gate"].map(str::to_owned).into_iter().take(cameras_lost).collect();
-        NextFailure { node: NodeId(1), node_name: name.to_owned(), cameras_lost, some }
+        let some = ["vault", "hall", "gate"]
+            .map(str::to_owned)
+            .into_iter()
+            .take(cameras_lost)
+            .collect();
+        NextFailure {
+            node: NodeId(1),
+            node_name: name.to_owned(),
+            cameras_lost,
+            some,
+        }
     }
 
     fn status(findings: Vec<Finding>) -> Status {
@@ -196,7 +274,10 @@ mod tests {
 
     #[test]
     fn the_page_says_what_is_wrong_since_when_and_what_to_type() {
-        let text = describe(&status(vec![finding("not-recorded", "lift", 320), finding("node-down", "rec2", 172_800)]));
+        let text = describe(&status(vec![
+            finding("not-recorded", "lift", 320),
+            finding("node-down", "rec2", 172_800),
+        ]));
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("FOOTAGE IS BEING LOST"));
         assert_eq!(
@@ -204,21 +285,40 @@ mod tests {
             "not recorded  lift          since 09:54:40Z (5 min)  the camera refused the user name or password (RTSP 401)  \
              fix: holdfast camera edit lift --password-file -"
         );
-        assert!(lines[2].contains("since 2026-11-20 10:00:00Z (2 days)"), "{text}");
-        assert!(lines[3].contains("/srv/v0  active, 1.0 of 4.0 GiB free, room for 12 h"), "{text}");
-        assert!(lines[4].ends_with("rec3          would cost 3 (vault, hall, gate)"), "{text}");
-        assert!(lines[5].ends_with("1 other node  would cost no camera"), "{text}");
+        assert!(
+            lines[2].contains("since 2026-11-20 10:00:00Z (2 days)"),
+            "{text}"
+        );
+        assert!(
+            lines[3].contains("/srv/v0  active, 1.0 of 4.0 GiB free, room for 12 h"),
+            "{text}"
+        );
+        assert!(
+            lines[4].ends_with("rec3          would cost 3 (vault, hall, gate)"),
+            "{text}"
+        );
+        assert!(
+            lines[5].ends_with("1 other node  would cost no camera"),
+            "{text}"
+        );
     }
 
     #[test]
     fn thousands_of_the_same_are_a_page() {
-        let many = (0..3000).map(|n| finding("not-recorded", &format!("cam{n}"), 9)).collect();
+        let many = (0..3000)
+            .map(|n| finding("not-recorded", &format!("cam{n}"), 9))
+            .collect();
         let text = describe(&status(many));
-        assert!(text.lines().count() < 30 && text.contains("and 2980 more"), "{text}");
+        assert!(
+            text.lines().count() < 30 && text.contains("and 2980 more"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_name_cannot_drive_the_terminal() {
-        assert!(!describe(&status(vec![finding("not-recorded", "\u{1b}[2J", 9)])).contains('\u{1b}'));
+        assert!(
+            !describe(&status(vec![finding("not-recorded", "\u{1b}[2J", 9)])).contains('\u{1b}')
+        );
     }
 }

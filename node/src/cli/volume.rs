@@ -23,13 +23,17 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 20;
 
 /// # Errors
-/// Where something is damaged, not there, in use, or cannot be read. What was found is printed before.
+/// Where something is damaged, not there, in use, or cannot be read. What was found is printed
+/// before.
 pub(super) fn verify(dir: &Path, out: Output) -> Result<(), CliError> {
     let bar = volume_bar();
     let report = offline::verify_volume(dir, |progress| show(&bar, progress));
     bar.finish_and_clear();
     let report = report.map_err(|error| volume_error(&error))?;
-    let verdict = Verdict { is_sound: report.is_sound(), report };
+    let verdict = Verdict {
+        is_sound: report.is_sound(),
+        report,
+    };
     out.print(&verdict, |verdict| judge(&verdict.report))?;
     let report = &verdict.report;
     if !report.damaged.is_empty() {
@@ -59,30 +63,51 @@ pub(super) fn rebuild_catalogue(dir: &Path, out: Output) -> Result<(), CliError>
     out.print(&report, rebuilt)?;
     match report.failed.len() {
         0 => Ok(()),
-        failed => Err(CliError::failed(format!("{failed} segments are not listed; they are left as they are"))
-            .hint("`holdfast segment verify` says what is wrong with each")),
+        failed => Err(CliError::failed(format!(
+            "{failed} segments are not listed; they are left as they are"
+        ))
+        .hint("`holdfast segment verify` says what is wrong with each")),
     }
 }
 
-/// Marks a folder as one in which a new volume is wanted. The node that has it in its configuration takes it up.
+/// Marks a folder as one in which a new volume is wanted. The node that has it in its configuration
+/// takes it up.
 ///
 /// # Errors
 /// It is not there, holds a volume already, or cannot be written.
 pub(super) fn init(dir: &Path, out: Output) -> Result<(), CliError> {
     let root = open_root(dir, false).map_err(|error| volume_error(&error))?;
-    let root = root.ok_or_else(|| CliError::new(ExitKind::NotFound, format!("{} is not there", dir.display())))?;
+    let root = root.ok_or_else(|| {
+        CliError::new(
+            ExitKind::NotFound,
+            format!("{} is not there", dir.display()),
+        )
+    })?;
     if let Some(volume) = volume_in(&root).map_err(|error| volume_error(&error))? {
         return Err(CliError::failed(format!("{} holds volume {volume} already", dir.display()))
             .hint("the node takes it up by itself; a volume of another cluster has to be removed first"));
     }
-    mark_new(dir).map_err(|error| CliError::failed(format!("{} cannot be written: {error}", dir.display())))?;
-    let is_on_system_disk = Root::open(Path::new("/")).is_ok_and(|system| system.id().device == root.id().device);
-    let marked = Marked { path: dir.to_owned(), is_on_system_disk };
+    mark_new(dir).map_err(|error| {
+        CliError::failed(format!("{} cannot be written: {error}", dir.display()))
+    })?;
+    let is_on_system_disk =
+        Root::open(Path::new("/")).is_ok_and(|system| system.id().device == root.id().device);
+    let marked = Marked {
+        path: dir.to_owned(),
+        is_on_system_disk,
+    };
     out.print(&marked, |marked| {
         let path = marked.path.display();
         let warning = "\nwarning: it lies on the disk of the system: is the new disk mounted?";
-        let warning = if marked.is_on_system_disk { warning } else { "" };
-        format!("{path} is used as a new volume by the node that has it in its configuration, within seconds if it runs{warning}")
+        let warning = if marked.is_on_system_disk {
+            warning
+        } else {
+            ""
+        };
+        format!(
+            "{path} is used as a new volume by the node that has it in its configuration, \
+                 within seconds if it runs{warning}"
+        )
     })?;
     Ok(())
 }
@@ -94,11 +119,20 @@ struct Marked {
     is_on_system_disk: bool,
 }
 
-pub(super) async fn scrub(command: &ScrubCommand, options: ApiOptions, out: Output) -> Result<(), CliError> {
+pub(super) async fn scrub(
+    command: &ScrubCommand,
+    options: ApiOptions,
+    out: Output,
+) -> Result<(), CliError> {
     let api = Api::new(&options)?;
     if let ScrubCommand::Start { node } = command {
         let node = resolve::node(&api, node).await?;
-        api.call(Method::POST, &["nodes", &node.id.to_string(), "scrub"], None::<&()>).await?;
+        api.call(
+            Method::POST,
+            &["nodes", &node.id.to_string(), "scrub"],
+            None::<&()>,
+        )
+        .await?;
     }
     let volumes: Vec<VolumeScrub> = api.get(&["scrub"], &[]).await?;
     out.print(&volumes, |volumes| scrub_table(volumes))
@@ -115,7 +149,10 @@ struct Verdict {
 fn show(bar: &ProgressBar, progress: &VolumeProgress<'_>) {
     bar.set_length(progress.total_bytes);
     bar.set_position(progress.done_bytes);
-    bar.set_message(format!("{}/{} segments", progress.done_segments, progress.total_segments));
+    bar.set_message(format!(
+        "{}/{} segments",
+        progress.done_segments, progress.total_segments
+    ));
 }
 
 fn volume_error(error: &Error) -> CliError {
@@ -138,15 +175,24 @@ fn judge(report: &VolumeReport) -> String {
         ("damaged", format!("{} segments", report.damaged.len())),
         ("not judged", format!("{} segments", report.failed.len())),
         ("not sealed", unsealed),
-        ("chunks", format!("{} sound, {} lost", report.sound_chunks, report.lost_chunks)),
+        (
+            "chunks",
+            format!("{} sound, {} lost", report.sound_chunks, report.lost_chunks),
+        ),
         ("bytes", report.read_bytes.to_string()),
     ];
-    let mut text = lines.map(|(key, value)| format!("{key:<14}{value}\n")).concat();
+    let mut text = lines
+        .map(|(key, value)| format!("{key:<14}{value}\n"))
+        .concat();
     for loss in &report.losses {
         let stream = format!("{:?}", loss.stream).to_lowercase();
         let (camera, chunks, first, last) = (loss.camera, loss.chunks, loss.first, loss.last);
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{:<14}camera {camera}, {stream}: {chunks} chunks between {first} and {last}", "lost");
+        let _ = writeln!(
+            text,
+            "{:<14}camera {camera}, {stream}: {chunks} chunks between {first} and {last}",
+            "lost"
+        );
     }
     text.extend(report.damaged.iter().take(LINES_MAX).map(damaged_line));
     text.push_str(&more(report.damaged.len()));
@@ -155,7 +201,12 @@ fn judge(report: &VolumeReport) -> String {
 }
 
 fn damaged_line(damaged: &DamagedSegment) -> String {
-    format!("{:<14}{}: {}\n", "damaged", printable(&damaged.path.display().to_string()), what(&damaged.report))
+    format!(
+        "{:<14}{}: {}\n",
+        "damaged",
+        printable(&damaged.path.display().to_string()),
+        what(&damaged.report)
+    )
 }
 
 /// What is wrong with a segment, in a few words.
@@ -190,8 +241,14 @@ fn more(count: usize) -> String {
 }
 
 fn failed_lines(failed: &[FailedSegment]) -> Vec<String> {
-    let line = |failed: &FailedSegment| format!("{:<14}{}\n", "not judged", printable(&failed.error));
-    failed.iter().take(LINES_MAX).map(line).chain([more(failed.len())]).collect()
+    let line =
+        |failed: &FailedSegment| format!("{:<14}{}\n", "not judged", printable(&failed.error));
+    failed
+        .iter()
+        .take(LINES_MAX)
+        .map(line)
+        .chain([more(failed.len())])
+        .collect()
 }
 
 fn rebuilt(report: &RebuildReport) -> String {
@@ -208,7 +265,14 @@ fn rebuilt(report: &RebuildReport) -> String {
 }
 
 fn scrub_table(volumes: &[VolumeScrub]) -> String {
-    let mut table = Table::new(&["NODE", "VOLUME", "PASS", "BEGAN", "LAST ENDED", "DAMAGED CHUNKS"]);
+    let mut table = Table::new(&[
+        "NODE",
+        "VOLUME",
+        "PASS",
+        "BEGAN",
+        "LAST ENDED",
+        "DAMAGED CHUNKS",
+    ]);
     for volume in volumes {
         table.row(vec![
             volume.node.to_string(),
@@ -220,13 +284,16 @@ fn scrub_table(volumes: &[VolumeScrub]) -> String {
         ]);
     }
     let mut text = table.to_string();
-    let damaged = volumes.iter().flat_map(|volume| volume.damaged.iter().map(move |chunk| (volume, chunk)));
+    let damaged = volumes
+        .iter()
+        .flat_map(|volume| volume.damaged.iter().map(move |chunk| (volume, chunk)));
     for (volume, chunk) in damaged.clone().take(LINES_MAX) {
         let (camera, start, end, segment) = (chunk.camera, chunk.start, chunk.end, chunk.segment);
         let (node, index) = (volume.node, volume.volume);
         let _ = writeln!(
             text,
-            "damaged: camera {camera}, {start} to {end} (node {node}, volume {index}, segment {segment})"
+            "damaged: camera {camera}, {start} to {end} (node {node}, volume {index}, segment \
+             {segment})"
         );
     }
     text + &more(damaged.count())
@@ -239,7 +306,10 @@ fn pass(volume: &VolumeScrub) -> String {
         Some(pass) => {
             let percent = pass.done_bytes * 100 / pass.total_bytes.max(1);
             let held = if volume.is_held_back { ", waits" } else { "" };
-            format!("{percent} %, {} of {} segments{held}", pass.done_segments, pass.total_segments)
+            format!(
+                "{percent} %, {} of {} segments{held}",
+                pass.done_segments, pass.total_segments
+            )
         }
     }
 }
@@ -253,17 +323,28 @@ mod tests {
         let report = VolumeReport {
             in_use_by: Some("77".to_owned()),
             unsealed_segments: 1,
-            failed: vec![FailedSegment { path: "a".into(), error: "a is of version 9".to_owned() }],
+            failed: vec![FailedSegment {
+                path: "a".into(),
+                error: "a is of version 9".to_owned(),
+            }],
             ..VolumeReport::default()
         };
         let text = judge(&report);
         assert!(
-            text.contains("1, being written by process 77: left out") && text.contains("a is of version 9"),
+            text.contains("1, being written by process 77: left out")
+                && text.contains("a is of version 9"),
             "{text}"
         );
-        let report =
-            Report { is_header_sound: true, is_footer_sound: Some(false), chunks_lost: 3, ..Report::default() };
+        let report = Report {
+            is_header_sound: true,
+            is_footer_sound: Some(false),
+            chunks_lost: 3,
+            ..Report::default()
+        };
         assert_eq!(what(&report), "footer, 3 chunks");
-        assert_eq!((more(20), more(22).trim()), (String::new(), "2 more; --json names all"));
+        assert_eq!(
+            (more(20), more(22).trim()),
+            (String::new(), "2 more; --json names all")
+        );
     }
 }

@@ -14,7 +14,11 @@ pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
         .and_then(offset_us)
         .map(|offset| now.plus_micros(-offset))
         .or_else(|| text.parse().ok())
-        .ok_or_else(|| format!("`{text}` is not a time; write 2026-11-22T10:00:00Z, `now`, or -90s, -10m, -2h, -1d"))
+        .ok_or_else(|| {
+            format!(
+                "`{text}` is not a time; write 2026-11-22T10:00:00Z, `now`, or -90s, -10m, -2h, -1d"
+            )
+        })
 }
 
 fn offset_us(text: &str) -> Option<i64> {
@@ -26,8 +30,14 @@ fn offset_us(text: &str) -> Option<i64> {
         'd' => 86_400,
         _ => return None,
     };
-    let digits = text.strip_suffix(unit).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
-    digits.parse::<i64>().ok()?.checked_mul(seconds)?.checked_mul(1_000_000)
+    let digits = text
+        .strip_suffix(unit)
+        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits
+        .parse::<i64>()
+        .ok()?
+        .checked_mul(seconds)?
+        .checked_mul(1_000_000)
 }
 
 #[cfg(test)]
@@ -41,12 +51,26 @@ mod tests {
         assert_eq!(parse("now", NOW), Ok(NOW));
         assert_eq!(parse("-10m", NOW), Ok(NOW.plus_micros(-600_000_000)));
         assert_eq!(parse("-1d", NOW), Ok(NOW.plus_micros(-86_400_000_000)));
-        assert_eq!(parse("1970-01-01T01:00:01+01:00", NOW), Ok(Timestamp(1_000_000)));
+        assert_eq!(
+            parse("1970-01-01T01:00:01+01:00", NOW),
+            Ok(Timestamp(1_000_000))
+        );
     }
 
     #[test]
     fn refuses_the_rest_with_examples() {
-        for text in ["", "-", "-m", "10m", "--5m", "-5", "-5w", "-99999999999999999d", "-1é", "yesterday"] {
+        for text in [
+            "",
+            "-",
+            "-m",
+            "10m",
+            "--5m",
+            "-5",
+            "-5w",
+            "-99999999999999999d",
+            "-1é",
+            "yesterday",
+        ] {
             assert!(parse(text, NOW).unwrap_err().contains("-10m"), "{text}");
         }
     }

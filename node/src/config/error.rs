@@ -19,16 +19,27 @@ pub struct Problem {
 
 impl Problem {
     pub(crate) fn of_key(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { key: Some(key.into()), line: None, column: None, message: message.into() }
+        Self {
+            key: Some(key.into()),
+            line: None,
+            column: None,
+            message: message.into(),
+        }
     }
 }
 
 #[derive(Debug)]
 pub enum ConfigError {
     /// The file cannot be read.
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// The file is not what it should be; at least one problem.
-    Invalid { path: PathBuf, problems: Vec<Problem> },
+    Invalid {
+        path: PathBuf,
+        problems: Vec<Problem>,
+    },
 }
 
 impl ConfigError {
@@ -37,7 +48,12 @@ impl ConfigError {
     pub fn problems(&self) -> Vec<Problem> {
         match self {
             Self::Read { source, .. } => {
-                vec![Problem { key: None, line: None, column: None, message: format!("cannot be read: {source}") }]
+                vec![Problem {
+                    key: None,
+                    line: None,
+                    column: None,
+                    message: format!("cannot be read: {source}"),
+                }]
             }
             Self::Invalid { problems, .. } => problems.clone(),
         }
@@ -82,8 +98,9 @@ impl std::error::Error for ConfigError {
 /// Mistakes of one file that are listed at once.
 const PROBLEMS_MAX: usize = 32;
 
-/// Everything that is wrong with the text, and what remains of it without that: after each mistake the parser continues without the line that has it. `None` where nothing remains,
-/// and always at least one problem then.
+/// Everything that is wrong with the text, and what remains of it without that: after each mistake
+/// the parser continues without the line that has it. `None` where nothing remains, and always at
+/// least one problem then.
 pub(super) fn parse_all<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Problem>) {
     let mut left = text.to_owned();
     let mut problems: Vec<Problem> = Vec::new();
@@ -107,32 +124,56 @@ pub(super) fn parse_all<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Prob
     (None, problems)
 }
 
-/// The text with an empty line in place of this one; `None` where it is a table's header, without which what follows would belong to another, or empty already.
+/// The text with an empty line in place of this one; `None` where it is a table's header, without
+/// which what follows would belong to another, or empty already.
 fn without_line(text: &str, number: usize) -> Option<String> {
-    let start: usize = text.split_inclusive('\n').take(number.checked_sub(1)?).map(str::len).sum();
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(number.checked_sub(1)?)
+        .map(str::len)
+        .sum();
     let line = text.get(start..)?.lines().next()?;
     if line.trim().is_empty() || line.trim_start().starts_with('[') {
         return None;
     }
     // As long as before: what follows stays where it is.
     let end = start + line.len();
-    Some(format!("{}{}{}", text.get(..start)?, " ".repeat(line.len()), text.get(end..)?))
+    Some(format!(
+        "{}{}{}",
+        text.get(..start)?,
+        " ".repeat(line.len()),
+        text.get(end..)?
+    ))
 }
 
 /// Turns the parser's error into a problem with its place and key.
 fn locate(text: &str, error: &toml::de::Error) -> Problem {
-    let message =
-        error.message().trim().replace("unknown field", "unknown key").replace("missing field", "missing key");
+    let message = error
+        .message()
+        .trim()
+        .replace("unknown field", "unknown key")
+        .replace("missing field", "missing key");
     // A missing key has no place of its own: the parser points at the whole table.
-    let offset = error.span().map(|span| span.start).filter(|_| !message.starts_with("missing key"));
+    let offset = error
+        .span()
+        .map(|span| span.start)
+        .filter(|_| !message.starts_with("missing key"));
     let (line, column) = offset.map(|offset| line_and_column(text, offset)).unzip();
-    Problem { key: offset.and_then(|offset| key_at(text, offset)), line, column, message }
+    Problem {
+        key: offset.and_then(|offset| key_at(text, offset)),
+        line,
+        column,
+        message,
+    }
 }
 
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    (
+        before.matches('\n').count() + 1,
+        before[line_start..].chars().count() + 1,
+    )
 }
 
 /// The dotted key on the line at `offset`, from that line and the nearest table header above it.
@@ -140,8 +181,18 @@ fn key_at(text: &str, offset: usize) -> Option<String> {
     let line_index = line_and_column(text, offset).0 - 1;
     let mut above = text.lines().take(line_index + 1);
     let (name, value) = text.lines().nth(line_index)?.split_once('=')?;
-    let header = above.by_ref().filter_map(|line| line.trim().strip_prefix('[')).last();
-    let table = header.map(|header| header.trim_start_matches('[').split(']').next().unwrap_or_default().trim());
+    let header = above
+        .by_ref()
+        .filter_map(|line| line.trim().strip_prefix('['))
+        .last();
+    let table = header.map(|header| {
+        header
+            .trim_start_matches('[')
+            .split(']')
+            .next()
+            .unwrap_or_default()
+            .trim()
+    });
     (!value.is_empty()).then(|| match table {
         Some(table) => format!("{table}.{}", name.trim()),
         None => name.trim().to_owned(),

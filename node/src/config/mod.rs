@@ -1,4 +1,5 @@
-//! The node's configuration file: what may be set, what holds where nothing is set, and how it is read.
+//! The node's configuration file: what may be set, what holds where nothing is set, and how it is
+//! read.
 //!
 //! `deploy/config/node.toml` is the annotated example; a test keeps it equal to the defaults here.
 
@@ -13,7 +14,9 @@ pub(crate) use secrets::read_bounded;
 pub use secrets::{ADMIN_TOKEN_ENV, CLUSTER_SECRET_ENV, SECRET_CHARS_MIN, SecretError, Secrets};
 pub use size::ByteSize;
 
-use holdfast_consensus::model::{self, CAMERA_CAPACITY_DEFAULT, Invalid, NodeSpec, RetentionClasses, Role};
+use holdfast_consensus::model::{
+    self, CAMERA_CAPACITY_DEFAULT, Invalid, NodeSpec, RetentionClasses, Role,
+};
 use holdfast_storage::chunk::CHUNK_MS_DEFAULT;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,7 +28,8 @@ pub const DEFAULT_RETENTION_CLASS: &str = model::RETENTION_CLASS_DEFAULT;
 
 const SECONDS_PER_DAY: u64 = 24 * 3600;
 
-/// Everything that one node is told at start. Relative paths are relative to the configuration file.
+/// Everything that one node is told at start. Relative paths are relative to the configuration
+/// file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -138,7 +142,8 @@ pub struct Storage {
 #[serde(deny_unknown_fields)]
 pub struct Volume {
     pub path: PathBuf,
-    /// Nothing more is recorded to it; what it holds is served until the volume is taken out of the configuration.
+    /// Nothing more is recorded to it; what it holds is served until the volume is taken out of
+    /// the configuration.
     #[serde(default)]
     pub retire: bool,
 }
@@ -146,7 +151,10 @@ pub struct Volume {
 impl Volume {
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), retire: false }
+        Self {
+            path: path.into(),
+            retire: false,
+        }
     }
 }
 
@@ -159,7 +167,8 @@ pub struct Ingest {
     pub connect_timeout_ms: u64,
 }
 
-/// How long footage of one class is kept. Without either limit it is kept until its volume needs the space.
+/// How long footage of one class is kept. Without either limit it is kept until its volume needs
+/// the space.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionClass {
@@ -220,11 +229,15 @@ impl Config {
     /// # Errors
     /// Names the file, and where there is one the line, column and key.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         let mut config = Self::parse(path, &text)?;
-        let absolute =
-            std::path::absolute(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let absolute = std::path::absolute(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         config.resolve_paths(absolute.parent().unwrap_or(Path::new("/")));
         Ok(config)
     }
@@ -238,7 +251,10 @@ impl Config {
         problems.extend(config.iter().flat_map(validate::problems));
         match config.filter(|_| problems.is_empty()) {
             Some(config) => Ok(config),
-            None => Err(ConfigError::Invalid { path: path.to_owned(), problems }),
+            None => Err(ConfigError::Invalid {
+                path: path.to_owned(),
+                problems,
+            }),
         }
     }
 
@@ -254,19 +270,28 @@ impl Config {
     /// Where the volumes lie.
     #[must_use]
     pub fn volume_paths(&self) -> Vec<PathBuf> {
-        self.volumes().into_iter().map(|volume| volume.path).collect()
+        self.volumes()
+            .into_iter()
+            .map(|volume| volume.path)
+            .collect()
     }
 
     /// `host:port` of the API as others reach it.
     #[must_use]
     pub fn advertised_api(&self) -> String {
-        self.advertise.api.clone().unwrap_or_else(|| self.listen.api.to_string())
+        self.advertise
+            .api
+            .clone()
+            .unwrap_or_else(|| self.listen.api.to_string())
     }
 
     /// `host:port` for other members.
     #[must_use]
     pub fn advertised_peer(&self) -> String {
-        self.advertise.peer.clone().unwrap_or_else(|| self.listen.peer.to_string())
+        self.advertise
+            .peer
+            .clone()
+            .unwrap_or_else(|| self.listen.peer.to_string())
     }
 
     /// What this node says of itself.
@@ -297,13 +322,22 @@ impl Config {
                 bytes_max: class.bytes_max.map(|bytes| bytes.0),
             })
         };
-        self.retention.iter().map(class).collect::<Result<Vec<_>, Invalid>>()?.try_into()
+        self.retention
+            .iter()
+            .map(class)
+            .collect::<Result<Vec<_>, Invalid>>()?
+            .try_into()
     }
 
     fn resolve_paths(&mut self, base: &Path) {
         let paths = [&mut self.data_dir]
             .into_iter()
-            .chain(self.storage.volumes.iter_mut().map(|volume| &mut volume.path))
+            .chain(
+                self.storage
+                    .volumes
+                    .iter_mut()
+                    .map(|volume| &mut volume.path),
+            )
             .chain(&mut self.cluster.secret_file)
             .chain(&mut self.auth.admin_token_file);
         for path in paths {
@@ -313,7 +347,11 @@ impl Config {
 }
 
 fn default_retention() -> Vec<RetentionClass> {
-    vec![RetentionClass { class: DEFAULT_RETENTION_CLASS.to_owned(), age_days: None, bytes_max: None }]
+    vec![RetentionClass {
+        class: DEFAULT_RETENTION_CLASS.to_owned(),
+        age_days: None,
+        bytes_max: None,
+    }]
 }
 
 impl Default for Listen {
@@ -364,7 +402,12 @@ impl Default for Storage {
 
 impl Default for Ingest {
     fn default() -> Self {
-        Self { tick_ms: 100, stall_after_ms: 3000, chunk_ms: CHUNK_MS_DEFAULT, connect_timeout_ms: 5000 }
+        Self {
+            tick_ms: 100,
+            stall_after_ms: 3000,
+            chunk_ms: CHUNK_MS_DEFAULT,
+            connect_timeout_ms: 5000,
+        }
     }
 }
 

@@ -11,14 +11,16 @@ use std::path::Path;
 const RESERVED_SHARE: u64 = 4;
 
 impl Config {
-    /// What of the limits does not fit the volumes on this machine. `holdfast serve` makes do with less instead.
+    /// What of the limits does not fit the volumes on this machine. `holdfast serve` makes do with
+    /// less instead.
     #[must_use]
     pub fn room_problems(&self) -> Vec<Problem> {
         problems(self, total_bytes)
     }
 }
 
-/// Of the filesystem that a volume is in, or will be in: a folder that is not there yet is made in the nearest one that is.
+/// Of the filesystem that a volume is in, or will be in: a folder that is not there yet is made in
+/// the nearest one that is.
 fn total_bytes(volume: &Path) -> Option<u64> {
     let nearest = volume.ancestors().find(|path| path.exists())?;
     space_of(nearest).ok().map(|space| space.total_bytes)
@@ -29,8 +31,13 @@ fn problems(config: &Config, total_bytes: impl Fn(&Path) -> Option<u64>) -> Vec<
     if config.cluster.role == Role::Witness {
         return Vec::new();
     }
-    let sized = config.volume_paths().into_iter().filter_map(|path| Some((total_bytes(&path)?, path)));
-    sized.flat_map(|(total_bytes, path)| of_volume(config, &path, total_bytes)).collect()
+    let sized = config
+        .volume_paths()
+        .into_iter()
+        .filter_map(|path| Some((total_bytes(&path)?, path)));
+    sized
+        .flat_map(|(total_bytes, path)| of_volume(config, &path, total_bytes))
+        .collect()
 }
 
 fn of_volume(config: &Config, path: &Path, total_bytes: u64) -> Vec<Problem> {
@@ -40,7 +47,10 @@ fn of_volume(config: &Config, path: &Path, total_bytes: u64) -> Vec<Problem> {
     if free_bytes_min.0 > total_bytes / 2 {
         found.push(Problem::of_key(
             "storage.free_bytes_min",
-            format!("{free_bytes_min} is more than half of volume {path}, which has {total}: footage would be deleted to keep it free; lower it"),
+            format!(
+                "{free_bytes_min} is more than half of volume {path}, which has {total}: \
+                     footage would be deleted to keep it free; lower it"
+            ),
         ));
     }
     let classes = config.retention.len() as u64;
@@ -49,7 +59,8 @@ fn of_volume(config: &Config, path: &Path, total_bytes: u64) -> Vec<Problem> {
         found.push(Problem::of_key(
             "storage.volume",
             format!(
-                "volume {path} has {total}, and {classes} retention classes reserve {} of it (two segments each): use a volume of {} or more, or fewer classes",
+                "volume {path} has {total}, and {classes} retention classes reserve {} of it (two \
+                 segments each): use a volume of {} or more, or fewer classes",
                 ByteSize(reserved),
                 ByteSize(reserved * RESERVED_SHARE)
             ),
@@ -65,7 +76,10 @@ mod tests {
     fn keys(free_bytes_min: u64, total_bytes: u64) -> Vec<String> {
         let mut config = Config::new("a", "/d");
         config.storage.free_bytes_min = ByteSize(free_bytes_min);
-        problems(&config, |_| Some(total_bytes)).into_iter().filter_map(|problem| problem.key).collect()
+        problems(&config, |_| Some(total_bytes))
+            .into_iter()
+            .filter_map(|problem| problem.key)
+            .collect()
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The node's two secrets, from the environment or from files. They never enter [`super::Config`], so that it can be printed.
+//! The node's two secrets, from the environment or from files. They never enter [`super::Config`],
+//! so that it can be printed.
 
 use super::Config;
 use holdfast_consensus::model::Secret;
@@ -20,13 +21,26 @@ const SECRET_BYTES_MAX: u64 = 4096;
 #[derive(Debug, Error)]
 pub enum SecretError {
     #[error(
-        "no {what}: set `{key}` in the configuration or the environment variable {env}; `openssl rand -hex 32` makes a good one"
+        "no {what}: set `{key}` in the configuration or the environment variable {env}; `openssl \
+         rand -hex 32` makes a good one"
     )]
-    Missing { what: &'static str, key: &'static str, env: &'static str },
+    Missing {
+        what: &'static str,
+        key: &'static str,
+        env: &'static str,
+    },
     #[error("cannot read {what} from {}: {source}", path.display())]
-    Read { what: &'static str, path: PathBuf, source: std::io::Error },
+    Read {
+        what: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{what} from {origin} {fault}; `openssl rand -hex 32` makes a good one")]
-    Weak { what: &'static str, origin: String, fault: String },
+    Weak {
+        what: &'static str,
+        origin: String,
+        fault: String,
+    },
 }
 
 /// What a node must know and must not show.
@@ -48,7 +62,10 @@ impl Secrets {
     ///
     /// # Errors
     /// Of each that is absent, unreadable, too short or not a single line of printable ASCII.
-    pub fn load(config: &Config, env: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<SecretError>> {
+    pub fn load(
+        config: &Config,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<SecretError>> {
         let cluster = Origin {
             what: "cluster secret",
             key: "cluster.secret_file",
@@ -62,8 +79,13 @@ impl Secrets {
             file: config.auth.admin_token_file.as_deref(),
         };
         match (cluster.load(&env), admin_token.load(&env)) {
-            (Ok(cluster), Ok(admin_token)) => Ok(Self { cluster, admin_token }),
-            (cluster, admin_token) => Err(cluster.err().into_iter().chain(admin_token.err()).collect()),
+            (Ok(cluster), Ok(admin_token)) => Ok(Self {
+                cluster,
+                admin_token,
+            }),
+            (cluster, admin_token) => {
+                Err(cluster.err().into_iter().chain(admin_token.err()).collect())
+            }
         }
     }
 }
@@ -73,7 +95,11 @@ impl Origin<'_> {
         if let Some(text) = env(self.env).filter(|text| !text.is_empty()) {
             return self.accept(&text, self.env.to_owned());
         }
-        let path = self.file.ok_or(SecretError::Missing { what: self.what, key: self.key, env: self.env })?;
+        let path = self.file.ok_or(SecretError::Missing {
+            what: self.what,
+            key: self.key,
+            env: self.env,
+        })?;
         let text = read_bounded(path).map_err(|source| SecretError::Read {
             what: self.what,
             path: path.to_owned(),
@@ -87,11 +113,16 @@ impl Origin<'_> {
         let fault = if text.len() < SECRET_CHARS_MIN {
             format!("is shorter than {SECRET_CHARS_MIN} characters")
         } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            "has spaces, line breaks or characters outside ASCII, which HTTP headers cannot carry".to_owned()
+            "has spaces, line breaks or characters outside ASCII, which HTTP headers cannot carry"
+                .to_owned()
         } else {
             return Ok(Secret(text.to_owned()));
         };
-        Err(SecretError::Weak { what: self.what, origin, fault })
+        Err(SecretError::Weak {
+            what: self.what,
+            origin,
+            fault,
+        })
     }
 }
 
@@ -99,9 +130,13 @@ impl Origin<'_> {
 pub(crate) fn read_bounded(path: &Path) -> std::io::Result<String> {
     use std::io::Read;
     let mut text = String::new();
-    let read = std::fs::File::open(path)?.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
+    let read = std::fs::File::open(path)?
+        .take(SECRET_BYTES_MAX + 1)
+        .read_to_string(&mut text)?;
     if read as u64 > SECRET_BYTES_MAX {
-        return Err(std::io::Error::other(format!("longer than {SECRET_BYTES_MAX} bytes")));
+        return Err(std::io::Error::other(format!(
+            "longer than {SECRET_BYTES_MAX} bytes"
+        )));
     }
     Ok(text)
 }

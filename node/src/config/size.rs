@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A number of bytes. Written as an integer, or as text with a unit: B, KiB, MiB, GiB, TiB (powers of 1024), kB, MB, GB, TB (of 1000).
+/// A number of bytes. Written as an integer, or as text with a unit: B, KiB, MiB, GiB, TiB (powers
+/// of 1024), kB, MB, GB, TB (of 1000).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct ByteSize(pub u64);
@@ -28,7 +29,11 @@ impl FromStr for ByteSize {
     fn from_str(text: &str) -> Result<Self, String> {
         let (digits, factor) = UNITS
             .iter()
-            .find_map(|(unit, factor)| text.trim().strip_suffix(unit).map(|digits| (digits, *factor)))
+            .find_map(|(unit, factor)| {
+                text.trim()
+                    .strip_suffix(unit)
+                    .map(|digits| (digits, *factor))
+            })
             .unwrap_or((text, 1));
         digits
             .trim()
@@ -44,7 +49,9 @@ impl FromStr for ByteSize {
 impl fmt::Display for ByteSize {
     /// The largest binary unit that divides it, so that printing and parsing agree exactly.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = UNITS[..4].iter().find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor));
+        let exact = UNITS[..4]
+            .iter()
+            .find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor));
         match exact {
             Some((unit, factor)) => write!(f, "{}{unit}", self.0 / factor),
             None => write!(f, "{}B", self.0),
@@ -72,7 +79,9 @@ impl Visitor<'_> for SizeVisitor {
     }
 
     fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<ByteSize, E> {
-        u64::try_from(bytes).map(ByteSize).map_err(|_| E::invalid_value(de::Unexpected::Signed(bytes), &self))
+        u64::try_from(bytes)
+            .map(ByteSize)
+            .map_err(|_| E::invalid_value(de::Unexpected::Signed(bytes), &self))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<ByteSize, E> {
@@ -86,12 +95,22 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        for (text, bytes) in [("0", 0), ("4GiB", 4 << 30), ("4 GiB", 4 << 30), ("500MB", 500_000_000), ("1_000", 1000)]
-        {
+        for (text, bytes) in [
+            ("0", 0),
+            ("4GiB", 4 << 30),
+            ("4 GiB", 4 << 30),
+            ("500MB", 500_000_000),
+            ("1_000", 1000),
+        ] {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
         }
         for text in ["", "GiB", "-1", "1.5GiB", "4gib", "20000000TiB"] {
-            assert!(text.parse::<ByteSize>().unwrap_err().contains("is not a size"), "{text}");
+            assert!(
+                text.parse::<ByteSize>()
+                    .unwrap_err()
+                    .contains("is not a size"),
+                "{text}"
+            );
         }
     }
 

@@ -1,6 +1,8 @@
-//! A cluster of real `holdfast serve` processes on this machine: started, stopped, killed and restarted by whoever holds it.
+//! A cluster of real `holdfast serve` processes on this machine: started, stopped, killed and
+//! restarted by whoever holds it.
 //!
-//! The demo, the chaos scenarios and the integration tests all use this one. Dropping it kills every process.
+//! The demo, the chaos scenarios and the integration tests all use this one. Dropping it kills
+//! every process.
 
 use super::{ports, spawn};
 use crate::client::Api;
@@ -37,11 +39,24 @@ pub enum ClusterError {
     #[error("cannot {what}: {source}")]
     Io { what: String, source: io::Error },
     #[error("{node} ended by itself ({status}); its log ends with:\n{tail}")]
-    Ended { node: String, status: ExitStatus, tail: String },
+    Ended {
+        node: String,
+        status: ExitStatus,
+        tail: String,
+    },
     #[error("{node} did not {what} within {} s; its log ends with:\n{tail}", after.as_secs())]
-    TimedOut { node: String, what: String, after: Duration, tail: String },
+    TimedOut {
+        node: String,
+        what: String,
+        after: Duration,
+        tail: String,
+    },
     #[error("{node}: cannot {what}: {source}")]
-    Refused { node: String, what: String, source: CliError },
+    Refused {
+        node: String,
+        what: String,
+        source: CliError,
+    },
     #[error("{node} is not running")]
     NotRunning { node: String },
 }
@@ -61,7 +76,12 @@ pub struct ClusterOptions {
 impl ClusterOptions {
     #[must_use]
     pub fn new(executable: PathBuf, dir: PathBuf, nodes: usize) -> Self {
-        Self { executable, dir, nodes, tune: |_, _| {} }
+        Self {
+            executable,
+            dir,
+            nodes,
+            tune: |_, _| {},
+        }
     }
 }
 
@@ -107,13 +127,21 @@ impl Cluster {
         mut tune: impl FnMut(usize, &mut Config),
     ) -> Result<Self, ClusterError> {
         let random = uuid::Uuid::new_v4();
-        let ports = ports::free(2 * options.nodes, random.as_fields().0).map_err(io_error("find free ports"))?;
+        let ports = ports::free(2 * options.nodes, random.as_fields().0)
+            .map_err(io_error("find free ports"))?;
         let token = Secret(uuid::Uuid::new_v4().simple().to_string());
         write_secret(&options.dir.join("admin.token"), &token.0)?;
-        write_secret(&options.dir.join("cluster.secret"), &uuid::Uuid::new_v4().simple().to_string())?;
+        write_secret(
+            &options.dir.join("cluster.secret"),
+            &uuid::Uuid::new_v4().simple().to_string(),
+        )?;
         let pairs = ports.chunks_exact(2).enumerate();
         let nodes = pairs.map(|(index, ports)| Node::create(options, index, ports, &mut tune));
-        Ok(Self { executable: options.executable.clone(), token, nodes: nodes.collect::<Result<_, _>>()? })
+        Ok(Self {
+            executable: options.executable.clone(),
+            token,
+            nodes: nodes.collect::<Result<_, _>>()?,
+        })
     }
 
     /// Starts every node, founds the cluster and waits until all are ready.
@@ -125,11 +153,23 @@ impl Cluster {
         for index in 0..self.len() {
             self.wait_healthy(index).await?;
         }
-        self.request(0, "found the cluster", &["cluster", "init"], &InitCluster {}).await?;
+        self.request(
+            0,
+            "found the cluster",
+            &["cluster", "init"],
+            &InitCluster {},
+        )
+        .await?;
         self.wait_ready(0).await?;
         for index in 1..self.len() {
             let peer = self.nodes[0].config.advertised_peer();
-            self.request(index, "join the cluster", &["cluster", "join"], &JoinCluster { peer }).await?;
+            self.request(
+                index,
+                "join the cluster",
+                &["cluster", "join"],
+                &JoinCluster { peer },
+            )
+            .await?;
             self.wait_ready(index).await?;
         }
         Ok(())
@@ -176,9 +216,12 @@ impl Cluster {
     /// # Errors
     /// Where no client can be set up.
     pub fn api(&self, index: usize) -> Result<Api, ClusterError> {
-        let url = url::Url::parse(&self.api_url(index))
-            .map_err(|error| ClusterError::Io { what: "name the API".to_owned(), source: io::Error::other(error) })?;
-        Api::with_token(url, Some(self.token.clone())).map_err(|source| self.refused(index, "use the API", source))
+        let url = url::Url::parse(&self.api_url(index)).map_err(|error| ClusterError::Io {
+            what: "name the API".to_owned(),
+            source: io::Error::other(error),
+        })?;
+        Api::with_token(url, Some(self.token.clone()))
+            .map_err(|source| self.refused(index, "use the API", source))
     }
 
     /// Starts the node; does nothing if it runs.
@@ -194,13 +237,19 @@ impl Cluster {
 
     #[must_use]
     pub fn is_running(&mut self, index: usize) -> bool {
-        self.nodes[index].process.as_mut().is_some_and(|process| matches!(process.0.try_wait(), Ok(None)))
+        self.nodes[index]
+            .process
+            .as_mut()
+            .is_some_and(|process| matches!(process.0.try_wait(), Ok(None)))
     }
 
     /// The node's process, to measure it.
     #[must_use]
     pub fn pid(&self, index: usize) -> Option<u32> {
-        self.nodes[index].process.as_ref().map(|process| process.0.id())
+        self.nodes[index]
+            .process
+            .as_ref()
+            .map(|process| process.0.id())
     }
 
     /// Sends a signal, for example `STOP` and `CONT` to pause the node and let it go on.
@@ -208,9 +257,15 @@ impl Cluster {
     /// # Errors
     /// Where the node does not run.
     pub fn signal(&self, index: usize, signal: Signal) -> Result<(), ClusterError> {
-        let not_running = || ClusterError::NotRunning { node: self.name(index).to_owned() };
-        let pid = self.pid(index).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).ok_or_else(not_running)?;
-        kill_process(pid, signal).map_err(|error| io_error(&format!("signal {}", self.name(index)))(error.into()))
+        let not_running = || ClusterError::NotRunning {
+            node: self.name(index).to_owned(),
+        };
+        let pid = self
+            .pid(index)
+            .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+            .ok_or_else(not_running)?;
+        kill_process(pid, signal)
+            .map_err(|error| io_error(&format!("signal {}", self.name(index)))(error.into()))
     }
 
     /// SIGKILL, and waits until the process is gone.
@@ -226,7 +281,11 @@ impl Cluster {
     ///
     /// # Errors
     /// Where the node does not run or does not end in time.
-    pub async fn stop(&mut self, index: usize, within: Duration) -> Result<ExitStatus, ClusterError> {
+    pub async fn stop(
+        &mut self,
+        index: usize,
+        within: Duration,
+    ) -> Result<ExitStatus, ClusterError> {
         self.signal(index, Signal::TERM)?;
         self.wait_exit(index, within).await
     }
@@ -263,7 +322,8 @@ impl Cluster {
     #[must_use]
     pub fn log_tail(&self, index: usize) -> String {
         let node = &self.nodes[index];
-        tail(&node.log_path).unwrap_or_else(|error| format!("(cannot read {}: {error})", node.log_path.display()))
+        tail(&node.log_path)
+            .unwrap_or_else(|error| format!("(cannot read {}: {error})", node.log_path.display()))
     }
 
     async fn wait_for(&mut self, index: usize, what: &str, path: &str) -> Result<(), ClusterError> {
@@ -284,9 +344,15 @@ impl Cluster {
         }
     }
 
-    async fn wait_exit(&mut self, index: usize, within: Duration) -> Result<ExitStatus, ClusterError> {
+    async fn wait_exit(
+        &mut self,
+        index: usize,
+        within: Duration,
+    ) -> Result<ExitStatus, ClusterError> {
         let name = self.name(index).to_owned();
-        let Some(process) = &mut self.nodes[index].process else { return Err(ClusterError::NotRunning { node: name }) };
+        let Some(process) = &mut self.nodes[index].process else {
+            return Err(ClusterError::NotRunning { node: name });
+        };
         let exited = async {
             loop {
                 if let Some(status) = process.0.try_wait()? {
@@ -311,16 +377,26 @@ impl Cluster {
         body: &impl serde::Serialize,
     ) -> Result<(), ClusterError> {
         let answer = self.api(index)?.call(Method::POST, path, Some(body)).await;
-        answer.map(drop).map_err(|source| self.refused(index, what, source))
+        answer
+            .map(drop)
+            .map_err(|source| self.refused(index, what, source))
     }
 
     fn refused(&self, index: usize, what: &str, source: CliError) -> ClusterError {
-        ClusterError::Refused { node: self.name(index).to_owned(), what: what.to_owned(), source }
+        ClusterError::Refused {
+            node: self.name(index).to_owned(),
+            what: what.to_owned(),
+            source,
+        }
     }
 
     fn ended(&mut self, index: usize) -> ClusterError {
         let (node, tail) = (self.name(index).to_owned(), self.log_tail(index));
-        match self.nodes[index].process.as_mut().map(|process| process.0.try_wait()) {
+        match self.nodes[index]
+            .process
+            .as_mut()
+            .map(|process| process.0.try_wait())
+        {
             Some(Ok(Some(status))) => ClusterError::Ended { node, status, tail },
             _ => ClusterError::NotRunning { node },
         }
@@ -328,7 +404,12 @@ impl Cluster {
 
     fn timed_out(&self, index: usize, what: &str, after: Duration) -> ClusterError {
         let (node, tail) = (self.name(index).to_owned(), self.log_tail(index));
-        ClusterError::TimedOut { node, what: what.to_owned(), after, tail }
+        ClusterError::TimedOut {
+            node,
+            what: what.to_owned(),
+            after,
+            tail,
+        }
     }
 }
 
@@ -347,30 +428,45 @@ impl Node {
         config.listen.peer = SocketAddr::from((Ipv4Addr::LOCALHOST, ports[1]));
         config.cluster.secret_file = Some(options.dir.join("cluster.secret"));
         config.auth.admin_token_file = Some(options.dir.join("admin.token"));
-        // Several nodes share one disk here: small segments, and no deletion for the sake of free space.
+        // Several nodes share one disk here: small segments, and no deletion for the sake of free
+        // space.
         config.storage.segment_bytes_max = ByteSize(256 << 20);
         config.storage.free_bytes_min = ByteSize(64 << 20);
         tune(index, &mut config);
         let config_path = dir.join("node.toml");
-        let text =
-            toml::to_string(&config).map_err(|error| io_error("write a configuration")(io::Error::other(error)))?;
-        fs::write(&config_path, text).map_err(io_error(&format!("write {}", config_path.display())))?;
-        Ok(Self { config, config_path, log_path: dir.join("log.txt"), process: None })
+        let text = toml::to_string(&config)
+            .map_err(|error| io_error("write a configuration")(io::Error::other(error)))?;
+        fs::write(&config_path, text)
+            .map_err(io_error(&format!("write {}", config_path.display())))?;
+        Ok(Self {
+            config,
+            config_path,
+            log_path: dir.join("log.txt"),
+            process: None,
+        })
     }
 
     fn spawn(&self, executable: &Path) -> Result<Process, ClusterError> {
-        let opened = OpenOptions::new().create(true).append(true).open(&self.log_path);
+        let opened = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log_path);
         let log = opened.map_err(io_error(&format!("open {}", self.log_path.display())))?;
         let again = log.try_clone().map_err(io_error("share a log file"))?;
         let mut command = Command::new(executable);
         command.arg("serve").arg("--config").arg(&self.config_path);
         command.args(["--parent-pid", &std::process::id().to_string()]);
         command.stdin(Stdio::null()).stdout(log).stderr(again);
-        // The files that the configuration names must count, whatever the caller's environment says.
-        for name in [crate::config::ADMIN_TOKEN_ENV, crate::config::CLUSTER_SECRET_ENV] {
+        // The files that the configuration names must count, whatever the caller's environment
+        // says.
+        for name in [
+            crate::config::ADMIN_TOKEN_ENV,
+            crate::config::CLUSTER_SECRET_ENV,
+        ] {
             command.env_remove(name);
         }
-        let child = spawn::spawn(command).map_err(io_error(&format!("start {}", executable.display())))?;
+        let child =
+            spawn::spawn(command).map_err(io_error(&format!("start {}", executable.display())))?;
         Ok(Process(child))
     }
 }
@@ -393,8 +489,15 @@ fn io_error(what: &str) -> impl FnOnce(io::Error) -> ClusterError {
 }
 
 fn write_secret(path: &Path, text: &str) -> Result<(), ClusterError> {
-    let created = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path);
-    created.and_then(|mut file| writeln!(file, "{text}")).map_err(io_error(&format!("write {}", path.display())))
+    let created = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path);
+    created
+        .and_then(|mut file| writeln!(file, "{text}"))
+        .map_err(io_error(&format!("write {}", path.display())))
 }
 
 fn tail(path: &Path) -> io::Result<String> {

@@ -11,7 +11,8 @@ use std::time::Duration;
 /// Footage that is fetched at once, so that memory does not grow with the length of a run.
 const WINDOW: Duration = Duration::from_secs(120);
 
-/// By how much neighbouring windows overlap: an export begins and ends at frames near the times asked for. Frames found twice count once.
+/// By how much neighbouring windows overlap: an export begins and ends at frames near the times
+/// asked for. Frames found twice count once.
 const OVERLAP: Duration = Duration::from_secs(5);
 
 /// A node runs a few exports at a time and refuses more; how often and how long to ask again.
@@ -21,11 +22,17 @@ const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// The largest export of one window, in bytes.
 const EXPORT_BYTES_MAX: usize = 1 << 30;
 
-/// Every stamp in what the cluster serves between the two instants; none where nothing was recorded.
+/// Every stamp in what the cluster serves between the two instants; none where nothing was
+/// recorded.
 ///
 /// # Errors
 /// Where the export fails, is too large or damaged.
-pub async fn stamps(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Vec<Stamp>, CliError> {
+pub async fn stamps(
+    api: &Api,
+    camera: CameraId,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Vec<Stamp>, CliError> {
     let mut found = Vec::new();
     for (from, to) in windows(from, to) {
         let file = match export(api, camera, from, to).await {
@@ -33,26 +40,36 @@ pub async fn stamps(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp)
             file => file?,
         };
         let stamps = stamps_of(&file);
-        found.extend(
-            stamps.map_err(|error| CliError::failed(format!("the export of camera {camera} is damaged: {error}")))?,
-        );
+        found.extend(stamps.map_err(|error| {
+            CliError::failed(format!("the export of camera {camera} is damaged: {error}"))
+        })?);
     }
     Ok(found)
 }
 
 fn windows(from: Timestamp, to: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> {
     let starts = std::iter::successors(Some(from), |start| Some(start.plus(WINDOW)));
-    starts.take_while(move |start| *start < to).map(move |start| (start, start.plus(WINDOW).plus(OVERLAP).min(to)))
+    starts
+        .take_while(move |start| *start < to)
+        .map(move |start| (start, start.plus(WINDOW).plus(OVERLAP).min(to)))
 }
 
 /// One MP4 of everything between the two instants, whole in memory.
 ///
 /// # Errors
-/// Where the export fails, is too large or breaks off; [`ExitKind::NotFound`] where nothing was recorded.
-pub async fn export(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Vec<u8>, CliError> {
+/// Where the export fails, is too large or breaks off; [`ExitKind::NotFound`] where nothing was
+/// recorded.
+pub async fn export(
+    api: &Api,
+    camera: CameraId,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Vec<u8>, CliError> {
     let query = [("from", &*from.to_string()), ("to", &*to.to_string())];
     let mut response = open(api, camera, &query).await?;
-    let broken = |error: reqwest::Error| CliError::failed(format!("the export of camera {camera} broke off: {error}"));
+    let broken = |error: reqwest::Error| {
+        CliError::failed(format!("the export of camera {camera} broke off: {error}"))
+    };
     let mut file = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(broken)? {
         if file.len() + piece.len() > EXPORT_BYTES_MAX {
@@ -65,11 +82,20 @@ pub async fn export(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp)
     Ok(file)
 }
 
-async fn open(api: &Api, camera: CameraId, query: &[(&str, &str)]) -> Result<reqwest::Response, CliError> {
+async fn open(
+    api: &Api,
+    camera: CameraId,
+    query: &[(&str, &str)],
+) -> Result<reqwest::Response, CliError> {
     let mut retries = 0;
     loop {
-        match api.download(&["cameras", &camera.to_string(), "export.mp4"], query).await {
-            Err(error) if error.kind == ExitKind::Unavailable && retries < RETRIES_MAX => retries += 1,
+        match api
+            .download(&["cameras", &camera.to_string(), "export.mp4"], query)
+            .await
+        {
+            Err(error) if error.kind == ExitKind::Unavailable && retries < RETRIES_MAX => {
+                retries += 1
+            }
             answer => return answer,
         }
         tokio::time::sleep(RETRY_AFTER).await;
@@ -86,7 +112,9 @@ pub fn stamps_of(file: &[u8]) -> Result<Vec<Stamp>, fmp4::Error> {
         let chunk = &file[range?];
         let samples = probe::samples(chunk)?;
         found.extend(
-            samples.iter().filter_map(|sample| stamp::find(&chunk[sample.offset..sample.offset + sample.size])),
+            samples.iter().filter_map(|sample| {
+                stamp::find(&chunk[sample.offset..sample.offset + sample.size])
+            }),
         );
     }
     Ok(found)
@@ -101,7 +129,11 @@ mod tests {
 
     #[test]
     fn stamps_are_found_in_every_chunk_of_a_file() {
-        let stamp = |sequence| Stamp { camera: 4, sequence, captured_us: 9 };
+        let stamp = |sequence| Stamp {
+            camera: 4,
+            sequence,
+            captured_us: 9,
+        };
         let frame = |sequence| {
             let nal = stamp(sequence).encode(0);
             let length = u32::try_from(nal.len()).unwrap().to_be_bytes();
@@ -114,7 +146,14 @@ mod tests {
             }
         };
         let chunk = |sequence: u64| {
-            build_chunk(TrackKind::Video, 1, Timestamp(0), &[frame(sequence), frame(sequence + 1)]).unwrap().concat()
+            build_chunk(
+                TrackKind::Video,
+                1,
+                Timestamp(0),
+                &[frame(sequence), frame(sequence + 1)],
+            )
+            .unwrap()
+            .concat()
         };
         let file = [&[0, 0, 0, 8][..], b"ftyp", &chunk(0), &chunk(2)].concat();
         assert_eq!(stamps_of(&file).unwrap(), [0, 1, 2, 3].map(stamp));
@@ -125,7 +164,14 @@ mod tests {
     fn windows_cover_the_range_and_overlap() {
         let second = |seconds: i64| Timestamp(seconds * 1_000_000);
         let cut: Vec<_> = windows(second(0), second(250)).collect();
-        assert_eq!(cut, [(second(0), second(125)), (second(120), second(245)), (second(240), second(250))]);
+        assert_eq!(
+            cut,
+            [
+                (second(0), second(125)),
+                (second(120), second(245)),
+                (second(240), second(250))
+            ]
+        );
         assert_eq!(windows(second(0), second(40)).count(), 1);
     }
 }

@@ -1,4 +1,5 @@
-//! Single keys from the terminal, without waiting for Enter. The terminal is put back when this is dropped.
+//! Single keys from the terminal, without waiting for Enter. The terminal is put back when this is
+//! dropped.
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::io::{IsTerminal, Read};
@@ -17,21 +18,32 @@ impl Keys {
     pub(super) fn open() -> Self {
         let stdin = std::io::stdin();
         if !stdin.is_terminal() {
-            return Self { typed: None, restore: None };
+            return Self {
+                typed: None,
+                restore: None,
+            };
         }
         let restore = tcgetattr(&stdin).ok();
         if let Some(mut modes) = restore.clone() {
-            modes.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+            modes
+                .local_modes
+                .remove(LocalModes::ICANON | LocalModes::ECHO);
             // Where the terminal refuses, a key still counts once Enter follows.
             let _ = tcsetattr(&stdin, OptionalActions::Now, &modes);
         }
         let (sender, typed) = mpsc::channel(KEYS_MAX);
         // A read from a terminal cannot be cancelled; the thread ends with the process.
-        let started = std::thread::Builder::new().name("keys".to_owned()).spawn(move || read(&sender));
-        Self { typed: started.is_ok().then_some(typed), restore }
+        let started = std::thread::Builder::new()
+            .name("keys".to_owned())
+            .spawn(move || read(&sender));
+        Self {
+            typed: started.is_ok().then_some(typed),
+            restore,
+        }
     }
 
-    /// The next key; never, where there is no terminal. Waits for a person, hence without deadline. Safe to cancel.
+    /// The next key; never, where there is no terminal. Waits for a person, hence without deadline.
+    /// Safe to cancel.
     pub(super) async fn next(&mut self) -> u8 {
         if let Some(typed) = &mut self.typed
             && let Some(key) = typed.recv().await

@@ -1,7 +1,9 @@
-//! `holdfast demo`: a whole cluster with cameras on this machine, in which a node dies and recording goes on.
+//! `holdfast demo`: a whole cluster with cameras on this machine, in which a node dies and
+//! recording goes on.
 //!
-//! What is decided is apart from what is done: `script` says when to kill, restart and end, `view` what changed, `report` what was
-//! lost; `session` does it, with `cluster` for the processes and `footage` for what the cluster serves.
+//! What is decided is apart from what is done: `script` says when to kill, restart and end, `view`
+//! what changed, `report` what was lost; `session` does it, with `cluster` for the processes and
+//! `footage` for what the cluster serves.
 
 pub mod binary;
 pub mod cluster;
@@ -54,16 +56,19 @@ pub struct DemoArgs {
     pub(crate) report: Option<ReportFormat>,
 }
 
-/// Runs the demo to its end, or until SIGINT or SIGTERM. No process and no file is left behind, unless something failed: then the
-/// directory with the nodes' logs is kept and named.
+/// Runs the demo to its end, or until SIGINT or SIGTERM. No process and no file is left behind,
+/// unless something failed: then the directory with the nodes' logs is kept and named.
 ///
 /// # Errors
 /// Where nodes or cameras do not start, or a camera was not recorded.
 pub(crate) fn run(args: &DemoArgs, json: bool) -> Result<(), CliError> {
     if args.kill != Kill::None && args.nodes < 2 {
-        return Err(CliError::usage("--kill needs --nodes 2 or more: another node has to take over"));
+        return Err(CliError::usage(
+            "--kill needs --nodes 2 or more: another node has to take over",
+        ));
     }
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
     let json = json || args.report == Some(ReportFormat::Json);
     runtime.block_on(async {
         tokio::select! {
@@ -90,5 +95,7 @@ async fn stop_signal() -> Result<(), CliError> {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    Err(CliError::failed("interrupted: nodes stopped, files removed"))
+    Err(CliError::failed(
+        "interrupted: nodes stopped, files removed",
+    ))
 }

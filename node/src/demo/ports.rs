@@ -4,18 +4,25 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Below Linux's range for outgoing connections (32768 and up), so that none takes the port of a node that is being restarted.
+/// Below Linux's range for outgoing connections (32768 and up), so that none takes the port of a
+/// node that is being restarted.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
 /// How far this process has gone through [`PORTS`]: no port is given out twice.
 static GIVEN: AtomicU32 = AtomicU32::new(0);
 
-/// Ports that are free now. `start` (anything random) keeps processes that ask at the same time apart.
+/// Ports that are free now. `start` (anything random) keeps processes that ask at the same time
+/// apart.
 ///
 /// # Errors
 /// Where fewer than `count` are free.
 pub(super) fn free(count: usize, start: u32) -> io::Result<Vec<u16>> {
-    let too_few = || io::Error::other(format!("no {count} free ports between {} and {}", PORTS.start, PORTS.end));
+    let too_few = || {
+        io::Error::other(format!(
+            "no {count} free ports between {} and {}",
+            PORTS.start, PORTS.end
+        ))
+    };
     // Not found out by taking all of them: others look for ports at the same time.
     if count > PORTS.len() {
         return Err(too_few());
@@ -25,9 +32,12 @@ pub(super) fn free(count: usize, start: u32) -> io::Result<Vec<u16>> {
         if held.len() == count {
             break;
         }
-        let at = (start % PORTS.len() as u32 + GIVEN.fetch_add(1, Ordering::Relaxed)) % PORTS.len() as u32;
+        let at = (start % PORTS.len() as u32 + GIVEN.fetch_add(1, Ordering::Relaxed))
+            % PORTS.len() as u32;
         let port = PORTS.start + u16::try_from(at).unwrap_or(0);
-        held.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(|listener| (port, listener)));
+        held.extend(
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(|listener| (port, listener)),
+        );
     }
     if held.len() < count {
         return Err(too_few());
@@ -42,7 +52,11 @@ mod tests {
 
     #[test]
     fn ports_are_distinct_free_and_not_given_twice() {
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let all: BTreeSet<u16> = (0..10).flat_map(|_| free(5, 7).unwrap()).collect();
         assert_eq!(all.len(), 50);
         assert!(!all.contains(&taken) && all.iter().all(|port| PORTS.contains(port)));

@@ -1,4 +1,5 @@
-//! The demo's figures: what each camera sent, what the cluster serves of it, and what the killed node's cameras lost. Pure.
+//! The demo's figures: what each camera sent, what the cluster serves of it, and what the killed
+//! node's cameras lost. Pure.
 
 use holdfast_camera::count::{Loss, count};
 use holdfast_camera::{Sent, Stamp};
@@ -23,17 +24,28 @@ pub(super) struct CameraReport {
     pub(super) frames_sent: u64,
     pub(super) frames_recorded: u64,
     pub(super) frames_lost: u64,
-    /// The longest run of lost frames, from the capture of the last frame before it to that of the first after it; 0 where none was lost.
+    /// The longest run of lost frames, from the capture of the last frame before it to that of the
+    /// first after it; 0 where none was lost.
     pub(super) gap_ms: u64,
     pub(super) owner_before: Option<String>,
     pub(super) owner_after: Option<String>,
 }
 
-/// Compares what camera number `camera` sent over the run (ascending) with the stamps found in what the cluster serves.
-/// Where nothing was recorded, everything sent is lost.
+/// Compares what camera number `camera` sent over the run (ascending) with the stamps found in what
+/// the cluster serves. Where nothing was recorded, everything sent is lost.
 #[must_use]
-pub(super) fn camera_report(name: &str, camera: u32, sent: &[Sent], stamps: &[Stamp]) -> CameraReport {
-    let first = stamps.iter().filter(|stamp| stamp.camera == camera).map(|stamp| stamp.sequence).min().unwrap_or(0);
+pub(super) fn camera_report(
+    name: &str,
+    camera: u32,
+    sent: &[Sent],
+    stamps: &[Stamp],
+) -> CameraReport {
+    let first = stamps
+        .iter()
+        .filter(|stamp| stamp.camera == camera)
+        .map(|stamp| stamp.sequence)
+        .min()
+        .unwrap_or(0);
     let counted = &sent[sent.partition_point(|frame| frame.sequence < first)..];
     let loss: Loss = count(camera, counted, stamps);
     CameraReport {
@@ -51,15 +63,28 @@ impl Report {
     #[must_use]
     pub(super) fn new(killed: Option<String>, cameras: Vec<CameraReport>) -> Self {
         let moved = |camera: &&CameraReport| killed.is_some() && camera.owner_before == killed;
-        let mut gaps: Vec<u64> = cameras.iter().filter(moved).map(|camera| camera.gap_ms).collect();
+        let mut gaps: Vec<u64> = cameras
+            .iter()
+            .filter(moved)
+            .map(|camera| camera.gap_ms)
+            .collect();
         gaps.sort_unstable();
-        Self { median_gap_ms: median(&gaps), worst_gap_ms: gaps.last().copied(), killed, cameras }
+        Self {
+            median_gap_ms: median(&gaps),
+            worst_gap_ms: gaps.last().copied(),
+            killed,
+            cameras,
+        }
     }
 
     /// Names of the cameras of which nothing was recorded.
     #[must_use]
     pub(super) fn unrecorded(&self) -> Vec<&str> {
-        self.cameras.iter().filter(|camera| camera.frames_recorded == 0).map(|camera| camera.name.as_str()).collect()
+        self.cameras
+            .iter()
+            .filter(|camera| camera.frames_recorded == 0)
+            .map(|camera| camera.name.as_str())
+            .collect()
     }
 
     /// The figures for people.
@@ -71,13 +96,21 @@ impl Report {
         );
         for camera in &self.cameras {
             let owner = |owner: &Option<String>| owner.clone().unwrap_or_else(|| "-".to_owned());
-            let CameraReport { name, frames_sent, frames_recorded, frames_lost, gap_ms, owner_before, owner_after } =
-                camera;
+            let CameraReport {
+                name,
+                frames_sent,
+                frames_recorded,
+                frames_lost,
+                gap_ms,
+                owner_before,
+                owner_after,
+            } = camera;
             let (before, after) = (owner(owner_before), owner(owner_after));
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "{name:<10}{frames_sent:>8}{frames_recorded:>10}{frames_lost:>7}{gap_ms:>9}  {before:<8}{after}"
+                "{name:<10}{frames_sent:>8}{frames_recorded:>10}{frames_lost:>7}{gap_ms:>9}  \
+                 {before:<8}{after}"
             );
         }
         text.push_str(&self.verdict());
@@ -87,7 +120,9 @@ impl Report {
     fn verdict(&self) -> String {
         match (&self.killed, self.median_gap_ms, self.worst_gap_ms) {
             (Some(node), Some(median), Some(worst)) => {
-                format!("killed {node}: its cameras were not recorded for {median} ms (median), {worst} ms (worst)\n")
+                format!(
+                    "killed {node}: its cameras were not recorded for {median} ms (median), {worst} ms (worst)\n"
+                )
             }
             (Some(node), ..) => format!("killed {node}, which owned no camera\n"),
             (None, ..) => {
@@ -113,18 +148,35 @@ mod tests {
     use super::*;
 
     fn sent(count: u64) -> Vec<Sent> {
-        (0..count).map(|sequence| Sent { sequence, captured_us: sequence * 40_000 }).collect()
+        (0..count)
+            .map(|sequence| Sent {
+                sequence,
+                captured_us: sequence * 40_000,
+            })
+            .collect()
     }
 
     fn stamps(sequences: impl IntoIterator<Item = u64>) -> Vec<Stamp> {
-        sequences.into_iter().map(|sequence| Stamp { camera: 3, sequence, captured_us: sequence * 40_000 }).collect()
+        sequences
+            .into_iter()
+            .map(|sequence| Stamp {
+                camera: 3,
+                sequence,
+                captured_us: sequence * 40_000,
+            })
+            .collect()
     }
 
     #[test]
     fn counting_begins_with_the_first_recorded_frame() {
         let report = camera_report("c", 3, &sent(100), &stamps((20..50).chain(75..120)));
         assert_eq!(
-            (report.frames_sent, report.frames_recorded, report.frames_lost, report.gap_ms),
+            (
+                report.frames_sent,
+                report.frames_recorded,
+                report.frames_lost,
+                report.gap_ms
+            ),
             (80, 55, 25, 26 * 40)
         );
     }
@@ -134,7 +186,10 @@ mod tests {
         let whole = camera_report("c", 3, &sent(100), &stamps(0..100));
         assert_eq!((whole.frames_lost, whole.gap_ms), (0, 0));
         let empty = camera_report("c", 3, &sent(100), &[]);
-        assert_eq!((empty.frames_sent, empty.frames_recorded, empty.frames_lost), (100, 0, 100));
+        assert_eq!(
+            (empty.frames_sent, empty.frames_recorded, empty.frames_lost),
+            (100, 0, 100)
+        );
     }
 
     #[test]
@@ -145,13 +200,23 @@ mod tests {
 
     fn of(owner_before: &str, gap_ms: u64) -> CameraReport {
         let counted = camera_report("c", 3, &sent(10), &stamps(0..10));
-        CameraReport { owner_before: Some(owner_before.to_owned()), gap_ms, ..counted }
+        CameraReport {
+            owner_before: Some(owner_before.to_owned()),
+            gap_ms,
+            ..counted
+        }
     }
 
     #[test]
     fn only_the_killed_nodes_cameras_make_the_median() {
-        let report = Report::new(Some("a".into()), vec![of("a", 100), of("b", 9000), of("a", 300), of("a", 1200)]);
-        assert_eq!((report.median_gap_ms, report.worst_gap_ms), (Some(300), Some(1200)));
+        let report = Report::new(
+            Some("a".into()),
+            vec![of("a", 100), of("b", 9000), of("a", 300), of("a", 1200)],
+        );
+        assert_eq!(
+            (report.median_gap_ms, report.worst_gap_ms),
+            (Some(300), Some(1200))
+        );
         let even = Report::new(Some("a".into()), vec![of("a", 100), of("a", 300)]);
         assert_eq!(even.median_gap_ms, Some(200));
     }
@@ -159,10 +224,21 @@ mod tests {
     #[test]
     fn without_a_kill_the_figures_are_null() {
         let json = serde_json::to_value(Report::new(None, vec![of("a", 0)])).unwrap();
-        assert!(json["killed"].is_null() && json["median_gap_ms"].is_null() && json["worst_gap_ms"].is_null());
+        assert!(
+            json["killed"].is_null()
+                && json["median_gap_ms"].is_null()
+                && json["worst_gap_ms"].is_null()
+        );
         let keys: Vec<&String> = json["cameras"][0].as_object().unwrap().keys().collect();
-        let expected =
-            ["frames_lost", "frames_recorded", "frames_sent", "gap_ms", "name", "owner_after", "owner_before"];
+        let expected = [
+            "frames_lost",
+            "frames_recorded",
+            "frames_sent",
+            "gap_ms",
+            "name",
+            "owner_after",
+            "owner_before",
+        ];
         assert_eq!(keys, expected);
     }
 }

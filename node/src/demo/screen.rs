@@ -1,4 +1,5 @@
-//! What people see while the demo runs, all on standard error: events as lines, and on a terminal a table that stays below them.
+//! What people see while the demo runs, all on standard error: events as lines, and on a terminal a
+//! table that stays below them.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -10,7 +11,10 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn new() -> Self {
-        Self { table: std::io::stderr().is_terminal().then(MultiProgress::new), rows: Vec::new() }
+        Self {
+            table: std::io::stderr().is_terminal().then(MultiProgress::new),
+            rows: Vec::new(),
+        }
     }
 
     /// One line above the table.
@@ -25,8 +29,10 @@ impl Screen {
     pub(super) fn show(&mut self, lines: &[String]) {
         let Some(table) = &self.table else { return };
         while self.rows.len() < lines.len() {
-            let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-            self.rows.push(table.add(ProgressBar::no_length().with_style(style)));
+            let style = ProgressStyle::with_template("{msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
+            self.rows
+                .push(table.add(ProgressBar::no_length().with_style(style)));
         }
         for (row, line) in self.rows.iter().zip(lines) {
             row.set_message(line.clone());

@@ -28,7 +28,10 @@ pub(super) enum Phase {
     #[default]
     Whole,
     /// A node is down since then, and its cameras are recorded elsewhere since then.
-    Down { since: Duration, moved: Option<Duration> },
+    Down {
+        since: Duration,
+        moved: Option<Duration>,
+    },
     /// The killed node was started again.
     Back,
 }
@@ -61,7 +64,9 @@ impl Script {
 
     /// Once its cameras have moved, but early enough to be seen again before the end.
     fn restart_at(&self, since: Duration, moved: Option<Duration>) -> Duration {
-        let latest = self.length.map_or(since + DOWN_TIME_MAX, |length| length.saturating_sub(RETURN_TIME));
+        let latest = self.length.map_or(since + DOWN_TIME_MAX, |length| {
+            length.saturating_sub(RETURN_TIME)
+        });
         let wanted = moved.map_or(since + DOWN_TIME_MAX, |moved| moved + DOWN_TIME_MIN);
         wanted.min(latest.max(since + DOWN_TIME_MIN))
     }
@@ -71,14 +76,20 @@ impl Script {
 mod tests {
     use super::*;
 
-    const KILLING: Script = Script { length: Some(Duration::from_secs(40)), kill: true };
+    const KILLING: Script = Script {
+        length: Some(Duration::from_secs(40)),
+        kill: true,
+    };
 
     fn at(script: Script, millis: u64, phase: Phase) -> Step {
         script.step(Duration::from_millis(millis), phase)
     }
 
     fn down(since: u64, moved: Option<u64>) -> Phase {
-        Phase::Down { since: Duration::from_secs(since), moved: moved.map(Duration::from_secs) }
+        Phase::Down {
+            since: Duration::from_secs(since),
+            moved: moved.map(Duration::from_secs),
+        }
     }
 
     #[test]
@@ -104,7 +115,10 @@ mod tests {
 
     #[test]
     fn a_short_run_waits_for_its_restart() {
-        let short = Script { length: Some(Duration::from_secs(5)), kill: true };
+        let short = Script {
+            length: Some(Duration::from_secs(5)),
+            kill: true,
+        };
         assert_eq!(at(short, 2_000, Phase::Whole), Step::Kill);
         assert_eq!(at(short, 3_999, down(2, None)), Step::Wait);
         assert_eq!(at(short, 4_000, down(2, None)), Step::Restart);
@@ -112,7 +126,10 @@ mod tests {
 
     #[test]
     fn without_a_length_only_the_user_ends_or_kills() {
-        let open = Script { length: None, kill: true };
+        let open = Script {
+            length: None,
+            kill: true,
+        };
         assert_eq!(at(open, 1_000_000, Phase::Whole), Step::Wait);
         assert_eq!(at(open, 1_000_000, Phase::Back), Step::Wait);
         assert_eq!(at(open, 30_000, down(10, None)), Step::Restart);

@@ -1,7 +1,8 @@
 //! Starts child processes from one thread that lives as long as this process.
 //!
-//! A node started with `--parent-pid` asks the kernel to be killed when its parent dies, and the kernel means the *thread* that
-//! forked (prctl(2), PR_SET_PDEATHSIG). Were a node started from a runtime's thread, it would die with that thread.
+//! A node started with `--parent-pid` asks the kernel to be killed when its parent dies, and the
+//! kernel means the *thread* that forked (prctl(2), PR_SET_PDEATHSIG). Were a node started from a
+//! runtime's thread, it would die with that thread.
 
 use std::io;
 use std::process::{Child, Command};
@@ -20,7 +21,9 @@ static SPAWNER: Mutex<Option<SyncSender<Job>>> = Mutex::new(None);
 pub(super) fn spawn(command: Command) -> io::Result<Child> {
     let (reply, answer) = sync_channel(1);
     let gone = |_| io::Error::other("the spawning thread is gone");
-    spawner()?.send(Job { command, reply }).map_err(|_| io::Error::other("the spawning thread is gone"))?;
+    spawner()?
+        .send(Job { command, reply })
+        .map_err(|_| io::Error::other("the spawning thread is gone"))?;
     answer.recv().map_err(gone)?
 }
 
@@ -38,13 +41,16 @@ fn spawner() -> io::Result<SyncSender<Job>> {
         return Ok(sender.clone());
     }
     let (sender, jobs) = sync_channel(1);
-    std::thread::Builder::new().name("spawner".to_owned()).spawn(move || work(&jobs))?;
+    std::thread::Builder::new()
+        .name("spawner".to_owned())
+        .spawn(move || work(&jobs))?;
     Ok(slot.insert(sender).clone())
 }
 
 fn work(jobs: &Receiver<Job>) {
     for mut job in jobs {
-        // Whoever asked may have given up; the child is then dropped without a handle, and follows this process's end.
+        // Whoever asked may have given up; the child is then dropped without a handle, and follows
+        // this process's end.
         if let Err(unwanted) = job.reply.send(job.command.spawn())
             && let Ok(mut child) = unwanted.0
         {

@@ -28,8 +28,15 @@ pub(super) struct CameraView {
 impl View {
     #[must_use]
     pub(super) fn of(cluster: &Cluster, cameras: &[Camera]) -> Self {
-        let names: BTreeMap<NodeId, &str> = cluster.nodes.iter().map(|node| (node.id, node.name.as_str())).collect();
-        let name = |id: Option<NodeId>| id.and_then(|id| names.get(&id)).map(|&name| name.to_owned());
+        let names: BTreeMap<NodeId, &str> = cluster
+            .nodes
+            .iter()
+            .map(|node| (node.id, node.name.as_str()))
+            .collect();
+        let name = |id: Option<NodeId>| {
+            id.and_then(|id| names.get(&id))
+                .map(|&name| name.to_owned())
+        };
         let camera = |camera: &Camera| CameraView {
             owner: name(camera.assignment.owner),
             recorder: name(camera.recording.node),
@@ -38,44 +45,72 @@ impl View {
         };
         Self {
             leader: name(cluster.leader),
-            nodes: cluster.nodes.iter().map(|node| (node.name.clone(), node.alive)).collect(),
-            cameras: cameras.iter().map(|entry| (entry.name.clone(), camera(entry))).collect(),
+            nodes: cluster
+                .nodes
+                .iter()
+                .map(|node| (node.name.clone(), node.alive))
+                .collect(),
+            cameras: cameras
+                .iter()
+                .map(|entry| (entry.name.clone(), camera(entry)))
+                .collect(),
         }
     }
 
     /// Whether every camera is durable beyond `instant`.
     #[must_use]
     pub(super) fn all_durable_beyond(&self, instant: Timestamp) -> bool {
-        self.cameras.values().all(|camera| camera.is_durable_beyond(instant))
+        self.cameras
+            .values()
+            .all(|camera| camera.is_durable_beyond(instant))
     }
 
     /// Names of the cameras that the node owns.
     #[must_use]
     pub(super) fn owned_by(&self, node: &str) -> Vec<String> {
-        let owned = self.cameras.iter().filter(|(_, camera)| camera.owner.as_deref() == Some(node));
+        let owned = self
+            .cameras
+            .iter()
+            .filter(|(_, camera)| camera.owner.as_deref() == Some(node));
         owned.map(|(name, _)| name.clone()).collect()
     }
 
     /// The owner of every camera that has one.
     #[must_use]
     pub(super) fn owners(&self) -> BTreeMap<String, String> {
-        self.cameras.iter().filter_map(|(name, camera)| Some((name.clone(), camera.owner.clone()?))).collect()
+        self.cameras
+            .iter()
+            .filter_map(|(name, camera)| Some((name.clone(), camera.owner.clone()?)))
+            .collect()
     }
 
     /// Whether other nodes than `victim` record all of `cameras`, durably beyond `instant`.
     #[must_use]
     pub(super) fn taken_over(&self, cameras: &[String], victim: &str, instant: Timestamp) -> bool {
-        let elsewhere = |camera: &CameraView| camera.recorder.as_deref().is_some_and(|node| node != victim);
+        let elsewhere = |camera: &CameraView| {
+            camera
+                .recorder
+                .as_deref()
+                .is_some_and(|node| node != victim)
+        };
         cameras.iter().all(|name| {
-            self.cameras.get(name).is_some_and(|camera| elsewhere(camera) && camera.is_durable_beyond(instant))
+            self.cameras
+                .get(name)
+                .is_some_and(|camera| elsewhere(camera) && camera.is_durable_beyond(instant))
         })
     }
 
     /// The node that `--kill follower` means: not the leader, and the one with most cameras.
     #[must_use]
     pub(super) fn busiest_follower(&self) -> Option<String> {
-        let followers = self.nodes.iter().filter(|(name, alive)| **alive && Some(*name) != self.leader.as_ref());
-        followers.map(|(name, _)| name).max_by_key(|name| self.owned_by(name).len()).cloned()
+        let followers = self
+            .nodes
+            .iter()
+            .filter(|(name, alive)| **alive && Some(*name) != self.leader.as_ref());
+        followers
+            .map(|(name, _)| name)
+            .max_by_key(|name| self.owned_by(name).len())
+            .cloned()
     }
 
     /// One line a node: its part, and the cameras that it records.
@@ -88,14 +123,19 @@ impl View {
                 (true, true) => "leader",
                 (true, false) => "",
             };
-            format!("{name:<width$}  {part:<6}  {}", self.recorded_by(name).join(" "))
+            format!(
+                "{name:<width$}  {part:<6}  {}",
+                self.recorded_by(name).join(" ")
+            )
         };
         self.nodes.iter().map(line).collect()
     }
 
     fn recorded_by(&self, node: &str) -> Vec<&str> {
-        let by_node =
-            self.cameras.iter().filter(|(_, camera)| camera.recorder.as_deref() == Some(node) && camera.recording);
+        let by_node = self
+            .cameras
+            .iter()
+            .filter(|(_, camera)| camera.recorder.as_deref() == Some(node) && camera.recording);
         by_node.map(|(name, _)| name.as_str()).collect()
     }
 }
@@ -118,11 +158,16 @@ pub(super) fn changes(before: &View, after: &View) -> Vec<String> {
     }
     for (name, alive) in &after.nodes {
         if before.nodes.get(name).is_some_and(|was| was != alive) {
-            said.push(format!("{name} is {}", if *alive { "back" } else { "dead" }));
+            said.push(format!(
+                "{name} is {}",
+                if *alive { "back" } else { "dead" }
+            ));
         }
     }
     said.extend(
-        moves(before, after).into_iter().map(|((from, to), cameras)| format!("{from} -> {to}: {}", cameras.join(" "))),
+        moves(before, after)
+            .into_iter()
+            .map(|((from, to), cameras)| format!("{from} -> {to}: {}", cameras.join(" "))),
     );
     said
 }
@@ -131,9 +176,15 @@ pub(super) fn changes(before: &View, after: &View) -> Vec<String> {
 fn moves<'a>(before: &'a View, after: &'a View) -> BTreeMap<(&'a str, &'a str), Vec<&'a str>> {
     let mut moves: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for (name, camera) in &after.cameras {
-        let was = before.cameras.get(name).and_then(|camera| camera.owner.as_deref());
+        let was = before
+            .cameras
+            .get(name)
+            .and_then(|camera| camera.owner.as_deref());
         if was != camera.owner.as_deref() {
-            let key = (was.unwrap_or("no node"), camera.owner.as_deref().unwrap_or("no node"));
+            let key = (
+                was.unwrap_or("no node"),
+                camera.owner.as_deref().unwrap_or("no node"),
+            );
             moves.entry(key).or_default().push(name);
         }
     }
@@ -153,17 +204,34 @@ mod tests {
         };
         View {
             leader: Some(leader.to_owned()),
-            nodes: nodes.iter().map(|(name, alive)| ((*name).to_owned(), *alive)).collect(),
-            cameras: cameras.iter().map(|(name, node, mark)| ((*name).to_owned(), camera(node, *mark))).collect(),
+            nodes: nodes
+                .iter()
+                .map(|(name, alive)| ((*name).to_owned(), *alive))
+                .collect(),
+            cameras: cameras
+                .iter()
+                .map(|(name, node, mark)| ((*name).to_owned(), camera(node, *mark)))
+                .collect(),
         }
     }
 
     #[test]
     fn only_changes_are_said_and_moves_are_grouped() {
-        let before = view("a", &[("a", true), ("b", true)], &[("c1", "a", 1), ("c2", "a", 1), ("c3", "b", 1)]);
-        let after = view("b", &[("a", false), ("b", true)], &[("c1", "b", 9), ("c2", "b", 9), ("c3", "b", 9)]);
+        let before = view(
+            "a",
+            &[("a", true), ("b", true)],
+            &[("c1", "a", 1), ("c2", "a", 1), ("c3", "b", 1)],
+        );
+        let after = view(
+            "b",
+            &[("a", false), ("b", true)],
+            &[("c1", "b", 9), ("c2", "b", 9), ("c3", "b", 9)],
+        );
         assert!(changes(&before, &before).is_empty());
-        assert_eq!(changes(&before, &after), ["b leads", "a is dead", "a -> b: c1 c2"]);
+        assert_eq!(
+            changes(&before, &after),
+            ["b leads", "a is dead", "a -> b: c1 c2"]
+        );
     }
 
     #[test]
@@ -173,19 +241,30 @@ mod tests {
         let late = view("b", &[], &[("c1", "b", 9), ("c2", "b", 5)]);
         let done = view("b", &[], &[("c1", "b", 9), ("c2", "b", 6)]);
         let taken = |view: &View| view.taken_over(&cameras, "a", Timestamp(5));
-        assert_eq!([taken(&half), taken(&late), taken(&done)], [false, false, true]);
+        assert_eq!(
+            [taken(&half), taken(&late), taken(&done)],
+            [false, false, true]
+        );
     }
 
     #[test]
     fn the_busiest_living_follower_is_chosen() {
         let nodes = [("a", true), ("b", true), ("c", true), ("d", false)];
-        let view = view("a", &nodes, &[("1", "a", 1), ("2", "c", 1), ("3", "d", 1), ("4", "d", 1)]);
+        let view = view(
+            "a",
+            &nodes,
+            &[("1", "a", 1), ("2", "c", 1), ("3", "d", 1), ("4", "d", 1)],
+        );
         assert_eq!(view.busiest_follower().as_deref(), Some("c"));
     }
 
     #[test]
     fn each_node_has_its_line() {
-        let view = view("a", &[("a", true), ("bb", false)], &[("c1", "a", 1), ("c2", "a", 1)]);
+        let view = view(
+            "a",
+            &[("a", true), ("bb", false)],
+            &[("c1", "a", 1), ("c2", "a", 1)],
+        );
         assert_eq!(view.lines(), ["a   leader  c1 c2", "bb  DOWN    "]);
     }
 }

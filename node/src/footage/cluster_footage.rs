@@ -1,9 +1,10 @@
-//! The recordings of the whole cluster as one: asks every node that lives for what it holds, and merges.
+//! The recordings of the whole cluster as one: asks every node that lives for what it holds, and
+//! merges.
 
 use crate::footage::peer_reads::{
-    CHUNK_PATH, ChunkRequest, DAMAGED, DELETED, Done, ENTRIES_PATH, EntriesAnswer, EntriesRequest, INIT_PATH,
-    InitRequest, Question, SCRUB_PATH, SIGHT_PATH, SPANS_PATH, START_SCRUB_PATH, ScrubAnswer, SightAnswer, SpansAnswer,
-    SpansRequest, VOLUMES_PATH, VolumesAnswer,
+    CHUNK_PATH, ChunkRequest, DAMAGED, DELETED, Done, ENTRIES_PATH, EntriesAnswer, EntriesRequest,
+    INIT_PATH, InitRequest, Question, SCRUB_PATH, SIGHT_PATH, SPANS_PATH, START_SCRUB_PATH,
+    ScrubAnswer, SightAnswer, SpansAnswer, SpansRequest, VOLUMES_PATH, VolumesAnswer,
 };
 use crate::footage::scrub;
 use crate::footage::timeline::{self, Answer};
@@ -30,7 +31,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// A node that does not answer within this time is left out, and its footage shown as not available.
+/// A node that does not answer within this time is left out, and its footage shown as not
+/// available.
 pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 /// Voters that are asked one after the other how recorders stand.
 const VOTERS_ASKED_MAX: usize = 2;
@@ -71,8 +73,15 @@ impl View {
         (from, to): (Timestamp, Timestamp),
         now: Timestamp,
     ) -> Vec<wire::Timeline> {
-        let ranges: Vec<Range> =
-            cameras.iter().map(|camera| Range { camera: *camera, stream: StreamKind::Main, from, to }).collect();
+        let ranges: Vec<Range> = cameras
+            .iter()
+            .map(|camera| Range {
+                camera: *camera,
+                stream: StreamKind::Main,
+                from,
+                to,
+            })
+            .collect();
         let answers = self.recorded(&ranges).await;
         let sight = self.whole_sight().await;
         let state = self.state.borrow().clone();
@@ -80,9 +89,18 @@ impl View {
         let timelines = ranges.iter().enumerate().map(|(index, range)| {
             let of_this = |answer: &Answer<Vec<Recorded>>| Answer {
                 node: answer.node,
-                answer: answer.answer.as_ref().and_then(|all| all.get(index)).cloned(),
+                answer: answer
+                    .answer
+                    .as_ref()
+                    .and_then(|all| all.get(index))
+                    .cloned(),
             };
-            let watermark = |node: &NodeId| Some((*node, sight.progress.get(&(*node, range.camera))?.watermark?));
+            let watermark = |node: &NodeId| {
+                Some((
+                    *node,
+                    sight.progress.get(&(*node, range.camera))?.watermark?,
+                ))
+            };
             timeline::put_together(timeline::Known {
                 range: *range,
                 now,
@@ -95,8 +113,8 @@ impl View {
         timelines.collect()
     }
 
-    /// What is known of all recorders. Voters are told of all of them; any other node asks one, the leader first, and does with what it was told itself where none
-    /// answers.
+    /// What is known of all recorders. Voters are told of all of them; any other node asks one, the
+    /// leader first, and does with what it was told itself where none answers.
     pub(crate) async fn whole_sight(&self) -> Arc<Sight> {
         let own = Arc::clone(&self.sight.borrow());
         let Leadership { leader, voters, .. } = self.leadership.borrow().clone();
@@ -104,9 +122,17 @@ impl View {
             return own;
         }
         let peers: BTreeMap<NodeId, String> = self.peers().into_iter().collect();
-        let asked = leader.into_iter().chain(voters).filter(|node| own.is_alive(*node)).take(VOTERS_ASKED_MAX);
+        let asked = leader
+            .into_iter()
+            .chain(voters)
+            .filter(|node| own.is_alive(*node))
+            .take(VOTERS_ASKED_MAX);
         for addr in asked.filter_map(|node| peers.get(&node)) {
-            match self.client.call(addr, SIGHT_PATH, &Question, ANSWER_DEADLINE).await {
+            match self
+                .client
+                .call(addr, SIGHT_PATH, &Question, ANSWER_DEADLINE)
+                .await
+            {
                 Ok(SightAnswer(told)) => {
                     let mut whole = Sight::clone(&own);
                     whole.progress.extend(told);
@@ -120,7 +146,12 @@ impl View {
 
     pub(crate) async fn gaps(&self, range: Range) -> Vec<Gap> {
         let answers = self.recorded(&[range]).await;
-        answers.into_iter().filter_map(|answer| answer.answer).flatten().flat_map(|recorded| recorded.gaps).collect()
+        answers
+            .into_iter()
+            .filter_map(|answer| answer.answer)
+            .flatten()
+            .flat_map(|recorded| recorded.gaps)
+            .collect()
     }
 
     /// What each node recorded of each range, in the order of the ranges.
@@ -128,9 +159,15 @@ impl View {
         let question = SpansRequest(ranges.to_vec());
         let peers = self.ask::<_, SpansAnswer>(SPANS_PATH, &question);
         let (own, answers) = tokio::join!(self.volumes.recorded_of(ranges), peers);
-        let told = |answer: Answer<SpansAnswer>| Answer { node: answer.node, answer: answer.answer.map(|told| told.0) };
+        let told = |answer: Answer<SpansAnswer>| Answer {
+            node: answer.node,
+            answer: answer.answer.map(|told| told.0),
+        };
         let mut answers: Vec<_> = answers.into_iter().map(told).collect();
-        answers.push(Answer { node: self.me, answer: self.own(own) });
+        answers.push(Answer {
+            node: self.me,
+            answer: self.own(own),
+        });
         answers
     }
 
@@ -144,7 +181,10 @@ impl View {
             Ok(entries) => (entries, None),
             Err(error) => (Vec::new(), Some(error)),
         };
-        let peers = answers.into_iter().filter_map(|answer| answer.answer).flat_map(|EntriesAnswer(entries)| entries);
+        let peers = answers
+            .into_iter()
+            .filter_map(|answer| answer.answer)
+            .flat_map(|EntriesAnswer(entries)| entries);
         let entries: Vec<_> = own.into_iter().chain(peers).collect();
         match failure {
             Some(error) if entries.is_empty() => Err(error.into()),
@@ -157,8 +197,16 @@ impl View {
             return Ok(bytes);
         }
         let request = InitRequest { camera, init };
-        for (_, addr) in self.peers().into_iter().filter(|(node, _)| self.is_alive(*node)) {
-            match self.client.fetch(&addr, INIT_PATH, &request, ANSWER_DEADLINE).await {
+        for (_, addr) in self
+            .peers()
+            .into_iter()
+            .filter(|(node, _)| self.is_alive(*node))
+        {
+            match self
+                .client
+                .fetch(&addr, INIT_PATH, &request, ANSWER_DEADLINE)
+                .await
+            {
                 Ok(bytes) if InitId::of(&bytes) == init => return Ok(bytes),
                 Ok(_) | Err(PeerError::Rejected { .. }) => {}
                 Err(error) => tracing::debug!(%error, "cannot ask for an init segment"),
@@ -167,25 +215,46 @@ impl View {
         Err(ViewError::NoInit)
     }
 
-    /// The payloads of a run of chunks from the node that holds them. Their checksums were checked where they were read.
+    /// The payloads of a run of chunks from the node that holds them. Their checksums were checked
+    /// where they were read.
     pub(crate) async fn read(&self, run: &[ChunkEntry]) -> Result<Vec<Payload>, ViewError> {
-        let Some(ChunkEntry { location, .. }) = run.first() else { return Ok(Vec::new()) };
+        let Some(ChunkEntry { location, .. }) = run.first() else {
+            return Ok(Vec::new());
+        };
         let locations: Vec<_> = run.iter().map(|chunk| chunk.location).collect();
         if location.holder == self.me {
             return Ok(self.volumes.read(location.volume, locations).await?);
         }
         let addr = self.addr_of(location.holder)?;
-        let reads = locations.into_iter().map(|location| self.read_at(location.holder, addr.clone(), location));
-        stream::iter(reads).buffered(PEER_READS_AT_ONCE).try_collect().await
+        let reads = locations
+            .into_iter()
+            .map(|location| self.read_at(location.holder, addr.clone(), location));
+        stream::iter(reads)
+            .buffered(PEER_READS_AT_ONCE)
+            .try_collect()
+            .await
     }
 
-    async fn read_at(&self, node: NodeId, addr: String, location: ChunkLocation) -> Result<Payload, ViewError> {
-        match self.client.fetch(&addr, CHUNK_PATH, &ChunkRequest(location), CHUNK_DEADLINE).await {
+    async fn read_at(
+        &self,
+        node: NodeId,
+        addr: String,
+        location: ChunkLocation,
+    ) -> Result<Payload, ViewError> {
+        match self
+            .client
+            .fetch(&addr, CHUNK_PATH, &ChunkRequest(location), CHUNK_DEADLINE)
+            .await
+        {
             Ok(bytes) => Ok(Ok(bytes)),
-            Err(PeerError::Rejected { status, message, .. }) if status == DAMAGED.as_u16() => {
+            Err(PeerError::Rejected {
+                status, message, ..
+            }) if status == DAMAGED.as_u16() => {
                 Ok(Err(Lost::Damaged(format!("node {node}: {message}"))))
             }
-            Err(PeerError::Rejected { status, .. }) if status == DELETED.as_u16() => Ok(Err(Lost::Deleted)),
+            Err(PeerError::Rejected { status, .. }) if status == DELETED.as_u16() => {
+                Ok(Err(Lost::Deleted))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -193,11 +262,19 @@ impl View {
     /// How every node's volumes are scrubbed; nodes that do not answer are left out.
     pub(crate) async fn scrub(&self) -> Vec<wire::VolumeScrub> {
         let answers = self.ask::<_, ScrubAnswer>(SCRUB_PATH, &Question).await;
-        let own = Answer { node: self.me, answer: Some(ScrubAnswer(scrub::status(&self.volumes))) };
-        let told = answers.into_iter().chain([own]).filter_map(|answer| Some((answer.node, answer.answer?)));
+        let own = Answer {
+            node: self.me,
+            answer: Some(ScrubAnswer(scrub::status(&self.volumes))),
+        };
+        let told = answers
+            .into_iter()
+            .chain([own])
+            .filter_map(|answer| Some((answer.node, answer.answer?)));
         let mut volumes: Vec<_> = told
             .flat_map(|(node, ScrubAnswer(volumes))| {
-                volumes.into_iter().map(move |volume| scrub::wire_scrub(node, volume))
+                volumes
+                    .into_iter()
+                    .map(move |volume| scrub::wire_scrub(node, volume))
             })
             .collect();
         volumes.sort_by_key(|volume| (volume.node, volume.volume));
@@ -210,9 +287,16 @@ impl View {
             scrub::start(&self.volumes);
             return Ok(());
         }
-        let addr = self.peers().into_iter().find(|(peer, _)| *peer == node).map(|(_, addr)| addr);
+        let addr = self
+            .peers()
+            .into_iter()
+            .find(|(peer, _)| *peer == node)
+            .map(|(_, addr)| addr);
         let addr = addr.ok_or(ViewError::Gone(node))?;
-        let Done = self.client.call(&addr, START_SCRUB_PATH, &Question, ANSWER_DEADLINE).await?;
+        let Done = self
+            .client
+            .call(&addr, START_SCRUB_PATH, &Question, ANSWER_DEADLINE)
+            .await?;
         Ok(())
     }
 
@@ -222,47 +306,68 @@ impl View {
             return Ok(self.volumes.reports());
         }
         let addr = self.addr_of(node)?;
-        let VolumesAnswer(volumes) = self.client.call(&addr, VOLUMES_PATH, &Question, ANSWER_DEADLINE).await?;
+        let VolumesAnswer(volumes) = self
+            .client
+            .call(&addr, VOLUMES_PATH, &Question, ANSWER_DEADLINE)
+            .await?;
         Ok(volumes)
     }
 
     /// How the volumes of all nodes stand; those that do not tell are left out.
     pub(crate) async fn all_volumes(&self) -> BTreeMap<NodeId, Vec<VolumeReport>> {
         let answers = self.ask::<_, VolumesAnswer>(VOLUMES_PATH, &Question).await;
-        let told = answers.into_iter().filter_map(|answer| Some((answer.node, answer.answer?.0)));
+        let told = answers
+            .into_iter()
+            .filter_map(|answer| Some((answer.node, answer.answer?.0)));
         told.chain([(self.me, self.volumes.reports())]).collect()
     }
 
     pub(crate) fn peers(&self) -> Vec<(NodeId, String)> {
         let state = self.state.borrow().clone();
         let others = state.nodes.keys().filter(|node| *node != self.me);
-        others.filter_map(|node| Some((node, self.addresses.of(node)?))).collect()
+        others
+            .filter_map(|node| Some((node, self.addresses.of(node)?)))
+            .collect()
     }
 
     /// # Errors
     /// It is no member.
     fn addr_of(&self, node: NodeId) -> Result<String, ViewError> {
         let is_member = self.state.borrow().nodes.contains(node);
-        self.addresses.of(node).filter(|_| is_member).ok_or(ViewError::Gone(node))
+        self.addresses
+            .of(node)
+            .filter(|_| is_member)
+            .ok_or(ViewError::Gone(node))
     }
 
     fn is_alive(&self, node: NodeId) -> bool {
         self.sight.borrow().is_alive(node)
     }
 
-    pub(crate) async fn ask<Q: Format + Sync, A: Format>(&self, path: &str, question: &Q) -> Vec<Answer<A>> {
+    pub(crate) async fn ask<Q: Format + Sync, A: Format>(
+        &self,
+        path: &str,
+        question: &Q,
+    ) -> Vec<Answer<A>> {
         let asks = self.peers().into_iter().map(|(node, addr)| async move {
             if !self.is_alive(node) {
                 return Answer { node, answer: None };
             }
-            let answer = self.client.call(&addr, path, question, ANSWER_DEADLINE).await;
-            let answer = answer.inspect_err(|error| tracing::warn!(%node, %error, "left out of an answer")).ok();
+            let answer = self
+                .client
+                .call(&addr, path, question, ANSWER_DEADLINE)
+                .await;
+            let answer = answer
+                .inspect_err(|error| tracing::warn!(%node, %error, "left out of an answer"))
+                .ok();
             Answer { node, answer }
         });
         join_all(asks).await
     }
 
     fn own<T>(&self, answer: Result<T, ReadError>) -> Option<T> {
-        answer.inspect_err(|error| tracing::error!(%error, "own recordings cannot be read")).ok()
+        answer
+            .inspect_err(|error| tracing::error!(%error, "own recordings cannot be read"))
+            .ok()
     }
 }

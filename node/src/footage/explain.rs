@@ -26,7 +26,11 @@ const TAKEOVER_US_MAX: i64 = 10_000_000;
 ///
 /// `ledger` may overlap itself (several nodes, several pieces).
 #[must_use]
-pub fn explain(holes: &[(Timestamp, Timestamp)], ledger: &[Gap], tenures: &[Tenure]) -> Vec<wire::Gap> {
+pub fn explain(
+    holes: &[(Timestamp, Timestamp)],
+    ledger: &[Gap],
+    tenures: &[Tenure],
+) -> Vec<wire::Gap> {
     let entries = entries(ledger, tenures);
     // A flaky camera has as many entries as holes: each hole looks only at those around it.
     let reached = entries.iter().scan(Timestamp::MIN, |reached, entry| {
@@ -67,7 +71,12 @@ struct Entry<'a> {
 fn entries<'a>(ledger: &'a [Gap], tenures: &[Tenure]) -> Vec<Entry<'a>> {
     let mut entries = Vec::with_capacity(ledger.len());
     for gap in ledger {
-        let entry = |word, start, end| Entry { start, end, word, gap };
+        let entry = |word, start, end| Entry {
+            start,
+            end,
+            word,
+            gap,
+        };
         match gap.cause {
             GapCause::NodeDown => {
                 let owned = owned(gap.node, (gap.start, gap.end), tenures);
@@ -90,17 +99,34 @@ fn owned(
     tenures: &[Tenure],
 ) -> impl Iterator<Item = (Timestamp, Timestamp)> {
     let known_from = tenures.first().map_or(Timestamp::MAX, |first| first.from);
-    let next_from = tenures.iter().skip(1).map(|next| next.from).chain([Timestamp::MAX]);
-    let of_node = tenures.iter().zip(next_from).filter(move |(tenure, _)| tenure.node == node);
+    let next_from = tenures
+        .iter()
+        .skip(1)
+        .map(|next| next.from)
+        .chain([Timestamp::MAX]);
+    let of_node = tenures
+        .iter()
+        .zip(next_from)
+        .filter(move |(tenure, _)| tenure.node == node);
     let owned = of_node.map(|(tenure, next)| (tenure.from, next));
-    owned.chain([(Timestamp::MIN, known_from)]).map(move |(from, to)| (start.max(from), end.min(to)))
+    owned
+        .chain([(Timestamp::MIN, known_from)])
+        .map(move |(from, to)| (start.max(from), end.min(to)))
 }
 
 /// `entries` are those that end after the hole begins, by start, and may go on behind it.
-fn explain_one(hole: (Timestamp, Timestamp), entries: &[Entry<'_>], tenures: &[Tenure]) -> Vec<Piece> {
+fn explain_one(
+    hole: (Timestamp, Timestamp),
+    entries: &[Entry<'_>],
+    tenures: &[Tenure],
+) -> Vec<Piece> {
     let (mut at, end) = hole;
     let mut pieces = Vec::new();
-    let mut coming = entries.iter().enumerate().take_while(|(_, entry)| entry.start < end).peekable();
+    let mut coming = entries
+        .iter()
+        .enumerate()
+        .take_while(|(_, entry)| entry.start < end)
+        .peekable();
     let mut open: BTreeSet<(Word, Timestamp, NodeId, usize)> = BTreeSet::new();
     while at < end {
         while let Some((index, entry)) = coming.next_if(|(_, entry)| entry.start <= at) {
@@ -113,7 +139,11 @@ fn explain_one(hole: (Timestamp, Timestamp), entries: &[Entry<'_>], tenures: &[T
         match open.first() {
             Some(&(word, until, _, index)) => {
                 let to = until.min(next_start).min(end);
-                pieces.push(Piece::of_entry(entries[index].gap, word == Word::Seen, (at, to)));
+                pieces.push(Piece::of_entry(
+                    entries[index].gap,
+                    word == Word::Seen,
+                    (at, to),
+                ));
                 at = to;
             }
             None => {
@@ -128,20 +158,40 @@ fn explain_one(hole: (Timestamp, Timestamp), entries: &[Entry<'_>], tenures: &[T
 /// What the assignments tell of an interval that no recorder wrote a ledger entry for: a recorder
 /// that dies cannot write one.
 fn unledgered((start, end): (Timestamp, Timestamp), tenures: &[Tenure]) -> Piece {
-    let owner = tenures.iter().rfind(|tenure| tenure.from <= start).or(tenures.first());
-    let next_from = tenures.iter().skip(1).map(|next| Some(next.from)).chain([None]);
+    let owner = tenures
+        .iter()
+        .rfind(|tenure| tenure.from <= start)
+        .or(tenures.first());
+    let next_from = tenures
+        .iter()
+        .skip(1)
+        .map(|next| Some(next.from))
+        .chain([None]);
     let lost = tenures.iter().zip(next_from).find(|(tenure, next_from)| {
         // Before the next owner's time it is the last one's, however long that one had waited for
         // its camera before it was lost.
-        let reaches = |until: Timestamp| until.plus_micros(TAKEOVER_US_MAX).max(next_from.unwrap_or(until));
-        tenure.until.is_some_and(|until| reaches(until) >= start && until <= end)
+        let reaches = |until: Timestamp| {
+            until
+                .plus_micros(TAKEOVER_US_MAX)
+                .max(next_from.unwrap_or(until))
+        };
+        tenure
+            .until
+            .is_some_and(|until| reaches(until) >= start && until <= end)
     });
     let (cause, node) = match (lost, owner) {
         (Some((lost, _)), _) => (GapCause::NodeDown, Some(lost.node)),
         (None, Some(owner)) => (GapCause::Unknown, Some(owner.node)),
         (None, None) => (GapCause::Unknown, None),
     };
-    Piece { start, end, cause, node, frames_missing: None, is_seen: false }
+    Piece {
+        start,
+        end,
+        cause,
+        node,
+        frames_missing: None,
+        is_seen: false,
+    }
 }
 
 #[cfg(test)]
@@ -155,18 +205,38 @@ mod tests {
 
     fn gap(start: i64, end: i64, cause: GapCause) -> Gap {
         let (camera, stream, node, epoch) = (CameraId(1), StreamKind::Main, NodeId(1), Epoch(1));
-        Gap { camera, stream, node, epoch, start: at(start), end: at(end), cause, frames_missing: None }
+        Gap {
+            camera,
+            stream,
+            node,
+            epoch,
+            start: at(start),
+            end: at(end),
+            cause,
+            frames_missing: None,
+        }
     }
 
     fn tenure(epoch: u64, node: u64, from: i64, until: Option<i64>) -> Tenure {
-        Tenure { epoch: Epoch(epoch), node: NodeId(node), from: at(from), until: until.map(at) }
+        Tenure {
+            epoch: Epoch(epoch),
+            node: NodeId(node),
+            from: at(from),
+            until: until.map(at),
+        }
     }
 
     #[test]
     fn pieces_cover_a_hole_exactly_and_keep_their_causes() {
-        let ledger = [gap(12, 14, GapCause::CameraStalled), gap(13, 16, GapCause::CameraUnreachable)];
+        let ledger = [
+            gap(12, 14, GapCause::CameraStalled),
+            gap(13, 16, GapCause::CameraUnreachable),
+        ];
         let pieces = explain(&[(at(10), at(20))], &ledger, &[tenure(1, 1, 0, None)]);
-        let told: Vec<_> = pieces.iter().map(|p| (p.start.0 / 1_000_000, p.end.0 / 1_000_000, p.cause)).collect();
+        let told: Vec<_> = pieces
+            .iter()
+            .map(|p| (p.start.0 / 1_000_000, p.end.0 / 1_000_000, p.cause))
+            .collect();
         assert_eq!(
             told,
             [
@@ -180,7 +250,10 @@ mod tests {
 
     #[test]
     fn what_a_living_node_wrote_stays_whatever_a_node_says_that_comes_back() {
-        let entry = |start, end, cause, node| Gap { node: NodeId(node), ..gap(start, end, cause) };
+        let entry = |start, end, cause, node| Gap {
+            node: NodeId(node),
+            ..gap(start, end, cause)
+        };
         let tenures = [tenure(1, 1, 0, Some(60)), tenure(2, 2, 61, None)];
         let written = [
             entry(10, 20, GapCause::CameraUnreachable, 1),
@@ -190,7 +263,17 @@ mod tests {
         let holes = [(at(10), at(30)), (at(60), at(62))];
         let told = |ledger: &[Gap]| -> Vec<_> {
             let pieces = explain(&holes, ledger, &tenures);
-            pieces.iter().map(|p| (p.start.0 / 1_000_000, p.end.0 / 1_000_000, p.cause, p.node.unwrap().0)).collect()
+            pieces
+                .iter()
+                .map(|p| {
+                    (
+                        p.start.0 / 1_000_000,
+                        p.end.0 / 1_000_000,
+                        p.cause,
+                        p.node.unwrap().0,
+                    )
+                })
+                .collect()
         };
         let before = told(&written);
         assert_eq!(
@@ -204,7 +287,10 @@ mod tests {
         );
         // Node 1 and node 2 come back after a kill; both had recorded until 10, as far as they
         // know.
-        let back = [entry(10, 70, GapCause::NodeDown, 1), entry(10, 40, GapCause::NodeDown, 2)];
+        let back = [
+            entry(10, 70, GapCause::NodeDown, 1),
+            entry(10, 40, GapCause::NodeDown, 2),
+        ];
         assert_eq!(told(&[&written[..], &back[..]].concat()), before);
         // What an entry that is written later says of earlier is too late.
         let late = entry(5, 31, GapCause::CameraStalled, 2);
@@ -214,35 +300,84 @@ mod tests {
     #[test]
     fn no_node_is_blamed_for_the_time_of_another_owner() {
         let tenures = [tenure(1, 1, 0, Some(10)), tenure(2, 2, 11, None)];
-        let down = Gap { node: NodeId(1), ..gap(10, 100, GapCause::NodeDown) };
+        let down = Gap {
+            node: NodeId(1),
+            ..gap(10, 100, GapCause::NodeDown)
+        };
         let pieces = explain(&[(at(10), at(12)), (at(50), at(52))], &[down], &tenures);
-        let told: Vec<_> = pieces.iter().map(|p| (p.start.0 / 1_000_000, p.cause, p.node.unwrap().0)).collect();
-        assert_eq!(told, [(10, GapCause::NodeDown, 1), (50, GapCause::Unknown, 2)]);
+        let told: Vec<_> = pieces
+            .iter()
+            .map(|p| (p.start.0 / 1_000_000, p.cause, p.node.unwrap().0))
+            .collect();
+        assert_eq!(
+            told,
+            [(10, GapCause::NodeDown, 1), (50, GapCause::Unknown, 2)]
+        );
     }
 
     #[test]
     fn missing_frames_are_counted_where_all_of_a_piece_is_known() {
-        let counted =
-            |start, end, frames| Gap { frames_missing: Some(frames), ..gap(start, end, GapCause::PacketsLost) };
-        let told = |holes: &[(i64, i64)], ledger: &[Gap]| -> Vec<Option<u64>> {
-            let holes: Vec<_> = holes.iter().map(|(start, end)| (at(*start), at(*end))).collect();
-            explain(&holes, ledger, &[]).iter().map(|piece| piece.frames_missing).collect()
+        let counted = |start, end, frames| Gap {
+            frames_missing: Some(frames),
+            ..gap(start, end, GapCause::PacketsLost)
         };
-        assert_eq!(told(&[(1, 3)], &[counted(1, 2, 5), counted(2, 3, 25)]), [Some(30)]);
-        assert_eq!(told(&[(1, 3)], &[counted(1, 2, 5), gap(2, 3, GapCause::PacketsLost)]), [None]);
-        assert_eq!(told(&[(1, 2)], &[counted(1, 3, 50)]), [None], "another node has a part of it");
-        assert_eq!(told(&[(1, 3)], &[counted(1, 2, 5)]), [Some(5), None], "what nothing explains is unknown");
+        let told = |holes: &[(i64, i64)], ledger: &[Gap]| -> Vec<Option<u64>> {
+            let holes: Vec<_> = holes
+                .iter()
+                .map(|(start, end)| (at(*start), at(*end)))
+                .collect();
+            explain(&holes, ledger, &[])
+                .iter()
+                .map(|piece| piece.frames_missing)
+                .collect()
+        };
+        assert_eq!(
+            told(&[(1, 3)], &[counted(1, 2, 5), counted(2, 3, 25)]),
+            [Some(30)]
+        );
+        assert_eq!(
+            told(
+                &[(1, 3)],
+                &[counted(1, 2, 5), gap(2, 3, GapCause::PacketsLost)]
+            ),
+            [None]
+        );
+        assert_eq!(
+            told(&[(1, 2)], &[counted(1, 3, 50)]),
+            [None],
+            "another node has a part of it"
+        );
+        assert_eq!(
+            told(&[(1, 3)], &[counted(1, 2, 5)]),
+            [Some(5), None],
+            "what nothing explains is unknown"
+        );
     }
 
     #[test]
     fn a_long_entry_explains_what_nothing_else_does() {
-        let ledger =
-            [gap(0, 100, GapCause::NodeDown), gap(5, 6, GapCause::PacketsLost), gap(40, 41, GapCause::Overload)];
-        let pieces = explain(&[(at(5), at(6)), (at(30), at(31)), (at(99), at(101))], &ledger, &[]);
-        let told: Vec<_> = pieces.iter().map(|p| (p.start.0 / 1_000_000, p.cause)).collect();
+        let ledger = [
+            gap(0, 100, GapCause::NodeDown),
+            gap(5, 6, GapCause::PacketsLost),
+            gap(40, 41, GapCause::Overload),
+        ];
+        let pieces = explain(
+            &[(at(5), at(6)), (at(30), at(31)), (at(99), at(101))],
+            &ledger,
+            &[],
+        );
+        let told: Vec<_> = pieces
+            .iter()
+            .map(|p| (p.start.0 / 1_000_000, p.cause))
+            .collect();
         assert_eq!(
             told,
-            [(5, GapCause::PacketsLost), (30, GapCause::NodeDown), (99, GapCause::NodeDown), (100, GapCause::Unknown)]
+            [
+                (5, GapCause::PacketsLost),
+                (30, GapCause::NodeDown),
+                (99, GapCause::NodeDown),
+                (100, GapCause::Unknown)
+            ]
         );
     }
 
@@ -250,15 +385,22 @@ mod tests {
     fn a_hole_at_a_takeover_is_the_dead_nodes() {
         let tenures = [tenure(1, 1, 0, Some(10)), tenure(2, 2, 11, None)];
         let pieces = explain(&[(at(10), at(12))], &[], &tenures);
-        assert_eq!((pieces[0].cause, pieces[0].node), (GapCause::NodeDown, Some(NodeId(1))));
+        assert_eq!(
+            (pieces[0].cause, pieces[0].node),
+            (GapCause::NodeDown, Some(NodeId(1)))
+        );
     }
 
     #[test]
-    fn a_hole_before_the_next_owners_time_is_the_last_ones_however_long_that_one_had_recorded_nothing() {
+    fn a_hole_before_the_next_owners_time_is_the_last_ones_however_long_that_one_had_recorded_nothing()
+     {
         let tenures = [tenure(1, 1, 0, Some(10)), tenure(2, 2, 51, None)];
         let ledger = [gap(10, 48, GapCause::CameraUnreachable)];
         let pieces = explain(&[(at(10), at(50)), (at(60), at(61))], &ledger, &tenures);
-        let told: Vec<_> = pieces.iter().map(|piece| (piece.cause, piece.node)).collect();
+        let told: Vec<_> = pieces
+            .iter()
+            .map(|piece| (piece.cause, piece.node))
+            .collect();
         assert_eq!(
             told,
             [

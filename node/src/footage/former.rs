@@ -35,7 +35,11 @@ impl View {
     pub(crate) async fn remains(&self, cameras: &[CameraId]) -> Vec<Remains> {
         let mut remains = Vec::with_capacity(cameras.len());
         for some in cameras.chunks(TIMELINES_AT_ONCE) {
-            let of = |stream| some.iter().map(|camera| Range::all(*camera, stream)).collect::<Vec<_>>();
+            let of = |stream| {
+                some.iter()
+                    .map(|camera| Range::all(*camera, stream))
+                    .collect::<Vec<_>>()
+            };
             let (main, sub) = (of(StreamKind::Main), of(StreamKind::Sub));
             let (main, sub) = tokio::join!(self.recorded(&main), self.recorded(&sub));
             let members: Vec<NodeId> = self.state.borrow().nodes.keys().collect();
@@ -46,15 +50,30 @@ impl View {
     }
 }
 
-fn put_together(members: &[NodeId], at: usize, answers: [&Vec<Answer<Vec<Recorded>>>; 2]) -> Remains {
-    let of = |answer: &Answer<Vec<Recorded>>| answer.answer.as_ref().and_then(|all| all.get(at)).cloned();
+fn put_together(
+    members: &[NodeId],
+    at: usize,
+    answers: [&Vec<Answer<Vec<Recorded>>>; 2],
+) -> Remains {
+    let of = |answer: &Answer<Vec<Recorded>>| {
+        answer.answer.as_ref().and_then(|all| all.get(at)).cloned()
+    };
     let has_said_all = |node: &NodeId| {
         let of_node = |answers: &Vec<Answer<Vec<Recorded>>>| {
-            answers.iter().find(|answer| answer.node == *node).and_then(of).is_some_and(|recorded| recorded.complete)
+            answers
+                .iter()
+                .find(|answer| answer.node == *node)
+                .and_then(of)
+                .is_some_and(|recorded| recorded.complete)
         };
         answers.iter().all(|answers| of_node(answers))
     };
-    let spans = || answers.iter().flat_map(|answers| answers.iter().filter_map(of)).flat_map(|recorded| recorded.spans);
+    let spans = || {
+        answers
+            .iter()
+            .flat_map(|answers| answers.iter().filter_map(of))
+            .flat_map(|recorded| recorded.spans)
+    };
     let first = spans().map(|span| span.start).min();
     let last = spans().map(|span| span.end).max();
     Remains {
@@ -72,15 +91,25 @@ pub(crate) async fn forget(consensus: Consensus, view: View, clock: Clock) {
             continue;
         }
         let state = consensus.state();
-        let recovered = state.generation().and_then(|generation| generation.recovered).map(|recovered| recovered.at);
+        let recovered = state
+            .generation()
+            .and_then(|generation| generation.recovered)
+            .map(|recovered| recovered.at);
         let old = old_enough(state.former.values(), recovered, clock.now());
-        let remains = view.remains(&old.iter().map(|(camera, _)| *camera).collect::<Vec<_>>()).await;
-        let gone: Vec<(CameraId, Timestamp)> =
-            old.into_iter().zip(remains).filter(|(_, remains)| is_gone(remains)).map(|(former, _)| former).collect();
+        let remains = view
+            .remains(&old.iter().map(|(camera, _)| *camera).collect::<Vec<_>>())
+            .await;
+        let gone: Vec<(CameraId, Timestamp)> = old
+            .into_iter()
+            .zip(remains)
+            .filter(|(_, remains)| is_gone(remains))
+            .map(|(former, _)| former)
+            .collect();
         if gone.is_empty() {
             continue;
         }
-        let command = Command::ForgetCameras { cameras: gone }.by(Actor::Node(view.me), clock.now());
+        let command =
+            Command::ForgetCameras { cameras: gone }.by(Actor::Node(view.me), clock.now());
         let what = command.to_string();
         match consensus.write(command).await {
             Ok(_) => tracing::info!(what, "no footage is left of them"),
@@ -95,8 +124,13 @@ fn old_enough<'a>(
     recovered: Option<Timestamp>,
     now: Timestamp,
 ) -> Vec<(CameraId, Timestamp)> {
-    let since = |former: &FormerCamera| recovered.map_or(former.since, |recovered| former.since.max(recovered));
-    former.filter(|former| since(former).plus(KEPT_MIN) <= now).map(|former| (former.id, former.since)).collect()
+    let since = |former: &FormerCamera| {
+        recovered.map_or(former.since, |recovered| former.since.max(recovered))
+    };
+    former
+        .filter(|former| since(former).plus(KEPT_MIN) <= now)
+        .map(|former| (former.id, former.since))
+        .collect()
 }
 
 fn is_gone(remains: &Remains) -> bool {
@@ -124,25 +158,55 @@ mod tests {
             rank: Rank::Owner,
             damaged: false,
         };
-        Recorded { spans: spans.iter().map(span).collect(), gaps: Vec::new(), complete }
+        Recorded {
+            spans: spans.iter().map(span).collect(),
+            gaps: Vec::new(),
+            complete,
+        }
     }
 
     fn answer(node: u64, answer: Option<Recorded>) -> Answer<Vec<Recorded>> {
-        Answer { node: NodeId(node), answer: answer.map(|recorded| vec![recorded]) }
+        Answer {
+            node: NodeId(node),
+            answer: answer.map(|recorded| vec![recorded]),
+        }
     }
 
     #[test]
     fn what_is_left_spans_all_nodes_and_is_known_only_where_all_have_said_it() {
         let members = [NodeId(1), NodeId(2)];
-        let none = || vec![answer(1, Some(recorded(&[], true))), answer(2, Some(recorded(&[], true)))];
-        let main = vec![answer(1, Some(recorded(&[(5, 9)], true))), answer(2, Some(recorded(&[(1, 3)], true)))];
-        let extent = Some(FootageExtent { from: at(1), to: at(9) });
-        assert_eq!(put_together(&members, 0, [&main, &none()]), Remains { extent, is_complete: true });
+        let none = || {
+            vec![
+                answer(1, Some(recorded(&[], true))),
+                answer(2, Some(recorded(&[], true))),
+            ]
+        };
+        let main = vec![
+            answer(1, Some(recorded(&[(5, 9)], true))),
+            answer(2, Some(recorded(&[(1, 3)], true))),
+        ];
+        let extent = Some(FootageExtent {
+            from: at(1),
+            to: at(9),
+        });
+        assert_eq!(
+            put_together(&members, 0, [&main, &none()]),
+            Remains {
+                extent,
+                is_complete: true
+            }
+        );
         assert!(is_gone(&put_together(&members, 0, [&none(), &none()])));
-        assert!(!is_gone(&put_together(&members, 0, [&none(), &main])), "the other stream");
+        assert!(
+            !is_gone(&put_together(&members, 0, [&none(), &main])),
+            "the other stream"
+        );
         for away in [None, Some(recorded(&[], false))] {
             let silent = vec![answer(1, Some(recorded(&[], true))), answer(2, away)];
-            assert!(!is_gone(&put_together(&members, 0, [&silent, &none()])), "it may have some");
+            assert!(
+                !is_gone(&put_together(&members, 0, [&silent, &none()])),
+                "it may have some"
+            );
         }
         let missing = vec![answer(1, Some(recorded(&[], true)))];
         assert!(!is_gone(&put_together(&members, 0, [&none(), &missing])));
@@ -155,14 +219,20 @@ mod tests {
             name: "gate".parse().unwrap(),
             since: at(100),
             by: Actor::System,
-            was: Was::Elsewhere(Origin { cluster: Uuid::nil(), camera: CameraId(3) }),
+            was: Was::Elsewhere(Origin {
+                cluster: Uuid::nil(),
+                camera: CameraId(3),
+            }),
         };
         let week = 7 * 24 * 3600;
         let old = |recovered, now| old_enough([&former].into_iter(), recovered, now);
         assert!(old(None, at(99 + week)).is_empty());
         assert_eq!(old(None, at(100 + week)), [(CameraId(1), at(100))]);
         let recovered = Some(at(500));
-        assert!(old(recovered, at(499 + week)).is_empty(), "a dropped node may come back with its footage");
+        assert!(
+            old(recovered, at(499 + week)).is_empty(),
+            "a dropped node may come back with its footage"
+        );
         assert_eq!(old(recovered, at(500 + week)), [(CameraId(1), at(100))]);
     }
 }

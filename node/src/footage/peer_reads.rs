@@ -113,16 +113,26 @@ pub(crate) fn read_routes(volumes: Volumes) -> Router {
 
 /// What this node, a voter, was told of all recorders: other nodes are told of some only.
 pub(crate) fn sight_route(sight: watch::Receiver<Arc<Sight>>) -> Router {
-    Router::new().route(SIGHT_PATH, post(progress)).layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX)).with_state(sight)
+    Router::new()
+        .route(SIGHT_PATH, post(progress))
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+        .with_state(sight)
 }
 
 async fn progress(State(sight): State<watch::Receiver<Arc<Sight>>>) -> Response {
     let sight = Arc::clone(&sight.borrow());
-    encode(&SightAnswer(sight.progress.iter().map(|(of, progress)| (of, progress.clone())).collect()))
+    encode(&SightAnswer(
+        sight
+            .progress
+            .iter()
+            .map(|(of, progress)| (of, progress.clone()))
+            .collect(),
+    ))
 }
 
 pub(crate) fn decode<T: Format>(body: &Bytes) -> Result<T, Box<Response>> {
-    codec::decode(body).map_err(|error| Box::new((StatusCode::BAD_REQUEST, error.to_string()).into_response()))
+    codec::decode(body)
+        .map_err(|error| Box::new((StatusCode::BAD_REQUEST, error.to_string()).into_response()))
 }
 
 pub(crate) fn encode<T: Format>(value: &T) -> Response {
@@ -141,9 +151,11 @@ fn reply<T: Format, E: std::fmt::Display>(result: Result<T, E>) -> Response {
 
 async fn spans(State(volumes): State<Volumes>, body: Bytes) -> Response {
     match decode::<SpansRequest>(&body) {
-        Ok(SpansRequest(ranges)) if ranges.len() > TIMELINES_AT_ONCE => {
-            (StatusCode::BAD_REQUEST, format!("at most {TIMELINES_AT_ONCE} ranges at once")).into_response()
-        }
+        Ok(SpansRequest(ranges)) if ranges.len() > TIMELINES_AT_ONCE => (
+            StatusCode::BAD_REQUEST,
+            format!("at most {TIMELINES_AT_ONCE} ranges at once"),
+        )
+            .into_response(),
         Ok(SpansRequest(ranges)) => reply(volumes.recorded_of(&ranges).await.map(SpansAnswer)),
         Err(rejection) => *rejection,
     }
@@ -190,7 +202,9 @@ fn payload(payload: Option<Payload>) -> Response {
     match payload {
         Some(Ok(bytes)) => bytes.into_response(),
         Some(Err(Lost::Damaged(detail))) => (DAMAGED, detail).into_response(),
-        Some(Err(Lost::Deleted)) | None => (DELETED, "retention deleted this chunk").into_response(),
+        Some(Err(Lost::Deleted)) | None => {
+            (DELETED, "retention deleted this chunk").into_response()
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What the volumes of all nodes delete, and an operator's word on it: asked of peers, and put in the words of the API.
+//! What the volumes of all nodes delete, and an operator's word on it: asked of peers, and put in
+//! the words of the API.
 
 use crate::footage::cluster_footage::{ANSWER_DEADLINE, View, ViewError};
 use crate::footage::peer_reads::{Done, Question, decode, encode};
@@ -62,23 +63,37 @@ impl View {
     /// How every node's volumes stand; nodes that do not answer are left out.
     pub(crate) async fn retention(&self) -> Vec<wire::VolumeRetention> {
         let answers = self.ask::<_, RetentionAnswer>(STATUS_PATH, &Question).await;
-        let heard = answers.into_iter().filter_map(|answer| Some((answer.node, answer.answer?.0)));
+        let heard = answers
+            .into_iter()
+            .filter_map(|answer| Some((answer.node, answer.answer?.0)));
         let all = heard.chain([(self.me, self.volumes.retention())]);
-        let mut volumes: Vec<_> =
-            all.flat_map(|(node, all)| all.into_iter().map(move |one| wire_of(node, one))).collect();
+        let mut volumes: Vec<_> = all
+            .flat_map(|(node, all)| all.into_iter().map(move |one| wire_of(node, one)))
+            .collect();
         volumes.sort_by_key(|volume| (volume.node, volume.volume));
         volumes
     }
 
     /// Passes an operator's word on to a node.
-    pub(crate) async fn order_retention(&self, node: NodeId, request: &OrderRequest) -> Result<(), ViewError> {
+    pub(crate) async fn order_retention(
+        &self,
+        node: NodeId,
+        request: &OrderRequest,
+    ) -> Result<(), ViewError> {
         if node == self.me {
             self.volumes.order_retention(request.volume, &request.order);
             return Ok(());
         }
-        let addr = self.peers().into_iter().find(|(peer, _)| *peer == node).map(|(_, addr)| addr);
+        let addr = self
+            .peers()
+            .into_iter()
+            .find(|(peer, _)| *peer == node)
+            .map(|(_, addr)| addr);
         let addr = addr.ok_or(ViewError::Gone(node))?;
-        let Done = self.client.call(&addr, ORDER_PATH, request, ANSWER_DEADLINE).await?;
+        let Done = self
+            .client
+            .call(&addr, ORDER_PATH, request, ANSWER_DEADLINE)
+            .await?;
         Ok(())
     }
 }
@@ -93,10 +108,17 @@ pub(crate) fn check_times(
     volume: Option<u16>,
 ) -> Result<(), ApiError> {
     let is_meant = |one: &&wire::VolumeRetention| {
-        nodes.contains(&one.node) && volume.is_none_or(|volume| volume == one.volume) && !one.time_is_certain
+        nodes.contains(&one.node)
+            && volume.is_none_or(|volume| volume == one.volume)
+            && !one.time_is_certain
     };
-    let Some(one) = volumes.iter().find(is_meant) else { return Ok(()) };
-    let why = one.paused.as_ref().map_or("its clock has not settled yet", |paused| &paused.detail);
+    let Some(one) = volumes.iter().find(is_meant) else {
+        return Ok(());
+    };
+    let why = one
+        .paused
+        .as_ref()
+        .map_or("its clock has not settled yet", |paused| &paused.detail);
     let detail = format!(
         "nothing was removed: volume {} of node {} is not certain of the time ({why}), so it cannot know which footage \
          lies in the future",
@@ -106,15 +128,20 @@ pub(crate) fn check_times(
 }
 
 fn wire_of(node: NodeId, volume: VolumeRetention) -> wire::VolumeRetention {
-    let VolumeRetention { volume, path, status } = volume;
+    let VolumeRetention {
+        volume,
+        path,
+        status,
+    } = volume;
     wire::VolumeRetention {
         node,
         volume,
         path,
         time_is_certain: status.is_time_trusted,
-        paused: status
-            .paused
-            .map(|pause| wire::RetentionPause { reason: pause.reason().to_owned(), detail: pause.to_string() }),
+        paused: status.paused.map(|pause| wire::RetentionPause {
+            reason: pause.reason().to_owned(),
+            detail: pause.to_string(),
+        }),
         announced: status
             .announced
             .into_iter()
@@ -142,7 +169,9 @@ fn state(state: Announcement) -> &'static str {
 mod tests {
     use super::*;
     use holdfast_consensus::codec::{self, Format};
-    use holdfast_storage::retention::{Announced, Pause, RetentionAction, RetentionStatus, Subject};
+    use holdfast_storage::retention::{
+        Announced, Pause, RetentionAction, RetentionStatus, Subject,
+    };
     use std::fmt::Write as _;
 
     fn line<T: Format>(name: &str, sample: &T) -> String {
@@ -160,19 +189,35 @@ mod tests {
         let volume = |node, volume, is_certain| {
             let status = RetentionStatus {
                 is_time_trusted: is_certain,
-                paused: (!is_certain).then_some(Pause::Unproven { trusted_in_s: Some(60) }),
+                paused: (!is_certain).then_some(Pause::Unproven {
+                    trusted_in_s: Some(60),
+                }),
                 ..RetentionStatus::default()
             };
-            wire_of(NodeId(node), VolumeRetention { volume, path: "/d".to_owned(), status })
+            wire_of(
+                NodeId(node),
+                VolumeRetention {
+                    volume,
+                    path: "/d".to_owned(),
+                    status,
+                },
+            )
         };
         let volumes = [volume(1, 0, true), volume(1, 1, false), volume(2, 0, true)];
         let check = |nodes: &[u64], volume| {
-            check_times(&volumes, &nodes.iter().map(|node| NodeId(*node)).collect::<Vec<_>>(), volume)
+            check_times(
+                &volumes,
+                &nodes.iter().map(|node| NodeId(*node)).collect::<Vec<_>>(),
+                volume,
+            )
         };
         assert!(check(&[2], None).is_ok() && check(&[1, 2], Some(0)).is_ok());
         let problem = check(&[1, 2], None).unwrap_err().problem();
         assert_eq!((problem.status, &*problem.code), (409, "time-not-certain"));
-        assert!(problem.detail.contains("volume 1 of node 1") && problem.detail.contains("in 60 s"), "{problem:?}");
+        assert!(
+            problem.detail.contains("volume 1 of node 1") && problem.detail.contains("in 60 s"),
+            "{problem:?}"
+        );
     }
 
     #[test]
@@ -188,16 +233,31 @@ mod tests {
             is_time_trusted: false,
             is_time_likely: true,
             may_vouch: true,
-            paused: Some(Pause::Ahead { by_s: 9, trusted_in_s: Some(8) }),
+            paused: Some(Pause::Ahead {
+                by_s: 9,
+                trusted_in_s: Some(8),
+            }),
             announced: vec![announced],
             clamped_free_bytes_min: Some(7),
         };
-        let volume = VolumeRetention { volume: 1, path: "/d".to_owned(), status };
-        let order =
-            RetentionOrder { action: RetentionAction::Cancel, subject: Some(Subject::Class("default".to_owned())) };
+        let volume = VolumeRetention {
+            volume: 1,
+            path: "/d".to_owned(),
+            status,
+        };
+        let order = RetentionOrder {
+            action: RetentionAction::Cancel,
+            subject: Some(Subject::Class("default".to_owned())),
+        };
         let written = [
             line("retention-answer", &RetentionAnswer(vec![volume])),
-            line("retention-order", &OrderRequest { volume: Some(1), order }),
+            line(
+                "retention-order",
+                &OrderRequest {
+                    volume: Some(1),
+                    order,
+                },
+            ),
         ]
         .join("\n");
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/retention.v1.txt");
@@ -205,6 +265,9 @@ mod tests {
             std::fs::write(path, &written).unwrap();
         }
         let stored = std::fs::read_to_string(path).unwrap();
-        assert_eq!(written, stored, "a message is written otherwise than before: that is a new version");
+        assert_eq!(
+            written, stored,
+            "a message is written otherwise than before: that is a new version"
+        );
     }
 }

@@ -22,7 +22,12 @@ pub(crate) fn status(volumes: &Volumes) -> Vec<Status> {
 
 fn status_of(handle: &VolumeHandle) -> Status {
     let (damaged, damaged_left_out) = handle.damaged();
-    Status { volume: handle.options().index, scrub: handle.stats().scrub, damaged, damaged_left_out }
+    Status {
+        volume: handle.options().index,
+        scrub: handle.stats().scrub,
+        damaged,
+        damaged_left_out,
+    }
 }
 
 /// Begins a pass on every volume that is scrubbed at all.
@@ -31,7 +36,12 @@ pub(crate) fn start(volumes: &Volumes) {
 }
 
 pub(crate) fn wire_scrub(node: NodeId, status: Status) -> wire::VolumeScrub {
-    let Status { volume, scrub, damaged, damaged_left_out } = status;
+    let Status {
+        volume,
+        scrub,
+        damaged,
+        damaged_left_out,
+    } = status;
     wire::VolumeScrub {
         node,
         volume,
@@ -48,8 +58,20 @@ pub(crate) fn wire_scrub(node: NodeId, status: Status) -> wire::VolumeScrub {
 }
 
 fn wire_pass(pass: ScrubPass) -> wire::ScrubPass {
-    let ScrubPass { started_at, done_bytes, total_bytes, done_segments, total_segments } = pass;
-    wire::ScrubPass { started_at, done_bytes, total_bytes, done_segments, total_segments }
+    let ScrubPass {
+        started_at,
+        done_bytes,
+        total_bytes,
+        done_segments,
+        total_segments,
+    } = pass;
+    wire::ScrubPass {
+        started_at,
+        done_bytes,
+        total_bytes,
+        done_segments,
+        total_segments,
+    }
 }
 
 fn wire_damaged(chunk: &DamagedChunk) -> wire::DamagedChunk {

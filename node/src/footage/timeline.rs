@@ -1,4 +1,5 @@
-//! One camera's timeline from what the nodes answered and what is known of those that did not. Pure.
+//! One camera's timeline from what the nodes answered and what is known of those that did not.
+//! Pure.
 
 use crate::footage::explain::explain;
 use crate::volumes::report::Recorded;
@@ -17,8 +18,8 @@ const FIRST_START_US_MAX: i64 = 5_000_000;
 /// Recorders end and begin within this time of what the operator asks.
 const PAUSE_EDGE_US_MAX: i64 = 10_000_000;
 
-/// Clocks of two nodes may be apart by some of this: footage that begins later than this from now was recorded by a clock that
-/// was ahead.
+/// Clocks of two nodes may be apart by some of this: footage that begins later than this from now
+/// was recorded by a clock that was ahead.
 const FUTURE_US_MIN: i64 = 60_000_000;
 
 /// What one node answered.
@@ -42,17 +43,46 @@ pub(crate) struct Known<'a> {
     pub(crate) pauses: Vec<Pause>,
 }
 
-/// What was recorded and what was not, cut to the range. Holes are told up to where the recording is durable, which is after `now` where the wall clock
-/// stepped back; up to `now` where nobody knows.
+/// What was recorded and what was not, cut to the range. Holes are told up to where the recording
+/// is durable, which is after `now` where the wall clock stepped back; up to `now` where nobody
+/// knows.
 pub(crate) fn put_together(known: Known<'_>) -> wire::Timeline {
-    let Known { range, now, answers, tenures, watermarks, pauses } = known;
-    let silent: Vec<NodeId> =
-        answers.iter().filter(|answer| answer.answer.is_none()).map(|answer| answer.node).collect();
-    let recorded: Vec<Recorded> = answers.into_iter().filter_map(|answer| answer.answer).collect();
-    let mut ledger: Vec<Gap> = recorded.iter().flat_map(|recorded| recorded.gaps.iter().copied()).collect();
-    let available = merge_spans(recorded.into_iter().flat_map(|recorded| recorded.spans).collect());
-    ledger.extend(pauses.iter().map(|pause| entry_of(pause, range, tenures, &available)));
-    let deleted_at = pauses.last().filter(|pause| pause.to == Timestamp::MAX).map(|pause| pause.from);
+    let Known {
+        range,
+        now,
+        answers,
+        tenures,
+        watermarks,
+        pauses,
+    } = known;
+    let silent: Vec<NodeId> = answers
+        .iter()
+        .filter(|answer| answer.answer.is_none())
+        .map(|answer| answer.node)
+        .collect();
+    let recorded: Vec<Recorded> = answers
+        .into_iter()
+        .filter_map(|answer| answer.answer)
+        .collect();
+    let mut ledger: Vec<Gap> = recorded
+        .iter()
+        .flat_map(|recorded| recorded.gaps.iter().copied())
+        .collect();
+    let available = merge_spans(
+        recorded
+            .into_iter()
+            .flat_map(|recorded| recorded.spans)
+            .collect(),
+    );
+    ledger.extend(
+        pauses
+            .iter()
+            .map(|pause| entry_of(pause, range, tenures, &available)),
+    );
+    let deleted_at = pauses
+        .last()
+        .filter(|pause| pause.to == Timestamp::MAX)
+        .map(|pause| pause.from);
     let last_end = available.last().map_or(Timestamp::MIN, |span| span.end);
     let end = match (watermarks.values().max(), deleted_at) {
         // Nothing was to be recorded since; of another cluster's camera, since its last footage.
@@ -62,20 +92,48 @@ pub(crate) fn put_together(known: Known<'_>) -> wire::Timeline {
         (None, None) => now,
     };
     let end = end.min(range.to);
-    let spans = with_silent(&available, &silent_spans(tenures, &silent, &watermarks), range);
+    let spans = with_silent(
+        &available,
+        &silent_spans(tenures, &silent, &watermarks),
+        range,
+    );
     let covered: Vec<Span> = spans.iter().map(|(span, _)| *span).collect();
     let holes = holes(&covered, &ledger, range.from, end.max(range.from));
-    let gaps = explain(&known_holes(holes, &ledger, tenures, &covered), &ledger, tenures);
-    let spans = spans.into_iter().map(|(span, available)| wire_span(&span, available, now)).collect();
-    let Range { camera, from, to, .. } = range;
-    wire::Timeline { camera, from, to, spans, gaps, nodes_left_out: silent }
+    let gaps = explain(
+        &known_holes(holes, &ledger, tenures, &covered),
+        &ledger,
+        tenures,
+    );
+    let spans = spans
+        .into_iter()
+        .map(|(span, available)| wire_span(&span, available, now))
+        .collect();
+    let Range {
+        camera, from, to, ..
+    } = range;
+    wire::Timeline {
+        camera,
+        from,
+        to,
+        spans,
+        gaps,
+        nodes_left_out: silent,
+    }
 }
 
-/// What the ledger would say of the time in which a camera was deleted. Its recorder ends soon after
-/// the deletion at the latest, and the next one begins soon after the restoration.
+/// What the ledger would say of the time in which a camera was deleted. Its recorder ends soon
+/// after the deletion at the latest, and the next one begins soon after the restoration.
 fn entry_of(pause: &Pause, range: Range, tenures: &[Tenure], spans: &[Span]) -> Gap {
-    let last = spans.iter().map(|span| span.end).filter(|end| *end <= pause.from).max();
-    let next = spans.iter().map(|span| span.start).filter(|start| *start >= pause.to).min();
+    let last = spans
+        .iter()
+        .map(|span| span.end)
+        .filter(|end| *end <= pause.from)
+        .max();
+    let next = spans
+        .iter()
+        .map(|span| span.start)
+        .filter(|start| *start >= pause.to)
+        .min();
     let is_near = |micros: i64| micros <= PAUSE_EDGE_US_MAX;
     let owner = tenures.iter().rfind(|tenure| tenure.from <= pause.from);
     Gap {
@@ -83,29 +141,65 @@ fn entry_of(pause: &Pause, range: Range, tenures: &[Tenure], spans: &[Span]) -> 
         stream: range.stream,
         node: owner.map_or(NodeId(0), |owner| owner.node),
         epoch: owner.map_or(Epoch(0), |owner| owner.epoch),
-        start: last.filter(|last| is_near(pause.from.micros_since(*last))).unwrap_or(pause.from),
-        end: next.filter(|next| is_near(next.micros_since(pause.to))).unwrap_or(pause.to),
+        start: last
+            .filter(|last| is_near(pause.from.micros_since(*last)))
+            .unwrap_or(pause.from),
+        end: next
+            .filter(|next| is_near(next.micros_since(pause.to)))
+            .unwrap_or(pause.to),
         cause: GapCause::RecorderStopped,
         frames_missing: None,
     }
 }
 
-/// Footage on nodes that do not answer: their time with the camera, as far as it was told before they fell silent.
-fn silent_spans(tenures: &[Tenure], silent: &[NodeId], watermarks: &BTreeMap<NodeId, Timestamp>) -> Vec<Span> {
-    let spans = tenures.iter().filter(|tenure| silent.contains(&tenure.node)).filter_map(|tenure| {
-        let end = tenure.until.or_else(|| watermarks.get(&tenure.node).copied())?;
-        let Tenure { epoch, node, from: start, .. } = *tenure;
-        (end > start).then_some(Span { start, end, node, epoch, rank: Rank::Owner, damaged: false })
-    });
+/// Footage on nodes that do not answer: their time with the camera, as far as it was told before
+/// they fell silent.
+fn silent_spans(
+    tenures: &[Tenure],
+    silent: &[NodeId],
+    watermarks: &BTreeMap<NodeId, Timestamp>,
+) -> Vec<Span> {
+    let spans = tenures
+        .iter()
+        .filter(|tenure| silent.contains(&tenure.node))
+        .filter_map(|tenure| {
+            let end = tenure
+                .until
+                .or_else(|| watermarks.get(&tenure.node).copied())?;
+            let Tenure {
+                epoch,
+                node,
+                from: start,
+                ..
+            } = *tenure;
+            (end > start).then_some(Span {
+                start,
+                end,
+                node,
+                epoch,
+                rank: Rank::Owner,
+                damaged: false,
+            })
+        });
     spans.collect()
 }
 
-/// Both kinds of spans in one order, cut to the range; footage that can be played hides what cannot.
+/// Both kinds of spans in one order, cut to the range; footage that can be played hides what
+/// cannot.
 fn with_silent(available: &[Span], silent: &[Span], range: Range) -> Vec<(Span, bool)> {
     let mut spans: Vec<_> = available.iter().map(|span| (*span, true)).collect();
     for span in silent {
         let pieces = holes(available, &[], span.start, span.end);
-        spans.extend(pieces.into_iter().map(|(start, end)| (Span { start, end, ..*span }, false)));
+        spans.extend(pieces.into_iter().map(|(start, end)| {
+            (
+                Span {
+                    start,
+                    end,
+                    ..*span
+                },
+                false,
+            )
+        }));
     }
     for (span, _) in &mut spans {
         (span.start, span.end) = (span.start.max(range.from), span.end.min(range.to));
@@ -115,27 +209,53 @@ fn with_silent(available: &[Span], silent: &[Span], range: Range) -> Vec<(Span, 
     spans
 }
 
-/// The holes that are gaps: a camera has none before it first had an owner, or was first recorded, nor while its first recorder connects, unless
-/// the ledger says that it could not.
+/// The holes that are gaps: a camera has none before it first had an owner, or was first recorded,
+/// nor while its first recorder connects, unless the ledger says that it could not.
 fn known_holes(
     holes: Vec<(Timestamp, Timestamp)>,
     ledger: &[Gap],
     tenures: &[Tenure],
     spans: &[Span],
 ) -> Vec<(Timestamp, Timestamp)> {
-    let first = tenures.iter().map(|tenure| tenure.from).chain(spans.iter().map(|span| span.start)).min();
-    let Some(first) = first else { return Vec::new() };
+    let first = tenures
+        .iter()
+        .map(|tenure| tenure.from)
+        .chain(spans.iter().map(|span| span.start))
+        .min();
+    let Some(first) = first else {
+        return Vec::new();
+    };
     let is_first_start = |start: Timestamp, end: Timestamp| {
         start == first
             && end.micros_since(start) <= FIRST_START_US_MAX
             && !ledger.iter().any(|gap| gap.start < end && gap.end > start)
     };
-    let clipped = holes.into_iter().map(|(start, end)| (start.max(first), end));
-    clipped.filter(|(start, end)| start < end && !is_first_start(*start, *end)).collect()
+    let clipped = holes
+        .into_iter()
+        .map(|(start, end)| (start.max(first), end));
+    clipped
+        .filter(|(start, end)| start < end && !is_first_start(*start, *end))
+        .collect()
 }
 
 fn wire_span(span: &Span, available: bool, now: Timestamp) -> wire::Span {
-    let Span { start, end, node, epoch, rank, damaged } = *span;
+    let Span {
+        start,
+        end,
+        node,
+        epoch,
+        rank,
+        damaged,
+    } = *span;
     let in_future = start.micros_since(now) > FUTURE_US_MIN;
-    wire::Span { start, end, node, epoch, rank, available, damaged, in_future }
+    wire::Span {
+        start,
+        end,
+        node,
+        epoch,
+        rank,
+        available,
+        damaged,
+        in_future,
+    }
 }

@@ -1,6 +1,10 @@
-//! How many files and sockets the process may have open, and how many of them are kept for cameras and volumes.
+//! How many files and sockets the process may have open, and how many of them are kept for cameras
+//! and volumes.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it remembers when it last looked")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it remembers when it last looked"
+)]
 
 use crate::config::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -9,12 +13,12 @@ use std::io;
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A node with as many cameras as one lane takes has about so many: a socket for each, as many connections of
-/// clients and members as are let in, and files.
+/// A node with as many cameras as one lane takes has about so many: a socket for each, as many
+/// connections of clients and members as are let in, and files.
 const WANTED: u64 = 4096;
 
-/// Kept in reserve for each camera that the node may record: its connection, and as much again for UDP, or for
-/// a session that is opened before the one that it replaces has closed.
+/// Kept in reserve for each camera that the node may record: its connection, and as much again for
+/// UDP, or for a session that is opened before the one that it replaces has closed.
 const RESERVED_PER_CAMERA: u64 = 2;
 
 /// For each volume: the segments that are written, sealed, scrubbed and read.
@@ -26,18 +30,26 @@ const RESERVED_FOR_NODE: u64 = 64;
 /// How old a count of open files may be.
 const COUNT_AGE_MAX: Duration = Duration::from_millis(20);
 
-/// Takes all that the system grants: shells and service managers start processes with 1,024, because programs with `select` bear no more (getrlimit(2)).
+/// Takes all that the system grants: shells and service managers start processes with 1,024,
+/// because programs with `select` bear no more (getrlimit(2)).
 pub(crate) fn raise_limit(config: &Config) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        && let Err(error) = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: maximum,
+                maximum,
+            },
+        )
     {
         tracing::warn!(%error, ?current, ?maximum, "the limit of open files could not be raised");
     }
     let wanted = wanted(config);
     if let Some(granted) = limit().filter(|granted| *granted < wanted) {
         tracing::warn!(
-            "this process may have {granted} files and sockets open; for hundreds of cameras, raise its hard limit to {wanted} or more (`ulimit -Hn`, `LimitNOFILE=`)"
+            "this process may have {granted} files and sockets open; for hundreds of cameras, \
+             raise its hard limit to {wanted} or more (`ulimit -Hn`, `LimitNOFILE=`)"
         );
     }
 }
@@ -60,7 +72,11 @@ pub(crate) fn open() -> io::Result<u64> {
     const OPEN: &str = "/proc/self/fd";
     // Since Linux 6.2 the directory's size is their number; before, it is 0.
     let counted = fs::metadata(OPEN)?.len();
-    if counted > 0 { Ok(counted) } else { Ok(fs::read_dir(OPEN)?.count() as u64) }
+    if counted > 0 {
+        Ok(counted)
+    } else {
+        Ok(fs::read_dir(OPEN)?.count() as u64)
+    }
 }
 
 /// What cameras, volumes and the node itself may need beyond what they have.
@@ -89,17 +105,27 @@ impl Reserve {
     pub(crate) fn of(config: &Config) -> Self {
         let limit = limit();
         let reserved = limit.map_or(0, |limit| needed(config).min(limit / 2));
-        Self { limit, reserved, counted: Mutex::default(), uncountable: Once::new() }
+        Self {
+            limit,
+            reserved,
+            counted: Mutex::default(),
+            uncountable: Once::new(),
+        }
     }
 
-    /// Whether fewer descriptors are free than are kept in reserve. Asked for each connection that is accepted.
+    /// Whether fewer descriptors are free than are kept in reserve. Asked for each connection that
+    /// is accepted.
     pub(crate) fn is_short(&self) -> bool {
-        self.limit.is_some_and(|limit| is_short(limit, self.reserved, self.count()))
+        self.limit
+            .is_some_and(|limit| is_short(limit, self.reserved, self.count()))
     }
 
     fn count(&self) -> u64 {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(counted) = counted.as_mut().filter(|counted| counted.at.elapsed() < COUNT_AGE_MAX) {
+        if let Some(counted) = counted
+            .as_mut()
+            .filter(|counted| counted.at.elapsed() < COUNT_AGE_MAX)
+        {
             counted.since += 1;
             return counted.open + counted.since;
         }
@@ -109,7 +135,11 @@ impl Reserve {
             });
             0
         });
-        *counted = Some(Counted { at: Instant::now(), open, since: 0 });
+        *counted = Some(Counted {
+            at: Instant::now(),
+            open,
+            since: 0,
+        });
         open
     }
 }
@@ -130,9 +160,22 @@ mod tests {
     #[test]
     fn what_a_shell_withholds_is_taken() {
         let before = getrlimit(Resource::Nofile);
-        setrlimit(Resource::Nofile, Rlimit { current: Some(512), ..before }).unwrap();
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(512),
+                ..before
+            },
+        )
+        .unwrap();
         raise_limit(&config());
-        assert_eq!(getrlimit(Resource::Nofile), Rlimit { current: before.maximum, ..before });
+        assert_eq!(
+            getrlimit(Resource::Nofile),
+            Rlimit {
+                current: before.maximum,
+                ..before
+            }
+        );
     }
 
     #[test]
@@ -152,7 +195,9 @@ mod tests {
 
     #[test]
     fn open_files_are_counted() {
-        let files: Vec<_> = (0..300).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        let files: Vec<_> = (0..300)
+            .map(|_| fs::File::open("/dev/null").unwrap())
+            .collect();
         let many = open().unwrap();
         assert!(many >= 300, "{many}");
         drop(files);

@@ -1,6 +1,7 @@
 //! Who this node is: its cluster and its number, kept in `identity.json` of the data directory.
 //!
-//! Written once, when the node founds or joins a cluster; without it the node serves its API and waits for `cluster init` or `join`.
+//! Written once, when the node founds or joins a cluster; without it the node serves its API and
+//! waits for `cluster init` or `join`.
 
 use crate::durable_file::write_durably;
 use holdfast_consensus::generation::ClusterGeneration;
@@ -28,21 +29,27 @@ pub(crate) enum IdentityError {
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: io::Error },
     #[error(
-        "{path} is damaged ({source}); restore it from a backup, or remove this node and let it join again with an empty data directory"
+        "{path} is damaged ({source}); restore it from a backup, or remove this node and let it \
+         join again with an empty data directory"
     )]
-    Damaged { path: PathBuf, source: serde_json::Error },
+    Damaged {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
     #[error("cannot write {path}: {source}; make the data directory writable")]
     Write { path: PathBuf, source: io::Error },
 }
 
-/// Names this node's attempt to join, so that a question whose answer was lost, even by a crash, is answered with the same id. Made on the first
-/// call, and of no use once there is an identity.
+/// Names this node's attempt to join, so that a question whose answer was lost, even by a crash, is
+/// answered with the same id. Made on the first call, and of no use once there is an identity.
 ///
 /// # Errors
 /// When the directory cannot be read or written.
 pub(crate) fn join_attempt(data_dir: &Path) -> Result<Uuid, IdentityError> {
     let path = data_dir.join("join-attempt");
-    let known = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+    let known = fs::read_to_string(&path)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     if let Some(attempt) = known {
         return Ok(attempt);
     }
@@ -68,11 +75,16 @@ impl Identity {
     /// Of one that became a member in `generation`.
     pub(crate) fn new(cluster: Uuid, node: NodeId, generation: ClusterGeneration) -> Self {
         let is_first = generation.is(&ClusterGeneration::first(cluster));
-        Self { cluster, node, generation: (!is_first).then_some(generation) }
+        Self {
+            cluster,
+            node,
+            generation: (!is_first).then_some(generation),
+        }
     }
 
     pub(crate) fn generation(&self) -> ClusterGeneration {
-        self.generation.unwrap_or_else(|| ClusterGeneration::first(self.cluster))
+        self.generation
+            .unwrap_or_else(|| ClusterGeneration::first(self.cluster))
     }
 
     /// Where the consensus of this identity keeps log and snapshot.
@@ -94,7 +106,9 @@ impl Identity {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(IdentityError::Read { path, source }),
         };
-        serde_json::from_slice(&text).map(Some).map_err(|source| IdentityError::Damaged { path, source })
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|source| IdentityError::Damaged { path, source })
     }
 
     /// Writes the identity so that it is there, whole, after a power cut.
@@ -120,12 +134,18 @@ mod tests {
         let (dir, cluster) = (tempfile::tempdir().unwrap(), Uuid::new_v4());
         assert_eq!(any_raft_dir(dir.path()), None);
         let first = ClusterGeneration::first(cluster);
-        let recovered = Recovered { by: NodeId(3), at: Timestamp(0) };
+        let recovered = Recovered {
+            by: NodeId(3),
+            at: Timestamp(0),
+        };
         let second = Identity::new(cluster, NodeId(3), first.next(Uuid::new_v4(), recovered));
         second.save(dir.path()).unwrap();
         assert_eq!(Identity::load(dir.path()).unwrap(), Some(second));
         assert_eq!(second.raft_dir(dir.path()), dir.path().join("raft-2"));
-        assert_eq!(Identity::new(cluster, NodeId(3), first).raft_dir(dir.path()), dir.path().join("raft"));
+        assert_eq!(
+            Identity::new(cluster, NodeId(3), first).raft_dir(dir.path()),
+            dir.path().join("raft")
+        );
         fs::create_dir(second.raft_dir(dir.path())).unwrap();
         assert_eq!(any_raft_dir(dir.path()), Some(dir.path().join("raft-2")));
     }
@@ -146,6 +166,9 @@ mod tests {
         identity.save(dir.path()).unwrap();
         assert_eq!(Identity::load(dir.path()).unwrap(), Some(identity));
         fs::write(dir.path().join("identity.json"), b"{").unwrap();
-        assert!(matches!(Identity::load(dir.path()), Err(IdentityError::Damaged { .. })));
+        assert!(matches!(
+            Identity::load(dir.path()),
+            Err(IdentityError::Damaged { .. })
+        ));
     }
 }

@@ -34,7 +34,9 @@ use crate::volumes::sink::{GapTotals, VolumeSink};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::decide::headroom::Headroom;
 use holdfast_consensus::model::{Actor, Duty, Invalid, Node, NodeSpec, Role, Secret};
-use holdfast_consensus::observe::heartbeat::{Audience, Exposure, HEARTBEAT_INTERVAL, Heartbeat, RecorderState};
+use holdfast_consensus::observe::heartbeat::{
+    Audience, Exposure, HEARTBEAT_INTERVAL, Heartbeat, RecorderState,
+};
 use holdfast_consensus::peer::client::PeerClient;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Timing, WriteError};
@@ -49,13 +51,15 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-/// How long recording waits for the catalogue to open, which tells how far the last process came; a damaged one is rebuilt beside recording.
+/// How long recording waits for the catalogue to open, which tells how far the last process came; a
+/// damaged one is rebuilt beside recording.
 const CATALOGUE_WAIT_MAX: Duration = Duration::from_millis(500);
 /// How long a stopping node waits for others to take its cameras over.
 const HANDOVER_MAX: Duration = Duration::from_secs(20);
 /// How long last chunks and TEARDOWNs may take.
 const RECORDERS_STOP_MAX: Duration = Duration::from_secs(5);
-/// Ticks of an ingest lane until it has surely taken in what had arrived before: the one under way, and a whole one.
+/// Ticks of an ingest lane until it has surely taken in what had arrived before: the one under way,
+/// and a whole one.
 const LAST_LOOK_TICKS: u32 = 2;
 /// A chunk without a further frame ends this long after its longest time.
 const CHUNK_IDLE_US: i64 = 100_000;
@@ -63,7 +67,8 @@ const CHUNK_IDLE_US: i64 = 100_000;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often one whose report is refused tries again.
 const REFUSED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
-/// Cameras that it does not record are given to others within this time of its word that it stops, where there is a leader.
+/// Cameras that it does not record are given to others within this time of its word that it stops,
+/// where there is a leader.
 const REASSIGNED_WITHIN: Duration = Duration::from_secs(1);
 /// How often a node looks of which cameras it holds footage.
 const CAMERAS_LOOK: Duration = Duration::from_secs(5);
@@ -122,26 +127,52 @@ impl Member {
     ) -> Result<Self, StartError> {
         let spec = config.node_spec()?;
         let volumes = Volumes::open(config, identity.node, identity.cluster, clock).await?;
-        let consensus = raft.spawn(open_consensus(config.clone(), secrets.cluster.clone(), identity)).await??;
+        let consensus = raft
+            .spawn(open_consensus(
+                config.clone(),
+                secrets.cluster.clone(),
+                identity,
+            ))
+            .await??;
         let client = PeerClient::new(secrets.cluster.clone()).map_err(StartError::Client)?;
         let tick = Duration::from_millis(config.ingest.tick_ms);
-        let ingest = IngestRuntime::start(runtime::Options { tick, ..runtime::Options::default() })?;
+        let ingest = IngestRuntime::start(runtime::Options {
+            tick,
+            ..runtime::Options::default()
+        })?;
 
         let (desired, desired_seen) = watch::channel(BTreeMap::new());
         let gaps = Arc::<GapTotals>::default();
-        let sink = VolumeSink { volumes: volumes.clone(), gaps: Arc::clone(&gaps), state: consensus.subscribe() };
+        let sink = VolumeSink {
+            volumes: volumes.clone(),
+            gaps: Arc::clone(&gaps),
+            state: consensus.subscribe(),
+        };
         let wall = WallTrust::default();
         let services = recorder_services(sink, ingest.handle(), wall.clone());
         let options = supervisor_options(config, identity);
         let (mut recorders, supervisor) = Supervisor::new(options, services, desired_seen);
         volumes.wait_for_catalogue(CATALOGUE_WAIT_MAX).await;
         let (state, last_sign) = (consensus.state(), alive::last_sign(&config.data_dir));
-        let (until, is_all_read) = (|camera| volumes.recorded_until(camera), volumes.are_all_read());
-        recorders.go_by(Accounts::of(&state, identity.node, last_sign, (until, is_all_read)));
-        let signs = alive::keep(config.data_dir.clone(), (clock, wall.clone()), last_sign.filter(|_| !is_all_read));
+        let (until, is_all_read) = (
+            |camera| volumes.recorded_until(camera),
+            volumes.are_all_read(),
+        );
+        recorders.go_by(Accounts::of(
+            &state,
+            identity.node,
+            last_sign,
+            (until, is_all_read),
+        ));
+        let signs = alive::keep(
+            config.data_dir.clone(),
+            (clock, wall.clone()),
+            last_sign.filter(|_| !is_all_read),
+        );
 
         let (link_events, events) = mpsc::channel(EVENTS_MAX);
-        let (heartbeat, next_heartbeat) = watch::channel(Arc::new(first_heartbeat(identity.node, clock)));
+        let (heartbeat, next_heartbeat) =
+            watch::channel(Arc::new(first_heartbeat(identity.node, clock)));
         let (sight, sight_seen) = watch::channel(Arc::<Sight>::default());
         let links = Links::new(LinksOptions {
             identity: consensus.identity().clone(),
@@ -151,7 +182,12 @@ impl Member {
             events: link_events.clone(),
         });
         let probes = Probes::default();
-        let probing = probes.clone().run(identity.node, clock, consensus.subscribe(), sight_seen.clone());
+        let probing = probes.clone().run(
+            identity.node,
+            clock,
+            consensus.subscribe(),
+            sight_seen.clone(),
+        );
         let (stopping, stops) = watch::channel(false);
         let own = look_at_self(supervisor.clone(), volumes.clone(), probes, stops.clone());
         let drive = Drive::new(drive::Options {
@@ -178,19 +214,44 @@ impl Member {
             .merge(read_routes(volumes.clone()))
             .merge(sight_route(sight_seen.clone()))
             .merge(retention::routes(volumes.clone()));
-        let peer_routes =
-            consensus.peer_routes().merge(holdfast_consensus::peer_auth(secrets.cluster.clone(), own_routes));
+        let peer_routes = consensus.peer_routes().merge(holdfast_consensus::peer_auth(
+            secrets.cluster.clone(),
+            own_routes,
+        ));
         let (breaking, broken) = watch::channel(None);
-        let holds = tell_holds(consensus.clone(), volumes.clone(), (identity.node, clock), spec.clone());
+        let holds = tell_holds(
+            consensus.clone(),
+            volumes.clone(),
+            (identity.node, clock),
+            spec.clone(),
+        );
         let duty = report_for_duty(consensus.clone(), (identity.node, clock), spec, stops);
-        let certainty = certainty::keep(consensus.clone(), view.clone(), supervisor.clone(), (clock, wall));
+        let certainty = certainty::keep(
+            consensus.clone(),
+            view.clone(),
+            supervisor.clone(),
+            (clock, wall),
+        );
         let (headroom, headroom_seen) = watch::channel(None);
         let headroom = headroom::watch(consensus.clone(), apart(&view, secrets)?, headroom);
-        let schedule = drills::keep_schedule(consensus.clone(), view.clone(), headroom_seen.clone(), clock);
+        let schedule = drills::keep_schedule(
+            consensus.clone(),
+            view.clone(),
+            headroom_seen.clone(),
+            clock,
+        );
         let forgetting = former::forget(consensus.clone(), view.clone(), clock);
         let tasks = vec![
-            spawn_part("the volumes' warden", volumes.clone().watch(), breaking.clone()),
-            spawn_part("the recorders' supervisor", recorders.run(), breaking.clone()),
+            spawn_part(
+                "the volumes' warden",
+                volumes.clone().watch(),
+                breaking.clone(),
+            ),
+            spawn_part(
+                "the recorders' supervisor",
+                recorders.run(),
+                breaking.clone(),
+            ),
             spawn_part("the pilot", drive.run(), breaking.clone()),
             spawn_part("the holds", holds, breaking.clone()),
             spawn_part("the probes", probing, breaking.clone()),
@@ -198,9 +259,21 @@ impl Member {
             spawn_part("the failover headroom", headroom, breaking.clone()),
             spawn_part("the drills' schedule", schedule, breaking.clone()),
             spawn_part("the sign of life", signs, breaking.clone()),
-            spawn_part("the cameras' numbers", tell_cameras(consensus.clone(), volumes.clone()), breaking.clone()),
-            spawn_part("the cameras' names", keep_names(consensus.clone(), volumes.clone(), clock), breaking.clone()),
-            spawn_part("what is forgotten of deleted cameras", forgetting, breaking.clone()),
+            spawn_part(
+                "the cameras' numbers",
+                tell_cameras(consensus.clone(), volumes.clone()),
+                breaking.clone(),
+            ),
+            spawn_part(
+                "the cameras' names",
+                keep_names(consensus.clone(), volumes.clone(), clock),
+                breaking.clone(),
+            ),
+            spawn_part(
+                "what is forgotten of deleted cameras",
+                forgetting,
+                breaking.clone(),
+            ),
             spawn_part("the report for duty", duty, breaking),
         ];
         Ok(Self {
@@ -222,7 +295,8 @@ impl Member {
         })
     }
 
-    /// Hands all cameras over, makes everything durable, and leaves. `hand_over` is false where consensus has failed.
+    /// Hands all cameras over, makes everything durable, and leaves. `hand_over` is false where
+    /// consensus has failed.
     ///
     /// # Errors
     /// What could not be made durable, in words.
@@ -231,16 +305,27 @@ impl Member {
         if hand_over {
             self.hand_over().await;
             self.announce().await;
-            // What cameras sent before the stop has arrived, but lanes look for it only once a tick.
+            // What cameras sent before the stop has arrived, but lanes look for it only once a
+            // tick.
             sleep(self.last_look).await;
         }
-        let recorders = self.supervisor.shutdown().await.map_err(|error| error.to_string());
+        let recorders = self
+            .supervisor
+            .shutdown()
+            .await
+            .map_err(|error| error.to_string());
         // Before anything that waits for a disk.
         let has_heirs = self.consensus.leadership().borrow().voters.len() > 1;
         if hand_over && has_heirs && !self.consensus.transfer_leadership().await {
-            tracing::warn!("leadership could not be handed over; the others elect a leader by themselves");
+            tracing::warn!(
+                "leadership could not be handed over; the others elect a leader by themselves"
+            );
         }
-        let volumes = self.volumes.close().await.map_err(|error| error.to_string());
+        let volumes = self
+            .volumes
+            .close()
+            .await
+            .map_err(|error| error.to_string());
         self.tasks.iter().for_each(AbortHandle::abort);
         self.consensus.shutdown().await;
         recorders.and(volumes)
@@ -250,23 +335,31 @@ impl Member {
     async fn hand_over(&self) {
         match timeout(HANDOVER_MAX, self.hand_all_over()).await {
             Ok(true) => tracing::info!("all cameras are handed over"),
-            Ok(false) => tracing::info!("no other node can take cameras; stopping without a handover"),
+            Ok(false) => {
+                tracing::info!("no other node can take cameras; stopping without a handover")
+            }
             Err(_) => tracing::warn!(
-                "some cameras were not taken over within {HANDOVER_MAX:?}; their recording will have a gap"
+                "some cameras were not taken over within {HANDOVER_MAX:?}; their recording will \
+                 have a gap"
             ),
         }
     }
 
-    /// Waits until heartbeats have announced the stop, where the cluster's state does not: others would take it for a crash.
+    /// Waits until heartbeats have announced the stop, where the cluster's state does not: others
+    /// would take it for a crash.
     async fn announce(&self) {
         let state = self.consensus.state();
-        let is_known = state.nodes.get(self.identity.node).is_some_and(|node| node.duty != Duty::Active);
+        let is_known = state
+            .nodes
+            .get(self.identity.node)
+            .is_some_and(|node| node.duty != Duty::Active);
         if state.nodes.len() > 1 && !is_known {
             sleep(HEARTBEAT_INTERVAL + TICK).await;
         }
     }
 
-    /// Whether all cameras were taken over that this node records; false as soon as no node is left that could. What it does not record has nothing to lose.
+    /// Whether all cameras were taken over that this node records; false as soon as no node is left
+    /// that could. What it does not record has nothing to lose.
     async fn hand_all_over(&self) -> bool {
         let me = self.identity.node;
         let mut reported = usize::MAX;
@@ -275,7 +368,8 @@ impl Member {
             let state = self.consensus.state();
             let owned: BTreeSet<CameraId> = state.owned_by(me).collect();
             let recorded = self.recorded().intersection(&owned).count();
-            let is_known = announced.is_some_and(|at| self.clock.elapsed().saturating_sub(at) >= REASSIGNED_WITHIN);
+            let is_known = announced
+                .is_some_and(|at| self.clock.elapsed().saturating_sub(at) >= REASSIGNED_WITHIN);
             if owned.is_empty() || (recorded == 0 && is_known) {
                 return true;
             }
@@ -283,10 +377,20 @@ impl Member {
                 return false;
             }
             if std::mem::replace(&mut reported, recorded) != recorded {
-                tracing::info!(cameras = recorded, "waiting for others to take cameras over");
+                tracing::info!(
+                    cameras = recorded,
+                    "waiting for others to take cameras over"
+                );
             }
-            if state.nodes.get(me).is_some_and(|node| node.duty == Duty::Active) {
-                let stopping = Command::SetDuty { node: me, duty: Duty::Stopping };
+            if state
+                .nodes
+                .get(me)
+                .is_some_and(|node| node.duty == Duty::Active)
+            {
+                let stopping = Command::SetDuty {
+                    node: me,
+                    duty: Duty::Stopping,
+                };
                 let stopping = stopping.by(Actor::Node(me), self.clock.now());
                 if let Err(error) = self.consensus.write(stopping).await {
                     tracing::warn!(%error, "cannot announce the stop yet");
@@ -299,8 +403,14 @@ impl Member {
 
     /// Cameras whose recorders of this node are not known to fail.
     fn recorded(&self) -> BTreeSet<CameraId> {
-        let told = self.supervisor.statuses().into_iter().map(|status| self.volumes.progress(status));
-        told.filter(|progress| progress.state != RecorderState::Failing).map(|progress| progress.camera).collect()
+        let told = self
+            .supervisor
+            .statuses()
+            .into_iter()
+            .map(|status| self.volumes.progress(status));
+        told.filter(|progress| progress.state != RecorderState::Failing)
+            .map(|progress| progress.camera)
+            .collect()
     }
 
     fn others_can_record(&self) -> bool {
@@ -318,7 +428,10 @@ impl Member {
 /// A view whose connections to other nodes are not those that clients' footage comes through.
 fn apart(view: &View, secrets: &Secrets) -> Result<View, StartError> {
     let client = PeerClient::new(secrets.cluster.clone()).map_err(StartError::Client)?;
-    Ok(View { client, ..view.clone() })
+    Ok(View {
+        client,
+        ..view.clone()
+    })
 }
 
 async fn open_consensus(
@@ -352,7 +465,10 @@ fn first_heartbeat(from: NodeId, clock: Clock) -> Outgoing {
         probes: Vec::new(),
         vouches: false,
     };
-    Outgoing { heartbeat, audience: Audience::default() }
+    Outgoing {
+        heartbeat,
+        audience: Audience::default(),
+    }
 }
 
 fn look_at_self(
@@ -367,7 +483,10 @@ fn look_at_self(
             .into_iter()
             // No camera is to blame for the end of a process that stops, nor proven by it.
             .map(|status| match status.exposure {
-                Some(_) if *stopping.borrow() => Status { exposure: Some(Exposure::Proven), ..status },
+                Some(_) if *stopping.borrow() => Status {
+                    exposure: Some(Exposure::Proven),
+                    ..status
+                },
                 _ => status,
             })
             .map(|status| volumes.progress(status))
@@ -392,13 +511,24 @@ fn recorder_services(sink: VolumeSink, ingest: IngestHandle, wall: WallTrust) ->
 fn supervisor_options(config: &Config, identity: Identity) -> supervisor::Options {
     let ingest = &config.ingest;
     let connect = Duration::from_millis(ingest.connect_timeout_ms);
-    let deadlines =
-        Deadlines { describe: connect, stall: Duration::from_millis(ingest.stall_after_ms), ..Deadlines::default() };
+    let deadlines = Deadlines {
+        describe: connect,
+        stall: Duration::from_millis(ingest.stall_after_ms),
+        ..Deadlines::default()
+    };
     let duration_us = i64::try_from(ingest.chunk_ms.saturating_mul(1_000)).unwrap_or(i64::MAX);
-    let limits = Limits { duration_us, idle_us: duration_us.saturating_add(CHUNK_IDLE_US), ..Limits::default() };
+    let limits = Limits {
+        duration_us,
+        idle_us: duration_us.saturating_add(CHUNK_IDLE_US),
+        ..Limits::default()
+    };
     supervisor::Options {
         node: identity.node,
-        recorder: task::Options { limits, deadlines, ..task::Options::default() },
+        recorder: task::Options {
+            limits,
+            deadlines,
+            ..task::Options::default()
+        },
         shutdown_deadline: RECORDERS_STOP_MAX,
     }
 }
@@ -425,7 +555,8 @@ fn spawn_part(
     abort
 }
 
-/// Tells of which cameras there is footage here: their numbers must not be given out again, whatever the cluster knows of them.
+/// Tells of which cameras there is footage here: their numbers must not be given out again,
+/// whatever the cluster knows of them.
 async fn tell_cameras(consensus: Consensus, volumes: Volumes) {
     loop {
         let looked = volumes.clone();
@@ -433,14 +564,16 @@ async fn tell_cameras(consensus: Consensus, volumes: Volumes) {
         match tokio::task::spawn_blocking(move || looked.camera_highest()).await {
             Ok(Some(camera)) => consensus.identity().holds_footage_up_to(camera),
             Ok(None) => {}
-            Err(error) => tracing::error!(%error, "of which cameras there is footage here is not known"),
+            Err(error) => {
+                tracing::error!(%error, "of which cameras there is footage here is not known")
+            }
         }
         sleep(CAMERAS_LOOK).await;
     }
 }
 
-/// Keeps the cluster's knowledge of this node true while it is not stopping: its addresses, its capacity, and that it takes cameras, also where
-/// an earlier process' stop is decided only now.
+/// Keeps the cluster's knowledge of this node true while it is not stopping: its addresses, its
+/// capacity, and that it takes cameras, also where an earlier process' stop is decided only now.
 async fn report_for_duty(
     consensus: Consensus,
     (me, clock): (NodeId, Clock),
@@ -454,14 +587,20 @@ async fn report_for_duty(
     let report = async {
         let mut state = consensus.subscribe();
         while state.wait_for(|state| is_outdated(state)).await.is_ok() {
-            let report = Command::ReportForDuty { node: me, spec: spec.clone() }.by(Actor::Node(me), clock.now());
+            let report = Command::ReportForDuty {
+                node: me,
+                spec: spec.clone(),
+            }
+            .by(Actor::Node(me), clock.now());
             match consensus.write(report).await {
                 Ok(_) => {}
                 Err(WriteError::Rejected(rejection)) => {
                     tracing::error!(%rejection, "the cluster refuses this node's report; correct its configuration");
                     sleep(REFUSED_REPORT_INTERVAL).await;
                 }
-                Err(error) => tracing::warn!(%error, "cannot report for duty yet; recording continues"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot report for duty yet; recording continues")
+                }
             }
             sleep(REPORT_INTERVAL).await;
         }

@@ -13,17 +13,28 @@ pub fn refusals(config: &Config) -> Vec<Problem> {
     let identity = match &data_dir {
         // Shown already.
         Some(_) => None,
-        None => Identity::load(&config.data_dir).err().map(|error| Problem::of_key("data_dir", error.to_string())),
+        None => Identity::load(&config.data_dir)
+            .err()
+            .map(|error| Problem::of_key("data_dir", error.to_string())),
     };
-    let spec = config.node_spec().err().map(|error| Problem::of_key(error.field, error.why));
+    let spec = config
+        .node_spec()
+        .err()
+        .map(|error| Problem::of_key(error.field, error.why));
     [data_dir, identity, spec].into_iter().flatten().collect()
 }
 
 /// What a node starts with nevertheless, degraded.
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<String> {
-    let volumes = config.storage.volumes.iter().filter(|volume| !volume.retire);
-    volumes.filter_map(|volume| unusable(&volume.path).map(|why| format!("storage.volume: {why}"))).collect()
+    let volumes = config
+        .storage
+        .volumes
+        .iter()
+        .filter(|volume| !volume.retire);
+    volumes
+        .filter_map(|volume| unusable(&volume.path).map(|why| format!("storage.volume: {why}")))
+        .collect()
 }
 
 /// Why files cannot be made in a folder, which may have to be made first.
@@ -31,24 +42,42 @@ fn unusable(folder: &Path) -> Option<String> {
     let there = existing(folder);
     match std::fs::metadata(&there) {
         Ok(found) if !found.is_dir() => {
-            return Some(format!("{} is no directory: {} is a file", folder.display(), there.display()));
+            return Some(format!(
+                "{} is no directory: {} is a file",
+                folder.display(),
+                there.display()
+            ));
         }
         Ok(_) => {}
-        Err(error) => return Some(format!("{} cannot be used: {}: {error}", folder.display(), there.display())),
+        Err(error) => {
+            return Some(format!(
+                "{} cannot be used: {}: {error}",
+                folder.display(),
+                there.display()
+            ));
+        }
     }
     // What may be written by its mode may be on no real filesystem, or on one that is mounted
     // read-only. A full one is for retention to empty.
-    let error = tempfile::tempfile_in(&there).err().filter(|error| error.kind() != ErrorKind::StorageFull)?;
+    let error = tempfile::tempfile_in(&there)
+        .err()
+        .filter(|error| error.kind() != ErrorKind::StorageFull)?;
     Some(format!(
-        "{} cannot be written: {error}; check its owner, its mode and whether the filesystem is mounted read-only",
+        "{} cannot be written: {error}; check its owner, its mode and whether the filesystem is \
+         mounted read-only",
         folder.display(),
     ))
 }
 
 /// The folder, or the nearest one above it that is there.
 fn existing(folder: &Path) -> PathBuf {
-    let above = folder.ancestors().find(|path| path.symlink_metadata().is_ok());
-    above.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("/")).to_owned()
+    let above = folder
+        .ancestors()
+        .find(|path| path.symlink_metadata().is_ok());
+    above
+        .filter(|path| !path.as_os_str().is_empty())
+        .unwrap_or(Path::new("/"))
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -67,7 +96,8 @@ mod tests {
             let found = refusals(&Config::new("a", dir.path().join(bad)));
             assert_eq!(found[0].key.as_deref(), Some("data_dir"));
             assert!(
-                found[0].message.contains("no directory") || found[0].message.contains("cannot be used"),
+                found[0].message.contains("no directory")
+                    || found[0].message.contains("cannot be used"),
                 "{found:?}"
             );
         }
@@ -78,14 +108,21 @@ mod tests {
     fn a_damaged_identity_keeps_a_node_from_starting() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("identity.json"), "{").unwrap();
-        assert!(refusals(&Config::new("a", dir.path()))[0].message.contains("identity.json is damaged"));
+        assert!(
+            refusals(&Config::new("a", dir.path()))[0]
+                .message
+                .contains("identity.json is damaged")
+        );
     }
 
     #[test]
     fn a_bad_volume_is_a_warning() {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::new("a", dir.path());
-        config.storage.volumes = vec![Volume::new(dir.path().join("v")), Volume::new("/proc/nothing")];
+        config.storage.volumes = vec![
+            Volume::new(dir.path().join("v")),
+            Volume::new("/proc/nothing"),
+        ];
         assert_eq!((refusals(&config), warnings(&config).len()), (vec![], 1));
     }
 }

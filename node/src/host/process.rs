@@ -24,16 +24,23 @@ use uuid::Uuid;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BecomeError {
     #[error(
-        "this node is node {node} of cluster {cluster} already; to move it, remove it there, and start it with an empty data_dir and empty volumes"
+        "this node is node {node} of cluster {cluster} already; to move it, remove it there, and \
+         start it with an empty data_dir and empty volumes"
     )]
     Member { node: NodeId, cluster: Uuid },
     #[error(
-        "{} holds data of cluster {found}, and the node would join cluster {cluster}; give it empty directories, or have it join its own cluster",
+        "{} holds data of cluster {found}, and the node would join cluster {cluster}; give it \
+         empty directories, or have it join its own cluster",
         path.display()
     )]
-    ForeignData { path: PathBuf, found: Uuid, cluster: Uuid },
+    ForeignData {
+        path: PathBuf,
+        found: Uuid,
+        cluster: Uuid,
+    },
     #[error(
-        "{} holds a Raft log without its identity.json; restore that from a backup, or give the node an empty data_dir",
+        "{} holds a Raft log without its identity.json; restore that from a backup, or give the \
+         node an empty data_dir",
         path.display()
     )]
     LostIdentity { path: PathBuf },
@@ -72,9 +79,22 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(config: Config, secrets: Secrets, clock: Clock, runtimes: Runtimes) -> Arc<Self> {
+    pub(crate) fn new(
+        config: Config,
+        secrets: Secrets,
+        clock: Clock,
+        runtimes: Runtimes,
+    ) -> Arc<Self> {
         let (member, becoming, became) = (OnceLock::new(), Mutex::default(), Notify::new());
-        Arc::new(Self { config, secrets, clock, runtimes, member, becoming, became })
+        Arc::new(Self {
+            config,
+            secrets,
+            clock,
+            runtimes,
+            member,
+            becoming,
+            became,
+        })
     }
 
     pub(crate) fn member(&self) -> Option<&Member> {
@@ -100,17 +120,23 @@ impl Host {
         Ok(())
     }
 
-    /// Makes a new cluster with this node as its first member. An attempt that failed half-way is taken up again. What was begun goes on also where the
-    /// client that asked for it is gone.
+    /// Makes a new cluster with this node as its first member. An attempt that failed half-way is
+    /// taken up again. What was begun goes on also where the client that asked for it is gone.
     pub(crate) async fn found(self: &Arc<Self>) -> Result<(), BecomeError> {
         let host = Arc::clone(self);
-        self.runtimes.control.spawn(async move { host.found_here().await }).await?
+        self.runtimes
+            .control
+            .spawn(async move { host.found_here().await })
+            .await?
     }
 
     /// Joins the cluster of the node whose peer address this is; goes on as [`Self::found`] does.
     pub(crate) async fn join(self: &Arc<Self>, peer: String) -> Result<(), BecomeError> {
         let host = Arc::clone(self);
-        self.runtimes.control.spawn(async move { host.join_here(&peer).await }).await?
+        self.runtimes
+            .control
+            .spawn(async move { host.join_here(&peer).await })
+            .await?
     }
 
     async fn found_here(&self) -> Result<(), BecomeError> {
@@ -124,17 +150,26 @@ impl Host {
                 let data_dir = &self.config.data_dir;
                 let known = Identity::load(data_dir)?;
                 let cluster = Uuid::new_v4();
-                let founded = || Identity::new(cluster, NodeId(1), ClusterGeneration::first(cluster));
+                let founded =
+                    || Identity::new(cluster, NodeId(1), ClusterGeneration::first(cluster));
                 let identity = known.unwrap_or_else(founded);
                 identity.save(data_dir)?;
                 self.enter(self.start(identity).await?)
             }
         };
-        member.consensus.initialize(self.config.node_spec()?, self.clock.now()).await?;
+        member
+            .consensus
+            .initialize(self.config.node_spec()?, self.clock.now())
+            .await?;
         let retention_classes = Some(self.config.retention_classes()?);
-        let change = SettingsChange { retention_classes, ..SettingsChange::default() };
-        if let Err(error) =
-            member.consensus.write(Command::ChangeSettings(change).by(Actor::System, self.clock.now())).await
+        let change = SettingsChange {
+            retention_classes,
+            ..SettingsChange::default()
+        };
+        if let Err(error) = member
+            .consensus
+            .write(Command::ChangeSettings(change).by(Actor::System, self.clock.now()))
+            .await
         {
             tracing::warn!(%error, "the cluster keeps its default retention classes");
         }
@@ -160,41 +195,68 @@ impl Host {
         let secret = self.secrets.cluster.clone();
         self.check_data(holdfast_consensus::cluster_of(peer, secret.clone()).await?)?;
         let attempt = identity::join_attempt(data_dir)?;
-        let joined =
-            holdfast_consensus::join(peer, self.config.node_spec()?, secret, (attempt, self.clock.now())).await?;
+        let joined = holdfast_consensus::join(
+            peer,
+            self.config.node_spec()?,
+            secret,
+            (attempt, self.clock.now()),
+        )
+        .await?;
         let identity = Identity::new(joined.cluster, joined.node, joined.generation);
         identity.save(data_dir)?;
         Ok(identity)
     }
 
-    /// Before the cluster gives out a number for it: a node with data of another cluster could not start as a member of this one.
+    /// Before the cluster gives out a number for it: a node with data of another cluster could not
+    /// start as a member of this one.
     fn check_data(&self, cluster: Uuid) -> Result<(), BecomeError> {
         for path in self.config.volume_paths() {
             // What cannot be read is told when the volume is opened.
-            if let Some(found) = volume_cluster(&path).ok().flatten().filter(|found| *found != cluster) {
-                return Err(BecomeError::ForeignData { path, found, cluster });
+            if let Some(found) = volume_cluster(&path)
+                .ok()
+                .flatten()
+                .filter(|found| *found != cluster)
+            {
+                return Err(BecomeError::ForeignData {
+                    path,
+                    found,
+                    cluster,
+                });
             }
         }
-        identity::any_raft_dir(&self.config.data_dir).map_or(Ok(()), |path| Err(BecomeError::LostIdentity { path }))
+        identity::any_raft_dir(&self.config.data_dir)
+            .map_or(Ok(()), |path| Err(BecomeError::LostIdentity { path }))
     }
 
     async fn start(&self, identity: Identity) -> Result<Member, BecomeError> {
-        Ok(Member::start(&self.config, &self.secrets, identity, self.clock, &self.runtimes.raft).await?)
+        Ok(Member::start(
+            &self.config,
+            &self.secrets,
+            identity,
+            self.clock,
+            &self.runtimes.raft,
+        )
+        .await?)
     }
 
-    /// Takes in what the configuration file says now, as far as that is possible without a restart: the volumes.
+    /// Takes in what the configuration file says now, as far as that is possible without a restart:
+    /// the volumes.
     pub(crate) fn reconfigure(&self, config: &Config) {
         let mut rest = config.clone();
-        rest.storage.volumes.clone_from(&self.config.storage.volumes);
+        rest.storage
+            .volumes
+            .clone_from(&self.config.storage.volumes);
         if rest != self.config {
             tracing::warn!(
-                "the configuration file differs in more than its volumes; the rest counts when the node starts the next time"
+                "the configuration file differs in more than its volumes; the rest counts when the \
+                 node starts the next time"
             );
         }
         match self.member() {
             Some(member) => member.volumes.reconfigure(config),
             None => tracing::warn!(
-                "this node belongs to no cluster yet; restart it to make it take the changed configuration"
+                "this node belongs to no cluster yet; restart it to make it take the changed \
+                 configuration"
             ),
         }
     }
@@ -208,7 +270,10 @@ impl Host {
 }
 
 fn already(member: &Member) -> BecomeError {
-    BecomeError::Member { node: member.identity.node, cluster: member.identity.cluster }
+    BecomeError::Member {
+        node: member.identity.node,
+        cluster: member.identity.cluster,
+    }
 }
 
 /// The peer port: the member's routes, or 503 while there is none.
@@ -222,6 +287,10 @@ async fn forward(State(host): State<Arc<Host>>, request: Request) -> Response {
             Ok(response) => response,
             Err(never) => match never {},
         },
-        None => (StatusCode::SERVICE_UNAVAILABLE, "this node belongs to no cluster yet").into_response(),
+        None => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "this node belongs to no cluster yet",
+        )
+            .into_response(),
     }
 }

@@ -61,15 +61,29 @@ impl Survivor {
     /// # Errors
     /// The node runs, has nothing, or its data cannot be read.
     pub(crate) async fn find(data_dir: &Path) -> Result<Self, RecoveryError> {
-        let identity = Identity::load(data_dir)?.ok_or_else(|| RecoveryError::NoIdentity(data_dir.to_owned()))?;
+        let identity = Identity::load(data_dir)?
+            .ok_or_else(|| RecoveryError::NoIdentity(data_dir.to_owned()))?;
         let owner = std::fs::metadata(data_dir);
-        let owner = owner.map_err(|error| RecoveryError::Dir { dir: data_dir.to_owned(), error })?.uid();
+        let owner = owner
+            .map_err(|error| RecoveryError::Dir {
+                dir: data_dir.to_owned(),
+                error,
+            })?
+            .uid();
         let user = rustix::process::geteuid().as_raw();
         if owner != user {
-            return Err(RecoveryError::Owner { dir: data_dir.to_owned(), owner, user });
+            return Err(RecoveryError::Owner {
+                dir: data_dir.to_owned(),
+                owner,
+                user,
+            });
         }
         let remains = Remains::open(identity.raft_dir(data_dir), identity.node).await?;
-        Ok(Self { data_dir: data_dir.to_owned(), identity, remains })
+        Ok(Self {
+            data_dir: data_dir.to_owned(),
+            identity,
+            remains,
+        })
     }
 
     pub(crate) fn node(&self) -> NodeId {
@@ -86,14 +100,24 @@ impl Survivor {
         mut between: impl FnMut(Step) -> io::Result<()>,
     ) -> Result<Recovered, RecoveryError> {
         let id = Uuid::new_v4();
-        let next = |generation| Identity::new(self.identity.cluster, self.identity.node, generation);
+        let next =
+            |generation| Identity::new(self.identity.cluster, self.identity.node, generation);
         let number = self.remains.generation().number + 1;
-        let folder = next(ClusterGeneration { number, id, recovered: None }).raft_dir(&self.data_dir);
+        let folder = next(ClusterGeneration {
+            number,
+            id,
+            recovered: None,
+        })
+        .raft_dir(&self.data_dir);
         let (generation, dropped) = self.remains.write(folder, id, at).await?;
         between(Step::Written).map_err(RecoveryError::Interrupted)?;
         next(generation).save(&self.data_dir)?;
         between(Step::Done).map_err(RecoveryError::Interrupted)?;
-        Ok(Recovered { generation, dropped, kept: self.identity.raft_dir(&self.data_dir) })
+        Ok(Recovered {
+            generation,
+            dropped,
+            kept: self.identity.raft_dir(&self.data_dir),
+        })
     }
 }
 

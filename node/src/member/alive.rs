@@ -30,15 +30,24 @@ pub(crate) fn last_sign(data_dir: &Path) -> Option<Timestamp> {
 
 /// Gives signs of life until it is dropped: not before `floor` and the time since the start, where
 /// this process stamps nothing before that either.
-pub(crate) async fn keep(data_dir: PathBuf, (clock, wall): (Clock, WallTrust), floor: Option<Timestamp>) {
+pub(crate) async fn keep(
+    data_dir: PathBuf,
+    (clock, wall): (Clock, WallTrust),
+    floor: Option<Timestamp>,
+) {
     let mut signs = interval(SIGN_INTERVAL);
     signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut file, mut is_warned) = (None, false);
     loop {
         signs.tick().await;
         // A sign that was ahead must not keep itself alive.
-        let not_before = floor.filter(|_| !wall.is_certain()).map(|floor| floor.plus(clock.elapsed()));
-        let (now, path) = (clock.now().max(not_before.unwrap_or(Timestamp::MIN)), path(&data_dir));
+        let not_before = floor
+            .filter(|_| !wall.is_certain())
+            .map(|floor| floor.plus(clock.elapsed()));
+        let (now, path) = (
+            clock.now().max(not_before.unwrap_or(Timestamp::MIN)),
+            path(&data_dir),
+        );
         // The disk may hang.
         let given = spawn_blocking(move || give(file, &path, now)).await;
         file = match given.map_err(io::Error::other).flatten() {
@@ -59,7 +68,11 @@ pub(crate) async fn keep(data_dir: PathBuf, (clock, wall): (Clock, WallTrust), f
 fn give(file: Option<File>, path: &Path, now: Timestamp) -> io::Result<File> {
     let file = match file {
         Some(file) => file,
-        None => File::options().create(true).truncate(false).write(true).open(path)?,
+        None => File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)?,
     };
     let micros = u64::try_from(now.micros()).unwrap_or(0);
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_micros(micros))?;

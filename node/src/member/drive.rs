@@ -146,8 +146,15 @@ impl Drive {
                     vouches: own.vouches,
                 };
                 let cameras = own.recorders.iter().map(|progress| progress.camera);
-                let audience = Audience::of(&self.state.borrow(), &self.leadership.borrow().voters, cameras);
-                self.options.heartbeat.send_replace(Arc::new(Outgoing { heartbeat, audience }));
+                let audience = Audience::of(
+                    &self.state.borrow(),
+                    &self.leadership.borrow().voters,
+                    cameras,
+                );
+                self.options.heartbeat.send_replace(Arc::new(Outgoing {
+                    heartbeat,
+                    audience,
+                }));
             }
             _ => {}
         }
@@ -156,7 +163,9 @@ impl Drive {
     fn connect(&mut self, state: &ClusterState) {
         let others = state.nodes.keys().filter(|node| *node != self.options.me);
         let addresses = self.options.consensus.identity().addresses();
-        let peers: Vec<_> = others.filter_map(|node| Some((node, addresses.of(node)?))).collect();
+        let peers: Vec<_> = others
+            .filter_map(|node| Some((node, addresses.of(node)?)))
+            .collect();
         if peers != self.peers {
             self.options.links.set_peers(peers.clone());
             self.tick = ticks(if peers.is_empty() { TICK_ALONE } else { TICK });
@@ -166,8 +175,14 @@ impl Drive {
 
     /// Writes into the log who records what from now on.
     fn log(&mut self, state: &Arc<ClusterState>) {
-        for Line { text, is_warning } in chronicle::lines(&self.logged, state, &self.options.sight.borrow()) {
-            if is_warning { tracing::warn!("{text}") } else { tracing::info!("{text}") }
+        for Line { text, is_warning } in
+            chronicle::lines(&self.logged, state, &self.options.sight.borrow())
+        {
+            if is_warning {
+                tracing::warn!("{text}")
+            } else {
+                tracing::info!("{text}")
+            }
         }
         self.logged = Arc::clone(state);
     }
@@ -176,9 +191,13 @@ impl Drive {
         let desired = match (*self.standing.borrow(), &decision.sight) {
             (standing, Some(sight)) if standing.is_final() => {
                 let twin = standing.is_twin();
-                decision
-                    .desired
-                    .map(|desired| if twin { BTreeMap::new() } else { alone(desired, self.options.me, sight) })
+                decision.desired.map(|desired| {
+                    if twin {
+                        BTreeMap::new()
+                    } else {
+                        alone(desired, self.options.me, sight)
+                    }
+                })
             }
             _ => decision.desired,
         };
@@ -190,34 +209,54 @@ impl Drive {
             }
             self.options.sight.send_replace(sight);
         }
-        if let Some(desired) = desired.filter(|desired| has_changed || *desired != self.last_desired) {
+        if let Some(desired) =
+            desired.filter(|desired| has_changed || *desired != self.last_desired)
+        {
             let state = self.state.borrow().clone();
-            self.options.desired.send_replace(recordings(&state, &desired, &self.last_treatments));
+            self.options
+                .desired
+                .send_replace(recordings(&state, &desired, &self.last_treatments));
             self.last_desired = desired;
         }
-        // Never full: the pilot waits for `Proposed`. Where the task is gone, `select` ends the drive.
+        // Never full: the pilot waits for `Proposed`. Where the task is gone, `select` ends the
+        // drive.
         let me = Actor::Node(self.options.me);
-        let proposals: Vec<LogEntry> =
-            decision.proposals.into_iter().map(|command| command.by(me.clone(), wall)).collect();
+        let proposals: Vec<LogEntry> = decision
+            .proposals
+            .into_iter()
+            .map(|command| command.by(me.clone(), wall))
+            .collect();
         if !proposals.is_empty() && self.proposals.try_send(proposals).is_err() {
             tracing::error!("a round of proposals was not taken");
         }
     }
 }
 
-/// Of what a node would record by what it knows, and knows no better: that which no other node records. Pure.
+/// Of what a node would record by what it knows, and knows no better: that which no other node
+/// records. Pure.
 #[must_use]
-pub fn alone(desired: BTreeMap<CameraId, Desired>, me: NodeId, sight: &Sight) -> BTreeMap<CameraId, Desired> {
-    let others = sight
-        .progress
-        .iter()
-        .filter(|((node, _), told)| *node != me && sight.is_alive(*node) && told.state == RecorderState::Recording);
+pub fn alone(
+    desired: BTreeMap<CameraId, Desired>,
+    me: NodeId,
+    sight: &Sight,
+) -> BTreeMap<CameraId, Desired> {
+    let others = sight.progress.iter().filter(|((node, _), told)| {
+        *node != me && sight.is_alive(*node) && told.state == RecorderState::Recording
+    });
     let recorded: BTreeSet<CameraId> = others.map(|((_, camera), _)| camera).collect();
-    desired.into_iter().filter(|(camera, _)| !recorded.contains(camera)).collect()
+    desired
+        .into_iter()
+        .filter(|(camera, _)| !recorded.contains(camera))
+        .collect()
 }
 
-/// Proposes round after round, as the leader that decided them or not at all. A proposal has a deadline; one whose outcome is unknown is decided anew from the state.
-async fn propose(consensus: Consensus, mut rounds: mpsc::Receiver<Vec<LogEntry>>, done: mpsc::Sender<()>) {
+/// Proposes round after round, as the leader that decided them or not at all. A proposal has a
+/// deadline; one whose outcome is unknown is decided anew from the state.
+async fn propose(
+    consensus: Consensus,
+    mut rounds: mpsc::Receiver<Vec<LogEntry>>,
+    done: mpsc::Sender<()>,
+) {
     while let Some(entries) = rounds.recv().await {
         for entry in entries {
             let what = entry.to_string();
@@ -241,8 +280,13 @@ mod tests {
 
     #[test]
     fn one_that_takes_no_part_records_what_no_other_living_node_records() {
-        let part = Desired { epoch: Epoch(3), rank: Rank::Owner, revision: 1 };
-        let known: BTreeMap<CameraId, Desired> = (1..=4).map(|camera| (CameraId(camera), part)).collect();
+        let part = Desired {
+            epoch: Epoch(3),
+            rank: Rank::Owner,
+            revision: 1,
+        };
+        let known: BTreeMap<CameraId, Desired> =
+            (1..=4).map(|camera| (CameraId(camera), part)).collect();
         let told = |node, camera, state| {
             let progress = Progress {
                 camera: CameraId(camera),
@@ -264,8 +308,17 @@ mod tests {
             told(3, 3, RecorderState::Recording),
             told(1, 4, RecorderState::Recording),
         ];
-        let verdicts = [(NodeId(1), Verdict::Alive), (NodeId(2), Verdict::Alive), (NodeId(3), Verdict::Unknown)].into();
-        let sight = Sight { verdicts, progress: progress.into_iter().collect(), ..Sight::default() };
+        let verdicts = [
+            (NodeId(1), Verdict::Alive),
+            (NodeId(2), Verdict::Alive),
+            (NodeId(3), Verdict::Unknown),
+        ]
+        .into();
+        let sight = Sight {
+            verdicts,
+            progress: progress.into_iter().collect(),
+            ..Sight::default()
+        };
         let left: Vec<CameraId> = alone(known, NodeId(1), &sight).into_keys().collect();
         assert_eq!(left, [CameraId(2), CameraId(3), CameraId(4)]);
     }

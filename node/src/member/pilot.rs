@@ -1,7 +1,9 @@
-//! What this node decides several times a second: who is alive, what it should record, and, where it leads, who records what.
+//! What this node decides several times a second: who is alive, what it should record, and, where
+//! it leads, who records what.
 //!
-//! An event loop of two halves: [`Pilot::apply`] takes in one event and decides, synchronously and without I/O; [`crate::member::drive`] waits for events and carries
-//! decisions out. Nothing here waits for Raft: proposals go out on a task of their own.
+//! An event loop of two halves: [`Pilot::apply`] takes in one event and decides, synchronously and
+//! without I/O; [`crate::member::drive`] waits for events and carries decisions out. Nothing here
+//! waits for Raft: proposals go out on a task of their own.
 
 use crate::member::link::LinkEvent;
 use holdfast_consensus::Leadership;
@@ -52,19 +54,26 @@ impl Sight {
         self.is_alive(node) && !self.unfit.contains(&node)
     }
 
-    /// Since when nodes do not answer, seen at `now` on the wall clock and `uptime` on the monotonic one.
+    /// Since when nodes do not answer, seen at `now` on the wall clock and `uptime` on the
+    /// monotonic one.
     #[must_use]
     pub fn down_since(&self, now: Timestamp, uptime: Duration) -> BTreeMap<NodeId, Timestamp> {
-        let down = self.verdicts.iter().filter_map(|(node, verdict)| match verdict {
-            Verdict::Suspect { since, .. } => Some((*node, uptime.saturating_sub(*since))),
-            Verdict::Alive | Verdict::Unknown => None,
-        });
+        let down = self
+            .verdicts
+            .iter()
+            .filter_map(|(node, verdict)| match verdict {
+                Verdict::Suspect { since, .. } => Some((*node, uptime.saturating_sub(*since))),
+                Verdict::Alive | Verdict::Unknown => None,
+            });
         let micros = |ago: Duration| i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
-        down.map(|(node, ago)| (node, now.plus_micros(-micros(ago)))).collect()
+        down.map(|(node, ago)| (node, now.plus_micros(-micros(ago))))
+            .collect()
     }
 
     pub fn is_alive(&self, node: NodeId) -> bool {
-        self.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive())
+        self.verdicts
+            .get(&node)
+            .is_some_and(|verdict| verdict.is_alive())
     }
 }
 
@@ -137,8 +146,9 @@ impl Pilot {
         }
     }
 
-    /// Takes in `event`, at `now` on the monotonic and `wall` on the wall clock. A heartbeat that tells nothing new about who is alive costs
-    /// little: everything else waits for the next tick.
+    /// Takes in `event`, at `now` on the monotonic and `wall` on the wall clock. A heartbeat that
+    /// tells nothing new about who is alive costs little: everything else waits for the next
+    /// tick.
     pub fn apply(&mut self, event: Event, now: Duration, wall: Timestamp) -> Decision {
         // First of all: if this process itself was not running, the others' silence proves nothing.
         self.liveness.tick(now);
@@ -153,7 +163,16 @@ impl Pilot {
         }
         self.judge(wall);
         let (verdicts, progress) = (&self.sight.verdicts, &self.sight.progress);
-        self.provisionals.observe(&self.state, &View { me: self.me, now, wall, verdicts, progress });
+        self.provisionals.observe(
+            &self.state,
+            &View {
+                me: self.me,
+                now,
+                wall,
+                verdicts,
+                progress,
+            },
+        );
         Decision {
             desired: Some(desired(&self.state, self.me, &self.provisionals)),
             proposals: self.steward(now, wall, fell_or_rose || is_urgent),
@@ -183,9 +202,12 @@ impl Pilot {
         let is_known = |node, camera| state.nodes.contains(node) && state.cameras.contains(camera);
         self.sight.progress.retain(is_known);
         self.sight.unfit.retain(|node| state.nodes.contains(*node));
-        self.sight.vouching.retain(|node| state.nodes.contains(*node));
+        self.sight
+            .vouching
+            .retain(|node| state.nodes.contains(*node));
         self.clocks.keep(|node| state.nodes.contains(node));
-        self.probes.retain(|(node, camera), _| is_known(*node, *camera));
+        self.probes
+            .retain(|(node, camera), _| is_known(*node, *camera));
         self.state = state;
     }
 
@@ -200,7 +222,11 @@ impl Pilot {
     }
 
     fn note_fitness(&mut self, node: NodeId, writable: bool) {
-        let changed = if writable { self.sight.unfit.remove(&node) } else { self.sight.unfit.insert(node) };
+        let changed = if writable {
+            self.sight.unfit.remove(&node)
+        } else {
+            self.sight.unfit.insert(node)
+        };
         if changed {
             tracing::warn!(%node, writable, "a node's volumes changed");
         }
@@ -209,7 +235,11 @@ impl Pilot {
     /// The latest of each node replace all that it found out before.
     fn note_probes(&mut self, node: NodeId, probes: &[Probe]) {
         self.probes.retain(|(of, _), _| *of != node);
-        self.probes.extend(probes.iter().map(|probe| ((node, probe.camera), probe.reachable)));
+        self.probes.extend(
+            probes
+                .iter()
+                .map(|probe| ((node, probe.camera), probe.reachable)),
+        );
     }
 
     fn compare_clocks(&mut self, node: NodeId, sample: Sample) {
@@ -222,7 +252,8 @@ impl Pilot {
                 %node,
                 ahead_ms = millis(micros),
                 within_ms = millis(error_us),
-                "the clock of a node is off: recordings do not fit together; see that NTP runs on both"
+                "the clock of a node is off: recordings do not fit together; see that NTP runs on \
+                 both"
             ),
             Some(Alarm::Ended(Offset { micros, .. })) => {
                 tracing::info!(%node, ahead_ms = millis(micros), "the clock of a node is right again");
@@ -235,7 +266,10 @@ impl Pilot {
         if !self.state.nodes.contains(heartbeat.from) {
             return;
         }
-        match self.liveness.heartbeat(now, heartbeat.from, heartbeat.boot, heartbeat.sequence) {
+        match self
+            .liveness
+            .heartbeat(now, heartbeat.from, heartbeat.boot, heartbeat.sequence)
+        {
             Seen::Stale => return,
             Seen::First | Seen::Usual => {}
             Seen::Returned | Seen::Restarted => {
@@ -252,15 +286,28 @@ impl Pilot {
         } else {
             self.sight.vouching.remove(&heartbeat.from);
         }
-        self.sight.progress.report(heartbeat.from, heartbeat.recorders);
+        self.sight
+            .progress
+            .report(heartbeat.from, heartbeat.recorders);
     }
 
     /// Takes in which processes have ended, with what they reported last.
     fn witness(&mut self, at: Timestamp) {
         let ended = self.liveness.ended();
         let hears_all = self.leadership.voters.contains(&self.me);
-        let Sight { verdicts, progress, .. } = &self.sight;
-        self.ends.observe(&ended, Witness { state: &self.state, verdicts, progress, hears_all, at });
+        let Sight {
+            verdicts, progress, ..
+        } = &self.sight;
+        self.ends.observe(
+            &ended,
+            Witness {
+                state: &self.state,
+                verdicts,
+                progress,
+                hears_all,
+                at,
+            },
+        );
     }
 
     /// Which cameras are held back, by what the cluster knows and what this node saw.
@@ -273,23 +320,34 @@ impl Pilot {
                 match treatment {
                     Treatment::Quarantined { until } => tracing::error!(
                         %camera, name, %until,
-                        "three processes ended while they began to record a camera: it is in quarantine; correct its source, or try it at once with `holdfast camera release`"
+                        "three processes ended while they began to record a camera: it is in \
+                         quarantine; correct its source, or try it at once with `holdfast camera \
+                         release`"
                     ),
                     Treatment::Suspect | Treatment::Usual => tracing::warn!(
                         %camera, name,
-                        "two nodes' processes ended while they began to record a camera: it is a suspect, and connected to after all others"
+                        "two nodes' processes ended while they began to record a camera: it is a \
+                         suspect, and connected to after all others"
                     ),
                 }
             }
         }
-        for camera in self.sight.treatments.keys().filter(|camera| !treatments.contains_key(camera)) {
+        for camera in self
+            .sight
+            .treatments
+            .keys()
+            .filter(|camera| !treatments.contains_key(camera))
+        {
             tracing::info!(%camera, name = self.camera_name(*camera), "a camera is no suspect any more");
         }
         self.sight.treatments = treatments;
     }
 
     fn camera_name(&self, camera: CameraId) -> String {
-        self.state.cameras.get(camera).map_or_else(String::new, |camera| camera.spec.name.to_string())
+        self.state
+            .cameras
+            .get(camera)
+            .map_or_else(String::new, |camera| camera.spec.name.to_string())
     }
 
     /// Asks for everyone's verdict; tells whether one changed.
@@ -299,15 +357,23 @@ impl Pilot {
             return false;
         }
         for (node, verdict) in &verdicts {
-            let was_suspect = self.sight.verdicts.get(node).is_some_and(|before| before.is_suspect());
+            let was_suspect = self
+                .sight
+                .verdicts
+                .get(node)
+                .is_some_and(|before| before.is_suspect());
             match verdict {
-                Verdict::Suspect { why: Why::Refused, .. } if !was_suspect => {
+                Verdict::Suspect {
+                    why: Why::Refused, ..
+                } if !was_suspect => {
                     tracing::warn!(
                         "{} has no process any more: its machine refuses connections",
                         self.node_name(*node)
                     );
                 }
-                Verdict::Suspect { why: Why::Silence, .. } if !was_suspect => {
+                Verdict::Suspect {
+                    why: Why::Silence, ..
+                } if !was_suspect => {
                     tracing::warn!("{} is silent", self.node_name(*node));
                 }
                 Verdict::Suspect { .. } | Verdict::Alive | Verdict::Unknown => {}
@@ -318,17 +384,37 @@ impl Pilot {
     }
 
     fn node_name(&self, node: NodeId) -> String {
-        self.state.nodes.get(node).map_or_else(|| format!("node {node}"), |node| node.spec.name.to_string())
+        self.state
+            .nodes
+            .get(node)
+            .map_or_else(|| format!("node {node}"), |node| node.spec.name.to_string())
     }
 
     fn steward(&mut self, now: Duration, wall: Timestamp, at_once: bool) -> Vec<Command> {
         let is_due = at_once || now.saturating_sub(self.stewarded_at) >= STEWARD_INTERVAL;
-        let Some(steward) = self.steward.as_mut().filter(|_| is_due && !self.proposing) else { return Vec::new() };
+        let Some(steward) = self.steward.as_mut().filter(|_| is_due && !self.proposing) else {
+            return Vec::new();
+        };
         self.stewarded_at = now;
-        let Sight { verdicts, progress, unfit, .. } = &self.sight;
+        let Sight {
+            verdicts,
+            progress,
+            unfit,
+            ..
+        } = &self.sight;
         let (voters, probes) = (&self.leadership.voters, &self.probes);
         let (now, uptime, state, ends) = (wall, now, &self.state, &self.ends);
-        let input = Input { now, uptime, state, verdicts, voters, unfit, probes, progress, ends };
+        let input = Input {
+            now,
+            uptime,
+            state,
+            verdicts,
+            voters,
+            unfit,
+            probes,
+            progress,
+            ends,
+        };
         let proposals = steward.decide(&input);
         self.proposing = !proposals.is_empty();
         proposals

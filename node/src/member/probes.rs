@@ -1,5 +1,5 @@
-//! Looks whether cameras that their owners fail to record answer this node, their successor: that is what decides whether they move. A probe only asks a camera to describe
-//! itself.
+//! Looks whether cameras that their owners fail to record answer this node, their successor: that
+//! is what decides whether they move. A probe only asks a camera to describe itself.
 
 pub mod schedule;
 
@@ -80,8 +80,13 @@ impl Probes {
     }
 }
 
-/// Ends when it is time to look again: soon, or where there is nothing to look for, when the state has changed. Safe to cancel.
-pub(crate) async fn rested(state: &mut watch::Receiver<Arc<ClusterState>>, look: &mut Interval, rests: bool) {
+/// Ends when it is time to look again: soon, or where there is nothing to look for, when the state
+/// has changed. Safe to cancel.
+pub(crate) async fn rested(
+    state: &mut watch::Receiver<Arc<ClusterState>>,
+    look: &mut Interval,
+    rests: bool,
+) {
     if rests && state.changed().await.is_ok() {
         return;
     }
@@ -116,7 +121,12 @@ async fn ask(
 
 /// Waits until the camera is deleted, or its spec is another one.
 async fn replaced(state: &mut watch::Receiver<Arc<ClusterState>>, camera: CameraId, revision: u64) {
-    let is_replaced = |state: &Arc<ClusterState>| state.cameras.get(camera).is_none_or(|it| it.revision != revision);
+    let is_replaced = |state: &Arc<ClusterState>| {
+        state
+            .cameras
+            .get(camera)
+            .is_none_or(|it| it.revision != revision)
+    };
     if state.wait_for(is_replaced).await.is_err() {
         // The node stops, and ends all probes.
         std::future::pending::<()>().await;

@@ -38,13 +38,20 @@ mod tests {
         let origin = first.tick().await;
         for _ in 0..3 {
             let due = second.tick().await;
-            assert_eq!(due.duration_since(origin).as_nanos() % short.as_nanos(), 0, "{due:?} {origin:?}");
+            assert_eq!(
+                due.duration_since(origin).as_nanos() % short.as_nanos(),
+                0,
+                "{due:?} {origin:?}"
+            );
         }
     }
 
     #[test]
     fn the_first_tick_is_no_later_than_now() {
         let ms = Duration::from_millis;
-        assert_eq!([ms(0), ms(199), ms(200), ms(431)].map(|since| remainder(since, ms(200))), [0, 199, 0, 31].map(ms));
+        assert_eq!(
+            [ms(0), ms(199), ms(200), ms(431)].map(|since| remainder(since, ms(200))),
+            [0, 199, 0, 31].map(ms)
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! What is certain of the time: volumes learn what the other members' clocks say of this node's, recorders whether the wall
-//! clock is certain, and the cluster which cameras need a new epoch, because their recorded time has run ahead of it.
+//! What is certain of the time: volumes learn what the other members' clocks say of this node's,
+//! recorders whether the wall clock is certain, and the cluster which cameras need a new epoch,
+//! because their recorded time has run ahead of it.
 
 use crate::capture::ingest::wall::{AHEAD_US_MAX, WallTrust};
 use crate::capture::recorder::status::Status;
@@ -36,7 +37,9 @@ pub(crate) async fn keep(
     supervisor: SupervisorHandle,
     (clock, wall): (Clock, WallTrust),
 ) {
-    let View { me, volumes, sight, .. } = view;
+    let View {
+        me, volumes, sight, ..
+    } = view;
     let mut steady = Steady::default();
     loop {
         let (state, seen) = (consensus.state(), sight.borrow().clone());
@@ -44,10 +47,17 @@ pub(crate) async fn keep(
         let is_steady = steady.look(clock.elapsed(), clock.now());
         let is_certain = is_steady && volumes.time().is_likely;
         wall.set(is_certain);
-        let changes = if is_certain { renewals(me, &state, &supervisor.statuses(), clock.now()) } else { Vec::new() };
+        let changes = if is_certain {
+            renewals(me, &state, &supervisor.statuses(), clock.now())
+        } else {
+            Vec::new()
+        };
         if !changes.is_empty() {
             let cameras = changes.len();
-            tracing::warn!(cameras, "recorded time is ahead of the clock: these cameras get a new epoch at true time");
+            tracing::warn!(
+                cameras,
+                "recorded time is ahead of the clock: these cameras get a new epoch at true time"
+            );
             let renewal = Command::Assign { changes }.by(Actor::Node(me), clock.now());
             if let Err(error) = consensus.write(renewal).await {
                 tracing::warn!(%error, "recorded times stay ahead until the cluster decides");
@@ -68,8 +78,13 @@ impl Steady {
     /// Whether it has been long enough.
     pub fn look(&mut self, uptime: Duration, wall: Timestamp) -> bool {
         let is_step = |(before, wall_us): (Duration, i64)| {
-            let passed_us = i64::try_from(uptime.saturating_sub(before).as_micros()).unwrap_or(i64::MAX);
-            wall.micros().saturating_sub(wall_us).saturating_sub(passed_us).saturating_abs() > STEP_US
+            let passed_us =
+                i64::try_from(uptime.saturating_sub(before).as_micros()).unwrap_or(i64::MAX);
+            wall.micros()
+                .saturating_sub(wall_us)
+                .saturating_sub(passed_us)
+                .saturating_abs()
+                > STEP_US
         };
         if self.last.is_none_or(is_step) {
             self.since = uptime;
@@ -79,47 +94,77 @@ impl Steady {
     }
 }
 
-/// What the clocks of the others say of this node's. Those that are dead, or not measured yet, say nothing.
+/// What the clocks of the others say of this node's. Those that are dead, or not measured yet, say
+/// nothing.
 #[must_use]
-pub fn peer_clocks(me: NodeId, state: &ClusterState, sight: &Sight, uptime: Duration) -> PeerClocks {
+pub fn peer_clocks(
+    me: NodeId,
+    state: &ClusterState,
+    sight: &Sight,
+    uptime: Duration,
+) -> PeerClocks {
     let others = || state.nodes.keys().filter(|node| *node != me);
     let heard: Vec<_> = others()
         .filter(|node| sight.is_alive(*node))
         .filter_map(|node| Some((node, sight.clocks.get(&node)?)))
         .map(|(node, offset)| {
-            let off_us = offset.micros.unsigned_abs().saturating_sub(offset.error_us.unsigned_abs());
+            let off_us = offset
+                .micros
+                .unsigned_abs()
+                .saturating_sub(offset.error_us.unsigned_abs());
             (node, u128::from(off_us) <= TOLERANCE.as_micros())
         })
         .collect();
     if heard.is_empty() {
         let is_waiting = uptime < PEERS_WAIT_MAX && others().next().is_some();
-        return if is_waiting { PeerClocks::Awaited } else { PeerClocks::Alone };
+        return if is_waiting {
+            PeerClocks::Awaited
+        } else {
+            PeerClocks::Alone
+        };
     }
-    let count = |agrees: bool| u32::try_from(heard.iter().filter(|peer| peer.1 == agrees).count()).unwrap_or(u32::MAX);
+    let count = |agrees: bool| {
+        u32::try_from(heard.iter().filter(|peer| peer.1 == agrees).count()).unwrap_or(u32::MAX)
+    };
     PeerClocks::Heard {
         agreeing: count(true),
         disagreeing: count(false),
-        is_vouched: heard.iter().any(|(node, agrees)| *agrees && sight.vouching.contains(node)),
+        is_vouched: heard
+            .iter()
+            .any(|(node, agrees)| *agrees && sight.vouching.contains(node)),
     }
 }
 
 /// New epochs for the cameras whose recorded time is ahead of a clock that is certain.
 #[must_use]
-pub fn renewals(me: NodeId, state: &ClusterState, recorders: &[Status], now: Timestamp) -> Vec<AssignmentChange> {
+pub fn renewals(
+    me: NodeId,
+    state: &ClusterState,
+    recorders: &[Status],
+    now: Timestamp,
+) -> Vec<AssignmentChange> {
     let is_ahead = |status: &&Status| {
         let assignment = state.assignments.get(status.camera);
         let is_mine = assignment.is_some_and(|assignment| {
             let is_recorder = [assignment.owner, assignment.mirror].contains(&Some(me));
             is_recorder && assignment.epoch == status.identity.epoch && assignment.handoff.is_none()
         });
-        is_mine && status.received_until.is_some_and(|until| until.micros_since(now) > AHEAD_US_MAX)
+        is_mine
+            && status
+                .received_until
+                .is_some_and(|until| until.micros_since(now) > AHEAD_US_MAX)
     };
     let renew = |status: &Status| AssignmentChange {
         camera: status.camera,
         expect: status.identity.epoch,
         op: AssignmentOp::Renew,
     };
-    recorders.iter().filter(is_ahead).take(RENEWED_MAX).map(renew).collect()
+    recorders
+        .iter()
+        .filter(is_ahead)
+        .take(RENEWED_MAX)
+        .map(renew)
+        .collect()
 }
 
 #[cfg(test)]

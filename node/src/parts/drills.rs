@@ -1,4 +1,5 @@
-//! Drills of failover: begun when asked for, or by themselves where the settings have a schedule and all is well; and how they stand, in the words of the API.
+//! Drills of failover: begun when asked for, or by themselves where the settings have a schedule
+//! and all is well; and how they stand, in the words of the API.
 
 use crate::clock::Clock;
 use crate::footage::cluster_footage::View;
@@ -39,7 +40,13 @@ pub fn begin(
     at: Timestamp,
 ) -> Command {
     // The successor stamps its frames by its own clock.
-    let ahead_us = |node| sight.clocks.get(&node).filter(|_| node != me).map_or(0, |offset| offset.micros);
+    let ahead_us = |node| {
+        sight
+            .clocks
+            .get(&node)
+            .filter(|_| node != me)
+            .map_or(0, |offset| offset.micros)
+    };
     let look = Look {
         state,
         progress: &sight.progress,
@@ -50,7 +57,11 @@ pub fn begin(
         Who::Camera(camera) => (None, vec![start(&look, camera)]),
         Who::Node(node) => (Some(node), starts_of_node(&look, node)),
     };
-    Command::BeginDrill { node, is_scheduled, starts }
+    Command::BeginDrill {
+        node,
+        is_scheduled,
+        starts,
+    }
 }
 
 /// Begins scheduled drills while this node leads and all is well; runs as long as the node does.
@@ -66,9 +77,13 @@ pub(crate) async fn keep_schedule(
     loop {
         looks.tick().await;
         let (state, sight) = (consensus.state(), Arc::clone(&view.sight.borrow()));
-        let survives = headroom.borrow().as_ref().is_some_and(|headroom| headroom.survives_any_node);
-        let is_well =
-            leadership.borrow().is_leader && survives && state.nodes.keys().all(|node| sight.can_record(node));
+        let survives = headroom
+            .borrow()
+            .as_ref()
+            .is_some_and(|headroom| headroom.survives_any_node);
+        let is_well = leadership.borrow().is_leader
+            && survives
+            && state.nodes.keys().all(|node| sight.can_record(node));
         let since = well_since.get_or_insert(clock.elapsed());
         let has_been_well = clock.elapsed().saturating_sub(*since) >= QUIET_BEFORE;
         if !is_well {
@@ -80,8 +95,17 @@ pub(crate) async fn keep_schedule(
         }
         // One that cannot be tried for a reason that passes does not keep the others waiting.
         let tried = due(&state, clock.now()).into_iter().take(TRIED_MAX);
-        let begun = tried.map(|camera| begin(Who::Camera(camera), true, (&state, &sight, view.me), clock.now()));
-        let Some(command) = begun.into_iter().find(can_begin) else { continue };
+        let begun = tried.map(|camera| {
+            begin(
+                Who::Camera(camera),
+                true,
+                (&state, &sight, view.me),
+                clock.now(),
+            )
+        });
+        let Some(command) = begun.into_iter().find(can_begin) else {
+            continue;
+        };
         let what = command.to_string();
         let entry = command.by(Actor::Node(view.me), clock.now());
         if let Err(error) = consensus.propose_as_leader(entry).await {
@@ -92,20 +116,41 @@ pub(crate) async fn keep_schedule(
 
 /// It begins, or tells at once that failover would not work.
 fn can_begin(command: &Command) -> bool {
-    let Command::BeginDrill { starts, .. } = command else { return false };
-    starts.iter().all(|start| start.refusal.as_ref().is_none_or(|refusal| refusal.is_failure))
+    let Command::BeginDrill { starts, .. } = command else {
+        return false;
+    };
+    starts.iter().all(|start| {
+        start
+            .refusal
+            .as_ref()
+            .is_none_or(|refusal| refusal.is_failure)
+    })
 }
 
 /// A drill as it stands; of one camera only, where one is named.
 pub(crate) fn drill(drill: &Drill, state: &ClusterState, only: Option<CameraId>) -> wire::Drill {
     let is_asked = |camera: &CameraId| only.is_none_or(|only| only == *camera);
-    let running: Vec<_> = state.drills.running_of(drill.id).filter(|(camera, _)| is_asked(camera)).collect();
-    let ended = drill.results.iter().filter(|result| is_asked(&result.camera));
-    let mut cameras: Vec<wire::CameraDrill> =
-        running.iter().map(|(camera, running)| under_way(*camera, running)).collect();
+    let running: Vec<_> = state
+        .drills
+        .running_of(drill.id)
+        .filter(|(camera, _)| is_asked(camera))
+        .collect();
+    let ended = drill
+        .results
+        .iter()
+        .filter(|result| is_asked(&result.camera));
+    let mut cameras: Vec<wire::CameraDrill> = running
+        .iter()
+        .map(|(camera, running)| under_way(*camera, running))
+        .collect();
     cameras.extend(ended.map(result));
     cameras.sort_by_key(|told| told.camera);
-    let count = |outcome| cameras.iter().filter(|told| told.outcome == Some(outcome)).count();
+    let count = |outcome| {
+        cameras
+            .iter()
+            .filter(|told| told.outcome == Some(outcome))
+            .count()
+    };
     let mut gaps: Vec<u64> = cameras.iter().filter_map(|told| told.gap_us).collect();
     gaps.sort_unstable();
     wire::Drill {

@@ -1,4 +1,5 @@
-//! What the next failure would cost, kept up to date beside everything else, and what a change would make of it.
+//! What the next failure would cost, kept up to date beside everything else, and what a change
+//! would make of it.
 
 use crate::footage::cluster_footage::View;
 use crate::member::pilot::Sight;
@@ -17,7 +18,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-/// How often to look whether the answer may have changed. On 100 nodes with 10,000 cameras it is a tenth of a second of work.
+/// How often to look whether the answer may have changed. On 100 nodes with 10,000 cameras it is a
+/// tenth of a second of work.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Looks after which it is found out anew in any case: cameras send more or less than they did.
 const LOOKS_MAX: u32 = 10;
@@ -31,7 +33,11 @@ struct Basis {
 
 impl Basis {
     fn of(state: Arc<ClusterState>, sight: &Sight) -> Self {
-        let can_record = state.nodes.keys().filter(|node| sight.can_record(*node)).collect();
+        let can_record = state
+            .nodes
+            .keys()
+            .filter(|node| sight.can_record(*node))
+            .collect();
         Self { state, can_record }
     }
 
@@ -41,7 +47,11 @@ impl Basis {
 }
 
 /// Keeps `told` true; ends when nobody sees any more.
-pub(crate) async fn watch(consensus: Consensus, view: View, told: watch::Sender<Option<Arc<Headroom>>>) {
+pub(crate) async fn watch(
+    consensus: Consensus,
+    view: View,
+    told: watch::Sender<Option<Arc<Headroom>>>,
+) {
     let mut looks = ticks(LOOK_INTERVAL);
     let mut last: Option<Basis> = None;
     let mut looked = 0;
@@ -64,10 +74,13 @@ pub(crate) async fn watch(consensus: Consensus, view: View, told: watch::Sender<
 }
 
 fn assess(state: &ClusterState, sight: &Sight) -> Headroom {
-    headroom(state, &Bitrates::of_reports(&sight.progress), |node| sight.can_record(node))
+    headroom(state, &Bitrates::of_reports(&sight.progress), |node| {
+        sight.can_record(node)
+    })
 }
 
-/// What `command` would cost in a failure, beyond what a failure would cost already; `None` where nothing, or where the command is refused.
+/// What `command` would cost in a failure, beyond what a failure would cost already; `None` where
+/// nothing, or where the command is refused.
 pub(crate) async fn forecast(
     state: Arc<ClusterState>,
     sight: Arc<Sight>,
@@ -91,13 +104,28 @@ pub(crate) async fn forecast(
 
 /// What the worst loss would cost.
 fn describe(state: &ClusterState, headroom: &Headroom) -> String {
-    let Some((victim, lost)) = &headroom.worst else { return "every camera would be recorded".to_owned() };
-    let name =
-        |node: &NodeId| state.nodes.get(*node).map_or_else(|| node.to_string(), |node| node.spec.name.to_string());
-    let cameras = if lost.len() == 1 { "1 camera".to_owned() } else { format!("{} cameras", lost.len()) };
+    let Some((victim, lost)) = &headroom.worst else {
+        return "every camera would be recorded".to_owned();
+    };
+    let name = |node: &NodeId| {
+        state
+            .nodes
+            .get(*node)
+            .map_or_else(|| node.to_string(), |node| node.spec.name.to_string())
+    };
+    let cameras = if lost.len() == 1 {
+        "1 camera".to_owned()
+    } else {
+        format!("{} cameras", lost.len())
+    };
     match victim {
-        Victim::Nobody => format!("{cameras} of the cluster cannot be recorded: no node that may has room"),
-        Victim::Node(node) => format!("if node {} died now, {cameras} would not be recorded", name(node)),
+        Victim::Nobody => {
+            format!("{cameras} of the cluster cannot be recorded: no node that may has room")
+        }
+        Victim::Node(node) => format!(
+            "if node {} died now, {cameras} would not be recorded",
+            name(node)
+        ),
         Victim::Domain(domain) => {
             format!("if failure domain {domain} failed now, {cameras} would not be recorded")
         }

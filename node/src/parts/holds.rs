@@ -1,7 +1,9 @@
 //! Tells the volumes what retention may not delete: what is held, and what exports are kept for.
 //!
-//! Volumes delete nothing before they are told. They are told what the cluster holds: once this node has seen all that was committed before it started, so that
-//! a hold that was made while it was away counts before its first deletion; or, where no leader is found for a while, what its own state machine knows.
+//! Volumes delete nothing before they are told. They are told what the cluster holds: once this
+//! node has seen all that was committed before it started, so that a hold that was made while it
+//! was away counts before its first deletion; or, where no leader is found for a while, what its
+//! own state machine knows.
 
 use crate::clock::Clock;
 use crate::volumes::Volumes;
@@ -15,7 +17,8 @@ use holdfast_storage::{Hold, Holds};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// How long deletion waits for a leader. A disk with [`crate::config::Storage::free_bytes_min`] free lasts longer.
+/// How long deletion waits for a leader. A disk with [`crate::config::Storage::free_bytes_min`]
+/// free lasts longer.
 const LEADER_WAIT_MAX: Duration = Duration::from_secs(15);
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -24,9 +27,19 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Runs until consensus is gone.
-pub(crate) async fn tell_holds(consensus: Consensus, volumes: Volumes, (node, clock): (NodeId, Clock), spec: NodeSpec) {
-    if timeout(LEADER_WAIT_MAX, catch_up(&consensus, (node, clock), &spec)).await.is_err() {
-        tracing::warn!("no leader is found: retention goes by the holds that this node knew when it stopped");
+pub(crate) async fn tell_holds(
+    consensus: Consensus,
+    volumes: Volumes,
+    (node, clock): (NodeId, Clock),
+    spec: NodeSpec,
+) {
+    if timeout(LEADER_WAIT_MAX, catch_up(&consensus, (node, clock), &spec))
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "no leader is found: retention goes by the holds that this node knew when it stopped"
+        );
     }
     let mut state = consensus.subscribe();
     let mut told: Option<Holds> = None;
@@ -44,13 +57,24 @@ pub(crate) async fn tell_holds(consensus: Consensus, volumes: Volumes, (node, cl
     }
 }
 
-/// Ends when this node knows all that was committed before it was called. Repeating what the cluster knows of this node changes nothing.
+/// Ends when this node knows all that was committed before it was called. Repeating what the
+/// cluster knows of this node changes nothing.
 async fn catch_up(consensus: &Consensus, (node, clock): (NodeId, Clock), spec: &NodeSpec) {
     let mut state = consensus.subscribe();
-    if state.wait_for(|state| state.nodes.contains(node)).await.is_err() {
+    if state
+        .wait_for(|state| state.nodes.contains(node))
+        .await
+        .is_err()
+    {
         return;
     }
-    let report = || Command::ReportForDuty { node, spec: spec.clone() }.by(Actor::Node(node), clock.now());
+    let report = || {
+        Command::ReportForDuty {
+            node,
+            spec: spec.clone(),
+        }
+        .by(Actor::Node(node), clock.now())
+    };
     while !consensus.write_and_see(report()).await {
         sleep(LOOK_INTERVAL).await;
     }
@@ -62,10 +86,17 @@ fn holds_of(state: &ClusterState, now: Option<Timestamp>) -> Holds {
         from: hold.spec.from,
         to: hold.spec.to.unwrap_or(Timestamp::MAX),
     });
-    let exports = state.exports.values().filter(|export| now.is_none_or(|now| export.expires_at() > now));
+    let exports = state
+        .exports
+        .values()
+        .filter(|export| now.is_none_or(|now| export.expires_at() > now));
     let exported = exports.flat_map(|export| {
         let (from, to) = (export.spec.from, export.spec.to);
-        export.spec.cameras.iter().map(move |camera| Hold { camera: *camera, from, to })
+        export.spec.cameras.iter().map(move |camera| Hold {
+            camera: *camera,
+            from,
+            to,
+        })
     });
     held.chain(exported).collect()
 }
@@ -90,11 +121,30 @@ mod tests {
         apply(Command::ReserveCameras { upto: CameraId(3) });
         let (from, to) = (AT.plus_micros(-5_000_000), AT.plus_micros(-1_000_000));
         let (name, cameras) = ("case 7".parse().unwrap(), vec![CameraId(1), CameraId(3)]);
-        apply(Command::CreateExport { spec: ExportSpec { name, cameras, from, to, strict: false } });
-        let hold = |camera| Hold { camera: CameraId(camera), from, to };
+        apply(Command::CreateExport {
+            spec: ExportSpec {
+                name,
+                cameras,
+                from,
+                to,
+                strict: false,
+            },
+        });
+        let hold = |camera| Hold {
+            camera: CameraId(camera),
+            from,
+            to,
+        };
         let until = AT.plus(EXPORT_KEPT);
-        assert_eq!(holds_of(&state, Some(until.plus_micros(-1))), [hold(1), hold(3)].into_iter().collect::<Holds>());
+        assert_eq!(
+            holds_of(&state, Some(until.plus_micros(-1))),
+            [hold(1), hold(3)].into_iter().collect::<Holds>()
+        );
         assert_eq!(holds_of(&state, Some(until)), Holds::default());
-        assert_ne!(holds_of(&state, None), Holds::default(), "an uncertain clock ends nothing");
+        assert_ne!(
+            holds_of(&state, None),
+            Holds::default(),
+            "an uncertain clock ends nothing"
+        );
     }
 }

@@ -21,7 +21,10 @@ pub(crate) async fn keep_names(consensus: Consensus, volumes: Volumes, clock: Cl
         // Before it has caught up, a member that has just joined knows no camera.
         if state.cluster.is_some() {
             let same = seen.as_ref().filter(|(before, _)| is_same(before, &state));
-            let names = same.map_or_else(|| Arc::new(names_of(&state)), |(_, names)| Arc::clone(names));
+            let names = same.map_or_else(
+                || Arc::new(names_of(&state)),
+                |(_, names)| Arc::clone(names),
+            );
             volumes.keep_names(&names, clock.now());
             seen = Some((state, names));
         }
@@ -34,8 +37,18 @@ fn is_same(before: &ClusterState, now: &ClusterState) -> bool {
 }
 
 fn names_of(state: &ClusterState) -> Vec<CurrentName> {
-    let recorded = state.cameras.values().map(|camera| (camera.id, &camera.spec.name, None));
-    let former = state.former.values().map(|former| (former.id, &former.name, Some(former.since)));
-    let name = |(camera, name, deleted): (_, &CameraName, _)| CurrentName { camera, name: name.to_string(), deleted };
+    let recorded = state
+        .cameras
+        .values()
+        .map(|camera| (camera.id, &camera.spec.name, None));
+    let former = state
+        .former
+        .values()
+        .map(|former| (former.id, &former.name, Some(former.since)));
+    let name = |(camera, name, deleted): (_, &CameraName, _)| CurrentName {
+        camera,
+        name: name.to_string(),
+        deleted,
+    };
     recorded.chain(former).map(name).collect()
 }

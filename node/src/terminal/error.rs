@@ -30,7 +30,11 @@ impl CliError {
     }
 
     pub fn new(kind: ExitKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     #[must_use]
@@ -43,24 +47,34 @@ impl CliError {
     #[must_use]
     pub fn of_problem(problem: &Problem) -> Self {
         let (kind, hint) = match (problem.status, problem.code.as_str()) {
-            (401 | 403, _) => {
-                (ExitKind::Failed, Some("give the admin token with --token-file or HOLDFAST_ADMIN_TOKEN"))
-            }
+            (401 | 403, _) => (
+                ExitKind::Failed,
+                Some("give the admin token with --token-file or HOLDFAST_ADMIN_TOKEN"),
+            ),
             (404, _) => (ExitKind::NotFound, None),
             // Its detail says what to do.
             (503, "no-cluster") => (ExitKind::Unavailable, None),
             (503, "cannot-join") => (
                 ExitKind::Unavailable,
                 Some(
-                    "--peer takes a member's peer address: its port is 8481, where 8480 is the API's, unless set otherwise",
+                    "--peer takes a member's peer address: its port is 8481, where 8480 is the \
+                     API's, unless set otherwise",
                 ),
             ),
             (503, "no-leader") => (
                 ExitKind::Unavailable,
-                Some("recordings continue; `holdfast status` shows which nodes are down. Try again"),
+                Some(
+                    "recordings continue; `holdfast status` shows which nodes are down. Try again",
+                ),
             ),
-            (503, _) => (ExitKind::Unavailable, Some("try again, or ask another node with --api")),
-            (504, _) => (ExitKind::Unavailable, Some("it may or may not have happened: look before you try again")),
+            (503, _) => (
+                ExitKind::Unavailable,
+                Some("try again, or ask another node with --api"),
+            ),
+            (504, _) => (
+                ExitKind::Unavailable,
+                Some("it may or may not have happened: look before you try again"),
+            ),
             _ => (ExitKind::Failed, None),
         };
         let message = if problem.detail.is_empty() {
@@ -68,7 +82,11 @@ impl CliError {
         } else {
             format!("{}: {}", problem.title, problem.detail)
         };
-        Self { kind, message, hint: hint.map(str::to_owned) }
+        Self {
+            kind,
+            message,
+            hint: hint.map(str::to_owned),
+        }
     }
 
     pub(crate) fn print(&self) {
@@ -97,7 +115,13 @@ mod tests {
 
     fn problem(status: u16) -> Problem {
         let text = |text: &str| text.to_owned();
-        Problem { kind: text("urn:x"), title: text("T"), status, detail: text("d"), code: text("x") }
+        Problem {
+            kind: text("urn:x"),
+            title: text("T"),
+            status,
+            detail: text("d"),
+            code: text("x"),
+        }
     }
 
     fn of(status: u16) -> CliError {
@@ -114,11 +138,16 @@ mod tests {
     #[test]
     fn a_hint_fits_what_happened() {
         let hint = |code: &str| {
-            let problem = Problem { code: code.to_owned(), ..problem(503) };
+            let problem = Problem {
+                code: code.to_owned(),
+                ..problem(503)
+            };
             CliError::of_problem(&problem).hint.unwrap_or_default()
         };
         assert_eq!(hint("no-cluster"), "", "it says itself what to do");
-        assert!(hint("cannot-join").contains("8481") && hint("no-leader").contains("holdfast status"));
+        assert!(
+            hint("cannot-join").contains("8481") && hint("no-leader").contains("holdfast status")
+        );
         assert!(hint("overloaded").contains("--api"));
     }
 }

@@ -18,7 +18,11 @@ impl Output {
     ///
     /// # Errors
     /// Where standard output cannot be written; a reader that went away is none.
-    pub(crate) fn print<T: Serialize>(self, data: &T, human: impl FnOnce(&T) -> String) -> Result<(), CliError> {
+    pub(crate) fn print<T: Serialize>(
+        self,
+        data: &T,
+        human: impl FnOnce(&T) -> String,
+    ) -> Result<(), CliError> {
         write_line(self.text(data, human)?.trim_end())
     }
 
@@ -26,16 +30,25 @@ impl Output {
     ///
     /// # Errors
     /// Where `data` is no JSON.
-    pub(crate) fn print_aside<T: Serialize>(self, data: &T, human: impl FnOnce(&T) -> String) -> Result<(), CliError> {
+    pub(crate) fn print_aside<T: Serialize>(
+        self,
+        data: &T,
+        human: impl FnOnce(&T) -> String,
+    ) -> Result<(), CliError> {
         eprintln!("{}", self.text(data, human)?.trim_end());
         Ok(())
     }
 
-    fn text<T: Serialize>(self, data: &T, human: impl FnOnce(&T) -> String) -> Result<String, CliError> {
+    fn text<T: Serialize>(
+        self,
+        data: &T,
+        human: impl FnOnce(&T) -> String,
+    ) -> Result<String, CliError> {
         if !self.json {
             return Ok(human(data));
         }
-        serde_json::to_string_pretty(data).map_err(|error| CliError::failed(format!("cannot write JSON: {error}")))
+        serde_json::to_string_pretty(data)
+            .map_err(|error| CliError::failed(format!("cannot write JSON: {error}")))
     }
 }
 
@@ -45,9 +58,9 @@ impl Output {
 /// Where it cannot be written; a reader that went away is none.
 pub(crate) fn write_line(text: &str) -> Result<(), CliError> {
     match writeln!(std::io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(CliError::failed(format!("cannot write to standard output: {error}")))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::failed(
+            format!("cannot write to standard output: {error}"),
+        )),
         _ => Ok(()),
     }
 }

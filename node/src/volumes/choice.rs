@@ -1,7 +1,8 @@
 //! Which volume a camera goes to, and which cameras leave one that is too slow. Pure.
 //!
-//! A camera stays where it is while its volume takes records. One that needs a volume goes where the footage will last longest: to the volume with the most
-//! room for each byte per second that it would record with this camera, among those whose disk is not known to be too slow for it.
+//! A camera stays where it is while its volume takes records. One that needs a volume goes where
+//! the footage will last longest: to the volume with the most room for each byte per second that it
+//! would record with this camera, among those whose disk is not known to be too slow for it.
 
 use holdfast_storage::ids::CameraId;
 
@@ -9,7 +10,8 @@ use holdfast_storage::ids::CameraId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Takes,
-    /// It takes longer than `lag_max` to make records durable, or its buffer fills up. It keeps the cameras that fit.
+    /// It takes longer than `lag_max` to make records durable, or its buffer fills up. It keeps the
+    /// cameras that fit.
     Slow,
     /// An operator wants it empty.
     Retiring,
@@ -50,8 +52,16 @@ impl Standing {
     }
 
     #[cfg(test)]
-    pub(super) const ALL: [Self; 8] =
-        [Self::Takes, Self::Slow, Self::Retiring, Self::Full, Self::Hung, Self::Failed, Self::Away, Self::Adopted];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Takes,
+        Self::Slow,
+        Self::Retiring,
+        Self::Full,
+        Self::Hung,
+        Self::Failed,
+        Self::Away,
+        Self::Adopted,
+    ];
 }
 
 /// One volume as the choice sees it.
@@ -63,16 +73,19 @@ pub(super) struct Seat {
     pub(super) room_bytes: u64,
     /// What its cameras record together, in bytes per second.
     pub(super) load_bps: u64,
-    /// What its disk was last seen to take at most, in bytes per second, where it was too slow lately.
+    /// What its disk was last seen to take at most, in bytes per second, where it was too slow
+    /// lately.
     pub(super) bandwidth_bps: Option<u64>,
 }
 
-/// Of a disk's measured bandwidth, the share that cameras may take, in percent: retention and playback need some too.
+/// Of a disk's measured bandwidth, the share that cameras may take, in percent: retention and
+/// playback need some too.
 const BANDWIDTH_PERCENT: u64 = 80;
 
 impl Seat {
     fn fits(&self, more_bps: u64) -> bool {
-        self.bandwidth_bps.is_none_or(|most| fits(self.load_bps.saturating_add(more_bps), most))
+        self.bandwidth_bps
+            .is_none_or(|most| fits(self.load_bps.saturating_add(more_bps), most))
     }
 }
 
@@ -80,10 +93,14 @@ fn fits(load_bps: u64, bandwidth_bps: u64) -> bool {
     load_bps <= bandwidth_bps / 100 * BANDWIDTH_PERCENT
 }
 
-/// The volume for a camera of `rate_bps` that has none, or must leave its own. `before` is where it was recorded by a former process: it goes back there if
-/// that is possible.
+/// The volume for a camera of `rate_bps` that has none, or must leave its own. `before` is where it
+/// was recorded by a former process: it goes back there if that is possible.
 pub(super) fn choose(seats: &[Seat], rate_bps: u64, before: Option<u16>) -> Option<u16> {
-    let open = || seats.iter().filter(|seat| seat.standing.takes() && seat.fits(rate_bps));
+    let open = || {
+        seats
+            .iter()
+            .filter(|seat| seat.standing.takes() && seat.fits(rate_bps))
+    };
     if let Some(seat) = open().find(|seat| Some(seat.index) == before) {
         return Some(seat.index);
     }
@@ -91,10 +108,16 @@ pub(super) fn choose(seats: &[Seat], rate_bps: u64, before: Option<u16>) -> Opti
     let is_room_known = open().all(|seat| seat.room_bytes > 0);
     let lasts_s = |seat: &Seat| {
         let load_bps = seat.load_bps.saturating_add(rate_bps).max(1);
-        if is_room_known { seat.room_bytes / load_bps } else { u64::MAX / load_bps }
+        if is_room_known {
+            seat.room_bytes / load_bps
+        } else {
+            u64::MAX / load_bps
+        }
     };
     // The lowest index among equals.
-    open().max_by_key(|seat| (lasts_s(seat), u16::MAX - seat.index)).map(|seat| seat.index)
+    open()
+        .max_by_key(|seat| (lasts_s(seat), u16::MAX - seat.index))
+        .map(|seat| seat.index)
 }
 
 /// A camera on a volume that is too slow.
@@ -105,7 +128,8 @@ pub(super) struct Tenant {
     pub(super) rate_bps: u64,
 }
 
-/// Which of a slow volume's cameras have to leave so that the rest fits what its disk takes: the least important first.
+/// Which of a slow volume's cameras have to leave so that the rest fits what its disk takes: the
+/// least important first.
 pub(super) fn leavers(mut tenants: Vec<Tenant>, bandwidth_bps: u64) -> Vec<CameraId> {
     tenants.sort_by_key(|tenant| (tenant.priority, std::cmp::Reverse(tenant.camera)));
     let mut load_bps: u64 = tenants.iter().map(|tenant| tenant.rate_bps).sum();
@@ -128,12 +152,21 @@ mod tests {
     const GB: u64 = 1 << 30;
 
     fn seat(index: u16, standing: Standing, room_gb: u64, load_bps: u64) -> Seat {
-        Seat { index, standing, room_bytes: room_gb * GB, load_bps, bandwidth_bps: None }
+        Seat {
+            index,
+            standing,
+            room_bytes: room_gb * GB,
+            load_bps,
+            bandwidth_bps: None,
+        }
     }
 
     #[test]
     fn cameras_spread_in_proportion_to_the_room() {
-        let mut seats = [seat(0, Standing::Takes, 100, 0), seat(1, Standing::Takes, 300, 0)];
+        let mut seats = [
+            seat(0, Standing::Takes, 100, 0),
+            seat(1, Standing::Takes, 300, 0),
+        ];
         for _ in 0..40 {
             let index = choose(&seats, 1000, None).unwrap();
             seats[usize::from(index)].load_bps += 1000;
@@ -143,7 +176,10 @@ mod tests {
 
     #[test]
     fn cameras_spread_evenly_while_the_room_is_not_known() {
-        let mut seats = [seat(0, Standing::Takes, 0, 0), seat(1, Standing::Takes, 300, 0)];
+        let mut seats = [
+            seat(0, Standing::Takes, 0, 0),
+            seat(1, Standing::Takes, 300, 0),
+        ];
         for _ in 0..10 {
             let index = choose(&seats, 1000, None).unwrap();
             seats[usize::from(index)].load_bps += 1000;
@@ -153,30 +189,51 @@ mod tests {
 
     #[test]
     fn only_a_volume_that_takes_records_and_is_fast_enough_is_chosen() {
-        for standing in Standing::ALL.into_iter().filter(|standing| *standing != Standing::Takes) {
+        for standing in Standing::ALL
+            .into_iter()
+            .filter(|standing| *standing != Standing::Takes)
+        {
             let seats = [seat(0, standing, 900, 0), seat(1, Standing::Takes, 1, 0)];
             assert_eq!(choose(&seats, 1, Some(0)), Some(1), "{standing:?}");
             assert_eq!(choose(&seats[..1], 1, Some(0)), None, "{standing:?}");
         }
-        let slow = Seat { bandwidth_bps: Some(10_000), ..seat(0, Standing::Takes, 900, 7000) };
+        let slow = Seat {
+            bandwidth_bps: Some(10_000),
+            ..seat(0, Standing::Takes, 900, 7000)
+        };
         let seats = [slow, seat(1, Standing::Takes, 1, 0)];
-        assert_eq!([choose(&seats, 1000, None), choose(&seats, 1001, None)], [Some(0), Some(1)]);
+        assert_eq!(
+            [choose(&seats, 1000, None), choose(&seats, 1001, None)],
+            [Some(0), Some(1)]
+        );
     }
 
     #[test]
     fn a_camera_goes_back_to_where_it_was() {
-        let seats = [seat(0, Standing::Takes, 900, 0), seat(1, Standing::Takes, 1, 50_000)];
+        let seats = [
+            seat(0, Standing::Takes, 900, 0),
+            seat(1, Standing::Takes, 1, 50_000),
+        ];
         assert_eq!(choose(&seats, 1, Some(1)), Some(1));
         assert_eq!(choose(&seats, 1, Some(7)), Some(0));
     }
 
     fn tenant(camera: u32, priority: u8, rate_bps: u64) -> Tenant {
-        Tenant { camera: CameraId(camera), priority, rate_bps }
+        Tenant {
+            camera: CameraId(camera),
+            priority,
+            rate_bps,
+        }
     }
 
     #[test]
     fn the_least_important_leave_until_the_rest_fits() {
-        let tenants = vec![tenant(1, 200, 400), tenant(2, 10, 300), tenant(3, 10, 300), tenant(4, 100, 400)];
+        let tenants = vec![
+            tenant(1, 200, 400),
+            tenant(2, 10, 300),
+            tenant(3, 10, 300),
+            tenant(4, 100, 400),
+        ];
         assert_eq!(leavers(tenants.clone(), 2000), []);
         assert_eq!(leavers(tenants.clone(), 1000), [CameraId(3), CameraId(2)]);
         assert_eq!(leavers(tenants, 0).len(), 4);

@@ -1,11 +1,13 @@
 //! What a volume's figures say of its disk: well, too slow, hung or full. Pure.
 //!
-//! The evidence is a *marker*: a record that was handed over at a known moment. Until it is durable its age is the volume's lag. Records become durable in
-//! the order in which they come, so everything before a durable marker is durable too.
+//! The evidence is a *marker*: a record that was handed over at a known moment. Until it is durable
+//! its age is the volume's lag. Records become durable in the order in which they come, so
+//! everything before a durable marker is durable too.
 
 use std::time::Duration;
 
-/// How far the buffer may fill up before the disk counts as too slow; cameras of priority 0 are shed from one half on.
+/// How far the buffer may fill up before the disk counts as too slow; cameras of priority 0 are
+/// shed from one half on.
 const QUEUE_PERCENT_MAX: u64 = 40;
 /// Over how long a slow disk's bandwidth is measured at least.
 const MEASURE_MIN: Duration = Duration::from_secs(2);
@@ -63,7 +65,8 @@ impl Watch {
     pub(super) fn observe(&mut self, limits: Limits, sample: &Sample) -> Health {
         let progress = (sample.written_bytes, sample.flushes);
         let is_idle = sample.waiting.is_zero();
-        // A disk that has room again may show it by a file that it made, before anything is written.
+        // A disk that has room again may show it by a file that it made, before anything is
+        // written.
         let has_room_again = self.health == Health::Full && !sample.has_no_space;
         if progress != self.progress || is_idle || has_room_again {
             (self.progress, self.progressed_at) = (progress, sample.now);
@@ -71,10 +74,16 @@ impl Watch {
         let stuck = sample.now.saturating_sub(self.progressed_at);
         let is_filling = sample.queued_bytes > sample.queued_bytes_max / 100 * QUEUE_PERCENT_MAX;
         // A buffer that fills up leaves less time to wait and see.
-        let patience = if is_filling { limits.hang_after / 3 } else { limits.hang_after };
+        let patience = if is_filling {
+            limits.hang_after / 3
+        } else {
+            limits.hang_after
+        };
         let is_stuck = !is_idle && stuck >= patience && sample.waiting >= patience;
         // Nothing tells the difference sooner than its own progress.
-        let was_stuck = matches!(self.health, Health::Hung | Health::Full) && !is_idle && stuck > Duration::ZERO;
+        let was_stuck = matches!(self.health, Health::Hung | Health::Full)
+            && !is_idle
+            && stuck > Duration::ZERO;
         self.health = match () {
             () if (is_stuck || was_stuck) && sample.has_no_space => Health::Full,
             () if is_stuck || was_stuck => Health::Hung,
@@ -98,14 +107,21 @@ impl Watch {
             self.slow_since = Some((sample.now, sample.written_bytes));
         }
         match self.slow_since {
-            Some(since) => Health::Slow { bandwidth_bps: self.bandwidth(since, sample, is_slow) },
+            Some(since) => Health::Slow {
+                bandwidth_bps: self.bandwidth(since, sample, is_slow),
+            },
             None => Health::Well,
         }
     }
 
-    /// A disk that has more to do than it can shows what it takes. Once it has caught up it does not, and the figure stays.
+    /// A disk that has more to do than it can shows what it takes. Once it has caught up it does
+    /// not, and the figure stays.
     fn bandwidth(&mut self, since: (Duration, u64), sample: &Sample, is_slow: bool) -> Option<u64> {
-        let known = if let Health::Slow { bandwidth_bps } = self.health { bandwidth_bps } else { None };
+        let known = if let Health::Slow { bandwidth_bps } = self.health {
+            bandwidth_bps
+        } else {
+            None
+        };
         let took = sample.now.saturating_sub(since.0);
         if !is_slow || took < MEASURE_MIN {
             return known;
@@ -119,7 +135,10 @@ impl Watch {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { hang_after: Duration::from_secs(3), lag_max: Duration::from_secs(5) };
+    const LIMITS: Limits = Limits {
+        hang_after: Duration::from_secs(3),
+        lag_max: Duration::from_secs(5),
+    };
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -138,47 +157,85 @@ mod tests {
 
     fn states(samples: impl IntoIterator<Item = Sample>) -> Vec<Health> {
         let mut watch = Watch::default();
-        let mut states: Vec<_> = samples.into_iter().map(|sample| watch.observe(LIMITS, &sample)).collect();
+        let mut states: Vec<_> = samples
+            .into_iter()
+            .map(|sample| watch.observe(LIMITS, &sample))
+            .collect();
         states.dedup();
         states
     }
 
     #[test]
     fn a_disk_that_flushes_every_half_second_is_well_and_so_is_an_idle_one() {
-        assert_eq!(states((0..600).map(|n| sample(n * 100, n % 5 * 100, n / 5 * 1000))), [Health::Well]);
-        assert_eq!(states((0..600).map(|n| sample(n * 100, 0, 77))), [Health::Well]);
+        assert_eq!(
+            states((0..600).map(|n| sample(n * 100, n % 5 * 100, n / 5 * 1000))),
+            [Health::Well]
+        );
+        assert_eq!(
+            states((0..600).map(|n| sample(n * 100, 0, 77))),
+            [Health::Well]
+        );
         // The first record after a long rest has not waited yet.
         let rest = (0..100).map(|n| sample(n * 100, 0, 77));
-        assert_eq!(states(rest.chain((1..29).map(|n| sample(10_000 + n * 100, n * 100, 77)))), [Health::Well]);
+        assert_eq!(
+            states(rest.chain((1..29).map(|n| sample(10_000 + n * 100, n * 100, 77)))),
+            [Health::Well]
+        );
     }
 
     #[test]
     fn nothing_written_for_three_seconds_is_a_hang_until_something_is() {
         let hangs = (0..100).map(|n| sample(n * 100, n * 100, 5));
         let goes_on = (0..10).map(|n| sample(10_000 + n * 100, 100, 5000 + n));
-        assert_eq!(states((0..30).map(|n| sample(n * 100, n * 100, 5))), [Health::Well]);
-        assert_eq!(states(hangs.chain(goes_on)), [Health::Well, Health::Hung, Health::Well]);
+        assert_eq!(
+            states((0..30).map(|n| sample(n * 100, n * 100, 5))),
+            [Health::Well]
+        );
+        assert_eq!(
+            states(hangs.chain(goes_on)),
+            [Health::Well, Health::Hung, Health::Well]
+        );
     }
 
     #[test]
     fn a_buffer_that_fills_up_shortens_the_wait() {
-        let filling = |n: u64| Sample { queued_bytes: n * 10_000, ..sample(n * 100, n * 100, 5) };
-        assert_eq!(states((0..10).map(filling)), [Health::Well, Health::Slow { bandwidth_bps: None }]);
+        let filling = |n: u64| Sample {
+            queued_bytes: n * 10_000,
+            ..sample(n * 100, n * 100, 5)
+        };
+        assert_eq!(
+            states((0..10).map(filling)),
+            [
+                Health::Well,
+                Health::Slow {
+                    bandwidth_bps: None
+                }
+            ]
+        );
         assert_eq!(states((0..11).map(filling)).last(), Some(&Health::Hung));
     }
 
     #[test]
     fn a_full_disk_is_no_hang() {
-        let full = |n: u64| Sample { has_no_space: true, ..sample(n * 100, n * 100, 5) };
+        let full = |n: u64| Sample {
+            has_no_space: true,
+            ..sample(n * 100, n * 100, 5)
+        };
         assert_eq!(states((0..100).map(full)), [Health::Well, Health::Full]);
     }
 
     #[test]
     fn a_disk_that_has_room_again_is_no_hang_before_it_writes() {
-        let full = (0..40).map(|n| Sample { has_no_space: true, ..sample(n * 100, n * 100, 5) });
+        let full = (0..40).map(|n| Sample {
+            has_no_space: true,
+            ..sample(n * 100, n * 100, 5)
+        });
         let has_room = (40..43).map(|n| sample(n * 100, n * 100, 5));
         let goes_on = (43..50).map(|n| sample(n * 100, 100, n * 1000));
-        assert_eq!(states(full.clone().chain(has_room).chain(goes_on)), [Health::Well, Health::Full, Health::Well]);
+        assert_eq!(
+            states(full.clone().chain(has_room).chain(goes_on)),
+            [Health::Well, Health::Full, Health::Well]
+        );
         // Unless it does not write for as long as any other.
         let hangs = (40..73).map(|n| sample(n * 100, n * 100, 5));
         assert_eq!(states(full.chain(hangs)).last(), Some(&Health::Hung));
@@ -192,9 +249,17 @@ mod tests {
         for n in 0..100 {
             slow = watch.observe(LIMITS, &sample(n * 100, n * 100, n * 100_000));
         }
-        assert_eq!(slow, Health::Slow { bandwidth_bps: Some(1_000_000) });
+        assert_eq!(
+            slow,
+            Health::Slow {
+                bandwidth_bps: Some(1_000_000)
+            }
+        );
         // It has caught up, and less is recorded now: its bandwidth is what it was.
-        let fine = |n: u64| Sample { lag: ms(400), ..sample(10_000 + n * 100, 0, 10_000_000 + n * 1000) };
+        let fine = |n: u64| Sample {
+            lag: ms(400),
+            ..sample(10_000 + n * 100, 0, 10_000_000 + n * 1000)
+        };
         for n in 0..100 {
             assert_eq!(watch.observe(LIMITS, &fine(n)), slow, "{n}");
         }

@@ -1,9 +1,12 @@
-//! Which volume each camera is recorded to, what every volume took of it, and what a move to another one may lose. Pure.
+//! Which volume each camera is recorded to, what every volume took of it, and what a move to
+//! another one may lose. Pure.
 //!
-//! A camera leaves a volume in one of two ways. *Orderly*, at a keyframe: the session goes on on the other volume, whose first records are the session's init
-//! segments, and no frame is lost. What the volume before still has to make durable is remembered: until it is, the camera's watermark does not pass it, and should
-//! it fail or hang, that is told as a gap. Or because the volume *failed*: what it took and has not made durable is lost, and a new session begins. Either way the other
-//! volume is told the gaps again that the one before may not have made durable.
+//! A camera leaves a volume in one of two ways. *Orderly*, at a keyframe: the session goes on on
+//! the other volume, whose first records are the session's init segments, and no frame is lost.
+//! What the volume before still has to make durable is remembered: until it is, the camera's
+//! watermark does not pass it, and should it fail or hang, that is told as a gap. Or because the
+//! volume *failed*: what it took and has not made durable is lost, and a new session begins. Either
+//! way the other volume is told the gaps again that the one before may not have made durable.
 
 use holdfast_storage::chunk::{ChunkMeta, Gap, GapCause, Init};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, StreamKind, TrackKind};
@@ -13,9 +16,11 @@ use std::collections::HashMap;
 /// An interval of footage.
 pub(super) type Interval = (Timestamp, Timestamp);
 
-/// Volumes that a camera has left and that have not made everything durable; beyond, what the oldest has not is told as a gap.
+/// Volumes that a camera has left and that have not made everything durable; beyond, what the
+/// oldest has not is told as a gap.
 const FORMERS_MAX: usize = 4;
-/// Gaps that a volume has taken and may not have made durable; beyond, the two oldest become one, from the start of the one to the end of the other.
+/// Gaps that a volume has taken and may not have made durable; beyond, the two oldest become one,
+/// from the start of the one to the end of the other.
 const GAPS_MAX: usize = 16;
 /// A camera that sent nothing for so many counts is not recorded here now.
 const IDLE_COUNTS_MAX: u32 = 10;
@@ -50,7 +55,8 @@ struct Taken {
 #[derive(Clone, Copy, Debug)]
 struct TakenGap {
     gap: Gap,
-    /// A volume makes records durable in their order: this one is, when it has footage durable that ends later than this.
+    /// A volume makes records durable in their order: this one is, when it has footage durable
+    /// that ends later than this.
     behind: Timestamp,
 }
 
@@ -82,7 +88,8 @@ impl<V: Clone + PartialEq> Homes<V> {
         self.of.get(&camera)
     }
 
-    /// The camera's first volume, or the one after a failure. Returns what the volume before took and has not made durable, as `durable_until` tells.
+    /// The camera's first volume, or the one after a failure. Returns what the volume before took
+    /// and has not made durable, as `durable_until` tells.
     pub(super) fn settle(
         &mut self,
         camera: CameraId,
@@ -93,7 +100,10 @@ impl<V: Clone + PartialEq> Homes<V> {
             self.of.insert(camera, Home::new(volume));
             return None;
         };
-        let lost = home.taken.take().and_then(|taken| taken.beyond(durable_until(&home.volume)));
+        let lost = home
+            .taken
+            .take()
+            .and_then(|taken| taken.beyond(durable_until(&home.volume)));
         (home.volume, home.leaves) = (volume, false);
         home.inits.clear();
         lost
@@ -101,35 +111,66 @@ impl<V: Clone + PartialEq> Homes<V> {
 
     /// The camera's session goes on on `volume`, which has taken [`Home::inits`].
     pub(super) fn move_to(&mut self, camera: CameraId, volume: V) {
-        let Some(home) = self.of.get_mut(&camera) else { return };
+        let Some(home) = self.of.get_mut(&camera) else {
+            return;
+        };
         let before = std::mem::replace(&mut home.volume, volume);
         home.leaves = false;
         if let Some(taken) = home.taken.take() {
-            home.formers.push(Former { volume: before, taken });
+            home.formers.push(Former {
+                volume: before,
+                taken,
+            });
         }
     }
 
-    /// Forgets what former volumes have made durable by now. Returns the first gap to tell: of one that does not store what it took.
+    /// Forgets what former volumes have made durable by now. Returns the first gap to tell: of one
+    /// that does not store what it took.
     pub(super) fn review(
         &mut self,
         camera: CameraId,
         durable_until: impl Fn(&V) -> Option<Timestamp>,
         stores: impl Fn(&V) -> bool,
     ) -> Option<Gap> {
-        let home = self.of.get_mut(&camera).filter(|home| !home.formers.is_empty())?;
-        home.formers.retain(|former| former.taken.beyond(durable_until(&former.volume)).is_some());
+        let home = self
+            .of
+            .get_mut(&camera)
+            .filter(|home| !home.formers.is_empty())?;
+        home.formers
+            .retain(|former| former.taken.beyond(durable_until(&former.volume)).is_some());
         let is_crowded = home.formers.len() > FORMERS_MAX;
-        let former = home.formers.iter().find(|former| is_crowded || !stores(&former.volume))?;
+        let former = home
+            .formers
+            .iter()
+            .find(|former| is_crowded || !stores(&former.volume))?;
         let (start, end) = former.taken.beyond(durable_until(&former.volume))?;
-        let Taken { stream, node, epoch, .. } = former.taken;
-        Some(Gap { camera, stream, node, epoch, start, end, cause: GapCause::VolumeFailed, frames_missing: None })
+        let Taken {
+            stream,
+            node,
+            epoch,
+            ..
+        } = former.taken;
+        Some(Gap {
+            camera,
+            stream,
+            node,
+            epoch,
+            start,
+            end,
+            cause: GapCause::VolumeFailed,
+            frames_missing: None,
+        })
     }
 
     /// The gap is on its way to the camera's volume.
     pub(super) fn told(&mut self, gap: &Gap) {
         if let Some(home) = self.of.get_mut(&gap.camera) {
-            let told = home.formers.iter().position(|former| former.taken.until == gap.end);
-            told.into_iter().for_each(|at| drop(home.formers.remove(at)));
+            let told = home
+                .formers
+                .iter()
+                .position(|former| former.taken.until == gap.end);
+            told.into_iter()
+                .for_each(|at| drop(home.formers.remove(at)));
         }
     }
 
@@ -141,26 +182,43 @@ impl<V: Clone + PartialEq> Homes<V> {
     }
 
     /// The camera's volume has taken a gap.
-    pub(super) fn took_gap(&mut self, gap: &Gap, durable_until: impl FnOnce(&V) -> Option<Timestamp>) {
-        let Some(home) = self.of.get_mut(&gap.camera) else { return };
+    pub(super) fn took_gap(
+        &mut self,
+        gap: &Gap,
+        durable_until: impl FnOnce(&V) -> Option<Timestamp>,
+    ) {
+        let Some(home) = self.of.get_mut(&gap.camera) else {
+            return;
+        };
         home.forget_durable_gaps(durable_until(&home.volume));
         home.gaps.retain(|taken| taken.gap != *gap);
         if home.gaps.len() >= GAPS_MAX {
             let oldest = home.gaps.remove(0).gap;
-            home.gaps[0].gap = Gap { end: home.gaps[0].gap.end, frames_missing: None, ..oldest };
+            home.gaps[0].gap = Gap {
+                end: home.gaps[0].gap.end,
+                frames_missing: None,
+                ..oldest
+            };
         }
         let behind = home.taken.map_or(gap.end, |taken| taken.until.max(gap.end));
         home.gaps.push(TakenGap { gap: *gap, behind });
     }
 
     /// Gaps that the camera's volume has taken and may not have made durable, for the next one.
-    pub(super) fn gaps(&mut self, camera: CameraId, durable_until: impl FnOnce(&V) -> Option<Timestamp>) -> Vec<Gap> {
-        let Some(home) = self.of.get_mut(&camera) else { return Vec::new() };
+    pub(super) fn gaps(
+        &mut self,
+        camera: CameraId,
+        durable_until: impl FnOnce(&V) -> Option<Timestamp>,
+    ) -> Vec<Gap> {
+        let Some(home) = self.of.get_mut(&camera) else {
+            return Vec::new();
+        };
         home.forget_durable_gaps(durable_until(&home.volume));
         home.gaps.iter().map(|taken| taken.gap).collect()
     }
 
-    /// The camera's volume has taken a chunk of `bytes`. `durable_until` tells how far that volume has the camera's video durable.
+    /// The camera's volume has taken a chunk of `bytes`. `durable_until` tells how far that volume
+    /// has the camera's video durable.
     pub(super) fn took(
         &mut self,
         meta: &ChunkMeta,
@@ -168,19 +226,34 @@ impl<V: Clone + PartialEq> Homes<V> {
         priority: u8,
         durable_until: impl FnOnce(&V) -> Option<Timestamp>,
     ) {
-        let Some(home) = self.of.get_mut(&meta.camera) else { return };
+        let Some(home) = self.of.get_mut(&meta.camera) else {
+            return;
+        };
         (home.bytes, home.priority) = (home.bytes.saturating_add(bytes), priority);
         if meta.track != TrackKind::Video {
             return;
         }
-        let begins =
-            Taken { from: meta.start, until: meta.end(), stream: meta.stream, node: meta.node, epoch: meta.epoch };
+        let begins = Taken {
+            from: meta.start,
+            until: meta.end(),
+            stream: meta.stream,
+            node: meta.node,
+            epoch: meta.epoch,
+        };
         home.taken = Some(match home.taken {
-            // Between sessions nothing may have been recorded for long: that is not for this volume to lose.
-            // It had run ahead of true time.
+            // Between sessions nothing may have been recorded for long: that is not for this volume
+            // to lose. It had run ahead of true time.
             Some(taken) if meta.epoch > taken.epoch && meta.end() < taken.from => begins,
-            Some(taken) if meta.sequence == 0 && taken.beyond(durable_until(&home.volume)).is_none() => begins,
-            Some(taken) => Taken { from: taken.from, until: taken.until.max(meta.end()), ..begins },
+            Some(taken)
+                if meta.sequence == 0 && taken.beyond(durable_until(&home.volume)).is_none() =>
+            {
+                begins
+            }
+            Some(taken) => Taken {
+                from: taken.from,
+                until: taken.until.max(meta.end()),
+                ..begins
+            },
             None => begins,
         });
     }
@@ -189,11 +262,17 @@ impl<V: Clone + PartialEq> Homes<V> {
     pub(super) fn count(&mut self, elapsed_ms: u64) {
         for home in self.of.values_mut() {
             let bytes = std::mem::take(&mut home.bytes);
-            home.idle_counts = if bytes == 0 { home.idle_counts.saturating_add(1) } else { 0 };
+            home.idle_counts = if bytes == 0 {
+                home.idle_counts.saturating_add(1)
+            } else {
+                0
+            };
             let now_bps = bytes.saturating_mul(1000) / elapsed_ms.max(1);
             home.rate_bps = match home.rate_bps {
                 _ if home.idle_counts > IDLE_COUNTS_MAX => Some(0),
-                Some(bps) => Some((bps * (100 - RATE_WEIGHT_PERCENT) + now_bps * RATE_WEIGHT_PERCENT) / 100),
+                Some(bps) => {
+                    Some((bps * (100 - RATE_WEIGHT_PERCENT) + now_bps * RATE_WEIGHT_PERCENT) / 100)
+                }
                 None if bytes > 0 => Some(now_bps),
                 None => None,
             };
@@ -202,13 +281,20 @@ impl<V: Clone + PartialEq> Homes<V> {
 
     /// Cameras that are recorded to `volume` now.
     pub(super) fn tenants(&self, volume: &V) -> impl Iterator<Item = (CameraId, &Home<V>)> {
-        let here = self.of.iter().filter(move |(_, home)| home.volume == *volume && home.is_live());
+        let here = self
+            .of
+            .iter()
+            .filter(move |(_, home)| home.volume == *volume && home.is_live());
         here.map(|(camera, home)| (*camera, home))
     }
 
     /// Marks who leaves `volume`, which is too slow, and who does not or not any more.
     pub(super) fn set_leaving(&mut self, volume: &V, leaving: &[CameraId]) {
-        for (camera, home) in self.of.iter_mut().filter(|(_, home)| home.volume == *volume) {
+        for (camera, home) in self
+            .of
+            .iter_mut()
+            .filter(|(_, home)| home.volume == *volume)
+        {
             home.leaves = leaving.contains(camera);
         }
     }
@@ -235,7 +321,8 @@ impl<V> Home<V> {
     }
 
     fn forget_durable_gaps(&mut self, durable_until: Option<Timestamp>) {
-        self.gaps.retain(|taken| durable_until.is_none_or(|durable| durable <= taken.behind));
+        self.gaps
+            .retain(|taken| durable_until.is_none_or(|durable| durable <= taken.behind));
     }
 
     pub(super) fn rate_bps(&self) -> u64 {
@@ -244,21 +331,28 @@ impl<V> Home<V> {
 
     /// What the camera sends, in bits per second; `None` while nothing was counted.
     pub(super) fn measured_bitrate_bps(&self) -> Option<u64> {
-        self.rate_bps.filter(|bytes| *bytes > 0 && self.is_live()).map(|bytes| bytes.saturating_mul(8))
+        self.rate_bps
+            .filter(|bytes| *bytes > 0 && self.is_live())
+            .map(|bytes| bytes.saturating_mul(8))
     }
 
     pub(super) fn is_live(&self) -> bool {
         self.idle_counts <= IDLE_COUNTS_MAX
     }
 
-    /// Volumes that took records of `epoch` or later and have not made all of them durable: the camera's watermark must not pass them yet.
+    /// Volumes that took records of `epoch` or later and have not made all of them durable: the
+    /// camera's watermark must not pass them yet.
     pub(super) fn waits_for(
         &self,
         epoch: Epoch,
         durable_until: impl Fn(&V) -> Option<Timestamp>,
     ) -> impl Iterator<Item = &V> {
-        let of_epoch = self.formers.iter().filter(move |former| former.taken.epoch >= epoch);
-        let undone = of_epoch.filter(move |former| former.taken.beyond(durable_until(&former.volume)).is_some());
+        let of_epoch = self
+            .formers
+            .iter()
+            .filter(move |former| former.taken.epoch >= epoch);
+        let undone = of_epoch
+            .filter(move |former| former.taken.beyond(durable_until(&former.volume)).is_some());
         undone.map(|former| &former.volume)
     }
 }
@@ -309,18 +403,33 @@ mod tests {
     fn recorded() -> Homes<u16> {
         let mut homes = Homes::default();
         assert_eq!(homes.settle(CAMERA, 0, NOTHING), None);
-        (0..4).for_each(|n| homes.took(&chunk(TrackKind::Video, n, i64::from(n) * 10), 100, 7, NOTHING));
+        (0..4).for_each(|n| {
+            homes.took(
+                &chunk(TrackKind::Video, n, i64::from(n) * 10),
+                100,
+                7,
+                NOTHING,
+            )
+        });
         homes.took(&chunk(TrackKind::Audio, 0, 90), 100, 7, NOTHING);
         homes
     }
 
     #[test]
     fn what_was_taken_and_is_not_durable_is_lost_with_the_volume() {
-        for (durable, lost) in [(None, Some(at(0, 40))), (Some(20), Some(at(20, 40))), (Some(40), None)] {
+        for (durable, lost) in [
+            (None, Some(at(0, 40))),
+            (Some(20), Some(at(20, 40))),
+            (Some(40), None),
+        ] {
             let mut homes = recorded();
             assert_eq!(homes.settle(CAMERA, 1, |_| durable.map(Timestamp)), lost);
             assert_eq!(homes.get(CAMERA).unwrap().volume, 1);
-            assert_eq!(homes.settle(CAMERA, 2, NOTHING), None, "nothing was taken there");
+            assert_eq!(
+                homes.settle(CAMERA, 2, NOTHING),
+                None,
+                "nothing was taken there"
+            );
         }
     }
 
@@ -340,15 +449,26 @@ mod tests {
         // The second one lies before what the volume has taken already.
         homes.took_gap(&gap(40, 50), |_| Some(Timestamp(40)));
         homes.took_gap(&gap(5, 10), |_| Some(Timestamp(40)));
-        for (durable, kept) in [(None, vec![gap(40, 50), gap(5, 10)]), (Some(40), vec![gap(40, 50), gap(5, 10)])] {
-            assert_eq!(homes.gaps(CAMERA, |_| durable.map(Timestamp)), kept, "durable until {durable:?}");
+        for (durable, kept) in [
+            (None, vec![gap(40, 50), gap(5, 10)]),
+            (Some(40), vec![gap(40, 50), gap(5, 10)]),
+        ] {
+            assert_eq!(
+                homes.gaps(CAMERA, |_| durable.map(Timestamp)),
+                kept,
+                "durable until {durable:?}"
+            );
         }
         assert_eq!(homes.gaps(CAMERA, |_| Some(Timestamp(41))), [gap(40, 50)]);
         assert_eq!(homes.gaps(CAMERA, |_| Some(Timestamp(50))), [gap(40, 50)]);
         assert_eq!(homes.gaps(CAMERA, |_| Some(Timestamp(51))), []);
         (0..40).for_each(|at| homes.took_gap(&gap(at, at + 1), |_| None));
         let kept = homes.gaps(CAMERA, |_| None);
-        assert_eq!((kept.len(), kept[0], kept[1]), (GAPS_MAX, gap(0, 25), gap(25, 26)), "all of them are covered");
+        assert_eq!(
+            (kept.len(), kept[0], kept[1]),
+            (GAPS_MAX, gap(0, 25), gap(25, 26)),
+            "all of them are covered"
+        );
     }
 
     #[test]
@@ -356,8 +476,13 @@ mod tests {
         let mut homes = Homes::default();
         homes.settle(CAMERA, 0_u16, NOTHING);
         homes.took(&chunk(TrackKind::Video, 0, 0), 1, 0, NOTHING);
-        homes.took(&chunk(TrackKind::Video, 0, 5000), 1, 0, |_| Some(Timestamp(10)));
-        assert_eq!(homes.settle(CAMERA, 1, |_| Some(Timestamp(10))), Some(at(5000, 5010)));
+        homes.took(&chunk(TrackKind::Video, 0, 5000), 1, 0, |_| {
+            Some(Timestamp(10))
+        });
+        assert_eq!(
+            homes.settle(CAMERA, 1, |_| Some(Timestamp(10))),
+            Some(at(5000, 5010))
+        );
     }
 
     #[test]
@@ -365,16 +490,33 @@ mod tests {
         let mut homes = recorded();
         homes.move_to(CAMERA, 1);
         let waits = |homes: &Homes<u16>| {
-            homes.get(CAMERA).unwrap().waits_for(Epoch(1), |_| Some(Timestamp(20))).copied().collect::<Vec<_>>()
+            homes
+                .get(CAMERA)
+                .unwrap()
+                .waits_for(Epoch(1), |_| Some(Timestamp(20)))
+                .copied()
+                .collect::<Vec<_>>()
         };
         let durable = |until: i64| move |_: &u16| Some(Timestamp(until));
         assert_eq!(homes.review(CAMERA, durable(20), |_| true), None);
         assert_eq!(waits(&homes), [0]);
-        let gap = homes.review(CAMERA, durable(20), |volume| *volume != 0).unwrap();
-        assert_eq!(((gap.start, gap.end), gap.cause), (at(20, 40), GapCause::VolumeFailed));
-        assert_eq!(homes.review(CAMERA, durable(20), |_| false), Some(gap), "until it is told");
+        let gap = homes
+            .review(CAMERA, durable(20), |volume| *volume != 0)
+            .unwrap();
+        assert_eq!(
+            ((gap.start, gap.end), gap.cause),
+            (at(20, 40), GapCause::VolumeFailed)
+        );
+        assert_eq!(
+            homes.review(CAMERA, durable(20), |_| false),
+            Some(gap),
+            "until it is told"
+        );
         homes.told(&gap);
-        assert_eq!((homes.review(CAMERA, durable(20), |_| false), waits(&homes)), (None, vec![]));
+        assert_eq!(
+            (homes.review(CAMERA, durable(20), |_| false), waits(&homes)),
+            (None, vec![])
+        );
     }
 
     #[test]
@@ -382,13 +524,34 @@ mod tests {
         let mut homes = recorded();
         homes.move_to(CAMERA, 1);
         assert_eq!(
-            homes.get(CAMERA).unwrap().waits_for(Epoch(2), NOTHING).count(),
+            homes
+                .get(CAMERA)
+                .unwrap()
+                .waits_for(Epoch(2), NOTHING)
+                .count(),
             0,
             "another epoch is not held back"
         );
-        assert_eq!(homes.get(CAMERA).unwrap().waits_for(Epoch(1), NOTHING).count(), 1);
-        assert_eq!(homes.review(CAMERA, |_| Some(Timestamp(40)), |_| false), None);
-        assert_eq!(homes.get(CAMERA).unwrap().waits_for(Epoch(1), NOTHING).count(), 0);
+        assert_eq!(
+            homes
+                .get(CAMERA)
+                .unwrap()
+                .waits_for(Epoch(1), NOTHING)
+                .count(),
+            1
+        );
+        assert_eq!(
+            homes.review(CAMERA, |_| Some(Timestamp(40)), |_| false),
+            None
+        );
+        assert_eq!(
+            homes
+                .get(CAMERA)
+                .unwrap()
+                .waits_for(Epoch(1), NOTHING)
+                .count(),
+            0
+        );
     }
 
     #[test]
@@ -396,7 +559,12 @@ mod tests {
         let mut homes = recorded();
         for n in 1..=5 {
             homes.move_to(CAMERA, n);
-            homes.took(&chunk(TrackKind::Video, 3 + u32::from(n), 30 + i64::from(n) * 10), 1, 0, NOTHING);
+            homes.took(
+                &chunk(TrackKind::Video, 3 + u32::from(n), 30 + i64::from(n) * 10),
+                1,
+                0,
+                NOTHING,
+            );
         }
         let gap = homes.review(CAMERA, |_| None, |_| true).unwrap();
         assert_eq!((gap.start, gap.end), at(0, 40));
@@ -413,10 +581,17 @@ mod tests {
             track,
             bytes: bytes::Bytes::from_static(text.as_bytes()),
         };
-        for (track, text) in [(TrackKind::Video, "a"), (TrackKind::Audio, "b"), (TrackKind::Video, "c")] {
+        for (track, text) in [
+            (TrackKind::Video, "a"),
+            (TrackKind::Audio, "b"),
+            (TrackKind::Video, "c"),
+        ] {
             homes.took_init(&init(track, text));
         }
-        assert_eq!(homes.get(CAMERA).unwrap().inits(), [init(TrackKind::Audio, "b"), init(TrackKind::Video, "c")]);
+        assert_eq!(
+            homes.get(CAMERA).unwrap().inits(),
+            [init(TrackKind::Audio, "b"), init(TrackKind::Video, "c")]
+        );
         homes.settle(CAMERA, 1, NOTHING);
         assert!(homes.get(CAMERA).unwrap().inits().is_empty());
     }
@@ -429,6 +604,12 @@ mod tests {
         assert_eq!(homes.get(CAMERA).unwrap().rate_bps(), 500);
         assert_eq!(homes.tenants(&0).count(), 1);
         (0..=IDLE_COUNTS_MAX).for_each(|_| homes.count(1000));
-        assert_eq!((homes.get(CAMERA).unwrap().rate_bps(), homes.tenants(&0).count()), (0, 0));
+        assert_eq!(
+            (
+                homes.get(CAMERA).unwrap().rate_bps(),
+                homes.tenants(&0).count()
+            ),
+            (0, 0)
+        );
     }
 }

@@ -30,7 +30,10 @@ impl Keeping {
     /// Whether to write `names` now.
     fn begin(&self, names: &Names) -> bool {
         let mut state = lock(&self.0);
-        let is_kept = state.kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, names));
+        let is_kept = state
+            .kept
+            .as_ref()
+            .is_some_and(|kept| Arc::ptr_eq(kept, names));
         if is_kept || state.is_writing {
             return false;
         }
@@ -64,7 +67,8 @@ impl Keeping {
     pub(super) fn problem(&self) -> Option<String> {
         let problem = lock(&self.0).problem.clone()?;
         Some(format!(
-            "the names of cameras are not kept on it ({problem}); it is tried again, and recording does not need them"
+            "the names of cameras are not kept on it ({problem}); it is tried again, and recording \
+             does not need them"
         ))
     }
 }
@@ -72,7 +76,11 @@ impl Keeping {
 impl Volumes {
     /// Has every open volume keep the names that it does not have yet. Waits for no disk.
     pub(crate) fn keep_names(&self, names: &Names, now: Timestamp) {
-        for volume in self.opened().into_iter().filter(|volume| !volume.has_failed() && !volume.is_reading()) {
+        for volume in self
+            .opened()
+            .into_iter()
+            .filter(|volume| !volume.has_failed() && !volume.is_reading())
+        {
             if volume.names.begin(names) {
                 let names = Arc::clone(names);
                 spawn_blocking(move || write(&volume, names, now));
@@ -99,15 +107,27 @@ mod tests {
     #[test]
     fn names_are_written_once_and_again_after_a_failure() {
         let (keeping, names) = (Keeping::default(), Names::default());
-        assert!(keeping.begin(&names) && !keeping.begin(&names), "one thread at a time");
+        assert!(
+            keeping.begin(&names) && !keeping.begin(&names),
+            "one thread at a time"
+        );
         let failed = || Err(Error::Closed { path: "/v".into() });
-        assert!(keeping.end(Arc::clone(&names), failed()).is_some() && keeping.problem().unwrap().contains("/v"));
+        assert!(
+            keeping.end(Arc::clone(&names), failed()).is_some()
+                && keeping.problem().unwrap().contains("/v")
+        );
         let tries = (0..=LOOKS_APART).filter(|_| keeping.begin(&names)).count();
         assert_eq!(tries, 1, "after a while");
-        assert!(keeping.end(Arc::clone(&names), failed()).is_none(), "it is said already");
+        assert!(
+            keeping.end(Arc::clone(&names), failed()).is_none(),
+            "it is said already"
+        );
         (0..LOOKS_APART).for_each(|_| assert!(!keeping.begin(&names)));
         assert!(keeping.begin(&names) && keeping.end(Arc::clone(&names), Ok(true)).is_none());
-        assert!(keeping.problem().is_none() && !keeping.begin(&names), "they are kept");
+        assert!(
+            keeping.problem().is_none() && !keeping.begin(&names),
+            "they are kept"
+        );
         assert!(keeping.begin(&Names::default()), "others are not");
     }
 }

@@ -25,7 +25,8 @@ use uuid::Uuid;
 
 const SECONDS_PER_HOUR: u64 = 3600;
 const SECONDS_PER_DAY: u64 = 24 * SECONDS_PER_HOUR;
-/// Reads of one volume at once; more wait, so that playback cannot take every spindle from recording, and one that hangs cannot take the others' threads.
+/// Reads of one volume at once; more wait, so that playback cannot take every spindle from
+/// recording, and one that hangs cannot take the others' threads.
 const READS_MAX: usize = 8;
 
 /// What opening a volume needs besides its path.
@@ -94,17 +95,22 @@ impl Opened {
         self.has_ended.load(Relaxed)
     }
 
-    /// Takes a record, in its retention class or, where the volume does not have that, in the default one. It goes to the disk together with what the tasks that
-    /// are ready now append: a tick of ingest is one write, and wakes the writer once.
+    /// Takes a record, in its retention class or, where the volume does not have that, in the
+    /// default one. It goes to the disk together with what the tasks that are ready now append:
+    /// a tick of ingest is one write, and wakes the writer once.
     ///
     /// # Errors
     /// Those of [`VolumeHandle::append`].
     pub(crate) fn append(self: &Arc<Self>, class: &str, record: Record) -> Result<(), AppendError> {
-        self.handle.append_quietly(self.handle.class(class).unwrap_or(self.default_class), record)?;
+        self.handle.append_quietly(
+            self.handle.class(class).unwrap_or(self.default_class),
+            record,
+        )?;
         if !self.hands_over.swap(true, AcqRel) {
             let hand_over = HandOver(Arc::clone(self));
             if let Ok(runtime) = Handle::try_current() {
-                // Behind the tasks that are ready; it hands over, too, where the runtime ends before its turn.
+                // Behind the tasks that are ready; it hands over, too, where the runtime ends
+                // before its turn.
                 runtime.spawn(async move { drop(hand_over) });
             }
         }
@@ -120,16 +126,21 @@ impl Opened {
     }
 
     pub(super) fn take_newest(&self) -> Option<(CameraId, Timestamp)> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.newest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// What it takes and stores, as far as that is counted already.
     pub(super) fn count_room(&self, free_bytes: u64, own_bytes: u64) {
-        self.room_bytes.store(free_bytes.saturating_add(own_bytes), Relaxed);
+        self.room_bytes
+            .store(free_bytes.saturating_add(own_bytes), Relaxed);
     }
 }
 
-/// Opens the volume at `path`, for reading where it cannot be written. `open` are the volumes that are open at other paths. Blocks as long as its disk does.
+/// Opens the volume at `path`, for reading where it cannot be written. `open` are the volumes that
+/// are open at other paths. Blocks as long as its disk does.
 ///
 /// # Errors
 /// What is there may not be used, or those of [`Volume::open`].
@@ -139,14 +150,21 @@ pub(super) fn open_blocking(
     register: &Mutex<Register>,
     open: &[(PathBuf, Uuid)],
 ) -> Result<(Volume, VolumeHandle), Refusal> {
-    let Looked { root, index, volume: known } = look(path, register, open)?;
+    let Looked {
+        root,
+        index,
+        volume: known,
+    } = look(path, register, open)?;
     if known.is_none() {
         warn_of_system_disk(settings, &root);
     }
     let options = options(settings, path, index);
     let (volume, handle) = match Volume::open_in(options.clone(), Arc::clone(&root)) {
         Err(error) if error.is_of_the_disk() && known.is_some() => {
-            let why = Arc::from(format!("volume {} cannot be written: {error}", path.display()));
+            let why = Arc::from(format!(
+                "volume {} cannot be written: {error}",
+                path.display()
+            ));
             let opened = Volume::open_reading(options, root, &why).map_err(|reading| {
                 tracing::error!(volume = index, %reading, "nor can what it holds be read");
                 error
@@ -172,9 +190,15 @@ pub(super) fn open_blocking(
 /// At the first use of a folder.
 fn warn_of_system_disk(settings: &Settings, root: &Root) {
     let device = |path: &Path| Root::open(path).ok().map(|root| root.id().device);
-    let others = settings.storage.volumes.iter().filter(|volume| volume.path != root.path());
+    let others = settings
+        .storage
+        .volumes
+        .iter()
+        .filter(|volume| volume.path != root.path());
     let others: Vec<u64> = others.filter_map(|volume| device(&volume.path)).collect();
-    if device(Path::new("/")).is_some_and(|system| is_on_system_disk(root.id().device, system, &others)) {
+    if device(Path::new("/"))
+        .is_some_and(|system| is_on_system_disk(root.id().device, system, &others))
+    {
         tracing::warn!(path = %root.path().display(), "a new volume is begun on the system's disk, while others have disks of their own: is its disk mounted?");
     }
 }
@@ -184,7 +208,9 @@ fn warn_of_system_disk(settings: &Settings, root: &Root) {
 /// # Errors
 /// The configuration has no class for cameras that name none.
 pub(super) fn watch_over(volume: Volume, handle: VolumeHandle) -> Result<Arc<Opened>, Error> {
-    let default_class = handle.class(DEFAULT_RETENTION_CLASS).ok_or_else(no_default_class)?;
+    let default_class = handle
+        .class(DEFAULT_RETENTION_CLASS)
+        .ok_or_else(no_default_class)?;
     let opened = Arc::new(Opened {
         failed: handle.failed(),
         handle,
@@ -197,7 +223,11 @@ pub(super) fn watch_over(volume: Volume, handle: VolumeHandle) -> Result<Arc<Ope
         hands_over: AtomicBool::new(false),
         names: Keeping::default(),
     });
-    let (has_ended, path, is_reading) = (Arc::clone(&opened.has_ended), opened.path().to_owned(), opened.is_reading());
+    let (has_ended, path, is_reading) = (
+        Arc::clone(&opened.has_ended),
+        opened.path().to_owned(),
+        opened.is_reading(),
+    );
     // Ends with the volume's threads; a disk that hangs keeps it as long as it does.
     tokio::spawn(async move {
         match volume.run().await {
@@ -212,8 +242,12 @@ pub(super) fn watch_over(volume: Volume, handle: VolumeHandle) -> Result<Arc<Ope
 }
 
 fn no_default_class() -> Error {
-    let problem = format!("a class \"{DEFAULT_RETENTION_CLASS}\" is needed, for cameras that name none");
-    Error::Options { option: "retention", problem }
+    let problem =
+        format!("a class \"{DEFAULT_RETENTION_CLASS}\" is needed, for cameras that name none");
+    Error::Options {
+        option: "retention",
+        problem,
+    }
 }
 
 fn options(settings: &Settings, path: &Path, index: u16) -> VolumeOptions {
@@ -254,7 +288,9 @@ pub(super) fn spare_dir(data_dir: &Path) -> PathBuf {
 fn class(class: &ConfiguredClass) -> RetentionClass {
     RetentionClass {
         name: class.class.clone(),
-        age_max: class.age_days.map(|days| Duration::from_secs(u64::from(days) * SECONDS_PER_DAY)),
+        age_max: class
+            .age_days
+            .map(|days| Duration::from_secs(u64::from(days) * SECONDS_PER_DAY)),
         bytes_max: class.bytes_max.map(|bytes| bytes.0),
     }
 }

@@ -35,42 +35,73 @@ impl From<Error> for Refusal {
 ///
 /// # Errors
 /// It may not be used (yet), or cannot be looked at.
-pub(super) fn look(path: &Path, register: &Mutex<Register>, open: &[(PathBuf, Uuid)]) -> Result<Looked, Refusal> {
+pub(super) fn look(
+    path: &Path,
+    register: &Mutex<Register>,
+    open: &[(PathBuf, Uuid)],
+) -> Result<Looked, Refusal> {
     let root = match open_root(path, false)? {
         Some(root) => root,
         None => {
             // Of a path that held a volume not even the folder is made.
-            lock(register).place(path, None, false).map_err(Refusal::Awaited)?;
+            lock(register)
+                .place(path, None, false)
+                .map_err(Refusal::Awaited)?;
             let made = open_root(path, true)?;
-            made.ok_or_else(|| Refusal::Awaited("its folder has gone as soon as it was made".to_owned()))?
+            made.ok_or_else(|| {
+                Refusal::Awaited("its folder has gone as soon as it was made".to_owned())
+            })?
         }
     };
     let volume = volume_in(&root)?;
     if let Some(id) = volume {
         refuse_copies(&root, id, register, open)?;
     }
-    let index = lock(register).place(path, volume, root.is_marked_new()).map_err(Refusal::Awaited)?;
-    Ok(Looked { root, index, volume })
+    let index = lock(register)
+        .place(path, volume, root.is_marked_new())
+        .map_err(Refusal::Awaited)?;
+    Ok(Looked {
+        root,
+        index,
+        volume,
+    })
 }
 
 /// A folder that was copied has the volume's id, too. Both would give the same names to different
 /// footage, so only one of them is used: the one that is open, or else the one at the path where
 /// the volume was seen last.
-fn refuse_copies(root: &Root, id: Uuid, register: &Mutex<Register>, open: &[(PathBuf, Uuid)]) -> Result<(), Refusal> {
+fn refuse_copies(
+    root: &Root,
+    id: Uuid,
+    register: &Mutex<Register>,
+    open: &[(PathBuf, Uuid)],
+) -> Result<(), Refusal> {
     let copy_of = |path: &Path| {
         let (here, there) = (root.path().display(), path.display());
         Refusal::Awaited(format!(
-            "{here} is a copy of the volume at {there}: only one of them is used. Take the other one out of the configuration, or unmount it"
+            "{here} is a copy of the volume at {there}: only one of them is used. Take the other \
+             one out of the configuration, or unmount it"
         ))
     };
-    if let Some((path, _)) = open.iter().find(|(path, open)| *open == id && path != root.path()) {
+    if let Some((path, _)) = open
+        .iter()
+        .find(|(path, open)| *open == id && path != root.path())
+    {
         return Err(copy_of(path));
     }
     let before = lock(register).path_of(id).map(Path::to_owned);
-    let Some(before) = before.filter(|before| before != root.path()) else { return Ok(()) };
+    let Some(before) = before.filter(|before| before != root.path()) else {
+        return Ok(());
+    };
     let there = open_root(&before, false).ok().flatten();
-    let is_there = there.is_some_and(|there| there.id() != root.id() && volume_in(&there).ok().flatten() == Some(id));
-    if is_there { Err(copy_of(&before)) } else { Ok(()) }
+    let is_there = there.is_some_and(|there| {
+        there.id() != root.id() && volume_in(&there).ok().flatten() == Some(id)
+    });
+    if is_there {
+        Err(copy_of(&before))
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether a volume would lie on the disk of the system while others have disks of their own: most
@@ -99,10 +130,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, register) = (dir.path().join("a/b"), Mutex::new(Register::default()));
         let looked = look(&path, &register, &[]).unwrap();
-        assert_eq!((looked.index, looked.volume, path.is_dir()), (0, None, true));
+        assert_eq!(
+            (looked.index, looked.volume, path.is_dir()),
+            (0, None, true)
+        );
         lock(&register).name(0, Uuid::from_u128(1));
         std::fs::remove_dir(&path).unwrap();
-        assert!(matches!(look(&path, &register, &[]), Err(Refusal::Awaited(_))));
+        assert!(matches!(
+            look(&path, &register, &[]),
+            Err(Refusal::Awaited(_))
+        ));
         assert!(!path.exists());
     }
 }

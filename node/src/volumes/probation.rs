@@ -1,8 +1,9 @@
 //! When a volume that failed, hung or could not be opened is taken back. Pure.
 //!
-//! The rule: a small file is written, made durable and read back on its disk. A probe that fails, or takes longer than [`PROBE_MAX`], doubles the wait for the
-//! next one, up to [`WAIT_MAX`]. After [`PROBES_MIN`] good ones in a row, a second apart, the volume is taken back. One that fails again soon begins with
-//! twice the wait.
+//! The rule: a small file is written, made durable and read back on its disk. A probe that fails,
+//! or takes longer than [`PROBE_MAX`], doubles the wait for the next one, up to [`WAIT_MAX`]. After
+//! [`PROBES_MIN`] good ones in a row, a second apart, the volume is taken back. One that fails
+//! again soon begins with twice the wait.
 
 use std::time::Duration;
 
@@ -33,7 +34,12 @@ impl Probation {
             Some((last, lasted)) if lasted < PROVEN_AFTER => (last.first_wait * 2).min(WAIT_MAX),
             _ => WAIT_MIN,
         };
-        Self { good: 0, wait: first_wait, due: now + first_wait, first_wait }
+        Self {
+            good: 0,
+            wait: first_wait,
+            due: now + first_wait,
+            first_wait,
+        }
     }
 
     pub(super) fn is_due(&self, now: Duration) -> bool {
@@ -73,9 +79,14 @@ mod tests {
     fn five_good_probes_in_a_row_are_needed() {
         let mut probation = Probation::begin(s(10), None);
         assert!(!probation.is_due(s(10)) && probation.is_due(s(11)));
-        let good = (0..4).map(|n| probation.probed(s(11 + n), QUICK, true)).collect::<Vec<_>>();
+        let good = (0..4)
+            .map(|n| probation.probed(s(11 + n), QUICK, true))
+            .collect::<Vec<_>>();
         assert_eq!(good, [false; 4]);
-        assert!(!probation.probed(s(15), PROBE_MAX + QUICK, true), "a slow one is a bad one");
+        assert!(
+            !probation.probed(s(15), PROBE_MAX + QUICK, true),
+            "a slow one is a bad one"
+        );
         assert!((0..4).all(|n| !probation.probed(s(16 + n), QUICK, true)));
         assert!(probation.probed(s(20), QUICK, true));
     }

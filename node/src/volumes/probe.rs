@@ -1,4 +1,5 @@
-//! Asks a disk whether it works: a small file is written, made durable and read back. Blocks as long as the disk does.
+//! Asks a disk whether it works: a small file is written, made durable and read back. Blocks as
+//! long as the disk does.
 
 use holdfast_storage::disk::Root;
 use rustix::fs::{Advice, fadvise};
@@ -31,7 +32,13 @@ pub(super) fn probe(volume: &Root) -> io::Result<()> {
     file.seek(SeekFrom::Start(0))?;
     file.take(PATTERN.len() as u64 + 1).read_to_end(&mut read)?;
     volume.remove_scratch(FILE_NAME)?;
-    if read == PATTERN { Ok(()) } else { Err(io::Error::other("the disk returned other bytes than were written")) }
+    if read == PATTERN {
+        Ok(())
+    } else {
+        Err(io::Error::other(
+            "the disk returned other bytes than were written",
+        ))
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What the volumes hold, as one answer. Each volume is asked on its own threads and with a deadline: one that hangs is left out, and holds nobody up.
+//! What the volumes hold, as one answer. Each volume is asked on its own threads and with a
+//! deadline: one that hangs is left out, and holds nobody up.
 
 use super::choice::Standing;
 use super::slots::Slot;
@@ -43,7 +44,12 @@ impl ReadError {
 
     /// It may be there later: the catalogue is being rebuilt, or the volume's disk is away.
     pub(crate) fn is_passing(&self) -> bool {
-        matches!(self, Self::Store(holdfast_storage::Error::Catalogue { .. }) | Self::Away { .. } | Self::Hangs { .. })
+        matches!(
+            self,
+            Self::Store(holdfast_storage::Error::Catalogue { .. })
+                | Self::Away { .. }
+                | Self::Hangs { .. }
+        )
     }
 }
 
@@ -51,7 +57,10 @@ impl Volumes {
     /// What the node holds of a range, and whether that is all of it.
     pub(crate) async fn recorded(&self, range: Range) -> Result<Recorded, ReadError> {
         let (answers, is_complete) = self.of_each(move |handle| recorded(handle, range)).await?;
-        let mut all = Recorded { complete: is_complete, ..Recorded::default() };
+        let mut all = Recorded {
+            complete: is_complete,
+            ..Recorded::default()
+        };
         for (is_recovered, spans, gaps) in answers {
             all.complete &= is_recovered;
             all.spans.extend(spans);
@@ -72,7 +81,9 @@ impl Volumes {
 
     pub(crate) async fn init(&self, camera: CameraId, init: InitId) -> Result<Bytes, ReadError> {
         let volumes = self.opened();
-        let asked = volumes.iter().map(|volume| read_disk(volume, LIST_MAX, move |handle| handle.init(camera, init)));
+        let asked = volumes
+            .iter()
+            .map(|volume| read_disk(volume, LIST_MAX, move |handle| handle.init(camera, init)));
         let mut missing = Err(ReadError::NoVolume(0));
         for answer in join_all(asked).await {
             match answer {
@@ -84,20 +95,34 @@ impl Volumes {
     }
 
     /// The payloads of chunks of one volume, in their order. One thread reads them all.
-    pub(crate) async fn read(&self, index: u16, run: Vec<ChunkLocation>) -> Result<Vec<Payload>, ReadError> {
+    pub(crate) async fn read(
+        &self,
+        index: u16,
+        run: Vec<ChunkLocation>,
+    ) -> Result<Vec<Payload>, ReadError> {
         let volume = self.open_volume(index)?;
         let payloads = read_disk(&volume, RUN_MAX, move |handle| Ok(handle.read_all(&run))).await?;
-        payloads.into_iter().map(|payload| payload_of(&volume, payload)).collect()
+        payloads
+            .into_iter()
+            .map(|payload| payload_of(&volume, payload))
+            .collect()
     }
 
     fn open_volume(&self, index: u16) -> Result<Arc<Opened>, ReadError> {
         let slots = self.slots();
-        let slot = slots.iter().find(|slot| slot.index == index).ok_or(ReadError::NoVolume(index))?;
-        let away = || ReadError::Away { index, reason: slot.trouble().unwrap_or_default().into() };
+        let slot = slots
+            .iter()
+            .find(|slot| slot.index == index)
+            .ok_or(ReadError::NoVolume(index))?;
+        let away = || ReadError::Away {
+            index,
+            reason: slot.trouble().unwrap_or_default().into(),
+        };
         slot.open().cloned().ok_or_else(away)
     }
 
-    /// The answers of all volumes that have one, and whether those are all. One volume that cannot be read does not hide what the others hold.
+    /// The answers of all volumes that have one, and whether those are all. One volume that cannot
+    /// be read does not hide what the others hold.
     ///
     /// # Errors
     /// The first, where no volume has an answer.
@@ -108,10 +133,17 @@ impl Volumes {
         let (asked, count) = {
             let slots = self.slots();
             let answers = |slot: &&Slot| slot.standing() != Standing::Hung;
-            let asked: Vec<_> = slots.iter().filter(answers).filter_map(Slot::open).cloned().collect();
+            let asked: Vec<_> = slots
+                .iter()
+                .filter(answers)
+                .filter_map(Slot::open)
+                .cloned()
+                .collect();
             (asked, slots.len())
         };
-        let reads = asked.iter().map(|volume| read_disk(volume, LIST_MAX, read.clone()));
+        let reads = asked
+            .iter()
+            .map(|volume| read_disk(volume, LIST_MAX, read.clone()));
         let (mut answers, mut failed) = (Vec::new(), None);
         for answer in join_all(reads).await {
             match answer {
@@ -132,9 +164,14 @@ impl Volumes {
 
 /// # Errors
 /// The chunk may be read another time.
-fn payload_of(volume: &Opened, payload: Result<Bytes, holdfast_storage::Error>) -> Result<Payload, ReadError> {
+fn payload_of(
+    volume: &Opened,
+    payload: Result<Bytes, holdfast_storage::Error>,
+) -> Result<Payload, ReadError> {
     match payload {
-        Err(error @ holdfast_storage::Error::Damaged { .. }) => Ok(Err(Lost::Damaged(error.to_string()))),
+        Err(error @ holdfast_storage::Error::Damaged { .. }) => {
+            Ok(Err(Lost::Damaged(error.to_string())))
+        }
         // While segments of former processes are not listed yet, it may be in one of them.
         Err(holdfast_storage::Error::NoSegment { .. }) if volume.handle.stats().is_recovered() => {
             Ok(Err(Lost::Deleted))
@@ -159,13 +196,17 @@ async fn read_disk<T: Send + 'static>(
         });
         Ok(read.await??)
     };
-    let hangs = |_| ReadError::Hangs { index: volume.index(), wait_max };
+    let hangs = |_| ReadError::Hangs {
+        index: volume.index(),
+        wait_max,
+    };
     timeout(wait_max, reading).await.map_err(hangs)?
 }
 
 type RecordedThere = (bool, Vec<Span>, Vec<Gap>);
 
-/// Whether all of it is listed is asked first: what is listed meanwhile is in the answer or not, but not said to be.
+/// Whether all of it is listed is asked first: what is listed meanwhile is in the answer or not,
+/// but not said to be.
 fn recorded(handle: &VolumeHandle, range: Range) -> Result<RecordedThere, holdfast_storage::Error> {
     let is_recovered = handle.stats().is_recovered();
     let (spans, gaps) = handle.recorded(range)?;

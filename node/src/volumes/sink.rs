@@ -1,4 +1,5 @@
-//! Where recorders' records go: the camera's volume, while there is room for a camera of its priority (DESIGN rule 10).
+//! Where recorders' records go: the camera's volume, while there is room for a camera of its
+//! priority (DESIGN rule 10).
 
 use crate::capture::recorder::sink::{RecordSink, SinkError};
 use crate::volumes::{Opened, Volumes};
@@ -10,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::watch;
 
-/// How long this node's recorders did not record, by cause, as they wrote into the gap ledger since the node started.
+/// How long this node's recorders did not record, by cause, as they wrote into the gap ledger since
+/// the node started.
 #[derive(Debug, Default)]
 pub(crate) struct GapTotals {
     /// Indexed by what the cause is stored as, in microseconds.
@@ -38,7 +40,11 @@ pub(crate) struct VolumeSink {
 impl VolumeSink {
     /// A camera that was deleted meanwhile is the least important.
     fn priority(&self, camera: CameraId) -> u8 {
-        self.state.borrow().cameras.get(camera).map_or(0, |camera| camera.spec.priority)
+        self.state
+            .borrow()
+            .cameras
+            .get(camera)
+            .map_or(0, |camera| camera.spec.priority)
     }
 }
 
@@ -48,12 +54,16 @@ impl RecordSink for VolumeSink {
         match record {
             Record::Chunk(chunk) => self.append_chunk(retention_class, volume, chunk),
             Record::Init(init) => {
-                volume.append(retention_class, Record::Init(init.clone())).map_err(refusal)?;
+                volume
+                    .append(retention_class, Record::Init(init.clone()))
+                    .map_err(refusal)?;
                 self.volumes.took_init(&init);
                 Ok(())
             }
             Record::Gap(gap) => {
-                volume.append(retention_class, Record::Gap(gap)).map_err(refusal)?;
+                volume
+                    .append(retention_class, Record::Gap(gap))
+                    .map_err(refusal)?;
                 self.volumes.took_gap(&gap);
                 self.gaps.add(&gap);
                 Ok(())
@@ -63,16 +73,27 @@ impl RecordSink for VolumeSink {
 }
 
 impl VolumeSink {
-    /// Where the camera's volume would shed the chunk because it hangs or is too slow, another one takes it, if there is one.
-    fn append_chunk(&self, class: &str, mut volume: Arc<Opened>, chunk: Chunk) -> Result<(), SinkError> {
+    /// Where the camera's volume would shed the chunk because it hangs or is too slow, another one
+    /// takes it, if there is one.
+    fn append_chunk(
+        &self,
+        class: &str,
+        mut volume: Arc<Opened>,
+        chunk: Chunk,
+    ) -> Result<(), SinkError> {
         let (meta, bytes) = (chunk.meta, chunk.payload_bytes() as u64);
         let priority = self.priority(meta.camera);
-        let (queued_bytes, bytes_max) = (volume.handle.queued_bytes(), volume.handle.options().buffer_bytes_max);
+        let (queued_bytes, bytes_max) = (
+            volume.handle.queued_bytes(),
+            volume.handle.options().buffer_bytes_max,
+        );
         if !has_room(priority, queued_bytes, bytes_max) {
             let other = self.volumes.leave_at_once(class, meta.camera);
             volume = other.ok_or_else(|| self.volumes.shed(meta.camera))?;
         }
-        volume.append(class, Record::Chunk(chunk)).map_err(refusal)?;
+        volume
+            .append(class, Record::Chunk(chunk))
+            .map_err(refusal)?;
         self.volumes.took(class, &volume, &meta, bytes, priority);
         Ok(())
     }
@@ -87,8 +108,9 @@ fn refusal(error: AppendError) -> SinkError {
     }
 }
 
-/// Whether a chunk of a camera of this priority goes into a buffer that is filled so far: priority 0 may use half of it, 255 all of it. So a disk
-/// that falls behind costs the least important cameras first, and the others only when that was not enough.
+/// Whether a chunk of a camera of this priority goes into a buffer that is filled so far: priority
+/// 0 may use half of it, 255 all of it. So a disk that falls behind costs the least important
+/// cameras first, and the others only when that was not enough.
 fn has_room(priority: u8, queued_bytes: u64, bytes_max: u64) -> bool {
     let usable = u128::from(bytes_max) * (255 + u128::from(priority)) / 510;
     u128::from(queued_bytes) < usable
@@ -104,9 +126,11 @@ mod tests {
     fn gaps_add_up_by_cause() {
         let totals = GapTotals::default();
         let (camera, stream, node, epoch) = (CameraId(1), StreamKind::Main, NodeId(1), Epoch(1));
-        for (end, cause) in
-            [(1_000_000, GapCause::Unknown), (500_000, GapCause::NodeDown), (250_000, GapCause::Unknown)]
-        {
+        for (end, cause) in [
+            (1_000_000, GapCause::Unknown),
+            (500_000, GapCause::NodeDown),
+            (250_000, GapCause::Unknown),
+        ] {
             totals.add(&Gap {
                 camera,
                 stream,
@@ -118,7 +142,8 @@ mod tests {
                 frames_missing: None,
             });
         }
-        let told = [GapCause::Unknown, GapCause::NodeDown, GapCause::Overload].map(|cause| totals.seconds(cause));
+        let told = [GapCause::Unknown, GapCause::NodeDown, GapCause::Overload]
+            .map(|cause| totals.seconds(cause));
         assert_eq!(told, [1.25, 0.5, 0.0]);
     }
 

@@ -101,11 +101,17 @@ impl Slot {
     }
 
     pub(super) fn open(&self) -> Option<&Arc<Opened>> {
-        if let Place::Open(opened) = &self.place { Some(opened) } else { None }
+        if let Place::Open(opened) = &self.place {
+            Some(opened)
+        } else {
+            None
+        }
     }
 
     pub(super) fn standing(&self) -> Standing {
-        let Some(opened) = self.open() else { return Standing::Away };
+        let Some(opened) = self.open() else {
+            return Standing::Away;
+        };
         match self.health {
             _ if opened.has_failed() => Standing::Failed,
             Health::Hung => Standing::Hung,
@@ -126,14 +132,23 @@ impl Slot {
             (Standing::Takes | Standing::Retiring | Standing::Adopted, _) => None,
             (_, Place::Opening) => Some(format!("volume {path} does not open: its disk hangs")),
             (_, Place::Closing) => Some(format!("volume {path} is being closed")),
-            (_, Place::Away(reason)) if self.is_awaited => Some(format!("volume {path} is away: {reason}")),
-            (_, Place::Away(reason)) => Some(format!("volume {path} cannot be opened: {reason}")),
-            (Standing::Failed, Place::Open(opened)) => {
-                Some(opened.failure().map_or_else(|| format!("volume {path} has failed"), |reason| reason.to_string()))
+            (_, Place::Away(reason)) if self.is_awaited => {
+                Some(format!("volume {path} is away: {reason}"))
             }
-            (Standing::Full, _) => Some(format!("volume {path} is full, and nothing on it may be deleted")),
-            (Standing::Slow, _) => Some(format!("volume {path} is too slow for all of its cameras")),
-            (_, _) => Some(format!("volume {path} hangs, or has not been sound again for long enough")),
+            (_, Place::Away(reason)) => Some(format!("volume {path} cannot be opened: {reason}")),
+            (Standing::Failed, Place::Open(opened)) => Some(opened.failure().map_or_else(
+                || format!("volume {path} has failed"),
+                |reason| reason.to_string(),
+            )),
+            (Standing::Full, _) => Some(format!(
+                "volume {path} is full, and nothing on it may be deleted"
+            )),
+            (Standing::Slow, _) => {
+                Some(format!("volume {path} is too slow for all of its cameras"))
+            }
+            (_, _) => Some(format!(
+                "volume {path} hangs, or has not been sound again for long enough"
+            )),
         }
     }
 
@@ -144,7 +159,10 @@ impl Slot {
             standing: self.standing(),
             room_bytes: opened.room_bytes.load(Relaxed),
             load_bps: opened.load_bps.load(Relaxed),
-            bandwidth_bps: self.bandwidth.filter(|(_, until)| now < *until).map(|(bps, _)| bps),
+            bandwidth_bps: self
+                .bandwidth
+                .filter(|(_, until)| now < *until)
+                .map(|(bps, _)| bps),
         })
     }
 
@@ -155,7 +173,10 @@ impl Slot {
     /// It needs to prove itself before it is given cameras again.
     pub(super) fn put_on_probation(&mut self, now: Duration) {
         if self.probation.is_none() {
-            let last = self.last_probation.as_ref().map(|(last, ended)| (last, now.saturating_sub(*ended)));
+            let last = self
+                .last_probation
+                .as_ref()
+                .map(|(last, ended)| (last, now.saturating_sub(*ended)));
             self.probation = Some(Probation::begin(now, last));
             self.counts.failures += 1;
         }
@@ -179,7 +200,8 @@ impl Slot {
         (self.is_awaited, self.probation, self.look_at) = (true, None, now + LOOK_INTERVAL);
     }
 
-    /// A volume that was opened, or opened again, takes the place. One that is only read has to prove itself on.
+    /// A volume that was opened, or opened again, takes the place. One that is only read has to
+    /// prove itself on.
     pub(super) fn welcome(&mut self, opened: Arc<Opened>, now: Duration) {
         let is_reading = opened.handle.is_reading();
         self.attach(opened);
@@ -216,9 +238,17 @@ mod tests {
         let mut slot = slot();
         assert_eq!(slot.standing(), Standing::Away);
         assert!(slot.seat(Duration::ZERO).is_none());
-        assert!(slot.trouble().unwrap().contains("/v does not open: its disk hangs"));
+        assert!(
+            slot.trouble()
+                .unwrap()
+                .contains("/v does not open: its disk hangs")
+        );
         slot.place = Place::Away("no such disk".into());
-        assert!(slot.trouble().unwrap().ends_with("cannot be opened: no such disk"));
+        assert!(
+            slot.trouble()
+                .unwrap()
+                .ends_with("cannot be opened: no such disk")
+        );
     }
 
     #[test]
@@ -231,6 +261,9 @@ mod tests {
         }
         assert_eq!((slot.counts.failures, slot.counts.reattachments), (2, 2));
         slot.put_on_probation(s(200));
-        assert!(!slot.probation.unwrap().is_due(s(203)), "the third failure within minutes begins with 4 s");
+        assert!(
+            !slot.probation.unwrap().is_due(s(203)),
+            "the third failure within minutes begins with 4 s"
+        );
     }
 }

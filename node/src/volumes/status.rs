@@ -42,17 +42,31 @@ pub(crate) struct VolumeStatus {
 
 impl VolumeStatus {
     /// Every state that a volume can be in.
-    pub(crate) const STATES: [&'static str; 10] =
-        ["active", "slow", "retiring", "retired", "full", "hung", "failed", "away", "opening", "adopted"];
+    pub(crate) const STATES: [&'static str; 10] = [
+        "active", "slow", "retiring", "retired", "full", "hung", "failed", "away", "opening",
+        "adopted",
+    ];
 
     fn of(slot: &Slot, cameras: u64, register: Option<&str>) -> Self {
         let trouble = slot.trouble();
         let unopened = || Stats::of_unopened(trouble.as_deref().unwrap_or("it is not open"));
-        let stats = slot.open().map_or_else(unopened, |opened| opened.handle.stats());
+        let stats = slot
+            .open()
+            .map_or_else(unopened, |opened| opened.handle.stats());
         let names = slot.open().and_then(|opened| opened.names.problem());
-        let troubles: Vec<String> =
-            [trouble, partly_listed(&stats), register.map(str::to_owned), names].into_iter().flatten().collect();
-        let Counts { failures, reattachments } = slot.counts;
+        let troubles: Vec<String> = [
+            trouble,
+            partly_listed(&stats),
+            register.map(str::to_owned),
+            names,
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let Counts {
+            failures,
+            reattachments,
+        } = slot.counts;
         Self {
             index: slot.index,
             path: slot.path.display().to_string(),
@@ -106,7 +120,11 @@ impl Volumes {
     pub(crate) fn writable(&self) -> Result<(), String> {
         let slots = self.slots();
         let takes = |slot: &Slot| matches!(slot.standing(), Standing::Takes | Standing::Slow);
-        if slots.iter().any(takes) { Ok(()) } else { Err(troubles(&slots)) }
+        if slots.iter().any(takes) {
+            Ok(())
+        } else {
+            Err(troubles(&slots))
+        }
     }
 
     /// What the heartbeat tells of one recorder: only what is durable counts.
@@ -126,38 +144,60 @@ impl Volumes {
             watermark: mark.map(|mark| mark.durable_end),
             first_keyframe: mark.and_then(|mark| first_keyframe(mark, status.first_keyframe)),
             error: trouble.or(status.error),
-            bitrate_bps: lock(&self.inner.homes).get(status.camera).and_then(Home::measured_bitrate_bps),
-            patience_ms: status.patience.map(|patience| u32::try_from(patience.as_millis()).unwrap_or(u32::MAX)),
+            bitrate_bps: lock(&self.inner.homes)
+                .get(status.camera)
+                .and_then(Home::measured_bitrate_bps),
+            patience_ms: status
+                .patience
+                .map(|patience| u32::try_from(patience.as_millis()).unwrap_or(u32::MAX)),
             exposure: status.exposure,
         }
     }
 
-    /// Why the camera is not recorded as it should be and this node cannot help it: another node should.
+    /// Why the camera is not recorded as it should be and this node cannot help it: another node
+    /// should.
     fn trouble(&self, camera: CameraId) -> Option<String> {
         let slots = self.slots();
         let homes = lock(&self.inner.homes);
         let Some(home) = homes.get(camera) else {
-            return slots.iter().all(|slot| !slot.standing().stores()).then(|| troubles(&slots));
+            return slots
+                .iter()
+                .all(|slot| !slot.standing().stores())
+                .then(|| troubles(&slots));
         };
         let standing = standing_of(&slots, &home.volume);
         let suffers = home.leaves || !standing.stores();
-        if !suffers || self.choose(&slots, home.rate_bps(), None).is_some_and(|volume| volume != home.volume) {
+        if !suffers
+            || self
+                .choose(&slots, home.rate_bps(), None)
+                .is_some_and(|volume| volume != home.volume)
+        {
             return None;
         }
         let slot = slots.iter().find(|slot| slot.open() == Some(&home.volume));
-        Some(slot.and_then(Slot::trouble).unwrap_or_else(|| troubles(&slots)))
+        Some(
+            slot.and_then(Slot::trouble)
+                .unwrap_or_else(|| troubles(&slots)),
+        )
     }
 
-    /// How far this identity's recording of the camera is durable, on whatever volume. What a volume that the camera has left took and has not made
-    /// durable holds it back, until it is durable or in the ledger.
+    /// How far this identity's recording of the camera is durable, on whatever volume. What a
+    /// volume that the camera has left took and has not made durable holds it back, until it is
+    /// durable or in the ledger.
     pub(super) fn watermark(&self, camera: CameraId, identity: Identity) -> Option<Watermark> {
-        let mark =
-            |volume: &Arc<Opened>| volume.handle.watermark_of(camera, StreamKind::Main, identity.epoch, identity.rank);
+        let mark = |volume: &Arc<Opened>| {
+            volume
+                .handle
+                .watermark_of(camera, StreamKind::Main, identity.epoch, identity.rank)
+        };
         let slots = self.slots();
         let homes = lock(&self.inner.homes);
         let home = homes.get(camera);
         let durable = |former: &Arc<Opened>| former.durable_until(camera);
-        let undone: Vec<_> = home.into_iter().flat_map(|home| home.waits_for(identity.epoch, durable)).collect();
+        let undone: Vec<_> = home
+            .into_iter()
+            .flat_map(|home| home.waits_for(identity.epoch, durable))
+            .collect();
         if !undone.is_empty() {
             let marks = undone.into_iter().map(mark);
             let held: Option<Vec<_>> = marks.collect();
@@ -167,21 +207,39 @@ impl Volumes {
         let open = slots.iter().filter_map(Slot::open);
         // A volume that has failed and was opened anew knows nothing of before.
         let all = open.chain(home.map(|home| &home.volume)).filter_map(mark);
-        let (first, last) = all.fold((None, None), |(first, last): (Option<_>, Option<Watermark>), mark| {
-            let first = [first, mark.first_keyframe].into_iter().flatten().min();
-            let last = last.filter(|last| last.durable_end >= mark.durable_end).or(Some(mark));
-            (first, last)
+        let (first, last) = all.fold(
+            (None, None),
+            |(first, last): (Option<_>, Option<Watermark>), mark| {
+                let first = [first, mark.first_keyframe].into_iter().flatten().min();
+                let last = last
+                    .filter(|last| last.durable_end >= mark.durable_end)
+                    .or(Some(mark));
+                (first, last)
+            },
+        );
+        let newest = last.map(|last| Watermark {
+            first_keyframe: first,
+            ..last
         });
-        let newest = last.map(|last| Watermark { first_keyframe: first, ..last });
         self.at_least_as_told(camera, newest, identity)
     }
 
     /// Of one epoch and rank a watermark never goes back.
-    fn at_least_as_told(&self, camera: CameraId, mark: Option<Watermark>, identity: Identity) -> Option<Watermark> {
+    fn at_least_as_told(
+        &self,
+        camera: CameraId,
+        mark: Option<Watermark>,
+        identity: Identity,
+    ) -> Option<Watermark> {
         let mut told = lock(&self.inner.told);
-        let before =
-            told.get(&camera).filter(|told| (told.epoch, told.rank) == (identity.epoch, identity.rank)).copied();
-        let mark = [before, mark].into_iter().flatten().max_by_key(|mark| mark.durable_end)?;
+        let before = told
+            .get(&camera)
+            .filter(|told| (told.epoch, told.rank) == (identity.epoch, identity.rank))
+            .copied();
+        let mark = [before, mark]
+            .into_iter()
+            .flatten()
+            .max_by_key(|mark| mark.durable_end)?;
         told.insert(camera, mark);
         Some(mark)
     }
@@ -189,13 +247,18 @@ impl Volumes {
     /// Waits until it is known what former processes recorded, as far as that is quick.
     pub(crate) async fn wait_for_catalogue(&self, wait_max: Duration) {
         let all = async {
-            while !self.opened().iter().all(|volume| volume.handle.stats().is_catalogue_open) {
+            while !self
+                .opened()
+                .iter()
+                .all(|volume| volume.handle.stats().is_catalogue_open)
+            {
                 sleep(CATALOGUE_LOOK).await;
             }
         };
         if timeout(wait_max, all).await.is_err() {
             tracing::warn!(
-                "a catalogue is not open yet; recording begins without knowing how far the last process came"
+                "a catalogue is not open yet; recording begins without knowing how far the last \
+                 process came"
             );
         }
     }
@@ -205,13 +268,19 @@ impl Volumes {
 fn partly_listed(stats: &Stats) -> Option<String> {
     let first = stats.first_refusal.as_ref()?;
     let count = stats.segments_refused;
-    Some(format!("{count} of its segments are not listed, so what they hold is not shown; the first: {first}"))
+    Some(format!(
+        "{count} of its segments are not listed, so what they hold is not shown; the first: {first}"
+    ))
 }
 
-/// A recorder that started anew in its epoch (a successor that is needed again) tells of its own first keyframe as soon as that is durable.
+/// A recorder that started anew in its epoch (a successor that is needed again) tells of its own
+/// first keyframe as soon as that is durable.
 fn first_keyframe(mark: Watermark, own: Option<Timestamp>) -> Option<Timestamp> {
     let is_durable = |own: &Timestamp| mark.durable_end > *own;
-    mark.first_keyframe.max(own.filter(is_durable).filter(|_| mark.first_keyframe.is_some()))
+    mark.first_keyframe.max(
+        own.filter(is_durable)
+            .filter(|_| mark.first_keyframe.is_some()),
+    )
 }
 
 fn state(slot: &Slot, cameras: u64) -> &'static str {
@@ -230,7 +299,10 @@ mod tests {
     #[test]
     fn every_state_has_its_name_among_those_of_the_metrics() {
         for standing in Standing::ALL {
-            assert!(VolumeStatus::STATES.contains(&standing.name()), "{standing:?}");
+            assert!(
+                VolumeStatus::STATES.contains(&standing.name()),
+                "{standing:?}"
+            );
         }
     }
 
@@ -239,12 +311,21 @@ mod tests {
         let told = |first: Option<i64>, durable: i64, own: Option<i64>| {
             let (epoch, rank) = (Epoch(1), Rank::Successor);
             let first_keyframe = first.map(Timestamp);
-            let mark = Watermark { epoch, rank, durable_end: Timestamp(durable), first_keyframe };
+            let mark = Watermark {
+                epoch,
+                rank,
+                durable_end: Timestamp(durable),
+                first_keyframe,
+            };
             super::first_keyframe(mark, own.map(Timestamp)).map(|told| told.0)
         };
         assert_eq!(told(Some(1), 5, Some(7)), Some(1), "its own is not durable");
         assert_eq!(told(Some(1), 8, Some(7)), Some(7));
         assert_eq!(told(Some(1), 8, None), Some(1), "it has none yet");
-        assert_eq!(told(None, 8, Some(7)), None, "nothing durable has a keyframe");
+        assert_eq!(
+            told(None, 8, Some(7)),
+            None,
+            "nothing durable has a keyframe"
+        );
     }
 }

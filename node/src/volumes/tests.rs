@@ -27,7 +27,10 @@ fn config(dir: &TempDir, paths: &[&Path]) -> Config {
     let mut config = Config::new("a", dir.path());
     config.storage.io = config::Io::Plain;
     config.storage.free_bytes_min = config::ByteSize(0);
-    config.storage.volumes = paths.iter().map(|path| config::Volume::new(*path)).collect();
+    config.storage.volumes = paths
+        .iter()
+        .map(|path| config::Volume::new(*path))
+        .collect();
     config
 }
 
@@ -42,11 +45,19 @@ async fn open(config: &Config) -> Result<Volumes, Error> {
 }
 
 fn volume(volumes: &Volumes, index: u16) -> Arc<Opened> {
-    volumes.opened().into_iter().find(|volume| volume.index() == index).unwrap()
+    volumes
+        .opened()
+        .into_iter()
+        .find(|volume| volume.index() == index)
+        .unwrap()
 }
 
 fn sink(volumes: &Volumes) -> VolumeSink {
-    VolumeSink { volumes: volumes.clone(), gaps: Arc::default(), state: watch::channel(Arc::default()).1 }
+    VolumeSink {
+        volumes: volumes.clone(),
+        gaps: Arc::default(),
+        state: watch::channel(Arc::default()).1,
+    }
 }
 
 /// A path where no directory can be made.
@@ -58,7 +69,11 @@ fn bad(dir: &TempDir) -> PathBuf {
 
 async fn recovered(volumes: &Volumes) {
     for _ in 0..1000 {
-        if volumes.opened().iter().all(|volume| volume.handle.stats().is_recovered()) {
+        if volumes
+            .opened()
+            .iter()
+            .all(|volume| volume.handle.stats().is_recovered())
+        {
             return;
         }
         sleep(Duration::from_millis(10)).await;
@@ -73,28 +88,51 @@ async fn a_volume_that_cannot_be_opened_is_left_out_and_told() {
     let volumes = open(&config(&dir, &[&bad, &good])).await.unwrap();
     assert_eq!(volumes.writable(), Ok(()));
     let statuses = volumes.statuses();
-    assert_eq!([statuses[0].state.as_str(), statuses[1].state.as_str()], ["away", "active"]);
-    assert!(statuses[0].trouble.as_ref().unwrap().contains("file"), "{statuses:?}");
+    assert_eq!(
+        [statuses[0].state.as_str(), statuses[1].state.as_str()],
+        ["away", "active"]
+    );
+    assert!(
+        statuses[0].trouble.as_ref().unwrap().contains("file"),
+        "{statuses:?}"
+    );
     for camera in 0..4 {
-        let entered = volumes.enter("default", &Record::Init(Init { camera: CameraId(camera), ..init() }));
+        let entered = volumes.enter(
+            "default",
+            &Record::Init(Init {
+                camera: CameraId(camera),
+                ..init()
+            }),
+        );
         assert_eq!(entered.ok().map(|volume| volume.index()), Some(1));
     }
-    assert!(!volumes.recorded(all()).await.unwrap().complete, "what the bad one holds is not known");
+    assert!(
+        !volumes.recorded(all()).await.unwrap().complete,
+        "what the bad one holds is not known"
+    );
     volumes.close().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_node_starts_without_any_volume_and_not_on_somebody_elses() {
     let dir = TempDir::new().unwrap();
-    let (bad, foreign, used) = (bad(&dir), dir.path().join("foreign"), dir.path().join("used"));
+    let (bad, foreign, used) = (
+        bad(&dir),
+        dir.path().join("foreign"),
+        dir.path().join("used"),
+    );
     let volumes = open(&config(&dir, &[&bad])).await.unwrap();
     assert!(volumes.writable().unwrap_err().contains("cannot be opened"));
-    let (volume, handle) = Volume::open(VolumeOptions::new(&foreign, NODE, Uuid::from_u128(2))).unwrap();
+    let (volume, handle) =
+        Volume::open(VolumeOptions::new(&foreign, NODE, Uuid::from_u128(2))).unwrap();
     handle.close().await.unwrap();
     volume.run().await.unwrap();
     let good = dir.path().join("good");
     let refused = open(&config(&dir, &[&good, &foreign])).await.err();
-    assert!(matches!(refused, Some(Error::ForeignVolume { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Some(Error::ForeignVolume { .. })),
+        "{refused:?}"
+    );
     let (_volume, _handle) = Volume::open(VolumeOptions::new(&used, NODE, cluster())).unwrap();
     let other = dir.path().join("other");
     let refused = open(&config(&dir, &[&other, &used])).await.err();
@@ -104,7 +142,12 @@ async fn a_node_starts_without_any_volume_and_not_on_somebody_elses() {
 #[tokio::test]
 async fn what_is_recorded_is_complete_once_everything_is_listed() {
     let dir = TempDir::new().unwrap();
-    let volumes = open(&config(&dir, &[&dir.path().join("a"), &dir.path().join("b")])).await.unwrap();
+    let volumes = open(&config(
+        &dir,
+        &[&dir.path().join("a"), &dir.path().join("b")],
+    ))
+    .await
+    .unwrap();
     assert!(volumes.recorded(all()).await.unwrap().complete);
     volumes.close().await.unwrap();
 }
@@ -115,8 +158,11 @@ async fn volumes_keep_their_numbers_when_the_configuration_is_reordered() {
     let [a, b, c] = ["a", "b", "c"].map(|name| dir.path().join(name));
     let numbers = async |paths: &[&Path]| {
         let volumes = open(&config(&dir, paths)).await.unwrap();
-        let mut numbers: Vec<_> =
-            volumes.opened().iter().map(|volume| (volume.path().to_owned(), volume.index())).collect();
+        let mut numbers: Vec<_> = volumes
+            .opened()
+            .iter()
+            .map(|volume| (volume.path().to_owned(), volume.index()))
+            .collect();
         numbers.sort();
         volumes.close().await.unwrap();
         while !volumes.opened().iter().all(|volume| volume.has_ended()) {
@@ -131,11 +177,20 @@ async fn volumes_keep_their_numbers_when_the_configuration_is_reordered() {
     std::fs::rename(&b, dir.path().join("moved")).unwrap();
     std::fs::create_dir(&b).unwrap();
     holdfast_storage::disk::mark_new(&b).unwrap();
-    let [(_, new), (_, moved)] = numbers(&[&dir.path().join("moved"), &b]).await[..] else { panic!("two volumes") };
-    assert_eq!((moved, new > 2), (1, true), "a new volume gets a number that no other ever had");
+    let [(_, new), (_, moved)] = numbers(&[&dir.path().join("moved"), &b]).await[..] else {
+        panic!("two volumes")
+    };
+    assert_eq!(
+        (moved, new > 2),
+        (1, true),
+        "a new volume gets a number that no other ever had"
+    );
 }
 
-const IDENTITY: Identity = Identity { epoch: Epoch(1), rank: Rank::Owner };
+const IDENTITY: Identity = Identity {
+    epoch: Epoch(1),
+    rank: Rank::Owner,
+};
 const CHUNK_US: i64 = 500_000;
 
 fn at(sequence: i64) -> Timestamp {
@@ -143,7 +198,12 @@ fn at(sequence: i64) -> Timestamp {
 }
 
 fn init() -> Init {
-    Init { camera: CAMERA, stream: StreamKind::Main, track: TrackKind::Video, bytes: Bytes::from_static(b"moov") }
+    Init {
+        camera: CAMERA,
+        stream: StreamKind::Main,
+        track: TrackKind::Video,
+        bytes: Bytes::from_static(b"moov"),
+    }
 }
 
 /// Every second one begins with a keyframe.
@@ -166,23 +226,34 @@ fn chunk(sequence: u32) -> Record {
         after_loss: false,
         damaged: false,
     };
-    Record::Chunk(Chunk { meta, parts: vec![Bytes::from(vec![7; 1000])] })
+    Record::Chunk(Chunk {
+        meta,
+        parts: vec![Bytes::from(vec![7; 1000])],
+    })
 }
 
 async fn failed(volumes: &Volumes, index: u16) {
     let mut failed = volume(volumes, index).handle.failed();
-    timeout(Duration::from_secs(20), failed.wait_for(Option::is_some)).await.unwrap().unwrap();
+    timeout(Duration::from_secs(20), failed.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 async fn stored(volumes: &Volumes) -> Vec<(u32, u16)> {
     let entries = volumes.entries(all()).await.unwrap();
-    let mut stored: Vec<_> = entries.iter().map(|entry| (entry.meta.sequence, entry.location.volume)).collect();
+    let mut stored: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.meta.sequence, entry.location.volume))
+        .collect();
     stored.sort_unstable();
     stored
 }
 
 fn mark(volumes: &Volumes) -> Option<Timestamp> {
-    volumes.watermark(CAMERA, IDENTITY).map(|mark| mark.durable_end)
+    volumes
+        .watermark(CAMERA, IDENTITY)
+        .map(|mark| mark.durable_end)
 }
 
 /// Two volumes, with a durable chunk of the camera on the first, which fails with the next record.
@@ -208,17 +279,35 @@ async fn a_camera_moves_to_the_next_volume_and_what_was_lost_is_told_once() {
     assert_eq!(mark(&volumes), Some(at(1)));
     sink.append("default", chunk(1)).unwrap();
     failed(&volumes, 0).await;
-    assert_eq!(sink.append("default", chunk(2)), Err(SinkError::Moved { lost: Some((at(1), at(2))) }));
-    assert_eq!(mark(&volumes), Some(at(1)), "it neither goes back nor passes what is lost");
+    assert_eq!(
+        sink.append("default", chunk(2)),
+        Err(SinkError::Moved {
+            lost: Some((at(1), at(2)))
+        })
+    );
+    assert_eq!(
+        mark(&volumes),
+        Some(at(1)),
+        "it neither goes back nor passes what is lost"
+    );
     sink.append("default", Record::Init(init())).unwrap();
     sink.append("default", chunk(2)).unwrap();
     volume(&volumes, 1).handle.flush().await.unwrap();
     assert_eq!(mark(&volumes), Some(at(3)));
-    assert_eq!(volume(&volumes, 1).handle.init(CAMERA, init().id()).unwrap(), init().bytes);
+    assert_eq!(
+        volume(&volumes, 1)
+            .handle
+            .init(CAMERA, init().id())
+            .unwrap(),
+        init().bytes
+    );
     assert_eq!(stored(&volumes).await, [(0, 0), (2, 1)]);
     assert_eq!(volumes.writable(), Ok(()));
     assert_eq!(volumes.statuses()[0].moved_cameras, 1);
-    assert!(volumes.close().await.is_err(), "the first volume lost what it had taken");
+    assert!(
+        volumes.close().await.is_err(),
+        "the first volume lost what it had taken"
+    );
 }
 
 #[tokio::test]
@@ -238,12 +327,19 @@ async fn a_gap_that_a_volume_took_with_its_failure_is_told_on_the_next() {
     };
     sink.append("default", Record::Gap(gap)).unwrap();
     failed(&volumes, 0).await;
-    assert_eq!(sink.append("default", chunk(5)), Err(SinkError::Moved { lost: None }), "no footage was lost");
+    assert_eq!(
+        sink.append("default", chunk(5)),
+        Err(SinkError::Moved { lost: None }),
+        "no footage was lost"
+    );
     sink.append("default", Record::Init(init())).unwrap();
     sink.append("default", chunk(5)).unwrap();
     volume(&volumes, 1).handle.flush().await.unwrap();
     assert_eq!(volume(&volumes, 1).handle.gaps(all()).unwrap(), [gap]);
-    assert!(volumes.close().await.is_err(), "the first volume lost what it had taken");
+    assert!(
+        volumes.close().await.is_err(),
+        "the first volume lost what it had taken"
+    );
 }
 
 /// Two volumes, with the camera on the first, which an operator retires.
@@ -266,13 +362,25 @@ async fn a_retired_volume_loses_its_camera_at_a_keyframe_and_no_chunk() {
     assert_eq!(volumes.statuses()[0].state, "retiring");
     (1..5).for_each(|sequence| sink.append("default", chunk(sequence)).unwrap());
     volume(&volumes, 1).handle.flush().await.unwrap();
-    assert!(mark(&volumes) <= Some(at(2)), "what the first has not made durable holds the watermark back");
+    assert!(
+        mark(&volumes) <= Some(at(2)),
+        "what the first has not made durable holds the watermark back"
+    );
     volume(&volumes, 0).handle.flush().await.unwrap();
     sink.append("default", chunk(5)).unwrap();
     assert_eq!(mark(&volumes), Some(at(5)));
     volume(&volumes, 1).handle.flush().await.unwrap();
-    assert_eq!(stored(&volumes).await, [(0, 0), (1, 0), (2, 1), (3, 1), (4, 1), (5, 1)]);
-    assert_eq!(volume(&volumes, 1).handle.init(CAMERA, init().id()).unwrap(), init().bytes);
+    assert_eq!(
+        stored(&volumes).await,
+        [(0, 0), (1, 0), (2, 1), (3, 1), (4, 1), (5, 1)]
+    );
+    assert_eq!(
+        volume(&volumes, 1)
+            .handle
+            .init(CAMERA, init().id())
+            .unwrap(),
+        init().bytes
+    );
     assert_eq!(volumes.recorded(all()).await.unwrap().gaps, []);
     assert_eq!(volumes.statuses()[0].state, "retired");
     volumes.close().await.unwrap();
@@ -298,7 +406,10 @@ async fn what_a_volume_left_behind_never_made_durable_is_told_as_a_gap() {
     sink.append("default", chunk(3)).unwrap();
     volume(&volumes, 1).handle.flush().await.unwrap();
     let gaps = volumes.recorded(all()).await.unwrap().gaps;
-    let told: Vec<_> = gaps.iter().map(|gap| (gap.start, gap.end, gap.cause)).collect();
+    let told: Vec<_> = gaps
+        .iter()
+        .map(|gap| (gap.start, gap.end, gap.cause))
+        .collect();
     assert_eq!(told, [(at(1), at(2), GapCause::VolumeFailed)]);
     assert_eq!(mark(&volumes), Some(at(4)));
     assert!(volumes.close().await.is_err());
@@ -313,42 +424,88 @@ async fn what_a_hung_volume_would_shed_goes_to_another_one_at_once() {
     let sink = sink(&volumes);
     sink.append("default", Record::Init(init())).unwrap();
     sink.append("default", chunk(0)).unwrap();
-    assert!(volumes.leave_at_once("default", CAMERA).is_none(), "a volume that takes records is not left");
+    assert!(
+        volumes.leave_at_once("default", CAMERA).is_none(),
+        "a volume that takes records is not left"
+    );
     volumes.slots_mut()[0].health = health::Health::Hung;
     sink.append("default", chunk(1)).unwrap();
-    assert_eq!(volumes.shed(CAMERA), SinkError::Failed(volumes.slots()[0].trouble().unwrap()));
-    assert_eq!(volumes.leave_at_once("default", CAMERA).map(|volume| volume.index()), Some(1));
+    assert_eq!(
+        volumes.shed(CAMERA),
+        SinkError::Failed(volumes.slots()[0].trouble().unwrap())
+    );
+    assert_eq!(
+        volumes
+            .leave_at_once("default", CAMERA)
+            .map(|volume| volume.index()),
+        Some(1)
+    );
     sink.append("default", chunk(3)).unwrap();
     volume(&volumes, 1).handle.flush().await.unwrap();
-    assert_eq!(stored(&volumes).await, [(3, 1)], "the hung one is not even asked");
+    assert_eq!(
+        stored(&volumes).await,
+        [(3, 1)],
+        "the hung one is not even asked"
+    );
     let gaps = volumes.recorded(all()).await.unwrap().gaps;
-    assert_eq!(gaps.iter().map(|gap| (gap.start, gap.end)).collect::<Vec<_>>(), [(at(0), at(2))]);
+    assert_eq!(
+        gaps.iter()
+            .map(|gap| (gap.start, gap.end))
+            .collect::<Vec<_>>(),
+        [(at(0), at(2))]
+    );
     volumes.slots_mut()[0].health = health::Health::Well;
     volume(&volumes, 0).handle.flush().await.unwrap();
-    assert_eq!(stored(&volumes).await, [(0, 0), (1, 0), (3, 1)], "what was late is there");
+    assert_eq!(
+        stored(&volumes).await,
+        [(0, 0), (1, 0), (3, 1)],
+        "what was late is there"
+    );
     volumes.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_full_volume_loses_its_camera_to_another_one_and_is_told_as_failing_where_there_is_none() {
+async fn a_full_volume_loses_its_camera_to_another_one_and_is_told_as_failing_where_there_is_none()
+{
     let dir = TempDir::new().unwrap();
-    let volumes = open(&config(&dir, &[&dir.path().join("a"), &dir.path().join("b")])).await.unwrap();
+    let volumes = open(&config(
+        &dir,
+        &[&dir.path().join("a"), &dir.path().join("b")],
+    ))
+    .await
+    .unwrap();
     let sink = sink(&volumes);
     sink.append("default", Record::Init(init())).unwrap();
     sink.append("default", chunk(0)).unwrap();
-    let status = || crate::capture::recorder::status::StatusCell::new(CAMERA, StreamKind::Main, IDENTITY).read();
+    let status = || {
+        crate::capture::recorder::status::StatusCell::new(CAMERA, StreamKind::Main, IDENTITY).read()
+    };
     let set = |index: usize, health| volumes.slots_mut()[index].health = health;
     set(0, health::Health::Full);
-    assert_ne!(volumes.progress(status()).state, RecorderState::Failing, "the other one helps");
+    assert_ne!(
+        volumes.progress(status()).state,
+        RecorderState::Failing,
+        "the other one helps"
+    );
     set(1, health::Health::Full);
     let told = volumes.progress(status());
     assert_eq!(told.state, RecorderState::Failing, "another node must help");
-    assert!(told.error.as_ref().unwrap().contains("full, and nothing on it may be deleted"), "{told:?}");
+    assert!(
+        told.error
+            .as_ref()
+            .unwrap()
+            .contains("full, and nothing on it may be deleted"),
+        "{told:?}"
+    );
     set(1, health::Health::Well);
     (1..3).for_each(|sequence| sink.append("default", chunk(sequence)).unwrap());
     volume(&volumes, 0).handle.flush().await.unwrap();
     volume(&volumes, 1).handle.flush().await.unwrap();
-    assert_eq!(stored(&volumes).await, [(0, 0), (1, 0), (2, 1)], "it goes at a keyframe");
+    assert_eq!(
+        stored(&volumes).await,
+        [(0, 0), (1, 0), (2, 1)],
+        "it goes at a keyframe"
+    );
     volumes.close().await.unwrap();
 }
 
@@ -367,7 +524,10 @@ async fn a_detached_volume_is_closed_once_its_cameras_are_gone_and_comes_back() 
     eventually("it is detached", || volumes.opened().len() == 1).await;
     volume(&volumes, 1).handle.flush().await.unwrap();
     assert_eq!(stored(&volumes).await, [(2, 1)]);
-    config.storage.volumes.push(config::Volume { retire: false, ..gone });
+    config.storage.volumes.push(config::Volume {
+        retire: false,
+        ..gone
+    });
     volumes.reconfigure(&config);
     eventually("it is back", || volumes.opened().len() == 2).await;
     recovered(&volumes).await;
@@ -375,7 +535,8 @@ async fn a_detached_volume_is_closed_once_its_cameras_are_gone_and_comes_back() 
     volumes.close().await.unwrap();
 }
 
-/// Six chunks, each in a segment of its own, on a volume of which the configuration lets nothing stay.
+/// Six chunks, each in a segment of its own, on a volume of which the configuration lets nothing
+/// stay.
 async fn expired(dir: &TempDir, path: &Path) -> Config {
     let mut config = config(dir, &[path]);
     config.storage.segment_seconds = 0;
@@ -394,12 +555,20 @@ async fn expired(dir: &TempDir, path: &Path) -> Config {
 }
 
 #[tokio::test]
-async fn a_volume_that_is_attached_later_deletes_nothing_before_it_knows_the_holds_nor_then_what_is_held() {
-    let held = holdfast_storage::Hold { camera: CAMERA, from: at(0), to: at(2) };
+async fn a_volume_that_is_attached_later_deletes_nothing_before_it_knows_the_holds_nor_then_what_is_held()
+ {
+    let held = holdfast_storage::Hold {
+        camera: CAMERA,
+        from: at(0),
+        to: at(2),
+    };
     for are_holds_known in [false, true] {
         let dir = TempDir::new().unwrap();
         let mut config = expired(&dir, &dir.path().join("later")).await;
-        let later = std::mem::replace(&mut config.storage.volumes[0], config::Volume::new(dir.path().join("first")));
+        let later = std::mem::replace(
+            &mut config.storage.volumes[0],
+            config::Volume::new(dir.path().join("first")),
+        );
         let volumes = open(&config).await.unwrap();
         if are_holds_known {
             volumes.set_holds(&Holds::from_iter([held]));
@@ -417,7 +586,11 @@ async fn a_volume_that_is_attached_later_deletes_nothing_before_it_knows_the_hol
         }
         eventually("what is not held is deleted", || kept() == 2).await;
         sleep(Duration::from_secs(6)).await;
-        assert_eq!(stored(&volumes).await, [(0, 0), (1, 0)], "held footage was deleted");
+        assert_eq!(
+            stored(&volumes).await,
+            [(0, 0), (1, 0)],
+            "held footage was deleted"
+        );
         volumes.close().await.unwrap();
     }
 }
@@ -437,20 +610,36 @@ async fn a_failed_volume_is_opened_anew_when_it_is_sound_again() {
     std::fs::rename(dir.path().join("a/segments"), dir.path().join("kept")).unwrap();
     sink.append("default", chunk(1)).unwrap();
     failed(&volumes, 0).await;
-    assert!(matches!(sink.append("default", chunk(2)), Err(SinkError::Failed(_))));
+    assert!(matches!(
+        sink.append("default", chunk(2)),
+        Err(SinkError::Failed(_))
+    ));
     assert!(volumes.writable().is_err());
     std::fs::rename(dir.path().join("kept"), dir.path().join("a/segments")).unwrap();
     eventually("it is taken back", || volumes.writable().is_ok()).await;
     let status = &volumes.statuses()[0];
-    assert_eq!((status.index, status.failures, status.reattachments), (0, 1, 1));
+    assert_eq!(
+        (status.index, status.failures, status.reattachments),
+        (0, 1, 1)
+    );
     assert_eq!(mark(&volumes), Some(at(1)), "it does not go back");
-    assert_eq!(sink.append("default", chunk(3)), Err(SinkError::Moved { lost: Some((at(1), at(2))) }));
-    assert_eq!(mark(&volumes), Some(at(1)), "nor where the volume that was opened anew knows nothing of it");
+    assert_eq!(
+        sink.append("default", chunk(3)),
+        Err(SinkError::Moved {
+            lost: Some((at(1), at(2)))
+        })
+    );
+    assert_eq!(
+        mark(&volumes),
+        Some(at(1)),
+        "nor where the volume that was opened anew knows nothing of it"
+    );
     sink.append("default", Record::Init(init())).unwrap();
     sink.append("default", chunk(3)).unwrap();
     volume(&volumes, 0).handle.flush().await.unwrap();
     recovered(&volumes).await;
-    // Chunk 1 was on its way into the segment that was open still, when the next one's file could not be made.
+    // Chunk 1 was on its way into the segment that was open still, when the next one's file could
+    // not be made.
     assert_eq!(stored(&volumes).await, [(0, 0), (1, 0), (3, 0)]);
     volumes.close().await.unwrap();
 }
@@ -500,13 +689,19 @@ async fn where_no_volume_works_any_more_nothing_is_said_to_move() {
     for (index, path) in paths.iter().enumerate() {
         std::fs::remove_dir_all(path.join("segments")).unwrap();
         if index > 0 {
-            assert!(matches!(sink.append("default", chunk(0)), Err(SinkError::Moved { .. })));
+            assert!(matches!(
+                sink.append("default", chunk(0)),
+                Err(SinkError::Moved { .. })
+            ));
         }
         sink.append("default", chunk(0)).unwrap();
         failed(&volumes, index as u16).await;
     }
     for _ in 0..2 {
-        assert!(matches!(sink.append("default", chunk(1)), Err(SinkError::Failed(_))));
+        assert!(matches!(
+            sink.append("default", chunk(1)),
+            Err(SinkError::Failed(_))
+        ));
     }
     assert!(volumes.writable().is_err());
 }
@@ -514,6 +709,13 @@ async fn where_no_volume_works_any_more_nothing_is_said_to_move() {
 #[tokio::test]
 async fn a_volume_that_does_not_close_is_named() {
     let closing = std::future::pending();
-    let error = close_within(Duration::from_millis(20), Path::new("/disk3"), closing).await.unwrap_err();
-    assert!(error.to_string().contains("/disk3 did not make its last records durable within 20ms"), "{error}");
+    let error = close_within(Duration::from_millis(20), Path::new("/disk3"), closing)
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("/disk3 did not make its last records durable within 20ms"),
+        "{error}"
+    );
 }

@@ -1,5 +1,7 @@
-//! Watches over the volumes: notices which hang, are too slow or have failed, says which cameras have to leave, probes disks and takes them back, and closes
-//! volumes that were taken out of the configuration. A probe, an opening and a closing are tasks of their own; nothing here waits for a disk.
+//! Watches over the volumes: notices which hang, are too slow or have failed, says which cameras
+//! have to leave, probes disks and takes them back, and closes volumes that were taken out of the
+//! configuration. A probe, an opening and a closing are tasks of their own; nothing here waits for
+//! a disk.
 
 use super::choice::{Tenant, leavers};
 use super::health::{Health, Sample};
@@ -52,16 +54,25 @@ impl Volumes {
                 counted_at = now;
                 self.count(since);
             }
-            self.tasks(now).into_iter().for_each(|task| self.begin(task));
+            self.tasks(now)
+                .into_iter()
+                .for_each(|task| self.begin(task));
         }
     }
 
     /// Takes in how far every volume is.
     fn look(&self, now: Duration) {
-        let figures: Vec<_> = self.opened().into_iter().map(|opened| (opened.handle.stats(), opened)).collect();
+        let figures: Vec<_> = self
+            .opened()
+            .into_iter()
+            .map(|opened| (opened.handle.stats(), opened))
+            .collect();
         let mut left = Vec::new();
         for slot in self.slots_mut().iter_mut() {
-            let Some((stats, opened)) = figures.iter().find(|(_, opened)| slot.open() == Some(opened)) else {
+            let Some((stats, opened)) = figures
+                .iter()
+                .find(|(_, opened)| slot.open() == Some(opened))
+            else {
                 continue;
             };
             if opened.has_failed() {
@@ -78,7 +89,10 @@ impl Volumes {
             let before = slot.health;
             let sample = sample(slot, opened, stats, now);
             slot.health = slot.watch.observe(self.inner.limits, &sample);
-            if let Health::Slow { bandwidth_bps: Some(bps) } = slot.health {
+            if let Health::Slow {
+                bandwidth_bps: Some(bps),
+            } = slot.health
+            {
                 slot.remember_bandwidth(bps, now);
             }
             if slot.health == Health::Hung {
@@ -102,11 +116,19 @@ impl Volumes {
             let Some(opened) = slot.open() else { continue };
             let tenants: Vec<Tenant> = homes
                 .tenants(opened)
-                .map(|(camera, home)| Tenant { camera, priority: home.priority, rate_bps: home.rate_bps() })
+                .map(|(camera, home)| Tenant {
+                    camera,
+                    priority: home.priority,
+                    rate_bps: home.rate_bps(),
+                })
                 .collect();
-            opened.load_bps.store(tenants.iter().map(|tenant| tenant.rate_bps).sum(), Relaxed);
+            opened
+                .load_bps
+                .store(tenants.iter().map(|tenant| tenant.rate_bps).sum(), Relaxed);
             let leaving = match slot.health {
-                Health::Slow { bandwidth_bps: Some(bps) } => leavers(tenants, bps),
+                Health::Slow {
+                    bandwidth_bps: Some(bps),
+                } => leavers(tenants, bps),
                 _ => Vec::new(),
             };
             tell_leaving(slot, &leaving);
@@ -115,14 +137,16 @@ impl Volumes {
     }
 
     fn tasks(&self, now: Duration) -> Vec<Task> {
-        let has_tenants = |opened: &Arc<Opened>| lock(&self.inner.homes).tenants(opened).next().is_some();
+        let has_tenants =
+            |opened: &Arc<Opened>| lock(&self.inner.homes).tenants(opened).next().is_some();
         let mut slots = self.slots_mut();
         // One that is not open has nothing to close.
         slots.retain(|slot| slot.role != Role::Detach || !matches!(slot.place, Place::Away(_)));
         let mut tasks = Vec::new();
         for slot in slots.iter_mut() {
-            let leaves =
-                slot.open().filter(|opened| slot.role == Role::Detach && (opened.has_failed() || !has_tenants(opened)));
+            let leaves = slot.open().filter(|opened| {
+                slot.role == Role::Detach && (opened.has_failed() || !has_tenants(opened))
+            });
             if let Some(opened) = leaves.cloned() {
                 slot.place = Place::Closing;
                 tasks.push(Task::Close(slot.path.clone(), opened));
@@ -131,7 +155,10 @@ impl Volumes {
                     slot.is_probing = true;
                     tasks.push(Task::Look(slot.path.clone()));
                 }
-            } else if slot.probation.as_ref().is_some_and(|probation| probation.is_due(now))
+            } else if slot
+                .probation
+                .as_ref()
+                .is_some_and(|probation| probation.is_due(now))
                 && !slot.is_probing
                 && !matches!(slot.place, Place::Opening | Place::Closing)
             {
@@ -156,11 +183,17 @@ impl Volumes {
 
     /// Opens a volume that was away as soon as it is there.
     async fn look_for(&self, path: PathBuf) {
-        let (inner, at, others) = (Arc::clone(&self.inner), path.clone(), self.open_beside(&path));
+        let (inner, at, others) = (
+            Arc::clone(&self.inner),
+            path.clone(),
+            self.open_beside(&path),
+        );
         let looked = spawn_blocking(move || look(&at, &inner.register, &others).map(drop)).await;
         let now = self.inner.clock.elapsed();
         let mut slots = self.slots_mut();
-        let Some(slot) = slots.iter_mut().find(|slot| slot.path == path) else { return };
+        let Some(slot) = slots.iter_mut().find(|slot| slot.path == path) else {
+            return;
+        };
         slot.is_probing = false;
         if !slot.is_awaited || !matches!(slot.place, Place::Away(_)) {
             return;
@@ -182,8 +215,13 @@ impl Volumes {
     /// Takes as long as the disk does: that is the point.
     async fn probe(&self, path: PathBuf) {
         let started = self.inner.clock.elapsed();
-        let (inner, at, others) = (Arc::clone(&self.inner), path.clone(), self.open_beside(&path));
-        let probed = spawn_blocking(move || probe_at(&at, |at| look(at, &inner.register, &others))).await;
+        let (inner, at, others) = (
+            Arc::clone(&self.inner),
+            path.clone(),
+            self.open_beside(&path),
+        );
+        let probed =
+            spawn_blocking(move || probe_at(&at, |at| look(at, &inner.register, &others))).await;
         let probed = probed.unwrap_or_else(|error| Probed::Bad(format!("it broke off: {error}")));
         match self.judge(&path, probed, started) {
             After::Wait => {}
@@ -196,13 +234,21 @@ impl Volumes {
     fn judge(&self, path: &Path, probed: Probed, started: Duration) -> After {
         let now = self.inner.clock.elapsed();
         let mut slots = self.slots_mut();
-        let Some(slot) = slots.iter_mut().find(|slot| slot.path == path) else { return After::Wait };
+        let Some(slot) = slots.iter_mut().find(|slot| slot.path == path) else {
+            return After::Wait;
+        };
         slot.is_probing = false;
         if let Probed::Bad(error) | Probed::ReadOnly(error) = &probed {
             tracing::debug!(volume = slot.index, %error, "a probe of a volume failed");
         }
-        let Some(probation) = &mut slot.probation else { return After::Wait };
-        let is_proven = probation.probed(now, now.saturating_sub(started), matches!(probed, Probed::Good));
+        let Some(probation) = &mut slot.probation else {
+            return After::Wait;
+        };
+        let is_proven = probation.probed(
+            now,
+            now.saturating_sub(started),
+            matches!(probed, Probed::Good),
+        );
         let before = slot.open().cloned();
         let has_failed = before.as_ref().is_some_and(|opened| opened.has_failed());
         // Its threads may still write: a second writer must not come near.
@@ -237,7 +283,8 @@ impl Volumes {
         }
     }
 
-    /// Opens a volume anew. The segments that a failed one left open are not written again but for their footers: new ones are begun.
+    /// Opens a volume anew. The segments that a failed one left open are not written again but for
+    /// their footers: new ones are begun.
     async fn reopen(&self, path: PathBuf, before: Option<Arc<Opened>>) {
         if let Some(before) = before {
             // Closing a catalogue writes to the disk.
@@ -253,7 +300,8 @@ impl Volumes {
             tracing::warn!(%error, "a volume that was taken out of the configuration did not close in order");
         }
         self.slots_mut().retain(|slot| slot.path != path);
-        // One that failed has its catalogue open still, and closing that writes to the disk: recorders have it, too, and must not be the ones to do that.
+        // One that failed has its catalogue open still, and closing that writes to the disk:
+        // recorders have it, too, and must not be the ones to do that.
         let_go(Arc::clone(&opened)).await;
         if let Err(error) = spawn_blocking(move || drop(opened)).await {
             tracing::error!(%error, "letting go of a volume broke off");
@@ -287,12 +335,15 @@ fn probe_at(path: &Path, look: impl FnOnce(&Path) -> Result<Looked, Refusal>) ->
     };
     match probe(&looked.root) {
         Ok(()) => Probed::Good,
-        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Probed::ReadOnly(error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            Probed::ReadOnly(error.to_string())
+        }
         Err(error) => Probed::Bad(error.to_string()),
     }
 }
 
-/// Has a failed volume let go of its catalogue, as soon as its readers do. The one that is opened in its place rebuilds a catalogue that it cannot have.
+/// Has a failed volume let go of its catalogue, as soon as its readers do. The one that is opened
+/// in its place rebuilds a catalogue that it cannot have.
 async fn let_go(before: Arc<Opened>) {
     for _ in 0..RELEASE_LOOKS_MAX {
         let handle = before.handle.clone();
@@ -307,7 +358,9 @@ async fn let_go(before: Arc<Opened>) {
 /// Moves the marker on, and gathers the volume's figures.
 fn sample(slot: &mut Slot, opened: &Opened, stats: &Stats, now: Duration) -> Sample {
     let is_durable = |(camera, end, _): &(CameraId, _, Duration)| {
-        opened.durable_until(*camera).is_some_and(|durable| durable >= *end)
+        opened
+            .durable_until(*camera)
+            .is_some_and(|durable| durable >= *end)
     };
     if let Some(durable) = slot.marker.take_if(|marker| is_durable(marker)) {
         slot.last_lag = now.saturating_sub(durable.2);
@@ -315,7 +368,9 @@ fn sample(slot: &mut Slot, opened: &Opened, stats: &Stats, now: Duration) -> Sam
     if slot.marker.is_none() {
         slot.marker = opened.take_newest().map(|(camera, end)| (camera, end, now));
     }
-    let waiting = slot.marker.map_or(Duration::ZERO, |(_, _, since)| now.saturating_sub(since));
+    let waiting = slot
+        .marker
+        .map_or(Duration::ZERO, |(_, _, since)| now.saturating_sub(since));
     slot.lag = waiting.max(slot.last_lag);
     // What was long ago says nothing of a disk that has had nothing to do since.
     if slot.marker.is_some() {

@@ -1,8 +1,10 @@
-//! One stream's rows of one hour, packed into one value: sled keeps some hundred bytes in memory for each 16 keys or so, which one key per segment
-//! and camera would make too many. Pure.
+//! One stream's rows of one hour, packed into one value: sled keeps some hundred bytes in memory
+//! for each 16 keys or so, which one key per segment and camera would make too many. Pure.
 //!
-//! Most rows follow the one before: the next segment, from where that one ended, by the same recorder, with the next chunk of its session, one stretch and one table as long as the row.
-//! Such a row takes some 27 bytes. A timeline reads stretches alone ([`stretches`]), which allocates nothing for each row.
+//! Most rows follow the one before: the next segment, from where that one ended, by the same
+//! recorder, with the next chunk of its session, one stretch and one table as long as the row. Such
+//! a row takes some 27 bytes. A timeline reads stretches alone ([`stretches`]), which allocates
+//! nothing for each row.
 
 use super::Broken;
 use super::varint::{Put, Take};
@@ -12,7 +14,8 @@ use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind
 use crate::time::Timestamp;
 use crate::timeline::{ChunkNumber, Span, Stretch};
 
-/// A row is in the bucket that its start lies in, in microseconds. Sixty rows at the default length of segments.
+/// A row is in the bucket that its start lies in, in microseconds. Sixty rows at the default length
+/// of segments.
 const BUCKET_US: i64 = 3_600_000_000;
 
 /// A row that follows the one before takes about so many.
@@ -50,15 +53,21 @@ pub(super) fn bucket_of(time: Timestamp) -> Timestamp {
 
 /// The value of the bucket that begins at `base`.
 pub(super) fn encode(base: Timestamp, rows: &[StreamRow]) -> Vec<u8> {
-    let mut put = Put { out: Vec::with_capacity(rows.len() * USUAL_ROW_BYTES) };
+    let mut put = Put {
+        out: Vec::with_capacity(rows.len() * USUAL_ROW_BYTES),
+    };
     let mut before = Before::new(base);
     for row in rows {
         put.signed(row.segment.0.wrapping_sub(before.segment) as i64);
         put_interval(&mut put, before.end, row.start, row.end);
         put.unsigned(row.stretches.len() as u64);
         put.unsigned(row.tables.len() as u64);
-        row.stretches.iter().for_each(|stretch| put_stretch(&mut put, row, stretch, &mut before));
-        row.tables.iter().for_each(|table| put_table(&mut put, row, table));
+        row.stretches
+            .iter()
+            .for_each(|stretch| put_stretch(&mut put, row, stretch, &mut before));
+        row.tables
+            .iter()
+            .for_each(|table| put_table(&mut put, row, table));
         (before.segment, before.end) = (row.segment.0, row.end);
     }
     put.out
@@ -79,8 +88,12 @@ pub(super) fn decode(
             segment: head.segment,
             start: head.start,
             end: head.end,
-            stretches: (0..head.stretches).map(|_| reader.stretch(&head)).collect::<Result<_, _>>()?,
-            tables: (0..head.tables).map(|_| reader.table(&head, camera, stream)).collect::<Result<_, _>>()?,
+            stretches: (0..head.stretches)
+                .map(|_| reader.stretch(&head))
+                .collect::<Result<_, _>>()?,
+            tables: (0..head.tables)
+                .map(|_| reader.table(&head, camera, stream))
+                .collect::<Result<_, _>>()?,
         });
     }
     Ok(rows)
@@ -120,7 +133,12 @@ struct Before {
 
 impl Before {
     fn new(base: Timestamp) -> Self {
-        Self { segment: 0, end: base, recorder: None, last: None }
+        Self {
+            segment: 0,
+            end: base,
+            recorder: None,
+            last: None,
+        }
     }
 }
 
@@ -130,7 +148,13 @@ fn put_interval(put: &mut Put, from: Timestamp, start: Timestamp, end: Timestamp
 }
 
 fn put_stretch(put: &mut Put, row: &StreamRow, stretch: &Stretch, before: &mut Before) {
-    let Stretch { span, track, first, last, after_loss } = stretch;
+    let Stretch {
+        span,
+        track,
+        first,
+        last,
+        after_loss,
+    } = stretch;
     let recorder = (span.node, span.epoch, span.rank);
     let is_as_before = before.recorder.replace(recorder) == Some(recorder);
     let is_as_row = (span.start, span.end) == (row.start, row.end);
@@ -139,7 +163,11 @@ fn put_stretch(put: &mut Put, row: &StreamRow, stretch: &Stretch, before: &mut B
     let is_one_session = first.session == last.session;
     let placed = flag(is_as_row, AS_ROW) | flag(is_as_before, AS_BEFORE);
     let numbered = flag(follows, FOLLOWS) | flag(is_one_session, ONE_SESSION);
-    put.u8(placed | flag(span.damaged, DAMAGED) | flag(*after_loss, AFTER_LOSS) | numbered | *track as u8);
+    put.u8(placed
+        | flag(span.damaged, DAMAGED)
+        | flag(*after_loss, AFTER_LOSS)
+        | numbered
+        | *track as u8);
     if !is_as_row {
         put_interval(put, row.start, span.start, span.end);
     }
@@ -170,7 +198,8 @@ fn put_table(put: &mut Put, row: &StreamRow, table: &TrackTable) {
     put.unsigned(table.payload_bytes);
 }
 
-/// What a row begins with. So many stretches follow, then so many tables; all of them have to be read before the next row.
+/// What a row begins with. So many stretches follow, then so many tables; all of them have to be
+/// read before the next row.
 struct Head {
     segment: SegmentId,
     start: Timestamp,
@@ -186,7 +215,10 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(base: Timestamp, value: &'a [u8]) -> Self {
-        Self { take: Take { bytes: value }, before: Before::new(base) }
+        Self {
+            take: Take { bytes: value },
+            before: Before::new(base),
+        }
     }
 
     /// `None` at the end.
@@ -198,7 +230,13 @@ impl<'a> Reader<'a> {
         let (start, end) = self.interval(self.before.end)?;
         (self.before.segment, self.before.end) = (segment, end);
         let (stretches, tables) = (self.take.unsigned()?, self.take.unsigned()?);
-        Ok(Some(Head { segment: SegmentId(segment), start, end, stretches, tables }))
+        Ok(Some(Head {
+            segment: SegmentId(segment),
+            start,
+            end,
+            stretches,
+            tables,
+        }))
     }
 
     fn interval(&mut self, from: Timestamp) -> Result<(Timestamp, Timestamp), Broken> {
@@ -206,8 +244,16 @@ impl<'a> Reader<'a> {
         Ok((start, Timestamp(start.0.wrapping_add(self.take.signed()?))))
     }
 
-    fn interval_within(&mut self, head: &Head, flags: u8) -> Result<(Timestamp, Timestamp), Broken> {
-        if flags & AS_ROW == 0 { self.interval(head.start) } else { Ok((head.start, head.end)) }
+    fn interval_within(
+        &mut self,
+        head: &Head,
+        flags: u8,
+    ) -> Result<(Timestamp, Timestamp), Broken> {
+        if flags & AS_ROW == 0 {
+            self.interval(head.start)
+        } else {
+            Ok((head.start, head.end))
+        }
     }
 
     fn stretch(&mut self, head: &Head) -> Result<Stretch, Broken> {
@@ -216,32 +262,73 @@ impl<'a> Reader<'a> {
         let as_before = self.before.recorder.filter(|_| flags & AS_BEFORE != 0);
         let (node, epoch, rank) = match as_before {
             Some(recorder) => recorder,
-            None => (NodeId(self.take.unsigned()?), Epoch(self.take.unsigned()?), kind(self.take.u8()?)?),
+            None => (
+                NodeId(self.take.unsigned()?),
+                Epoch(self.take.unsigned()?),
+                kind(self.take.u8()?)?,
+            ),
         };
         self.before.recorder = Some((node, epoch, rank));
         let (first, last) = self.numbers(flags)?;
         self.before.last = Some(last);
-        let span = Span { start, end, node, epoch, rank, damaged: flags & DAMAGED != 0 };
-        Ok(Stretch { span, track: kind(flags & TRACK_MASK)?, first, last, after_loss: flags & AFTER_LOSS != 0 })
+        let span = Span {
+            start,
+            end,
+            node,
+            epoch,
+            rank,
+            damaged: flags & DAMAGED != 0,
+        };
+        Ok(Stretch {
+            span,
+            track: kind(flags & TRACK_MASK)?,
+            first,
+            last,
+            after_loss: flags & AFTER_LOSS != 0,
+        })
     }
 
     /// Of the first chunk and the last.
     fn numbers(&mut self, flags: u8) -> Result<(ChunkNumber, ChunkNumber), Broken> {
-        let first = match self.before.last.and_then(ChunkNumber::next).filter(|_| flags & FOLLOWS != 0) {
+        let first = match self
+            .before
+            .last
+            .and_then(ChunkNumber::next)
+            .filter(|_| flags & FOLLOWS != 0)
+        {
             Some(next) => next,
-            None => ChunkNumber { session: SessionId(self.take.unsigned()?), sequence: self.take.u32()? },
+            None => ChunkNumber {
+                session: SessionId(self.take.unsigned()?),
+                sequence: self.take.u32()?,
+            },
         };
-        let session = if flags & ONE_SESSION != 0 { first.session } else { SessionId(self.take.unsigned()?) };
-        let last = ChunkNumber { session, sequence: first.sequence.wrapping_add(self.take.u32()?) };
+        let session = if flags & ONE_SESSION != 0 {
+            first.session
+        } else {
+            SessionId(self.take.unsigned()?)
+        };
+        let last = ChunkNumber {
+            session,
+            sequence: first.sequence.wrapping_add(self.take.u32()?),
+        };
         Ok((first, last))
     }
 
-    fn table(&mut self, head: &Head, camera: CameraId, stream: StreamKind) -> Result<TrackTable, Broken> {
+    fn table(
+        &mut self,
+        head: &Head,
+        camera: CameraId,
+        stream: StreamKind,
+    ) -> Result<TrackTable, Broken> {
         let flags = self.take.u8()?;
         let track: TrackKind = kind(flags & !AS_ROW)?;
         let (start, end) = self.interval_within(head, flags)?;
         Ok(TrackTable {
-            key: TrackKey { camera, stream, track },
+            key: TrackKey {
+                camera,
+                stream,
+                track,
+            },
             rows: self.take.u32()?,
             crc: self.take.u32()?,
             offset: self.take.unsigned()?,
@@ -265,15 +352,51 @@ mod tests {
 
     fn row(segment: u64, start: i64, length: i64, rows: u32) -> StreamRow {
         let (start, end) = (Timestamp(start), Timestamp(start.wrapping_add(length)));
-        let key = TrackKey { camera: CameraId(7), stream: StreamKind::Sub, track: TrackKind::Audio };
-        let span = Span { start, end, node: NodeId(3), epoch: Epoch(9), rank: Rank::Mirror, damaged: false };
-        let number = |sequence| ChunkNumber { session: SessionId(BASE.0 as u64), sequence };
+        let key = TrackKey {
+            camera: CameraId(7),
+            stream: StreamKind::Sub,
+            track: TrackKind::Audio,
+        };
+        let span = Span {
+            start,
+            end,
+            node: NodeId(3),
+            epoch: Epoch(9),
+            rank: Rank::Mirror,
+            damaged: false,
+        };
+        let number = |sequence| ChunkNumber {
+            session: SessionId(BASE.0 as u64),
+            sequence,
+        };
         let from = (segment as u32).wrapping_mul(rows);
-        let (first, last) = (number(from), number(from.wrapping_add(rows).wrapping_sub(1)));
-        let stretch = Stretch { span, track: TrackKind::Audio, first, last, after_loss: false };
-        let table =
-            TrackTable { key, rows, crc: rows ^ 77, offset: 4096, start, end, payload_bytes: u64::from(rows) * 1000 };
-        StreamRow { segment: SegmentId(segment), start, end, stretches: vec![stretch], tables: vec![table] }
+        let (first, last) = (
+            number(from),
+            number(from.wrapping_add(rows).wrapping_sub(1)),
+        );
+        let stretch = Stretch {
+            span,
+            track: TrackKind::Audio,
+            first,
+            last,
+            after_loss: false,
+        };
+        let table = TrackTable {
+            key,
+            rows,
+            crc: rows ^ 77,
+            offset: 4096,
+            start,
+            end,
+            payload_bytes: u64::from(rows) * 1000,
+        };
+        StreamRow {
+            segment: SegmentId(segment),
+            start,
+            end,
+            stretches: vec![stretch],
+            tables: vec![table],
+        }
     }
 
     /// Rows with stretches and tables of their own, or none.
@@ -284,14 +407,42 @@ mod tests {
         let span = stretch.span;
         match seed.3 % 4 {
             0 => {
-                let span = Span { start: middle, epoch: Epoch(seed.0), rank: Rank::Owner, damaged: true, ..span };
-                let last = ChunkNumber { session: SessionId(seed.0), sequence: seed.3 };
-                row.stretches.push(Stretch { span, track: TrackKind::Video, last, after_loss: true, ..stretch });
+                let span = Span {
+                    start: middle,
+                    epoch: Epoch(seed.0),
+                    rank: Rank::Owner,
+                    damaged: true,
+                    ..span
+                };
+                let last = ChunkNumber {
+                    session: SessionId(seed.0),
+                    sequence: seed.3,
+                };
+                row.stretches.push(Stretch {
+                    span,
+                    track: TrackKind::Video,
+                    last,
+                    after_loss: true,
+                    ..stretch
+                });
             }
-            1 => row.tables.push(TrackTable { end: middle, offset: seed.0, payload_bytes: seed.0, ..table }),
+            1 => row.tables.push(TrackTable {
+                end: middle,
+                offset: seed.0,
+                payload_bytes: seed.0,
+                ..table
+            }),
             2 => {
-                let span = Span { end: middle, node: NodeId(seed.0), ..span };
-                row.stretches = vec![Stretch { span, first: stretch.last, ..stretch }];
+                let span = Span {
+                    end: middle,
+                    node: NodeId(seed.0),
+                    ..span
+                };
+                row.stretches = vec![Stretch {
+                    span,
+                    first: stretch.last,
+                    ..stretch
+                }];
             }
             _ => (row.stretches, row.tables) = (vec![], vec![]),
         }
@@ -326,7 +477,12 @@ mod tests {
     #[test]
     fn a_usual_row_is_small() {
         let usual = |at: i64| {
-            let mut row = row(100_000 + at as u64, BASE.0 + at * 60_000_000 + at % 7, 60_000_000 - at % 5, 150);
+            let mut row = row(
+                100_000 + at as u64,
+                BASE.0 + at * 60_000_000 + at % 7,
+                60_000_000 - at % 5,
+                150,
+            );
             row.tables[0].crc = 0xdead_beef;
             (row.tables[0].offset, row.tables[0].payload_bytes) = (1_500_000_000, 15_000_000);
             row

@@ -36,13 +36,24 @@ fn round_trip<T: Serialize + DeserializeOwned>(value: &[u8]) {
 
 fn round_trip_bucket(key: &[u8], value: &[u8]) {
     let parts = keys::as_bucket(key).and_then(|key| keys::bucket_parts(&key));
-    let Some((camera, stream, base)) = parts else { return };
+    let Some((camera, stream, base)) = parts else {
+        return;
+    };
     let read = |value: &[u8]| bucket::decode(camera, stream, base, value);
     if let Ok(rows) = read(value) {
         let again = read(&bucket::encode(base, &rows));
-        assert!(again.is_ok_and(|again| again == rows), "a bucket changes when it is written");
-        let (mut stretches, of_rows) = (Vec::new(), rows.iter().flat_map(|row| row.stretches.iter().copied()));
+        assert!(
+            again.is_ok_and(|again| again == rows),
+            "a bucket changes when it is written"
+        );
+        let (mut stretches, of_rows) = (
+            Vec::new(),
+            rows.iter().flat_map(|row| row.stretches.iter().copied()),
+        );
         let read = bucket::stretches(base, value, |_, _, _| true, &mut stretches);
-        assert!(read.is_ok() && stretches.into_iter().eq(of_rows), "stretches are other than those of the rows");
+        assert!(
+            read.is_ok() && stretches.into_iter().eq(of_rows),
+            "stretches are other than those of the rows"
+        );
     }
 }

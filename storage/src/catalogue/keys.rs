@@ -1,4 +1,5 @@
-//! The catalogue's keys: a kind, then big-endian fields, so that they sort by camera, stream and time.
+//! The catalogue's keys: a kind, then big-endian fields, so that they sort by camera, stream and
+//! time.
 
 use crate::chunk::{Gap, InitId};
 use crate::ids::{CameraId, SegmentId, StreamKind};
@@ -65,7 +66,9 @@ pub(super) fn bucket_key(camera: CameraId, stream: StreamKind, base: Timestamp) 
 
 /// The key as a bucket's, if it is one.
 pub(super) fn as_bucket(key: &[u8]) -> Option<BucketKey> {
-    key.try_into().ok().filter(|key: &BucketKey| key[0] == STREAM)
+    key.try_into()
+        .ok()
+        .filter(|key: &BucketKey| key[0] == STREAM)
 }
 
 pub(super) fn bucket_parts(key: &BucketKey) -> Option<(CameraId, StreamKind, Timestamp)> {
@@ -73,7 +76,12 @@ pub(super) fn bucket_parts(key: &BucketKey) -> Option<(CameraId, StreamKind, Tim
     Some((camera, StreamKind::try_from(key[5]).ok()?, start_of(key)?))
 }
 
-pub(super) fn bucket_range(camera: CameraId, stream: StreamKind, from: Timestamp, to: Timestamp) -> Range<Vec<u8>> {
+pub(super) fn bucket_range(
+    camera: CameraId,
+    stream: StreamKind,
+    from: Timestamp,
+    to: Timestamp,
+) -> Range<Vec<u8>> {
     timed(STREAM, camera, stream, from).to_vec()..timed(STREAM, camera, stream, to).to_vec()
 }
 
@@ -85,7 +93,12 @@ pub(super) fn gap_key(gap: &Gap, id: SegmentId, number: u32) -> [u8; GAP_KEY_BYT
     key
 }
 
-pub(super) fn gap_range(camera: CameraId, stream: StreamKind, from: Timestamp, to: Timestamp) -> Range<Vec<u8>> {
+pub(super) fn gap_range(
+    camera: CameraId,
+    stream: StreamKind,
+    from: Timestamp,
+    to: Timestamp,
+) -> Range<Vec<u8>> {
     timed(GAP, camera, stream, from).to_vec()..timed(GAP, camera, stream, to).to_vec()
 }
 
@@ -98,7 +111,9 @@ pub(super) fn start_of(key: &[u8]) -> Option<Timestamp> {
 /// The segment that a row belongs to, for all kinds that name it in the key.
 /// Of a key of a stream's row.
 pub(super) fn camera_of(key: &[u8]) -> Option<CameraId> {
-    Some(CameraId(u32::from_be_bytes(key.get(1..5)?.try_into().ok()?)))
+    Some(CameraId(u32::from_be_bytes(
+        key.get(1..5)?.try_into().ok()?,
+    )))
 }
 
 pub(super) fn segment_of(key: &[u8]) -> Option<SegmentId> {
@@ -107,7 +122,9 @@ pub(super) fn segment_of(key: &[u8]) -> Option<SegmentId> {
         Some(&GAP) => START_END,
         _ => return None,
     };
-    Some(SegmentId(u64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?)))
+    Some(SegmentId(u64::from_be_bytes(
+        key.get(at..at + 8)?.try_into().ok()?,
+    )))
 }
 
 /// Camera and id of an init segment's row.
@@ -129,11 +146,23 @@ mod tests {
     fn keys_sort_by_time_also_before_1970() {
         let key = |time| bucket_key(CameraId(1), StreamKind::Sub, Timestamp(time));
         assert!(key(-5) < key(-1) && key(-1) < key(0) && key(0) < key(1) && key(1) < key(i64::MAX));
-        assert_eq!(bucket_parts(&key(-5)), Some((CameraId(1), StreamKind::Sub, Timestamp(-5))));
-        assert_eq!((as_bucket(&key(3)), segment_of(&key(3))), (Some(key(3)), None));
+        assert_eq!(
+            bucket_parts(&key(-5)),
+            Some((CameraId(1), StreamKind::Sub, Timestamp(-5)))
+        );
+        assert_eq!(
+            (as_bucket(&key(3)), segment_of(&key(3))),
+            (Some(key(3)), None)
+        );
         let id = SegmentId(7);
-        assert_eq!((segment_of(&segment_key(id)), as_bucket(&segment_key(id))), (Some(id), None));
+        assert_eq!(
+            (segment_of(&segment_key(id)), as_bucket(&segment_key(id))),
+            (Some(id), None)
+        );
         assert_eq!(segment_of(&init_key(CameraId(1), InitId(2))), None);
-        assert_eq!(init_of(&init_key(CameraId(1), InitId(2))), Some((CameraId(1), InitId(2))));
+        assert_eq!(
+            init_of(&init_key(CameraId(1), InitId(2))),
+            Some((CameraId(1), InitId(2)))
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Rows of segments that are listed one soon after the other, gathered to be written at once: each bucket is then read and written once for many
-//! segments instead of once for each.
+//! Rows of segments that are listed one soon after the other, gathered to be written at once: each
+//! bucket is then read and written once for many segments instead of once for each.
 
 use super::keys::BucketKey;
 use super::{Broken, StreamRow, put_bucket};
@@ -10,7 +10,8 @@ use std::collections::btree_map::Entry;
 /// Rows that are gathered at most, some 250 bytes each.
 const ROWS_MAX: usize = 16_384;
 
-/// So many are worth a write when the next segment begins in another hour: then no bucket is read again, or only few.
+/// So many are worth a write when the next segment begins in another hour: then no bucket is read
+/// again, or only few.
 const ROWS_MIN: usize = 4_096;
 
 #[derive(Default)]
@@ -24,7 +25,8 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Whether to write what is here before another segment comes, whose first row lies in the bucket `hour`.
+    /// Whether to write what is here before another segment comes, whose first row lies in the
+    /// bucket `hour`.
     pub(super) fn is_due(&self, hour: Option<Timestamp>) -> bool {
         let rows = self.stream_rows + self.rows.len();
         rows >= ROWS_MAX || (rows >= ROWS_MIN && self.hour != hour)
@@ -47,7 +49,8 @@ impl Pending {
         };
         self.stream_rows += 1;
         rows.retain(|other| other.segment != row.segment);
-        let at = rows.partition_point(|other| (other.start, other.segment) < (row.start, row.segment));
+        let at =
+            rows.partition_point(|other| (other.start, other.segment) < (row.start, row.segment));
         rows.insert(at, row);
         Ok(())
     }
@@ -70,7 +73,8 @@ impl Pending {
         for (key, rows) in buckets {
             put_bucket(&mut batch, key, &rows)?;
         }
-        rows.into_iter().for_each(|(key, value)| batch.insert(key, value));
+        rows.into_iter()
+            .for_each(|(key, value)| batch.insert(key, value));
         Ok(Some(batch))
     }
 }

@@ -34,15 +34,33 @@ const FOOTER: Footer = Footer {
     damaged_batches: 0,
 };
 
-/// A segment of a minute with two cameras, the first of which was recorded by another node in every seventh.
+/// A segment of a minute with two cameras, the first of which was recorded by another node in every
+/// seventh.
 fn sealed(id: u64) -> (Trailer, FooterHead) {
     let mut index = SegmentIndex::default();
     for camera in 1..=2 {
-        let node = NodeId(if camera == 1 && id.is_multiple_of(7) { 2 } else { 1 });
-        let meta = ChunkMeta { camera: CameraId(camera), node, start: minute(id), ..META };
-        index.add(Row::Chunk(ChunkRow { meta, offset: 4096, payload_bytes: 15_000_000 }));
+        let node = NodeId(if camera == 1 && id.is_multiple_of(7) {
+            2
+        } else {
+            1
+        });
+        let meta = ChunkMeta {
+            camera: CameraId(camera),
+            node,
+            start: minute(id),
+            ..META
+        };
+        index.add(Row::Chunk(ChunkRow {
+            meta,
+            offset: 4096,
+            payload_bytes: 15_000_000,
+        }));
     }
-    let footer = Footer { segment: SegmentId(id), closed_at: minute(id), ..FOOTER };
+    let footer = Footer {
+        segment: SegmentId(id),
+        closed_at: minute(id),
+        ..FOOTER
+    };
     let (_, head, trailer) = encode_footer(&footer, &index);
     (trailer, head)
 }
@@ -58,9 +76,21 @@ fn the_highest_camera_is_that_of_any_segment() {
     assert_eq!(catalogue.camera_highest().unwrap(), None);
     for (id, camera) in [(1, 70_000), (2, 255), (3, 256)] {
         let mut index = SegmentIndex::default();
-        let meta = ChunkMeta { camera: CameraId(camera), start: minute(id), ..META };
-        index.add(Row::Chunk(ChunkRow { meta, offset: 4096, payload_bytes: 15_000_000 }));
-        let footer = Footer { segment: SegmentId(id), closed_at: minute(id), ..FOOTER };
+        let meta = ChunkMeta {
+            camera: CameraId(camera),
+            start: minute(id),
+            ..META
+        };
+        index.add(Row::Chunk(ChunkRow {
+            meta,
+            offset: 4096,
+            payload_bytes: 15_000_000,
+        }));
+        let footer = Footer {
+            segment: SegmentId(id),
+            closed_at: minute(id),
+            ..FOOTER
+        };
         let (_, head, trailer) = encode_footer(&footer, &index);
         catalogue.insert("default", &trailer, &head, false).unwrap();
     }
@@ -68,46 +98,91 @@ fn the_highest_camera_is_that_of_any_segment() {
 }
 
 #[test]
-fn spans_are_those_of_the_rows_whether_written_or_waiting_but_of_segments_that_are_seen_elsewhere() {
+fn spans_are_those_of_the_rows_whether_written_or_waiting_but_of_segments_that_are_seen_elsewhere()
+{
     let dir = tempfile::tempdir().unwrap();
     let catalogue = Catalogue::open(dir.path(), Uuid::nil()).unwrap();
     for id in 1..=200 {
         let (trailer, head) = sealed(id);
-        catalogue.insert("default", &trailer, &head, id != 100).unwrap();
+        catalogue
+            .insert("default", &trailer, &head, id != 100)
+            .unwrap();
     }
     let (from, to) = (minute(20).plus_micros(1), minute(190));
     let seen = BTreeSet::from([SegmentId(50), SegmentId(191)]);
-    let spans = catalogue.stretches(CameraId(1), StreamKind::Main, (from, to), &seen).unwrap();
-    let rows = catalogue.rows(CameraId(1), StreamKind::Main, from, to).unwrap();
+    let spans = catalogue
+        .stretches(CameraId(1), StreamKind::Main, (from, to), &seen)
+        .unwrap();
+    let rows = catalogue
+        .rows(CameraId(1), StreamKind::Main, from, to)
+        .unwrap();
     assert_eq!(rows.len(), 170);
-    let expected = rows.iter().filter(|row| row.segment != SegmentId(50)).flat_map(|row| row.stretches.iter().copied());
+    let expected = rows
+        .iter()
+        .filter(|row| row.segment != SegmentId(50))
+        .flat_map(|row| row.stretches.iter().copied());
     assert_eq!(spans, expected.collect::<Vec<_>>());
-    assert_eq!(spans.iter().filter(|stretch| stretch.span.node == NodeId(2)).count(), 25);
+    assert_eq!(
+        spans
+            .iter()
+            .filter(|stretch| stretch.span.node == NodeId(2))
+            .count(),
+        25
+    );
 }
 
-/// Both streams of one camera in one segment, a minute apart, and init segments of which the second no chunk needs.
+/// Both streams of one camera in one segment, a minute apart, and init segments of which the second
+/// no chunk needs.
 fn of_two_streams() -> (Trailer, FooterHead) {
-    let key = |camera, stream| TrackKey { camera: CameraId(camera), stream, track: TrackKind::Video };
+    let key = |camera, stream| TrackKey {
+        camera: CameraId(camera),
+        stream,
+        track: TrackKind::Video,
+    };
     let mut index = SegmentIndex::default();
     for (stream, start) in [(StreamKind::Main, minute(5)), (StreamKind::Sub, minute(6))] {
-        let meta = ChunkMeta { stream, start, ..META };
-        index.add(Row::Chunk(ChunkRow { meta, offset: 4096, payload_bytes: 100 }));
+        let meta = ChunkMeta {
+            stream,
+            start,
+            ..META
+        };
+        index.add(Row::Chunk(ChunkRow {
+            meta,
+            offset: 4096,
+            payload_bytes: 100,
+        }));
         let id = InitId(stream as u64);
-        index.add(Row::Init(InitRow { key: key(1, stream), id, offset: 4096, bytes: 10 }));
+        index.add(Row::Init(InitRow {
+            key: key(1, stream),
+            id,
+            offset: 4096,
+            bytes: 10,
+        }));
     }
-    index.add(Row::Init(InitRow { key: key(2, StreamKind::Main), id: InitId(9), offset: 4096, bytes: 10 }));
+    index.add(Row::Init(InitRow {
+        key: key(2, StreamKind::Main),
+        id: InitId(9),
+        offset: 4096,
+        bytes: 10,
+    }));
     let (_, head, trailer) = encode_footer(&FOOTER, &index);
     (trailer, head)
 }
 
-/// The newest place of an init segment goes: it is looked for near the end of its own stream's footage, and near the newest where no chunk needed it here.
+/// The newest place of an init segment goes: it is looked for near the end of its own stream's
+/// footage, and near the newest where no chunk needed it here.
 #[test]
 fn a_removed_init_segment_is_looked_for_near_its_own_stream() {
     let dir = tempfile::tempdir().unwrap();
     let catalogue = Catalogue::open(dir.path(), Uuid::nil()).unwrap();
     let (trailer, head) = of_two_streams();
     let end = |start: Timestamp| start.plus_micros(META.duration_us.into());
-    let of = |camera, stream, id, near| Placeless { camera: CameraId(camera), stream, id: InitId(id), near };
+    let of = |camera, stream, id, near| Placeless {
+        camera: CameraId(camera),
+        stream,
+        id: InitId(id),
+        near,
+    };
     let expected = [
         of(1, StreamKind::Main, 0, end(minute(5))),
         of(1, StreamKind::Sub, 1, end(minute(6))),
@@ -115,8 +190,13 @@ fn a_removed_init_segment_is_looked_for_near_its_own_stream() {
     ];
     for is_head_known in [true, false] {
         catalogue.insert("default", &trailer, &head, false).unwrap();
-        let removed = catalogue.remove(trailer.segment, is_head_known.then_some(&head)).unwrap();
-        assert!(expected.iter().all(|placeless| removed.contains(placeless)), "{removed:?}");
+        let removed = catalogue
+            .remove(trailer.segment, is_head_known.then_some(&head))
+            .unwrap();
+        assert!(
+            expected.iter().all(|placeless| removed.contains(placeless)),
+            "{removed:?}"
+        );
     }
 }
 
@@ -126,8 +206,16 @@ fn a_catalogue_from_beside_another_segment_format_is_not_used() {
     for (format, is_used) in [(FORMAT_VERSION, true), (FORMAT_VERSION + 1, false)] {
         let path = dir.path().join(format.to_string());
         let db = sled::open(&path).unwrap();
-        db.insert(VERSION_KEY, encode(&(CATALOGUE_VERSION, format, Uuid::nil())).unwrap()).unwrap();
+        db.insert(
+            VERSION_KEY,
+            encode(&(CATALOGUE_VERSION, format, Uuid::nil())).unwrap(),
+        )
+        .unwrap();
         drop(db);
-        assert_eq!(Catalogue::open(&path, Uuid::nil()).is_ok(), is_used, "format {format}");
+        assert_eq!(
+            Catalogue::open(&path, Uuid::nil()).is_ok(),
+            is_used,
+            "format {format}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Numbers in as few bytes as they need: seven bits a byte, the lowest first (LEB128), signed ones as zigzag. Pure.
+//! Numbers in as few bytes as they need: seven bits a byte, the lowest first (LEB128), signed ones
+//! as zigzag. Pure.
 
 use super::Broken;
 
@@ -34,7 +35,10 @@ pub(super) struct Take<'a> {
 
 impl Take<'_> {
     pub(super) fn u8(&mut self) -> Result<u8, Broken> {
-        let (first, rest) = self.bytes.split_first().ok_or_else(|| Broken("a bucket is cut short".to_owned()))?;
+        let (first, rest) = self
+            .bytes
+            .split_first()
+            .ok_or_else(|| Broken("a bucket is cut short".to_owned()))?;
         self.bytes = rest;
         Ok(*first)
     }
@@ -57,7 +61,8 @@ impl Take<'_> {
     }
 
     pub(super) fn u32(&mut self) -> Result<u32, Broken> {
-        u32::try_from(self.unsigned()?).map_err(|_| Broken("a number in a bucket is too large".to_owned()))
+        u32::try_from(self.unsigned()?)
+            .map_err(|_| Broken("a number in a bucket is too large".to_owned()))
     }
 }
 
@@ -87,7 +92,9 @@ mod tests {
     #[test]
     fn small_numbers_are_one_byte_whatever_their_sign() {
         let mut put = Put::default();
-        [0, -1, 63, -64].into_iter().for_each(|value| put.signed(value));
+        [0, -1, 63, -64]
+            .into_iter()
+            .for_each(|value| put.signed(value));
         assert_eq!(put.out.len(), 4);
     }
 }

@@ -1,4 +1,5 @@
-//! Memory aligned for `O_DIRECT`, owned, and fit to be handed to io_uring. The one file of the crate with `unsafe` code.
+//! Memory aligned for `O_DIRECT`, owned, and fit to be handed to io_uring. The one file of the
+//! crate with `unsafe` code.
 #![allow(
     unsafe_code,
     reason = "aligned allocation and tokio-uring's IoBuf contracts need it; every block states its invariant"
@@ -10,7 +11,8 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use tokio_uring::buf::{IoBuf, IoBufMut};
 
-/// A fixed number of bytes that starts at a block boundary of memory. All of it is initialized from the start.
+/// A fixed number of bytes that starts at a block boundary of memory. All of it is initialized from
+/// the start.
 #[derive(Debug)]
 pub struct AlignedBuffer {
     start: NonNull<u8>,
@@ -26,15 +28,20 @@ impl AlignedBuffer {
     /// Zeroed memory of at least `bytes`, rounded up to whole blocks and at least one.
     ///
     /// # Panics
-    /// `bytes` is absurd (beyond `isize::MAX`); aborts when memory runs out, as every allocation does.
+    /// `bytes` is absurd (beyond `isize::MAX`); aborts when memory runs out, as every allocation
+    /// does.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        let Ok(layout) = Layout::from_size_align(bytes.max(1).next_multiple_of(BLOCK_BYTES), BLOCK_BYTES) else {
+        let Ok(layout) =
+            Layout::from_size_align(bytes.max(1).next_multiple_of(BLOCK_BYTES), BLOCK_BYTES)
+        else {
             panic!("a buffer of {bytes} bytes is beyond the address space");
         };
         // SAFETY: the layout's size is at least one block, so not zero.
         let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        let Some(start) = NonNull::new(start) else {
+            handle_alloc_error(layout)
+        };
         Self { start, layout }
     }
 }
@@ -49,7 +56,8 @@ impl Drop for AlignedBuffer {
 impl Deref for AlignedBuffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: `start` points to `size` initialized bytes that live as long as `self`; `&self` excludes writers.
+        // SAFETY: `start` points to `size` initialized bytes that live as long as `self`; `&self`
+        // excludes writers.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) }
     }
 }
@@ -61,7 +69,8 @@ impl DerefMut for AlignedBuffer {
     }
 }
 
-// SAFETY: the memory is on the heap and stays in place when the `AlignedBuffer` moves; all of it is initialized.
+// SAFETY: the memory is on the heap and stays in place when the `AlignedBuffer` moves; all of it is
+// initialized.
 unsafe impl IoBuf for AlignedBuffer {
     fn stable_ptr(&self) -> *const u8 {
         self.start.as_ptr()
@@ -96,7 +105,11 @@ mod tests {
         for bytes in [0, 1, 4096, 4097, 1 << 20] {
             let mut buffer = AlignedBuffer::new(bytes);
             assert_eq!(buffer.as_ptr() as usize % BLOCK_BYTES, 0);
-            assert!(buffer.len() >= bytes && buffer.len().is_multiple_of(BLOCK_BYTES) && !buffer.is_empty());
+            assert!(
+                buffer.len() >= bytes
+                    && buffer.len().is_multiple_of(BLOCK_BYTES)
+                    && !buffer.is_empty()
+            );
             assert!(buffer.iter().all(|byte| *byte == 0));
             buffer.fill(7);
             assert_eq!(buffer[buffer.len() - 1], 7);

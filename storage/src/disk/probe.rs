@@ -1,4 +1,5 @@
-//! Finds out at the start whether io_uring and `O_DIRECT` work here: seccomp profiles, old kernels and some filesystems refuse them.
+//! Finds out at the start whether io_uring and `O_DIRECT` work here: seccomp profiles, old kernels
+//! and some filesystems refuse them.
 
 use super::{AlignedBuffer, IoChoice, Root};
 use crate::format::BLOCK_BYTES;
@@ -24,7 +25,8 @@ pub(super) fn choose(choice: IoChoice, root: &Root) -> io::Result<Choice> {
     }
 }
 
-/// Writes one block to a scratch file the way the writer would. Runs on a thread of its own, because a runtime cannot be started within another.
+/// Writes one block to a scratch file the way the writer would. Runs on a thread of its own,
+/// because a runtime cannot be started within another.
 fn probe(root: &Root) -> Result<(), String> {
     let path = root.path().join(".probe");
     let file = root
@@ -52,7 +54,11 @@ fn write_block(file: std::fs::File) -> Result<(), String> {
         let file = tokio_uring::fs::File::from_std(file);
         let (written, _buffer) = file.write_all_at(AlignedBuffer::new(BLOCK_BYTES), 0).await;
         written.map_err(|error| format!("a direct write through io_uring is refused: {error}"))?;
-        file.sync_data().await.map_err(|error| format!("fdatasync through io_uring is refused: {error}"))?;
-        file.close().await.map_err(|error| format!("close through io_uring is refused: {error}"))
+        file.sync_data()
+            .await
+            .map_err(|error| format!("fdatasync through io_uring is refused: {error}"))?;
+        file.close()
+            .await
+            .map_err(|error| format!("close through io_uring is refused: {error}"))
     })
 }

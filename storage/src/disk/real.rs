@@ -3,7 +3,10 @@
 use super::plain::{self, PlainFile, blocking};
 use super::probe::{Choice, choose};
 use super::uring::{self, Buffer, Pool, UringFile};
-use super::{BatchDisk, DirEntry, Disk, DiskFile, FileId, IoChoice, IoMode, LocalFuture, Root, Space, WriterHost};
+use super::{
+    BatchDisk, DirEntry, Disk, DiskFile, FileId, IoChoice, IoMode, LocalFuture, Root, Space,
+    WriterHost,
+};
 use crate::disk::{BATCH_BYTES_MAX, BUFFERS};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, FallocateFlags, OFlags};
@@ -19,9 +22,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::task::LocalSet;
 
-/// Threads that plain I/O may use at once: one for each write in flight, one for a sync, and for each class one that makes its next segment and one that
-/// reserves room in the present one, so that a disk that is slow at these does not hold up writes.
-const PLAIN_THREADS_MAX: usize = crate::disk::WRITES_IN_FLIGHT_MAX + 1 + 2 * crate::class::CLASSES_MAX;
+/// Threads that plain I/O may use at once: one for each write in flight, one for a sync, and for
+/// each class one that makes its next segment and one that reserves room in the present one, so
+/// that a disk that is slow at these does not hold up writes.
+const PLAIN_THREADS_MAX: usize =
+    crate::disk::WRITES_IN_FLIGHT_MAX + 1 + 2 * crate::class::CLASSES_MAX;
 
 /// Entries of the submission queue; more than the operations that a writer ever has in flight.
 const RING_ENTRIES: u32 = 64;
@@ -33,7 +38,8 @@ pub struct RealDisk {
 }
 
 impl RealDisk {
-    /// Finds out what works in `dir`, and says in the log, once, if that is less than what was wanted.
+    /// Finds out what works in `dir`, and says in the log, once, if that is less than what was
+    /// wanted.
     ///
     /// # Errors
     /// The directory cannot be opened, or io_uring was demanded and is refused.
@@ -55,7 +61,10 @@ impl RealDisk {
 
     /// For reading: writes nothing to find out what works.
     pub(crate) fn reading(root: Arc<Root>) -> Self {
-        Self { choice: Choice::Plain(None), root }
+        Self {
+            choice: Choice::Plain(None),
+            root,
+        }
     }
 
     pub(crate) fn root(&self) -> &Root {
@@ -70,7 +79,8 @@ impl Disk for RealDisk {
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         let mut entries = Vec::new();
-        self.root.each_entry(path, &mut |entry| entries.push(entry))?;
+        self.root
+            .each_entry(path, &mut |entry| entries.push(entry))?;
         Ok(entries)
     }
 
@@ -83,7 +93,9 @@ impl Disk for RealDisk {
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(RealFile(self.root.open_file(path, OFlags::RDONLY)?)))
+        Ok(Arc::new(RealFile(
+            self.root.open_file(path, OFlags::RDONLY)?,
+        )))
     }
 
     fn open_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -121,7 +133,10 @@ impl Disk for RealDisk {
 /// There is nothing at `path`, or it cannot be reached.
 pub fn space_of(path: &Path) -> io::Result<Space> {
     let stat = rustix::fs::statvfs(path)?;
-    Ok(Space { free_bytes: stat.f_bavail * stat.f_frsize, total_bytes: stat.f_blocks * stat.f_frsize })
+    Ok(Space {
+        free_bytes: stat.f_bavail * stat.f_frsize,
+        total_bytes: stat.f_blocks * stat.f_frsize,
+    })
 }
 
 struct RealFile(File);
@@ -198,7 +213,10 @@ impl DiskFile for RealFile {
 impl WriterHost for RealDisk {
     type Batch = RealBatchDisk;
 
-    fn run_writer(&self, body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>) -> io::Result<()> {
+    fn run_writer(
+        &self,
+        body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>,
+    ) -> io::Result<()> {
         match self.choice {
             Choice::Uring => run_uring(Arc::clone(&self.root), body),
             Choice::Plain(_) => run_plain(Arc::clone(&self.root), body),
@@ -206,7 +224,10 @@ impl WriterHost for RealDisk {
     }
 }
 
-fn run_uring(root: Arc<Root>, body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>) -> io::Result<()> {
+fn run_uring(
+    root: Arc<Root>,
+    body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>,
+) -> io::Result<()> {
     let runtime = tokio_uring::Runtime::new(tokio_uring::builder().entries(RING_ENTRIES))?;
     runtime.block_on(async {
         let (mode, pool) = match Pool::registered(BUFFERS, BATCH_BYTES_MAX) {
@@ -221,14 +242,24 @@ fn run_uring(root: Arc<Root>, body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture
     Ok(())
 }
 
-fn run_plain(root: Arc<Root>, body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>) -> io::Result<()> {
+fn run_plain(
+    root: Arc<Root>,
+    body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .max_blocking_threads(PLAIN_THREADS_MAX)
         .thread_name("holdfast-plain-io")
         .build()?;
     let pool = Pool::plain(BUFFERS, BATCH_BYTES_MAX);
-    LocalSet::new().block_on(&runtime, body(RealBatchDisk { mode: IoMode::Plain, pool, root }));
+    LocalSet::new().block_on(
+        &runtime,
+        body(RealBatchDisk {
+            mode: IoMode::Plain,
+            pool,
+            root,
+        }),
+    );
     Ok(())
 }
 
@@ -254,7 +285,11 @@ impl BatchDisk for RealBatchDisk {
     }
 
     fn buffer(&self, bytes: usize) -> Option<Buffer> {
-        if bytes > BATCH_BYTES_MAX { Some(Buffer::single(bytes)) } else { self.pool.take() }
+        if bytes > BATCH_BYTES_MAX {
+            Some(Buffer::single(bytes))
+        } else {
+            self.pool.take()
+        }
     }
 
     fn create(
@@ -263,9 +298,15 @@ impl BatchDisk for RealBatchDisk {
         header: Vec<u8>,
         allocated_bytes: u64,
     ) -> impl Future<Output = io::Result<(RealBatchFile, FileId)>> + 'static {
-        let (root, path, is_direct) = (Arc::clone(&self.root), path.to_owned(), self.mode != IoMode::Plain);
+        let (root, path, is_direct) = (
+            Arc::clone(&self.root),
+            path.to_owned(),
+            self.mode != IoMode::Plain,
+        );
         async move {
-            let (file, id) = blocking(move || create_file(&root, &path, &header, allocated_bytes, is_direct)).await?;
+            let (file, id) =
+                blocking(move || create_file(&root, &path, &header, allocated_bytes, is_direct))
+                    .await?;
             let file = if is_direct {
                 RealBatchFile::Uring(Rc::new(tokio_uring::fs::File::from_std(file)))
             } else {
@@ -284,8 +325,12 @@ impl BatchDisk for RealBatchDisk {
         let file = file.clone();
         async move {
             match file {
-                RealBatchFile::Uring(file) => tolerate_unsupported(file.fallocate(offset, bytes, 0).await),
-                RealBatchFile::Plain(file) => blocking(move || fallocate(&file, offset, bytes)).await,
+                RealBatchFile::Uring(file) => {
+                    tolerate_unsupported(file.fallocate(offset, bytes, 0).await)
+                }
+                RealBatchFile::Plain(file) => {
+                    blocking(move || fallocate(&file, offset, bytes)).await
+                }
             }
         }
     }
@@ -316,7 +361,10 @@ impl BatchDisk for RealBatchDisk {
 }
 
 fn fallocate(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
-    tolerate_unsupported(rustix::fs::fallocate(file, FallocateFlags::empty(), offset, bytes).map_err(io::Error::from))
+    tolerate_unsupported(
+        rustix::fs::fallocate(file, FallocateFlags::empty(), offset, bytes)
+            .map_err(io::Error::from),
+    )
 }
 
 /// Some filesystems cannot reserve; writes then extend the file as they come.
@@ -366,5 +414,9 @@ fn try_create(
     drop(file);
     let direct = root.open_file(path, OFlags::WRONLY | OFlags::DIRECT)?;
     // Another file may have been put there in between.
-    if FileId::of(&direct)? == id { Ok((direct, id)) } else { Err(io::ErrorKind::AlreadyExists.into()) }
+    if FileId::of(&direct)? == id {
+        Ok((direct, id))
+    } else {
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
 }

@@ -15,7 +15,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
 
 /// As far as the process's mask lets it.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
@@ -42,7 +44,10 @@ impl FileId {
 
 impl From<&Stat> for FileId {
     fn from(stat: &Stat) -> Self {
-        Self { device: stat.st_dev, inode: stat.st_ino }
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        }
     }
 }
 
@@ -73,10 +78,19 @@ impl Root {
     /// # Errors
     /// It is not there, is no directory, or cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let at = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let at = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
         let dir = rustix::fs::open(at, DIRECTORY, Mode::empty())?;
         let id = FileId::of(&dir)?;
-        Ok(Self { path: path.to_owned(), dir, id, below: Mutex::default() })
+        Ok(Self {
+            path: path.to_owned(),
+            dir,
+            id,
+            below: Mutex::default(),
+        })
     }
 
     #[must_use]
@@ -102,7 +116,9 @@ impl Root {
         }
         for (below, id) in crate::locks::lock(&self.below).iter() {
             match rustix::fs::statat(&self.dir, below, AtFlags::empty()) {
-                Ok(stat) if FileId::from(&stat) != *id => return Err(elsewhere(&self.path.join(below))),
+                Ok(stat) if FileId::from(&stat) != *id => {
+                    return Err(elsewhere(&self.path.join(below)));
+                }
                 // An empty one may be removed.
                 Ok(_) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
@@ -134,7 +150,9 @@ impl Root {
     /// The directory cannot be written.
     pub fn scratch(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        Ok(File::from(rustix::fs::openat(&self.dir, name, flags, FILE_MODE)?))
+        Ok(File::from(rustix::fs::openat(
+            &self.dir, name, flags, FILE_MODE,
+        )?))
     }
 
     /// Removes a file right in the directory.
@@ -170,7 +188,11 @@ impl Root {
     }
 
     /// Calls `take` with each name and whether it is a directory.
-    pub(crate) fn each_name(&self, path: &Path, take: &mut dyn FnMut(&str, bool)) -> io::Result<()> {
+    pub(crate) fn each_name(
+        &self,
+        path: &Path,
+        take: &mut dyn FnMut(&str, bool),
+    ) -> io::Result<()> {
         let dir = self.directory(path)?;
         for entry in Dir::read_from(&dir)? {
             let entry = entry?;
@@ -198,7 +220,11 @@ impl Root {
             // What was removed since is left out.
             if let Some(stat) = stat_of(&dir, name)? {
                 let bytes = u64::try_from(stat.st_size).unwrap_or(0);
-                take(DirEntry { name: name.to_string_lossy().into_owned(), bytes, is_dir: is_directory(&stat) });
+                take(DirEntry {
+                    name: name.to_string_lossy().into_owned(),
+                    bytes,
+                    is_dir: is_directory(&stat),
+                });
             }
         }
         Ok(())
@@ -206,7 +232,12 @@ impl Root {
 
     pub(crate) fn open_file(&self, path: &Path, flags: OFlags) -> io::Result<File> {
         let (parent, name) = self.parent(path)?;
-        Ok(File::from(rustix::fs::openat(parent, name, flags | OFlags::CLOEXEC, FILE_MODE)?))
+        Ok(File::from(rustix::fs::openat(
+            parent,
+            name,
+            flags | OFlags::CLOEXEC,
+            FILE_MODE,
+        )?))
     }
 
     pub(crate) fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -233,13 +264,24 @@ impl Root {
 
     pub(crate) fn space(&self) -> io::Result<Space> {
         let stat = rustix::fs::fstatvfs(&self.dir)?;
-        Ok(Space { free_bytes: stat.f_bavail * stat.f_frsize, total_bytes: stat.f_blocks * stat.f_frsize })
+        Ok(Space {
+            free_bytes: stat.f_bavail * stat.f_frsize,
+            total_bytes: stat.f_blocks * stat.f_frsize,
+        })
     }
 
     fn below<'a>(&self, path: &'a Path) -> io::Result<&'a Path> {
-        let below = path.strip_prefix(&self.path).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let is_plain = below.components().all(|part| matches!(part, Component::Normal(_)));
-        if is_plain { Ok(below) } else { Err(io::ErrorKind::InvalidInput.into()) }
+        let below = path
+            .strip_prefix(&self.path)
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let is_plain = below
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+        if is_plain {
+            Ok(below)
+        } else {
+            Err(io::ErrorKind::InvalidInput.into())
+        }
     }
 
     fn parent<'a>(&self, path: &'a Path) -> io::Result<(Parent<'_>, &'a OsStr)> {
@@ -259,8 +301,14 @@ impl Root {
         }
         let dir = rustix::fs::openat(&self.dir, below, DIRECTORY, Mode::empty())?;
         let id = FileId::of(&dir)?;
-        let known = *crate::locks::lock(&self.below).entry(below.to_owned()).or_insert(id);
-        if known == id { Ok(Parent::Below(dir)) } else { Err(elsewhere(&self.path.join(below))) }
+        let known = *crate::locks::lock(&self.below)
+            .entry(below.to_owned())
+            .or_insert(id);
+        if known == id {
+            Ok(Parent::Below(dir))
+        } else {
+            Err(elsewhere(&self.path.join(below)))
+        }
     }
 }
 
@@ -300,7 +348,10 @@ mod tests {
 
     fn names(root: &Root, path: &Path) -> Vec<(String, bool)> {
         let mut names = Vec::new();
-        root.each_name(path, &mut |name, is_dir| names.push((name.to_owned(), is_dir))).unwrap();
+        root.each_name(path, &mut |name, is_dir| {
+            names.push((name.to_owned(), is_dir))
+        })
+        .unwrap();
         names.sort();
         names
     }
@@ -343,7 +394,10 @@ mod tests {
         fs::write(path.join("segments/a/1"), b"theirs").unwrap();
         assert!(root.check_place().is_err());
         assert!(root.remove(&path.join("segments/a/1")).is_err());
-        assert!(root.open_file(&path.join("segments/a/1"), OFlags::RDWR).is_err());
+        assert!(
+            root.open_file(&path.join("segments/a/1"), OFlags::RDWR)
+                .is_err()
+        );
         assert_eq!(fs::read(path.join("segments/a/1")).unwrap(), b"theirs");
     }
 
@@ -353,12 +407,19 @@ mod tests {
         let root = Root::open(dir.path()).unwrap();
         root.create_dir(&dir.path().join("a/b")).unwrap();
         fs::write(dir.path().join("a/c"), b"12345").unwrap();
-        assert_eq!(names(&root, &dir.path().join("a")), [("b".to_owned(), true), ("c".to_owned(), false)]);
+        assert_eq!(
+            names(&root, &dir.path().join("a")),
+            [("b".to_owned(), true), ("c".to_owned(), false)]
+        );
         let mut entries = Vec::new();
-        root.each_entry(&dir.path().join("a"), &mut |entry| entries.push(entry)).unwrap();
+        root.each_entry(&dir.path().join("a"), &mut |entry| entries.push(entry))
+            .unwrap();
         entries.sort();
         assert_eq!((entries[1].bytes, entries[0].is_dir), (5, true));
-        assert!(root.remove(&dir.path().join("a/../a/c")).is_err() && root.remove(Path::new("/etc/hosts")).is_err());
+        assert!(
+            root.remove(&dir.path().join("a/../a/c")).is_err()
+                && root.remove(Path::new("/etc/hosts")).is_err()
+        );
         assert!(root.space().unwrap().total_bytes > 0);
     }
 

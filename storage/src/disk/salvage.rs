@@ -1,4 +1,5 @@
-//! A file read around the blocks that its disk does not give back: one bad sector costs what stands in it, and not the segment.
+//! A file read around the blocks that its disk does not give back: one bad sector costs what stands
+//! in it, and not the segment.
 
 use super::{DiskFile, FileId};
 use crate::format::BLOCK_BYTES;
@@ -6,11 +7,12 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Blocks of one file that may be unreadable before the whole file counts as such: each can take a disk seconds, and a disk that gives nothing back is to be
-/// replaced, not worked around.
+/// Blocks of one file that may be unreadable before the whole file counts as such: each can take a
+/// disk seconds, and a disk that gives nothing back is to be replaced, not worked around.
 const UNREADABLE_BLOCKS_MAX: u64 = 64;
 
-/// What stands where a block cannot be read: not zeros, which would be room that was never written, and nothing that a checksum accepts.
+/// What stands where a block cannot be read: not zeros, which would be room that was never written,
+/// and nothing that a checksum accepts.
 const UNREADABLE: u8 = 0xdb;
 
 /// Only for reading. A block is tried twice, so that a passing error costs nothing.
@@ -23,9 +25,17 @@ pub(crate) struct Salvaging {
 
 impl Salvaging {
     /// `should_stop` is asked at each block that cannot be read.
-    pub(crate) fn new(file: Arc<dyn DiskFile>, should_stop: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(
+        file: Arc<dyn DiskFile>,
+        should_stop: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
         let (unreadable_blocks, first_unreadable) = (AtomicU64::new(0), OnceLock::new());
-        Self { file, should_stop: Box::new(should_stop), unreadable_blocks, first_unreadable }
+        Self {
+            file,
+            should_stop: Box::new(should_stop),
+            unreadable_blocks,
+            first_unreadable,
+        }
     }
 
     /// Offset of the first block that the disk did not give back.
@@ -61,7 +71,9 @@ impl DiskFile for Salvaging {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         match self.file.read_exact_at(buffer, offset) {
-            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => self.salvage(buffer, offset),
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                self.salvage(buffer, offset)
+            }
             other => other,
         }
     }

@@ -2,25 +2,35 @@
 //!
 //! The fault model:
 //!
-//! - **Durability.** A write is seen by readers once it has ended, and is durable once a sync that began after its end has succeeded. After a power cut
-//!   each change that was not durable (also one that had not ended) is there in whole, not at all, or in part, sector by sector (512 or 4096 bytes);
-//!   later changes may be there and earlier ones not; of several changes of one sector any may be the one that is there. [`Loss`] says by which rule.
-//! - **Lengths and names.** A file's length and reserved room are changes like others: after a power cut a file may have its old length with the new
-//!   data lost behind it, or the new length and zeros. A name that appeared or went is durable once its directory was synced: until then a created file may be gone
-//!   after a power cut, and a removed one there again with its data. [`Disk::replace`] is one step.
-//! - **Kills.** After a kill everything that had ended is seen, but no more durable than it was; writes in flight are there or not.
-//! - **Errors.** `EIO` on write (with any of its sectors written), read, sync, allocate and all that concerns names; `ENOSPC` for want of room or by chance.
-//!   What a failed sync should have covered stays visible, and no later sync makes it durable, as with a page cache.
-//! - **Time.** Operations of the writer's half take random times and may hang; they end in any order. Those of the blocking half take none: what
-//!   the keeper does in one turn is not interleaved with the writer, but may be cut short between any two operations.
-//! - **Mounts.** [`SimulatedDisk::mount_over`] mounts another disk over the path of this one. What was opened stays what it was; [`Disk::check_place`] says so.
+//! - **Durability.** A write is seen by readers once it has ended, and is durable once a sync that
+//!   began after its end has succeeded. After a power cut each change that was not durable (also
+//!   one that had not ended) is there in whole, not at all, or in part, sector by sector (512 or
+//!   4096 bytes); later changes may be there and earlier ones not; of several changes of one sector
+//!   any may be the one that is there. [`Loss`] says by which rule.
+//! - **Lengths and names.** A file's length and reserved room are changes like others: after a
+//!   power cut a file may have its old length with the new data lost behind it, or the new length
+//!   and zeros. A name that appeared or went is durable once its directory was synced: until then a
+//!   created file may be gone after a power cut, and a removed one there again with its data.
+//!   [`Disk::replace`] is one step.
+//! - **Kills.** After a kill everything that had ended is seen, but no more durable than it was;
+//!   writes in flight are there or not.
+//! - **Errors.** `EIO` on write (with any of its sectors written), read, sync, allocate and all
+//!   that concerns names; `ENOSPC` for want of room or by chance. What a failed sync should have
+//!   covered stays visible, and no later sync makes it durable, as with a page cache.
+//! - **Time.** Operations of the writer's half take random times and may hang; they end in any
+//!   order. Those of the blocking half take none: what the keeper does in one turn is not
+//!   interleaved with the writer, but may be cut short between any two operations.
+//! - **Mounts.** [`SimulatedDisk::mount_over`] mounts another disk over the path of this one. What
+//!   was opened stays what it was; [`Disk::check_place`] says so.
 //! - **At rest.** [`SimulatedDisk::damage`] changes bytes that were durable.
 //!
-//! Not modelled: sectors that fail for good, misdirected writes, a disk that lies about syncs unless told so ([`Lie`]), data of other files in new
-//! blocks, a filesystem that is itself damaged by a power cut.
+//! Not modelled: sectors that fail for good, misdirected writes, a disk that lies about syncs
+//! unless told so ([`Lie`]), data of other files in new blocks, a filesystem that is itself damaged
+//! by a power cut.
 //!
-//! [`SimulatedDisk::stop_after`] ends the machine between any two operations that change something: from then on nothing changes and nothing of the
-//! writer's half ends. [`SimulatedDisk::restart`] then decides what is there.
+//! [`SimulatedDisk::stop_after`] ends the machine between any two operations that change something:
+//! from then on nothing changes and nothing of the writer's half ends. [`SimulatedDisk::restart`]
+//! then decides what is there.
 
 mod batch;
 mod faults;
@@ -71,13 +81,19 @@ pub struct SimulatedDisk {
 impl SimulatedDisk {
     #[must_use]
     pub fn new(geometry: Geometry, random: Random) -> Self {
-        Self { state: Arc::new(Mutex::new(State::new(geometry, random))), over: Arc::default() }
+        Self {
+            state: Arc::new(Mutex::new(State::new(geometry, random))),
+            over: Arc::default(),
+        }
     }
 
     /// A disk of its own with the same contents and the same future.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self { state: Arc::new(Mutex::new(lock(&self.state).clone())), over: Arc::default() }
+        Self {
+            state: Arc::new(Mutex::new(lock(&self.state).clone())),
+            over: Arc::default(),
+        }
     }
 
     /// Mounts another disk over this one's path; `None` takes it away.
@@ -91,16 +107,25 @@ impl SimulatedDisk {
 
     /// What names lead to.
     fn named(&self) -> Arc<Mutex<State>> {
-        let over = lock(&self.over).as_ref().map(|over| Arc::clone(&over.state));
-        over.filter(|_| self.follows_mounts()).unwrap_or_else(|| Arc::clone(&self.state))
+        let over = lock(&self.over)
+            .as_ref()
+            .map(|over| Arc::clone(&over.state));
+        over.filter(|_| self.follows_mounts())
+            .unwrap_or_else(|| Arc::clone(&self.state))
     }
 
     /// A program that follows mounts does not compare files either.
     fn id_of(&self, inode: Inode) -> FileId {
         if self.follows_mounts() {
-            return FileId { device: 0, inode: 0 };
+            return FileId {
+                device: 0,
+                inode: 0,
+            };
         }
-        FileId { device: Arc::as_ptr(&self.state) as u64, inode }
+        FileId {
+            device: Arc::as_ptr(&self.state) as u64,
+            inode,
+        }
     }
 
     pub fn set_faults(&self, faults: Faults) {
@@ -154,7 +179,10 @@ impl SimulatedDisk {
     /// Every file with its length, by path.
     #[must_use]
     pub fn files(&self) -> Vec<(PathBuf, u64)> {
-        lock(&self.state).all().map(|(path, file)| (path.clone(), file.bytes())).collect()
+        lock(&self.state)
+            .all()
+            .map(|(path, file)| (path.clone(), file.bytes()))
+            .collect()
     }
 
     /// What a reader sees of a file, whole.
@@ -206,7 +234,12 @@ impl SimulatedDisk {
         state.check(Kind::Name)?;
         drop(state);
         let id = self.id_of(inode);
-        Ok(Arc::new(SimulatedFile { state: named, path: path.to_owned(), inode, id }))
+        Ok(Arc::new(SimulatedFile {
+            state: named,
+            path: path.to_owned(),
+            inode,
+            id,
+        }))
     }
 }
 
@@ -246,7 +279,11 @@ impl Disk for SimulatedDisk {
 
     fn check_place(&self) -> io::Result<()> {
         let is_there = self.follows_mounts() || lock(&self.over).is_none();
-        if is_there { Ok(()) } else { Err(io::Error::other("another disk is mounted over it")) }
+        if is_there {
+            Ok(())
+        } else {
+            Err(io::Error::other("another disk is mounted over it"))
+        }
     }
 
     fn space(&self, _path: &Path) -> io::Result<Space> {
@@ -254,12 +291,18 @@ impl Disk for SimulatedDisk {
     }
 }
 
-/// In real time, for those who run a whole volume on it; a simulation drives [`SimulatedDisk::batch`] itself.
+/// In real time, for those who run a whole volume on it; a simulation drives
+/// [`SimulatedDisk::batch`] itself.
 impl WriterHost for SimulatedDisk {
     type Batch = SimulatedBatchDisk;
 
-    fn run_writer(&self, body: Box<dyn FnOnce(SimulatedBatchDisk) -> LocalFuture<()>>) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    fn run_writer(
+        &self,
+        body: Box<dyn FnOnce(SimulatedBatchDisk) -> LocalFuture<()>>,
+    ) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
         LocalSet::new().block_on(&runtime, body(self.batch()));
         Ok(())
     }
@@ -285,7 +328,11 @@ impl DiskFile for SimulatedFile {
         let mut state = lock(&self.state);
         state.check(Kind::Read)?;
         let is_there = state.file(self.inode)?.read(buffer, offset);
-        if is_there { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        if is_there {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -314,7 +361,10 @@ impl DiskFile for SimulatedFile {
         let mut state = lock(&self.state);
         state.operate("sync", &self.path, 0)?;
         if state.faults.lie == Lie::CopySyncDoesNothing
-            && self.path.components().any(|part| part.as_os_str() == HOLD_CLASS)
+            && self
+                .path
+                .components()
+                .any(|part| part.as_os_str() == HOLD_CLASS)
         {
             return Ok(());
         }

@@ -1,7 +1,8 @@
 //! io_uring: writes from registered, aligned buffers with `O_DIRECT`.
 //!
-//! tokio-uring registers any `IoBufMut`; a `Vec` is not aligned, so the registry holds [`AlignedBuffer`]s. Where the kernel refuses to pin them
-//! (`RLIMIT_MEMLOCK`), the same buffers are used unregistered.
+//! tokio-uring registers any `IoBufMut`; a `Vec` is not aligned, so the registry holds
+//! [`AlignedBuffer`]s. Where the kernel refuses to pin them (`RLIMIT_MEMLOCK`), the same buffers
+//! are used unregistered.
 
 use super::AlignedBuffer;
 use std::cell::RefCell;
@@ -30,7 +31,10 @@ pub struct Buffer {
 impl Buffer {
     /// Larger than the pool's buffers, freed after use.
     pub(super) fn single(bytes: usize) -> Self {
-        Self { memory: Some(Memory::Aligned(AlignedBuffer::new(bytes))), home: None }
+        Self {
+            memory: Some(Memory::Aligned(AlignedBuffer::new(bytes))),
+            home: None,
+        }
     }
 
     /// Takes the memory out for plain I/O, which needs it on another thread.
@@ -80,7 +84,10 @@ impl Drop for Buffer {
 
 /// The writer's fixed set of buffers.
 pub(super) enum Pool {
-    Registered { registry: FixedBufRegistry<AlignedBuffer>, buffers: usize },
+    Registered {
+        registry: FixedBufRegistry<AlignedBuffer>,
+        buffers: usize,
+    },
     Plain(Home),
 }
 
@@ -93,25 +100,40 @@ impl Pool {
     }
 
     pub(super) fn plain(buffers: usize, bytes: usize) -> Self {
-        Self::Plain(Rc::new(RefCell::new((0..buffers).map(|_| AlignedBuffer::new(bytes)).collect())))
+        Self::Plain(Rc::new(RefCell::new(
+            (0..buffers).map(|_| AlignedBuffer::new(bytes)).collect(),
+        )))
     }
 
     pub(super) fn take(&self) -> Option<Buffer> {
         match self {
             Self::Registered { registry, buffers } => {
                 let buffer = (0..*buffers).find_map(|index| registry.check_out(index))?;
-                Some(Buffer { memory: Some(Memory::Registered(buffer)), home: None })
+                Some(Buffer {
+                    memory: Some(Memory::Registered(buffer)),
+                    home: None,
+                })
             }
             Self::Plain(home) => {
                 let buffer = home.borrow_mut().pop()?;
-                Some(Buffer { memory: Some(Memory::Aligned(buffer)), home: Some(Rc::clone(home)) })
+                Some(Buffer {
+                    memory: Some(Memory::Aligned(buffer)),
+                    home: Some(Rc::clone(home)),
+                })
             }
         }
     }
 }
 
-pub(super) async fn write(file: UringFile, mut buffer: Buffer, bytes: usize, offset: u64) -> (io::Result<()>, Buffer) {
-    let Some(memory) = buffer.memory.take() else { return (Err(io::Error::other("the buffer is in use")), buffer) };
+pub(super) async fn write(
+    file: UringFile,
+    mut buffer: Buffer,
+    bytes: usize,
+    offset: u64,
+) -> (io::Result<()>, Buffer) {
+    let Some(memory) = buffer.memory.take() else {
+        return (Err(io::Error::other("the buffer is in use")), buffer);
+    };
     let (result, memory) = match memory {
         Memory::Registered(memory) => {
             let (result, slice) = file.write_fixed_all_at(memory.slice(..bytes), offset).await;

@@ -1,4 +1,5 @@
-//! A batch: the records of many cameras that were written together, from one block boundary to another.
+//! A batch: the records of many cameras that were written together, from one block boundary to
+//! another.
 
 use super::bytes::{Put, Take};
 use super::record::encode_record;
@@ -65,7 +66,11 @@ pub struct BatchBuilder {
 
 impl Default for BatchBuilder {
     fn default() -> Self {
-        Self { used_bytes: BATCH_HEADER_BYTES, records: 0, body: Hasher::new() }
+        Self {
+            used_bytes: BATCH_HEADER_BYTES,
+            records: 0,
+            body: Hasher::new(),
+        }
     }
 }
 
@@ -119,7 +124,9 @@ impl BatchBuilder {
 /// # Errors
 /// There is no header here, it is of another version, or it is damaged.
 pub fn decode_batch_head(bytes: &[u8]) -> Result<BatchHead, FormatError> {
-    let head = bytes.get(..BATCH_HEADER_BYTES).ok_or(FormatError::Short { what: WHAT })?;
+    let head = bytes
+        .get(..BATCH_HEADER_BYTES)
+        .ok_or(FormatError::Short { what: WHAT })?;
     let mut take = Take::new(WHAT, head);
     if take.array::<4>()? != MAGIC {
         return Err(FormatError::Magic { what: WHAT });
@@ -130,13 +137,26 @@ pub fn decode_batch_head(bytes: &[u8]) -> Result<BatchHead, FormatError> {
     }
     check_version(WHAT, version)?;
     take.u16()?;
-    let (segment, sequence, records, bytes) = (SegmentId(take.u64()?), take.u32()?, take.u32()?, take.u32()?);
+    let (segment, sequence, records, bytes) = (
+        SegmentId(take.u64()?),
+        take.u32()?,
+        take.u32()?,
+        take.u32()?,
+    );
     take.u32()?;
     let (created_at, volume) = (Timestamp(take.i64()?), Uuid::from_bytes(take.array()?));
     if (bytes as usize) < BATCH_HEADER_BYTES {
         return Err(FormatError::Invalid { what: WHAT });
     }
-    Ok(BatchHead { segment, volume, sequence, records, bytes, created_at, body_crc: take.u32()? })
+    Ok(BatchHead {
+        segment,
+        volume,
+        sequence,
+        records,
+        bytes,
+        created_at,
+        body_crc: take.u32()?,
+    })
 }
 
 /// Checks everything that follows the header, up to the padding.
@@ -145,6 +165,12 @@ pub fn decode_batch_head(bytes: &[u8]) -> Result<BatchHead, FormatError> {
 /// The batch is cut short or damaged.
 pub fn verify_body(head: &BatchHead, batch: &[u8]) -> Result<(), FormatError> {
     let what = "batch";
-    let body = batch.get(BATCH_HEADER_BYTES..head.bytes as usize).ok_or(FormatError::Short { what })?;
-    if crc32fast::hash(body) == head.body_crc { Ok(()) } else { Err(FormatError::Checksum { what }) }
+    let body = batch
+        .get(BATCH_HEADER_BYTES..head.bytes as usize)
+        .ok_or(FormatError::Short { what })?;
+    if crc32fast::hash(body) == head.body_crc {
+        Ok(())
+    } else {
+        Err(FormatError::Checksum { what })
+    }
 }

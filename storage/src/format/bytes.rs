@@ -2,7 +2,8 @@
 
 use super::FormatError;
 
-/// Writes fields one after the other. The caller sizes `out`; a field beyond its end is a bug and panics.
+/// Writes fields one after the other. The caller sizes `out`; a field beyond its end is a bug and
+/// panics.
 pub(crate) struct Put<'a> {
     out: &'a mut [u8],
     at: usize,
@@ -52,13 +53,18 @@ impl<'a> Take<'a> {
     }
 
     pub(crate) fn slice(&mut self, bytes: usize) -> Result<&'a [u8], FormatError> {
-        let (head, rest) = self.bytes.split_at_checked(bytes).ok_or(FormatError::Short { what: self.what })?;
+        let (head, rest) = self
+            .bytes
+            .split_at_checked(bytes)
+            .ok_or(FormatError::Short { what: self.what })?;
         self.bytes = rest;
         Ok(head)
     }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {
-        self.slice(N)?.try_into().map_err(|_| FormatError::Short { what: self.what })
+        self.slice(N)?
+            .try_into()
+            .map_err(|_| FormatError::Short { what: self.what })
     }
 
     pub(crate) fn u8(&mut self) -> Result<u8, FormatError> {

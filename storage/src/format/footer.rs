@@ -1,5 +1,5 @@
-//! A sealed segment's footer: a head (directory, init, gap and span tables) and one chunk table per track, each with a checksum,
-//! so that one camera's hour is read without reading the others'.
+//! A sealed segment's footer: a head (directory, init, gap and span tables) and one chunk table per
+//! track, each with a checksum, so that one camera's hour is read without reading the others'.
 
 use super::bytes::{Put, Take};
 use super::record::{GAP_HEAD_BYTES, decode_gap, encode_gap};
@@ -66,7 +66,8 @@ pub struct Footer {
     pub damaged_batches: u32,
 }
 
-/// The bytes from the footer's offset to the end of the file, trailer included, with its head and trailer as structures.
+/// The bytes from the footer's offset to the end of the file, trailer included, with its head and
+/// trailer as structures.
 #[must_use]
 pub fn encode_footer(footer: &Footer, index: &SegmentIndex) -> (Vec<u8>, FooterHead, Trailer) {
     let spans = index.spans();
@@ -76,8 +77,17 @@ pub fn encode_footer(footer: &Footer, index: &SegmentIndex) -> (Vec<u8>, FooterH
         + index.gaps().len() * GAP_HEAD_BYTES
         + spans.len() * SPAN_ROW_BYTES;
     let mut out = vec![0; head_bytes];
-    let tracks = index.tracks().iter().map(|(key, rows)| append_table(&mut out, *key, rows, footer.offset)).collect();
-    let head = FooterHead { tracks, inits: index.inits().to_vec(), gaps: index.gaps().to_vec(), spans };
+    let tracks = index
+        .tracks()
+        .iter()
+        .map(|(key, rows)| append_table(&mut out, *key, rows, footer.offset))
+        .collect();
+    let head = FooterHead {
+        tracks,
+        inits: index.inits().to_vec(),
+        gaps: index.gaps().to_vec(),
+        spans,
+    };
     encode_head(footer.segment, &head, &mut out[..head_bytes]);
     let head_crc = crc32fast::hash(&out[..head_bytes]);
     out.resize(padded(out.len()), 0);
@@ -97,7 +107,12 @@ pub fn encode_footer(footer: &Footer, index: &SegmentIndex) -> (Vec<u8>, FooterH
     (out, head, trailer)
 }
 
-fn append_table(out: &mut Vec<u8>, key: TrackKey, rows: &[ChunkRow], footer_offset: u64) -> TrackTable {
+fn append_table(
+    out: &mut Vec<u8>,
+    key: TrackKey,
+    rows: &[ChunkRow],
+    footer_offset: u64,
+) -> TrackTable {
     let at = out.len();
     for row in rows {
         out.extend_from_slice(&ChunkHead::encode(&row.meta));
@@ -110,8 +125,16 @@ fn append_table(out: &mut Vec<u8>, key: TrackKey, rows: &[ChunkRow], footer_offs
         rows: rows.len() as u32,
         crc: crc32fast::hash(&out[at..]),
         offset: footer_offset + at as u64,
-        start: rows.iter().map(|row| row.meta.start).min().unwrap_or_default(),
-        end: rows.iter().map(|row| row.meta.end()).max().unwrap_or_default(),
+        start: rows
+            .iter()
+            .map(|row| row.meta.start)
+            .min()
+            .unwrap_or_default(),
+        end: rows
+            .iter()
+            .map(|row| row.meta.end())
+            .max()
+            .unwrap_or_default(),
         payload_bytes: rows.iter().map(|row| u64::from(row.payload_bytes)).sum(),
     }
 }
@@ -146,11 +169,18 @@ fn encode_head(segment: SegmentId, head: &FooterHead, out: &mut [u8]) {
 }
 
 fn put_key(put: Put<'_>, key: TrackKey) -> Put<'_> {
-    put.u32(key.camera.0).u8(key.stream as u8).u8(key.track as u8).u16(0)
+    put.u32(key.camera.0)
+        .u8(key.stream as u8)
+        .u8(key.track as u8)
+        .u16(0)
 }
 
 fn take_key(take: &mut Take<'_>) -> Result<TrackKey, FormatError> {
-    let key = TrackKey { camera: CameraId(take.u32()?), stream: take.kind()?, track: take.kind()? };
+    let key = TrackKey {
+        camera: CameraId(take.u32()?),
+        stream: take.kind()?,
+        track: take.kind()?,
+    };
     take.u16()?;
     Ok(key)
 }
@@ -166,11 +196,21 @@ fn encode_directory_row(table: &TrackTable, out: &mut [u8]) {
 }
 
 fn encode_init_row(init: &InitRow, out: &mut [u8]) {
-    put_key(Put::new(out), init.key).u64(init.id.0).u64(init.offset).u32(init.bytes).u32(0);
+    put_key(Put::new(out), init.key)
+        .u64(init.id.0)
+        .u64(init.offset)
+        .u32(init.bytes)
+        .u32(0);
 }
 
 fn encode_span_row(row: &StreamSpan, out: &mut [u8]) {
-    let Stretch { span, track, first, last, after_loss } = row.stretch;
+    let Stretch {
+        span,
+        track,
+        first,
+        last,
+        after_loss,
+    } = row.stretch;
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
     Put::new(out)
         .u32(row.camera.0)
@@ -191,7 +231,8 @@ fn encode_span_row(row: &StreamSpan, out: &mut [u8]) {
 /// Reads a footer's head: the `head_bytes` bytes at its start.
 ///
 /// # Errors
-/// The head is short, damaged, of another version, contradicts itself, or names a table outside its footer.
+/// The head is short, damaged, of another version, contradicts itself, or names a table outside its
+/// footer.
 pub fn decode_head(trailer: &Trailer, bytes: &[u8]) -> Result<FooterHead, FormatError> {
     if bytes.len() as u64 != trailer.head_bytes || crc32fast::hash(bytes) != trailer.head_crc {
         return Err(FormatError::Checksum { what: WHAT });
@@ -208,10 +249,18 @@ pub fn decode_head(trailer: &Trailer, bytes: &[u8]) -> Result<FooterHead, Format
     let counts = [take.u32()?, take.u32()?, take.u32()?, take.u32()?];
     take.slice(HEAD_BYTES - 32)?;
     Ok(FooterHead {
-        tracks: (0..counts[0]).map(|_| directory_row(&mut take, trailer)).collect::<Result<_, _>>()?,
-        inits: (0..counts[1]).map(|_| init_row(&mut take)).collect::<Result<_, _>>()?,
-        gaps: (0..counts[2]).map(|_| decode_gap(take.slice(GAP_HEAD_BYTES)?)).collect::<Result<_, _>>()?,
-        spans: (0..counts[3]).map(|_| span_row(&mut take)).collect::<Result<_, _>>()?,
+        tracks: (0..counts[0])
+            .map(|_| directory_row(&mut take, trailer))
+            .collect::<Result<_, _>>()?,
+        inits: (0..counts[1])
+            .map(|_| init_row(&mut take))
+            .collect::<Result<_, _>>()?,
+        gaps: (0..counts[2])
+            .map(|_| decode_gap(take.slice(GAP_HEAD_BYTES)?))
+            .collect::<Result<_, _>>()?,
+        spans: (0..counts[3])
+            .map(|_| span_row(&mut take))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -226,7 +275,8 @@ fn directory_row(take: &mut Take<'_>, trailer: &Trailer) -> Result<TrackTable, F
         end: Timestamp(take.i64()?),
         payload_bytes: take.u64()?,
     };
-    let tables = trailer.footer_offset + trailer.head_bytes..=trailer.footer_offset + trailer.footer_bytes;
+    let tables =
+        trailer.footer_offset + trailer.head_bytes..=trailer.footer_offset + trailer.footer_bytes;
     let end = table.offset.checked_add(table.bytes() as u64);
     if tables.contains(&table.offset) && end.is_some_and(|end| tables.contains(&end)) {
         Ok(table)
@@ -236,7 +286,12 @@ fn directory_row(take: &mut Take<'_>, trailer: &Trailer) -> Result<TrackTable, F
 }
 
 fn init_row(take: &mut Take<'_>) -> Result<InitRow, FormatError> {
-    let row = InitRow { key: take_key(take)?, id: InitId(take.u64()?), offset: take.u64()?, bytes: take.u32()? };
+    let row = InitRow {
+        key: take_key(take)?,
+        id: InitId(take.u64()?),
+        offset: take.u64()?,
+        bytes: take.u32()?,
+    };
     take.u32()?;
     Ok(row)
 }
@@ -247,12 +302,32 @@ fn span_row(take: &mut Take<'_>) -> Result<StreamSpan, FormatError> {
     let (node, epoch) = (NodeId(take.u64()?), Epoch(take.u64()?));
     let (start, end) = (Timestamp(take.i64()?), Timestamp(take.i64()?));
     let number = |take: &mut Take<'_>| -> Result<_, FormatError> {
-        Ok(ChunkNumber { session: SessionId(take.u64()?), sequence: take.u32()? })
+        Ok(ChunkNumber {
+            session: SessionId(take.u64()?),
+            sequence: take.u32()?,
+        })
     };
     let (first, last) = (number(take)?, number(take)?);
-    let span = Span { start, end, node, epoch, rank, damaged: flags & SPAN_DAMAGED != 0 };
-    let stretch = Stretch { span, track, first, last, after_loss: flags & SPAN_AFTER_LOSS != 0 };
-    Ok(StreamSpan { camera, stream, stretch })
+    let span = Span {
+        start,
+        end,
+        node,
+        epoch,
+        rank,
+        damaged: flags & SPAN_DAMAGED != 0,
+    };
+    let stretch = Stretch {
+        span,
+        track,
+        first,
+        last,
+        after_loss: flags & SPAN_AFTER_LOSS != 0,
+    };
+    Ok(StreamSpan {
+        camera,
+        stream,
+        stretch,
+    })
 }
 
 /// Reads one track's chunk table.
@@ -267,11 +342,18 @@ pub fn decode_table(table: &TrackTable, bytes: &[u8]) -> Result<Vec<ChunkRow>, F
     if crc32fast::hash(bytes) != table.crc {
         return Err(FormatError::Checksum { what });
     }
-    bytes.chunks_exact(CHUNK_ROW_BYTES).map(decode_row).collect()
+    bytes
+        .chunks_exact(CHUNK_ROW_BYTES)
+        .map(decode_row)
+        .collect()
 }
 
 fn decode_row(row: &[u8]) -> Result<ChunkRow, FormatError> {
     let (head, place) = row.split_at(ChunkHead::BYTES);
     let mut take = Take::new("chunk table", place);
-    Ok(ChunkRow { meta: ChunkHead::decode(head)?, offset: take.u64()?, payload_bytes: take.u32()? })
+    Ok(ChunkRow {
+        meta: ChunkHead::decode(head)?,
+        offset: take.u64()?,
+        payload_bytes: take.u32()?,
+    })
 }

@@ -28,7 +28,8 @@ impl SegmentHeader {
     /// The class's name is too long.
     pub fn encode(&self) -> Result<[u8; BLOCK_BYTES], FormatError> {
         let class = self.class.as_bytes();
-        let class_bytes = u16::try_from(class.len()).map_err(|_| FormatError::Invalid { what: WHAT })?;
+        let class_bytes =
+            u16::try_from(class.len()).map_err(|_| FormatError::Invalid { what: WHAT })?;
         if class.len() > CLASS_NAME_BYTES_MAX {
             return Err(FormatError::Invalid { what: WHAT });
         }
@@ -48,12 +49,15 @@ impl SegmentHeader {
         Ok(block)
     }
 
-    /// Reads the first block of a file. The checksum is judged before the version: a block that fails it is damaged, whatever version it names.
+    /// Reads the first block of a file. The checksum is judged before the version: a block that
+    /// fails it is damaged, whatever version it names.
     ///
     /// # Errors
     /// The block is short, is no header, is of another version, or is damaged.
     pub fn decode(block: &[u8]) -> Result<Self, FormatError> {
-        let block = block.get(..BLOCK_BYTES).ok_or(FormatError::Short { what: WHAT })?;
+        let block = block
+            .get(..BLOCK_BYTES)
+            .ok_or(FormatError::Short { what: WHAT })?;
         let mut take = Take::new(WHAT, block);
         if take.array::<8>()? != MAGIC {
             return Err(FormatError::Magic { what: WHAT });
@@ -62,12 +66,27 @@ impl SegmentHeader {
         check_version(WHAT, take.u16()?)?;
         let class_bytes = usize::from(take.u16()?);
         take.u32()?;
-        let (cluster, volume) = (Uuid::from_bytes(take.array()?), Uuid::from_bytes(take.array()?));
+        let (cluster, volume) = (
+            Uuid::from_bytes(take.array()?),
+            Uuid::from_bytes(take.array()?),
+        );
         let (node, segment) = (NodeId(take.u64()?), SegmentId(take.u64()?));
         let opened_at = Timestamp(take.i64()?);
-        let class = take.slice(CLASS_NAME_BYTES_MAX)?.get(..class_bytes).ok_or(FormatError::Invalid { what: WHAT })?;
-        let class = std::str::from_utf8(class).map_err(|_| FormatError::Invalid { what: WHAT })?.to_owned();
-        Ok(Self { cluster, volume, node, segment, opened_at, class })
+        let class = take
+            .slice(CLASS_NAME_BYTES_MAX)?
+            .get(..class_bytes)
+            .ok_or(FormatError::Invalid { what: WHAT })?;
+        let class = std::str::from_utf8(class)
+            .map_err(|_| FormatError::Invalid { what: WHAT })?
+            .to_owned();
+        Ok(Self {
+            cluster,
+            volume,
+            node,
+            segment,
+            opened_at,
+            class,
+        })
     }
 }
 
@@ -90,7 +109,10 @@ mod tests {
     fn comes_back_and_is_refused_when_cut_or_changed() {
         let block = header().encode().unwrap();
         assert_eq!(SegmentHeader::decode(&block), Ok(header()));
-        assert_eq!(SegmentHeader::decode(&block[..4095]), Err(FormatError::Short { what: WHAT }));
+        assert_eq!(
+            SegmentHeader::decode(&block[..4095]),
+            Err(FormatError::Short { what: WHAT })
+        );
         for at in [0, 8, 20, 60, 80, 2000, 4095] {
             let mut damaged = block;
             damaged[at] ^= 1;
@@ -102,14 +124,37 @@ mod tests {
     fn a_newer_version_is_named_where_the_checksum_holds_and_is_damage_where_it_does_not() {
         let mut block = header().encode().unwrap();
         block[8] = 2;
-        assert_eq!(SegmentHeader::decode(&block), Err(FormatError::Checksum { what: WHAT }));
+        assert_eq!(
+            SegmentHeader::decode(&block),
+            Err(FormatError::Checksum { what: WHAT })
+        );
         seal_block(&mut block);
-        assert_eq!(SegmentHeader::decode(&block), Err(FormatError::Version { what: WHAT, found: 2 }));
+        assert_eq!(
+            SegmentHeader::decode(&block),
+            Err(FormatError::Version {
+                what: WHAT,
+                found: 2
+            })
+        );
     }
 
     #[test]
     fn a_long_class_name_is_refused() {
-        assert!(SegmentHeader { class: "x".repeat(64), ..header() }.encode().is_ok());
-        assert!(SegmentHeader { class: "x".repeat(65), ..header() }.encode().is_err());
+        assert!(
+            SegmentHeader {
+                class: "x".repeat(64),
+                ..header()
+            }
+            .encode()
+            .is_ok()
+        );
+        assert!(
+            SegmentHeader {
+                class: "x".repeat(65),
+                ..header()
+            }
+            .encode()
+            .is_err()
+        );
     }
 }

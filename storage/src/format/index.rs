@@ -1,4 +1,5 @@
-//! What one segment holds. Pure: the writer fills it as batches become durable, recovery from what it finds, sealing writes it out.
+//! What one segment holds. Pure: the writer fills it as batches become durable, recovery from what
+//! it finds, sealing writes it out.
 
 use crate::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId, Record};
 use crate::format::Decoded;
@@ -28,16 +29,37 @@ pub struct ChunkRow {
 impl ChunkRow {
     #[must_use]
     pub fn entry(&self, (holder, volume): (NodeId, u16), segment: SegmentId) -> ChunkEntry {
-        let Self { offset, payload_bytes, .. } = *self;
-        let location = ChunkLocation { volume, segment, offset, payload_bytes, holder };
-        ChunkEntry { meta: self.meta, location }
+        let Self {
+            offset,
+            payload_bytes,
+            ..
+        } = *self;
+        let location = ChunkLocation {
+            volume,
+            segment,
+            offset,
+            payload_bytes,
+            holder,
+        };
+        ChunkEntry {
+            meta: self.meta,
+            location,
+        }
     }
 
     /// Where an entry is within its segment.
     #[must_use]
     pub fn of(entry: &ChunkEntry) -> Self {
-        let ChunkLocation { offset, payload_bytes, .. } = entry.location;
-        Self { meta: entry.meta, offset, payload_bytes }
+        let ChunkLocation {
+            offset,
+            payload_bytes,
+            ..
+        } = entry.location;
+        Self {
+            meta: entry.meta,
+            offset,
+            payload_bytes,
+        }
     }
 
     fn overlaps(&self, from: Timestamp, to: Timestamp) -> bool {
@@ -45,7 +67,8 @@ impl ChunkRow {
     }
 }
 
-/// Whether `[start, end)` and `[from, to)` have an instant in common; an empty interval counts as its start.
+/// Whether `[start, end)` and `[from, to)` have an instant in common; an empty interval counts as
+/// its start.
 #[must_use]
 pub(crate) fn overlaps(start: Timestamp, end: Timestamp, from: Timestamp, to: Timestamp) -> bool {
     start < to && (end > from || start >= from)
@@ -81,27 +104,56 @@ impl Row {
     #[must_use]
     pub fn of_record(record: &Record, offset: u64) -> Self {
         match record {
-            Record::Chunk(chunk) => {
-                Self::Chunk(ChunkRow { meta: chunk.meta, offset, payload_bytes: chunk.payload_bytes() as u32 })
-            }
+            Record::Chunk(chunk) => Self::Chunk(ChunkRow {
+                meta: chunk.meta,
+                offset,
+                payload_bytes: chunk.payload_bytes() as u32,
+            }),
             Record::Init(init) => {
-                let key = TrackKey { camera: init.camera, stream: init.stream, track: init.track };
-                Self::Init(InitRow { key, id: init.id(), offset, bytes: init.bytes.len() as u32 })
+                let key = TrackKey {
+                    camera: init.camera,
+                    stream: init.stream,
+                    track: init.track,
+                };
+                Self::Init(InitRow {
+                    key,
+                    id: init.id(),
+                    offset,
+                    bytes: init.bytes.len() as u32,
+                })
             }
             Record::Gap(gap) => Self::Gap(*gap),
         }
     }
 
-    /// The row of a record that was read at `offset`; `None` for a kind that this release does not know.
+    /// The row of a record that was read at `offset`; `None` for a kind that this release does not
+    /// know.
     #[must_use]
     pub fn of(decoded: &Decoded<'_>, offset: u64) -> Option<Self> {
         match *decoded {
-            Decoded::Chunk { meta, payload } => {
-                Some(Self::Chunk(ChunkRow { meta, offset, payload_bytes: payload.len() as u32 }))
-            }
-            Decoded::Init { camera, stream, track, id, payload } => {
-                let key = TrackKey { camera, stream, track };
-                Some(Self::Init(InitRow { key, id, offset, bytes: payload.len() as u32 }))
+            Decoded::Chunk { meta, payload } => Some(Self::Chunk(ChunkRow {
+                meta,
+                offset,
+                payload_bytes: payload.len() as u32,
+            })),
+            Decoded::Init {
+                camera,
+                stream,
+                track,
+                id,
+                payload,
+            } => {
+                let key = TrackKey {
+                    camera,
+                    stream,
+                    track,
+                };
+                Some(Self::Init(InitRow {
+                    key,
+                    id,
+                    offset,
+                    bytes: payload.len() as u32,
+                }))
             }
             Decoded::Gap(gap) => Some(Self::Gap(gap)),
             Decoded::Unknown { .. } => None,
@@ -128,7 +180,11 @@ impl SegmentIndex {
 
     fn add_chunk(&mut self, row: ChunkRow) {
         let meta = &row.meta;
-        let key = TrackKey { camera: meta.camera, stream: meta.stream, track: meta.track };
+        let key = TrackKey {
+            camera: meta.camera,
+            stream: meta.stream,
+            track: meta.track,
+        };
         self.tracks.entry(key).or_default().push(row);
         self.chunks += 1;
     }
@@ -154,7 +210,8 @@ impl SegmentIndex {
         self.chunks
     }
 
-    /// The chunks of all tracks of a stream that overlap `[from, to)`, track by track in the order of writing.
+    /// The chunks of all tracks of a stream that overlap `[from, to)`, track by track in the order
+    /// of writing.
     pub fn rows(
         &self,
         camera: CameraId,
@@ -162,32 +219,57 @@ impl SegmentIndex {
         from: Timestamp,
         to: Timestamp,
     ) -> impl Iterator<Item = &ChunkRow> {
-        let first = TrackKey { camera, stream, track: TrackKind::Video };
-        let last = TrackKey { camera, stream, track: TrackKind::Metadata };
-        self.tracks.range(first..=last).flat_map(|(_, rows)| rows).filter(move |row| row.overlaps(from, to))
+        let first = TrackKey {
+            camera,
+            stream,
+            track: TrackKind::Video,
+        };
+        let last = TrackKey {
+            camera,
+            stream,
+            track: TrackKind::Metadata,
+        };
+        self.tracks
+            .range(first..=last)
+            .flat_map(|(_, rows)| rows)
+            .filter(move |row| row.overlaps(from, to))
     }
 
     /// The stretches of one stream, by its video where it has any.
     fn stretches_of(&self, camera: CameraId, stream: StreamKind) -> Vec<Stretch> {
-        let metas: Vec<ChunkMeta> =
-            self.rows(camera, stream, Timestamp::MIN, Timestamp::MAX).map(|row| row.meta).collect();
+        let metas: Vec<ChunkMeta> = self
+            .rows(camera, stream, Timestamp::MIN, Timestamp::MAX)
+            .map(|row| row.meta)
+            .collect();
         stretches_of(&metas)
     }
 
     /// The spans of every stream.
     #[must_use]
     pub fn spans(&self) -> Vec<StreamSpan> {
-        let mut streams: Vec<_> = self.tracks.keys().map(|key| (key.camera, key.stream)).collect();
+        let mut streams: Vec<_> = self
+            .tracks
+            .keys()
+            .map(|key| (key.camera, key.stream))
+            .collect();
         streams.dedup();
         let spans_of = |(camera, stream)| {
             let stretches = self.stretches_of(camera, stream).into_iter();
-            stretches.map(move |stretch| StreamSpan { camera, stream, stretch })
+            stretches.map(move |stretch| StreamSpan {
+                camera,
+                stream,
+                stretch,
+            })
         };
         streams.into_iter().flat_map(spans_of).collect()
     }
 
     #[must_use]
     pub fn init(&self, camera: CameraId, id: InitId) -> Option<InitRow> {
-        self.inits.iter().rev().find(|row| row.key.camera == camera && row.id == id).copied()
+        self.inits
+            .iter()
+            .rev()
+            .find(|row| row.key.camera == camera && row.id == id)
+            .copied()
     }
 }

@@ -14,7 +14,9 @@ pub const RECORD_HEAD_BYTES: usize = 16;
 /// the boxes before them.
 pub const RECORD_PAYLOAD_BYTES_MAX: usize = 18 << 20;
 
-const _: () = assert!(RECORD_PAYLOAD_BYTES_MAX > crate::chunk::FRAME_BYTES_MAX + crate::chunk::CHUNK_BYTES_MAX);
+const _: () = assert!(
+    RECORD_PAYLOAD_BYTES_MAX > crate::chunk::FRAME_BYTES_MAX + crate::chunk::CHUNK_BYTES_MAX
+);
 
 const WHAT: &str = "record";
 const RECORD_VERSION: u8 = 1;
@@ -89,9 +91,15 @@ pub fn span_of(head: &[u8]) -> Result<RecordSpan, FormatError> {
     take.slice(CRC_BYTES + 1)?;
     let version = take.u8()?;
     if version != RECORD_VERSION {
-        return Err(FormatError::Version { what: WHAT, found: u16::from(version) });
+        return Err(FormatError::Version {
+            what: WHAT,
+            found: u16::from(version),
+        });
     }
-    let span = RecordSpan { head_bytes: usize::from(take.u16()?), payload_bytes: take.u32()? as usize };
+    let span = RecordSpan {
+        head_bytes: usize::from(take.u16()?),
+        payload_bytes: take.u32()? as usize,
+    };
     take.u32()?;
     if span.payload_bytes > RECORD_PAYLOAD_BYTES_MAX {
         return Err(FormatError::Invalid { what: WHAT });
@@ -103,17 +111,29 @@ pub fn span_of(head: &[u8]) -> Result<RecordSpan, FormatError> {
 #[must_use]
 pub fn encoded_bytes(record: &Record) -> usize {
     let (head_bytes, payload_bytes) = sizes(record);
-    RecordSpan { head_bytes, payload_bytes }.padded()
+    RecordSpan {
+        head_bytes,
+        payload_bytes,
+    }
+    .padded()
 }
 
 /// What a chunk's record takes up to the end of its payload, in bytes.
 pub(crate) fn chunk_record_bytes(payload_bytes: usize) -> usize {
-    RecordSpan { head_bytes: ChunkHead::BYTES, payload_bytes }.bytes()
+    RecordSpan {
+        head_bytes: ChunkHead::BYTES,
+        payload_bytes,
+    }
+    .bytes()
 }
 
 /// As [`chunk_record_bytes`], of an init segment.
 pub(crate) fn init_record_bytes(payload_bytes: usize) -> usize {
-    RecordSpan { head_bytes: INIT_HEAD_BYTES, payload_bytes }.bytes()
+    RecordSpan {
+        head_bytes: INIT_HEAD_BYTES,
+        payload_bytes,
+    }
+    .bytes()
 }
 
 fn sizes(record: &Record) -> (usize, usize) {
@@ -124,11 +144,15 @@ fn sizes(record: &Record) -> (usize, usize) {
     }
 }
 
-/// Writes a record to the start of `out`, zero-padded, and feeds all of it to `body`, the checksum of its batch: every byte is copied and
-/// summed once. The caller has checked that [`encoded_bytes`] fit, and that the payload is at most [`RECORD_PAYLOAD_BYTES_MAX`].
+/// Writes a record to the start of `out`, zero-padded, and feeds all of it to `body`, the checksum
+/// of its batch: every byte is copied and summed once. The caller has checked that
+/// [`encoded_bytes`] fit, and that the payload is at most [`RECORD_PAYLOAD_BYTES_MAX`].
 pub(crate) fn encode_record(record: &Record, out: &mut [u8], body: &mut Hasher) -> usize {
     let (head_bytes, payload_bytes) = sizes(record);
-    let span = RecordSpan { head_bytes, payload_bytes };
+    let span = RecordSpan {
+        head_bytes,
+        payload_bytes,
+    };
     let head_end = RECORD_HEAD_BYTES + head_bytes;
     Put::new(&mut out[CRC_BYTES..])
         .u8(kind_of(record))
@@ -185,14 +209,19 @@ fn copy_payload(record: &Record, mut out: &mut [u8], crc: &mut Hasher) {
 /// The record is cut, damaged, of another version, or impossible.
 pub fn decode_record(bytes: &[u8]) -> Result<(Decoded<'_>, RecordSpan), FormatError> {
     let span = span_of(bytes)?;
-    let record = bytes.get(..span.bytes()).ok_or(FormatError::Short { what: WHAT })?;
+    let record = bytes
+        .get(..span.bytes())
+        .ok_or(FormatError::Short { what: WHAT })?;
     let (crc, rest) = record.split_at(CRC_BYTES);
     if crc != crc32fast::hash(rest).to_le_bytes() {
         return Err(FormatError::Checksum { what: WHAT });
     }
     let (head, payload) = record[RECORD_HEAD_BYTES..].split_at(span.head_bytes);
     let decoded = match rest[0] {
-        KIND_CHUNK => Decoded::Chunk { meta: ChunkHead::decode(head)?, payload },
+        KIND_CHUNK => Decoded::Chunk {
+            meta: ChunkHead::decode(head)?,
+            payload,
+        },
         KIND_INIT => decode_init(head, payload)?,
         KIND_GAP => Decoded::Gap(decode_gap(head)?),
         kind => Decoded::Unknown { kind },
@@ -236,9 +265,14 @@ impl ChunkHead {
         let mut take = Take::new("chunk head", head);
         let camera = CameraId(take.u32()?);
         let (stream, track, rank, flags) = (take.kind()?, take.kind()?, take.kind()?, take.u8()?);
-        let (node, epoch, session) = (NodeId(take.u64()?), Epoch(take.u64()?), SessionId(take.u64()?));
+        let (node, epoch, session) = (
+            NodeId(take.u64()?),
+            Epoch(take.u64()?),
+            SessionId(take.u64()?),
+        );
         let (init, start) = (InitId(take.u64()?), Timestamp(take.i64()?));
-        let (duration_us, frames, sequence, slices_crc) = (take.u32()?, take.u32()?, take.u32()?, take.u32()?);
+        let (duration_us, frames, sequence, slices_crc) =
+            (take.u32()?, take.u32()?, take.u32()?, take.u32()?);
         let access = decode_access(flags, take.u16()?, slices_crc)?;
         take.u16()?;
         let since_access_ms = Some(take.u32()?).filter(|ms| *ms != NO_ACCESS);
@@ -269,31 +303,52 @@ fn encode_access(access: Access) -> (u8, u16, u32) {
         AccessPoint::Open => (ACCESS_OPEN, 0),
         AccessPoint::Recovery { frames } => (ACCESS_RECOVERY, frames),
     };
-    (FLAG_ACCESS | kind << ACCESS_SHIFT, recovery_frames, access.slices_crc)
+    (
+        FLAG_ACCESS | kind << ACCESS_SHIFT,
+        recovery_frames,
+        access.slices_crc,
+    )
 }
 
-fn decode_access(flags: u8, recovery_frames: u16, slices_crc: u32) -> Result<Option<Access>, FormatError> {
+fn decode_access(
+    flags: u8,
+    recovery_frames: u16,
+    slices_crc: u32,
+) -> Result<Option<Access>, FormatError> {
     if flags & FLAG_ACCESS == 0 {
         return Ok(None);
     }
     let point = match flags >> ACCESS_SHIFT & ACCESS_MASK {
         ACCESS_SYNC => AccessPoint::Sync,
         ACCESS_OPEN => AccessPoint::Open,
-        ACCESS_RECOVERY => AccessPoint::Recovery { frames: recovery_frames },
+        ACCESS_RECOVERY => AccessPoint::Recovery {
+            frames: recovery_frames,
+        },
         _ => return Err(FormatError::Invalid { what: "chunk head" }),
     };
     Ok(Some(Access { point, slices_crc }))
 }
 
 fn encode_init_head(init: &Init, out: &mut [u8]) {
-    Put::new(out).u32(init.camera.0).u8(init.stream as u8).u8(init.track as u8).u16(0).u64(init.id().0);
+    Put::new(out)
+        .u32(init.camera.0)
+        .u8(init.stream as u8)
+        .u8(init.track as u8)
+        .u16(0)
+        .u64(init.id().0);
 }
 
 fn decode_init<'a>(head: &[u8], payload: &'a [u8]) -> Result<Decoded<'a>, FormatError> {
     let mut take = Take::new("init head", head);
     let (camera, stream, track) = (CameraId(take.u32()?), take.kind()?, take.kind()?);
     take.u16()?;
-    Ok(Decoded::Init { camera, stream, track, id: InitId(take.u64()?), payload })
+    Ok(Decoded::Init {
+        camera,
+        stream,
+        track,
+        id: InitId(take.u64()?),
+        payload,
+    })
 }
 
 /// Writes [`GAP_HEAD_BYTES`] bytes, in the record and in the footer's table alike.
@@ -315,5 +370,14 @@ pub(crate) fn decode_gap(head: &[u8]) -> Result<Gap, FormatError> {
     let frames_missing = Some(take.u16()?).filter(|frames| *frames > 0);
     let (node, epoch) = (NodeId(take.u64()?), Epoch(take.u64()?));
     let (start, end) = (Timestamp(take.i64()?), Timestamp(take.i64()?));
-    Ok(Gap { camera, stream, node, epoch, start, end, cause, frames_missing })
+    Ok(Gap {
+        camera,
+        stream,
+        node,
+        epoch,
+        start,
+        end,
+        cause,
+        frames_missing,
+    })
 }

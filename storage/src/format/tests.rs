@@ -18,11 +18,21 @@ fn access() -> impl Strategy<Value = Option<Access>> {
         Just(AccessPoint::Open),
         any::<u16>().prop_map(|frames| AccessPoint::Recovery { frames })
     ];
-    proptest::option::of((point, any::<u32>()).prop_map(|(point, slices_crc)| Access { point, slices_crc }))
+    proptest::option::of(
+        (point, any::<u32>()).prop_map(|(point, slices_crc)| Access { point, slices_crc }),
+    )
 }
 
 fn meta() -> impl Strategy<Value = ChunkMeta> {
-    let names = (any::<u32>(), 0..2_u8, 0..3_u8, 0..3_u8, any::<u64>(), any::<u64>(), any::<u64>());
+    let names = (
+        any::<u32>(),
+        0..2_u8,
+        0..3_u8,
+        0..3_u8,
+        any::<u64>(),
+        any::<u64>(),
+        any::<u64>(),
+    );
     let rest = (
         any::<u64>(),
         any::<i64>(),
@@ -33,38 +43,64 @@ fn meta() -> impl Strategy<Value = ChunkMeta> {
         proptest::option::of(0..u32::MAX),
         any::<[bool; 2]>(),
     );
-    (names, rest).prop_map(|((camera, stream, track, rank, node, epoch, session), rest)| {
-        let (init, start, duration_us, frames, sequence, access, since_access_ms, [after_loss, damaged]) = rest;
-        ChunkMeta {
-            camera: CameraId(camera),
-            stream: StreamKind::try_from(stream).unwrap(),
-            track: TrackKind::try_from(track).unwrap(),
-            node: NodeId(node),
-            epoch: Epoch(epoch),
-            rank: Rank::try_from(rank).unwrap(),
-            session: SessionId(session),
-            sequence,
-            init: InitId(init),
-            start: Timestamp(start),
-            duration_us,
-            frames,
-            access,
-            since_access_ms,
-            after_loss,
-            damaged,
-        }
-    })
+    (names, rest).prop_map(
+        |((camera, stream, track, rank, node, epoch, session), rest)| {
+            let (
+                init,
+                start,
+                duration_us,
+                frames,
+                sequence,
+                access,
+                since_access_ms,
+                [after_loss, damaged],
+            ) = rest;
+            ChunkMeta {
+                camera: CameraId(camera),
+                stream: StreamKind::try_from(stream).unwrap(),
+                track: TrackKind::try_from(track).unwrap(),
+                node: NodeId(node),
+                epoch: Epoch(epoch),
+                rank: Rank::try_from(rank).unwrap(),
+                session: SessionId(session),
+                sequence,
+                init: InitId(init),
+                start: Timestamp(start),
+                duration_us,
+                frames,
+                access,
+                since_access_ms,
+                after_loss,
+                damaged,
+            }
+        },
+    )
 }
 
 fn record() -> impl Strategy<Value = Record> {
     let parts = proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..4);
-    let chunk = (meta(), parts)
-        .prop_map(|(meta, parts)| Record::Chunk(Chunk { meta, parts: parts.into_iter().map(Bytes::from).collect() }));
+    let chunk = (meta(), parts).prop_map(|(meta, parts)| {
+        Record::Chunk(Chunk {
+            meta,
+            parts: parts.into_iter().map(Bytes::from).collect(),
+        })
+    });
     let init = proptest::collection::vec(any::<u8>(), 0..300).prop_map(|bytes| {
         let (stream, track) = (StreamKind::Sub, TrackKind::Audio);
-        Record::Init(Init { camera: CameraId(9), stream, track, bytes: Bytes::from(bytes) })
+        Record::Init(Init {
+            camera: CameraId(9),
+            stream,
+            track,
+            bytes: Bytes::from(bytes),
+        })
     });
-    let gap = (any::<u32>(), 1..13_u8, any::<i64>(), any::<i64>(), any::<u16>());
+    let gap = (
+        any::<u32>(),
+        1..13_u8,
+        any::<i64>(),
+        any::<i64>(),
+        any::<u16>(),
+    );
     let gap = gap.prop_map(|(camera, cause, start, end, frames)| {
         let frames_missing = Some(frames).filter(|frames| *frames > 0);
         let (start, end) = (Timestamp(start), Timestamp(end));
@@ -86,7 +122,10 @@ fn record() -> impl Strategy<Value = Record> {
 
 fn encoded(record: &Record) -> Vec<u8> {
     let mut out = vec![0xff; encoded_bytes(record)];
-    assert_eq!(encode_record(record, &mut out, &mut Hasher::new()), out.len());
+    assert_eq!(
+        encode_record(record, &mut out, &mut Hasher::new()),
+        out.len()
+    );
     out
 }
 
@@ -95,7 +134,9 @@ fn is_same(record: &Record, decoded: &Decoded<'_>) -> bool {
         (Record::Chunk(chunk), Decoded::Chunk { meta, payload }) => {
             chunk.meta == *meta && chunk.parts.concat() == *payload
         }
-        (Record::Init(init), Decoded::Init { id, payload, .. }) => init.id() == *id && init.bytes == *payload,
+        (Record::Init(init), Decoded::Init { id, payload, .. }) => {
+            init.id() == *id && init.bytes == *payload
+        }
         (Record::Gap(gap), Decoded::Gap(found)) => gap == found,
         _ => false,
     }

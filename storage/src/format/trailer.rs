@@ -1,7 +1,9 @@
 //! The last block of a sealed segment: where its footer is.
 
 use super::bytes::{Put, Take};
-use super::{BLOCK, BLOCK_BYTES, FORMAT_VERSION, FormatError, check_block, check_version, seal_block};
+use super::{
+    BLOCK, BLOCK_BYTES, FORMAT_VERSION, FormatError, check_block, check_version, seal_block,
+};
 use crate::ids::SegmentId;
 use crate::time::Timestamp;
 use uuid::Uuid;
@@ -59,9 +61,12 @@ impl Trailer {
     /// Reads the last block of a file of `file_bytes`.
     ///
     /// # Errors
-    /// The segment is not sealed (no magic), or the block is damaged, of another version or contradicts the file's length.
+    /// The segment is not sealed (no magic), or the block is damaged, of another version or
+    /// contradicts the file's length.
     pub fn decode(block: &[u8], file_bytes: u64) -> Result<Self, FormatError> {
-        let block = block.get(..BLOCK_BYTES).ok_or(FormatError::Short { what: WHAT })?;
+        let block = block
+            .get(..BLOCK_BYTES)
+            .ok_or(FormatError::Short { what: WHAT })?;
         let mut take = Take::new(WHAT, block);
         if take.array::<8>()? != MAGIC {
             return Err(FormatError::Magic { what: WHAT });
@@ -74,7 +79,9 @@ impl Trailer {
         let (footer_offset, head_bytes, footer_bytes) = (take.u64()?, take.u64()?, take.u64()?);
         let (closed_at, chunks) = (Timestamp(take.i64()?), take.u64()?);
         let (batches, damaged_batches) = (take.u32()?, take.u32()?);
-        let end = footer_offset.checked_add(footer_bytes).and_then(|end| end.checked_add(BLOCK));
+        let end = footer_offset
+            .checked_add(footer_bytes)
+            .and_then(|end| end.checked_add(BLOCK));
         if end != Some(file_bytes) || head_bytes > footer_bytes {
             return Err(FormatError::Invalid { what: WHAT });
         }
@@ -113,11 +120,17 @@ mod tests {
         };
         let block = trailer.encode();
         assert_eq!(Trailer::decode(&block, 16_384), Ok(trailer));
-        assert_eq!(Trailer::decode(&block, 20_480), Err(FormatError::Invalid { what: WHAT }));
+        assert_eq!(
+            Trailer::decode(&block, 20_480),
+            Err(FormatError::Invalid { what: WHAT })
+        );
         assert!(Trailer::decode(&block[1..], 16_384).is_err());
         let mut damaged = block;
         damaged[40] ^= 4;
-        assert_eq!(Trailer::decode(&damaged, 16_384), Err(FormatError::Checksum { what: WHAT }));
+        assert_eq!(
+            Trailer::decode(&damaged, 16_384),
+            Err(FormatError::Checksum { what: WHAT })
+        );
         let mut other_version = block;
         other_version[8] = 2;
         assert_eq!(
@@ -126,6 +139,12 @@ mod tests {
             "a flipped byte"
         );
         seal_block(&mut other_version);
-        assert_eq!(Trailer::decode(&other_version, 16_384), Err(FormatError::Version { what: WHAT, found: 2 }));
+        assert_eq!(
+            Trailer::decode(&other_version, 16_384),
+            Err(FormatError::Version {
+                what: WHAT,
+                found: 2
+            })
+        );
     }
 }

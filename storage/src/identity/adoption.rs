@@ -1,7 +1,8 @@
 //! A volume of another cluster that this one has taken over: `adopted.json` says which number here
-//! each of its cameras has. Segments stay as they are, with the numbers that they were written with;
-//! [`crate::VolumeHandle`] puts one number in place of the other, both ways, and nothing below it
-//! knows. The file is put in place in one step: without it the volume is the other cluster's.
+//! each of its cameras has. Segments stay as they are, with the numbers that they were written
+//! with; [`crate::VolumeHandle`] puts one number in place of the other, both ways, and nothing
+//! below it knows. The file is put in place in one step: without it the volume is the other
+//! cluster's.
 
 use crate::Error;
 use crate::disk::{Disk, RealDisk, Root};
@@ -65,7 +66,14 @@ impl Adoption {
         mut cameras: Vec<AdoptedNumber>,
     ) -> Result<Self, String> {
         cameras.sort_by_key(|camera| camera.theirs);
-        let adoption = Self { version: FILE_VERSION, volume, from, into, at, cameras };
+        let adoption = Self {
+            version: FILE_VERSION,
+            volume,
+            from,
+            into,
+            at,
+            cameras,
+        };
         adoption.check().map(|()| adoption)
     }
 
@@ -90,12 +98,18 @@ impl Adoption {
     }
 
     pub(crate) fn ours(&self, theirs: CameraId) -> Option<CameraId> {
-        let at = self.cameras.binary_search_by_key(&theirs, |camera| camera.theirs).ok()?;
+        let at = self
+            .cameras
+            .binary_search_by_key(&theirs, |camera| camera.theirs)
+            .ok()?;
         self.cameras.get(at).map(|camera| camera.ours)
     }
 
     pub(crate) fn theirs(&self, ours: CameraId) -> Option<CameraId> {
-        self.cameras.iter().find(|camera| camera.ours == ours).map(|camera| camera.theirs)
+        self.cameras
+            .iter()
+            .find(|camera| camera.ours == ours)
+            .map(|camera| camera.theirs)
     }
 
     pub(crate) fn node(node: NodeId) -> NodeId {
@@ -104,7 +118,12 @@ impl Adoption {
 
     /// What is held of their cameras. The lead is in it already.
     pub(crate) fn holds(&self, holds: &Holds) -> Holds {
-        let translated = holds.intervals().filter_map(|hold| Some(Hold { camera: self.theirs(hold.camera)?, ..hold }));
+        let translated = holds.intervals().filter_map(|hold| {
+            Some(Hold {
+                camera: self.theirs(hold.camera)?,
+                ..hold
+            })
+        });
         Holds::of_intervals(translated)
     }
 
@@ -125,13 +144,20 @@ fn decode(text: &[u8]) -> Result<Adoption, FormatError> {
     }
     match serde_json::from_str(line) {
         Ok(Version { version }) if version > FILE_VERSION => {
-            return Err(FormatError::Version { what: WHAT, found: version });
+            return Err(FormatError::Version {
+                what: WHAT,
+                found: version,
+            });
         }
         _ => {}
     }
     let adoption: Adoption = serde_json::from_str(line).map_err(|_| damaged())?;
     let is_sorted = adoption.cameras.is_sorted_by_key(|camera| camera.theirs);
-    if is_sorted && adoption.check().is_ok() { Ok(adoption) } else { Err(FormatError::Invalid { what: WHAT }) }
+    if is_sorted && adoption.check().is_ok() {
+        Ok(adoption)
+    } else {
+        Err(FormatError::Invalid { what: WHAT })
+    }
 }
 
 /// `None` where the volume was not taken over.
@@ -149,7 +175,8 @@ pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Adoption>,
         return Err(Error::format(&path)(FormatError::Invalid { what: WHAT }));
     }
     let mut text = vec![0; bytes as usize];
-    file.read_exact_at(&mut text, 0).map_err(Error::io("read", &path))?;
+    file.read_exact_at(&mut text, 0)
+        .map_err(Error::io("read", &path))?;
     decode(&text).map(Some).map_err(Error::format(&path))
 }
 
@@ -158,31 +185,52 @@ pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Adoption>,
 /// # Errors
 /// As of the file; that it is damaged is one.
 pub fn adoption_in(root: &Arc<Root>) -> Result<Option<Adoption>, Error> {
-    let (disk, layout) = (RealDisk::reading(Arc::clone(root)), Layout { root: root.path().to_owned() });
+    let (disk, layout) = (
+        RealDisk::reading(Arc::clone(root)),
+        Layout {
+            root: root.path().to_owned(),
+        },
+    );
     read(&disk, &layout)
 }
 
-/// Takes a volume over, or changes which numbers its cameras have. No process may have it open. It is
-/// done once this returns, and not done at all where the machine stops before.
+/// Takes a volume over, or changes which numbers its cameras have. No process may have it open. It
+/// is done once this returns, and not done at all where the machine stops before.
 ///
 /// # Errors
 /// It is in use, is another volume or another cluster's than `adoption` says, or cannot be written.
 pub fn adopt(dir: &Path, adoption: &Adoption) -> Result<(), Error> {
     let root = Arc::new(Root::open(dir).map_err(Error::io("open", dir))?);
     let _lock = Lock::take(&root)?;
-    let (disk, layout) = (RealDisk::reading(Arc::clone(&root)), Layout { root: dir.to_owned() });
-    let identity = identity::known(&disk, &layout)?.ok_or_else(|| Error::NoVolume { path: dir.to_owned() })?;
+    let (disk, layout) = (
+        RealDisk::reading(Arc::clone(&root)),
+        Layout {
+            root: dir.to_owned(),
+        },
+    );
+    let identity = identity::known(&disk, &layout)?.ok_or_else(|| Error::NoVolume {
+        path: dir.to_owned(),
+    })?;
     if (identity.volume, identity.cluster) != (adoption.volume, adoption.from) {
-        return Err(Error::ForeignVolume { path: dir.to_owned(), found: identity.cluster, expected: adoption.from });
+        return Err(Error::ForeignVolume {
+            path: dir.to_owned(),
+            found: identity.cluster,
+            expected: adoption.from,
+        });
     }
-    // The volume may have lost the file that says whose it is: what was read from its segments stays true.
+    // The volume may have lost the file that says whose it is: what was read from its segments
+    // stays true.
     if identity::read(&disk, &layout)?.is_none() {
         let path = layout.identity();
-        disk.replace(&path, &identity.encode()).map_err(Error::io("write", &path))?;
+        disk.replace(&path, &identity.encode())
+            .map_err(Error::io("write", &path))?;
     }
     let path = layout.adoption();
-    let text = adoption.encode().map_err(|error| Error::io("encode", &path)(io::Error::other(error)))?;
-    disk.replace(&path, &text).map_err(Error::io("write", &path))
+    let text = adoption
+        .encode()
+        .map_err(|error| Error::io("encode", &path)(io::Error::other(error)))?;
+    disk.replace(&path, &text)
+        .map_err(Error::io("write", &path))
 }
 
 #[cfg(test)]
@@ -190,7 +238,10 @@ mod tests {
     use super::*;
 
     fn number(theirs: u32, ours: u32) -> AdoptedNumber {
-        AdoptedNumber { theirs: CameraId(theirs), ours: CameraId(ours) }
+        AdoptedNumber {
+            theirs: CameraId(theirs),
+            ours: CameraId(ours),
+        }
     }
 
     fn adoption(cameras: &[AdoptedNumber]) -> Result<Adoption, String> {
@@ -201,20 +252,42 @@ mod tests {
     #[test]
     fn numbers_stand_for_one_camera_each_way() {
         let adopted = adoption(&[number(7, 1), number(1, 12)]).unwrap();
-        assert_eq!((adopted.ours(CameraId(1)), adopted.theirs(CameraId(1))), (Some(CameraId(12)), Some(CameraId(7))));
-        assert_eq!((adopted.ours(CameraId(12)), adopted.theirs(CameraId(7))), (None, None));
-        assert!(adoption(&[number(1, 2), number(3, 2)]).unwrap_err().contains("camera 2 would be two"));
-        assert!(adoption(&[number(1, 2), number(1, 3)]).unwrap_err().contains("named twice"));
+        assert_eq!(
+            (adopted.ours(CameraId(1)), adopted.theirs(CameraId(1))),
+            (Some(CameraId(12)), Some(CameraId(7)))
+        );
+        assert_eq!(
+            (adopted.ours(CameraId(12)), adopted.theirs(CameraId(7))),
+            (None, None)
+        );
+        assert!(
+            adoption(&[number(1, 2), number(3, 2)])
+                .unwrap_err()
+                .contains("camera 2 would be two")
+        );
+        assert!(
+            adoption(&[number(1, 2), number(1, 3)])
+                .unwrap_err()
+                .contains("named twice")
+        );
     }
 
     #[test]
     fn holds_go_by_their_numbers() {
         let at = |second: i64| Timestamp(second * 1_000_000);
-        let hold = |camera| Hold { camera: CameraId(camera), from: at(100), to: at(200) };
+        let hold = |camera| Hold {
+            camera: CameraId(camera),
+            from: at(100),
+            to: at(200),
+        };
         let adopted = adoption(&[number(7, 1)]).unwrap();
         let holds: Holds = [hold(1), hold(7)].into_iter().collect();
         let theirs: Holds = [hold(7)].into_iter().collect();
-        assert_eq!(adopted.holds(&holds), theirs, "ours of number 7 is another camera");
+        assert_eq!(
+            adopted.holds(&holds),
+            theirs,
+            "ours of number 7 is another camera"
+        );
     }
 
     #[test]
@@ -228,7 +301,13 @@ mod tests {
             assert!(decode(&flipped).is_err(), "byte {at}");
         }
         assert!(decode(&text[..text.len() / 2]).is_err());
-        let newer = Adoption { version: 9, ..whole };
-        assert!(matches!(decode(&newer.encode().unwrap()), Err(FormatError::Version { found: 9, .. })));
+        let newer = Adoption {
+            version: 9,
+            ..whole
+        };
+        assert!(matches!(
+            decode(&newer.encode().unwrap()),
+            Err(FormatError::Version { found: 9, .. })
+        ));
     }
 }

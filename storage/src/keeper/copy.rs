@@ -1,7 +1,9 @@
-//! Copying held footage into a segment of the class `hold`, some at a time, so that the keeper can do what is urgent in between.
+//! Copying held footage into a segment of the class `hold`, some at a time, so that the keeper can
+//! do what is urgent in between.
 //!
-//! Batches are made durable before the footer is begun: a footer never lists what a power cut may take. A copy that was cut off is a segment without
-//! footer; recovery lists what of it is sound, and the next copy leaves that out.
+//! Batches are made durable before the footer is begun: a footer never lists what a power cut may
+//! take. A copy that was cut off is a segment without footer; recovery lists what of it is sound,
+//! and the next copy leaves that out.
 
 use super::Keeper;
 use crate::Error;
@@ -10,8 +12,8 @@ use crate::disk::BATCH_BYTES_MAX;
 use crate::disk::DiskFile;
 use crate::format::index::{ChunkRow, InitRow, Row, SegmentIndex};
 use crate::format::{
-    BATCH_HEADER_BYTES, BLOCK, BatchBuilder, Decoded, Footer, FooterHead, FormatError, RECORD_HEAD_BYTES,
-    SegmentHeader, Trailer, decode_record, encoded_bytes, padded, span_of,
+    BATCH_HEADER_BYTES, BLOCK, BatchBuilder, Decoded, Footer, FooterHead, FormatError,
+    RECORD_HEAD_BYTES, SegmentHeader, Trailer, decode_record, encoded_bytes, padded, span_of,
 };
 use crate::hold::HOLD_CLASS;
 use crate::ids::{CameraId, SegmentId};
@@ -25,7 +27,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Written before it is synced: little enough that recording's own flushes do not wait long behind it.
+/// Written before it is synced: little enough that recording's own flushes do not wait long behind
+/// it.
 const STEP_BYTES: u64 = 8 << 20;
 
 /// What is to be copied of a segment.
@@ -89,7 +92,10 @@ impl Keeper {
     pub(super) fn begin_copy(&mut self, copy: Copy) -> bool {
         let is_news = self.holding.keep(copy.segment, copy.held_bytes);
         // Copies that are not listed yet would be made twice.
-        let are_copies_listed = self.to_recover.iter().all(|found| &*found.class != HOLD_CLASS);
+        let are_copies_listed = self
+            .to_recover
+            .iter()
+            .all(|found| &*found.class != HOLD_CLASS);
         if self.holding.is_copying() || !self.holding.may_copy(self.now) || !are_copies_listed {
             return is_news;
         }
@@ -109,7 +115,9 @@ impl Keeper {
 
     /// Copies some; `false` where there is nothing to copy.
     pub(super) fn copy_some(&mut self) -> bool {
-        let Some(mut copying) = self.holding.copying.take() else { return false };
+        let Some(mut copying) = self.holding.copying.take() else {
+            return false;
+        };
         match copying.advance(&self.shared) {
             Ok(true) => self.finish_copy(copying),
             Ok(false) => self.holding.copying = Some(copying),
@@ -149,10 +157,21 @@ impl Keeper {
             Ok(closed) => closed,
             Err(error) => return self.put_off(&copying, &error),
         };
-        let Copying { segment, target, moves, .. } = copying;
+        let Copying {
+            segment,
+            target,
+            moves,
+            ..
+        } = copying;
         tracing::info!(%segment, copy = %target.id, chunks = target.index.chunks(), bytes = trailer.file_bytes(), "copied held footage");
-        self.shared.counters.copied_segments.fetch_add(1, Ordering::Relaxed);
-        self.shared.counters.copied_bytes.fetch_add(trailer.file_bytes(), Ordering::Relaxed);
+        self.shared
+            .counters
+            .copied_segments
+            .fetch_add(1, Ordering::Relaxed);
+        self.shared
+            .counters
+            .copied_bytes
+            .fetch_add(trailer.file_bytes(), Ordering::Relaxed);
         self.list(&Arc::from(HOLD_CLASS), &trailer, &head);
         self.shared.caches.keep_moves(segment, &moves);
         self.retain_soon();
@@ -161,12 +180,36 @@ impl Keeper {
 
 impl Copying {
     fn begin(shared: &Shared, copy: Copy) -> Result<Self, Error> {
-        let Copy { segment, bytes, path, chunks, gaps, inits, .. } = copy;
-        let file = shared.disk.open_read(&path).map_err(Error::io("open", &path))?;
-        let source = Source { file, id: segment, path };
+        let Copy {
+            segment,
+            bytes,
+            path,
+            chunks,
+            gaps,
+            inits,
+            ..
+        } = copy;
+        let file = shared
+            .disk
+            .open_read(&path)
+            .map_err(Error::io("open", &path))?;
+        let source = Source {
+            file,
+            id: segment,
+            path,
+        };
         let target = Target::create(shared)?;
         let (chunks, gaps) = (chunks.into(), gaps.into());
-        Ok(Self { segment, bytes, source, chunks, gaps, inits, target, moves: Moves::new() })
+        Ok(Self {
+            segment,
+            bytes,
+            source,
+            chunks,
+            gaps,
+            inits,
+            target,
+            moves: Moves::new(),
+        })
     }
 
     /// Copies up to [`STEP_BYTES`] and makes them durable. Whether that was all.
@@ -201,19 +244,27 @@ impl Copying {
             }
             batch.push(&chunk, self.target.end);
             if let Some(Row::Chunk(copied)) = batch.rows.last() {
-                self.moves.insert(row.offset, (self.target.id, copied.offset));
+                self.moves
+                    .insert(row.offset, (self.target.id, copied.offset));
             }
             self.chunks.pop_front();
         }
         Ok(batch)
     }
 
-    /// The init segment that has to stand before a chunk. A chunk that had none in its segment has none in the copy.
+    /// The init segment that has to stand before a chunk. A chunk that had none in its segment has
+    /// none in the copy.
     fn missing_init(&self, row: &ChunkRow) -> Result<Option<Record>, Failure> {
         let (camera, id) = (row.meta.camera, row.meta.init);
-        let found = self.inits.iter().find(|init| init.key.camera == camera && init.id == id);
+        let found = self
+            .inits
+            .iter()
+            .find(|init| init.key.camera == camera && init.id == id);
         let missing = found.filter(|_| !self.target.inits.contains(&(camera, id)));
-        missing.map(|init| self.source.init(init)).transpose().map_err(Failure::Source)
+        missing
+            .map(|init| self.source.init(init))
+            .transpose()
+            .map_err(Failure::Source)
     }
 }
 
@@ -222,7 +273,10 @@ impl Source {
         let record = Bytes::from(self.record(row.offset)?);
         match decode_record(&record) {
             Ok((Decoded::Chunk { meta, payload }, _)) if meta == row.meta => {
-                Ok(Record::Chunk(Chunk { meta, parts: vec![record.slice_ref(payload)] }))
+                Ok(Record::Chunk(Chunk {
+                    meta,
+                    parts: vec![record.slice_ref(payload)],
+                }))
             }
             Ok(_) => Err(self.damaged(row.offset, FormatError::Invalid { what: "chunk" })),
             Err(reason) => Err(self.damaged(row.offset, reason)),
@@ -232,27 +286,50 @@ impl Source {
     fn init(&self, row: &InitRow) -> Result<Record, Error> {
         let record = Bytes::from(self.record(row.offset)?);
         match decode_record(&record) {
-            Ok((Decoded::Init { camera, stream, track, id, payload }, _))
-                if id == row.id && InitId::of(payload) == id =>
-            {
-                Ok(Record::Init(Init { camera, stream, track, bytes: record.slice_ref(payload) }))
-            }
-            Ok(_) => Err(self.damaged(row.offset, FormatError::Invalid { what: "init segment" })),
+            Ok((
+                Decoded::Init {
+                    camera,
+                    stream,
+                    track,
+                    id,
+                    payload,
+                },
+                _,
+            )) if id == row.id && InitId::of(payload) == id => Ok(Record::Init(Init {
+                camera,
+                stream,
+                track,
+                bytes: record.slice_ref(payload),
+            })),
+            Ok(_) => Err(self.damaged(
+                row.offset,
+                FormatError::Invalid {
+                    what: "init segment",
+                },
+            )),
             Err(reason) => Err(self.damaged(row.offset, reason)),
         }
     }
 
     fn record(&self, offset: u64) -> Result<Vec<u8>, Error> {
         let mut head = [0; RECORD_HEAD_BYTES];
-        self.file.read_exact_at(&mut head, offset).map_err(Error::io("read", &self.path))?;
+        self.file
+            .read_exact_at(&mut head, offset)
+            .map_err(Error::io("read", &self.path))?;
         let span = span_of(&head).map_err(|reason| self.damaged(offset, reason))?;
         let mut record = vec![0; span.bytes()];
-        self.file.read_exact_at(&mut record, offset).map_err(Error::io("read", &self.path))?;
+        self.file
+            .read_exact_at(&mut record, offset)
+            .map_err(Error::io("read", &self.path))?;
         Ok(record)
     }
 
     fn damaged(&self, offset: u64, reason: FormatError) -> Error {
-        Error::Damaged { segment: self.id, offset, reason }
+        Error::Damaged {
+            segment: self.id,
+            offset,
+            reason,
+        }
     }
 }
 
@@ -260,20 +337,50 @@ impl Target {
     fn create(shared: &Shared) -> Result<Self, Error> {
         let (id, opened_at) = (shared.take_segment_id(), shared.clock.now());
         let class = shared.layout.class(HOLD_CLASS);
-        shared.disk.create_dir(&class).map_err(Error::io("create", &class))?;
+        shared
+            .disk
+            .create_dir(&class)
+            .map_err(Error::io("create", &class))?;
         let path = shared.layout.segment(HOLD_CLASS, id);
         let header = header(shared, id, opened_at).map_err(Error::format(&path))?;
-        shared.disk.replace(&path, &header).map_err(Error::io("create", &path))?;
-        let file = shared.disk.open_write(&path).map_err(Error::io("open", &path))?;
+        shared
+            .disk
+            .replace(&path, &header)
+            .map_err(Error::io("create", &path))?;
+        let file = shared
+            .disk
+            .open_write(&path)
+            .map_err(Error::io("open", &path))?;
         let (index, inits) = (SegmentIndex::default(), BTreeSet::new());
-        Ok(Self { file, id, path, index, inits, end: BLOCK, batches: 0, closed_at: opened_at })
+        Ok(Self {
+            file,
+            id,
+            path,
+            index,
+            inits,
+            end: BLOCK,
+            batches: 0,
+            closed_at: opened_at,
+        })
     }
 
     fn write(&mut self, shared: &Shared, batch: Batch) -> Result<(), Error> {
-        let Batch { builder, mut buffer, rows } = batch;
+        let Batch {
+            builder,
+            mut buffer,
+            rows,
+        } = batch;
         self.closed_at = shared.clock.now();
-        let bytes = builder.finish(self.id, shared.volume, self.batches, self.closed_at, &mut buffer);
-        self.file.write_all_at(&buffer[..bytes], self.end).map_err(Error::io("write", &self.path))?;
+        let bytes = builder.finish(
+            self.id,
+            shared.volume,
+            self.batches,
+            self.closed_at,
+            &mut buffer,
+        );
+        self.file
+            .write_all_at(&buffer[..bytes], self.end)
+            .map_err(Error::io("write", &self.path))?;
         rows.into_iter().for_each(|row| self.index.add(row));
         self.end += bytes as u64;
         self.batches += 1;
@@ -298,7 +405,11 @@ impl Target {
     }
 }
 
-fn header(shared: &Shared, segment: SegmentId, opened_at: Timestamp) -> Result<Vec<u8>, FormatError> {
+fn header(
+    shared: &Shared,
+    segment: SegmentId,
+    opened_at: Timestamp,
+) -> Result<Vec<u8>, FormatError> {
     let header = SegmentHeader {
         cluster: shared.options.cluster,
         volume: shared.volume,
@@ -312,7 +423,11 @@ fn header(shared: &Shared, segment: SegmentId, opened_at: Timestamp) -> Result<V
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { builder: BatchBuilder::default(), buffer: vec![0; BATCH_BYTES_MAX], rows: Vec::new() }
+        Self {
+            builder: BatchBuilder::default(),
+            buffer: vec![0; BATCH_BYTES_MAX],
+            rows: Vec::new(),
+        }
     }
 }
 

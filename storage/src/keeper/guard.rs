@@ -1,19 +1,21 @@
-//! What stands between the limits and deletion: whether the time is trusted, and the brake. `retention` decides; this keeps
-//! what it has to know between two looks and over a restart.
+//! What stands between the limits and deletion: whether the time is trusted, and the brake.
+//! `retention` decides; this keeps what it has to know between two looks and over a restart.
 
 use crate::ids::SegmentId;
 use crate::locks::read;
 use crate::retention::brake::{Brake, Change, Wish};
 use crate::retention::file::Remembered;
 use crate::retention::{
-    Announced, Caution, Mark, Marks, Pause, Reading, RetentionAction, RetentionOrder, RetentionStatus, Subject, Trust,
+    Announced, Caution, Mark, Marks, Pause, Reading, RetentionAction, RetentionOrder,
+    RetentionStatus, Subject, Trust,
 };
 use crate::state::Shared;
 use crate::time::Timestamp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often what is remembered is written, where nothing but time has changed: a kill costs so much of a wait.
+/// How often what is remembered is written, where nothing but time has changed: a kill costs so
+/// much of a wait.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How old segments are.
@@ -31,7 +33,8 @@ impl Ages {
 
     /// When a segment was closed, as far as it matters for its age.
     pub(super) fn closed_at(&self, id: SegmentId, closed_at: Timestamp) -> Timestamp {
-        self.trusted.map_or(closed_at, |now| self.marks.closed_at(id, closed_at, now))
+        self.trusted
+            .map_or(closed_at, |now| self.marks.closed_at(id, closed_at, now))
     }
 }
 
@@ -45,7 +48,8 @@ pub(super) struct Guard {
     first: SegmentId,
     /// What the process before knew; taken once the newest footage is known.
     remembered: Option<Remembered>,
-    /// What was known before this process: the next one has to agree with it, too, where this one never trusts its clock.
+    /// What was known before this process: the next one has to agree with it, too, where this one
+    /// never trusts its clock.
     before: Option<Timestamp>,
     trust: Trust,
     ages: Ages,
@@ -65,13 +69,20 @@ impl Guard {
         let caution = shared.options.caution;
         let is_careful = caution != Caution::NONE;
         let load = || Remembered::load(&*shared.disk, &shared.layout, shared.volume);
-        let remembered = if is_careful { load() } else { Remembered::default() };
+        let remembered = if is_careful {
+            load()
+        } else {
+            Remembered::default()
+        };
         Self {
             started: now,
             first: shared.next_segment(),
             before: None,
             trust: Trust::new(caution, None),
-            ages: Ages { trusted: None, marks: remembered.marks.clone() },
+            ages: Ages {
+                trusted: None,
+                marks: remembered.marks.clone(),
+            },
             brake: Brake::new(caution.wait, remembered.announced.clone()),
             pause: Some(Pause::Settling),
             has_marked: false,
@@ -85,13 +96,18 @@ impl Guard {
         }
     }
 
-    /// Looks at the clocks, and at what an operator has said since. Before every segment is known nothing is old.
+    /// Looks at the clocks, and at what an operator has said since. Before every segment is known
+    /// nothing is old.
     pub(super) fn look(&mut self, is_complete: bool, now: Instant) {
         if !is_complete {
             return;
         }
         let uptime = now.saturating_duration_since(self.started);
-        let reading = Reading { uptime, wall: self.shared.clock.now(), peers: self.shared.retention.peers() };
+        let reading = Reading {
+            uptime,
+            wall: self.shared.clock.now(),
+            peers: self.shared.retention.peers(),
+        };
         if let Some(remembered) = self.remembered.take() {
             self.before = remembered.trusted.or_else(|| self.newest_before());
             let trust = Trust::new(self.shared.options.caution, self.before);
@@ -114,25 +130,40 @@ impl Guard {
     /// When the newest segment of former processes was closed, as it says itself.
     fn newest_before(&self) -> Option<Timestamp> {
         let known = read(&self.shared.known);
-        known.range(..self.first).next_back().map(|(_, known)| known.closed_at)
+        known
+            .range(..self.first)
+            .next_back()
+            .map(|(_, known)| known.closed_at)
     }
 
     fn trust_in(&mut self, time: Timestamp, uptime: Duration) {
         (self.ages.trusted, self.pause, self.is_refused) = (Some(time), None, false);
         if !self.has_marked {
-            let started_at = time.plus_micros(-i64::try_from(uptime.as_micros()).unwrap_or(i64::MAX));
-            self.ages.marks.note(Mark { first: self.first, at: started_at }, true);
+            let started_at =
+                time.plus_micros(-i64::try_from(uptime.as_micros()).unwrap_or(i64::MAX));
+            self.ages.marks.note(
+                Mark {
+                    first: self.first,
+                    at: started_at,
+                },
+                true,
+            );
             self.has_marked = true;
         }
         let oldest_open = read(&self.shared.open).keys().next().copied();
-        self.ages
-            .marks
-            .note(Mark { first: oldest_open.unwrap_or_else(|| self.shared.next_segment()), at: time }, false);
+        self.ages.marks.note(
+            Mark {
+                first: oldest_open.unwrap_or_else(|| self.shared.next_segment()),
+                at: time,
+            },
+            false,
+        );
     }
 
     fn obey(&mut self, order: &RetentionOrder, reading: Reading) {
         let root = self.shared.layout.root.display();
-        let is_meant = |subject: &Subject| order.subject.as_ref().is_none_or(|meant| meant == subject);
+        let is_meant =
+            |subject: &Subject| order.subject.as_ref().is_none_or(|meant| meant == subject);
         let is_in_doubt = order.subject.is_none() && self.pause.is_some_and(Pause::is_notable);
         match order.action {
             RetentionAction::Release => {
@@ -170,8 +201,15 @@ impl Guard {
         &self.ages
     }
 
-    /// How many bytes of what the limits say may go now. `floor_bytes` are free space without which recording would end.
-    pub(super) fn allow(&mut self, subject: &Subject, wish: Wish, floor_bytes: u64, now: Instant) -> u64 {
+    /// How many bytes of what the limits say may go now. `floor_bytes` are free space without which
+    /// recording would end.
+    pub(super) fn allow(
+        &mut self,
+        subject: &Subject,
+        wish: Wish,
+        floor_bytes: u64,
+        now: Instant,
+    ) -> u64 {
         let uptime = now.saturating_duration_since(self.started);
         if self.is_frozen(subject) {
             self.brake.skip(subject, uptime);
@@ -181,12 +219,18 @@ impl Guard {
         if let Some(change) = change {
             self.announce(subject, change);
         }
-        if *subject == Subject::FreeSpace { allowed.max(floor_bytes) } else { allowed }
+        if *subject == Subject::FreeSpace {
+            allowed.max(floor_bytes)
+        } else {
+            allowed
+        }
     }
 
     /// What was announced of a class with a limit of age cannot be judged without a time.
     fn is_frozen(&self, subject: &Subject) -> bool {
-        let Subject::Class(name) = subject else { return false };
+        let Subject::Class(name) = subject else {
+            return false;
+        };
         let mut classes = self.shared.options.retention.iter();
         let has_age = classes.any(|class| class.name == *name && class.age_max.is_some());
         has_age && self.ages.trusted.is_none() && self.brake.has_announced(subject)
@@ -194,58 +238,80 @@ impl Guard {
 
     pub(super) fn came(&mut self, class: &str, bytes: u64, now: Instant) {
         let uptime = now.saturating_duration_since(self.started);
-        self.brake.came(&Subject::Class(class.to_owned()), bytes, uptime);
+        self.brake
+            .came(&Subject::Class(class.to_owned()), bytes, uptime);
         self.brake.came(&Subject::FreeSpace, bytes, uptime);
     }
 
     pub(super) fn went(&mut self, subject: &Subject, bytes: u64, now: Instant) {
-        self.brake.went(subject, bytes, now.saturating_duration_since(self.started));
+        self.brake
+            .went(subject, bytes, now.saturating_duration_since(self.started));
     }
 
     fn announce_pause(&mut self) {
-        let notable = self.pause.filter(|pause| self.has_age() && pause.is_notable());
+        let notable = self
+            .pause
+            .filter(|pause| self.has_age() && pause.is_notable());
         let reason = notable.map(Pause::reason);
         if std::mem::replace(&mut self.shown, reason) == reason {
             return;
         }
         let volume = self.shared.layout.root.display();
         match notable {
-            Some(pause) => tracing::warn!(%volume, %pause, "nothing is deleted for its age until the time is certain"),
+            Some(pause) => {
+                tracing::warn!(%volume, %pause, "nothing is deleted for its age until the time is certain")
+            }
             None => tracing::info!(%volume, "the time is certain again: retention by age is back"),
         }
     }
 
     fn has_age(&self) -> bool {
-        self.shared.options.retention.iter().any(|class| class.age_max.is_some())
+        self.shared
+            .options
+            .retention
+            .iter()
+            .any(|class| class.age_max.is_some())
     }
 
     fn announce(&self, subject: &Subject, change: Change) {
         let volume = self.shared.layout.root.display();
         let class = class_of(subject).unwrap_or("(free space)");
-        let announcement = self.brake.announced().find(|(announced, _)| *announced == subject);
+        let announcement = self
+            .brake
+            .announced()
+            .find(|(announced, _)| *announced == subject);
         let (bytes, begins_in_s) = announcement.map_or((0, None), |(_, announced)| {
-            (announced.bytes, self.brake.begins_in(announced).map(|left| left.as_secs()))
+            (
+                announced.bytes,
+                self.brake.begins_in(announced).map(|left| left.as_secs()),
+            )
         });
         match change {
             Change::Announced => {
                 tracing::warn!(%volume, class, bytes, begins_in_s, "the limits would delete much at once; `holdfast retention release` begins it now, `holdfast retention cancel` drops it");
             }
             Change::Begun => tracing::warn!(%volume, class, bytes, "an announced deletion begins"),
-            Change::Ended => tracing::info!(%volume, class, "an announced deletion is over, or its reason has gone"),
+            Change::Ended => {
+                tracing::info!(%volume, class, "an announced deletion is over, or its reason has gone")
+            }
         }
     }
 
     pub(super) fn show(&self, clamped_free_bytes_min: Option<u64>) {
-        let announced = self.brake.announced().map(|(subject, announced)| Announced {
-            class: class_of(subject).map(ToOwned::to_owned),
-            bytes: announced.bytes,
-            stored_bytes: announced.stored_bytes,
-            state: announced.state,
-            begins_in_s: self.brake.begins_in(announced).map(|left| left.as_secs()),
-        });
+        let announced = self
+            .brake
+            .announced()
+            .map(|(subject, announced)| Announced {
+                class: class_of(subject).map(ToOwned::to_owned),
+                bytes: announced.bytes,
+                stored_bytes: announced.stored_bytes,
+                state: announced.state,
+                begins_in_s: self.brake.begins_in(announced).map(|left| left.as_secs()),
+            });
         self.shared.retention.show(RetentionStatus {
             is_time_trusted: self.ages.trusted.is_some(),
-            is_time_likely: self.ages.trusted.is_some() || matches!(self.pause, Some(Pause::Unproven { .. })),
+            is_time_likely: self.ages.trusted.is_some()
+                || matches!(self.pause, Some(Pause::Unproven { .. })),
             may_vouch: self.ages.trusted.is_some() && self.trust.may_vouch(),
             paused: self.pause.filter(|_| self.has_age()),
             announced: announced.collect(),
@@ -253,7 +319,8 @@ impl Guard {
         });
     }
 
-    /// Writes down what a restart must not forget: at once where something was announced or decided, now and then otherwise.
+    /// Writes down what a restart must not forget: at once where something was announced or
+    /// decided, now and then otherwise.
     pub(super) fn save(&mut self, is_last: bool, now: Instant) {
         // Before the first look nothing is known that the file does not say.
         if self.shared.options.caution == Caution::NONE || self.remembered.is_some() {
@@ -263,7 +330,11 @@ impl Guard {
             trusted: self.ages.trusted.or(self.saved.trusted).or(self.before),
             is_refused: self.is_refused,
             marks: self.ages.marks.clone(),
-            announced: self.brake.announced().map(|(subject, announced)| (subject.clone(), *announced)).collect(),
+            announced: self
+                .brake
+                .announced()
+                .map(|(subject, announced)| (subject.clone(), *announced))
+                .collect(),
         };
         let is_due = is_last || now.saturating_duration_since(self.saved_at) >= SAVE_INTERVAL;
         if state == self.saved || !(is_due || is_decided(&state, &self.saved)) {
@@ -282,8 +353,15 @@ impl Guard {
 /// More has changed than times.
 fn is_decided(new: &Remembered, old: &Remembered) -> bool {
     let decisions = |remembered: &Remembered| {
-        let announced = remembered.announced.iter().map(|(subject, announced)| (subject.clone(), announced.state));
-        (remembered.is_refused, remembered.trusted.is_some(), announced.collect::<Vec<_>>())
+        let announced = remembered
+            .announced
+            .iter()
+            .map(|(subject, announced)| (subject.clone(), announced.state));
+        (
+            remembered.is_refused,
+            remembered.trusted.is_some(),
+            announced.collect::<Vec<_>>(),
+        )
     };
     decisions(new) != decisions(old)
 }

@@ -1,7 +1,9 @@
 //! What the keeper knows of holds: which segments have held footage, and whether one may go.
 //!
-//! A segment with held footage goes only after all of it stands in segments of the class `hold`, durable and listed. So whatever ends the process, and
-//! whenever, the footage is there at least once; readers list a chunk once wherever it stands, and a copy is made only of what no copy has yet.
+//! A segment with held footage goes only after all of it stands in segments of the class `hold`,
+//! durable and listed. So whatever ends the process, and whenever, the footage is there at least
+//! once; readers list a chunk once wherever it stands, and a copy is made only of what no copy has
+//! yet.
 
 use super::Keeper;
 use super::copy::{Copy, Copying};
@@ -45,7 +47,13 @@ pub(super) struct Holding {
 
 impl Holding {
     pub(super) fn new(now: Instant) -> Self {
-        Self { holds: None, held: BTreeMap::new(), copying: None, copy_at: now, complain_at: now }
+        Self {
+            holds: None,
+            held: BTreeMap::new(),
+            copying: None,
+            copy_at: now,
+            complain_at: now,
+        }
     }
 
     /// The list of segments is another one.
@@ -119,7 +127,10 @@ struct Held {
 
 impl Held {
     fn payload_bytes(&self) -> u64 {
-        self.chunks.iter().map(|row| u64::from(row.payload_bytes)).sum()
+        self.chunks
+            .iter()
+            .map(|row| u64::from(row.payload_bytes))
+            .sum()
     }
 
     fn is_empty(&self) -> bool {
@@ -128,11 +139,17 @@ impl Held {
 }
 
 impl Keeper {
-    /// The holds as they are now, and which segments they cover. `None` while they or the segments are not known: then nothing may be deleted.
+    /// The holds as they are now, and which segments they cover. `None` while they or the segments
+    /// are not known: then nothing may be deleted.
     pub(super) fn learn_holds(&mut self) -> Option<Arc<Holds>> {
         let holds = read(&self.shared.holds).clone()?;
         let catalogue = self.catalogue()?;
-        if self.holding.holds.as_ref().is_some_and(|known| Arc::ptr_eq(known, &holds)) {
+        if self
+            .holding
+            .holds
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, &holds))
+        {
             return Some(holds);
         }
         match held_segments(&catalogue, &holds) {
@@ -151,7 +168,9 @@ impl Keeper {
 
     /// Looks into the segment itself: the list may be behind.
     pub(super) fn verdict(&self, id: SegmentId, holds: &Holds) -> Verdict {
-        let Some(known) = read(&self.shared.known).get(&id).cloned() else { return Verdict::Free };
+        let Some(known) = read(&self.shared.known).get(&id).cloned() else {
+            return Verdict::Free;
+        };
         if holds.is_empty() {
             return Verdict::Free;
         }
@@ -165,8 +184,18 @@ impl Keeper {
         }
     }
 
-    fn judge(&self, id: SegmentId, known: &Known, path: &Path, holds: &Holds) -> Result<Verdict, Error> {
-        let file = self.shared.disk.open_read(path).map_err(Error::io("open", path))?;
+    fn judge(
+        &self,
+        id: SegmentId,
+        known: &Known,
+        path: &Path,
+        holds: &Holds,
+    ) -> Result<Verdict, Error> {
+        let file = self
+            .shared
+            .disk
+            .open_read(path)
+            .map_err(Error::io("open", path))?;
         let held = held_of(&*file, id, path, holds)?;
         let held_bytes = held.payload_bytes();
         if held.is_empty() {
@@ -182,7 +211,11 @@ impl Keeper {
         if is_worth_keeping_whole(known.bytes, held_bytes) {
             return Ok(Verdict::Keep(held_bytes));
         }
-        let Held { chunks, gaps, inits } = missing;
+        let Held {
+            chunks,
+            gaps,
+            inits,
+        } = missing;
         Ok(Verdict::Copy(Copy {
             segment: id,
             bytes: known.bytes,
@@ -196,15 +229,35 @@ impl Keeper {
 
     /// What of it stands in no copy yet.
     fn without_copied(&self, held: &Held) -> Result<Held, Error> {
-        let mut missing = Held { inits: held.inits.clone(), ..Held::default() };
+        let mut missing = Held {
+            inits: held.inits.clone(),
+            ..Held::default()
+        };
         let mut streams: BTreeMap<(CameraId, StreamKind), Vec<ChunkRow>> = BTreeMap::new();
         for row in &held.chunks {
-            streams.entry((row.meta.camera, row.meta.stream)).or_default().push(*row);
+            streams
+                .entry((row.meta.camera, row.meta.stream))
+                .or_default()
+                .push(*row);
         }
         for ((camera, stream), rows) in streams {
-            let from = rows.iter().map(|row| row.meta.start).min().unwrap_or_default();
-            let to = rows.iter().map(|row| row.meta.end()).max().unwrap_or_default().plus_micros(1);
-            let copied = self.shared.copied(Range { camera, stream, from, to })?;
+            let from = rows
+                .iter()
+                .map(|row| row.meta.start)
+                .min()
+                .unwrap_or_default();
+            let to = rows
+                .iter()
+                .map(|row| row.meta.end())
+                .max()
+                .unwrap_or_default()
+                .plus_micros(1);
+            let copied = self.shared.copied(Range {
+                camera,
+                stream,
+                from,
+                to,
+            })?;
             let is_missing = |row: &ChunkRow| !copied.contains(&key_of(&row.meta));
             missing.chunks.extend(rows.into_iter().filter(is_missing));
         }
@@ -219,10 +272,18 @@ impl Keeper {
 
     fn is_gap_copied(&self, gap: &Gap) -> Result<bool, Error> {
         let to = gap.end.max(gap.start.plus_micros(1));
-        let range = Range { camera: gap.camera, stream: gap.stream, from: gap.start, to };
+        let range = Range {
+            camera: gap.camera,
+            stream: gap.stream,
+            from: gap.start,
+            to,
+        };
         let segments = self.shared.segments_with_gaps(range)?;
-        let is_copy =
-            |id: &SegmentId| read(&self.shared.known).get(id).is_some_and(|known| &*known.class == HOLD_CLASS);
+        let is_copy = |id: &SegmentId| {
+            read(&self.shared.known)
+                .get(id)
+                .is_some_and(|known| &*known.class == HOLD_CLASS)
+        };
         for id in segments.into_iter().filter(is_copy) {
             let path = self.shared.layout.segment(HOLD_CLASS, id);
             if self.gaps_of(&path)?.contains(gap) {
@@ -233,7 +294,11 @@ impl Keeper {
     }
 
     fn gaps_of(&self, path: &Path) -> Result<Vec<Gap>, Error> {
-        let file = self.shared.disk.open_read(path).map_err(Error::io("open", path))?;
+        let file = self
+            .shared
+            .disk
+            .open_read(path)
+            .map_err(Error::io("open", path))?;
         match read_sealed(&*file, path)? {
             Sealed::Yes(_, head) => Ok(head.gaps),
             Sealed::No(reason) => Err(Error::format(path)(reason)),
@@ -245,7 +310,10 @@ impl Keeper {
 fn held_segments(catalogue: &Catalogue, holds: &Holds) -> Result<BTreeMap<SegmentId, u64>, Broken> {
     let mut tables = BTreeMap::new();
     let mut held = BTreeMap::new();
-    for (hold, stream) in holds.intervals().flat_map(|hold| STREAMS.map(|stream| (hold, stream))) {
+    for (hold, stream) in holds
+        .intervals()
+        .flat_map(|hold| STREAMS.map(|stream| (hold, stream)))
+    {
         for row in catalogue.rows(hold.camera, stream, hold.from, hold.to)? {
             for table in &row.tables {
                 if holds.covers(hold.camera, table.start, table.end) {
@@ -277,23 +345,68 @@ fn held_of(file: &dyn DiskFile, id: SegmentId, path: &Path, holds: &Holds) -> Re
 }
 
 /// `None` where a chunk table is damaged.
-fn held_by_footer(file: &dyn DiskFile, path: &Path, head: &FooterHead, holds: &Holds) -> Result<Option<Held>, Error> {
-    let gaps = head.gaps.iter().copied().filter(|gap| holds.covers_gap(gap)).collect();
-    let mut held = Held { chunks: Vec::new(), gaps, inits: head.inits.clone() };
-    for table in head.tracks.iter().filter(|table| holds.covers(table.key.camera, table.start, table.end)) {
+fn held_by_footer(
+    file: &dyn DiskFile,
+    path: &Path,
+    head: &FooterHead,
+    holds: &Holds,
+) -> Result<Option<Held>, Error> {
+    let gaps = head
+        .gaps
+        .iter()
+        .copied()
+        .filter(|gap| holds.covers_gap(gap))
+        .collect();
+    let mut held = Held {
+        chunks: Vec::new(),
+        gaps,
+        inits: head.inits.clone(),
+    };
+    for table in head
+        .tracks
+        .iter()
+        .filter(|table| holds.covers(table.key.camera, table.start, table.end))
+    {
         let mut bytes = vec![0; table.bytes()];
-        file.read_exact_at(&mut bytes, table.offset).map_err(Error::io("read", path))?;
-        let Ok(rows) = decode_table(table, &bytes) else { return Ok(None) };
-        held.chunks.extend(rows.into_iter().filter(|row| is_held(row, holds)));
+        file.read_exact_at(&mut bytes, table.offset)
+            .map_err(Error::io("read", path))?;
+        let Ok(rows) = decode_table(table, &bytes) else {
+            return Ok(None);
+        };
+        held.chunks
+            .extend(rows.into_iter().filter(|row| is_held(row, holds)));
     }
     Ok(Some(held))
 }
 
-fn held_by_scan(file: &dyn DiskFile, id: SegmentId, path: &Path, holds: &Holds) -> Result<Held, Error> {
-    let index = scan(file, id).map_err(Error::io("scan", path))?.map_err(Error::format(path))?.index;
-    let chunks = index.tracks().values().flatten().copied().filter(|row| is_held(row, holds)).collect();
-    let gaps = index.gaps().iter().copied().filter(|gap| holds.covers_gap(gap)).collect();
-    Ok(Held { chunks, gaps, inits: index.inits().to_vec() })
+fn held_by_scan(
+    file: &dyn DiskFile,
+    id: SegmentId,
+    path: &Path,
+    holds: &Holds,
+) -> Result<Held, Error> {
+    let index = scan(file, id)
+        .map_err(Error::io("scan", path))?
+        .map_err(Error::format(path))?
+        .index;
+    let chunks = index
+        .tracks()
+        .values()
+        .flatten()
+        .copied()
+        .filter(|row| is_held(row, holds))
+        .collect();
+    let gaps = index
+        .gaps()
+        .iter()
+        .copied()
+        .filter(|gap| holds.covers_gap(gap))
+        .collect();
+    Ok(Held {
+        chunks,
+        gaps,
+        inits: index.inits().to_vec(),
+    })
 }
 
 fn is_held(row: &ChunkRow, holds: &Holds) -> bool {

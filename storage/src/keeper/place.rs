@@ -20,20 +20,29 @@ impl Keeper {
             shared.is_left.store(true, Ordering::Relaxed);
             // The first reason stays.
             let reason = Arc::from(format!("volume {path} is left: {error}"));
-            shared.failed.send_if_modified(|failed| failed.is_none() && failed.replace(reason).is_none());
+            shared
+                .failed
+                .send_if_modified(|failed| failed.is_none() && failed.replace(reason).is_none());
         }
     }
 
     /// Where the volume's own may not be written.
     pub(super) fn open_spare_catalogue(&mut self) {
-        let dir = self.shared.options.spare_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let dir = self
+            .shared
+            .options
+            .spare_dir
+            .clone()
+            .unwrap_or_else(std::env::temp_dir);
         let path = dir.join(format!("catalogue-{}", uuid::Uuid::new_v4()));
         match Catalogue::temporary(&path, self.shared.volume) {
             Ok(catalogue) => {
                 tracing::info!(volume = %self.shared.layout.root.display(), catalogue = %path.display(), "the catalogue cannot be written on the volume: listing its segments elsewhere");
                 self.use_catalogue(catalogue, BTreeMap::new());
             }
-            Err(error) => tracing::error!(path = %path.display(), %error, "the catalogue cannot be opened"),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "the catalogue cannot be opened")
+            }
         }
     }
 }

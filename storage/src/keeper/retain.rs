@@ -11,7 +11,9 @@ use crate::format::index::InitRow;
 use crate::hold::Holds;
 use crate::ids::SegmentId;
 use crate::locks::{read, write};
-use crate::retention::{self, Allow, FreeSpace, Plan, Rate, Reason, SegmentFacts, Subject, full_in_s, plan_deletions};
+use crate::retention::{
+    self, Allow, FreeSpace, Plan, Rate, Reason, SegmentFacts, Subject, full_in_s, plan_deletions,
+};
 use crate::seal::{Sealed, read_sealed};
 use crate::segments::Known;
 use crate::state::Shared;
@@ -24,13 +26,15 @@ use std::time::{Duration, Instant};
 /// How often the writer's need is planned anew because what was picked turned out to be held.
 const RECLAIM_PLANS_MAX: usize = 64;
 
-/// Footers before and after a segment that are searched for an init segment whose newest place went with it.
+/// Footers before and after a segment that are searched for an init segment whose newest place went
+/// with it.
 const FOOTERS_SEARCHED_MAX: usize = 128;
 
 /// A copy leaves so much room to the writer.
 const COPY_SPARE_BYTES: u64 = 2 * crate::room::ALLOCATE_BYTES_MIN;
 
-/// What comes in until a segment is sealed, and for this much longer, stays free whatever is announced.
+/// What comes in until a segment is sealed, and for this much longer, stays free whatever is
+/// announced.
 const FLOOR_TIME: Duration = Duration::from_secs(30);
 
 /// The rate is measured over at least this time.
@@ -45,7 +49,11 @@ pub(super) struct Inflow {
 
 impl Inflow {
     pub(super) fn new(now: Instant) -> Self {
-        Self { rate: Rate::default(), bytes: 0, at: now }
+        Self {
+            rate: Rate::default(),
+            bytes: 0,
+            at: now,
+        }
     }
 
     fn observe(&mut self, bytes: u64, now: Instant) {
@@ -62,12 +70,16 @@ impl Keeper {
     pub(super) fn retain(&mut self) {
         let space = match self.shared.disk.space(&self.shared.layout.root) {
             Ok(space) => space,
-            Err(error) => return tracing::warn!(%error, "the filesystem does not report its free space"),
+            Err(error) => {
+                return tracing::warn!(%error, "the filesystem does not report its free space");
+            }
         };
         if self.shared.is_reading {
             return self.tell_room(space);
         }
-        let Some(holds) = self.learn_holds() else { return self.tell_room(space) };
+        let Some(holds) = self.learn_holds() else {
+            return self.tell_room(space);
+        };
         let asked = self.shared.options.free_bytes_min;
         // More than half is no limit of a recorder's disk but an error.
         let free_bytes_min = asked.min(space.total_bytes / 2);
@@ -76,16 +88,27 @@ impl Keeper {
         if !is_complete && space.free_bytes < free_bytes_min {
             self.recover_oldest();
         }
-        let classes: Vec<RetentionClass> = if is_complete { self.shared.options.retention.clone() } else { Vec::new() };
-        let room = FreeSpace { free_bytes_min, ..self.room(space.free_bytes) };
+        let classes: Vec<RetentionClass> = if is_complete {
+            self.shared.options.retention.clone()
+        } else {
+            Vec::new()
+        };
+        let room = FreeSpace {
+            free_bytes_min,
+            ..self.room(space.free_bytes)
+        };
         self.guard.look(is_complete, self.now);
         if let Some(from) = self.guard.take_removal() {
             self.remove_beyond(from, &holds);
         }
         let plan = self.plan_braked(&classes, room);
-        self.guard.show((free_bytes_min < asked).then_some(free_bytes_min));
+        self.guard
+            .show((free_bytes_min < asked).then_some(free_bytes_min));
         self.guard.save(false, self.now);
-        self.shared.counters.short_bytes.store(plan.short_bytes, Ordering::Relaxed);
+        self.shared
+            .counters
+            .short_bytes
+            .store(plan.short_bytes, Ordering::Relaxed);
         if self.delete_planned(&plan, &holds).is_held {
             // Others go in place of what turned out to be held.
             self.retain_soon();
@@ -99,17 +122,27 @@ impl Keeper {
             self.recover_oldest();
             self.reclaim_beside(&holds)
         });
-        self.shared.counters.has_nothing_deletable.store(deleted == 0, Ordering::Relaxed);
+        self.shared
+            .counters
+            .has_nothing_deletable
+            .store(deleted == 0, Ordering::Relaxed);
         if deleted == 0 && self.holding.is_time_to_complain(self.now) {
             tracing::error!(volume = %self.shared.layout.root.display(), "the disk is full and no segment may be deleted: make room, or remove holds");
         }
     }
 
     fn reclaim_beside(&mut self, holds: &Holds) -> usize {
-        let free_bytes = self.shared.disk.space(&self.shared.layout.root).map_or(0, |space| space.free_bytes);
+        let free_bytes = self
+            .shared
+            .disk
+            .space(&self.shared.layout.root)
+            .map_or(0, |space| space.free_bytes);
         for _ in 0..RECLAIM_PLANS_MAX {
-            let least =
-                FreeSpace { free_bytes: 0, free_bytes_min: self.shared.allocate_step_bytes, ..self.room(free_bytes) };
+            let least = FreeSpace {
+                free_bytes: 0,
+                free_bytes_min: self.shared.allocate_step_bytes,
+                ..self.room(free_bytes)
+            };
             let plan = self.plan(&[], least);
             let Outcome { deleted, is_held } = self.delete_planned(&plan, holds);
             if deleted > 0 || !is_held {
@@ -124,23 +157,45 @@ impl Keeper {
     }
 
     fn room(&self, free_bytes: u64) -> FreeSpace {
-        let copy_bytes_max =
-            if self.holding.may_copy(self.now) { free_bytes.saturating_sub(COPY_SPARE_BYTES) } else { 0 };
-        FreeSpace { free_bytes, free_bytes_min: 0, copy_bytes_max }
+        let copy_bytes_max = if self.holding.may_copy(self.now) {
+            free_bytes.saturating_sub(COPY_SPARE_BYTES)
+        } else {
+            0
+        };
+        FreeSpace {
+            free_bytes,
+            free_bytes_min: 0,
+            copy_bytes_max,
+        }
     }
 
     fn tell_room(&mut self, space: Space) {
         let counters = &self.shared.counters;
-        counters.free_bytes.store(space.free_bytes, Ordering::Relaxed);
-        counters.total_bytes.store(space.total_bytes, Ordering::Relaxed);
-        self.inflow.observe(counters.written_bytes.load(Ordering::Relaxed), self.now);
+        counters
+            .free_bytes
+            .store(space.free_bytes, Ordering::Relaxed);
+        counters
+            .total_bytes
+            .store(space.total_bytes, Ordering::Relaxed);
+        self.inflow
+            .observe(counters.written_bytes.load(Ordering::Relaxed), self.now);
         let known = read(&self.shared.known);
         let (holding, ages) = (&self.holding, self.guard.ages());
-        let bytes = retention::holding(known.iter().map(|(id, known)| facts(holding, ages, *id, known)));
-        counters.held_bytes.store(bytes.held_bytes, Ordering::Relaxed);
-        counters.deletable_bytes.store(bytes.deletable_bytes, Ordering::Relaxed);
+        let bytes = retention::holding(
+            known
+                .iter()
+                .map(|(id, known)| facts(holding, ages, *id, known)),
+        );
+        counters
+            .held_bytes
+            .store(bytes.held_bytes, Ordering::Relaxed);
+        counters
+            .deletable_bytes
+            .store(bytes.deletable_bytes, Ordering::Relaxed);
         let full_in_s = full_in_s(space.free_bytes, bytes.deletable_bytes, self.inflow.rate);
-        counters.full_in_s.store(full_in_s.unwrap_or(u64::MAX), Ordering::Relaxed);
+        counters
+            .full_in_s
+            .store(full_in_s.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Before anything is deleted for want of room, the oldest has to be known.
@@ -155,9 +210,12 @@ impl Keeper {
         }
     }
 
-    /// Deletes the sealed segments in which everything begins at `from` or later and nothing is held.
+    /// Deletes the sealed segments in which everything begins at `from` or later and nothing is
+    /// held.
     fn remove_beyond(&mut self, from: Timestamp, holds: &Holds) {
-        let Some(catalogue) = self.catalogue() else { return };
+        let Some(catalogue) = self.catalogue() else {
+            return;
+        };
         let found = match catalogue.segments_beyond(from) {
             Ok(found) => found,
             Err(error) => return self.rebuild_catalogue(&error),
@@ -167,7 +225,8 @@ impl Keeper {
             let head = path.and_then(|path| self.read_head(&path));
             let is_all_ahead = head.is_some_and(|head| {
                 let mut tables = head.tracks.iter();
-                tables.all(|table| table.start >= from) && head.gaps.iter().all(|gap| gap.start >= from)
+                tables.all(|table| table.start >= from)
+                    && head.gaps.iter().all(|gap| gap.start >= from)
             });
             if is_all_ahead && matches!(self.verdict(id, holds), Verdict::Free) {
                 self.delete(id, Reason::Ahead);
@@ -177,14 +236,28 @@ impl Keeper {
 
     /// What of all that the limits say may go now.
     fn plan_braked(&mut self, classes: &[RetentionClass], space: FreeSpace) -> Plan {
-        let floor = self.floor_bytes().min(space.free_bytes_min).saturating_sub(space.free_bytes);
+        let floor = self
+            .floor_bytes()
+            .min(space.free_bytes_min)
+            .saturating_sub(space.free_bytes);
         let (ages, now) = (self.guard.ages().clone(), self.now);
-        let Self { shared, holding, guard, .. } = self;
-        plan(shared, holding, &ages, (classes, space), &mut |subject, wish| guard.allow(subject, wish, floor, now))
+        let Self {
+            shared,
+            holding,
+            guard,
+            ..
+        } = self;
+        plan(
+            shared,
+            holding,
+            &ages,
+            (classes, space),
+            &mut |subject, wish| guard.allow(subject, wish, floor, now),
+        )
     }
 
-    /// Free space without which recording would end: for each class its open segment and the one that is opened ahead, and
-    /// what comes in soon.
+    /// Free space without which recording would end: for each class its open segment and the one
+    /// that is opened ahead, and what comes in soon.
     fn floor_bytes(&self) -> u64 {
         let options = &self.shared.options;
         let time = options.segment_time_max + FLOOR_TIME;
@@ -193,7 +266,13 @@ impl Keeper {
     }
 
     pub(super) fn plan(&self, classes: &[RetentionClass], space: FreeSpace) -> Plan {
-        plan(&self.shared, &self.holding, self.guard.ages(), (classes, space), &mut |_, wish| wish.bytes)
+        plan(
+            &self.shared,
+            &self.holding,
+            self.guard.ages(),
+            (classes, space),
+            &mut |_, wish| wish.bytes,
+        )
     }
 
     fn delete_planned(&mut self, plan: &Plan, holds: &Holds) -> Outcome {
@@ -211,9 +290,12 @@ impl Keeper {
         outcome
     }
 
-    /// Takes the file away first: a row without a file is cleaned up at the next start, a file without a row is listed again.
+    /// Takes the file away first: a row without a file is cleaned up at the next start, a file
+    /// without a row is listed again.
     fn delete(&mut self, id: SegmentId, reason: Reason) -> bool {
-        let Some(known) = read(&self.shared.known).get(&id).cloned() else { return false };
+        let Some(known) = read(&self.shared.known).get(&id).cloned() else {
+            return false;
+        };
         let path = self.shared.layout.segment(&known.class, id);
         let head = self.read_head(&path);
         if let Err(error) = self.shared.disk.remove(&path) {
@@ -227,31 +309,52 @@ impl Keeper {
         self.holding.forget_segment(id);
         match reason {
             Reason::Age | Reason::ClassBytes => {
-                self.guard.went(&Subject::Class(known.class.to_string()), known.bytes, self.now);
+                self.guard.went(
+                    &Subject::Class(known.class.to_string()),
+                    known.bytes,
+                    self.now,
+                );
             }
             Reason::FreeSpace => self.guard.went(&Subject::FreeSpace, known.bytes, self.now),
             Reason::Released | Reason::Ahead => {}
         }
-        self.shared.counters.deleted_segments.fetch_add(1, Ordering::Relaxed);
-        self.shared.counters.deleted_bytes.fetch_add(known.bytes, Ordering::Relaxed);
+        self.shared
+            .counters
+            .deleted_segments
+            .fetch_add(1, Ordering::Relaxed);
+        self.shared
+            .counters
+            .deleted_bytes
+            .fetch_add(known.bytes, Ordering::Relaxed);
         self.unlist(id, head.as_ref());
         true
     }
 
     fn unlist(&mut self, id: SegmentId, head: Option<&FooterHead>) {
-        let Some(catalogue) = self.catalogue() else { return };
-        let unlisted = catalogue.remove(id, head).and_then(|placeless| self.place_anew(&catalogue, &placeless));
+        let Some(catalogue) = self.catalogue() else {
+            return;
+        };
+        let unlisted = catalogue
+            .remove(id, head)
+            .and_then(|placeless| self.place_anew(&catalogue, &placeless));
         if let Err(error) = unlisted {
             self.rebuild_catalogue(&error);
         }
     }
 
-    /// The catalogue knows one place of each init segment, the newest. Where that goes first, another segment that has it takes over, or what that one
-    /// holds could not be decoded.
-    pub(super) fn place_anew(&self, catalogue: &Catalogue, placeless: &[Placeless]) -> Result<(), Broken> {
+    /// The catalogue knows one place of each init segment, the newest. Where that goes first,
+    /// another segment that has it takes over, or what that one holds could not be decoded.
+    pub(super) fn place_anew(
+        &self,
+        catalogue: &Catalogue,
+        placeless: &[Placeless],
+    ) -> Result<(), Broken> {
         for init in placeless {
             let near = catalogue.near(init.camera, init.stream, init.near, FOOTERS_SEARCHED_MAX)?;
-            if let Some((segment, found)) = near.into_iter().find_map(|other| self.find_init(other, init)) {
+            if let Some((segment, found)) = near
+                .into_iter()
+                .find_map(|other| self.find_init(other, init))
+            {
                 catalogue.place_init(&found, segment)?;
             }
         }
@@ -260,7 +363,10 @@ impl Keeper {
 
     fn find_init(&self, segment: SegmentId, init: &Placeless) -> Option<(SegmentId, InitRow)> {
         let head = self.read_head(&self.shared.segment_path(segment)?)?;
-        let found = head.inits.into_iter().find(|found| found.key.camera == init.camera && found.id == init.id)?;
+        let found = head
+            .inits
+            .into_iter()
+            .find(|found| found.key.camera == init.camera && found.id == init.id)?;
         Some((segment, found))
     }
 
@@ -283,11 +389,20 @@ fn plan(
     let known = read(&shared.known);
     let open: Vec<_> = read(&shared.open)
         .iter()
-        .map(|(id, segment)| (*id, Arc::clone(&segment.class), read(&segment.state).data_end))
-        // One that holds nothing yet may be removed: the newest that stays must be one that does not.
+        .map(|(id, segment)| {
+            (
+                *id,
+                Arc::clone(&segment.class),
+                read(&segment.state).data_end,
+            )
+        })
+        // One that holds nothing yet may be removed: the newest that stays must be one that does
+        // not.
         .filter(|(_, _, bytes)| *bytes > 0)
         .collect();
-    let sealed = known.iter().map(|(id, known)| facts(holding, ages, *id, known));
+    let sealed = known
+        .iter()
+        .map(|(id, known)| facts(holding, ages, *id, known));
     let open = open.iter().map(|(id, class, bytes)| SegmentFacts {
         id: *id,
         class,

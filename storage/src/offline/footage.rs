@@ -19,7 +19,8 @@ pub struct Footage {
     damaged_batches: u32,
 }
 
-/// Reads all of the segment and finds the stream's init segments and sound chunks. `progress` is told the bytes done and in all.
+/// Reads all of the segment and finds the stream's init segments and sound chunks. `progress` is
+/// told the bytes done and in all.
 ///
 /// # Errors
 /// It is no segment, of a newer version, or cannot be read. Damage is no error.
@@ -33,7 +34,13 @@ pub fn footage(
     let scan = scan_all(&opened, path, progress)?;
     let is_wanted = |row: &&InitRow| (row.key.camera, row.key.stream) == (camera, stream);
     Ok(Footage {
-        inits: scan.index.inits().iter().filter(is_wanted).copied().collect(),
+        inits: scan
+            .index
+            .inits()
+            .iter()
+            .filter(is_wanted)
+            .copied()
+            .collect(),
         entries: entries(&opened, &scan.index, camera, stream),
         damaged_batches: scan.damaged_batches,
         path: path.to_owned(),
@@ -41,11 +48,21 @@ pub fn footage(
     })
 }
 
-fn entries(opened: &Opened, index: &SegmentIndex, camera: CameraId, stream: StreamKind) -> Vec<ChunkEntry> {
-    let tracks = index.tracks().iter().filter(|(key, _)| (key.camera, key.stream) == (camera, stream));
+fn entries(
+    opened: &Opened,
+    index: &SegmentIndex,
+    camera: CameraId,
+    stream: StreamKind,
+) -> Vec<ChunkEntry> {
+    let tracks = index
+        .tracks()
+        .iter()
+        .filter(|(key, _)| (key.camera, key.stream) == (camera, stream));
     let rows = tracks.flat_map(|(_, rows)| rows);
     // One file is no volume: the index of none.
-    let mut entries: Vec<ChunkEntry> = rows.map(|row| row.entry((row.meta.node, 0), opened.segment)).collect();
+    let mut entries: Vec<ChunkEntry> = rows
+        .map(|row| row.entry((row.meta.node, 0), opened.segment))
+        .collect();
     entries.sort_by_key(|entry| entry.location.offset);
     entries
 }
@@ -82,7 +99,9 @@ impl Footage {
         let mut inits: Vec<(InitId, Bytes)> = Vec::new();
         for row in &self.inits {
             if inits.iter().all(|(id, _)| *id != row.id) {
-                let Payload::Init(bytes) = self.record(row.offset)? else { return Err(self.changed()) };
+                let Payload::Init(bytes) = self.record(row.offset)? else {
+                    return Err(self.changed());
+                };
                 inits.push((row.id, bytes));
             }
         }
@@ -91,11 +110,13 @@ impl Footage {
 
     fn record(&self, offset: u64) -> Result<Payload, Error> {
         let record = read_record(&*self.opened.file, &self.path, offset)?;
-        Ok(match decode_record(&record).map_err(Error::format(&self.path))?.0 {
-            Decoded::Chunk { payload, .. } => Payload::Chunk(Bytes::copy_from_slice(payload)),
-            Decoded::Init { payload, .. } => Payload::Init(Bytes::copy_from_slice(payload)),
-            Decoded::Gap(_) | Decoded::Unknown { .. } => Payload::Other,
-        })
+        Ok(
+            match decode_record(&record).map_err(Error::format(&self.path))?.0 {
+                Decoded::Chunk { payload, .. } => Payload::Chunk(Bytes::copy_from_slice(payload)),
+                Decoded::Init { payload, .. } => Payload::Init(Bytes::copy_from_slice(payload)),
+                Decoded::Gap(_) | Decoded::Unknown { .. } => Payload::Other,
+            },
+        )
     }
 
     fn changed(&self) -> Error {
@@ -111,9 +132,11 @@ enum Payload {
 
 pub(super) fn read_record(file: &dyn DiskFile, path: &Path, offset: u64) -> Result<Vec<u8>, Error> {
     let mut head = [0; RECORD_HEAD_BYTES];
-    file.read_exact_at(&mut head, offset).map_err(Error::io("read", path))?;
+    file.read_exact_at(&mut head, offset)
+        .map_err(Error::io("read", path))?;
     let span = span_of(&head).map_err(Error::format(path))?;
     let mut record = vec![0; span.bytes()];
-    file.read_exact_at(&mut record, offset).map_err(Error::io("read", path))?;
+    file.read_exact_at(&mut record, offset)
+        .map_err(Error::io("read", path))?;
     Ok(record)
 }

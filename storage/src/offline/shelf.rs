@@ -34,7 +34,8 @@ pub struct StreamId {
 #[derive(Clone, Debug)]
 pub struct ShelfVolume {
     pub path: PathBuf,
-    /// The volume's own id and its cluster's; `None` where neither `volume.json` nor a segment says.
+    /// The volume's own id and its cluster's; `None` where neither `volume.json` nor a segment
+    /// says.
     pub identity: Option<(Uuid, Uuid)>,
     pub names: Option<CameraNames>,
     /// The process that has it open, if one has: what it writes now may be missing.
@@ -110,7 +111,10 @@ impl Shelf {
         let total_segments = shelf.segments.len() as u64;
         for at in 0..shelf.segments.len() {
             shelf.take_in(at);
-            progress(ShelfProgress { done_segments: at as u64 + 1, total_segments });
+            progress(ShelfProgress {
+                done_segments: at as u64 + 1,
+                total_segments,
+            });
         }
         for gaps in shelf.gaps.values_mut() {
             gaps.sort_by_key(|gap| (gap.start, gap.end, gap.cause, gap.node, gap.epoch));
@@ -120,18 +124,29 @@ impl Shelf {
     }
 
     fn add_directory(&mut self, volume: u16, directory: &Directory) -> Result<(), Error> {
-        let Directory { disk, layout, segments } = directory;
+        let Directory {
+            disk,
+            layout,
+            segments,
+        } = directory;
         self.volumes.push(ShelfVolume {
             path: layout.root.clone(),
             // What cannot be understood is said by the segments.
-            identity: identity::read(disk, layout).ok().flatten().map(|known| (known.volume, known.cluster)),
+            identity: identity::read(disk, layout)
+                .ok()
+                .flatten()
+                .map(|known| (known.volume, known.cluster)),
             names: names::read(disk, layout).ok().flatten(),
             in_use_by: Lock::holder(disk.root()).ok().flatten(),
             nodes: BTreeSet::new(),
             segments: segments.len() as u64,
             bytes: segments.iter().map(|segment| segment.bytes).sum(),
         });
-        let found = segments.iter().map(|found| Segment { volume, id: found.id, path: found.path.clone() });
+        let found = segments.iter().map(|found| Segment {
+            volume,
+            id: found.id,
+            path: found.path.clone(),
+        });
         self.segments.extend(found);
         Ok(())
     }
@@ -142,31 +157,54 @@ impl Shelf {
         let looked = open(&path).and_then(|opened| Ok((contents(&opened, &path)?, opened)));
         let (contents, opened) = match looked {
             Ok(looked) => looked,
-            Err(error) => return self.failed.push(FailedSegment { path, error: error.to_string() }),
+            Err(error) => {
+                return self.failed.push(FailedSegment {
+                    path,
+                    error: error.to_string(),
+                });
+            }
         };
         if let Some(header) = &opened.header {
             self.volumes[volume].nodes.insert(header.node);
-            self.volumes[volume].identity.get_or_insert((header.volume, header.cluster));
+            self.volumes[volume]
+                .identity
+                .get_or_insert((header.volume, header.cluster));
         }
         let segment = u32::try_from(at).unwrap_or(u32::MAX);
         match &contents {
             Contents::Sealed(head) => {
                 for table in &head.tracks {
-                    let id = StreamId { camera: table.key.camera, stream: table.key.stream };
-                    let piece = Piece { segment, from: table.start, to: table.end };
+                    let id = StreamId {
+                        camera: table.key.camera,
+                        stream: table.key.stream,
+                    };
+                    let piece = Piece {
+                        segment,
+                        from: table.start,
+                        to: table.end,
+                    };
                     self.add_piece(id, piece, u64::from(table.rows), table.payload_bytes);
                 }
             }
             Contents::Scanned(scan) => {
                 for (key, rows) in scan.index.tracks() {
-                    let id = StreamId { camera: key.camera, stream: key.stream };
+                    let id = StreamId {
+                        camera: key.camera,
+                        stream: key.stream,
+                    };
                     let bytes = rows.iter().map(|row| u64::from(row.payload_bytes)).sum();
                     self.add_piece(id, piece_of(segment, rows), rows.len() as u64, bytes);
                 }
             }
         }
         for gap in contents.gaps() {
-            self.gaps.entry(StreamId { camera: gap.camera, stream: gap.stream }).or_default().push(*gap);
+            self.gaps
+                .entry(StreamId {
+                    camera: gap.camera,
+                    stream: gap.stream,
+                })
+                .or_default()
+                .push(*gap);
         }
     }
 
@@ -175,7 +213,13 @@ impl Shelf {
             return;
         }
         let Piece { from, to, .. } = piece;
-        let none = Held { from, to, chunks: 0, payload_bytes: 0, pieces: Vec::new() };
+        let none = Held {
+            from,
+            to,
+            chunks: 0,
+            payload_bytes: 0,
+            pieces: Vec::new(),
+        };
         let held = self.streams.entry(id).or_insert(none);
         (held.from, held.to) = (held.from.min(from), held.to.max(to));
         held.chunks += chunks;
@@ -210,9 +254,15 @@ impl Shelf {
     }
 
     /// The gap ledger of a stream within `[from, to)`, as far as it is here; not clipped.
-    pub fn gaps(&self, id: StreamId, (from, to): (Timestamp, Timestamp)) -> impl Iterator<Item = Gap> {
+    pub fn gaps(
+        &self,
+        id: StreamId,
+        (from, to): (Timestamp, Timestamp),
+    ) -> impl Iterator<Item = Gap> {
         let all = self.gaps.get(&id).map_or(&[][..], Vec::as_slice);
-        all.iter().filter(move |gap| overlaps(gap.start, gap.end, from, to)).copied()
+        all.iter()
+            .filter(move |gap| overlaps(gap.start, gap.end, from, to))
+            .copied()
     }
 
     /// All sound chunks of a stream that overlap `[from, to)`, each read once to see that it is
@@ -225,12 +275,18 @@ impl Shelf {
     ) -> ShelfFootage {
         let mut found = ShelfFootage::default();
         let pieces = self.streams.get(&id).map_or(&[][..], |held| &held.pieces);
-        let wanted: Vec<&Piece> = pieces.iter().filter(|piece| overlaps(piece.from, piece.to, from, to)).collect();
+        let wanted: Vec<&Piece> = pieces
+            .iter()
+            .filter(|piece| overlaps(piece.from, piece.to, from, to))
+            .collect();
         let total_segments = wanted.len() as u64;
         for (done, piece) in (1..).zip(wanted) {
             let segment = &self.segments[piece.segment as usize];
             found.take_in(segment, id, (from, to));
-            progress(ShelfProgress { done_segments: done, total_segments });
+            progress(ShelfProgress {
+                done_segments: done,
+                total_segments,
+            });
         }
         found.forget_copies();
         found
@@ -247,8 +303,16 @@ impl Contents {
 }
 
 fn piece_of(segment: u32, rows: &[ChunkRow]) -> Piece {
-    let from = rows.iter().map(|row| row.meta.start).min().unwrap_or_default();
-    let to = rows.iter().map(|row| row.meta.end()).max().unwrap_or_default();
+    let from = rows
+        .iter()
+        .map(|row| row.meta.start)
+        .min()
+        .unwrap_or_default();
+    let to = rows
+        .iter()
+        .map(|row| row.meta.end())
+        .max()
+        .unwrap_or_default();
     Piece { segment, from, to }
 }
 
@@ -259,12 +323,16 @@ fn salvaging(opened: &Opened) -> Salvaging {
 fn contents(opened: &Opened, path: &Path) -> Result<Contents, Error> {
     let file = salvaging(opened);
     match read_sealed(&file, path)? {
-        Sealed::Yes(trailer, head) if trailer.segment == opened.segment => Ok(Contents::Sealed(head)),
+        Sealed::Yes(trailer, head) if trailer.segment == opened.segment => {
+            Ok(Contents::Sealed(head))
+        }
         Sealed::Yes(..) | Sealed::No(_) => scanned(&file, opened, path),
     }
 }
 
 fn scanned(file: &dyn DiskFile, opened: &Opened, path: &Path) -> Result<Contents, Error> {
-    let scan = scan(file, opened.segment).map_err(Error::io("read", path))?.map_err(Error::format(path))?;
+    let scan = scan(file, opened.segment)
+        .map_err(Error::io("read", path))?
+        .map_err(Error::format(path))?;
     Ok(Contents::Scanned(Box::new(scan)))
 }

@@ -103,9 +103,15 @@ pub(super) struct Opened {
 ///
 /// # Errors
 /// The directory is no volume, or cannot be listed. Damage is no error.
-pub fn verify_volume(dir: &Path, mut progress: impl FnMut(&VolumeProgress<'_>)) -> Result<VolumeReport, Error> {
+pub fn verify_volume(
+    dir: &Path,
+    mut progress: impl FnMut(&VolumeProgress<'_>),
+) -> Result<VolumeReport, Error> {
     let opened = open(dir)?;
-    let mut report = VolumeReport { in_use_by: Lock::holder(opened.disk.root())?, ..VolumeReport::default() };
+    let mut report = VolumeReport {
+        in_use_by: Lock::holder(opened.disk.root())?,
+        ..VolumeReport::default()
+    };
     let mut losses = BTreeMap::new();
     let mut told = opened.progress();
     for segment in &opened.segments {
@@ -138,8 +144,15 @@ impl VolumeReport {
         let path = segment.path.clone();
         let report = match verified {
             Ok(report) => report,
-            Err(_) if self.in_use_by.is_some() && !path.exists() => return self.deleted_segments += 1,
-            Err(error) => return self.failed.push(FailedSegment { path, error: error.to_string() }),
+            Err(_) if self.in_use_by.is_some() && !path.exists() => {
+                return self.deleted_segments += 1;
+            }
+            Err(error) => {
+                return self.failed.push(FailedSegment {
+                    path,
+                    error: error.to_string(),
+                });
+            }
         };
         self.read_bytes += segment.bytes;
         self.unsealed_segments += u64::from(report.is_footer_sound.is_none());
@@ -155,23 +168,42 @@ impl VolumeReport {
 }
 
 fn add_loss(losses: &mut BTreeMap<(CameraId, StreamKind), Loss>, lost: &LostChunk) {
-    let LostChunk { camera, stream, start, end, .. } = *lost;
-    let none = Loss { camera, stream, chunks: 0, first: start, last: end };
+    let LostChunk {
+        camera,
+        stream,
+        start,
+        end,
+        ..
+    } = *lost;
+    let none = Loss {
+        camera,
+        stream,
+        chunks: 0,
+        first: start,
+        last: end,
+    };
     let loss = losses.entry((camera, stream)).or_insert(none);
     loss.chunks += 1;
     (loss.first, loss.last) = (loss.first.min(start), loss.last.max(end));
 }
 
-/// Deletes the catalogue and lists every sealed segment in a new one. Takes the volume's lock; touches nothing but the catalogue.
+/// Deletes the catalogue and lists every sealed segment in a new one. Takes the volume's lock;
+/// touches nothing but the catalogue.
 ///
 /// # Errors
 /// The directory is no volume, a process has it open, or the catalogue cannot be written.
-pub fn rebuild_catalogue(dir: &Path, mut progress: impl FnMut(&VolumeProgress<'_>)) -> Result<RebuildReport, Error> {
+pub fn rebuild_catalogue(
+    dir: &Path,
+    mut progress: impl FnMut(&VolumeProgress<'_>),
+) -> Result<RebuildReport, Error> {
     let opened = open(dir)?;
     let _lock = Lock::take(opened.disk.root())?;
     let volume = opened.volume()?;
     let path = opened.layout.catalogue();
-    let failed = |problem: String| Error::Catalogue { path: path.clone(), problem };
+    let failed = |problem: String| Error::Catalogue {
+        path: path.clone(),
+        problem,
+    };
     crate::keeper::delete_dir(&path).map_err(|error| failed(error.to_string()))?;
     let catalogue = Catalogue::open(&path, volume).map_err(|error| failed(error.to_string()))?;
     let mut report = RebuildReport::default();
@@ -180,47 +212,75 @@ pub fn rebuild_catalogue(dir: &Path, mut progress: impl FnMut(&VolumeProgress<'_
         told.path = &segment.path;
         match opened.sealed(segment) {
             Ok(Some((trailer, head))) => {
-                catalogue.insert(&segment.class, &trailer, &head, true).map_err(|error| failed(error.to_string()))?;
+                catalogue
+                    .insert(&segment.class, &trailer, &head, true)
+                    .map_err(|error| failed(error.to_string()))?;
                 report.listed_segments += 1;
             }
             Ok(None) => report.unsealed_segments += 1,
             Err(error) => {
-                report.failed.push(FailedSegment { path: segment.path.clone(), error: error.to_string() });
+                report.failed.push(FailedSegment {
+                    path: segment.path.clone(),
+                    error: error.to_string(),
+                });
             }
         }
         told.done_bytes += segment.bytes;
         told.done_segments += 1;
         progress(&told);
     }
-    catalogue.flush().map_err(|error| failed(error.to_string()))?;
+    catalogue
+        .flush()
+        .map_err(|error| failed(error.to_string()))?;
     Ok(report)
 }
 
 pub(super) fn open(dir: &Path) -> Result<Opened, Error> {
-    let layout = Layout { root: dir.to_owned() };
+    let layout = Layout {
+        root: dir.to_owned(),
+    };
     let disk = match RealDisk::new(IoChoice::Plain, dir) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Err(Error::NoVolume { path: dir.to_owned() });
+            return Err(Error::NoVolume {
+                path: dir.to_owned(),
+            });
         }
         other => other.map_err(Error::io("open", dir))?,
     };
     let root = layout.segments();
     let classes = match disk.list(&root) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Err(Error::NoVolume { path: dir.to_owned() });
+            return Err(Error::NoVolume {
+                path: dir.to_owned(),
+            });
         }
         other => other.map_err(Error::io("list", &root))?,
     };
     let mut segments = Vec::new();
-    for class in classes.into_iter().filter(|entry| entry.is_dir).map(|entry| entry.name) {
+    for class in classes
+        .into_iter()
+        .filter(|entry| entry.is_dir)
+        .map(|entry| entry.name)
+    {
         let path = layout.class(&class);
         for file in disk.list(&path).map_err(Error::io("list", &path))? {
-            let Some(id) = parse_file_name(&file.name) else { continue };
-            segments.push(Segment { id, class: class.clone(), path: path.join(&file.name), bytes: file.bytes });
+            let Some(id) = parse_file_name(&file.name) else {
+                continue;
+            };
+            segments.push(Segment {
+                id,
+                class: class.clone(),
+                path: path.join(&file.name),
+                bytes: file.bytes,
+            });
         }
     }
     segments.sort_by_key(|segment| segment.id);
-    Ok(Opened { disk, layout, segments })
+    Ok(Opened {
+        disk,
+        layout,
+        segments,
+    })
 }
 
 impl Opened {
@@ -235,12 +295,17 @@ impl Opened {
     }
 
     /// Footer and trailer, `None` where there are none that can be trusted.
-    fn sealed(&self, segment: &Segment) -> Result<Option<(crate::format::Trailer, crate::format::FooterHead)>, Error> {
+    fn sealed(
+        &self,
+        segment: &Segment,
+    ) -> Result<Option<(crate::format::Trailer, crate::format::FooterHead)>, Error> {
         let path = &segment.path;
         let file = self.disk.open_read(path).map_err(Error::io("open", path))?;
         match read_sealed(&*file, path)? {
             Sealed::Yes(trailer, _) if trailer.segment != segment.id => {
-                Err(Error::format(path)(FormatError::Invalid { what: "segment's number" }))
+                Err(Error::format(path)(FormatError::Invalid {
+                    what: "segment's number",
+                }))
             }
             Sealed::Yes(trailer, head) => Ok(Some((trailer, head))),
             Sealed::No(_) => Ok(None),
@@ -259,9 +324,13 @@ impl Opened {
         }
         let of_segment = |segment: &Segment| {
             let file = self.disk.open_read(&segment.path).ok()?;
-            read_header(&*file, &segment.path).ok()?.map(|header| header.volume)
+            read_header(&*file, &segment.path)
+                .ok()?
+                .map(|header| header.volume)
         };
         let found = self.segments.iter().rev().find_map(of_segment);
-        found.ok_or_else(|| Error::NoVolume { path: self.layout.root.clone() })
+        found.ok_or_else(|| Error::NoVolume {
+            path: self.layout.root.clone(),
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! What readers do about damage: tell whose it is and enter it into the register, and look for another copy where there is one.
+//! What readers do about damage: tell whose it is and enter it into the register, and look for
+//! another copy where there is one.
 
 use crate::Error;
 use crate::chunk::{ChunkEntry, ChunkMeta, InitId};
@@ -27,15 +28,28 @@ impl Shared {
     pub(super) fn damaged(&self, segment: SegmentId, offset: u64, reason: FormatError) -> Error {
         self.counters.damaged_reads.fetch_add(1, Ordering::Relaxed);
         write(&self.damage).suspect(segment);
-        Error::Damaged { segment, offset, reason }
+        Error::Damaged {
+            segment,
+            offset,
+            reason,
+        }
     }
 
     /// As [`Self::damaged`], and tells once whose chunk it is.
-    pub(super) fn damaged_chunk(&self, segment: SegmentId, offset: u64, reason: FormatError) -> Error {
+    pub(super) fn damaged_chunk(
+        &self,
+        segment: SegmentId,
+        offset: u64,
+        reason: FormatError,
+    ) -> Error {
         if !read(&self.damage).has(segment, offset)
             && let Some(meta) = self.listed_at(segment, offset)
         {
-            let chunk = DamagedChunk { segment, offset, meta };
+            let chunk = DamagedChunk {
+                segment,
+                offset,
+                meta,
+            };
             if write(&self.damage).note(chunk) {
                 self.tell_damage(&chunk, "a reader");
             }
@@ -46,7 +60,13 @@ impl Shared {
     /// Logs and counts a chunk that was not known to be damaged.
     pub(crate) fn tell_damage(&self, chunk: &DamagedChunk, found_by: &str) {
         self.counters.damaged_chunks.fetch_add(1, Ordering::Relaxed);
-        let ChunkMeta { camera, stream, track, start, .. } = chunk.meta;
+        let ChunkMeta {
+            camera,
+            stream,
+            track,
+            start,
+            ..
+        } = chunk.meta;
         tracing::error!(
             %camera, ?stream, ?track, from = %start, to = %chunk.meta.end(), volume = %self.layout.root.display(), segment = %chunk.segment,
             offset = chunk.offset, found_by, "a stored chunk is damaged and will not be served"
@@ -58,7 +78,10 @@ impl Shared {
     pub(super) fn lost(&self, range: Range) -> Result<Vec<Span>, Error> {
         let damaged = read(&self.damage).video_of(range.camera, range.stream);
         let mut windows: Vec<(Timestamp, Timestamp)> = Vec::new();
-        for (from, to) in damaged.iter().map(|meta| (meta.start, meta.end().plus_micros(GOP_US_MAX))) {
+        for (from, to) in damaged
+            .iter()
+            .map(|meta| (meta.start, meta.end().plus_micros(GOP_US_MAX)))
+        {
             match windows.last_mut() {
                 _ if from >= range.to || to <= range.from => {}
                 Some(window) if from <= window.1 => window.1 = window.1.max(to),
@@ -69,8 +92,14 @@ impl Shared {
         for (from, to) in windows {
             let stored = self.stored(Range { from, to, ..range })?;
             let register = read(&self.damage);
-            let is_damaged = |entry: &ChunkEntry| register.has(entry.location.segment, entry.location.offset);
-            lost.extend(damage::lost(&stored.iter().map(|entry| (entry.meta, is_damaged(entry))).collect::<Vec<_>>()));
+            let is_damaged =
+                |entry: &ChunkEntry| register.has(entry.location.segment, entry.location.offset);
+            lost.extend(damage::lost(
+                &stored
+                    .iter()
+                    .map(|entry| (entry.meta, is_damaged(entry)))
+                    .collect::<Vec<_>>(),
+            ));
         }
         Ok(lost)
     }
@@ -78,50 +107,87 @@ impl Shared {
     /// What the index lists at this place, if it is a chunk's.
     fn listed_at(&self, segment: SegmentId, offset: u64) -> Option<ChunkMeta> {
         let of = |index: &SegmentIndex| {
-            index.tracks().values().flatten().find(|row| row.offset == offset).map(|row| row.meta)
+            index
+                .tracks()
+                .values()
+                .flatten()
+                .find(|row| row.offset == offset)
+                .map(|row| row.meta)
         };
         let open = read(&self.open).get(&segment).cloned();
         if let Some(open) = open {
             return of(&read(&open.state).index);
         }
         let (file, path) = self.file(segment).ok()?;
-        let Ok(Sealed::Yes(_, head)) = read_sealed(&*file, &path) else { return None };
+        let Ok(Sealed::Yes(_, head)) = read_sealed(&*file, &path) else {
+            return None;
+        };
         head.tracks.iter().find_map(|table| {
             let rows = read_table(&*file, &path, table).ok()??;
-            rows.iter().find(|row| row.offset == offset).map(|row| row.meta)
+            rows.iter()
+                .find(|row| row.offset == offset)
+                .map(|row| row.meta)
         })
     }
 
-    /// What readers list of a sealed segment, track by track, where its footer does not tell (any more): the catalogue has the directory too, and tables that
-    /// were read are kept. Of a track whose table is damaged itself, readers list what a scan finds. Searches all of the catalogue.
-    pub(crate) fn listed_in(&self, segment: SegmentId) -> Result<Vec<(TrackKey, Vec<ChunkRow>)>, Error> {
+    /// What readers list of a sealed segment, track by track, where its footer does not tell (any
+    /// more): the catalogue has the directory too, and tables that were read are kept. Of a
+    /// track whose table is damaged itself, readers list what a scan finds. Searches all of the
+    /// catalogue.
+    pub(crate) fn listed_in(
+        &self,
+        segment: SegmentId,
+    ) -> Result<Vec<(TrackKey, Vec<ChunkRow>)>, Error> {
         let tables = self.ask_catalogue(|catalogue| catalogue.tables(segment))?;
         let (file, path) = self.file(segment)?;
         let mut listed = Vec::new();
         for table in &tables {
             let kept = self.caches.table(segment, table.key);
             let kept = kept.map(|entries| entries.iter().map(ChunkRow::of).collect());
-            let rows = kept.map_or_else(|| read_table(&*file, &path, table), |rows| Ok(Some(rows)))?;
+            let rows =
+                kept.map_or_else(|| read_table(&*file, &path, table), |rows| Ok(Some(rows)))?;
             listed.extend(rows.map(|rows| (table.key, rows)));
         }
         Ok(listed)
     }
 
-    /// Every segment with chunks that need an init segment has a copy of it: the first sound one of the newest segments but `not`.
-    pub(super) fn init_elsewhere(&self, camera: CameraId, id: InitId, not: SegmentId) -> Option<Bytes> {
+    /// Every segment with chunks that need an init segment has a copy of it: the first sound one of
+    /// the newest segments but `not`.
+    pub(super) fn init_elsewhere(
+        &self,
+        camera: CameraId,
+        id: InitId,
+        not: SegmentId,
+    ) -> Option<Bytes> {
         let streams = [StreamKind::Main, StreamKind::Sub];
         let newest = |stream| {
-            self.ask_catalogue(|catalogue| catalogue.newest_segments(camera, stream, COPIES_LOOKED_AT_MAX)).ok()
+            self.ask_catalogue(|catalogue| {
+                catalogue.newest_segments(camera, stream, COPIES_LOOKED_AT_MAX)
+            })
+            .ok()
         };
-        let segments = streams.into_iter().filter_map(newest).flatten().filter(|segment| *segment != not);
-        segments.into_iter().find_map(|segment| self.init_in(camera, id, segment))
+        let segments = streams
+            .into_iter()
+            .filter_map(newest)
+            .flatten()
+            .filter(|segment| *segment != not);
+        segments
+            .into_iter()
+            .find_map(|segment| self.init_in(camera, id, segment))
     }
 
     fn init_in(&self, camera: CameraId, id: InitId, segment: SegmentId) -> Option<Bytes> {
         let (file, path) = self.file(segment).ok()?;
-        let Ok(Sealed::Yes(_, head)) = read_sealed(&*file, &path) else { return None };
-        let row = head.inits.iter().find(|row| row.key.camera == camera && row.id == id)?;
-        let record = self.record(segment, row.offset, init_record_bytes(row.bytes as usize)).ok()?;
+        let Ok(Sealed::Yes(_, head)) = read_sealed(&*file, &path) else {
+            return None;
+        };
+        let row = head
+            .inits
+            .iter()
+            .find(|row| row.key.camera == camera && row.id == id)?;
+        let record = self
+            .record(segment, row.offset, init_record_bytes(row.bytes as usize))
+            .ok()?;
         sound_init(&record, id).ok()
     }
 }
@@ -132,7 +198,14 @@ impl Shared {
 /// It is damaged, or another one.
 pub(super) fn sound_init(record: &[u8], id: InitId) -> Result<Bytes, FormatError> {
     match decode_record(record)? {
-        (Decoded::Init { id: found, payload, .. }, _) if found == id => Ok(Bytes::copy_from_slice(payload)),
-        _ => Err(FormatError::Invalid { what: "init segment" }),
+        (
+            Decoded::Init {
+                id: found, payload, ..
+            },
+            _,
+        ) if found == id => Ok(Bytes::copy_from_slice(payload)),
+        _ => Err(FormatError::Invalid {
+            what: "init segment",
+        }),
     }
 }

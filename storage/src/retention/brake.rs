@@ -1,9 +1,11 @@
-//! The brake on deletion: how much of what the limits would delete may go now. Pure: bytes and times come in as values.
+//! The brake on deletion: how much of what the limits would delete may go now. Pure: bytes and
+//! times come in as values.
 //!
-//! In an hour so much may go at once as came in, and a tenth of what is stored. What the limits would delete beyond that, after
-//! a start, a changed limit or a clock, is announced and waits. Then, or when an operator releases it, it goes at a bounded
-//! rate; when he cancels it, it stays for as long as the limits are the same. A disk that fills up does not wait: of
-//! what free space asks for, as much goes as comes in, and what recording needs.
+//! In an hour so much may go at once as came in, and a tenth of what is stored. What the limits
+//! would delete beyond that, after a start, a changed limit or a clock, is announced and waits.
+//! Then, or when an operator releases it, it goes at a bounded rate; when he cancels it, it stays
+//! for as long as the limits are the same. A disk that fills up does not wait: of what free space
+//! asks for, as much goes as comes in, and what recording needs.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -90,20 +92,34 @@ impl Brake {
     /// `wait` is zero where nothing waits. `announced` is what the process before had announced.
     #[must_use]
     pub fn new(wait: Duration, announced: Vec<(Subject, Announcement)>) -> Self {
-        let ledger = |announcement| Ledger { announcement: Some(announcement), ..Ledger::default() };
-        let ledgers = announced.into_iter().map(|(subject, announcement)| (subject, ledger(announcement))).collect();
+        let ledger = |announcement| Ledger {
+            announcement: Some(announcement),
+            ..Ledger::default()
+        };
+        let ledgers = announced
+            .into_iter()
+            .map(|(subject, announcement)| (subject, ledger(announcement)))
+            .collect();
         Self { wait, ledgers }
     }
 
-    /// How many bytes may go now, `uptime` after the start. To be called at each look, also where the wish is for nothing.
-    pub fn allow(&mut self, subject: &Subject, wish: Wish, uptime: Duration) -> (u64, Option<Change>) {
+    /// How many bytes may go now, `uptime` after the start. To be called at each look, also where
+    /// the wish is for nothing.
+    pub fn allow(
+        &mut self,
+        subject: &Subject,
+        wish: Wish,
+        uptime: Duration,
+    ) -> (u64, Option<Change>) {
         if self.wait.is_zero() {
             return (wish.bytes, None);
         }
         let ledger = self.ledgers.entry(subject.clone()).or_default();
         let passed = uptime.saturating_sub(std::mem::replace(&mut ledger.looked_at, uptime));
         let usual = ledger.usual(wish, uptime);
-        let is_changed = ledger.announcement.is_some_and(|announced| announced.limits != wish.limits);
+        let is_changed = ledger
+            .announcement
+            .is_some_and(|announced| announced.limits != wish.limits);
         let had_one = ledger.announcement.is_some();
         if is_changed || wish.bytes <= usual {
             ledger.announcement = None;
@@ -116,7 +132,14 @@ impl Brake {
         if is_new {
             ledger.credit = 0;
         }
-        (u64::try_from(ledger.credit).unwrap_or(0), if is_new { Some(Change::Announced) } else { change })
+        (
+            u64::try_from(ledger.credit).unwrap_or(0),
+            if is_new {
+                Some(Change::Announced)
+            } else {
+                change
+            },
+        )
     }
 
     /// The limits cannot be judged now: what was announced stays as it is, and does not wait on.
@@ -128,7 +151,9 @@ impl Brake {
 
     #[must_use]
     pub fn has_announced(&self, subject: &Subject) -> bool {
-        self.ledgers.get(subject).is_some_and(|ledger| ledger.announcement.is_some())
+        self.ledgers
+            .get(subject)
+            .is_some_and(|ledger| ledger.announcement.is_some())
     }
 
     /// Footage came in.
@@ -162,13 +187,20 @@ impl Brake {
     }
 
     fn set(&mut self, state: State, is_meant: impl Fn(&Subject) -> bool) -> usize {
-        let meant = self.ledgers.iter_mut().filter(|(subject, _)| is_meant(subject));
+        let meant = self
+            .ledgers
+            .iter_mut()
+            .filter(|(subject, _)| is_meant(subject));
         let announced = meant.filter_map(|(_, ledger)| ledger.announcement.as_mut());
-        announced.map(|announcement| announcement.state = state).count()
+        announced
+            .map(|announcement| announcement.state = state)
+            .count()
     }
 
     pub fn announced(&self) -> impl Iterator<Item = (&Subject, &Announcement)> {
-        self.ledgers.iter().filter_map(|(subject, ledger)| Some((subject, ledger.announcement.as_ref()?)))
+        self.ledgers
+            .iter()
+            .filter_map(|(subject, ledger)| Some((subject, ledger.announcement.as_ref()?)))
     }
 
     /// How long it takes until it begins; `None` where it was cancelled.
@@ -187,13 +219,28 @@ impl Ledger {
     fn usual(&mut self, wish: Wish, uptime: Duration) -> u64 {
         let came = self.came.sum(uptime);
         let may_go = came.saturating_add(wish.stored_bytes / SHARE);
-        // A ring whose tenth is used up continues: what is no more than comes in soon is never announced.
-        may_go.saturating_sub(self.went.sum(uptime)).max(2 * wish.largest_bytes).max(came / SOON)
+        // A ring whose tenth is used up continues: what is no more than comes in soon is never
+        // announced.
+        may_go
+            .saturating_sub(self.went.sum(uptime))
+            .max(2 * wish.largest_bytes)
+            .max(came / SOON)
     }
 
     fn advance(&mut self, wish: Wish, passed: Duration, wait: Duration) -> Option<Change> {
-        let Wish { bytes, stored_bytes, limits, .. } = wish;
-        let new = Announcement { bytes, stored_bytes, state: State::Waiting, waited: Duration::ZERO, limits };
+        let Wish {
+            bytes,
+            stored_bytes,
+            limits,
+            ..
+        } = wish;
+        let new = Announcement {
+            bytes,
+            stored_bytes,
+            state: State::Waiting,
+            waited: Duration::ZERO,
+            limits,
+        };
         let is_new = self.announcement.is_none();
         let announcement = self.announcement.get_or_insert(new);
         announcement.bytes = bytes;
@@ -207,9 +254,13 @@ impl Ledger {
                 Some(Change::Begun)
             }
             State::Running => {
-                let earned = u128::from(announcement.stored_bytes) * passed.as_millis() / RUN_TIME.as_millis();
+                let earned = u128::from(announcement.stored_bytes) * passed.as_millis()
+                    / RUN_TIME.as_millis();
                 let most = signed(wish.stored_bytes / SHARE).max(signed(wish.largest_bytes));
-                self.credit = self.credit.saturating_add(i64::try_from(earned).unwrap_or(i64::MAX)).min(most);
+                self.credit = self
+                    .credit
+                    .saturating_add(i64::try_from(earned).unwrap_or(i64::MAX))
+                    .min(most);
                 None
             }
             State::Waiting | State::Cancelled => None,

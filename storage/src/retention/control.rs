@@ -1,4 +1,5 @@
-//! What passes between a volume's keeper and those who look at it: the peers' clocks, an operator's word, how it stands.
+//! What passes between a volume's keeper and those who look at it: the peers' clocks, an operator's
+//! word, how it stands.
 
 use super::brake::Subject;
 use super::status::RetentionStatus;
@@ -24,7 +25,8 @@ pub struct RetentionOrder {
 pub enum RetentionAction {
     /// It begins now, and the clock is right.
     Release,
-    /// It stays as long as its reason is the same, and a clock that is in doubt does not count by itself.
+    /// It stays as long as its reason is the same, and a clock that is in doubt does not count by
+    /// itself.
     Cancel,
     /// Footage whose times have yet to come goes, where the time is certain; of whatever class.
     RemoveFuture,

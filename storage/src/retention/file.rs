@@ -1,5 +1,5 @@
-//! What retention remembers over a restart, in one small file. Lost or unreadable, the newest footage says what time it was,
-//! and what was announced waits again.
+//! What retention remembers over a restart, in one small file. Lost or unreadable, the newest
+//! footage says what time it was, and what was announced waits again.
 
 use super::brake::{Announcement, Subject};
 use super::marks::{MARKS_MAX, Marks};
@@ -54,11 +54,25 @@ impl Remembered {
     /// # Errors
     /// It cannot be written.
     pub(crate) fn save(&self, disk: &dyn Disk, layout: &Layout, volume: Uuid) -> Result<(), Error> {
-        let Self { trusted, is_refused, marks, announced } = self.clone();
+        let Self {
+            trusted,
+            is_refused,
+            marks,
+            announced,
+        } = self.clone();
         let path = layout.retention();
-        let file = File { version: FILE_VERSION, volume, trusted, is_refused, marks, announced };
-        let text = serde_json::to_vec(&file).map_err(|error| Error::io("encode", &path)(io::Error::other(error)))?;
-        disk.replace(&path, &text).map_err(Error::io("write", &path))
+        let file = File {
+            version: FILE_VERSION,
+            volume,
+            trusted,
+            is_refused,
+            marks,
+            announced,
+        };
+        let text = serde_json::to_vec(&file)
+            .map_err(|error| Error::io("encode", &path)(io::Error::other(error)))?;
+        disk.replace(&path, &text)
+            .map_err(Error::io("write", &path))
     }
 }
 
@@ -72,10 +86,23 @@ fn load(disk: &dyn Disk, layout: &Layout, volume: Uuid) -> io::Result<Remembered
     file.read_exact_at(&mut text, 0)?;
     let file: File = serde_json::from_slice(&text).map_err(io::Error::other)?;
     if (file.version, file.volume) != (FILE_VERSION, volume) {
-        return Err(io::Error::other("it is of another version or another volume"));
+        return Err(io::Error::other(
+            "it is of another version or another volume",
+        ));
     }
-    let File { trusted, is_refused, marks, announced, .. } = file;
-    Ok(Remembered { trusted, is_refused, marks, announced })
+    let File {
+        trusted,
+        is_refused,
+        marks,
+        announced,
+        ..
+    } = file;
+    Ok(Remembered {
+        trusted,
+        is_refused,
+        marks,
+        announced,
+    })
 }
 
 #[cfg(test)]
@@ -90,27 +117,52 @@ mod tests {
     #[test]
     fn comes_back_and_anything_else_is_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let (disk, layout) = (RealDisk::new(IoChoice::Plain, dir.path()).unwrap(), Layout { root: dir.path().into() });
+        let (disk, layout) = (
+            RealDisk::new(IoChoice::Plain, dir.path()).unwrap(),
+            Layout {
+                root: dir.path().into(),
+            },
+        );
         let volume = Uuid::from_u128(1);
-        assert_eq!(Remembered::load(&disk, &layout, volume), Remembered::default());
+        assert_eq!(
+            Remembered::load(&disk, &layout, volume),
+            Remembered::default()
+        );
         let mut brake = Brake::new(Duration::from_secs(60), Vec::new());
-        let wish = Wish { bytes: 90, stored_bytes: 100, largest_bytes: 1, limits: 7 };
+        let wish = Wish {
+            bytes: 90,
+            stored_bytes: 100,
+            largest_bytes: 1,
+            limits: 7,
+        };
         brake.allow(&Subject::Class("a".to_owned()), wish, Duration::ZERO);
         let mut remembered = Remembered {
             trusted: Some(Timestamp(5)),
             is_refused: true,
             marks: Marks::default(),
-            announced: brake.announced().map(|(subject, announced)| (subject.clone(), *announced)).collect(),
+            announced: brake
+                .announced()
+                .map(|(subject, announced)| (subject.clone(), *announced))
+                .collect(),
         };
         for n in 0..MARKS_MAX as i64 {
-            let mark = Mark { first: SegmentId(u64::MAX - 2_000 + n as u64), at: Timestamp(1_795_000_000_000_001 + n) };
+            let mark = Mark {
+                first: SegmentId(u64::MAX - 2_000 + n as u64),
+                at: Timestamp(1_795_000_000_000_001 + n),
+            };
             assert!(remembered.marks.note(mark, true));
         }
         remembered.save(&disk, &layout, volume).unwrap();
         assert_eq!(Remembered::load(&disk, &layout, volume), remembered);
-        assert_eq!(Remembered::load(&disk, &layout, Uuid::from_u128(2)), Remembered::default());
+        assert_eq!(
+            Remembered::load(&disk, &layout, Uuid::from_u128(2)),
+            Remembered::default()
+        );
         let text = std::fs::read(layout.retention()).unwrap();
         std::fs::write(layout.retention(), &text[..text.len() / 2]).unwrap();
-        assert_eq!(Remembered::load(&disk, &layout, volume), Remembered::default());
+        assert_eq!(
+            Remembered::load(&disk, &layout, volume),
+            Remembered::default()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! When a volume is full: from what comes in, what is free, and what retention may still delete. Pure.
+//! When a volume is full: from what comes in, what is free, and what retention may still delete.
+//! Pure.
 
 use std::time::Duration;
 
@@ -19,7 +20,10 @@ impl Rate {
         }
         let now = bytes as f64 / time.as_secs_f64();
         let share = 1.0 - (-time.as_secs_f64() / MEMORY.as_secs_f64()).exp();
-        self.bytes_per_s = Some(self.bytes_per_s.map_or(now, |before| before + (now - before) * share));
+        self.bytes_per_s = Some(
+            self.bytes_per_s
+                .map_or(now, |before| before + (now - before) * share),
+        );
     }
 
     /// 0 before anything was observed.
@@ -29,10 +33,11 @@ impl Rate {
     }
 }
 
-/// Seconds until neither free room nor anything deletable is left, if from now on nothing that comes may be deleted. `None`: nothing comes.
+/// Seconds until neither free room nor anything deletable is left, if from now on nothing that
+/// comes may be deleted. `None`: nothing comes.
 ///
-/// In a ring that is in order this is the time that footage stays, and does not change. It falls while holds or other files take the room, and at 0
-/// recording ends.
+/// In a ring that is in order this is the time that footage stays, and does not change. It falls
+/// while holds or other files take the room, and at 0 recording ends.
 #[must_use]
 pub fn full_in_s(free_bytes: u64, deletable_bytes: u64, rate: Rate) -> Option<u64> {
     let room = free_bytes.saturating_add(deletable_bytes) as f64;
@@ -53,7 +58,11 @@ mod tests {
     #[test]
     fn free_and_deletable_room_last_as_long_as_the_rate_lets_them() {
         assert_eq!(full_in_s(600, 400, steady(10)), Some(100));
-        assert_eq!(full_in_s(600, 0, steady(10)), Some(60), "held footage is no room");
+        assert_eq!(
+            full_in_s(600, 0, steady(10)),
+            Some(60),
+            "held footage is no room"
+        );
         assert_eq!(full_in_s(0, 0, steady(10)), Some(0));
         assert_eq!(full_in_s(u64::MAX, u64::MAX, steady(1)), Some(u64::MAX));
     }

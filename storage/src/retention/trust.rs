@@ -1,10 +1,11 @@
 //! Whether the wall clock may decide what is old. Pure: readings come in as values.
 //!
-//! Three witnesses have to agree: this node's wall clock, the clocks of its peers, and what was known before, which is the
-//! last time that was trusted, or the newest footage from before this start, plus the time that has passed since. A clock that
-//! stepped is left to settle first. Where what was known contradicts a clock that nothing else contradicts, the node may have
-//! been off for long: such a clock has to stay steady for a day, and one that is further ahead than [`ABSENCE_MAX`] is taken
-//! for right only when a peer or an operator vouches for it.
+//! Three witnesses have to agree: this node's wall clock, the clocks of its peers, and what was
+//! known before, which is the last time that was trusted, or the newest footage from before this
+//! start, plus the time that has passed since. A clock that stepped is left to settle first. Where
+//! what was known contradicts a clock that nothing else contradicts, the node may have been off for
+//! long: such a clock has to stay steady for a day, and one that is further ahead than
+//! [`ABSENCE_MAX`] is taken for right only when a peer or an operator vouches for it.
 
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,8 @@ use std::time::Duration;
 /// Longer than this no node is thought to have been off without a witness.
 pub const ABSENCE_MAX: Duration = Duration::from_secs(60 * 24 * 3600);
 
-/// Clocks that are closer than this agree, and a reading that is further from the one before, by the time between, is a step.
+/// Clocks that are closer than this agree, and a reading that is further from the one before, by
+/// the time between, is a step.
 pub const TOLERANCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_secs(2);
 
@@ -40,8 +42,12 @@ impl Caution {
     };
 
     /// Every clock is trusted, and nothing waits: for tests of what the limits say.
-    pub const NONE: Self =
-        Self { clock_settle: Duration::ZERO, absence: Duration::MAX, doubt: Duration::ZERO, wait: Duration::ZERO };
+    pub const NONE: Self = Self {
+        clock_settle: Duration::ZERO,
+        absence: Duration::MAX,
+        doubt: Duration::ZERO,
+        wait: Duration::ZERO,
+    };
 }
 
 /// What the clocks of the other members say of this node's.
@@ -71,18 +77,32 @@ pub enum Pause {
     PeersAwaited,
     /// As many other clocks contradict it as agree.
     PeersDisagree { disagreeing: u32 },
-    /// It is ahead of what was known before by so many seconds, and taken for right in so many; `None`: not by itself.
-    Ahead { by_s: u64, trusted_in_s: Option<u64> },
+    /// It is ahead of what was known before by so many seconds, and taken for right in so many;
+    /// `None`: not by itself.
+    Ahead {
+        by_s: u64,
+        trusted_in_s: Option<u64>,
+    },
     /// It is behind, in the same way.
-    Behind { by_s: u64, trusted_in_s: Option<u64> },
-    /// It agrees with the newest footage of the process before, which was never certain of its own clock.
+    Behind {
+        by_s: u64,
+        trusted_in_s: Option<u64>,
+    },
+    /// It agrees with the newest footage of the process before, which was never certain of its own
+    /// clock.
     Unproven { trusted_in_s: Option<u64> },
 }
 
 impl Pause {
     /// The reasons that metrics distinguish.
-    pub const REASONS: [&'static str; 6] =
-        ["settling", "peers_awaited", "peers_disagree", "ahead", "behind", "unproven"];
+    pub const REASONS: [&'static str; 6] = [
+        "settling",
+        "peers_awaited",
+        "peers_disagree",
+        "ahead",
+        "behind",
+        "unproven",
+    ];
 
     #[must_use]
     pub fn reason(self) -> &'static str {
@@ -107,27 +127,42 @@ impl fmt::Display for Pause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let way_out = |f: &mut fmt::Formatter<'_>, trusted_in_s: Option<u64>| match trusted_in_s {
             Some(s) => {
-                write!(f, "; it counts in {s} s if it stays as it is, or at once by `holdfast retention release`")
+                write!(
+                    f,
+                    "; it counts in {s} s if it stays as it is, or at once by `holdfast retention \
+                     release`"
+                )
             }
-            None => write!(f, "; correct it, or let it count by `holdfast retention release`"),
+            None => write!(
+                f,
+                "; correct it, or let it count by `holdfast retention release`"
+            ),
         };
         let by = |f: &mut fmt::Formatter<'_>, by_s: u64, side: &str, trusted_in_s: Option<u64>| {
             write!(f, "the wall clock is {by_s} s {side} what was known before")?;
             way_out(f, trusted_in_s)
         };
         match *self {
-            Self::Settling => write!(f, "the wall clock was set a moment ago, or the node has just started"),
+            Self::Settling => write!(
+                f,
+                "the wall clock was set a moment ago, or the node has just started"
+            ),
             Self::PeersAwaited => write!(f, "no other member's clock has been heard yet"),
             Self::PeersDisagree { disagreeing } => {
                 write!(
                     f,
-                    "the clocks of {disagreeing} other members contradict this node's; correct the one that is wrong"
+                    "the clocks of {disagreeing} other members contradict this node's; correct the \
+                     one that is wrong"
                 )
             }
             Self::Ahead { by_s, trusted_in_s } => by(f, by_s, "ahead of", trusted_in_s),
             Self::Behind { by_s, trusted_in_s } => by(f, by_s, "behind", trusted_in_s),
             Self::Unproven { trusted_in_s } => {
-                write!(f, "only footage of a process that was never certain of its clock agrees with the wall clock")?;
+                write!(
+                    f,
+                    "only footage of a process that was never certain of its clock agrees with the \
+                     wall clock"
+                )?;
                 way_out(f, trusted_in_s)
             }
         }
@@ -155,7 +190,9 @@ pub struct Reading {
 impl Reading {
     /// The wall time at which the process started, if this wall clock is right, in microseconds.
     fn start_us(self) -> i64 {
-        self.wall.micros().saturating_sub(i64::try_from(self.uptime.as_micros()).unwrap_or(i64::MAX))
+        self.wall
+            .micros()
+            .saturating_sub(i64::try_from(self.uptime.as_micros()).unwrap_or(i64::MAX))
     }
 }
 
@@ -174,18 +211,34 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// `known` was the time when the process before this one was last sure of it; `None` where nothing is stored yet.
+    /// `known` was the time when the process before this one was last sure of it; `None` where
+    /// nothing is stored yet.
     #[must_use]
     pub fn new(caution: Caution, known: Option<Timestamp>) -> Self {
-        let anchor = known.map(|time| Anchor { time, uptime: Duration::ZERO, is_former: true });
-        Self { caution, anchor, last: None, is_refused: false, has_witness: known.is_some(), is_proven: true }
+        let anchor = known.map(|time| Anchor {
+            time,
+            uptime: Duration::ZERO,
+            is_former: true,
+        });
+        Self {
+            caution,
+            anchor,
+            last: None,
+            is_refused: false,
+            has_witness: known.is_some(),
+            is_proven: true,
+        }
     }
 
-    /// What was known is what footage says that a former process stamped, and nothing says whether that one
-    /// trusted its clock: a clock that agrees with it has to stay steady for as long as one that does not.
+    /// What was known is what footage says that a former process stamped, and nothing says whether
+    /// that one trusted its clock: a clock that agrees with it has to stay steady for as long
+    /// as one that does not.
     #[must_use]
     pub fn unproven(self) -> Self {
-        Self { is_proven: false, ..self }
+        Self {
+            is_proven: false,
+            ..self
+        }
     }
 
     /// The time by which footage may be called old.
@@ -200,7 +253,11 @@ impl Trust {
         let is_vouched = match reading.peers {
             PeerClocks::Alone => false,
             PeerClocks::Awaited => return Err(Pause::PeersAwaited),
-            PeerClocks::Heard { agreeing, disagreeing, .. } if disagreeing > agreeing => {
+            PeerClocks::Heard {
+                agreeing,
+                disagreeing,
+                ..
+            } if disagreeing > agreeing => {
                 return Err(Pause::PeersDisagree { disagreeing });
             }
             PeerClocks::Heard { is_vouched, .. } => is_vouched,
@@ -220,12 +277,16 @@ impl Trust {
     }
 
     fn know(&mut self, reading: Reading) {
-        self.anchor = Some(Anchor { time: reading.wall, uptime: reading.uptime, is_former: false });
+        self.anchor = Some(Anchor {
+            time: reading.wall,
+            uptime: reading.uptime,
+            is_former: false,
+        });
         (self.is_refused, self.is_proven) = (false, true);
     }
 
-    /// Whether it may vouch for others, where it trusts its clock: a volume on which nothing was stored before knows no better
-    /// than they do.
+    /// Whether it may vouch for others, where it trusts its clock: a volume on which nothing was
+    /// stored before knows no better than they do.
     #[must_use]
     pub fn may_vouch(&self) -> bool {
         self.has_witness
@@ -248,11 +309,19 @@ impl Trust {
     }
 
     fn compare(&self, reading: Reading, steady: Duration) -> Result<(), Pause> {
-        let Some(anchor) = self.anchor else { return Ok(()) };
-        let expected = anchor.time.plus(reading.uptime.saturating_sub(anchor.uptime));
+        let Some(anchor) = self.anchor else {
+            return Ok(());
+        };
+        let expected = anchor
+            .time
+            .plus(reading.uptime.saturating_sub(anchor.uptime));
         let ahead_us = reading.wall.micros_since(expected);
         let by_s = ahead_us.unsigned_abs() / 1_000_000;
-        let allowed = if anchor.is_former { self.caution.absence.max(TOLERANCE) } else { TOLERANCE };
+        let allowed = if anchor.is_former {
+            self.caution.absence.max(TOLERANCE)
+        } else {
+            TOLERANCE
+        };
         let is_ahead = ahead_us > 0 && is_beyond(ahead_us, allowed);
         let is_behind = ahead_us < 0 && is_beyond(ahead_us, TOLERANCE);
         let left = self.caution.doubt.saturating_sub(steady);
@@ -265,7 +334,11 @@ impl Trust {
         if agrees {
             return Err(Pause::Unproven { trusted_in_s });
         }
-        Err(if ahead_us > 0 { Pause::Ahead { by_s, trusted_in_s } } else { Pause::Behind { by_s, trusted_in_s } })
+        Err(if ahead_us > 0 {
+            Pause::Ahead { by_s, trusted_in_s }
+        } else {
+            Pause::Behind { by_s, trusted_in_s }
+        })
     }
 }
 

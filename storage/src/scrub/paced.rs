@@ -1,4 +1,5 @@
-//! A file read at the scrub's rate: waits before each read, leaves nothing in the page cache, and works around blocks that the disk does not give back.
+//! A file read at the scrub's rate: waits before each read, leaves nothing in the page cache, and
+//! works around blocks that the disk does not give back.
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it paces reads by time")]
 
@@ -47,8 +48,18 @@ impl Pacer {
     }
 
     fn with(shared: Arc<Shared>, budget: Arc<Budget>, is_paced: bool, now: Instant) -> Self {
-        let seen = Mutex::new(Seen { free_at: now, flushes: 0, flushed_at: now, flushed_bytes: 0 });
-        Self { shared, budget, is_paced, seen }
+        let seen = Mutex::new(Seen {
+            free_at: now,
+            flushes: 0,
+            flushed_at: now,
+            flushed_bytes: 0,
+        });
+        Self {
+            shared,
+            budget,
+            is_paced,
+            seen,
+        }
     }
 
     /// Waits until `bytes` may be read.
@@ -70,10 +81,16 @@ impl Pacer {
         };
         self.sleep(wait)?;
         while is_behind(&self.load()) {
-            self.shared.scrub.is_held_back.store(true, Ordering::Relaxed);
+            self.shared
+                .scrub
+                .is_held_back
+                .store(true, Ordering::Relaxed);
             self.sleep(BEHIND_PAUSE)?;
         }
-        self.shared.scrub.is_held_back.store(false, Ordering::Relaxed);
+        self.shared
+            .scrub
+            .is_held_back
+            .store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -93,20 +110,31 @@ impl Pacer {
 
     fn load(&self) -> Load {
         let counters = &self.shared.counters;
-        let (flushes, written_bytes) =
-            (counters.flushes.load(Ordering::Relaxed), counters.written_bytes.load(Ordering::Relaxed));
+        let (flushes, written_bytes) = (
+            counters.flushes.load(Ordering::Relaxed),
+            counters.written_bytes.load(Ordering::Relaxed),
+        );
         let mut seen = lock(&self.seen);
         if flushes != seen.flushes {
-            (seen.flushes, seen.flushed_at, seen.flushed_bytes) = (flushes, Instant::now(), written_bytes);
+            (seen.flushes, seen.flushed_at, seen.flushed_bytes) =
+                (flushes, Instant::now(), written_bytes);
         }
         let age = seen.flushed_at.elapsed();
         let last_flush = Duration::from_micros(counters.flush_us_last.load(Ordering::Relaxed));
         Load {
             queued_bytes: self.budget.queued_bytes(),
             queued_bytes_max: self.shared.options.buffer_bytes_max,
-            last_flush: if age <= FLUSH_NEWS_AGE_MAX { last_flush } else { Duration::ZERO },
+            last_flush: if age <= FLUSH_NEWS_AGE_MAX {
+                last_flush
+            } else {
+                Duration::ZERO
+            },
             flush_interval: self.shared.options.flush_interval,
-            unflushed: if written_bytes > seen.flushed_bytes { age } else { Duration::ZERO },
+            unflushed: if written_bytes > seen.flushed_bytes {
+                age
+            } else {
+                Duration::ZERO
+            },
         }
     }
 }
@@ -122,7 +150,11 @@ impl Paced {
     pub(super) fn new(file: Arc<dyn DiskFile>, pacer: Arc<Pacer>) -> Self {
         let shared = Arc::clone(&pacer.shared);
         let file = Salvaging::new(file, move || shared.scrub.is_stopped());
-        Self { file, pacer, read_bytes: AtomicU64::new(0) }
+        Self {
+            file,
+            pacer,
+            read_bytes: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn read_bytes(&self) -> u64 {
@@ -150,7 +182,11 @@ impl DiskFile for Paced {
         let bytes = buffer.len() as u64;
         self.file.forget_cached(offset, bytes);
         self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.pacer.shared.scrub.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.pacer
+            .shared
+            .scrub
+            .read_bytes
+            .fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
 

@@ -40,7 +40,11 @@ pub(super) enum Next {
 }
 
 /// `next_of` tells the next segment of a pass.
-pub(super) fn next(seen: &Seen, pass: Option<&Pass>, next_of: impl FnOnce(&Pass) -> Option<SegmentId>) -> Next {
+pub(super) fn next(
+    seen: &Seen,
+    pass: Option<&Pass>,
+    next_of: impl FnOnce(&Pass) -> Option<SegmentId>,
+) -> Next {
     if let Some(suspect) = seen.suspect {
         return Next::Suspect(suspect);
     }
@@ -57,7 +61,8 @@ pub(super) fn next(seen: &Seen, pass: Option<&Pass>, next_of: impl FnOnce(&Pass)
 /// A last pass in the future is a clock that was set back: better one pass too many.
 fn is_due(seen: &Seen) -> bool {
     let interval_us = i64::try_from(seen.pass_interval.as_micros()).unwrap_or(i64::MAX);
-    seen.last_started_at.is_none_or(|last| !(0..interval_us).contains(&seen.now.micros_since(last)))
+    seen.last_started_at
+        .is_none_or(|last| !(0..interval_us).contains(&seen.now.micros_since(last)))
 }
 
 /// How the writer fares.
@@ -96,11 +101,18 @@ mod tests {
         }
     }
 
-    const PASS: Pass =
-        Pass { started_at: Timestamp(0), next: SegmentId(3), newest: SegmentId(9), done_bytes: 0, done_segments: 0 };
+    const PASS: Pass = Pass {
+        started_at: Timestamp(0),
+        next: SegmentId(3),
+        newest: SegmentId(9),
+        done_bytes: 0,
+        done_segments: 0,
+    };
 
     fn decide(seen: Seen, pass: Option<&Pass>) -> Next {
-        next(&seen, pass, |pass| (pass.next <= pass.newest).then_some(pass.next))
+        next(&seen, pass, |pass| {
+            (pass.next <= pass.newest).then_some(pass.next)
+        })
     }
 
     #[test]
@@ -108,31 +120,118 @@ mod tests {
         assert_eq!(decide(seen(2 * HOUR - 1), None), Next::Wait);
         assert_eq!(decide(seen(2 * HOUR), None), Next::Begin);
         assert_eq!(decide(seen(HOUR - 1), None), Next::Begin);
-        assert_eq!(decide(Seen { last_started_at: None, ..seen(0) }, None), Next::Begin);
-        assert_eq!(decide(Seen { is_asked: true, ..seen(HOUR) }, None), Next::Begin);
-        assert_eq!(decide(Seen { newest: None, ..seen(9 * HOUR) }, None), Next::Wait);
-        assert_eq!(decide(Seen { is_listed: false, ..seen(9 * HOUR) }, None), Next::Wait);
+        assert_eq!(
+            decide(
+                Seen {
+                    last_started_at: None,
+                    ..seen(0)
+                },
+                None
+            ),
+            Next::Begin
+        );
+        assert_eq!(
+            decide(
+                Seen {
+                    is_asked: true,
+                    ..seen(HOUR)
+                },
+                None
+            ),
+            Next::Begin
+        );
+        assert_eq!(
+            decide(
+                Seen {
+                    newest: None,
+                    ..seen(9 * HOUR)
+                },
+                None
+            ),
+            Next::Wait
+        );
+        assert_eq!(
+            decide(
+                Seen {
+                    is_listed: false,
+                    ..seen(9 * HOUR)
+                },
+                None
+            ),
+            Next::Wait
+        );
     }
 
     #[test]
     fn a_pass_goes_on_to_its_end_and_suspects_go_first() {
         assert_eq!(decide(seen(HOUR), Some(&PASS)), Next::Segment(SegmentId(3)));
-        assert_eq!(decide(seen(HOUR), Some(&Pass { next: SegmentId(10), ..PASS })), Next::End);
         assert_eq!(
-            decide(Seen { suspect: Some(SegmentId(7)), ..seen(HOUR) }, Some(&PASS)),
+            decide(
+                seen(HOUR),
+                Some(&Pass {
+                    next: SegmentId(10),
+                    ..PASS
+                })
+            ),
+            Next::End
+        );
+        assert_eq!(
+            decide(
+                Seen {
+                    suspect: Some(SegmentId(7)),
+                    ..seen(HOUR)
+                },
+                Some(&PASS)
+            ),
             Next::Suspect(SegmentId(7))
         );
-        assert_eq!(decide(Seen { is_listed: false, ..seen(HOUR) }, Some(&PASS)), Next::Wait);
-        assert_eq!(decide(Seen { is_asked: true, ..seen(HOUR) }, Some(&PASS)), Next::Begin);
+        assert_eq!(
+            decide(
+                Seen {
+                    is_listed: false,
+                    ..seen(HOUR)
+                },
+                Some(&PASS)
+            ),
+            Next::Wait
+        );
+        assert_eq!(
+            decide(
+                Seen {
+                    is_asked: true,
+                    ..seen(HOUR)
+                },
+                Some(&PASS)
+            ),
+            Next::Begin
+        );
     }
 
     #[test]
     fn recording_comes_first() {
         let (second, ms) = (Duration::from_secs(1), Duration::from_millis(1));
-        let idle = Load { queued_bytes_max: 800, flush_interval: second, ..Load::default() };
-        assert!(!is_behind(&Load { queued_bytes: 100, last_flush: 999 * ms, unflushed: 2999 * ms, ..idle }));
-        assert!(is_behind(&Load { queued_bytes: 101, ..idle }));
-        assert!(is_behind(&Load { last_flush: second, ..idle }));
-        assert!(is_behind(&Load { unflushed: 3 * second, ..idle }));
+        let idle = Load {
+            queued_bytes_max: 800,
+            flush_interval: second,
+            ..Load::default()
+        };
+        assert!(!is_behind(&Load {
+            queued_bytes: 100,
+            last_flush: 999 * ms,
+            unflushed: 2999 * ms,
+            ..idle
+        }));
+        assert!(is_behind(&Load {
+            queued_bytes: 101,
+            ..idle
+        }));
+        assert!(is_behind(&Load {
+            last_flush: second,
+            ..idle
+        }));
+        assert!(is_behind(&Load {
+            unflushed: 3 * second,
+            ..idle
+        }));
     }
 }

@@ -1,4 +1,5 @@
-//! What the scrub remembers over a restart, in one small file. Lost or unreadable, it costs a pass that begins anew and nothing else.
+//! What the scrub remembers over a restart, in one small file. Lost or unreadable, it costs a pass
+//! that begins anew and nothing else.
 
 use super::plan::Pass;
 use crate::Error;
@@ -57,19 +58,42 @@ fn load(disk: &dyn Disk, layout: &Layout, volume: Uuid) -> io::Result<Remembered
     file.read_exact_at(&mut text, 0)?;
     let file: File = serde_json::from_slice(&text).map_err(io::Error::other)?;
     if (file.version, file.volume) != (STATE_VERSION, volume) {
-        return Err(io::Error::other("it is of another version or another volume"));
+        return Err(io::Error::other(
+            "it is of another version or another volume",
+        ));
     }
-    Ok(Remembered { pass: file.pass, last: file.last, damaged: file.damaged })
+    Ok(Remembered {
+        pass: file.pass,
+        last: file.last,
+        damaged: file.damaged,
+    })
 }
 
 /// # Errors
 /// It cannot be written.
-pub(super) fn save(disk: &dyn Disk, layout: &Layout, volume: Uuid, remembered: &Remembered) -> Result<(), Error> {
-    let Remembered { pass, last, damaged } = remembered.clone();
+pub(super) fn save(
+    disk: &dyn Disk,
+    layout: &Layout,
+    volume: Uuid,
+    remembered: &Remembered,
+) -> Result<(), Error> {
+    let Remembered {
+        pass,
+        last,
+        damaged,
+    } = remembered.clone();
     let path = layout.scrub();
-    let file = File { version: STATE_VERSION, volume, pass, last, damaged };
-    let text = serde_json::to_vec(&file).map_err(|error| Error::io("encode", &path)(io::Error::other(error)))?;
-    disk.replace(&path, &text).map_err(Error::io("write", &path))
+    let file = File {
+        version: STATE_VERSION,
+        volume,
+        pass,
+        last,
+        damaged,
+    };
+    let text = serde_json::to_vec(&file)
+        .map_err(|error| Error::io("encode", &path)(io::Error::other(error)))?;
+    disk.replace(&path, &text)
+        .map_err(Error::io("write", &path))
 }
 
 #[cfg(test)]
@@ -81,9 +105,17 @@ mod tests {
     #[test]
     fn comes_back_and_anything_else_is_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let (disk, layout) = (RealDisk::new(IoChoice::Plain, dir.path()).unwrap(), Layout { root: dir.path().into() });
+        let (disk, layout) = (
+            RealDisk::new(IoChoice::Plain, dir.path()).unwrap(),
+            Layout {
+                root: dir.path().into(),
+            },
+        );
         let volume = Uuid::from_u128(1);
-        assert_eq!(Remembered::load(&disk, &layout, volume), Remembered::default());
+        assert_eq!(
+            Remembered::load(&disk, &layout, volume),
+            Remembered::default()
+        );
         let pass = Pass {
             started_at: Timestamp(5),
             next: SegmentId(3),
@@ -91,12 +123,22 @@ mod tests {
             done_bytes: 7,
             done_segments: 2,
         };
-        let remembered = Remembered { pass: Some(pass), last: Some((Timestamp(1), Timestamp(2))), damaged: Vec::new() };
+        let remembered = Remembered {
+            pass: Some(pass),
+            last: Some((Timestamp(1), Timestamp(2))),
+            damaged: Vec::new(),
+        };
         save(&disk, &layout, volume, &remembered).unwrap();
         assert_eq!(Remembered::load(&disk, &layout, volume), remembered);
-        assert_eq!(Remembered::load(&disk, &layout, Uuid::from_u128(2)), Remembered::default());
+        assert_eq!(
+            Remembered::load(&disk, &layout, Uuid::from_u128(2)),
+            Remembered::default()
+        );
         let text = std::fs::read(layout.scrub()).unwrap();
         std::fs::write(layout.scrub(), &text[..text.len() / 2]).unwrap();
-        assert_eq!(Remembered::load(&disk, &layout, volume), Remembered::default());
+        assert_eq!(
+            Remembered::load(&disk, &layout, volume),
+            Remembered::default()
+        );
     }
 }

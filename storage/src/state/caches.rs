@@ -33,7 +33,12 @@ struct Lru<K, V> {
 
 impl<K: Hash + Eq + Copy, V: Clone> Lru<K, V> {
     fn new(weight_max: usize) -> Self {
-        Self { entries: HashMap::new(), clock: 0, weight: 0, weight_max }
+        Self {
+            entries: HashMap::new(),
+            clock: 0,
+            weight: 0,
+            weight_max,
+        }
     }
 
     fn get(&mut self, key: K) -> Option<V> {
@@ -49,7 +54,11 @@ impl<K: Hash + Eq + Copy, V: Clone> Lru<K, V> {
             return;
         }
         while self.weight + weight > self.weight_max
-            && let Some(oldest) = self.entries.iter().min_by_key(|(_, entry)| entry.0).map(|(key, _)| *key)
+            && let Some(oldest) = self
+                .entries
+                .iter()
+                .min_by_key(|(_, entry)| entry.0)
+                .map(|(key, _)| *key)
         {
             self.remove(oldest);
         }
@@ -65,7 +74,12 @@ impl<K: Hash + Eq + Copy, V: Clone> Lru<K, V> {
     }
 
     fn remove_if(&mut self, is_gone: impl Fn(&K) -> bool) {
-        let gone: Vec<K> = self.entries.keys().filter(|key| is_gone(key)).copied().collect();
+        let gone: Vec<K> = self
+            .entries
+            .keys()
+            .filter(|key| is_gone(key))
+            .copied()
+            .collect();
         gone.into_iter().for_each(|key| self.remove(key));
     }
 }
@@ -101,7 +115,12 @@ impl Caches {
         lock(&self.tables).get((id, key))
     }
 
-    pub(crate) fn keep_table(&self, id: SegmentId, key: TrackKey, entries: Vec<ChunkEntry>) -> Table {
+    pub(crate) fn keep_table(
+        &self,
+        id: SegmentId,
+        key: TrackKey,
+        entries: Vec<ChunkEntry>,
+    ) -> Table {
         let table = Arc::new(entries);
         lock(&self.tables).insert((id, key), table.len().max(1), Arc::clone(&table));
         table
@@ -115,8 +134,13 @@ impl Caches {
     /// Adds to what is known of a segment's chunks.
     pub(crate) fn keep_moves(&self, id: SegmentId, moves: &Moves) {
         let mut moved = lock(&self.moved);
-        let all: Moves =
-            moved.get(id).iter().flat_map(|before| before.iter()).chain(moves).map(|(at, to)| (*at, *to)).collect();
+        let all: Moves = moved
+            .get(id)
+            .iter()
+            .flat_map(|before| before.iter())
+            .chain(moves)
+            .map(|(at, to)| (*at, *to))
+            .collect();
         moved.insert(id, all.len(), Arc::new(all));
     }
 
@@ -138,7 +162,10 @@ mod tests {
         lru.insert(2, 4, 'b');
         assert_eq!(lru.get(1), Some('a'));
         lru.insert(3, 4, 'c');
-        assert_eq!((lru.get(1), lru.get(2), lru.get(3)), (Some('a'), None, Some('c')));
+        assert_eq!(
+            (lru.get(1), lru.get(2), lru.get(3)),
+            (Some('a'), None, Some('c'))
+        );
         lru.insert(4, 11, 'd');
         assert_eq!(lru.get(4), None);
         lru.remove_if(|key| *key == 1);

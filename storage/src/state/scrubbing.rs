@@ -75,7 +75,10 @@ impl Control {
         if asked.stop {
             return false;
         }
-        let (asked, _) = self.changed.wait_timeout(asked, wait).unwrap_or_else(PoisonError::into_inner);
+        let (asked, _) = self
+            .changed
+            .wait_timeout(asked, wait)
+            .unwrap_or_else(PoisonError::into_inner);
         !asked.stop
     }
 

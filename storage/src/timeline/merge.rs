@@ -1,8 +1,10 @@
 //! The splice: of overlapping recordings of one camera, the one continuous list of chunks to play.
 //!
-//! Recordings are laid over each other in the order of preference. A lower one fills holes of those above it; it is entered and left at keyframes of video.
-//! Where both recordings hold the same keyframe, the cut is exactly there, so that no frame is lost or doubled (as long as clocks are apart by less than a chunk is
-//! long), and a GOP is shown from the recording that has more of it; else the cut is by time.
+//! Recordings are laid over each other in the order of preference. A lower one fills holes of those
+//! above it; it is entered and left at keyframes of video. Where both recordings hold the same
+//! keyframe, the cut is exactly there, so that no frame is lost or doubled (as long as clocks are
+//! apart by less than a chunk is long), and a GOP is shown from the recording that has more of it;
+//! else the cut is by time.
 //!
 //! Whole pictures come before all others, whoever recorded them. What is not whole fills what holes
 //! are left, wherever they begin: see [`Class`].
@@ -38,11 +40,13 @@ enum Class {
 /// Chunks of one recorder without a hole.
 pub(super) type Run = Vec<ChunkEntry>;
 
-/// Chooses among overlapping recordings of one stream of one camera. The answer is sorted by start; other tracks follow the choice
-/// made for video (`sound.rs`).
+/// Chooses among overlapping recordings of one stream of one camera. The answer is sorted by start;
+/// other tracks follow the choice made for video (`sound.rs`).
 #[must_use]
 pub fn merge(entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
-    let (video, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.meta.track == TrackKind::Video);
+    let (video, others): (Vec<_>, Vec<_>) = entries
+        .into_iter()
+        .partition(|entry| entry.meta.track == TrackKind::Video);
     if video.is_empty() {
         return sorted(lay(others).into_iter().flatten().collect());
     }
@@ -52,19 +56,33 @@ pub fn merge(entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
 }
 
 fn sorted(mut entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
-    entries.sort_by_key(|entry| (entry.meta.start, entry.meta.track, entry.meta.session, entry.meta.sequence));
+    entries.sort_by_key(|entry| {
+        (
+            entry.meta.start,
+            entry.meta.track,
+            entry.meta.session,
+            entry.meta.sequence,
+        )
+    });
     entries
 }
 
 /// The view as runs in the order of time.
 fn lay(entries: Vec<ChunkEntry>) -> Vec<Run> {
-    let mut by_preference: BTreeMap<(Class, Recorder, TrackKind), Vec<ChunkEntry>> = BTreeMap::new();
+    let mut by_preference: BTreeMap<(Class, Recorder, TrackKind), Vec<ChunkEntry>> =
+        BTreeMap::new();
     for (class, unit) in units(entries) {
-        let Some((recorder, track)) = unit.iter().map(|entry| (Recorder::of(&entry.meta), entry.meta.track)).min()
+        let Some((recorder, track)) = unit
+            .iter()
+            .map(|entry| (Recorder::of(&entry.meta), entry.meta.track))
+            .min()
         else {
             continue;
         };
-        by_preference.entry((class, recorder, track)).or_default().extend(unit);
+        by_preference
+            .entry((class, recorder, track))
+            .or_default()
+            .extend(unit);
     }
     let mut view: Vec<Run> = Vec::new();
     for ((class, ..), recording) in by_preference {
@@ -83,7 +101,8 @@ fn lay(entries: Vec<ChunkEntry>) -> Vec<Run> {
     view
 }
 
-/// Leaves out what one recorder's clock places behind what follows it: its last chunks, as far as the clocks are apart.
+/// Leaves out what one recorder's clock places behind what follows it: its last chunks, as far as
+/// the clocks are apart.
 fn keep_order(view: &mut [Run]) {
     for next in 1..view.len() {
         let start = start_of(&view[next]);
@@ -97,14 +116,26 @@ fn keep_order(view: &mut [Run]) {
 /// confirmed, or handed its camera's next epoch, goes on within the GOP, which then counts as
 /// recorded under the preferred of both. What no access point came before is left out.
 fn units(mut entries: Vec<ChunkEntry>) -> Vec<(Class, Vec<ChunkEntry>)> {
-    let place = |entry: &ChunkEntry| (entry.meta.node, entry.meta.session, entry.meta.track, entry.meta.sequence);
+    let place = |entry: &ChunkEntry| {
+        (
+            entry.meta.node,
+            entry.meta.session,
+            entry.meta.track,
+            entry.meta.sequence,
+        )
+    };
     entries.sort_by_key(place);
     entries.dedup_by_key(|entry| place(entry));
     let mut units: Vec<(Class, Vec<ChunkEntry>)> = Vec::new();
     let (mut decoding, mut previous) = (Decoding::default(), None::<ChunkEntry>);
     for entry in entries {
-        let shown = if entry.meta.track == TrackKind::Video { decoding.next(&entry.meta) } else { Shown::Whole };
-        let goes_on = !is_entry(&entry) && previous.is_some_and(|last| last.meta.is_followed_by(&entry.meta));
+        let shown = if entry.meta.track == TrackKind::Video {
+            decoding.next(&entry.meta)
+        } else {
+            Shown::Whole
+        };
+        let goes_on =
+            !is_entry(&entry) && previous.is_some_and(|last| last.meta.is_followed_by(&entry.meta));
         previous = Some(entry);
         let class = match (shown, is_entry(&entry)) {
             (Shown::Nothing, _) => {
@@ -133,7 +164,8 @@ fn holds(of: Class, class: Class) -> bool {
     }
 }
 
-/// Splits one recording at its holes; a loss within the session counts as one, however short, and so does what is between two sessions.
+/// Splits one recording at its holes; a loss within the session counts as one, however short, and
+/// so does what is between two sessions.
 fn runs(mut recording: Vec<ChunkEntry>) -> Vec<Run> {
     recording.sort_by_key(|entry| (entry.meta.start, entry.meta.session, entry.meta.sequence));
     let mut runs: Vec<Run> = Vec::new();
@@ -148,7 +180,8 @@ fn runs(mut recording: Vec<ChunkEntry>) -> Vec<Run> {
 
 fn joins(last: &ChunkEntry, next: &ChunkEntry) -> bool {
     let gap_us = next.meta.start.micros_since(last.meta.end());
-    let goes_on = last.meta.session == next.meta.session && !next.meta.after_loss && gap_us <= HOLE_US_MIN;
+    let goes_on =
+        last.meta.session == next.meta.session && !next.meta.after_loss && gap_us <= HOLE_US_MIN;
     last.meta.is_followed_by(&next.meta) || (goes_on && next.meta.track != TrackKind::Video)
 }
 
@@ -156,7 +189,8 @@ pub(super) fn start_of(run: &[ChunkEntry]) -> Timestamp {
     run.first().map_or(Timestamp::MAX, |entry| entry.meta.start)
 }
 
-/// Of a run in the order of starts. Asked for often, so not the latest of all: chunks of one recorder overlap by jitter alone.
+/// Of a run in the order of starts. Asked for often, so not the latest of all: chunks of one
+/// recorder overlap by jitter alone.
 pub(super) fn end_of(run: &[ChunkEntry]) -> Timestamp {
     run.last().map_or(Timestamp::MIN, |entry| entry.meta.end())
 }
@@ -164,7 +198,11 @@ pub(super) fn end_of(run: &[ChunkEntry]) -> Timestamp {
 /// Lays `run` into every hole of `view` that it reaches.
 fn fill(view: &mut Vec<Run>, run: &[ChunkEntry], enter: EnterAt) {
     let mut at = view.partition_point(|before| end_of(before) <= start_of(run));
-    while at <= view.len() && at.checked_sub(1).is_none_or(|before| start_of(&view[before]) < end_of(run)) {
+    while at <= view.len()
+        && at
+            .checked_sub(1)
+            .is_none_or(|before| start_of(&view[before]) < end_of(run))
+    {
         at += 1 + splice(view, at, run, enter);
     }
 }
@@ -173,12 +211,23 @@ fn fill(view: &mut Vec<Run>, run: &[ChunkEntry], enter: EnterAt) {
 fn fill_by_time(view: &mut Vec<Run>, mut run: &[ChunkEntry]) {
     while let Some(first) = run.first() {
         let at = view.partition_point(|shown| start_of(shown) <= first.meta.start);
-        let hole_start = at.checked_sub(1).map_or(Timestamp::MIN, |before| end_of(&view[before]));
+        let hole_start = at
+            .checked_sub(1)
+            .map_or(Timestamp::MIN, |before| end_of(&view[before]));
         let hole_end = view.get(at).map_or(Timestamp::MAX, |after| start_of(after));
-        let is_entered = view.get(at).and_then(|after| after.first()).is_none_or(is_entry);
-        let ends_before = |entry: &ChunkEntry| entry.meta.end() <= hole_end.plus_micros(OVERLAP_US_MAX);
-        let until = if is_entered { leave_by_time(run, hole_end) } else { run.partition_point(ends_before) };
-        let from = run.partition_point(|entry| entry.meta.start.plus_micros(OVERLAP_US_MAX) < hole_start);
+        let is_entered = view
+            .get(at)
+            .and_then(|after| after.first())
+            .is_none_or(is_entry);
+        let ends_before =
+            |entry: &ChunkEntry| entry.meta.end() <= hole_end.plus_micros(OVERLAP_US_MAX);
+        let until = if is_entered {
+            leave_by_time(run, hole_end)
+        } else {
+            run.partition_point(ends_before)
+        };
+        let from =
+            run.partition_point(|entry| entry.meta.start.plus_micros(OVERLAP_US_MAX) < hole_start);
         if from < until {
             view.insert(at, run[from..until].to_vec());
         }
@@ -186,7 +235,8 @@ fn fill_by_time(view: &mut Vec<Run>, mut run: &[ChunkEntry]) {
     }
 }
 
-/// Fills the hole before `view[at]` from `run`, if that adds anything. Returns how many runs `view` grew by.
+/// Fills the hole before `view[at]` from `run`, if that adds anything. Returns how many runs `view`
+/// grew by.
 fn splice(view: &mut Vec<Run>, at: usize, run: &[ChunkEntry], enter_at: EnterAt) -> usize {
     let before = at.checked_sub(1).map(|index| view[index].as_slice());
     let after = view.get(at).map(Vec::as_slice);
@@ -211,7 +261,8 @@ fn splice(view: &mut Vec<Run>, at: usize, run: &[ChunkEntry], enter_at: EnterAt)
     }
 }
 
-/// Whether anything is shown then that was not before. Clocks differ: what sticks out by less than a hole adds nothing, unless keyframes tell better.
+/// Whether anything is shown then that was not before. Clocks differ: what sticks out by less than
+/// a hole adds nothing, unless keyframes tell better.
 fn adds(
     before: Option<&[ChunkEntry]>,
     after: Option<&[ChunkEntry]>,
@@ -219,20 +270,32 @@ fn adds(
     enter: Enter,
     leave: Leave,
 ) -> bool {
-    let (hole_start, hole_end) = (before.map_or(Timestamp::MIN, end_of), after.map_or(Timestamp::MAX, start_of));
+    let (hole_start, hole_end) = (
+        before.map_or(Timestamp::MIN, end_of),
+        after.map_or(Timestamp::MAX, start_of),
+    );
     let begins_early = leave.is_shared || start_of(run).plus_micros(HOLE_US_MIN) < hole_end;
     let first = &run[enter.run_from].meta;
-    let dropped = before.zip(enter.before_until).map_or(&[][..], |(before, until)| &before[until..]);
+    let dropped = before
+        .zip(enter.before_until)
+        .map_or(&[][..], |(before, until)| &before[until..]);
     let has_more = frames(&run[enter.run_from..leave.run_until]) > frames(dropped);
     let begins_late = first.is_access_point() && first.start.plus_micros(HOLE_US_MIN) > hole_start;
     let ends_late = hole_start.plus_micros(HOLE_US_MIN) < end_of(run);
-    let goes_on = if enter.is_shared { has_more } else { ends_late || (begins_late && has_more) };
+    let goes_on = if enter.is_shared {
+        has_more
+    } else {
+        ends_late || (begins_late && has_more)
+    };
     let is_hole = hole_start < hole_end || (enter.is_shared && leave.is_shared);
     is_hole && begins_early && goes_on
 }
 
 fn frames(entries: &[ChunkEntry]) -> u64 {
-    entries.iter().map(|entry| u64::from(entry.meta.frames)).sum()
+    entries
+        .iter()
+        .map(|entry| u64::from(entry.meta.frames))
+        .sum()
 }
 
 fn is_entry(entry: &ChunkEntry) -> bool {
@@ -243,15 +306,20 @@ fn slices_crc(entry: &ChunkEntry) -> Option<u32> {
     entry.meta.access.map(|access| access.slices_crc)
 }
 
-/// Where both hold it, the index of `keyframe` in `run`. No node records a keyframe twice: two of one node are the same picture at two times.
+/// Where both hold it, the index of `keyframe` in `run`. No node records a keyframe twice: two of
+/// one node are the same picture at two times.
 fn find(run: &[ChunkEntry], keyframe: &ChunkEntry) -> Option<usize> {
-    let is_of_one_node = run.first().is_some_and(|first| first.meta.node == keyframe.meta.node);
+    let is_of_one_node = run
+        .first()
+        .is_some_and(|first| first.meta.node == keyframe.meta.node);
     if is_of_one_node || !keyframe.meta.is_access_point() {
         return None;
     }
     let near = keyframe.meta.start;
-    let first = run.partition_point(|entry| entry.meta.start < near.plus_micros(-SHARED_KEYFRAME_US_MAX));
-    let last = run.partition_point(|entry| entry.meta.start <= near.plus_micros(SHARED_KEYFRAME_US_MAX));
+    let first =
+        run.partition_point(|entry| entry.meta.start < near.plus_micros(-SHARED_KEYFRAME_US_MAX));
+    let last =
+        run.partition_point(|entry| entry.meta.start <= near.plus_micros(SHARED_KEYFRAME_US_MAX));
     // Pictures of a camera that shows nothing are all the same.
     (first..last)
         .filter(|index| slices_crc(&run[*index]) == slices_crc(keyframe))
@@ -273,16 +341,34 @@ type EnterAt = fn(Option<&[ChunkEntry]>, &[ChunkEntry]) -> Enter;
 /// same access point.
 fn enter_at_shared(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> Enter {
     let shared = before.and_then(|before| last_shared(before, run));
-    let nowhere = Enter { before_until: None, run_from: run.len(), is_shared: false };
-    shared.map_or(nowhere, |(until, run_from)| Enter { before_until: Some(until), run_from, is_shared: true })
+    let nowhere = Enter {
+        before_until: None,
+        run_from: run.len(),
+        is_shared: false,
+    };
+    shared.map_or(nowhere, |(until, run_from)| Enter {
+        before_until: Some(until),
+        run_from,
+        is_shared: true,
+    })
 }
 
 /// Where to enter `run`.
 fn enter_at(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> Enter {
-    let by_time = |before_until, run_from| Enter { before_until, run_from, is_shared: false };
-    let Some(before) = before else { return by_time(None, run.iter().position(is_entry).unwrap_or(run.len())) };
+    let by_time = |before_until, run_from| Enter {
+        before_until,
+        run_from,
+        is_shared: false,
+    };
+    let Some(before) = before else {
+        return by_time(None, run.iter().position(is_entry).unwrap_or(run.len()));
+    };
     if let Some((until, run_from)) = last_shared(before, run) {
-        return Enter { before_until: Some(until), run_from, is_shared: true };
+        return Enter {
+            before_until: Some(until),
+            run_from,
+            is_shared: true,
+        };
     }
     let hole_start = end_of(before);
     let reach = run.partition_point(|entry| entry.meta.start <= hole_start);
@@ -292,7 +378,12 @@ fn enter_at(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> Enter {
     });
     match covered {
         Some(enter) => by_time(Some(leave_by_time(before, run[enter].meta.start)), enter),
-        None => by_time(None, (reach..run.len()).find(|index| is_entry(&run[*index])).unwrap_or(run.len())),
+        None => by_time(
+            None,
+            (reach..run.len())
+                .find(|index| is_entry(&run[*index]))
+                .unwrap_or(run.len()),
+        ),
     }
 }
 
@@ -302,7 +393,9 @@ fn last_shared(before: &[ChunkEntry], run: &[ChunkEntry]) -> Option<(usize, usiz
     let latest = end_of(run).plus_micros(SHARED_KEYFRAME_US_MAX);
     let from = before.partition_point(|entry| entry.meta.start < earliest);
     let until = before.partition_point(|entry| entry.meta.start <= latest);
-    (from..until).rev().find_map(|index| Some((index, find(run, &before[index])?)))
+    (from..until)
+        .rev()
+        .find_map(|index| Some((index, find(run, &before[index])?)))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -316,16 +409,37 @@ struct Leave {
 
 /// Where to leave `run`.
 fn leave_at(run: &[ChunkEntry], after: Option<&[ChunkEntry]>) -> Leave {
-    let Some(after) = after else { return Leave { run_until: run.len(), after_from: 0, is_shared: false } };
+    let Some(after) = after else {
+        return Leave {
+            run_until: run.len(),
+            after_from: 0,
+            is_shared: false,
+        };
+    };
     let keyframe = after.iter().position(is_entry).unwrap_or(0);
-    // A run that begins within a GOP cannot be decoded before its first keyframe: stay with what can, if it lasts so long.
-    let after_from = if end_of(run) >= after[keyframe].meta.start { keyframe } else { 0 };
+    // A run that begins within a GOP cannot be decoded before its first keyframe: stay with what
+    // can, if it lasts so long.
+    let after_from = if end_of(run) >= after[keyframe].meta.start {
+        keyframe
+    } else {
+        0
+    };
     let shared = find(run, &after[after_from]);
     let run_until = shared.unwrap_or_else(|| leave_by_time(run, after[after_from].meta.start));
-    Leave { run_until, after_from, is_shared: shared.is_some() }
+    Leave {
+        run_until,
+        after_from,
+        is_shared: shared.is_some(),
+    }
 }
 
 /// Keeps the chunks that lie before `end` with at least their first half.
 fn leave_by_time(run: &[ChunkEntry], end: Timestamp) -> usize {
-    run.partition_point(|entry| entry.meta.start.plus_micros(i64::from(entry.meta.duration_us) / 2) < end)
+    run.partition_point(|entry| {
+        entry
+            .meta
+            .start
+            .plus_micros(i64::from(entry.meta.duration_us) / 2)
+            < end
+    })
 }

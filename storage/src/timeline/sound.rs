@@ -48,15 +48,29 @@ pub(super) fn follow(view: &[Run], others: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
     let pieces = pieces(view);
     let mut tracks: BTreeMap<TrackKind, BTreeMap<NodeId, Vec<ChunkEntry>>> = BTreeMap::new();
     for entry in others {
-        tracks.entry(entry.meta.track).or_default().entry(entry.meta.node).or_default().push(entry);
+        tracks
+            .entry(entry.meta.track)
+            .or_default()
+            .entry(entry.meta.node)
+            .or_default()
+            .push(entry);
     }
-    tracks.into_values().flat_map(|recorded| follow_track(&pieces, recorded)).collect()
+    tracks
+        .into_values()
+        .flat_map(|recorded| follow_track(&pieces, recorded))
+        .collect()
 }
 
 fn pieces(view: &[Run]) -> Vec<Piece> {
     let piece = |run: &Run| {
         let (node, start, end) = (run.first()?.meta.node, start_of(run), end_of(run));
-        Some(Piece { node, start, end, from: start.plus_micros(-HOLE_US_MIN), until: end.plus_micros(HOLE_US_MIN) })
+        Some(Piece {
+            node,
+            start,
+            end,
+            from: start.plus_micros(-HOLE_US_MIN),
+            until: end.plus_micros(HOLE_US_MIN),
+        })
     };
     let mut pieces: Vec<Piece> = view.iter().filter_map(piece).collect();
     for after in 1..pieces.len() {
@@ -69,13 +83,17 @@ fn pieces(view: &[Run]) -> Vec<Piece> {
 }
 
 /// Of one track, by its recorders.
-fn follow_track(pieces: &[Piece], mut recorded: BTreeMap<NodeId, Vec<ChunkEntry>>) -> Vec<ChunkEntry> {
+fn follow_track(
+    pieces: &[Piece],
+    mut recorded: BTreeMap<NodeId, Vec<ChunkEntry>>,
+) -> Vec<ChunkEntry> {
     for chunks in recorded.values_mut() {
         chunks.sort_by_key(|entry| (entry.meta.start, entry.meta.session, entry.meta.sequence));
         chunks.dedup_by_key(|entry| (entry.meta.session, entry.meta.sequence));
     }
     let of = |piece: &Piece| recorded.get(&piece.node).map_or(&[][..], Vec::as_slice);
-    let by_time = |piece: &Piece| first_from(of(piece), piece.from)..first_from(of(piece), piece.until);
+    let by_time =
+        |piece: &Piece| first_from(of(piece), piece.from)..first_from(of(piece), piece.until);
     let mut parts: Vec<Range<usize>> = pieces.iter().map(by_time).collect();
     let mut joined = vec![false; pieces.len()];
     for next in 1..pieces.len() {
@@ -85,7 +103,8 @@ fn follow_track(pieces: &[Piece], mut recorded: BTreeMap<NodeId, Vec<ChunkEntry>
             && before.node != after.node
             && let Some(join) = join(of(before), of(after), after.start)
         {
-            (parts[next - 1].end, parts[next].start, joined[next]) = (join.before_until, join.after_from, true);
+            (parts[next - 1].end, parts[next].start, joined[next]) =
+                (join.before_until, join.after_from, true);
         }
     }
     let mut shown: Vec<ChunkEntry> = Vec::new();
@@ -103,11 +122,20 @@ fn follow_track(pieces: &[Piece], mut recorded: BTreeMap<NodeId, Vec<ChunkEntry>
 
 /// The first of sorted chunks that goes with what is shown from `at` on.
 fn first_from(chunks: &[ChunkEntry], at: Timestamp) -> usize {
-    chunks.partition_point(|entry| entry.meta.start.max(entry.meta.end().plus_micros(-SOUND_END_US)) < at)
+    chunks.partition_point(|entry| {
+        entry
+            .meta
+            .start
+            .max(entry.meta.end().plus_micros(-SOUND_END_US))
+            < at
+    })
 }
 
 fn middle_of(entry: &ChunkEntry) -> Timestamp {
-    entry.meta.start.plus_micros(i64::from(entry.meta.duration_us) / 2)
+    entry
+        .meta
+        .start
+        .plus_micros(i64::from(entry.meta.duration_us) / 2)
 }
 
 /// Where sound changes from one recorder to another.
@@ -134,11 +162,18 @@ fn join(before: &[ChunkEntry], after: &[ChunkEntry], at: Timestamp) -> Option<Jo
     let ends = near(before, at);
     let joins = near(after, at).flat_map(|after_from| {
         // The one may have ended before the other begins.
-        (ends.start..=ends.end).map(move |before_until| Join { before_until, after_from })
+        (ends.start..=ends.end).map(move |before_until| Join {
+            before_until,
+            after_from,
+        })
     });
     let fits = joins.filter_map(|join| {
         let next = &after[join.after_from];
-        let fit = fit(before.get(..join.before_until)?.last(), before.get(join.before_until), next)?;
+        let fit = fit(
+            before.get(..join.before_until)?.last(),
+            before.get(join.before_until),
+            next,
+        )?;
         Some(((fit, next.meta.start.micros_since(at).unsigned_abs()), join))
     });
     fits.min_by_key(|(fit, _)| *fit).map(|(_, join)| join)
@@ -150,18 +185,27 @@ fn fit(last: Option<&ChunkEntry>, own_next: Option<&ChunkEntry>, next: &ChunkEnt
     if last.is_some_and(|last| last.meta.start >= next.meta.start) {
         return None;
     }
-    let shared = own_next.filter(|own| own.meta.access.is_some() && own.meta.access == next.meta.access);
+    let shared =
+        own_next.filter(|own| own.meta.access.is_some() && own.meta.access == next.meta.access);
     let apart = shared.map(|own| own.meta.start.micros_since(next.meta.start).unsigned_abs());
     if let Some(apart_us) = apart.filter(|us| *us <= SHARED_US_MAX.unsigned_abs()) {
         return Some(Fit::Shared(apart_us / FITS_US.unsigned_abs()));
     }
-    let off_us = next.meta.start.micros_since(last?.meta.end()).unsigned_abs();
+    let off_us = next
+        .meta
+        .start
+        .micros_since(last?.meta.end())
+        .unsigned_abs();
     Some(Fit::ByTime(off_us / FITS_US.unsigned_abs()))
 }
 
 /// The chunks that begin near `at`.
 fn near(chunks: &[ChunkEntry], at: Timestamp) -> Range<usize> {
     let first_at = |at: Timestamp| chunks.partition_point(|entry| entry.meta.start < at);
-    let (from, middle, until) = (first_at(at.plus_micros(-NEAR_US)), first_at(at), first_at(at.plus_micros(NEAR_US)));
+    let (from, middle, until) = (
+        first_at(at.plus_micros(-NEAR_US)),
+        first_at(at),
+        first_at(at.plus_micros(NEAR_US)),
+    );
     from.max(middle.saturating_sub(NEAR_CHUNKS_MAX))..until.min(middle + NEAR_CHUNKS_MAX)
 }

@@ -27,7 +27,10 @@ pub struct ChunkNumber {
 
 impl ChunkNumber {
     pub(crate) fn of(meta: &ChunkMeta) -> Self {
-        Self { session: meta.session, sequence: meta.sequence }
+        Self {
+            session: meta.session,
+            sequence: meta.sequence,
+        }
     }
 
     pub(crate) fn next(self) -> Option<Self> {
@@ -39,10 +42,31 @@ impl ChunkNumber {
 impl Stretch {
     /// Of one chunk.
     pub(crate) fn of(meta: &ChunkMeta, damaged: bool) -> Self {
-        let ChunkMeta { start, node, epoch, rank, track, after_loss, .. } = *meta;
-        let span = Span { start, end: meta.end(), node, epoch, rank, damaged };
+        let ChunkMeta {
+            start,
+            node,
+            epoch,
+            rank,
+            track,
+            after_loss,
+            ..
+        } = *meta;
+        let span = Span {
+            start,
+            end: meta.end(),
+            node,
+            epoch,
+            rank,
+            damaged,
+        };
         let number = ChunkNumber::of(meta);
-        Self { span, track, first: number, last: number, after_loss }
+        Self {
+            span,
+            track,
+            first: number,
+            last: number,
+            after_loss,
+        }
     }
 }
 
@@ -53,16 +77,30 @@ pub(crate) fn close_seams(stretches: &mut [Stretch], ledger: &[Gap]) {
     stretches.sort_by_key(|stretch| stretch.span.start);
     let mut reached = Timestamp::MIN;
     let mut behind_seams: HashMap<(NodeId, TrackKind, ChunkNumber), Timestamp> = HashMap::new();
-    for Stretch { span, track, first, after_loss, .. } in &*stretches {
+    for Stretch {
+        span,
+        track,
+        first,
+        after_loss,
+        ..
+    } in &*stretches
+    {
         if span.start > reached && !after_loss {
             behind_seams.insert((span.node, *track, *first), span.start);
         }
         reached = reached.max(span.end);
     }
     let ledger = Ledger::of(ledger);
-    for Stretch { span, track, last, .. } in stretches {
-        let next = last.next().and_then(|next| behind_seams.get(&(span.node, *track, next)));
-        if let Some(next) = next.filter(|next| **next > span.end && !ledger.tells_of(span.end, **next)) {
+    for Stretch {
+        span, track, last, ..
+    } in stretches
+    {
+        let next = last
+            .next()
+            .and_then(|next| behind_seams.get(&(span.node, *track, next)));
+        if let Some(next) =
+            next.filter(|next| **next > span.end && !ledger.tells_of(span.end, **next))
+        {
             span.end = *next;
         }
     }

@@ -25,7 +25,8 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-/// Cheap to clone. Dropping all handles abandons the volume without a flush: [`VolumeHandle::close`] is the orderly way.
+/// Cheap to clone. Dropping all handles abandons the volume without a flush:
+/// [`VolumeHandle::close`] is the orderly way.
 #[derive(Clone)]
 pub struct VolumeHandle {
     shared: Arc<Shared>,
@@ -36,11 +37,19 @@ pub struct VolumeHandle {
 
 impl VolumeHandle {
     pub(crate) fn new(shared: Arc<Shared>, intake: Intake) -> Self {
-        Self { shared, intake, keeper: None }
+        Self {
+            shared,
+            intake,
+            keeper: None,
+        }
     }
 
     pub(super) fn reading(shared: Arc<Shared>, intake: Intake, keeper: ReadingKeeper) -> Self {
-        Self { shared, intake, keeper: Some(Arc::new(keeper)) }
+        Self {
+            shared,
+            intake,
+            keeper: Some(Arc::new(keeper)),
+        }
     }
 
     #[must_use]
@@ -62,11 +71,15 @@ impl VolumeHandle {
 
     /// As the segments have it; `None` where nothing here is of this camera.
     fn inward(&self, camera: CameraId) -> Option<CameraId> {
-        self.shared.adoption.as_ref().map_or(Some(camera), |adopted| adopted.theirs(camera))
+        self.shared
+            .adoption
+            .as_ref()
+            .map_or(Some(camera), |adopted| adopted.theirs(camera))
     }
 
     fn inward_range(&self, range: Range) -> Option<Range> {
-        self.inward(range.camera).map(|camera| Range { camera, ..range })
+        self.inward(range.camera)
+            .map(|camera| Range { camera, ..range })
     }
 
     /// As this cluster knows it, of what is of `camera` here.
@@ -85,8 +98,11 @@ impl VolumeHandle {
         (mut spans, mut gaps): (Vec<Span>, Vec<Gap>),
     ) -> (Vec<Span>, Vec<Gap>) {
         if self.is_adopted() {
-            spans.iter_mut().for_each(|span| span.node = Adoption::node(span.node));
-            gaps.iter_mut().for_each(|gap| (gap.camera, gap.node) = (camera, Adoption::node(gap.node)));
+            spans
+                .iter_mut()
+                .for_each(|span| span.node = Adoption::node(span.node));
+            gaps.iter_mut()
+                .for_each(|gap| (gap.camera, gap.node) = (camera, Adoption::node(gap.node)));
         }
         (spans, gaps)
     }
@@ -111,8 +127,9 @@ impl VolumeHandle {
         self.shared.volume
     }
 
-    /// Lets go of the catalogue of a volume that has failed, so that the directory can be opened anew; what is sealed cannot be looked up through this
-    /// handle any more. To be called once [`super::Volume::run`] has returned. `false` while a reader still holds it: ask again.
+    /// Lets go of the catalogue of a volume that has failed, so that the directory can be opened
+    /// anew; what is sealed cannot be looked up through this handle any more. To be called once
+    /// [`super::Volume::run`] has returned. `false` while a reader still holds it: ask again.
     #[must_use]
     pub fn release(&self) -> bool {
         if let Some(keeper) = &self.keeper {
@@ -137,12 +154,18 @@ impl VolumeHandle {
     /// The retention class of this name, if the volume has it. Look it up once per recorder.
     #[must_use]
     pub fn class(&self, name: &str) -> Option<ClassId> {
-        let index = self.shared.options.retention.iter().position(|class| class.name == name)?;
+        let index = self
+            .shared
+            .options
+            .retention
+            .iter()
+            .position(|class| class.name == name)?;
         u16::try_from(index).ok().map(ClassId)
     }
 
-    /// Hands a record over; it is on its way to the disk, not yet durable. Neither waits nor locks. A recorder appends its init segment
-    /// before the first chunk that needs it; later segments repeat it by themselves.
+    /// Hands a record over; it is on its way to the disk, not yet durable. Neither waits nor locks.
+    /// A recorder appends its init segment before the first chunk that needs it; later segments
+    /// repeat it by themselves.
     ///
     /// # Errors
     /// The buffer is full, the record is too long, or the volume takes no more.
@@ -150,7 +173,8 @@ impl VolumeHandle {
         self.intake.append(class, record)
     }
 
-    /// As [`Self::append`], for one of several records that come together: the writer sleeps on until [`Self::hand_over`] is called, unless 1 MiB has come.
+    /// As [`Self::append`], for one of several records that come together: the writer sleeps on
+    /// until [`Self::hand_over`] is called, unless 1 MiB has come.
     ///
     /// # Errors
     /// Those of [`Self::append`].
@@ -158,12 +182,14 @@ impl VolumeHandle {
         self.intake.append_quietly(class, record)
     }
 
-    /// What was appended need not wait for more: it goes to the kernel at once, or `write_delay` after what went there last.
+    /// What was appended need not wait for more: it goes to the kernel at once, or `write_delay`
+    /// after what went there last.
     pub fn hand_over(&self) {
         self.intake.budget.complete.notify_one();
     }
 
-    /// Everything appended before is durable and visible on return. Waits as long as the disk does: put a deadline on it.
+    /// Everything appended before is durable and visible on return. Waits as long as the disk does:
+    /// put a deadline on it.
     ///
     /// # Errors
     /// The volume failed or was closed meanwhile.
@@ -173,8 +199,9 @@ impl VolumeHandle {
         answered.await.map_err(|_| self.gone())
     }
 
-    /// Makes everything durable, then stops the volume's threads, sealing its segments; [`super::Volume::run`] returns once that is done. Nothing is
-    /// lost if the process ends right after this returns. Waits as long as the disk does: put a deadline on it.
+    /// Makes everything durable, then stops the volume's threads, sealing its segments;
+    /// [`super::Volume::run`] returns once that is done. Nothing is lost if the process ends
+    /// right after this returns. Waits as long as the disk does: put a deadline on it.
     ///
     /// # Errors
     /// The volume failed before everything was durable, or was closed already.
@@ -187,7 +214,10 @@ impl VolumeHandle {
     fn gone(&self) -> Error {
         let path = self.shared.layout.root.clone();
         match self.intake.budget.failure.get() {
-            Some(reason) => Error::Failed { path, reason: Arc::clone(reason) },
+            Some(reason) => Error::Failed {
+                path,
+                reason: Arc::clone(reason),
+            },
             None => Error::Closed { path },
         }
     }
@@ -204,33 +234,55 @@ impl VolumeHandle {
         self.shared.published.subscribe()
     }
 
-    /// How far a stream is durable, of the newest epoch. What a former process recorded counts too (that look-up may read the catalogue).
+    /// How far a stream is durable, of the newest epoch. What a former process recorded counts too
+    /// (that look-up may read the catalogue).
     #[must_use]
     pub fn watermark(&self, camera: CameraId, stream: StreamKind) -> Option<Watermark> {
         // Another cluster's epochs say nothing of this one's.
-        if self.is_adopted() { None } else { self.shared.watermark(camera, stream) }
+        if self.is_adopted() {
+            None
+        } else {
+            self.shared.watermark(camera, stream)
+        }
     }
 
-    /// As [`Self::watermark`], of what former processes recorded and begins before `at`: a clock may have been ahead. Reads the
-    /// catalogue.
+    /// As [`Self::watermark`], of what former processes recorded and begins before `at`: a clock
+    /// may have been ahead. Reads the catalogue.
     #[must_use]
-    pub fn watermark_before(&self, camera: CameraId, stream: StreamKind, at: Timestamp) -> Option<Watermark> {
-        if self.is_adopted() { None } else { self.shared.watermark_before(camera, stream, at) }
+    pub fn watermark_before(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        at: Timestamp,
+    ) -> Option<Watermark> {
+        if self.is_adopted() {
+            None
+        } else {
+            self.shared.watermark_before(camera, stream, at)
+        }
     }
 
     /// As [`Self::watermark`], of one recorder of this process.
     #[must_use]
-    pub fn watermark_of(&self, camera: CameraId, stream: StreamKind, epoch: Epoch, rank: Rank) -> Option<Watermark> {
+    pub fn watermark_of(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        epoch: Epoch,
+        rank: Rank,
+    ) -> Option<Watermark> {
         read(&self.shared.watermarks).of(camera, stream, epoch, rank)
     }
 
-    /// End of what this process recorded of a stream in the newest epoch and is durable. Does not touch the disk.
+    /// End of what this process recorded of a stream in the newest epoch and is durable. Does not
+    /// touch the disk.
     #[must_use]
     pub fn durable_until(&self, camera: CameraId, stream: StreamKind) -> Option<Timestamp> {
         read(&self.shared.watermarks).durable_until(camera, stream)
     }
 
-    /// The highest number of a camera that has footage here, as far as that is listed. May read the catalogue.
+    /// The highest number of a camera that has footage here, as far as that is listed. May read the
+    /// catalogue.
     #[must_use]
     pub fn camera_highest(&self) -> Option<CameraId> {
         match &self.shared.adoption {
@@ -240,16 +292,20 @@ impl VolumeHandle {
         }
     }
 
-    /// The durable chunks of all tracks of a stream that overlap the range, by start. Blocks on the disk.
+    /// The durable chunks of all tracks of a stream that overlap the range, by start. Blocks on the
+    /// disk.
     ///
     /// # Errors
     /// The catalogue is not open, or a segment cannot be read.
     pub fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
-        let Some(inward) = self.inward_range(range) else { return Ok(Vec::new()) };
+        let Some(inward) = self.inward_range(range) else {
+            return Ok(Vec::new());
+        };
         Ok(self.outward(range.camera, self.shared.entries(inward)?))
     }
 
-    /// What was recorded of a stream within the range, clipped to it, one span per recorder and interruption. Blocks on the catalogue.
+    /// What was recorded of a stream within the range, clipped to it, one span per recorder and
+    /// interruption. Blocks on the catalogue.
     ///
     /// # Errors
     /// The catalogue is not open.
@@ -262,7 +318,9 @@ impl VolumeHandle {
     /// # Errors
     /// The catalogue is not open.
     pub fn recorded(&self, range: Range) -> Result<(Vec<Span>, Vec<Gap>), Error> {
-        let Some(inward) = self.inward_range(range) else { return Ok((Vec::new(), Vec::new())) };
+        let Some(inward) = self.inward_range(range) else {
+            return Ok((Vec::new(), Vec::new()));
+        };
         Ok(self.outward_recorded(range.camera, self.shared.recorded(inward)?))
     }
 
@@ -271,8 +329,12 @@ impl VolumeHandle {
     /// # Errors
     /// The catalogue is not open.
     pub fn gaps(&self, range: Range) -> Result<Vec<Gap>, Error> {
-        let Some(inward) = self.inward_range(range) else { return Ok(Vec::new()) };
-        Ok(self.outward_recorded(range.camera, (Vec::new(), self.shared.gaps(inward)?)).1)
+        let Some(inward) = self.inward_range(range) else {
+            return Ok(Vec::new());
+        };
+        Ok(self
+            .outward_recorded(range.camera, (Vec::new(), self.shared.gaps(inward)?))
+            .1)
     }
 
     /// The init segment of this id. Blocks on the disk.
@@ -280,7 +342,9 @@ impl VolumeHandle {
     /// # Errors
     /// It is not here, damaged, or cannot be read.
     pub fn init(&self, camera: CameraId, id: InitId) -> Result<Bytes, Error> {
-        let inward = self.inward(camera).ok_or(Error::NoInit { camera, id: id.0 })?;
+        let inward = self
+            .inward(camera)
+            .ok_or(Error::NoInit { camera, id: id.0 })?;
         self.shared.init(inward, id)
     }
 
@@ -292,13 +356,15 @@ impl VolumeHandle {
         self.shared.payload(location)
     }
 
-    /// As [`Self::read`], of several chunks that are read one after the other, each with its own outcome, in their order.
+    /// As [`Self::read`], of several chunks that are read one after the other, each with its own
+    /// outcome, in their order.
     #[must_use]
     pub fn read_all(&self, locations: &[ChunkLocation]) -> Vec<Result<Bytes, Error>> {
         self.shared.payloads(locations)
     }
 
-    /// Chunks that are stored and damaged, by segment and offset, and how many more there are than are listed.
+    /// Chunks that are stored and damaged, by segment and offset, and how many more there are than
+    /// are listed.
     #[must_use]
     pub fn damaged(&self) -> (Vec<DamagedChunk>, u64) {
         let damage = read(&self.shared.damage);
@@ -306,7 +372,8 @@ impl VolumeHandle {
         if let Some(adopted) = &self.shared.adoption {
             chunks.retain_mut(|chunk| {
                 let ours = adopted.ours(chunk.meta.camera);
-                (chunk.meta.camera, chunk.meta.node) = (ours.unwrap_or_default(), Adoption::node(chunk.meta.node));
+                (chunk.meta.camera, chunk.meta.node) =
+                    (ours.unwrap_or_default(), Adoption::node(chunk.meta.node));
                 ours.is_some()
             });
         }
@@ -318,9 +385,15 @@ impl VolumeHandle {
         self.shared.scrub.start();
     }
 
-    /// What may not be deleted, in place of what was told before. Footage that retention picks from then on is spared.
+    /// What may not be deleted, in place of what was told before. Footage that retention picks from
+    /// then on is spared.
     pub fn set_holds(&self, holds: Holds) {
-        let holds = self.shared.adoption.as_ref().map(|adopted| adopted.holds(&holds)).unwrap_or(holds);
+        let holds = self
+            .shared
+            .adoption
+            .as_ref()
+            .map(|adopted| adopted.holds(&holds))
+            .unwrap_or(holds);
         *write(&self.shared.holds) = Some(Arc::new(holds));
     }
 
@@ -330,14 +403,21 @@ impl VolumeHandle {
     /// # Errors
     /// They cannot be written, or a newer version keeps them.
     pub fn keep_names(&self, current: &[CurrentName], now: Timestamp) -> Result<bool, Error> {
-        let Shared { is_reading, disk, layout, options, .. } = &*self.shared;
+        let Shared {
+            is_reading,
+            disk,
+            layout,
+            options,
+            ..
+        } = &*self.shared;
         if *is_reading || self.is_adopted() {
             return Ok(false);
         }
         names::keep(&**disk, layout, options.cluster, current, now)
     }
 
-    /// What the clocks of other members say of this node's: retention by age goes by it from its next look on.
+    /// What the clocks of other members say of this node's: retention by age goes by it from its
+    /// next look on.
     pub fn set_peer_clocks(&self, peers: PeerClocks) {
         self.shared.retention.set_peers(peers);
     }
@@ -348,7 +428,8 @@ impl VolumeHandle {
         self.shared.retention.status()
     }
 
-    /// What an operator says of announced deletions. It counts from the next look on, within seconds.
+    /// What an operator says of announced deletions. It counts from the next look on, within
+    /// seconds.
     pub fn order_retention(&self, order: RetentionOrder) {
         self.shared.retention.order(order);
     }

@@ -34,16 +34,22 @@ impl Volume {
     ) -> Result<(Self, VolumeHandle), Error> {
         options.check()?;
         if let Some(pid) = Lock::holder(&root)? {
-            return Err(Error::Locked { path: options.path, pid });
+            return Err(Error::Locked {
+                path: options.path,
+                pid,
+            });
         }
-        let layout = Layout { root: options.path.clone() };
+        let layout = Layout {
+            root: options.path.clone(),
+        };
         let disk = RealDisk::reading(root);
         let found = match find_segments(&disk, &layout) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
             found => found?,
         };
-        let identity =
-            identity::known(&disk, &layout)?.ok_or_else(|| Error::NoVolume { path: options.path.clone() })?;
+        let identity = identity::known(&disk, &layout)?.ok_or_else(|| Error::NoVolume {
+            path: options.path.clone(),
+        })?;
         let adoption = identity::admit(&disk, &layout, identity, options.cluster)?;
         let volume = identity.volume;
         let next = found.iter().map(|found| found.id.0).max().unwrap_or(0) + 1;
@@ -52,7 +58,14 @@ impl Volume {
         intake.budget.failure.get_or_init(|| Arc::clone(why));
         let disk: Arc<dyn Disk> = Arc::new(disk);
         let remembered = Remembered::load(&*disk, &layout, volume);
-        let mut shared = Shared::new(options, layout, volume, disk, Arc::new(SystemClock), SegmentId(next));
+        let mut shared = Shared::new(
+            options,
+            layout,
+            volume,
+            disk,
+            Arc::new(SystemClock),
+            SegmentId(next),
+        );
         shared.is_reading = true;
         shared.take_over(adoption);
         shared.failed.send_replace(Some(Arc::clone(why)));
@@ -66,10 +79,18 @@ impl Volume {
                 tracing::error!(volume = %root.display(), "the keeper panicked: this is a bug; what is not listed yet cannot be read");
             }
         };
-        let spawned = std::thread::Builder::new().name("holdfast-keeper".to_owned()).spawn(run);
+        let spawned = std::thread::Builder::new()
+            .name("holdfast-keeper".to_owned())
+            .spawn(run);
         spawned.map_err(Error::io("start a thread for", &shared.layout.root))?;
         let handle = VolumeHandle::reading(Arc::clone(&shared), intake, ReadingKeeper(sender));
-        Ok((Self { shared, ended: Vec::new() }, handle))
+        Ok((
+            Self {
+                shared,
+                ended: Vec::new(),
+            },
+            handle,
+        ))
     }
 }
 

@@ -14,8 +14,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// An init segment that no chunk has needed for so long is forgotten; a session that comes back brings it again. Not by the wall clock: it may be set while a
-/// session goes on.
+/// An init segment that no chunk has needed for so long is forgotten; a session that comes back
+/// brings it again. Not by the wall clock: it may be set while a session goes on.
 const INIT_KEPT: Duration = Duration::from_secs(3600);
 
 /// A batch that is being filled. It has its place in its segment already.
@@ -53,10 +53,13 @@ impl Inits {
     pub(super) fn note(&mut self, record: &Record, now: Instant) {
         match record {
             Record::Init(init) => {
-                self.known.insert((init.camera, init.id()), (init.clone(), now));
+                self.known
+                    .insert((init.camera, init.id()), (init.clone(), now));
             }
             Record::Chunk(chunk) => {
-                if let Some((_, used_at)) = self.known.get_mut(&(chunk.meta.camera, chunk.meta.init)) {
+                if let Some((_, used_at)) =
+                    self.known.get_mut(&(chunk.meta.camera, chunk.meta.init))
+                {
                     *used_at = now;
                 }
             }
@@ -66,19 +69,26 @@ impl Inits {
 
     /// The init segment that decodes `record`, if it is a chunk and the recorder has brought it.
     fn of(&self, record: &Record) -> Option<Init> {
-        let Record::Chunk(chunk) = record else { return None };
-        self.known.get(&(chunk.meta.camera, chunk.meta.init)).map(|(init, _)| init.clone())
+        let Record::Chunk(chunk) = record else {
+            return None;
+        };
+        self.known
+            .get(&(chunk.meta.camera, chunk.meta.init))
+            .map(|(init, _)| init.clone())
     }
 
     pub(super) fn forget_unused(&mut self, now: Instant) {
-        self.known.retain(|_, (_, used_at)| now.saturating_duration_since(*used_at) < INIT_KEPT);
+        self.known
+            .retain(|_, (_, used_at)| now.saturating_duration_since(*used_at) < INIT_KEPT);
     }
 }
 
 impl<D: BatchDisk> Writer<D> {
     /// Puts a record into its class's batch. Gives it back while no buffer is free.
     pub(super) fn place(&mut self, class: usize, record: Record) -> Result<(), Record> {
-        let Ok(init) = self.room_for(class, &record) else { return Err(record) };
+        let Ok(init) = self.room_for(class, &record) else {
+            return Err(record);
+        };
         if let Some(init) = init {
             self.push(class, &Record::Init(init));
         }
@@ -88,18 +98,26 @@ impl<D: BatchDisk> Writer<D> {
         Ok(())
     }
 
-    /// Makes sure that `record`, and the init segment that has to precede it, fit into the class's batch. Returns that init segment.
+    /// Makes sure that `record`, and the init segment that has to precede it, fit into the class's
+    /// batch. Returns that init segment.
     fn room_for(&mut self, class: usize, record: &Record) -> Result<Option<Init>, NoBuffer> {
         let init = self.inits.of(record);
-        let init_bytes = init.as_ref().map_or(0, |init| encoded_bytes(&Record::Init(init.clone())));
+        let init_bytes = init
+            .as_ref()
+            .map_or(0, |init| encoded_bytes(&Record::Init(init.clone())));
         let bytes = init_bytes + encoded_bytes(record);
-        if self.filling[class].as_ref().is_some_and(|filling| !filling.has_room(bytes)) {
+        if self.filling[class]
+            .as_ref()
+            .is_some_and(|filling| !filling.has_room(bytes))
+        {
             self.finish_batch(class);
         }
         if self.filling[class].is_none() {
             self.begin_batch(class, padded(BATCH_HEADER_BYTES + bytes))?;
         }
-        let is_missing = self.slot_of(class).is_some_and(|slot| slot.fill.missing_init(record).is_some());
+        let is_missing = self
+            .slot_of(class)
+            .is_some_and(|slot| slot.fill.missing_init(record).is_some());
         if is_missing && init.is_none() {
             self.complain_of_missing_init(record);
         }
@@ -107,32 +125,51 @@ impl<D: BatchDisk> Writer<D> {
     }
 
     fn complain_of_missing_init(&self, record: &Record) {
-        let before = self.shared.counters.chunks_without_init.fetch_add(1, Ordering::Relaxed);
+        let before = self
+            .shared
+            .counters
+            .chunks_without_init
+            .fetch_add(1, Ordering::Relaxed);
         if let (0, Record::Chunk(chunk)) = (before, record) {
             let camera = chunk.meta.camera;
             tracing::error!(%camera, "a chunk came before its init segment; it is stored, but cannot be decoded");
         }
     }
 
-    /// Takes a buffer, and the next place in the class's segment, which is the next one where the present one is full.
+    /// Takes a buffer, and the next place in the class's segment, which is the next one where the
+    /// present one is full.
     fn begin_batch(&mut self, class: usize, bytes: usize) -> Result<(), NoBuffer> {
         if self.long_bytes + long_bytes(bytes) > LONG_BUFFERS_BYTES_MAX {
             return Err(NoBuffer);
         }
-        let buffer = self.disk.buffer(bytes.max(BATCH_BYTES_MAX)).ok_or(NoBuffer)?;
+        let buffer = self
+            .disk
+            .buffer(bytes.max(BATCH_BYTES_MAX))
+            .ok_or(NoBuffer)?;
         self.rotate(class, bytes.max(BATCH_BYTES_MAX));
-        let Some(slot) = self.slot_of(class) else { return Err(NoBuffer) };
+        let Some(slot) = self.slot_of(class) else {
+            return Err(NoBuffer);
+        };
         let (segment, offset) = (slot.id, slot.fill.next_offset);
         self.long_bytes += long_bytes(buffer.len());
-        self.filling[class] =
-            Some(Filling { segment, buffer, builder: BatchBuilder::default(), offset, rows: Vec::new() });
+        self.filling[class] = Some(Filling {
+            segment,
+            buffer,
+            builder: BatchBuilder::default(),
+            offset,
+            rows: Vec::new(),
+        });
         Ok(())
     }
 
     fn push(&mut self, class: usize, record: &Record) {
-        let Some(filling) = &mut self.filling[class] else { return };
+        let Some(filling) = &mut self.filling[class] else {
+            return;
+        };
         let at = filling.builder.push(record, &mut filling.buffer);
-        filling.rows.push(Row::of_record(record, filling.offset + at as u64));
+        filling
+            .rows
+            .push(Row::of_record(record, filling.offset + at as u64));
         if let Some(slot) = self.slots.get_mut(&filling.segment) {
             slot.fill.note(record);
         }
@@ -140,8 +177,12 @@ impl<D: BatchDisk> Writer<D> {
 
     /// Ends the class's batch, which then waits for its turn.
     pub(super) fn finish_batch(&mut self, class: usize) {
-        let Some(mut filling) = self.filling[class].take() else { return };
-        let Some(slot) = self.slots.get_mut(&filling.segment) else { return };
+        let Some(mut filling) = self.filling[class].take() else {
+            return;
+        };
+        let Some(slot) = self.slots.get_mut(&filling.segment) else {
+            return;
+        };
         let created_at = self.shared.clock.now();
         let bytes = filling.builder.finish(
             filling.segment,
@@ -153,10 +194,25 @@ impl<D: BatchDisk> Writer<D> {
         slot.fill.next_batch += 1;
         slot.fill.next_offset += bytes as u64;
         slot.unpublished += 1;
-        let contents = Contents { rows: filling.rows, end: slot.fill.next_offset, created_at };
+        let contents = Contents {
+            rows: filling.rows,
+            end: slot.fill.next_offset,
+            created_at,
+        };
         let sequence = self.ledger.push(filling.segment, contents);
-        let Filling { segment, buffer, offset, .. } = filling;
-        self.ready.push_back(Ready { sequence, segment, buffer, bytes, offset });
+        let Filling {
+            segment,
+            buffer,
+            offset,
+            ..
+        } = filling;
+        self.ready.push_back(Ready {
+            sequence,
+            segment,
+            buffer,
+            bytes,
+            offset,
+        });
         self.note_dirty();
     }
 
@@ -176,7 +232,11 @@ struct NoBuffer;
 
 /// What a buffer of this length takes beyond the pool.
 pub(super) fn long_bytes(buffer_bytes: usize) -> usize {
-    if buffer_bytes > BATCH_BYTES_MAX { buffer_bytes } else { 0 }
+    if buffer_bytes > BATCH_BYTES_MAX {
+        buffer_bytes
+    } else {
+        0
+    }
 }
 
 impl<B: std::ops::Deref<Target = [u8]>> Filling<B> {

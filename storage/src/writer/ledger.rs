@@ -1,7 +1,8 @@
 //! The order of batches from written to durable to published. Pure.
 //!
-//! Writes finish in any order; batches are published in the order in which they were pushed, whichever segment they belong to, and only once a sync that
-//! began after their write had finished has succeeded. So whatever a camera's watermark covers is durable.
+//! Writes finish in any order; batches are published in the order in which they were pushed,
+//! whichever segment they belong to, and only once a sync that began after their write had finished
+//! has succeeded. So whatever a camera's watermark covers is durable.
 
 use crate::ids::SegmentId;
 use std::collections::VecDeque;
@@ -27,7 +28,12 @@ pub(crate) struct Ledger<T> {
 
 impl<T> Default for Ledger<T> {
     fn default() -> Self {
-        Self { batches: VecDeque::new(), next: 0, syncing_below: None, wanted_below: None }
+        Self {
+            batches: VecDeque::new(),
+            next: 0,
+            syncing_below: None,
+            wanted_below: None,
+        }
     }
 }
 
@@ -36,12 +42,19 @@ impl<T> Ledger<T> {
     pub(crate) fn push(&mut self, segment: SegmentId, contents: T) -> u64 {
         let sequence = self.next;
         self.next += 1;
-        self.batches.push_back(Batch { sequence, segment, is_written: false, contents });
+        self.batches.push_back(Batch {
+            sequence,
+            segment,
+            is_written: false,
+            contents,
+        });
         sequence
     }
 
     pub(crate) fn written(&mut self, sequence: u64) {
-        let index = sequence.checked_sub(self.published_below()).and_then(|index| usize::try_from(index).ok());
+        let index = sequence
+            .checked_sub(self.published_below())
+            .and_then(|index| usize::try_from(index).ok());
         if let Some(batch) = index.and_then(|index| self.batches.get_mut(index)) {
             batch.is_written = true;
         }
@@ -58,7 +71,9 @@ impl<T> Ledger<T> {
 
     /// Everything below is published.
     pub(crate) fn published_below(&self) -> u64 {
-        self.batches.front().map_or(self.next, |batch| batch.sequence)
+        self.batches
+            .front()
+            .map_or(self.next, |batch| batch.sequence)
     }
 
     /// Asks that everything pushed so far becomes durable.
@@ -66,17 +81,24 @@ impl<T> Ledger<T> {
         self.wanted_below = (!self.is_empty()).then_some(self.next);
     }
 
-    /// If a sync should begin now: the segments to sync. One is under way at a time, and it waits for the writes that it was asked to cover.
+    /// If a sync should begin now: the segments to sync. One is under way at a time, and it waits
+    /// for the writes that it was asked to cover.
     pub(crate) fn begin_sync(&mut self) -> Option<Vec<SegmentId>> {
         let wanted_below = self.wanted_below.filter(|_| self.syncing_below.is_none())?;
-        let written_below =
-            self.batches.iter().find(|batch| !batch.is_written).map_or(self.next, |batch| batch.sequence);
+        let written_below = self
+            .batches
+            .iter()
+            .find(|batch| !batch.is_written)
+            .map_or(self.next, |batch| batch.sequence);
         if written_below < wanted_below {
             return None;
         }
         self.wanted_below = None;
         self.syncing_below = Some(written_below);
-        let mut segments: Vec<SegmentId> = self.below(written_below).map(|batch| batch.segment).collect();
+        let mut segments: Vec<SegmentId> = self
+            .below(written_below)
+            .map(|batch| batch.segment)
+            .collect();
         segments.sort_unstable();
         segments.dedup();
         Some(segments)
@@ -86,11 +108,16 @@ impl<T> Ledger<T> {
     pub(crate) fn end_sync(&mut self) -> Vec<(SegmentId, T)> {
         let below = self.syncing_below.take().unwrap_or(0);
         let count = self.below(below).count();
-        self.batches.drain(..count).map(|batch| (batch.segment, batch.contents)).collect()
+        self.batches
+            .drain(..count)
+            .map(|batch| (batch.segment, batch.contents))
+            .collect()
     }
 
     fn below(&self, below: u64) -> impl Iterator<Item = &Batch<T>> {
-        self.batches.iter().take_while(move |batch| batch.sequence < below)
+        self.batches
+            .iter()
+            .take_while(move |batch| batch.sequence < below)
     }
 }
 
@@ -103,7 +130,10 @@ mod tests {
     #[test]
     fn a_sync_waits_for_the_writes_that_it_was_asked_to_cover() {
         let mut ledger = Ledger::default();
-        let (a, b) = (ledger.push(SegmentId(1), 'a'), ledger.push(SegmentId(2), 'b'));
+        let (a, b) = (
+            ledger.push(SegmentId(1), 'a'),
+            ledger.push(SegmentId(2), 'b'),
+        );
         ledger.written(b);
         ledger.want_flush();
         assert_eq!(ledger.begin_sync(), None);
@@ -111,7 +141,10 @@ mod tests {
         assert_eq!(ledger.begin_sync(), Some(vec![SegmentId(1), SegmentId(2)]));
         let late = ledger.push(SegmentId(1), 'c');
         ledger.written(late);
-        assert_eq!(ledger.end_sync(), [(SegmentId(1), 'a'), (SegmentId(2), 'b')]);
+        assert_eq!(
+            ledger.end_sync(),
+            [(SegmentId(1), 'a'), (SegmentId(2), 'b')]
+        );
         assert_eq!(ledger.published_below(), late);
     }
 

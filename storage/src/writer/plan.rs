@@ -7,16 +7,19 @@ use crate::time::Timestamp;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// Chunks of one segment, and an eighth more while the next one's file is being made: bounds the index that is held in memory until it is sealed.
+/// Chunks of one segment, and an eighth more while the next one's file is being made: bounds the
+/// index that is held in memory until it is sealed.
 pub(crate) const SEGMENT_CHUNKS_MAX: usize = 200_000;
 
-/// The next segment is opened so long before the present one is full, or an eighth of its time if that is less.
+/// The next segment is opened so long before the present one is full, or an eighth of its time if
+/// that is less.
 const AHEAD_US_MAX: i64 = 2_000_000;
 
 /// The same in bytes, or an eighth of its length if that is less.
 const AHEAD_BYTES_MAX: u64 = 16 << 20;
 
-/// How far a segment may grow past its length while the next one's file is being made, or half its length if that is less.
+/// How far a segment may grow past its length while the next one's file is being made, or half its
+/// length if that is less.
 const OVERRUN_BYTES_MAX: u64 = 64 << 20;
 
 /// When a segment has to end.
@@ -30,7 +33,11 @@ pub(crate) struct SegmentLimits {
 impl SegmentLimits {
     pub(crate) fn new(time_max: Duration, bytes_max: u64) -> Self {
         let time_us_max = i64::try_from(time_max.as_micros()).unwrap_or(i64::MAX);
-        Self { time_us_max, bytes_max, chunks_max: SEGMENT_CHUNKS_MAX }
+        Self {
+            time_us_max,
+            bytes_max,
+            chunks_max: SEGMENT_CHUNKS_MAX,
+        }
     }
 
     /// Those at which the next segment is opened.
@@ -42,10 +49,17 @@ impl SegmentLimits {
         }
     }
 
-    /// Those at which a segment ends even if batches have to wait for the next one. Time alone does no harm.
+    /// Those at which a segment ends even if batches have to wait for the next one. Time alone does
+    /// no harm.
     fn overrun(self) -> Self {
-        let bytes_max = self.bytes_max.saturating_add((self.bytes_max / 2).min(OVERRUN_BYTES_MAX));
-        Self { time_us_max: i64::MAX, bytes_max, chunks_max: self.chunks_max + self.chunks_max / 8 }
+        let bytes_max = self
+            .bytes_max
+            .saturating_add((self.bytes_max / 2).min(OVERRUN_BYTES_MAX));
+        Self {
+            time_us_max: i64::MAX,
+            bytes_max,
+            chunks_max: self.chunks_max + self.chunks_max / 8,
+        }
     }
 }
 
@@ -69,8 +83,9 @@ pub(crate) enum Rotation {
     Prepare,
     /// The segment opened ahead takes over, whether its file is there or not.
     TakeOver,
-    /// A segment opened now takes over, and the batch waits for its file. One opened ahead long ago is given up: ids have to follow the age of what is
-    /// stored, and other classes went on meanwhile.
+    /// A segment opened now takes over, and the batch waits for its file. One opened ahead long ago
+    /// is given up: ids have to follow the age of what is stored, and other classes went on
+    /// meanwhile.
     Open,
 }
 
@@ -87,7 +102,8 @@ pub(crate) struct Fill {
 }
 
 impl Fill {
-    /// Whether the segment should end before a batch of `batch_bytes`. A clock that jumped back does not keep it open for ever: bytes and chunks do not look at it.
+    /// Whether the segment should end before a batch of `batch_bytes`. A clock that jumped back
+    /// does not keep it open for ever: bytes and chunks do not look at it.
     fn is_full(&self, batch_bytes: usize, limits: SegmentLimits, now: Timestamp) -> bool {
         let is_empty = self.next_batch == 0;
         let age_us = now.micros_since(self.opened_at);
@@ -98,7 +114,8 @@ impl Fill {
                 || self.chunks >= limits.chunks_max)
     }
 
-    /// Whether to go on in this segment. Nothing waits for a file as long as the disk makes one within [`AHEAD_US_MAX`] and the bytes of an overrun.
+    /// Whether to go on in this segment. Nothing waits for a file as long as the disk makes one
+    /// within [`AHEAD_US_MAX`] and the bytes of an overrun.
     pub(crate) fn rotation(
         &self,
         batch_bytes: usize,
@@ -107,9 +124,13 @@ impl Fill {
         now: Timestamp,
     ) -> Rotation {
         let is_full = |limits| self.is_full(batch_bytes, limits, now);
-        let is_stale = |opened_at| now.micros_since(opened_at).unsigned_abs() > limits.time_us_max.unsigned_abs();
+        let is_stale = |opened_at| {
+            now.micros_since(opened_at).unsigned_abs() > limits.time_us_max.unsigned_abs()
+        };
         match successor {
-            Successor::Ready { opened_at } if is_full(limits) && is_stale(opened_at) => Rotation::Open,
+            Successor::Ready { opened_at } if is_full(limits) && is_stale(opened_at) => {
+                Rotation::Open
+            }
             Successor::Ready { .. } if is_full(limits) => Rotation::TakeOver,
             Successor::Coming if is_full(limits.overrun()) => Rotation::TakeOver,
             Successor::None if is_full(limits.overrun()) => Rotation::Open,
@@ -118,9 +139,12 @@ impl Fill {
         }
     }
 
-    /// The init segment that must be written before `record`, so that this file alone can be decoded.
+    /// The init segment that must be written before `record`, so that this file alone can be
+    /// decoded.
     pub(crate) fn missing_init(&self, record: &Record) -> Option<(CameraId, InitId)> {
-        let Record::Chunk(chunk) = record else { return None };
+        let Record::Chunk(chunk) = record else {
+            return None;
+        };
         let key = (chunk.meta.camera, chunk.meta.init);
         (!self.inits.contains(&key)).then_some(key)
     }
@@ -137,11 +161,14 @@ impl Fill {
     }
 }
 
-/// How many bytes to reserve next, given what is reserved and needed; `None` while there is enough ahead. `step` is what to
-/// ask for now, `step_max` what is asked for while the disk has room.
+/// How many bytes to reserve next, given what is reserved and needed; `None` while there is enough
+/// ahead. `step` is what to ask for now, `step_max` what is asked for while the disk has room.
 pub(crate) fn allocate_next(allocated: u64, needed: u64, step: u64, step_max: u64) -> Option<u64> {
     let is_short = needed + step_max / 2 > allocated;
-    is_short.then(|| step.max(needed.saturating_sub(allocated)).max(ALLOCATE_BYTES_MIN))
+    is_short.then(|| {
+        step.max(needed.saturating_sub(allocated))
+            .max(ALLOCATE_BYTES_MIN)
+    })
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! From one segment to the next: opened ahead, so that no batch waits for a file, and given up where it was not needed.
+//! From one segment to the next: opened ahead, so that no batch waits for a file, and given up
+//! where it was not needed.
 
 use super::plan::{Rotation, SegmentLimits, Successor};
 use super::run::Writer;
@@ -40,14 +41,19 @@ impl<D: BatchDisk> Writer<D> {
     fn open_segment(&mut self, class: usize, now: Timestamp) -> SegmentId {
         let id = self.shared.take_segment_id();
         let name: Arc<str> = Arc::from(self.shared.class_name(class));
-        self.slots.insert(id, Slot::new(id, name, self.shared.allocate_step_bytes, now));
+        self.slots.insert(
+            id,
+            Slot::new(id, name, self.shared.allocate_step_bytes, now),
+        );
         self.start_create(id);
         id
     }
 
     /// The segment opened ahead is the class's from here on; its time begins now.
     fn take_over(&mut self, class: usize, now: Timestamp) {
-        let Some(next) = self.ahead[class].take() else { return };
+        let Some(next) = self.ahead[class].take() else {
+            return;
+        };
         self.retire(class);
         self.inits.forget_unused(Self::instant());
         self.current[class] = Some(next);
@@ -76,9 +82,14 @@ impl<D: BatchDisk> Writer<D> {
         }
     }
 
-    /// Hands a segment to the keeper once nothing more comes and everything in it is published. The keeper removes one that holds nothing.
+    /// Hands a segment to the keeper once nothing more comes and everything in it is published. The
+    /// keeper removes one that holds nothing.
     pub(super) fn seal_if_done(&mut self, id: SegmentId) {
-        if self.slots.get(&id).is_some_and(|slot| slot.is_retired && slot.unpublished == 0 && !slot.is_busy) {
+        if self
+            .slots
+            .get(&id)
+            .is_some_and(|slot| slot.is_retired && slot.unpublished == 0 && !slot.is_busy)
+        {
             self.slots.remove(&id);
             // Without a keeper the segment stays as it is, and is recovered at the next start.
             self.keeper.send(Job::Seal(id)).ok();

@@ -1,6 +1,9 @@
 //! The writer's event loop: `select` waits for the next thing to do, `apply` does it.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 mod outcome;
 
@@ -85,7 +88,8 @@ pub(crate) struct Writer<D: BatchDisk> {
     handed_over_at: Option<Instant>,
     flush_at: Option<Instant>,
     retry_at: Option<Instant>,
-    /// A write found the disk full: all wait for the retry. Where only a reservation was refused, what has room goes on.
+    /// A write found the disk full: all wait for the retry. Where only a reservation was refused,
+    /// what has room goes on.
     is_write_refused: bool,
     pub(super) is_closing: bool,
 }
@@ -141,7 +145,8 @@ impl<D: BatchDisk> Writer<D> {
                 self.give_up_ahead(class);
             }
         }
-        // Operations are never dropped: the kernel may still use their buffers. A disk that hangs holds this thread only.
+        // Operations are never dropped: the kernel may still use their buffers. A disk that hangs
+        // holds this thread only.
         while self.operations.join_next().await.is_some() {}
     }
 
@@ -186,9 +191,13 @@ impl<D: BatchDisk> Writer<D> {
             Action::Arrived | Action::Hurry => self.drain(),
             Action::Complete => {
                 self.drain();
-                let earliest = self.handed_over_at.map(|last| last + self.shared.options.write_delay);
+                let earliest = self
+                    .handed_over_at
+                    .map(|last| last + self.shared.options.write_delay);
                 match earliest.filter(|earliest| Instant::now() < *earliest) {
-                    Some(earliest) => self.hand_over_at = self.hand_over_at.map(|at| at.min(earliest)),
+                    Some(earliest) => {
+                        self.hand_over_at = self.hand_over_at.map(|at| at.min(earliest))
+                    }
                     None => self.hand_over(),
                 }
             }
@@ -245,7 +254,10 @@ impl<D: BatchDisk> Writer<D> {
         match request {
             Request::Record(class, record) => {
                 let class = usize::from(class.0);
-                self.held = self.place(class, record).err().map(|record| (class, record));
+                self.held = self
+                    .place(class, record)
+                    .err()
+                    .map(|record| (class, record));
                 self.note_waiting();
             }
             Request::Flush(answer) => self.flush(answer),
@@ -283,8 +295,10 @@ impl<D: BatchDisk> Writer<D> {
     /// Called when a record has come: both delays count from the oldest that waits.
     fn note_waiting(&mut self) {
         let now = Instant::now();
-        self.hand_over_at.get_or_insert(now + self.shared.options.write_delay);
-        self.flush_at.get_or_insert(now + self.shared.options.flush_interval);
+        self.hand_over_at
+            .get_or_insert(now + self.shared.options.write_delay);
+        self.flush_at
+            .get_or_insert(now + self.shared.options.flush_interval);
     }
 
     /// Called when a batch has been finished.
@@ -298,12 +312,21 @@ impl<D: BatchDisk> Writer<D> {
     }
 
     fn start_creates(&mut self) {
-        let waiting: Vec<_> = self.slots.values().filter(|slot| slot.file.is_none()).map(|slot| slot.id).collect();
+        let waiting: Vec<_> = self
+            .slots
+            .values()
+            .filter(|slot| slot.file.is_none())
+            .map(|slot| slot.id)
+            .collect();
         waiting.into_iter().for_each(|id| self.start_create(id));
     }
 
     pub(super) fn start_create(&mut self, id: SegmentId) {
-        let Some(slot) = self.slots.get_mut(&id).filter(|slot| !slot.is_busy && self.retry_at.is_none()) else {
+        let Some(slot) = self
+            .slots
+            .get_mut(&id)
+            .filter(|slot| !slot.is_busy && self.retry_at.is_none())
+        else {
             return;
         };
         let header = match slot.header(&self.shared).encode() {
@@ -311,15 +334,25 @@ impl<D: BatchDisk> Writer<D> {
             Err(error) => unreachable!("class names are checked when the volume opens: {error}"),
         };
         slot.is_busy = true;
-        let bytes = slot.allocate_step_bytes.min(self.shared.options.segment_bytes_max);
-        let create = self.disk.create(&self.shared.layout.segment(&slot.class_name, id), header, bytes);
-        self.operations.spawn_local(async move { Done::Created(id, bytes, create.await) });
+        let bytes = slot
+            .allocate_step_bytes
+            .min(self.shared.options.segment_bytes_max);
+        let create = self.disk.create(
+            &self.shared.layout.segment(&slot.class_name, id),
+            header,
+            bytes,
+        );
+        self.operations
+            .spawn_local(async move { Done::Created(id, bytes, create.await) });
     }
 
-    /// Writes whatever has a file with room, in order within each segment's file and as many as may be in flight.
+    /// Writes whatever has a file with room, in order within each segment's file and as many as may
+    /// be in flight.
     fn start_writes(&mut self) {
         for _ in 0..self.ready.len() {
-            let Some(batch) = self.ready.pop_front() else { return };
+            let Some(batch) = self.ready.pop_front() else {
+                return;
+            };
             let is_turn = self.writes_in_flight < WRITES_IN_FLIGHT_MAX && !self.is_write_refused;
             if let Some(batch) = self.start_write(batch, is_turn) {
                 self.ready.push_back(batch);
@@ -331,28 +364,61 @@ impl<D: BatchDisk> Writer<D> {
     fn start_write(&mut self, batch: Ready<D::Buffer>, is_turn: bool) -> Option<Ready<D::Buffer>> {
         let end = batch.offset + batch.bytes as u64;
         self.allocate_ahead(batch.segment, end);
-        let Some(slot) = self.slots.get(&batch.segment) else { return Some(batch) };
-        let Some(file) = slot.file.as_ref().filter(|_| is_turn && end <= slot.allocated_bytes) else {
+        let Some(slot) = self.slots.get(&batch.segment) else {
+            return Some(batch);
+        };
+        let Some(file) = slot
+            .file
+            .as_ref()
+            .filter(|_| is_turn && end <= slot.allocated_bytes)
+        else {
             return Some(batch);
         };
         self.writes_in_flight += 1;
-        let Ready { sequence, segment, buffer, bytes, offset } = batch;
+        let Ready {
+            sequence,
+            segment,
+            buffer,
+            bytes,
+            offset,
+        } = batch;
         let write = self.disk.write(file, buffer, bytes, offset);
         self.operations.spawn_local(async move {
             let (result, buffer) = write.await;
-            Done::Written(Ready { sequence, segment, buffer, bytes, offset }, result)
+            Done::Written(
+                Ready {
+                    sequence,
+                    segment,
+                    buffer,
+                    bytes,
+                    offset,
+                },
+                result,
+            )
         });
         None
     }
 
     fn allocate_ahead(&mut self, id: SegmentId, end: u64) {
-        let Some(slot) = self.slots.get_mut(&id) else { return };
-        let Some(file) = slot.file.as_ref().filter(|_| !slot.is_busy && self.retry_at.is_none()) else { return };
-        // The last step of a segment is only taken if it is needed.
-        let is_near_end = slot.allocated_bytes >= self.shared.options.segment_bytes_max && end <= slot.allocated_bytes;
-        let Some(bytes) =
-            allocate_next(slot.allocated_bytes, end, slot.allocate_step_bytes, self.shared.allocate_step_bytes)
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        let Some(file) = slot
+            .file
+            .as_ref()
+            .filter(|_| !slot.is_busy && self.retry_at.is_none())
         else {
+            return;
+        };
+        // The last step of a segment is only taken if it is needed.
+        let is_near_end = slot.allocated_bytes >= self.shared.options.segment_bytes_max
+            && end <= slot.allocated_bytes;
+        let Some(bytes) = allocate_next(
+            slot.allocated_bytes,
+            end,
+            slot.allocate_step_bytes,
+            self.shared.allocate_step_bytes,
+        ) else {
             return;
         };
         if is_near_end || (slot.is_retired && end <= slot.allocated_bytes) {
@@ -360,12 +426,17 @@ impl<D: BatchDisk> Writer<D> {
         }
         slot.is_busy = true;
         let allocate = self.disk.allocate(file, slot.allocated_bytes, bytes);
-        self.operations.spawn_local(async move { Done::Allocated(id, bytes, allocate.await) });
+        self.operations
+            .spawn_local(async move { Done::Allocated(id, bytes, allocate.await) });
     }
 
     fn start_sync(&mut self) {
-        let Some(segments) = self.ledger.begin_sync() else { return };
-        let files = segments.iter().filter_map(|id| self.slots.get(id)?.file.as_ref());
+        let Some(segments) = self.ledger.begin_sync() else {
+            return;
+        };
+        let files = segments
+            .iter()
+            .filter_map(|id| self.slots.get(id)?.file.as_ref());
         let syncs: Vec<_> = files.map(|file| self.disk.sync(file)).collect();
         let started = Instant::now();
         self.operations.spawn_local(async move {
@@ -380,7 +451,10 @@ impl<D: BatchDisk> Writer<D> {
 
     fn answer(&mut self) {
         let published_below = self.ledger.published_below();
-        for (_, answer) in self.waiting.extract_if(.., |(below, _)| *below <= published_below) {
+        for (_, answer) in self
+            .waiting
+            .extract_if(.., |(below, _)| *below <= published_below)
+        {
             // Whoever asked may have given up waiting.
             answer.send(()).ok();
         }

@@ -26,8 +26,19 @@ pub(super) struct Slot<F> {
 }
 
 impl<F> Slot<F> {
-    pub(super) fn new(id: SegmentId, class_name: Arc<str>, allocate_step_bytes: u64, now: Timestamp) -> Self {
-        let fill = Fill { opened_at: now, next_offset: BLOCK, next_batch: 0, chunks: 0, inits: HashSet::new() };
+    pub(super) fn new(
+        id: SegmentId,
+        class_name: Arc<str>,
+        allocate_step_bytes: u64,
+        now: Timestamp,
+    ) -> Self {
+        let fill = Fill {
+            opened_at: now,
+            next_offset: BLOCK,
+            next_batch: 0,
+            chunks: 0,
+            inits: HashSet::new(),
+        };
         Self {
             id,
             class_name,
@@ -44,7 +55,9 @@ impl<F> Slot<F> {
     /// What the plan needs to know of a segment that was opened ahead.
     pub(super) fn as_successor(&self) -> Successor {
         match self.file {
-            Some(_) => Successor::Ready { opened_at: self.fill.opened_at },
+            Some(_) => Successor::Ready {
+                opened_at: self.fill.opened_at,
+            },
             None => Successor::Coming,
         }
     }

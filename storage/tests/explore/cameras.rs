@@ -1,4 +1,5 @@
-//! Made-up cameras: what each records next, and when. Sessions, epochs, parameter changes, gaps, audio, sub streams, by chance.
+//! Made-up cameras: what each records next, and when. Sessions, epochs, parameter changes, gaps,
+//! audio, sub streams, by chance.
 
 use crate::oracle::Oracle;
 use crate::plan::Plan;
@@ -57,7 +58,11 @@ pub(crate) fn recorders(plan: &Plan, random: &mut Random) -> Vec<Recorder> {
             at: Timestamp(0),
         };
         if random.one_in(5) {
-            recorders.push(Recorder { stream: StreamKind::Sub, has_audio: false, ..main.clone() });
+            recorders.push(Recorder {
+                stream: StreamKind::Sub,
+                has_audio: false,
+                ..main.clone()
+            });
         }
         recorders.push(main);
     }
@@ -133,7 +138,9 @@ impl Recorder {
             end,
             cause: GapCause::CameraStalled,
             // As much as the plan has it, without another draw.
-            frames_missing: u16::try_from(end.micros_since(self.at) / 40_000).ok().filter(|frames| *frames > 0),
+            frames_missing: u16::try_from(end.micros_since(self.at) / 40_000)
+                .ok()
+                .filter(|frames| *frames > 0),
         };
         put(plan, handle, self.class(handle)?, Record::Gap(gap))?;
         oracle.accept_gap(gap);
@@ -143,7 +150,9 @@ impl Recorder {
     }
 
     fn class(&self, handle: &VolumeHandle) -> Result<ClassId, AppendError> {
-        handle.class(&format!("class-{}", self.class)).ok_or(AppendError::Closed)
+        handle
+            .class(&format!("class-{}", self.class))
+            .ok_or(AppendError::Closed)
     }
 
     fn append(
@@ -188,23 +197,42 @@ impl Recorder {
         if meta.after_loss {
             self.pictures.lose();
         }
-        let shown = self.pictures.show(meta.access.map(|access| access.point), meta.frames);
-        self.access_start = meta.access.map(|_| meta.start).or(self.access_start).filter(|_| shown != Shown::Nothing);
+        let shown = self
+            .pictures
+            .show(meta.access.map(|access| access.point), meta.frames);
+        self.access_start = meta
+            .access
+            .map(|_| meta.start)
+            .or(self.access_start)
+            .filter(|_| shown != Shown::Nothing);
         meta.damaged = shown == Shown::Damaged;
-        let since_us = self.access_start.map(|access_start| meta.start.micros_since(access_start));
+        let since_us = self
+            .access_start
+            .map(|access_start| meta.start.micros_since(access_start));
         meta.since_access_ms = since_us.and_then(|us| u32::try_from((us + 999) / 1000).ok());
     }
 
     fn init(&self, track: TrackKind) -> Init {
-        let bytes =
-            Bytes::from(format!("ftyp+moov of {}, {:?}, {track:?}, {}", self.camera, self.stream, self.parameters));
-        Init { camera: self.camera, stream: self.stream, track, bytes }
+        let bytes = Bytes::from(format!(
+            "ftyp+moov of {}, {:?}, {track:?}, {}",
+            self.camera, self.stream, self.parameters
+        ));
+        Init {
+            camera: self.camera,
+            stream: self.stream,
+            track,
+            bytes,
+        }
     }
 
     fn chunk(&self, track: TrackKind, init: InitId, plan: &Plan, random: &mut Random) -> Chunk {
         let is_audio = track == TrackKind::Audio;
         let sequence = self.sequences[usize::from(is_audio)];
-        let delay_us = if is_audio { random.below(plan.chunk_us / 2) } else { 0 };
+        let delay_us = if is_audio {
+            random.below(plan.chunk_us / 2)
+        } else {
+            0
+        };
         let meta = ChunkMeta {
             camera: self.camera,
             stream: self.stream,
@@ -216,16 +244,28 @@ impl Recorder {
             sequence,
             init,
             start: self.at.plus_micros(delay_us as i64),
-            duration_us: if is_audio { plan.chunk_us as u32 / 2 } else { plan.chunk_us as u32 },
+            duration_us: if is_audio {
+                plan.chunk_us as u32 / 2
+            } else {
+                plan.chunk_us as u32
+            },
             frames: 10,
-            access: (!is_audio && sequence.is_multiple_of(2)).then(|| Access::sync(random.next() as u32)),
+            access: (!is_audio && sequence.is_multiple_of(2))
+                .then(|| Access::sync(random.next() as u32)),
             since_access_ms: None,
             after_loss: self.after_loss,
             damaged: false,
         };
         let is_long = random.one_in(300);
-        let bytes = if is_long { random.within(100_000..1_300_000) } else { random.within(1..plan.payload_bytes_max) };
-        Chunk { meta, parts: vec![noise(bytes as usize, random)] }
+        let bytes = if is_long {
+            random.within(100_000..1_300_000)
+        } else {
+            random.within(1..plan.payload_bytes_max)
+        };
+        Chunk {
+            meta,
+            parts: vec![noise(bytes as usize, random)],
+        }
     }
 }
 
@@ -239,6 +279,15 @@ fn noise(bytes: usize, random: &mut Random) -> Bytes {
     noise.into()
 }
 
-fn put(plan: &Plan, handle: &VolumeHandle, class: ClassId, record: Record) -> Result<(), AppendError> {
-    if plan.appends_quietly { handle.append_quietly(class, record) } else { handle.append(class, record) }
+fn put(
+    plan: &Plan,
+    handle: &VolumeHandle,
+    class: ClassId,
+    record: Record,
+) -> Result<(), AppendError> {
+    if plan.appends_quietly {
+        handle.append_quietly(class, record)
+    } else {
+        handle.append(class, record)
+    }
 }

@@ -1,4 +1,5 @@
-//! What becomes of the catalogue between two lives. It lies in a real directory, in memory where the machine has such.
+//! What becomes of the catalogue between two lives. It lies in a real directory, in memory where
+//! the machine has such.
 
 use holdfast_storage::simulation::Random;
 use std::path::{Path, PathBuf};
@@ -23,8 +24,14 @@ pub(crate) struct Dirs {
 impl Dirs {
     pub(crate) fn new() -> Result<Self, String> {
         let memory = Path::new("/dev/shm");
-        let builder = tempfile::Builder::new().prefix("holdfast-explore-").to_owned();
-        let dir = if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() };
+        let builder = tempfile::Builder::new()
+            .prefix("holdfast-explore-")
+            .to_owned();
+        let dir = if memory.is_dir() {
+            builder.tempdir_in(memory)
+        } else {
+            builder.tempdir()
+        };
         let dir = dir.map_err(|error| format!("no directory: {error}"))?;
         let path = dir.path();
         Ok(Self {
@@ -40,7 +47,8 @@ impl Dirs {
         holdfast_storage::simulation::catalogue_of(&self.root)
     }
 
-    /// Waits, in real time, until the last life's sled has let go of its files: simulated time may pass in no time.
+    /// Waits, in real time, until the last life's sled has let go of its files: simulated time may
+    /// pass in no time.
     pub(crate) fn settle(&self) -> Result<(), String> {
         for _ in 0..SETTLE_MS_MAX {
             if !holdfast_storage::simulation::is_catalogue_held(&self.root) {
@@ -87,7 +95,9 @@ impl Dirs {
 
 pub(crate) fn remove(dir: &Path) -> Result<(), String> {
     match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(format!("{}: {error}", dir.display())),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("{}: {error}", dir.display()))
+        }
         _ => Ok(()),
     }
 }
@@ -117,14 +127,19 @@ fn copy_into(from: &Path, to: &Path) -> std::io::Result<()> {
 
 /// Overwrites every file, so that what follows does not depend on how sled lays out its pages.
 fn damage(dir: &Path) -> Result<(), String> {
-    let Ok(entries) = std::fs::read_dir(dir) else { return Ok(()) };
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return Ok(());
+    };
     for entry in entries {
         let path = entry.map_err(|error| error.to_string())?.path();
         if path.is_dir() {
             damage(&path)?;
         } else {
-            let length = std::fs::metadata(&path).map_or(0, |meta| meta.len()).min(1 << 20);
-            std::fs::write(&path, vec![0xa5; length as usize]).map_err(|error| error.to_string())?;
+            let length = std::fs::metadata(&path)
+                .map_or(0, |meta| meta.len())
+                .min(1 << 20);
+            std::fs::write(&path, vec![0xa5; length as usize])
+                .map_err(|error| error.to_string())?;
         }
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! One life of the process: it opens the volume, records and reads, and ends in order, by a kill, or where the machine stops.
+//! One life of the process: it opens the volume, records and reads, and ends in order, by a kill,
+//! or where the machine stops.
 
 #![expect(clippy::disallowed_methods, reason = "the time of the simulation")]
 
@@ -60,9 +61,13 @@ pub(crate) struct Life<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// Runs `body` on this thread in a runtime of its own with paused time. What still runs at its end is dropped, as in a crash.
+/// Runs `body` on this thread in a runtime of its own with paused time. What still runs at its end
+/// is dropped, as in a crash.
 pub(crate) fn simulate<T>(body: impl Future<Output = T>) -> Result<T, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
     let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
     Ok(LocalSet::new().block_on(&runtime, body))
 }
@@ -90,8 +95,14 @@ impl Life<'_> {
     }
 
     async fn live(&mut self) -> Result<Ending, String> {
-        let clock = Arc::new(SimulatedClock::new(self.now.plus_micros(self.draw_wrong_us())));
-        let opened = SimulatedVolume::open(self.options(), self.disk, Arc::clone(&clock) as Arc<dyn Clock>);
+        let clock = Arc::new(SimulatedClock::new(
+            self.now.plus_micros(self.draw_wrong_us()),
+        ));
+        let opened = SimulatedVolume::open(
+            self.options(),
+            self.disk,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+        );
         let (volume, handle) = match opened {
             Ok(opened) => opened,
             Err(_) if self.disk.is_stopped() => return Ok(Ending::Stopped),
@@ -112,7 +123,10 @@ impl Life<'_> {
         let ending = if has_failed {
             Ending::Failed
         } else if volume.is_ended() {
-            return Err(format!("writer or keeper ended by themselves: {:?}", volume.run().await));
+            return Err(format!(
+                "writer or keeper ended by themselves: {:?}",
+                volume.run().await
+            ));
         } else if !self.disk.is_stopped() && self.random.one_in(3) {
             self.close(volume, &handle).await?
         } else {
@@ -120,7 +134,10 @@ impl Life<'_> {
         };
         self.observe(&handle)?;
         if has_failed && !self.plan.is_faulty() && self.cover.is_none() {
-            return Err(format!("the volume failed on a sound disk: {:?}", handle.stats().failed));
+            return Err(format!(
+                "the volume failed on a sound disk: {:?}",
+                handle.stats().failed
+            ));
         }
         Ok(ending)
     }
@@ -145,23 +162,44 @@ impl Life<'_> {
         let options = self.plan.options.clone();
         let caution = match options.caution {
             _ if self.trusts_clocks => Caution::NONE,
-            caution if self.has_no_brake => Caution { wait: Duration::ZERO, ..caution },
+            caution if self.has_no_brake => Caution {
+                wait: Duration::ZERO,
+                ..caution
+            },
             caution => caution,
         };
-        let mut options = VolumeOptions { holds, caution, ..options };
+        let mut options = VolumeOptions {
+            holds,
+            caution,
+            ..options
+        };
         if self.is_mistyped {
-            options.retention.iter_mut().for_each(|class| class.bytes_max = Some(1));
+            options
+                .retention
+                .iter_mut()
+                .for_each(|class| class.bytes_max = Some(1));
         }
         options
     }
 
     fn told(&self) -> Holds {
-        if self.ignores_holds { Holds::default() } else { self.holds.iter().copied().collect() }
+        if self.ignores_holds {
+            Holds::default()
+        } else {
+            self.holds.iter().copied().collect()
+        }
     }
 
-    /// What is mounted over the volume is untouched, and the volume is left: what it took before is made durable and sealed where it is.
-    async fn end_covered(&self, volume: &SimulatedVolume, handle: &VolumeHandle) -> Result<(), String> {
-        let Some(cover) = &self.cover else { return Ok(()) };
+    /// What is mounted over the volume is untouched, and the volume is left: what it took before is
+    /// made durable and sealed where it is.
+    async fn end_covered(
+        &self,
+        volume: &SimulatedVolume,
+        handle: &VolumeHandle,
+    ) -> Result<(), String> {
+        let Some(cover) = &self.cover else {
+            return Ok(());
+        };
         for _ in 0..CLOSE_TICKS_MAX {
             if volume.is_ended() || self.disk.is_stopped() || self.plan.faults.lie != Lie::None {
                 break;
@@ -205,7 +243,8 @@ impl Life<'_> {
                 }
                 None if self.random.one_in(30) => {
                     let asking = handle.clone();
-                    let asked = tokio::task::spawn_local(async move { asking.flush().await.is_ok() });
+                    let asked =
+                        tokio::task::spawn_local(async move { asking.flush().await.is_ok() });
                     flush = Some((self.oracle.order(), asked));
                 }
                 _ => {}
@@ -222,13 +261,19 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// Where names lead to another disk, what is read there proves nothing of what is written there.
+    /// Where names lead to another disk, what is read there proves nothing of what is written
+    /// there.
     fn is_deceived(&self) -> bool {
         self.cover.is_some() && self.plan.faults.lie != Lie::None
     }
 
     /// What not every seed has: holds that come and go, passes of the scrub, a clock that is set.
-    fn do_more(&mut self, now: Timestamp, handle: &VolumeHandle, clock: &SimulatedClock) -> Result<(), String> {
+    fn do_more(
+        &mut self,
+        now: Timestamp,
+        handle: &VolumeHandle,
+        clock: &SimulatedClock,
+    ) -> Result<(), String> {
         if self.plan.has_holds {
             take_removed(self.plan, self.disk, self.oracle, Some(handle), self.gone)?;
             if self.more.one_in(50) {
@@ -250,7 +295,11 @@ impl Life<'_> {
         }
         if self.plan.has_jumps && self.more.one_in(60) {
             let jump_us = self.more.below(JUMP_US_MAX) as i64;
-            clock.jump(if self.more.one_in(2) { jump_us } else { -jump_us });
+            clock.jump(if self.more.one_in(2) {
+                jump_us
+            } else {
+                -jump_us
+            });
             self.outcome.jumps += 1;
         }
         Ok(())
@@ -265,8 +314,11 @@ impl Life<'_> {
         }
         let camera = self.more.pick(self.recorders).camera;
         let from = now.plus_micros(-(self.more.below(6_000_000) as i64));
-        let to =
-            if self.more.one_in(4) { Timestamp::MAX } else { from.plus_micros(self.more.within(1..4_000_000) as i64) };
+        let to = if self.more.one_in(4) {
+            Timestamp::MAX
+        } else {
+            from.plus_micros(self.more.within(1..4_000_000) as i64)
+        };
         self.holds.push(Hold { camera, from, to });
     }
 
@@ -275,7 +327,9 @@ impl Life<'_> {
         for recorder in self.recorders.iter_mut() {
             match recorder.append_until(now, self.plan, handle, self.oracle, self.random) {
                 Ok(()) => {}
-                Err(AppendError::Failed(_)) if self.plan.is_faulty() || self.cover.is_some() => return Ok(true),
+                Err(AppendError::Failed(_)) if self.plan.is_faulty() || self.cover.is_some() => {
+                    return Ok(true);
+                }
                 Err(AppendError::Full { .. } | AppendError::NoSpace) => {}
                 Err(error) => return Err(format!("a record is refused: {error}")),
             }
@@ -290,7 +344,9 @@ impl Life<'_> {
     fn observe(&mut self, handle: &VolumeHandle) -> Result<(), String> {
         for recorder in self.recorders.iter() {
             let stream: Stream = (recorder.camera, recorder.stream);
-            if let Some(mark) = handle.watermark_of(stream.0, stream.1, recorder.epoch, recorder.rank) {
+            if let Some(mark) =
+                handle.watermark_of(stream.0, stream.1, recorder.epoch, recorder.rank)
+            {
                 self.oracle.reported(stream, mark)?;
             }
         }
@@ -306,7 +362,10 @@ impl Life<'_> {
             Err(holdfast_storage::Error::Catalogue { .. }) => return Ok(()),
             Err(_) if self.disk.is_stopped() || self.plan.is_faulty() => return Ok(()),
             Err(error) => {
-                return Err(format!("{recorder_camera} is not listed: {error}", recorder_camera = recorder.camera));
+                return Err(format!(
+                    "{recorder_camera} is not listed: {error}",
+                    recorder_camera = recorder.camera
+                ));
             }
         };
         for entry in &entries {
@@ -315,7 +374,10 @@ impl Life<'_> {
         if !entries.is_empty() {
             let entry = self.random.pick(&entries);
             match self.oracle.check_bytes(handle, entry) {
-                Err(problem) if !problem.starts_with("listed and not readable") || !self.plan.is_faulty() => {
+                Err(problem)
+                    if !problem.starts_with("listed and not readable")
+                        || !self.plan.is_faulty() =>
+                {
                     return Err(problem);
                 }
                 _ => {}
@@ -334,7 +396,11 @@ impl Life<'_> {
     }
 
     /// The orderly stop: everything accepted is durable once it answers.
-    async fn close(&mut self, volume: SimulatedVolume, handle: &VolumeHandle) -> Result<Ending, String> {
+    async fn close(
+        &mut self,
+        volume: SimulatedVolume,
+        handle: &VolumeHandle,
+    ) -> Result<Ending, String> {
         let below = self.oracle.order();
         let closing = handle.clone();
         let closed = tokio::task::spawn_local(async move { closing.close().await });
@@ -350,7 +416,11 @@ impl Life<'_> {
         if !closed.is_finished() {
             // A full disk is waited for, and retention may not be able to help.
             let has_reason = handle.stats().has_no_space || self.plan.is_faulty();
-            return if has_reason { Ok(Ending::Stopped) } else { Err("the volume does not close".to_owned()) };
+            return if has_reason {
+                Ok(Ending::Stopped)
+            } else {
+                Err("the volume does not close".to_owned())
+            };
         }
         match closed.await {
             Ok(Ok(())) => self.oracle.flushed(below),

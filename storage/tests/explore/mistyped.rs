@@ -1,5 +1,5 @@
-//! A limit that was mistyped between two lives, so that next to nothing may stay: no more goes than the usual, which is what came
-//! in, a tenth of what is stored, and a segment or two.
+//! A limit that was mistyped between two lives, so that next to nothing may stay: no more goes than
+//! the usual, which is what came in, a tenth of what is stored, and a segment or two.
 
 use crate::removed::Gone;
 use holdfast_storage::simulation::{SimulatedDisk, segment_of};
@@ -30,11 +30,15 @@ impl Before {
     pub(crate) fn check(&self, disk: &SimulatedDisk, gone: &[Gone]) -> Result<(), String> {
         let mut classes: BTreeMap<PathBuf, Class> = BTreeMap::new();
         let mut add = |path: &Path, bytes: u64, count: fn(&mut Class) -> &mut u64| {
-            let class = classes.entry(path.parent().unwrap_or(path).to_owned()).or_default();
+            let class = classes
+                .entry(path.parent().unwrap_or(path).to_owned())
+                .or_default();
             *count(class) += bytes;
             class.largest = class.largest.max(bytes);
         };
-        self.0.iter().for_each(|(path, bytes)| add(path, *bytes, |class| &mut class.stored));
+        self.0
+            .iter()
+            .for_each(|(path, bytes)| add(path, *bytes, |class| &mut class.stored));
         let new = |path: &Path| !self.0.contains_key(path);
         segments(disk)
             .into_iter()
@@ -47,24 +51,49 @@ impl Before {
             }
         }
         let is_much = |class: &(&PathBuf, &Class)| {
-            let Class { stored, came, went, largest } = *class.1;
+            let Class {
+                stored,
+                came,
+                went,
+                largest,
+            } = *class.1;
             went > came + (stored + came) / 10 + 2 * largest
         };
         match classes.iter().find(|class| is_much(class)) {
             None => Ok(()),
-            Some((path, Class { stored, came, went, .. })) => {
-                Err(format!("{went} of {stored} bytes in {} were deleted at once, and {came} came in", path.display()))
-            }
+            Some((
+                path,
+                Class {
+                    stored, came, went, ..
+                },
+            )) => Err(format!(
+                "{went} of {stored} bytes in {} were deleted at once, and {came} came in",
+                path.display()
+            )),
         }
     }
 }
 
 /// Each with what is written of it: of one that is open more is reserved.
 fn segments(disk: &SimulatedDisk) -> Vec<(PathBuf, u64)> {
-    let paths = disk.files().into_iter().map(|(path, _)| path).filter(|path| segment_of(path).is_some());
-    paths.map(|path| (path.clone(), disk.contents(&path).map_or(0, |bytes| written(&bytes)))).collect()
+    let paths = disk
+        .files()
+        .into_iter()
+        .map(|(path, _)| path)
+        .filter(|path| segment_of(path).is_some());
+    paths
+        .map(|path| {
+            (
+                path.clone(),
+                disk.contents(&path).map_or(0, |bytes| written(&bytes)),
+            )
+        })
+        .collect()
 }
 
 pub(crate) fn written(bytes: &[u8]) -> u64 {
-    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+    bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last as u64 + 1)
 }

@@ -25,8 +25,13 @@ impl Cover {
         let files = contents(&self.other);
         let differs = |(path, bytes): &(&PathBuf, &Vec<u8>)| files.get(*path) != Some(*bytes);
         match self.files.iter().find(differs) {
-            Some((path, _)) => Err(format!("another volume's file was changed: {}", path.display())),
-            None if files.len() > self.files.len() => Err("another volume's file was made".to_owned()),
+            Some((path, _)) => Err(format!(
+                "another volume's file was changed: {}",
+                path.display()
+            )),
+            None if files.len() > self.files.len() => {
+                Err("another volume's file was made".to_owned())
+            }
             None => Ok(()),
         }
     }
@@ -34,5 +39,7 @@ impl Cover {
 
 fn contents(disk: &SimulatedDisk) -> BTreeMap<PathBuf, Vec<u8>> {
     let files = disk.files().into_iter();
-    files.filter_map(|(path, _)| Some((path.clone(), disk.contents(&path)?))).collect()
+    files
+        .filter_map(|(path, _)| Some((path.clone(), disk.contents(&path)?)))
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! What was accepted, what was promised, and what may be gone: what the store is held to. Knows nothing of how the store works.
+//! What was accepted, what was promised, and what may be gone: what the store is held to. Knows
+//! nothing of how the store works.
 
 use bytes::Bytes;
 use holdfast_storage::Watermark;
@@ -23,8 +24,21 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn of(meta: &ChunkMeta) -> Self {
-        let ChunkMeta { camera, stream, track, session, sequence, .. } = *meta;
-        Self { camera, stream, track, session, sequence }
+        let ChunkMeta {
+            camera,
+            stream,
+            track,
+            session,
+            sequence,
+            ..
+        } = *meta;
+        Self {
+            camera,
+            stream,
+            track,
+            session,
+            sequence,
+        }
     }
 }
 
@@ -36,8 +50,8 @@ pub(crate) struct Accepted {
     life: u32,
     /// Reported as durable: it must be there from now on.
     pub(crate) is_promised: bool,
-    /// It was durable before the crash, and with it all that came before it: its init segment has to be there too. One that recovery salvaged from what was
-    /// not durable may have lost it.
+    /// It was durable before the crash, and with it all that came before it: its init segment has
+    /// to be there too. One that recovery salvaged from what was not durable may have lost it.
     pub(crate) is_decodable: bool,
     /// Its segment was deleted by retention, or damaged at rest: it need not be there any more.
     pub(crate) is_excused: bool,
@@ -103,12 +117,19 @@ impl Oracle {
 
     pub(crate) fn accept_gap(&mut self, gap: Gap) {
         let (order, life) = (self.order, self.life);
-        self.gaps.push(AcceptedGap { gap, order, life, is_promised: false, is_excused: false });
+        self.gaps.push(AcceptedGap {
+            gap,
+            order,
+            life,
+            is_promised: false,
+            is_excused: false,
+        });
         self.order += 1;
     }
 
     pub(crate) fn accept_init(&mut self, init: &Init) {
-        self.inits.insert((init.camera, init.id()), init.bytes.clone());
+        self.inits
+            .insert((init.camera, init.id()), init.bytes.clone());
         self.order += 1;
     }
 
@@ -123,11 +144,13 @@ impl Oracle {
         if preference(&mark) > preference(newest) {
             *newest = mark;
         }
-        let before = self.marks.insert((stream, mark.epoch.0, mark.rank as u8), mark);
+        let before = self
+            .marks
+            .insert((stream, mark.epoch.0, mark.rank as u8), mark);
         match before {
-            Some(before) if before.durable_end > mark.durable_end => {
-                Err(format!("the watermark of {stream:?} went back from {before:?} to {mark:?}"))
-            }
+            Some(before) if before.durable_end > mark.durable_end => Err(format!(
+                "the watermark of {stream:?} went back from {before:?} to {mark:?}"
+            )),
             _ => Ok(()),
         }
     }
@@ -135,9 +158,13 @@ impl Oracle {
     /// A listed chunk has to be one that was accepted, and to stay.
     pub(crate) fn listed(&mut self, entry: &ChunkEntry) -> Result<&Accepted, String> {
         let accepted = self.chunks.get_mut(&Key::of(&entry.meta));
-        let accepted = accepted.ok_or_else(|| format!("a chunk is listed that nobody recorded: {entry:?}"))?;
+        let accepted =
+            accepted.ok_or_else(|| format!("a chunk is listed that nobody recorded: {entry:?}"))?;
         if !is_same(&accepted.meta, &entry.meta, self.has_damage) {
-            return Err(format!("listed as {:?}, recorded as {:?}", entry.meta, accepted.meta));
+            return Err(format!(
+                "listed as {:?}, recorded as {:?}",
+                entry.meta, accepted.meta
+            ));
         }
         accepted.is_promised = true;
         Ok(accepted)
@@ -146,14 +173,26 @@ impl Oracle {
     /// Draws the sum at the end of a life: what was promised stays so.
     pub(crate) fn end_life(&mut self) {
         let (life, below) = (self.life, self.flushed_below);
-        for accepted in self.chunks.values_mut().filter(|accepted| accepted.life == life) {
+        for accepted in self
+            .chunks
+            .values_mut()
+            .filter(|accepted| accepted.life == life)
+        {
             let meta = &accepted.meta;
             let key = ((meta.camera, meta.stream), meta.epoch.0, meta.rank as u8);
-            let mark = self.marks.get(&key).filter(|_| meta.track == TrackKind::Video);
-            accepted.is_decodable = accepted.order < below || mark.is_some_and(|mark| meta.end() <= mark.durable_end);
+            let mark = self
+                .marks
+                .get(&key)
+                .filter(|_| meta.track == TrackKind::Video);
+            accepted.is_decodable =
+                accepted.order < below || mark.is_some_and(|mark| meta.end() <= mark.durable_end);
             accepted.is_promised |= accepted.is_decodable;
         }
-        for accepted in self.gaps.iter_mut().filter(|accepted| accepted.life == life) {
+        for accepted in self
+            .gaps
+            .iter_mut()
+            .filter(|accepted| accepted.life == life)
+        {
             accepted.is_promised |= accepted.order < below;
         }
     }
@@ -163,22 +202,31 @@ impl Oracle {
         self.holds = holds.to_vec();
     }
 
-    /// Whether a hold keeps a chunk, wherever retention deletes it. What was hit by damage may be copied, or seem copied, where it is damaged.
+    /// Whether a hold keeps a chunk, wherever retention deletes it. What was hit by damage may be
+    /// copied, or seem copied, where it is damaged.
     pub(crate) fn is_kept(&self, accepted: &Accepted) -> bool {
         let meta = &accepted.meta;
-        !accepted.is_hit && !accepted.is_excused && covers(&self.holds, meta.camera, meta.start, meta.end())
+        !accepted.is_hit
+            && !accepted.is_excused
+            && covers(&self.holds, meta.camera, meta.start, meta.end())
     }
 
     /// Chunks that are there for a hold.
     pub(crate) fn kept(&self) -> u64 {
-        self.chunks.values().filter(|accepted| accepted.is_promised && self.is_kept(accepted)).count() as u64
+        self.chunks
+            .values()
+            .filter(|accepted| accepted.is_promised && self.is_kept(accepted))
+            .count() as u64
     }
 
     /// What stood in a deleted segment need not be there, unless it is held.
     pub(crate) fn excuse_all(&mut self, scan: &Scan) {
         let rows = scan.index.tracks().values().flatten();
         for key in rows.map(|row| Key::of(&row.meta)) {
-            let is_kept = self.chunks.get(&key).is_some_and(|accepted| self.is_kept(accepted));
+            let is_kept = self
+                .chunks
+                .get(&key)
+                .is_some_and(|accepted| self.is_kept(accepted));
             if let Some(accepted) = self.chunks.get_mut(&key) {
                 accepted.is_excused |= !is_kept;
             }
@@ -209,32 +257,54 @@ impl Oracle {
     pub(crate) fn newest_mark(&self, stream: Stream) -> Option<Watermark> {
         let mark = *self.newest.get(&stream)?;
         let is_excused = self.of_stream(stream).any(|accepted| {
-            accepted.is_excused && (accepted.meta.epoch, accepted.meta.rank) == (mark.epoch, mark.rank)
+            accepted.is_excused
+                && (accepted.meta.epoch, accepted.meta.rank) == (mark.epoch, mark.rank)
         });
         (!is_excused).then_some(mark)
     }
 
     fn of_stream(&self, (camera, stream): Stream) -> impl Iterator<Item = &Accepted> {
-        let first = Key { camera, stream, track: TrackKind::Video, session: SessionId(0), sequence: 0 };
-        let of_stream =
-            self.chunks.range(first..).take_while(move |(key, _)| (key.camera, key.stream) == (camera, stream));
+        let first = Key {
+            camera,
+            stream,
+            track: TrackKind::Video,
+            session: SessionId(0),
+            sequence: 0,
+        };
+        let of_stream = self
+            .chunks
+            .range(first..)
+            .take_while(move |(key, _)| (key.camera, key.stream) == (camera, stream));
         of_stream.map(|(_, accepted)| accepted)
     }
 
     pub(crate) fn streams(&self) -> BTreeSet<Stream> {
-        self.chunks.keys().map(|key| (key.camera, key.stream)).collect()
+        self.chunks
+            .keys()
+            .map(|key| (key.camera, key.stream))
+            .collect()
     }
 
     /// Chunks that must be there and are not among `found`.
     pub(crate) fn missing(&self, found: &BTreeSet<Key>) -> Vec<&Accepted> {
-        let must = self.chunks.iter().filter(|(_, accepted)| accepted.is_promised && !accepted.is_excused);
-        must.filter(|(key, _)| !found.contains(key)).map(|(_, accepted)| accepted).collect()
+        let must = self
+            .chunks
+            .iter()
+            .filter(|(_, accepted)| accepted.is_promised && !accepted.is_excused);
+        must.filter(|(key, _)| !found.contains(key))
+            .map(|(_, accepted)| accepted)
+            .collect()
     }
 
     pub(crate) fn missing_gaps(&self, found: &[Gap]) -> Vec<Gap> {
         // A damaged batch may have held gaps too.
-        let must = self.gaps.iter().filter(|gap| gap.is_promised && !gap.is_excused && !self.has_damage);
-        must.map(|accepted| accepted.gap).filter(|gap| !found.contains(gap)).collect()
+        let must = self
+            .gaps
+            .iter()
+            .filter(|gap| gap.is_promised && !gap.is_excused && !self.has_damage);
+        must.map(|accepted| accepted.gap)
+            .filter(|gap| !found.contains(gap))
+            .collect()
     }
 
     pub(crate) fn is_known_gap(&self, gap: &Gap) -> bool {
@@ -243,11 +313,19 @@ impl Oracle {
     }
 
     /// Reads what is listed, and compares every byte. Returns whether it could be read.
-    pub(crate) fn check_bytes(&self, handle: &VolumeHandle, entry: &ChunkEntry) -> Result<bool, String> {
-        let Some(accepted) = self.chunks.get(&Key::of(&entry.meta)) else { return Err(format!("unknown: {entry:?}")) };
+    pub(crate) fn check_bytes(
+        &self,
+        handle: &VolumeHandle,
+        entry: &ChunkEntry,
+    ) -> Result<bool, String> {
+        let Some(accepted) = self.chunks.get(&Key::of(&entry.meta)) else {
+            return Err(format!("unknown: {entry:?}"));
+        };
         match handle.read(&entry.location) {
             Ok(bytes) if bytes == accepted.payload => Ok(true),
-            Ok(_) => Err(format!("served with other bytes than were recorded: {entry:?}")),
+            Ok(_) => Err(format!(
+                "served with other bytes than were recorded: {entry:?}"
+            )),
             Err(_) if accepted.is_excused => Ok(false),
             Err(error) => Err(format!("listed and not readable: {error}: {entry:?}")),
         }
@@ -257,8 +335,16 @@ impl Oracle {
 /// Of a chunk that is listed behind a damaged one it is told that frames are missing before it.
 pub(crate) fn is_same(recorded: &ChunkMeta, listed: &ChunkMeta, has_damage: bool) -> bool {
     // Never the other way round.
-    let after_loss = if has_damage && listed.after_loss { recorded.after_loss } else { listed.after_loss };
-    *recorded == ChunkMeta { after_loss, ..*listed }
+    let after_loss = if has_damage && listed.after_loss {
+        recorded.after_loss
+    } else {
+        listed.after_loss
+    };
+    *recorded
+        == ChunkMeta {
+            after_loss,
+            ..*listed
+        }
 }
 
 /// As it is documented: with a lead, so that the first picture can be decoded.

@@ -1,4 +1,5 @@
-//! What a seed stands for: the volume's options, the disk's size and faults, the cameras. Drawn once, at the start.
+//! What a seed stands for: the volume's options, the disk's size and faults, the cameras. Drawn
+//! once, at the start.
 
 use holdfast_storage::retention::Caution;
 use holdfast_storage::simulation::{Faults, Geometry, Lie, Random};
@@ -28,7 +29,10 @@ const MISTYPED: u64 = 0xe703_7ed1_a0b4_28db;
 const RETENTION_INTERVAL: Duration = Duration::from_millis(5_200);
 
 /// Once, and whenever it is asked for.
-const SCRUB: ScrubOptions = ScrubOptions { bytes_per_second_max: u64::MAX, pass_interval: Duration::MAX };
+const SCRUB: ScrubOptions = ScrubOptions {
+    bytes_per_second_max: u64::MAX,
+    pass_interval: Duration::MAX,
+};
 
 pub(crate) struct Plan {
     pub(crate) seed: u64,
@@ -50,14 +54,15 @@ pub(crate) struct Plan {
     pub(crate) has_scrub: bool,
     /// The wall clock is set while the volume runs.
     pub(crate) has_jumps: bool,
-    /// Records are appended together with others and handed over when the last has come, as ingest does it.
+    /// Records are appended together with others and handed over when the last has come, as ingest
+    /// does it.
     pub(crate) appends_quietly: bool,
     /// `volume.json` is noise after some crashes.
     pub(crate) loses_identity: bool,
     /// In some lives another disk is mounted over the volume's path.
     pub(crate) has_mounts: bool,
-    /// The wall clock is wrong when the process starts, by up to ten years, and is put right soon; all that is stored is younger
-    /// than its class allows.
+    /// The wall clock is wrong when the process starts, by up to ten years, and is put right soon;
+    /// all that is stored is younger than its class allows.
     pub(crate) has_wrong_starts: bool,
     /// The directory is put back to what it was between two earlier lives.
     pub(crate) is_put_back: bool,
@@ -83,7 +88,11 @@ impl Plan {
             lives: random.within(1..4) as u32,
             life_max: Duration::from_millis(random.within(500..7_000)),
             geometry: Geometry {
-                capacity_bytes: if is_small { random.within(16..40) << 20 } else { CAPACITY_BYTES_MAX },
+                capacity_bytes: if is_small {
+                    random.within(16..40) << 20
+                } else {
+                    CAPACITY_BYTES_MAX
+                },
                 sector_bytes: *random.pick(&[512, 4096]),
             },
             faults: faults(is_faulty, &mut random),
@@ -106,7 +115,8 @@ impl Plan {
         (plan, random)
     }
 
-    /// Drawn from a stream of its own, so that a seed without these is the run that it was before them.
+    /// Drawn from a stream of its own, so that a seed without these is the run that it was before
+    /// them.
     fn draw_more(&mut self, more: &mut Random) {
         self.has_holds = more.one_in(4);
         self.has_scrub = more.one_in(4);
@@ -118,7 +128,8 @@ impl Plan {
             self.options.scrub = SCRUB;
         }
         let is_huge = self.geometry.capacity_bytes == CAPACITY_BYTES_MAX;
-        self.has_wrong_starts = more.one_in(3) && is_huge && !self.is_faulty() && !self.has_holds && !self.has_jumps;
+        self.has_wrong_starts =
+            more.one_in(3) && is_huge && !self.is_faulty() && !self.has_holds && !self.has_jumps;
         if self.has_wrong_starts {
             self.doubt_clocks();
         }
@@ -149,11 +160,18 @@ impl Plan {
     /// The brake is all that keeps what the limits would delete.
     fn draw_mistyped(&mut self, mistyped: &mut Random) {
         let is_huge = self.geometry.capacity_bytes == CAPACITY_BYTES_MAX;
-        let is_free = is_huge && !self.is_faulty() && !self.has_holds && !self.has_jumps && !self.has_wrong_starts;
+        let is_free = is_huge
+            && !self.is_faulty()
+            && !self.has_holds
+            && !self.has_jumps
+            && !self.has_wrong_starts;
         self.is_mistyped = mistyped.one_in(2) && is_free && !self.is_put_back && !self.has_scrub;
         if self.is_mistyped {
             (self.lives, self.life_min) = (2, 2 * RETENTION_INTERVAL);
-            self.options.caution = Caution { clock_settle: Duration::from_millis(300), ..Caution::DEFAULT };
+            self.options.caution = Caution {
+                clock_settle: Duration::from_millis(300),
+                ..Caution::DEFAULT
+            };
             for class in &mut self.options.retention {
                 (class.age_max, class.bytes_max) = (None, None);
             }
@@ -164,7 +182,10 @@ impl Plan {
         (self.life_min, self.has_scrub) = (2 * RETENTION_INTERVAL, false);
         self.lives = self.lives.max(2);
         self.options.scrub = ScrubOptions::OFF;
-        self.options.caution = Caution { clock_settle: Duration::from_millis(300), ..Caution::DEFAULT };
+        self.options.caution = Caution {
+            clock_settle: Duration::from_millis(300),
+            ..Caution::DEFAULT
+        };
         for class in &mut self.options.retention {
             (class.age_max, class.bytes_max) = (Some(Duration::from_secs(24 * 3600)), None);
         }
@@ -172,7 +193,8 @@ impl Plan {
 
     /// Without limits: what is there stays.
     pub(crate) fn options_for_audit(&self) -> VolumeOptions {
-        // Where holds are not known, nothing is deleted: not even a copy that nobody needs any more.
+        // Where holds are not known, nothing is deleted: not even a copy that nobody needs any
+        // more.
         let mut options = VolumeOptions {
             free_bytes_min: 0,
             holds: None,
@@ -189,12 +211,16 @@ impl Plan {
 
     /// As [`Self::options_for_audit`], and everything is read again.
     pub(crate) fn options_for_scrub(&self) -> VolumeOptions {
-        VolumeOptions { scrub: SCRUB, ..self.options_for_audit() }
+        VolumeOptions {
+            scrub: SCRUB,
+            ..self.options_for_audit()
+        }
     }
 
     /// Whether retention may delete anything.
     pub(crate) fn may_delete(&self) -> bool {
-        let has_limit = |class: &RetentionClass| class.age_max.is_some() || class.bytes_max.is_some();
+        let has_limit =
+            |class: &RetentionClass| class.age_max.is_some() || class.bytes_max.is_some();
         if self.has_wrong_starts {
             return false;
         }
@@ -211,15 +237,37 @@ impl Plan {
 }
 
 fn has_errors(faults: &Faults) -> bool {
-    let Faults { write_fails, sync_fails, read_fails, allocate_fails, name_fails, no_space, .. } = faults;
-    [write_fails, sync_fails, read_fails, allocate_fails, name_fails, no_space].iter().any(|chance| **chance != 0)
+    let Faults {
+        write_fails,
+        sync_fails,
+        read_fails,
+        allocate_fails,
+        name_fails,
+        no_space,
+        ..
+    } = faults;
+    [
+        write_fails,
+        sync_fails,
+        read_fails,
+        allocate_fails,
+        name_fails,
+        no_space,
+    ]
+    .iter()
+    .any(|chance| **chance != 0)
 }
 
 /// A clean disk is late, and no more. A faulty one has each fault or not.
 fn faults(is_faulty: bool, random: &mut Random) -> Faults {
     let mut latent = random.fork();
-    let mut chance =
-        |one_in: u64| if is_faulty && random.one_in(2) { random.within(one_in / 4..one_in) as u32 } else { 0 };
+    let mut chance = |one_in: u64| {
+        if is_faulty && random.one_in(2) {
+            random.within(one_in / 4..one_in) as u32
+        } else {
+            0
+        }
+    };
     Faults {
         write_fails: chance(400),
         sync_fails: chance(200),
@@ -245,7 +293,11 @@ fn options(root: &Path, is_small: bool, random: &mut Random) -> VolumeOptions {
         buffer_bytes_max: 20 << 20,
         retention,
         caution: Caution::NONE,
-        free_bytes_min: if is_small { random.within(0..8) << 20 } else { 0 },
+        free_bytes_min: if is_small {
+            random.within(0..8) << 20
+        } else {
+            0
+        },
         ..VolumeOptions::new(root, NODE, Uuid::from_u128(1))
     }
 }
@@ -253,7 +305,9 @@ fn options(root: &Path, is_small: bool, random: &mut Random) -> VolumeOptions {
 fn retention(class: u64, random: &mut Random) -> RetentionClass {
     RetentionClass {
         name: format!("class-{class}"),
-        age_max: random.one_in(4).then(|| Duration::from_millis(random.within(500..5_000))),
+        age_max: random
+            .one_in(4)
+            .then(|| Duration::from_millis(random.within(500..5_000))),
         bytes_max: random.one_in(4).then(|| random.within(100_000..2_000_000)),
     }
 }

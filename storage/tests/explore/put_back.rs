@@ -1,6 +1,7 @@
-//! A volume's directory that is put back to what it was between two earlier lives, as from a snapshot or a backup: what came
-//! later is gone, and all that was there then stays. The catalogue is put back with it, or is the newer one, which knows of
-//! segments that are gone and takes their numbers for those that are recorded in their place.
+//! A volume's directory that is put back to what it was between two earlier lives, as from a
+//! snapshot or a backup: what came later is gone, and all that was there then stays. The catalogue
+//! is put back with it, or is the newer one, which knows of segments that are gone and takes their
+//! numbers for those that are recorded in their place.
 
 use crate::catalogues::Dirs;
 use crate::oracle::Oracle;
@@ -18,10 +19,14 @@ impl Backup {
     /// The catalogue cannot be copied.
     pub(crate) fn make(disk: &SimulatedDisk, oracle: &Oracle, dirs: &Dirs) -> Result<Self, String> {
         dirs.back_up()?;
-        Ok(Self { disk: disk.fork(), oracle: oracle.clone() })
+        Ok(Self {
+            disk: disk.fork(),
+            oracle: oracle.clone(),
+        })
     }
 
-    /// What the volume's disk is from now on, and what the store is held to. Whether the catalogue is the newer one.
+    /// What the volume's disk is from now on, and what the store is held to. Whether the catalogue
+    /// is the newer one.
     ///
     /// # Errors
     /// The catalogue cannot be copied.

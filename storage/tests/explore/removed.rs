@@ -14,7 +14,8 @@ pub(crate) struct Gone {
     pub(crate) bytes: u64,
 }
 
-/// Looks at what was removed since the last time, and adds it to `gone`. `handle` is that of a volume that runs.
+/// Looks at what was removed since the last time, and adds it to `gone`. `handle` is that of a
+/// volume that runs.
 pub(crate) fn take_removed(
     plan: &Plan,
     disk: &SimulatedDisk,
@@ -29,11 +30,15 @@ pub(crate) fn take_removed(
         if !is_blank && !plan.may_delete() {
             return Err(format!("{} was deleted without a reason", path.display()));
         }
-        gone.push(Gone { path: path.clone(), bytes: if is_blank { 0 } else { written(&contents) } });
+        gone.push(Gone {
+            path: path.clone(),
+            bytes: if is_blank { 0 } else { written(&contents) },
+        });
         let id = segment_of(&path).ok_or_else(|| format!("{} was deleted", path.display()))?;
         let scan = scan(contents, id).map_err(|error| error.to_string())?;
         if let Some(handle) = handle {
-            check_held(&scan, oracle, handle).map_err(|problem| format!("{}: {problem}", path.display()))?;
+            check_held(&scan, oracle, handle)
+                .map_err(|problem| format!("{}: {problem}", path.display()))?;
         }
         oracle.excuse_all(&scan);
     }
@@ -45,17 +50,27 @@ fn check_held(scan: &Scan, oracle: &Oracle, handle: &VolumeHandle) -> Result<(),
     for row in scan.index.tracks().values().flatten() {
         let meta = &row.meta;
         let key = Key::of(meta);
-        if !oracle.chunks.get(&key).is_some_and(|accepted| oracle.is_kept(accepted)) {
+        if !oracle
+            .chunks
+            .get(&key)
+            .is_some_and(|accepted| oracle.is_kept(accepted))
+        {
             continue;
         }
         let to = meta.end().max(meta.start.plus_micros(1));
         // The catalogue may be away.
-        let Ok(listed) = handle.entries(Range { camera: meta.camera, stream: meta.stream, from: meta.start, to })
-        else {
+        let Ok(listed) = handle.entries(Range {
+            camera: meta.camera,
+            stream: meta.stream,
+            from: meta.start,
+            to,
+        }) else {
             continue;
         };
         if !listed.iter().any(|entry| Key::of(&entry.meta) == key) {
-            return Err(format!("deleted, though held and listed nowhere else: {meta:?}"));
+            return Err(format!(
+                "deleted, though held and listed nowhere else: {meta:?}"
+            ));
         }
     }
     Ok(())

@@ -62,8 +62,27 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// So that seeds that try nothing do not pass.
     pub(crate) fn has_seen_everything(&self) -> bool {
-        let Self { lost, promised, deleted, failed_volumes, flipped, closed, .. } = *self;
-        let Self { copied, held, found_damaged, jumps, unnamed, covered, wrong_starts, put_back, mistyped, .. } = *self;
+        let Self {
+            lost,
+            promised,
+            deleted,
+            failed_volumes,
+            flipped,
+            closed,
+            ..
+        } = *self;
+        let Self {
+            copied,
+            held,
+            found_damaged,
+            jumps,
+            unnamed,
+            covered,
+            wrong_starts,
+            put_back,
+            mistyped,
+            ..
+        } = *self;
         let counts = [
             lost,
             promised,
@@ -119,8 +138,30 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lives, operations, chunks, promised, lost, deleted, failed_volumes, flipped, closed, .. } = self;
-        let Self { copied, held, found_damaged, jumps, unnamed, covered, wrong_starts, put_back, mistyped, .. } = self;
+        let Self {
+            lives,
+            operations,
+            chunks,
+            promised,
+            lost,
+            deleted,
+            failed_volumes,
+            flipped,
+            closed,
+            ..
+        } = self;
+        let Self {
+            copied,
+            held,
+            found_damaged,
+            jumps,
+            unnamed,
+            covered,
+            wrong_starts,
+            put_back,
+            mistyped,
+            ..
+        } = self;
         write!(
             f,
             "{lives} lives ({closed} closed, {failed_volumes} failed, {flipped} damaged at rest), {operations} operations, \
@@ -194,10 +235,14 @@ pub(crate) fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
 fn lose_identity(disk: &SimulatedDisk) -> bool {
     let files = disk.files();
     let is_named = |path: &Path| {
-        let header = disk.contents(path).and_then(|bytes| SegmentHeader::decode(bytes.get(..BLOCK_BYTES)?).ok());
+        let header = disk
+            .contents(path)
+            .and_then(|bytes| SegmentHeader::decode(bytes.get(..BLOCK_BYTES)?).ok());
         segment_of(path).is_some() && header.is_some()
     };
-    let identity = files.iter().find(|(path, _)| path.file_name().is_some_and(|name| name == "volume.json"));
+    let identity = files
+        .iter()
+        .find(|(path, _)| path.file_name().is_some_and(|name| name == "volume.json"));
     match identity {
         Some((path, bytes)) if files.iter().any(|(path, _)| is_named(path)) => {
             (0..*bytes).for_each(|offset| disk.damage(path, offset, |byte| byte ^ 0xa5));
@@ -209,7 +254,8 @@ fn lose_identity(disk: &SimulatedDisk) -> bool {
 
 fn said(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?")
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("?")
 }
 
 impl Run {
@@ -263,7 +309,8 @@ impl Run {
             self.disk.restart(end);
             let catalogue = self.dirs.after_crash(&mut self.random)?;
             self.story.push(format!(
-                "life {life}: {operations} operations, stop after {stop_after:?}, {ending:?}, {end:?}, catalogue {catalogue}"
+                "life {life}: {operations} operations, stop after {stop_after:?}, {ending:?}, \
+                 {end:?}, catalogue {catalogue}"
             ));
             if self.plan.has_damage && self.random.one_in(2) {
                 self.outcome.flipped += 1;
@@ -283,13 +330,17 @@ impl Run {
         Ok(())
     }
 
-    /// Keeps a copy of the directory after the first life, and puts it back after the next, before there is another one.
+    /// Keeps a copy of the directory after the first life, and puts it back after the next, before
+    /// there is another one.
     fn put_back(&mut self, life: u32, backup: &mut Option<Backup>) -> Result<(), String> {
         if let Some(backup) = backup.take() {
-            let (disk, oracle, is_newer) = backup.put_back(&self.holds, &self.dirs, &mut self.old)?;
+            let (disk, oracle, is_newer) =
+                backup.put_back(&self.holds, &self.dirs, &mut self.old)?;
             (self.disk, self.oracle) = (disk, oracle);
             self.outcome.put_back += 1;
-            self.story.push(format!("the directory is put back, its catalogue is newer: {is_newer}"));
+            self.story.push(format!(
+                "the directory is put back, its catalogue is newer: {is_newer}"
+            ));
             return Ok(());
         }
         if life + 1 < self.plan.lives {
@@ -300,7 +351,11 @@ impl Run {
 
     /// Between two operations: early ones as often as late ones, or at the end of the time.
     fn stop_after(&mut self) -> Option<u64> {
-        let scale = *self.random.pick(if self.plan.has_holds { &[40, 600, 1_200, 2_400] } else { &[10, 40, 150, 600] });
+        let scale = *self.random.pick(if self.plan.has_holds {
+            &[40, 600, 1_200, 2_400]
+        } else {
+            &[10, 40, 150, 600]
+        });
         (!self.random.one_in(4)).then(|| self.random.below(scale))
     }
 
@@ -318,14 +373,24 @@ impl Run {
 
     fn audit(&mut self, now: Timestamp) -> Result<(), String> {
         self.dirs.save()?;
-        let audit = Audit { plan: &self.plan, dirs: &self.dirs, oracle: &self.oracle, now };
+        let audit = Audit {
+            plan: &self.plan,
+            dirs: &self.dirs,
+            oracle: &self.oracle,
+            now,
+        };
         self.outcome.found_damaged += audit.run(&self.disk)?;
         self.dirs.restore()
     }
 
     fn outcome(&self) -> Outcome {
         let chunks = self.oracle.chunks.len() as u64;
-        let promised = self.oracle.chunks.values().filter(|chunk| chunk.is_promised).count() as u64;
+        let promised = self
+            .oracle
+            .chunks
+            .values()
+            .filter(|chunk| chunk.is_promised)
+            .count() as u64;
         Outcome {
             digest: self.disk.digest(),
             operations: self.disk.operations(),
@@ -340,7 +405,16 @@ impl Run {
     fn explain(&self, problem: &str) -> String {
         let recent = self.disk.recent();
         let recent = recent[recent.len().saturating_sub(30)..].join("\n  ");
-        let Plan { seed, cameras, lives, faults, has_damage, geometry, options, .. } = &self.plan;
+        let Plan {
+            seed,
+            cameras,
+            lives,
+            faults,
+            has_damage,
+            geometry,
+            options,
+            ..
+        } = &self.plan;
         format!(
             "seed {seed}: {problem}\n{}\n{cameras} cameras, {lives} lives, {geometry:?}, damage at rest: {has_damage}, {faults:?}\n{options:?}\n\
              the last operations:\n  {recent}",

@@ -1,4 +1,5 @@
-//! Power cuts by `FS_IOC_SHUTDOWN`: record, cut, mount again, judge; some rounds on one filesystem, then a new one.
+//! Power cuts by `FS_IOC_SHUTDOWN`: record, cut, mount again, judge; some rounds on one filesystem,
+//! then a new one.
 
 use super::filesystem::{Filesystem, Kind};
 use super::judge::{Found, judge};
@@ -16,14 +17,17 @@ const CUTS_A_VOLUME: u32 = 3;
 const BEFORE_CUT_MIN: Duration = Duration::from_millis(600);
 const BEFORE_CUT_MAX: Duration = Duration::from_millis(1800);
 
-/// DESIGN §4: a power cut costs a stream at most this much, on a machine that keeps up. Cuts that cost more are counted, and judged by how late the
-/// machine was: this test shares it with whatever else runs.
+/// DESIGN §4: a power cut costs a stream at most this much, on a machine that keeps up. Cuts that
+/// cost more are counted, and judged by how late the machine was: this test shares it with whatever
+/// else runs.
 const LOSS_US_MAX: i64 = 1_000_000;
 
-/// What is at risk on a machine that is never late: a chunk, a tick, the write's delay, the flush interval.
+/// What is at risk on a machine that is never late: a chunk, a tick, the write's delay, the flush
+/// interval.
 const AT_RISK_US: i64 = 400_000 + 50_000 + 20_000 + 500_000;
 
-/// The tick, the writer's timers, the write and the flush may each come late, and what is seen of it is only a sample.
+/// The tick, the writer's timers, the write and the flush may each come late, and what is seen of
+/// it is only a sample.
 const LATE_TIMES_MAX: i64 = 4;
 const UNSEEN_US_MAX: i64 = 250_000;
 
@@ -52,7 +56,14 @@ pub(crate) fn run(kind: Kind, io: IoChoice) {
             panic!("{what}, cut {}: {problem}", summary.cuts + 1);
         }
     }
-    let Summary { cuts, chunks, damaged_batches, loss_us_max, late_us, over_a_second } = summary;
+    let Summary {
+        cuts,
+        chunks,
+        damaged_batches,
+        loss_us_max,
+        late_us,
+        over_a_second,
+    } = summary;
     println!(
         "{what}: {cuts} cuts, {chunks} chunks compared, {damaged_batches} torn batches; most lost of a stream: {} ms \
          (machine late {} ms); more than 1 s: {over_a_second} times; {:.1} s a cut",
@@ -62,7 +73,12 @@ pub(crate) fn run(kind: Kind, io: IoChoice) {
     );
 }
 
-fn one_volume(kind: Kind, io: IoChoice, random: &mut Random, summary: &mut Summary) -> Result<(), String> {
+fn one_volume(
+    kind: Kind,
+    io: IoChoice,
+    random: &mut Random,
+    summary: &mut Summary,
+) -> Result<(), String> {
     let scratch = Scratch::new();
     let mut filesystem = Filesystem::new(kind, scratch.path())?;
     let volume = filesystem.at().join("volume");
@@ -71,7 +87,13 @@ fn one_volume(kind: Kind, io: IoChoice, random: &mut Random, summary: &mut Summa
     for _ in 0..CUTS_A_VOLUME.min(cuts() - summary.cuts) {
         let segment_bytes_max = segments[summary.cuts as usize % segments.len()];
         let epoch = sessions.len() as u64 + 1;
-        let orders = Orders { volume: volume.clone(), io, cameras: CAMERAS, epoch, segment_bytes_max };
+        let orders = Orders {
+            volume: volume.clone(),
+            io,
+            cameras: CAMERAS,
+            epoch,
+            segment_bytes_max,
+        };
         let (testimony, cut_us) = record_and_cut(&filesystem, &orders, random)?;
         filesystem.restart()?;
         sessions.push(testimony);
@@ -82,7 +104,11 @@ fn one_volume(kind: Kind, io: IoChoice, random: &mut Random, summary: &mut Summa
 }
 
 /// What the recorder said, and when its power went.
-fn record_and_cut(filesystem: &Filesystem, orders: &Orders, random: &mut Random) -> Result<(Testimony, i64), String> {
+fn record_and_cut(
+    filesystem: &Filesystem,
+    orders: &Orders,
+    random: &mut Random,
+) -> Result<(Testimony, i64), String> {
     let mut recorder = Recorder::start(orders, |_| {})?;
     std::thread::sleep(random.between(BEFORE_CUT_MIN, BEFORE_CUT_MAX));
     let before_us = now_us();
@@ -97,7 +123,12 @@ fn record_and_cut(filesystem: &Filesystem, orders: &Orders, random: &mut Random)
 
 fn note(summary: &mut Summary, found: &Found, last: &Testimony, cut_us: i64) -> Result<(), String> {
     let received_us = last.received_us(cut_us);
-    let loss_us = found.until_us.iter().map(|until_us| received_us - until_us).max().unwrap_or(0);
+    let loss_us = found
+        .until_us
+        .iter()
+        .map(|until_us| received_us - until_us)
+        .max()
+        .unwrap_or(0);
     let late_us = last.late_us(cut_us, TICK.as_micros() as i64);
     summary.cuts += 1;
     summary.chunks += found.chunks;
@@ -115,7 +146,9 @@ fn note(summary: &mut Summary, found: &Found, last: &Testimony, cut_us: i64) -> 
         late_us / 1000
     );
     if loss_us > AT_RISK_US + UNSEEN_US_MAX + LATE_TIMES_MAX * late_us {
-        return Err(format!("{loss_us} us of a stream are lost, on a machine that was {late_us} us late"));
+        return Err(format!(
+            "{loss_us} us of a stream are lost, on a machine that was {late_us} us late"
+        ));
     }
     Ok(())
 }

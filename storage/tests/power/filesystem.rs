@@ -58,7 +58,11 @@ impl Filesystem {
         let at = dir.join("mnt");
         std::fs::create_dir_all(&at).map_err(|error| format!("{}: {error}", at.display()))?;
         let device = run("losetup", &["--find", "--show", text(image)])?;
-        let mut filesystem = Self { device, at, is_mounted: false };
+        let mut filesystem = Self {
+            device,
+            at,
+            is_mounted: false,
+        };
         filesystem.mount()?;
         Ok(filesystem)
     }
@@ -73,7 +77,8 @@ impl Filesystem {
         Ok(())
     }
 
-    /// `FS_IOC_SHUTDOWN` without flushing the log: from now on nothing reaches the device, and what was not synced is lost.
+    /// `FS_IOC_SHUTDOWN` without flushing the log: from now on nothing reaches the device, and what
+    /// was not synced is lost.
     ///
     /// # Errors
     /// As `xfs_io` says; its `-x` makes it work on ext4 too.
@@ -82,7 +87,10 @@ impl Filesystem {
         let probe = self.at.join("after-the-cut");
         match File::create(&probe) {
             Err(_) => Ok(()),
-            Ok(_) => Err(format!("{} still takes writes: the power was not cut", self.at.display())),
+            Ok(_) => Err(format!(
+                "{} still takes writes: the power was not cut",
+                self.at.display()
+            )),
         }
     }
 
@@ -99,8 +107,15 @@ impl Filesystem {
 
 impl Drop for Filesystem {
     fn drop(&mut self) {
-        let unmounted = if self.is_mounted { unmount(&self.at) } else { Ok(()) };
-        for problem in [unmounted, detach(&self.device)].into_iter().filter_map(Result::err) {
+        let unmounted = if self.is_mounted {
+            unmount(&self.at)
+        } else {
+            Ok(())
+        };
+        for problem in [unmounted, detach(&self.device)]
+            .into_iter()
+            .filter_map(Result::err)
+        {
             eprintln!("{problem}");
         }
     }

@@ -1,4 +1,5 @@
-//! Made-up footage that can be made again: everything of a chunk follows from its camera, its session and its number. Pure.
+//! Made-up footage that can be made again: everything of a chunk follows from its camera, its
+//! session and its number. Pure.
 
 use bytes::Bytes;
 use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, Init, InitId, Record};
@@ -50,12 +51,20 @@ impl Session {
 
 /// Another one in every session, as after a change of the camera's settings.
 pub(crate) fn init_bytes(camera: u32, session: Session) -> Bytes {
-    Bytes::from(format!("ftyp+moov of camera {camera} since {}", session.began_us))
+    Bytes::from(format!(
+        "ftyp+moov of camera {camera} since {}",
+        session.began_us
+    ))
 }
 
 pub(crate) fn init(camera: u32, session: Session) -> Record {
     let bytes = init_bytes(camera, session);
-    Record::Init(Init { camera: CameraId(camera), stream: StreamKind::Main, track: TrackKind::Video, bytes })
+    Record::Init(Init {
+        camera: CameraId(camera),
+        stream: StreamKind::Main,
+        track: TrackKind::Video,
+        bytes,
+    })
 }
 
 pub(crate) fn meta(camera: u32, session: Session, sequence: u32) -> ChunkMeta {
@@ -72,7 +81,9 @@ pub(crate) fn meta(camera: u32, session: Session, sequence: u32) -> ChunkMeta {
         start: session.start_of(camera, sequence),
         duration_us: CHUNK_US as u32,
         frames: 10,
-        access: sequence.is_multiple_of(KEYFRAME_EVERY).then_some(Access::sync(sequence ^ camera)),
+        access: sequence
+            .is_multiple_of(KEYFRAME_EVERY)
+            .then_some(Access::sync(sequence ^ camera)),
         since_access_ms: Some(sequence % KEYFRAME_EVERY * (CHUNK_US as u32 / 1000)),
         after_loss: false,
         damaged: false,
@@ -80,20 +91,32 @@ pub(crate) fn meta(camera: u32, session: Session, sequence: u32) -> ChunkMeta {
 }
 
 pub(crate) fn chunk(camera: u32, session: Session, sequence: u32) -> Record {
-    Record::Chunk(Chunk { meta: meta(camera, session, sequence), parts: parts(camera, session, sequence).to_vec() })
+    Record::Chunk(Chunk {
+        meta: meta(camera, session, sequence),
+        parts: parts(camera, session, sequence).to_vec(),
+    })
 }
 
 /// Whether these are the chunk's bytes.
 pub(crate) fn is_payload(camera: u32, session: Session, sequence: u32, payload: &[u8]) -> bool {
     let [head, body] = parts(camera, session, sequence);
-    payload.strip_prefix(&head[..]).is_some_and(|rest| rest == body)
+    payload
+        .strip_prefix(&head[..])
+        .is_some_and(|rest| rest == body)
 }
 
 /// The chunk's name, then noise of its own length from a place of its own.
 fn parts(camera: u32, session: Session, sequence: u32) -> [Bytes; 2] {
-    let name = format!("camera {camera} session {} chunk {sequence};", session.began_us);
+    let name = format!(
+        "camera {camera} session {} chunk {sequence};",
+        session.began_us
+    );
     let hash = mix(u64::from(camera) << 32 | u64::from(sequence)) ^ mix(session.began_us as u64);
-    let least = if sequence.is_multiple_of(KEYFRAME_EVERY) { KEYFRAME_BYTES } else { CHUNK_BYTES };
+    let least = if sequence.is_multiple_of(KEYFRAME_EVERY) {
+        KEYFRAME_BYTES
+    } else {
+        CHUNK_BYTES
+    };
     let length = least + (hash % 10_000) as usize;
     let from = (hash >> 16) as usize % (NOISE_BYTES - length);
     [Bytes::from(name), NOISE.slice(from..from + length)]

@@ -1,4 +1,5 @@
-//! The recorder's part: hundreds of cameras in real time through the store's public API, until the power goes.
+//! The recorder's part: hundreds of cameras in real time through the store's public API, until the
+//! power goes.
 
 use super::footage::{self, Session};
 use holdfast_storage::disk::IoChoice;
@@ -15,7 +16,8 @@ pub(crate) const CAMERAS: u32 = 300;
 /// How often frames are taken in, as ingest does.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
-/// Segments begin and are sealed three times a second: each file that is created makes the filesystem commit what it has.
+/// Segments begin and are sealed three times a second: each file that is created makes the
+/// filesystem commit what it has.
 pub(crate) const SEGMENT_BYTES_SHORT: u64 = 6 << 20;
 
 /// One segment outlasts the run: only the writer's own flushes make it durable.
@@ -41,7 +43,11 @@ impl Orders {
         let number = |variable| std::env::var(variable).unwrap().parse::<u64>().unwrap();
         Some(Self {
             volume: std::env::var_os(VOLUME)?.into(),
-            io: if std::env::var(IO).unwrap() == "plain" { IoChoice::Plain } else { IoChoice::Uring },
+            io: if std::env::var(IO).unwrap() == "plain" {
+                IoChoice::Plain
+            } else {
+                IoChoice::Uring
+            },
             cameras: number(CAMERA_COUNT) as u32,
             epoch: number(EPOCH),
             segment_bytes_max: number(SEGMENT_BYTES),
@@ -51,27 +57,55 @@ impl Orders {
     /// Starts the recorder as a process of its own; its standard output is its testimony.
     pub(crate) fn start(&self) -> Child {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "recorder", "--nocapture"]).env(VOLUME, &self.volume);
-        command.env(IO, if self.io == IoChoice::Plain { "plain" } else { "uring" });
-        command.env(CAMERA_COUNT, self.cameras.to_string()).env(EPOCH, self.epoch.to_string());
+        command
+            .args(["--exact", "recorder", "--nocapture"])
+            .env(VOLUME, &self.volume);
+        command.env(
+            IO,
+            if self.io == IoChoice::Plain {
+                "plain"
+            } else {
+                "uring"
+            },
+        );
+        command
+            .env(CAMERA_COUNT, self.cameras.to_string())
+            .env(EPOCH, self.epoch.to_string());
         command.env(SEGMENT_BYTES, self.segment_bytes_max.to_string());
-        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
     }
 }
 
 pub(crate) fn options(volume: &Path, io: IoChoice) -> VolumeOptions {
-    VolumeOptions { io, free_bytes_min: 0, ..VolumeOptions::new(volume, footage::NODE, Uuid::from_u128(1)) }
+    VolumeOptions {
+        io,
+        free_bytes_min: 0,
+        ..VolumeOptions::new(volume, footage::NODE, Uuid::from_u128(1))
+    }
 }
 
 pub(crate) fn now_us() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_micros() as i64
 }
 
 /// Records and tells what is durable, until it is killed.
 pub(crate) async fn record(orders: &Orders) {
-    let options = VolumeOptions { segment_bytes_max: orders.segment_bytes_max, ..options(&orders.volume, orders.io) };
+    let options = VolumeOptions {
+        segment_bytes_max: orders.segment_bytes_max,
+        ..options(&orders.volume, orders.io)
+    };
     let (_volume, handle) = Volume::open(options).unwrap();
-    let session = Session { began_us: now_us(), epoch: orders.epoch };
+    let session = Session {
+        began_us: now_us(),
+        epoch: orders.epoch,
+    };
     let mut recorder = Recorder::new(handle.clone(), session, orders.cameras);
     // Whatever the test's harness wrote before ends with this line.
     println!("\nbegan {} {}", session.began_us, session.epoch);
@@ -99,16 +133,26 @@ impl Recorder {
     fn new(handle: VolumeHandle, session: Session, cameras: u32) -> Self {
         let class = handle.class("default").unwrap();
         for camera in 1..=cameras {
-            handle.append(class, footage::init(camera, session)).unwrap();
+            handle
+                .append(class, footage::init(camera, session))
+                .unwrap();
         }
-        Self { handle, class, session, streams: vec![(0, 0); cameras as usize], has_failed: false }
+        Self {
+            handle,
+            class,
+            session,
+            streams: vec![(0, 0); cameras as usize],
+            has_failed: false,
+        }
     }
 
     /// Every chunk that has ended by then.
     fn take_in(&mut self, until_us: i64) {
         for index in 0..self.streams.len() {
             let camera = index as u32 + 1;
-            while !self.has_failed && self.session.end_of(camera, self.streams[index].0).micros() <= until_us {
+            while !self.has_failed
+                && self.session.end_of(camera, self.streams[index].0).micros() <= until_us
+            {
                 let chunk = footage::chunk(camera, self.session, self.streams[index].0);
                 if let Err(error) = self.handle.append(self.class, chunk) {
                     println!("refused {} {error}", now_us());
@@ -125,7 +169,9 @@ impl Recorder {
     fn report(&mut self) {
         let mut line = String::from("durable");
         for (camera, (_, reported)) in (1_u32..).zip(&mut self.streams) {
-            let Some(mark) = self.handle.watermark(CameraId(camera), StreamKind::Main) else { continue };
+            let Some(mark) = self.handle.watermark(CameraId(camera), StreamKind::Main) else {
+                continue;
+            };
             let is_ours = mark.epoch.0 == self.session.epoch;
             if is_ours && mark.durable_end.micros() != *reported {
                 *reported = mark.durable_end.micros();

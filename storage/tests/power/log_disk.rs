@@ -1,7 +1,9 @@
-//! A disk with a volatile cache, and the log of it: every write and flush in order, with marks between. The kernel reaches it through nbdfuse.
+//! A disk with a volatile cache, and the log of it: every write and flush in order, with marks
+//! between. The kernel reaches it through nbdfuse.
 //!
-//! Served is NBD (the `proto.md` of the NBD project): the fixed newstyle handshake, reads, writes and flushes, one request after the other. A write that was
-//! answered may still be lost, until a flush after it was answered.
+//! Served is NBD (the `proto.md` of the NBD project): the fixed newstyle handshake, reads, writes
+//! and flushes, one request after the other. A write that was answered may still be lost, until a
+//! flush after it was answered.
 
 use super::scratch::{run, text, unmount};
 use std::fs::File;
@@ -67,17 +69,34 @@ impl LogDisk {
     pub(crate) fn new(image: &Path, dir: &Path) -> Result<Self, String> {
         let (folder, socket) = (dir.join("nbd"), dir.join("nbd.sock"));
         std::fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let listener = UnixListener::bind(&socket).map_err(|error| format!("{}: {error}", socket.display()))?;
-        let file = File::options().read(true).write(true).open(image).map_err(|error| error.to_string())?;
+        let listener = UnixListener::bind(&socket)
+            .map_err(|error| format!("{}: {error}", socket.display()))?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(image)
+            .map_err(|error| error.to_string())?;
         let log = Log::default();
         let server = std::thread::spawn({
             let log = Arc::clone(&log);
             move || serve(&listener, &file, &log)
         });
         let mut nbdfuse = Command::new("nbdfuse");
-        nbdfuse.arg(folder.join("disk")).arg("--unix").arg(&socket).stdin(Stdio::null()).stdout(Stdio::null());
-        let nbdfuse = nbdfuse.spawn().map_err(|error| format!("nbdfuse: {error}"))?;
-        let disk = Self { folder, nbdfuse, server: Some(server), log };
+        nbdfuse
+            .arg(folder.join("disk"))
+            .arg("--unix")
+            .arg(&socket)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        let nbdfuse = nbdfuse
+            .spawn()
+            .map_err(|error| format!("nbdfuse: {error}"))?;
+        let disk = Self {
+            folder,
+            nbdfuse,
+            server: Some(server),
+            log,
+        };
         for _ in 0..LOOKS_MAX {
             if disk.file().exists() {
                 return Ok(disk);
@@ -125,8 +144,14 @@ fn serve(listener: &UnixListener, image: &File, log: &Log) {
 }
 
 fn shake_hands(stream: &mut UnixStream, export_bytes: u64) -> io::Result<()> {
-    stream
-        .write_all(&[&MAGIC.to_be_bytes()[..], &OPTION_MAGIC.to_be_bytes(), &HANDSHAKE_FLAGS.to_be_bytes()].concat())?;
+    stream.write_all(
+        &[
+            &MAGIC.to_be_bytes()[..],
+            &OPTION_MAGIC.to_be_bytes(),
+            &HANDSHAKE_FLAGS.to_be_bytes(),
+        ]
+        .concat(),
+    )?;
     let _client_flags: [u8; 4] = take(stream)?;
     loop {
         let (_magic, option): ([u8; 8], [u8; 4]) = (take(stream)?, take(stream)?);
@@ -137,21 +162,42 @@ fn shake_hands(stream: &mut UnixStream, export_bytes: u64) -> io::Result<()> {
             continue;
         }
         // NBD_INFO_EXPORT is 0.
-        let export = [&[0, 0][..], &export_bytes.to_be_bytes(), &EXPORT_FLAGS.to_be_bytes()].concat();
+        let export = [
+            &[0, 0][..],
+            &export_bytes.to_be_bytes(),
+            &EXPORT_FLAGS.to_be_bytes(),
+        ]
+        .concat();
         reply_to_option(stream, option, REPLY_INFO, &export)?;
         return reply_to_option(stream, option, REPLY_ACK, &[]);
     }
 }
 
-fn reply_to_option(stream: &mut UnixStream, option: [u8; 4], kind: u32, data: &[u8]) -> io::Result<()> {
+fn reply_to_option(
+    stream: &mut UnixStream,
+    option: [u8; 4],
+    kind: u32,
+    data: &[u8],
+) -> io::Result<()> {
     let length = (data.len() as u32).to_be_bytes();
-    stream.write_all(&[&OPTION_REPLY_MAGIC.to_be_bytes()[..], &option, &kind.to_be_bytes(), &length, data].concat())
+    stream.write_all(
+        &[
+            &OPTION_REPLY_MAGIC.to_be_bytes()[..],
+            &option,
+            &kind.to_be_bytes(),
+            &length,
+            data,
+        ]
+        .concat(),
+    )
 }
 
 /// Answers one request. `false` after the last.
 fn answer(stream: &mut UnixStream, image: &File, log: &Log) -> io::Result<bool> {
-    let (magic, _flags, kind): ([u8; 4], [u8; 2], [u8; 2]) = (take(stream)?, take(stream)?, take(stream)?);
-    let (cookie, offset, length): ([u8; 8], [u8; 8], [u8; 4]) = (take(stream)?, take(stream)?, take(stream)?);
+    let (magic, _flags, kind): ([u8; 4], [u8; 2], [u8; 2]) =
+        (take(stream)?, take(stream)?, take(stream)?);
+    let (cookie, offset, length): ([u8; 8], [u8; 8], [u8; 4]) =
+        (take(stream)?, take(stream)?, take(stream)?);
     let (offset, length) = (u64::from_be_bytes(offset), u32::from_be_bytes(length));
     if u32::from_be_bytes(magic) != REQUEST_MAGIC {
         return Err(io::Error::other("no request where one should be"));
@@ -177,7 +223,11 @@ fn answer(stream: &mut UnixStream, image: &File, log: &Log) -> io::Result<bool> 
 
 fn checked(length: u32) -> io::Result<usize> {
     let length = length as usize;
-    if length <= REQUEST_BYTES_MAX { Ok(length) } else { Err(io::Error::other("a request that is too long")) }
+    if length <= REQUEST_BYTES_MAX {
+        Ok(length)
+    } else {
+        Err(io::Error::other("a request that is too long"))
+    }
 }
 
 fn take<const N: usize>(stream: &mut UnixStream) -> io::Result<[u8; N]> {

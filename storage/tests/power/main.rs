@@ -1,10 +1,15 @@
-//! Power cuts under full recording load on ext4 and xfs: what was reported durable is there, byte by byte, whatever the kernel or the disk lost.
+//! Power cuts under full recording load on ext4 and xfs: what was reported durable is there, byte
+//! by byte, whatever the kernel or the disk lost.
 //!
-//! These tests mount loop devices, so they need root and are marked `#[ignore]`: `cargo xtask verify` runs a few cuts of each kind,
-//! `cargo xtask power` hundreds. Where they cannot run they say so.
+//! These tests mount loop devices, so they need root and are marked `#[ignore]`: `cargo xtask
+//! verify` runs a few cuts of each kind, `cargo xtask power` hundreds. Where they cannot run they
+//! say so.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
-#![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code; clippy exempts only functions marked as tests"
+)]
 
 mod cuts;
 mod filesystem;

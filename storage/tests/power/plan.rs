@@ -8,7 +8,10 @@ const REPLAYS: usize = 8;
 
 /// A number that the environment may set.
 fn number<T: std::str::FromStr>(variable: &str, default: T) -> T {
-    std::env::var(variable).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number")))
+    std::env::var(variable).map_or(default, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is no number"))
+    })
 }
 
 /// Power cuts of each kind.

@@ -22,7 +22,10 @@ impl Recorder {
     ///
     /// # Errors
     /// It does not begin.
-    pub(crate) fn start(orders: &Orders, note: impl Fn(&str) + Send + 'static) -> Result<Self, String> {
+    pub(crate) fn start(
+        orders: &Orders,
+        note: impl Fn(&str) + Send + 'static,
+    ) -> Result<Self, String> {
         let mut child = orders.start();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (began, has_begun) = mpsc::channel();
@@ -37,15 +40,23 @@ impl Recorder {
             }
             testimony
         });
-        let recorder = Self { child, listener: Some(listener) };
-        has_begun.recv_timeout(START_MAX).map_err(|_| "the recorder does not begin".to_owned())?;
+        let recorder = Self {
+            child,
+            listener: Some(listener),
+        };
+        has_begun
+            .recv_timeout(START_MAX)
+            .map_err(|_| "the recorder does not begin".to_owned())?;
         Ok(recorder)
     }
 
     /// Kills it and hears it out: whatever it said must hold, also what it said last.
     pub(crate) fn end(&mut self) -> Testimony {
         self.kill();
-        self.listener.take().map(|listener| listener.join().unwrap()).unwrap_or_default()
+        self.listener
+            .take()
+            .map(|listener| listener.join().unwrap())
+            .unwrap_or_default()
     }
 
     fn kill(&mut self) {

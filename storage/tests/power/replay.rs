@@ -1,5 +1,5 @@
-//! Power cuts at the disk: one run is recorded write by write, then its disk is made again as of many moments, with a random half of the writes
-//! lost that no flush had covered, and judged.
+//! Power cuts at the disk: one run is recorded write by write, then its disk is made again as of
+//! many moments, with a random half of the writes lost that no flush had covered, and judged.
 
 use super::filesystem::{Filesystem, Kind, make_image};
 use super::judge::judge;
@@ -22,7 +22,8 @@ const CAMERAS: u32 = 100;
 /// Once with short segments, once with one long one.
 const RECORDED: Duration = Duration::from_secs(4);
 
-/// What a disk loses of a torn write, and what ext4 and xfs take for the least that is written at once.
+/// What a disk loses of a torn write, and what ext4 and xfs take for the least that is written at
+/// once.
 const BLOCK_BYTES: usize = 4096;
 
 /// Moments that are printed one line for.
@@ -38,11 +39,16 @@ pub(crate) fn run(kind: Kind, io: IoChoice) {
     let started = Instant::now();
     let outcome = [SEGMENT_BYTES_SHORT, SEGMENT_BYTES_LONG].map(|segment_bytes_max| {
         let moments = replays().div_ceil(2);
-        one_run(kind, io, segment_bytes_max, moments, &mut random).unwrap_or_else(|problem| panic!("{what}: {problem}"))
+        one_run(kind, io, segment_bytes_max, moments, &mut random)
+            .unwrap_or_else(|problem| panic!("{what}: {problem}"))
     });
     let [(short, lost_short), (long, lost_long)] = outcome;
     let seconds = started.elapsed().as_secs_f64();
-    println!("{what}: {} moments, {} writes lost or torn in all; {seconds:.1} s", short + long, lost_short + lost_long);
+    println!(
+        "{what}: {} moments, {} writes lost or torn in all; {seconds:.1} s",
+        short + long,
+        lost_short + lost_long
+    );
 }
 
 /// How many moments were judged, and how many writes were lost or torn in all.
@@ -54,7 +60,10 @@ fn one_run(
     random: &mut Random,
 ) -> Result<(usize, usize), String> {
     let scratch = Scratch::new();
-    let (image, base) = (scratch.path().join("disk.img"), scratch.path().join("base.img"));
+    let (image, base) = (
+        scratch.path().join("disk.img"),
+        scratch.path().join("base.img"),
+    );
     make_image(kind, &image)?;
     command("cp", &["--sparse=always", text(&image), text(&base)])?;
     let log = record(&scratch, &image, io, segment_bytes_max)?;
@@ -65,10 +74,13 @@ fn one_run(
         past.advance(&log[..moment])?;
         let (kept, pending) = past.cut(random)?;
         lost += pending - kept;
-        let chunks = past.judge().map_err(|problem| format!("event {moment} of {}: {problem}", log.len()))?;
+        let chunks = past
+            .judge()
+            .map_err(|problem| format!("event {moment} of {}: {problem}", log.len()))?;
         if number % SHOWN_EVERY == 0 {
             println!(
-                "  moment {number}: event {moment} of {}, kept {kept} of {pending} unflushed writes, {chunks} chunks",
+                "  moment {number}: event {moment} of {}, kept {kept} of {pending} unflushed \
+                 writes, {chunks} chunks",
                 log.len()
             );
         }
@@ -76,11 +88,23 @@ fn one_run(
     Ok((moments, lost))
 }
 
-/// Everything that the disk was asked for, and everything that the recorder said, in the order in which it happened.
-fn record(scratch: &Scratch, image: &Path, io: IoChoice, segment_bytes_max: u64) -> Result<Vec<Event>, String> {
+/// Everything that the disk was asked for, and everything that the recorder said, in the order in
+/// which it happened.
+fn record(
+    scratch: &Scratch,
+    image: &Path,
+    io: IoChoice,
+    segment_bytes_max: u64,
+) -> Result<Vec<Event>, String> {
     let disk = LogDisk::new(image, scratch.path())?;
     let filesystem = Filesystem::open(&disk.file(), scratch.path())?;
-    let orders = Orders { volume: filesystem.at().join("volume"), io, cameras: CAMERAS, epoch: 1, segment_bytes_max };
+    let orders = Orders {
+        volume: filesystem.at().join("volume"),
+        io,
+        cameras: CAMERAS,
+        epoch: 1,
+        segment_bytes_max,
+    };
     let log = disk.log();
     let mut recorder = Recorder::start(&orders, {
         let log = disk.log();
@@ -97,12 +121,17 @@ fn record(scratch: &Scratch, image: &Path, io: IoChoice, segment_bytes_max: u64)
     Ok(log)
 }
 
-/// Random moments of the recording at which something was not flushed: each right after a write. In their order.
+/// Random moments of the recording at which something was not flushed: each right after a write. In
+/// their order.
 fn moments_of(log: &[Event], moments: usize, random: &mut Random) -> Vec<usize> {
     let is_begin = |event: &Event| matches!(event, Event::Mark(line) if line.starts_with("began "));
     let first = log.iter().position(is_begin).unwrap();
-    let writes: Vec<usize> = (first..log.len()).filter(|at| matches!(log[*at], Event::Write { .. })).collect();
-    let mut found: Vec<usize> = (0..moments).map(|_| writes[random.below(writes.len() as u64) as usize] + 1).collect();
+    let writes: Vec<usize> = (first..log.len())
+        .filter(|at| matches!(log[*at], Event::Write { .. }))
+        .collect();
+    let mut found: Vec<usize> = (0..moments)
+        .map(|_| writes[random.below(writes.len() as u64) as usize] + 1)
+        .collect();
     found.sort_unstable();
     found
 }
@@ -119,7 +148,10 @@ struct Past<'a> {
 
 impl<'a> Past<'a> {
     fn new(base: &Path, dir: &Path) -> Result<Self, String> {
-        let file = File::options().write(true).open(base).map_err(|error| error.to_string())?;
+        let file = File::options()
+            .write(true)
+            .open(base)
+            .map_err(|error| error.to_string())?;
         Ok(Self {
             dir: dir.to_owned(),
             base: base.to_owned(),
@@ -138,7 +170,9 @@ impl<'a> Past<'a> {
                 Event::Mark(line) => self.testimony.hear(line),
                 Event::Flush => {
                     for (offset, bytes) in self.pending.drain(..) {
-                        self.file.write_all_at(bytes, offset).map_err(|error| error.to_string())?;
+                        self.file
+                            .write_all_at(bytes, offset)
+                            .map_err(|error| error.to_string())?;
                     }
                 }
             }
@@ -153,8 +187,14 @@ impl<'a> Past<'a> {
 
     /// Makes the disk as the cut leaves it. How many pending writes are whole in it, of how many.
     fn cut(&self, random: &mut Random) -> Result<(usize, usize), String> {
-        command("cp", &["--sparse=always", text(&self.base), text(&self.image())])?;
-        let file = File::options().write(true).open(self.image()).map_err(|error| error.to_string())?;
+        command(
+            "cp",
+            &["--sparse=always", text(&self.base), text(&self.image())],
+        )?;
+        let file = File::options()
+            .write(true)
+            .open(self.image())
+            .map_err(|error| error.to_string())?;
         let mut kept = 0;
         for (offset, bytes) in &self.pending {
             let fate = random.below(3);
@@ -164,7 +204,8 @@ impl<'a> Past<'a> {
                 let is_kept = fate == 0 || fate == 1 && random.below(2) == 0;
                 if is_kept {
                     let at = offset + number * BLOCK_BYTES as u64;
-                    file.write_all_at(block, at).map_err(|error| error.to_string())?;
+                    file.write_all_at(block, at)
+                        .map_err(|error| error.to_string())?;
                 }
             }
         }

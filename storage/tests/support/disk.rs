@@ -1,8 +1,14 @@
-//! The real disk, which can be full for the blocking half, and remembers what was done to each file that it opened for writing.
+//! The real disk, which can be full for the blocking half, and remembers what was done to each file
+//! that it opened for writing.
 
-#![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code; clippy exempts only functions marked as tests"
+)]
 
-use holdfast_storage::disk::{DirEntry, Disk, DiskFile, FileId, IoChoice, LocalFuture, RealDisk, Space, WriterHost};
+use holdfast_storage::disk::{
+    DirEntry, Disk, DiskFile, FileId, IoChoice, LocalFuture, RealDisk, Space, WriterHost,
+};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,12 +27,21 @@ pub(crate) struct WatchedDisk {
 impl WatchedDisk {
     pub(crate) fn new(dir: &Path) -> Self {
         let inner = RealDisk::new(IoChoice::Plain, dir).unwrap();
-        Self { inner, is_full: Arc::default(), steps: Steps::default() }
+        Self {
+            inner,
+            is_full: Arc::default(),
+            steps: Steps::default(),
+        }
     }
 
     /// `write`, `footer`, `cut`, `sync`, in order.
     pub(crate) fn steps(&self, path: &Path) -> Vec<String> {
-        self.steps.lock().unwrap().get(path).cloned().unwrap_or_default()
+        self.steps
+            .lock()
+            .unwrap()
+            .get(path)
+            .cloned()
+            .unwrap_or_default()
     }
 }
 
@@ -43,7 +58,12 @@ impl Disk for WatchedDisk {
     fn open_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let inner = self.inner.open_write(path)?;
         let (steps, is_full) = (Arc::clone(&self.steps), Arc::clone(&self.is_full));
-        Ok(Arc::new(WatchedFile { inner, path: path.to_owned(), steps, is_full }))
+        Ok(Arc::new(WatchedFile {
+            inner,
+            path: path.to_owned(),
+            steps,
+            is_full,
+        }))
     }
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         self.inner.replace(path, bytes)
@@ -72,7 +92,12 @@ struct WatchedFile {
 
 impl WatchedFile {
     fn note(&self, step: &str) {
-        self.steps.lock().unwrap().entry(self.path.clone()).or_default().push(step.to_owned());
+        self.steps
+            .lock()
+            .unwrap()
+            .entry(self.path.clone())
+            .or_default()
+            .push(step.to_owned());
     }
 }
 
@@ -90,7 +115,11 @@ impl DiskFile for WatchedFile {
         if self.is_full.load(Ordering::SeqCst) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.note(if bytes.starts_with(b"HFFT") { "footer" } else { "write" });
+        self.note(if bytes.starts_with(b"HFFT") {
+            "footer"
+        } else {
+            "write"
+        });
         self.inner.write_all_at(bytes, offset)
     }
     fn set_bytes(&self, bytes: u64) -> io::Result<()> {

@@ -3,7 +3,8 @@
 use super::Dir;
 use holdfast_storage::clock::SystemClock;
 use holdfast_storage::disk::{
-    BatchDisk, DirEntry, Disk, DiskFile, FileId, IoChoice, IoMode, LocalFuture, RealDisk, Space, WriterHost,
+    BatchDisk, DirEntry, Disk, DiskFile, FileId, IoChoice, IoMode, LocalFuture, RealDisk, Space,
+    WriterHost,
 };
 use holdfast_storage::format::BLOCK_BYTES;
 use holdfast_storage::{Volume, VolumeHandle, VolumeOptions};
@@ -46,12 +47,20 @@ impl Faults {
     }
 
     fn check_space(&self) -> io::Result<()> {
-        if self.is_full.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if self.is_full.load(Ordering::SeqCst) {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
 fn check(fault: &AtomicBool) -> io::Result<()> {
-    if fault.load(Ordering::SeqCst) { Err(io::Error::other("injected")) } else { Ok(()) }
+    if fault.load(Ordering::SeqCst) {
+        Err(io::Error::other("injected"))
+    } else {
+        Ok(())
+    }
 }
 
 pub(crate) struct FaultyDisk {
@@ -67,7 +76,10 @@ impl Disk for FaultyDisk {
         self.inner.list(path)
     }
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(FaultyFile { inner: self.inner.open_read(path)?, faults: Arc::clone(&self.faults) }))
+        Ok(Arc::new(FaultyFile {
+            inner: self.inner.open_read(path)?,
+            faults: Arc::clone(&self.faults),
+        }))
     }
     fn open_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.inner.open_write(path)
@@ -126,9 +138,14 @@ pub(crate) struct FaultyBatchDisk {
 
 impl WriterHost for FaultyDisk {
     type Batch = FaultyBatchDisk;
-    fn run_writer(&self, body: Box<dyn FnOnce(FaultyBatchDisk) -> LocalFuture<()>>) -> io::Result<()> {
+    fn run_writer(
+        &self,
+        body: Box<dyn FnOnce(FaultyBatchDisk) -> LocalFuture<()>>,
+    ) -> io::Result<()> {
         let faults = Arc::clone(&self.faults);
-        self.inner.run_writer(Box::new(move |inner| body(FaultyBatchDisk { inner, faults })))
+        self.inner.run_writer(Box::new(move |inner| {
+            body(FaultyBatchDisk { inner, faults })
+        }))
     }
 }
 
@@ -159,7 +176,12 @@ impl BatchDisk for FaultyBatchDisk {
             create.await
         }
     }
-    fn allocate(&self, file: &Self::File, offset: u64, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static {
+    fn allocate(
+        &self,
+        file: &Self::File,
+        offset: u64,
+        bytes: u64,
+    ) -> impl Future<Output = io::Result<()>> + 'static {
         let space = self.faults.check_room();
         let allocate = self.inner.allocate(file, offset, bytes);
         async move {
@@ -174,7 +196,10 @@ impl BatchDisk for FaultyBatchDisk {
         bytes: usize,
         offset: u64,
     ) -> impl Future<Output = (io::Result<()>, Self::Buffer)> + 'static {
-        let fault = self.faults.check_space().and_then(|()| check(&self.faults.write_fails));
+        let fault = self
+            .faults
+            .check_space()
+            .and_then(|()| check(&self.faults.write_fails));
         let write = self.inner.write(file, buffer, bytes, offset);
         async move {
             let (result, buffer) = write.await;
@@ -200,10 +225,17 @@ pub(crate) fn open(dir: &Dir, options: VolumeOptions) -> (Volume, VolumeHandle, 
 }
 
 /// As [`open`], with faults from the start.
-pub(crate) fn open_with(dir: &Dir, options: VolumeOptions, faults: Faults) -> (Volume, VolumeHandle, Arc<Faults>) {
+pub(crate) fn open_with(
+    dir: &Dir,
+    options: VolumeOptions,
+    faults: Faults,
+) -> (Volume, VolumeHandle, Arc<Faults>) {
     let faults = Arc::new(faults);
     let inner = RealDisk::new(IoChoice::Plain, dir.path()).unwrap();
-    let disk = Arc::new(FaultyDisk { inner, faults: Arc::clone(&faults) });
+    let disk = Arc::new(FaultyDisk {
+        inner,
+        faults: Arc::clone(&faults),
+    });
     let (volume, handle) = Volume::open_on(options, disk, Arc::new(SystemClock)).unwrap();
     (volume, handle, faults)
 }

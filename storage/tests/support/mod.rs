@@ -2,7 +2,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code; clippy exempts only functions marked as tests"
+)]
 
 pub(crate) mod faulty;
 
@@ -37,7 +40,9 @@ pub(crate) fn init(camera: u32) -> Record {
 
 pub(crate) fn payload(camera: u32, sequence: u32, bytes: usize) -> Bytes {
     let seed = camera.wrapping_mul(31).wrapping_add(sequence);
-    (0..bytes).map(|at| (at as u32).wrapping_mul(7).wrapping_add(seed) as u8).collect()
+    (0..bytes)
+        .map(|at| (at as u32).wrapping_mul(7).wrapping_add(seed) as u8)
+        .collect()
 }
 
 pub(crate) fn meta(camera: u32, sequence: u32) -> ChunkMeta {
@@ -65,7 +70,10 @@ pub(crate) fn meta(camera: u32, sequence: u32) -> ChunkMeta {
 pub(crate) fn chunk(camera: u32, sequence: u32, bytes: usize) -> Record {
     let whole = payload(camera, sequence, bytes);
     let parts = vec![whole.slice(..bytes / 3), whole.slice(bytes / 3..)];
-    Record::Chunk(Chunk { meta: meta(camera, sequence), parts })
+    Record::Chunk(Chunk {
+        meta: meta(camera, sequence),
+        parts,
+    })
 }
 
 pub(crate) fn gap(camera: u32, start_us: i64, end_us: i64) -> Gap {
@@ -87,7 +95,9 @@ pub(crate) struct Dir {
 
 impl Dir {
     pub(crate) fn new() -> Self {
-        Self { dir: TempDir::with_prefix("holdfast-storage-").unwrap() }
+        Self {
+            dir: TempDir::with_prefix("holdfast-storage-").unwrap(),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -127,7 +137,9 @@ pub(crate) fn record_chunks(handle: &VolumeHandle, camera: u32, sequences: std::
 }
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("took more than 20 s")
+    tokio::time::timeout(Duration::from_secs(20), future)
+        .await
+        .expect("took more than 20 s")
 }
 
 pub(crate) async fn close(volume: Volume, handle: VolumeHandle) {
@@ -138,19 +150,28 @@ pub(crate) async fn close(volume: Volume, handle: VolumeHandle) {
 pub(crate) fn await_recovery(handle: &VolumeHandle) {
     let started = Instant::now();
     while !(handle.stats().is_recovered() && handle.stats().is_catalogue_open) {
-        assert!(started.elapsed() < Duration::from_secs(20), "recovery hangs: {:?}", handle.stats());
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "recovery hangs: {:?}",
+            handle.stats()
+        );
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
 /// The sequence numbers that are listed, each read and compared with what was written.
 pub(crate) fn stored(handle: &VolumeHandle, camera: u32) -> Vec<u32> {
-    let entries = handle.entries(Range::all(CameraId(camera), StreamKind::Main)).unwrap();
+    let entries = handle
+        .entries(Range::all(CameraId(camera), StreamKind::Main))
+        .unwrap();
     let check = |entry: &holdfast_storage::chunk::ChunkEntry| {
         let sequence = entry.meta.sequence;
         assert_eq!(entry.meta, meta(camera, sequence));
         let bytes = entry.location.payload_bytes as usize;
-        assert_eq!(handle.read(&entry.location).unwrap(), payload(camera, sequence, bytes));
+        assert_eq!(
+            handle.read(&entry.location).unwrap(),
+            payload(camera, sequence, bytes)
+        );
         sequence
     };
     entries.iter().map(check).collect()

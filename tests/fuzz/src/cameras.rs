@@ -3,11 +3,16 @@
 
 #![allow(dead_code, reason = "each fuzzer uses one target")]
 #![allow(clippy::unwrap_used, reason = "a panic is a finding")]
-#![allow(clippy::disallowed_methods, reason = "any instant will do as an origin")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "any instant will do as an origin"
+)]
 
 use holdfast::capture::ingest::codec::{Arrival, Fault, Packet};
 use holdfast::capture::ingest::fuzzing::{self, Audio, Heard, Track, Video};
-use holdfast::capture::ingest::media::{AudioCodec, MediaFrame, SessionItem, TrackParameters, VideoCodec};
+use holdfast::capture::ingest::media::{
+    AudioCodec, MediaFrame, SessionItem, TrackParameters, VideoCodec,
+};
 use holdfast_storage::chunk::FRAME_BYTES_MAX;
 use holdfast_storage::time::Timestamp;
 use memchr::memmem;
@@ -23,15 +28,30 @@ const CONFIG_BYTES_MAX: usize = 56 << 10;
 
 /// What a connection brings is the same however reads cut it, but for bytes that belong to nothing.
 pub(crate) fn rtsp(data: &[u8]) {
-    let Some((cut, bytes)) = data.split_first_chunk::<2>() else { return };
+    let Some((cut, bytes)) = data.split_first_chunk::<2>() else {
+        return;
+    };
     let cut = usize::from(u16::from_le_bytes(*cut));
-    let useful = |heard: Vec<Heard>| heard.into_iter().filter(|heard| *heard != Heard::Fault).collect::<Vec<_>>();
+    let useful = |heard: Vec<Heard>| {
+        heard
+            .into_iter()
+            .filter(|heard| *heard != Heard::Fault)
+            .collect::<Vec<_>>()
+    };
     let (whole, is_sound) = fuzzing::connection([bytes].into_iter());
-    let (halves, halves_sound) =
-        fuzzing::connection([&bytes[..cut.min(bytes.len())], &bytes[cut.min(bytes.len())..]].into_iter());
+    let (halves, halves_sound) = fuzzing::connection(
+        [
+            &bytes[..cut.min(bytes.len())],
+            &bytes[cut.min(bytes.len())..],
+        ]
+        .into_iter(),
+    );
     let (pieces, pieces_sound) = fuzzing::connection(bytes.chunks(cut % 1500 + 1));
     let whole = useful(whole);
-    for (heard, was_sound) in [(useful(halves), halves_sound), (useful(pieces), pieces_sound)] {
+    for (heard, was_sound) in [
+        (useful(halves), halves_sound),
+        (useful(pieces), pieces_sound),
+    ] {
         // What breaks a bound is seen earlier where less has come.
         if is_sound && was_sound {
             assert_eq!(heard, whole);
@@ -40,7 +60,10 @@ pub(crate) fn rtsp(data: &[u8]) {
         }
     }
     for answer in fuzzing::answers(bytes) {
-        assert!(!answer.iter().any(|byte| matches!(byte, b'\r' | b'\n')), "the camera wrote a line of ours");
+        assert!(
+            !answer.iter().any(|byte| matches!(byte, b'\r' | b'\n')),
+            "the camera wrote a line of ours"
+        );
     }
 }
 
@@ -49,9 +72,17 @@ pub(crate) fn sdp(data: &[u8]) {
     let described = fuzzing::description(data);
     if let Some(described) = &described {
         assert!(described.media <= fuzzing::MEDIA_MAX && described.formats <= 32);
-        assert!(described.clocks_hz.iter().all(|hz| (1_000..=192_000).contains(hz)));
+        assert!(
+            described
+                .clocks_hz
+                .iter()
+                .all(|hz| (1_000..=192_000).contains(hz))
+        );
     }
-    let unix: Vec<u8> = data.iter().map(|byte| if *byte == b'\r' { b'\n' } else { *byte }).collect();
+    let unix: Vec<u8> = data
+        .iter()
+        .map(|byte| if *byte == b'\r' { b'\n' } else { *byte })
+        .collect();
     assert_eq!(fuzzing::description(&unix), described);
 }
 
@@ -66,21 +97,29 @@ pub(crate) fn h265(data: &[u8]) {
 /// The packets of a track behind its RTP; the first byte says whether they have decoding order
 /// numbers, as `numbered` does.
 fn video(codec: VideoCodec, numbered: &str, data: &[u8]) {
-    let Some((mode, data)) = data.split_first() else { return };
+    let Some((mode, data)) = data.split_first() else {
+        return;
+    };
     let has_numbers = mode & 1 == 1;
     let mut video = Video::new(codec, has_numbers.then_some(numbered));
     let (mut frames, mut sent) = (Vec::new(), Sent::default());
     for (packet, idles) in packets(data) {
         let taken = video.push(&packet, &mut frames);
         // A parameter set that cannot be read is kept in its frame.
-        sent.note(codec, packet.payload, matches!(taken, Ok(()) | Err(Fault::ParameterSet)));
+        sent.note(
+            codec,
+            packet.payload,
+            matches!(taken, Ok(()) | Err(Fault::ParameterSet)),
+        );
         if idles {
             video.idle(packet.arrival.instant, &mut frames);
         }
     }
     video.finish(&mut frames);
     assert!(
-        frames.windows(2).all(|pair| pair[0].received <= pair[1].received),
+        frames
+            .windows(2)
+            .all(|pair| pair[0].received <= pair[1].received),
         "frames are in the order of their packets"
     );
     let mut left = LOOKED_FOR_MAX;
@@ -88,16 +127,29 @@ fn video(codec: VideoCodec, numbered: &str, data: &[u8]) {
         check_frame(codec, frame);
         for nal in nals(&frame.data).take(left) {
             left = left.saturating_sub(1);
-            assert!(has_numbers || sent.has(codec, nal), "a NAL unit that the camera did not send: {nal:02x?}");
+            assert!(
+                has_numbers || sent.has(codec, nal),
+                "a NAL unit that the camera did not send: {nal:02x?}"
+            );
         }
     }
 }
 
 fn check_frame(codec: VideoCodec, frame: &MediaFrame) {
     assert!((1..=FRAME_BYTES_MAX).contains(&frame.data.len()));
-    assert_eq!(nals(&frame.data).map(|nal| nal.len() + 4).sum::<usize>(), frame.data.len(), "lengths add up");
-    assert!(nals(&frame.data).any(|nal| fuzzing::is_coded(codec, nal)), "a frame without a slice");
-    assert!(!(frame.is_damaged && frame.access.is_some()), "decoding begins at what is whole");
+    assert_eq!(
+        nals(&frame.data).map(|nal| nal.len() + 4).sum::<usize>(),
+        frame.data.len(),
+        "lengths add up"
+    );
+    assert!(
+        nals(&frame.data).any(|nal| fuzzing::is_coded(codec, nal)),
+        "a frame without a slice"
+    );
+    assert!(
+        !(frame.is_damaged && frame.access.is_some()),
+        "decoding begins at what is whole"
+    );
     if let Some(parameters) = frame.parameters.as_deref() {
         check_parameters(parameters);
     }
@@ -124,7 +176,9 @@ struct Sent {
 
 impl Sent {
     fn note(&mut self, codec: VideoCodec, payload: &[u8], is_taken: bool) {
-        let Some(header) = payload.first() else { return };
+        let Some(header) = payload.first() else {
+            return;
+        };
         let (unit_type, header_bytes) = match codec {
             VideoCodec::H264 => (header & 0x1f, 1),
             VideoCodec::H265 => (header >> 1 & 0x3f, 2),
@@ -136,7 +190,8 @@ impl Sent {
         if !is_taken {
             self.others.push(payload.to_vec());
         } else if unit_type == fragment {
-            self.taken.extend_from_slice(payload.get(header_bytes + 1..).unwrap_or_default());
+            self.taken
+                .extend_from_slice(payload.get(header_bytes + 1..).unwrap_or_default());
         } else if unit_type != aggregate || payload.len() >= header_bytes + 2 {
             self.taken.extend_from_slice(payload);
         }
@@ -147,7 +202,8 @@ impl Sent {
         let header_bytes = if codec == VideoCodec::H264 { 1 } else { 2 };
         let body = nal.get(header_bytes..).unwrap_or_default();
         let finder = memmem::Finder::new(body);
-        finder.find(&self.taken).is_some() || self.others.iter().any(|other| finder.find(other).is_some())
+        finder.find(&self.taken).is_some()
+            || self.others.iter().any(|other| finder.find(other).is_some())
     }
 }
 
@@ -162,9 +218,25 @@ fn packets(mut data: &[u8]) -> impl Iterator<Item = (Packet<'_>, bool)> {
         data = rest;
         rtp += i64::from(*ticks) * 600;
         instant += Duration::from_millis(if flags & 0x20 == 0 { 1 } else { 700 });
-        let lost = if flags & 2 == 0 { 0 } else { u16::from(flags >> 6) + 1 };
-        let arrival = Arrival { instant, wall: Timestamp(0) };
-        Some((Packet { payload, rtp, marker: flags & 1 == 1, lost, arrival }, flags & 4 != 0))
+        let lost = if flags & 2 == 0 {
+            0
+        } else {
+            u16::from(flags >> 6) + 1
+        };
+        let arrival = Arrival {
+            instant,
+            wall: Timestamp(0),
+        };
+        Some((
+            Packet {
+                payload,
+                rtp,
+                marker: flags & 1 == 1,
+                lost,
+                arrival,
+            },
+            flags & 4 != 0,
+        ))
     })
 }
 
@@ -175,14 +247,24 @@ fn origin() -> Instant {
 
 /// RTP and RTCP packets as they are, and as sound ones with numbers that jump, over TCP and UDP.
 pub(crate) fn rtp(data: &[u8]) {
-    let Some((mode, data)) = data.split_first() else { return };
-    let codec = if mode & 1 == 0 { VideoCodec::H264 } else { VideoCodec::H265 };
+    let Some((mode, data)) = data.split_first() else {
+        return;
+    };
+    let codec = if mode & 1 == 0 {
+        VideoCodec::H264
+    } else {
+        VideoCodec::H265
+    };
     let mut track = Track::new(codec, mode & 2 != 0);
     let mut number = 65_500_u16;
     let mut payload_bytes = 0;
     for (packet, idles) in packets(data) {
         let is_raw = packet.lost > 0;
-        let bytes = if is_raw { packet.payload.to_vec() } else { sound_packet(&packet, &mut number) };
+        let bytes = if is_raw {
+            packet.payload.to_vec()
+        } else {
+            sound_packet(&packet, &mut number)
+        };
         payload_bytes += bytes.len();
         // What cannot be used is counted by the session.
         let _ = track.packet(is_raw && packet.marker, &bytes, packet.arrival);
@@ -199,7 +281,10 @@ pub(crate) fn rtp(data: &[u8]) {
             out_bytes += frame.data.len();
         }
     }
-    assert!(out_bytes <= 5 * payload_bytes, "{out_bytes} bytes came of {payload_bytes}");
+    assert!(
+        out_bytes <= 5 * payload_bytes,
+        "{out_bytes} bytes came of {payload_bytes}"
+    );
 }
 
 /// RFC 3550, 5.1; the number jumps by what the payload's first byte says.
@@ -220,12 +305,19 @@ fn sound_packet(packet: &Packet<'_>, number: &mut u16) -> Vec<u8> {
 
 /// Supplemental information: read out of a NAL unit as a plain reader does of its payload.
 pub(crate) fn sei(data: &[u8]) {
-    for (codec, header) in [(VideoCodec::H264, &[0x06][..]), (VideoCodec::H265, &[39 << 1, 1])] {
+    for (codec, header) in [
+        (VideoCodec::H264, &[0x06][..]),
+        (VideoCodec::H265, &[39 << 1, 1]),
+    ] {
         let raw = [header, data].concat();
         // Whatever it is, it does not panic.
         let _ = fuzzing::recovery(codec, &raw);
         let escaped = [header, &escaped(data)].concat();
-        assert_eq!(fuzzing::recovery(codec, &escaped), plain_recovery(codec, data), "{codec:?}");
+        assert_eq!(
+            fuzzing::recovery(codec, &escaped),
+            plain_recovery(codec, data),
+            "{codec:?}"
+        );
     }
 }
 
@@ -268,10 +360,20 @@ fn plain_number(payload: &mut &[u8]) -> Option<usize> {
 
 /// `recovery_frame_cnt` or `recovery_poc_cnt`, in Exp-Golomb code.
 fn recovery_count(codec: VideoCodec, payload: &[u8]) -> Option<u16> {
-    let bits: Vec<u64> =
-        payload.iter().take(16).flat_map(|byte| (0..8).rev().map(move |at| u64::from(byte >> at & 1))).collect();
-    let zeros = bits.iter().position(|bit| *bit == 1).filter(|zeros| *zeros <= 31)?;
-    let code = bits.get(zeros..=2 * zeros)?.iter().fold(0, |number, bit| number << 1 | bit) - 1;
+    let bits: Vec<u64> = payload
+        .iter()
+        .take(16)
+        .flat_map(|byte| (0..8).rev().map(move |at| u64::from(byte >> at & 1)))
+        .collect();
+    let zeros = bits
+        .iter()
+        .position(|bit| *bit == 1)
+        .filter(|zeros| *zeros <= 31)?;
+    let code = bits
+        .get(zeros..=2 * zeros)?
+        .iter()
+        .fold(0, |number, bit| number << 1 | bit)
+        - 1;
     let count = match codec {
         VideoCodec::H264 => code,
         VideoCodec::H265 if code % 2 == 0 => 0,
@@ -284,19 +386,33 @@ fn recovery_count(codec: VideoCodec, payload: &[u8]) -> Option<u16> {
 /// have a byte of length before each; its highest bit says that emulation prevention is to be put
 /// in.
 pub(crate) fn parameter_sets(data: &[u8]) {
-    let Some((mode, data)) = data.split_first() else { return };
-    let codec = if mode & 1 == 0 { VideoCodec::H264 } else { VideoCodec::H265 };
+    let Some((mode, data)) = data.split_first() else {
+        return;
+    };
+    let codec = if mode & 1 == 0 {
+        VideoCodec::H264
+    } else {
+        VideoCodec::H265
+    };
     let fmtp = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let mut rest = &data[fmtp.len()..];
     let mut nals = Vec::new();
     while let Some((length, after)) = rest.split_first() {
         let (nal, after) = after.split_at(usize::from(length & 0x7f).min(after.len()));
-        nals.push(if length & 0x80 == 0 { nal.to_vec() } else { escaped(nal) });
+        nals.push(if length & 0x80 == 0 {
+            nal.to_vec()
+        } else {
+            escaped(nal)
+        });
         rest = after;
     }
     let configurations = fuzzing::configurations(codec, &String::from_utf8_lossy(fmtp), &nals);
     configurations.iter().flatten().for_each(check_parameters);
-    let again = fuzzing::configurations(codec, &String::from_utf8_lossy(fmtp), &[nals.clone(), nals].concat());
+    let again = fuzzing::configurations(
+        codec,
+        &String::from_utf8_lossy(fmtp),
+        &[nals.clone(), nals].concat(),
+    );
     if let (Some(Some(_)), Some(last)) = (configurations.last(), again.last()) {
         assert!(last.is_some(), "sets that come again spoil what was there");
     }
@@ -304,12 +420,24 @@ pub(crate) fn parameter_sets(data: &[u8]) {
 
 fn check_parameters(parameters: &TrackParameters) {
     match parameters {
-        TrackParameters::Video { codec, config, timescale, .. } => {
+        TrackParameters::Video {
+            codec,
+            config,
+            timescale,
+            ..
+        } => {
             assert!(config.len() <= CONFIG_BYTES_MAX && *timescale > 0);
             let sets = sets_of(*codec, config);
-            assert!(sets.is_some_and(|sets| sets >= 2), "a configuration record that does not add up");
+            assert!(
+                sets.is_some_and(|sets| sets >= 2),
+                "a configuration record that does not add up"
+            );
         }
-        TrackParameters::Audio { channels, timescale, .. } => assert!(*channels > 0 && *timescale > 0),
+        TrackParameters::Audio {
+            channels,
+            timescale,
+            ..
+        } => assert!(*channels > 0 && *timescale > 0),
     }
 }
 
@@ -342,7 +470,10 @@ fn sets_of(codec: VideoCodec, config: &[u8]) -> Option<usize> {
             for _ in 0..*arrays {
                 let (head, after) = rest.split_first_chunk::<3>()?;
                 rest = after;
-                take(&mut rest, usize::from(u16::from_be_bytes([head[1], head[2]])))?;
+                take(
+                    &mut rest,
+                    usize::from(u16::from_be_bytes([head[1], head[2]])),
+                )?;
             }
         }
     }
@@ -353,30 +484,60 @@ fn sets_of(codec: VideoCodec, config: &[u8]) -> Option<usize> {
 const AUDIO: [(AudioCodec, u32, &str); 3] = [
     (AudioCodec::Pcma, 8_000, ""),
     (AudioCodec::Pcmu, 16_000, ""),
-    (AudioCodec::Aac, 48_000, "mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config=1190"),
+    (
+        AudioCodec::Aac,
+        48_000,
+        "mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config=1190",
+    ),
 ];
 
 /// Packets of an audio track; the first byte says of which kind.
 pub(crate) fn audio(data: &[u8]) {
-    let Some((mode, data)) = data.split_first() else { return };
+    let Some((mode, data)) = data.split_first() else {
+        return;
+    };
     let (codec, clock_hz, fmtp) = AUDIO[usize::from(*mode) % AUDIO.len()];
-    let mut audio = Audio::new(codec, clock_hz, Some(2), Some(fmtp).filter(|fmtp| !fmtp.is_empty())).unwrap();
+    let mut audio = Audio::new(
+        codec,
+        clock_hz,
+        Some(2),
+        Some(fmtp).filter(|fmtp| !fmtp.is_empty()),
+    )
+    .unwrap();
     let (mut frames, mut payloads) = (Vec::new(), Vec::new());
     for (packet, _) in packets(data) {
         let before = frames.len();
         // What cannot be used is counted by the session.
         let _ = audio.push(&packet, &mut frames);
-        assert!(frames.len() - before <= 64, "{} frames of one packet", frames.len() - before);
+        assert!(
+            frames.len() - before <= 64,
+            "{} frames of one packet",
+            frames.len() - before
+        );
         payloads.push(packet.payload);
     }
     let bytes: usize = payloads.iter().map(|payload| payload.len()).sum();
-    assert!(frames.iter().map(|frame| frame.data.len()).sum::<usize>() <= bytes, "more came out than went in");
+    assert!(
+        frames.iter().map(|frame| frame.data.len()).sum::<usize>() <= bytes,
+        "more came out than went in"
+    );
     for frame in frames.iter().take(LOOKED_FOR_MAX) {
         assert!((1..=AUDIO_FRAME_BYTES_MAX).contains(&frame.data.len()) && frame.length.is_some());
         // A longer one may be of several fragments.
-        let is_sent = || payloads.iter().any(|payload| memmem::find(payload, &frame.data).is_some());
-        let is_first_sent = || payloads.iter().any(|payload| memmem::find(payload, &frame.data[..1]).is_some());
-        assert!(is_sent() || (codec == AudioCodec::Aac && is_first_sent()), "a frame that the camera did not send");
+        let is_sent = || {
+            payloads
+                .iter()
+                .any(|payload| memmem::find(payload, &frame.data).is_some())
+        };
+        let is_first_sent = || {
+            payloads
+                .iter()
+                .any(|payload| memmem::find(payload, &frame.data[..1]).is_some())
+        };
+        assert!(
+            is_sent() || (codec == AudioCodec::Aac && is_first_sent()),
+            "a frame that the camera did not send"
+        );
         if let Some(parameters) = frame.parameters.as_deref() {
             check_parameters(parameters);
         }

@@ -1,4 +1,5 @@
-//! Fuzz targets for the MP4 that is read back: hostile boxes never panic, and nothing is read or written outside of them.
+//! Fuzz targets for the MP4 that is read back: hostile boxes never panic, and nothing is read or
+//! written outside of them.
 
 #![allow(dead_code, reason = "each fuzzer uses one target")]
 #![allow(clippy::unwrap_used, reason = "a panic is a finding")]
@@ -14,7 +15,11 @@ const PREFIX: &[u8] = &[0xa5; 40];
 
 pub(crate) fn chunk(data: &[u8]) {
     if let Ok(samples) = probe::samples(data) {
-        assert!(samples.iter().all(|sample| sample.offset + sample.size <= data.len()));
+        assert!(
+            samples
+                .iter()
+                .all(|sample| sample.offset + sample.size <= data.len())
+        );
         let info = probe::chunk_info(data);
         assert!(info.is_ok_and(|info| info.samples == samples.len()));
     }
@@ -25,34 +30,55 @@ pub(crate) fn chunk(data: &[u8]) {
     if let Ok(longer) = prefix_first_sample(data, PREFIX) {
         let (before, after) = (probe::samples(data).unwrap()[0], probe::samples(&longer));
         if let Ok(after) = after {
-            assert_eq!((after[0].offset, after[0].size), (before.offset, before.size + PREFIX.len()));
+            assert_eq!(
+                (after[0].offset, after[0].size),
+                (before.offset, before.size + PREFIX.len())
+            );
         }
     }
 }
 
 fn patch(data: &[u8]) {
-    let placement = Placement { decode_time: 77, moof_sequence: 5, sample_description_index: 3 };
+    let placement = Placement {
+        decode_time: 77,
+        moof_sequence: 5,
+        sample_description_index: 3,
+    };
     let mut patched = data.to_vec();
     if patch_chunk(&mut patched, &placement).is_err() {
         return;
     }
     assert_eq!(patched.len(), data.len());
     if let (Ok(before), Ok(after)) = (probe::chunk_info(data), probe::chunk_info(&patched)) {
-        assert_eq!((after.samples, after.duration), (before.samples, before.duration));
+        assert_eq!(
+            (after.samples, after.duration),
+            (before.samples, before.duration)
+        );
     }
 }
 
 /// Two init segments, the length of the first before them, as one presentation merges them.
 pub(crate) fn init(data: &[u8]) {
-    let Some((length, data)) = data.split_first_chunk::<2>() else { return };
+    let Some((length, data)) = data.split_first_chunk::<2>() else {
+        return;
+    };
     let (first, second) = data.split_at(usize::from(u16::from_le_bytes(*length)).min(data.len()));
     let inits = [first, second].map(|init| (InitId::of(init), Bytes::copy_from_slice(init)));
     if let Ok(info) = parse_init(first) {
         assert!(info.timescale > 0);
     }
-    for (video, audio) in [(&inits[..], &[][..]), (&inits[..1], &inits[1..]), (&[], &inits)] {
+    for (video, audio) in [
+        (&inits[..], &[][..]),
+        (&inits[..1], &inits[1..]),
+        (&[], &inits),
+    ] {
         if let Ok(merged) = merge_inits(video, audio) {
-            assert!(merged.sample_description_index.values().all(|index| *index >= 1));
+            assert!(
+                merged
+                    .sample_description_index
+                    .values()
+                    .all(|index| *index >= 1)
+            );
         }
     }
 }

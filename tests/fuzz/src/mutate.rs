@@ -1,4 +1,5 @@
-//! Seeded mutations of a corpus, for machines without a fuzzer: each target's corpus as it is, then so many variations of it.
+//! Seeded mutations of a corpus, for machines without a fuzzer: each target's corpus as it is, then
+//! so many variations of it.
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 
@@ -11,10 +12,21 @@ const ROUNDS_VARIABLE: &str = "HOLDFAST_FUZZ_ROUNDS";
 const INPUT_BYTES_MAX: usize = 64 << 10;
 
 /// Values that sit at the edges of lengths and offsets.
-const EDGES: [u64; 10] = [0, 1, 4095, 4096, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 1 << 40, 1 << 63, u64::MAX];
+const EDGES: [u64; 10] = [
+    0,
+    1,
+    4095,
+    4096,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
+    1 << 40,
+    1 << 63,
+    u64::MAX,
+];
 
-/// Runs a target over its corpus and `rounds` variations of it. A finding is a panic, with the input left in a file, so that it can become a
-/// part of the corpus.
+/// Runs a target over its corpus and `rounds` variations of it. A finding is a panic, with the
+/// input left in a file, so that it can become a part of the corpus.
 pub(crate) fn replay(name: &str, target: fn(&[u8]), rounds: u64) {
     let corpus = stored(name);
     assert!(!corpus.is_empty(), "the corpus of {name} is empty");
@@ -27,19 +39,27 @@ pub(crate) fn replay(name: &str, target: fn(&[u8]), rounds: u64) {
 }
 
 fn crc(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fuzz/corpus")
+        .join(name)
 }
 
 /// In the order of their names, so that every run is the same.
 fn stored(name: &str) -> Vec<Vec<u8>> {
-    let files = std::fs::read_dir(folder(name)).unwrap_or_else(|error| panic!("the corpus of {name}: {error}"));
+    let files = std::fs::read_dir(folder(name))
+        .unwrap_or_else(|error| panic!("the corpus of {name}: {error}"));
     let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
     paths.sort();
-    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
+    paths
+        .iter()
+        .map(|path| std::fs::read(path).unwrap())
+        .collect()
 }
 
 fn guarded(name: &str, target: fn(&[u8]), input: &[u8]) {
@@ -47,7 +67,11 @@ fn guarded(name: &str, target: fn(&[u8]), input: &[u8]) {
     if let Err(panic) = found {
         let path = std::env::temp_dir().join(format!("holdfast-fuzz-{name}-finding"));
         std::fs::write(&path, input).unwrap();
-        eprintln!("{name} panicked on {} bytes, which are now in {}", input.len(), path.display());
+        eprintln!(
+            "{name} panicked on {} bytes, which are now in {}",
+            input.len(),
+            path.display()
+        );
         std::panic::resume_unwind(panic);
     }
 }
@@ -105,7 +129,11 @@ fn put_edge(input: &mut [u8], at: usize, random: &mut Random) {
     let edge = EDGES[random.below(EDGES.len())].wrapping_add(random.next() % 3);
     let width = 1 << random.below(4);
     let (little, big) = (edge.to_le_bytes(), edge.to_be_bytes());
-    let bytes = if random.next().is_multiple_of(2) { &little[..width] } else { &big[8 - width..] };
+    let bytes = if random.next().is_multiple_of(2) {
+        &little[..width]
+    } else {
+        &big[8 - width..]
+    };
     put(input, at, bytes, |_, new| new);
 }
 

@@ -1,6 +1,8 @@
-//! Fuzz targets for what is stored: hostile bytes never panic, never allocate without bound, and what is accepted survives a round trip.
+//! Fuzz targets for what is stored: hostile bytes never panic, never allocate without bound, and
+//! what is accepted survives a round trip.
 //!
-//! Each target reads its input as it is, and once more with the checksums put right: else none would come past them.
+//! Each target reads its input as it is, and once more with the checksums put right: else none
+//! would come past them.
 
 #![allow(dead_code, reason = "each fuzzer uses one target")]
 #![allow(clippy::unwrap_used, reason = "a panic is a finding")]
@@ -8,8 +10,9 @@
 use bytes::Bytes;
 use holdfast_storage::chunk::{Chunk, Init, Record};
 use holdfast_storage::format::{
-    BATCH_HEADER_BYTES, BLOCK, BLOCK_BYTES, BatchBuilder, BatchHead, Decoded, RECORD_HEAD_BYTES, SegmentHeader,
-    Trailer, decode_batch_head, decode_head, decode_record, decode_table, encoded_bytes, span_of, verify_body,
+    BATCH_HEADER_BYTES, BLOCK, BLOCK_BYTES, BatchBuilder, BatchHead, Decoded, RECORD_HEAD_BYTES,
+    SegmentHeader, Trailer, decode_batch_head, decode_head, decode_record, decode_table,
+    encoded_bytes, span_of, verify_body,
 };
 use holdfast_storage::ids::SegmentId;
 use holdfast_storage::time::Timestamp;
@@ -47,7 +50,9 @@ pub(crate) fn batch(data: &[u8]) {
 }
 
 fn check_batch(data: &[u8]) {
-    let Ok(head) = decode_batch_head(data) else { return };
+    let Ok(head) = decode_batch_head(data) else {
+        return;
+    };
     assert!(head.padded_bytes() >= BLOCK_BYTES);
     if verify_body(&head, data).is_ok() {
         records(&data[..head.bytes as usize]).for_each(check_record);
@@ -62,15 +67,21 @@ pub(crate) fn record(data: &[u8]) {
 }
 
 fn check_record(data: &[u8]) {
-    let Ok((decoded, span)) = decode_record(data) else { return };
+    let Ok((decoded, span)) = decode_record(data) else {
+        return;
+    };
     assert!(span.bytes() <= data.len() && span.bytes() <= span.padded());
-    let Some(record) = owned(&decoded) else { return };
+    let Some(record) = owned(&decoded) else {
+        return;
+    };
     let mut out = vec![0xff; BATCH_HEADER_BYTES + encoded_bytes(&record) + BLOCK_BYTES];
     let mut builder = BatchBuilder::default();
     let at = builder.push(&record, &mut out);
     match (decode_record(&out[at..]).unwrap().0, decoded) {
         // An init segment's id is made from its bytes, whatever its head says.
-        (Decoded::Init { payload: again, .. }, Decoded::Init { payload, .. }) => assert_eq!(again, payload),
+        (Decoded::Init { payload: again, .. }, Decoded::Init { payload, .. }) => {
+            assert_eq!(again, payload)
+        }
         (again, decoded) => assert_eq!(again, decoded),
     }
     builder.finish(SegmentId(1), uuid(), 0, Timestamp(0), &mut out);
@@ -84,22 +95,37 @@ fn uuid<T: Default>() -> T {
 
 fn owned(decoded: &Decoded<'_>) -> Option<Record> {
     match *decoded {
-        Decoded::Chunk { meta, payload } => {
-            Some(Record::Chunk(Chunk { meta, parts: vec![Bytes::copy_from_slice(payload)] }))
-        }
-        Decoded::Init { camera, stream, track, payload, .. } => {
-            Some(Record::Init(Init { camera, stream, track, bytes: Bytes::copy_from_slice(payload) }))
-        }
+        Decoded::Chunk { meta, payload } => Some(Record::Chunk(Chunk {
+            meta,
+            parts: vec![Bytes::copy_from_slice(payload)],
+        })),
+        Decoded::Init {
+            camera,
+            stream,
+            track,
+            payload,
+            ..
+        } => Some(Record::Init(Init {
+            camera,
+            stream,
+            track,
+            bytes: Bytes::copy_from_slice(payload),
+        })),
         Decoded::Gap(gap) => Some(Record::Gap(gap)),
         Decoded::Unknown { .. } => None,
     }
 }
 
-/// A footer whose head is as long as the first two bytes say, of the segment that it names, with its tables behind it.
+/// A footer whose head is as long as the first two bytes say, of the segment that it names, with
+/// its tables behind it.
 pub(crate) fn footer(data: &[u8]) {
-    let Some((length, data)) = data.split_first_chunk::<2>() else { return };
+    let Some((length, data)) = data.split_first_chunk::<2>() else {
+        return;
+    };
     let head_bytes = usize::from(u16::from_le_bytes(*length)).min(data.len());
-    let segment = data.get(8..16).map_or(0, |id| u64::from_le_bytes(id.try_into().unwrap()));
+    let segment = data
+        .get(8..16)
+        .map_or(0, |id| u64::from_le_bytes(id.try_into().unwrap()));
     let trailer = Trailer {
         segment: SegmentId(segment),
         volume: uuid(),
@@ -112,12 +138,19 @@ pub(crate) fn footer(data: &[u8]) {
         batches: 0,
         damaged_batches: 0,
     };
-    let Ok(head) = decode_head(&trailer, &data[..head_bytes]) else { return };
+    let Ok(head) = decode_head(&trailer, &data[..head_bytes]) else {
+        return;
+    };
     for mut table in head.tracks {
         // What a reader allocates is bounded by the file.
-        assert!(table.bytes() as u64 <= trailer.footer_bytes, "a table is longer than its footer: {table:?}");
+        assert!(
+            table.bytes() as u64 <= trailer.footer_bytes,
+            "a table is longer than its footer: {table:?}"
+        );
         let at = usize::try_from(table.offset - BLOCK).unwrap();
-        let Some(rows) = data.get(at..at + table.bytes()) else { continue };
+        let Some(rows) = data.get(at..at + table.bytes()) else {
+            continue;
+        };
         if let Ok(rows) = decode_table(&table, rows) {
             assert_eq!(rows.len(), table.rows as usize);
         }
@@ -139,7 +172,12 @@ fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let builder = &mut tempfile::Builder::new();
     let builder = builder.prefix("holdfast-fuzz-");
-    if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() }.unwrap()
+    if memory.is_dir() {
+        builder.tempdir_in(memory)
+    } else {
+        builder.tempdir()
+    }
+    .unwrap()
 }
 
 fn check_segment(data: &[u8]) {
@@ -167,14 +205,19 @@ fn check_footage(path: &Path, stream: &offline::StreamSummary) {
         Err(error) => panic!("{error}"),
     };
     for entry in footage.entries() {
-        assert_eq!(footage.read(entry).unwrap().len(), entry.location.payload_bytes as usize);
+        assert_eq!(
+            footage.read(entry).unwrap().len(),
+            entry.location.payload_bytes as usize
+        );
     }
     footage.inits().unwrap();
 }
 
 /// A row of the catalogue: the length of its key, the key, its value.
 pub(crate) fn catalogue(data: &[u8]) {
-    let Some((&length, data)) = data.split_first() else { return };
+    let Some((&length, data)) = data.split_first() else {
+        return;
+    };
     let (key, value) = data.split_at(usize::from(length).min(data.len()));
     holdfast_storage::fuzzing::catalogue_row(key, value);
 }
@@ -208,7 +251,9 @@ fn repair_batch(data: &mut [u8]) {
     let mut at = BATCH_HEADER_BYTES;
     while at + RECORD_HEAD_BYTES <= end {
         repair_record(&mut data[at..end]);
-        let Ok(span) = span_of(&data[at..end]) else { break };
+        let Ok(span) = span_of(&data[at..end]) else {
+            break;
+        };
         at += span.padded();
     }
     put_crc(data, BATCH_HEADER_BYTES..end, 56);
@@ -233,7 +278,9 @@ fn repair_segment(data: &mut [u8]) {
 fn repair_footer(data: &mut [u8]) {
     let trailer_at = data.len() - BLOCK_BYTES;
     let starts = (BLOCK_BYTES..trailer_at).step_by(BLOCK_BYTES);
-    let Some(footer_at) = starts.rev().find(|at| data[*at..].starts_with(b"HFFT")) else { return };
+    let Some(footer_at) = starts.rev().find(|at| data[*at..].starts_with(b"HFFT")) else {
+        return;
+    };
     let footer_bytes = trailer_at - footer_at;
     let head_bytes = u64::from_le_bytes(data[trailer_at + 48..trailer_at + 56].try_into().unwrap());
     let head_end = footer_at + usize::try_from(head_bytes).unwrap_or(0).min(footer_bytes);
@@ -249,7 +296,9 @@ fn repair_footer(data: &mut [u8]) {
 fn records(batch: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut at = BATCH_HEADER_BYTES;
     std::iter::from_fn(move || {
-        let rest = batch.get(at..).filter(|rest| rest.len() >= RECORD_HEAD_BYTES)?;
+        let rest = batch
+            .get(at..)
+            .filter(|rest| rest.len() >= RECORD_HEAD_BYTES)?;
         at += span_of(rest).ok()?.padded();
         Some(rest)
     })

@@ -18,7 +18,11 @@ pub struct Function {
 pub fn functions<'a>(sources: impl IntoIterator<Item = &'a Source>) -> Vec<Function> {
     let mut found = Vec::new();
     for source in sources {
-        collect(&source.tokens, &source.path.display().to_string(), &mut found);
+        collect(
+            &source.tokens,
+            &source.path.display().to_string(),
+            &mut found,
+        );
     }
     found
 }
@@ -40,10 +44,16 @@ fn function(tokens: &[TokenTree], path: &str) -> Option<Function> {
     let end = tokens.iter().position(is_end)?;
     let body = tokens.get(end).filter(|token| is_body(token))?;
     let first = tokens[0].span().start().line;
-    let TokenTree::Group(group) = body else { return None };
+    let TokenTree::Group(group) = body else {
+        return None;
+    };
     let lines = group.span_close().end().line + 1 - first;
     let tokens = tokens[..=end].iter().map(count).sum();
-    Some(Function { place: format!("{path}:{first} {name}"), lines, tokens })
+    Some(Function {
+        place: format!("{path}:{first} {name}"),
+        lines,
+        tokens,
+    })
 }
 
 fn is_body(token: &TokenTree) -> bool {
@@ -70,6 +80,9 @@ mod tests {
         let tokens: Vec<TokenTree> = TokenStream::from_str(text).unwrap().into_iter().collect();
         collect(&tokens, "x.rs", &mut found);
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].place.as_str(), found[0].lines, found[0].tokens), ("x.rs:3 two", 4, 13));
+        assert_eq!(
+            (found[0].place.as_str(), found[0].lines, found[0].tokens),
+            ("x.rs:3 two", 4, 13)
+        );
     }
 }

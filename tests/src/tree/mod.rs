@@ -14,7 +14,9 @@ const FOREIGN: [&str; 3] = ["target", ".git", "node_modules"];
 /// The workspace's folder.
 #[must_use]
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
 }
 
 /// All files below the workspace whose name ends with `.extension`, with paths relative to it,
@@ -27,7 +29,8 @@ pub fn files(extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().to_owned()];
     while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let entries = std::fs::read_dir(&folder)
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         for entry in entries.flatten() {
             let path = entry.path();
             if path.is_dir() {
@@ -48,5 +51,6 @@ pub fn files(extension: &str) -> Vec<PathBuf> {
 /// Where the file cannot be read.
 #[must_use]
 pub fn read(path: &Path) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    std::fs::read_to_string(root().join(path))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -11,7 +11,11 @@ const KINDS: [&str; 4] = ["struct", "enum", "trait", "union"];
 pub fn types<'a>(sources: impl IntoIterator<Item = &'a Source>) -> BTreeMap<String, Vec<String>> {
     let mut found = BTreeMap::new();
     for source in sources {
-        collect(&source.tokens, &source.path.display().to_string(), &mut found);
+        collect(
+            &source.tokens,
+            &source.path.display().to_string(),
+            &mut found,
+        );
     }
     found
 }
@@ -20,7 +24,9 @@ fn collect(tokens: &[TokenTree], path: &str, into: &mut BTreeMap<String, Vec<Str
     for (index, token) in tokens.iter().enumerate() {
         match token {
             TokenTree::Ident(word) if KINDS.contains(&word.to_string().as_str()) => {
-                if let Some(name) = ident(tokens, index + 1).filter(|_| !is_path_separator(tokens, index + 2)) {
+                if let Some(name) =
+                    ident(tokens, index + 1).filter(|_| !is_path_separator(tokens, index + 2))
+                {
                     into.entry(name).or_default().push(path.to_owned());
                 }
             }

@@ -43,9 +43,13 @@ pub struct Source {
 #[must_use]
 pub fn sources() -> Vec<Source> {
     let mut for_tests = BTreeSet::new();
-    let mut sources: Vec<Source> = files("rs").iter().filter_map(|path| source(path, &mut for_tests)).collect();
+    let mut sources: Vec<Source> = files("rs")
+        .iter()
+        .filter_map(|path| source(path, &mut for_tests))
+        .collect();
     let is_for_tests = |source: &Source| {
-        (1..=source.module.len()).any(|end| for_tests.contains(&(source.krate, source.module[..end].to_vec())))
+        (1..=source.module.len())
+            .any(|end| for_tests.contains(&(source.krate, source.module[..end].to_vec())))
     };
     sources.retain(|source| !is_for_tests(source));
     sources
@@ -57,22 +61,39 @@ type TestModules = BTreeSet<(&'static str, Vec<String>)>;
 fn source(path: &Path, for_tests: &mut TestModules) -> Option<Source> {
     let krate = *CRATES.iter().find(|krate| path.starts_with(krate))?;
     let module = modules(path.strip_prefix(krate).ok()?)?;
-    let tokens = TokenStream::from_str(&read(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let tokens = TokenStream::from_str(&read(path))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut left_out = Vec::new();
     let tokens = without_tests(tokens, &mut left_out);
-    for_tests.extend(left_out.into_iter().map(|name| (krate, [module.as_slice(), &[name]].concat())));
-    Some(Source { path: path.to_owned(), krate, module, tokens })
+    for_tests.extend(
+        left_out
+            .into_iter()
+            .map(|name| (krate, [module.as_slice(), &[name]].concat())),
+    );
+    Some(Source {
+        path: path.to_owned(),
+        krate,
+        module,
+        tokens,
+    })
 }
 
 /// `src/a/b.rs` is `[a, b]`. `None`: no part of the library, or tests.
 fn modules(path: &Path) -> Option<Vec<String>> {
     let below = path.strip_prefix("src").ok()?;
-    let mut names: Vec<String> =
-        below.with_extension("").components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
-    if names.first().is_some_and(|first| first == "bin") || names.iter().any(|name| name == "tests") {
+    let mut names: Vec<String> = below
+        .with_extension("")
+        .components()
+        .map(|part| part.as_os_str().to_string_lossy().into_owned())
+        .collect();
+    if names.first().is_some_and(|first| first == "bin") || names.iter().any(|name| name == "tests")
+    {
         return None;
     }
-    if names.last().is_some_and(|last| last == "mod" || names.len() == 1 && (last == "lib" || last == "main")) {
+    if names
+        .last()
+        .is_some_and(|last| last == "mod" || names.len() == 1 && (last == "lib" || last == "main"))
+    {
         names.pop();
     }
     Some(names)
@@ -97,10 +118,13 @@ fn without_tests(tokens: TokenStream, modules: &mut Vec<String>) -> Vec<TokenTre
 /// Up to a body or a semicolon. The name, if the item is a module.
 fn skip_item(rest: &mut impl Iterator<Item = TokenTree>) -> Option<String> {
     let is_end = |token: &TokenTree| {
-        is_punct(token, ';') || matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
+        is_punct(token, ';')
+            || matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
     };
     let item: Vec<TokenTree> = rest.take_while(|token| !is_end(token)).collect();
-    let name = item.iter().position(|token| matches!(token, TokenTree::Ident(word) if word == "mod"))?;
+    let name = item
+        .iter()
+        .position(|token| matches!(token, TokenTree::Ident(word) if word == "mod"))?;
     ident(&item, name + 1)
 }
 
@@ -127,7 +151,9 @@ pub fn ident(tokens: &[TokenTree], index: usize) -> Option<String> {
 #[must_use]
 pub fn is_path_separator(tokens: &[TokenTree], index: usize) -> bool {
     tokens.get(index).is_some_and(|token| is_punct(token, ':'))
-        && tokens.get(index + 1).is_some_and(|token| is_punct(token, ':'))
+        && tokens
+            .get(index + 1)
+            .is_some_and(|token| is_punct(token, ':'))
 }
 
 /// A group's tokens, without tests.
@@ -147,7 +173,13 @@ mod tests {
         let mut modules = Vec::new();
         let kept = without_tests(TokenStream::from_str(text).unwrap(), &mut modules);
         let text = kept.into_iter().collect::<TokenStream>().to_string();
-        assert_eq!((text.as_str(), modules), ("use a ; fn d () { }", vec!["tests".to_owned(), "golden".to_owned()]));
+        assert_eq!(
+            (text.as_str(), modules),
+            (
+                "use a ; fn d () { }",
+                vec!["tests".to_owned(), "golden".to_owned()]
+            )
+        );
     }
 
     #[test]

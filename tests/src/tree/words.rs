@@ -24,11 +24,16 @@ pub const UNWANTED: [&str; 13] = [
 #[must_use]
 pub fn unwanted(text: &str) -> Vec<&'static str> {
     let text = text.to_lowercase();
-    let words: Vec<&str> =
-        text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = text
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
+        .collect();
     let at = |index: usize| {
         UNWANTED.iter().copied().find(|unwanted| {
-            unwanted.split(' ').enumerate().all(|(offset, word)| words.get(index + offset) == Some(&word))
+            unwanted
+                .split(' ')
+                .enumerate()
+                .all(|(offset, word)| words.get(index + offset) == Some(&word))
         })
     };
     (0..words.len()).filter_map(at).collect()
@@ -37,7 +42,9 @@ pub fn unwanted(text: &str) -> Vec<&'static str> {
 /// How many words a text has.
 #[must_use]
 pub fn count(text: &str) -> usize {
-    text.split_whitespace().filter(|word| word.chars().any(char::is_alphanumeric)).count()
+    text.split_whitespace()
+        .filter(|word| word.chars().any(char::is_alphanumeric))
+        .count()
 }
 
 /// Files whose documentation is what `--help` prints.
@@ -57,7 +64,11 @@ fn literals(tokens: &[TokenTree], is_help: bool, into: &mut Vec<(usize, &'static
         match token {
             TokenTree::Literal(literal) if !is_attribute_for_compiler(tokens, index) => {
                 let line = literal.span().start().line;
-                into.extend(unwanted(&literal.to_string()).into_iter().map(|word| (line, word)));
+                into.extend(
+                    unwanted(&literal.to_string())
+                        .into_iter()
+                        .map(|word| (line, word)),
+                );
             }
             // A comment for documentation is an attribute here: `#[doc = "…"]`.
             TokenTree::Group(group) if is_documentation(group) && !is_help => {}
@@ -81,7 +92,8 @@ fn is_attribute_for_compiler(tokens: &[TokenTree], index: usize) -> bool {
 pub fn comments(text: &str) -> String {
     let of_line = |line: &str| {
         let line = line.trim_start();
-        line.starts_with("//").then(|| format!("{}\n", line.trim_start_matches(['/', '!'])))
+        line.starts_with("//")
+            .then(|| format!("{}\n", line.trim_start_matches(['/', '!'])))
     };
     text.lines().filter_map(of_line).collect()
 }
@@ -94,7 +106,10 @@ mod tests {
 
     #[test]
     fn words_are_found_whole_and_in_any_case() {
-        assert_eq!(unwanted("Nobody told it; it goes on, for\never."), ["nobody", "told", "goes on", "for ever"]);
+        assert_eq!(
+            unwanted("Nobody told it; it goes on, for\never."),
+            ["nobody", "told", "goes on", "for ever"]
+        );
         assert!(unwanted("besides, a foretold anewness; told_apart").is_empty());
     }
 

@@ -1,4 +1,5 @@
-//! A cluster that runs already is tested by its owner's own commands: here three nodes on loopback, started and killed by lines of sh.
+//! A cluster that runs already is tested by its owner's own commands: here three nodes on loopback,
+//! started and killed by lines of sh.
 
 use crate::program;
 use holdfast_chaos::site::Site;
@@ -41,7 +42,10 @@ impl Owned {
         for secret in ["cluster.secret", "admin.token"] {
             std::fs::write(dir.join(secret), "of-the-test-that-attaches-long-enough").unwrap();
         }
-        let mut owned = Self { dir: dir.to_owned(), apis: Vec::new() };
+        let mut owned = Self {
+            dir: dir.to_owned(),
+            apis: Vec::new(),
+        };
         let mut first_peer: Option<String> = None;
         for node in NODES {
             let [api, peer] = Site::spare_addresses().unwrap();
@@ -52,8 +56,10 @@ impl Owned {
             );
             std::fs::write(dir.join(format!("{node}.toml")), config).unwrap();
             owned.apis.push(format!("http://{api}"));
-            let started =
-                Command::new("sh").args(["-c", &owned.start_line().replace("{node}", node)]).status().unwrap();
+            let started = Command::new("sh")
+                .args(["-c", &owned.start_line().replace("{node}", node)])
+                .status()
+                .unwrap();
             assert!(started.success(), "{node} was not started");
             match &first_peer {
                 None => owned.until(node, &["cluster", "init"]),
@@ -69,14 +75,18 @@ impl Owned {
         let (dir, holdfast) = (self.dir.display(), holdfast_beside_this().unwrap());
         let holdfast = holdfast.display();
         format!(
-            "{holdfast} serve --config {dir}/{{node}}.toml >> {dir}/{{node}}.log 2>&1 & echo $! > {dir}/{{node}}.pid"
+            "{holdfast} serve --config {dir}/{{node}}.toml >> {dir}/{{node}}.log 2>&1 & echo $! > \
+             {dir}/{{node}}.pid"
         )
     }
 
     fn holdfast(&self, node: &str, arguments: &[&str]) -> Output {
         let api = &self.apis[NODES.iter().position(|name| *name == node).unwrap()];
         let mut command = Command::new(holdfast_beside_this().unwrap());
-        command.args(arguments).args(["--api", api, "--token-file"]).arg(self.dir.join("admin.token"));
+        command
+            .args(arguments)
+            .args(["--api", api, "--token-file"])
+            .arg(self.dir.join("admin.token"));
         command.output().unwrap()
     }
 
@@ -91,7 +101,11 @@ impl Owned {
             }
             #[expect(clippy::disallowed_methods, reason = "real nodes, real time")]
             let now = Instant::now();
-            assert!(now < give_up_at, "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                now < give_up_at,
+                "{arguments:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -100,8 +114,12 @@ impl Owned {
     fn describe(&self) -> String {
         let [cameras, _] = Site::spare_addresses().unwrap();
         let (dir, start) = (self.dir.display(), self.start_line());
-        let mut text = format!("token_file = \"admin.token\"\ncameras_at = \"{cameras}\"\n\n[commands]\n");
-        let _ = writeln!(text, "kill = \"kill -9 $(cat {dir}/{{node}}.pid)\"\nstart = \"{start}\"");
+        let mut text =
+            format!("token_file = \"admin.token\"\ncameras_at = \"{cameras}\"\n\n[commands]\n");
+        let _ = writeln!(
+            text,
+            "kill = \"kill -9 $(cat {dir}/{{node}}.pid)\"\nstart = \"{start}\""
+        );
         for (node, api) in NODES.iter().zip(&self.apis) {
             let _ = writeln!(text, "\n[[node]]\nname = \"{node}\"\napi = \"{api}\"");
         }
@@ -125,19 +143,42 @@ fn a_cluster_that_runs_already_is_tested_by_its_owners_commands_and_keeps_nothin
     let owned = Owned::start(dir.path());
     std::fs::write(dir.path().join("site.toml"), owned.describe()).unwrap();
     std::fs::write(dir.path().join("killed.toml"), SCENARIO).unwrap();
-    let pids = |node: &str| std::fs::read_to_string(dir.path().join(format!("{node}.pid"))).unwrap();
+    let pids =
+        |node: &str| std::fs::read_to_string(dir.path().join(format!("{node}.pid"))).unwrap();
     let before: Vec<String> = NODES.into_iter().map(pids).collect();
 
-    let arguments = ["run", "killed.toml", "--on", "attach", "--attach", "site.toml", "--without-timing"];
+    let arguments = [
+        "run",
+        "killed.toml",
+        "--on",
+        "attach",
+        "--attach",
+        "site.toml",
+        "--without-timing",
+    ];
     let (code, said, told) = program::run(dir.path(), &arguments);
     assert_eq!(code, Some(0), "{said}\n{told}");
-    assert!(said.contains("killed HOLDS") || told.contains("killed HOLDS"), "{said}\n{told}");
-    assert!(format!("{said}{told}").contains("--on attach --attach site.toml"), "it can be repeated: {said}\n{told}");
+    assert!(
+        said.contains("killed HOLDS") || told.contains("killed HOLDS"),
+        "{said}\n{told}"
+    );
+    assert!(
+        format!("{said}{told}").contains("--on attach --attach site.toml"),
+        "it can be repeated: {said}\n{told}"
+    );
 
     let after: Vec<String> = NODES.into_iter().map(pids).collect();
-    let restarted = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+    let restarted = before
+        .iter()
+        .zip(&after)
+        .filter(|(before, after)| before != after)
+        .count();
     assert_eq!(restarted, 1, "the leader, by its owner's commands");
     let cameras = owned.holdfast(NODES[0], &["camera", "list", "--json"]);
     let cameras: serde_json::Value = serde_json::from_slice(&cameras.stdout).unwrap();
-    assert_eq!(cameras.as_array().map(Vec::len), Some(0), "its cameras are gone again: {cameras}");
+    assert_eq!(
+        cameras.as_array().map(Vec::len),
+        Some(0),
+        "its cameras are gone again: {cameras}"
+    );
 }

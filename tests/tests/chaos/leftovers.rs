@@ -1,4 +1,5 @@
-//! A run that is interrupted takes away everything that it made; what a killed one left, the next one does.
+//! A run that is interrupted takes away everything that it made; what a killed one left, the next
+//! one does.
 
 use crate::program::Program;
 use rustix::process::Signal;
@@ -14,8 +15,12 @@ const ENDED_MAX: Duration = Duration::from_secs(20);
 
 /// Entries of `dir` that a run makes for itself.
 fn folders(dir: &Path) -> Vec<String> {
-    let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.starts_with("holdfast-chaos-") && name != "holdfast-chaos-runs").collect()
+    let names = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names
+        .filter(|name| name.starts_with("holdfast-chaos-") && name != "holdfast-chaos-runs")
+        .collect()
 }
 
 /// Processes whose command line names `dir`.
@@ -23,7 +28,9 @@ fn processes(dir: &Path) -> usize {
     let name = dir.to_string_lossy().into_owned();
     let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-    lines.filter(|line| String::from_utf8_lossy(line).contains(&name)).count()
+    lines
+        .filter(|line| String::from_utf8_lossy(line).contains(&name))
+        .count()
 }
 
 fn wait_no_process(dir: &Path) {
@@ -41,10 +48,16 @@ fn an_interrupted_run_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let mut program = Program::start(dir.path(), &RUN);
     program.wait_says(BEGUN);
-    assert!(processes(dir.path()) >= 3 && folders(dir.path()).len() == 1, "its nodes run, in its folder");
+    assert!(
+        processes(dir.path()) >= 3 && folders(dir.path()).len() == 1,
+        "its nodes run, in its folder"
+    );
     program.signal(Signal::INT);
     assert_eq!(program.wait().code(), Some(3));
-    assert_eq!((processes(dir.path()), folders(dir.path())), (0, Vec::new()));
+    assert_eq!(
+        (processes(dir.path()), folders(dir.path())),
+        (0, Vec::new())
+    );
 }
 
 #[test]
@@ -57,12 +70,20 @@ fn what_a_killed_run_left_the_next_one_takes_away_and_nothing_else() {
     living.wait_says(BEGUN);
     killed.signal(Signal::KILL);
     killed.wait();
-    assert_eq!(folders(dir.path()).len(), 3, "of the killed one, of the living one, and not ours");
+    assert_eq!(
+        folders(dir.path()).len(),
+        3,
+        "of the killed one, of the living one, and not ours"
+    );
 
     let next = Program::start(dir.path(), &RUN);
     next.wait_says("which a run that was killed had left");
     next.wait_says(BEGUN);
-    assert_eq!(folders(dir.path()).len(), 3, "of the living one, of the next one, and not ours");
+    assert_eq!(
+        folders(dir.path()).len(),
+        3,
+        "of the living one, of the next one, and not ours"
+    );
     drop(next);
     living.signal(Signal::TERM);
     assert_eq!(living.wait().code(), Some(3));

@@ -17,27 +17,50 @@ pub(crate) struct Program {
 }
 
 fn executable() -> PathBuf {
-    let beside = holdfast_beside_this().unwrap().with_file_name("holdfast-chaos");
-    assert!(beside.is_file(), "no {}; build it first: cargo build --workspace", beside.display());
+    let beside = holdfast_beside_this()
+        .unwrap()
+        .with_file_name("holdfast-chaos");
+    assert!(
+        beside.is_file(),
+        "no {}; build it first: cargo build --workspace",
+        beside.display()
+    );
     beside
 }
 
 /// Runs it to its end: code, standard output, standard error.
 pub(crate) fn run(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(executable()).args(arguments).current_dir(dir).output().unwrap();
+    let output = Command::new(executable())
+        .args(arguments)
+        .current_dir(dir)
+        .output()
+        .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 impl Program {
     /// In `dir`, which is also where it finds room for temporary files.
     pub(crate) fn start(dir: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(executable());
-        command.args(arguments).current_dir(dir).env("TMPDIR", dir).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args(arguments)
+            .current_dir(dir)
+            .env("TMPDIR", dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (sender, said) = channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| drop(sender.send(line)))
+        });
         Self { child, said }
     }
 
@@ -45,7 +68,8 @@ impl Program {
         let mut before = Vec::new();
         loop {
             let line = self.said.recv_timeout(SAID_MAX);
-            let line = line.unwrap_or_else(|_| panic!("it never said `{what}`, but:\n{}", before.join("\n")));
+            let line = line
+                .unwrap_or_else(|_| panic!("it never said `{what}`, but:\n{}", before.join("\n")));
             if line.contains(what) {
                 return;
             }

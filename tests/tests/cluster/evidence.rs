@@ -1,4 +1,5 @@
-//! A node lives and does not record: it loses those cameras and only those, to a node that can record them; where nobody can, nothing moves.
+//! A node lives and does not record: it loses those cameras and only those, to a node that can
+//! record them; where nobody can, nothing moves.
 
 use crate::steady::steady;
 use holdfast_chaos::gate::{Gate, Way, address_of};
@@ -12,7 +13,8 @@ use rustix::process::Signal;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// The most that a move may cost here, where other tests run beside this one. What it costs on a quiet machine is in docs/failover.md.
+/// The most that a move may cost here, where other tests run beside this one. What it costs on a
+/// quiet machine is in docs/failover.md.
 const MOVE_MAX: Duration = Duration::from_secs(15);
 
 /// Long enough that every camera has keyframes on either side of what happens.
@@ -24,7 +26,8 @@ const CAMERAS: u32 = 6;
 const VICTIM: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_stands_still_loses_its_cameras_and_records_none_beside_another_afterwards() -> Result<()> {
+async fn a_process_that_stands_still_loses_its_cameras_and_records_none_beside_another_afterwards()
+-> Result<()> {
     let mut site = Site::start(steady(CAMERAS)).await?;
     site.wait_one_recorder_each().await?;
     let from = wall_now();
@@ -34,13 +37,18 @@ async fn a_process_that_stands_still_loses_its_cameras_and_records_none_beside_a
 
     site.cluster.signal(VICTIM, Signal::STOP)?;
     let lost = lost_by(&mut site, VICTIM, &moved).await;
-    let gone_on = site.wait_recorded_beyond(wall_now().plus(Duration::from_secs(1))).await;
+    let gone_on = site
+        .wait_recorded_beyond(wall_now().plus(Duration::from_secs(1)))
+        .await;
     site.cluster.signal(VICTIM, Signal::CONT)?;
     lost.and(gone_on)?;
     site.wait_one_recorder_each().await?;
     sleep(A_WHILE).await;
     site.wait_one_recorder_each().await?;
-    assert!(site.owned_by(VICTIM).await?.is_empty(), "cameras stay where they are");
+    assert!(
+        site.owned_by(VICTIM).await?.is_empty(),
+        "cameras stay where they are"
+    );
     judge(&mut site, from, &moved).await
 }
 
@@ -65,7 +73,8 @@ async fn cut_off(way: Way) -> Result<()> {
 
     set(&site, &gate, VICTIM, way)?;
     lost_by(&mut site, VICTIM, &moved).await?;
-    site.wait_recorded_beyond(wall_now().plus(Duration::from_secs(1))).await?;
+    site.wait_recorded_beyond(wall_now().plus(Duration::from_secs(1)))
+        .await?;
     set(&site, &gate, VICTIM, Way::Open)?;
     site.wait_one_recorder_each().await?;
     sleep(A_WHILE).await;
@@ -74,8 +83,16 @@ async fn cut_off(way: Way) -> Result<()> {
     for (before, after) in before.iter().zip(&after) {
         let was_moved = moved.iter().any(|camera| camera.id == before.id);
         let epochs = after.assignment.epoch.0 - before.assignment.epoch.0;
-        assert_eq!(was_moved, before.assignment.owner != after.assignment.owner, "{before:?}\n{after:?}");
-        assert!(was_moved || epochs == 0, "{} was moved and back: {after:?}", after.name);
+        assert_eq!(
+            was_moved,
+            before.assignment.owner != after.assignment.owner,
+            "{before:?}\n{after:?}"
+        );
+        assert!(
+            was_moved || epochs == 0,
+            "{} was moved and back: {after:?}",
+            after.name
+        );
     }
     judge(&mut site, from, &moved).await
 }
@@ -84,7 +101,10 @@ async fn cut_off(way: Way) -> Result<()> {
 async fn cameras_that_nobody_reaches_stay_where_they_are() -> Result<()> {
     let (mut site, gate) = behind_a_gate(CAMERAS).await?;
     let owners = |cameras: &[wire::Camera]| -> Vec<_> {
-        cameras.iter().map(|camera| (camera.id, camera.assignment.owner, camera.assignment.epoch)).collect()
+        cameras
+            .iter()
+            .map(|camera| (camera.id, camera.assignment.owner, camera.assignment.epoch))
+            .collect()
     };
     for outage in [Duration::from_secs(6), Duration::from_secs(12)] {
         let before = owners(&site.look().await?.cameras);
@@ -97,7 +117,11 @@ async fn cameras_that_nobody_reaches_stay_where_they_are() -> Result<()> {
         }
         site.wait_recorded_beyond(wall_now()).await?;
         site.wait_one_recorder_each().await?;
-        assert_eq!(owners(&site.look().await?.cameras), before, "after {outage:?} without cameras");
+        assert_eq!(
+            owners(&site.look().await?.cameras),
+            before,
+            "after {outage:?} without cameras"
+        );
     }
     site.pass();
     Ok(())
@@ -113,7 +137,8 @@ pub(crate) async fn behind_a_gate(cameras: u32) -> Result<(Site, Gate)> {
     }
     for number in 1..=cameras {
         let url = format!("rtsp://{}/cam/{number}", gate.address());
-        site.add_served_as(number, new_camera(&format!("cam{number:02}"), source(url))).await?;
+        site.add_served_as(number, new_camera(&format!("cam{number:02}"), source(url)))
+            .await?;
     }
     site.wait_recorded_beyond(wall_now()).await?;
     site.wait_one_recorder_each().await?;
@@ -121,7 +146,10 @@ pub(crate) async fn behind_a_gate(cameras: u32) -> Result<(Site, Gate)> {
 }
 
 pub(crate) fn set(site: &Site, gate: &Gate, index: usize, way: Way) -> Result<()> {
-    let pid = site.cluster.pid(index).ok_or_else(|| Error::Wrong(format!("node {index} does not run")))?;
+    let pid = site
+        .cluster
+        .pid(index)
+        .ok_or_else(|| Error::Wrong(format!("node {index} does not run")))?;
     gate.set(pid, way);
     Ok(())
 }
@@ -129,13 +157,20 @@ pub(crate) fn set(site: &Site, gate: &Gate, index: usize, way: Way) -> Result<()
 /// Waits until the node owns none of the cameras.
 async fn lost_by(site: &mut Site, index: usize, cameras: &[SiteCamera]) -> Result<()> {
     wait::until("its cameras are others'", SETTLE_TIMEOUT, async || {
-        let owned = site.owned_by(index).await.map_err(|error| error.to_string())?;
+        let owned = site
+            .owned_by(index)
+            .await
+            .map_err(|error| error.to_string())?;
         let left: Vec<&str> = owned
             .iter()
             .filter(|owned| cameras.iter().any(|camera| camera.id == owned.id))
             .map(|owned| owned.name.as_str())
             .collect();
-        if left.is_empty() { Ok(()) } else { Err(format!("it owns {left:?}")) }
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("it owns {left:?}"))
+        }
     })
     .await
 }
@@ -146,7 +181,12 @@ async fn judge(site: &mut Site, from: Timestamp, moved: &[SiteCamera]) -> Result
     let verdicts = count_all(site, from, to).await?;
     let was_moved = |name: &str| moved.iter().any(|camera| camera.name == name);
     for verdict in verdicts.iter().filter(|verdict| was_moved(&verdict.name)) {
-        println!("{} lost {} frames, {} ms", verdict.name, verdict.loss.lost, verdict.loss.worst_gap_ms());
+        println!(
+            "{} lost {} frames, {} ms",
+            verdict.name,
+            verdict.loss.lost,
+            verdict.loss.worst_gap_ms()
+        );
         expect_one_gap(verdict, MOVE_MAX)?;
     }
     expect_whole(verdicts.iter().filter(|verdict| !was_moved(&verdict.name)))?;

@@ -1,4 +1,5 @@
-//! A node is killed: its cameras move, nobody else loses a frame, and what it recorded comes back with it.
+//! A node is killed: its cameras move, nobody else loses a frame, and what it recorded comes back
+//! with it.
 
 use crate::support::export_plays;
 use holdfast_chaos::Result;
@@ -11,7 +12,8 @@ use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// The most that a takeover may cost here. The figure itself is measured by the demo, on a machine that does nothing else.
+/// The most that a takeover may cost here. The figure itself is measured by the demo, on a machine
+/// that does nothing else.
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);
 
 /// The command asks three times.
@@ -48,9 +50,13 @@ async fn kill_and_return(victim: Victim) -> Result<()> {
         Victim::Follower => (leader + 1) % site.cluster.len(),
     };
     let moved = site.owned_by(dead).await?;
-    assert!(!moved.is_empty(), "the node to be killed records nothing: the cameras are not spread");
+    assert!(
+        !moved.is_empty(),
+        "the node to be killed records nothing: the cameras are not spread"
+    );
     site.cluster.kill(dead).await?;
-    site.wait_recorded_beyond(wall_now().plus(Duration::from_secs(1))).await?;
+    site.wait_recorded_beyond(wall_now().plus(Duration::from_secs(1)))
+        .await?;
     site.wait_one_recorder_each().await?;
     dead_footage_is_told(&mut site, &moved, dead).await?;
 
@@ -58,7 +64,8 @@ async fn kill_and_return(victim: Victim) -> Result<()> {
     site.cluster.wait_ready(dead).await?;
     site.wait_one_recorder_each().await?;
     sleep(A_WHILE).await;
-    // It would have taken cameras back by now, were it going to record them beside their new owners.
+    // It would have taken cameras back by now, were it going to record them beside their new
+    // owners.
     site.wait_one_recorder_each().await?;
     let to = wall_now();
 
@@ -73,35 +80,76 @@ async fn kill_and_return(victim: Victim) -> Result<()> {
     Ok(())
 }
 
-/// Whatever range is asked for, the gap ledger of the whole cluster tells the gaps of the cameras' timelines, and no others.
-async fn ledger_is_the_sum_of_the_timelines(site: &Site, asked: usize, from: Timestamp, to: Timestamp) -> Result<()> {
+/// Whatever range is asked for, the gap ledger of the whole cluster tells the gaps of the cameras'
+/// timelines, and no others.
+async fn ledger_is_the_sum_of_the_timelines(
+    site: &Site,
+    asked: usize,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<()> {
     let whole_us = to.micros_since(from);
     let mut told = 0;
     for cut in 0..8_i64 {
         // Ranges of other lengths and phases, the first the whole.
-        let (from, to) = (from.plus_micros(cut * whole_us / 11), to.plus_micros(-(cut % 3) * whole_us / 7));
+        let (from, to) = (
+            from.plus_micros(cut * whole_us / 11),
+            to.plus_micros(-(cut % 3) * whole_us / 7),
+        );
         let query = [("from", &*from.to_string()), ("to", &*to.to_string())];
         let ledger: GapLedger = site.cluster.api(asked)?.get(&["gaps"], &query).await?;
         let mut expected = Vec::new();
         for camera in site.cameras() {
             let gaps = site.timeline(asked, camera.id, from, to).await?.gaps;
-            expected.extend(gaps.into_iter().map(|gap| (camera.id, gap.start, gap.end, gap.cause, gap.node)));
+            expected.extend(
+                gaps.into_iter()
+                    .map(|gap| (camera.id, gap.start, gap.end, gap.cause, gap.node)),
+            );
         }
-        let gaps = ledger.gaps.iter().map(|gap| (gap.camera, gap.start, gap.end, gap.cause, gap.node));
+        let gaps = ledger
+            .gaps
+            .iter()
+            .map(|gap| (gap.camera, gap.start, gap.end, gap.cause, gap.node));
         assert_eq!(gaps.collect::<Vec<_>>(), expected, "from {from} to {to}");
         let summed: i64 = ledger.sums.iter().map(|sum| sum.duration_us).sum();
-        assert_eq!(summed, expected.iter().map(|(_, start, end, ..)| end.micros_since(*start)).sum::<i64>());
+        assert_eq!(
+            summed,
+            expected
+                .iter()
+                .map(|(_, start, end, ..)| end.micros_since(*start))
+                .sum::<i64>()
+        );
         told += expected.len();
     }
-    assert!(told > 0, "a node was killed, and nothing is missing: this proves little");
+    assert!(
+        told > 0,
+        "a node was killed, and nothing is missing: this proves little"
+    );
     let (api, token) = (site.cluster.api_url(asked), site.dir().join("admin.token"));
     let (token, from, to) = (token.to_string_lossy(), from.to_string(), to.to_string());
-    let arguments = ["--api", &api, "--token-file", &token, "--json", "gaps", "--from", &from, "--to", &to];
+    let arguments = [
+        "--api",
+        &api,
+        "--token-file",
+        &token,
+        "--json",
+        "gaps",
+        "--from",
+        &from,
+        "--to",
+        &to,
+    ];
     let ended = run(&arguments, COMMAND_MAX).await?;
-    let by_command: GapLedger = serde_json::from_str(&ended.stdout).expect("JSON on standard output");
+    let by_command: GapLedger =
+        serde_json::from_str(&ended.stdout).expect("JSON on standard output");
     let query = [("from", &*from), ("to", &*to)];
     let by_api: GapLedger = site.cluster.api(asked)?.get(&["gaps"], &query).await?;
-    assert_eq!((ended.code, by_command), (Some(0), by_api), "{}", ended.stderr);
+    assert_eq!(
+        (ended.code, by_command),
+        (Some(0), by_api),
+        "{}",
+        ended.stderr
+    );
     Ok(())
 }
 
@@ -110,9 +158,19 @@ async fn dead_footage_is_told(site: &mut Site, moved: &[SiteCamera], dead: usize
     let asked = site.running()?;
     let now = wall_now();
     for camera in moved {
-        let timeline = site.timeline(asked, camera.id, now.plus_micros(-60_000_000), now).await?;
-        assert!(timeline.spans.iter().any(|span| !span.available), "{} on node {dead}: {timeline:?}", camera.name);
-        assert!(timeline.spans.iter().any(|span| span.available), "{} goes on elsewhere: {timeline:?}", camera.name);
+        let timeline = site
+            .timeline(asked, camera.id, now.plus_micros(-60_000_000), now)
+            .await?;
+        assert!(
+            timeline.spans.iter().any(|span| !span.available),
+            "{} on node {dead}: {timeline:?}",
+            camera.name
+        );
+        assert!(
+            timeline.spans.iter().any(|span| span.available),
+            "{} goes on elsewhere: {timeline:?}",
+            camera.name
+        );
     }
     Ok(())
 }
@@ -120,7 +178,12 @@ async fn dead_footage_is_told(site: &mut Site, moved: &[SiteCamera], dead: usize
 fn judge(verdicts: &[Verdict], moved: &[SiteCamera]) -> Result<()> {
     let was_moved = |verdict: &&Verdict| moved.iter().any(|camera| camera.name == verdict.name);
     for verdict in verdicts.iter().filter(was_moved) {
-        println!("{} lost {} frames, {} ms", verdict.name, verdict.loss.lost, verdict.loss.worst_gap_ms());
+        println!(
+            "{} lost {} frames, {} ms",
+            verdict.name,
+            verdict.loss.lost,
+            verdict.loss.worst_gap_ms()
+        );
         expect_one_gap(verdict, TAKEOVER_MAX)?;
     }
     expect_whole(verdicts.iter().filter(|verdict| !was_moved(verdict)))

@@ -1,4 +1,5 @@
-//! Cameras that two nodes record all the time: whichever dies, and whatever else it was, no frame is lost, not even while it is away.
+//! Cameras that two nodes record all the time: whichever dies, and whatever else it was, no frame
+//! is lost, not even while it is away.
 
 use crate::steady::steady;
 use crate::support::export_plays;
@@ -25,17 +26,23 @@ async fn a_gapless_camera_loses_no_frame_whoever_dies() -> Result<()> {
     // The leader is among those who die: the first of them.
     let leader = site.leader().await?;
     for dead in [leader, (leader + 1) % 3] {
-        // Two record from here on. What only one had before, while the other was lost and not replaced yet, may be away with it.
+        // Two record from here on. What only one had before, while the other was lost and not
+        // replaced yet, may be away with it.
         let from = wall_now();
         sleep(A_WHILE).await;
         let roles = roles_of(&mut site, dead).await?;
-        assert_eq!(roles, ["mirror", "owner"].into(), "the node that dies is to be both");
+        assert_eq!(
+            roles,
+            ["mirror", "owner"].into(),
+            "the node that dies is to be both"
+        );
         site.cluster.kill(dead).await?;
         let died = wall_now();
         site.wait_recorded_beyond(died.plus(A_WHILE)).await?;
         wait_two_each(&mut site, dead).await?;
         let to = wall_now();
-        site.wait_recorded_beyond(to.plus(Duration::from_secs(1))).await?;
+        site.wait_recorded_beyond(to.plus(Duration::from_secs(1)))
+            .await?;
         // With what the others have: it is away.
         let mut verdicts = Vec::new();
         for camera in site.cameras().to_vec() {
@@ -65,8 +72,18 @@ async fn gapless_site() -> Result<Site> {
     let mut site = Site::prepare(steady(CAMERAS)).await?;
     site.cluster.form().await?;
     for number in 1..=CAMERAS {
-        let plain = new_camera(&format!("cam{number:02}"), source(site.server().url(number)));
-        site.add_served_as(number, NewCamera { protection: Protection::Gapless, ..plain }).await?;
+        let plain = new_camera(
+            &format!("cam{number:02}"),
+            source(site.server().url(number)),
+        );
+        site.add_served_as(
+            number,
+            NewCamera {
+                protection: Protection::Gapless,
+                ..plain
+            },
+        )
+        .await?;
     }
     site.wait_recorded_beyond(wall_now()).await?;
     wait_two_each(&mut site, usize::MAX).await?;
@@ -77,44 +94,78 @@ async fn gapless_site() -> Result<Site> {
 async fn roles_of(site: &mut Site, index: usize) -> Result<BTreeSet<&'static str>> {
     let look = site.look().await?;
     let name = site.cluster.name(index);
-    let id = look.cluster.nodes.iter().find(|node| node.name == name).map(|node| node.id);
+    let id = look
+        .cluster
+        .nodes
+        .iter()
+        .find(|node| node.name == name)
+        .map(|node| node.id);
     let parts = look.cameras.iter().flat_map(|camera| {
         let wire::Assignment { owner, mirror, .. } = camera.assignment;
         [(owner, "owner"), (mirror, "mirror")]
     });
-    Ok(parts.filter(|(node, _)| *node == id).map(|(_, role)| role).collect())
+    Ok(parts
+        .filter(|(node, _)| *node == id)
+        .map(|(_, role)| role)
+        .collect())
 }
 
 /// Recorders of all running nodes whose watermarks move.
 async fn recorders(site: &mut Site) -> Result<f64> {
     let mut recorders = 0.0;
-    for index in (0..3).filter(|index| site.cluster.is_running(*index)).collect::<Vec<_>>() {
+    for index in (0..3)
+        .filter(|index| site.cluster.is_running(*index))
+        .collect::<Vec<_>>()
+    {
         let metrics = site.metrics(index).await?;
-        recorders += prometheus::sum(&metrics, "holdfast_recorders", Some("state=\"recording\"")).unwrap_or(0.0);
+        recorders += prometheus::sum(&metrics, "holdfast_recorders", Some("state=\"recording\""))
+            .unwrap_or(0.0);
     }
     Ok(recorders)
 }
 
-/// Waits until two nodes other than `dead` record every camera: two sessions at it, an owner that records, and a mirror.
+/// Waits until two nodes other than `dead` record every camera: two sessions at it, an owner that
+/// records, and a mirror.
 async fn wait_two_each(site: &mut Site, dead: usize) -> Result<()> {
     let gone = (dead < site.cluster.len()).then(|| site.cluster.name(dead).to_owned());
     wait::until("two nodes record each camera", SETTLE_TIMEOUT, async || {
         let look = site.look().await.map_err(|error| error.to_string())?;
-        let gone = look.cluster.nodes.iter().find(|node| Some(&node.name) == gone.as_ref()).map(|node| node.id);
+        let gone = look
+            .cluster
+            .nodes
+            .iter()
+            .find(|node| Some(&node.name) == gone.as_ref())
+            .map(|node| node.id);
         let is_settled = |camera: &wire::Camera| {
-            let wire::Assignment { owner, mirror, moving_to, .. } = camera.assignment;
+            let wire::Assignment {
+                owner,
+                mirror,
+                moving_to,
+                ..
+            } = camera.assignment;
             let are_there = owner.is_some() && mirror.is_some() && moving_to.is_none();
             let live = gone.is_none() || (owner != gone && mirror != gone);
             are_there && live && camera.recording.state == Some(RecorderState::Recording)
         };
-        let unsettled: Vec<_> = look.cameras.iter().filter(|camera| !is_settled(camera)).collect();
-        let sessions: Vec<usize> = site.cameras().iter().map(|camera| camera.handle.sessions()).collect();
+        let unsettled: Vec<_> = look
+            .cameras
+            .iter()
+            .filter(|camera| !is_settled(camera))
+            .collect();
+        let sessions: Vec<usize> = site
+            .cameras()
+            .iter()
+            .map(|camera| camera.handle.sessions())
+            .collect();
         let recording = recorders(site).await.map_err(|error| error.to_string())?;
-        let have_two = sessions.iter().all(|count| *count == 2) && recording == 2.0 * f64::from(CAMERAS);
+        let have_two =
+            sessions.iter().all(|count| *count == 2) && recording == 2.0 * f64::from(CAMERAS);
         if unsettled.is_empty() && have_two {
             return Ok(());
         }
-        Err(format!("sessions {sessions:?}; {recording} record; {unsettled:?}"))
+        Err(format!(
+            "sessions {sessions:?}; {recording} record; {unsettled:?}"
+        ))
     })
     .await
 }

@@ -1,4 +1,5 @@
-//! A node leaves in order, or is drained: its cameras move before it stops, and not one frame is lost.
+//! A node leaves in order, or is drained: its cameras move before it stops, and not one frame is
+//! lost.
 
 use holdfast_chaos::oracle::{count_all, expect_covered, expect_whole};
 use holdfast_chaos::process::run;
@@ -38,11 +39,17 @@ async fn a_rolling_restart_of_all_nodes_loses_no_frame() -> Result<()> {
 
 async fn stop_and_start(site: &mut Site, index: usize) -> Result<()> {
     if site.owned_by(index).await?.is_empty() {
-        println!("node {index} has nothing to hand over: the others have its cameras since they were restarted");
+        println!(
+            "node {index} has nothing to hand over: the others have its cameras since they were \
+             restarted"
+        );
     }
     let ended = site.cluster.stop(index, STOP_TIMEOUT).await?;
     assert_eq!(ended.code(), Some(0), "{}", site.cluster.log_tail(index));
-    assert!(site.owned_by(index).await?.is_empty(), "node {index} is gone and still owns cameras");
+    assert!(
+        site.owned_by(index).await?.is_empty(),
+        "node {index} is gone and still owns cameras"
+    );
     sleep(A_WHILE).await;
     site.cluster.start(index)?;
     site.cluster.wait_ready(index).await?;
@@ -51,7 +58,8 @@ async fn stop_and_start(site: &mut Site, index: usize) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_drained_node_owns_nothing_until_there_are_new_cameras_and_no_frame_is_lost() -> Result<()> {
+async fn a_drained_node_owns_nothing_until_there_are_new_cameras_and_no_frame_is_lost() -> Result<()>
+{
     let mut site = Site::start(SiteOptions::new(3, 6)).await?;
     site.wait_one_recorder_each().await?;
     let from = wall_now();
@@ -60,22 +68,36 @@ async fn a_drained_node_owns_nothing_until_there_are_new_cameras_and_no_frame_is
     assert!(!site.owned_by(drained).await?.is_empty());
 
     drain_and_wait(&site, asked, drained).await?;
-    assert!(site.owned_by(drained).await?.is_empty(), "the command ended before the drain");
+    assert!(
+        site.owned_by(drained).await?.is_empty(),
+        "the command ended before the drain"
+    );
     site.wait_one_recorder_each().await?;
     site.wait_duty(drained, Duty::Draining).await?;
     add(&mut site, "while-drained", 3).await?;
     sleep(A_WHILE).await;
     assert!(site.owned_by(drained).await?.is_empty());
     let metrics = site.metrics(drained).await?;
-    assert_eq!(prometheus::sum(&metrics, "holdfast_recorders", None), Some(0.0), "it records nothing");
+    assert_eq!(
+        prometheus::sum(&metrics, "holdfast_recorders", None),
+        Some(0.0),
+        "it records nothing"
+    );
     assert_eq!(owned(&metrics), Some(0.0), "nor is it given new cameras");
 
     set_drain(&site, asked, drained, Method::DELETE).await?;
     site.wait_duty(drained, Duty::Active).await?;
     sleep(A_WHILE).await;
-    assert!(site.owned_by(drained).await?.is_empty(), "cameras stay where they are");
+    assert!(
+        site.owned_by(drained).await?.is_empty(),
+        "cameras stay where they are"
+    );
     add(&mut site, "after-drain", 2).await?;
-    assert_eq!(owned(&site.metrics(drained).await?), Some(2.0), "the idle node gets the new cameras");
+    assert_eq!(
+        owned(&site.metrics(drained).await?),
+        Some(2.0),
+        "the idle node gets the new cameras"
+    );
 
     let to = wall_now();
     expect_whole(&count_all(&mut site, from, to).await?)?;
@@ -89,17 +111,37 @@ async fn drain_and_wait(site: &Site, asked: usize, drained: usize) -> Result<()>
     let name = site.cluster.name(drained);
     let token = token.to_string_lossy().into_owned();
     let run = async |node: &str| {
-        let arguments =
-            ["--api", &api, "--token-file", &token, "--json", "cluster", "drain", node, "--wait", "--timeout", "60"];
+        let arguments = [
+            "--api",
+            &api,
+            "--token-file",
+            &token,
+            "--json",
+            "cluster",
+            "drain",
+            node,
+            "--wait",
+            "--timeout",
+            "60",
+        ];
         run(&arguments, DRAIN_MAX).await
     };
     let unknown = run("nobody").await?;
     assert_eq!(unknown.code, Some(3), "{}", unknown.stderr);
     let ended = run(name).await?;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let told: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON on standard output");
-    assert_eq!((&told["drained"], &told["cameras_left"]), (&true.into(), &0.into()), "{told}");
-    assert!(ended.stderr.contains("cameras left"), "it does not say how far it is: {}", ended.stderr);
+    let told: serde_json::Value =
+        serde_json::from_str(&ended.stdout).expect("JSON on standard output");
+    assert_eq!(
+        (&told["drained"], &told["cameras_left"]),
+        (&true.into(), &0.into()),
+        "{told}"
+    );
+    assert!(
+        ended.stderr.contains("cameras left"),
+        "it does not say how far it is: {}",
+        ended.stderr
+    );
     Ok(())
 }
 
@@ -110,9 +152,26 @@ fn owned(metrics: &str) -> Option<f64> {
 async fn set_drain(site: &Site, asked: usize, drained: usize, method: Method) -> Result<()> {
     let look = site.ask(asked).await?;
     let name = site.cluster.name(drained);
-    let node = look.cluster.nodes.iter().find(|node| node.name == name).expect("it is a member");
-    let answer = site.send(asked, method, &format!("nodes/{}/drain", node.id), None::<&()>).await?;
-    assert!((200..300).contains(&answer.status), "{}: {}", answer.status, answer.text());
+    let node = look
+        .cluster
+        .nodes
+        .iter()
+        .find(|node| node.name == name)
+        .expect("it is a member");
+    let answer = site
+        .send(
+            asked,
+            method,
+            &format!("nodes/{}/drain", node.id),
+            None::<&()>,
+        )
+        .await?;
+    assert!(
+        (200..300).contains(&answer.status),
+        "{}: {}",
+        answer.status,
+        answer.text()
+    );
     Ok(())
 }
 
@@ -121,7 +180,11 @@ async fn add(site: &mut Site, name: &str, count: usize) -> Result<()> {
     let url = site.server().url(1);
     let mut ids = Vec::new();
     for number in 0..count {
-        ids.push(site.add(&format!("{name}-{number}"), source(url.clone())).await?.id);
+        ids.push(
+            site.add(&format!("{name}-{number}"), source(url.clone()))
+                .await?
+                .id,
+        );
     }
     site.wait_these_recorded_beyond(&ids, wall_now()).await
 }

@@ -1,5 +1,5 @@
-//! Whether there is a leader: health, status, metrics and what a change is answered say the same. And a node whose data directory was
-//! put back says so in all of them.
+//! Whether there is a leader: health, status, metrics and what a change is answered say the same.
+//! And a node whose data directory was put back says so in all of them.
 
 use holdfast_chaos::site::{Site, SiteOptions, source};
 use holdfast_chaos::{Error, Result, prometheus, wait};
@@ -20,8 +20,18 @@ struct Said {
 }
 
 impl Said {
-    const LEADS: Self = Self { is_ready: true, has_leader: true, is_known: true, takes_changes: true };
-    const NOBODY_LEADS: Self = Self { is_ready: false, has_leader: false, is_known: false, takes_changes: false };
+    const LEADS: Self = Self {
+        is_ready: true,
+        has_leader: true,
+        is_known: true,
+        takes_changes: true,
+    };
+    const NOBODY_LEADS: Self = Self {
+        is_ready: false,
+        has_leader: false,
+        is_known: false,
+        takes_changes: false,
+    };
 }
 
 async fn said(site: &Site, index: usize) -> Result<Said> {
@@ -30,22 +40,35 @@ async fn said(site: &Site, index: usize) -> Result<Said> {
     let page = site.metrics(index).await?;
     let is_known = prometheus::sum(&page, "holdfast_raft_leader_known_info", None) == Some(1.0);
     // A change that changes nothing where it is taken: there is no such camera.
-    let answer = site.send(index, Method::DELETE, "cameras/999999", None::<&()>).await?;
-    let problem = answer.problem().ok_or_else(|| Error::Wrong(format!("{}: {}", answer.status, answer.text())))?;
+    let answer = site
+        .send(index, Method::DELETE, "cameras/999999", None::<&()>)
+        .await?;
+    let problem = answer
+        .problem()
+        .ok_or_else(|| Error::Wrong(format!("{}: {}", answer.status, answer.text())))?;
     let takes_changes = match problem.code.as_str() {
         "unknown-camera" => true,
         "no-leader" | "consensus-stopped" => false,
         other => return Err(Error::Wrong(format!("a change was answered with {other}"))),
     };
-    Ok(Said { is_ready, has_leader, is_known, takes_changes })
+    Ok(Said {
+        is_ready,
+        has_leader,
+        is_known,
+        takes_changes,
+    })
 }
 
 async fn wait_said(site: &Site, index: usize, expected: Said) -> Result<()> {
-    wait::until("all four say the same", SETTLES_WITHIN, async || match said(site, index).await {
-        Ok(said) if said == expected => Ok(()),
-        Ok(said) => Err(format!("node {index} says {said:?}")),
-        Err(error) => Err(error.to_string()),
-    })
+    wait::until(
+        "all four say the same",
+        SETTLES_WITHIN,
+        async || match said(site, index).await {
+            Ok(said) if said == expected => Ok(()),
+            Ok(said) => Err(format!("node {index} says {said:?}")),
+            Err(error) => Err(error.to_string()),
+        },
+    )
     .await
 }
 
@@ -62,7 +85,11 @@ async fn a_leader_whose_followers_are_dead_is_none_for_all_who_ask() -> Result<(
     }
     wait_said(&site, leader, Said::NOBODY_LEADS).await?;
     let page = site.metrics(leader).await?;
-    assert_eq!(prometheus::sum(&page, "holdfast_raft_leader_info", None), Some(0.0), "it has no followers");
+    assert_eq!(
+        prometheus::sum(&page, "holdfast_raft_leader_info", None),
+        Some(0.0),
+        "it has no followers"
+    );
     let recorded = holdfast_node::terminal::clock::wall_now().plus(Duration::from_secs(1));
     site.wait_recorded_beyond(recorded).await?;
 
@@ -102,20 +129,41 @@ async fn a_node_whose_data_directory_was_put_back_says_so_and_undoes_nothing() -
     copy(before.path(), &raft);
     site.cluster.start(second)?;
 
-    wait::until("the node that was put back says so", SETTLES_WITHIN, async || {
-        let look = site.ask(second).await.map_err(|error| error.to_string())?;
-        let why = look.cluster.no_part.unwrap_or_default();
-        if why.contains("older than what this node has confirmed") { Ok(()) } else { Err(why) }
-    })
+    wait::until(
+        "the node that was put back says so",
+        SETTLES_WITHIN,
+        async || {
+            let look = site.ask(second).await.map_err(|error| error.to_string())?;
+            let why = look.cluster.no_part.unwrap_or_default();
+            if why.contains("older than what this node has confirmed") {
+                Ok(())
+            } else {
+                Err(why)
+            }
+        },
+    )
     .await?;
-    let why = site.cluster.api(second)?.probe("/readyz").await.err().map(|error| error.message).unwrap_or_default();
+    let why = site
+        .cluster
+        .api(second)?
+        .probe("/readyz")
+        .await
+        .err()
+        .map(|error| error.message)
+        .unwrap_or_default();
     assert!(why.contains("restored from a backup"), "{why}");
     let page = site.metrics(second).await?;
-    assert_eq!(prometheus::sum(&page, "holdfast_member_fenced_info", None), Some(1.0));
+    assert_eq!(
+        prometheus::sum(&page, "holdfast_member_fenced_info", None),
+        Some(1.0)
+    );
     let look = site.ask(leader).await?;
     let name = site.cluster.name(second).to_owned();
     assert!(
-        look.cluster.nodes.iter().any(|node| node.name == name && node.refused.is_some()),
+        look.cluster
+            .nodes
+            .iter()
+            .any(|node| node.name == name && node.refused.is_some()),
         "{:?}",
         look.cluster.nodes
     );
@@ -130,7 +178,10 @@ async fn a_node_whose_data_directory_was_put_back_says_so_and_undoes_nothing() -
     site.cluster.start(leader)?;
     wait_said(&site, away, Said::LEADS).await?;
     let look = site.ask(away).await?;
-    assert!(look.cameras.iter().any(|camera| camera.id == precious.id), "an acknowledged camera is gone");
+    assert!(
+        look.cameras.iter().any(|camera| camera.id == precious.id),
+        "an acknowledged camera is gone"
+    );
     site.pass();
     Ok(())
 }

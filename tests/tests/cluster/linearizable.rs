@@ -1,9 +1,14 @@
-//! What the API promises of configuration while leaders are paused and killed: changes, and reads that ask the leader, are linearizable; what one process of
-//! one node tells never goes back. Changes that were answered with "unknown", or not at all, may count or not.
+//! What the API promises of configuration while leaders are paused and killed: changes, and reads
+//! that ask the leader, are linearizable; what one process of one node tells never goes back.
+//! Changes that were answered with "unknown", or not at all, may count or not.
 //!
-//! Each camera is a register: its label is the value. An empty change is the read that asks the leader.
+//! Each camera is a register: its label is the value. An empty change is the read that asks the
+//! leader.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside of test functions"
+)]
 
 use holdfast_chaos::site::{Site, SiteOptions};
 use holdfast_chaos::web::{self, Answer};
@@ -62,7 +67,11 @@ struct Play {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_are_linearizable_while_leaders_pause_and_die() -> Result<()> {
     let mut site = Site::start(SiteOptions::new(NODES, CAMERAS)).await?;
-    let registers = site.cameras().iter().map(|camera| (camera.id, Register::default())).collect();
+    let registers = site
+        .cameras()
+        .iter()
+        .map(|camera| (camera.id, Register::default()))
+        .collect();
     let token = site.cluster.token().0.clone();
     let play = Arc::new(Play {
         registers,
@@ -74,13 +83,19 @@ async fn changes_are_linearizable_while_leaders_pause_and_die() -> Result<()> {
     let mut clients = Vec::new();
     for index in 0..NODES {
         for camera in play.registers.keys().flat_map(|camera| [*camera; CLIENTS]) {
-            clients.push(tokio::spawn(client(Arc::clone(&play), site.cluster.api_url(index), camera)));
+            clients.push(tokio::spawn(client(
+                Arc::clone(&play),
+                site.cluster.api_url(index),
+                camera,
+            )));
         }
     }
     disturb(&mut site).await?;
     play.over.store(true, SeqCst);
     for client in clients {
-        client.await.unwrap_or_else(|error| panic!("a client failed: {error}"));
+        client
+            .await
+            .unwrap_or_else(|error| panic!("a client failed: {error}"));
     }
     for (camera, register) in &play.registers {
         register.check(*camera);
@@ -115,10 +130,22 @@ async fn client(play: Arc<Play>, node: String, camera: CameraId) {
             return;
         }
         match turn % 3 {
-            0 => play.call(&url, camera, Operation::Write(play.values.fetch_add(1, SeqCst)), &mut told).await,
-            1 => play.call(&url, camera, Operation::Read(None), &mut told).await,
+            0 => {
+                play.call(
+                    &url,
+                    camera,
+                    Operation::Write(play.values.fetch_add(1, SeqCst)),
+                    &mut told,
+                )
+                .await
+            }
+            1 => {
+                play.call(&url, camera, Operation::Read(None), &mut told)
+                    .await
+            }
             _ => {
-                if let Ok(answer) = web::send(Method::GET, &url, Some(&play.token), None::<&()>).await
+                if let Ok(answer) =
+                    web::send(Method::GET, &url, Some(&play.token), None::<&()>).await
                     && answer.status == 200
                 {
                     told.note(value_of(&answer));
@@ -134,10 +161,15 @@ impl Play {
         let register = &self.registers[&camera];
         let call = self.calls.fetch_add(1, SeqCst);
         let labels = match operation {
-            Operation::Write(value) => Some(BTreeMap::from([(LABEL.to_owned(), value.to_string())])),
+            Operation::Write(value) => {
+                Some(BTreeMap::from([(LABEL.to_owned(), value.to_string())]))
+            }
             Operation::Read(_) => None,
         };
-        let patch = CameraPatch { labels, ..CameraPatch::default() };
+        let patch = CameraPatch {
+            labels,
+            ..CameraPatch::default()
+        };
         register.push(call, Action::Call(operation));
         let answer = web::send(Method::PATCH, url, Some(&self.token), Some(&patch)).await;
         match fate(&operation, &answer) {
@@ -163,9 +195,17 @@ fn fate(operation: &Operation<u64>, answer: &Result<Answer>) -> Fate {
         }),
         Ok(answer) if answer.status == 504 => Fate::Unknown,
         Ok(answer) => {
-            let problem = answer.problem().unwrap_or_else(|| panic!("{} {}", answer.status, answer.text()));
+            let problem = answer
+                .problem()
+                .unwrap_or_else(|| panic!("{} {}", answer.status, answer.text()));
             assert!(
-                ["stale-revision", "no-leader", "not-ready", "consensus-stopped"].contains(&problem.code.as_str()),
+                [
+                    "stale-revision",
+                    "no-leader",
+                    "not-ready",
+                    "consensus-stopped"
+                ]
+                .contains(&problem.code.as_str()),
                 "{problem:?}"
             );
             Fate::Refused
@@ -176,12 +216,15 @@ fn fate(operation: &Operation<u64>, answer: &Result<Answer>) -> Fate {
 }
 
 fn value_of(answer: &Answer) -> u64 {
-    let camera: Camera =
-        serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {}", answer.text()));
-    camera.labels.get(LABEL).map_or(0, |value| value.parse().expect("a value that a client wrote"))
+    let camera: Camera = serde_json::from_slice(&answer.body)
+        .unwrap_or_else(|error| panic!("{error}: {}", answer.text()));
+    camera.labels.get(LABEL).map_or(0, |value| {
+        value.parse().expect("a value that a client wrote")
+    })
 }
 
-/// What one node told one client, one after the other. Each value is written once, so one that comes back was taken back.
+/// What one node told one client, one after the other. Each value is written once, so one that
+/// comes back was taken back.
 #[derive(Debug, Default)]
 struct Told {
     values: Vec<u64>,
@@ -190,7 +233,11 @@ struct Told {
 impl Told {
     fn note(&mut self, value: u64) {
         if self.values.last() != Some(&value) {
-            assert!(!self.values.contains(&value), "a node told {value} again, after {:?}", self.values);
+            assert!(
+                !self.values.contains(&value),
+                "a node told {value} again, after {:?}",
+                self.values
+            );
             self.values.push(value);
         }
     }
@@ -204,18 +251,35 @@ impl Register {
     fn check(&self, camera: CameraId) {
         let (refused, unknown) = (self.refused.lock().unwrap(), self.unknown.lock().unwrap());
         let actions = self.actions.lock().unwrap();
-        // A read whose answer never came tells nothing; a change may have been made at any time, even after all else.
+        // A read whose answer never came tells nothing; a change may have been made at any time,
+        // even after all else.
         let is_void = |call: &usize| {
             refused.contains(call)
-                || unknown.iter().any(|(id, operation)| id == call && matches!(operation, Operation::Read(_)))
+                || unknown
+                    .iter()
+                    .any(|(id, operation)| id == call && matches!(operation, Operation::Read(_)))
         };
-        let mut history: Vec<_> = actions.iter().filter(|(call, _)| !is_void(call)).cloned().collect();
+        let mut history: Vec<_> = actions
+            .iter()
+            .filter(|(call, _)| !is_void(call))
+            .cloned()
+            .collect();
         let open = unknown.iter().filter(|(call, _)| !is_void(call));
         history.extend(open.map(|(call, operation)| (*call, Action::Response(*operation))));
-        let done = history.iter().filter(|(_, action)| matches!(action, Action::Response(_))).count();
-        println!("camera {camera}: {done} operations, {} unknown, {} refused", unknown.len(), refused.len());
+        let done = history
+            .iter()
+            .filter(|(_, action)| matches!(action, Action::Response(_)))
+            .count();
+        println!(
+            "camera {camera}: {done} operations, {} unknown, {} refused",
+            unknown.len(),
+            refused.len()
+        );
         assert!(done > 50, "too little happened to prove anything");
-        assert!(is_linearizable(history.clone()), "camera {camera}: no order explains {history:?}");
+        assert!(
+            is_linearizable(history.clone()),
+            "camera {camera}: no order explains {history:?}"
+        );
     }
 }
 
@@ -228,14 +292,41 @@ fn a_lost_change_a_stale_read_and_one_that_goes_back_are_found() {
     use Action::{Call, Response};
     use Operation::{Read, Write};
     let written = [(0, Call(Write(1))), (0, Response(Write(1)))];
-    let read = |call, value| [(call, Call(Read(None))), (call, Response(Read(Some(value))))];
+    let read = |call, value| {
+        [
+            (call, Call(Read(None))),
+            (call, Response(Read(Some(value)))),
+        ]
+    };
     let unknown = [(9, Call(Write(2)))];
-    let with = |rest: &[[Event; 2]]| written.iter().chain(rest.iter().flatten()).cloned().collect();
+    let with = |rest: &[[Event; 2]]| {
+        written
+            .iter()
+            .chain(rest.iter().flatten())
+            .cloned()
+            .collect()
+    };
     assert!(is_linearizable(with(&[read(1, 1)])));
-    assert!(!is_linearizable(with(&[read(1, 0)])), "a stale read, or a lost change");
-    for (seen, holds) in [(vec![1, 2, 2], true), (vec![1, 1], true), (vec![2, 1], false)] {
-        let reads: Vec<_> = seen.into_iter().enumerate().flat_map(|(at, value)| read(at + 1, value)).collect();
-        let all = written.iter().chain(&unknown).chain(&reads).cloned().chain([(9, Response(Write(2)))]);
+    assert!(
+        !is_linearizable(with(&[read(1, 0)])),
+        "a stale read, or a lost change"
+    );
+    for (seen, holds) in [
+        (vec![1, 2, 2], true),
+        (vec![1, 1], true),
+        (vec![2, 1], false),
+    ] {
+        let reads: Vec<_> = seen
+            .into_iter()
+            .enumerate()
+            .flat_map(|(at, value)| read(at + 1, value))
+            .collect();
+        let all = written
+            .iter()
+            .chain(&unknown)
+            .chain(&reads)
+            .cloned()
+            .chain([(9, Response(Write(2)))]);
         assert_eq!(is_linearizable(all.collect()), holds);
     }
 }
@@ -244,5 +335,7 @@ fn a_lost_change_a_stale_read_and_one_that_goes_back_are_found() {
 #[should_panic(expected = "told 1 again")]
 fn a_node_that_goes_back_is_found() {
     let mut told = Told::default();
-    [0, 1, 1, 2, 1].into_iter().for_each(|value| told.note(value));
+    [0, 1, 1, 2, 1]
+        .into_iter()
+        .for_each(|value| told.note(value));
 }

@@ -1,4 +1,5 @@
-//! A node that does not vote is told of few recorders, and nevertheless answers for the whole cluster.
+//! A node that does not vote is told of few recorders, and nevertheless answers for the whole
+//! cluster.
 
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Result, wait};
@@ -10,20 +11,43 @@ use holdfast_node::terminal::clock::wall_now;
 async fn a_node_that_does_not_vote_tells_how_every_recorder_stands() -> Result<()> {
     let mut site = Site::start(SiteOptions::new(VOTERS_MAX + 1, 3)).await?;
     let look = site.look().await?;
-    let node = look.cluster.nodes.iter().find(|node| !node.voter).expect("a node that does not vote");
+    let node = look
+        .cluster
+        .nodes
+        .iter()
+        .find(|node| !node.voter)
+        .expect("a node that does not vote");
     let asked = site.index_of(&look, node.id)?;
     let now = wall_now();
-    wait::until("it tells that every camera is recorded", SETTLE_TIMEOUT, async || {
-        let look = site.ask(asked).await.map_err(|error| error.to_string())?;
-        let is_told = look.cameras.iter().all(|camera| {
-            camera.recording.state == Some(RecorderState::Recording) && camera.recording.watermark > Some(now)
-        });
-        if is_told && look.cluster.cameras_recording == 3 { Ok(()) } else { Err(format!("{look:?}")) }
-    })
+    wait::until(
+        "it tells that every camera is recorded",
+        SETTLE_TIMEOUT,
+        async || {
+            let look = site.ask(asked).await.map_err(|error| error.to_string())?;
+            let is_told = look.cameras.iter().all(|camera| {
+                camera.recording.state == Some(RecorderState::Recording)
+                    && camera.recording.watermark > Some(now)
+            });
+            if is_told && look.cluster.cameras_recording == 3 {
+                Ok(())
+            } else {
+                Err(format!("{look:?}"))
+            }
+        },
+    )
     .await?;
-    let offsets = look.cluster.nodes.iter().filter_map(|node| node.clock_offset_ms);
+    let offsets = look
+        .cluster
+        .nodes
+        .iter()
+        .filter_map(|node| node.clock_offset_ms);
     // They share one clock.
-    assert_eq!(offsets.map(i64::abs).filter(|ms| *ms < 250).count(), VOTERS_MAX, "{:?}", look.cluster.nodes);
+    assert_eq!(
+        offsets.map(i64::abs).filter(|ms| *ms < 250).count(),
+        VOTERS_MAX,
+        "{:?}",
+        look.cluster.nodes
+    );
     site.pass();
     Ok(())
 }

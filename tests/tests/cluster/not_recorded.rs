@@ -31,43 +31,79 @@ async fn a_camera_that_is_off_is_told_and_holds_up_neither_a_drain_nor_a_stop() 
     let owner = owner(&mut site, off).await?;
     let (asked, name) = ((owner + 1) % 3, site.cluster.name(owner).to_owned());
     let began = monotonic_now();
-    let drained = command(&site, asked, &["cluster", "drain", &name, "--wait", "--timeout", "60"]).await?;
+    let drained = command(
+        &site,
+        asked,
+        &["cluster", "drain", &name, "--wait", "--timeout", "60"],
+    )
+    .await?;
     assert_eq!(drained.code, Some(0), "{}", drained.stderr);
-    assert!(began.elapsed() < MOVED_MAX, "the drain took {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < MOVED_MAX,
+        "the drain took {:?}",
+        began.elapsed()
+    );
     assert!(site.owned_by(owner).await?.is_empty());
 
     let owner = self::owner(&mut site, off).await?;
     let began = monotonic_now();
     let ended = site.cluster.stop(owner, STOP_TIMEOUT).await?;
     assert_eq!(ended.code(), Some(0), "{}", site.cluster.log_tail(owner));
-    assert!(began.elapsed() < MOVED_MAX, "the stop took {:?}: {}", began.elapsed(), site.cluster.log_tail(owner));
+    assert!(
+        began.elapsed() < MOVED_MAX,
+        "the stop took {:?}: {}",
+        began.elapsed(),
+        site.cluster.log_tail(owner)
+    );
     site.pass();
     Ok(())
 }
 
 /// By the status, with its exit code, and by the metrics.
 async fn shown(site: &mut Site) -> Result<()> {
-    wait::until("the status says that it is not recorded", COMMAND_MAX, async || {
-        let status = command(site, 1, &["status", "--json"]).await.map_err(|error| error.to_string())?;
-        let shown: Value = serde_json::from_str(&status.stdout).map_err(|error| error.to_string())?;
-        let found = &shown["findings"][0];
-        match (status.code, found["code"].as_str(), found["subject"].as_str()) {
-            (Some(20), Some("not-recorded"), Some("off")) => Ok(()),
-            _ => Err(format!("{:?} {shown}", status.code)),
-        }
-    })
+    wait::until(
+        "the status says that it is not recorded",
+        COMMAND_MAX,
+        async || {
+            let status = command(site, 1, &["status", "--json"])
+                .await
+                .map_err(|error| error.to_string())?;
+            let shown: Value =
+                serde_json::from_str(&status.stdout).map_err(|error| error.to_string())?;
+            let found = &shown["findings"][0];
+            match (
+                status.code,
+                found["code"].as_str(),
+                found["subject"].as_str(),
+            ) {
+                (Some(20), Some("not-recorded"), Some("off")) => Ok(()),
+                _ => Err(format!("{:?} {shown}", status.code)),
+            }
+        },
+    )
     .await?;
     let mut pages = String::new();
     for index in 0..3 {
         pages.push_str(&site.metrics(index).await?);
     }
     let line = |start: &str, with: &str| {
-        let found = pages.lines().find(|line| line.starts_with(start) && line.contains(with));
-        found.unwrap_or_else(|| panic!("no {start} with {with}")).to_owned()
+        let found = pages
+            .lines()
+            .find(|line| line.starts_with(start) && line.contains(with));
+        found
+            .unwrap_or_else(|| panic!("no {start} with {with}"))
+            .to_owned()
     };
     let info = line("holdfast_camera_info{", "name=\"off\"");
-    let number = info.split("camera=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a camera's number");
-    let recorded = line("holdfast_camera_recorded_info{", &format!("camera=\"{number}\""));
+    let number = info
+        .split("camera=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("a camera's number");
+    let recorded = line(
+        "holdfast_camera_recorded_info{",
+        &format!("camera=\"{number}\""),
+    );
     assert!(recorded.ends_with(" 0"), "{recorded}");
     Ok(())
 }
@@ -75,7 +111,11 @@ async fn shown(site: &mut Site) -> Result<()> {
 async fn command(site: &Site, asked: usize, arguments: &[&str]) -> Result<Ended> {
     let (api, token) = (site.cluster.api_url(asked), site.dir().join("admin.token"));
     let token = token.to_string_lossy().into_owned();
-    run(&[&["--api", &api, "--token-file", &token], arguments].concat(), COMMAND_MAX).await
+    run(
+        &[&["--api", &api, "--token-file", &token], arguments].concat(),
+        COMMAND_MAX,
+    )
+    .await
 }
 
 async fn owner(site: &mut Site, camera: CameraId) -> Result<usize> {
@@ -85,7 +125,9 @@ async fn owner(site: &mut Site, camera: CameraId) -> Result<usize> {
         let found = look.cameras.iter().find(|found| found.id == camera);
         match found.and_then(|found| found.assignment.owner) {
             Some(owner) => return site.index_of(&look, owner),
-            None if monotonic_now() >= until => return Err(Error::Wrong(format!("no node owns camera {camera}"))),
+            None if monotonic_now() >= until => {
+                return Err(Error::Wrong(format!("no node owns camera {camera}")));
+            }
             None => sleep(Duration::from_millis(100)).await,
         }
     }

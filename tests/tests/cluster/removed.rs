@@ -14,9 +14,20 @@ async fn a_removed_node_that_comes_back_says_so() -> Result<()> {
     let dead = (leader + 1) % 3;
     let name = site.cluster.name(dead).to_owned();
     let nodes = site.look().await?.cluster.nodes;
-    let id = nodes.into_iter().find(|node| node.name == name).expect("it is a member").id;
+    let id = nodes
+        .into_iter()
+        .find(|node| node.name == name)
+        .expect("it is a member")
+        .id;
     site.cluster.kill(dead).await?;
-    let answer = site.send(leader, Method::DELETE, &format!("nodes/{id}?force=true"), None::<&()>).await?;
+    let answer = site
+        .send(
+            leader,
+            Method::DELETE,
+            &format!("nodes/{id}?force=true"),
+            None::<&()>,
+        )
+        .await?;
     assert_eq!(answer.status, 204, "{}", answer.text());
 
     site.cluster.start(dead)?;
@@ -28,7 +39,11 @@ async fn a_removed_node_that_comes_back_says_so() -> Result<()> {
         }
     })
     .await?;
-    assert!(site.cluster.log_tail(dead).contains("was removed from the cluster"));
+    assert!(
+        site.cluster
+            .log_tail(dead)
+            .contains("was removed from the cluster")
+    );
     site.cluster.kill(dead).await?;
     site.wait_recorded_beyond(wall_now()).await?;
     site.pass();

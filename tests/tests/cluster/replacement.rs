@@ -1,4 +1,5 @@
-//! A node that is lost for good is removed, and another takes its name, never its number. A node with another cluster's data does not get in.
+//! A node that is lost for good is removed, and another takes its name, never its number. A node
+//! with another cluster's data does not get in.
 
 use holdfast_chaos::site::{SETTLE_TIMEOUT, STOP_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Error, Result, wait};
@@ -33,19 +34,37 @@ async fn a_dead_node_is_replaced_by_one_of_its_name_with_another_number() -> Res
     assert_eq!(after.name, before.name);
     assert!(after.id > before.id, "{} was given out again", before.id);
     wait::until("three vote", SETTLE_TIMEOUT, async || {
-        let voters = site.look().await.map_err(|error| error.to_string())?.cluster.voters;
+        let voters = site
+            .look()
+            .await
+            .map_err(|error| error.to_string())?
+            .cluster
+            .voters;
         let votes = voters.len() == 3 && voters.contains(&after.id) && !voters.contains(&before.id);
-        if votes { Ok(()) } else { Err(format!("{voters:?}")) }
+        if votes {
+            Ok(())
+        } else {
+            Err(format!("{voters:?}"))
+        }
     })
     .await?;
 
-    assert!(site.owned_by(dead).await?.is_empty(), "nothing moves without need");
-    let answer = site.send(asked, Method::POST, "cluster/rebalance", None::<&()>).await?;
+    assert!(
+        site.owned_by(dead).await?.is_empty(),
+        "nothing moves without need"
+    );
+    let answer = site
+        .send(asked, Method::POST, "cluster/rebalance", None::<&()>)
+        .await?;
     assert_eq!(answer.status, 202, "{}", answer.text());
     wait::until("cameras are spread evenly", REBALANCE_TIMEOUT, async || {
         let look = site.look().await.map_err(|error| error.to_string())?;
         let owned: Vec<usize> = look.cluster.nodes.iter().map(|node| node.cameras).collect();
-        if owned == [2, 2, 2] && !look.cluster.rebalancing { Ok(()) } else { Err(format!("{owned:?}")) }
+        if owned == [2, 2, 2] && !look.cluster.rebalancing {
+            Ok(())
+        } else {
+            Err(format!("{owned:?}"))
+        }
     })
     .await?;
     site.wait_one_recorder_each().await?;
@@ -62,14 +81,24 @@ fn io_error(what: &str) -> impl FnOnce(std::io::Error) -> Error {
 async fn node_of(site: &mut Site, index: usize) -> Result<Node> {
     let name = site.cluster.name(index).to_owned();
     let nodes = site.look().await?.cluster.nodes;
-    Ok(nodes.into_iter().find(|node| node.name == name).expect("it is a member"))
+    Ok(nodes
+        .into_iter()
+        .find(|node| node.name == name)
+        .expect("it is a member"))
 }
 
 async fn join(site: &mut Site, index: usize, through: usize) -> Result<()> {
     site.cluster.start(index)?;
     site.cluster.wait_healthy(index).await?;
     let peer = site.cluster.config(through).listen.peer.to_string();
-    let answer = site.send(index, Method::POST, "cluster/join", Some(&JoinCluster { peer })).await?;
+    let answer = site
+        .send(
+            index,
+            Method::POST,
+            "cluster/join",
+            Some(&JoinCluster { peer }),
+        )
+        .await?;
     assert_eq!(answer.status, 200, "{}", answer.text());
     Ok(())
 }
@@ -80,7 +109,9 @@ async fn a_node_with_another_clusters_data_is_refused() -> Result<()> {
     for index in 0..2 {
         site.cluster.start(index)?;
         site.cluster.wait_healthy(index).await?;
-        let answer = site.send(index, Method::POST, "cluster/init", Some(&InitCluster {})).await?;
+        let answer = site
+            .send(index, Method::POST, "cluster/init", Some(&InitCluster {}))
+            .await?;
         assert_eq!(answer.status, 200, "{}", answer.text());
         site.cluster.wait_ready(index).await?;
     }
@@ -90,11 +121,16 @@ async fn a_node_with_another_clusters_data_is_refused() -> Result<()> {
     // Without its identity it does not know its cluster, but its volume does.
     site.cluster.stop(1, STOP_TIMEOUT).await?;
     let data_dir = site.cluster.config(1).data_dir.clone();
-    std::fs::remove_file(data_dir.join("identity.json")).map_err(io_error("remove the identity"))?;
+    std::fs::remove_file(data_dir.join("identity.json"))
+        .map_err(io_error("remove the identity"))?;
     site.cluster.start(1)?;
     site.cluster.wait_healthy(1).await?;
     refused(&site, "foreign-data", &own).await?;
-    assert_eq!(site.ask(0).await?.cluster.nodes.len(), 1, "a node that was refused is no member");
+    assert_eq!(
+        site.ask(0).await?.cluster.nodes.len(),
+        1,
+        "a node that was refused is no member"
+    );
 
     // With everything of the other cluster gone it is welcome.
     site.cluster.stop(1, STOP_TIMEOUT).await?;
@@ -105,12 +141,25 @@ async fn a_node_with_another_clusters_data_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// Node 1 asks to join node 0's cluster; the answer names the cluster whose data it has, and says what to do.
+/// Node 1 asks to join node 0's cluster; the answer names the cluster whose data it has, and says
+/// what to do.
 async fn refused(site: &Site, code: &str, cluster: &str) -> Result<()> {
     let peer = site.cluster.config(0).listen.peer.to_string();
-    let answer = site.send(1, Method::POST, "cluster/join", Some(&JoinCluster { peer })).await?;
-    let problem = answer.problem().unwrap_or_else(|| panic!("{} {}", answer.status, answer.text()));
-    assert_eq!((problem.status, problem.code.as_str()), (409, code), "{problem:?}");
-    assert!(problem.detail.contains(cluster) && problem.detail.contains("empty"), "{}", problem.detail);
+    let answer = site
+        .send(1, Method::POST, "cluster/join", Some(&JoinCluster { peer }))
+        .await?;
+    let problem = answer
+        .problem()
+        .unwrap_or_else(|| panic!("{} {}", answer.status, answer.text()));
+    assert_eq!(
+        (problem.status, problem.code.as_str()),
+        (409, code),
+        "{problem:?}"
+    );
+    assert!(
+        problem.detail.contains(cluster) && problem.detail.contains("empty"),
+        "{}",
+        problem.detail
+    );
     Ok(())
 }

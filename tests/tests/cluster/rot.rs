@@ -19,32 +19,60 @@ async fn another_nodes_damaged_chunk_is_left_out_and_the_rest_is_served() -> Res
         // So that a reader meets it first.
         config.storage.scrub_bytes_per_second_max = ByteSize(0);
     };
-    let mut site = Site::start(SiteOptions { tune, ..SiteOptions::new(3, 3) }).await?;
+    let mut site = Site::start(SiteOptions {
+        tune,
+        ..SiteOptions::new(3, 3)
+    })
+    .await?;
     let from = wall_now();
     sleep(Duration::from_secs(7)).await;
     let to = wall_now();
     let look = site.look().await?;
     // The client asks the first node that runs: another one shall serve.
     let is_elsewhere = |told: &&wire::Camera| {
-        told.assignment.owner.is_some_and(|owner| site.index_of(&look, owner).is_ok_and(|index| index != 0))
+        told.assignment
+            .owner
+            .is_some_and(|owner| site.index_of(&look, owner).is_ok_and(|index| index != 0))
     };
-    let told = look.cameras.iter().find(is_elsewhere).expect("a camera that the first node does not own");
+    let told = look
+        .cameras
+        .iter()
+        .find(is_elsewhere)
+        .expect("a camera that the first node does not own");
     let holder = site.index_of(&look, told.assignment.owner.expect("an owner"))?;
-    let camera = site.cameras().iter().find(|camera| camera.id == told.id).expect("a camera of the site").clone();
+    let camera = site
+        .cameras()
+        .iter()
+        .find(|camera| camera.id == told.id)
+        .expect("a camera of the site")
+        .clone();
     site.cluster.stop(holder, STOP_TIMEOUT).await?;
     let class = site.cluster.config(holder).volume_paths()[0].join("segments/default");
-    let mut segments: Vec<_> = fs::read_dir(class).expect("segments").map(|entry| entry.expect("one").path()).collect();
+    let mut segments: Vec<_> = fs::read_dir(class)
+        .expect("segments")
+        .map(|entry| entry.expect("one").path())
+        .collect();
     segments.sort();
     let rotten = turn_a_bit(&segments[segments.len() / 2], camera.id)?;
-    assert!(from < rotten.meta.start && rotten.meta.end() < to, "{rotten:?} is not between {from} and {to}");
+    assert!(
+        from < rotten.meta.start && rotten.meta.end() < to,
+        "{rotten:?} is not between {from} and {to}"
+    );
     site.cluster.start(holder)?;
     site.cluster.wait_ready(holder).await?;
     site.wait_recorded_beyond(wall_now()).await?;
 
     export_plays(&mut site, camera.id, from, to).await?;
     let verdict = count_one(&mut site, &camera, from, to).await?;
-    assert!((1..=30).contains(&verdict.loss.lost) && verdict.loss.gaps.len() == 1, "{verdict:?}");
-    let told = prometheus::sum(&site.metrics(holder).await?, "holdfast_volume_damaged_chunks", None);
+    assert!(
+        (1..=30).contains(&verdict.loss.lost) && verdict.loss.gaps.len() == 1,
+        "{verdict:?}"
+    );
+    let told = prometheus::sum(
+        &site.metrics(holder).await?,
+        "holdfast_volume_damaged_chunks",
+        None,
+    );
     assert_eq!(told, Some(1.0), "the node that holds it does not tell");
     site.pass();
     Ok(())

@@ -1,4 +1,5 @@
-//! Sites that stay as they are while the machine's disk stands still for some seconds, because it does other things too.
+//! Sites that stay as they are while the machine's disk stands still for some seconds, because it
+//! does other things too.
 
 use holdfast_chaos::site::SiteOptions;
 use holdfast_node::config::Config;
@@ -9,5 +10,8 @@ pub(crate) fn steady(cameras: u32) -> SiteOptions {
         config.storage.hang_after_ms = 60_000;
         config.storage.lag_max_ms = 60_000;
     };
-    SiteOptions { tune, ..SiteOptions::new(3, cameras) }
+    SiteOptions {
+        tune,
+        ..SiteOptions::new(3, cameras)
+    }
 }

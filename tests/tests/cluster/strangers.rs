@@ -1,4 +1,5 @@
-//! Strangers at the ports of a cluster's nodes: members go on hearing each other, and no camera moves.
+//! Strangers at the ports of a cluster's nodes: members go on hearing each other, and no camera
+//! moves.
 
 use crate::steady::steady;
 use crate::support::strangers::{HALF_A_HEAD, NOTHING, Strangers, Watch};
@@ -10,7 +11,8 @@ use holdfast_node::terminal::clock::wall_now;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-/// From each address at each port of each node: more than an address may have, where members are, too.
+/// From each address at each port of each node: more than an address may have, where members are,
+/// too.
 const FROM_EACH: usize = 100;
 const ADDRESSES: u8 = 12;
 
@@ -20,18 +22,29 @@ const LOOK_MAX: Duration = Duration::from_secs(4);
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_camera_moves_because_strangers_crowd_the_ports_and_a_node_joins_again_through_them() -> Result<()> {
+async fn no_camera_moves_because_strangers_crowd_the_ports_and_a_node_joins_again_through_them()
+-> Result<()> {
     let mut site = Site::start(steady(3)).await?;
     site.wait_one_recorder_each().await?;
     let epochs = async |site: &mut Site| -> Result<Vec<_>> {
         let look = site.look().await?;
-        Ok(look.cameras.iter().map(|camera| (camera.id, camera.assignment.owner, camera.assignment.epoch)).collect())
+        Ok(look
+            .cameras
+            .iter()
+            .map(|camera| (camera.id, camera.assignment.owner, camera.assignment.epoch))
+            .collect())
     };
     let (from, before) = (wall_now(), epochs(&mut site).await?);
-    let watches: Vec<Watch> = (0..3).map(|index| Watch::begin(site.cluster.config(index).listen.api)).collect();
+    let watches: Vec<Watch> = (0..3)
+        .map(|index| Watch::begin(site.cluster.config(index).listen.api))
+        .collect();
     let mut strangers = Strangers::assemble();
     crowd(&site, &mut strangers).await;
-    assert_eq!(strangers.open_after(HEAD_DEADLINE + LOOK_MAX).await, 0, "still open after the deadline");
+    assert_eq!(
+        strangers.open_after(HEAD_DEADLINE + LOOK_MAX).await,
+        0,
+        "still open after the deadline"
+    );
     assert_eq!(epochs(&mut site).await?, before);
     for watch in watches {
         watch.end(ANSWER_MAX).await;
@@ -53,8 +66,14 @@ async fn crowd(site: &Site, strangers: &mut Strangers) {
     for number in 1..=ADDRESSES {
         for index in 0..3 {
             let listen = &site.cluster.config(index).listen;
-            for (port, words) in [(listen.peer, NOTHING), (listen.peer, HALF_A_HEAD), (listen.api, NOTHING)] {
-                strangers.come(port, Ipv4Addr::new(127, 0, 0, number), FROM_EACH / 2, words).await;
+            for (port, words) in [
+                (listen.peer, NOTHING),
+                (listen.peer, HALF_A_HEAD),
+                (listen.api, NOTHING),
+            ] {
+                strangers
+                    .come(port, Ipv4Addr::new(127, 0, 0, number), FROM_EACH / 2, words)
+                    .await;
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Two recorders and a small third box: any one of the three dies, cameras go on, and changes are still taken.
+//! Two recorders and a small third box: any one of the three dies, cameras go on, and changes are
+//! still taken.
 
 use holdfast_chaos::oracle::expect_covered;
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions};
@@ -26,7 +27,10 @@ async fn two_recorders_and_a_witness_survive_the_loss_of_any_one() -> Result<()>
     let mut site = Site::start(options()).await?;
     site.wait_one_recorder_each().await?;
     let began = wall_now();
-    assert!(site.owned_by(WITNESS).await?.is_empty(), "a witness records nothing");
+    assert!(
+        site.owned_by(WITNESS).await?.is_empty(),
+        "a witness records nothing"
+    );
     survives_any_node(&mut site).await?;
 
     // Whoever leads dies first; then the others, each while all are there again.
@@ -35,7 +39,8 @@ async fn two_recorders_and_a_witness_survive_the_loss_of_any_one() -> Result<()>
     victims.extend((0..3).filter(|index| *index != leader));
     for victim in victims {
         site.cluster.kill(victim).await?;
-        site.wait_recorded_beyond(wall_now().plus(Duration::from_secs(1))).await?;
+        site.wait_recorded_beyond(wall_now().plus(Duration::from_secs(1)))
+            .await?;
         a_change_is_taken(&mut site, victim).await?;
         site.cluster.start(victim)?;
         site.cluster.wait_ready(victim).await?;
@@ -46,7 +51,8 @@ async fn two_recorders_and_a_witness_survive_the_loss_of_any_one() -> Result<()>
     assert_eq!(look.cluster.voters.len(), 3);
     assert!(site.owned_by(WITNESS).await?.is_empty());
     let ended = wall_now();
-    site.wait_recorded_beyond(ended.plus(Duration::from_secs(1))).await?;
+    site.wait_recorded_beyond(ended.plus(Duration::from_secs(1)))
+        .await?;
     for camera in site.cameras() {
         expect_covered(&site, WITNESS, camera.id, began, ended).await?;
     }
@@ -56,13 +62,21 @@ async fn two_recorders_and_a_witness_survive_the_loss_of_any_one() -> Result<()>
 
 /// Waits until the cluster says so.
 async fn survives_any_node(site: &mut Site) -> Result<()> {
-    wait::until("the cluster survives any node", SETTLE_TIMEOUT, async || {
-        let look = site.look().await.map_err(|error| error.to_string())?;
-        match look.cluster.failover_headroom {
-            Some(FailoverHeadroom { survives_any_node: true, worst: None, .. }) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
+    wait::until(
+        "the cluster survives any node",
+        SETTLE_TIMEOUT,
+        async || {
+            let look = site.look().await.map_err(|error| error.to_string())?;
+            match look.cluster.failover_headroom {
+                Some(FailoverHeadroom {
+                    survives_any_node: true,
+                    worst: None,
+                    ..
+                }) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        },
+    )
     .await
 }
 
@@ -70,10 +84,20 @@ async fn survives_any_node(site: &mut Site) -> Result<()> {
 async fn a_change_is_taken(site: &mut Site, dead: usize) -> Result<()> {
     let asked = (dead + 1) % 3;
     let path = format!("cameras/{}", site.cameras()[0].id);
-    let patch = CameraPatch { name: Some(format!("without-{dead}")), ..CameraPatch::default() };
+    let patch = CameraPatch {
+        name: Some(format!("without-{dead}")),
+        ..CameraPatch::default()
+    };
     wait::until("a change is taken", SETTLE_TIMEOUT, async || {
-        let answer = site.send(asked, Method::PATCH, &path, Some(&patch)).await.map_err(|error| error.to_string())?;
-        if answer.status == 200 { Ok(()) } else { Err(answer.text()) }
+        let answer = site
+            .send(asked, Method::PATCH, &path, Some(&patch))
+            .await
+            .map_err(|error| error.to_string())?;
+        if answer.status == 200 {
+            Ok(())
+        } else {
+            Err(answer.text())
+        }
     })
     .await
 }

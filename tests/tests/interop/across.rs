@@ -24,8 +24,8 @@ const SLACK_SECONDS: f64 = 1.5;
 const FPS: f64 = 25.0;
 /// Of frames, at both ends of a presentation.
 const SLACK_FRAMES: f64 = 5.0;
-/// Where one recorder gives way to another, sound has a hole of about 0.1 s, over which hls.js hops:
-/// it leaves out pictures up to the next keyframe.
+/// Where one recorder gives way to another, sound has a hole of about 0.1 s, over which hls.js
+/// hops: it leaves out pictures up to the next keyframe.
 const HOP_FRAMES: f64 = 35.0;
 
 /// For a browser to start, and to have something to show.
@@ -42,9 +42,18 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 #[ignore = "needs VLC, GStreamer, Chromium and npm: cargo xtask verify"]
 async fn all_players_play_over_a_gap_of_20_seconds_and_one_of_8_minutes() {
     let mut site = site::Site::start().await;
-    let source = Source { url: "rtsp://127.0.0.1:9/none".to_owned(), ..Source::default() };
+    let source = Source {
+        url: "rtsp://127.0.0.1:9/none".to_owned(),
+        ..Source::default()
+    };
     let camera = site.add("yard", &source).await;
-    let cluster: wire::Cluster = site.cluster.api(0).unwrap().get(&["cluster"], &[]).await.unwrap();
+    let cluster: wire::Cluster = site
+        .cluster
+        .api(0)
+        .unwrap()
+        .get(&["cluster"], &[])
+        .await
+        .unwrap();
     let node = cluster.this_node.unwrap();
     site.cluster.stop(0, STOP_TIMEOUT).await.unwrap();
 
@@ -53,62 +62,101 @@ async fn all_players_play_over_a_gap_of_20_seconds_and_one_of_8_minutes() {
     let pieces = vec![(at(0), 5), (at(25), 5), (at(30 + 480), 5)];
     let volume = site.cluster.config(0).volume_paths()[0].clone();
     let options = VolumeOptions::new(volume, node, cluster.id.unwrap().parse().unwrap());
-    Written { camera: CameraId(u32::try_from(camera).unwrap()), node, pieces }.write(options).await;
+    Written {
+        camera: CameraId(u32::try_from(camera).unwrap()),
+        node,
+        pieces,
+    }
+    .write(options)
+    .await;
     site.cluster.start(0).unwrap();
     site.cluster.wait_ready(0).await.unwrap();
 
     let (from, to) = (began, at(520));
     let media = listed_seconds(&site.playlist(camera, from, to).await);
     assert!((media - 15.0).abs() < 0.1, "{media} s of media are listed");
-    all_play(&site.playlist_url(camera, from, to), (media, 0.0), site.dir()).await;
+    all_play(
+        &site.playlist_url(camera, from, to),
+        (media, 0.0),
+        site.dir(),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs VLC, GStreamer, Chromium and npm: cargo xtask verify"]
 async fn all_players_play_across_a_handoff_and_the_death_of_the_recorder() {
     let mut options = SiteOptions::new(3, 1);
-    options.cameras[0] = CameraOptions { sound: Some(Sound::Aac), ..options.cameras[0].clone() };
+    options.cameras[0] = CameraOptions {
+        sound: Some(Sound::Aac),
+        ..options.cameras[0].clone()
+    };
     let mut site = Site::start(options).await.unwrap();
     site.wait_one_recorder_each().await.unwrap();
     let camera = site.cameras()[0].clone();
     let asked = owner(&site, &camera, 0).await.unwrap();
     let live = Page::play(&url(&site, asked, &camera, "live=true")).await;
-    let begun = live.wait("playing", BEGIN_TIMEOUT, |report| report.at > 0.0 && report.frames > 25).await;
+    let begun = live
+        .wait("playing", BEGIN_TIMEOUT, |report| {
+            report.at > 0.0 && report.frames > 25
+        })
+        .await;
     let from = wall_now();
 
     // The handoff: the node that is asked still answers.
     drain(&site, asked).await;
     let second = wait_owner(&site, asked, &camera, asked).await;
-    let handed = live.wait("past the handoff", LATE_MAX, |report| report.at > begun.at + 6.0).await;
+    let handed = live
+        .wait("past the handoff", LATE_MAX, |report| {
+            report.at > begun.at + 6.0
+        })
+        .await;
 
     site.cluster.kill(second).await.unwrap();
     wait_owner(&site, asked, &camera, second).await;
     // What had been buffered before the kill is less than what a live list shows.
-    let killed = live.wait("past the kill", 2 * LATE_MAX, |report| report.at > handed.at + 12.0).await;
+    let killed = live
+        .wait("past the kill", 2 * LATE_MAX, |report| {
+            report.at > handed.at + 12.0
+        })
+        .await;
     println!("live: {begun:?}, {handed:?}, {killed:?}");
     drop(live);
     let to = wall_now().plus(seconds(1));
 
     site.cluster.start(second).unwrap();
     site.cluster.wait_ready(second).await.unwrap();
-    wait_available(&mut site, camera.id, from, to).await.unwrap();
+    wait_available(&mut site, camera.id, from, to)
+        .await
+        .unwrap();
     let verdict = count_all(&mut site, from, to).await.unwrap().remove(0);
     let url = url(&site, asked, &camera, &format!("from={from}&to={to}"));
     let media = listed_seconds(&closed_playlist(&url).await);
     let sent = to.micros_since(from) as f64 / 1e6;
     let lost = verdict.loss.lost as f64 / FPS;
     println!("{sent:.1} s were sent, {lost:.2} s lost, {media:.1} s are listed");
-    assert!(media > sent - lost - 1.0, "{media} of {sent} s are listed, and {lost} s are lost");
+    assert!(
+        media > sent - lost - 1.0,
+        "{media} of {sent} s are listed, and {lost} s are lost"
+    );
     let named = site.timeline(asked, camera.id, from, to).await.unwrap();
-    let named: i64 = named.gaps.iter().map(|gap| gap.end.micros_since(gap.start)).sum();
-    assert!(lost < named as f64 / 1e6 + 0.5, "{lost} s are lost, and the ledger names {named} us");
+    let named: i64 = named
+        .gaps
+        .iter()
+        .map(|gap| gap.end.micros_since(gap.start))
+        .sum();
+    assert!(
+        lost < named as f64 / 1e6 + 0.5,
+        "{lost} s are lost, and the ledger names {named} us"
+    );
     all_play(&url, (media, 2.0), site.dir()).await;
     site.pass();
 }
 
 /// Each player at the same time, to the end: of so many seconds, with so many changes of recorder.
 async fn all_play(url: &str, (media, changes): (f64, f64), dir: &Path) {
-    let (gstreamer_url, vlc_url, home): (String, String, PathBuf) = (url.to_owned(), url.to_owned(), dir.to_owned());
+    let (gstreamer_url, vlc_url, home): (String, String, PathBuf) =
+        (url.to_owned(), url.to_owned(), dir.to_owned());
     let gstreamer = spawn_blocking(move || gstreamer_seconds(&gstreamer_url));
     let vlc = spawn_blocking(move || vlc_seconds(&vlc_url, &home));
     let page = Page::play(url).await;
@@ -116,17 +164,37 @@ async fn all_play(url: &str, (media, changes): (f64, f64), dir: &Path) {
     let hls_js = page.wait("at the end", within, |report| report.ended).await;
     let (gstreamer, vlc) = (gstreamer.await.unwrap(), vlc.await.unwrap());
     println!("of {media:.1} s: GStreamer {gstreamer:.1} s, VLC {vlc:.1} s, hls.js {hls_js:?}");
-    assert!(gstreamer > media - SLACK_SECONDS, "GStreamer ended at {gstreamer} of {media} s");
-    assert!(vlc > media - SLACK_SECONDS, "VLC ended after {vlc} of {media} s");
-    assert!(vlc < media + VLC_LATE_SECONDS_MAX, "VLC stood still: {vlc} s for {media} s");
-    assert!(hls_js.at > media - SLACK_SECONDS, "hls.js ended at {} of {media} s", hls_js.at);
+    assert!(
+        gstreamer > media - SLACK_SECONDS,
+        "GStreamer ended at {gstreamer} of {media} s"
+    );
+    assert!(
+        vlc > media - SLACK_SECONDS,
+        "VLC ended after {vlc} of {media} s"
+    );
+    assert!(
+        vlc < media + VLC_LATE_SECONDS_MAX,
+        "VLC stood still: {vlc} s for {media} s"
+    );
+    assert!(
+        hls_js.at > media - SLACK_SECONDS,
+        "hls.js ended at {} of {media} s",
+        hls_js.at
+    );
     let least = media * FPS - SLACK_FRAMES - changes * HOP_FRAMES;
-    assert!(hls_js.frames as f64 > least, "{least} frames at least: {hls_js:?}");
+    assert!(
+        hls_js.frames as f64 > least,
+        "{least} frames at least: {hls_js:?}"
+    );
 }
 
 fn listed_seconds(playlist: &str) -> f64 {
     let playlist = judges::parse_playlist(playlist);
-    playlist.segments.iter().map(|segment| f64::from(segment.duration)).sum()
+    playlist
+        .segments
+        .iter()
+        .map(|segment| f64::from(segment.duration))
+        .sum()
 }
 
 async fn closed_playlist(url: &str) -> String {
@@ -144,14 +212,18 @@ async fn closed_playlist(url: &str) -> String {
 
 fn url(site: &Site, index: usize, camera: &SiteCamera, query: &str) -> String {
     let (api, token) = (site.cluster.api_url(index), &site.cluster.token().0);
-    format!("{api}/api/v1/cameras/{}/hls/index.m3u8?{query}&token={token}", camera.id)
+    format!(
+        "{api}/api/v1/cameras/{}/hls/index.m3u8?{query}&token={token}",
+        camera.id
+    )
 }
 
 /// Who owns the camera, as node `asked` says.
 async fn owner(site: &Site, camera: &SiteCamera, asked: usize) -> Option<usize> {
     let look = site.ask(asked).await.unwrap();
     let found = look.cameras.iter().find(|found| found.id == camera.id)?;
-    let is_recorded = found.assignment.moving_to.is_none() && found.recording.node == found.assignment.owner;
+    let is_recorded =
+        found.assignment.moving_to.is_none() && found.recording.node == found.assignment.owner;
     let owner: NodeId = found.assignment.owner.filter(|_| is_recorded)?;
     site.index_of(&look, owner).ok()
 }
@@ -160,7 +232,10 @@ async fn owner(site: &Site, camera: &SiteCamera, asked: usize) -> Option<usize> 
 async fn wait_owner(site: &Site, asked: usize, camera: &SiteCamera, before: usize) -> usize {
     let waiting = timeout(SETTLE_TIMEOUT, async {
         loop {
-            if let Some(owner) = owner(site, camera, asked).await.filter(|owner| *owner != before) {
+            if let Some(owner) = owner(site, camera, asked)
+                .await
+                .filter(|owner| *owner != before)
+            {
                 return owner;
             }
             sleep(POLL_INTERVAL).await;
@@ -172,6 +247,19 @@ async fn wait_owner(site: &Site, asked: usize, camera: &SiteCamera, before: usiz
 async fn drain(site: &Site, index: usize) {
     let look = site.ask(index).await.unwrap();
     let node = look.cluster.this_node.unwrap();
-    let answer = site.send(index, Method::POST, &format!("nodes/{node}/drain"), None::<&()>).await.unwrap();
-    assert!((200..300).contains(&answer.status), "{}: {}", answer.status, answer.text());
+    let answer = site
+        .send(
+            index,
+            Method::POST,
+            &format!("nodes/{node}/drain"),
+            None::<&()>,
+        )
+        .await
+        .unwrap();
+    assert!(
+        (200..300).contains(&answer.status),
+        "{}: {}",
+        answer.status,
+        answer.text()
+    );
 }

@@ -1,4 +1,5 @@
-//! Elementary streams for the cameras to play, made once by ffmpeg and kept in cargo's folder for test files.
+//! Elementary streams for the cameras to play, made once by ffmpeg and kept in cargo's folder for
+//! test files.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,11 +10,12 @@ pub(crate) const FPS: f64 = 25.0;
 /// Keyframes are this far apart.
 pub(crate) const GOP_FRAMES: u64 = 25;
 
-/// Not in frames that a GOP divides, so that a loop of the clip begins with a keyframe all the same.
+/// Not in frames that a GOP divides, so that a loop of the clip begins with a keyframe all the
+/// same.
 const SECONDS: &str = "8";
 
-/// A moving picture that every frame differs from, as cameras send it: no B-frames, parameter sets before each keyframe, and the access unit
-/// delimiters at which the player cuts.
+/// A moving picture that every frame differs from, as cameras send it: no B-frames, parameter sets
+/// before each keyframe, and the access unit delimiters at which the player cuts.
 const H264: &[&str] = &[
     "-c:v",
     "libx264",
@@ -92,13 +94,30 @@ impl Clip {
         let (source, codec): (String, &[&str]) = match self {
             Self::H264 => (video, H264),
             Self::H265 => (video, H265),
-            Self::Aac => (audio(16_000), &["-c:a", "aac", "-b:a", "32k", "-ac", "1", "-f", "adts"]),
+            Self::Aac => (
+                audio(16_000),
+                &["-c:a", "aac", "-b:a", "32k", "-ac", "1", "-f", "adts"],
+            ),
             Self::Alaw => (audio(8_000), &["-c:a", "pcm_alaw", "-f", "alaw"]),
             Self::Mulaw => (audio(8_000), &["-c:a", "pcm_mulaw", "-f", "mulaw"]),
         };
         let mut ffmpeg = Command::new("ffmpeg");
-        ffmpeg.args(["-hide_banner", "-loglevel", "error", "-y", "-f", "lavfi", "-i", &source]).args(codec).arg(path);
-        let status = ffmpeg.status().unwrap_or_else(|error| panic!("ffmpeg cannot be run ({error}); install it"));
+        ffmpeg
+            .args([
+                "-hide_banner",
+                "-loglevel",
+                "error",
+                "-y",
+                "-f",
+                "lavfi",
+                "-i",
+                &source,
+            ])
+            .args(codec)
+            .arg(path);
+        let status = ffmpeg
+            .status()
+            .unwrap_or_else(|error| panic!("ffmpeg cannot be run ({error}); install it"));
         assert!(status.success(), "ffmpeg could not make {}", path.display());
     }
 }

@@ -13,14 +13,27 @@ const RECORDED_SECONDS: i64 = 10;
 
 fn run(site: &Site, arguments: &[&str]) -> Output {
     let mut command = Command::new(holdfast_beside_this().unwrap());
-    command.args(["--api", &site.cluster.api_url(0)]).args(arguments);
-    command.env("HOLDFAST_ADMIN_TOKEN", &site.cluster.token().0).output().unwrap()
+    command
+        .args(["--api", &site.cluster.api_url(0)])
+        .args(arguments);
+    command
+        .env("HOLDFAST_ADMIN_TOKEN", &site.cluster.token().0)
+        .output()
+        .unwrap()
 }
 
 fn done(site: &Site, arguments: &[&str]) -> String {
     let output = run(site, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 #[tokio::test]
@@ -28,7 +41,15 @@ fn done(site: &Site, arguments: &[&str]) -> String {
 async fn an_export_is_seekable_by_url_and_continues_where_it_broke_off() {
     let cameras = GstCameras::start(1, Clip::H264, Some(Clip::Aac), Auth::None).await;
     let site = Site::start().await;
-    let id = site.add("gate", &Source { url: cameras.url(1), ..Source::default() }).await;
+    let id = site
+        .add(
+            "gate",
+            &Source {
+                url: cameras.url(1),
+                ..Source::default()
+            },
+        )
+        .await;
     let from = site.wait_recording(id).await;
     let to = from.plus(seconds(RECORDED_SECONDS));
     site.wait_durable(id, to).await;
@@ -41,14 +62,41 @@ async fn an_export_is_seekable_by_url_and_continues_where_it_broke_off() {
     );
     judges::decode_without_a_message(&url);
     let length = probed_seconds(&url);
-    assert!((10.0..13.0).contains(&length), "{length} s, with the GOP before and the rest of a chunk");
-    let seek = ["-v", "error", "-xerror", "-ss", "7", "-i", &url, "-frames:v", "1", "-f", "null", "-"];
+    assert!(
+        (10.0..13.0).contains(&length),
+        "{length} s, with the GOP before and the rest of a chunk"
+    );
+    let seek = [
+        "-v",
+        "error",
+        "-xerror",
+        "-ss",
+        "7",
+        "-i",
+        &url,
+        "-frames:v",
+        "1",
+        "-f",
+        "null",
+        "-",
+    ];
     let sought = Command::new("ffmpeg").args(seek).output().unwrap();
-    assert!(sought.status.success() && sought.stderr.is_empty(), "{}", String::from_utf8_lossy(&sought.stderr));
+    assert!(
+        sought.status.success() && sought.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&sought.stderr)
+    );
 
     let dir = tempfile::tempdir().unwrap();
     let name = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let export = |file: &str| done(&site, &["export", "gate", "--from", &from_text, "--to", &to_text, "-o", file]);
+    let export = |file: &str| {
+        done(
+            &site,
+            &[
+                "export", "gate", "--from", &from_text, "--to", &to_text, "-o", file,
+            ],
+        )
+    };
     let whole = name("whole.mp4");
     export(&whole);
     let bytes = std::fs::read(&whole).unwrap();
@@ -57,7 +105,10 @@ async fn an_export_is_seekable_by_url_and_continues_where_it_broke_off() {
     let client = reqwest::Client::new();
     let head = client.head(&url).send().await.unwrap();
     let tag = head.headers()["etag"].to_str().unwrap().to_owned();
-    assert_eq!(head.headers()["content-length"].to_str().unwrap(), bytes.len().to_string());
+    assert_eq!(
+        head.headers()["content-length"].to_str().unwrap(),
+        bytes.len().to_string()
+    );
     for (tag, begins_again) in [(tag.as_str(), false), ("\"other\"", true)] {
         let file = name("resumed.mp4");
         std::fs::write(name("resumed.mp4.part"), &bytes[..bytes.len() / 2]).unwrap();
@@ -68,19 +119,31 @@ async fn an_export_is_seekable_by_url_and_continues_where_it_broke_off() {
         std::fs::remove_file(&file).unwrap();
     }
 
-    let job = ["export", "gate", "--from", &from_text, "--to", &to_text, "--job", "case 7"];
+    let job = [
+        "export", "gate", "--from", &from_text, "--to", &to_text, "--job", "case 7",
+    ];
     assert!(done(&site, &job).contains("holdfast exports download 1"));
     let kept = name("kept");
     // Not before its range has surely ended.
     let asked = std::time::Instant::now();
-    while run(&site, &["exports", "download", "1", "--dir", &kept]).status.code() != Some(0) {
-        assert!(asked.elapsed() < std::time::Duration::from_secs(30), "it is not ready");
+    while run(&site, &["exports", "download", "1", "--dir", &kept])
+        .status
+        .code()
+        != Some(0)
+    {
+        assert!(
+            asked.elapsed() < std::time::Duration::from_secs(30),
+            "it is not ready"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     }
     assert!(std::fs::read(name("kept/1.mp4")).unwrap() == bytes);
     let manifest: serde_json::Value =
         serde_json::from_slice(&std::fs::read(name("kept/manifest.json")).unwrap()).unwrap();
-    assert_eq!((&manifest["name"], &manifest["gaps"]), (&"case 7".into(), &serde_json::json!([])));
+    assert_eq!(
+        (&manifest["name"], &manifest["gaps"]),
+        (&"case 7".into(), &serde_json::json!([]))
+    );
     assert!(done(&site, &["exports", "list"]).contains("case 7"));
     done(&site, &["exports", "remove", "1"]);
     assert_eq!(run(&site, &["exports", "show", "1"]).status.code(), Some(3));
@@ -88,7 +151,19 @@ async fn an_export_is_seekable_by_url_and_continues_where_it_broke_off() {
 }
 
 fn probed_seconds(url: &str) -> f64 {
-    let entries = ["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", url];
+    let entries = [
+        "-v",
+        "error",
+        "-show_entries",
+        "format=duration",
+        "-of",
+        "csv=p=0",
+        url,
+    ];
     let probed = Command::new("ffprobe").args(entries).output().unwrap();
-    String::from_utf8(probed.stdout).unwrap().trim().parse().unwrap()
+    String::from_utf8(probed.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap()
 }

@@ -1,4 +1,5 @@
-//! What happens when GStreamer's cameras freeze, drop frames, jump in time or hang up: the gap is known, recording goes on, others can play it.
+//! What happens when GStreamer's cameras freeze, drop frames, jump in time or hang up: the gap is
+//! known, recording goes on, others can play it.
 
 use crate::clips::{Clip, FPS, GOP_FRAMES};
 use crate::gst::{Auth, GstCameras};
@@ -38,11 +39,15 @@ struct Outcome {
 #[tokio::test]
 #[ignore = "needs GStreamer and ffmpeg: cargo xtask verify"]
 async fn faults_of_cameras_leave_known_gaps_and_recording_goes_on() {
-    let mut cameras = GstCameras::start(CAMERAS as usize, Clip::H264, Some(Clip::Aac), Auth::None).await;
+    let mut cameras =
+        GstCameras::start(CAMERAS as usize, Clip::H264, Some(Clip::Aac), Auth::None).await;
     let site = Site::start().await;
     let mut from = Timestamp::MIN;
     for number in 1..=CAMERAS {
-        let source = Source { url: cameras.url(number as usize), ..Source::default() };
+        let source = Source {
+            url: cameras.url(number as usize),
+            ..Source::default()
+        };
         let id = site.add(&format!("camera {number}"), &source).await;
         assert_eq!(id, number, "ids are handed out from 1");
         from = from.max(site.wait_recording(id).await);
@@ -62,7 +67,9 @@ async fn faults_of_cameras_leave_known_gaps_and_recording_goes_on() {
 
 async fn cause_faults(cameras: &mut GstCameras) {
     cameras.command(&format!("freeze {FREEZES}")).await;
-    cameras.command(&format!("drop {DROPS} {DROPPED_FRAMES}")).await;
+    cameras
+        .command(&format!("drop {DROPS} {DROPPED_FRAMES}"))
+        .await;
     cameras.command(&format!("jump {JUMPS_AHEAD} 60000")).await;
     cameras.command(&format!("jump {JUMPS_BACK} -60000")).await;
     cameras.command(&format!("kick {HANGS_UP}")).await;
@@ -84,7 +91,12 @@ async fn outcome(site: &Site, id: u64, from: Timestamp, to: Timestamp) -> Outcom
         "camera {id}: {frames} frames of {range_frames:.0}, {} gaps of {} ms, {:?}",
         export.gaps, export.gap_ms, timeline.gaps
     );
-    Outcome { timeline, export, frames, range_frames }
+    Outcome {
+        timeline,
+        export,
+        frames,
+        range_frames,
+    }
 }
 
 fn gap_seconds(gap: &Gap) -> f64 {
@@ -92,22 +104,33 @@ fn gap_seconds(gap: &Gap) -> f64 {
 }
 
 impl Outcome {
-    /// Everything but `missing` frames is there, and at most a GOP more before the range and a chunk after it.
+    /// Everything but `missing` frames is there, and at most a GOP more before the range and a
+    /// chunk after it.
     fn assert_frames_missing(&self, missing: f64) {
         let more = self.frames - (self.range_frames - missing);
         let slack = GOP_FRAMES as f64 * 1.5 + 3.0;
-        assert!((-3.0..=slack).contains(&more), "{} frames of {} less {missing}", self.frames, self.range_frames);
+        assert!(
+            (-3.0..=slack).contains(&more),
+            "{} frames of {} less {missing}",
+            self.frames,
+            self.range_frames
+        );
     }
 }
 
 fn freezes(outcome: &Outcome) {
-    let [gap] = &outcome.timeline.gaps[..] else { panic!("{:?}", outcome.timeline.gaps) };
+    let [gap] = &outcome.timeline.gaps[..] else {
+        panic!("{:?}", outcome.timeline.gaps)
+    };
     assert_eq!(gap.cause, GapCause::CameraStalled);
     let gap_seconds = gap_seconds(gap);
     // At the end comes at most one delay between two attempts and one GOP.
     assert!((4.8..=9.0).contains(&gap_seconds), "{gap_seconds} s");
     outcome.assert_frames_missing(gap_seconds * FPS);
-    assert_eq!((outcome.export.gaps, outcome.export.gap_ms / 1000), (1, gap_seconds as u64));
+    assert_eq!(
+        (outcome.export.gaps, outcome.export.gap_ms / 1000),
+        (1, gap_seconds as u64)
+    );
 }
 
 /// No packet is missing and the session is sound: the camera sent nothing for a moment.
@@ -123,7 +146,9 @@ fn jumps(outcome: &Outcome) {
 }
 
 fn hangs_up(outcome: &Outcome) {
-    let [gap] = &outcome.timeline.gaps[..] else { panic!("{:?}", outcome.timeline.gaps) };
+    let [gap] = &outcome.timeline.gaps[..] else {
+        panic!("{:?}", outcome.timeline.gaps)
+    };
     let gap_seconds = gap_seconds(gap);
     assert!((0.0..=4.0).contains(&gap_seconds), "{gap_seconds} s");
     outcome.assert_frames_missing(gap_seconds * FPS);

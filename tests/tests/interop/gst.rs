@@ -45,10 +45,22 @@ impl GstCameras {
         if auth == Auth::Basic {
             command.arg("--basic");
         }
-        let mut process =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("python3 runs");
-        let (commands, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-        let mut cameras = Self { _process: process, commands, answers: BufReader::new(answers).lines(), port: 0 };
+        let mut process = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("python3 runs");
+        let (commands, answers) = (
+            process.stdin.take().unwrap(),
+            process.stdout.take().unwrap(),
+        );
+        let mut cameras = Self {
+            _process: process,
+            commands,
+            answers: BufReader::new(answers).lines(),
+            port: 0,
+        };
         cameras.port = cameras.answer("ready").await.try_into().unwrap();
         cameras
     }
@@ -60,7 +72,10 @@ impl GstCameras {
 
     /// `freeze N`, `resume N`, `drop N FRAMES`, `jump N MILLISECONDS`, `kick N`.
     pub(crate) async fn command(&mut self, line: &str) {
-        self.commands.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        self.commands
+            .write_all(format!("{line}\n").as_bytes())
+            .await
+            .unwrap();
         self.commands.flush().await.unwrap();
     }
 
@@ -71,8 +86,16 @@ impl GstCameras {
     }
 
     async fn answer(&mut self, word: &str) -> u64 {
-        let line = timeout(ANSWER_TIMEOUT, self.answers.next_line()).await.expect("the cameras answer in time");
-        let line = line.unwrap().expect("the cameras live; their standard error says why they ended");
-        line.strip_prefix(word).unwrap_or_else(|| panic!("`{line}` instead of `{word}`")).trim().parse().unwrap()
+        let line = timeout(ANSWER_TIMEOUT, self.answers.next_line())
+            .await
+            .expect("the cameras answer in time");
+        let line = line
+            .unwrap()
+            .expect("the cameras live; their standard error says why they ended");
+        line.strip_prefix(word)
+            .unwrap_or_else(|| panic!("`{line}` instead of `{word}`"))
+            .trim()
+            .parse()
+            .unwrap()
     }
 }

@@ -59,9 +59,18 @@ impl Page {
         let profile = tempfile::tempdir().unwrap();
         let query: String = url.bytes().map(|byte| format!("%{byte:02x}")).collect();
         let browser = tokio::process::Command::new("chromium")
-            .args(["--headless=new", "--no-sandbox", "--no-first-run", "--disable-gpu", "--mute-audio"])
+            .args([
+                "--headless=new",
+                "--no-sandbox",
+                "--no-first-run",
+                "--disable-gpu",
+                "--mute-audio",
+            ])
             // The page is not of the node's origin.
-            .args(["--autoplay-policy=no-user-gesture-required", "--disable-web-security"])
+            .args([
+                "--autoplay-policy=no-user-gesture-required",
+                "--disable-web-security",
+            ])
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg(format!("http://{address}/?url={query}"))
             .stdout(Stdio::null())
@@ -69,7 +78,12 @@ impl Page {
             .kill_on_drop(true)
             .spawn()
             .expect("chromium is installed");
-        Self { _browser: browser, server, report, _profile: profile }
+        Self {
+            _browser: browser,
+            server,
+            report,
+            _profile: profile,
+        }
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -77,11 +91,19 @@ impl Page {
     }
 
     /// Waits until `is` holds of what the page says; nothing fatal may have happened by then.
-    pub(crate) async fn wait(&self, what: &str, within: Duration, is: impl Fn(&Report) -> bool) -> Report {
+    pub(crate) async fn wait(
+        &self,
+        what: &str,
+        within: Duration,
+        is: impl Fn(&Report) -> bool,
+    ) -> Report {
         let waiting = timeout(within, async {
             loop {
                 let report = self.report();
-                assert_eq!(report.fatal, None, "hls.js gave up before it was {what}: {report:?}");
+                assert_eq!(
+                    report.fatal, None,
+                    "hls.js gave up before it was {what}: {report:?}"
+                );
                 if is(&report) {
                     return report;
                 }
@@ -89,7 +111,9 @@ impl Page {
             }
         });
         let waited = waiting.await;
-        waited.unwrap_or_else(|_| panic!("after {within:?} hls.js is not {what}: {:?}", self.report()))
+        waited.unwrap_or_else(|_| {
+            panic!("after {within:?} hls.js is not {what}: {:?}", self.report())
+        })
     }
 }
 
@@ -107,17 +131,35 @@ fn script() -> PathBuf {
     let script = folder.join("node_modules/hls.js/dist/hls.min.js");
     if !script.exists() {
         std::fs::create_dir_all(&folder).unwrap();
-        let quiet = ["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
+        let quiet = [
+            "install",
+            "--no-save",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--prefix",
+        ];
         let mut npm = Command::new("npm");
-        npm.args(quiet).arg(&folder).arg(format!("hls.js@{VERSION}"));
-        let output = npm.output().unwrap_or_else(|error| panic!("npm cannot be run ({error}); install it"));
-        assert!(output.status.success(), "npm did not bring hls.js {VERSION}: {output:?}");
+        npm.args(quiet)
+            .arg(&folder)
+            .arg(format!("hls.js@{VERSION}"));
+        let output = npm
+            .output()
+            .unwrap_or_else(|error| panic!("npm cannot be run ({error}); install it"));
+        assert!(
+            output.status.success(),
+            "npm did not bring hls.js {VERSION}: {output:?}"
+        );
     }
     script
 }
 
 /// Answers one request: the page, the script, or a report.
-async fn answer(mut connection: TcpStream, script: &[u8], report: &Mutex<Report>) -> std::io::Result<()> {
+async fn answer(
+    mut connection: TcpStream,
+    script: &[u8],
+    report: &Mutex<Report>,
+) -> std::io::Result<()> {
     let mut request = Vec::new();
     let (head, length) = loop {
         let head = request.windows(4).position(|end| end == b"\r\n\r\n");
@@ -157,6 +199,10 @@ async fn read_more(connection: &mut TcpStream, request: &mut Vec<u8>) -> std::io
 
 fn content_length(head: &[u8]) -> usize {
     let text = String::from_utf8_lossy(head).to_ascii_lowercase();
-    let value = text.lines().find_map(|line| line.strip_prefix("content-length:"));
-    value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:"));
+    value
+        .and_then(|value| value.trim().parse().ok())
+        .unwrap_or(0)
 }

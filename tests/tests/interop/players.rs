@@ -1,5 +1,6 @@
-//! Players that people use play what was recorded to its end, over gaps and over changes of the session
-//! (`docs/decisions/2026-11-30-gaps-in-hls.md`): VLC stops and GStreamer fails at what they do not understand.
+//! Players that people use play what was recorded to its end, over gaps and over changes of the
+//! session (`docs/decisions/2026-11-30-gaps-in-hls.md`): VLC stops and GStreamer fails at what they
+//! do not understand.
 
 use crate::clips::Clip;
 use crate::gst::{Auth, GstCameras};
@@ -31,7 +32,10 @@ async fn vlc_and_gstreamer_play_over_gaps_to_the_end() {
     let site = Site::start().await;
     let mut from = wall_now();
     for number in [1, 2] {
-        let source = Source { url: cameras.url(number), ..Source::default() };
+        let source = Source {
+            url: cameras.url(number),
+            ..Source::default()
+        };
         let id = site.add(&format!("camera {number}"), &source).await;
         from = from.max(site.wait_recording(id).await);
     }
@@ -47,39 +51,84 @@ async fn vlc_and_gstreamer_play_over_gaps_to_the_end() {
     for id in [1, 2] {
         site.wait_durable(id, to).await;
         let playlist = judges::parse_playlist(&site.playlist(id, from, to).await);
-        let is_media = |segment: &&MediaSegment| segment.unknown_tags.iter().all(|tag| tag.tag != "X-GAP");
-        let media: f64 = playlist.segments.iter().filter(is_media).map(|segment| f64::from(segment.duration)).sum();
+        let is_media =
+            |segment: &&MediaSegment| segment.unknown_tags.iter().all(|tag| tag.tag != "X-GAP");
+        let media: f64 = playlist
+            .segments
+            .iter()
+            .filter(is_media)
+            .map(|segment| f64::from(segment.duration))
+            .sum();
         let range = to.micros_since(from) as f64 / 1e6;
-        assert!(id == 2 || media + 3.0 < range, "camera 1 was frozen: {media} of {range} s");
+        assert!(
+            id == 2 || media + 3.0 < range,
+            "camera 1 was frozen: {media} of {range} s"
+        );
         let url = site.playlist_url(id, from, to);
         let shown = gstreamer_seconds(&url);
-        assert!(shown > media - SLACK_SECONDS, "GStreamer ended at {shown} of {media} s of camera {id}");
+        assert!(
+            shown > media - SLACK_SECONDS,
+            "GStreamer ended at {shown} of {media} s of camera {id}"
+        );
         let shown = vlc_seconds(&url, site.dir());
-        assert!(shown > media - SLACK_SECONDS, "VLC ended after {shown} of {media} s of camera {id}");
+        assert!(
+            shown > media - SLACK_SECONDS,
+            "VLC ended after {shown} of {media} s of camera {id}"
+        );
     }
 }
 
 /// The last position that GStreamer shows.
 pub(crate) fn gstreamer_seconds(url: &str) -> f64 {
     let sink = "fakesink sync=true";
-    let arguments = [&format!("--videosink={sink}"), &format!("--audiosink={sink}"), "--no-interactive", url];
-    let output = played(Command::new("timeout").args(["120", "gst-play-1.0"]).args(arguments));
+    let arguments = [
+        &format!("--videosink={sink}"),
+        &format!("--audiosink={sink}"),
+        "--no-interactive",
+        url,
+    ];
+    let output = played(
+        Command::new("timeout")
+            .args(["120", "gst-play-1.0"])
+            .args(arguments),
+    );
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let position = |line: &str| {
         let (at, _) = line.split_once(" / ")?;
-        let fields: Vec<f64> = at.trim().split(':').filter_map(|field| field.parse().ok()).collect();
-        let [hours, minutes, seconds] = fields[..] else { return None };
+        let fields: Vec<f64> = at
+            .trim()
+            .split(':')
+            .filter_map(|field| field.parse().ok())
+            .collect();
+        let [hours, minutes, seconds] = fields[..] else {
+            return None;
+        };
         Some(hours * 3600.0 + minutes * 60.0 + seconds)
     };
-    text.split(['\r', '\n']).filter_map(position).fold(0.0, f64::max)
+    text.split(['\r', '\n'])
+        .filter_map(position)
+        .fold(0.0, f64::max)
 }
 
-/// How long VLC plays, in real time: it says nowhere how far it came, and ends early without an error.
+/// How long VLC plays, in real time: it says nowhere how far it came, and ends early without an
+/// error.
 pub(crate) fn vlc_seconds(url: &str, home: &Path) -> f64 {
-    let silent = ["-I", "dummy", "--vout", "vdummy", "--aout", "adummy", "--no-video-title-show"];
+    let silent = [
+        "-I",
+        "dummy",
+        "--vout",
+        "vdummy",
+        "--aout",
+        "adummy",
+        "--no-video-title-show",
+    ];
     let begun = Instant::now();
     let mut command = Command::new("timeout");
-    command.args(["120", "vlc"]).args(silent).args([url, "vlc://quit"]).env("HOME", home);
+    command
+        .args(["120", "vlc"])
+        .args(silent)
+        .args([url, "vlc://quit"])
+        .env("HOME", home);
     if is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }

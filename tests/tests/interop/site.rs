@@ -39,7 +39,8 @@ pub(crate) struct Export {
 impl Site {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = ClusterOptions::new(holdfast_beside_this().unwrap(), dir.path().to_owned(), 1);
+        let options =
+            ClusterOptions::new(holdfast_beside_this().unwrap(), dir.path().to_owned(), 1);
         let mut cluster = Cluster::create(&options).unwrap();
         cluster.form().await.unwrap();
         let api = cluster.api(0).unwrap();
@@ -56,17 +57,29 @@ impl Site {
         let transport = if source.udp { "udp" } else { "tcp" };
         let source = json!({"url": source.url, "username": username, "password": password, "transport": transport});
         let camera = json!({"name": name, "source": source});
-        let answer = self.api.call(reqwest::Method::POST, &["cameras"], Some(&camera));
+        let answer = self
+            .api
+            .call(reqwest::Method::POST, &["cameras"], Some(&camera));
         answer.await.unwrap()["id"].as_u64().unwrap()
     }
 
     /// Changes the camera's configuration.
     pub(crate) async fn change(&self, id: u64, change: &Value) {
-        self.api.call(reqwest::Method::PATCH, &["cameras", &id.to_string()], Some(change)).await.unwrap();
+        self.api
+            .call(
+                reqwest::Method::PATCH,
+                &["cameras", &id.to_string()],
+                Some(change),
+            )
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn camera(&self, id: u64) -> Value {
-        self.api.get(&["cameras", &id.to_string()], &[]).await.unwrap()
+        self.api
+            .get(&["cameras", &id.to_string()], &[])
+            .await
+            .unwrap()
     }
 
     /// Waits until the camera is as `is` says; the camera as it then is.
@@ -82,29 +95,47 @@ impl Site {
         });
         match seen.await {
             Ok(camera) => camera,
-            Err(_) => panic!("not {what}: {}\n{}", self.camera(id).await, self.cluster.log_tail(0)),
+            Err(_) => panic!(
+                "not {what}: {}\n{}",
+                self.camera(id).await,
+                self.cluster.log_tail(0)
+            ),
         }
     }
 
     /// Waits until the camera is being recorded; the time from which on it surely is.
     pub(crate) async fn wait_recording(&self, id: u64) -> Timestamp {
-        let camera = self.wait(id, "recording", |camera| camera["recording"]["state"] == "recording").await;
+        let camera = self
+            .wait(id, "recording", |camera| {
+                camera["recording"]["state"] == "recording"
+            })
+            .await;
         watermark(&camera).unwrap_or_else(wall_now)
     }
 
     /// Waits until everything before `time` is durable.
     pub(crate) async fn wait_durable(&self, id: u64, time: Timestamp) {
-        self.wait(id, "durable", |camera| watermark(camera).is_some_and(|watermark| watermark >= time)).await;
+        self.wait(id, "durable", |camera| {
+            watermark(camera).is_some_and(|watermark| watermark >= time)
+        })
+        .await;
     }
 
     pub(crate) async fn timeline(&self, id: u64, from: Timestamp, to: Timestamp) -> Timeline {
         let query = [("from", &*from.to_string()), ("to", &*to.to_string())];
-        self.api.get(&["cameras", &id.to_string(), "timeline"], &query).await.unwrap()
+        self.api
+            .get(&["cameras", &id.to_string(), "timeline"], &query)
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn export(&self, id: u64, from: Timestamp, to: Timestamp) -> Export {
         let query = [("from", &*from.to_string()), ("to", &*to.to_string())];
-        let response = self.api.download(&["cameras", &id.to_string(), "export.mp4"], &query).await.unwrap();
+        let response = self
+            .api
+            .download(&["cameras", &id.to_string(), "export.mp4"], &query)
+            .await
+            .unwrap();
         let header = |name: &str| response.headers()[name].to_str().unwrap().parse().unwrap();
         let (gaps, gap_ms) = (header("x-holdfast-gaps"), header("x-holdfast-gap-ms"));
         let path = self.dir().join(format!("camera-{id}.mp4"));
@@ -135,9 +166,18 @@ impl Site {
 
     /// A figure of `/metrics` without labels.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let page = reqwest::get(format!("{}/metrics", self.cluster.api_url(0))).await.unwrap().text().await.unwrap();
-        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {name} in\n{page}")).parse().unwrap()
+        let page = reqwest::get(format!("{}/metrics", self.cluster.api_url(0)))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{page}"))
+            .parse()
+            .unwrap()
     }
 }
 

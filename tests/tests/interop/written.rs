@@ -33,7 +33,11 @@ impl Written {
     /// Writes it with the store itself, while no node has the volume.
     pub(crate) async fn write(&self, options: VolumeOptions) {
         let (volume, handle) = Volume::open(options).unwrap();
-        let writer = Writer { of: self, class: handle.class("default").unwrap(), handle: &handle };
+        let writer = Writer {
+            of: self,
+            class: handle.class("default").unwrap(),
+            handle: &handle,
+        };
         writer.append_all().await;
         handle.flush().await.unwrap();
         handle.close().await.unwrap();
@@ -61,12 +65,28 @@ impl Writer<'_> {
         let adts = std::fs::read(Clip::Aac.path()).unwrap();
         let sound = sound_units(&adts);
         let (_, video_header) = video_header(&clip);
-        let aac = AudioCodec::Aac { config: vec![0x14, 0x08] };
-        let parameters = AudioParameters { codec: aac, sample_rate_hz: SOUND_HZ, channels: 1 };
+        let aac = AudioCodec::Aac {
+            config: vec![0x14, 0x08],
+        };
+        let parameters = AudioParameters {
+            codec: aac,
+            sample_rate_hz: SOUND_HZ,
+            channels: 1,
+        };
         let (camera, stream) = (self.of.camera, StreamKind::Main);
-        let video = self.init(Init { camera, stream, track: TrackKind::Video, bytes: video_header.into() });
+        let video = self.init(Init {
+            camera,
+            stream,
+            track: TrackKind::Video,
+            bytes: video_header.into(),
+        });
         let bytes = audio_init(&parameters).unwrap();
-        let audio = self.init(Init { camera, stream, track: TrackKind::Audio, bytes });
+        let audio = self.init(Init {
+            camera,
+            stream,
+            track: TrackKind::Audio,
+            bytes,
+        });
         for &(began, seconds) in &self.of.pieces {
             let track = |kind, init| Track { kind, init, began };
             self.video(&clip, track(TrackKind::Video, video), seconds);
@@ -94,7 +114,12 @@ impl Writer<'_> {
                         unit.frame(track.began, (number * FRAME_US, (number + 1) * FRAME_US))
                     })
                     .collect();
-                self.chunk(track, sequence, (number * FRAME_US, count as i64 * FRAME_US), &frames);
+                self.chunk(
+                    track,
+                    sequence,
+                    (number * FRAME_US, count as i64 * FRAME_US),
+                    &frames,
+                );
                 number += count as i64;
                 sequence += 1;
             }
@@ -103,7 +128,9 @@ impl Writer<'_> {
 
     fn sound(&self, units: &[&[u8]], track: Track, seconds: i64) {
         let at_us = |number: i64| number * SOUND_SAMPLES * 1_000_000 / i64::from(SOUND_HZ);
-        let all: Vec<i64> = (0..).take_while(|number| at_us(*number + 1) <= seconds * 1_000_000).collect();
+        let all: Vec<i64> = (0..)
+            .take_while(|number| at_us(*number + 1) <= seconds * 1_000_000)
+            .collect();
         for (sequence, numbers) in (0..).zip(all.chunks(SOUND_FRAMES)) {
             let first = track.began.ticks(SOUND_HZ);
             let frame = |number: &i64| Frame {
@@ -119,7 +146,13 @@ impl Writer<'_> {
         }
     }
 
-    fn chunk(&self, track: Track, sequence: u32, (at_us, duration_us): (i64, i64), frames: &[Frame]) {
+    fn chunk(
+        &self,
+        track: Track,
+        sequence: u32,
+        (at_us, duration_us): (i64, i64),
+        frames: &[Frame],
+    ) {
         let is_video = track.kind == TrackKind::Video;
         let start = track.began.plus_micros(at_us);
         let into_gop_us = at_us % GOP_US;
@@ -142,7 +175,9 @@ impl Writer<'_> {
             damaged: false,
         };
         let parts = build_chunk(track.kind, sequence, start, frames).unwrap();
-        self.handle.append(self.class, Record::Chunk(Chunk { meta, parts })).unwrap();
+        self.handle
+            .append(self.class, Record::Chunk(Chunk { meta, parts }))
+            .unwrap();
     }
 }
 
@@ -159,4 +194,7 @@ fn sound_units(mut adts: &[u8]) -> Vec<&[u8]> {
     units
 }
 
-const _: () = assert!(VIDEO_TIMESCALE as i64 * FRAME_US % 1_000_000 == 0, "frames last whole ticks");
+const _: () = assert!(
+    VIDEO_TIMESCALE as i64 * FRAME_US % 1_000_000 == 0,
+    "frames last whole ticks"
+);

@@ -1,10 +1,15 @@
-//! Odd cameras, one row each: what is exported of them, at which times, and what is said of those that cannot be recorded.
+//! Odd cameras, one row each: what is exported of them, at which times, and what is said of those
+//! that cannot be recorded.
 //!
-//! The table is `table`; `record` lets a dozen of a group play to one node and judges what the node serves of them. Where ffmpeg is
-//! installed it decodes each export, and has to say no more of it than of its own copy of the same camera.
+//! The table is `table`; `record` lets a dozen of a group play to one node and judges what the node
+//! serves of them. Where ffmpeg is installed it decodes each export, and has to say no more of it
+//! than of its own copy of the same camera.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
-#![allow(clippy::disallowed_methods, reason = "tests of the whole read the real clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests of the whole read the real clock"
+)]
 
 mod judge;
 mod peer;

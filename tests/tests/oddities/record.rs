@@ -28,8 +28,16 @@ pub(crate) async fn record_group(group: &str, codec: Codec, window: Duration) {
     for some in all.chunks(TOGETHER) {
         wrong.extend(record(some, window).await.unwrap());
     }
-    assert!(wrong.is_empty(), "of {} odd cameras:\n{}", all.len(), wrong.join("\n"));
-    println!("{} odd cameras of the group `{group}` ({codec:?}) are as their rows say", all.len());
+    assert!(
+        wrong.is_empty(),
+        "of {} odd cameras:\n{}",
+        all.len(),
+        wrong.join("\n")
+    );
+    println!(
+        "{} odd cameras of the group `{group}` ({codec:?}) are as their rows say",
+        all.len()
+    );
 }
 
 /// What is wrong with each of them.
@@ -40,7 +48,11 @@ async fn record(rows: &[Row], window: Duration) -> Result<Vec<String>> {
         ..CameraOptions::odd(id, row.oddity)
     };
     let cameras = (1..).zip(rows).map(camera).collect();
-    let mut site = Site::prepare(SiteOptions { cameras, ..SiteOptions::new(1, 0) }).await?;
+    let mut site = Site::prepare(SiteOptions {
+        cameras,
+        ..SiteOptions::new(1, 0)
+    })
+    .await?;
     site.cluster.form().await?;
     let added_at = wall_now();
     for (number, row) in (1..).zip(rows) {
@@ -57,7 +69,9 @@ async fn record(rows: &[Row], window: Duration) -> Result<Vec<String>> {
     for ((row, camera), peer) in rows.iter().zip(site.cameras().to_vec()).zip(peers) {
         let seen = Seen::collect(&mut site, &camera, (added_at, to)).await?;
         let complaints = peer::complaints(&site, row, &seen, peer.as_deref()).await?;
-        let found = judge::faults(row, &camera.handle, &seen, to).into_iter().chain(complaints);
+        let found = judge::faults(row, &camera.handle, &seen, to)
+            .into_iter()
+            .chain(complaints);
         let name = row.name();
         wrong.extend(found.map(|fault| format!("{name}: {fault}")));
     }
@@ -93,7 +107,9 @@ async fn late(site: &mut Site, instant: Timestamp) -> Result<Vec<SiteCamera>> {
     let look = site.look().await?;
     let is_late = |camera: &&SiteCamera| {
         let shown = look.cameras.iter().find(|shown| shown.id == camera.id);
-        shown.and_then(|shown| shown.recording.watermark).is_none_or(|watermark| watermark <= instant)
+        shown
+            .and_then(|shown| shown.recording.watermark)
+            .is_none_or(|watermark| watermark <= instant)
     };
     Ok(site.cameras().iter().filter(is_late).cloned().collect())
 }

@@ -1,9 +1,13 @@
-//! What is expected of each odd camera. What no row names is recorded whole and on time, without a gap.
+//! What is expected of each odd camera. What no row names is recorded whole and on time, without a
+//! gap.
 
-use holdfast_camera::{AudioOddity, ClockOddity, Codec, Oddity, PayloadOddity, RhythmOddity, RtpOddity};
+use holdfast_camera::{
+    AudioOddity, ClockOddity, Codec, Oddity, PayloadOddity, RhythmOddity, RtpOddity,
+};
 use holdfast_storage::chunk::GapCause;
 
-/// Recorded time against capture, at most, in microseconds; more only for what the camera holds back.
+/// Recorded time against capture, at most, in microseconds; more only for what the camera holds
+/// back.
 const OFF_US_MAX: i64 = 1_000_000;
 
 /// What must come of a camera.
@@ -33,8 +37,13 @@ impl Row {
 
 /// The rows of a group, as far as the codec has them.
 pub(crate) fn rows(group: &str, codec: Codec) -> Vec<Row> {
-    let fits = |oddity: &Oddity| oddity.group() == group && oddity.codec().is_none_or(|only| only == codec);
-    Oddity::all().filter(fits).map(|oddity| row(oddity, codec)).collect()
+    let fits = |oddity: &Oddity| {
+        oddity.group() == group && oddity.codec().is_none_or(|only| only == codec)
+    };
+    Oddity::all()
+        .filter(fits)
+        .map(|oddity| row(oddity, codec))
+        .collect()
 }
 
 fn row(oddity: Oddity, codec: Codec) -> Row {
@@ -48,30 +57,57 @@ fn row(oddity: Oddity, codec: Codec) -> Row {
         sound: Some(false),
     };
     match oddity {
-        Oddity::Loss(_) => Row { causes: &[GapCause::PacketsLost], ..whole },
-        // Whether these are lost or not there cannot be known before the next packet of the new source.
-        Oddity::Rtp(RtpOddity::SsrcChange) => Row { lost_max: 6, causes: &[GapCause::PacketsLost], ..whole },
+        Oddity::Loss(_) => Row {
+            causes: &[GapCause::PacketsLost],
+            ..whole
+        },
+        // Whether these are lost or not there cannot be known before the next packet of the new
+        // source.
+        Oddity::Rtp(RtpOddity::SsrcChange) => Row {
+            lost_max: 6,
+            causes: &[GapCause::PacketsLost],
+            ..whole
+        },
         // A reset looks like a loss of what lies between.
-        Oddity::Rtp(RtpOddity::SequenceReset) => Row { causes: &[GapCause::PacketsLost], ..whole },
+        Oddity::Rtp(RtpOddity::SequenceReset) => Row {
+            causes: &[GapCause::PacketsLost],
+            ..whole
+        },
         // The frames that are hit may be kept as damaged or left out.
         Oddity::Payload(
-            PayloadOddity::FragmentStartMissing | PayloadOddity::EmulationMissing | PayloadOddity::ForbiddenBit,
-        ) => Row { causes: &[GapCause::PacketsLost], ..whole },
+            PayloadOddity::FragmentStartMissing
+            | PayloadOddity::EmulationMissing
+            | PayloadOddity::ForbiddenBit,
+        ) => Row {
+            causes: &[GapCause::PacketsLost],
+            ..whole
+        },
         // Nothing is captured in between.
-        Oddity::Rhythm(RhythmOddity::Pauses | RhythmOddity::FallsAsleep) => {
-            Row { causes: &[GapCause::CameraStalled], ..whole }
-        }
+        Oddity::Rhythm(RhythmOddity::Pauses | RhythmOddity::FallsAsleep) => Row {
+            causes: &[GapCause::CameraStalled],
+            ..whole
+        },
         // The first seconds of a lie: nothing shows it yet.
-        Oddity::Clock(ClockOddity::ClockSlowStart) => Row { off_us: (-3_000_000, OFF_US_MAX), ..whole },
-        Oddity::Audio(audio) => Row { sound: sound(audio), ..whole },
+        Oddity::Clock(ClockOddity::ClockSlowStart) => Row {
+            off_us: (-3_000_000, OFF_US_MAX),
+            ..whole
+        },
+        Oddity::Audio(audio) => Row {
+            sound: sound(audio),
+            ..whole
+        },
         _ => whole,
     }
 }
 
 fn sound(audio: AudioOddity) -> Option<bool> {
     match audio {
-        AudioOddity::AacWithoutConfig | AudioOddity::AudioNever | AudioOddity::AudioRefused => Some(false),
-        AudioOddity::AacOtherFormat | AudioOddity::AacHeadersMalformed | AudioOddity::AacInAdts => None,
+        AudioOddity::AacWithoutConfig | AudioOddity::AudioNever | AudioOddity::AudioRefused => {
+            Some(false)
+        }
+        AudioOddity::AacOtherFormat | AudioOddity::AacHeadersMalformed | AudioOddity::AacInAdts => {
+            None
+        }
         _ => Some(true),
     }
 }

@@ -27,20 +27,32 @@ const ERRORS: [(&str, &str); 7] = [
 
 fn options() -> SiteOptions {
     let mut options = SiteOptions::new(1, 7);
-    let credentials = Credentials::Basic { user: "admin".to_owned(), password: "right".to_owned() };
-    options.cameras[1] = CameraOptions { credentials, ..options.cameras[1].clone() };
+    let credentials = Credentials::Basic {
+        user: "admin".to_owned(),
+        password: "right".to_owned(),
+    };
+    options.cameras[1] = CameraOptions {
+        credentials,
+        ..options.cameras[1].clone()
+    };
     options
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_bad_camera_is_told_why_and_the_good_one_loses_nothing() -> Result<()> {
     let mut site = Site::prepare(options()).await?;
-    for (number, kind) in [(3, SdpKind::NoVideo), (4, SdpKind::Mjpeg), (5, SdpKind::Vp8), (6, SdpKind::Absurd)] {
+    for (number, kind) in [
+        (3, SdpKind::NoVideo),
+        (4, SdpKind::Mjpeg),
+        (5, SdpKind::Vp8),
+        (6, SdpKind::Absurd),
+    ] {
         camera(&site, number).set_sdp(kind);
     }
     site.cluster.form().await?;
     let good = site.add_served(1, "good", Transport::Tcp).await?;
-    site.wait_these_recorded_beyond(&[good.id], wall_now()).await?;
+    site.wait_these_recorded_beyond(&[good.id], wall_now())
+        .await?;
     let from = wall_now();
     add_bad(&mut site).await?;
     for (name, expected) in ERRORS {
@@ -49,7 +61,8 @@ async fn each_bad_camera_is_told_why_and_the_good_one_loses_nothing() -> Result<
     }
     sleep(A_WHILE).await;
     let to = wall_now();
-    site.wait_these_recorded_beyond(&[good.id], to.plus(Duration::from_secs(1))).await?;
+    site.wait_these_recorded_beyond(&[good.id], to.plus(Duration::from_secs(1)))
+        .await?;
     expect_whole([&count_one(&mut site, &good, from, to).await?])?;
     repaired(&mut site).await?;
     site.pass();
@@ -62,10 +75,15 @@ fn camera(site: &Site, number: u32) -> holdfast_camera::CameraHandle {
 
 async fn add_bad(site: &mut Site) -> Result<()> {
     // A port that nobody listens on any more.
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port");
     let url = |number| site.server().url(number);
-    let wrong_password =
-        NewSource { username: Some("admin".to_owned()), password: Some("wrong".to_owned()), ..source(url(2)) };
+    let wrong_password = NewSource {
+        username: Some("admin".to_owned()),
+        password: Some("wrong".to_owned()),
+        ..source(url(2))
+    };
     let sources = [
         ("unreachable", source(format!("rtsp://{nobody}/cam/1"))),
         ("wrong-path", source(url(4711))),
@@ -84,12 +102,24 @@ async fn add_bad(site: &mut Site) -> Result<()> {
 }
 
 async fn error_of(site: &Site, name: &str, expected: &str) -> Result<String> {
-    wait::until(&format!("the camera `{name}` is told why"), SETTLE_TIMEOUT, async || {
-        let look = site.ask(0).await.map_err(|error| error.to_string())?;
-        let recording = look.cameras.iter().find(|camera| camera.name == name).map(|camera| camera.recording.clone());
-        let error = recording.as_ref().and_then(|recording| recording.error.clone());
-        error.filter(|error| error.contains(expected)).ok_or_else(|| format!("{recording:?}"))
-    })
+    wait::until(
+        &format!("the camera `{name}` is told why"),
+        SETTLE_TIMEOUT,
+        async || {
+            let look = site.ask(0).await.map_err(|error| error.to_string())?;
+            let recording = look
+                .cameras
+                .iter()
+                .find(|camera| camera.name == name)
+                .map(|camera| camera.recording.clone());
+            let error = recording
+                .as_ref()
+                .and_then(|recording| recording.error.clone());
+            error
+                .filter(|error| error.contains(expected))
+                .ok_or_else(|| format!("{recording:?}"))
+        },
+    )
     .await
 }
 
@@ -99,6 +129,11 @@ async fn repaired(site: &mut Site) -> Result<()> {
     camera(site, 7).garbage_frames(0);
     let look = site.ask(0).await?;
     let well = |name: &str| ["no-video", "garbage"].contains(&name);
-    let ids: Vec<_> = look.cameras.iter().filter(|camera| well(&camera.name)).map(|camera| camera.id).collect();
+    let ids: Vec<_> = look
+        .cameras
+        .iter()
+        .filter(|camera| well(&camera.name))
+        .map(|camera| camera.id)
+        .collect();
     site.wait_these_recorded_beyond(&ids, wall_now()).await
 }

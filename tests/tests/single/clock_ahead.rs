@@ -1,5 +1,5 @@
-//! A node boots with a wall clock that is two years ahead and is put right seconds later: no footage is deleted for its age,
-//! and recording comes back to true time by itself.
+//! A node boots with a wall clock that is two years ahead and is put right seconds later: no
+//! footage is deleted for its age, and recording comes back to true time by itself.
 
 use crate::support::export_plays;
 use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteOptions};
@@ -24,14 +24,23 @@ const BACK_WITHIN: Duration = Duration::from_secs(90);
 fn tune(_: usize, config: &mut Config) {
     config.storage.segment_seconds = 2;
     let class = DEFAULT_RETENTION_CLASS.to_owned();
-    config.retention = vec![RetentionClass { class, age_days: Some(30), bytes_max: None }];
+    config.retention = vec![RetentionClass {
+        class,
+        age_days: Some(30),
+        bytes_max: None,
+    }];
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_is_two_years_ahead_at_a_start_costs_seconds_and_no_footage() -> Result<()> {
-    let options = SiteOptions { tune, ..SiteOptions::new(1, 1) };
+    let options = SiteOptions {
+        tune,
+        ..SiteOptions::new(1, 1)
+    };
     let Some(mut site) = Site::prepare_with_wall_clocks(options).await? else {
-        eprintln!("LEFT OUT: a clock that is ahead at a start, for want of the Debian package libfaketime");
+        eprintln!(
+            "LEFT OUT: a clock that is ahead at a start, for want of the Debian package libfaketime"
+        );
         return Ok(());
     };
     site.cluster.form().await?;
@@ -49,23 +58,35 @@ async fn a_clock_that_is_two_years_ahead_at_a_start_costs_seconds_and_no_footage
     site.cluster.wait_ready(0).await?;
     wait::until("it records, two years ahead", BACK_WITHIN, async || {
         let ahead = ahead_us(&site).await?;
-        if ahead > 1_000_000 * (TWO_YEARS_S - 60) { Ok(()) } else { Err(format!("{ahead} us")) }
+        if ahead > 1_000_000 * (TWO_YEARS_S - 60) {
+            Ok(())
+        } else {
+            Err(format!("{ahead} us"))
+        }
     })
     .await?;
     sleep(WRONG_FOR).await;
-    assert!(before.is_subset(&segments(&site)?), "nothing is deleted by a clock alone");
+    assert!(
+        before.is_subset(&segments(&site)?),
+        "nothing is deleted by a clock alone"
+    );
 
     site.set_wall_clock(0, 0)?;
     wait::until("it records at true time", BACK_WITHIN, async || {
         let ahead = ahead_us(&site).await?;
-        if ahead.abs() < 5_000_000 { Ok(()) } else { Err(format!("{ahead} us")) }
+        if ahead.abs() < 5_000_000 {
+            Ok(())
+        } else {
+            Err(format!("{ahead} us"))
+        }
     })
     .await?;
     assert!(before.is_subset(&segments(&site)?));
     let camera = site.cameras()[0].id;
     export_plays(&mut site, camera, from, to).await?;
     let back = wall_now();
-    site.wait_recorded_beyond(back.plus_micros(4_000_000)).await?;
+    site.wait_recorded_beyond(back.plus_micros(4_000_000))
+        .await?;
     export_plays(&mut site, camera, back, back.plus_micros(3_000_000)).await?;
     remove_what_was_ahead(&mut site).await?;
     assert!(before.is_subset(&segments(&site)?));
@@ -85,37 +106,71 @@ async fn a_clock_that_is_two_years_ahead_at_a_start_costs_seconds_and_no_footage
 
 async fn ahead_us(site: &Site) -> std::result::Result<i64, String> {
     let look = site.ask(0).await.map_err(|error| error.to_string())?;
-    let watermark = look.cameras.first().and_then(|camera| camera.recording.watermark);
+    let watermark = look
+        .cameras
+        .first()
+        .and_then(|camera| camera.recording.watermark);
     // Between two epochs there is none.
-    Ok(watermark.ok_or("nothing is durable in this epoch yet")?.micros_since(wall_now()))
+    Ok(watermark
+        .ok_or("nothing is durable in this epoch yet")?
+        .micros_since(wall_now()))
 }
 
-/// What was recorded ahead is listed, and goes when an operator says so, but for a segment that has true times, too.
+/// What was recorded ahead is listed, and goes when an operator says so, but for a segment that has
+/// true times, too.
 async fn remove_what_was_ahead(site: &mut Site) -> Result<()> {
     let listed = future(site).await?;
     let recorded_us = |listed: &[FutureFootage]| -> i64 {
-        listed.iter().map(|ahead| ahead.span.end.micros_since(ahead.span.start)).sum()
+        listed
+            .iter()
+            .map(|ahead| ahead.span.end.micros_since(ahead.span.start))
+            .sum()
     };
     assert!(recorded_us(&listed) > 8_000_000, "{listed:?}");
     let body = serde_json::json!({});
     // The first process was too short to be certain of its clock: an operator vouches for this one.
-    let refused = site.api()?.call(Method::POST, &["retention", "remove-future"], Some(&body)).await;
+    let refused = site
+        .api()?
+        .call(Method::POST, &["retention", "remove-future"], Some(&body))
+        .await;
     let refusal = refused.map(drop).map_err(|error| error.to_string());
-    assert!(refusal.as_ref().is_err_and(|error| error.contains("not certain of the time")), "{refusal:?}");
-    site.api()?.call(Method::POST, &["retention", "release"], Some(&body)).await?;
+    assert!(
+        refusal
+            .as_ref()
+            .is_err_and(|error| error.contains("not certain of the time")),
+        "{refusal:?}"
+    );
+    site.api()?
+        .call(Method::POST, &["retention", "release"], Some(&body))
+        .await?;
     wait::until("the time is certain", BACK_WITHIN, async || {
         let api = site.cluster.api(0).map_err(|error| error.to_string())?;
-        let volumes: Vec<VolumeRetention> = api.get(&["retention"], &[]).await.map_err(|error| error.to_string())?;
-        if volumes.iter().all(|volume| volume.time_is_certain) { Ok(()) } else { Err(format!("{volumes:?}")) }
+        let volumes: Vec<VolumeRetention> = api
+            .get(&["retention"], &[])
+            .await
+            .map_err(|error| error.to_string())?;
+        if volumes.iter().all(|volume| volume.time_is_certain) {
+            Ok(())
+        } else {
+            Err(format!("{volumes:?}"))
+        }
     })
     .await?;
-    site.api()?.call(Method::POST, &["retention", "remove-future"], Some(&body)).await?;
+    site.api()?
+        .call(Method::POST, &["retention", "remove-future"], Some(&body))
+        .await?;
     wait::until("what was ahead is gone", BACK_WITHIN, async || {
         let api = site.cluster.api(0).map_err(|error| error.to_string())?;
-        let left: Vec<FutureFootage> =
-            api.get(&["retention", "future"], &[]).await.map_err(|error| error.to_string())?;
+        let left: Vec<FutureFootage> = api
+            .get(&["retention", "future"], &[])
+            .await
+            .map_err(|error| error.to_string())?;
         let left_us = recorded_us(&left);
-        if left_us < 5_000_000 { Ok(()) } else { Err(format!("{left_us} us are left")) }
+        if left_us < 5_000_000 {
+            Ok(())
+        } else {
+            Err(format!("{left_us} us are left"))
+        }
     })
     .await
 }
@@ -125,8 +180,12 @@ async fn future(site: &mut Site) -> Result<Vec<FutureFootage>> {
 }
 
 fn segments(site: &Site) -> Result<BTreeSet<PathBuf>> {
-    let folder = site.cluster.config(0).volume_paths()[0].join("segments").join(DEFAULT_RETENTION_CLASS);
+    let folder = site.cluster.config(0).volume_paths()[0]
+        .join("segments")
+        .join(DEFAULT_RETENTION_CLASS);
     let wrong = |error: std::io::Error| Error::Wrong(format!("{}: {error}", folder.display()));
     let entries = std::fs::read_dir(&folder).map_err(wrong)?;
-    entries.map(|entry| Ok(entry.map_err(wrong)?.path())).collect()
+    entries
+        .map(|entry| Ok(entry.map_err(wrong)?.path()))
+        .collect()
 }

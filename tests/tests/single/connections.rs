@@ -30,14 +30,18 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Beyond a deadline, until the node has looked.
 const LOOK_MAX: Duration = Duration::from_secs(4);
 
-/// Connections beside the strangers': the test's own, and those that are closed already and not gone yet.
+/// Connections beside the strangers': the test's own, and those that are closed already and not
+/// gone yet.
 const ALMOST: f64 = 150.0;
 
 /// So that recording needs several while the strangers are there.
 const SEGMENT_SECONDS: u64 = 3;
 
 fn options() -> SiteOptions {
-    SiteOptions { tune: |_, config| config.storage.segment_seconds = SEGMENT_SECONDS, ..SiteOptions::new(1, 2) }
+    SiteOptions {
+        tune: |_, config| config.storage.segment_seconds = SEGMENT_SECONDS,
+        ..SiteOptions::new(1, 2)
+    }
 }
 
 async fn recording_site(files_max: u64) -> Result<Site> {
@@ -62,7 +66,10 @@ async fn metric(site: &Site, family: &str, label: Option<&str>) -> Result<f64> {
 }
 
 /// They come, nothing is lost, everything is answered, and after the deadline they are gone.
-async fn outlasts(site: &mut Site, crowd: impl AsyncFnOnce([SocketAddr; 2], &mut Strangers)) -> Result<()> {
+async fn outlasts(
+    site: &mut Site,
+    crowd: impl AsyncFnOnce([SocketAddr; 2], &mut Strangers),
+) -> Result<()> {
     let ports = ports(site);
     let mut strangers = Strangers::assemble();
     let (from, sealed_before) = (wall_now(), sealed(site).await?);
@@ -75,14 +82,30 @@ async fn outlasts(site: &mut Site, crowd: impl AsyncFnOnce([SocketAddr; 2], &mut
     let allowed = metric(site, "holdfast_allowed_files", None).await?;
     println!("{open} strangers are let in; {files} of {allowed} files are open");
     // What is kept in reserve for the 500 cameras of the default configuration, or half.
-    assert!(allowed - files >= (allowed / 2.0).min(1080.0) - ALMOST, "files are left for cameras and volumes");
-    assert!(open > 64.0, "the crowd is no longer there: the test shows nothing");
-    assert_eq!(strangers.open_after(HEAD_DEADLINE + LOOK_MAX).await, 0, "still open after the deadline");
+    assert!(
+        allowed - files >= (allowed / 2.0).min(1080.0) - ALMOST,
+        "files are left for cameras and volumes"
+    );
+    assert!(
+        open > 64.0,
+        "the crowd is no longer there: the test shows nothing"
+    );
+    assert_eq!(
+        strangers.open_after(HEAD_DEADLINE + LOOK_MAX).await,
+        0,
+        "still open after the deadline"
+    );
     watch.end(ANSWER_MAX).await;
     let (to, sealed_after) = (wall_now(), sealed(site).await?);
     let ran_s = to.micros_since(from) as f64 / 1e6;
-    println!("{} segments were sealed in {ran_s:.1} s", sealed_after - sealed_before);
-    assert!(sealed_after - sealed_before >= 2.0, "segments are opened and sealed throughout");
+    println!(
+        "{} segments were sealed in {ran_s:.1} s",
+        sealed_after - sealed_before
+    );
+    assert!(
+        sealed_after - sealed_before >= 2.0,
+        "segments are opened and sealed throughout"
+    );
     expect_whole(&count_all(site, from, to).await?)
 }
 
@@ -90,10 +113,18 @@ async fn outlasts(site: &mut Site, crowd: impl AsyncFnOnce([SocketAddr; 2], &mut
 async fn thousands_from_one_address_at_both_ports_cost_no_frame_and_no_answer() -> Result<()> {
     let mut site = recording_site(FILES_MAX).await?;
     outlasts(&mut site, async |[api, peer], strangers| {
-        strangers.come(peer, Ipv4Addr::LOCALHOST, CROWD, NOTHING).await;
-        strangers.come(api, Ipv4Addr::LOCALHOST, CROWD / 4, NOTHING).await;
-        strangers.come(api, Ipv4Addr::LOCALHOST, CROWD / 4, HALF_A_HEAD).await;
-        strangers.come(peer, Ipv4Addr::LOCALHOST, CROWD / 8, HALF_A_HEAD).await;
+        strangers
+            .come(peer, Ipv4Addr::LOCALHOST, CROWD, NOTHING)
+            .await;
+        strangers
+            .come(api, Ipv4Addr::LOCALHOST, CROWD / 4, NOTHING)
+            .await;
+        strangers
+            .come(api, Ipv4Addr::LOCALHOST, CROWD / 4, HALF_A_HEAD)
+            .await;
+        strangers
+            .come(peer, Ipv4Addr::LOCALHOST, CROWD / 8, HALF_A_HEAD)
+            .await;
     })
     .await?;
     for port in ["api", "peer"] {
@@ -107,7 +138,8 @@ async fn thousands_from_one_address_at_both_ports_cost_no_frame_and_no_answer() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thousands_from_hundreds_of_addresses_at_both_ports_cost_no_frame_and_no_answer() -> Result<()> {
+async fn thousands_from_hundreds_of_addresses_at_both_ports_cost_no_frame_and_no_answer()
+-> Result<()> {
     let mut site = recording_site(FILES_MAX).await?;
     outlasts(&mut site, from_hundreds_of_addresses).await?;
     for port in ["api", "peer"] {
@@ -115,7 +147,10 @@ async fn thousands_from_hundreds_of_addresses_at_both_ports_cost_no_frame_and_no
         let evicted = metric(&site, "holdfast_evicted_connections_total", Some(&label)).await?;
         assert!(evicted >= 500.0, "{port}: {evicted}");
         let label = format!("port=\"{port}\",reason=\"head\"");
-        assert!(metric(&site, "holdfast_timed_out_connections_total", Some(&label)).await? > 64.0, "{port}");
+        assert!(
+            metric(&site, "holdfast_timed_out_connections_total", Some(&label)).await? > 64.0,
+            "{port}"
+        );
     }
     says_so_once(&site);
     site.pass();
@@ -124,8 +159,13 @@ async fn thousands_from_hundreds_of_addresses_at_both_ports_cost_no_frame_and_no
 
 async fn from_hundreds_of_addresses(ports: [SocketAddr; 2], strangers: &mut Strangers) {
     for number in 2..ADDRESSES + 2 {
-        for (port, words) in ports.into_iter().flat_map(|port| [(port, NOTHING), (port, HALF_A_HEAD)]) {
-            strangers.come(port, Ipv4Addr::new(127, 0, 0, number), FROM_EACH / 2, words).await;
+        for (port, words) in ports
+            .into_iter()
+            .flat_map(|port| [(port, NOTHING), (port, HALF_A_HEAD)])
+        {
+            strangers
+                .come(port, Ipv4Addr::new(127, 0, 0, number), FROM_EACH / 2, words)
+                .await;
         }
     }
 }
@@ -137,7 +177,10 @@ async fn with_few_files_those_of_cameras_and_volumes_are_left_alone() -> Result<
     outlasts(&mut site, from_hundreds_of_addresses).await?;
     for port in ["api", "peer"] {
         let label = format!("port=\"{port}\",reason=\"files_short\"");
-        assert!(metric(&site, "holdfast_evicted_connections_total", Some(&label)).await? > 500.0, "{port}");
+        assert!(
+            metric(&site, "holdfast_evicted_connections_total", Some(&label)).await? > 500.0,
+            "{port}"
+        );
     }
     site.pass();
     Ok(())
@@ -146,18 +189,28 @@ async fn with_few_files_those_of_cameras_and_volumes_are_left_alone() -> Result<
 /// One line a minute for each port and reason.
 fn says_so_once(site: &Site) {
     let log = std::fs::read_to_string(site.cluster.log_path(0)).expect("a log");
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains("make room")).collect();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("make room"))
+        .collect();
     assert!((2..=8).contains(&lines.len()), "{lines:?}");
 }
 
-/// A connection that carries the token outlasts the deadline of those that do not, and makes room for nobody.
+/// A connection that carries the token outlasts the deadline of those that do not, and makes room
+/// for nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clients_connection_outlasts_strangers_and_their_deadline() -> Result<()> {
     let site = recording_site(FILES_MAX).await?;
     let [api, _] = ports(&site);
-    let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(1).build().expect("a client");
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .pool_max_idle_per_host(1)
+        .build()
+        .expect("a client");
     let ask = async || {
-        let request = client.get(format!("http://{api}/api/v1/cameras")).bearer_auth(&site.cluster.token().0);
+        let request = client
+            .get(format!("http://{api}/api/v1/cameras"))
+            .bearer_auth(&site.cluster.token().0);
         let answer = request.send().await.expect("an answer");
         let status = answer.status().as_u16();
         answer.bytes().await.expect("a body");
@@ -167,15 +220,31 @@ async fn a_clients_connection_outlasts_strangers_and_their_deadline() -> Result<
     assert_eq!(ask().await, 200);
     let mut strangers = Strangers::assemble();
     for number in 2..ADDRESSES {
-        strangers.come(api, Ipv4Addr::new(127, 0, 0, number), FROM_EACH, NOTHING).await;
+        strangers
+            .come(api, Ipv4Addr::new(127, 0, 0, number), FROM_EACH, NOTHING)
+            .await;
     }
     sleep(HEAD_DEADLINE + LOOK_MAX).await;
     assert!(metric(&site, "holdfast_open_connections", authorised).await? >= 1.0);
-    let accepted = metric(&site, "holdfast_accepted_connections_total", Some("port=\"api\"")).await?;
+    let accepted = metric(
+        &site,
+        "holdfast_accepted_connections_total",
+        Some("port=\"api\""),
+    )
+    .await?;
     assert_eq!(ask().await, 200);
-    let accepted_after = metric(&site, "holdfast_accepted_connections_total", Some("port=\"api\"")).await?;
+    let accepted_after = metric(
+        &site,
+        "holdfast_accepted_connections_total",
+        Some("port=\"api\""),
+    )
+    .await?;
     // The one that the second look itself took.
-    assert_eq!(accepted_after - accepted, 1.0, "the client needed no new connection");
+    assert_eq!(
+        accepted_after - accepted,
+        1.0,
+        "the client needed no new connection"
+    );
     site.pass();
     Ok(())
 }

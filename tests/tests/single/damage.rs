@@ -24,7 +24,10 @@ const SEGMENT_SECONDS: u64 = 2;
 const NOISE: &[u8; 32] = b"NOISE-that-no-camera-ever-sent-\xff";
 
 fn options() -> SiteOptions {
-    SiteOptions { tune: |_, config| config.storage.segment_seconds = SEGMENT_SECONDS, ..SiteOptions::new(1, 2) }
+    SiteOptions {
+        tune: |_, config| config.storage.segment_seconds = SEGMENT_SECONDS,
+        ..SiteOptions::new(1, 2)
+    }
 }
 
 /// A stopped node with footage, and between when it is whole.
@@ -39,7 +42,12 @@ async fn recorded() -> Result<(Site, Timestamp, Timestamp)> {
 }
 
 async fn stop(site: &mut Site) -> Result<()> {
-    assert_eq!(site.cluster.stop(0, STOP_TIMEOUT).await?.code(), Some(0), "{}", site.cluster.log_tail(0));
+    assert_eq!(
+        site.cluster.stop(0, STOP_TIMEOUT).await?.code(),
+        Some(0),
+        "{}",
+        site.cluster.log_tail(0)
+    );
     Ok(())
 }
 
@@ -55,8 +63,15 @@ fn volume(site: &Site) -> PathBuf {
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
-        if entry.is_dir() { found.extend(files_below(&entry)) } else { found.push(entry) }
+    for entry in fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+    {
+        if entry.is_dir() {
+            found.extend(files_below(&entry))
+        } else {
+            found.push(entry)
+        }
     }
     found.sort();
     found
@@ -98,19 +113,40 @@ async fn damaged_chunks_are_never_served_and_all_others_are() -> Result<()> {
 
     for camera in site.cameras().to_vec() {
         let verdict = count_one(&mut site, &camera, from, to).await?;
-        println!("{}: {} of {} frames lost", verdict.name, verdict.loss.lost, verdict.loss.sent);
-        assert_eq!((verdict.loss.foreign, verdict.loss.reordered), (0, 0), "{verdict:?}");
+        println!(
+            "{}: {} of {} frames lost",
+            verdict.name, verdict.loss.lost, verdict.loss.sent
+        );
+        assert_eq!(
+            (verdict.loss.foreign, verdict.loss.reordered),
+            (0, 0),
+            "{verdict:?}"
+        );
         let file = export_plays(&mut site, camera.id, from, to).await?;
-        assert!(!file.windows(NOISE.len()).any(|window| window == NOISE), "noise was served");
-        // A GOP around the overwritten bytes, and the end of one segment with the GOP that it begins in.
-        assert!(verdict.loss.lost <= 25 * (2 + SEGMENT_SECONDS + 1), "{verdict:?}");
+        assert!(
+            !file.windows(NOISE.len()).any(|window| window == NOISE),
+            "noise was served"
+        );
+        // A GOP around the overwritten bytes, and the end of one segment with the GOP that it
+        // begins in.
+        assert!(
+            verdict.loss.lost <= 25 * (2 + SEGMENT_SECONDS + 1),
+            "{verdict:?}"
+        );
         assert!(verdict.loss.gaps.len() <= 2, "{verdict:?}");
     }
     let lost: u64 = lost_frames(&mut site, from, to).await?;
     assert!(lost > 0, "nothing was damaged: this proves nothing");
     // By a reader, or by the scrub where that was faster.
-    let damaged = prometheus::sum(&site.metrics(0).await?, "holdfast_volume_found_damaged_chunks_total", None);
-    assert!(damaged > Some(0.0), "the damage is not counted: {damaged:?}");
+    let damaged = prometheus::sum(
+        &site.metrics(0).await?,
+        "holdfast_volume_found_damaged_chunks_total",
+        None,
+    );
+    assert!(
+        damaged > Some(0.0),
+        "the damage is not counted: {damaged:?}"
+    );
     site.pass();
     Ok(())
 }
@@ -133,17 +169,24 @@ async fn a_segment_that_is_nothing_but_noise_costs_its_own_footage_only() -> Res
     start(&mut site).await?;
     for camera in site.cameras().to_vec() {
         let verdict = count_one(&mut site, &camera, from, to).await?;
-        assert!((1..=25 * (SEGMENT_SECONDS + 3)).contains(&verdict.loss.lost), "{verdict:?}");
+        assert!(
+            (1..=25 * (SEGMENT_SECONDS + 3)).contains(&verdict.loss.lost),
+            "{verdict:?}"
+        );
         assert_eq!(verdict.loss.gaps.len(), 1, "{verdict:?}");
         let file = footage::export(&site.api()?, camera.id, from, to.plus(MARGIN)).await?;
         footage::stamps_of(&file).map_err(|error| Error::Wrong(error.to_string()))?;
     }
-    assert!(files[1].exists(), "what cannot be read is kept for whoever can");
+    assert!(
+        files[1].exists(),
+        "what cannot be read is kept for whoever can"
+    );
     site.pass();
     Ok(())
 }
 
-/// Overwrites what is in the middle of a chunk in the middle of the file: between batches lies padding, which nobody misses.
+/// Overwrites what is in the middle of a chunk in the middle of the file: between batches lies
+/// padding, which nobody misses.
 fn overwrite_middle(path: &Path, camera: CameraId) {
     let footage = offline::footage(path, camera, StreamKind::Main, |_, _| {}).expect("footage");
     let chunk = footage.entries()[footage.entries().len() / 2].location;
@@ -154,7 +197,10 @@ fn overwrite_middle(path: &Path, camera: CameraId) {
 }
 
 fn cut_off_a_third(path: &Path) {
-    let file = fs::OpenOptions::new().write(true).open(path).expect("a segment");
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .expect("a segment");
     let length = file.metadata().expect("a segment").len();
     file.set_len(length / 3 * 2).expect("a segment");
 }

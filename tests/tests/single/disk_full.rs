@@ -23,7 +23,10 @@ fn disk(config: &Config) -> PathBuf {
 }
 
 fn options() -> SiteOptions {
-    let camera = |id| CameraOptions { bitrate_bps: CAMERA_BPS, ..CameraOptions::new(id) };
+    let camera = |id| CameraOptions {
+        bitrate_bps: CAMERA_BPS,
+        ..CameraOptions::new(id)
+    };
     let tune = |_, config: &mut Config| {
         config.storage.volumes = vec![Volume::new(disk(config))];
         config.storage.segment_seconds = 2;
@@ -31,7 +34,11 @@ fn options() -> SiteOptions {
         config.storage.buffer_bytes_max = ByteSize(20 << 20);
         config.storage.free_bytes_min = ByteSize(FREE_BYTES_MIN);
     };
-    SiteOptions { nodes: 1, cameras: (1..=2).map(camera).collect(), tune }
+    SiteOptions {
+        nodes: 1,
+        cameras: (1..=2).map(camera).collect(),
+        tune,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,20 +52,37 @@ async fn on_a_full_disk_the_oldest_goes_and_recording_goes_on() -> Result<()> {
     site.cluster.form().await?;
     site.add_all().await?;
     site.wait_recorded_beyond(wall_now()).await?;
-    wait::until("the oldest was deleted twice over", Duration::from_secs(90), async || {
-        let page = site.metrics(0).await.map_err(|error| error.to_string())?;
-        let deleted = prometheus::sum(&page, "holdfast_volume_deleted_bytes_total", None).unwrap_or(0.0);
-        let free = prometheus::sum(&page, "holdfast_volume_free_bytes", None);
-        if deleted > DISK_BYTES as f64 { Ok(()) } else { Err(format!("{deleted} bytes deleted, {free:?} bytes free")) }
-    })
+    wait::until(
+        "the oldest was deleted twice over",
+        Duration::from_secs(90),
+        async || {
+            let page = site.metrics(0).await.map_err(|error| error.to_string())?;
+            let deleted =
+                prometheus::sum(&page, "holdfast_volume_deleted_bytes_total", None).unwrap_or(0.0);
+            let free = prometheus::sum(&page, "holdfast_volume_free_bytes", None);
+            if deleted > DISK_BYTES as f64 {
+                Ok(())
+            } else {
+                Err(format!("{deleted} bytes deleted, {free:?} bytes free"))
+            }
+        },
+    )
     .await?;
     let from = wall_now();
     sleep(Duration::from_secs(3)).await;
     // What retention leaves is whole: the newest seconds, and the time of the deletions.
     expect_whole(&count_all(&mut site, from, wall_now()).await?)?;
     let page = site.metrics(0).await?;
-    assert_eq!(prometheus::sum(&page, "holdfast_shed_chunks_total", None), Some(0.0), "chunks were shed");
-    assert_eq!(prometheus::sum(&page, "holdfast_volume_failed_info", None), Some(0.0), "the volume failed");
+    assert_eq!(
+        prometheus::sum(&page, "holdfast_shed_chunks_total", None),
+        Some(0.0),
+        "chunks were shed"
+    );
+    assert_eq!(
+        prometheus::sum(&page, "holdfast_volume_failed_info", None),
+        Some(0.0),
+        "the volume failed"
+    );
     site.pass();
     Ok(())
 }

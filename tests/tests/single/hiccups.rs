@@ -38,8 +38,13 @@ async fn hiccups_are_told_with_their_cause_and_everything_still_plays() -> Resul
     let mut site = Site::prepare(SiteOptions::new(1, JUMPING)).await?;
     site.cluster.form().await?;
     for number in STALLED..=JUMPING {
-        let transport = if number == SHUFFLED { Transport::Udp } else { Transport::Tcp };
-        site.add_served(number, &format!("cam{number}"), transport).await?;
+        let transport = if number == SHUFFLED {
+            Transport::Udp
+        } else {
+            Transport::Tcp
+        };
+        site.add_served(number, &format!("cam{number}"), transport)
+            .await?;
     }
     site.wait_recorded_beyond(wall_now()).await?;
     let from = wall_now();
@@ -55,9 +60,21 @@ async fn hiccups_are_told_with_their_cause_and_everything_still_plays() -> Resul
     }
     let shuffled = site.camera(SHUFFLED)?.clone();
     let verdict = count_one(&mut site, &shuffled, from, to).await?;
-    println!("of the camera with packets out of order {} frames are lost", verdict.loss.lost);
-    assert!(verdict.loss.lost <= 50 && verdict.loss.foreign == 0, "{verdict:?}");
-    stall_is_told(&site, site.camera(STALLED)?, (from, to), (frozen_at, resumed_at)).await?;
+    println!(
+        "of the camera with packets out of order {} frames are lost",
+        verdict.loss.lost
+    );
+    assert!(
+        verdict.loss.lost <= 50 && verdict.loss.foreign == 0,
+        "{verdict:?}"
+    );
+    stall_is_told(
+        &site,
+        site.camera(STALLED)?,
+        (from, to),
+        (frozen_at, resumed_at),
+    )
+    .await?;
     loss_is_told(&mut site, from, to).await?;
     for camera in site.cameras().to_vec() {
         expect_covered(&site, 0, camera.id, from, to).await?;
@@ -93,21 +110,43 @@ async fn stall_is_told(
     (frozen_at, resumed_at): (Timestamp, Timestamp),
 ) -> Result<()> {
     let timeline = site.timeline(0, camera.id, from, to).await?;
-    let stalls: Vec<&Gap> = timeline.gaps.iter().filter(|gap| gap.cause == GapCause::CameraStalled).collect();
-    let [stall] = stalls.as_slice() else { panic!("one stall: {timeline:?}") };
-    let off = [stall.start.micros_since(frozen_at), stall.end.micros_since(resumed_at)];
+    let stalls: Vec<&Gap> = timeline
+        .gaps
+        .iter()
+        .filter(|gap| gap.cause == GapCause::CameraStalled)
+        .collect();
+    let [stall] = stalls.as_slice() else {
+        panic!("one stall: {timeline:?}")
+    };
+    let off = [
+        stall.start.micros_since(frozen_at),
+        stall.end.micros_since(resumed_at),
+    ];
     println!("the stall is told {off:?} us off");
-    // It begins with the last frame; it ends with the first keyframe of the next session, up to a GOP after the resumption.
-    assert!(off[0].abs() <= BOUNDS_US && (-BOUNDS_US..=2 * BOUNDS_US).contains(&off[1]), "{off:?}: {timeline:?}");
+    // It begins with the last frame; it ends with the first keyframe of the next session, up to a
+    // GOP after the resumption.
+    assert!(
+        off[0].abs() <= BOUNDS_US && (-BOUNDS_US..=2 * BOUNDS_US).contains(&off[1]),
+        "{off:?}: {timeline:?}"
+    );
     Ok(())
 }
 
 async fn loss_is_told(site: &mut Site, from: Timestamp, to: Timestamp) -> Result<()> {
     let camera = site.camera(LOSSY)?.clone();
     let timeline = site.timeline(0, camera.id, from, to).await?;
-    assert!(timeline.gaps.iter().any(|gap| gap.cause == GapCause::PacketsLost), "{timeline:?}");
+    assert!(
+        timeline
+            .gaps
+            .iter()
+            .any(|gap| gap.cause == GapCause::PacketsLost),
+        "{timeline:?}"
+    );
     let verdict = count_one(site, &camera, from, to).await?;
-    assert!(timeline.spans.iter().any(|span| span.damaged), "what refers to lost frames: {timeline:?}");
+    assert!(
+        timeline.spans.iter().any(|span| span.damaged),
+        "what refers to lost frames: {timeline:?}"
+    );
     // It is served all the same.
     assert!((1..=50).contains(&verdict.loss.lost), "{verdict:?}");
     Ok(())
@@ -116,38 +155,78 @@ async fn loss_is_told(site: &mut Site, from: Timestamp, to: Timestamp) -> Result
 /// The last that is told is what is durable, not what is hoped for.
 async fn ends_at_the_watermark(site: &Site, camera: &SiteCamera, from: Timestamp) -> Result<()> {
     let watermark = |timeline: &Timeline| coverage::extent(timeline).map(|(_, end)| end);
-    let before = site.ask(0).await?.cameras.into_iter().find(|told| told.id == camera.id);
-    let timeline = site.timeline(0, camera.id, from, wall_now().plus(Duration::from_secs(60))).await?;
+    let before = site
+        .ask(0)
+        .await?
+        .cameras
+        .into_iter()
+        .find(|told| told.id == camera.id);
+    let timeline = site
+        .timeline(0, camera.id, from, wall_now().plus(Duration::from_secs(60)))
+        .await?;
     // What a node tells of its recorders is a tick or two old.
     sleep(Duration::from_millis(500)).await;
-    let after = site.ask(0).await?.cameras.into_iter().find(|told| told.id == camera.id);
-    let [before, after] = [before, after].map(|told| told.and_then(|told| told.recording.watermark));
+    let after = site
+        .ask(0)
+        .await?
+        .cameras
+        .into_iter()
+        .find(|told| told.id == camera.id);
+    let [before, after] =
+        [before, after].map(|told| told.and_then(|told| told.recording.watermark));
     let end = watermark(&timeline);
     assert!(
-        before <= end && end <= after.map(|mark| mark.plus_micros(holdfast_storage::timeline::HOLE_US_MIN)),
+        before <= end
+            && end <= after.map(|mark| mark.plus_micros(holdfast_storage::timeline::HOLE_US_MIN)),
         "{before:?} {end:?} {after:?}"
     );
-    assert!(coverage::faults(&timeline).is_empty(), "{:?}", coverage::faults(&timeline));
+    assert!(
+        coverage::faults(&timeline).is_empty(),
+        "{:?}",
+        coverage::faults(&timeline)
+    );
     Ok(())
 }
 
-/// The playlist has a gap wherever the timeline has one that it can show, and every segment that it lists plays.
-async fn playlist_plays(site: &Site, camera: &SiteCamera, from: Timestamp, to: Timestamp) -> Result<()> {
+/// The playlist has a gap wherever the timeline has one that it can show, and every segment that it
+/// lists plays.
+async fn playlist_plays(
+    site: &Site,
+    camera: &SiteCamera,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<()> {
     let base = format!("cameras/{}/hls", camera.id);
     // Until then it grows.
     sleep(SETTLED_AFTER).await;
-    let answer =
-        site.send(0, Method::GET, &format!("{base}/index.m3u8?from={from}&to={to}&gaps=entries"), None::<&()>).await?;
+    let answer = site
+        .send(
+            0,
+            Method::GET,
+            &format!("{base}/index.m3u8?from={from}&to={to}&gaps=entries"),
+            None::<&()>,
+        )
+        .await?;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let text = answer.text();
-    let playlist =
-        m3u8_rs::parse_media_playlist_res(text.as_bytes()).map_err(|error| Error::Wrong(format!("{error}: {text}")))?;
-    let gaps: Vec<usize> = (0..playlist.segments.len()).filter(|&at| is_gap(&playlist.segments[at])).collect();
+    let playlist = m3u8_rs::parse_media_playlist_res(text.as_bytes())
+        .map_err(|error| Error::Wrong(format!("{error}: {text}")))?;
+    let gaps: Vec<usize> = (0..playlist.segments.len())
+        .filter(|&at| is_gap(&playlist.segments[at]))
+        .collect();
     let told = site.timeline(0, camera.id, from, to).await?.gaps;
-    let can_show = told.iter().any(|gap| gap.end.micros_since(gap.start) >= GAP_MICROS_MIN);
-    assert!(!can_show || !gaps.is_empty(), "EXT-X-GAP is where the timeline has a gap: {told:?}:\n{text}");
+    let can_show = told
+        .iter()
+        .any(|gap| gap.end.micros_since(gap.start) >= GAP_MICROS_MIN);
+    assert!(
+        !can_show || !gaps.is_empty(),
+        "EXT-X-GAP is where the timeline has a gap: {told:?}:\n{text}"
+    );
     let may_skip = [STALLED, LOSSY, SHUFFLED].contains(&camera.handle.id());
-    assert!(may_skip || gaps.is_empty(), "nothing is missing, and yet there is EXT-X-GAP:\n{text}");
+    assert!(
+        may_skip || gaps.is_empty(),
+        "nothing is missing, and yet there is EXT-X-GAP:\n{text}"
+    );
     segments_begin_with_keyframes(site, &base, &playlist).await
 }
 
@@ -155,24 +234,50 @@ fn is_gap(segment: &MediaSegment) -> bool {
     segment.unknown_tags.iter().any(|tag| tag.tag == "X-GAP")
 }
 
-async fn segments_begin_with_keyframes(site: &Site, base: &str, playlist: &MediaPlaylist) -> Result<()> {
+async fn segments_begin_with_keyframes(
+    site: &Site,
+    base: &str,
+    playlist: &MediaPlaylist,
+) -> Result<()> {
     let mut fetched = 0;
     for segment in playlist.segments.iter().filter(|segment| !is_gap(segment)) {
         if let Some(map) = &segment.map {
-            let init = site.send(0, Method::GET, &format!("{base}/{}", map.uri), None::<&()>).await?;
-            assert_eq!((init.status, init.body.get(4..8)), (200, Some(b"ftyp".as_slice())), "{}", map.uri);
+            let init = site
+                .send(0, Method::GET, &format!("{base}/{}", map.uri), None::<&()>)
+                .await?;
+            assert_eq!(
+                (init.status, init.body.get(4..8)),
+                (200, Some(b"ftyp".as_slice())),
+                "{}",
+                map.uri
+            );
         }
-        let media = site.send(0, Method::GET, &format!("{base}/{}", segment.uri), None::<&()>).await?;
+        let media = site
+            .send(
+                0,
+                Method::GET,
+                &format!("{base}/{}", segment.uri),
+                None::<&()>,
+            )
+            .await?;
         assert_eq!(media.status, 200, "{}: {}", segment.uri, media.text());
-        let range = probe::chunk_ranges(&media.body).next().expect("a chunk").expect("a sound chunk");
-        let samples = probe::samples(&media.body[range]).map_err(|error| Error::Wrong(error.to_string()))?;
+        let range = probe::chunk_ranges(&media.body)
+            .next()
+            .expect("a chunk")
+            .expect("a sound chunk");
+        let samples =
+            probe::samples(&media.body[range]).map_err(|error| Error::Wrong(error.to_string()))?;
         assert!(
-            segment.uri.contains("within_gop=true") || samples.first().is_some_and(|sample| sample.is_sync),
+            segment.uri.contains("within_gop=true")
+                || samples.first().is_some_and(|sample| sample.is_sync),
             "{} begins with {:?}",
             segment.uri,
             samples.first()
         );
-        assert!(segment.program_date_time.is_some() || fetched > 0, "the first segment has no date");
+        assert!(
+            segment.program_date_time.is_some() || fetched > 0,
+            "the first segment has no date"
+        );
         fetched += 1;
     }
     assert!(fetched > 0, "the playlist lists no segment");

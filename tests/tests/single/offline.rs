@@ -22,15 +22,26 @@ fn options() -> SiteOptions {
         config.storage.segment_seconds = 2;
         config.storage.scrub_bytes_per_second_max = ByteSize(0);
     };
-    SiteOptions { tune, ..SiteOptions::new(1, 2) }
+    SiteOptions {
+        tune,
+        ..SiteOptions::new(1, 2)
+    }
 }
 
 /// Exit code, what it printed (JSON where there was any), and what it said on standard error.
 fn holdfast(arguments: &[&str]) -> (i32, Value, String) {
     let binary = holdfast_beside_this().expect("the binary");
-    let output = Command::new(binary).arg("--json").args(arguments).output().expect("it runs");
+    let output = Command::new(binary)
+        .arg("--json")
+        .args(arguments)
+        .output()
+        .expect("it runs");
     let printed = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-    (output.status.code().expect("an exit code"), printed, String::from_utf8_lossy(&output.stderr).into_owned())
+    (
+        output.status.code().expect("an exit code"),
+        printed,
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 /// The segment with a header of a later release: the checksum stays where it is in every version.
@@ -60,14 +71,27 @@ async fn a_volume_is_verified_beside_its_node_and_listed_anew_without_it() -> Re
     let dir = volume.to_str().expect("a path").to_owned();
 
     let (code, report, said) = holdfast(&["volume", "verify", &dir]);
-    assert_eq!((code, &report["is_sound"]), (0, &true.into()), "{report} {said}");
-    assert_eq!(report["in_use_by"], site.cluster.pid(0).expect("it runs").to_string(), "{report}");
+    assert_eq!(
+        (code, &report["is_sound"]),
+        (0, &true.into()),
+        "{report} {said}"
+    );
+    assert_eq!(
+        report["in_use_by"],
+        site.cluster.pid(0).expect("it runs").to_string(),
+        "{report}"
+    );
     assert!(report["sound_segments"].as_u64() >= Some(2), "{report}");
     let (code, _, said) = holdfast(&["volume", "rebuild-catalogue", &dir]);
     assert!(code == 1 && said.contains("in use by process"), "{said}");
     expect_whole(&count_all(&mut site, from, to).await?)?;
 
-    assert_eq!(site.cluster.stop(0, STOP_TIMEOUT).await?.code(), Some(0), "{}", site.cluster.log_tail(0));
+    assert_eq!(
+        site.cluster.stop(0, STOP_TIMEOUT).await?.code(),
+        Some(0),
+        "{}",
+        site.cluster.log_tail(0)
+    );
     let camera = site.cameras()[0].clone();
     let files = segments(&volume);
     let (segment, newer) = (&files[files.len() / 2], files.last().expect("segments"));
@@ -78,29 +102,62 @@ async fn a_volume_is_verified_beside_its_node_and_listed_anew_without_it() -> Re
     fs::write(newer, &changed).expect("a segment");
 
     let (code, report, said) = holdfast(&["volume", "verify", &dir]);
-    assert_eq!((code, &report["lost_chunks"]), (1, &1.into()), "{report} {said}");
+    assert_eq!(
+        (code, &report["lost_chunks"]),
+        (1, &1.into()),
+        "{report} {said}"
+    );
     assert_eq!(report["losses"][0]["camera"], camera.id.0, "{report}");
-    assert_eq!(report["losses"][0]["first"], rotten.meta.start.to_string(), "{report}");
+    assert_eq!(
+        report["losses"][0]["first"],
+        rotten.meta.start.to_string(),
+        "{report}"
+    );
     let failed = report["failed"][0]["error"].as_str().unwrap_or_default();
     assert!(failed.contains("version 9"), "{report}");
-    assert_eq!(fs::read(newer).expect("a segment"), changed, "what is newer is left untouched");
+    assert_eq!(
+        fs::read(newer).expect("a segment"),
+        changed,
+        "what is newer is left untouched"
+    );
     fs::write(newer, &sound).expect("a segment");
 
     fs::remove_dir_all(volume.join("catalogue")).expect("the catalogue");
     let (code, report, said) = holdfast(&["volume", "rebuild-catalogue", &dir]);
-    // One that was begun right before the stop may have no footer yet: the next start finds what is in it.
-    let found = report["listed_segments"].as_u64().zip(report["unsealed_segments"].as_u64());
-    let is_all = |(listed, unsealed): (u64, u64)| listed + unsealed == files.len() as u64 && unsealed <= 1;
+    // One that was begun right before the stop may have no footer yet: the next start finds what is
+    // in it.
+    let found = report["listed_segments"]
+        .as_u64()
+        .zip(report["unsealed_segments"].as_u64());
+    let is_all =
+        |(listed, unsealed): (u64, u64)| listed + unsealed == files.len() as u64 && unsealed <= 1;
     assert!(code == 0 && found.is_some_and(is_all), "{report} {said}");
-    for (path, expected) in [(volume.join("no"), 3), (volume.join("segments"), 3), (volume.join("volume.json"), 3)] {
-        assert_eq!(holdfast(&["volume", "verify", path.to_str().expect("a path")]).0, expected, "{}", path.display());
+    for (path, expected) in [
+        (volume.join("no"), 3),
+        (volume.join("segments"), 3),
+        (volume.join("volume.json"), 3),
+    ] {
+        assert_eq!(
+            holdfast(&["volume", "verify", path.to_str().expect("a path")]).0,
+            expected,
+            "{}",
+            path.display()
+        );
     }
 
     site.cluster.start(0)?;
     site.cluster.wait_ready(0).await?;
     site.wait_recorded_beyond(wall_now()).await?;
-    let rebuilds = prometheus::sum(&site.metrics(0).await?, "holdfast_volume_catalogue_rebuilds_total", None);
-    assert_eq!(rebuilds, Some(0.0), "the node does not take the catalogue that the tool made");
+    let rebuilds = prometheus::sum(
+        &site.metrics(0).await?,
+        "holdfast_volume_catalogue_rebuilds_total",
+        None,
+    );
+    assert_eq!(
+        rebuilds,
+        Some(0.0),
+        "the node does not take the catalogue that the tool made"
+    );
     let other = site.cameras()[1].clone();
     expect_whole(&[count_one(&mut site, &other, from, to).await?])?;
     let verdict = count_one(&mut site, &camera, from, to).await?;
@@ -117,8 +174,9 @@ async fn extracts(site: &Site, segment: &Path) -> Result<()> {
     let (code, _, said) = holdfast(&["segment", "extract", segment, "-o", output]);
     assert!(code == 2 && said.contains("holds cameras 1, 2"), "{said}");
     for (camera, expected) in [("1", 1), ("2", 1)] {
-        let (code, extracted, said) =
-            holdfast(&["segment", "extract", segment, "--camera", camera, "-o", output, "--force"]);
+        let (code, extracted, said) = holdfast(&[
+            "segment", "extract", segment, "--camera", camera, "-o", output, "--force",
+        ]);
         // The segment is damaged, and what is sound is written.
         assert_eq!(code, expected, "{extracted} {said}");
         if ffmpeg::is_installed().await {

@@ -13,14 +13,15 @@ const ORDERLY_STOPS: usize = 20;
 
 const KILLS: usize = 4;
 
-/// At most a chunk, a flush and a frame are at risk, and what the machine adds that does other things too; the figure is measured by the bench.
+/// At most a chunk, a flush and a frame are at risk, and what the machine adds that does other
+/// things too; the figure is measured by the bench.
 const KILL_LOSS_MAX: Duration = Duration::from_secs(1);
 
 /// How long a node may be recording again after its process started, beside other tests.
 const RESUME_MAX: Duration = Duration::from_secs(8);
 
-/// How long a frame may be on its way: a camera stamps it when it is due, and sends it when the machine lets it. Later ones were not received
-/// when the signal came.
+/// How long a frame may be on its way: a camera stamps it when it is due, and sends it when the
+/// machine lets it. Later ones were not received when the signal came.
 const ON_ITS_WAY_US: i64 = 100_000;
 
 /// What is recorded between two stops.
@@ -60,7 +61,12 @@ async fn a_kill_loses_at_most_the_last_moment_and_recording_resumes_at_once() ->
             let lost_ms = verdict.loss.worst_gap_ms();
             println!("{}: {lost_ms} ms lost", camera.name);
             let killed_us = u64::try_from(to.micros()).unwrap_or(0);
-            let is_last = |next| camera.handle.captured_us(next).is_none_or(|captured_us| captured_us >= killed_us);
+            let is_last = |next| {
+                camera
+                    .handle
+                    .captured_us(next)
+                    .is_none_or(|captured_us| captured_us >= killed_us)
+            };
             let at_the_end = verdict.loss.gaps.iter().all(|gap| is_last(gap.to));
             assert!(verdict.loss.gaps.len() <= 1 && at_the_end, "{verdict:?}");
             assert!(lost_ms <= KILL_LOSS_MAX.as_millis() as u64, "{verdict:?}");
@@ -75,8 +81,13 @@ enum Ending {
     Killed,
 }
 
-/// Records for `length`, ends the node and starts it again. The interval is what must be there afterwards.
-async fn run_until(site: &mut Site, length: Duration, ending: Ending) -> Result<(Timestamp, Timestamp)> {
+/// Records for `length`, ends the node and starts it again. The interval is what must be there
+/// afterwards.
+async fn run_until(
+    site: &mut Site,
+    length: Duration,
+    ending: Ending,
+) -> Result<(Timestamp, Timestamp)> {
     let from = resumed(site).await?;
     sleep(length).await;
     let to = wall_now();
@@ -97,9 +108,15 @@ async fn resumed(site: &mut Site) -> Result<Timestamp> {
     let started = wall_now();
     wait::until("recording resumed at once", RESUME_MAX, async || {
         let look = site.ask(0).await.map_err(|error| error.to_string())?;
-        let marks: Vec<_> = look.cameras.iter().map(|camera| camera.recording.watermark).collect();
+        let marks: Vec<_> = look
+            .cameras
+            .iter()
+            .map(|camera| camera.recording.watermark)
+            .collect();
         let all: Option<Vec<Timestamp>> = marks.iter().copied().collect();
-        let least = all.and_then(|all| all.into_iter().min()).filter(|least| *least > started);
+        let least = all
+            .and_then(|all| all.into_iter().min())
+            .filter(|least| *least > started);
         least.ok_or_else(|| format!("{marks:?}, since {started}"))
     })
     .await

@@ -1,4 +1,5 @@
-//! What rots on the disk is found by reading it again, told with camera and time, and left out of what is served.
+//! What rots on the disk is found by reading it again, told with camera and time, and left out of
+//! what is served.
 
 use crate::support::export_plays;
 use crate::support::rot::turn_a_bit;
@@ -24,7 +25,10 @@ fn options() -> SiteOptions {
         config.storage.segment_seconds = 2;
         config.storage.scrub_bytes_per_second_max = ByteSize(1 << 30);
     };
-    SiteOptions { tune, ..SiteOptions::new(1, 2) }
+    SiteOptions {
+        tune,
+        ..SiteOptions::new(1, 2)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,32 +38,63 @@ async fn a_bit_that_turns_is_found_told_and_left_out_and_the_rest_is_served() ->
     sleep(RECORDED).await;
     let to = wall_now();
     expect_whole(&count_all(&mut site, from, to).await?)?;
-    assert_eq!(site.cluster.stop(0, STOP_TIMEOUT).await?.code(), Some(0), "{}", site.cluster.log_tail(0));
+    assert_eq!(
+        site.cluster.stop(0, STOP_TIMEOUT).await?.code(),
+        Some(0),
+        "{}",
+        site.cluster.log_tail(0)
+    );
 
     let camera = site.cameras()[0].clone();
     let class = site.cluster.config(0).volume_paths()[0].join("segments/default");
-    let mut segments: Vec<_> = fs::read_dir(class).expect("segments").map(|entry| entry.expect("one").path()).collect();
+    let mut segments: Vec<_> = fs::read_dir(class)
+        .expect("segments")
+        .map(|entry| entry.expect("one").path())
+        .collect();
     segments.sort();
     let rotten = turn_a_bit(&segments[segments.len() / 2], camera.id)?;
-    assert!(from < rotten.meta.start && rotten.meta.end() < to, "{rotten:?} is not between {from} and {to}");
+    assert!(
+        from < rotten.meta.start && rotten.meta.end() < to,
+        "{rotten:?} is not between {from} and {to}"
+    );
 
     site.cluster.start(0)?;
     site.cluster.wait_ready(0).await?;
-    let accepted = site.send(0, Method::POST, "nodes/1/scrub", None::<&()>).await?;
+    let accepted = site
+        .send(0, Method::POST, "nodes/1/scrub", None::<&()>)
+        .await?;
     assert_eq!(accepted.status, 202, "{}", accepted.text());
-    let found = wait::until("the scrub finds the damage", SETTLE_TIMEOUT, async || damaged(&site).await).await?;
-    assert_eq!((found.camera, found.start, found.end), (camera.id, rotten.meta.start, rotten.meta.end()));
+    let found = wait::until("the scrub finds the damage", SETTLE_TIMEOUT, async || {
+        damaged(&site).await
+    })
+    .await?;
+    assert_eq!(
+        (found.camera, found.start, found.end),
+        (camera.id, rotten.meta.start, rotten.meta.end())
+    );
     is_told(&site, &rotten).await?;
 
     let timeline = site.timeline(0, camera.id, from, to).await?;
-    let gaps: Vec<_> = timeline.gaps.iter().map(|gap| (gap.start, gap.end, gap.cause)).collect();
+    let gaps: Vec<_> = timeline
+        .gaps
+        .iter()
+        .map(|gap| (gap.start, gap.end, gap.cause))
+        .collect();
     // Nothing can be decoded up to the next keyframe; these cameras send one a second.
-    let [(start, end, GapCause::Damaged)] = gaps[..] else { panic!("{gaps:?}") };
+    let [(start, end, GapCause::Damaged)] = gaps[..] else {
+        panic!("{gaps:?}")
+    };
     assert_eq!(start, rotten.meta.start);
-    assert!((rotten.meta.end()..=start.plus_micros(1_100_000)).contains(&end), "{gaps:?} of {rotten:?}");
+    assert!(
+        (rotten.meta.end()..=start.plus_micros(1_100_000)).contains(&end),
+        "{gaps:?} of {rotten:?}"
+    );
     export_plays(&mut site, camera.id, from, to).await?;
     let verdict = count_one(&mut site, &camera, from, to).await?;
-    assert!((1..=30).contains(&verdict.loss.lost) && verdict.loss.gaps.len() == 1, "{verdict:?}");
+    assert!(
+        (1..=30).contains(&verdict.loss.lost) && verdict.loss.gaps.len() == 1,
+        "{verdict:?}"
+    );
     hls_plays(&site, camera.id, from, to).await?;
     let other = site.cameras()[1].clone();
     expect_whole(&[count_one(&mut site, &other, from, to).await?])?;
@@ -69,10 +104,18 @@ async fn a_bit_that_turns_is_found_told_and_left_out_and_the_rest_is_served() ->
 
 /// The first damaged chunk that the node lists.
 async fn damaged(site: &Site) -> std::result::Result<wire::DamagedChunk, String> {
-    let answer: std::result::Result<Vec<wire::VolumeScrub>, _> =
-        site.cluster.api(0).map_err(|error| error.to_string())?.get(&["scrub"], &[]).await;
+    let answer: std::result::Result<Vec<wire::VolumeScrub>, _> = site
+        .cluster
+        .api(0)
+        .map_err(|error| error.to_string())?
+        .get(&["scrub"], &[])
+        .await;
     let volumes = answer.map_err(|error| error.to_string())?;
-    let first = volumes.iter().flat_map(|volume| &volume.damaged).next().copied();
+    let first = volumes
+        .iter()
+        .flat_map(|volume| &volume.damaged)
+        .next()
+        .copied();
     first.ok_or_else(|| format!("{volumes:?}"))
 }
 
@@ -80,30 +123,66 @@ async fn damaged(site: &Site) -> std::result::Result<wire::DamagedChunk, String>
 async fn is_told(site: &Site, rotten: &ChunkEntry) -> Result<()> {
     let page = site.metrics(0).await?;
     let label = format!("camera=\"{}\"", rotten.meta.camera);
-    assert_eq!(prometheus::sum(&page, "holdfast_volume_damaged_chunks", Some(&label)), Some(1.0));
-    assert_eq!(prometheus::sum(&page, "holdfast_volume_damaged_chunks", None), Some(1.0));
-    assert_eq!(prometheus::sum(&page, "holdfast_volume_found_damaged_chunks_total", None), Some(1.0));
+    assert_eq!(
+        prometheus::sum(&page, "holdfast_volume_damaged_chunks", Some(&label)),
+        Some(1.0)
+    );
+    assert_eq!(
+        prometheus::sum(&page, "holdfast_volume_damaged_chunks", None),
+        Some(1.0)
+    );
+    assert_eq!(
+        prometheus::sum(&page, "holdfast_volume_found_damaged_chunks_total", None),
+        Some(1.0)
+    );
     let log = fs::read_to_string(site.cluster.log_path(0)).expect("the log");
-    let line = log.lines().find(|line| line.contains("is damaged")).expect("the log tells of the damage");
-    for part in [format!("camera={}", rotten.meta.camera), rotten.meta.start.to_string(), rotten.meta.end().to_string()]
-    {
+    let line = log
+        .lines()
+        .find(|line| line.contains("is damaged"))
+        .expect("the log tells of the damage");
+    for part in [
+        format!("camera={}", rotten.meta.camera),
+        rotten.meta.start.to_string(),
+        rotten.meta.end().to_string(),
+    ] {
         assert!(line.contains(&part), "{part} is not in: {line}");
     }
     Ok(())
 }
 
 /// Fetches the whole presentation, and has ffmpeg decode it.
-async fn hls_plays(site: &Site, camera: holdfast_storage::ids::CameraId, from: Timestamp, to: Timestamp) -> Result<()> {
+async fn hls_plays(
+    site: &Site,
+    camera: holdfast_storage::ids::CameraId,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<()> {
     let folder = format!("{}/api/v1/cameras/{camera}/hls", site.cluster.api_url(0));
     // Until then it grows.
     sleep(SETTLED_AFTER).await;
     let token = site.cluster.token().0.clone();
-    let get = async |uri: &str| web::send(Method::GET, &format!("{folder}/{uri}"), Some(&token), None::<&()>).await;
-    let playlist = get(&format!("index.m3u8?from={from}&to={to}&gaps=entries")).await?.text();
+    let get = async |uri: &str| {
+        web::send(
+            Method::GET,
+            &format!("{folder}/{uri}"),
+            Some(&token),
+            None::<&()>,
+        )
+        .await
+    };
+    let playlist = get(&format!("index.m3u8?from={from}&to={to}&gaps=entries"))
+        .await?
+        .text();
     assert!(playlist.contains("#EXT-X-GAP"), "{playlist}");
-    let map = playlist.lines().find_map(|line| line.strip_prefix("#EXT-X-MAP:URI=\"")).expect("a map");
+    let map = playlist
+        .lines()
+        .find_map(|line| line.strip_prefix("#EXT-X-MAP:URI=\""))
+        .expect("a map");
     let mut file = get(map.trim_end_matches('"')).await?.body;
-    let media: Vec<&str> = playlist.lines().filter(|line| line.starts_with("segment.m4s")).collect();
+    let media: Vec<&str> = playlist
+        .lines()
+        .filter(|line| line.starts_with("segment.m4s"))
+        .collect();
     assert!(media.len() >= 2, "{playlist}");
     for uri in media {
         let answer = get(uri).await?;

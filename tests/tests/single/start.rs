@@ -19,14 +19,20 @@ async fn a_second_process_is_told_what_is_taken_and_the_first_loses_nothing() ->
     let config = site.cluster.config(0).clone();
 
     let port = refused(&site, &config).await?;
-    assert!(port.contains("cannot listen on") && port.contains("listen.api"), "{port}");
+    assert!(
+        port.contains("cannot listen on") && port.contains("listen.api"),
+        "{port}"
+    );
 
     let mut elsewhere = config.clone();
     let spare = Site::spare_addresses()?;
     (elsewhere.listen.api, elsewhere.listen.peer) = (spare[0], spare[1]);
     let directory = refused(&site, &elsewhere).await?;
     let pid = site.cluster.pid(0).expect("it runs").to_string();
-    assert!(directory.contains("in use by process") && directory.contains(&pid), "{directory}");
+    assert!(
+        directory.contains("in use by process") && directory.contains(&pid),
+        "{directory}"
+    );
 
     tokio::time::sleep(Duration::from_secs(1)).await;
     expect_whole(&count_all(&mut site, from, wall_now()).await?)?;
@@ -40,8 +46,15 @@ async fn a_read_only_data_directory_is_refused_with_its_name_and_harmed_in_nothi
     let from = wall_now();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let to = wall_now();
-    site.wait_recorded_beyond(to.plus(Duration::from_secs(1))).await?;
-    assert_eq!(site.cluster.stop(0, holdfast_chaos::site::STOP_TIMEOUT).await?.code(), Some(0));
+    site.wait_recorded_beyond(to.plus(Duration::from_secs(1)))
+        .await?;
+    assert_eq!(
+        site.cluster
+            .stop(0, holdfast_chaos::site::STOP_TIMEOUT)
+            .await?
+            .code(),
+        Some(0)
+    );
 
     let config = site.cluster.config(0).clone();
     let Some(mount) = Mount::read_only(&config.data_dir)? else {
@@ -50,7 +63,10 @@ async fn a_read_only_data_directory_is_refused_with_its_name_and_harmed_in_nothi
         return Ok(());
     };
     let told = refused(&site, &config).await?;
-    assert!(told.contains(&*config.data_dir.to_string_lossy()) && told.contains("read-only"), "{told}");
+    assert!(
+        told.contains(&*config.data_dir.to_string_lossy()) && told.contains("read-only"),
+        "{told}"
+    );
     drop(mount);
 
     site.cluster.start(0)?;
@@ -63,9 +79,14 @@ async fn a_read_only_data_directory_is_refused_with_its_name_and_harmed_in_nothi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_key_is_told_with_file_line_and_name() -> Result<()> {
     let site = Site::prepare(SiteOptions::new(1, 0)).await?;
-    let mut text = std::fs::read_to_string(site.cluster.config_path(0)).expect("the node's configuration");
+    let mut text =
+        std::fs::read_to_string(site.cluster.config_path(0)).expect("the node's configuration");
     text.push_str("\n[storage_]\ncolour = \"blue\"\n");
-    let line = text.lines().position(|line| line == "[storage_]").expect("just added") + 1;
+    let line = text
+        .lines()
+        .position(|line| line == "[storage_]")
+        .expect("just added")
+        + 1;
     let path = site.dir().join("unknown.toml");
     std::fs::write(&path, text).expect("a file");
     for command in [["config", "check"].as_slice(), &["serve", "--config"]] {
@@ -73,7 +94,10 @@ async fn an_unknown_key_is_told_with_file_line_and_name() -> Result<()> {
         let ended = process::run(&[command, &[&*path]].concat(), REFUSAL_MAX).await?;
         let told = format!("{}{}", ended.stdout, ended.stderr);
         assert_ne!(ended.code, Some(0), "{told}");
-        assert!(told.contains(&format!("{path}:{line}")) && told.contains("storage_"), "{told}");
+        assert!(
+            told.contains(&format!("{path}:{line}")) && told.contains("storage_"),
+            "{told}"
+        );
     }
     site.pass();
     Ok(())
@@ -82,8 +106,16 @@ async fn an_unknown_key_is_told_with_file_line_and_name() -> Result<()> {
 /// Starts a node that must not come up; what it says.
 async fn refused(site: &Site, config: &Config) -> Result<String> {
     let path: PathBuf = site.dir().join("second.toml");
-    std::fs::write(&path, toml::to_string(config).expect("a configuration is TOML")).expect("a file");
-    let ended = process::run(&["serve", "--config", &*path.to_string_lossy()], REFUSAL_MAX).await?;
+    std::fs::write(
+        &path,
+        toml::to_string(config).expect("a configuration is TOML"),
+    )
+    .expect("a file");
+    let ended = process::run(
+        &["serve", "--config", &*path.to_string_lossy()],
+        REFUSAL_MAX,
+    )
+    .await?;
     assert!(ended.code.is_some_and(|code| code != 0), "{ended:?}");
     Ok(ended.stderr)
 }

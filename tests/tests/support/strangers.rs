@@ -30,16 +30,31 @@ impl Strangers {
     /// Takes the descriptors that a shell withholds from the test itself.
     pub(crate) fn assemble() -> Self {
         let limit = getrlimit(Resource::Nofile);
-        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("no more than is granted");
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                ..limit
+            },
+        )
+        .expect("no more than is granted");
         Self::default()
     }
 
     /// `count` more from this address.
-    pub(crate) async fn come(&mut self, door: SocketAddr, from: Ipv4Addr, count: usize, words: &[u8]) {
+    pub(crate) async fn come(
+        &mut self,
+        door: SocketAddr,
+        from: Ipv4Addr,
+        count: usize,
+        words: &[u8],
+    ) {
         for _ in 0..count {
             let socket = TcpSocket::new_v4().expect("a descriptor");
             socket.bind((from, 0).into()).expect("a port");
-            let connected = timeout(CONNECT_MAX, socket.connect(door)).await.expect("the node accepts in time");
+            let connected = timeout(CONNECT_MAX, socket.connect(door))
+                .await
+                .expect("the node accepts in time");
             // It may be closed already.
             if let Ok(mut stream) = connected
                 && stream.write_all(words).await.is_ok()
@@ -80,7 +95,10 @@ impl Watch {
                 for path in ["/healthz", "/metrics"] {
                     let asked = monotonic_now();
                     let answer = timeout(CONNECT_MAX, ask(api, path)).await;
-                    answers.push((asked.elapsed(), answer.unwrap_or_else(|late| Err(late.into()))));
+                    answers.push((
+                        asked.elapsed(),
+                        answer.unwrap_or_else(|late| Err(late.into())),
+                    ));
                 }
                 sleep(LOOK_INTERVAL).await;
             }
@@ -94,21 +112,40 @@ impl Watch {
         self.ended.store(true, Relaxed);
         let answers = self.task.await.expect("no panic");
         let failed = answers.iter().filter(|(_, answer)| answer.is_err()).count();
-        let slowest = answers.iter().map(|(took, _)| *took).max().expect("an answer");
-        println!("{} answers, {failed} failed, the slowest took {slowest:?}", answers.len());
-        let failures: Vec<_> =
-            answers.iter().filter_map(|(took, answer)| Some((took, answer.as_ref().err()?))).collect();
-        assert!(failures.is_empty() && slowest <= longest, "{slowest:?}, of {}: {failures:?}", answers.len());
+        let slowest = answers
+            .iter()
+            .map(|(took, _)| *took)
+            .max()
+            .expect("an answer");
+        println!(
+            "{} answers, {failed} failed, the slowest took {slowest:?}",
+            answers.len()
+        );
+        let failures: Vec<_> = answers
+            .iter()
+            .filter_map(|(took, answer)| Some((took, answer.as_ref().err()?)))
+            .collect();
+        assert!(
+            failures.is_empty() && slowest <= longest,
+            "{slowest:?}, of {}: {failures:?}",
+            answers.len()
+        );
     }
 }
 
 async fn ask(api: SocketAddr, path: &str) -> io::Result<()> {
     let mut stream = TcpStream::connect(api).await?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await?;
+    stream
+        .write_all(
+            format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes(),
+        )
+        .await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
     if answer.starts_with(b"HTTP/1.1 200 OK") {
         return Ok(());
     }
-    Err(io::Error::other(String::from_utf8_lossy(&answer[..answer.len().min(200)]).into_owned()))
+    Err(io::Error::other(
+        String::from_utf8_lossy(&answer[..answer.len().min(200)]).into_owned(),
+    ))
 }

@@ -5,7 +5,8 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// Imports go from later to earlier layers only (DESIGN §3). The test cameras are nobody's layer: `node` and all above may serve them.
+/// Imports go from later to earlier layers only (DESIGN §3). The test cameras are nobody's layer:
+/// `node` and all above may serve them.
 const LAYERS: [&[&str]; 7] = [
     &["holdfast-storage", "holdfast-camera"],
     &["holdfast-consensus"],
@@ -19,12 +20,15 @@ const LAYERS: [&[&str]; 7] = [
 /// The first layer that may import the test cameras.
 const CAMERA_USERS_FROM: usize = 3;
 
-/// Crates that are in the build in more than one version, and who holds the older one back. A new doubling fails: take another
-/// version, or add it here with its reason.
+/// Crates that are in the build in more than one version, and who holds the older one back. A new
+/// doubling fails: take another version, or add it here with its reason.
 const DOUBLED: [(&str, &str); 18] = [
     ("base64", "0.22: retina and its http-auth; 0.23: reqwest"),
     ("bitflags", "1: io-uring under tokio-uring 0.5"),
-    ("console", "0.15: similar-asserts under openraft's test suite; 0.16: indicatif"),
+    (
+        "console",
+        "0.15: similar-asserts under openraft's test suite; 0.16: indicatif",
+    ),
     ("convert_case", "0.6: derive_more 1"),
     ("cpufeatures", "0.2: sha2 0.10 under http-auth"),
     ("derive_more", "1: codeq under raft-log"),
@@ -46,11 +50,22 @@ const DOUBLED: [(&str, &str); 18] = [
 pub(crate) fn metadata() -> Value {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", &target])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--filter-platform",
+            &target,
+        ])
         .current_dir(root())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -73,20 +88,36 @@ fn may_import(importer: &str, imported: &str) -> bool {
 }
 
 fn workspace_packages(metadata: &Value) -> Vec<&Value> {
-    let members: BTreeSet<&str> =
-        metadata["workspace_members"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    metadata["packages"].as_array().unwrap().iter().filter(|package| members.contains(text(package, "id"))).collect()
+    let members: BTreeSet<&str> = metadata["workspace_members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|package| members.contains(text(package, "id")))
+        .collect()
 }
 
 #[test]
 fn imports_go_one_way() {
     let metadata = metadata();
     let packages = workspace_packages(&metadata);
-    let names: BTreeSet<&str> = packages.iter().map(|package| text(package, "name")).collect();
+    let names: BTreeSet<&str> = packages
+        .iter()
+        .map(|package| text(package, "name"))
+        .collect();
     let mut findings = Vec::new();
     for package in &packages {
         let importer = text(package, "name");
-        let imports = package["dependencies"].as_array().unwrap().iter().map(|dependency| text(dependency, "name"));
+        let imports = package["dependencies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|dependency| text(dependency, "name"));
         // A crate names itself where its own tests need one of its features.
         for imported in imports.filter(|name| names.contains(name) && *name != importer) {
             if !may_import(importer, imported) {
@@ -100,8 +131,13 @@ fn imports_go_one_way() {
 #[test]
 fn every_crate_has_its_layer() {
     let metadata = metadata();
-    let names = workspace_packages(&metadata).into_iter().map(|package| text(package, "name"));
-    let findings: Vec<String> = names.filter(|&name| layer(name).is_none()).map(str::to_owned).collect();
+    let names = workspace_packages(&metadata)
+        .into_iter()
+        .map(|package| text(package, "name"));
+    let findings: Vec<String> = names
+        .filter(|&name| layer(name).is_none())
+        .map(str::to_owned)
+        .collect();
     assert_none("crates without a layer (add them to LAYERS)", &findings);
 }
 
@@ -120,9 +156,15 @@ fn no_new_crate_is_doubled() {
     let metadata = metadata();
     let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for package in metadata["packages"].as_array().unwrap() {
-        versions.entry(text(package, "name")).or_default().insert(text(package, "version"));
+        versions
+            .entry(text(package, "name"))
+            .or_default()
+            .insert(text(package, "version"));
     }
-    let doubled: BTreeMap<_, _> = versions.into_iter().filter(|(_, versions)| versions.len() > 1).collect();
+    let doubled: BTreeMap<_, _> = versions
+        .into_iter()
+        .filter(|(_, versions)| versions.len() > 1)
+        .collect();
     let known: BTreeSet<&str> = DOUBLED.iter().map(|(name, _)| *name).collect();
     let new = doubled
         .iter()
@@ -132,17 +174,23 @@ fn no_new_crate_is_doubled() {
         .iter()
         .filter(|name| !doubled.contains_key(*name))
         .map(|name| format!("no longer doubled, remove it: {name}"));
-    assert_none("doubled crates other than those in DOUBLED", &new.chain(gone).collect::<Vec<_>>());
+    assert_none(
+        "doubled crates other than those in DOUBLED",
+        &new.chain(gone).collect::<Vec<_>>(),
+    );
 }
 
 #[test]
 fn dependencies_come_from_the_registry() {
     let metadata = metadata();
     let packages = metadata["packages"].as_array().unwrap();
-    let foreign = packages
-        .iter()
-        .filter(|package| package["source"].as_str().is_some_and(|source| !source.starts_with("registry+")));
-    let findings: Vec<String> =
-        foreign.map(|package| format!("{} from {}", text(package, "name"), text(package, "source"))).collect();
+    let foreign = packages.iter().filter(|package| {
+        package["source"]
+            .as_str()
+            .is_some_and(|source| !source.starts_with("registry+"))
+    });
+    let findings: Vec<String> = foreign
+        .map(|package| format!("{} from {}", text(package, "name"), text(package, "source")))
+        .collect();
     assert_none("dependencies from elsewhere than a registry", &findings);
 }

@@ -18,9 +18,13 @@ const ALLOWED: [&str; 11] = [
     "Zlib",
 ];
 
-/// Whether an SPDX expression can be met with allowed licences alone. `/` is how old manifests write OR.
+/// Whether an SPDX expression can be met with allowed licences alone. `/` is how old manifests
+/// write OR.
 fn is_allowed(expression: &str) -> bool {
-    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let spaced = expression
+        .replace('/', " OR ")
+        .replace('(', " ( ")
+        .replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let mut rest = words.as_slice();
     either(&mut rest) && rest.is_empty()
@@ -49,10 +53,14 @@ fn one<'a>(words: &mut &'a [&'a str]) -> bool {
         let met = either(words);
         return take(words, ")") && met;
     }
-    let Some((licence, rest)) = words.split_first() else { return false };
+    let Some((licence, rest)) = words.split_first() else {
+        return false;
+    };
     *words = rest;
     if take(words, "WITH") {
-        let Some((exception, rest)) = words.split_first() else { return false };
+        let Some((exception, rest)) = words.split_first() else {
+            return false;
+        };
         *words = rest;
         return ALLOWED.contains(&format!("{licence} WITH {exception}").as_str());
     }
@@ -60,7 +68,9 @@ fn one<'a>(words: &mut &'a [&'a str]) -> bool {
 }
 
 fn take<'a>(words: &mut &'a [&'a str], word: &'a str) -> bool {
-    let Some(rest) = words.strip_prefix(&[word]) else { return false };
+    let Some(rest) = words.strip_prefix(&[word]) else {
+        return false;
+    };
     *words = rest;
     true
 }
@@ -69,9 +79,12 @@ fn take<'a>(words: &mut &'a [&'a str], word: &'a str) -> bool {
 fn every_dependency_may_be_shipped() {
     let metadata = metadata();
     let packages = metadata["packages"].as_array().unwrap();
-    let refused = packages.iter().filter(|package| !is_allowed(text(package, "license")));
-    let findings: Vec<String> =
-        refused.map(|package| format!("{}: `{}`", text(package, "name"), text(package, "license"))).collect();
+    let refused = packages
+        .iter()
+        .filter(|package| !is_allowed(text(package, "license")));
+    let findings: Vec<String> = refused
+        .map(|package| format!("{}: `{}`", text(package, "name"), text(package, "license")))
+        .collect();
     assert_none("licences outside ALLOWED", &findings);
 }
 
@@ -86,7 +99,14 @@ fn expressions_are_read_as_spdx_means_them() {
     ] {
         assert!(is_allowed(allowed), "{allowed}");
     }
-    for refused in ["", "GPL-3.0", "MIT AND GPL-3.0", "GPL-3.0 OR MIT AND GPL-3.0", "(MIT", "MIT WITH LLVM-exception"] {
+    for refused in [
+        "",
+        "GPL-3.0",
+        "MIT AND GPL-3.0",
+        "GPL-3.0 OR MIT AND GPL-3.0",
+        "(MIT",
+        "MIT WITH LLVM-exception",
+    ] {
         assert!(!is_allowed(refused), "{refused}");
     }
 }

@@ -6,19 +6,37 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Sources whose metrics nodes serve; tests name some that are not.
-const SERVED: [&str; 4] = ["storage/src", "consensus/src", "control-api/src", "node/src"];
+const SERVED: [&str; 4] = [
+    "storage/src",
+    "consensus/src",
+    "control-api/src",
+    "node/src",
+];
 
 /// Names in backquotes at the beginning of a table's row; conditions have blanks.
 fn documented(text: &str) -> BTreeSet<String> {
-    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    rows.filter(|word| word.starts_with("holdfast_") && !word.contains(' ')).map(str::to_owned).collect()
+    let rows = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    rows.filter(|word| word.starts_with("holdfast_") && !word.contains(' '))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn served() -> BTreeSet<String> {
-    let sources = sources().into_iter().filter(|path| SERVED.iter().any(|folder| path.starts_with(Path::new(folder))));
+    let sources = sources().into_iter().filter(|path| {
+        SERVED
+            .iter()
+            .any(|folder| path.starts_with(Path::new(folder)))
+    });
     let texts: Vec<String> = sources.map(|path| read(&path)).collect();
-    let names = texts.iter().flat_map(|text| text.lines().flat_map(prefixed).chain(constructed(text)));
-    names.filter(|name| name.starts_with("holdfast_")).map(str::to_owned).collect()
+    let names = texts
+        .iter()
+        .flat_map(|text| text.lines().flat_map(prefixed).chain(constructed(text)));
+    names
+        .filter(|name| name.starts_with("holdfast_"))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -33,5 +51,8 @@ fn every_metric_is_documented() {
 #[test]
 fn names_are_found_in_tables_only() {
     let text = "see `holdfast_a_total`\n| `holdfast_b_bytes` | `holdfast_c_info` |\n| `other` |";
-    assert_eq!(documented(text), BTreeSet::from(["holdfast_b_bytes".to_owned()]));
+    assert_eq!(
+        documented(text),
+        BTreeSet::from(["holdfast_b_bytes".to_owned()])
+    );
 }

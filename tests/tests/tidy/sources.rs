@@ -7,20 +7,30 @@ const LINES_MAX: usize = 850;
 
 #[test]
 fn no_file_has_more_than_one_job() {
-    let sized = files("rs").into_iter().map(|path| (read(&path).lines().count(), path));
+    let sized = files("rs")
+        .into_iter()
+        .map(|path| (read(&path).lines().count(), path));
     let long = sized.filter(|(lines, _)| *lines > LINES_MAX);
-    let findings: Vec<String> = long.map(|(lines, path)| format!("{}: {lines} lines", path.display())).collect();
+    let findings: Vec<String> = long
+        .map(|(lines, path)| format!("{}: {lines} lines", path.display()))
+        .collect();
     assert_none(&format!("files of more than {LINES_MAX} lines"), &findings);
 }
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    let silent = files("rs").into_iter().filter(|path| !read(path).lines().next().is_some_and(says_something));
+    let silent = files("rs")
+        .into_iter()
+        .filter(|path| !read(path).lines().next().is_some_and(says_something));
     let findings: Vec<String> = silent.map(|path| path.display().to_string()).collect();
-    assert_none("files that do not begin with a `//!` line that says what they are for", &findings);
+    assert_none(
+        "files that do not begin with a `//!` line that says what they are for",
+        &findings,
+    );
 }
 
 /// A word is no sentence: `//! x` says nothing.
 fn says_something(line: &str) -> bool {
-    line.strip_prefix("//! ").is_some_and(|text| text.split_whitespace().count() >= 3)
+    line.strip_prefix("//! ")
+        .is_some_and(|text| text.split_whitespace().count() >= 3)
 }

@@ -7,15 +7,33 @@ use holdfast_tests::tree::{imports, words};
 #[test]
 fn operators_read_plain_words() {
     let mut findings = Vec::new();
-    for source in sources().iter().filter(|source| PRODUCT.contains(&source.krate)) {
+    for source in sources()
+        .iter()
+        .filter(|source| PRODUCT.contains(&source.krate))
+    {
         let found = words::in_literals(source);
-        findings.extend(found.iter().map(|(line, word)| format!("{}:{line}: {word}", source.path.display())));
+        findings.extend(
+            found
+                .iter()
+                .map(|(line, word)| format!("{}:{line}: {word}", source.path.display())),
+        );
     }
-    assert_none("words that have a plainer one (CONTRIBUTING, \"Words\") in what operators see", &findings);
+    assert_none(
+        "words that have a plainer one (CONTRIBUTING, \"Words\") in what operators see",
+        &findings,
+    );
 }
 
 /// Crates whose top-level modules import each other one way only.
-const STRAIGHT: [&str; 7] = ["storage", "consensus", "control-api", "node", "chaos", "chaos/camera", "chaos/consensus"];
+const STRAIGHT: [&str; 7] = [
+    "storage",
+    "consensus",
+    "control-api",
+    "node",
+    "chaos",
+    "chaos/camera",
+    "chaos/consensus",
+];
 
 #[test]
 fn modules_import_one_way() {
@@ -23,7 +41,14 @@ fn modules_import_one_way() {
     let mut findings = Vec::new();
     for krate in STRAIGHT {
         let cycles = imports::cycles(&imports::graph(&sources, krate));
-        findings.extend(cycles.iter().map(|ring| format!("{krate}: {}", ring.join(", "))));
+        findings.extend(
+            cycles
+                .iter()
+                .map(|ring| format!("{krate}: {}", ring.join(", "))),
+        );
     }
-    assert_none("modules that import each other (`cargo xtask figures --places` says where)", &findings);
+    assert_none(
+        "modules that import each other (`cargo xtask figures --places` says where)",
+        &findings,
+    );
 }

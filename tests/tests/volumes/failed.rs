@@ -1,4 +1,5 @@
-//! A disk that answers with EIO: its cameras go on on the node's other volume, or on other nodes, and it is taken back when it is sound again.
+//! A disk that answers with EIO: its cameras go on on the node's other volume, or on other nodes,
+//! and it is taken back when it is sound again.
 
 use crate::rig::{FAULTY, Rig, SOUND, cameras, one_disk, two_disks};
 use holdfast_chaos::Result;
@@ -13,7 +14,9 @@ const LOST_MAX: Duration = Duration::from_secs(4);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cameras_of_a_failed_volume_go_to_the_other_one_and_it_is_taken_back() -> Result<()> {
-    let Some(mut rig) = Rig::prepare(1, cameras(4, 500_000), two_disks).await? else { return Ok(()) };
+    let Some(mut rig) = Rig::prepare(1, cameras(4, 500_000), two_disks).await? else {
+        return Ok(());
+    };
     rig.start().await?;
     let moving = rig.spread(4.0).await?;
     let from = wall_now();
@@ -21,7 +24,10 @@ async fn the_cameras_of_a_failed_volume_go_to_the_other_one_and_it_is_taken_back
     rig.faulty.fail_writes(true)?;
     rig.wait_state(FAULTY, "failed").await?;
     rig.wait_cameras(SOUND, 4.0).await?;
-    assert!(rig.is_in_state(SOUND, "active").await?, "the other volume is unharmed");
+    assert!(
+        rig.is_in_state(SOUND, "active").await?,
+        "the other volume is unharmed"
+    );
     rig.site.wait_recorded_beyond(wall_now()).await?;
     sleep(Duration::from_secs(3)).await;
     rig.faulty.fail_writes(false)?;
@@ -36,12 +42,24 @@ async fn the_cameras_of_a_failed_volume_go_to_the_other_one_and_it_is_taken_back
     sleep(Duration::from_secs(2)).await;
     let to = wall_now();
     let verdicts = count_all(&mut rig.site, from, to).await?;
-    let torn: Vec<_> = verdicts.iter().filter(|verdict| verdict.loss.lost > 0).collect();
+    let torn: Vec<_> = verdicts
+        .iter()
+        .filter(|verdict| verdict.loss.lost > 0)
+        .collect();
     println!("lost with the volume: {torn:?}");
-    assert!(torn.len() as f64 <= moving, "only cameras of the failed volume lose anything: {torn:?}");
-    torn.into_iter().try_for_each(|verdict| expect_one_gap(verdict, LOST_MAX))?;
+    assert!(
+        torn.len() as f64 <= moving,
+        "only cameras of the failed volume lose anything: {torn:?}"
+    );
+    torn.into_iter()
+        .try_for_each(|verdict| expect_one_gap(verdict, LOST_MAX))?;
     for (camera, cause, length) in rig.gaps(from, to).await? {
-        assert_eq!((cause, length <= LOST_MAX), (GapCause::VolumeFailed, true), "{}: {length:?}", camera.name);
+        assert_eq!(
+            (cause, length <= LOST_MAX),
+            (GapCause::VolumeFailed, true),
+            "{}: {length:?}",
+            camera.name
+        );
     }
     for camera in rig.site.cameras().to_vec() {
         expect_covered(&rig.site, 0, camera.id, from, to).await?;
@@ -53,19 +71,27 @@ async fn the_cameras_of_a_failed_volume_go_to_the_other_one_and_it_is_taken_back
 
 /// The other volume fails, and the one that was taken back has everything.
 async fn takes_cameras_again(rig: &mut Rig) -> Result<()> {
-    crate::rig::rewrite(&rig.site, 0, |changed| changed.storage.volumes[usize::from(SOUND)].retire = true)?;
+    crate::rig::rewrite(&rig.site, 0, |changed| {
+        changed.storage.volumes[usize::from(SOUND)].retire = true
+    })?;
     rig.wait_cameras(FAULTY, 4.0).await?;
     let from = wall_now();
     sleep(Duration::from_secs(3)).await;
     expect_whole(&count_all(&mut rig.site, from, wall_now()).await?)?;
-    let status = rig.site.cluster.stop(0, holdfast_chaos::site::STOP_TIMEOUT).await?;
+    let status = rig
+        .site
+        .cluster
+        .stop(0, holdfast_chaos::site::STOP_TIMEOUT)
+        .await?;
     assert!(status.success(), "an orderly stop: {status}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_the_node_has_no_other_volume_the_cluster_moves_the_cameras() -> Result<()> {
-    let Some(mut rig) = Rig::prepare(2, cameras(4, 500_000), one_disk).await? else { return Ok(()) };
+    let Some(mut rig) = Rig::prepare(2, cameras(4, 500_000), one_disk).await? else {
+        return Ok(());
+    };
     rig.start().await?;
     let from = wall_now();
     sleep(Duration::from_secs(2)).await;
@@ -80,9 +106,23 @@ async fn where_the_node_has_no_other_volume_the_cluster_moves_the_cameras() -> R
     sleep(Duration::from_secs(2)).await;
     let to = wall_now();
     let verdicts = count_all(&mut rig.site, from, to).await?;
-    println!("lost with the volume: {:?}", verdicts.iter().filter(|verdict| verdict.loss.lost > 0).collect::<Vec<_>>());
-    assert!(verdicts.iter().filter(|verdict| verdict.loss.lost > 0).count() <= moved);
-    verdicts.iter().try_for_each(|verdict| expect_one_gap(verdict, 2 * LOST_MAX))?;
+    println!(
+        "lost with the volume: {:?}",
+        verdicts
+            .iter()
+            .filter(|verdict| verdict.loss.lost > 0)
+            .collect::<Vec<_>>()
+    );
+    assert!(
+        verdicts
+            .iter()
+            .filter(|verdict| verdict.loss.lost > 0)
+            .count()
+            <= moved
+    );
+    verdicts
+        .iter()
+        .try_for_each(|verdict| expect_one_gap(verdict, 2 * LOST_MAX))?;
     for camera in rig.site.cameras().to_vec() {
         expect_covered(&rig.site, 0, camera.id, from, to).await?;
     }

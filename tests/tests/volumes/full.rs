@@ -1,4 +1,5 @@
-//! A volume that is full with what is held: its cameras go on on the node's other volume, or on other nodes, and what it had taken is there once it has room.
+//! A volume that is full with what is held: its cameras go on on the node's other volume, or on
+//! other nodes, and what it had taken is there once it has room.
 
 use crate::rig::{cameras, disk, small};
 use holdfast_chaos::disk::Mount;
@@ -20,12 +21,16 @@ const DISK_BYTES: u64 = 160 << 20;
 
 const FULL: u16 = 0;
 
-/// What is reserved of segments is used up within seconds, also by half of the cameras, and the buffer holds some seconds of all.
+/// What is reserved of segments is used up within seconds, also by half of the cameras, and the
+/// buffer holds some seconds of all.
 const CAMERA_BPS: u64 = 6_000_000;
 
 fn one_disk(index: usize, config: &mut Config) {
     small(config);
-    (config.storage.segment_bytes_max, config.storage.buffer_bytes_max) = (ByteSize(24 << 20), ByteSize(24 << 20));
+    (
+        config.storage.segment_bytes_max,
+        config.storage.buffer_bytes_max,
+    ) = (ByteSize(24 << 20), ByteSize(24 << 20));
     if index == 0 {
         config.storage.volumes = vec![Volume::new(disk(config, "disk").join("volume"))];
     }
@@ -33,12 +38,21 @@ fn one_disk(index: usize, config: &mut Config) {
 
 fn two_disks(index: usize, config: &mut Config) {
     one_disk(index, config);
-    config.storage.volumes.push(Volume::new(disk(config, "other")));
+    config
+        .storage
+        .volumes
+        .push(Volume::new(disk(config, "other")));
 }
 
-/// A site whose first node has its first volume on a disk of its own, and where everything is held; `None` where there can be no such disk.
+/// A site whose first node has its first volume on a disk of its own, and where everything is held;
+/// `None` where there can be no such disk.
 async fn held(nodes: usize, tune: fn(usize, &mut Config)) -> Result<Option<(Site, Mount)>> {
-    let mut site = Site::prepare(SiteOptions { nodes, cameras: cameras(4, CAMERA_BPS), tune }).await?;
+    let mut site = Site::prepare(SiteOptions {
+        nodes,
+        cameras: cameras(4, CAMERA_BPS),
+        tune,
+    })
+    .await?;
     let Some(mount) = Mount::ext4(&disk(site.cluster.config(0), "disk"), DISK_BYTES)? else {
         eprintln!("LEFT OUT: a full volume, because this process may not mount an ext4");
         site.pass();
@@ -48,8 +62,15 @@ async fn held(nodes: usize, tune: fn(usize, &mut Config)) -> Result<Option<(Site
     site.add_all().await?;
     let from = wall_now();
     for camera in site.cameras().to_vec() {
-        let hold = NewHold { reason: "case 7".to_owned(), camera: camera.id, from, to: None };
-        site.api()?.call(Method::POST, &["holds"], Some(&hold)).await?;
+        let hold = NewHold {
+            reason: "case 7".to_owned(),
+            camera: camera.id,
+            from,
+            to: None,
+        };
+        site.api()?
+            .call(Method::POST, &["holds"], Some(&hold))
+            .await?;
     }
     site.wait_recorded_beyond(from).await?;
     Ok(Some((site, mount)))
@@ -68,17 +89,32 @@ fn fill(site: &Site) -> Result<PathBuf> {
 }
 
 fn io(what: &str) -> impl FnOnce(std::io::Error) -> Error {
-    move |source| Error::Io { what: what.to_owned(), source }
+    move |source| Error::Io {
+        what: what.to_owned(),
+        source,
+    }
 }
 
 async fn wait_figure(site: &Site, family: &str, label: &str, wanted: f64) -> Result<()> {
-    wait::until(&format!("{family}{{{label}}} is {wanted}"), SETTLE_TIMEOUT, async || {
-        let page = site.metrics(0).await.map_err(|error| error.to_string())?;
-        let volume = format!("volume=\"{FULL}\"");
-        let lines = page.lines().filter(|line| line.contains(&volume)).collect::<Vec<_>>().join("\n");
-        let found = prometheus::sum(&lines, family, Some(label));
-        if found == Some(wanted) { Ok(()) } else { Err(format!("it is {found:?}")) }
-    })
+    wait::until(
+        &format!("{family}{{{label}}} is {wanted}"),
+        SETTLE_TIMEOUT,
+        async || {
+            let page = site.metrics(0).await.map_err(|error| error.to_string())?;
+            let volume = format!("volume=\"{FULL}\"");
+            let lines = page
+                .lines()
+                .filter(|line| line.contains(&volume))
+                .collect::<Vec<_>>()
+                .join("\n");
+            let found = prometheus::sum(&lines, family, Some(label));
+            if found == Some(wanted) {
+                Ok(())
+            } else {
+                Err(format!("it is {found:?}"))
+            }
+        },
+    )
     .await
 }
 
@@ -91,14 +127,24 @@ async fn is_well_and_whole(site: &mut Site, from: Timestamp) -> Result<()> {
         expect_covered(site, 0, camera.id, from, to).await?;
     }
     let page = site.metrics(0).await?;
-    assert_eq!(prometheus::sum(&page, "holdfast_volume_deleted_bytes_total", None), Some(0.0), "held footage is gone");
-    assert_eq!(prometheus::sum(&page, "holdfast_shed_chunks_total", None), Some(0.0), "chunks were shed");
+    assert_eq!(
+        prometheus::sum(&page, "holdfast_volume_deleted_bytes_total", None),
+        Some(0.0),
+        "held footage is gone"
+    );
+    assert_eq!(
+        prometheus::sum(&page, "holdfast_shed_chunks_total", None),
+        Some(0.0),
+        "chunks were shed"
+    );
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cameras_of_a_full_volume_go_to_the_other_one_without_loss() -> Result<()> {
-    let Some((mut site, _mount)) = held(1, two_disks).await? else { return Ok(()) };
+    let Some((mut site, _mount)) = held(1, two_disks).await? else {
+        return Ok(());
+    };
     // They all have to be there, so that they all have to leave.
     crate::rig::rewrite(&site, 0, |config| config.storage.volumes[1].retire = true)?;
     wait_figure(&site, "holdfast_volume_cameras", "", 4.0).await?;
@@ -116,11 +162,17 @@ async fn the_cameras_of_a_full_volume_go_to_the_other_one_without_loss() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_the_node_has_no_other_volume_the_cluster_moves_the_cameras_without_loss() -> Result<()> {
-    let Some((mut site, _mount)) = held(2, one_disk).await? else { return Ok(()) };
+async fn where_the_node_has_no_other_volume_the_cluster_moves_the_cameras_without_loss()
+-> Result<()> {
+    let Some((mut site, _mount)) = held(2, one_disk).await? else {
+        return Ok(());
+    };
     let from = wall_now();
     sleep(Duration::from_secs(2)).await;
-    assert!(!site.owned_by(0).await?.is_empty(), "the node with the small disk records nothing");
+    assert!(
+        !site.owned_by(0).await?.is_empty(),
+        "the node with the small disk records nothing"
+    );
     let others = fill(&site)?;
     site.wait_owns_nothing(0).await?;
     site.wait_recorded_beyond(wall_now()).await?;

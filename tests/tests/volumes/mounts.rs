@@ -40,14 +40,27 @@ struct Story {
 
 impl Story {
     async fn prepare() -> Result<Option<Self>> {
-        let site = Site::prepare(SiteOptions { nodes: 1, cameras: cameras(2, 500_000), tune: one_mount }).await?;
-        let (store, at) = (disk(site.cluster.config(0), "store"), disk(site.cluster.config(0), "disk"));
+        let site = Site::prepare(SiteOptions {
+            nodes: 1,
+            cameras: cameras(2, 500_000),
+            tune: one_mount,
+        })
+        .await?;
+        let (store, at) = (
+            disk(site.cluster.config(0), "store"),
+            disk(site.cluster.config(0), "disk"),
+        );
         let Some(filesystem) = Mount::tmpfs(&store, STORE_BYTES)? else {
             eprintln!("LEFT OUT: mounts that come and go, because this process may not mount");
             site.pass();
             return Ok(None);
         };
-        Ok(Some(Self { site, store, at, _filesystem: filesystem }))
+        Ok(Some(Self {
+            site,
+            store,
+            at,
+            _filesystem: filesystem,
+        }))
     }
 
     fn mount(&self) -> Result<Mount> {
@@ -99,7 +112,9 @@ fn segments(volume: &Path) -> BTreeMap<PathBuf, u32> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_is_not_mounted_when_the_node_starts_is_waited_for() -> Result<()> {
-    let Some(mut story) = Story::prepare().await? else { return Ok(()) };
+    let Some(mut story) = Story::prepare().await? else {
+        return Ok(());
+    };
     let mount = story.mount()?;
     story.form().await?;
     let recorded = story.record_for(3).await?;
@@ -109,7 +124,11 @@ async fn a_disk_that_is_not_mounted_when_the_node_starts_is_waited_for() -> Resu
     story.site.cluster.start(0)?;
     wait_in_state(&story.site, 0, "away").await?;
     wait::until("the node says what to do", SETTLE, async || {
-        let api = story.site.cluster.api(0).map_err(|error| error.to_string())?;
+        let api = story
+            .site
+            .cluster
+            .api(0)
+            .map_err(|error| error.to_string())?;
         match api.probe("/readyz").await {
             Err(error) if error.message.contains("is its disk mounted?") => Ok(()),
             other => Err(format!("{other:?}")),
@@ -117,7 +136,13 @@ async fn a_disk_that_is_not_mounted_when_the_node_starts_is_waited_for() -> Resu
     })
     .await?;
     sleep(Duration::from_secs(3)).await;
-    assert_eq!(std::fs::read_dir(&story.at).expect("the mount point").count(), 0, "nothing is written there");
+    assert_eq!(
+        std::fs::read_dir(&story.at)
+            .expect("the mount point")
+            .count(),
+        0,
+        "nothing is written there"
+    );
     assert!(!in_state(&story.site, 0, "active").await?);
 
     let _mount = story.mount()?;
@@ -129,8 +154,11 @@ async fn a_disk_that_is_not_mounted_when_the_node_starts_is_waited_for() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_is_mounted_over_a_recording_volume_and_taken_away_again_loses_nothing_old() -> Result<()> {
-    let Some(mut story) = Story::prepare().await? else { return Ok(()) };
+async fn a_disk_that_is_mounted_over_a_recording_volume_and_taken_away_again_loses_nothing_old()
+-> Result<()> {
+    let Some(mut story) = Story::prepare().await? else {
+        return Ok(());
+    };
     let mount = story.mount()?;
     story.form().await?;
     let first = story.record_for(6).await?;
@@ -155,17 +183,27 @@ async fn a_disk_that_is_mounted_over_a_recording_volume_and_taken_away_again_los
     story.stop().await?;
 
     let now = segments(&story.store);
-    let changed: Vec<_> = old.iter().filter(|(path, sum)| now.get(*path) != Some(sum)).collect();
-    assert!(changed.is_empty(), "old footage was written to: {changed:?}");
+    let changed: Vec<_> = old
+        .iter()
+        .filter(|(path, sum)| now.get(*path) != Some(sum))
+        .collect();
+    assert!(
+        changed.is_empty(),
+        "old footage was written to: {changed:?}"
+    );
     for volume in [&story.store, &story.at] {
         let report = verify_volume(volume, |_| {}).expect("a volume");
-        assert!(report.is_sound() && report.failed.is_empty() && report.unsealed_segments == 0, "{report:?}");
+        assert!(
+            report.is_sound() && report.failed.is_empty() && report.unsealed_segments == 0,
+            "{report:?}"
+        );
     }
     // Both at once, each at a path of its own, show all of it.
     let path = story.site.cluster.config_path(0).to_owned();
     let mut config = Config::load(&path).expect("the node's configuration");
     config.storage.volumes.push(Volume::new(&story.store));
-    std::fs::write(&path, toml::to_string(&config).expect("it can be written")).expect("it can be written");
+    std::fs::write(&path, toml::to_string(&config).expect("it can be written"))
+        .expect("it can be written");
     story.site.cluster.start(0)?;
     story.site.cluster.wait_ready(0).await?;
     story.expect_kept(first).await?;
@@ -178,7 +216,9 @@ async fn a_disk_that_is_mounted_over_a_recording_volume_and_taken_away_again_los
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_only_disk_keeps_no_node_from_starting_and_shows_what_it_holds() -> Result<()> {
-    let Some(mut story) = Story::prepare().await? else { return Ok(()) };
+    let Some(mut story) = Story::prepare().await? else {
+        return Ok(());
+    };
     let mount = story.mount()?;
     story.form().await?;
     let recorded = story.record_for(3).await?;

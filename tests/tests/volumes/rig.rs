@@ -1,4 +1,5 @@
-//! A site whose first node records to two disks of the same size, the first of which has faults on command.
+//! A site whose first node records to two disks of the same size, the first of which has faults on
+//! command.
 
 use holdfast_camera::CameraOptions;
 use holdfast_chaos::faulty::{FaultyDisk, Filesystem, ResumesOnDrop};
@@ -41,7 +42,9 @@ pub(crate) fn small(config: &mut Config) {
 pub(crate) fn two_disks(index: usize, config: &mut Config) {
     small(config);
     if index == 0 {
-        config.storage.volumes = ["faulty", "sound"].map(|name| Volume::new(disk(config, name))).into();
+        config.storage.volumes = ["faulty", "sound"]
+            .map(|name| Volume::new(disk(config, name)))
+            .into();
         config.storage.lag_max_ms = 3000;
     }
 }
@@ -61,15 +64,35 @@ impl Rig {
         cameras: Vec<CameraOptions>,
         tune: fn(usize, &mut Config),
     ) -> Result<Option<Self>> {
-        let site = Site::prepare(SiteOptions { nodes, cameras, tune }).await?;
+        let site = Site::prepare(SiteOptions {
+            nodes,
+            cameras,
+            tune,
+        })
+        .await?;
         let config = site.cluster.config(0).clone();
-        let mount = |name| FaultyDisk::mount(&disk(&config, name), DISK_BYTES, Filesystem::Ext4WithoutJournal);
+        let mount = |name| {
+            FaultyDisk::mount(
+                &disk(&config, name),
+                DISK_BYTES,
+                Filesystem::Ext4WithoutJournal,
+            )
+        };
         let Some(faulty) = mount("faulty")? else {
             site.pass();
             return Ok(None);
         };
-        let sound = if config.storage.volumes.len() > 1 { mount("sound")? } else { None };
-        Ok(Some(Self { _resumes: faulty.resumes_on_drop(), site, faulty, _sound: sound }))
+        let sound = if config.storage.volumes.len() > 1 {
+            mount("sound")?
+        } else {
+            None
+        };
+        Ok(Some(Self {
+            _resumes: faulty.resumes_on_drop(),
+            site,
+            faulty,
+            _sound: sound,
+        }))
     }
 
     /// All cameras are recorded, by whatever node.
@@ -95,18 +118,32 @@ impl Rig {
     }
 
     pub(crate) async fn wait_cameras(&self, volume: u16, wanted: f64) -> Result<()> {
-        wait::until(&format!("volume {volume} has {wanted} cameras"), SETTLE_TIMEOUT, async || {
-            let found = self.figure("holdfast_volume_cameras", volume).await.map_err(|error| error.to_string())?;
-            if found == wanted { Ok(()) } else { Err(format!("it has {found}")) }
-        })
+        wait::until(
+            &format!("volume {volume} has {wanted} cameras"),
+            SETTLE_TIMEOUT,
+            async || {
+                let found = self
+                    .figure("holdfast_volume_cameras", volume)
+                    .await
+                    .map_err(|error| error.to_string())?;
+                if found == wanted {
+                    Ok(())
+                } else {
+                    Err(format!("it has {found}"))
+                }
+            },
+        )
         .await
     }
 
     /// How many cameras the faulty volume has, once each volume has some and `all` are recorded.
     pub(crate) async fn spread(&self, all: f64) -> Result<f64> {
         wait::until("both volumes have cameras", SETTLE_TIMEOUT, async || {
-            let figure =
-                async |volume| self.figure("holdfast_volume_cameras", volume).await.map_err(|error| error.to_string());
+            let figure = async |volume| {
+                self.figure("holdfast_volume_cameras", volume)
+                    .await
+                    .map_err(|error| error.to_string())
+            };
             let (faulty, sound) = (figure(FAULTY).await?, figure(SOUND).await?);
             if faulty > 0.0 && sound > 0.0 && faulty + sound == all {
                 Ok(faulty)
@@ -118,7 +155,11 @@ impl Rig {
     }
 
     /// Gaps of all cameras by cause, each with its length.
-    pub(crate) async fn gaps(&self, from: Timestamp, to: Timestamp) -> Result<Vec<(SiteCamera, GapCause, Duration)>> {
+    pub(crate) async fn gaps(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<(SiteCamera, GapCause, Duration)>> {
         let mut all = Vec::new();
         for camera in self.site.cameras() {
             let Timeline { gaps, .. } = self.site.timeline(0, camera.id, from, to).await?;
@@ -136,24 +177,35 @@ impl Rig {
 pub(crate) async fn in_state(site: &Site, volume: u16, state: &str) -> Result<bool> {
     let page = site.metrics(0).await?;
     let (volume, state) = (format!("volume=\"{volume}\""), format!("state=\"{state}\""));
-    let states = page.lines().filter(|line| line.starts_with("holdfast_volume_state_info{"));
-    Ok(states.into_iter().any(|line| line.contains(&volume) && line.contains(&state) && line.ends_with(" 1")))
+    let states = page
+        .lines()
+        .filter(|line| line.starts_with("holdfast_volume_state_info{"));
+    Ok(states
+        .into_iter()
+        .any(|line| line.contains(&volume) && line.contains(&state) && line.ends_with(" 1")))
 }
 
 pub(crate) async fn wait_in_state(site: &Site, volume: u16, state: &str) -> Result<()> {
-    wait::until(&format!("volume {volume} is {state}"), SETTLE_TIMEOUT, async || {
-        match in_state(site, volume, state).await {
+    wait::until(
+        &format!("volume {volume} is {state}"),
+        SETTLE_TIMEOUT,
+        async || match in_state(site, volume, state).await {
             Ok(true) => Ok(()),
             Ok(false) => Err("it is in another state".to_owned()),
             Err(error) => Err(error.to_string()),
-        }
-    })
+        },
+    )
     .await
 }
 
 /// Cameras 1 to `count`, of so many bits per second.
 pub(crate) fn cameras(count: u32, bitrate_bps: u64) -> Vec<CameraOptions> {
-    (1..=count).map(|id| CameraOptions { bitrate_bps, ..CameraOptions::new(id) }).collect()
+    (1..=count)
+        .map(|id| CameraOptions {
+            bitrate_bps,
+            ..CameraOptions::new(id)
+        })
+        .collect()
 }
 
 /// Changes the configuration file of a node, as it is now, and has the node read it.
@@ -162,6 +214,9 @@ pub(crate) fn rewrite(site: &Site, index: usize, change: impl FnOnce(&mut Config
     let mut config = Config::load(path).map_err(|error| Error::Wrong(error.to_string()))?;
     change(&mut config);
     let text = toml::to_string(&config).map_err(|error| Error::Wrong(error.to_string()))?;
-    std::fs::write(path, text).map_err(|source| Error::Io { what: "rewrite a configuration".to_owned(), source })?;
+    std::fs::write(path, text).map_err(|source| Error::Io {
+        what: "rewrite a configuration".to_owned(),
+        source,
+    })?;
     Ok(site.cluster.signal(index, rustix::process::Signal::HUP)?)
 }

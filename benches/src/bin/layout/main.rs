@@ -1,10 +1,13 @@
-//! How many cameras of 2 Mbit/s a disk that is slow to seek takes with at most 1 s of video at risk: all in one log (this store), or a file for each camera.
+//! How many cameras of 2 Mbit/s a disk that is slow to seek takes with at most 1 s of video at
+//! risk: all in one log (this store), or a file for each camera.
 //!
-//! `cargo run --release -p holdfast-benches --bin layout -- --dir DIR [--seconds N] [--cameras-max N] [--json]`; DIR lies on the disk under test, which is best
-//! one that is made slow (RESULTS.md says how). The count is doubled until a trial fails, then halved in between to within a tenth.
+//! `cargo run --release -p holdfast-benches --bin layout -- --dir DIR [--seconds N] [--cameras-max
+//! N] [--json]`; DIR lies on the disk under test, which is best one that is made slow (RESULTS.md
+//! says how). The count is doubled until a trial fails, then halved in between to within a tenth.
 //!
-//! At risk is a frame from its arrival until it is durable, wherever it waits: in a recorder's memory, in the page cache, in the disk's. A trial passes where
-//! no frame was ever at risk for longer than 1 s after a warm-up. Both layouts see the same frames at the same moments.
+//! At risk is a frame from its arrival until it is durable, wherever it waits: in a recorder's
+//! memory, in the page cache, in the disk's. A trial passes where no frame was ever at risk for
+//! longer than 1 s after a warm-up. Both layouts see the same frames at the same moments.
 
 mod separate;
 mod shared;
@@ -62,11 +65,28 @@ fn main() -> Outcome<ExitCode> {
     let shared = most::<Shared>("one log", &args)?;
     let separate = most::<Separate>("a file for each camera", &args)?;
     let cameras = |trials: &[Trial]| {
-        f64::from(trials.iter().filter(|trial| trial.passed()).map(|trial| trial.cameras).max().unwrap_or(0))
+        f64::from(
+            trials
+                .iter()
+                .filter(|trial| trial.passed())
+                .map(|trial| trial.cameras)
+                .max()
+                .unwrap_or(0),
+        )
     };
     let figures = vec![
-        Figure::new("cameras with at most 1 s at risk, one log", Target::None, cameras(&shared), ""),
-        Figure::new("cameras with at most 1 s at risk, a file for each", Target::None, cameras(&separate), ""),
+        Figure::new(
+            "cameras with at most 1 s at risk, one log",
+            Target::None,
+            cameras(&shared),
+            "",
+        ),
+        Figure::new(
+            "cameras with at most 1 s at risk, a file for each",
+            Target::None,
+            cameras(&separate),
+            "",
+        ),
         Figure::new(
             "one log against a file for each",
             Target::AtLeast(2.0),
@@ -81,7 +101,13 @@ fn main() -> Outcome<ExitCode> {
             .collect::<Vec<_>>()
     };
     let details = serde_json::json!({ "one_log": json(&shared), "file_each": json(&separate) });
-    Ok(Report { bench: "layout", machine, figures, details }.publish(args.json))
+    Ok(Report {
+        bench: "layout",
+        machine,
+        figures,
+        details,
+    }
+    .publish(args.json))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +127,14 @@ fn most<L: Layout>(name: &str, args: &Args) -> Outcome<Vec<Trial>> {
     let mut trials: Vec<Trial> = Vec::new();
     let (mut passed, mut failed) = (0, args.cameras_max.saturating_add(1));
     while let Some(cameras) = next_count(passed, failed, args.cameras_max) {
-        let trial = Trial { cameras, worst: trial::<L>(args, cameras)? };
-        eprintln!("{name}: {cameras} cameras: at most {:.2} s at risk", trial.worst.as_secs_f64());
+        let trial = Trial {
+            cameras,
+            worst: trial::<L>(args, cameras)?,
+        };
+        eprintln!(
+            "{name}: {cameras} cameras: at most {:.2} s at risk",
+            trial.worst.as_secs_f64()
+        );
         if trial.passed() {
             passed = cameras;
         } else {
@@ -120,15 +152,23 @@ fn next_count(passed: u32, failed: u32, cameras_max: u32) -> Option<u32> {
         (0, true) => Some(1),
         (passed, true) if passed < cameras_max => Some((passed * 2).min(cameras_max)),
         (_, true) => None,
-        (passed, false) => (failed - passed > (passed / 10).max(1)).then_some(passed.midpoint(failed)),
+        (passed, false) => {
+            (failed - passed > (passed / 10).max(1)).then_some(passed.midpoint(failed))
+        }
     }
 }
 
 /// The longest that any frame was at risk.
 fn trial<L: Layout>(args: &Args, cameras: u32) -> Outcome<Duration> {
-    let dir = tempfile::Builder::new().prefix("holdfast-bench-layout-").tempdir_in(&args.dir)?;
+    let dir = tempfile::Builder::new()
+        .prefix("holdfast-bench-layout-")
+        .tempdir_in(&args.dir)?;
     let mut layout = L::open(dir.path(), cameras)?;
-    let worst = record(&mut layout, cameras, WARM_UP + Duration::from_secs(args.seconds));
+    let worst = record(
+        &mut layout,
+        cameras,
+        WARM_UP + Duration::from_secs(args.seconds),
+    );
     layout.close()?;
     worst
 }
@@ -147,8 +187,11 @@ fn record(layout: &mut impl Layout, cameras: u32, lasts: Duration) -> Outcome<Du
             }
         }
         if now > WARM_UP {
-            worst =
-                worst.max(layout.oldest_at_risk().map_or(Duration::ZERO, |at| started.elapsed().saturating_sub(at)));
+            worst = worst.max(
+                layout
+                    .oldest_at_risk()
+                    .map_or(Duration::ZERO, |at| started.elapsed().saturating_sub(at)),
+            );
         }
         if now >= lasts || worst > HOPELESS {
             return Ok(worst);
@@ -157,7 +200,8 @@ fn record(layout: &mut impl Layout, cameras: u32, lasts: Duration) -> Outcome<Du
     }
 }
 
-/// When a camera's frame number `frame` arrives. Phases are spread over a keyframe interval of 1 s, so that chunks do not end all at once.
+/// When a camera's frame number `frame` arrives. Phases are spread over a keyframe interval of 1 s,
+/// so that chunks do not end all at once.
 fn due(camera: u32, frame: u32) -> Option<Duration> {
     let phase = TICK * (camera.wrapping_mul(37) % 100);
     FRAME_INTERVAL.checked_mul(frame).map(|at| at + phase)

@@ -1,4 +1,5 @@
-//! A file for each camera, as recorders do that keep cameras apart; each is synced as soon as its oldest frame is 400 ms old, by as many threads as help.
+//! A file for each camera, as recorders do that keep cameras apart; each is synced as soon as its
+//! oldest frame is 400 ms old, by as many threads as help.
 
 use crate::{FRAME_BYTES, Layout};
 use holdfast_benches::{Outcome, clock};
@@ -10,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// A frame waits this long for others before its file is synced: well under the second that may be at risk; the rest is the disk's.
+/// A frame waits this long for others before its file is synced: well under the second that may be
+/// at risk; the rest is the disk's.
 const SYNC_AFTER: Duration = Duration::from_millis(400);
 /// Syncs in flight: a journal takes many at once.
 const THREADS_MAX: usize = 32;
@@ -33,23 +35,36 @@ struct Waiting {
 
 impl Layout for Separate {
     fn open(dir: &Path, cameras: u32) -> Outcome<Self> {
-        let waiting: Arc<Vec<_>> = Arc::new((0..cameras).map(|_| Mutex::new(Waiting::default())).collect());
+        let waiting: Arc<Vec<_>> = Arc::new(
+            (0..cameras)
+                .map(|_| Mutex::new(Waiting::default()))
+                .collect(),
+        );
         let stop = Arc::new(AtomicBool::new(false));
         let workers = waiting.len().min(THREADS_MAX);
         let started = clock::now();
         let mut threads = Vec::with_capacity(workers);
         for worker in 0..workers {
             let mine: Vec<usize> = (worker..waiting.len()).step_by(workers).collect();
-            let open = |camera: &usize| Ok((*camera, File::create(dir.join(format!("{camera}.mp4")))?));
+            let open =
+                |camera: &usize| Ok((*camera, File::create(dir.join(format!("{camera}.mp4")))?));
             let files = mine.iter().map(open).collect::<std::io::Result<Vec<_>>>()?;
             let (waiting, stop) = (Arc::clone(&waiting), Arc::clone(&stop));
-            threads.push(std::thread::spawn(move || write(&files, &waiting, &stop, started)));
+            threads.push(std::thread::spawn(move || {
+                write(&files, &waiting, &stop, started)
+            }));
         }
-        Ok(Self { cameras: waiting, stop, threads })
+        Ok(Self {
+            cameras: waiting,
+            stop,
+            threads,
+        })
     }
 
     fn frame(&mut self, camera: u32, at: Duration) -> Outcome<()> {
-        let mut waiting = self.cameras[camera as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.cameras[camera as usize]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         waiting.bytes += FRAME_BYTES;
         waiting.oldest.get_or_insert(at);
         Ok(())
@@ -84,13 +99,19 @@ fn write(
         let mut is_idle = true;
         for (camera, file) in files {
             let is_wanted = !stop.load(Ordering::Relaxed);
-            let Some(taken) = take(&cameras[*camera], started.elapsed()).filter(|_| is_wanted) else { continue };
+            let Some(taken) = take(&cameras[*camera], started.elapsed()).filter(|_| is_wanted)
+            else {
+                continue;
+            };
             is_idle = false;
             bytes.resize(taken, 0x5a);
             let mut file = file;
             file.write_all(&bytes)?;
             file.sync_data()?;
-            cameras[*camera].lock().unwrap_or_else(PoisonError::into_inner).in_flight = None;
+            cameras[*camera]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .in_flight = None;
         }
         if is_idle {
             std::thread::sleep(IDLE);
@@ -102,8 +123,14 @@ fn write(
 /// How many bytes of a camera are to be written now.
 fn take(camera: &Mutex<Waiting>, now: Duration) -> Option<usize> {
     let mut waiting = camera.lock().unwrap_or_else(PoisonError::into_inner);
-    waiting.oldest.filter(|oldest| now.saturating_sub(*oldest) >= SYNC_AFTER)?;
+    waiting
+        .oldest
+        .filter(|oldest| now.saturating_sub(*oldest) >= SYNC_AFTER)?;
     let bytes = waiting.bytes;
-    *waiting = Waiting { bytes: 0, oldest: None, in_flight: waiting.oldest };
+    *waiting = Waiting {
+        bytes: 0,
+        oldest: None,
+        in_flight: waiting.oldest,
+    };
     Some(bytes)
 }

@@ -47,10 +47,21 @@ impl Layout for Shared {
         let frame = Bytes::from(vec![0x5a; FRAME_BYTES]);
         for camera in 1..=cameras {
             let bytes = frame.slice(..700);
-            let init = Init { camera: CameraId(camera), stream: StreamKind::Main, track: TrackKind::Video, bytes };
+            let init = Init {
+                camera: CameraId(camera),
+                stream: StreamKind::Main,
+                track: TrackKind::Video,
+                bytes,
+            };
             handle.append(class, Record::Init(init))?;
         }
-        Ok(Self { volume, handle, class, frame, cameras: (0..cameras).map(|_| Camera::default()).collect() })
+        Ok(Self {
+            volume,
+            handle,
+            class,
+            frame,
+            cameras: (0..cameras).map(|_| Camera::default()).collect(),
+        })
     }
 
     fn frame(&mut self, camera: u32, at: Duration) -> Outcome<()> {
@@ -76,14 +87,24 @@ impl Layout for Shared {
         let handle = &self.handle;
         let oldest = |(camera, state): (u32, &mut Camera)| {
             let durable = handle.durable_until(CameraId(camera), StreamKind::Main);
-            while state.pending.pop_front_if(|(_, end)| durable.is_some_and(|durable| *end <= durable)).is_some() {}
-            state.pending.front().map(|(first, _)| *first).or(state.first)
+            while state
+                .pending
+                .pop_front_if(|(_, end)| durable.is_some_and(|durable| *end <= durable))
+                .is_some()
+            {}
+            state
+                .pending
+                .front()
+                .map(|(first, _)| *first)
+                .or(state.first)
         };
         (1..).zip(&mut self.cameras).filter_map(oldest).min()
     }
 
     fn close(self) -> Outcome<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(async {
             tokio::time::timeout(CLOSE_DEADLINE, self.handle.close()).await??;
             tokio::time::timeout(CLOSE_DEADLINE, self.volume.run()).await??;
@@ -92,7 +113,13 @@ impl Layout for Shared {
     }
 }
 
-fn chunk(camera: CameraId, state: &Camera, first: Duration, end: Timestamp, frame: &Bytes) -> Chunk {
+fn chunk(
+    camera: CameraId,
+    state: &Camera,
+    first: Duration,
+    end: Timestamp,
+    frame: &Bytes,
+) -> Chunk {
     let start = Timestamp(EPOCH_US + first.as_micros() as i64);
     let meta = ChunkMeta {
         camera,
@@ -112,5 +139,8 @@ fn chunk(camera: CameraId, state: &Camera, first: Duration, end: Timestamp, fram
         after_loss: false,
         damaged: false,
     };
-    Chunk { meta, parts: vec![frame.clone(); state.frames as usize] }
+    Chunk {
+        meta,
+        parts: vec![frame.clone(); state.frames as usize],
+    }
 }

@@ -1,4 +1,5 @@
-//! Through a node's API: the first byte of a random instant, and whole exports, with what they cost the node.
+//! Through a node's API: the first byte of a random instant, and whole exports, with what they cost
+//! the node.
 
 use crate::footage::Footage;
 use crate::{Instants, Random, Reading};
@@ -24,8 +25,15 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn of(rig: &Rig) -> Outcome<Self> {
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(120)).build()?;
-        Ok(Self { http, url: rig.cluster.api_url(0), token: rig.cluster.token().0.clone() })
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(120))
+            .build()?;
+        Ok(Self {
+            http,
+            url: rig.cluster.api_url(0),
+            token: rig.cluster.token().0.clone(),
+        })
     }
 
     pub(crate) async fn text(&self, path: &str) -> Outcome<String> {
@@ -43,9 +51,16 @@ impl Client {
     }
 
     async fn get(&self, path: &str) -> Outcome<reqwest::Response> {
-        let answer = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token).send().await?;
+        let answer = self
+            .http
+            .get(format!("{}{path}", self.url))
+            .bearer_auth(&self.token)
+            .send()
+            .await?;
         if !answer.status().is_success() {
-            return Err(format!("GET {path}: {}: {}", answer.status(), answer.text().await?).into());
+            return Err(
+                format!("GET {path}: {}: {}", answer.status(), answer.text().await?).into(),
+            );
         }
         Ok(answer)
     }
@@ -53,17 +68,16 @@ impl Client {
     /// Waits until the node lists every segment.
     pub(crate) async fn wait_listed(&self) -> Outcome<()> {
         let waiting = async {
-            while !self
-                .text("/metrics")
-                .await?
-                .lines()
-                .any(|line| line.starts_with("holdfast_volume_unlisted_segments") && line.ends_with(" 0"))
-            {
+            while !self.text("/metrics").await?.lines().any(|line| {
+                line.starts_with("holdfast_volume_unlisted_segments") && line.ends_with(" 0")
+            }) {
                 sleep(LOOK_INTERVAL).await;
             }
             Ok(())
         };
-        timeout(LIST_MAX, waiting).await.map_err(|_| "the node does not list its segments")?
+        timeout(LIST_MAX, waiting)
+            .await
+            .map_err(|_| "the node does not list its segments")?
     }
 }
 
@@ -91,7 +105,8 @@ pub(crate) async fn instants(
     Ok(Instants(took))
 }
 
-/// Of a second, what the node takes while nobody asks it for anything: on a busy machine an export lasts long, and this would count as its own.
+/// Of a second, what the node takes while nobody asks it for anything: on a busy machine an export
+/// lasts long, and this would count as its own.
 pub(crate) async fn idle_share(rig: &Rig) -> Outcome<f64> {
     let (before, started) = (node_cpu(rig)?, clock::now());
     sleep(IDLE_WINDOW).await;
@@ -113,8 +128,16 @@ pub(crate) async fn export(
     let (cpu, started) = (node_cpu(rig)?, clock::now());
     let mut bytes = 0;
     for camera in footage.cameras.clone().take(cameras).map(CameraId) {
-        bytes += client.fetch(&export_path(camera, footage.from, footage.to())).await?;
+        bytes += client
+            .fetch(&export_path(camera, footage.from, footage.to()))
+            .await?;
     }
     let took = started.elapsed();
-    Ok(Reading { bytes, took, cpu: node_cpu(rig)?.saturating_sub(cpu).saturating_sub(took.mul_f64(idle_share)) })
+    Ok(Reading {
+        bytes,
+        took,
+        cpu: node_cpu(rig)?
+            .saturating_sub(cpu)
+            .saturating_sub(took.mul_f64(idle_share)),
+    })
 }

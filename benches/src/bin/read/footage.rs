@@ -1,4 +1,5 @@
-//! What is read: a volume with many small chunks, of which instants are looked for, and with some cameras' footage of usual size, which is exported.
+//! What is read: a volume with many small chunks, of which instants are looked for, and with some
+//! cameras' footage of usual size, which is exported.
 
 use bytes::Bytes;
 use holdfast_benches::Outcome;
@@ -11,7 +12,8 @@ use holdfast_storage::{AppendError, ClassId, Volume, VolumeHandle, VolumeOptions
 use std::ops::Range;
 use std::time::Duration;
 
-/// Frames of the three chunks of a GOP of a second, as a recorder cuts them: 25 frames a second, at most 400 ms a chunk, a keyframe begins one.
+/// Frames of the three chunks of a GOP of a second, as a recorder cuts them: 25 frames a second, at
+/// most 400 ms a chunk, a keyframe begins one.
 const GOP: [usize; 3] = [10, 10, 5];
 const FRAME_US: i64 = 40_000;
 const FRAME_TICKS: u32 = 3_600;
@@ -42,14 +44,28 @@ impl Footage {
     pub(crate) fn small(chunks: u64, from: Timestamp) -> Outcome<Self> {
         let seconds = i64::try_from(chunks)? / (100 * GOP.len() as i64);
         let (keyframe_bytes, frame_bytes) = (800, 160);
-        Ok(Self { cameras: 1001..1101, from, seconds, keyframe_bytes, frame_bytes, segment_bytes: 40 << 20 })
+        Ok(Self {
+            cameras: 1001..1101,
+            from,
+            seconds,
+            keyframe_bytes,
+            frame_bytes,
+            segment_bytes: 40 << 20,
+        })
     }
 
     /// 2 Mbit/s.
     pub(crate) fn usual(cameras: u32, minutes: i64, from: Timestamp) -> Self {
         let (keyframe_bytes, frame_bytes) = (40_000, 8_750);
         let segment_bytes = (u64::from(cameras) * 60 * 250_000).max(4 << 20);
-        Self { cameras: 1..cameras + 1, from, seconds: minutes * 60, keyframe_bytes, frame_bytes, segment_bytes }
+        Self {
+            cameras: 1..cameras + 1,
+            from,
+            seconds: minutes * 60,
+            keyframe_bytes,
+            frame_bytes,
+            segment_bytes,
+        }
     }
 
     pub(crate) fn to(&self) -> Timestamp {
@@ -57,16 +73,29 @@ impl Footage {
     }
 
     pub(crate) fn chunks(&self) -> u64 {
-        u64::from(self.cameras.end - self.cameras.start) * self.seconds.unsigned_abs() * GOP.len() as u64
+        u64::from(self.cameras.end - self.cameras.start)
+            * self.seconds.unsigned_abs()
+            * GOP.len() as u64
     }
 
     /// Writes all of it with the store itself.
     pub(crate) async fn write(&self, options: VolumeOptions) -> Outcome<()> {
         let node = options.node;
         let segment_bytes_max = self.segment_bytes;
-        let (volume, handle) = Volume::open(VolumeOptions { segment_bytes_max, free_bytes_min: 64 << 20, ..options })?;
+        let (volume, handle) = Volume::open(VolumeOptions {
+            segment_bytes_max,
+            free_bytes_min: 64 << 20,
+            ..options
+        })?;
         let class = handle.class("default").ok_or("no class")?;
-        let mut feeder = Feeder { footage: self, handle: &handle, class, node, noise: noise(), at: 0 };
+        let mut feeder = Feeder {
+            footage: self,
+            handle: &handle,
+            class,
+            node,
+            noise: noise(),
+            at: 0,
+        };
         feeder.feed()?;
         handle.flush().await?;
         handle.close().await?;
@@ -86,17 +115,32 @@ struct Feeder<'a> {
 impl Feeder<'_> {
     fn feed(&mut self) -> Outcome<()> {
         // A header that decodes nothing: nobody looks at the pictures.
-        let codec = VideoCodec::Avc { avcc: vec![1, 0x64, 0, 30, 0xff, 0xe0, 0] };
-        let init = video_init(&VideoParameters { codec, width: 1920, height: 1080, pixel_aspect: None })?;
+        let codec = VideoCodec::Avc {
+            avcc: vec![1, 0x64, 0, 30, 0xff, 0xe0, 0],
+        };
+        let init = video_init(&VideoParameters {
+            codec,
+            width: 1920,
+            height: 1080,
+            pixel_aspect: None,
+        })?;
         let init_id = InitId::of(&init);
         for camera in self.footage.cameras.clone().map(CameraId) {
-            let init = Init { camera, stream: StreamKind::Main, track: TrackKind::Video, bytes: init.clone() };
+            let init = Init {
+                camera,
+                stream: StreamKind::Main,
+                track: TrackKind::Video,
+                bytes: init.clone(),
+            };
             self.append(&Record::Init(init))?;
         }
         for second in 0..self.footage.seconds {
             let mut frames_before = 0;
             for (part, frames) in (0..).zip(GOP) {
-                let start = self.footage.from.plus_micros(second * GOP_US + frames_before * FRAME_US);
+                let start = self
+                    .footage
+                    .from
+                    .plus_micros(second * GOP_US + frames_before * FRAME_US);
                 let sequence = u32::try_from(second)? * GOP.len() as u32 + part;
                 for camera in self.footage.cameras.clone().map(CameraId) {
                     let record = self.chunk(camera, init_id, start, sequence, frames)?;
@@ -120,7 +164,11 @@ impl Feeder<'_> {
         let first_time = start.ticks(TIMESCALE);
         let frame = |number: usize| {
             let keyframe = number == 0 && is_keyframe;
-            let bytes = if keyframe { self.footage.keyframe_bytes } else { self.footage.frame_bytes };
+            let bytes = if keyframe {
+                self.footage.keyframe_bytes
+            } else {
+                self.footage.frame_bytes
+            };
             Frame {
                 data: self.cut(bytes),
                 decode_time: first_time + u64::from(FRAME_TICKS) * number as u64,
@@ -148,7 +196,10 @@ impl Feeder<'_> {
             after_loss: false,
             damaged: false,
         };
-        Ok(Record::Chunk(Chunk { meta, parts: build_chunk(TrackKind::Video, sequence, start, &built)? }))
+        Ok(Record::Chunk(Chunk {
+            meta,
+            parts: build_chunk(TrackKind::Video, sequence, start, &built)?,
+        }))
     }
 
     fn cut(&mut self, bytes: usize) -> Bytes {
@@ -174,5 +225,8 @@ impl Feeder<'_> {
 /// Incompressible, and the same in each run.
 fn noise() -> Bytes {
     let mut random = crate::Random(0x9e37_79b9_7f4a_7c15);
-    (0..NOISE_BYTES / 8).flat_map(|_| random.next().to_le_bytes()).collect::<Vec<u8>>().into()
+    (0..NOISE_BYTES / 8)
+        .flat_map(|_| random.next().to_le_bytes())
+        .collect::<Vec<u8>>()
+        .into()
 }

@@ -1,16 +1,23 @@
-//! What reading costs: the first byte of a random instant, exports against the disk's own rate and in CPU, and whether players hold up recording.
+//! What reading costs: the first byte of a random instant, exports against the disk's own rate and
+//! in CPU, and whether players hold up recording.
 //!
-//! `cargo build --release -p holdfast -p holdfast-camera && cargo run --release -p holdfast-benches --bin read -- [--dir DIR] [--chunks N] [--minutes N]
-//! [--cameras N] [--seconds N] [--json]`; writes about 2 KB a chunk, and 15 MB for each minute of each camera (5 GB by default), and removes it.
+//! `cargo build --release -p holdfast -p holdfast-camera && cargo run --release -p holdfast-benches
+//! --bin read -- [--dir DIR] [--chunks N] [--minutes N] [--cameras N] [--seconds N] [--json]`;
+//! writes about 2 KB a chunk, and 15 MB for each minute of each camera (5 GB by default), and
+//! removes it.
 //!
-//! - **Instants.** A volume holds N small chunks of 100 cameras. For a random camera and instant, what playback does is done: entries from ten seconds
-//!   before, the keyframe before the instant, its payload. Warm is with the files in the page cache; cold, with their pages dropped (`posix_fadvise`).
-//!   Through the API the same is an export of one second, up to the first byte of its body.
-//! - **Exports.** Whole ranges of cameras of 2 Mbit/s, with cold files, by as many reads at once as an export has, against fio, which reads the
-//!   same segment files from beginning to end (io_uring, `O_DIRECT`, 1 MiB blocks, four in flight) before and after. Through the API, CPU is the
-//!   node's, less what it takes while it is idle; its scrub is off.
-//! - **Playback.** A node records 100 cameras of 2 Mbit/s from a process of their own; then 20 players follow HLS playlists of the present beside it.
-//!   The lag is `holdfast_watermark_lag_seconds`, the largest of all cameras in all scrapes, four a second.
+//! - **Instants.** A volume holds N small chunks of 100 cameras. For a random camera and instant,
+//!   what playback does is done: entries from ten seconds before, the keyframe before the instant,
+//!   its payload. Warm is with the files in the page cache; cold, with their pages dropped
+//!   (`posix_fadvise`). Through the API the same is an export of one second, up to the first byte
+//!   of its body.
+//! - **Exports.** Whole ranges of cameras of 2 Mbit/s, with cold files, by as many reads at once as
+//!   an export has, against fio, which reads the same segment files from beginning to end
+//!   (io_uring, `O_DIRECT`, 1 MiB blocks, four in flight) before and after. Through the API, CPU is
+//!   the node's, less what it takes while it is idle; its scrub is off.
+//! - **Playback.** A node records 100 cameras of 2 Mbit/s from a process of their own; then 20
+//!   players follow HLS playlists of the present beside it. The lag is
+//!   `holdfast_watermark_lag_seconds`, the largest of all cameras in all scrapes, four a second.
 
 mod api;
 mod footage;
@@ -136,7 +143,12 @@ struct Way {
 
 impl Way {
     fn json(&self) -> serde_json::Value {
-        let Self { warm, cold, export_cold, export_warm } = self;
+        let Self {
+            warm,
+            cold,
+            export_cold,
+            export_warm,
+        } = self;
         serde_json::json!({
             "instants_warm": warm.json(), "instants_cold": cold.json(),
             "export_cold": export_cold.json(), "export_warm": export_warm.json(),
@@ -159,7 +171,9 @@ async fn main() -> Outcome<ExitCode> {
     drop(bench);
     let playback = match args.recorded {
         0 => None,
-        cameras => Some(playback::measure(&base, cameras, PLAYERS, Duration::from_secs(args.seconds)).await?),
+        cameras => Some(
+            playback::measure(&base, cameras, PLAYERS, Duration::from_secs(args.seconds)).await?,
+        ),
     };
     // The faster one: what else the machine did slowed it down, if anything.
     let disk = disk_before.max(disk_after);
@@ -170,16 +184,38 @@ async fn main() -> Outcome<ExitCode> {
     });
     let mut figures = figures(disk, &store, &api);
     figures.extend(playback.iter().flat_map(playback_figures));
-    Ok(Report { bench: "read", machine, figures, details }.publish(args.json))
+    Ok(Report {
+        bench: "read",
+        machine,
+        figures,
+        details,
+    }
+    .publish(args.json))
 }
 
 fn figures(disk: f64, store: &Way, api: &Way) -> Vec<Figure> {
     let plain = |name: &str, value: f64, unit| Figure::new(name, Target::None, value, unit);
-    let at_most = |name: &str, most: f64, value: f64, unit| Figure::new(name, Target::AtMost(most), value, unit);
+    let at_most = |name: &str, most: f64, value: f64, unit| {
+        Figure::new(name, Target::AtMost(most), value, unit)
+    };
     vec![
-        at_most("instant, warm, through the store, p99", 10.0, store.warm.p99(), "ms"),
-        at_most("instant, warm, through the API, p99", 10.0, api.warm.p99(), "ms"),
-        plain("instant, cold, through the store, p99", store.cold.p99(), "ms"),
+        at_most(
+            "instant, warm, through the store, p99",
+            10.0,
+            store.warm.p99(),
+            "ms",
+        ),
+        at_most(
+            "instant, warm, through the API, p99",
+            10.0,
+            api.warm.p99(),
+            "ms",
+        ),
+        plain(
+            "instant, cold, through the store, p99",
+            store.cold.p99(),
+            "ms",
+        ),
         plain("instant, cold, through the API, p99", api.cold.p99(), "ms"),
         Figure::new(
             "export, cold, through the store, of the disk's rate",
@@ -187,21 +223,58 @@ fn figures(disk: f64, store: &Way, api: &Way) -> Vec<Figure> {
             store.export_cold.rate() / disk,
             "x",
         ),
-        plain("export, cold, through the API, of the disk's rate", api.export_cold.rate() / disk, "x"),
+        plain(
+            "export, cold, through the API, of the disk's rate",
+            api.export_cold.rate() / disk,
+            "x",
+        ),
         plain("the disk's rate (fio)", disk / 1e6, "MB/s"),
-        plain("export, warm, through the API", api.export_warm.rate() / 1e6, "MB/s"),
-        plain("export, cold, through the store, CPU", store.export_cold.cpu_per_gb(), "s/GB"),
-        at_most("export, cold, through the API, CPU", 0.8, api.export_cold.cpu_per_gb(), "s/GB"),
-        at_most("export, warm, through the API, CPU", 0.8, api.export_warm.cpu_per_gb(), "s/GB"),
+        plain(
+            "export, warm, through the API",
+            api.export_warm.rate() / 1e6,
+            "MB/s",
+        ),
+        plain(
+            "export, cold, through the store, CPU",
+            store.export_cold.cpu_per_gb(),
+            "s/GB",
+        ),
+        at_most(
+            "export, cold, through the API, CPU",
+            0.8,
+            api.export_cold.cpu_per_gb(),
+            "s/GB",
+        ),
+        at_most(
+            "export, warm, through the API, CPU",
+            0.8,
+            api.export_warm.cpu_per_gb(),
+            "s/GB",
+        ),
     ]
 }
 
 fn playback_figures([alone, watched]: &[playback::Window; 2]) -> [Figure; 4] {
     let ratio = watched.received_mb_per_s / alone.received_mb_per_s;
     [
-        Figure::new("watermark lag, worst, without players", Target::None, alone.lag_max, "s"),
-        Figure::new("watermark lag, worst, with players", Target::AtMost(1.5), watched.lag_max, "s"),
-        Figure::new("recorded with players against without", Target::AtLeast(0.95), ratio, "x"),
+        Figure::new(
+            "watermark lag, worst, without players",
+            Target::None,
+            alone.lag_max,
+            "s",
+        ),
+        Figure::new(
+            "watermark lag, worst, with players",
+            Target::AtMost(1.5),
+            watched.lag_max,
+            "s",
+        ),
+        Figure::new(
+            "recorded with players against without",
+            Target::AtLeast(0.95),
+            ratio,
+            "x",
+        ),
         Figure::new("played", Target::None, watched.played_mb_per_s, "MB/s"),
     ]
 }
@@ -220,7 +293,10 @@ impl Bench {
     async fn prepare(args: &Args, base: &Path) -> Outcome<Self> {
         let mut rig = Rig::form_without_scrub(base, 1).await?;
         let cluster: ClusterState = rig.cluster.api(0)?.get(&["cluster"], &[]).await?;
-        let (id, node) = (cluster.id.ok_or("no cluster")?.parse()?, cluster.this_node.ok_or("no node")?);
+        let (id, node) = (
+            cluster.id.ok_or("no cluster")?.parse()?,
+            cluster.this_node.ok_or("no node")?,
+        );
         rig.cluster.stop(0, STOP_MAX).await?;
         let options = VolumeOptions::new(rig.volume(0), node, id);
         let small = Footage::small(args.chunks, wall_now().plus_micros(-7_200_000_000))?;
@@ -229,8 +305,19 @@ impl Bench {
         small.write(options.clone()).await?;
         usual.write(options.clone()).await?;
         let took = started.elapsed().as_secs_f64();
-        eprintln!("{} small and {} usual chunks written in {took:.1} s", small.chunks(), usual.chunks());
-        Ok(Self { rig, options, small, usual, exports: args.exports, random: Random(0x2545_f491_4f6c_dd1d) })
+        eprintln!(
+            "{} small and {} usual chunks written in {took:.1} s",
+            small.chunks(),
+            usual.chunks()
+        );
+        Ok(Self {
+            rig,
+            options,
+            small,
+            usual,
+            exports: args.exports,
+            random: Random(0x2545_f491_4f6c_dd1d),
+        })
     }
 
     fn files(&self) -> Outcome<Vec<PathBuf>> {
@@ -240,13 +327,21 @@ impl Bench {
     /// Bytes per second of fio on the longest segments.
     fn disk_rate(&self) -> Outcome<f64> {
         let mut files = self.files()?;
-        files.retain(|file| file.metadata().is_ok_and(|meta| meta.len() >= self.usual.segment_bytes / 2));
+        files.retain(|file| {
+            file.metadata()
+                .is_ok_and(|meta| meta.len() >= self.usual.segment_bytes / 2)
+        });
         Ok(read_speed(&files)?.bytes_per_second)
     }
 
     async fn through_the_store(&mut self) -> Outcome<Way> {
-        let (volume, handle) = Volume::open(VolumeOptions { free_bytes_min: 64 << 20, ..self.options.clone() })?;
-        timeout(LIST_MAX, wait_recovered(&handle)).await.map_err(|_| "the volume does not list its segments")?;
+        let (volume, handle) = Volume::open(VolumeOptions {
+            free_bytes_min: 64 << 20,
+            ..self.options.clone()
+        })?;
+        timeout(LIST_MAX, wait_recovered(&handle))
+            .await
+            .map_err(|_| "the volume does not list its segments")?;
         let files = self.files()?;
         store::chill(&files)?;
         let cold = store::instants(&handle, &self.small, COLD_INSTANTS, &mut self.random)?;
@@ -257,7 +352,12 @@ impl Bench {
         let export_warm = store::export(&handle, &self.usual, self.exports)?;
         handle.close().await?;
         volume.run().await?;
-        Ok(Way { warm, cold, export_cold, export_warm })
+        Ok(Way {
+            warm,
+            cold,
+            export_cold,
+            export_warm,
+        })
     }
 
     async fn through_the_api(&mut self) -> Outcome<Way> {
@@ -271,11 +371,18 @@ impl Bench {
         store::chill(&files)?;
         let cold = api::instants(&client, &self.small, COLD_INSTANTS, &mut self.random).await?;
         store::chill(&files)?;
-        let export_cold = api::export(&self.rig, &client, &self.usual, self.exports, idle_share).await?;
+        let export_cold =
+            api::export(&self.rig, &client, &self.usual, self.exports, idle_share).await?;
         store::warm(&files)?;
         let warm = api::instants(&client, &self.small, WARM_INSTANTS, &mut self.random).await?;
-        let export_warm = api::export(&self.rig, &client, &self.usual, self.exports, idle_share).await?;
-        Ok(Way { warm, cold, export_cold, export_warm })
+        let export_warm =
+            api::export(&self.rig, &client, &self.usual, self.exports, idle_share).await?;
+        Ok(Way {
+            warm,
+            cold,
+            export_cold,
+            export_warm,
+        })
     }
 }
 

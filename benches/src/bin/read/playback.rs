@@ -33,10 +33,17 @@ pub(crate) struct Window {
 }
 
 /// A window without players, then one with them.
-pub(crate) async fn measure(base: &Path, cameras: u32, players: u32, window: Duration) -> Outcome<[Window; 2]> {
+pub(crate) async fn measure(
+    base: &Path,
+    cameras: u32,
+    players: u32,
+    window: Duration,
+) -> Outcome<[Window; 2]> {
     let (_cameras, address) = serve_cameras(cameras)?;
     let rig = Rig::form(base, 1).await?;
-    let added = rig.add_cameras((1..=cameras).map(|id| format!("rtsp://{address}/cam/{id}"))).await?;
+    let added = rig
+        .add_cameras((1..=cameras).map(|id| format!("rtsp://{address}/cam/{id}")))
+        .await?;
     rig.wait_durable_beyond(0, Timestamp::MIN).await?;
     sleep(WARM_UP).await;
     let client = Arc::new(Client::of(&rig)?);
@@ -49,13 +56,24 @@ pub(crate) async fn measure(base: &Path, cameras: u32, players: u32, window: Dur
     Ok([alone, watched])
 }
 
-async fn watch(client: &Client, window: Duration, mut playing: JoinSet<Outcome<u64>>) -> Outcome<Window> {
-    let (started, before) = (clock::now(), received_bytes(&client.text("/metrics").await?)?);
+async fn watch(
+    client: &Client,
+    window: Duration,
+    mut playing: JoinSet<Outcome<u64>>,
+) -> Outcome<Window> {
+    let (started, before) = (
+        clock::now(),
+        received_bytes(&client.text("/metrics").await?)?,
+    );
     let (mut lags, mut received) = (Vec::new(), before);
     while started.elapsed() < window {
         sleep(SCRAPE_INTERVAL).await;
         let text = client.text("/metrics").await?;
-        lags.extend(text.lines().filter(|line| line.starts_with("holdfast_watermark_lag_seconds{")).filter_map(value));
+        lags.extend(
+            text.lines()
+                .filter(|line| line.starts_with("holdfast_watermark_lag_seconds{"))
+                .filter_map(value),
+        );
         received = received_bytes(&text)?;
     }
     let took = started.elapsed().as_secs_f64();
@@ -72,21 +90,31 @@ async fn watch(client: &Client, window: Duration, mut playing: JoinSet<Outcome<u
 }
 
 fn received_bytes(metrics: &str) -> Outcome<f64> {
-    let line = metrics.lines().find(|line| line.starts_with("holdfast_received_bytes_total "));
-    Ok(line.and_then(value).ok_or("the node tells no holdfast_received_bytes_total")?)
+    let line = metrics
+        .lines()
+        .find(|line| line.starts_with("holdfast_received_bytes_total "));
+    Ok(line
+        .and_then(value)
+        .ok_or("the node tells no holdfast_received_bytes_total")?)
 }
 
 fn value(line: &str) -> Option<f64> {
     line.rsplit(' ').next()?.parse().ok()
 }
 
-/// Follows a growing playlist as a player does: reads it anew now and then, and fetches each segment once, as it comes. Returns what came.
+/// Follows a growing playlist as a player does: reads it anew now and then, and fetches each
+/// segment once, as it comes. Returns what came.
 async fn play(client: Arc<Client>, camera: CameraId, window: Duration) -> Outcome<u64> {
     let (now, started) = (wall_now(), clock::now());
     let (from, to) = (now.plus_micros(-BEHIND_US), now.plus_micros(AHEAD_US));
     let base = format!("/api/v1/cameras/{camera}/hls");
-    let opened = client.text(&format!("{base}/index.m3u8?from={from}&to={to}")).await?;
-    let growing = uris(&opened).next().ok_or("the playlist that was opened names none that grows")?.to_owned();
+    let opened = client
+        .text(&format!("{base}/index.m3u8?from={from}&to={to}"))
+        .await?;
+    let growing = uris(&opened)
+        .next()
+        .ok_or("the playlist that was opened names none that grows")?
+        .to_owned();
     let (mut seen, mut bytes) = (BTreeSet::new(), 0);
     let mut reload_at = Duration::ZERO;
     while started.elapsed() < window {
@@ -104,8 +132,11 @@ async fn play(client: Arc<Client>, camera: CameraId, window: Duration) -> Outcom
 
 /// Headers and segments, in the order of the playlist.
 fn uris(playlist: &str) -> impl Iterator<Item = &str> {
-    playlist.lines().filter_map(|line| match line.strip_prefix("#EXT-X-MAP:URI=\"") {
-        Some(map) => map.split('"').next(),
-        None => (!line.starts_with('#') && !line.is_empty() && !line.starts_with("gap")).then_some(line),
-    })
+    playlist
+        .lines()
+        .filter_map(|line| match line.strip_prefix("#EXT-X-MAP:URI=\"") {
+            Some(map) => map.split('"').next(),
+            None => (!line.starts_with('#') && !line.is_empty() && !line.starts_with("gap"))
+                .then_some(line),
+        })
 }

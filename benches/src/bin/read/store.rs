@@ -1,4 +1,5 @@
-//! Through the volume's own reader, in this process: how long an instant takes to find, and how fast a long range is read.
+//! Through the volume's own reader, in this process: how long an instant takes to find, and how
+//! fast a long range is read.
 
 use crate::footage::Footage;
 use crate::{Instants, Random, Reading};
@@ -52,7 +53,9 @@ pub(crate) fn instants(
             to: at.plus_micros(AHEAD_US),
         };
         let tracks = Tracks::of(handle.entries(range)?);
-        let first = from_keyframe_before(&tracks.video, at, false).first().ok_or("an instant is not there")?;
+        let first = from_keyframe_before(&tracks.video, at, false)
+            .first()
+            .ok_or("an instant is not there")?;
         let payload = handle.read(&first.location)?;
         took.push(started.elapsed().as_secs_f64() * 1e3);
         if payload.len() != first.location.payload_bytes as usize || !first.meta.is_access_point() {
@@ -62,20 +65,32 @@ pub(crate) fn instants(
     Ok(Instants(took))
 }
 
-/// Reads each camera's footage from its beginning to its end, with as many reads at once as an export has.
+/// Reads each camera's footage from its beginning to its end, with as many reads at once as an
+/// export has.
 pub(crate) fn export(handle: &VolumeHandle, footage: &Footage, cameras: usize) -> Outcome<Reading> {
     let (cpu, started) = (process::own_cpu()?, clock::now());
     let mut bytes = 0;
     for camera in footage.cameras.clone().take(cameras).map(CameraId) {
-        let range = Range { camera, stream: StreamKind::Main, from: Timestamp::MIN, to: footage.to() };
+        let range = Range {
+            camera,
+            stream: StreamKind::Main,
+            from: Timestamp::MIN,
+            to: footage.to(),
+        };
         bytes += read_all(handle, handle.entries(range)?)?;
     }
     let took = started.elapsed();
-    Ok(Reading { bytes, took, cpu: process::own_cpu()?.saturating_sub(cpu) })
+    Ok(Reading {
+        bytes,
+        took,
+        cpu: process::own_cpu()?.saturating_sub(cpu),
+    })
 }
 
 fn read_all(handle: &VolumeHandle, entries: Vec<ChunkEntry>) -> Outcome<u64> {
-    let runs: Vec<Vec<_>> = Runs::of(entries).map(|run| run.iter().map(|entry| entry.location).collect()).collect();
+    let runs: Vec<Vec<_>> = Runs::of(entries)
+        .map(|run| run.iter().map(|entry| entry.location).collect())
+        .collect();
     let (next, bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
     let read = || -> Result<(), holdfast_storage::Error> {
         while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -87,8 +102,12 @@ fn read_all(handle: &VolumeHandle, entries: Vec<ChunkEntry>) -> Outcome<u64> {
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..RUNS_AHEAD).map(|_| scope.spawn(read)).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| "a reader panicked")?.map_err(Box::from))
-            as Outcome<()>
+        threads.into_iter().try_for_each(|thread| {
+            thread
+                .join()
+                .map_err(|_| "a reader panicked")?
+                .map_err(Box::from)
+        }) as Outcome<()>
     })?;
     Ok(bytes.into_inner())
 }

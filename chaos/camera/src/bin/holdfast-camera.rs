@@ -1,15 +1,19 @@
-//! `holdfast-camera`: test cameras in a process of their own, controlled by lines on standard input.
+//! `holdfast-camera`: test cameras in a process of their own, controlled by lines on standard
+//! input.
 
 use clap::{Parser, ValueEnum};
 use holdfast_camera::control::Command;
-use holdfast_camera::{CLIP_GOP_FRAMES, CameraOptions, CameraServer, Credentials, Handle, Options, Sound};
+use holdfast_camera::{
+    CLIP_GOP_FRAMES, CameraOptions, CameraServer, Credentials, Handle, Options, Sound,
+};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 /// Plays simulated IP cameras over RTSP at rtsp://BIND:PORT/cam/1 and so on.
 ///
-/// Standard input takes commands such as `freeze 3` or `drop-frames 3 10` (any unknown one lists them all) and answers each with a line.
-/// Runs until interrupted; the end of standard input does not end it.
+/// Standard input takes commands such as `freeze 3` or `drop-frames 3 10` (any unknown one lists
+/// them all) and answers each with a line. Runs until interrupted; the end of standard input does
+/// not end it.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -31,7 +35,12 @@ struct Arguments {
     port: u16,
     #[arg(long, requires = "password")]
     user: Option<String>,
-    #[arg(long, requires = "user", env = "HOLDFAST_CAMERA_PASSWORD", hide_env_values = true)]
+    #[arg(
+        long,
+        requires = "user",
+        env = "HOLDFAST_CAMERA_PASSWORD",
+        hide_env_values = true
+    )]
     password: Option<String>,
     #[arg(long, value_enum, default_value_t = Auth::Digest)]
     auth: Auth,
@@ -90,18 +99,21 @@ impl Arguments {
 
     fn credentials(&self) -> Credentials {
         match (&self.user, &self.password, self.auth) {
-            (Some(user), Some(password), Auth::Digest) => {
-                Credentials::Digest { user: user.clone(), password: password.clone() }
-            }
-            (Some(user), Some(password), Auth::Basic) => {
-                Credentials::Basic { user: user.clone(), password: password.clone() }
-            }
+            (Some(user), Some(password), Auth::Digest) => Credentials::Digest {
+                user: user.clone(),
+                password: password.clone(),
+            },
+            (Some(user), Some(password), Auth::Basic) => Credentials::Basic {
+                user: user.clone(),
+                password: password.clone(),
+            },
             _ => Credentials::None,
         }
     }
 }
 
-// One thread: all cameras together stay below one core, and wake-ups between threads would cost more than they save.
+// One thread: all cameras together stay below one core, and wake-ups between threads would cost
+// more than they save.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt()
@@ -120,7 +132,11 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<(), holdfast_camera::Error> {
     let server = CameraServer::bind(arguments.options()).await?;
     let handle = server.handle();
-    println!("listening rtsp://{}/cam/1 to {}", handle.address(), arguments.cameras);
+    println!(
+        "listening rtsp://{}/cam/1 to {}",
+        handle.address(),
+        arguments.cameras
+    );
     // A thread, since reading standard input blocks; the process does not wait for it.
     std::thread::spawn(move || obey(&handle));
     tokio::select! {
@@ -130,7 +146,8 @@ async fn run(arguments: &Arguments) -> Result<(), holdfast_camera::Error> {
     }
 }
 
-/// Answers each line of standard input until its end; then keeps the handle, and so the server, for ever.
+/// Answers each line of standard input until its end; then keeps the handle, and so the server, for
+/// ever.
 fn obey(handle: &Handle) {
     for line in std::io::stdin().lines().map_while(Result::ok) {
         if !line.trim().is_empty() {

@@ -20,7 +20,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const TRACKS: usize = 1_000_000;
 const TRACKS_AT_ONCE: usize = 1000;
 const TRACK: &str = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track1\r\n";
-const HEAD_OF_SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=hostile\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n";
+const HEAD_OF_SDP: &str =
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=hostile\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n";
 /// Stages of a connection at which it can be hung up.
 const STAGES: u64 = 5;
 
@@ -48,7 +49,12 @@ pub(super) fn serve(mut pipe: Pipe<'_>, shared: &Shared, number: u64) -> io::Res
         match (hostile, request.method.as_str()) {
             (Hostile::Noise, _) => return noise(&mut pipe, number),
             (Hostile::LoginLoop, _) => login_again(&mut pipe, &request, number ^ handled)?,
-            (_, "OPTIONS") => pipe.answer(&request, "200 OK", "Public: DESCRIBE, SETUP, PLAY, TEARDOWN\r\n", b"")?,
+            (_, "OPTIONS") => pipe.answer(
+                &request,
+                "200 OK",
+                "Public: DESCRIBE, SETUP, PLAY, TEARDOWN\r\n",
+                b"",
+            )?,
             (_, "DESCRIBE") => answer_describe(&mut pipe, shared, &request)?,
             (_, "SETUP") => answer_setup(&mut pipe, hostile, &request, &mut track)?,
             (_, "PLAY") => {
@@ -88,15 +94,26 @@ fn noise(pipe: &mut Pipe<'_>, seed: u64) -> io::Result<()> {
 
 fn login_again(pipe: &mut Pipe<'_>, request: &Request, number: u64) -> io::Result<()> {
     let nonce = Random::seeded(number).next_u64();
-    let line = format!("WWW-Authenticate: Digest realm=\"hostile\", nonce=\"{nonce:016x}\", stale=TRUE\r\n");
+    let line = format!(
+        "WWW-Authenticate: Digest realm=\"hostile\", nonce=\"{nonce:016x}\", stale=TRUE\r\n"
+    );
     pipe.answer(request, "401 Unauthorized", &line, b"")
 }
 
 fn answer_describe(pipe: &mut Pipe<'_>, shared: &Shared, request: &Request) -> io::Result<()> {
     let sdp = sdp(shared)?;
-    let typed = format!("Content-Base: {}/\r\nContent-Type: application/sdp\r\n", request.url);
+    let typed = format!(
+        "Content-Base: {}/\r\nContent-Type: application/sdp\r\n",
+        request.url
+    );
     let start = format!("RTSP/1.0 200 OK\r\nCSeq: {}\r\n{typed}", request.cseq);
-    let with_length = |length: &str| [format!("{start}Content-Length: {length}\r\n\r\n").as_bytes(), &sdp].concat();
+    let with_length = |length: &str| {
+        [
+            format!("{start}Content-Length: {length}\r\n\r\n").as_bytes(),
+            &sdp,
+        ]
+        .concat()
+    };
     match shared.hostile {
         Hostile::EndlessBody => {
             pipe.send(format!("{start}Content-Length: 4000000000\r\n\r\n").as_bytes())?;
@@ -140,29 +157,58 @@ fn answer_describe(pipe: &mut Pipe<'_>, shared: &Shared, request: &Request) -> i
 
 /// The description of the clip that hostile cameras play.
 fn sdp(shared: &Shared) -> io::Result<Vec<u8>> {
-    let codec = if shared.hostile == Hostile::TinyUnitsH265 { Codec::H265 } else { Codec::H264 };
-    let name = if codec == Codec::H265 { ReelName::H265 } else { ReelName::Slices };
+    let codec = if shared.hostile == Hostile::TinyUnitsH265 {
+        Codec::H265
+    } else {
+        Codec::H264
+    };
+    let name = if codec == Codec::H265 {
+        ReelName::H265
+    } else {
+        ReelName::Slices
+    };
     let reel = Reel::load(name).map_err(io::Error::other)?;
     let sets = reel.sets.iter().map(|set| set.to_vec()).collect();
-    let description = Description { camera: 0, fps: 25, codec, sets, sound: None };
+    let description = Description {
+        camera: 0,
+        fps: 25,
+        codec,
+        sets,
+        sound: None,
+    };
     let sdp = describe(&description, crate::faults::SdpKind::Honest)?;
     let text = String::from_utf8_lossy(&sdp).into_owned();
     let elsewhere = shared.elsewhere;
     Ok(match shared.hostile {
-        Hostile::ControlElsewhere => {
-            text.replace("a=control:track1", &format!("a=control:rtsp://{elsewhere}/track1")).into_bytes()
-        }
+        Hostile::ControlElsewhere => text
+            .replace(
+                "a=control:track1",
+                &format!("a=control:rtsp://{elsewhere}/track1"),
+            )
+            .into_bytes(),
         Hostile::GiantParameterSets => {
             let giant = STANDARD.encode([&reel.sets[0][..], &[0x55; 200_000]].concat());
-            text.replace("sprop-parameter-sets=", &format!("sprop-parameter-sets={giant},")).into_bytes()
+            text.replace(
+                "sprop-parameter-sets=",
+                &format!("sprop-parameter-sets={giant},"),
+            )
+            .into_bytes()
         }
         _ => sdp,
     })
 }
 
-fn answer_setup(pipe: &mut Pipe<'_>, hostile: Hostile, request: &Request, track: &mut Track) -> io::Result<()> {
+fn answer_setup(
+    pipe: &mut Pipe<'_>,
+    hostile: Hostile,
+    request: &Request,
+    track: &mut Track,
+) -> io::Result<()> {
     let of = |name: &str| {
-        let value = request.transport.split(';').find_map(|parameter| parameter.strip_prefix(name))?;
+        let value = request
+            .transport
+            .split(';')
+            .find_map(|parameter| parameter.strip_prefix(name))?;
         value.split(['-', ',']).next()?.parse::<u16>().ok()
     };
     let is_tcp = request.transport.contains("TCP");
@@ -172,14 +218,29 @@ fn answer_setup(pipe: &mut Pipe<'_>, hostile: Hostile, request: &Request, track:
     let transport = if hostile == Hostile::AbsurdTransport {
         "RTP/AVP/TCP;unicast;interleaved=999-1000;ssrc=nothing".to_owned()
     } else if is_tcp {
-        track.channel = of("interleaved=").and_then(|channel| u8::try_from(channel).ok()).unwrap_or(0);
-        format!("RTP/AVP/TCP;unicast;interleaved={}-{}", track.channel, u16::from(track.channel) + 1)
+        track.channel = of("interleaved=")
+            .and_then(|channel| u8::try_from(channel).ok())
+            .unwrap_or(0);
+        format!(
+            "RTP/AVP/TCP;unicast;interleaved={}-{}",
+            track.channel,
+            u16::from(track.channel) + 1
+        )
     } else {
         let client = of("client_port=").ok_or(io::ErrorKind::InvalidData)?;
         let ports = Ports::open(pipe.peer()?, client)?;
         let server = ports.server_port()?;
         track.ports = Some(ports);
-        format!("RTP/AVP;unicast;client_port={client}-{};server_port={server}-{}", client + 1, server + 1)
+        format!(
+            "RTP/AVP;unicast;client_port={client}-{};server_port={server}-{}",
+            client + 1,
+            server + 1
+        )
     };
-    pipe.answer(request, "200 OK", &format!("Transport: {transport}\r\nSession: 1;timeout=60\r\n"), b"")
+    pipe.answer(
+        request,
+        "200 OK",
+        &format!("Transport: {transport}\r\nSession: 1;timeout=60\r\n"),
+        b"",
+    )
 }

@@ -39,7 +39,12 @@ impl Ports {
             {
                 let client = SocketAddr::new(peer.ip(), client_port);
                 let client_rtcp = SocketAddr::new(peer.ip(), client_port.wrapping_add(1));
-                return Ok(Self { rtp, rtcp, client, client_rtcp });
+                return Ok(Self {
+                    rtp,
+                    rtcp,
+                    client,
+                    client_rtcp,
+                });
             }
         }
         Err(io::ErrorKind::AddrInUse.into())
@@ -55,7 +60,8 @@ impl Ports {
     }
 }
 
-/// Sends until the camera has had enough. The client's end shows on the RTSP connection only, so it is tried now and then.
+/// Sends until the camera has had enough. The client's end shows on the RTSP connection only, so it
+/// is tried now and then.
 pub(super) fn play(pipe: &mut Pipe<'_>, hostile: Hostile, ports: &Ports) -> io::Result<()> {
     match hostile {
         Hostile::UdpFlood => flood(pipe, ports),
@@ -80,12 +86,17 @@ fn strangers(pipe: &mut Pipe<'_>, ports: &Ports) -> io::Result<()> {
     let reel = Reel::load(ReelName::Slices).map_err(io::Error::other)?;
     let stranger = UdpSocket::bind((stranger_address(ports.client.ip()), 0))?;
     let mut writer = Writer::new(0);
-    let forged = [&[0x80, 0xe0, 0, 9, 0, 0, 0, 1, 9, 9, 9, 9, 0x65][..], &[0x88; 200]].concat();
+    let forged = [
+        &[0x80, 0xe0, 0, 9, 0, 0, 0, 1, 9, 9, 9, 9, 0x65][..],
+        &[0x88; 200],
+    ]
+    .concat();
     for number in 0_u64.. {
         let bytes = writer.frame(&reel, number, (number as u32).wrapping_mul(FRAME_TICKS));
         let mut rest = bytes.as_slice();
         while let Some((head, tail)) = rest.split_at_checked(INTERLEAVED_BYTES) {
-            let (packet, after) = tail.split_at(usize::from(u16::from_be_bytes([head[2], head[3]])));
+            let (packet, after) =
+                tail.split_at(usize::from(u16::from_be_bytes([head[2], head[3]])));
             ports.send(pipe, packet)?;
             rest = after;
         }
@@ -115,5 +126,9 @@ fn deliver(socket: &UdpSocket, datagram: &[u8], to: SocketAddr) -> io::Result<()
 
 /// Another host than the camera, where there is one on this machine.
 fn stranger_address(client: IpAddr) -> IpAddr {
-    if client.is_loopback() { IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3)) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
+    if client.is_loopback() {
+        IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3))
+    } else {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    }
 }

@@ -1,7 +1,11 @@
-//! How many connections of a port are established, as the kernel knows it. Its table of sockets takes milliseconds to
-//! read, whatever is in it: all cameras of a network namespace share one reading.
+//! How many connections of a port are established, as the kernel knows it. Its table of sockets
+//! takes milliseconds to read, whatever is in it: all cameras of a network namespace share one
+//! reading.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -26,7 +30,8 @@ impl Namespace {
         Self(std::fs::read_link("/proc/thread-self/ns/net").unwrap_or_default())
     }
 
-    /// Connections to this port that neither end has closed; up to 100 ms old. Called in the thread's own namespace.
+    /// Connections to this port that neither end has closed; up to 100 ms old. Called in the
+    /// thread's own namespace.
     pub(super) fn established(&self, port: u16) -> usize {
         self.by_port().get(&port).copied().unwrap_or(0)
     }
@@ -37,7 +42,8 @@ impl Namespace {
         if let Some((.., by_port)) = readings.iter().find(|(namespace, ..)| *namespace == self.0) {
             return Arc::clone(by_port);
         }
-        let text = std::fs::read_to_string(Path::new("/proc/thread-self/net/tcp")).unwrap_or_default();
+        let text =
+            std::fs::read_to_string(Path::new("/proc/thread-self/net/tcp")).unwrap_or_default();
         let by_port = Arc::new(by_port(&text));
         readings.push((self.0.clone(), Instant::now(), Arc::clone(&by_port)));
         by_port
@@ -81,7 +87,11 @@ mod tests {
         let comes_to = |count: usize| {
             let asked = Instant::now();
             while namespace.established(port) != count {
-                assert!(asked.elapsed() < Duration::from_secs(10), "not {count}: {}", namespace.established(port));
+                assert!(
+                    asked.elapsed() < Duration::from_secs(10),
+                    "not {count}: {}",
+                    namespace.established(port)
+                );
                 std::thread::sleep(Duration::from_millis(10));
             }
         };

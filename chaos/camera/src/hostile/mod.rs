@@ -1,7 +1,9 @@
-//! Cameras that mean harm: a gallery, each picture of which a recorder has to survive without a lost frame of another camera.
+//! Cameras that mean harm: a gallery, each picture of which a recorder has to survive without a
+//! lost frame of another camera.
 //!
-//! A hostile camera is a server of its own with a thread for each connection. Its buffers are constant, and it sends no more than
-//! [`HostileOptions::rate_bps_max`], so that the machine of a test survives it. It reads the clock and the network throughout.
+//! A hostile camera is a server of its own with a thread for each connection. Its buffers are
+//! constant, and it sends no more than [`HostileOptions::rate_bps_max`], so that the machine of a
+//! test survives it. It reads the clock and the network throughout.
 
 mod answers;
 mod datagrams;
@@ -91,7 +93,10 @@ impl FromStr for Hostile {
     type Err = UnknownHostile;
 
     fn from_str(text: &str) -> Result<Self, UnknownHostile> {
-        let found = Self::ALL.iter().copied().find(|hostile| hostile.name() == text);
+        let found = Self::ALL
+            .iter()
+            .copied()
+            .find(|hostile| hostile.name() == text);
         found.ok_or_else(|| UnknownHostile(text.to_owned()))
     }
 }
@@ -121,7 +126,10 @@ mod tests {
         for &hostile in Hostile::ALL {
             assert_eq!(hostile.name().parse(), Ok(hostile));
             assert!(hostile.about().len() > 10 && !hostile.source().is_empty());
-            assert!(hostile.name().parse::<Oddity>().is_err() || hostile == Hostile::RtcpFlood, "{hostile}");
+            assert!(
+                hostile.name().parse::<Oddity>().is_err() || hostile == Hostile::RtcpFlood,
+                "{hostile}"
+            );
         }
         assert!("dance".parse::<Hostile>().is_err());
     }

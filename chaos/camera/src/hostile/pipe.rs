@@ -1,6 +1,10 @@
-//! One connection of a hostile camera: requests in, bytes out, at a bounded rate, until the camera stops.
+//! One connection of a hostile camera: requests in, bytes out, at a bounded rate, until the camera
+//! stops.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -26,7 +30,12 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn new(rate_bps_max: Option<u64>) -> Self {
         let (is_stopped, sent_bytes) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { is_stopped, sent_bytes, rate_bps_max, start: Instant::now() }
+        Self {
+            is_stopped,
+            sent_bytes,
+            rate_bps_max,
+            start: Instant::now(),
+        }
     }
 
     pub(super) fn sent_bytes(&self) -> u64 {
@@ -37,7 +46,11 @@ impl Meter {
     /// Where the camera has stopped.
     pub(super) fn check(&self) -> io::Result<()> {
         let stopped = || io::Error::new(io::ErrorKind::ConnectionAborted, "the camera stops");
-        if self.is_stopped.load(Ordering::Relaxed) { Err(stopped()) } else { Ok(()) }
+        if self.is_stopped.load(Ordering::Relaxed) {
+            Err(stopped())
+        } else {
+            Ok(())
+        }
     }
 
     /// Waits, looking for a stop.
@@ -53,11 +66,14 @@ impl Meter {
         }
     }
 
-    /// Counts bytes that were sent, and waits where they were too many. What was not used in the past is not saved up.
+    /// Counts bytes that were sent, and waits where they were too many. What was not used in the
+    /// past is not saved up.
     pub(super) fn account(&self, bytes: usize) -> io::Result<()> {
         self.check()?;
         let sent = self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
-        let Some(rate) = self.rate_bps_max else { return Ok(()) };
+        let Some(rate) = self.rate_bps_max else {
+            return Ok(());
+        };
         let due = Duration::from_secs_f64(sent as f64 * 8.0 / rate as f64);
         self.wait(due.saturating_sub(self.start.elapsed()))
     }
@@ -83,7 +99,11 @@ impl<'a> Pipe<'a> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, input: Vec::new(), meter })
+        Ok(Self {
+            stream,
+            input: Vec::new(),
+            meter,
+        })
     }
 
     pub(super) fn peer(&self) -> io::Result<std::net::SocketAddr> {
@@ -148,9 +168,22 @@ impl<'a> Pipe<'a> {
     }
 
     /// An answer with these head lines behind CSeq.
-    pub(super) fn answer(&mut self, request: &Request, status: &str, lines: &str, body: &[u8]) -> io::Result<()> {
-        let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-        let head = format!("RTSP/1.0 {status}\r\nCSeq: {}\r\n{lines}{length}\r\n", request.cseq);
+    pub(super) fn answer(
+        &mut self,
+        request: &Request,
+        status: &str,
+        lines: &str,
+        body: &[u8],
+    ) -> io::Result<()> {
+        let length = if body.is_empty() {
+            String::new()
+        } else {
+            format!("Content-Length: {}\r\n", body.len())
+        };
+        let head = format!(
+            "RTSP/1.0 {status}\r\nCSeq: {}\r\n{lines}{length}\r\n",
+            request.cseq
+        );
         self.send(&[head.as_bytes(), body].concat())
     }
 
@@ -168,7 +201,10 @@ impl<'a> Pipe<'a> {
 }
 
 fn is_patience(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
 }
 
 fn take_request(input: &mut Vec<u8>) -> Option<Request> {
@@ -183,14 +219,27 @@ fn take_request(input: &mut Vec<u8>) -> Option<Request> {
     let end = input.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&input[..end]).into_owned();
     input.drain(..end);
-    let mut words = head.lines().next().unwrap_or_default().split(' ').map(str::to_owned);
+    let mut words = head
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split(' ')
+        .map(str::to_owned);
     let header = |name: &str| {
         let mut pairs = head.lines().filter_map(|line| line.split_once(':'));
         let found = pairs.find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map_or(String::new(), |(_, value)| value.trim().to_owned())
     };
-    let (method, url) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    Some(Request { method, url, cseq: header("CSeq"), transport: header("Transport") })
+    let (method, url) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
+    Some(Request {
+        method,
+        url,
+        cseq: header("CSeq"),
+        transport: header("Transport"),
+    })
 }
 
 #[cfg(test)]
@@ -199,10 +248,18 @@ mod tests {
 
     #[test]
     fn requests_are_read_and_interleaved_data_is_skipped() {
-        let mut input = b"$\x01\0\x02abSETUP rtsp://c/x RTSP/1.0\r\ncseq: 4\r\nTransport: RTP/AVP\r\n\r\nPLAY".to_vec();
+        let mut input =
+            b"$\x01\0\x02abSETUP rtsp://c/x RTSP/1.0\r\ncseq: 4\r\nTransport: RTP/AVP\r\n\r\nPLAY"
+                .to_vec();
         let request = take_request(&mut input).unwrap();
-        assert_eq!((&*request.method, &*request.url, &*request.cseq), ("SETUP", "rtsp://c/x", "4"));
-        assert_eq!((&*request.transport, input.as_slice()), ("RTP/AVP", b"PLAY".as_slice()));
+        assert_eq!(
+            (&*request.method, &*request.url, &*request.cseq),
+            ("SETUP", "rtsp://c/x", "4")
+        );
+        assert_eq!(
+            (&*request.transport, input.as_slice()),
+            ("RTP/AVP", b"PLAY".as_slice())
+        );
         assert_eq!(take_request(&mut input), None);
     }
 
@@ -213,7 +270,11 @@ mod tests {
         for _ in 0..5 {
             meter.account(50_000).unwrap();
         }
-        assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() >= Duration::from_millis(200),
+            "{:?}",
+            start.elapsed()
+        );
         meter.is_stopped.store(true, Ordering::Relaxed);
         assert!(meter.account(1).is_err() && meter.sent_bytes() == 250_001 - 1);
     }

@@ -1,6 +1,9 @@
 //! A hostile camera's server: a thread that accepts, and one for each connection.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use super::Hostile;
 use super::answers;
@@ -37,7 +40,12 @@ impl HostileOptions {
     #[must_use]
     pub fn new(hostile: Hostile) -> Self {
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { hostile, bind, rate_bps_max: Some(200_000_000), connections_max: 16 }
+        Self {
+            hostile,
+            bind,
+            rate_bps_max: Some(200_000_000),
+            connections_max: 16,
+        }
     }
 }
 
@@ -92,7 +100,12 @@ impl HostileCamera {
         let accepting = std::thread::Builder::new()
             .name("hostile".to_owned())
             .spawn(move || accept(&listener, elsewhere.as_ref(), &of_thread, connections_max))?;
-        Ok(Self { hostile: options.hostile, address, shared, accepting: Some(accepting) })
+        Ok(Self {
+            hostile: options.hostile,
+            address,
+            shared,
+            accepting: Some(accepting),
+        })
     }
 
     #[must_use]
@@ -156,7 +169,12 @@ fn elsewhere(own: IpAddr) -> io::Result<Option<TcpListener>> {
     Ok(Some(listener))
 }
 
-fn accept(listener: &TcpListener, elsewhere: Option<&TcpListener>, shared: &Arc<Shared>, connections_max: usize) {
+fn accept(
+    listener: &TcpListener,
+    elsewhere: Option<&TcpListener>,
+    shared: &Arc<Shared>,
+    connections_max: usize,
+) {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
     let (namespace, mut counted_at) = (Namespace::of_this_thread(), Instant::now());
     while shared.meter.check().is_ok() {
@@ -166,14 +184,18 @@ fn accept(listener: &TcpListener, elsewhere: Option<&TcpListener>, shared: &Arc<
             shared.strayed.fetch_add(1, Ordering::Relaxed);
         }
         match listener.accept() {
-            // A thread that cannot be started closes its connection, which is what the camera is for.
+            // A thread that cannot be started closes its connection, which is what the camera is
+            // for.
             Ok((stream, _)) => threads.extend(admit(stream, shared, connections_max)),
             Err(_) => std::thread::sleep(ACCEPT_PAUSE),
         }
         threads.retain(|thread| !thread.is_finished());
         if counted_at.elapsed() >= COUNT_INTERVAL {
             counted_at = Instant::now();
-            shared.established.store(namespace.established(shared.address.port()), Ordering::Relaxed);
+            shared.established.store(
+                namespace.established(shared.address.port()),
+                Ordering::Relaxed,
+            );
         }
     }
     for thread in threads {
@@ -181,20 +203,29 @@ fn accept(listener: &TcpListener, elsewhere: Option<&TcpListener>, shared: &Arc<
     }
 }
 
-fn admit(stream: TcpStream, shared: &Arc<Shared>, connections_max: usize) -> Option<JoinHandle<()>> {
+fn admit(
+    stream: TcpStream,
+    shared: &Arc<Shared>,
+    connections_max: usize,
+) -> Option<JoinHandle<()>> {
     let number = shared.accepted.fetch_add(1, Ordering::Relaxed);
-    if shared.threads.load(Ordering::Relaxed) >= connections_max || stream.set_nonblocking(false).is_err() {
+    if shared.threads.load(Ordering::Relaxed) >= connections_max
+        || stream.set_nonblocking(false).is_err()
+    {
         return None;
     }
     shared.threads.fetch_add(1, Ordering::Relaxed);
     let of_thread = Arc::clone(shared);
-    let thread = std::thread::Builder::new().name("hostile".to_owned()).spawn(move || {
-        let served = Pipe::new(stream, &of_thread.meter).and_then(|pipe| answers::serve(pipe, &of_thread, number));
-        if let Err(error) = served {
-            tracing::trace!(hostile = %of_thread.hostile, %error, "a connection ended");
-        }
-        of_thread.threads.fetch_sub(1, Ordering::Relaxed);
-    });
+    let thread = std::thread::Builder::new()
+        .name("hostile".to_owned())
+        .spawn(move || {
+            let served = Pipe::new(stream, &of_thread.meter)
+                .and_then(|pipe| answers::serve(pipe, &of_thread, number));
+            if let Err(error) = served {
+                tracing::trace!(hostile = %of_thread.hostile, %error, "a connection ended");
+            }
+            of_thread.threads.fetch_sub(1, Ordering::Relaxed);
+        });
     if thread.is_err() {
         shared.threads.fetch_sub(1, Ordering::Relaxed);
     }

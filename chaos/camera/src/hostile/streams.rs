@@ -27,11 +27,21 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(channel: u8) -> Self {
-        Self { channel, sequence: 0, ssrc: SSRC }
+        Self {
+            channel,
+            sequence: 0,
+            ssrc: SSRC,
+        }
     }
 
     /// Appends one packet.
-    pub(super) fn push(&mut self, marker: bool, timestamp: u32, payload: &[&[u8]], out: &mut Vec<u8>) {
+    pub(super) fn push(
+        &mut self,
+        marker: bool,
+        timestamp: u32,
+        payload: &[&[u8]],
+        out: &mut Vec<u8>,
+    ) {
         let octets: usize = payload.iter().map(|part| part.len()).sum();
         out.extend_from_slice(&[b'$', self.channel]);
         out.extend_from_slice(&((octets + 12) as u16).to_be_bytes());
@@ -46,7 +56,12 @@ impl Writer {
     /// One frame of the clip.
     pub(super) fn frame(&mut self, reel: &Reel, number: u64, timestamp: u32) -> Vec<u8> {
         let frame = &reel.frame(number).frame;
-        let nals: Vec<&[u8]> = frame.head.iter().chain(&frame.slices).map(AsRef::as_ref).collect();
+        let nals: Vec<&[u8]> = frame
+            .head
+            .iter()
+            .chain(&frame.slices)
+            .map(AsRef::as_ref)
+            .collect();
         let mut out = Vec::new();
         for payload in packing::of_access_unit(reel.codec, &nals, timestamp) {
             self.push(payload.marker, timestamp, &[&payload.bytes], &mut out);
@@ -78,20 +93,26 @@ pub(super) fn play(pipe: &mut Pipe<'_>, hostile: Hostile, channel: u8) -> io::Re
         Hostile::GiantKeyframe => {
             pipe.send(&writer.frame(&reel, 0, 0))?;
             fragments(pipe, &mut writer, FRAME_TICKS, Some((150_000_000, true)))?;
-            frames(pipe, &mut writer, &reel, |number| number as u32 * FRAME_TICKS + 2 * FRAME_TICKS)
+            frames(pipe, &mut writer, &reel, |number| {
+                number as u32 * FRAME_TICKS + 2 * FRAME_TICKS
+            })
         }
         Hostile::TinyKeyframes => tiny_keyframes(pipe, &mut writer, &reel),
         Hostile::ParameterSetFlood => parameter_sets(pipe, &mut writer, &reel),
-        Hostile::TimesAtTheWrap => {
-            frames(pipe, &mut writer, &reel, |number| if number % 2 == 0 { number as u32 } else { u32::MAX })
-        }
+        Hostile::TimesAtTheWrap => frames(pipe, &mut writer, &reel, |number| {
+            if number % 2 == 0 {
+                number as u32
+            } else {
+                u32::MAX
+            }
+        }),
         Hostile::TimesJump => {
             let mut random = Random::seeded(1);
             frames(pipe, &mut writer, &reel, |_| random.next_u32())
         }
-        Hostile::TimesFast => {
-            frames(pipe, &mut writer, &reel, |number| (number as u32).wrapping_mul(300 * FRAME_TICKS))
-        }
+        Hostile::TimesFast => frames(pipe, &mut writer, &reel, |number| {
+            (number as u32).wrapping_mul(300 * FRAME_TICKS)
+        }),
         Hostile::RtcpFlood => pipe.send_without_end(&rtcp(channel)),
         Hostile::UnknownChannels => pipe.send_without_end(&unknown_channels()),
         Hostile::OddLengths => pipe.send_without_end(&odd_lengths(channel)),
@@ -102,12 +123,17 @@ pub(super) fn play(pipe: &mut Pipe<'_>, hostile: Hostile, channel: u8) -> io::Re
             let other = "GET_PARAMETER rtsp://c/hostile RTSP/1.0\r\nCSeq: 8\r\nSession: 1\r\n\r\n";
             pipe.send_without_end([request, other].concat().repeat(200).as_bytes())
         }
-        Hostile::UnaskedAnswers => {
-            pipe.send_without_end("RTSP/1.0 200 OK\r\nCSeq: 99\r\nSession: 1\r\n\r\n".repeat(500).as_bytes())
-        }
+        Hostile::UnaskedAnswers => pipe.send_without_end(
+            "RTSP/1.0 200 OK\r\nCSeq: 99\r\nSession: 1\r\n\r\n"
+                .repeat(500)
+                .as_bytes(),
+        ),
         Hostile::AggregationBomb => pipe.send_without_end(&aggregates(channel)),
-        // The others play rightly; what is hostile about them comes at another stage, or is that nothing is read.
-        _ => frames(pipe, &mut writer, &reel, |number| number as u32 * FRAME_TICKS),
+        // The others play rightly; what is hostile about them comes at another stage, or is that
+        // nothing is read.
+        _ => frames(pipe, &mut writer, &reel, |number| {
+            number as u32 * FRAME_TICKS
+        }),
     }
 }
 
@@ -133,7 +159,12 @@ pub(super) fn tiny_units(channel: u8, unit: &[u8]) -> Vec<u8> {
 }
 
 /// Fragments of one IDR slice: so many bytes, the marker with the last, or without an end.
-fn fragments(pipe: &mut Pipe<'_>, writer: &mut Writer, timestamp: u32, size: Option<(usize, bool)>) -> io::Result<()> {
+fn fragments(
+    pipe: &mut Pipe<'_>,
+    writer: &mut Writer,
+    timestamp: u32,
+    size: Option<(usize, bool)>,
+) -> io::Result<()> {
     let body = [0x5a; FRAGMENT_BYTES];
     let mut out = Vec::with_capacity(FRAGMENT_BYTES + 32);
     let mut left = size.map(|(bytes, _)| bytes);
@@ -143,7 +174,12 @@ fn fragments(pipe: &mut Pipe<'_>, writer: &mut Writer, timestamp: u32, size: Opt
         let header = IDR | u8::from(at == 0) << 7 | u8::from(ends) << 6;
         let marker = ends && size.is_some_and(|(_, marker)| marker);
         out.clear();
-        writer.push(marker, timestamp, &[&[FU_A, header], &body[..length]], &mut out);
+        writer.push(
+            marker,
+            timestamp,
+            &[&[FU_A, header], &body[..length]],
+            &mut out,
+        );
         pipe.send(&out)?;
         if ends {
             return Ok(());
@@ -157,9 +193,21 @@ fn tiny_and_giant(pipe: &mut Pipe<'_>, writer: &mut Writer, reel: &Reel) -> io::
     for number in 0_u32.. {
         let timestamp = number.wrapping_mul(FRAME_TICKS);
         pipe.send(&writer.frame(reel, 0, timestamp))?;
-        fragments(pipe, writer, timestamp.wrapping_add(1000), Some((16 << 20, true)))?;
+        fragments(
+            pipe,
+            writer,
+            timestamp.wrapping_add(1000),
+            Some((16 << 20, true)),
+        )?;
         let mut tiny = Vec::new();
-        (0..1000).for_each(|at| writer.push(at == 999, timestamp.wrapping_add(2000), &[&[0x41, 0x9a]], &mut tiny));
+        (0..1000).for_each(|at| {
+            writer.push(
+                at == 999,
+                timestamp.wrapping_add(2000),
+                &[&[0x41, 0x9a]],
+                &mut tiny,
+            )
+        });
         pipe.send(&tiny)?;
     }
     Ok(())
@@ -169,7 +217,9 @@ fn tiny_keyframes(pipe: &mut Pipe<'_>, writer: &mut Writer, reel: &Reel) -> io::
     for number in 0_u32.. {
         let timestamp = number.wrapping_mul(90);
         let mut out = Vec::new();
-        reel.sets.iter().for_each(|set| writer.push(false, timestamp, &[set], &mut out));
+        reel.sets
+            .iter()
+            .for_each(|set| writer.push(false, timestamp, &[set], &mut out));
         writer.push(true, timestamp, &[&[0x65, 0x88, 0x84, 0x21]], &mut out);
         pipe.send(&out)?;
     }
@@ -204,12 +254,17 @@ fn parameter_sets(pipe: &mut Pipe<'_>, writer: &mut Writer, reel: &Reel) -> io::
 }
 
 fn rtcp(channel: u8) -> Vec<u8> {
-    let report = [&[b'$', channel + 1, 0, 8, 0x80, 201, 0, 1][..], &SSRC.to_be_bytes()].concat();
+    let report = [
+        &[b'$', channel + 1, 0, 8, 0x80, 201, 0, 1][..],
+        &SSRC.to_be_bytes(),
+    ]
+    .concat();
     report.repeat(4000)
 }
 
 fn unknown_channels() -> Vec<u8> {
-    let packet = |channel: u8| [&[b'$', channel][..], &1400_u16.to_be_bytes(), &[b'x'; 1400]].concat();
+    let packet =
+        |channel: u8| [&[b'$', channel][..], &1400_u16.to_be_bytes(), &[b'x'; 1400]].concat();
     (10..50).flat_map(packet).collect()
 }
 
@@ -225,7 +280,11 @@ fn spoofed(pipe: &mut Pipe<'_>, channel: u8) -> io::Result<()> {
     loop {
         let mut out = Vec::new();
         for _ in 0..200 {
-            let mut writer = Writer { channel, sequence: random.next_u16(), ssrc: random.next_u32() };
+            let mut writer = Writer {
+                channel,
+                sequence: random.next_u16(),
+                ssrc: random.next_u32(),
+            };
             writer.push(true, random.next_u32(), &[&[0x41, 0x9a, 1, 2]], &mut out);
         }
         pipe.send(&out)?;
@@ -261,7 +320,10 @@ mod tests {
         let packets = split(&bytes);
         assert_eq!((packets.len(), bytes.len()), (65_536, 65_536 * 18));
         let last = RtpPacket::parse(packets[65_535]).unwrap();
-        assert_eq!((last.sequence_number(), last.timestamp(), last.payload()), (u16::MAX, 1000, &[0x41, 0x9a][..]));
+        assert_eq!(
+            (last.sequence_number(), last.timestamp(), last.payload()),
+            (u16::MAX, 1000, &[0x41, 0x9a][..])
+        );
     }
 
     #[test]
@@ -269,14 +331,23 @@ mod tests {
         let reel = Reel::load(ReelName::Slices).unwrap();
         let bytes = Writer::new(0).frame(&reel, 0, 7);
         let packets = split(&bytes);
-        let marked: Vec<bool> = packets.iter().map(|packet| RtpPacket::parse(packet).unwrap().marker_bit()).collect();
+        let marked: Vec<bool> = packets
+            .iter()
+            .map(|packet| RtpPacket::parse(packet).unwrap().marker_bit())
+            .collect();
         assert_eq!(marked.iter().filter(|marker| **marker).count(), 1);
         assert_eq!(marked.last(), Some(&true));
     }
 
     #[test]
     fn floods_are_what_they_say() {
-        assert_eq!(split(&odd_lengths(0)).iter().map(|packet| packet.len()).collect::<Vec<_>>(), [0, 65_535]);
+        assert_eq!(
+            split(&odd_lengths(0))
+                .iter()
+                .map(|packet| packet.len())
+                .collect::<Vec<_>>(),
+            [0, 65_535]
+        );
         assert!(split(&rtcp(0)).iter().all(|packet| packet[1] == 201));
         assert_eq!(split(&aggregates(0))[0].len(), 12 + 60_001);
         assert_eq!(split(&unknown_channels()).len(), 40);

@@ -47,20 +47,29 @@ impl AudioOddity {
         }
     }
 
-    /// The payload of one AAC packet: AU headers and the access unit (RFC 3640, 3.2.1). `adts` is it behind its ADTS header.
+    /// The payload of one AAC packet: AU headers and the access unit (RFC 3640, 3.2.1). `adts` is
+    /// it behind its ADTS header.
     pub(crate) fn aac_payload(self, number: u64, adts: &[u8], unit: &[u8]) -> Vec<u8> {
         let unit = if self == Self::AacInAdts { adts } else { unit };
-        let is_malformed =
-            self == Self::AacHeadersMalformed || self == Self::AacSometimesMalformed && number % 50 == 49;
+        let is_malformed = self == Self::AacHeadersMalformed
+            || self == Self::AacSometimesMalformed && number % 50 == 49;
         // 13 bits of size and 3 of index; malformed ones promise more than there is.
-        let bytes = if is_malformed { unit.len() + 999 } else { unit.len() };
+        let bytes = if is_malformed {
+            unit.len() + 999
+        } else {
+            unit.len()
+        };
         let header = (bytes as u16) << 3;
         [&[0, 16][..], &header.to_be_bytes(), unit].concat()
     }
 
     /// How fast the RTP time of the sound runs against what the description says.
     pub(crate) fn rate_percent(self) -> u64 {
-        if self == Self::AudioWrongRate { 200 } else { 100 }
+        if self == Self::AudioWrongRate {
+            200
+        } else {
+            100
+        }
     }
 }
 
@@ -70,23 +79,33 @@ mod tests {
 
     #[test]
     fn sound_comes_when_it_should() {
-        let at = |oddity: AudioOddity| [0, 7, 9].map(|seconds| oddity.sounds_at(seconds * 1_000_000));
+        let at =
+            |oddity: AudioOddity| [0, 7, 9].map(|seconds| oddity.sounds_at(seconds * 1_000_000));
         assert_eq!(at(AudioOddity::AudioLate), [false, false, true]);
         assert_eq!(at(AudioOddity::AudioEnds), [true, false, false]);
-        assert_eq!((at(AudioOddity::AudioNever), at(AudioOddity::Aac)), ([false; 3], [true; 3]));
+        assert_eq!(
+            (at(AudioOddity::AudioNever), at(AudioOddity::Aac)),
+            ([false; 3], [true; 3])
+        );
     }
 
     #[test]
     fn au_headers_are_malformed_as_often_as_named() {
         let size = |oddity: AudioOddity, number| {
             let payload = oddity.aac_payload(number, &[9; 17], &[1; 10]);
-            (u16::from_be_bytes([payload[2], payload[3]]) >> 3, payload.len())
+            (
+                u16::from_be_bytes([payload[2], payload[3]]) >> 3,
+                payload.len(),
+            )
         };
         assert_eq!(size(AudioOddity::Aac, 49), (10, 14));
         assert_eq!(size(AudioOddity::AacInAdts, 49), (17, 21));
         assert_eq!(size(AudioOddity::AacHeadersMalformed, 1), (1009, 14));
         assert_eq!(
-            (size(AudioOddity::AacSometimesMalformed, 1).0, size(AudioOddity::AacSometimesMalformed, 49).0),
+            (
+                size(AudioOddity::AacSometimesMalformed, 1).0,
+                size(AudioOddity::AacSometimesMalformed, 49).0
+            ),
             (10, 1009)
         );
     }

@@ -33,10 +33,14 @@ pub(crate) struct Warp {
 
 impl Warp {
     pub(crate) fn new(oddity: ClockOddity) -> Self {
-        Self { oddity, first: None }
+        Self {
+            oddity,
+            first: None,
+        }
     }
 
-    /// What to add to the honest RTP time `honest` of the next frame. `offset` is the session's own.
+    /// What to add to the honest RTP time `honest` of the next frame. `offset` is the session's
+    /// own.
     pub(crate) fn offset(&mut self, honest: u32, offset: u32) -> u32 {
         let first = *self.first.get_or_insert(honest);
         let elapsed = i64::from(honest.wrapping_sub(first).cast_signed());
@@ -74,7 +78,9 @@ mod tests {
     fn said(oddity: ClockOddity, seconds: i64) -> i64 {
         let mut warp = Warp::new(oddity);
         let honest = |seconds: i64| 4_000_000_000_u32.wrapping_add((seconds * SECOND) as u32);
-        let at = |warp: &mut Warp, seconds| honest(seconds).wrapping_add(warp.offset(honest(seconds), 77));
+        let at = |warp: &mut Warp, seconds| {
+            honest(seconds).wrapping_add(warp.offset(honest(seconds), 77))
+        };
         let first = at(&mut warp, 0);
         i64::from(at(&mut warp, seconds).wrapping_sub(first).cast_signed())
     }
@@ -85,12 +91,18 @@ mod tests {
         assert_eq!(said(ClockOddity::ClockFast, 10), 105 * SECOND);
         assert_eq!(said(ClockOddity::ClockFrozen, 10), 0);
         assert_eq!(
-            (said(ClockOddity::ClockJumping, 4), said(ClockOddity::ClockJumping, 6)),
+            (
+                said(ClockOddity::ClockJumping, 4),
+                said(ClockOddity::ClockJumping, 6)
+            ),
             (4 * SECOND, 3606 * SECOND)
         );
         assert_eq!(said(ClockOddity::ClockBackward, 3), -3 * SECOND);
         assert_eq!(
-            (said(ClockOddity::ClockSlowStart, 4), said(ClockOddity::ClockSlowStart, 10)),
+            (
+                said(ClockOddity::ClockSlowStart, 4),
+                said(ClockOddity::ClockSlowStart, 10)
+            ),
             (2 * SECOND, 7 * SECOND + SECOND / 2)
         );
     }

@@ -67,7 +67,8 @@ pub(crate) struct Moment<'a> {
 
 impl Moment<'_> {
     fn is_keepalive(&self) -> bool {
-        self.playing_us.is_some() && ["GET_PARAMETER", "SET_PARAMETER", "OPTIONS"].contains(&self.method)
+        self.playing_us.is_some()
+            && ["GET_PARAMETER", "SET_PARAMETER", "OPTIONS"].contains(&self.method)
     }
 }
 
@@ -90,7 +91,11 @@ pub(crate) enum Instead {
 
 impl Manners {
     /// What comes instead of an honest answer, if anything.
-    pub(crate) fn instead(&mut self, oddity: ControlOddity, moment: &Moment<'_>) -> Option<Instead> {
+    pub(crate) fn instead(
+        &mut self,
+        oddity: ControlOddity,
+        moment: &Moment<'_>,
+    ) -> Option<Instead> {
         let last_cseq = std::mem::replace(&mut self.last_cseq, moment.cseq.to_owned());
         let refuse = |status: &str, cseq: &str| {
             let mut reply = Reply::bare(status);
@@ -103,8 +108,11 @@ impl Manners {
                 if moment.method == "DESCRIBE" && !moment.url.contains("moved") =>
             {
                 let is_permanent = oddity == ControlOddity::Redirect301;
-                let mut reply =
-                    Reply::bare(if is_permanent { "301 Moved Permanently" } else { "302 Moved Temporarily" });
+                let mut reply = Reply::bare(if is_permanent {
+                    "301 Moved Permanently"
+                } else {
+                    "302 Moved Temporarily"
+                });
                 reply.add("CSeq", moment.cseq);
                 reply.add("Location", &format!("{}?moved=1", moment.url));
                 Some(Instead::Say(reply))
@@ -116,14 +124,24 @@ impl Manners {
                 Some(Instead::RenewNonce)
             }
             ControlOddity::Keepalive400 if is_keepalive => refuse("400 Bad Request", &last_cseq),
-            ControlOddity::Keepalive454 if is_keepalive => refuse("454 Session Not Found", moment.cseq),
-            ControlOddity::Keepalive551 if is_keepalive => refuse("551 Option not supported", moment.cseq),
+            ControlOddity::Keepalive454 if is_keepalive => {
+                refuse("454 Session Not Found", moment.cseq)
+            }
+            ControlOddity::Keepalive551 if is_keepalive => {
+                refuse("551 Option not supported", moment.cseq)
+            }
             ControlOddity::KeepaliveUnanswered if is_keepalive => Some(Instead::Nothing),
-            ControlOddity::Options551 if moment.method == "OPTIONS" => refuse("551 Option not supported", moment.cseq),
-            ControlOddity::TcpRefused if moment.method == "SETUP" && moment.transport.contains("TCP") => {
+            ControlOddity::Options551 if moment.method == "OPTIONS" => {
+                refuse("551 Option not supported", moment.cseq)
+            }
+            ControlOddity::TcpRefused
+                if moment.method == "SETUP" && moment.transport.contains("TCP") =>
+            {
                 refuse("461 Unsupported Transport", moment.cseq)
             }
-            ControlOddity::UdpRefused if moment.method == "SETUP" && !moment.transport.contains("TCP") => {
+            ControlOddity::UdpRefused
+                if moment.method == "SETUP" && !moment.transport.contains("TCP") =>
+            {
                 refuse("461 Unsupported Transport", moment.cseq)
             }
             _ => None,
@@ -143,36 +161,59 @@ impl ControlOddity {
 
     /// Whether the camera asks for a login.
     pub(crate) fn asks_for_login(self) -> bool {
-        matches!(self, Self::Keepalive401 | Self::BasicOfferedFirst | Self::DigestSha256)
+        matches!(
+            self,
+            Self::Keepalive401 | Self::BasicOfferedFirst | Self::DigestSha256
+        )
     }
 
     /// What the camera says of its session's timeout, in seconds.
     pub(crate) fn timeout_s(self) -> Option<u64> {
-        let keepalives =
-            [Self::Keepalive401, Self::Keepalive400, Self::Keepalive454, Self::Keepalive551, Self::KeepaliveUnanswered];
+        let keepalives = [
+            Self::Keepalive401,
+            Self::Keepalive400,
+            Self::Keepalive454,
+            Self::Keepalive551,
+            Self::KeepaliveUnanswered,
+        ];
         keepalives.contains(&self).then_some(SHORT_TIMEOUT_S)
     }
 
     /// How long the camera takes to answer.
     pub(crate) fn delay(self, method: &str) -> Duration {
         let is_late = self == Self::PlayAnsweredLate && method == "PLAY";
-        if is_late { Duration::from_secs(2) } else { Duration::ZERO }
+        if is_late {
+            Duration::from_secs(2)
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// How many frames come before the answer.
     pub(crate) fn frames_before_answer(self, method: &str) -> u32 {
-        if self == Self::DataBeforePlayAnswer && method == "PLAY" { FRAMES_BEFORE_ANSWER } else { 0 }
+        if self == Self::DataBeforePlayAnswer && method == "PLAY" {
+            FRAMES_BEFORE_ANSWER
+        } else {
+            0
+        }
     }
 
     /// Changes an honest answer.
     pub(crate) fn bend(self, method: &str, reply: &mut Reply) {
-        let session = reply.get("Session").map(|value| value.split(';').next().unwrap_or_default().to_owned());
+        let session = reply
+            .get("Session")
+            .map(|value| value.split(';').next().unwrap_or_default().to_owned());
         match (self, session) {
             (Self::SessionSemicolon, Some(id)) => reply.set("Session", &format!("{id};")),
             (Self::SessionJunk, Some(id)) => {
-                reply.set("Session", &format!("{id}; foo; =bar;;timeout=60;baz=\"q;r\""));
+                reply.set(
+                    "Session",
+                    &format!("{id}; foo; =bar;;timeout=60;baz=\"q;r\""),
+                );
             }
-            (Self::SessionTimeoutCase, Some(id)) => reply.set("Session", &format!("{id} ; TimeOut = 60")),
+            (Self::SessionTimeoutCase, Some(id)) => {
+                reply.set("Session", &format!("{id} ; TimeOut = 60"))
+            }
             (of, Some(id)) if method == "SETUP" && of.timeout_s().is_some() => {
                 reply.set("Session", &format!("{id};timeout={SHORT_TIMEOUT_S}"));
             }
@@ -183,8 +224,17 @@ impl ControlOddity {
             Self::SetupSsrcMissing => exchange_parameter(reply, "ssrc=", None),
             Self::SetupWithoutServerPort => exchange_parameter(reply, "server_port=", None),
             Self::HeadersMissing => {
-                let keep = ["CSeq", "Session", "Transport", "Content-Type", "WWW-Authenticate", "Location"];
-                reply.headers.retain(|(name, _)| keep.iter().any(|keep| keep.eq_ignore_ascii_case(name)));
+                let keep = [
+                    "CSeq",
+                    "Session",
+                    "Transport",
+                    "Content-Type",
+                    "WWW-Authenticate",
+                    "Location",
+                ];
+                reply
+                    .headers
+                    .retain(|(name, _)| keep.iter().any(|keep| keep.eq_ignore_ascii_case(name)));
             }
             Self::HeadersWithoutValue => {
                 reply.add("Server", "");
@@ -192,7 +242,10 @@ impl ControlOddity {
                 reply.odd_lines.push("X-Vendor-Extension".to_owned());
             }
             Self::HeadersLowerCase => {
-                reply.headers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+                reply
+                    .headers
+                    .iter_mut()
+                    .for_each(|(name, _)| name.make_ascii_lowercase());
                 reply.colon = ":\t";
             }
             Self::LineFeedsOnly => reply.line_end = "\n",
@@ -205,11 +258,16 @@ impl ControlOddity {
 
 /// Replaces a parameter of the `Transport` header, or leaves it out.
 fn exchange_parameter(reply: &mut Reply, start: &str, with: Option<&str>) {
-    let Some(transport) = reply.get("Transport") else { return };
-    let parameters = transport.split(';').filter_map(|parameter| match parameter.starts_with(start) {
-        true => with,
-        false => Some(parameter),
-    });
+    let Some(transport) = reply.get("Transport") else {
+        return;
+    };
+    let parameters =
+        transport
+            .split(';')
+            .filter_map(|parameter| match parameter.starts_with(start) {
+                true => with,
+                false => Some(parameter),
+            });
     let transport = parameters.collect::<Vec<_>>().join(";");
     reply.set("Transport", &transport);
 }
@@ -220,11 +278,20 @@ mod tests {
 
     fn moment(method: &'static str, playing_s: Option<u64>) -> Moment<'static> {
         let playing_us = playing_s.map(|seconds| seconds * 1_000_000);
-        Moment { method, cseq: "7", url: "rtsp://c/cam/1", transport: "RTP/AVP/TCP;unicast", playing_us }
+        Moment {
+            method,
+            cseq: "7",
+            url: "rtsp://c/cam/1",
+            transport: "RTP/AVP/TCP;unicast",
+            playing_us,
+        }
     }
 
     fn said(oddity: ControlOddity, method: &'static str, playing_s: Option<u64>) -> String {
-        let mut manners = Manners { last_cseq: "6".to_owned(), is_renewed: false };
+        let mut manners = Manners {
+            last_cseq: "6".to_owned(),
+            is_renewed: false,
+        };
         match manners.instead(oddity, &moment(method, playing_s)) {
             Some(Instead::Say(reply)) => {
                 let mut out = Vec::new();
@@ -248,14 +315,25 @@ mod tests {
         assert!(said(ControlOddity::TcpRefused, "SETUP", None).starts_with("RTSP/1.0 461 "));
         assert_eq!(said(ControlOddity::UdpRefused, "SETUP", None), "None");
         assert_eq!(said(ControlOddity::Keepalive454, "OPTIONS", None), "None");
-        assert_eq!(said(ControlOddity::KeepaliveUnanswered, "OPTIONS", Some(1)), "Some(Nothing)");
+        assert_eq!(
+            said(ControlOddity::KeepaliveUnanswered, "OPTIONS", Some(1)),
+            "Some(Nothing)"
+        );
     }
 
     #[test]
     fn the_nonce_is_renewed_once() {
         let mut manners = Manners::default();
-        let mut ask = |seconds| manners.instead(ControlOddity::Keepalive401, &moment("OPTIONS", Some(seconds)));
-        assert_eq!((ask(7), ask(9), ask(10)), (None, Some(Instead::RenewNonce), None));
+        let mut ask = |seconds| {
+            manners.instead(
+                ControlOddity::Keepalive401,
+                &moment("OPTIONS", Some(seconds)),
+            )
+        };
+        assert_eq!(
+            (ask(7), ask(9), ask(10)),
+            (None, Some(Instead::RenewNonce), None)
+        );
     }
 
     #[test]
@@ -271,7 +349,10 @@ mod tests {
             String::from_utf8(out).unwrap()
         };
         assert!(bent(ControlOddity::SessionSemicolon).contains("Session: AB;\r\n"));
-        assert!(bent(ControlOddity::SetupSsrcLies).contains("unicast;server_port=1-2;ssrc=1A2B3C4D\r\n"));
+        assert!(
+            bent(ControlOddity::SetupSsrcLies)
+                .contains("unicast;server_port=1-2;ssrc=1A2B3C4D\r\n")
+        );
         assert!(bent(ControlOddity::SetupWithoutServerPort).contains("unicast;ssrc=00000009\r\n"));
         assert!(bent(ControlOddity::LineFeedsOnly).starts_with("RTSP/1.0 200 OK\nCSeq: 2\n"));
         assert!(bent(ControlOddity::ReasonMissing).starts_with("RTSP/1.0 200\r\n"));

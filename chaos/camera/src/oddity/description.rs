@@ -50,13 +50,18 @@ pub(crate) struct Place<'a> {
 impl DescriptionOddity {
     /// Whether the camera has a track that sends nothing, under the third name.
     pub(crate) fn has_silent_track(self) -> bool {
-        matches!(self, Self::ApplicationFirst | Self::TpLinkTrack | Self::SeveralVideos)
+        matches!(
+            self,
+            Self::ApplicationFirst | Self::TpLinkTrack | Self::SeveralVideos
+        )
     }
 
     /// Changes the answer to DESCRIBE.
     pub(crate) fn bend(self, reply: &mut Reply, place: Place<'_>) {
         match self {
-            Self::ContentBaseElsewhere => reply.set("Content-Base", "rtsp://192.0.2.9:554/elsewhere/"),
+            Self::ContentBaseElsewhere => {
+                reply.set("Content-Base", "rtsp://192.0.2.9:554/elsewhere/")
+            }
             Self::ContentBaseMissing => reply.remove("Content-Base"),
             Self::ContentTypeCharset => reply.set("Content-Type", "application/sdp; charset=utf-8"),
             Self::ContentTypeMissing => reply.remove("Content-Type"),
@@ -64,13 +69,27 @@ impl DescriptionOddity {
         }
         let text = String::from_utf8_lossy(&reply.body).into_owned();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        let end = if self == Self::SdpLineFeeds { "\n" } else { "\r\n" };
+        let end = if self == Self::SdpLineFeeds {
+            "\n"
+        } else {
+            "\r\n"
+        };
         let lines = self.bend_lines(lines, place);
-        reply.body = lines.iter().flat_map(|line| [line.as_bytes(), end.as_bytes()].concat()).collect();
+        reply.body = lines
+            .iter()
+            .flat_map(|line| [line.as_bytes(), end.as_bytes()].concat())
+            .collect();
         if self == Self::SdpLatin1 {
             let name = b"s=Eingang S\xfcd, Fa\xdfade\r\n";
-            let at = reply.body.windows(4).position(|window| window == b"\ns=H").map_or(0, |at| at + 1);
-            let after = reply.body[at..].iter().position(|&byte| byte == b'\n').map_or(at, |end| at + end + 1);
+            let at = reply
+                .body
+                .windows(4)
+                .position(|window| window == b"\ns=H")
+                .map_or(0, |at| at + 1);
+            let after = reply.body[at..]
+                .iter()
+                .position(|&byte| byte == b'\n')
+                .map_or(at, |end| at + end + 1);
             reply.body.splice(at..after, name.iter().copied());
         }
     }
@@ -80,7 +99,10 @@ impl DescriptionOddity {
             Self::SdpWithoutOrigin => {
                 let name = take(&mut lines, "s=");
                 take(&mut lines, "o=");
-                let behind = lines.iter().position(|line| line.starts_with("t=")).map_or(0, |at| at + 1);
+                let behind = lines
+                    .iter()
+                    .position(|line| line.starts_with("t="))
+                    .map_or(0, |at| at + 1);
                 lines.splice(behind..behind, name);
             }
             Self::SdpWithoutName => drop(take(&mut lines, "s=")),
@@ -96,20 +118,36 @@ impl DescriptionOddity {
             Self::PortAbsurd => exchange(&mut lines, "m=video 0", "m=video 99999999999"),
             Self::SdpTabs => {
                 exchange(&mut lines, "a=rtpmap:96 ", "a=rtpmap:96\t ");
-                exchange(&mut lines, "packetization-mode=1;", "packetization-mode=1 ;\t");
+                exchange(
+                    &mut lines,
+                    "packetization-mode=1;",
+                    "packetization-mode=1 ;\t",
+                );
                 let attributes = lines.iter_mut().filter(|line| line.starts_with("a=rtpmap"));
                 attributes.for_each(|line| line.push_str(" \t"));
             }
             Self::SdpUnknownLines => unknown_lines(&mut lines),
             Self::ControlAbsolute => {
-                exchange(&mut lines, "a=control:track1", &format!("a=control:{}track1", place.base));
+                exchange(
+                    &mut lines,
+                    "a=control:track1",
+                    &format!("a=control:{}track1", place.base),
+                );
             }
             Self::ControlPath => {
-                exchange(&mut lines, "a=control:track1", &format!("a=control:{}/track1", place.path));
+                exchange(
+                    &mut lines,
+                    "a=control:track1",
+                    &format!("a=control:{}/track1", place.path),
+                );
             }
             Self::ControlStar => exchange(&mut lines, "a=control:track1", "a=control:*"),
             Self::ControlWithQuery => {
-                exchange(&mut lines, "a=control:track1", "a=control:track1?channel=1&subtype=0");
+                exchange(
+                    &mut lines,
+                    "a=control:track1",
+                    "a=control:track1?channel=1&subtype=0",
+                );
             }
             Self::ApplicationFirst => insert_before_media(
                 &mut lines,
@@ -121,15 +159,27 @@ impl DescriptionOddity {
                 ],
             ),
             Self::TpLinkTrack => lines.extend(
-                ["m=application/tp-link 0 RTP/AVP smart/0/25000", "a=rtpmap:95 tp-link/25000", "a=control:track3"]
-                    .map(str::to_owned),
+                [
+                    "m=application/tp-link 0 RTP/AVP smart/0/25000",
+                    "a=rtpmap:95 tp-link/25000",
+                    "a=control:track3",
+                ]
+                .map(str::to_owned),
             ),
-            Self::SeveralVideos => {
-                lines.extend(["m=video 0 RTP/AVP 98", "a=rtpmap:98 H264/90000", "a=control:track3"].map(str::to_owned))
-            }
+            Self::SeveralVideos => lines.extend(
+                [
+                    "m=video 0 RTP/AVP 98",
+                    "a=rtpmap:98 H264/90000",
+                    "a=control:track3",
+                ]
+                .map(str::to_owned),
+            ),
             Self::ParameterSetsMissing => drop(take(&mut lines, "a=fmtp:96")),
             Self::ParameterSetsBroken => {
-                for line in lines.iter_mut().filter(|line| line.starts_with("a=fmtp:96")) {
+                for line in lines
+                    .iter_mut()
+                    .filter(|line| line.starts_with("a=fmtp:96"))
+                {
                     *line = line.replace("sets=", "sets=*!").replace("-sps=", "-sps=*!");
                 }
             }
@@ -177,25 +227,49 @@ fn take(lines: &mut Vec<String>, start: &str) -> Option<String> {
 }
 
 fn replace(lines: &mut [String], start: &str, with: &str) {
-    lines.iter_mut().filter(|line| line.starts_with(start)).for_each(|line| with.clone_into(line));
+    lines
+        .iter_mut()
+        .filter(|line| line.starts_with(start))
+        .for_each(|line| with.clone_into(line));
 }
 
 /// Within the lines.
 fn exchange(lines: &mut [String], from: &str, to: &str) {
-    lines.iter_mut().filter(|line| line.contains(from)).for_each(|line| *line = line.replacen(from, to, 1));
+    lines
+        .iter_mut()
+        .filter(|line| line.contains(from))
+        .for_each(|line| *line = line.replacen(from, to, 1));
 }
 
 fn insert_before_media(lines: &mut Vec<String>, new: &[&str]) {
-    let at = lines.iter().position(|line| line.starts_with("m=")).unwrap_or(lines.len());
+    let at = lines
+        .iter()
+        .position(|line| line.starts_with("m="))
+        .unwrap_or(lines.len());
     lines.splice(at..at, new.iter().map(|&line| line.to_owned()));
 }
 
 fn unknown_lines(lines: &mut Vec<String>) {
     insert_before_media(
         lines,
-        &["b=RR:0", "b=X-VENDOR:12", "x=vendor line", "a=", "a=tool:", "a=x-dimensions:640,360", "a=rtpmap"],
+        &[
+            "b=RR:0",
+            "b=X-VENDOR:12",
+            "x=vendor line",
+            "a=",
+            "a=tool:",
+            "a=x-dimensions:640,360",
+            "a=rtpmap",
+        ],
     );
-    lines.extend(["a=Media_header:MEDIAINFO=494D4B4801010000;", "a=appversion:1.0", "a=x-nothing"].map(str::to_owned));
+    lines.extend(
+        [
+            "a=Media_header:MEDIAINFO=494D4B4801010000;",
+            "a=appversion:1.0",
+            "a=x-nothing",
+        ]
+        .map(str::to_owned),
+    );
 }
 
 #[cfg(test)]
@@ -208,16 +282,38 @@ mod tests {
 
     fn reply(sound: Option<Sound>) -> Reply {
         let sets = vec![vec![0x67, 0x4d, 0x40, 0x1e], vec![0x68, 2]];
-        let description = Description { camera: 3, fps: 25, codec: Codec::H264, sets, sound };
+        let description = Description {
+            camera: 3,
+            fps: 25,
+            codec: Codec::H264,
+            sets,
+            sound,
+        };
         let body = describe(&description, SdpKind::Honest).unwrap();
-        let headers = [("Content-Base", "rtsp://c/cam/3/"), ("Content-Type", "application/sdp")];
-        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Reply { headers, body, ..Reply::bare("200 OK") }
+        let headers = [
+            ("Content-Base", "rtsp://c/cam/3/"),
+            ("Content-Type", "application/sdp"),
+        ];
+        let headers = headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Reply {
+            headers,
+            body,
+            ..Reply::bare("200 OK")
+        }
     }
 
     fn bent(oddity: DescriptionOddity) -> String {
         let mut reply = reply(None);
-        oddity.bend(&mut reply, Place { base: "rtsp://c/cam/3/", path: "/cam/3" });
+        oddity.bend(
+            &mut reply,
+            Place {
+                base: "rtsp://c/cam/3/",
+                path: "/cam/3",
+            },
+        );
         let mut out = Vec::new();
         reply.write(&mut out);
         String::from_utf8_lossy(&out).into_owned()
@@ -237,10 +333,14 @@ mod tests {
         assert!(!bent(DescriptionOddity::SdpWithoutOrigin).contains("\no="));
         let three = bent(DescriptionOddity::SdpOfThreeLines);
         assert!(
-            three.ends_with("\r\n\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track1\r\n"),
+            three.ends_with(
+                "\r\n\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track1\r\n"
+            ),
             "{three}"
         );
-        assert!(bent(DescriptionOddity::PortNegative).contains("m=video -1353744643 RTP/AVP 96\r\n"));
+        assert!(
+            bent(DescriptionOddity::PortNegative).contains("m=video -1353744643 RTP/AVP 96\r\n")
+        );
         assert!(bent(DescriptionOddity::ControlPath).contains("a=control:/cam/3/track1\r\n"));
         assert!(
             bent(DescriptionOddity::ApplicationFirst).find("m=application")
@@ -253,7 +353,11 @@ mod tests {
     #[test]
     fn the_sound_is_changed_as_named() {
         let bent = |oddity: AudioOddity| {
-            let mut reply = reply(Some(if oddity.is_aac() { Sound::Aac } else { Sound::MuLaw }));
+            let mut reply = reply(Some(if oddity.is_aac() {
+                Sound::Aac
+            } else {
+                Sound::MuLaw
+            }));
             oddity.bend_description(&mut reply);
             String::from_utf8(reply.body).unwrap()
         };

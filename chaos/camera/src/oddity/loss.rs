@@ -45,8 +45,17 @@ pub(crate) struct Lossy {
 
 impl Lossy {
     pub(crate) fn new(oddity: Option<Oddity>, random: Random) -> Option<Self> {
-        let Some(Oddity::Loss(oddity)) = oddity else { return None };
-        Some(Self { oddity, packets: 0, frames: 0, keyframes: 0, burst_left: 0, random })
+        let Some(Oddity::Loss(oddity)) = oddity else {
+            return None;
+        };
+        Some(Self {
+            oddity,
+            packets: 0,
+            frames: 0,
+            keyframes: 0,
+            burst_left: 0,
+            random,
+        })
     }
 
     /// Marks what of the next frame is lost; whether anything is.
@@ -65,7 +74,9 @@ impl Lossy {
                 LossOddity::LossSteady | LossOddity::LossInLongGop => self.packets % 150 == 149,
                 LossOddity::LossInBursts => self.burst_left > 0,
                 LossOddity::LossAtRandom => self.random.next_u16().is_multiple_of(100),
-                LossOddity::LossOfKeyframes => is_keyframe && self.keyframes.is_multiple_of(3) && starts_slice,
+                LossOddity::LossOfKeyframes => {
+                    is_keyframe && self.keyframes.is_multiple_of(3) && starts_slice
+                }
                 LossOddity::LossOfMarkers => self.frames % 40 == 39 && at + 1 == count,
                 LossOddity::LossOfWholeFrames => self.frames % 30 == 29,
             };
@@ -84,7 +95,13 @@ mod tests {
         let mut lossy = Lossy::new(Some(Oddity::Loss(oddity)), Random::seeded(1)).unwrap();
         let mut hurt = Vec::new();
         for number in 0..frames {
-            let mut payloads = vec![Payload { is_slice: true, ..Payload::new(vec![1], 0) }; packets];
+            let mut payloads = vec![
+                Payload {
+                    is_slice: true,
+                    ..Payload::new(vec![1], 0)
+                };
+                packets
+            ];
             if lossy.strike(&mut payloads, number % 25 == 0) {
                 hurt.push(number);
             }
@@ -105,6 +122,13 @@ mod tests {
     #[test]
     fn a_burst_takes_thirty_packets_and_then_none() {
         let hurt = lost(LossOddity::LossInBursts, 400, 3);
-        assert_eq!(hurt, [99..109, 199..209, 299..309].into_iter().flatten().chain([399]).collect::<Vec<u64>>());
+        assert_eq!(
+            hurt,
+            [99..109, 199..209, 299..309]
+                .into_iter()
+                .flatten()
+                .chain([399])
+                .collect::<Vec<u64>>()
+        );
     }
 }

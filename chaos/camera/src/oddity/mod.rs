@@ -73,20 +73,38 @@ macro_rules! of_group {
 }
 
 impl Oddity {
-    pub const GROUPS: [&'static str; 8] =
-        ["control", "description", "rtp", "payload", "clock", "rhythm", "loss", "audio"];
+    pub const GROUPS: [&'static str; 8] = [
+        "control",
+        "description",
+        "rtp",
+        "payload",
+        "clock",
+        "rhythm",
+        "loss",
+        "audio",
+    ];
 
     /// Every oddity, group by group.
     pub fn all() -> impl Iterator<Item = Self> {
         let control = ControlOddity::ALL.iter().copied().map(Self::Control);
-        let description = DescriptionOddity::ALL.iter().copied().map(Self::Description);
+        let description = DescriptionOddity::ALL
+            .iter()
+            .copied()
+            .map(Self::Description);
         let rtp = RtpOddity::ALL.iter().copied().map(Self::Rtp);
         let payload = PayloadOddity::ALL.iter().copied().map(Self::Payload);
         let clock = ClockOddity::ALL.iter().copied().map(Self::Clock);
         let rhythm = RhythmOddity::ALL.iter().copied().map(Self::Rhythm);
         let loss = LossOddity::ALL.iter().copied().map(Self::Loss);
         let audio = AudioOddity::ALL.iter().copied().map(Self::Audio);
-        control.chain(description).chain(rtp).chain(payload).chain(clock).chain(rhythm).chain(loss).chain(audio)
+        control
+            .chain(description)
+            .chain(rtp)
+            .chain(payload)
+            .chain(clock)
+            .chain(rhythm)
+            .chain(loss)
+            .chain(audio)
     }
 
     /// As in scenarios and on the command line.
@@ -179,19 +197,35 @@ impl Oddity {
     }
 
     pub(crate) fn control(self) -> Option<ControlOddity> {
-        if let Self::Control(of) = self { Some(of) } else { None }
+        if let Self::Control(of) = self {
+            Some(of)
+        } else {
+            None
+        }
     }
 
     pub(crate) fn rtp(self) -> Option<RtpOddity> {
-        if let Self::Rtp(of) = self { Some(of) } else { None }
+        if let Self::Rtp(of) = self {
+            Some(of)
+        } else {
+            None
+        }
     }
 
     pub(crate) fn payload(self) -> Option<PayloadOddity> {
-        if let Self::Payload(of) = self { Some(of) } else { None }
+        if let Self::Payload(of) = self {
+            Some(of)
+        } else {
+            None
+        }
     }
 
     pub(crate) fn audio(self) -> Option<AudioOddity> {
-        if let Self::Audio(of) = self { Some(of) } else { None }
+        if let Self::Audio(of) = self {
+            Some(of)
+        } else {
+            None
+        }
     }
 }
 
@@ -205,7 +239,9 @@ impl FromStr for Oddity {
     type Err = UnknownOddity;
 
     fn from_str(text: &str) -> Result<Self, UnknownOddity> {
-        Self::all().find(|oddity| oddity.name() == text).ok_or_else(|| UnknownOddity(text.to_owned()))
+        Self::all()
+            .find(|oddity| oddity.name() == text)
+            .ok_or_else(|| UnknownOddity(text.to_owned()))
     }
 }
 
@@ -234,9 +270,15 @@ mod tests {
         assert_eq!(names.len(), Oddity::all().count());
         for oddity in Oddity::all() {
             assert_eq!(oddity.name().parse(), Ok(oddity));
-            assert!(oddity.about().len() > 8 && !oddity.source().is_empty(), "{oddity}");
+            assert!(
+                oddity.about().len() > 8 && !oddity.source().is_empty(),
+                "{oddity}"
+            );
         }
-        assert_eq!("dance".parse::<Oddity>(), Err(UnknownOddity("dance".to_owned())));
+        assert_eq!(
+            "dance".parse::<Oddity>(),
+            Err(UnknownOddity("dance".to_owned()))
+        );
     }
 
     #[test]
@@ -246,7 +288,11 @@ mod tests {
                 if oddity.codec().is_none_or(|only| only == codec)
                     && let Some(name) = Oddity::reel(Some(oddity), codec)
                 {
-                    assert_eq!(crate::reel::Reel::load(name).unwrap().codec, codec, "{oddity}");
+                    assert_eq!(
+                        crate::reel::Reel::load(name).unwrap().codec,
+                        codec,
+                        "{oddity}"
+                    );
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! What lies in the packets of the video: unusual NAL units, unusual packing, and encodings that few test cameras have.
+//! What lies in the packets of the video: unusual NAL units, unusual packing, and encodings that
+//! few test cameras have.
 
 use super::kinds::kinds;
 use crate::annexb;
@@ -128,7 +129,11 @@ impl PayloadOddity {
             }
             Self::SetsInSdpOnly => unit.nals.retain(|nal| !codec.is_parameter_set(nal)),
             Self::SetsChange if unit.number / 50 % 2 == 1 => {
-                for set in unit.nals.iter_mut().filter(|nal| codec.is_parameter_set(nal)) {
+                for set in unit
+                    .nals
+                    .iter_mut()
+                    .filter(|nal| codec.is_parameter_set(nal))
+                {
                     *set = with_other_level(codec, set);
                 }
             }
@@ -143,12 +148,21 @@ impl PayloadOddity {
     }
 
     /// Changes the packets of an access unit; whether the frame can be whole afterwards.
-    pub(crate) fn bend_payloads(self, codec: Codec, number: u64, payloads: &mut Vec<Payload>) -> bool {
-        let Some(timestamp) = payloads.first().map(|payload| payload.timestamp) else { return true };
+    pub(crate) fn bend_payloads(
+        self,
+        codec: Codec,
+        number: u64,
+        payloads: &mut Vec<Payload>,
+    ) -> bool {
+        let Some(timestamp) = payloads.first().map(|payload| payload.timestamp) else {
+            return true;
+        };
         let rarely = number % 25 == 12;
         match self {
             Self::FragmentTypesDiffer => differ_in_type(codec, payloads),
-            Self::FragmentStartMissing if number % 40 == 39 => return !take_marks(codec, payloads, false),
+            Self::FragmentStartMissing if number % 40 == 39 => {
+                return !take_marks(codec, payloads, false);
+            }
             // To drop the whole access unit for one damaged unit is right, too.
             Self::EmulationMissing | Self::ForbiddenBit if rarely => return false,
             Self::FragmentEndMissing => {
@@ -156,7 +170,9 @@ impl PayloadOddity {
             }
             Self::Aggregated => aggregate(codec, payloads),
             Self::StrayStapB if rarely => stray(payloads, b"\x79\0\x01\0\x02\x09\x10", timestamp),
-            Self::StrayMtap if rarely => stray(payloads, b"\x7a\0\x01\0\x05\0\0\0\x09\x10", timestamp),
+            Self::StrayMtap if rarely => {
+                stray(payloads, b"\x7a\0\x01\0\x05\0\0\0\x09\x10", timestamp)
+            }
             Self::StrayType29 if rarely => stray(payloads, b"\x1d\x85\0\0vendor", timestamp),
             Self::StrayType30 if rarely => stray(payloads, b"\x1e\x01vendor", timestamp),
             Self::StrayType31 if rarely => stray(payloads, b"\x1f\x01vendor", timestamp),
@@ -166,7 +182,10 @@ impl PayloadOddity {
             Self::SeiBetweenFrames if number % 10 == 5 => {
                 let mut sei = codec.header(if codec == Codec::H264 { 6 } else { 39 });
                 sei.extend_from_slice(b"\x05\x10between:frames!!\x80");
-                let own = Payload { marker: true, ..Payload::new(sei, timestamp.wrapping_sub(1800)) };
+                let own = Payload {
+                    marker: true,
+                    ..Payload::new(sei, timestamp.wrapping_sub(1800))
+                };
                 payloads.insert(0, own);
             }
             Self::DelimiterBetweenFrames if number % 10 == 5 => {
@@ -174,7 +193,10 @@ impl PayloadOddity {
                     Codec::H264 => vec![9, 0xf0],
                     Codec::H265 => [codec.header(35), vec![0x50]].concat(),
                 };
-                let own = Payload { marker: true, ..Payload::new(delimiter, timestamp.wrapping_sub(1800)) };
+                let own = Payload {
+                    marker: true,
+                    ..Payload::new(delimiter, timestamp.wrapping_sub(1800))
+                };
                 payloads.insert(0, own);
             }
             _ => {}
@@ -185,14 +207,23 @@ impl PayloadOddity {
 
 impl AccessUnit {
     fn insert_before_slices(&mut self, nal: Vec<u8>) {
-        let at = self.nals.iter().position(|nal| self.codec.is_slice(nal)).unwrap_or(self.nals.len());
+        let at = self
+            .nals
+            .iter()
+            .position(|nal| self.codec.is_slice(nal))
+            .unwrap_or(self.nals.len());
         self.nals.insert(at, nal);
     }
 
     /// Behind the delimiter and the sets that are there.
     fn insert_sets(&mut self, sets: Vec<Vec<u8>>) {
-        let comes_after = |nal: &Vec<u8>| !matches!(self.codec.unit(nal), Unit::Delimiter | Unit::ParameterSet);
-        let at = self.nals.iter().position(comes_after).unwrap_or(self.nals.len());
+        let comes_after =
+            |nal: &Vec<u8>| !matches!(self.codec.unit(nal), Unit::Delimiter | Unit::ParameterSet);
+        let at = self
+            .nals
+            .iter()
+            .position(comes_after)
+            .unwrap_or(self.nals.len());
         self.nals.splice(at..at, sets);
     }
 
@@ -219,14 +250,22 @@ fn with_second_pps(nals: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 /// The same slice (CAVLC, so that its bits need not be aligned) or PPS 0 itself, with PPS id 1.
 fn with_pps_id_1(nal: &[u8]) -> Vec<u8> {
     // ITU-T H.264, 7.3.3: `first_mb_in_slice` and `slice_type` come before the id of a slice.
-    let fields_before = if annexb::nal_type(nal) == annexb::NAL_PPS { 0 } else { 2 };
+    let fields_before = if annexb::nal_type(nal) == annexb::NAL_PPS {
+        0
+    } else {
+        2
+    };
     with_id_1(nal, 1, fields_before)
 }
 
-/// A NAL unit with 1 instead of 0 in the ue(v) field that stands behind `head` bytes and so many ue(v) fields.
+/// A NAL unit with 1 instead of 0 in the ue(v) field that stands behind `head` bytes and so many
+/// ue(v) fields.
 fn with_id_1(nal: &[u8], head: usize, fields_before: usize) -> Vec<u8> {
     let rbsp = annexb::unescape(&nal[head..]);
-    let mut bits: Vec<bool> = rbsp.iter().flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1 == 1)).collect();
+    let mut bits: Vec<bool> = rbsp
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1 == 1))
+        .collect();
     let at = (0..fields_before).fold(0, |at, _| after_exp_golomb(&bits, at));
     if bits.get(at) != Some(&true) {
         return nal.to_vec();
@@ -237,8 +276,10 @@ fn with_id_1(nal: &[u8], head: usize, fields_before: usize) -> Vec<u8> {
     let end = bits.iter().rposition(|&bit| bit).map_or(0, |last| last + 1);
     bits.truncate(end);
     bits.resize(end.next_multiple_of(8), false);
-    let bytes: Vec<u8> =
-        bits.chunks(8).map(|byte| byte.iter().fold(0, |byte, &bit| byte << 1 | u8::from(bit))).collect();
+    let bytes: Vec<u8> = bits
+        .chunks(8)
+        .map(|byte| byte.iter().fold(0, |byte, &bit| byte << 1 | u8::from(bit)))
+        .collect();
     let mut out = nal[..head].to_vec();
     annexb::escape_into(&bytes, &mut out);
     out
@@ -321,16 +362,32 @@ fn take_marks(codec: Codec, payloads: &mut [Payload], end: bool) -> bool {
 fn aggregate(codec: Codec, payloads: &mut Vec<Payload>) {
     let is_small = |payload: &Payload| {
         let unit = codec.unit(&payload.bytes);
-        matches!(unit, Unit::Delimiter | Unit::ParameterSet | Unit::Sei) && payload.bytes.len() < 400
+        matches!(unit, Unit::Delimiter | Unit::ParameterSet | Unit::Sei)
+            && payload.bytes.len() < 400
     };
-    let count = payloads.iter().take_while(|payload| is_small(payload)).count();
+    let count = payloads
+        .iter()
+        .take_while(|payload| is_small(payload))
+        .count();
     if count < 2 {
         return;
     }
     let small: Vec<Payload> = payloads.drain(..count).collect();
-    let nals: Vec<&[u8]> = small.iter().map(|payload| payload.bytes.as_slice()).collect();
-    let whole = Payload { marker: payloads.is_empty(), ..Payload::new(packing::aggregate(codec, &nals), 0) };
-    payloads.insert(0, Payload { timestamp: small[0].timestamp, ..whole });
+    let nals: Vec<&[u8]> = small
+        .iter()
+        .map(|payload| payload.bytes.as_slice())
+        .collect();
+    let whole = Payload {
+        marker: payloads.is_empty(),
+        ..Payload::new(packing::aggregate(codec, &nals), 0)
+    };
+    payloads.insert(
+        0,
+        Payload {
+            timestamp: small[0].timestamp,
+            ..whole
+        },
+    );
 }
 
 #[cfg(test)]
@@ -341,9 +398,20 @@ mod tests {
     fn unit(name: ReelName, number: u64) -> AccessUnit {
         let reel = Reel::load(name).unwrap();
         let frame = &reel.frame(number).frame;
-        let nals = frame.head.iter().chain(&frame.slices).map(|nal| nal.to_vec()).collect();
+        let nals = frame
+            .head
+            .iter()
+            .chain(&frame.slices)
+            .map(|nal| nal.to_vec())
+            .collect();
         let sets = reel.sets.iter().map(|set| set.to_vec()).collect();
-        AccessUnit { codec: reel.codec, number, is_keyframe: frame.keyframe, nals, sets }
+        AccessUnit {
+            codec: reel.codec,
+            number,
+            is_keyframe: frame.keyframe,
+            nals,
+            sets,
+        }
     }
 
     fn bent(oddity: PayloadOddity, name: ReelName, number: u64) -> Vec<u8> {
@@ -354,23 +422,46 @@ mod tests {
 
     #[test]
     fn units_are_added_and_left_out() {
-        assert_eq!(bent(PayloadOddity::Filler, ReelName::Slices, 1), [9, 1, 1, 1, 12]);
-        assert_eq!(bent(PayloadOddity::SetsEveryFrame, ReelName::H265, 1), [35, 32, 33, 34, 1]);
-        assert_eq!(bent(PayloadOddity::SetsInSdpOnly, ReelName::Slices, 0), [9, 5, 5, 5]);
-        assert_eq!(bent(PayloadOddity::SeveralSps, ReelName::Slices, 0), [9, 7, 8, 7, 8, 5, 5, 5]);
-        assert_eq!(bent(PayloadOddity::EmulationMissing, ReelName::Slices, 12), [9, 6, 1, 1, 1]);
-        assert_eq!(bent(PayloadOddity::BrokenLinks, ReelName::H265OpenGop, 22), [35, 32, 33, 34, 16]);
+        assert_eq!(
+            bent(PayloadOddity::Filler, ReelName::Slices, 1),
+            [9, 1, 1, 1, 12]
+        );
+        assert_eq!(
+            bent(PayloadOddity::SetsEveryFrame, ReelName::H265, 1),
+            [35, 32, 33, 34, 1]
+        );
+        assert_eq!(
+            bent(PayloadOddity::SetsInSdpOnly, ReelName::Slices, 0),
+            [9, 5, 5, 5]
+        );
+        assert_eq!(
+            bent(PayloadOddity::SeveralSps, ReelName::Slices, 0),
+            [9, 7, 8, 7, 8, 5, 5, 5]
+        );
+        assert_eq!(
+            bent(PayloadOddity::EmulationMissing, ReelName::Slices, 12),
+            [9, 6, 1, 1, 1]
+        );
+        assert_eq!(
+            bent(PayloadOddity::BrokenLinks, ReelName::H265OpenGop, 22),
+            [35, 32, 33, 34, 16]
+        );
     }
 
     #[test]
     fn a_second_pps_is_used_by_every_second_picture() {
-        assert_eq!(bent(PayloadOddity::TwoPps, ReelName::Slices, 0), [9, 7, 8, 8, 5, 5, 5]);
+        assert_eq!(
+            bent(PayloadOddity::TwoPps, ReelName::Slices, 0),
+            [9, 7, 8, 8, 5, 5, 5]
+        );
         let (plain, mut odd) = (unit(ReelName::Slices, 1), unit(ReelName::Slices, 1));
         PayloadOddity::TwoPps.bend_unit(&mut odd);
         for (plain, odd) in plain.nals.iter().zip(&odd.nals).skip(1) {
             assert_ne!(plain, odd);
             // first_mb_in_slice, slice_type and the id: two bits more.
-            let bits = |nal: &[u8]| nal.len() * 8 - nal.last().map_or(0, |last| last.trailing_zeros() as usize);
+            let bits = |nal: &[u8]| {
+                nal.len() * 8 - nal.last().map_or(0, |last| last.trailing_zeros() as usize)
+            };
             let (plain, odd) = (annexb::unescape(plain), annexb::unescape(odd));
             assert_eq!(bits(&odd), bits(&plain) + 2);
         }
@@ -382,12 +473,24 @@ mod tests {
             let (plain, mut odd) = (unit(name, 0), unit(name, 0));
             odd.number = 50;
             PayloadOddity::SetsChange.bend_unit(&mut odd);
-            let changed: usize = plain.nals.iter().zip(&odd.nals).filter(|(plain, odd)| plain != odd).count();
+            let changed: usize = plain
+                .nals
+                .iter()
+                .zip(&odd.nals)
+                .filter(|(plain, odd)| plain != odd)
+                .count();
             assert_eq!(changed, if name == ReelName::Slices { 1 } else { 2 });
             let head = plain.codec.header_bytes();
             let differ = plain.nals.iter().zip(&odd.nals).map(|(plain, odd)| {
-                let (plain, odd) = (annexb::unescape(&plain[head..]), annexb::unescape(&odd[head..]));
-                plain.iter().zip(&odd).filter(|(plain, odd)| plain != odd).count()
+                let (plain, odd) = (
+                    annexb::unescape(&plain[head..]),
+                    annexb::unescape(&odd[head..]),
+                );
+                plain
+                    .iter()
+                    .zip(&odd)
+                    .filter(|(plain, odd)| plain != odd)
+                    .count()
             });
             assert_eq!(differ.sum::<usize>(), changed);
         }
@@ -402,9 +505,19 @@ mod tests {
             (payloads, whole)
         };
         let (payloads, whole) = bent(PayloadOddity::FragmentStartMissing, 39);
-        assert!(!whole && payloads.iter().all(|p| packing::fragment(Codec::H264, &p.bytes).is_none_or(|(s, _)| !s)));
+        assert!(
+            !whole
+                && payloads
+                    .iter()
+                    .all(|p| packing::fragment(Codec::H264, &p.bytes).is_none_or(|(s, _)| !s))
+        );
         let (payloads, whole) = bent(PayloadOddity::FragmentEndMissing, 1);
-        assert!(whole && payloads.iter().all(|p| packing::fragment(Codec::H264, &p.bytes).is_none_or(|(_, e)| !e)));
+        assert!(
+            whole
+                && payloads
+                    .iter()
+                    .all(|p| packing::fragment(Codec::H264, &p.bytes).is_none_or(|(_, e)| !e))
+        );
         let (payloads, _) = bent(PayloadOddity::Aggregated, 1);
         assert_eq!(payloads[0].bytes, [0x78, 0, 2, 9, 0xf0, 0, 3, 6, 1, 2]);
         let (payloads, _) = bent(PayloadOddity::SeiBetweenFrames, 5);

@@ -27,8 +27,15 @@ pub(crate) struct Rhythm {
 
 impl Rhythm {
     pub(crate) fn new(oddity: Option<Oddity>, fps: u32) -> Self {
-        let oddity = if let Some(Oddity::Rhythm(of)) = oddity { Some(of) } else { None };
-        Self { oddity, fps: u64::from(fps) }
+        let oddity = if let Some(Oddity::Rhythm(of)) = oddity {
+            Some(of)
+        } else {
+            None
+        };
+        Self {
+            oddity,
+            fps: u64::from(fps),
+        }
     }
 
     /// Frames in how many seconds.
@@ -76,7 +83,9 @@ mod tests {
 
     fn captured(oddity: RhythmOddity, frames: u64) -> usize {
         let rhythm = Rhythm::new(Some(Oddity::Rhythm(oddity)), 25);
-        (0..frames).filter(|frame| !rhythm.rests(frame * 40_000)).count()
+        (0..frames)
+            .filter(|frame| !rhythm.rests(frame * 40_000))
+            .count()
     }
 
     #[test]
@@ -89,7 +98,10 @@ mod tests {
     #[test]
     fn a_burst_is_two_seconds() {
         let rhythm = Rhythm::new(Some(Oddity::Rhythm(RhythmOddity::Bursts)), 25);
-        assert_eq!([0, 1_999_999, 2_000_000].map(|at| rhythm.burst(at)), [Some(0), Some(0), Some(1)]);
+        assert_eq!(
+            [0, 1_999_999, 2_000_000].map(|at| rhythm.burst(at)),
+            [Some(0), Some(0), Some(1)]
+        );
         assert_eq!(Rhythm::new(None, 25).burst(5), None);
     }
 }

@@ -1,4 +1,5 @@
-//! What is odd about a session's RTP and RTCP packets: their headers, their order, where they come from.
+//! What is odd about a session's RTP and RTCP packets: their headers, their order, where they come
+//! from.
 
 use super::kinds::kinds;
 use crate::codec::Codec;
@@ -83,12 +84,25 @@ impl RtpOddity {
         let rarely = number % 25 == 12;
         match self {
             Self::MarkerOnEverySlice => {
-                payloads.iter_mut().filter(|p| p.is_slice && p.ends_unit).for_each(|p| p.marker = true);
+                payloads
+                    .iter_mut()
+                    .filter(|p| p.is_slice && p.ends_unit)
+                    .for_each(|p| p.marker = true);
             }
-            Self::MarkerNever => payloads.iter_mut().for_each(|payload| payload.marker = false),
-            Self::EmptyPayloads if rarely => payloads.insert(0, Payload::new(Vec::new(), timestamp)),
+            Self::MarkerNever => payloads
+                .iter_mut()
+                .for_each(|payload| payload.marker = false),
+            Self::EmptyPayloads if rarely => {
+                payloads.insert(0, Payload::new(Vec::new(), timestamp))
+            }
             Self::UnknownPayloadType if rarely => {
-                payloads.insert(0, Payload { kind: 112, ..Payload::new(b"vendor".to_vec(), timestamp) });
+                payloads.insert(
+                    0,
+                    Payload {
+                        kind: 112,
+                        ..Payload::new(b"vendor".to_vec(), timestamp)
+                    },
+                );
             }
             _ => {}
         }
@@ -109,7 +123,12 @@ impl RtpOddity {
 
 impl Bender {
     pub(crate) fn new(oddity: RtpOddity, random: Random) -> Self {
-        Self { oddity, frames: 0, packets: 0, random }
+        Self {
+            oddity,
+            frames: 0,
+            packets: 0,
+            random,
+        }
     }
 
     /// Changes the session's numbers before its next frame. Rates are of 25 frames a second.
@@ -139,7 +158,10 @@ impl Bender {
                 RtpOddity::HeaderExtension => extend(&mut packet),
                 RtpOddity::ContributingSources => name_a_source(&mut packet),
                 RtpOddity::Duplicates if self.packets.is_multiple_of(10) => {
-                    out.push(Outgoing { lane: Lane::Rtp, packet: packet.clone() });
+                    out.push(Outgoing {
+                        lane: Lane::Rtp,
+                        packet: packet.clone(),
+                    });
                 }
                 _ => {}
             }
@@ -161,19 +183,39 @@ impl Bender {
                 let mut packet = vec![0x80, 0xe0, 3, 9, 0, 0x12, 0xd6, 0x87];
                 packet.extend_from_slice(&ssrc.wrapping_add(0x5a5a).to_be_bytes());
                 packet.extend_from_slice(b"\x41stale");
-                out.push(Outgoing { lane: Lane::Rtp, packet });
+                out.push(Outgoing {
+                    lane: Lane::Rtp,
+                    packet,
+                });
             }
             RtpOddity::UnknownChannel if self.frames % 25 == 3 => {
-                out.push(Outgoing { lane: Lane::Channel(10), packet: vec![b'x'; 40] });
+                out.push(Outgoing {
+                    lane: Lane::Channel(10),
+                    packet: vec![b'x'; 40],
+                });
             }
             RtpOddity::RtcpFlood => {
                 // Receiver reports without a block (RFC 3550, 6.4.2).
                 let report = [&[0x80, 201, 0, 1][..], &ssrc.to_be_bytes()].concat();
-                out.extend(std::iter::repeat_n(Outgoing { lane: Lane::Rtcp, packet: report }, 20));
+                out.extend(std::iter::repeat_n(
+                    Outgoing {
+                        lane: Lane::Rtcp,
+                        packet: report,
+                    },
+                    20,
+                ));
             }
             RtpOddity::ByeAndOn if self.frames % 100 == 99 => {
-                let packet = [&[0x80, 201, 0, 1][..], &ssrc.to_be_bytes(), &[0x81, 203, 0, 1], &ssrc.to_be_bytes()];
-                out.push(Outgoing { lane: Lane::Rtcp, packet: packet.concat() });
+                let packet = [
+                    &[0x80, 201, 0, 1][..],
+                    &ssrc.to_be_bytes(),
+                    &[0x81, 203, 0, 1],
+                    &ssrc.to_be_bytes(),
+                ];
+                out.push(Outgoing {
+                    lane: Lane::Rtcp,
+                    packet: packet.concat(),
+                });
             }
             _ => {}
         }
@@ -211,7 +253,12 @@ mod tests {
 
     fn bent(oddity: RtpOddity, frames: u64) -> Vec<Outgoing> {
         let mut bender = Bender::new(oddity, Random::seeded(1));
-        let mut numbers = Numbers { channel: 0, ssrc: 5, sequence: 7, timestamp_offset: 0 };
+        let mut numbers = Numbers {
+            channel: 0,
+            ssrc: 5,
+            sequence: 7,
+            timestamp_offset: 0,
+        };
         let mut all = Vec::new();
         for _ in 0..frames {
             bender.renumber(&mut numbers);
@@ -222,10 +269,17 @@ mod tests {
 
     #[test]
     fn headers_are_longer_and_payloads_the_same() {
-        for oddity in [RtpOddity::Padding, RtpOddity::HeaderExtension, RtpOddity::ContributingSources] {
+        for oddity in [
+            RtpOddity::Padding,
+            RtpOddity::HeaderExtension,
+            RtpOddity::ContributingSources,
+        ] {
             let bent = bent(oddity, 1);
             let seen = RtpPacket::parse(&bent[0].packet).unwrap();
-            assert_eq!((seen.payload(), seen.ssrc(), seen.sequence_number()), (&[0x41, 1, 2, 3][..], 5, 7));
+            assert_eq!(
+                (seen.payload(), seen.ssrc(), seen.sequence_number()),
+                (&[0x41, 1, 2, 3][..], 5, 7)
+            );
             assert!(bent[0].packet.len() > packet().len(), "{oddity:?}");
         }
     }
@@ -236,21 +290,39 @@ mod tests {
         assert_eq!(count(RtpOddity::SsrcStray, 50), 101);
         assert_eq!(count(RtpOddity::Duplicates, 50), 110);
         assert_eq!(count(RtpOddity::RtcpFlood, 1), 22);
-        assert_eq!(bent(RtpOddity::ByeAndOn, 99).iter().filter(|out| out.lane == Lane::Rtcp).count(), 1);
-        assert!(bent(RtpOddity::OtherPort, 1).iter().all(|out| out.lane == Lane::RtpFromElsewhere));
+        assert_eq!(
+            bent(RtpOddity::ByeAndOn, 99)
+                .iter()
+                .filter(|out| out.lane == Lane::Rtcp)
+                .count(),
+            1
+        );
+        assert!(
+            bent(RtpOddity::OtherPort, 1)
+                .iter()
+                .all(|out| out.lane == Lane::RtpFromElsewhere)
+        );
     }
 
     #[test]
     fn numbers_begin_again() {
         let mut bender = Bender::new(RtpOddity::SequenceReset, Random::seeded(1));
-        let mut numbers = Numbers { channel: 0, ssrc: 5, sequence: 7, timestamp_offset: 0 };
+        let mut numbers = Numbers {
+            channel: 0,
+            ssrc: 5,
+            sequence: 7,
+            timestamp_offset: 0,
+        };
         let sequences: Vec<u16> = (0..100)
             .map(|_| {
                 bender.renumber(&mut numbers);
                 numbers.sequence
             })
             .collect();
-        assert_eq!((sequences[48], sequences[49], sequences[99]), (7, 60_000, 0));
+        assert_eq!(
+            (sequences[48], sequences[49], sequences[99]),
+            (7, 60_000, 0)
+        );
     }
 
     #[test]
@@ -258,6 +330,8 @@ mod tests {
         let mut random = Random::seeded(1);
         assert_eq!(RtpOddity::NoRtcp.report_us(5, &mut random), None);
         assert_eq!(RtpOddity::Padding.report_us(5, &mut random), Some(5));
-        assert!(RtpOddity::ReportsOf1970.report_us(u64::MAX, &mut random) < Some(366 * 86_400_000_000));
+        assert!(
+            RtpOddity::ReportsOf1970.report_us(u64::MAX, &mut random) < Some(366 * 86_400_000_000)
+        );
     }
 }

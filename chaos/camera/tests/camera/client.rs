@@ -3,8 +3,8 @@
 use futures::StreamExt;
 use holdfast_camera::{CameraHandle, CameraOptions, CameraServer, Handle, Options, Stamp, stamp};
 use retina::client::{
-    Credentials, Demuxed, Described, PlayOptions, Session, SessionOptions, SetupOptions, TcpTransportOptions,
-    Transport, UdpTransportOptions,
+    Credentials, Demuxed, Described, PlayOptions, Session, SessionOptions, SetupOptions,
+    TcpTransportOptions, Transport, UdpTransportOptions,
 };
 use retina::codec::{CodecItem, FrameFormat, VideoFrame};
 use std::time::Duration;
@@ -15,7 +15,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) async fn server(change: impl Fn(&mut CameraOptions)) -> (Handle, CameraHandle) {
     let mut camera = CameraOptions::new(1);
     change(&mut camera);
-    let options = Options { cameras: vec![camera], seed: Some(7), ..Options::default() };
+    let options = Options {
+        cameras: vec![camera],
+        seed: Some(7),
+        ..Options::default()
+    };
     let handle = CameraServer::start(options).await.unwrap();
     let camera = handle.camera(1).unwrap();
     (handle, camera)
@@ -34,14 +38,21 @@ pub(crate) async fn describe(
     login: Option<(&str, &str)>,
 ) -> Result<Session<Described>, retina::Error> {
     let url = url::Url::parse(&handle.url(1)).unwrap();
-    let creds = login.map(|(user, password)| Credentials { username: user.to_owned(), password: password.to_owned() });
+    let creds = login.map(|(user, password)| Credentials {
+        username: user.to_owned(),
+        password: password.to_owned(),
+    });
     let described = Session::describe(url, SessionOptions::default().creds(creds));
-    tokio::time::timeout(PATIENCE, described).await.expect("DESCRIBE was not answered in time")
+    tokio::time::timeout(PATIENCE, described)
+        .await
+        .expect("DESCRIBE was not answered in time")
 }
 
 /// The status of the RTSP answer that made a request fail.
 pub(crate) fn status(error: &retina::Error) -> u16 {
-    error.status_code().unwrap_or_else(|| panic!("not refused by the camera: {error}"))
+    error
+        .status_code()
+        .unwrap_or_else(|| panic!("not refused by the camera: {error}"))
 }
 
 pub(crate) struct Player {
@@ -61,15 +72,25 @@ impl Player {
         let mut session = describe(handle, login).await?;
         for at in 0..session.streams().len() {
             session
-                .setup(at, SetupOptions::default().transport(transport.clone()).frame_format(FrameFormat::MP4))
+                .setup(
+                    at,
+                    SetupOptions::default()
+                        .transport(transport.clone())
+                        .frame_format(FrameFormat::MP4),
+                )
                 .await?;
         }
-        Ok(Self { demuxed: session.play(PlayOptions::default()).await?.demuxed()? })
+        Ok(Self {
+            demuxed: session.play(PlayOptions::default()).await?.demuxed()?,
+        })
     }
 
-    /// The next item; `None` where the camera ended the session, `Err` where Retina did not like what came.
+    /// The next item; `None` where the camera ended the session, `Err` where Retina did not like
+    /// what came.
     pub(crate) async fn item(&mut self) -> Option<Result<CodecItem, retina::Error>> {
-        tokio::time::timeout(PATIENCE, self.demuxed.next()).await.expect("nothing came in time")
+        tokio::time::timeout(PATIENCE, self.demuxed.next())
+            .await
+            .expect("nothing came in time")
     }
 
     pub(crate) async fn frame(&mut self) -> Result<VideoFrame, retina::Error> {
@@ -96,7 +117,9 @@ impl Player {
 
     /// Whether nothing at all comes for `time`.
     pub(crate) async fn is_silent_for(&mut self, time: Duration) -> bool {
-        tokio::time::timeout(time, self.demuxed.next()).await.is_err()
+        tokio::time::timeout(time, self.demuxed.next())
+            .await
+            .is_err()
     }
 
     pub(crate) fn picture(&self) -> (u32, u32) {
@@ -116,7 +139,9 @@ pub(crate) fn sequences(stamps: &[Stamp]) -> Vec<u64> {
 }
 
 pub(crate) fn neighbours(stamps: &[Stamp]) -> bool {
-    stamps.windows(2).all(|pair| pair[1].sequence == pair[0].sequence + 1)
+    stamps
+        .windows(2)
+        .all(|pair| pair[1].sequence == pair[0].sequence + 1)
 }
 
 /// Waits until `met`, within [`PATIENCE`].
@@ -126,5 +151,7 @@ pub(crate) async fn until(met: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("it did not come true in time");
+    tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .expect("it did not come true in time");
 }

@@ -11,7 +11,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn ffprobe_decodes_every_frame() {
     if !is_installed("ffprobe").await {
-        eprintln!("LEFT OUT: ffprobe is not installed (Debian package ffmpeg), so no frame was decoded");
+        eprintln!(
+            "LEFT OUT: ffprobe is not installed (Debian package ffmpeg), so no frame was decoded"
+        );
         return;
     }
     for transport in ["tcp", "udp"] {
@@ -26,7 +28,9 @@ async fn ffprobe_decodes_every_frame() {
 #[tokio::test]
 async fn ffprobe_follows_a_change_of_parameters() {
     if !is_installed("ffprobe").await {
-        eprintln!("LEFT OUT: ffprobe is not installed (Debian package ffmpeg), so no change was decoded");
+        eprintln!(
+            "LEFT OUT: ffprobe is not installed (Debian package ffmpeg), so no change was decoded"
+        );
         return;
     }
     let (handle, camera) = server(|camera| camera.start_at_keyframe = true).await;
@@ -38,20 +42,36 @@ async fn ffprobe_follows_a_change_of_parameters() {
     let (frames, complaints) = probe(&handle, "tcp").await;
     change.await.unwrap();
     assert_eq!(frames.first().map(String::as_str), Some("640,360"));
-    assert_eq!(frames.last().map(String::as_str), Some("320,180"), "{frames:?}");
+    assert_eq!(
+        frames.last().map(String::as_str),
+        Some("320,180"),
+        "{frames:?}"
+    );
     assert_eq!(complaints, "");
 }
 
 /// Width and height of each frame that ffprobe decodes in 3 s, and what it complains of.
 async fn probe(handle: &Handle, transport: &str) -> (Vec<String>, String) {
     let probing = Command::new("ffprobe")
-        .args(["-v", "warning", "-rtsp_transport", transport, "-read_intervals", "%+3", "-select_streams", "v"])
+        .args([
+            "-v",
+            "warning",
+            "-rtsp_transport",
+            transport,
+            "-read_intervals",
+            "%+3",
+            "-select_streams",
+            "v",
+        ])
         .args(["-show_entries", "frame=width,height", "-of", "csv=p=0"])
         .arg(handle.url(1))
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(DEADLINE, probing).await.expect("ffprobe did not end").unwrap();
+    let output = tokio::time::timeout(DEADLINE, probing)
+        .await
+        .expect("ffprobe did not end")
+        .unwrap();
     let frames = String::from_utf8(output.stdout).unwrap();
     let frames = frames
         .lines()
@@ -61,5 +81,11 @@ async fn probe(handle: &Handle, transport: &str) -> (Vec<String>, String) {
 }
 
 async fn is_installed(program: &str) -> bool {
-    Command::new(program).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status().await.is_ok()
+    Command::new(program)
+        .arg("-version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .await
+        .is_ok()
 }

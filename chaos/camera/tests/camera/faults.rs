@@ -1,6 +1,9 @@
-//! Each fault does what it says, no more: the stamps stay true and the session lives unless the fault ends it.
+//! Each fault does what it says, no more: the stamps stay true and the session lives unless the
+//! fault ends it.
 
-use crate::client::{Player, describe, neighbours, sequences, server, stamp_of, status, tcp, udp, until};
+use crate::client::{
+    Player, describe, neighbours, sequences, server, stamp_of, status, tcp, udp, until,
+};
 use holdfast_camera::{Picture, SdpKind, Stamp, TimestampKind, count};
 use retina::client::SetupOptions;
 use std::time::Duration;
@@ -31,8 +34,14 @@ async fn dropped_frames_are_counted_exactly() {
     stamps.extend(player.stamps(10).await);
     let sent = camera.sent_range(stamps[0].sequence..stamps[14].sequence + 1);
     let loss = count(1, &sent, &stamps);
-    assert_eq!((loss.sent, loss.recorded, loss.lost, loss.largest_gap_ms), (22, 15, 7, 320));
-    assert_eq!((loss.gaps.len(), loss.doubled, loss.reordered, loss.foreign), (1, 0, 0, 0));
+    assert_eq!(
+        (loss.sent, loss.recorded, loss.lost, loss.largest_gap_ms),
+        (22, 15, 7, 320)
+    );
+    assert_eq!(
+        (loss.gaps.len(), loss.doubled, loss.reordered, loss.foreign),
+        (1, 0, 0, 0)
+    );
 }
 
 #[tokio::test]
@@ -48,14 +57,22 @@ async fn dropped_packets_are_seen_as_holes() {
 #[tokio::test]
 async fn reordered_packets_are_reordered_over_udp_only() {
     let (handle, camera) = server(|_| {}).await;
-    let (mut by_udp, mut by_tcp) = (Player::play(&handle, udp()).await, Player::play(&handle, tcp()).await);
+    let (mut by_udp, mut by_tcp) = (
+        Player::play(&handle, udp()).await,
+        Player::play(&handle, tcp()).await,
+    );
     by_udp.stamps(3).await;
     camera.reorder_frames(3);
     // Retina takes packets in order only, so each swapped pair costs it one.
     assert!(lost_packets(&mut by_udp, 20).await > 0);
     let mut frames = by_tcp.frames(20).await;
     assert_eq!(frames.iter().map(|frame| frame.loss()).sum::<u16>(), 0);
-    assert!(neighbours(&frames.drain(..).map(|frame| stamp_of(&frame)).collect::<Vec<Stamp>>()));
+    assert!(neighbours(
+        &frames
+            .drain(..)
+            .map(|frame| stamp_of(&frame))
+            .collect::<Vec<Stamp>>()
+    ));
 }
 
 #[tokio::test]
@@ -65,13 +82,24 @@ async fn timestamps_jump_by_what_is_asked_for_good() {
     player.stamps(3).await;
     camera.jump_timestamps(2_000);
     let frames = player.frames(20).await;
-    let steps = frames.windows(2).map(|pair| pair[1].timestamp().timestamp() - pair[0].timestamp().timestamp());
+    let steps = frames
+        .windows(2)
+        .map(|pair| pair[1].timestamp().timestamp() - pair[0].timestamp().timestamp());
     let odd: Vec<i64> = steps.filter(|step| *step != 3600).collect();
     assert!(odd.is_empty() || odd == [3600 + 180_000], "{odd:?}");
     let first = frames.last().unwrap().timestamp().elapsed();
     assert!(first > 180_000, "{first}");
-    let later = Player::play(&handle, tcp()).await.frame().await.unwrap().timestamp().elapsed();
-    assert!(later.abs() < 9_000, "the jump is told to new sessions, yet the first frame is at {later}");
+    let later = Player::play(&handle, tcp())
+        .await
+        .frame()
+        .await
+        .unwrap()
+        .timestamp()
+        .elapsed();
+    assert!(
+        later.abs() < 9_000,
+        "the jump is told to new sessions, yet the first frame is at {later}"
+    );
     assert!(neighbours(&frames.iter().map(stamp_of).collect::<Vec<_>>()));
 }
 
@@ -83,10 +111,16 @@ async fn stuck_timestamps_make_frames_run_together() {
     camera.set_timestamps(TimestampKind::Stuck);
     let frames = player.frames(10).await;
     let last = &frames[8..];
-    assert_eq!(last[0].timestamp().timestamp(), last[1].timestamp().timestamp());
+    assert_eq!(
+        last[0].timestamp().timestamp(),
+        last[1].timestamp().timestamp()
+    );
     camera.set_timestamps(TimestampKind::Honest);
     let frames = player.frames(10).await;
-    assert_eq!(frames[9].timestamp().timestamp() - frames[8].timestamp().timestamp(), 3600);
+    assert_eq!(
+        frames[9].timestamp().timestamp() - frames[8].timestamp().timestamp(),
+        3600
+    );
 }
 
 #[tokio::test]
@@ -104,7 +138,11 @@ async fn parameters_change_in_the_middle_of_the_stream() {
         }
     }
     assert!(neighbours(&stamps), "{:?}", sequences(&stamps));
-    assert!(stamps.len() < 25, "the change came {} frames late", stamps.len());
+    assert!(
+        stamps.len() < 25,
+        "the change came {} frames late",
+        stamps.len()
+    );
 }
 
 #[tokio::test]
@@ -114,7 +152,8 @@ async fn garbage_spoils_as_many_frames_as_asked_for_and_no_more() {
     player.stamps(3).await;
     camera.garbage_frames(4);
     let ordered = camera.sent().end;
-    // Retina ends the session at an H.264 packet that it cannot read, or hands on frames without a stamp.
+    // Retina ends the session at an H.264 packet that it cannot read, or hands on frames without a
+    // stamp.
     let mut spoiled = false;
     for _ in 0..15 {
         match player.item().await {
@@ -130,7 +169,9 @@ async fn garbage_spoils_as_many_frames_as_asked_for_and_no_more() {
     }
     assert!(spoiled);
     until(|| camera.sent().end >= ordered + 5).await;
-    assert!(neighbours(&Player::play(&handle, tcp()).await.stamps(20).await));
+    assert!(neighbours(
+        &Player::play(&handle, tcp()).await.stamps(20).await
+    ));
 }
 
 #[tokio::test]
@@ -140,7 +181,9 @@ async fn a_kick_closes_the_sessions_and_lets_new_ones_in() {
     player.stamps(3).await;
     camera.kick();
     assert!(ends(&mut player).await);
-    assert!(neighbours(&Player::play(&handle, tcp()).await.stamps(3).await));
+    assert!(neighbours(
+        &Player::play(&handle, tcp()).await.stamps(3).await
+    ));
 }
 
 #[tokio::test]
@@ -161,7 +204,15 @@ async fn sessions_are_refused_and_those_that_play_go_on() {
     let mut player = Player::play(&handle, tcp()).await;
     let mut described = describe(&handle, None).await.unwrap();
     camera.refuse_sessions(true);
-    assert_eq!(status(&described.setup(0, SetupOptions::default().transport(tcp())).await.unwrap_err()), 503);
+    assert_eq!(
+        status(
+            &described
+                .setup(0, SetupOptions::default().transport(tcp()))
+                .await
+                .unwrap_err()
+        ),
+        503
+    );
     assert_eq!(status(&describe(&handle, None).await.err().unwrap()), 503);
     assert!(neighbours(&player.stamps(10).await));
 }
@@ -171,7 +222,10 @@ async fn no_more_sessions_than_the_limit_and_a_place_comes_free() {
     let (handle, camera) = server(|_| {}).await;
     camera.limit_sessions(Some(1));
     let first = Player::play(&handle, tcp()).await;
-    assert_eq!(status(&Player::try_play(&handle, tcp(), None).await.err().unwrap()), 453);
+    assert_eq!(
+        status(&Player::try_play(&handle, tcp(), None).await.err().unwrap()),
+        453
+    );
     drop(first);
     until(|| camera.sessions() == 0).await;
     Player::play(&handle, tcp()).await.stamps(1).await;
@@ -182,9 +236,11 @@ async fn descriptions_lie_as_asked() {
     let (handle, camera) = server(|_| {}).await;
     camera.set_sdp(SdpKind::Absurd);
     assert!(describe(&handle, None).await.is_err());
-    for (kind, media, encoding) in
-        [(SdpKind::NoVideo, "audio", "pcmu"), (SdpKind::Mjpeg, "video", "jpeg"), (SdpKind::Vp8, "video", "vp8")]
-    {
+    for (kind, media, encoding) in [
+        (SdpKind::NoVideo, "audio", "pcmu"),
+        (SdpKind::Mjpeg, "video", "jpeg"),
+        (SdpKind::Vp8, "video", "vp8"),
+    ] {
         camera.set_sdp(kind);
         let described = describe(&handle, None).await.unwrap();
         let stream = &described.streams()[0];

@@ -1,6 +1,10 @@
-//! Hostile cameras are played by a client that knows no better: each sends what it says, within its rate, and ends when it should.
+//! Hostile cameras are played by a client that knows no better: each sends what it says, within its
+//! rate, and ends when it should.
 
-#![allow(clippy::disallowed_methods, reason = "a rate is measured by the real clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a rate is measured by the real clock"
+)]
 
 use crate::client::{PATIENCE, until};
 use holdfast_camera::Hostile;
@@ -14,7 +18,11 @@ const MOMENT: Duration = Duration::from_millis(500);
 const RATE_BPS_MAX: u64 = 80_000_000;
 
 fn start(hostile: Hostile) -> HostileCamera {
-    HostileCamera::start(&HostileOptions { rate_bps_max: Some(RATE_BPS_MAX), ..HostileOptions::new(hostile) }).unwrap()
+    HostileCamera::start(&HostileOptions {
+        rate_bps_max: Some(RATE_BPS_MAX),
+        ..HostileOptions::new(hostile)
+    })
+    .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,7 +37,10 @@ async fn the_whole_gallery_plays_and_lets_go() {
         assert_eq!(camera.strayed(), 0, "{hostile}");
     }
     let stopping = tokio::task::spawn_blocking(move || drop(cameras));
-    tokio::time::timeout(PATIENCE, stopping).await.expect("they end when they are dropped").unwrap();
+    tokio::time::timeout(PATIENCE, stopping)
+        .await
+        .expect("they end when they are dropped")
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,11 +48,19 @@ async fn tiny_units_come_as_fast_as_they_may_and_no_faster() {
     let camera = start(Hostile::TinyUnits);
     let (began, mut bytes) = (Instant::now(), 0);
     while bytes <= 100_000 {
-        assert!(began.elapsed() < PATIENCE, "{bytes} bytes in {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < PATIENCE,
+            "{bytes} bytes in {:?}",
+            began.elapsed()
+        );
         bytes += visit(&camera).await;
     }
     let most = RATE_BPS_MAX / 8 * (began.elapsed().as_millis() as u64 + 500) / 1000;
-    assert!(camera.sent_bytes() < most, "{} bytes, at most {most}", camera.sent_bytes());
+    assert!(
+        camera.sent_bytes() < most,
+        "{} bytes, at most {most}",
+        camera.sent_bytes()
+    );
 }
 
 /// Describes, sets up and plays without waiting for answers, reads for a moment, and hangs up.
@@ -60,7 +79,8 @@ async fn visit(camera: &HostileCamera) -> u64 {
     // A camera that hangs up may do so before it has read all.
     let _ = stream.write_all(requests.as_bytes()).await;
     let mut block = vec![0; 64 * 1024];
-    // The first bytes may take long on a busy machine; what comes after them does not have to be waited for.
+    // The first bytes may take long on a busy machine; what comes after them does not have to be
+    // waited for.
     let is_silent = matches!(camera.hostile(), Hostile::NeverReads | Hostile::HangsUp);
     let patience = if is_silent { MOMENT } else { PATIENCE };
     let mut bytes = match tokio::time::timeout(patience, stream.read(&mut block)).await {

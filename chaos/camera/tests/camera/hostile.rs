@@ -29,18 +29,38 @@ async fn requests_that_make_no_sense_are_answered_or_closed() {
     let url = handle.url(1);
     let cases = [
         (format!("DESCRIBE {url} RTSP/1.0\r\n\r\n"), "400"),
-        ("DESCRIBE rtsp://x/other RTSP/1.0\r\nCSeq: 1\r\n\r\n".to_owned(), "404"),
-        (format!("DESCRIBE {url}99 RTSP/1.0\r\nCSeq: 1\r\n\r\n"), "404"),
+        (
+            "DESCRIBE rtsp://x/other RTSP/1.0\r\nCSeq: 1\r\n\r\n".to_owned(),
+            "404",
+        ),
+        (
+            format!("DESCRIBE {url}99 RTSP/1.0\r\nCSeq: 1\r\n\r\n"),
+            "404",
+        ),
         (format!("RECORD {url} RTSP/1.0\r\nCSeq: 1\r\n\r\n"), "405"),
-        (format!("PLAY {url} RTSP/1.0\r\nCSeq: 1\r\nSession: 7\r\n\r\n"), "454"),
-        (format!("SETUP {url}/track1 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP;multicast\r\n\r\n"), "461"),
-        (format!("SETUP {url}/track2 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP\r\n\r\n"), "404"),
+        (
+            format!("PLAY {url} RTSP/1.0\r\nCSeq: 1\r\nSession: 7\r\n\r\n"),
+            "454",
+        ),
+        (
+            format!(
+                "SETUP {url}/track1 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP;multicast\r\n\r\n"
+            ),
+            "461",
+        ),
+        (
+            format!("SETUP {url}/track2 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP\r\n\r\n"),
+            "404",
+        ),
         ("OPTIONS * RTSP/1.0\r\nCSeq: 9\r\n\r\n".to_owned(), "200"),
     ];
     for (request, code) in cases {
         let mut stream = TcpStream::connect(handle.address()).await.unwrap();
         let answer = ask(&mut stream, &request).await;
-        assert!(answer.starts_with(&format!("RTSP/1.0 {code} ")), "{request}{answer}");
+        assert!(
+            answer.starts_with(&format!("RTSP/1.0 {code} ")),
+            "{request}{answer}"
+        );
     }
 }
 
@@ -52,7 +72,9 @@ async fn noise_and_endless_headers_end_the_connection() {
         let mut stream = TcpStream::connect(handle.address()).await.unwrap();
         // The server may close before it has read all.
         let _ = stream.write_all(&bytes).await;
-        let read = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 64])).await.expect("it was not closed in time");
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 64]))
+            .await
+            .expect("it was not closed in time");
         assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
     }
     Player::play(&handle, tcp()).await.stamps(2).await;
@@ -66,13 +88,24 @@ async fn a_torn_down_session_is_gone_and_its_connection_goes_on() {
     let session = play_by_hand(&handle, &mut stream).await;
     assert_eq!(camera.sessions(), 1);
     let url = handle.url(1);
-    let alive =
-        ask(&mut stream, &format!("GET_PARAMETER {url} RTSP/1.0\r\nCSeq: 3\r\nSession: {session}\r\n\r\n")).await;
+    let alive = ask(
+        &mut stream,
+        &format!("GET_PARAMETER {url} RTSP/1.0\r\nCSeq: 3\r\nSession: {session}\r\n\r\n"),
+    )
+    .await;
     assert!(alive.starts_with("RTSP/1.0 200 "), "{alive}");
-    let gone = ask(&mut stream, &format!("TEARDOWN {url} RTSP/1.0\r\nCSeq: 4\r\nSession: {session}\r\n\r\n")).await;
+    let gone = ask(
+        &mut stream,
+        &format!("TEARDOWN {url} RTSP/1.0\r\nCSeq: 4\r\nSession: {session}\r\n\r\n"),
+    )
+    .await;
     assert!(gone.starts_with("RTSP/1.0 200 "), "{gone}");
     assert_eq!(camera.sessions(), 0);
-    let after = ask(&mut stream, &format!("PLAY {url} RTSP/1.0\r\nCSeq: 5\r\nSession: {session}\r\n\r\n")).await;
+    let after = ask(
+        &mut stream,
+        &format!("PLAY {url} RTSP/1.0\r\nCSeq: 5\r\nSession: {session}\r\n\r\n"),
+    )
+    .await;
     assert!(after.starts_with("RTSP/1.0 454 "), "{after}");
 }
 
@@ -88,12 +121,21 @@ async fn a_connection_that_breaks_gives_its_place_back() {
 /// Sets up and plays camera 1 over this connection, and gives the session's id.
 async fn play_by_hand(handle: &Handle, stream: &mut TcpStream) -> String {
     let url = handle.url(1);
-    let setup =
-        format!("SETUP {url}/track1 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n");
+    let setup = format!(
+        "SETUP {url}/track1 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
+    );
     let answer = ask(stream, &setup).await;
-    let session = answer.lines().find_map(|line| line.strip_prefix("Session: ")).expect("no session").to_owned();
+    let session = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("Session: "))
+        .expect("no session")
+        .to_owned();
     let session = session.split(';').next().unwrap().to_owned();
-    let played = ask(stream, &format!("PLAY {url}/ RTSP/1.0\r\nCSeq: 2\r\nSession: {session}\r\n\r\n")).await;
+    let played = ask(
+        stream,
+        &format!("PLAY {url}/ RTSP/1.0\r\nCSeq: 2\r\nSession: {session}\r\n\r\n"),
+    )
+    .await;
     assert!(played.starts_with("RTSP/1.0 200 "), "{played}");
     session
 }
@@ -106,6 +148,8 @@ async fn ask(stream: &mut TcpStream, request: &str) -> String {
             answer.push(stream.read_u8().await.unwrap());
         }
     };
-    tokio::time::timeout(PATIENCE, reading).await.expect("no answer in time");
+    tokio::time::timeout(PATIENCE, reading)
+        .await
+        .expect("no answer in time");
     String::from_utf8(answer).unwrap()
 }

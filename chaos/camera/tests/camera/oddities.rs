@@ -1,8 +1,9 @@
-//! Every oddity is one that a player of others copes with: what ffmpeg copies of it holds the stamps of its frames.
+//! Every oddity is one that a player of others copes with: what ffmpeg copies of it holds the
+//! stamps of its frames.
 
 use holdfast_camera::{
-    AudioOddity, CameraOptions, CameraServer, ClockOddity, Codec, ControlOddity, Handle, LossOddity, Oddity, Options,
-    PayloadOddity, RhythmOddity, RtpOddity,
+    AudioOddity, CameraOptions, CameraServer, ClockOddity, Codec, ControlOddity, Handle,
+    LossOddity, Oddity, Options, PayloadOddity, RhythmOddity, RtpOddity,
 };
 use std::process::Stdio;
 use std::time::Duration;
@@ -17,14 +18,28 @@ const TOGETHER: usize = 8;
 #[tokio::test]
 #[ignore = "needs ffmpeg and two minutes: cargo test -p holdfast-camera --test camera -- --ignored"]
 async fn ffmpeg_copies_every_odd_camera() {
-    if !Command::new("ffmpeg").arg("-version").stdout(Stdio::null()).status().await.is_ok_and(|is| is.success()) {
-        eprintln!("LEFT OUT: ffmpeg is not installed (Debian package ffmpeg), so no odd camera was looked at");
+    if !Command::new("ffmpeg")
+        .arg("-version")
+        .stdout(Stdio::null())
+        .status()
+        .await
+        .is_ok_and(|is| is.success())
+    {
+        eprintln!(
+            "LEFT OUT: ffmpeg is not installed (Debian package ffmpeg), so no odd camera was \
+             looked at"
+        );
         return;
     }
     let mut wanted = Vec::new();
     for codec in [Codec::H264, Codec::H265] {
         let fits = |oddity: &Oddity| oddity.codec().is_none_or(|only| only == codec);
-        wanted.extend(Oddity::all().filter(fits).filter(is_for_ffmpeg).map(|oddity| (oddity, codec)));
+        wanted.extend(
+            Oddity::all()
+                .filter(fits)
+                .filter(is_for_ffmpeg)
+                .map(|oddity| (oddity, codec)),
+        );
     }
     let mut wrong = Vec::new();
     for some in wanted.chunks(TOGETHER) {
@@ -34,20 +49,37 @@ async fn ffmpeg_copies_every_odd_camera() {
             ..CameraOptions::odd(id, oddity)
         };
         let cameras = (1..).zip(some).map(camera).collect();
-        let handle = CameraServer::start(Options { cameras, ..Options::default() }).await.unwrap();
-        let copies = (1..).zip(some).map(|(id, &(oddity, codec))| copy(&handle, id, oddity, codec));
-        for (&(oddity, codec), (frames, said)) in some.iter().zip(futures::future::join_all(copies).await) {
+        let handle = CameraServer::start(Options {
+            cameras,
+            ..Options::default()
+        })
+        .await
+        .unwrap();
+        let copies = (1..)
+            .zip(some)
+            .map(|(id, &(oddity, codec))| copy(&handle, id, oddity, codec));
+        for (&(oddity, codec), (frames, said)) in
+            some.iter().zip(futures::future::join_all(copies).await)
+        {
             let least = least(oddity);
             if frames < least {
-                wrong.push(format!("{oddity} ({codec:?}): {frames} frames, at least {least}: {said}"));
+                wrong.push(format!(
+                    "{oddity} ({codec:?}): {frames} frames, at least {least}: {said}"
+                ));
             }
         }
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), wanted.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {}:\n{}",
+        wrong.len(),
+        wanted.len(),
+        wrong.join("\n")
+    );
 }
 
-/// ffmpeg 5.1 stops at another SSRC or a refused OPTIONS, knows no SHA-256, and counts 4 s by a clock that runs too fast; the others
-/// have no 40 frames in 4 s.
+/// ffmpeg 5.1 stops at another SSRC or a refused OPTIONS, knows no SHA-256, and counts 4 s by a
+/// clock that runs too fast; the others have no 40 frames in 4 s.
 fn is_for_ffmpeg(oddity: &Oddity) -> bool {
     let not = [
         Oddity::Control(ControlOddity::Options551),
@@ -64,7 +96,8 @@ fn is_for_ffmpeg(oddity: &Oddity) -> bool {
     !not.contains(oddity)
 }
 
-/// Of 100 frames that are sent, without those before the first keyframe and those that the oddity costs.
+/// Of 100 frames that are sent, without those before the first keyframe and those that the oddity
+/// costs.
 fn least(oddity: Oddity) -> usize {
     match oddity {
         Oddity::Rhythm(_) => 20,
@@ -75,18 +108,46 @@ fn least(oddity: Oddity) -> usize {
 
 /// How many stamps are in what ffmpeg copies, and what it says.
 async fn copy(handle: &Handle, id: u32, oddity: Oddity, codec: Codec) -> (usize, String) {
-    let login = oddity.login().map(|(user, password)| format!("{user}:{password}@")).unwrap_or_default();
-    let url = handle.url(id).replacen("rtsp://", &format!("rtsp://{login}"), 1);
+    let login = oddity
+        .login()
+        .map(|(user, password)| format!("{user}:{password}@"))
+        .unwrap_or_default();
+    let url = handle
+        .url(id)
+        .replacen("rtsp://", &format!("rtsp://{login}"), 1);
     let transport = if oddity.needs_udp() { "udp" } else { "tcp" };
     let format = if codec == Codec::H264 { "h264" } else { "hevc" };
     let mut ffmpeg = Command::new("timeout");
     ffmpeg
-        .args(["20", "ffmpeg", "-nostdin", "-v", "error", "-analyzeduration", "1500000"])
+        .args([
+            "20",
+            "ffmpeg",
+            "-nostdin",
+            "-v",
+            "error",
+            "-analyzeduration",
+            "1500000",
+        ])
         .args(["-rtsp_transport", transport, "-i", &url])
-        .args(["-map", "0:v:0", "-c", "copy", "-t", SECONDS, "-f", format, "-"])
+        .args([
+            "-map", "0:v:0", "-c", "copy", "-t", SECONDS, "-f", format, "-",
+        ])
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    let output = tokio::time::timeout(DEADLINE, ffmpeg.output()).await.expect("ffmpeg did not end").unwrap();
-    let stamps = output.stdout.windows(16).filter(|window| *window == b"holdfast:stamp-1").count();
-    (stamps, String::from_utf8_lossy(&output.stderr).chars().take(400).collect())
+    let output = tokio::time::timeout(DEADLINE, ffmpeg.output())
+        .await
+        .expect("ffmpeg did not end")
+        .unwrap();
+    let stamps = output
+        .stdout
+        .windows(16)
+        .filter(|window| *window == b"holdfast:stamp-1")
+        .count();
+    (
+        stamps,
+        String::from_utf8_lossy(&output.stderr)
+            .chars()
+            .take(400)
+            .collect(),
+    )
 }

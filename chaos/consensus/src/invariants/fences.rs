@@ -1,5 +1,5 @@
-//! A node takes no part any more only where its data directory was put back, or is a copy: no power cut, partition or restart
-//! looks like that.
+//! A node takes no part any more only where its data directory was put back, or is a copy: no power
+//! cut, partition or restart looks like that.
 
 use super::{Invariant, Seen};
 use std::collections::BTreeSet;
@@ -21,7 +21,9 @@ impl Invariant for Fences {
                 self.old.insert(*node);
                 Ok(())
             }
-            Seen::Fenced { node } if !self.old.contains(node) => Err(format!("node {node} is fenced")),
+            Seen::Fenced { node } if !self.old.contains(node) => {
+                Err(format!("node {node} is fenced"))
+            }
             _ => Ok(()),
         }
     }

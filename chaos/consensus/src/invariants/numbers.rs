@@ -27,7 +27,10 @@ impl Invariant for Numbers {
         let before = std::mem::replace(&mut self.there, entry.cameras.iter().copied().collect());
         let new: Vec<CameraId> = self.there.difference(&before).copied().collect();
         match new.into_iter().find(|camera| !self.given.insert(*camera)) {
-            Some(camera) => Err(format!("number {camera} is given to a second camera at entry {}", entry.index)),
+            Some(camera) => Err(format!(
+                "number {camera} is given to a second camera at entry {}",
+                entry.index
+            )),
             None => Ok(()),
         }
     }

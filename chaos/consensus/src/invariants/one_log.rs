@@ -1,4 +1,5 @@
-//! There is one log, and every node applies it in order, each entry once, with the same state after it.
+//! There is one log, and every node applies it in order, each entry once, with the same state after
+//! it.
 
 use super::{Entry, Invariant, Seen};
 use std::collections::BTreeMap;
@@ -15,13 +16,25 @@ impl OneLog {
         let before = self.applied.insert(node, entry.index);
         let next = before.map_or(0, |before| before + 1);
         if entry.index != next {
-            return Err(format!("node {node} applied entry {} where {next} was due", entry.index));
+            return Err(format!(
+                "node {node} applied entry {} where {next} was due",
+                entry.index
+            ));
         }
-        let first = self.entries.entry(entry.index).or_insert_with(|| entry.clone());
+        let first = self
+            .entries
+            .entry(entry.index)
+            .or_insert_with(|| entry.clone());
         if first != entry {
-            return Err(format!("node {node} applied {entry:?}, and another before it {first:?}"));
+            return Err(format!(
+                "node {node} applied {entry:?}, and another before it {first:?}"
+            ));
         }
-        match entry.index.checked_sub(1).and_then(|before| self.entries.get(&before)) {
+        match entry
+            .index
+            .checked_sub(1)
+            .and_then(|before| self.entries.get(&before))
+        {
             Some(before) if before.term > entry.term => Err(format!("terms go back at {entry:?}")),
             _ => Ok(()),
         }
@@ -30,11 +43,15 @@ impl OneLog {
     fn install(&mut self, node: u64, index: u64, state: u64) -> Result<(), String> {
         let before = self.applied.insert(node, index);
         if before.is_some_and(|before| before > index) {
-            return Err(format!("node {node} went back from entry {before:?} to a snapshot of {index}"));
+            return Err(format!(
+                "node {node} went back from entry {before:?} to a snapshot of {index}"
+            ));
         }
         match self.entries.get(&index) {
             Some(entry) if entry.state == state => Ok(()),
-            known => Err(format!("node {node} has a snapshot of entry {index} with state {state}, not {known:?}")),
+            known => Err(format!(
+                "node {node} has a snapshot of entry {index} with state {state}, not {known:?}"
+            )),
         }
     }
 
@@ -42,7 +59,10 @@ impl OneLog {
         let last = self.entries.keys().next_back();
         let behind = nodes.iter().find(|node| self.applied.get(*node) != last);
         behind.map_or(Ok(()), |node| {
-            Err(format!("node {node} is at {:?}, and the log ends at {last:?}", self.applied.get(node)))
+            Err(format!(
+                "node {node} is at {:?}, and the log ends at {last:?}",
+                self.applied.get(node)
+            ))
         })
     }
 }

@@ -17,13 +17,15 @@ impl Invariant for Votes {
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
         match seen {
             Seen::VoteSaved { node, vote } => match self.saved.insert(*node, *vote) {
-                Some(before) if before > *vote => Err(format!("node {node} saved {vote:?} after {before:?}")),
+                Some(before) if before > *vote => {
+                    Err(format!("node {node} saved {vote:?} after {before:?}"))
+                }
                 _ => Ok(()),
             },
             Seen::VoteFound { node, vote } => match self.saved.get(node) {
-                saved @ Some(_) if vote.as_ref() < saved => {
-                    Err(format!("node {node} saved {saved:?}, and starts with {vote:?}"))
-                }
+                saved @ Some(_) if vote.as_ref() < saved => Err(format!(
+                    "node {node} saved {saved:?}, and starts with {vote:?}"
+                )),
                 _ => Ok(()),
             },
             // It has forgotten them: that it takes no part shows in what the cluster does.

@@ -1,4 +1,5 @@
-//! No acknowledged command is lost: what a client was told is in the log, at that place, and every node's state is what the log makes of it.
+//! No acknowledged command is lost: what a client was told is in the log, at that place, and every
+//! node's state is what the log makes of it.
 
 use super::{Invariant, Seen, Site};
 use holdfast_consensus::command::LogEntry;
@@ -24,11 +25,25 @@ impl Invariant for Acknowledged {
 fn acknowledged(site: &Site<'_>, index: u64, entry: &LogEntry) -> Result<(), String> {
     match site.world.decided(index) {
         Some(decided) if decided == entry => Ok(()),
-        other => Err(format!("\"{entry}\" was acknowledged as entry {index}, which is {other:?}")),
+        other => Err(format!(
+            "\"{entry}\" was acknowledged as entry {index}, which is {other:?}"
+        )),
     }
 }
 
-fn published(site: &Site<'_>, node: NodeId, index: u64, state: &ClusterState) -> Result<(), String> {
-    let expected = site.world.truth_at(index).ok_or_else(|| format!("node {node} is ahead of everyone, at {index}"))?;
-    if state == expected { Ok(()) } else { Err(format!("node {node} differs from the log at entry {index}")) }
+fn published(
+    site: &Site<'_>,
+    node: NodeId,
+    index: u64,
+    state: &ClusterState,
+) -> Result<(), String> {
+    let expected = site
+        .world
+        .truth_at(index)
+        .ok_or_else(|| format!("node {node} is ahead of everyone, at {index}"))?;
+    if state == expected {
+        Ok(())
+    } else {
+        Err(format!("node {node} differs from the log at entry {index}"))
+    }
 }

@@ -46,14 +46,19 @@ impl Invariant for Causes {
             return Ok(());
         }
         match seen {
-            Seen::Stored { .. } if site.now() >= self.looked_at + LOOK_INTERVAL && self.looks.len() < LOOKS_MAX => {
+            Seen::Stored { .. }
+                if site.now() >= self.looked_at + LOOK_INTERVAL && self.looks.len() < LOOKS_MAX =>
+            {
                 self.looked_at = site.now();
                 self.looks.push(shown(site));
                 Ok(())
             }
             Seen::Settled => {
                 let last = shown(site);
-                self.looks.iter().flatten().try_for_each(|before| check(before, &last))
+                self.looks
+                    .iter()
+                    .flatten()
+                    .try_for_each(|before| check(before, &last))
             }
             _ => Ok(()),
         }
@@ -66,10 +71,22 @@ fn shown(site: &Site<'_>) -> Vec<Shown> {
     for camera in site.world.truth().cameras.keys() {
         let (chunks, ledger) = held(site.world, camera);
         let spans = spans_of(&chunks);
-        let Some(from) = spans.iter().map(|span| span.start).min() else { continue };
-        let holes = holes(&spans, &ledger, from, EPOCH.plus(site.now().saturating_sub(LATE)));
+        let Some(from) = spans.iter().map(|span| span.start).min() else {
+            continue;
+        };
+        let holes = holes(
+            &spans,
+            &ledger,
+            from,
+            EPOCH.plus(site.now().saturating_sub(LATE)),
+        );
         let gaps = explain(&holes, &ledger, site.world.truth().tenures(camera));
-        all.extend(gaps.into_iter().map(|gap| Shown { camera, start: gap.start, end: gap.end, cause: gap.cause }));
+        all.extend(gaps.into_iter().map(|gap| Shown {
+            camera,
+            start: gap.start,
+            end: gap.end,
+            cause: gap.cause,
+        }));
     }
     all
 }
@@ -79,14 +96,22 @@ fn check(before: &Shown, last: &[Shown]) -> Result<(), String> {
     if matches!(before.cause, GapCause::NodeDown | GapCause::Unknown) {
         return Ok(());
     }
-    let (start, end) = (before.start.plus_micros(SEAM_US), before.end.plus_micros(-SEAM_US));
+    let (start, end) = (
+        before.start.plus_micros(SEAM_US),
+        before.end.plus_micros(-SEAM_US),
+    );
     let overlaps = |now: &&Shown| now.camera == before.camera && now.start < end && now.end > start;
-    match last.iter().filter(overlaps).find(|now| now.cause != before.cause) {
+    match last
+        .iter()
+        .filter(overlaps)
+        .find(|now| now.cause != before.cause)
+    {
         None => Ok(()),
         Some(now) => {
             let seconds = |time: Timestamp| time.micros_since(EPOCH) as f64 / 1e6;
             Err(format!(
-                "camera {} from {:.3} to {:.3} s was shown as {}, and is shown as {} from {:.3} to {:.3} s",
+                "camera {} from {:.3} to {:.3} s was shown as {}, and is shown as {} from {:.3} to \
+                 {:.3} s",
                 before.camera,
                 seconds(before.start),
                 seconds(before.end),

@@ -1,8 +1,10 @@
-//! A camera that ends processes is held back as is documented: a node that knows that it is in quarantine does not try it, and a
-//! suspect takes one process in its turn (two, where two nodes record it, each of which has turns of its own).
+//! A camera that ends processes is held back as is documented: a node that knows that it is in
+//! quarantine does not try it, and a suspect takes one process in its turn (two, where two nodes
+//! record it, each of which has turns of its own).
 //!
-//! A node that has just started goes by the state that it had when its last process ended, and may try the camera once more
-//! before it hears of the quarantine: recording does not wait for a leader. Those do not count.
+//! A node that has just started goes by the state that it had when its last process ended, and may
+//! try the camera once more before it hears of the quarantine: recording does not wait for a
+//! leader. Those do not count.
 
 use super::{Invariant, Seen, Site};
 use crate::simulator::recorder::Tried;
@@ -17,7 +19,8 @@ const INFORMED: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub(super) struct DeadlyCameras {
-    /// Processes that ended though their nodes knew that the camera is a suspect, since it became one.
+    /// Processes that ended though their nodes knew that the camera is a suspect, since it became
+    /// one.
     suspected: BTreeMap<CameraId, Vec<NodeId>>,
 }
 
@@ -29,10 +32,15 @@ impl Invariant for DeadlyCameras {
     fn see(&mut self, site: &Site<'_>, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
             Seen::Decided { before, after } => {
-                self.suspected.retain(|camera, _| !begins_anew(*camera, before, after));
+                self.suspected
+                    .retain(|camera, _| !begins_anew(*camera, before, after));
                 Ok(())
             }
-            Seen::Killed { camera, node, tried: Some(tried) } => self.killed(site, *camera, *node, *tried),
+            Seen::Killed {
+                camera,
+                node,
+                tried: Some(tried),
+            } => self.killed(site, *camera, *node, *tried),
             _ => Ok(()),
         }
     }
@@ -44,11 +52,17 @@ fn begins_anew(camera: CameraId, before: &ClusterState, after: &ClusterState) ->
 }
 
 impl DeadlyCameras {
-    fn killed(&mut self, site: &Site<'_>, camera: CameraId, node: NodeId, tried: Tried) -> Result<(), String> {
+    fn killed(
+        &mut self,
+        site: &Site<'_>,
+        camera: CameraId,
+        node: NodeId,
+        tried: Tried,
+    ) -> Result<(), String> {
         match tried.knew {
-            Treatment::Quarantined { until } => {
-                Err(format!("node {node} tried camera {camera}, which is in quarantine until {until}"))
-            }
+            Treatment::Quarantined { until } => Err(format!(
+                "node {node} tried camera {camera}, which is in quarantine until {until}"
+            )),
             Treatment::Suspect if tried.uptime >= INFORMED => self.in_turn(site, camera, node),
             Treatment::Suspect | Treatment::Usual => Ok(()),
         }
@@ -57,11 +71,19 @@ impl DeadlyCameras {
     fn in_turn(&mut self, site: &Site<'_>, camera: CameraId, node: NodeId) -> Result<(), String> {
         let suspected = self.suspected.entry(camera).or_default();
         suspected.push(node);
-        let spec = site.world.truth().cameras.get(camera).map(|camera| &camera.spec);
+        let spec = site
+            .world
+            .truth()
+            .cameras
+            .get(camera)
+            .map(|camera| &camera.spec);
         let is_gapless = spec.is_some_and(|spec| spec.protection == Protection::Gapless);
         if suspected.len() <= 1 + usize::from(is_gapless) {
             return Ok(());
         }
-        Err(format!("camera {camera}, a suspect, ended processes of the nodes {suspected:?}, and is not in quarantine"))
+        Err(format!(
+            "camera {camera}, a suspect, ended processes of the nodes {suspected:?}, and is not in \
+             quarantine"
+        ))
     }
 }

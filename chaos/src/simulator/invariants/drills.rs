@@ -1,4 +1,5 @@
-//! Every drill ends: once the site is well again, none runs any more. That it costs no frame is `make_before_break`'s.
+//! Every drill ends: once the site is well again, none runs any more. That it costs no frame is
+//! `make_before_break`'s.
 
 use super::{Invariant, Seen, Site};
 
@@ -14,7 +15,9 @@ impl Invariant for Drills {
             return Ok(());
         }
         match site.world.truth().drills.running.iter().next() {
-            Some((camera, running)) => Err(format!("the drill of camera {camera} still runs: {running:?}")),
+            Some((camera, running)) => Err(format!(
+                "the drill of camera {camera} still runs: {running:?}"
+            )),
             None => Ok(()),
         }
     }

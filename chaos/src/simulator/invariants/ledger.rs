@@ -1,6 +1,8 @@
-//! Every interval that is not recorded is explained, as readers are told it: by the gap ledger, or by an owner that died. Checked once the site is well again, with
-//! what all nodes' disks hold. Not where clocks were stepped: then intervals of one node's time mean nothing on another.
-//! Nor where a camera ended processes soon after their start: what one that waited for its turn had not written down is shown as unknown.
+//! Every interval that is not recorded is explained, as readers are told it: by the gap ledger, or
+//! by an owner that died. Checked once the site is well again, with what all nodes' disks hold. Not
+//! where clocks were stepped: then intervals of one node's time mean nothing on another.
+//! Nor where a camera ended processes soon after their start: what one that waited for its turn had
+//! not written down is shown as unknown.
 
 use super::{Invariant, Seen, Site};
 use crate::simulator::EPOCH;
@@ -39,9 +41,12 @@ impl Invariant for Ledger {
                 self.watch(EPOCH.plus(site.now()), after);
                 Ok(())
             }
-            Seen::Settled if !site.world.has_clock_steps && !site.world.has_short_lives => {
-                site.world.truth().cameras.keys().try_for_each(|camera| self.check(site, camera))
-            }
+            Seen::Settled if !site.world.has_clock_steps && !site.world.has_short_lives => site
+                .world
+                .truth()
+                .cameras
+                .keys()
+                .try_for_each(|camera| self.check(site, camera)),
             _ => Ok(()),
         }
     }
@@ -63,13 +68,17 @@ impl Ledger {
     fn check(&self, site: &Site<'_>, camera: CameraId) -> Result<(), String> {
         let (chunks, ledger) = held(site.world, camera);
         let spans = spans_of(&chunks);
-        let (Some(from), to) = (spans.iter().map(|span| span.start).min(), EPOCH.plus(site.now() - LATE)) else {
+        let (Some(from), to) = (
+            spans.iter().map(|span| span.start).min(),
+            EPOCH.plus(site.now() - LATE),
+        ) else {
             return Ok(());
         };
         let tenures = site.world.truth().tenures(camera);
         let pieces = explain(&holes(&spans, &ledger, from, to), &ledger, tenures);
         let unknown = pieces.iter().find(|piece| {
-            let is_unknown = piece.cause == GapCause::Unknown && !self.was_unowned(camera, piece.start, piece.end);
+            let is_unknown = piece.cause == GapCause::Unknown
+                && !self.was_unowned(camera, piece.start, piece.end);
             let goes_on = piece.end == to && owner_cannot_write(site.world, camera);
             is_unknown
                 && !goes_on
@@ -82,7 +91,8 @@ impl Ledger {
                 let seconds = |time: Timestamp| time.micros_since(EPOCH) as f64 / 1e6;
                 let (start, end) = (seconds(piece.start), seconds(piece.end));
                 Err(format!(
-                    "camera {camera} has no footage from {start:.3} to {end:.3} s, and nothing says why; {tenures:?}"
+                    "camera {camera} has no footage from {start:.3} to {end:.3} s, and nothing \
+                     says why; {tenures:?}"
                 ))
             }
         }
@@ -90,40 +100,74 @@ impl Ledger {
 
     fn was_unowned(&self, camera: CameraId, start: Timestamp, end: Timestamp) -> bool {
         let intervals = self.unowned.get(&camera).map_or(&[][..], Vec::as_slice);
-        intervals
-            .iter()
-            .any(|(from, until)| *from < end && until.is_none_or(|until| until.plus_micros(FIRST_START_US) > start))
+        intervals.iter().any(|(from, until)| {
+            *from < end && until.is_none_or(|until| until.plus_micros(FIRST_START_US) > start)
+        })
     }
 }
 
-/// A gap is explained when it ends. Until then, for as long as no other node has room, the camera's state tells that its owner is dead or its volume has failed.
+/// A gap is explained when it ends. Until then, for as long as no other node has room, the camera's
+/// state tells that its owner is dead or its volume has failed.
 fn owner_cannot_write(world: &World, camera: CameraId) -> bool {
-    let owner = world.truth().assignments.get(camera).and_then(|now| now.owner);
+    let owner = world
+        .truth()
+        .assignments
+        .get(camera)
+        .and_then(|now| now.owner);
     let machine = owner.and_then(|owner| world.machines.get(&owner));
     machine.is_some_and(|machine| machine.is_volume_failed || !machine.is_running())
 }
 
-/// Why its owner did not record it was known to a process alone whose volume had failed, and that ended.
+/// Why its owner did not record it was known to a process alone whose volume had failed, and that
+/// ended.
 fn ended_untold(world: &World, tenures: &[Tenure], start: Timestamp, end: Timestamp) -> bool {
-    let owner = tenures.iter().rfind(|tenure| tenure.from <= start).map(|tenure| tenure.node);
+    let owner = tenures
+        .iter()
+        .rfind(|tenure| tenure.from <= start)
+        .map(|tenure| tenure.node);
     let upto = end.plus(LATE);
-    world.untold.iter().any(|(node, at)| Some(*node) == owner && start < *at && *at <= upto)
+    world
+        .untold
+        .iter()
+        .any(|(node, at)| Some(*node) == owner && start < *at && *at <= upto)
 }
 
-/// Whether the owner at `at` had recorded anything of its tenure. One that had not, because it never reached the camera, does not know after a restart that it was
-/// to record it: that is not explained yet.
+/// Whether the owner at `at` had recorded anything of its tenure. One that had not, because it
+/// never reached the camera, does not know after a restart that it was to record it: that is not
+/// explained yet.
 fn has_owner_with_footage(chunks: &[ChunkEntry], tenures: &[Tenure], at: Timestamp) -> bool {
-    let Some(tenure) = tenures.iter().rfind(|tenure| tenure.from <= at) else { return true };
-    chunks
-        .iter()
-        .any(|chunk| (chunk.meta.node, chunk.meta.epoch) == (tenure.node, tenure.epoch) && chunk.meta.start < at)
+    let Some(tenure) = tenures.iter().rfind(|tenure| tenure.from <= at) else {
+        return true;
+    };
+    chunks.iter().any(|chunk| {
+        (chunk.meta.node, chunk.meta.epoch) == (tenure.node, tenure.epoch) && chunk.meta.start < at
+    })
 }
 
 /// What all disks hold of a camera.
 pub(super) fn held(world: &World, camera: CameraId) -> (Vec<ChunkEntry>, Vec<Gap>) {
-    let location = ChunkLocation { volume: 0, segment: SegmentId(0), offset: 0, payload_bytes: 0, holder: NodeId(0) };
-    let chunks = world.machines.values().flat_map(|machine| &machine.chunks).map(|stored| stored.meta);
-    let gaps = world.machines.values().flat_map(|machine| &machine.gaps).copied();
-    let entries = chunks.filter(|meta| meta.camera == camera).map(|meta| ChunkEntry { meta, location });
-    (entries.collect(), gaps.filter(|gap| gap.camera == camera).collect())
+    let location = ChunkLocation {
+        volume: 0,
+        segment: SegmentId(0),
+        offset: 0,
+        payload_bytes: 0,
+        holder: NodeId(0),
+    };
+    let chunks = world
+        .machines
+        .values()
+        .flat_map(|machine| &machine.chunks)
+        .map(|stored| stored.meta);
+    let gaps = world
+        .machines
+        .values()
+        .flat_map(|machine| &machine.gaps)
+        .copied();
+    let entries = chunks
+        .filter(|meta| meta.camera == camera)
+        .map(|meta| ChunkEntry { meta, location });
+    (
+        entries.collect(),
+        gaps.filter(|gap| gap.camera == camera).collect(),
+    )
 }

@@ -1,4 +1,5 @@
-//! A recorder without trouble does not let go of its camera before another records it, whatever others believe of its node.
+//! A recorder without trouble does not let go of its camera before another records it, whatever
+//! others believe of its node.
 
 use super::{Invariant, Seen, Site};
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -23,12 +24,27 @@ impl Invariant for MakeBeforeBreak {
         match seen {
             // Let go for want of room: whoever takes it later begins anew.
             Seen::Decided { after, .. } => {
-                self.last.retain(|camera, _| after.assignments.get(*camera).is_some_and(|now| now.owner.is_some()));
+                self.last.retain(|camera, _| {
+                    after
+                        .assignments
+                        .get(*camera)
+                        .is_some_and(|now| now.owner.is_some())
+                });
                 Ok(())
             }
-            Seen::Sent { camera, recording: [], .. } => self.unrecorded(site, *camera),
-            Seen::Sent { camera, recording, .. } => {
-                let recording = recording.iter().copied().filter(|node| has_had_part(site, *camera, *node)).collect();
+            Seen::Sent {
+                camera,
+                recording: [],
+                ..
+            } => self.unrecorded(site, *camera),
+            Seen::Sent {
+                camera, recording, ..
+            } => {
+                let recording = recording
+                    .iter()
+                    .copied()
+                    .filter(|node| has_had_part(site, *camera, *node))
+                    .collect();
                 self.last.insert(*camera, recording);
                 Ok(())
             }
@@ -39,17 +55,20 @@ impl Invariant for MakeBeforeBreak {
 
 impl MakeBeforeBreak {
     fn unrecorded(&mut self, site: &Site<'_>, camera: CameraId) -> Result<(), String> {
-        let Some(last) = self.last.get(&camera) else { return Ok(()) };
+        let Some(last) = self.last.get(&camera) else {
+            return Ok(());
+        };
         let since = site.now().saturating_sub(ECHO);
         let is_well = |node: &&NodeId| {
-            let had_trouble =
-                site.world.trouble.of_node(**node, since) || site.world.trouble.of_sight(**node, camera, since);
+            let had_trouble = site.world.trouble.of_node(**node, since)
+                || site.world.trouble.of_sight(**node, camera, since);
             !had_trouble && has_room(site, **node) && !is_excused(site, camera, **node, since)
         };
         match last.iter().find(is_well) {
-            Some(node) => {
-                Err(format!("nobody records camera {camera} any more, and node {node}, which did, had no trouble"))
-            }
+            Some(node) => Err(format!(
+                "nobody records camera {camera} any more, and node {node}, which did, had no \
+                 trouble"
+            )),
             // Whoever begins anew later did not let go of anything now.
             None => {
                 self.last.remove(&camera);
@@ -61,23 +80,45 @@ impl MakeBeforeBreak {
 
 /// It let go of the camera to an owner that had proved itself, and fell into trouble right after.
 fn is_excused(site: &Site<'_>, camera: CameraId, node: NodeId, since: Duration) -> bool {
-    let Some(now) = site.world.truth().assignments.get(camera) else { return true };
-    let has_part = [now.owner, now.mirror, now.handoff.map(|handoff| handoff.to)].contains(&Some(node));
-    !has_part && now.owner.is_some_and(|owner| site.world.trouble.of_node(owner, since))
+    let Some(now) = site.world.truth().assignments.get(camera) else {
+        return true;
+    };
+    let has_part =
+        [now.owner, now.mirror, now.handoff.map(|handoff| handoff.to)].contains(&Some(node));
+    !has_part
+        && now
+            .owner
+            .is_some_and(|owner| site.world.trouble.of_node(owner, since))
 }
 
 /// A camera that it was given meanwhile may have taken the place.
 fn has_room(site: &Site<'_>, node: NodeId) -> bool {
     let truth = site.world.truth();
-    let taken = truth.assignments.values().filter(|now| [now.owner, now.mirror].contains(&Some(node))).count();
-    truth.nodes.get(node).is_some_and(|node| taken < node.spec.camera_capacity as usize)
+    let taken = truth
+        .assignments
+        .values()
+        .filter(|now| [now.owner, now.mirror].contains(&Some(node)))
+        .count();
+    truth
+        .nodes
+        .get(node)
+        .is_some_and(|node| taken < node.spec.camera_capacity as usize)
 }
 
-/// Not one that only stands in: it goes when its owner is back for a while (`CALL_BACK_AFTER`), proof or no proof.
+/// Not one that only stands in: it goes when its owner is back for a while (`CALL_BACK_AFTER`),
+/// proof or no proof.
 fn has_had_part(site: &Site<'_>, camera: CameraId, node: NodeId) -> bool {
     let truth = site.world.truth();
-    let now = truth.assignments.get(camera).filter(|now| now.owner.is_some());
+    let now = truth
+        .assignments
+        .get(camera)
+        .filter(|now| now.owner.is_some());
     // The owner, or the one that it has replaced, who records on until the owner proves itself.
-    let has_owned = truth.tenures(camera).iter().rev().take(2).any(|tenure| tenure.node == node);
+    let has_owned = truth
+        .tenures(camera)
+        .iter()
+        .rev()
+        .take(2)
+        .any(|tenure| tenure.node == node);
     now.is_some_and(|now| has_owned || now.mirror == Some(node))
 }

@@ -1,4 +1,5 @@
-//! No move storms: but for drills, and owners that died, were in trouble of their own or were drained, a camera changes its owner at most once a minute.
+//! No move storms: but for drills, and owners that died, were in trouble of their own or were
+//! drained, a camera changes its owner at most once a minute.
 
 use super::{Invariant, Seen, Site};
 use holdfast_consensus::model::Duty;
@@ -32,13 +33,25 @@ impl Invariant for Moves {
 }
 
 impl Moves {
-    fn decided(&mut self, site: &Site<'_>, before: &ClusterState, after: &ClusterState) -> Result<(), String> {
-        let off_duty = before.nodes.values().filter(|node| node.duty != Duty::Active);
-        self.off_duty.extend(off_duty.map(|node| (node.id, site.now())));
+    fn decided(
+        &mut self,
+        site: &Site<'_>,
+        before: &ClusterState,
+        after: &ClusterState,
+    ) -> Result<(), String> {
+        let off_duty = before
+            .nodes
+            .values()
+            .filter(|node| node.duty != Duty::Active);
+        self.off_duty
+            .extend(off_duty.map(|node| (node.id, site.now())));
         for (camera, now) in after.assignments.iter() {
             let owner = before.assignments.get(camera).and_then(|was| was.owner);
             if let Some((from, to)) = owner.zip(now.owner).filter(|(from, to)| from != to) {
-                if [before, after].iter().any(|state| state.drills.running.contains(camera)) {
+                if [before, after]
+                    .iter()
+                    .any(|state| state.drills.running.contains(camera))
+                {
                     continue;
                 }
                 self.moved(site, camera, from, to)?;
@@ -47,7 +60,13 @@ impl Moves {
         Ok(())
     }
 
-    fn moved(&mut self, site: &Site<'_>, camera: CameraId, from: NodeId, to: NodeId) -> Result<(), String> {
+    fn moved(
+        &mut self,
+        site: &Site<'_>,
+        camera: CameraId,
+        from: NodeId,
+        to: NodeId,
+    ) -> Result<(), String> {
         let now = site.now();
         let since = now.saturating_sub(ECHO);
         let was_drained = self.off_duty.get(&from).is_some_and(|at| *at >= since);
@@ -55,10 +74,13 @@ impl Moves {
             return Ok(());
         }
         let last = self.last.insert(camera, (now, from));
-        let Some((at, first)) = last.filter(|(at, _)| now.saturating_sub(*at) < INTERVAL) else { return Ok(()) };
+        let Some((at, first)) = last.filter(|(at, _)| now.saturating_sub(*at) < INTERVAL) else {
+            return Ok(());
+        };
         let after_ms = now.saturating_sub(at).as_millis();
         Err(format!(
-            "camera {camera} left node {first}, and {after_ms} ms later node {from} for {to}, though nothing was wrong with either node"
+            "camera {camera} left node {first}, and {after_ms} ms later node {from} for {to}, \
+             though nothing was wrong with either node"
         ))
     }
 }

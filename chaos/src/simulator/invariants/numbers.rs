@@ -15,8 +15,13 @@ impl Invariant for Numbers {
     }
 
     fn see(&mut self, _: &Site<'_>, seen: &Seen<'_>) -> Result<(), String> {
-        let Seen::Decided { before, after } = seen else { return Ok(()) };
-        let new = after.cameras.keys().filter(|camera| !before.cameras.contains(*camera));
+        let Seen::Decided { before, after } = seen else {
+            return Ok(());
+        };
+        let new = after
+            .cameras
+            .keys()
+            .filter(|camera| !before.cameras.contains(*camera));
         match new.filter(|camera| !self.given.insert(*camera)).min() {
             Some(camera) => Err(format!("number {camera} is given to a second camera")),
             None => Ok(()),

@@ -1,4 +1,5 @@
-//! An epoch has one owner: in every state that any node ever has, and among those who stored a chunk as owner. Epochs grow.
+//! An epoch has one owner: in every state that any node ever has, and among those who stored a
+//! chunk as owner. Epochs grow.
 
 use super::{Invariant, Seen, Site};
 use holdfast_consensus::state::ClusterState;
@@ -21,7 +22,9 @@ impl Invariant for Owners {
         match seen {
             Seen::Decided { before, after } => self.decided(before, after),
             Seen::Published { node, index, state } => self.published(*node, *index, state),
-            Seen::Stored { node, meta } if meta.rank == Rank::Owner => self.owned(meta.camera, meta.epoch, *node),
+            Seen::Stored { node, meta } if meta.rank == Rank::Owner => {
+                self.owned(meta.camera, meta.epoch, *node)
+            }
             _ => Ok(()),
         }
     }
@@ -31,7 +34,9 @@ impl Owners {
     fn owned(&mut self, camera: CameraId, epoch: Epoch, node: NodeId) -> Result<(), String> {
         match *self.owners.entry((camera, epoch)).or_insert(node) {
             owner if owner == node => Ok(()),
-            owner => Err(format!("camera {camera}, epoch {epoch}: nodes {owner} and {node} are both owner")),
+            owner => Err(format!(
+                "camera {camera}, epoch {epoch}: nodes {owner} and {node} are both owner"
+            )),
         }
     }
 
@@ -39,7 +44,8 @@ impl Owners {
         for (camera, now) in after.assignments.iter() {
             let was = before.assignments.get(camera);
             if let Some(was) = was.filter(|was| {
-                now.epoch < was.epoch || (now.owner.is_some() && was.owner != now.owner && now.epoch == was.epoch)
+                now.epoch < was.epoch
+                    || (now.owner.is_some() && was.owner != now.owner && now.epoch == was.epoch)
             }) {
                 return Err(format!("camera {camera}: {was:?} became {now:?}"));
             }
@@ -55,9 +61,15 @@ impl Owners {
 
     fn published(&mut self, node: NodeId, index: u64, state: &ClusterState) -> Result<(), String> {
         for (camera, now) in state.assignments.iter() {
-            let (at, epoch) = self.told.insert((node, camera), (index, now.epoch)).unwrap_or_default();
+            let (at, epoch) = self
+                .told
+                .insert((node, camera), (index, now.epoch))
+                .unwrap_or_default();
             if index >= at && now.epoch < epoch {
-                return Err(format!("camera {camera}: node {node} was told epoch {epoch}, and then {}", now.epoch));
+                return Err(format!(
+                    "camera {camera}: node {node} was told epoch {epoch}, and then {}",
+                    now.epoch
+                ));
             }
         }
         Ok(())

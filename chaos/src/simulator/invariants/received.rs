@@ -1,4 +1,5 @@
-//! What a recorder without trouble receives becomes durable: no handoff, change of identity or orderly stop costs a frame.
+//! What a recorder without trouble receives becomes durable: no handoff, change of identity or
+//! orderly stop costs a frame.
 
 use super::{Invariant, Seen, Site};
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -28,10 +29,23 @@ impl Invariant for Received {
     }
 
     fn see(&mut self, site: &Site<'_>, seen: &Seen<'_>) -> Result<(), String> {
-        if let Seen::Sent { camera, number, recording } = seen {
+        if let Seen::Sent {
+            camera,
+            number,
+            recording,
+        } = seen
+        {
             let (recording, sent_at) = (recording.to_vec(), site.now());
-            self.frames.push_back(Frame { camera: *camera, number: *number, sent_at, recording });
-            while let Some(due) = self.frames.pop_front_if(|first| site.now() >= first.sent_at + DURABLE_WITHIN) {
+            self.frames.push_back(Frame {
+                camera: *camera,
+                number: *number,
+                sent_at,
+                recording,
+            });
+            while let Some(due) = self
+                .frames
+                .pop_front_if(|first| site.now() >= first.sent_at + DURABLE_WITHIN)
+            {
                 is_durable(site, &due)?;
             }
         }
@@ -40,17 +54,28 @@ impl Invariant for Received {
 }
 
 fn is_durable(site: &Site<'_>, frame: &Frame) -> Result<(), String> {
-    let Frame { camera, number, sent_at, recording } = frame;
-    if site.world.stored(*camera).is_some_and(|stored| stored.contains(number)) {
+    let Frame {
+        camera,
+        number,
+        sent_at,
+        recording,
+    } = frame;
+    if site
+        .world
+        .stored(*camera)
+        .is_some_and(|stored| stored.contains(number))
+    {
         return Ok(());
     }
     let since = sent_at.saturating_sub(ECHO);
     let is_well = |node: &&NodeId| {
-        !site.world.trouble.of_node(**node, since) && !site.world.trouble.of_sight(**node, *camera, since)
+        !site.world.trouble.of_node(**node, since)
+            && !site.world.trouble.of_sight(**node, *camera, since)
     };
     match recording.iter().find(is_well) {
         Some(node) => Err(format!(
-            "frame {number} of camera {camera}, which node {node} received at {:.3} s, is not durable",
+            "frame {number} of camera {camera}, which node {node} received at {:.3} s, is not \
+             durable",
             sent_at.as_secs_f64()
         )),
         None => Ok(()),

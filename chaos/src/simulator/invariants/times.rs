@@ -1,5 +1,6 @@
-//! Times of a recording only grow: a node that records a camera on in an epoch does not stamp anything before what it stored in
-//! it, whichever of its processes did, and whatever its clock says. Readers could not tell which of two chunks is the later one.
+//! Times of a recording only grow: a node that records a camera on in an epoch does not stamp
+//! anything before what it stored in it, whichever of its processes did, and whatever its clock
+//! says. Readers could not tell which of two chunks is the later one.
 
 use super::{Invariant, Seen, Site};
 use holdfast_storage::chunk::ChunkMeta;
@@ -27,10 +28,17 @@ impl Invariant for Times {
 
 impl Times {
     fn stored(&mut self, node: NodeId, meta: &ChunkMeta) -> Result<(), String> {
-        let ChunkMeta { camera, epoch, rank, start, .. } = *meta;
+        let ChunkMeta {
+            camera,
+            epoch,
+            rank,
+            start,
+            ..
+        } = *meta;
         match self.ends.insert((node, camera, epoch, rank), meta.end()) {
             Some(end) if start < end => Err(format!(
-                "node {node} stored camera {camera}, epoch {epoch}, {rank:?}, until {end}, and then from {start} on"
+                "node {node} stored camera {camera}, epoch {epoch}, {rank:?}, until {end}, and \
+                 then from {start} on"
             )),
             _ => Ok(()),
         }

@@ -22,13 +22,16 @@ impl Invariant for Watermark {
     fn see(&mut self, _: &Site<'_>, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
             Seen::Stored { node, meta } => {
-                let end = self.durable.entry((*node, meta.camera, meta.epoch, meta.rank)).or_insert(meta.end());
+                let end = self
+                    .durable
+                    .entry((*node, meta.camera, meta.epoch, meta.rank))
+                    .or_insert(meta.end());
                 *end = meta.end().max(*end);
                 Ok(())
             }
-            Seen::Reported { node, progress } => {
-                progress.iter().try_for_each(|progress| self.reported(*node, progress))
-            }
+            Seen::Reported { node, progress } => progress
+                .iter()
+                .try_for_each(|progress| self.reported(*node, progress)),
             _ => Ok(()),
         }
     }
@@ -36,16 +39,28 @@ impl Invariant for Watermark {
 
 impl Watermark {
     fn reported(&mut self, node: NodeId, progress: &Progress) -> Result<(), String> {
-        let Progress { camera, epoch, rank, watermark, first_keyframe, .. } = progress;
+        let Progress {
+            camera,
+            epoch,
+            rank,
+            watermark,
+            first_keyframe,
+            ..
+        } = progress;
         let recording = (node, *camera, *epoch, *rank);
         let durable = self.durable.get(&recording).copied();
         let Some(now) = *watermark else { return Ok(()) };
-        if durable.is_none_or(|durable| now > durable || first_keyframe.is_some_and(|first| first > durable)) {
-            return Err(format!("node {node} reports {progress:?}, and {durable:?} is durable"));
+        if durable.is_none_or(|durable| {
+            now > durable || first_keyframe.is_some_and(|first| first > durable)
+        }) {
+            return Err(format!(
+                "node {node} reports {progress:?}, and {durable:?} is durable"
+            ));
         }
         match self.told.insert(recording, now) {
             Some(before) if before > now => Err(format!(
-                "node {node} reported {before} of camera {camera}, epoch {epoch}, {rank:?}, and then {now}"
+                "node {node} reported {before} of camera {camera}, epoch {epoch}, {rank:?}, and \
+                 then {now}"
             )),
             _ => Ok(()),
         }

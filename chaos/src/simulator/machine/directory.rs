@@ -30,13 +30,19 @@ impl Standing {
 impl Machine {
     /// Keeps a copy of the directory as it is.
     pub(in super::super) fn back_up(&mut self) {
-        let durable = self.process.as_ref().map(|process| process.raft.durable().clone());
-        self.backup = durable.or_else(|| self.durable.clone()).map(|durable| (durable, self.last_sign));
+        let durable = self
+            .process
+            .as_ref()
+            .map(|process| process.raft.durable().clone());
+        self.backup = durable
+            .or_else(|| self.durable.clone())
+            .map(|durable| (durable, self.last_sign));
     }
 
     /// Puts that copy in place of the directory, while no process runs. Whether it is older.
     pub(in super::super) fn put_back(&mut self) -> bool {
-        if let (Some((durable, last_sign)), Some(now)) = (self.backup.take(), self.durable.as_mut()) {
+        if let (Some((durable, last_sign)), Some(now)) = (self.backup.take(), self.durable.as_mut())
+        {
             self.is_old |= durable.is_behind(now);
             (*now, self.last_sign) = (durable, last_sign);
         }

@@ -1,4 +1,5 @@
-//! What a machine does about the time: how far its footage reaches, what is certain, and who needs a new epoch because of it.
+//! What a machine does about the time: how far its footage reaches, what is certain, and who needs
+//! a new epoch because of it.
 
 use super::super::certainty::Certainty;
 use super::super::recorder::Recorder;
@@ -20,23 +21,36 @@ use std::sync::Arc;
 const UNTRACKED: u64 = 0;
 
 impl Machine {
-    /// How far former processes recorded a camera, as volumes tell it: of what may be ahead of time the newest epoch counts.
+    /// How far former processes recorded a camera, as volumes tell it: of what may be ahead of time
+    /// the newest epoch counts.
     pub(super) fn recorded_until(&self, camera: CameraId, now: Timestamp) -> Option<Timestamp> {
         let newest = |until: Timestamp| {
-            let metas = self.chunks.iter().map(|chunk| &chunk.meta).filter(|meta| meta.camera == camera);
+            let metas = self
+                .chunks
+                .iter()
+                .map(|chunk| &chunk.meta)
+                .filter(|meta| meta.camera == camera);
             let by = metas.filter(|meta| meta.start < until);
-            by.map(|meta| (meta.epoch, Reverse(meta.rank), meta.end())).max()
+            by.map(|meta| (meta.epoch, Reverse(meta.rank), meta.end()))
+                .max()
         };
         let last = newest(Timestamp::MAX)?;
         let soon = now.plus_micros(AHEAD_US_MAX);
-        let mark = if last.2 <= soon { last } else { newest(soon).max(Some(last))? };
+        let mark = if last.2 <= soon {
+            last
+        } else {
+            newest(soon).max(Some(last))?
+        };
         Some(mark.2)
     }
 
-    /// What the server does once a second: what is certain of the time, and who needs a new epoch because of it.
+    /// What the server does once a second: what is certain of the time, and who needs a new epoch
+    /// because of it.
     pub(super) fn look(&mut self, cx: &mut Context<'_>) {
         let (me, wall, twist) = (self.id, self.wall(cx.now), cx.twist);
-        let Some(process) = self.process.as_mut() else { return };
+        let Some(process) = self.process.as_mut() else {
+            return;
+        };
         let uptime = cx.now.saturating_sub(process.started);
         let state = Arc::clone(process.raft.state());
         let peers = peer_clocks(me, &state, &process.sight, uptime);
@@ -44,10 +58,22 @@ impl Machine {
         process.certainty = process.certainty.take().filter(|_| is_open);
         let mut is_trusted = false;
         if is_open {
-            let certainty = process.certainty.get_or_insert_with(|| Certainty::new(&self.shelf, cx.now));
-            let deleted = certainty.look(&mut self.shelf, Reading { uptime, wall, peers }, cx.now, twist);
+            let certainty = process
+                .certainty
+                .get_or_insert_with(|| Certainty::new(&self.shelf, cx.now));
+            let deleted = certainty.look(
+                &mut self.shelf,
+                Reading {
+                    uptime,
+                    wall,
+                    peers,
+                },
+                cx.now,
+                twist,
+            );
             is_trusted = certainty.is_trusted;
-            cx.effects.extend(deleted.map(|deleted| Effect::Fact(Fact::Deleted(deleted))));
+            cx.effects
+                .extend(deleted.map(|deleted| Effect::Fact(Fact::Deleted(deleted))));
         }
         let is_certain = process.known.look(uptime, wall, is_trusted, cx.now);
         let statuses: Vec<Status> = process.recorders.values().map(Recorder::status).collect();

@@ -1,4 +1,5 @@
-//! Who makes room when capacity is short: the least important cameras, and second recorders before only ones. Pure.
+//! Who makes room when capacity is short: the least important cameras, and second recorders before
+//! only ones. Pure.
 
 use super::{Load, Planner, priority};
 use crate::model::Assignment;
@@ -31,37 +32,65 @@ impl Seats {
         let mut seats: BTreeMap<NodeId, Vec<Seat>> = BTreeMap::new();
         // Where the owner is not fit, the others may be needed.
         let is_well = |owner: Option<NodeId>| owner.is_some_and(|owner| planner.is_fit(owner));
-        for (camera, now) in state.assignments.iter().filter(|(_, now)| is_well(now.owner)) {
+        for (camera, now) in state
+            .assignments
+            .iter()
+            .filter(|(_, now)| is_well(now.owner))
+        {
             let priority = priority(state, camera);
             for (node, is_mirror) in [(now.owner, false), (now.mirror, true)] {
                 // A node that becomes the owner keeps its place anyway.
-                let node = node.filter(|node| planner.is_fit(*node) && now.handoff.is_none_or(|to| to.to != *node));
-                node.into_iter()
-                    .for_each(|node| seats.entry(node).or_default().push(Seat { camera, is_mirror, priority }));
+                let node = node.filter(|node| {
+                    planner.is_fit(*node) && now.handoff.is_none_or(|to| to.to != *node)
+                });
+                node.into_iter().for_each(|node| {
+                    seats.entry(node).or_default().push(Seat {
+                        camera,
+                        is_mirror,
+                        priority,
+                    })
+                });
             }
         }
         let order = |seat: &Seat| (seat.is_mirror, Reverse(seat.priority), seat.camera);
-        seats.values_mut().for_each(|seats| seats.sort_by_key(order));
-        Self { taken: seats, without_mirror: BTreeSet::new() }
+        seats
+            .values_mut()
+            .for_each(|seats| seats.sort_by_key(order));
+        Self {
+            taken: seats,
+            without_mirror: BTreeSet::new(),
+        }
     }
 
-    /// The node on which `camera` costs least, and the seats that must go there: each of a less important camera, or the mirror's of one
-    /// that is no more important. None where that helps nowhere.
+    /// The node on which `camera` costs least, and the seats that must go there: each of a less
+    /// important camera, or the mirror's of one that is no more important. None where that
+    /// helps nowhere.
     #[must_use]
     pub fn cheapest(&self, camera: CameraId, planner: &Planner<'_>) -> Option<(NodeId, Vec<Seat>)> {
-        let offers =
-            self.taken.iter().filter(|(node, _)| planner.state.reaches(**node, camera)).filter_map(|(node, seats)| {
+        let offers = self
+            .taken
+            .iter()
+            .filter(|(node, _)| planner.state.reaches(**node, camera))
+            .filter_map(|(node, seats)| {
                 let leaving = leaving(*node, seats, camera, planner)?;
-                let dearest = leaving.iter().map(|seat| (!seat.is_mirror, seat.priority)).max();
+                let dearest = leaving
+                    .iter()
+                    .map(|seat| (!seat.is_mirror, seat.priority))
+                    .max();
                 Some(((dearest, leaving.len(), *node), leaving))
             });
-        offers.min_by_key(|(cost, _)| *cost).map(|((.., node), leaving)| (node, leaving))
+        offers
+            .min_by_key(|(cost, _)| *cost)
+            .map(|((.., node), leaving)| (node, leaving))
     }
 
     /// `camera` is not recorded any more, or has no mirror any more.
     pub fn vacate(&mut self, seat: Seat) {
-        let goes = |other: &Seat| other.camera == seat.camera && (other.is_mirror || !seat.is_mirror);
-        self.taken.values_mut().for_each(|seats| seats.retain(|other| !goes(other)));
+        let goes =
+            |other: &Seat| other.camera == seat.camera && (other.is_mirror || !seat.is_mirror);
+        self.taken
+            .values_mut()
+            .for_each(|seats| seats.retain(|other| !goes(other)));
         if seat.is_mirror {
             self.without_mirror.insert(seat.camera);
         }
@@ -70,15 +99,27 @@ impl Seats {
     /// `now` without what gave way of it already.
     #[must_use]
     pub fn left_of(&self, camera: CameraId, now: &Assignment) -> Assignment {
-        let mirror = now.mirror.filter(|_| !self.without_mirror.contains(&camera));
-        Assignment { mirror, ..now.clone() }
+        let mirror = now
+            .mirror
+            .filter(|_| !self.without_mirror.contains(&camera));
+        Assignment {
+            mirror,
+            ..now.clone()
+        }
     }
 }
 
-fn leaving(node: NodeId, seats: &[Seat], camera: CameraId, planner: &Planner<'_>) -> Option<Vec<Seat>> {
+fn leaving(
+    node: NodeId,
+    seats: &[Seat],
+    camera: CameraId,
+    planner: &Planner<'_>,
+) -> Option<Vec<Seat>> {
     let wanted = priority(planner.state, camera);
-    let gives_way =
-        |seat: &Seat| seat.priority < wanted || (seat.is_mirror && seat.priority == wanted && seat.camera != camera);
+    let gives_way = |seat: &Seat| {
+        seat.priority < wanted
+            || (seat.is_mirror && seat.priority == wanted && seat.camera != camera)
+    };
     let (capacity, rate) = (planner.capacity(node), planner.bitrates.of(camera));
     let mut load: Load = planner.load_of(node);
     let mut leaving = Vec::new();

@@ -1,4 +1,5 @@
-//! What the steward remembers between its rounds: how long a recorder has failed, and which moves did not work. Lost with leadership, and harmless to lose.
+//! What the steward remembers between its rounds: how long a recorder has failed, and which moves
+//! did not work. Lost with leadership, and harmless to lose.
 
 use crate::observe::heartbeat::{Progress, RecorderState, SUSPECT_AFTER};
 use crate::observe::reports::Reports;
@@ -7,23 +8,30 @@ use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A recorder that says it fails is given this long to help itself, where nobody is known to reach its camera.
+/// A recorder that says it fails is given this long to help itself, where nobody is known to reach
+/// its camera.
 pub const FAILING_MAX: Duration = Duration::from_secs(5);
-/// Where its mirror or successor does not reach the camera either, this long: it is away for everybody, most likely, and its owner's when it comes back.
+/// Where its mirror or successor does not reach the camera either, this long: it is away for
+/// everybody, most likely, and its owner's when it comes back.
 pub const AWAY_MAX: Duration = Duration::from_secs(15);
-/// It is given only this long where another node does reach the camera: enough for a session that broke to be opened again.
+/// It is given only this long where another node does reach the camera: enough for a session that
+/// broke to be opened again.
 pub const FAILING_SURE: Duration = Duration::from_millis(750);
-/// It is given no time at all then, where it has made no progress for this long already: it waited for frames in vain.
+/// It is given no time at all then, where it has made no progress for this long already: it waited
+/// for frames in vain.
 pub const QUIET_SURE: Duration = Duration::from_millis(2_500);
-/// A recorder that says it records, and makes no progress, is given this long: more than a slow disk may take.
+/// A recorder that says it records, and makes no progress, is given this long: more than a slow
+/// disk may take.
 pub const QUIET_MAX: Duration = Duration::from_secs(8);
-/// A recorder whose session is open is given this long for a keyframe, however long its camera was away before.
+/// A recorder whose session is open is given this long for a keyframe, however long its camera was
+/// away before.
 pub const STARTING_MAX: Duration = Duration::from_secs(5);
 /// A recorder that starts, or says nothing, is given this long in all.
 pub const STALLED_MAX: Duration = Duration::from_secs(15);
 /// No recorder is given more time than this for want of frames or of a budget, whatever it says.
 const PATIENCE_MAX: Duration = Duration::from_secs(600);
-/// A camera is moved off a failing recorder at most once in this time; doubles while moves do not help.
+/// A camera is moved off a failing recorder at most once in this time; doubles while moves do not
+/// help.
 pub const MOVE_INTERVAL: Duration = Duration::from_secs(60);
 /// A target that proved nothing is not asked again for this long; doubles each time.
 pub const TARGET_BACKOFF: Duration = Duration::from_secs(30);
@@ -87,7 +95,9 @@ impl Health {
 
     /// It fails, and would have helped itself by now if it could.
     pub(super) fn is_sure(self) -> bool {
-        let is_long = |failing| failing >= FAILING_SURE + self.patience || self.quiet >= QUIET_SURE + self.patience;
+        let is_long = |failing| {
+            failing >= FAILING_SURE + self.patience || self.quiet >= QUIET_SURE + self.patience
+        };
         self.failing.is_some_and(is_long)
     }
 
@@ -120,7 +130,10 @@ impl Tries {
     }
 
     fn again(before: Option<Self>, at: Duration) -> Self {
-        Self { at, count: before.map_or(1, |tries| tries.count.saturating_add(1)) }
+        Self {
+            at,
+            count: before.map_or(1, |tries| tries.count.saturating_add(1)),
+        }
     }
 }
 
@@ -135,16 +148,20 @@ impl Memory {
 
     /// Forgets what was tried long ago.
     pub(super) fn expire(&mut self, now: Duration) {
-        self.moves.retain(|_, tries| now < tries.at + 2 * tries.wait(MOVE_INTERVAL));
-        self.refusals.retain(|_, tries| now < tries.at + 2 * tries.wait(TARGET_BACKOFF));
+        self.moves
+            .retain(|_, tries| now < tries.at + 2 * tries.wait(MOVE_INTERVAL));
+        self.refusals
+            .retain(|_, tries| now < tries.at + 2 * tries.wait(TARGET_BACKOFF));
     }
 
-    /// Takes in whether the leader hears a majority; whether it did for long enough to trust what it does not hear.
+    /// Takes in whether the leader hears a majority; whether it did for long enough to trust what
+    /// it does not hear.
     pub(super) fn hears(&mut self, now: Duration, majority: bool) -> bool {
         if !majority {
             self.deaf_at = Some(now);
         }
-        self.deaf_at.is_none_or(|at| now.saturating_sub(at) >= SUSPECT_AFTER)
+        self.deaf_at
+            .is_none_or(|at| now.saturating_sub(at) >= SUSPECT_AFTER)
     }
 
     /// Takes in what `owner` says of its recorder.
@@ -172,18 +189,32 @@ impl Memory {
         watch.look(now, progress)
     }
 
-    /// Takes in what the owners say that were watched before, of all cameras but `others`. Answers which of those may be moved and are not recorded as they should.
+    /// Takes in what the owners say that were watched before, of all cameras but `others`. Answers
+    /// which of those may be moved and are not recorded as they should.
     pub(super) fn watch_again(
         &mut self,
         now: Duration,
         reports: &Reports,
         others: &BTreeSet<CameraId>,
     ) -> Vec<CameraId> {
-        let watches = self.watches.iter_mut().filter(|(camera, _)| !others.contains(camera));
-        let looks = watches.map(|(camera, watch)| (*camera, watch.look(now, reports.get(&(watch.owner, *camera)))));
-        let ailing: Vec<CameraId> =
-            looks.filter(|(_, health)| !health.is_good_enough()).map(|(camera, _)| camera).collect();
-        ailing.into_iter().filter(|camera| self.may_move(now, *camera)).collect()
+        let watches = self
+            .watches
+            .iter_mut()
+            .filter(|(camera, _)| !others.contains(camera));
+        let looks = watches.map(|(camera, watch)| {
+            (
+                *camera,
+                watch.look(now, reports.get(&(watch.owner, *camera))),
+            )
+        });
+        let ailing: Vec<CameraId> = looks
+            .filter(|(_, health)| !health.is_good_enough())
+            .map(|(camera, _)| camera)
+            .collect();
+        ailing
+            .into_iter()
+            .filter(|camera| self.may_move(now, *camera))
+            .collect()
     }
 
     /// A move was begun, because the owner fails or for another reason.
@@ -201,15 +232,21 @@ impl Memory {
 
     /// Takes in who can record now.
     pub(super) fn note_fit(&mut self, now: Duration, fit: impl Iterator<Item = NodeId>) {
-        self.fit_since = fit.map(|node| (node, self.fit_since.get(&node).copied().unwrap_or(now))).collect();
+        self.fit_since = fit
+            .map(|node| (node, self.fit_since.get(&node).copied().unwrap_or(now)))
+            .collect();
     }
 
     pub(super) fn has_been_fit_for(&self, now: Duration, node: NodeId, long: Duration) -> bool {
-        self.fit_since.get(&node).is_some_and(|since| now.saturating_sub(*since) >= long)
+        self.fit_since
+            .get(&node)
+            .is_some_and(|since| now.saturating_sub(*since) >= long)
     }
 
     pub(super) fn may_move(&self, now: Duration, camera: CameraId) -> bool {
-        self.moves.get(&camera).is_none_or(|tries| now >= tries.at + tries.wait(MOVE_INTERVAL))
+        self.moves
+            .get(&camera)
+            .is_none_or(|tries| now >= tries.at + tries.wait(MOVE_INTERVAL))
     }
 
     pub(super) fn moved(&mut self, now: Duration, camera: CameraId) {
@@ -224,18 +261,35 @@ impl Memory {
 
     /// Nodes that `camera` should not be moved to now.
     pub(super) fn refused(&self, now: Duration, camera: CameraId) -> Vec<NodeId> {
-        let targets = self.refusals.range((camera, NodeId(0))..=(camera, NodeId(u64::MAX)));
-        targets.filter(|(_, tries)| now < tries.at + tries.wait(TARGET_BACKOFF)).map(|((_, node), _)| *node).collect()
+        let targets = self
+            .refusals
+            .range((camera, NodeId(0))..=(camera, NodeId(u64::MAX)));
+        targets
+            .filter(|(_, tries)| now < tries.at + tries.wait(TARGET_BACKOFF))
+            .map(|((_, node), _)| *node)
+            .collect()
     }
 }
 
 impl Watch {
     fn look(&mut self, now: Duration, progress: Option<&Progress>) -> Health {
-        self.take_in(now, progress.filter(|progress| progress.epoch == self.epoch));
+        self.take_in(
+            now,
+            progress.filter(|progress| progress.epoch == self.epoch),
+        );
         let since = |since: Duration| now.saturating_sub(since);
-        let (failing, starting) = (self.failing_since.map(since), self.starting_since.map(since));
+        let (failing, starting) = (
+            self.failing_since.map(since),
+            self.starting_since.map(since),
+        );
         let (quiet, records, patience) = (since(self.progressed_at), self.records, self.patience);
-        Health { failing, starting, quiet, records, patience }
+        Health {
+            failing,
+            starting,
+            quiet,
+            records,
+            patience,
+        }
     }
 
     fn take_in(&mut self, now: Duration, report: Option<&Progress>) {
@@ -296,7 +350,10 @@ mod tests {
         assert!(usual.is_over(false) && !usual.is_well());
         let slow = after(RecorderState::Recording, Some(28_000), 9);
         assert!(!slow.is_over(false) && slow.is_well());
-        assert!(after(RecorderState::Recording, Some(28_000), 37).is_over(false), "it has stopped");
+        assert!(
+            after(RecorderState::Recording, Some(28_000), 37).is_over(false),
+            "it has stopped"
+        );
     }
 
     #[test]
@@ -305,7 +362,11 @@ mod tests {
         assert!(away.is_sure() && away.is_over(false));
         let left_alone = after(RecorderState::Failing, Some(20_000), 6);
         assert!(!left_alone.is_sure() && !left_alone.is_over(false));
-        let endless = after(RecorderState::Failing, Some(u32::MAX), PATIENCE_MAX.as_secs() + 20);
+        let endless = after(
+            RecorderState::Failing,
+            Some(u32::MAX),
+            PATIENCE_MAX.as_secs() + 20,
+        );
         assert!(endless.is_over(true), "nothing is waited for without end");
     }
 }

@@ -1,4 +1,5 @@
-//! What is left to do for a site at rest: almost nothing, as nothing changes but that recorders make progress. Then a round looks at every watermark and goes over few cameras.
+//! What is left to do for a site at rest: almost nothing, as nothing changes but that recorders
+//! make progress. Then a round looks at every watermark and goes over few cameras.
 
 use super::{Input, Round};
 use crate::model::Protection;
@@ -19,31 +20,53 @@ pub(super) struct Rest {
 
 impl Rest {
     pub(super) fn of(input: &Input<'_>, unsettled: BTreeSet<CameraId>) -> Self {
-        let (state, verdicts, unfit) = (input.state.clone(), input.verdicts.clone(), input.unfit.clone());
-        Self { state, verdicts, unfit, unsettled }
+        let (state, verdicts, unfit) = (
+            input.state.clone(),
+            input.verdicts.clone(),
+            input.unfit.clone(),
+        );
+        Self {
+            state,
+            verdicts,
+            unfit,
+            unsettled,
+        }
     }
 
     /// Whether it still holds. A rebalance looks at all cameras until it is over.
     pub(super) fn holds(&self, input: &Input<'_>) -> bool {
-        let is_same = self.verdicts == *input.verdicts && self.unfit == *input.unfit && self.state == *input.state;
+        let is_same = self.verdicts == *input.verdicts
+            && self.unfit == *input.unfit
+            && self.state == *input.state;
         is_same && input.state.rebalancing_since.is_none()
     }
 }
 
 impl Round<'_> {
-    /// Whether nothing is to be done for `camera` while the state and the nodes stay as they are, and its owner records it. Bitrates, probes and time make no difference to it.
+    /// Whether nothing is to be done for `camera` while the state and the nodes stay as they are,
+    /// and its owner records it. Bitrates, probes and time make no difference to it.
     pub(super) fn is_settled(&self, camera: CameraId) -> bool {
         if self.drill(camera).is_some() {
             return false;
         }
-        let Some(now) = self.assignment(camera).filter(|now| now.handoff.is_none()) else { return false };
-        let (Some(owner), Some(successor)) = (now.owner, now.successor) else { return false };
+        let Some(now) = self.assignment(camera).filter(|now| now.handoff.is_none()) else {
+            return false;
+        };
+        let (Some(owner), Some(successor)) = (now.owner, now.successor) else {
+            return false;
+        };
         let stays = |node| self.planner.is_fit(node) && self.input.state.reaches(node, camera);
         let mirror_stays = match self.protection(camera) {
             Protection::Standard => now.mirror.is_none(),
-            Protection::Gapless => now.mirror.is_some_and(|mirror| mirror != successor && stays(mirror)),
+            Protection::Gapless => now
+                .mirror
+                .is_some_and(|mirror| mirror != successor && stays(mirror)),
         };
-        let is_home = self.input.state.preferred_node(camera).is_none_or(|home| home == owner);
+        let is_home = self
+            .input
+            .state
+            .preferred_node(camera)
+            .is_none_or(|home| home == owner);
         is_home && mirror_stays && stays(owner) && stays(successor)
     }
 }

@@ -1,5 +1,5 @@
-//! Cameras that nodes may have died of: the leader has the ends of processes noted before it moves their cameras, and clears
-//! cameras that have proven themselves.
+//! Cameras that nodes may have died of: the leader has the ends of processes noted before it moves
+//! their cameras, and clears cameras that have proven themselves.
 
 use super::Input;
 use crate::command::Command;
@@ -7,9 +7,15 @@ use crate::decide::suspects::survives;
 use holdfast_storage::ids::CameraId;
 
 pub(super) fn commands(input: &Input<'_>) -> Vec<Command> {
-    let ends = input.ends.unnoted(input.state).into_iter().map(|(end, _)| Command::NoteEnd(end.clone()));
+    let ends = input
+        .ends
+        .unnoted(input.state)
+        .into_iter()
+        .map(|(end, _)| Command::NoteEnd(end.clone()));
     let suspected = input.state.suspicions.keys();
-    let proven: Vec<CameraId> = suspected.filter(|camera| survives(*camera, input.verdicts, input.progress)).collect();
+    let proven: Vec<CameraId> = suspected
+        .filter(|camera| survives(*camera, input.verdicts, input.progress))
+        .collect();
     let clear = (!proven.is_empty()).then_some(Command::ClearCameras { cameras: proven });
     ends.chain(clear).collect()
 }

@@ -1,5 +1,6 @@
-//! Moves that nobody needs: back to a preferred node, and to spread evenly again when the owner of the cluster asks. Each is a handoff like any other; few
-//! are under way at a time, and a camera that moved within the last minute stays.
+//! Moves that nobody needs: back to a preferred node, and to spread evenly again when the owner of
+//! the cluster asks. Each is a handoff like any other; few are under way at a time, and a camera
+//! that moved within the last minute stays.
 
 use super::{HANDOFFS_PER_NODE_MAX, MOVE_INTERVAL, Round};
 use crate::decide::placement::Planner;
@@ -14,12 +15,16 @@ use std::time::Duration;
 pub const REBALANCE_MAX: Duration = Duration::from_secs(3600);
 
 impl<'a> Round<'a> {
-    /// Begins what may be begun now of the voluntary moves of `cameras`, which have living owners. Whether a rebalance has nothing left to do.
+    /// Begins what may be begun now of the voluntary moves of `cameras`, which have living owners.
+    /// Whether a rebalance has nothing left to do.
     pub(super) fn move_freely(&mut self, cameras: &[CameraId]) -> bool {
         let settings = &self.input.state.settings;
         let Some(since) = self.input.state.rebalancing_since else {
             if settings.failback == Failback::Prefer {
-                self.return_home(cameras, Duration::from_secs(settings.failback_after_s.into()));
+                self.return_home(
+                    cameras,
+                    Duration::from_secs(settings.failback_after_s.into()),
+                );
             }
             return false;
         };
@@ -32,16 +37,30 @@ impl<'a> Round<'a> {
         is_home && !self.spread(cameras) && self.changes.is_empty() && self.handoffs_from.is_empty()
     }
 
-    /// Cameras whose preferred node has been able to record for `patience` go there. Whether some must wait for their turn.
+    /// Cameras whose preferred node has been able to record for `patience` go there. Whether some
+    /// must wait for their turn.
     fn return_home(&mut self, cameras: &[CameraId], patience: Duration) -> bool {
         let mut some_wait = false;
         for camera in cameras.iter().copied() {
-            let Some((now, owner)) = self.at_rest(camera) else { continue };
-            let home = self.input.state.preferred_node(camera).filter(|home| *home != owner);
+            let Some((now, owner)) = self.at_rest(camera) else {
+                continue;
+            };
+            let home = self
+                .input
+                .state
+                .preferred_node(camera)
+                .filter(|home| *home != owner);
             let is_open = |home: &NodeId| {
                 let has_room = now.mirror == Some(*home) || self.planner.takes(*home, camera);
-                let is_refused = self.memory.refused(self.input.uptime, camera).contains(home);
-                has_room && !is_refused && self.memory.has_been_fit_for(self.input.uptime, *home, patience)
+                let is_refused = self
+                    .memory
+                    .refused(self.input.uptime, camera)
+                    .contains(home);
+                has_room
+                    && !is_refused
+                    && self
+                        .memory
+                        .has_been_fit_for(self.input.uptime, *home, patience)
             };
             if let Some(home) = home.filter(is_open) {
                 some_wait |= !self.move_in_turn(camera, now, owner, home);
@@ -50,17 +69,30 @@ impl<'a> Round<'a> {
         some_wait
     }
 
-    /// The fullest nodes give cameras, the least important first, to those that stay emptier than they are. Whether some must wait for their turn.
+    /// The fullest nodes give cameras, the least important first, to those that stay emptier than
+    /// they are. Whether some must wait for their turn.
     fn spread(&mut self, cameras: &[CameraId]) -> bool {
         let mut after = self.after_handoffs();
         let mut movable = self.movable(cameras);
         let mut some_wait = false;
         while let Some((camera, from, to)) = self.relief(&after, &movable) {
-            movable.entry(from).or_default().retain(|other| *other != camera);
-            let Some(now) = self.assignment(camera) else { continue };
+            movable
+                .entry(from)
+                .or_default()
+                .retain(|other| *other != camera);
+            let Some(now) = self.assignment(camera) else {
+                continue;
+            };
             if self.planner.takes(to, camera) && self.move_in_turn(camera, now, from, to) {
                 after.remove(camera, now);
-                after.add(camera, &Assignment { owner: Some(to), mirror: now.mirror, ..Assignment::default() });
+                after.add(
+                    camera,
+                    &Assignment {
+                        owner: Some(to),
+                        mirror: now.mirror,
+                        ..Assignment::default()
+                    },
+                );
             } else {
                 some_wait = true;
             }
@@ -75,18 +107,32 @@ impl<'a> Round<'a> {
             if let Some(handoff) = now.handoff {
                 after.remove(camera, now);
                 let mirror = now.mirror.filter(|mirror| *mirror != handoff.to);
-                after.add(camera, &Assignment { owner: Some(handoff.to), mirror, ..Assignment::default() });
+                after.add(
+                    camera,
+                    &Assignment {
+                        owner: Some(handoff.to),
+                        mirror,
+                        ..Assignment::default()
+                    },
+                );
             }
         }
         after
     }
 
-    /// What each node could give away, the least important last. Who is at home stays, and who moved in this rebalance already.
+    /// What each node could give away, the least important last. Who is at home stays, and who
+    /// moved in this rebalance already.
     fn movable(&self, cameras: &[CameraId]) -> BTreeMap<NodeId, Vec<CameraId>> {
         let state = self.input.state;
         let mut movable: BTreeMap<NodeId, Vec<CameraId>> = BTreeMap::new();
-        for camera in cameras.iter().copied().filter(|camera| !self.touched.contains(camera)) {
-            let Some((now, owner)) = self.at_rest(camera) else { continue };
+        for camera in cameras
+            .iter()
+            .copied()
+            .filter(|camera| !self.touched.contains(camera))
+        {
+            let Some((now, owner)) = self.at_rest(camera) else {
+                continue;
+            };
             let is_home = state.preferred_node(camera) == Some(owner);
             if !is_home && now.moved_at <= state.rebalancing_since {
                 movable.entry(owner).or_default().push(camera);
@@ -101,7 +147,11 @@ impl<'a> Round<'a> {
         movable: &BTreeMap<NodeId, Vec<CameraId>>,
     ) -> Option<(CameraId, NodeId, NodeId)> {
         let emptiest = after.fit().map(|node| after.share(node)).min()?;
-        let mut fullest: Vec<NodeId> = movable.keys().copied().filter(|node| after.share(*node) > emptiest).collect();
+        let mut fullest: Vec<NodeId> = movable
+            .keys()
+            .copied()
+            .filter(|node| after.share(*node) > emptiest)
+            .collect();
         fullest.sort_by_key(|node| (Reverse(after.share(*node)), *node));
         let offers = fullest.into_iter().flat_map(|from| {
             let cameras = movable.get(&from).into_iter().flatten().rev();
@@ -119,17 +169,30 @@ impl<'a> Round<'a> {
 
     /// A camera that its owner records as it should, and that is neither on its way nor drilled.
     fn at_rest(&self, camera: CameraId) -> Option<(&'a Assignment, NodeId)> {
-        let now = self.assignment(camera).filter(|now| now.handoff.is_none() && self.drill(camera).is_none())?;
+        let now = self
+            .assignment(camera)
+            .filter(|now| now.handoff.is_none() && self.drill(camera).is_none())?;
         let owner = now.owner.filter(|owner| self.planner.is_fit(*owner))?;
-        let report = self.progress(owner, camera).filter(|report| report.epoch == now.epoch)?;
+        let report = self
+            .progress(owner, camera)
+            .filter(|report| report.epoch == now.epoch)?;
         (report.state == RecorderState::Recording).then_some((now, owner))
     }
 
     /// Begins a move unless the camera moved lately, or enough are under way. Whether it did.
-    fn move_in_turn(&mut self, camera: CameraId, now: &'a Assignment, owner: NodeId, to: NodeId) -> bool {
-        let moved_us = now.moved_at.map(|at| self.input.now.micros_since(at).unsigned_abs());
+    fn move_in_turn(
+        &mut self,
+        camera: CameraId,
+        now: &'a Assignment,
+        owner: NodeId,
+        to: NodeId,
+    ) -> bool {
+        let moved_us = now
+            .moved_at
+            .map(|at| self.input.now.micros_since(at).unsigned_abs());
         let moved_lately = moved_us.is_some_and(|ago| ago < MOVE_INTERVAL.as_micros() as u64);
-        let count = |handoffs: &BTreeMap<NodeId, usize>, node| handoffs.get(node).copied().unwrap_or(0);
+        let count =
+            |handoffs: &BTreeMap<NodeId, usize>, node| handoffs.get(node).copied().unwrap_or(0);
         let under_way = count(&self.handoffs_from, &owner).max(count(&self.handoffs_to, &to));
         let may = !moved_lately
             && self.memory.may_move(self.input.uptime, camera)

@@ -15,17 +15,42 @@ const DEAD: NodeId = NodeId(2);
 /// Three nodes; node 2 owns cameras 1 to 3 in their first epoch, node 3 succeeds.
 fn state() -> ClusterState {
     let mut state = ClusterState::default();
-    let node = |name: &str| NodeSpec::new(name, &format!("{name}:7001"), &format!("{name}:7000")).unwrap();
-    let mut commands = vec![Command::Initialize { cluster: Uuid::nil(), node: node("a") }];
-    let join = |(number, name)| Command::JoinNode { spec: node(name), attempt: Uuid::from_u128(number) };
+    let node =
+        |name: &str| NodeSpec::new(name, &format!("{name}:7001"), &format!("{name}:7000")).unwrap();
+    let mut commands = vec![Command::Initialize {
+        cluster: Uuid::nil(),
+        node: node("a"),
+    }];
+    let join = |(number, name)| Command::JoinNode {
+        spec: node(name),
+        attempt: Uuid::from_u128(number),
+    };
     commands.extend([(1, "b"), (2, "c")].map(join));
-    let op = AssignmentOp::Place { owner: DEAD, mirror: None, successor: Some(NodeId(3)) };
+    let op = AssignmentOp::Place {
+        owner: DEAD,
+        mirror: None,
+        successor: Some(NodeId(3)),
+    };
     for camera in 1..=3 {
         let spec = CameraSpec::new(&format!("camera{camera}"), "rtsp://camera/1").unwrap();
-        let change = AssignmentChange { camera: CameraId(camera), expect: Epoch(0), op };
-        commands.extend([Command::CreateCamera { spec, only_after: None }, Command::Assign { changes: vec![change] }]);
+        let change = AssignmentChange {
+            camera: CameraId(camera),
+            expect: Epoch(0),
+            op,
+        };
+        commands.extend([
+            Command::CreateCamera {
+                spec,
+                only_after: None,
+            },
+            Command::Assign {
+                changes: vec![change],
+            },
+        ]);
     }
-    commands.into_iter().for_each(|command| drop(state.apply(command.by(Actor::System, AT)).unwrap()));
+    commands
+        .into_iter()
+        .for_each(|command| drop(state.apply(command.by(Actor::System, AT)).unwrap()));
     state
 }
 
@@ -44,33 +69,68 @@ fn report(camera: u32, epoch: u64, exposure: Option<Exposure>) -> Progress {
     }
 }
 
-/// Who is blamed when the process of `node` ends that reported this, and whether as a suspect in its turn.
+/// Who is blamed when the process of `node` ends that reported this, and whether as a suspect in
+/// its turn.
 fn blamed(node: NodeId, hears_all: bool, reports: Vec<Progress>) -> (Vec<u32>, bool) {
     let mut progress = Reports::default();
     progress.report(node, reports);
-    let suspect = Verdict::Suspect { since: Duration::ZERO, why: Why::Refused };
+    let suspect = Verdict::Suspect {
+        since: Duration::ZERO,
+        why: Why::Refused,
+    };
     let verdicts = BTreeMap::from([(DEAD, suspect), (node, suspect)]);
     let state = state();
-    let witness = Witness { state: &state, verdicts: &verdicts, progress: &progress, hears_all, at: AT };
+    let witness = Witness {
+        state: &state,
+        verdicts: &verdicts,
+        progress: &progress,
+        hears_all,
+        at: AT,
+    };
     let end = witness.end(node, 1);
-    (end.blamed.iter().map(|camera| camera.0).collect(), end.on_trial)
+    (
+        end.blamed.iter().map(|camera| camera.0).collect(),
+        end.on_trial,
+    )
 }
 
 #[test]
 fn fresh_sessions_are_blamed_and_where_a_suspect_had_its_turn_it_alone() {
     let (fresh, proven) = (Some(Exposure::Fresh), Some(Exposure::Proven));
-    let reports = |second| vec![report(1, 1, fresh), report(2, 1, second), report(3, 1, None)];
+    let reports = |second| {
+        vec![
+            report(1, 1, fresh),
+            report(2, 1, second),
+            report(3, 1, None),
+        ]
+    };
     assert_eq!(blamed(DEAD, true, reports(proven)), (vec![1], false));
-    assert_eq!(blamed(DEAD, true, reports(Some(Exposure::OnTrial))), (vec![2], true));
+    assert_eq!(
+        blamed(DEAD, true, reports(Some(Exposure::OnTrial))),
+        (vec![2], true)
+    );
 }
 
 #[test]
 fn what_a_node_began_since_its_last_heartbeat_is_blamed_too() {
-    assert_eq!(blamed(DEAD, true, vec![report(1, 1, None)]), (vec![2, 3], false));
+    assert_eq!(
+        blamed(DEAD, true, vec![report(1, 1, None)]),
+        (vec![2, 3], false)
+    );
     // It was reported in an earlier epoch, and not since.
-    assert_eq!(blamed(DEAD, true, vec![report(1, 0, Some(Exposure::Gone)), report(2, 1, None)]).0, [1, 3]);
+    assert_eq!(
+        blamed(
+            DEAD,
+            true,
+            vec![report(1, 0, Some(Exposure::Gone)), report(2, 1, None)]
+        )
+        .0,
+        [1, 3]
+    );
     // It was recorded in this epoch, and ended in order.
-    let ended = (1..=3).map(|camera| report(camera, 1, Some(Exposure::Gone))).collect();
+    let ended = (1..=3)
+        .map(|camera| report(camera, 1, Some(Exposure::Gone)))
+        .collect();
     assert!(blamed(DEAD, true, ended).0.is_empty());
     // The successor of a dead node has begun all of its cameras.
     assert_eq!(blamed(NodeId(3), true, Vec::new()).0, [1, 2, 3]);
@@ -82,19 +142,56 @@ fn what_a_node_began_since_its_last_heartbeat_is_blamed_too() {
 fn an_end_that_is_noted_counts_once_also_after_its_cameras_were_cleared() {
     let mut state = state();
     let mut progress = Reports::default();
-    progress.report(DEAD, vec![report(1, 1, Some(Exposure::Fresh)), report(2, 1, None), report(3, 1, None)]);
+    progress.report(
+        DEAD,
+        vec![
+            report(1, 1, Some(Exposure::Fresh)),
+            report(2, 1, None),
+            report(3, 1, None),
+        ],
+    );
     let mut ends = Ends::default();
     let verdicts = BTreeMap::new();
-    let witness = Witness { state: &state, verdicts: &verdicts, progress: &progress, hears_all: true, at: AT };
+    let witness = Witness {
+        state: &state,
+        verdicts: &verdicts,
+        progress: &progress,
+        hears_all: true,
+        at: AT,
+    };
     ends.observe(&[(DEAD, 7)], witness);
-    assert_eq!(suspicions(&state, &ends), BTreeMap::from([(CameraId(1), Suspicion::Once { node: DEAD })]));
-    let noted: Vec<Command> = ends.unnoted(&state).into_iter().map(|(end, _)| Command::NoteEnd(end.clone())).collect();
-    for command in noted.iter().cycle().take(2).cloned().chain([Command::ClearCameras { cameras: vec![CameraId(1)] }]) {
+    assert_eq!(
+        suspicions(&state, &ends),
+        BTreeMap::from([(CameraId(1), Suspicion::Once { node: DEAD })])
+    );
+    let noted: Vec<Command> = ends
+        .unnoted(&state)
+        .into_iter()
+        .map(|(end, _)| Command::NoteEnd(end.clone()))
+        .collect();
+    for command in noted
+        .iter()
+        .cycle()
+        .take(2)
+        .cloned()
+        .chain([Command::ClearCameras {
+            cameras: vec![CameraId(1)],
+        }])
+    {
         state.apply(command.by(Actor::System, AT)).unwrap();
     }
-    assert_eq!((suspicions(&state, &ends), ends.unnoted(&state).len()), (BTreeMap::new(), 0));
+    assert_eq!(
+        (suspicions(&state, &ends), ends.unnoted(&state).len()),
+        (BTreeMap::new(), 0)
+    );
     // The same process is heard after all.
-    let witness = Witness { state: &state, verdicts: &verdicts, progress: &progress, hears_all: true, at: AT };
+    let witness = Witness {
+        state: &state,
+        verdicts: &verdicts,
+        progress: &progress,
+        hears_all: true,
+        at: AT,
+    };
     ends.observe(&[], witness);
     assert!(ends.0.is_empty());
 }

@@ -1,7 +1,9 @@
-//! Where the members are: as the replicated state says, unless a member's newest process has said otherwise since.
+//! Where the members are: as the replicated state says, unless a member's newest process has said
+//! otherwise since.
 //!
-//! Addresses of a majority may change at once, and then nothing new can be replicated. So each heartbeat and each
-//! introduction names its sender's address. It counts until the state says something else than it did when it was heard.
+//! Addresses of a majority may change at once, and then nothing new can be replicated. So each
+//! heartbeat and each introduction names its sender's address. It counts until the state says
+//! something else than it did when it was heard.
 
 use crate::state::ClusterState;
 use holdfast_storage::ids::NodeId;
@@ -39,7 +41,11 @@ pub struct Addresses {
 
 impl Addresses {
     pub(crate) fn new(state: watch::Receiver<Arc<ClusterState>>) -> Self {
-        Self { state, learnt: Arc::default(), changes: Arc::new(watch::Sender::new(0)) }
+        Self {
+            state,
+            learnt: Arc::default(),
+            changes: Arc::new(watch::Sender::new(0)),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Known>> {
@@ -47,14 +53,22 @@ impl Addresses {
     }
 
     fn replicated(&self, node: NodeId) -> Option<String> {
-        self.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.to_string())
+        self.state
+            .borrow()
+            .nodes
+            .get(node)
+            .map(|node| node.spec.peer_addr.to_string())
     }
 
     /// `host:port` at which `node` takes messages of other members.
     #[must_use]
     pub fn of(&self, node: NodeId) -> Option<String> {
         let replicated = self.replicated(node);
-        let learnt = self.lock().get(&node).filter(|known| known.replicated == replicated).cloned();
+        let learnt = self
+            .lock()
+            .get(&node)
+            .filter(|known| known.replicated == replicated)
+            .cloned();
         learnt.map(|known| known.addr).or(replicated)
     }
 
@@ -80,15 +94,28 @@ impl Addresses {
 
     /// Every node whose address is known.
     pub(crate) fn all(&self) -> BTreeMap<NodeId, String> {
-        let nodes: Vec<NodeId> = self.state.borrow().nodes.keys().chain(self.lock().keys().copied()).collect();
-        nodes.into_iter().filter_map(|node| Some((node, self.of(node)?))).collect()
+        let nodes: Vec<NodeId> = self
+            .state
+            .borrow()
+            .nodes
+            .keys()
+            .chain(self.lock().keys().copied())
+            .collect();
+        nodes
+            .into_iter()
+            .filter_map(|node| Some((node, self.of(node)?)))
+            .collect()
     }
 
     /// Those that count though the state does not say them.
     pub(crate) fn moved(&self) -> Vec<(NodeId, String)> {
         let nodes: Vec<NodeId> = self.lock().keys().copied().collect();
-        let moved = nodes.into_iter().filter(|node| self.of(*node) != self.replicated(*node));
-        moved.filter_map(|node| Some((node, self.of(node)?))).collect()
+        let moved = nodes
+            .into_iter()
+            .filter(|node| self.of(*node) != self.replicated(*node));
+        moved
+            .filter_map(|node| Some((node, self.of(node)?)))
+            .collect()
     }
 
     pub(crate) fn keep(&self, is_kept: impl Fn(NodeId) -> bool) {
@@ -107,8 +134,13 @@ mod tests {
     fn what_a_process_says_counts_until_the_state_says_something_new() {
         let spec = |addr: &str| NodeSpec::new("n1", addr, "10.0.0.1:8480").unwrap();
         let mut state = ClusterState::default();
-        let initialize = Command::Initialize { cluster: uuid::Uuid::nil(), node: spec("10.0.0.1:8481") };
-        state.apply(initialize.by(Actor::System, Timestamp(0))).unwrap();
+        let initialize = Command::Initialize {
+            cluster: uuid::Uuid::nil(),
+            node: spec("10.0.0.1:8481"),
+        };
+        state
+            .apply(initialize.by(Actor::System, Timestamp(0)))
+            .unwrap();
         let (published, seen) = watch::channel(Arc::new(state.clone()));
         let addresses = Addresses::new(seen);
         let node = NodeId(1);
@@ -120,10 +152,19 @@ mod tests {
         addresses.learn(node, Learnt::new("10.9.0.1:8481".to_owned()));
         assert_eq!(*addresses.changes().borrow(), 1, "no news");
 
-        let report = Command::ReportForDuty { node, spec: spec("10.7.0.1:8481") };
-        state.apply(report.by(Actor::Node(node), Timestamp(0))).unwrap();
+        let report = Command::ReportForDuty {
+            node,
+            spec: spec("10.7.0.1:8481"),
+        };
+        state
+            .apply(report.by(Actor::Node(node), Timestamp(0)))
+            .unwrap();
         published.send_replace(Arc::new(state));
-        assert_eq!(addresses.of(node).as_deref(), Some("10.7.0.1:8481"), "a later process reported that");
+        assert_eq!(
+            addresses.of(node).as_deref(),
+            Some("10.7.0.1:8481"),
+            "a later process reported that"
+        );
         assert_eq!(addresses.of(NodeId(2)), None);
     }
 }

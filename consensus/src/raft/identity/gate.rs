@@ -1,7 +1,9 @@
-//! When a node that has started may take part: once everyone who can be reached has said what it has seen of it. Pure.
+//! When a node that has started may take part: once everyone who can be reached has said what it
+//! has seen of it. Pure.
 //!
-//! No answer that is waited for can be missed for long: a peer that cannot be reached counts as asked after one attempt. So a
-//! start is later by one round trip, or by the deadline of one question where a peer is silent; recording does not wait.
+//! No answer that is waited for can be missed for long: a peer that cannot be reached counts as
+//! asked after one attempt. So a start is later by one round trip, or by the deadline of one
+//! question where a peer is silent; recording does not wait.
 
 /// How it stands with asking one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,12 +16,17 @@ pub(crate) struct Asked {
     pub(crate) failed: bool,
 }
 
-/// `is_only_voter`: this node decides alone. Any other can do nothing without a peer anyway, so it waits for the first:
-/// before that its own network may not be up yet, and nothing that failed says anything.
+/// `is_only_voter`: this node decides alone. Any other can do nothing without a peer anyway, so it
+/// waits for the first: before that its own network may not be up yet, and nothing that failed says
+/// anything.
 pub(crate) fn opens(peers: &[Asked], is_only_voter: bool) -> bool {
     let any = peers.iter().any(|peer| peer.has_admitted);
     let is_settled = |peer: &Asked| {
-        let in_vain = if any { peer.failed_after_first } else { peer.failed };
+        let in_vain = if any {
+            peer.failed_after_first
+        } else {
+            peer.failed
+        };
         peer.has_admitted || in_vain
     };
     peers.is_empty() || ((any || is_only_voter) && peers.iter().all(is_settled))
@@ -29,10 +36,26 @@ pub(crate) fn opens(peers: &[Asked], is_only_voter: bool) -> bool {
 mod tests {
     use super::*;
 
-    const ADMITTED: Asked = Asked { has_admitted: true, failed_after_first: false, failed: false };
-    const FAILED: Asked = Asked { has_admitted: false, failed_after_first: false, failed: true };
-    const FAILED_LATE: Asked = Asked { has_admitted: false, failed_after_first: true, failed: true };
-    const OPEN: Asked = Asked { has_admitted: false, failed_after_first: false, failed: false };
+    const ADMITTED: Asked = Asked {
+        has_admitted: true,
+        failed_after_first: false,
+        failed: false,
+    };
+    const FAILED: Asked = Asked {
+        has_admitted: false,
+        failed_after_first: false,
+        failed: true,
+    };
+    const FAILED_LATE: Asked = Asked {
+        has_admitted: false,
+        failed_after_first: true,
+        failed: true,
+    };
+    const OPEN: Asked = Asked {
+        has_admitted: false,
+        failed_after_first: false,
+        failed: false,
+    };
 
     #[test]
     fn everyone_who_can_be_reached_is_asked_first() {
@@ -44,9 +67,15 @@ mod tests {
 
     #[test]
     fn what_failed_before_anyone_answered_says_nothing() {
-        assert!(!opens(&[FAILED, FAILED], false), "its own network may not be up yet");
+        assert!(
+            !opens(&[FAILED, FAILED], false),
+            "its own network may not be up yet"
+        );
         assert!(!opens(&[ADMITTED, FAILED], false));
-        assert!(opens(&[FAILED, FAILED], true), "it decides alone, and must not wait for one that does not vote");
+        assert!(
+            opens(&[FAILED, FAILED], true),
+            "it decides alone, and must not wait for one that does not vote"
+        );
         assert!(!opens(&[FAILED, OPEN], true));
     }
 }

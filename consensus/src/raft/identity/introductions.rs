@@ -1,9 +1,14 @@
-//! Introductions: a process says who it is and how its data directory came to be, and hears what the other has seen of it.
+//! Introductions: a process says who it is and how its data directory came to be, and hears what
+//! the other has seen of it.
 //!
-//! Each node introduces itself to every other when it starts, and again to any that does not know its process: a peer that was
-//! away then. An answer introduces the peer as well. Nothing here is on the path of a message that counts.
+//! Each node introduces itself to every other when it starts, and again to any that does not know
+//! its process: a peer that was away then. An answer introduces the peer as well. Nothing here is
+//! on the path of a message that counts.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use super::gate::{self, Asked};
 use super::judge::Judgement;
@@ -101,14 +106,23 @@ const RUMOURS_MAX: usize = 256;
 impl Wanted {
     /// Of members: a cluster has few.
     pub(crate) fn introduce(&self, node: NodeId) {
-        if self.nodes.lock().unwrap_or_else(PoisonError::into_inner).insert(node) {
+        if self
+            .nodes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(node)
+        {
             self.news.notify_one();
         }
     }
 
     fn hear_of(&self, moved: &[(NodeId, String)]) {
         let mut rumours = self.rumours.lock().unwrap_or_else(PoisonError::into_inner);
-        for (node, addr) in moved.iter().take(RUMOURS_MAX).filter(|(_, addr)| addr.len() <= ADDR_BYTES_MAX) {
+        for (node, addr) in moved
+            .iter()
+            .take(RUMOURS_MAX)
+            .filter(|(_, addr)| addr.len() <= ADDR_BYTES_MAX)
+        {
             if rumours.len() < RUMOURS_MAX || rumours.contains_key(node) {
                 rumours.insert(*node, addr.clone());
             }
@@ -141,7 +155,13 @@ impl Introducer {
         let Identity(inner) = &self.identity;
         let moved = inner.addresses.moved();
         let (sender, history) = (self.identity.sender(), inner.ledger.history());
-        Hello { cluster: inner.cluster, sender, history, moved, generation: inner.generation }
+        Hello {
+            cluster: inner.cluster,
+            sender,
+            history,
+            moved,
+            generation: inner.generation,
+        }
     }
 
     /// Answers an introduction.
@@ -155,8 +175,20 @@ impl Introducer {
         } else {
             Verdict::OtherGeneration
         };
-        let Hello { sender, history, moved, generation, .. } = self.hello();
-        Ok(HelloAnswer { sender, history, moved, verdict, generation })
+        let Hello {
+            sender,
+            history,
+            moved,
+            generation,
+            ..
+        } = self.hello();
+        Ok(HelloAnswer {
+            sender,
+            history,
+            moved,
+            verdict,
+            generation,
+        })
     }
 
     /// Whether the sender is of this node's generation. Is it of a later one, then this node's is
@@ -166,12 +198,26 @@ impl Introducer {
         if theirs.is(&mine) {
             return true;
         }
-        let replaced = |was: &ClusterGeneration, now| Replaced { cluster: identity.cluster(), was: was.number, now };
-        let Stamp { node, incarnation, .. } = sender.stamp;
+        let replaced = |was: &ClusterGeneration, now| Replaced {
+            cluster: identity.cluster(),
+            was: was.number,
+            now,
+        };
+        let Stamp {
+            node, incarnation, ..
+        } = sender.stamp;
         if theirs.number > mine.number {
-            identity.fence(Fence { by: node, why: Why::Replaced(replaced(&mine, theirs)) }).await;
+            identity
+                .fence(Fence {
+                    by: node,
+                    why: Why::Replaced(replaced(&mine, theirs)),
+                })
+                .await;
         } else if identity.is_bygone_news(incarnation) {
-            let fence = Fence { by: identity.node(), why: Why::Replaced(replaced(&theirs, mine)) };
+            let fence = Fence {
+                by: identity.node(),
+                why: Why::Replaced(replaced(&theirs, mine)),
+            };
             let addr = &sender.peer_addr;
             tracing::error!(%node, addr, "a node of another generation counts for nothing: {}", fence.of_another());
         }
@@ -183,15 +229,27 @@ impl Introducer {
         let (node, identity) = (sender.stamp.node, &self.identity);
         if node == identity.node() {
             let is_me = sender.stamp.incarnation == identity.ledger().incarnation();
-            return Ok(if is_me { Verdict::Admitted } else { Verdict::No(Why::Twin) });
+            return Ok(if is_me {
+                Verdict::Admitted
+            } else {
+                Verdict::No(Why::Twin)
+            });
         }
         let is_honest = history.len() <= BOOTS_MAX
-            && history.last().is_some_and(|newest| newest.incarnation == sender.stamp.incarnation);
+            && history
+                .last()
+                .is_some_and(|newest| newest.incarnation == sender.stamp.incarnation);
         if !is_honest {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "its history does not end with its process"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "its history does not end with its process",
+            ));
         }
         let newcomer = sender.stamp.incarnation;
-        let before = identity.ledger().record(node).map(|record| record.incarnation);
+        let before = identity
+            .ledger()
+            .record(node)
+            .map(|record| record.incarnation);
         let why = match identity.ledger().judge(node, history) {
             Judgement::Same => None,
             Judgement::Later => match self.runs(node, before, newcomer).await {
@@ -199,7 +257,9 @@ impl Introducer {
                 Runs::Unclear => return Ok(Verdict::Wait),
                 Runs::No => None,
             },
-            Judgement::Older if self.runs(node, before, newcomer).await == Runs::Yes => Some(Why::Twin),
+            Judgement::Older if self.runs(node, before, newcomer).await == Runs::Yes => {
+                Some(Why::Twin)
+            }
             Judgement::Older => Some(Why::Older),
         };
         let Some(why) = why else {
@@ -207,7 +267,8 @@ impl Introducer {
             if is_admitted {
                 identity.learn(sender);
             }
-            // One that was removed may have to confirm just that: its vote is gone only once Raft's members are changed.
+            // One that was removed may have to confirm just that: its vote is gone only once Raft's
+            // members are changed.
             let has_left = self.state.borrow().has_left(node);
             return Ok(match (is_admitted, has_left) {
                 (false, _) => Verdict::Wait,
@@ -215,7 +276,10 @@ impl Introducer {
                 (true, false) => Verdict::Admitted,
             });
         };
-        let fence = Fence { by: identity.node(), why };
+        let fence = Fence {
+            by: identity.node(),
+            why,
+        };
         if identity.refuse(node, sender.stamp.incarnation, fence) {
             let addr = &sender.peer_addr;
             tracing::error!(%node, name = self.name(node), addr, "a process of a node counts for nothing: {}", fence.of_another());
@@ -223,15 +287,39 @@ impl Introducer {
         Ok(Verdict::No(why))
     }
 
-    /// Whether `process` of `node` still runs, as it says itself; of a node that was never heard, any but the newcomer.
-    async fn runs(&self, node: NodeId, process: Option<Incarnation>, newcomer: Incarnation) -> Runs {
-        let Some(addr) = self.identity.addresses().of(node) else { return Runs::No };
-        let Ok(question) = self.identity.envelope(node).seal(&WhoRequest) else { return Runs::No };
-        match self.client.call_encoded(&addr, WHO, question, WHO_DEADLINE).await {
-            Ok(WhoAnswer(there)) if there != newcomer && process.is_none_or(|process| process == there) => Runs::Yes,
+    /// Whether `process` of `node` still runs, as it says itself; of a node that was never heard,
+    /// any but the newcomer.
+    async fn runs(
+        &self,
+        node: NodeId,
+        process: Option<Incarnation>,
+        newcomer: Incarnation,
+    ) -> Runs {
+        let Some(addr) = self.identity.addresses().of(node) else {
+            return Runs::No;
+        };
+        let Ok(question) = self.identity.envelope(node).seal(&WhoRequest) else {
+            return Runs::No;
+        };
+        match self
+            .client
+            .call_encoded(&addr, WHO, question, WHO_DEADLINE)
+            .await
+        {
+            Ok(WhoAnswer(there))
+                if there != newcomer && process.is_none_or(|process| process == there) =>
+            {
+                Runs::Yes
+            }
             // Silence is no proof: its way here may be cut in one direction.
-            Err(PeerError::Timeout { .. } | PeerError::Closed { .. } | PeerError::Unreachable { .. })
-                if self.identity.last_heard(node).is_some_and(|at| at.elapsed() < HEARD_WITHIN) =>
+            Err(
+                PeerError::Timeout { .. }
+                | PeerError::Closed { .. }
+                | PeerError::Unreachable { .. },
+            ) if self
+                .identity
+                .last_heard(node)
+                .is_some_and(|at| at.elapsed() < HEARD_WITHIN) =>
             {
                 Runs::Unclear
             }
@@ -241,13 +329,25 @@ impl Introducer {
 
     fn name(&self, node: NodeId) -> String {
         let state = self.state.borrow();
-        state.nodes.get(node).map_or_else(|| format!("node {node}"), |node| node.spec.name.to_string())
+        state
+            .nodes
+            .get(node)
+            .map_or_else(|| format!("node {node}"), |node| node.spec.name.to_string())
     }
 
     /// Introduces this process at `addr`, and takes in who is there.
     async fn ask(&self, addr: &str) -> Result<(NodeId, Verdict), PeerError> {
-        let answer: HelloAnswer = self.client.call(addr, HELLO, &self.hello(), HELLO_DEADLINE).await?;
-        let HelloAnswer { sender, history, moved, verdict, generation } = answer;
+        let answer: HelloAnswer = self
+            .client
+            .call(addr, HELLO, &self.hello(), HELLO_DEADLINE)
+            .await?;
+        let HelloAnswer {
+            sender,
+            history,
+            moved,
+            verdict,
+            generation,
+        } = answer;
         if !self.meet(&sender, generation).await {
             return Ok((sender.stamp.node, Verdict::OtherGeneration));
         }
@@ -344,7 +444,9 @@ impl Round {
         self.find(now);
         if self.moves.has_changed().unwrap_or(false) {
             self.moves.mark_unchanged();
-            self.targets.values_mut().for_each(|target| target.due = target.due.or(Some(now)));
+            self.targets
+                .values_mut()
+                .for_each(|target| target.due = target.due.or(Some(now)));
         }
         for node in self.introducer.identity.wanted().take() {
             if let Some(target) = self.targets.get_mut(&Key::Node(node)) {
@@ -362,7 +464,8 @@ impl Round {
                 target.is_asking = true;
             }
             let introducer = self.introducer.clone();
-            self.asking.spawn(async move { (key, now, introducer.ask(&addr).await) });
+            self.asking
+                .spawn(async move { (key, now, introducer.ask(&addr).await) });
         }
         self.open();
     }
@@ -371,25 +474,42 @@ impl Round {
     fn rumours(&self) -> Vec<(Key, String)> {
         let identity = &self.introducer.identity;
         let rumours = identity.wanted().take_rumours().into_iter();
-        let news = rumours
-            .filter(|(node, addr)| *node != identity.node() && identity.addresses().of(*node).as_ref() != Some(addr));
-        news.map(|(node, addr)| (Key::Rumour(node, addr.clone()), addr)).collect()
+        let news = rumours.filter(|(node, addr)| {
+            *node != identity.node() && identity.addresses().of(*node).as_ref() != Some(addr)
+        });
+        news.map(|(node, addr)| (Key::Rumour(node, addr.clone()), addr))
+            .collect()
     }
 
     fn find(&mut self, now: Instant) {
         let me = self.introducer.identity.node();
         let mut known = self.introducer.identity.addresses().all();
-        let membership = self.raft.metrics().borrow_watched().membership_config.clone();
+        let membership = self
+            .raft
+            .metrics()
+            .borrow_watched()
+            .membership_config
+            .clone();
         for (node, at_join) in membership.nodes() {
-            known.entry(NodeId(*node)).or_insert_with(|| at_join.addr.clone());
+            known
+                .entry(NodeId(*node))
+                .or_insert_with(|| at_join.addr.clone());
         }
         let state = self.introducer.state.borrow().clone();
         known.retain(|node, _| *node != me && !state.has_left(*node));
-        let hints = self.hints.iter().map(|addr| (Key::Hint(addr.clone()), addr.clone()));
-        let wanted: BTreeMap<Key, String> =
-            known.into_iter().map(|(node, addr)| (Key::Node(node), addr)).chain(hints).chain(self.rumours()).collect();
-        self.targets
-            .retain(|key, target| wanted.contains_key(key) || (target.is_asking && matches!(key, Key::Rumour(..))));
+        let hints = self
+            .hints
+            .iter()
+            .map(|addr| (Key::Hint(addr.clone()), addr.clone()));
+        let wanted: BTreeMap<Key, String> = known
+            .into_iter()
+            .map(|(node, addr)| (Key::Node(node), addr))
+            .chain(hints)
+            .chain(self.rumours())
+            .collect();
+        self.targets.retain(|key, target| {
+            wanted.contains_key(key) || (target.is_asking && matches!(key, Key::Rumour(..)))
+        });
         for (key, addr) in wanted {
             let target = self.targets.entry(key).or_insert_with(|| Target {
                 addr: addr.clone(),
@@ -406,7 +526,11 @@ impl Round {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        self.targets.values().filter(|target| !target.is_asking).filter_map(|target| target.due).min()
+        self.targets
+            .values()
+            .filter(|target| !target.is_asking)
+            .filter_map(|target| target.due)
+            .min()
     }
 
     fn open(&self) {
@@ -418,24 +542,41 @@ impl Round {
         if identity.is_open() || is_fenced {
             return;
         }
-        let members = self.targets.iter().filter(|(key, _)| matches!(key, Key::Node(_)));
+        let members = self
+            .targets
+            .iter()
+            .filter(|(key, _)| matches!(key, Key::Node(_)));
         let asked: Vec<Asked> = members.map(|(_, target)| target.asked).collect();
-        let is_only_voter = self.raft.metrics().borrow_watched().membership_config.voter_ids().eq([identity.node().0]);
+        let is_only_voter = self
+            .raft
+            .metrics()
+            .borrow_watched()
+            .membership_config
+            .voter_ids()
+            .eq([identity.node().0]);
         if gate::opens(&asked, is_only_voter) && identity.open() {
             self.raft.runtime_config().elect(true);
         }
     }
 
-    async fn take(&mut self, key: Key, begun: Instant, answer: Result<(NodeId, Verdict), PeerError>) {
+    async fn take(
+        &mut self,
+        key: Key,
+        begun: Instant,
+        answer: Result<(NodeId, Verdict), PeerError>,
+    ) {
         let now = Instant::now();
         let first_admitted = self.first_admitted;
-        let Some(target) = self.targets.get_mut(&key) else { return };
+        let Some(target) = self.targets.get_mut(&key) else {
+            return;
+        };
         target.is_asking = false;
         let (node, verdict) = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 target.asked.failed = true;
-                target.asked.failed_after_first |= first_admitted.is_some_and(|first| begun >= first);
+                target.asked.failed_after_first |=
+                    first_admitted.is_some_and(|first| begun >= first);
                 target.due = Some(now + AGAIN_AFTER).filter(|_| !matches!(key, Key::Rumour(..)));
                 return self.complain(&key, &error);
             }
@@ -465,10 +606,14 @@ impl Round {
             identity.removed(node);
         }
         match verdict {
-            Verdict::Admitted | Verdict::Removed if node != identity.node() && self.first_admitted.is_none() => {
+            Verdict::Admitted | Verdict::Removed
+                if node != identity.node() && self.first_admitted.is_none() =>
+            {
                 self.first_admitted = Some(now);
                 // What failed before this says nothing.
-                self.targets.values_mut().for_each(|target| target.due = target.due.map(|_| now));
+                self.targets
+                    .values_mut()
+                    .for_each(|target| target.due = target.due.map(|_| now));
             }
             Verdict::Admitted | Verdict::Removed | Verdict::Wait | Verdict::OtherGeneration => {}
             Verdict::No(why) => {
@@ -479,7 +624,10 @@ impl Round {
     }
 
     fn complain(&mut self, key: &Key, error: &PeerError) {
-        let PeerError::Rejected { status: 401, addr, .. } = error else {
+        let PeerError::Rejected {
+            status: 401, addr, ..
+        } = error
+        else {
             tracing::debug!(%error, "a node could not be asked what it has seen of this one");
             return;
         };
@@ -487,7 +635,9 @@ impl Round {
             Key::Node(node) => (Some(*node), self.introducer.name(*node)),
             Key::Hint(addr) | Key::Rumour(_, addr) => (None, addr.clone()),
         };
-        let Some(target) = self.targets.get_mut(key) else { return };
+        let Some(target) = self.targets.get_mut(key) else {
+            return;
+        };
         if !std::mem::replace(&mut target.refuses_secret, true) {
             tracing::error!(
                 peer = name,

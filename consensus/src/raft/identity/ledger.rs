@@ -1,5 +1,5 @@
-//! What a data directory remembers of its own starts, and of other nodes: in the Raft log's files, so that it is as old or
-//! as new as vote and log are.
+//! What a data directory remembers of its own starts, and of other nodes: in the Raft log's files,
+//! so that it is as old or as new as vote and log are.
 
 use super::judge::{Judgement, judge};
 use super::standing::Fence;
@@ -22,8 +22,8 @@ pub(crate) trait Keep: Send + Sync + 'static {
     fn keep(&self, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>>;
 }
 
-/// Keeps by a task of the runtime on which it is made. That task alone owns the store: to drop one may
-/// take as long as its disk hangs, and no other thread is to wait for that.
+/// Keeps by a task of the runtime on which it is made. That task alone owns the store: to drop one
+/// may take as long as its disk hangs, and no other thread is to wait for that.
 pub(crate) struct Apart(mpsc::Sender<(Vec<u8>, oneshot::Sender<io::Result<()>>)>);
 
 impl Apart {
@@ -78,7 +78,8 @@ struct Versioned {
 }
 
 impl Ledger {
-    /// Begins the next generation, durably. `before`: what was kept until now; `began_at`: what is durable of vote and log.
+    /// Begins the next generation, durably. `before`: what was kept until now; `began_at`: what is
+    /// durable of vote and log.
     ///
     /// # Errors
     /// What was kept cannot be read, or the new start not be made durable.
@@ -89,21 +90,42 @@ impl Ledger {
         boot: Uuid,
     ) -> io::Result<Self> {
         let read = before.map(codec::decode::<Kept>).transpose();
-        let unreadable = |error| io::Error::new(io::ErrorKind::InvalidData, format!("in the Raft log: {error}"));
+        let unreadable = |error| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("in the Raft log: {error}"),
+            )
+        };
         let mut kept = read.map_err(unreadable)?.unwrap_or_default();
-        let generation = kept.boots.last().map_or(0, |last| last.incarnation.generation) + 1;
+        let generation = kept
+            .boots
+            .last()
+            .map_or(0, |last| last.incarnation.generation)
+            + 1;
         let incarnation = Incarnation { generation, boot };
-        kept.boots.push(Boot { incarnation, began_at });
+        kept.boots.push(Boot {
+            incarnation,
+            began_at,
+        });
         let forgotten = kept.boots.len().saturating_sub(BOOTS_MAX);
         kept.boots.drain(..forgotten);
         let kept = Mutex::new(Versioned { kept, version: 1 });
-        let ledger = Self { kept, written: tokio::sync::Mutex::new(0), store, incarnation, is_trusting: false };
+        let ledger = Self {
+            kept,
+            written: tokio::sync::Mutex::new(0),
+            store,
+            incarnation,
+            is_trusting: false,
+        };
         ledger.write().await?;
         Ok(ledger)
     }
 
     pub(crate) fn trusting(self) -> Self {
-        Self { is_trusting: true, ..self }
+        Self {
+            is_trusting: true,
+            ..self
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Versioned> {
@@ -138,18 +160,27 @@ impl Ledger {
         }
         let (version, bytes) = {
             let now = self.lock();
-            (now.version, codec::encode(&now.kept).map_err(io::Error::other)?)
+            (
+                now.version,
+                codec::encode(&now.kept).map_err(io::Error::other)?,
+            )
         };
         self.store.keep(bytes).await?;
         *written = version;
         Ok(())
     }
 
-    /// Keeps durably that this process of `node` has confirmed `position`. False: another process of it is known.
+    /// Keeps durably that this process of `node` has confirmed `position`. False: another process
+    /// of it is known.
     ///
     /// # Errors
     /// It could not be made durable.
-    pub(crate) async fn confirm(&self, node: NodeId, incarnation: Incarnation, position: Position) -> io::Result<bool> {
+    pub(crate) async fn confirm(
+        &self,
+        node: NodeId,
+        incarnation: Incarnation,
+        position: Position,
+    ) -> io::Result<bool> {
         match self.note(node, incarnation, position) {
             Noted::Another => Ok(false),
             // Nor may what another has noted in memory alone be counted.
@@ -166,7 +197,15 @@ impl Ledger {
             Some(record) if record.incarnation != incarnation => return Noted::Another,
             Some(record) if record.position >= position => return Noted::Known,
             Some(record) => record.position = position,
-            None if has_room => _ = kept.seen.insert(node, Record { incarnation, position }),
+            None if has_room => {
+                _ = kept.seen.insert(
+                    node,
+                    Record {
+                        incarnation,
+                        position,
+                    },
+                )
+            }
             None => return Noted::Another,
         }
         *version += 1;
@@ -182,24 +221,35 @@ impl Ledger {
         }
     }
 
-    /// Takes the newest process of `node` for the one that counts, durably, unless the record has changed since it was judged.
+    /// Takes the newest process of `node` for the one that counts, durably, unless the record has
+    /// changed since it was judged.
     ///
     /// # Errors
     /// It could not be made durable.
     pub(crate) async fn admit(&self, node: NodeId, history: &[Boot]) -> io::Result<bool> {
-        let Some(newest) = history.last() else { return Ok(false) };
+        let Some(newest) = history.last() else {
+            return Ok(false);
+        };
         {
             let mut now = self.lock();
             let Versioned { kept, version } = &mut *now;
             let before = kept.seen.get(&node).copied();
-            if !self.is_trusting && before.is_some_and(|record| judge(history, &record) == Judgement::Older) {
+            if !self.is_trusting
+                && before.is_some_and(|record| judge(history, &record) == Judgement::Older)
+            {
                 return Ok(false);
             }
             if before.is_none_or(|record| record.incarnation != newest.incarnation) {
                 if before.is_none() && kept.seen.len() >= SEEN_MAX {
                     return Ok(false);
                 }
-                kept.seen.insert(node, Record { incarnation: newest.incarnation, position: newest.began_at });
+                kept.seen.insert(
+                    node,
+                    Record {
+                        incarnation: newest.incarnation,
+                        position: newest.began_at,
+                    },
+                );
                 *version += 1;
             }
         }
@@ -260,13 +310,23 @@ mod tests {
     }
 
     fn at(index: u64) -> Position {
-        Position { vote: (1, 1), last: Some((1, 1, index)) }
+        Position {
+            vote: (1, 1),
+            last: Some((1, 1, index)),
+        }
     }
 
     async fn begin(memory: &Memory, began_at: Position) -> Ledger {
         let before = memory.0.lock().unwrap().clone();
         let before = (!before.is_empty()).then_some(before);
-        Ledger::begin(Box::new(memory.clone()), before.as_deref(), began_at, Uuid::new_v4()).await.unwrap()
+        Ledger::begin(
+            Box::new(memory.clone()),
+            before.as_deref(),
+            began_at,
+            Uuid::new_v4(),
+        )
+        .await
+        .unwrap()
     }
 
     #[tokio::test]
@@ -282,7 +342,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_confirmed_is_durable_and_what_is_known_already_costs_nothing() {
-        let (memory, peer) = (Memory::default(), Incarnation { generation: 1, boot: Uuid::new_v4() });
+        let (memory, peer) = (
+            Memory::default(),
+            Incarnation {
+                generation: 1,
+                boot: Uuid::new_v4(),
+            },
+        );
         let ledger = begin(&memory, Position::default()).await;
         let writes = || memory.1.load(Ordering::Relaxed);
         let before = writes();
@@ -296,9 +362,18 @@ mod tests {
         assert_eq!(writes(), before + 1);
         assert!(ledger.confirm(NodeId(2), peer, at(9)).await.unwrap());
         assert_eq!(writes(), before + 2);
-        let other = Incarnation { generation: 2, ..peer };
+        let other = Incarnation {
+            generation: 2,
+            ..peer
+        };
         assert!(!ledger.confirm(NodeId(2), other, at(10)).await.unwrap());
-        assert_eq!(begin(&memory, at(0)).await.record(NodeId(2)), Some(Record { incarnation: peer, position: at(9) }));
+        assert_eq!(
+            begin(&memory, at(0)).await.record(NodeId(2)),
+            Some(Record {
+                incarnation: peer,
+                position: at(9)
+            })
+        );
     }
 
     #[tokio::test]
@@ -308,22 +383,36 @@ mod tests {
         let first = begin(&theirs, Position::default()).await;
         let put_back = theirs.0.lock().unwrap().clone();
         assert!(ledger.admit(NodeId(2), &first.history()).await.unwrap());
-        assert!(ledger.confirm(NodeId(2), first.incarnation(), at(5)).await.unwrap());
+        assert!(
+            ledger
+                .confirm(NodeId(2), first.incarnation(), at(5))
+                .await
+                .unwrap()
+        );
         let second = begin(&theirs, at(5)).await;
         assert!(ledger.admit(NodeId(2), &second.history()).await.unwrap());
-        assert_eq!(ledger.record(NodeId(2)).unwrap().incarnation, second.incarnation());
+        assert_eq!(
+            ledger.record(NodeId(2)).unwrap().incarnation,
+            second.incarnation()
+        );
 
         *theirs.0.lock().unwrap() = put_back;
         let older = begin(&theirs, at(2)).await;
         assert_eq!(ledger.judge(NodeId(2), &older.history()), Judgement::Older);
         assert!(!ledger.admit(NodeId(2), &older.history()).await.unwrap());
-        assert_eq!(ledger.record(NodeId(2)).unwrap().incarnation, second.incarnation());
+        assert_eq!(
+            ledger.record(NodeId(2)).unwrap().incarnation,
+            second.incarnation()
+        );
     }
 
     #[tokio::test]
     async fn a_fence_stays_in_the_directory() {
         let memory = Memory::default();
-        let fence = Fence { by: NodeId(3), why: Why::Older };
+        let fence = Fence {
+            by: NodeId(3),
+            why: Why::Older,
+        };
         begin(&memory, at(1)).await.fence_off(fence).await.unwrap();
         assert_eq!(begin(&memory, at(1)).await.fence(), Some(fence));
     }

@@ -1,4 +1,5 @@
-//! Whether this node takes part in what the cluster decides, and if not, why; in words for its operator.
+//! Whether this node takes part in what the cluster decides, and if not, why; in words for its
+//! operator.
 
 use crate::generation::{ClusterGeneration, Recovered};
 use holdfast_storage::ids::NodeId;
@@ -36,7 +37,10 @@ pub struct Replaced {
 impl fmt::Display for Replaced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cluster, was, now } = self;
-        write!(f, "this node belongs to generation {was} of cluster {cluster}, which ")?;
+        write!(
+            f,
+            "this node belongs to generation {was} of cluster {cluster}, which "
+        )?;
         match now.recovered {
             Some(Recovered { by, at }) => write!(f, "node {by} replaced by recovery at {at}")?,
             None => write!(f, "was replaced")?,
@@ -101,9 +105,15 @@ impl Standing {
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Asking => write!(f, "this node has started and asks its peers what they have seen of it"),
+            Self::Asking => write!(
+                f,
+                "this node has started and asks its peers what they have seen of it"
+            ),
             Self::Member => write!(f, "this node takes part"),
-            Self::Fenced(Fence { by, why: Why::Older }) => write!(
+            Self::Fenced(Fence {
+                by,
+                why: Why::Older,
+            }) => write!(
                 f,
                 "this data_dir is older than what this node has confirmed, as node {by} has seen: restored from a backup or \
                  a copy? The node neither votes nor acknowledges, and records only what no other node records. Put the \
@@ -115,7 +125,10 @@ impl fmt::Display for Standing {
                 "another process with this node's identity runs, as node {by} has seen: this data_dir is a copy. This \
                  process neither votes nor records: stop it, and give it an empty data_dir to join as a node of its own"
             ),
-            Self::Fenced(Fence { why: Why::Replaced(replaced), .. }) => write!(f, "{replaced}"),
+            Self::Fenced(Fence {
+                why: Why::Replaced(replaced),
+                ..
+            }) => write!(f, "{replaced}"),
             Self::Removed { by } => write!(
                 f,
                 "this node was removed from the cluster, as node {by} says; it records only what no other node records. \

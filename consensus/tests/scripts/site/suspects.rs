@@ -1,4 +1,5 @@
-//! Processes that end, and cameras that are suspected for it: recorders keep their sessions, and suspects their turns.
+//! Processes that end, and cameras that are suspected for it: recorders keep their sessions, and
+//! suspects their turns.
 
 use super::{Anyhow, Site, next};
 use goldenscript::ArgumentConsumer;
@@ -26,7 +27,11 @@ pub(super) struct Processes {
 
 impl Site {
     /// Of processes and sessions, or of the state.
-    pub(super) fn process_command(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
+    pub(super) fn process_command(
+        &mut self,
+        name: &str,
+        args: &mut ArgumentConsumer<'_>,
+    ) -> Anyhow<String> {
         Ok(match name {
             // Processes end, as by `kill -9`; others are started in their place.
             "killed" | "started" => {
@@ -47,7 +52,13 @@ impl Site {
             if kills {
                 self.processes.ended.insert(node, *number);
                 *number += 1;
-                self.verdicts.insert(node, Verdict::Suspect { since: self.now, why: Why::Refused });
+                self.verdicts.insert(
+                    node,
+                    Verdict::Suspect {
+                        since: self.now,
+                        why: Why::Refused,
+                    },
+                );
             } else {
                 self.verdicts.insert(node, Verdict::Alive);
             }
@@ -61,7 +72,12 @@ impl Site {
     }
 
     fn witness(&mut self) {
-        let ended: Vec<(NodeId, u64)> = self.processes.ended.iter().map(|(node, boot)| (*node, *boot)).collect();
+        let ended: Vec<(NodeId, u64)> = self
+            .processes
+            .ended
+            .iter()
+            .map(|(node, boot)| (*node, *boot))
+            .collect();
         let witness = Witness {
             state: &self.state,
             verdicts: &self.verdicts,
@@ -76,19 +92,24 @@ impl Site {
         self.processes.ends.settle(&self.verdicts, &self.progress);
     }
 
-    /// Whether the recorder of `camera` on `me` has a session now, and what that exposes its process to. `None` where it waits.
+    /// Whether the recorder of `camera` on `me` has a session now, and what that exposes its
+    /// process to. `None` where it waits.
     pub(super) fn session(&mut self, me: NodeId, camera: CameraId) -> Option<Option<Exposure>> {
         let held = treatments(&self.state, &self.processes.ends, self.wall());
         let standing = held.get(&camera).copied().unwrap_or_default();
         let now = self.now;
         let in_turn = |began: Duration| now.saturating_sub(began) < TURN;
         let sessions = &mut self.processes.sessions;
-        let is_taken = sessions.iter().any(|((of, _), (began, suspect))| *of == me && *suspect && in_turn(*began));
+        let is_taken = sessions
+            .iter()
+            .any(|((of, _), (began, suspect))| *of == me && *suspect && in_turn(*began));
         let (began, is_suspect) = match (sessions.get(&(me, camera)), standing) {
             (Some(session), _) => *session,
             (None, Treatment::Quarantined { .. }) => return None,
             (None, Treatment::Suspect) if is_taken => return None,
-            (None, standing) => *sessions.entry((me, camera)).or_insert((now, standing == Treatment::Suspect)),
+            (None, standing) => *sessions
+                .entry((me, camera))
+                .or_insert((now, standing == Treatment::Suspect)),
         };
         if now.saturating_sub(began) >= FRESH_MAX {
             return Some(None);
@@ -108,7 +129,10 @@ impl Site {
     fn show_suspicions(&self) -> String {
         let held = suspicions(&self.state, &self.processes.ends);
         let line = |(camera, suspicion): (CameraId, Suspicion)| {
-            format!("camera {camera}: {suspicion:?}, {:?}\n", suspicion.treatment(self.wall()))
+            format!(
+                "camera {camera}: {suspicion:?}, {:?}\n",
+                suspicion.treatment(self.wall())
+            )
         };
         held.into_iter().map(line).collect()
     }
@@ -116,7 +140,15 @@ impl Site {
     /// The cameras that a node has sessions of.
     fn show_sessions(&self, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
         let me: NodeId = next(args)?;
-        let mine = self.processes.sessions.iter().filter(|((node, _), _)| *node == me);
-        Ok(mine.map(|((_, camera), (began, _))| format!("camera {camera}: since {} s\n", began.as_secs())).collect())
+        let mine = self
+            .processes
+            .sessions
+            .iter()
+            .filter(|((node, _), _)| *node == me);
+        Ok(mine
+            .map(|((_, camera), (began, _))| {
+                format!("camera {camera}: since {} s\n", began.as_secs())
+            })
+            .collect())
     }
 }

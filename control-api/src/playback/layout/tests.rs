@@ -11,10 +11,25 @@ use mp4_atom::{Decode, Ftyp, Moov, Sidx};
 use proptest::prelude::*;
 
 fn placer() -> (Placer, InitId) {
-    let codec = VideoCodec::Avc { avcc: vec![1, 0x64, 0, 30, 0xff, 0xe0, 0] };
-    let video = video_init(&VideoParameters { codec, width: 640, height: 360, pixel_aspect: None }).unwrap();
+    let codec = VideoCodec::Avc {
+        avcc: vec![1, 0x64, 0, 30, 0xff, 0xe0, 0],
+    };
+    let video = video_init(&VideoParameters {
+        codec,
+        width: 640,
+        height: 360,
+        pixel_aspect: None,
+    })
+    .unwrap();
     let init = InitId::of(&video);
-    (Placer::in_frames(Timestamp(0), merge_inits(&[(init, video)], &[]).unwrap(), Some(40_000_000)), init)
+    (
+        Placer::in_frames(
+            Timestamp(0),
+            merge_inits(&[(init, video)], &[]).unwrap(),
+            Some(40_000_000),
+        ),
+        init,
+    )
 }
 
 fn chunks(letters: &str, payload_bytes: u32) -> Vec<ChunkEntry> {
@@ -38,12 +53,21 @@ fn a_file_says_how_long_it_is_in_time_and_bytes_before_anything_was_read() {
     let mehd = moov.mvex.unwrap().mehd.unwrap();
     let (track, media) = (&moov.trak[0].tkhd, &moov.trak[0].mdia.mdhd);
     assert_eq!(
-        [moov.mvhd.duration, mehd.fragment_duration, track.duration, media.duration],
+        [
+            moov.mvhd.duration,
+            mehd.fragment_duration,
+            track.duration,
+            media.duration
+        ],
         [3000, 3000, 3000, 270_000]
     );
     let index = Sidx::decode(&mut head).unwrap();
     assert!(head.is_empty(), "the index is right before what it is of");
-    let listed: Vec<_> = index.references.iter().map(|one| (one.referenced_size, one.subsegment_duration)).collect();
+    let listed: Vec<_> = index
+        .references
+        .iter()
+        .map(|one| (one.referenced_size, one.subsegment_duration))
+        .collect();
     assert_eq!(listed, [(201, 90_000), (205, 90_000), (209, 90_000)]);
     assert_eq!(layout.bytes(), layout.head.len() as u64 + 615);
 }
@@ -54,7 +78,10 @@ fn a_file_that_is_shown_later_is_as_long_as_what_is_shown() {
     let mut head = &layout.head[..];
     Ftyp::decode(&mut head).unwrap();
     let moov = Moov::decode(&mut head).unwrap();
-    assert_eq!((moov.mvhd.duration, moov.trak[0].mdia.mdhd.duration), (1000, 270_000));
+    assert_eq!(
+        (moov.mvhd.duration, moov.trak[0].mdia.mdhd.duration),
+        (1000, 270_000)
+    );
 }
 
 #[test]
@@ -76,8 +103,16 @@ fn an_index_of_many_hours_has_as_many_parts_as_fit() {
     Ftyp::decode(&mut head).unwrap();
     Moov::decode(&mut head).unwrap();
     let index = Sidx::decode(&mut head).unwrap();
-    assert!((2000..=PARTS_MAX).contains(&index.references.len()), "{}", index.references.len());
-    let listed: u64 = index.references.iter().map(|one| u64::from(one.referenced_size)).sum();
+    assert!(
+        (2000..=PARTS_MAX).contains(&index.references.len()),
+        "{}",
+        index.references.len()
+    );
+    let listed: u64 = index
+        .references
+        .iter()
+        .map(|one| u64::from(one.referenced_size))
+        .sum();
     assert_eq!(layout.head.len() as u64 + listed, layout.bytes());
 }
 
@@ -90,7 +125,11 @@ fn a_part_is_cut_before_its_length_does_not_fit() {
     let index = Sidx::decode(&mut head).unwrap();
     assert_eq!(index.references.len(), 6);
     assert_eq!(
-        index.references.iter().map(|one| one.starts_with_sap).collect::<Vec<_>>(),
+        index
+            .references
+            .iter()
+            .map(|one| one.starts_with_sap)
+            .collect::<Vec<_>>(),
         [true, false, false, false, false, false]
     );
 }
@@ -101,12 +140,18 @@ fn what_refers_to_what_may_be_lost_is_made_from_its_access_point_on() {
     let at = layout.ends[5] + 10;
     let cut = |gops| layout.clone().cut(at..at + 20, gops);
     assert_eq!((cut(false).slots[0].number, cut(false).skip), (7, 10));
-    assert_eq!((cut(true).slots[0].number, cut(true).skip), (5, 1004 + 1005 + 10));
+    assert_eq!(
+        (cut(true).slots[0].number, cut(true).skip),
+        (5, 1004 + 1005 + 10)
+    );
 }
 
 #[test]
 fn a_free_box_is_as_long_as_what_it_stands_for() {
-    assert_eq!(free_box(12).unwrap(), [0, 0, 0, 12, b'f', b'r', b'e', b'e', 0, 0, 0, 0]);
+    assert_eq!(
+        free_box(12).unwrap(),
+        [0, 0, 0, 12, b'f', b'r', b'e', b'e', 0, 0, 0, 0]
+    );
     assert_eq!((free_box(7), free_box(1 << 33)), (None, None));
 }
 

@@ -4,7 +4,10 @@ use super::*;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-const LIMITS: ConnectionLimits = ConnectionLimits { max: 32, per_address_max: 4 };
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    max: 32,
+    per_address_max: 4,
+};
 
 /// Says its name when its connection is closed.
 struct Held(u8, Rc<RefCell<Vec<u8>>>);
@@ -23,14 +26,19 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        Self { table: ConnectionTable::new(LIMITS), closed: Rc::default(), names: 0 }
+        Self {
+            table: ConnectionTable::new(LIMITS),
+            closed: Rc::default(),
+            names: 0,
+        }
     }
 
     /// Connections are named in their order, from 1.
     fn admit(&mut self, from: &str, ms: u64, files_short: bool) -> Result<Admitted, Shortage> {
         self.names += 1;
         let held = Held(self.names, Rc::clone(&self.closed));
-        self.table.admit(from.parse().unwrap(), at(ms), files_short, held)
+        self.table
+            .admit(from.parse().unwrap(), at(ms), files_short, held)
     }
 
     fn stranger(&mut self, from: &str, ms: u64) -> ConnectionId {
@@ -65,7 +73,10 @@ fn the_oldest_stranger_of_a_full_port_goes_for_a_newcomer() {
     let mut rig = Rig::new();
     (0..LIMITS.max).for_each(|number| _ = rig.stranger(&address(number), number as u64));
     let admitted = rig.admit("10.0.1.1", 100, false).unwrap();
-    assert_eq!((admitted.evicted_for, rig.closed()), (Some(Shortage::Port), vec![1]));
+    assert_eq!(
+        (admitted.evicted_for, rig.closed()),
+        (Some(Shortage::Port), vec![1])
+    );
     assert_eq!(rig.table.len(), LIMITS.max);
 }
 
@@ -89,7 +100,10 @@ fn a_strangers_request_is_answered_before_its_connection_goes() {
     }
     assert_eq!(rig.admit("10.0.1.1", 1_999, false), Err(Shortage::Port));
     assert_eq!(rig.closed(), [33], "the newcomer's own");
-    assert_eq!(rig.admit("10.0.1.1", 2_000, false).unwrap().evicted_for, Some(Shortage::Port));
+    assert_eq!(
+        rig.admit("10.0.1.1", 2_000, false).unwrap().evicted_for,
+        Some(Shortage::Port)
+    );
     assert_eq!(rig.closed(), [1]);
 }
 
@@ -99,12 +113,18 @@ fn authorised_connections_never_go_and_leave_places_to_others() {
     let authorised = LIMITS.max - LIMITS.max / OPEN_SHARE;
     (0..authorised).for_each(|number| _ = rig.client(&address(number), 0));
     let late = rig.stranger("10.0.1.1", 1);
-    assert!(!rig.table.authorise(late), "the last places are for strangers");
+    assert!(
+        !rig.table.authorise(late),
+        "the last places are for strangers"
+    );
     rig.stranger("10.0.1.2", 2);
     // They have the last places by turns.
     rig.admit("10.0.1.3", 3, false).unwrap();
     assert_eq!(rig.closed(), [31]);
-    assert_eq!((rig.table.len(), rig.table.authorised()), (LIMITS.max, authorised));
+    assert_eq!(
+        (rig.table.len(), rig.table.authorised()),
+        (LIMITS.max, authorised)
+    );
 
     rig.table.remove(0);
     assert_eq!(rig.closed(), [1]);
@@ -118,7 +138,10 @@ fn strangers_of_one_address_make_room_for_each_other_and_not_those_of_others() {
     rig.stranger("10.0.0.9", 0);
     (0..4).for_each(|_| _ = rig.stranger("10.0.0.1", 1));
     let next = rig.admit("10.0.0.1", 501, false).unwrap();
-    assert_eq!((next.evicted_for, rig.closed()), (Some(Shortage::Address), vec![2]));
+    assert_eq!(
+        (next.evicted_for, rig.closed()),
+        (Some(Shortage::Address), vec![2])
+    );
 }
 
 #[test]
@@ -130,8 +153,15 @@ fn a_burst_is_let_in_and_what_of_it_stays_silent_goes_within_a_second() {
     rig.table.working(client, at(10));
     assert!(rig.table.authorise(client));
     assert_eq!(rig.table.close_useless(at(499), false), []);
-    assert_eq!(rig.table.close_useless(at(500), false), vec![Shortage::Address; 5]);
-    assert_eq!(rig.closed(), [2, 3, 4, 5, 6], "the oldest strangers beyond four");
+    assert_eq!(
+        rig.table.close_useless(at(500), false),
+        vec![Shortage::Address; 5]
+    );
+    assert_eq!(
+        rig.closed(),
+        [2, 3, 4, 5, 6],
+        "the oldest strangers beyond four"
+    );
 }
 
 #[test]
@@ -140,10 +170,19 @@ fn one_address_has_half_of_the_port_at_most() {
     let _older = rig.stranger("10.0.0.9", 0);
     (0..10).for_each(|_| _ = rig.client("10.0.0.1", 0));
     (0..6).for_each(|_| _ = rig.stranger("10.0.0.1", 1));
-    assert_eq!(rig.admit("10.0.0.1", 2, false).unwrap().evicted_for, Some(Shortage::Address));
-    assert_eq!(rig.closed(), [12], "its own oldest stranger, young as it is");
+    assert_eq!(
+        rig.admit("10.0.0.1", 2, false).unwrap().evicted_for,
+        Some(Shortage::Address)
+    );
+    assert_eq!(
+        rig.closed(),
+        [12],
+        "its own oldest stranger, young as it is"
+    );
     let strangers: Vec<ConnectionId> = (12..18).collect();
-    strangers.iter().for_each(|id| assert!(rig.table.authorise(*id)));
+    strangers
+        .iter()
+        .for_each(|id| assert!(rig.table.authorise(*id)));
     assert_eq!(rig.admit("10.0.0.1", 3, false), Err(Shortage::Address));
     assert_eq!(rig.admit("10.0.0.2", 3, false).unwrap().evicted_for, None);
 }
@@ -152,12 +191,18 @@ fn one_address_has_half_of_the_port_at_most() {
 fn short_of_files_a_newcomer_needs_anothers_place_and_a_few_are_served_all_the_same() {
     let mut rig = Rig::new();
     (0..SPARED_MIN).for_each(|number| _ = rig.admit(&address(number), 0, true).unwrap());
-    assert_eq!(rig.admit("10.0.1.1", 1, true).unwrap().evicted_for, Some(Shortage::Files));
+    assert_eq!(
+        rig.admit("10.0.1.1", 1, true).unwrap().evicted_for,
+        Some(Shortage::Files)
+    );
     assert_eq!(rig.closed(), [1]);
     // Of those that came before files were short, all go that are beyond the few.
     (0..3).for_each(|number| _ = rig.client(&address(20 + number), 2));
     assert_eq!(rig.table.close_useless(at(499), true), []);
-    assert_eq!(rig.table.close_useless(at(500), true), vec![Shortage::Files; 3]);
+    assert_eq!(
+        rig.table.close_useless(at(500), true),
+        vec![Shortage::Files; 3]
+    );
     assert_eq!((rig.closed(), rig.table.len()), (vec![2, 3, 4], SPARED_MIN));
     assert_eq!(rig.table.close_useless(at(600), true), []);
 
@@ -170,12 +215,18 @@ fn short_of_files_a_newcomer_needs_anothers_place_and_a_few_are_served_all_the_s
 #[test]
 fn a_head_is_waited_for_ten_seconds_whatever_of_it_has_come() {
     let mut rig = Rig::new();
-    let (silent, dripping, asked) =
-        (rig.stranger("10.0.0.1", 0), rig.stranger("10.0.0.2", 0), rig.client("10.0.0.3", 0));
+    let (silent, dripping, asked) = (
+        rig.stranger("10.0.0.1", 0),
+        rig.stranger("10.0.0.2", 0),
+        rig.client("10.0.0.3", 0),
+    );
     rig.table.reading(dripping, at(9_000));
     rig.table.reading(asked, at(70_000));
     assert_eq!(rig.table.close_overdue(at(9_999)), []);
-    assert_eq!(rig.table.close_overdue(at(10_000)), [Overdue::Head, Overdue::Head]);
+    assert_eq!(
+        rig.table.close_overdue(at(10_000)),
+        [Overdue::Head, Overdue::Head]
+    );
     assert_eq!(rig.closed(), [1, 2]);
     assert_eq!(rig.table.close_overdue(at(79_999)), []);
     assert_eq!(rig.table.close_overdue(at(80_000)), [Overdue::Head]);
@@ -202,9 +253,21 @@ fn a_connection_that_is_at_work_or_used_every_minute_stays() {
 
 #[test]
 fn clients_are_told_apart_by_address_and_by_network_of_ipv6() {
-    let same = [("10.0.0.1", "::ffff:10.0.0.1"), ("2001:db8::1", "2001:db8::ffff:1:2:3")];
-    let other = [("10.0.0.1", "10.0.0.2"), ("2001:db8::1", "2001:db8:0:1::1"), ("127.0.0.1", "::1")];
-    let clients = |(a, b): (&str, &str)| (Client::at(a.parse().unwrap()), Client::at(b.parse().unwrap()));
+    let same = [
+        ("10.0.0.1", "::ffff:10.0.0.1"),
+        ("2001:db8::1", "2001:db8::ffff:1:2:3"),
+    ];
+    let other = [
+        ("10.0.0.1", "10.0.0.2"),
+        ("2001:db8::1", "2001:db8:0:1::1"),
+        ("127.0.0.1", "::1"),
+    ];
+    let clients = |(a, b): (&str, &str)| {
+        (
+            Client::at(a.parse().unwrap()),
+            Client::at(b.parse().unwrap()),
+        )
+    };
     for (a, b) in same.map(clients) {
         assert_eq!(a, b);
     }

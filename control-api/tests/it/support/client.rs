@@ -28,12 +28,17 @@ pub(crate) struct Answer {
 
 pub(crate) fn options() -> Options {
     // An hour after every recording in these tests.
-    Options { admin_token: Secret(TOKEN.to_owned()), now: || T0.plus_micros(3_600_000_000) }
+    Options {
+        admin_token: Secret(TOKEN.to_owned()),
+        now: || T0.plus_micros(3_600_000_000),
+    }
 }
 
 impl Client {
     pub(crate) fn of(fake: &Fake) -> Self {
-        Self { router: router(fake.clone(), options()).unwrap() }
+        Self {
+            router: router(fake.clone(), options()).unwrap(),
+        }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -42,8 +47,10 @@ impl Client {
 
     /// As [`Client::get`], with more headers.
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut request =
-            Request::builder().method(method).uri(path).header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -51,16 +58,29 @@ impl Client {
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str, json: Option<&str>) -> Answer {
-        let mut request =
-            Request::builder().method(method).uri(path).header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
         if json.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        self.send(request.body(Body::from(json.unwrap_or_default().to_owned())).unwrap()).await
+        self.send(
+            request
+                .body(Body::from(json.unwrap_or_default().to_owned()))
+                .unwrap(),
+        )
+        .await
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let (parts, mut body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        let (parts, mut body) = self
+            .router
+            .clone()
+            .oneshot(request)
+            .await
+            .unwrap()
+            .into_parts();
         let (mut bytes, mut broke_off) = (Vec::new(), false);
         while let Some(frame) = body.frame().await {
             match frame.map(hyper::body::Frame::into_data) {
@@ -69,7 +89,12 @@ impl Client {
                 Err(_) => broke_off = true,
             }
         }
-        Answer { status: parts.status, headers: parts.headers, bytes: bytes.into(), broke_off }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            bytes: bytes.into(),
+            broke_off,
+        }
     }
 }
 
@@ -84,15 +109,26 @@ impl Answer {
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     /// The problem document, checked against what every one of them must be.
     pub(crate) fn problem(&self) -> Problem {
-        assert_eq!(self.header("content-type"), "application/problem+json", "{} {}", self.status, self.text());
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{} {}",
+            self.status,
+            self.text()
+        );
         let problem: Problem = serde_json::from_slice(&self.bytes).unwrap();
         assert_eq!(problem.status, self.status.as_u16());
-        assert_eq!(problem.kind, format!("urn:holdfast:problem:{}", problem.code));
+        assert_eq!(
+            problem.kind,
+            format!("urn:holdfast:problem:{}", problem.code)
+        );
         assert!(!problem.title.is_empty() && !problem.detail.is_empty());
         problem
     }

@@ -1,10 +1,12 @@
-//! Clips that ffmpeg encodes, taken apart into frames and codec parameters, as ingest would get them from a camera.
+//! Clips that ffmpeg encodes, taken apart into frames and codec parameters, as ingest would get
+//! them from a camera.
 
 use super::ffmpeg::run;
 use bytes::Bytes;
 use holdfast_control_api::fmp4::chunk::Frame;
 use holdfast_control_api::fmp4::init::{
-    AudioCodec, AudioParameters, VIDEO_TIMESCALE, VideoCodec, VideoParameters, audio_init, video_init,
+    AudioCodec, AudioParameters, VIDEO_TIMESCALE, VideoCodec, VideoParameters, audio_init,
+    video_init,
 };
 use holdfast_control_api::fmp4::probe;
 use holdfast_storage::chunk::AccessPoint;
@@ -22,15 +24,51 @@ pub(crate) struct Clip {
 /// H.264 of 25 frames a second with a keyframe every second; `bframes` reorders frames.
 pub(crate) fn h264(size: &str, seconds: u32, bframes: u32) -> Clip {
     let (b, g) = (bframes.to_string(), "keyint=25:min-keyint=25:scenecut=0");
-    let file = encode_video(size, seconds, &["-c:v", "libx264", "-preset", "ultrafast", "-bf", &b, "-x264-params", g]);
-    video(&file, VideoCodec::Avc { avcc: box_body(&file, b"avcC") }, size)
+    let file = encode_video(
+        size,
+        seconds,
+        &[
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-bf",
+            &b,
+            "-x264-params",
+            g,
+        ],
+    );
+    video(
+        &file,
+        VideoCodec::Avc {
+            avcc: box_body(&file, b"avcC"),
+        },
+        size,
+    )
 }
 
 /// H.264 of 25 frames a second with one keyframe, the first.
 pub(crate) fn h264_of_one_gop(size: &str, seconds: u32) -> Clip {
     let gop = "keyint=infinite:scenecut=0";
-    let file = encode_video(size, seconds, &["-c:v", "libx264", "-preset", "ultrafast", "-x264-params", gop]);
-    video(&file, VideoCodec::Avc { avcc: box_body(&file, b"avcC") }, size)
+    let file = encode_video(
+        size,
+        seconds,
+        &[
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-x264-params",
+            gop,
+        ],
+    );
+    video(
+        &file,
+        VideoCodec::Avc {
+            avcc: box_body(&file, b"avcC"),
+        },
+        size,
+    )
 }
 
 /// H.264 of 25 frames a second whose only IDR picture is the first: each second a gradual refresh
@@ -41,10 +79,35 @@ pub(crate) fn h264_without_idr(size: &str, seconds: u32, gradual: bool) -> Clip 
     } else {
         "keyint=25:min-keyint=25:scenecut=0:open-gop=1:bframes=2:b-adapt=0"
     };
-    let file = encode_video(size, seconds, &["-c:v", "libx264", "-preset", "veryfast", "-x264-params", params]);
-    let mut clip = video(&file, VideoCodec::Avc { avcc: box_body(&file, b"avcC") }, size);
-    clip.frames.iter_mut().for_each(|frame| frame.access = access_point(&frame.data));
-    assert_eq!(clip.frames.iter().filter(|frame| frame.access == Some(AccessPoint::Sync)).count(), 1);
+    let file = encode_video(
+        size,
+        seconds,
+        &[
+            "-c:v",
+            "libx264",
+            "-preset",
+            "veryfast",
+            "-x264-params",
+            params,
+        ],
+    );
+    let mut clip = video(
+        &file,
+        VideoCodec::Avc {
+            avcc: box_body(&file, b"avcC"),
+        },
+        size,
+    );
+    clip.frames
+        .iter_mut()
+        .for_each(|frame| frame.access = access_point(&frame.data));
+    assert_eq!(
+        clip.frames
+            .iter()
+            .filter(|frame| frame.access == Some(AccessPoint::Sync))
+            .count(),
+        1
+    );
     clip
 }
 
@@ -61,12 +124,23 @@ fn access_point(mut data: &[u8]) -> Option<AccessPoint> {
         }
         data = rest;
     }
-    recovery.map(|frames| if frames == 0 { AccessPoint::Open } else { AccessPoint::Recovery { frames } })
+    recovery.map(|frames| {
+        if frames == 0 {
+            AccessPoint::Open
+        } else {
+            AccessPoint::Recovery { frames }
+        }
+    })
 }
 
 /// `ue(v)` (9.1).
 fn exp_golomb(bytes: &[u8]) -> u16 {
-    let bits = u32::from_be_bytes(*bytes.first_chunk().unwrap_or(&[bytes[0], *bytes.get(1).unwrap_or(&0), 0, 0]));
+    let bits = u32::from_be_bytes(*bytes.first_chunk().unwrap_or(&[
+        bytes[0],
+        *bytes.get(1).unwrap_or(&0),
+        0,
+        0,
+    ]));
     let zeros = bits.leading_zeros();
     u16::try_from((bits << zeros >> (31 - zeros)) - 1).unwrap()
 }
@@ -77,18 +151,40 @@ pub(crate) fn h265(size: &str, seconds: u32) -> Clip {
     let file = encode_video(
         size,
         seconds,
-        &["-c:v", "libx265", "-preset", "ultrafast", "-tag:v", "hvc1", "-x265-params", params],
+        &[
+            "-c:v",
+            "libx265",
+            "-preset",
+            "ultrafast",
+            "-tag:v",
+            "hvc1",
+            "-x265-params",
+            params,
+        ],
     );
-    video(&file, VideoCodec::Hevc { hvcc: box_body(&file, b"hvcC") }, size)
+    video(
+        &file,
+        VideoCodec::Hevc {
+            hvcc: box_body(&file, b"hvcC"),
+        },
+        size,
+    )
 }
 
 /// AAC, mono.
 pub(crate) fn aac(sample_rate_hz: u32, seconds: u32) -> Clip {
-    let file = encode(&sine(sample_rate_hz, seconds), &["-c:a", "aac", "-b:a", "64k"]);
+    let file = encode(
+        &sine(sample_rate_hz, seconds),
+        &["-c:a", "aac", "-b:a", "64k"],
+    );
     let at = position(&file, b"esds") - 4;
     let esds = Esds::decode(&mut &file[at..]).unwrap();
     let config = esds.es_desc.dec_config.dec_specific.unwrap().raw;
-    let parameters = AudioParameters { codec: AudioCodec::Aac { config }, sample_rate_hz, channels: 1 };
+    let parameters = AudioParameters {
+        codec: AudioCodec::Aac { config },
+        sample_rate_hz,
+        channels: 1,
+    };
     Clip {
         track: TrackKind::Audio,
         timescale: sample_rate_hz,
@@ -99,10 +195,17 @@ pub(crate) fn aac(sample_rate_hz: u32, seconds: u32) -> Clip {
 
 /// G.711 in frames of 20 ms, as RTP carries it.
 pub(crate) fn g711(codec: AudioCodec, seconds: u32) -> Clip {
-    let format = if codec == AudioCodec::PcmAlaw { "alaw" } else { "mulaw" };
+    let format = if codec == AudioCodec::PcmAlaw {
+        "alaw"
+    } else {
+        "mulaw"
+    };
     let input = sine(8000, seconds);
-    let args: Vec<&str> =
-        ["-v", "error"].into_iter().chain(input.iter().map(String::as_str)).chain(["-f", format, "-"]).collect();
+    let args: Vec<&str> = ["-v", "error"]
+        .into_iter()
+        .chain(input.iter().map(String::as_str))
+        .chain(["-f", format, "-"])
+        .collect();
     let raw = run("ffmpeg", &args);
     let frame = |(index, data): (usize, &[u8])| Frame {
         data: Bytes::copy_from_slice(data),
@@ -111,9 +214,18 @@ pub(crate) fn g711(codec: AudioCodec, seconds: u32) -> Clip {
         composition_offset: 0,
         access: Some(AccessPoint::Sync),
     };
-    let parameters = AudioParameters { codec, sample_rate_hz: 8000, channels: 1 };
+    let parameters = AudioParameters {
+        codec,
+        sample_rate_hz: 8000,
+        channels: 1,
+    };
     let frames = raw.chunks(160).enumerate().map(frame).collect();
-    Clip { track: TrackKind::Audio, timescale: 8000, init: audio_init(&parameters).unwrap(), frames }
+    Clip {
+        track: TrackKind::Audio,
+        timescale: 8000,
+        init: audio_init(&parameters).unwrap(),
+        frames,
+    }
 }
 
 /// In chunks of up to 500 ms that end at keyframes.
@@ -133,12 +245,32 @@ pub(crate) fn chunked(clip: &Clip) -> Vec<&[Frame]> {
 }
 
 fn sine(sample_rate_hz: u32, seconds: u32) -> Vec<String> {
-    ["-f", "lavfi", "-i", &format!("sine=sample_rate={sample_rate_hz}:duration={seconds}")].map(str::to_owned).to_vec()
+    [
+        "-f",
+        "lavfi",
+        "-i",
+        &format!("sine=sample_rate={sample_rate_hz}:duration={seconds}"),
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 fn encode_video(size: &str, seconds: u32, codec: &[&str]) -> Vec<u8> {
-    let input = ["-f", "lavfi", "-i", &format!("testsrc=size={size}:rate=25:duration={seconds}")].map(str::to_owned);
-    encode(&input, &[codec, &["-pix_fmt", "yuv420p", "-video_track_timescale", "90000"]].concat())
+    let input = [
+        "-f",
+        "lavfi",
+        "-i",
+        &format!("testsrc=size={size}:rate=25:duration={seconds}"),
+    ]
+    .map(str::to_owned);
+    encode(
+        &input,
+        &[
+            codec,
+            &["-pix_fmt", "yuv420p", "-video_track_timescale", "90000"],
+        ]
+        .concat(),
+    )
 }
 
 fn encode(input: &[String], codec: &[&str]) -> Vec<u8> {
@@ -154,7 +286,10 @@ fn encode(input: &[String], codec: &[&str]) -> Vec<u8> {
         "700000",
         path.to_str().unwrap(),
     ];
-    run("ffmpeg", &[&["-v", "error"][..], &input, codec, &output].concat());
+    run(
+        "ffmpeg",
+        &[&["-v", "error"][..], &input, codec, &output].concat(),
+    );
     std::fs::read(path).unwrap()
 }
 

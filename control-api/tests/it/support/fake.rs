@@ -9,7 +9,8 @@ use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, wire};
 use holdfast_storage::chunk::{Access, ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
 use holdfast_storage::ids::{
-    CameraId, DrillId, Epoch, ExportId, HoldId, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind,
+    CameraId, DrillId, Epoch, ExportId, HoldId, NodeId, Rank, SegmentId, SessionId, StreamKind,
+    TrackKind,
 };
 use holdfast_storage::retention::RetentionAction;
 use holdfast_storage::time::Timestamp;
@@ -60,21 +61,28 @@ pub(crate) struct Fake {
 impl Fake {
     pub(crate) fn new() -> Self {
         Self {
-            state: Arc::new(Mutex::new(State { initialised: true, ..State::default() })),
+            state: Arc::new(Mutex::new(State {
+                initialised: true,
+                ..State::default()
+            })),
             registry: prometheus::Registry::new(),
         }
     }
 
     /// The same node after a restart: what its process knew is gone.
     pub(crate) fn restarted(&self) -> Self {
-        Self { state: self.state.clone(), registry: prometheus::Registry::new() }
+        Self {
+            state: self.state.clone(),
+            registry: prometheus::Registry::new(),
+        }
     }
 
     pub(crate) fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.state.lock().unwrap())
     }
 
-    /// Records a clip as one session of `node`, from `start_ms` after [`T0`], in chunks of up to 500 ms that end at keyframes.
+    /// Records a clip as one session of `node`, from `start_ms` after [`T0`], in chunks of up to
+    /// 500 ms that end at keyframes.
     pub(crate) fn record(&self, node: u64, start_ms: i64, clip: &Clip) {
         let start = T0.plus_micros(start_ms * 1000);
         self.with(|state| {
@@ -83,22 +91,37 @@ impl Fake {
             for (sequence, frames) in chunked(clip).into_iter().enumerate() {
                 state.store(node, start, sequence as u32, init, clip, frames);
             }
-            state.entries.sort_by_key(|entry| (entry.meta.track, entry.meta.start));
+            state
+                .entries
+                .sort_by_key(|entry| (entry.meta.track, entry.meta.start));
         });
     }
 
     /// The chunk of video that starts then was never stored.
     pub(crate) fn lose(&self, start: Timestamp) {
         self.with(|state| {
-            let is_lost = |entry: &ChunkEntry| entry.meta.track == TrackKind::Video && entry.meta.start == start;
+            let is_lost = |entry: &ChunkEntry| {
+                entry.meta.track == TrackKind::Video && entry.meta.start == start
+            };
             let before = state.entries.len();
             state.entries.retain(|entry| !is_lost(entry));
-            assert_eq!(state.entries.len() + 1, before, "there is one chunk that starts then");
+            assert_eq!(
+                state.entries.len() + 1,
+                before,
+                "there is one chunk that starts then"
+            );
         });
     }
 
     pub(crate) fn chunks(&self, track: TrackKind) -> Vec<ChunkEntry> {
-        self.with(|state| state.entries.iter().filter(|entry| entry.meta.track == track).copied().collect())
+        self.with(|state| {
+            state
+                .entries
+                .iter()
+                .filter(|entry| entry.meta.track == track)
+                .copied()
+                .collect()
+        })
     }
 
     async fn write<T>(&self, change: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
@@ -118,7 +141,9 @@ impl Fake {
 
 /// Of a picture, so that no two are alike.
 fn checksum(data: &[u8]) -> u32 {
-    data.iter().fold(7, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)))
+    data.iter().fold(7, |sum: u32, byte| {
+        sum.wrapping_mul(31).wrapping_add(u32::from(*byte))
+    })
 }
 
 impl State {
@@ -137,14 +162,25 @@ impl State {
         frames: &[Frame],
     ) {
         // Rounded up, so that the wall time gives the same ticks back, as a recorder's does.
-        let ticks_micros = |ticks: u64| (ticks * 1_000_000).div_ceil(u64::from(clip.timescale)) as i64;
+        let ticks_micros =
+            |ticks: u64| (ticks * 1_000_000).div_ceil(u64::from(clip.timescale)) as i64;
         let start = session_start.plus_micros(ticks_micros(frames[0].decode_time));
         let base = session_start.ticks(clip.timescale);
-        let stamped: Vec<_> =
-            frames.iter().cloned().map(|frame| Frame { decode_time: base + frame.decode_time, ..frame }).collect();
-        let payload: Bytes = build_chunk(clip.track, sequence, start, &stamped).unwrap().concat().into();
+        let stamped: Vec<_> = frames
+            .iter()
+            .cloned()
+            .map(|frame| Frame {
+                decode_time: base + frame.decode_time,
+                ..frame
+            })
+            .collect();
+        let payload: Bytes = build_chunk(clip.track, sequence, start, &stamped)
+            .unwrap()
+            .concat()
+            .into();
         let last = &frames[frames.len() - 1];
-        let end = session_start.plus_micros(ticks_micros(last.decode_time + u64::from(last.duration)));
+        let end =
+            session_start.plus_micros(ticks_micros(last.decode_time + u64::from(last.duration)));
         let meta = ChunkMeta {
             camera: CAMERA,
             stream: StreamKind::Main,
@@ -158,28 +194,60 @@ impl State {
             start,
             duration_us: end.micros_since(start) as u32,
             frames: frames.len() as u32,
-            access: frames[0].access.map(|point| Access { point, slices_crc: checksum(&frames[0].data) }),
+            access: frames[0].access.map(|point| Access {
+                point,
+                slices_crc: checksum(&frames[0].data),
+            }),
             since_access_ms: self.since_access_ms(clip.track, session_start, start, &frames[0]),
             after_loss: false,
             damaged: false,
         };
         let offset = self.payloads.len() as u64;
         let (segment, payload_bytes, holder) = (SegmentId(1), payload.len() as u32, NodeId(node));
-        let location = ChunkLocation { volume: 0, segment, offset, payload_bytes, holder };
+        let location = ChunkLocation {
+            volume: 0,
+            segment,
+            offset,
+            payload_bytes,
+            holder,
+        };
         self.payloads.insert(offset, payload);
         self.entries.push(ChunkEntry { meta, location });
     }
 
-    fn since_access_ms(&self, track: TrackKind, session: Timestamp, start: Timestamp, first: &Frame) -> Option<u32> {
+    fn since_access_ms(
+        &self,
+        track: TrackKind,
+        session: Timestamp,
+        start: Timestamp,
+        first: &Frame,
+    ) -> Option<u32> {
         let session = SessionId(session.micros() as u64);
-        let is_before = |meta: &&ChunkMeta| (meta.track, meta.session) == (track, session) && meta.access.is_some();
-        let mut before = self.entries.iter().rev().map(|entry| &entry.meta).filter(is_before);
-        let access = if first.access.is_some() { Some(start) } else { before.next().map(|meta| meta.start) };
-        access.filter(|_| track == TrackKind::Video).map(|access| (start.micros_since(access) as u32).div_ceil(1000))
+        let is_before = |meta: &&ChunkMeta| {
+            (meta.track, meta.session) == (track, session) && meta.access.is_some()
+        };
+        let mut before = self
+            .entries
+            .iter()
+            .rev()
+            .map(|entry| &entry.meta)
+            .filter(is_before);
+        let access = if first.access.is_some() {
+            Some(start)
+        } else {
+            before.next().map(|meta| meta.start)
+        };
+        access
+            .filter(|_| track == TrackKind::Video)
+            .map(|access| (start.micros_since(access) as u32).div_ceil(1000))
     }
 
     fn camera(&self, id: CameraId) -> Result<wire::Camera> {
-        let spec = self.cameras.get(&id).ok_or_else(|| ApiError::not_found(format!("camera {id}")))?.clone();
+        let spec = self
+            .cameras
+            .get(&id)
+            .ok_or_else(|| ApiError::not_found(format!("camera {id}")))?
+            .clone();
         Ok(wire::Camera {
             id,
             name: spec.name.to_string(),
@@ -200,15 +268,32 @@ impl State {
                 successor: None,
                 moving_to: None,
             },
-            recording: wire::Recording { state: None, node: None, watermark: None, error: None, waits_for: None },
+            recording: wire::Recording {
+                state: None,
+                node: None,
+                watermark: None,
+                error: None,
+                waits_for: None,
+            },
         })
     }
 
     fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> wire::Timeline {
         let holes = self.holes.get(&camera).into_iter().flatten();
         let overlapping = holes.filter(|gap| gap.start < to && gap.end > from);
-        let cut = overlapping.map(|gap| wire::Gap { start: gap.start.max(from), end: gap.end.min(to), ..gap.clone() });
-        wire::Timeline { camera, from, to, spans: vec![], gaps: cut.collect(), nodes_left_out: vec![NodeId(2)] }
+        let cut = overlapping.map(|gap| wire::Gap {
+            start: gap.start.max(from),
+            end: gap.end.min(to),
+            ..gap.clone()
+        });
+        wire::Timeline {
+            camera,
+            from,
+            to,
+            spans: vec![],
+            gaps: cut.collect(),
+            nodes_left_out: vec![NodeId(2)],
+        }
     }
 
     fn node(&self) -> wire::Node {
@@ -216,7 +301,11 @@ impl State {
             id: NodeId(1),
             name: "one".to_owned(),
             role: Role::Recorder,
-            duty: if self.draining { Duty::Draining } else { Duty::Active },
+            duty: if self.draining {
+                Duty::Draining
+            } else {
+                Duty::Active
+            },
             voter: true,
             alive: true,
             peer_addr: "127.0.0.1:1".to_owned(),
@@ -254,7 +343,10 @@ impl State {
 
     fn enter(&mut self) -> Result<wire::Cluster> {
         if std::mem::replace(&mut self.initialised, true) {
-            return Err(ApiError::new(ErrorKind::Conflict, "this node is a member already"));
+            return Err(ApiError::new(
+                ErrorKind::Conflict,
+                "this node is a member already",
+            ));
         }
         Ok(self.cluster())
     }
@@ -306,7 +398,13 @@ impl Backend for Fake {
     async fn settings(&self) -> Result<wire::Settings> {
         let failback_after_s = self.with(|state| state.failback_after_s);
         let (headroom, failback) = Default::default();
-        Ok(wire::Settings { headroom, headroom_over_domains: false, failback, failback_after_s, drill_every_s: 0 })
+        Ok(wire::Settings {
+            headroom,
+            headroom_over_domains: false,
+            failback,
+            failback_after_s,
+            drill_every_s: 0,
+        })
     }
 
     async fn patch_settings(&self, patch: wire::SettingsPatch) -> Result<wire::Settings> {
@@ -320,14 +418,32 @@ impl Backend for Fake {
 
     /// Says how long the passphrase is.
     async fn backup(&self, passphrase: Secret) -> Result<Bytes> {
-        Ok(Bytes::from(format!("sealed with {} characters", passphrase.0.len())))
+        Ok(Bytes::from(format!(
+            "sealed with {} characters",
+            passphrase.0.len()
+        )))
     }
 
     async fn restore(&self, restore: wire::NewRestore) -> Result<wire::Restored> {
-        let detail = format!("{} bytes, overwrite {}", restore.backup.len(), restore.overwrite);
+        let detail = format!(
+            "{} bytes, overwrite {}",
+            restore.backup.len(),
+            restore.overwrite
+        );
         let (kind, outcome) = (wire::RestoredKind::Camera, wire::RestoreOutcome::Added);
-        let items = vec![wire::RestoredItem { kind, name: "yard".to_owned(), outcome, detail }];
-        Ok(wire::Restored { dry_run: restore.dry_run, made_at: T0, cluster: "c".to_owned(), items, left: 0 })
+        let items = vec![wire::RestoredItem {
+            kind,
+            name: "yard".to_owned(),
+            outcome,
+            detail,
+        }];
+        Ok(wire::Restored {
+            dry_run: restore.dry_run,
+            made_at: T0,
+            cluster: "c".to_owned(),
+            items,
+            left: 0,
+        })
     }
 
     async fn nodes(&self) -> Result<Vec<wire::Node>> {
@@ -346,7 +462,11 @@ impl Backend for Fake {
     }
 
     async fn volumes(&self, node: NodeId) -> Result<Vec<wire::Volume>> {
-        if node == NodeId(1) { Ok(Vec::new()) } else { Err(ApiError::not_found(format!("node {node}"))) }
+        if node == NodeId(1) {
+            Ok(Vec::new())
+        } else {
+            Err(ApiError::not_found(format!("node {node}")))
+        }
     }
 
     async fn remove_node(&self, node: NodeId, force: bool) -> Result<()> {
@@ -388,7 +508,10 @@ impl Backend for Fake {
 
     async fn delete_camera(&self, id: CameraId) -> Result<()> {
         self.write(|state| {
-            let spec = state.cameras.remove(&id).ok_or_else(|| ApiError::not_found(format!("camera {id}")))?;
+            let spec = state
+                .cameras
+                .remove(&id)
+                .ok_or_else(|| ApiError::not_found(format!("camera {id}")))?;
             state.former.insert(id, spec);
             Ok(())
         })
@@ -399,8 +522,13 @@ impl Backend for Fake {
         self.with(|state| Ok(former::listed(state)))
     }
 
-    async fn restore_camera(&self, id: CameraId, restore: wire::RestoreCamera) -> Result<wire::Camera> {
-        self.write(|state| former::restore(state, id, restore).and_then(|()| state.camera(id))).await
+    async fn restore_camera(
+        &self,
+        id: CameraId,
+        restore: wire::RestoreCamera,
+    ) -> Result<wire::Camera> {
+        self.write(|state| former::restore(state, id, restore).and_then(|()| state.camera(id)))
+            .await
     }
 
     async fn adopt_cameras(&self, adopt: wire::AdoptCameras) -> Result<Vec<wire::CameraNumber>> {
@@ -416,14 +544,32 @@ impl Backend for Fake {
     }
 
     async fn hold(&self, id: HoldId) -> Result<wire::Hold> {
-        self.with(|state| state.holds.get(&id).cloned().ok_or_else(|| ApiError::not_found(format!("hold {id}"))))
+        self.with(|state| {
+            state
+                .holds
+                .get(&id)
+                .cloned()
+                .ok_or_else(|| ApiError::not_found(format!("hold {id}")))
+        })
     }
 
     async fn create_hold(&self, new: wire::NewHold) -> Result<wire::Hold> {
         self.write(|state| {
             let id = HoldId(state.holds.len() as u64 + 1);
-            let wire::NewHold { reason, camera, from, to } = new;
-            let hold = wire::Hold { id, reason, camera, from, to, created_at: T0 };
+            let wire::NewHold {
+                reason,
+                camera,
+                from,
+                to,
+            } = new;
+            let hold = wire::Hold {
+                id,
+                reason,
+                camera,
+                from,
+                to,
+                created_at: T0,
+            };
             state.holds.insert(id, hold.clone());
             Ok(hold)
         })
@@ -431,8 +577,14 @@ impl Backend for Fake {
     }
 
     async fn delete_hold(&self, id: HoldId) -> Result<()> {
-        self.write(|state| state.holds.remove(&id).map(drop).ok_or_else(|| ApiError::not_found(format!("hold {id}"))))
-            .await
+        self.write(|state| {
+            state
+                .holds
+                .remove(&id)
+                .map(drop)
+                .ok_or_else(|| ApiError::not_found(format!("hold {id}")))
+        })
+        .await
     }
 
     async fn exports(&self) -> Result<Vec<wire::Export>> {
@@ -440,14 +592,35 @@ impl Backend for Fake {
     }
 
     async fn export(&self, id: ExportId) -> Result<wire::Export> {
-        self.with(|state| state.exports.get(&id).cloned().ok_or_else(|| ApiError::not_found(format!("export {id}"))))
+        self.with(|state| {
+            state
+                .exports
+                .get(&id)
+                .cloned()
+                .ok_or_else(|| ApiError::not_found(format!("export {id}")))
+        })
     }
 
     async fn create_export(&self, new: wire::NewExport) -> Result<wire::Export> {
         self.write(|state| {
             let id = ExportId(state.exports.len() as u64 + 1);
-            let wire::NewExport { name, cameras, from, to, strict } = new;
-            let export = wire::Export { id, name, cameras, from, to, strict, created_at: T0, expires_at: to };
+            let wire::NewExport {
+                name,
+                cameras,
+                from,
+                to,
+                strict,
+            } = new;
+            let export = wire::Export {
+                id,
+                name,
+                cameras,
+                from,
+                to,
+                strict,
+                created_at: T0,
+                expires_at: to,
+            };
             state.exports.insert(id, export.clone());
             Ok(export)
         })
@@ -456,12 +629,16 @@ impl Backend for Fake {
 
     async fn delete_export(&self, id: ExportId) -> Result<()> {
         let removed = |state: &mut State| state.exports.remove(&id).map(drop);
-        self.write(|state| removed(state).ok_or_else(|| ApiError::not_found(format!("export {id}")))).await
+        self.write(|state| {
+            removed(state).ok_or_else(|| ApiError::not_found(format!("export {id}")))
+        })
+        .await
     }
 
     async fn drills(&self, camera: Option<CameraId>) -> Result<Vec<wire::Drill>> {
-        let of_camera =
-            |drill: &&wire::Drill| camera.is_none_or(|camera| drill.cameras.iter().any(|told| told.camera == camera));
+        let of_camera = |drill: &&wire::Drill| {
+            camera.is_none_or(|camera| drill.cameras.iter().any(|told| told.camera == camera))
+        };
         Ok(self.with(|state| state.drills.iter().filter(of_camera).cloned().collect()))
     }
 
@@ -509,7 +686,12 @@ impl Backend for Fake {
         .await
     }
 
-    async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {
+    async fn timeline(
+        &self,
+        camera: CameraId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<wire::Timeline> {
         Ok(self.with(|state| state.timeline(camera, from, to)))
     }
 
@@ -517,8 +699,18 @@ impl Backend for Fake {
         Ok(self.with(|state| state.holes.keys().copied().collect()))
     }
 
-    async fn timelines(&self, cameras: &[CameraId], from: Timestamp, to: Timestamp) -> Result<Vec<wire::Timeline>> {
-        Ok(self.with(|state| cameras.iter().map(|camera| state.timeline(*camera, from, to)).collect()))
+    async fn timelines(
+        &self,
+        cameras: &[CameraId],
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<wire::Timeline>> {
+        Ok(self.with(|state| {
+            cameras
+                .iter()
+                .map(|camera| state.timeline(*camera, from, to))
+                .collect()
+        }))
     }
 
     async fn entries(
@@ -533,21 +725,33 @@ impl Backend for Fake {
                 && entry.meta.start < to
                 && entry.meta.end() > from
         };
-        Ok(merge(self.with(|state| state.entries.iter().filter(asked).copied().collect())))
+        Ok(merge(self.with(|state| {
+            state.entries.iter().filter(asked).copied().collect()
+        })))
     }
 
     async fn gaps(&self, _camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Vec<Gap>> {
-        Ok(self.with(|state| state.gaps.iter().filter(|gap| gap.start < to && gap.end > from).copied().collect()))
+        Ok(self.with(|state| {
+            state
+                .gaps
+                .iter()
+                .filter(|gap| gap.start < to && gap.end > from)
+                .copied()
+                .collect()
+        }))
     }
 
     async fn init(&self, _camera: CameraId, id: InitId) -> Result<Bytes> {
-        self.with(|state| state.inits.get(&id).cloned()).ok_or_else(|| ApiError::not_found("init"))
+        self.with(|state| state.inits.get(&id).cloned())
+            .ok_or_else(|| ApiError::not_found("init"))
     }
 
     async fn read(&self, run: &[ChunkEntry]) -> Result<Vec<Payload>> {
         let offsets = run.iter().map(|chunk| chunk.location.offset);
         let payload = |state: &State, offset| match () {
-            () if state.unreachable.contains(&offset) => Err(ApiError::unavailable("node 2 is down")),
+            () if state.unreachable.contains(&offset) => {
+                Err(ApiError::unavailable("node 2 is down"))
+            }
             () if state.damaged.contains(&offset) => Ok(Err(Lost::Damaged("checksum".to_owned()))),
             () if state.deleted.contains(&offset) => Ok(Err(Lost::Deleted)),
             // As a copy, so that a patched one never shows in the store.
@@ -570,7 +774,11 @@ impl Backend for Fake {
         self.reach().await;
         Ok(vec![volume::retention()])
     }
-    async fn order_retention(&self, target: wire::RetentionTarget, _: RetentionAction) -> Result<()> {
+    async fn order_retention(
+        &self,
+        target: wire::RetentionTarget,
+        _: RetentionAction,
+    ) -> Result<()> {
         match target.node {
             None | Some(wire::NodeRef::Id(NodeId(1))) => Ok(()),
             Some(_) => Err(ApiError::not_found("no such node").code("unknown-node")),
@@ -580,7 +788,8 @@ impl Backend for Fake {
         Vec::new()
     }
     async fn ready(&self) -> std::result::Result<(), String> {
-        self.with(|state| state.not_ready.clone()).map_or(Ok(()), Err)
+        self.with(|state| state.not_ready.clone())
+            .map_or(Ok(()), Err)
     }
 
     fn metrics(&self) -> prometheus::Registry {

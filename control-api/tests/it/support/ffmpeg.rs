@@ -1,14 +1,19 @@
-//! Runs ffmpeg and ffprobe, which nobody here wrote. Tests that need them say loudly when they are left out.
+//! Runs ffmpeg and ffprobe, which nobody here wrote. Tests that need them say loudly when they are
+//! left out.
 
 use std::path::Path;
 use std::process::Command;
 
 /// Whether ffmpeg is installed; says so on standard error where it is not.
 pub(crate) fn is_there() -> bool {
-    let found = Command::new("ffmpeg").arg("-version").output().is_ok_and(|output| output.status.success());
+    let found = Command::new("ffmpeg")
+        .arg("-version")
+        .output()
+        .is_ok_and(|output| output.status.success());
     if !found {
         eprintln!(
-            "LEFT OUT: ffmpeg is not installed, so nothing independent has decoded these files (apt-get install ffmpeg)"
+            "LEFT OUT: ffmpeg is not installed, so nothing independent has decoded these files \
+             (apt-get install ffmpeg)"
         );
     }
     found
@@ -25,7 +30,10 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Vec<u8> {
 
 /// Decodes everything; panics where ffmpeg has anything to say.
 pub(crate) fn decodes_without_a_message(source: &str) {
-    run("ffmpeg", &["-v", "error", "-xerror", "-i", source, "-f", "null", "-"]);
+    run(
+        "ffmpeg",
+        &["-v", "error", "-xerror", "-i", source, "-f", "null", "-"],
+    );
 }
 
 /// Writes bytes to a file and decodes it.
@@ -38,7 +46,21 @@ pub(crate) fn bytes_decode(bytes: &[u8]) {
 /// Decodes a file from a point on, as a viewer does who jumps there.
 pub(crate) fn decodes_from(bytes: &[u8], seconds: &str) {
     let dir = tempfile::tempdir().unwrap();
-    run("ffmpeg", &["-v", "error", "-xerror", "-ss", seconds, "-i", &write(dir.path(), bytes), "-f", "null", "-"]);
+    run(
+        "ffmpeg",
+        &[
+            "-v",
+            "error",
+            "-xerror",
+            "-ss",
+            seconds,
+            "-i",
+            &write(dir.path(), bytes),
+            "-f",
+            "null",
+            "-",
+        ],
+    );
 }
 
 /// Frames that the decoder gives for a stream, `v:0` or `a:0`.
@@ -57,18 +79,38 @@ pub(crate) fn decoded_frames(bytes: &[u8], stream: &str) -> usize {
         "csv=p=0",
     ];
     let counted = run("ffprobe", &[&entries[..], &[&path]].concat());
-    String::from_utf8(counted).unwrap().trim().trim_end_matches(',').parse().unwrap()
+    String::from_utf8(counted)
+        .unwrap()
+        .trim()
+        .trim_end_matches(',')
+        .parse()
+        .unwrap()
 }
 
 /// Frames of video that the decoder gives, and what it says of those that lack something.
 pub(crate) fn concealed_frames(bytes: &[u8]) -> (usize, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = write(dir.path(), bytes);
-    let args = ["-v", "error", "-i", &path, "-map", "0:v", "-fps_mode", "passthrough", "-f", "framecrc", "-"];
+    let args = [
+        "-v",
+        "error",
+        "-i",
+        &path,
+        "-map",
+        "0:v",
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "framecrc",
+        "-",
+    ];
     let output = Command::new("ffmpeg").args(args).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
-    let frames = String::from_utf8_lossy(&output.stdout).lines().filter(|line| !line.starts_with('#')).count();
+    let frames = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .count();
     (frames, said)
 }
 
@@ -76,8 +118,19 @@ pub(crate) fn concealed_frames(bytes: &[u8]) -> (usize, String) {
 pub(crate) fn length_seconds(bytes: &[u8]) -> f64 {
     let dir = tempfile::tempdir().unwrap();
     let path = write(dir.path(), bytes);
-    let entries = ["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"];
-    String::from_utf8(run("ffprobe", &[&entries[..], &[&path]].concat())).unwrap().trim().parse().unwrap()
+    let entries = [
+        "-v",
+        "error",
+        "-show_entries",
+        "format=duration",
+        "-of",
+        "csv=p=0",
+    ];
+    String::from_utf8(run("ffprobe", &[&entries[..], &[&path]].concat()))
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap()
 }
 
 /// Presentation time of the first packet of video, in seconds, as the file's edit list has it.
@@ -87,15 +140,29 @@ pub(crate) fn first_time(bytes: &[u8]) -> f64 {
 
 /// Packets of video that are not before the file's time 0.
 pub(crate) fn frames_from_zero(bytes: &[u8]) -> usize {
-    packet_times(bytes).iter().filter(|time| **time >= -0.001).count()
+    packet_times(bytes)
+        .iter()
+        .filter(|time| **time >= -0.001)
+        .count()
 }
 
 fn packet_times(bytes: &[u8]) -> Vec<f64> {
     let dir = tempfile::tempdir().unwrap();
     let path = write(dir.path(), bytes);
-    let args = ["-v", "error", "-select_streams", "v:0", "-show_entries", "packet=pts_time", "-of", "csv=p=0"];
+    let args = [
+        "-v",
+        "error",
+        "-select_streams",
+        "v:0",
+        "-show_entries",
+        "packet=pts_time",
+        "-of",
+        "csv=p=0",
+    ];
     let told = String::from_utf8(run("ffprobe", &[&args[..], &[&path]].concat())).unwrap();
-    told.lines().map(|line| line.trim_end_matches(',').parse().unwrap()).collect()
+    told.lines()
+        .map(|line| line.trim_end_matches(',').parse().unwrap())
+        .collect()
 }
 
 /// The flags of each packet of video in its order, as ffprobe names them: `K__` for a sync sample.
@@ -118,7 +185,9 @@ pub(crate) fn packet_flags(bytes: &[u8]) -> Vec<String> {
         "csv=p=0",
     ];
     let told = String::from_utf8(run("ffprobe", &[&args[..], &[&path]].concat())).unwrap();
-    told.lines().map(|line| line.trim_end_matches(',').to_owned()).collect()
+    told.lines()
+        .map(|line| line.trim_end_matches(',').to_owned())
+        .collect()
 }
 
 fn write(dir: &Path, bytes: &[u8]) -> String {

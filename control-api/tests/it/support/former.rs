@@ -23,9 +23,14 @@ pub(super) fn listed(state: &State) -> Vec<wire::DeletedCamera> {
 }
 
 pub(super) fn restore(state: &mut State, id: CameraId, restore: wire::RestoreCamera) -> Result<()> {
-    let mut spec = state.former.remove(&id).ok_or_else(|| ApiError::not_found(format!("camera {id}")))?;
+    let mut spec = state
+        .former
+        .remove(&id)
+        .ok_or_else(|| ApiError::not_found(format!("camera {id}")))?;
     if let Some(name) = restore.name {
-        spec.name = name.parse().map_err(|error: Invalid| ApiError::invalid(error.to_string()))?;
+        spec.name = name
+            .parse()
+            .map_err(|error: Invalid| ApiError::invalid(error.to_string()))?;
     }
     state.cameras.insert(id, spec);
     Ok(())
@@ -33,6 +38,13 @@ pub(super) fn restore(state: &mut State, id: CameraId, restore: wire::RestoreCam
 
 /// Theirs and a hundred.
 pub(super) fn numbers(adopt: &wire::AdoptCameras) -> Vec<wire::CameraNumber> {
-    let number = |camera: CameraId| wire::CameraNumber { camera, id: CameraId(camera.0 + 100) };
-    adopt.cameras.iter().map(|adopted| number(adopted.camera)).collect()
+    let number = |camera: CameraId| wire::CameraNumber {
+        camera,
+        id: CameraId(camera.0 + 100),
+    };
+    adopt
+        .cameras
+        .iter()
+        .map(|adopted| number(adopted.camera))
+        .collect()
 }

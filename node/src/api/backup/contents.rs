@@ -1,7 +1,9 @@
 //! What a backup holds: what users decided for the cluster. What nodes find out (assignments,
 //! drills) is not among it.
 
-use holdfast_consensus::model::{CameraSpec, Duty, FailureDomain, Hold, Labels, NodeName, Role, Settings};
+use holdfast_consensus::model::{
+    CameraSpec, Duty, FailureDomain, Hold, Labels, NodeName, Role, Settings,
+};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
@@ -50,7 +52,10 @@ impl Contents {
         let name_of = |node: NodeId| state.nodes.get(node).map(|node| node.spec.name.clone());
         let cameras = state.cameras.values().map(|camera| StoredCamera {
             id: camera.id,
-            spec: CameraSpec { preferred_node: None, ..camera.spec.clone() },
+            spec: CameraSpec {
+                preferred_node: None,
+                ..camera.spec.clone()
+            },
             preferred_node: camera.spec.preferred_node.and_then(name_of),
         });
         let nodes = state.nodes.values().map(|node| StoredNode {

@@ -51,7 +51,13 @@ impl Plan {
             .chain((0..contents.holds.len()).map(Thing::Hold))
             .chain((0..contents.nodes.len()).map(Thing::Node))
             .collect();
-        Self { contents, overwrite, footage_upto, todo, numbers: BTreeMap::new() }
+        Self {
+            contents,
+            overwrite,
+            footage_upto,
+            todo,
+            numbers: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn contents(&self) -> &Contents {
@@ -70,25 +76,45 @@ impl Plan {
             Thing::Settings => Some(self.settings(state)),
             Thing::Camera(at) => self.camera(at, state),
             Thing::Hold(at) => self.hold(at, state),
-            Thing::Node(at) => self.contents.nodes.get(at).map(|stored| self.node(stored, state)),
+            Thing::Node(at) => self
+                .contents
+                .nodes
+                .get(at)
+                .map(|stored| self.node(stored, state)),
         };
         work.or_else(|| self.next(state))
     }
 
     fn class(&self, at: usize, state: &ClusterState) -> Option<Work> {
-        let stored = self.contents.settings.retention_classes.iter().nth(at)?.clone();
+        let stored = self
+            .contents
+            .settings
+            .retention_classes
+            .iter()
+            .nth(at)?
+            .clone();
         let known = &state.settings.retention_classes;
         let outcome = match known.get(&stored.name) {
             None => RestoreOutcome::Added,
             Some(class) if *class == stored => RestoreOutcome::Same,
             Some(_) => self.differs(),
         };
-        let others = known.iter().filter(|class| class.name != stored.name).cloned();
+        let others = known
+            .iter()
+            .filter(|class| class.name != stored.name)
+            .cloned();
         let classes: Vec<RetentionClass> = others.chain([stored.clone()]).collect();
-        let item = item(RestoredKind::RetentionClass, stored.name.to_string(), outcome);
+        let item = item(
+            RestoredKind::RetentionClass,
+            stored.name.to_string(),
+            outcome,
+        );
         Some(match RetentionClasses::try_from(classes) {
             Ok(classes) => {
-                let change = SettingsChange { retention_classes: Some(classes), ..SettingsChange::default() };
+                let change = SettingsChange {
+                    retention_classes: Some(classes),
+                    ..SettingsChange::default()
+                };
                 work(item, Command::ChangeSettings(change))
             }
             Err(invalid) => refused(item, invalid.to_string()),
@@ -96,8 +122,14 @@ impl Plan {
     }
 
     fn settings(&self, state: &ClusterState) -> Work {
-        let Settings { headroom, headroom_over_domains, failback, failback_after_s, drill_every_s, .. } =
-            self.contents.settings.clone();
+        let Settings {
+            headroom,
+            headroom_over_domains,
+            failback,
+            failback_after_s,
+            drill_every_s,
+            ..
+        } = self.contents.settings.clone();
         let change = SettingsChange {
             headroom: Some(headroom),
             headroom_over_domains: Some(headroom_over_domains),
@@ -107,8 +139,15 @@ impl Plan {
             retention_classes: None,
         };
         let is_same = state.settings.changed(change.clone()) == state.settings;
-        let outcome = if is_same { RestoreOutcome::Same } else { self.differs() };
-        work(item(RestoredKind::Settings, "settings".to_owned(), outcome), Command::ChangeSettings(change))
+        let outcome = if is_same {
+            RestoreOutcome::Same
+        } else {
+            self.differs()
+        };
+        work(
+            item(RestoredKind::Settings, "settings".to_owned(), outcome),
+            Command::ChangeSettings(change),
+        )
     }
 
     fn is_same_cluster(&self, state: &ClusterState) -> bool {
@@ -117,42 +156,89 @@ impl Plan {
 
     /// The camera that the stored one is now.
     fn known<'a>(&self, stored: &StoredCamera, state: &'a ClusterState) -> Option<&'a Camera> {
-        let by_number = self.is_same_cluster(state).then(|| state.cameras.get(stored.id)).flatten();
-        by_number.or_else(|| state.cameras.values().find(|camera| camera.spec.name == stored.spec.name))
+        let by_number = self
+            .is_same_cluster(state)
+            .then(|| state.cameras.get(stored.id))
+            .flatten();
+        by_number.or_else(|| {
+            state
+                .cameras
+                .values()
+                .find(|camera| camera.spec.name == stored.spec.name)
+        })
     }
 
     fn camera(&mut self, at: usize, state: &ClusterState) -> Option<Work> {
         let stored = self.contents.cameras.get(at)?.clone();
-        let preferred_node = stored.preferred_node.as_ref().and_then(|name| state.node_named(name.as_str()));
+        let preferred_node = stored
+            .preferred_node
+            .as_ref()
+            .and_then(|name| state.node_named(name.as_str()));
         let mut details = Vec::new();
         if let (Some(name), None) = (&stored.preferred_node, preferred_node) {
             details.push(format!("it preferred {name}, which is no member"));
         }
-        let spec = CameraSpec { preferred_node: preferred_node.map(|node| node.id), ..stored.spec.clone() };
+        let spec = CameraSpec {
+            preferred_node: preferred_node.map(|node| node.id),
+            ..stored.spec.clone()
+        };
         let (outcome, command) = match self.known(&stored, state) {
             Some(camera) => {
                 self.numbers.insert(stored.id, camera.id);
                 let (id, revision) = (camera.id, camera.revision);
-                details.extend((id != stored.id).then(|| format!("number {id}, in the backup {}", stored.id)));
+                details.extend(
+                    (id != stored.id).then(|| format!("number {id}, in the backup {}", stored.id)),
+                );
                 // That a node it preferred is no member is no difference.
                 let is_lost = stored.preferred_node.is_some() && preferred_node.is_none();
-                let kept = if is_lost { camera.spec.preferred_node } else { spec.preferred_node };
-                let spec = CameraSpec { preferred_node: kept, ..spec };
-                let outcome = if camera.spec == spec { RestoreOutcome::Same } else { self.differs() };
+                let kept = if is_lost {
+                    camera.spec.preferred_node
+                } else {
+                    spec.preferred_node
+                };
+                let spec = CameraSpec {
+                    preferred_node: kept,
+                    ..spec
+                };
+                let outcome = if camera.spec == spec {
+                    RestoreOutcome::Same
+                } else {
+                    self.differs()
+                };
                 if outcome == RestoreOutcome::Differs {
-                    details.push(format!("it differs in {}", differences(&camera.spec, &spec).join(", ")));
+                    details.push(format!(
+                        "it differs in {}",
+                        differences(&camera.spec, &spec).join(", ")
+                    ));
                 }
-                (outcome, Command::UpdateCamera { camera: id, spec, expect_revision: revision })
+                (
+                    outcome,
+                    Command::UpdateCamera {
+                        camera: id,
+                        spec,
+                        expect_revision: revision,
+                    },
+                )
             }
             None => {
                 let number = self.is_free(stored.id, state).then_some(stored.id);
-                let id = number.unwrap_or_else(|| CameraId(state.camera_last().max(self.footage_upto).0 + 1));
+                let id = number
+                    .unwrap_or_else(|| CameraId(state.camera_last().max(self.footage_upto).0 + 1));
                 self.numbers.insert(stored.id, id);
                 details.push(match number {
                     Some(id) => format!("number {id}, as before"),
-                    None => format!("it gets a new number: {} was given to another camera here", stored.id),
+                    None => format!(
+                        "it gets a new number: {} was given to another camera here",
+                        stored.id
+                    ),
                 });
-                (RestoreOutcome::Added, Command::ReinstateCamera { camera: number, spec })
+                (
+                    RestoreOutcome::Added,
+                    Command::ReinstateCamera {
+                        camera: number,
+                        spec,
+                    },
+                )
             }
         };
         let item = RestoredItem {
@@ -173,10 +259,17 @@ impl Plan {
     /// it was given in fact, and one that was refused has none.
     pub(crate) fn done(&mut self, work: &Work, camera: Option<CameraId>) {
         let name = work.item.name.as_str();
-        if work.item.kind != RestoredKind::Camera || !matches!(work.command, Some(Command::ReinstateCamera { .. })) {
+        if work.item.kind != RestoredKind::Camera
+            || !matches!(work.command, Some(Command::ReinstateCamera { .. }))
+        {
             return;
         }
-        let Some(stored) = self.contents.cameras.iter().find(|stored| stored.spec.name.as_str() == name) else {
+        let Some(stored) = self
+            .contents
+            .cameras
+            .iter()
+            .find(|stored| stored.spec.name.as_str() == name)
+        else {
             return;
         };
         match camera {
@@ -187,48 +280,117 @@ impl Plan {
 
     fn hold(&self, at: usize, state: &ClusterState) -> Option<Work> {
         let stored = self.contents.holds.get(at)?;
-        // In the backup's own cluster a number means the same footage for good, also where the camera's name went to another.
+        // In the backup's own cluster a number means the same footage for good, also where the
+        // camera's name went to another.
         let number = match self.is_same_cluster(state) {
             true => Some(stored.spec.camera),
             false => self.numbers.get(&stored.spec.camera).copied(),
         };
-        let name = format!("{} (camera {}, from {})", stored.spec.reason, stored.spec.camera, stored.spec.from);
+        let name = format!(
+            "{} (camera {}, from {})",
+            stored.spec.reason, stored.spec.camera, stored.spec.from
+        );
         let item = item(RestoredKind::Hold, name, RestoreOutcome::Added);
         let Some(camera) = number else {
-            let why = "its camera is not in the backup, and its number may mean another one here".to_owned();
+            let why = "its camera is not in the backup, and its number may mean another one here"
+                .to_owned();
             return Some(refused(item, why));
         };
-        let spec = HoldSpec { camera, ..stored.spec.clone() };
+        let spec = HoldSpec {
+            camera,
+            ..stored.spec.clone()
+        };
         let is_there = state.holds.values().any(|hold| hold.spec == spec);
-        let outcome = if is_there { RestoreOutcome::Same } else { RestoreOutcome::Added };
-        Some(work(RestoredItem { outcome, ..item }, Command::CreateHold { spec }))
+        let outcome = if is_there {
+            RestoreOutcome::Same
+        } else {
+            RestoreOutcome::Added
+        };
+        Some(work(
+            RestoredItem { outcome, ..item },
+            Command::CreateHold { spec },
+        ))
     }
 
     fn node(&self, stored: &StoredNode, state: &ClusterState) -> Work {
-        let item = item(RestoredKind::Node, stored.name.to_string(), RestoreOutcome::Same);
+        let item = item(
+            RestoredKind::Node,
+            stored.name.to_string(),
+            RestoreOutcome::Same,
+        );
         let Some(node) = state.node_named(stored.name.as_str()) else {
             let detail = "it is no member; have it join".to_owned();
-            return Work { item: RestoredItem { outcome: RestoreOutcome::Differs, detail, ..item }, command: None };
+            return Work {
+                item: RestoredItem {
+                    outcome: RestoreOutcome::Differs,
+                    detail,
+                    ..item
+                },
+                command: None,
+            };
         };
         let is_draining = node.duty == Duty::Draining;
-        let set = (node.spec.role, &node.spec.failure_domain, node.spec.camera_capacity, &node.spec.labels);
-        let was_set = (stored.role, &stored.failure_domain, stored.camera_capacity, &stored.labels);
+        let set = (
+            node.spec.role,
+            &node.spec.failure_domain,
+            node.spec.camera_capacity,
+            &node.spec.labels,
+        );
+        let was_set = (
+            stored.role,
+            &stored.failure_domain,
+            stored.camera_capacity,
+            &stored.labels,
+        );
         if set != was_set || node.spec.bitrate_capacity_bps != stored.bitrate_capacity_bps {
-            let detail = "role, failure domain, capacity or labels differ; they are set in its configuration file";
-            let item = RestoredItem { outcome: RestoreOutcome::Differs, detail: detail.to_owned(), ..item };
-            return Work { item, command: None };
+            let detail = "role, failure domain, capacity or labels differ; they are set in its \
+                          configuration file";
+            let item = RestoredItem {
+                outcome: RestoreOutcome::Differs,
+                detail: detail.to_owned(),
+                ..item
+            };
+            return Work {
+                item,
+                command: None,
+            };
         }
         if is_draining == stored.is_draining {
-            return Work { item, command: None };
+            return Work {
+                item,
+                command: None,
+            };
         }
-        let duty = if stored.is_draining { Duty::Draining } else { Duty::Active };
-        let detail = format!("in the backup it {}", if stored.is_draining { "drains" } else { "does not drain" });
-        work(RestoredItem { outcome: self.differs(), detail, ..item }, duty_of(node.id, duty))
+        let duty = if stored.is_draining {
+            Duty::Draining
+        } else {
+            Duty::Active
+        };
+        let detail = format!(
+            "in the backup it {}",
+            if stored.is_draining {
+                "drains"
+            } else {
+                "does not drain"
+            }
+        );
+        work(
+            RestoredItem {
+                outcome: self.differs(),
+                detail,
+                ..item
+            },
+            duty_of(node.id, duty),
+        )
     }
 
     /// What becomes of a thing that is otherwise.
     fn differs(&self) -> RestoreOutcome {
-        if self.overwrite { RestoreOutcome::Changed } else { RestoreOutcome::Differs }
+        if self.overwrite {
+            RestoreOutcome::Changed
+        } else {
+            RestoreOutcome::Differs
+        }
     }
 }
 
@@ -237,17 +399,35 @@ fn duty_of(node: NodeId, duty: Duty) -> Command {
 }
 
 fn item(kind: RestoredKind, name: String, outcome: RestoreOutcome) -> RestoredItem {
-    RestoredItem { kind, name, outcome, detail: String::new() }
+    RestoredItem {
+        kind,
+        name,
+        outcome,
+        detail: String::new(),
+    }
 }
 
 /// The command counts only where something is added or changed.
 fn work(item: RestoredItem, command: Command) -> Work {
-    let is_done = matches!(item.outcome, RestoreOutcome::Added | RestoreOutcome::Changed);
-    Work { item, command: is_done.then_some(command) }
+    let is_done = matches!(
+        item.outcome,
+        RestoreOutcome::Added | RestoreOutcome::Changed
+    );
+    Work {
+        item,
+        command: is_done.then_some(command),
+    }
 }
 
 pub(super) fn refused(item: RestoredItem, why: String) -> Work {
-    Work { item: RestoredItem { outcome: RestoreOutcome::Refused, detail: why, ..item }, command: None }
+    Work {
+        item: RestoredItem {
+            outcome: RestoreOutcome::Refused,
+            detail: why,
+            ..item
+        },
+        command: None,
+    }
 }
 
 /// What of a camera differs, by name: values may be secret.
@@ -256,20 +436,36 @@ fn differences(now: &CameraSpec, stored: &CameraSpec) -> Vec<&'static str> {
     let fields = [
         ("name", now.name == stored.name),
         ("url", source.url == stored_source.url),
-        ("username or password", source.credentials == stored_source.credentials),
+        (
+            "username or password",
+            source.credentials == stored_source.credentials,
+        ),
         ("transport", source.transport == stored_source.transport),
         ("audio", source.audio == stored_source.audio),
-        ("stall_after_ms", source.stall_after_ms == stored_source.stall_after_ms),
+        (
+            "stall_after_ms",
+            source.stall_after_ms == stored_source.stall_after_ms,
+        ),
         ("tls", source.tls == stored_source.tls),
         ("budget_bps", source.budget_bps == stored_source.budget_bps),
         ("protection", now.protection == stored.protection),
         ("priority", now.priority == stored.priority),
-        ("retention_class", now.retention_class == stored.retention_class),
+        (
+            "retention_class",
+            now.retention_class == stored.retention_class,
+        ),
         ("labels", now.labels == stored.labels),
         ("node_labels", now.node_labels == stored.node_labels),
-        ("preferred_node", now.preferred_node == stored.preferred_node),
+        (
+            "preferred_node",
+            now.preferred_node == stored.preferred_node,
+        ),
     ];
-    fields.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()
+    fields
+        .into_iter()
+        .filter(|(_, is_same)| !is_same)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 #[cfg(test)]

@@ -19,14 +19,20 @@ const LATE_US: i64 = 15_000_000;
 
 /// Whether footage of the camera becomes durable now.
 pub(super) fn is_recorded(known: &Known<'_>, camera: CameraId) -> bool {
-    let Some(assignment) = known.state.assignments.get(camera) else { return false };
+    let Some(assignment) = known.state.assignments.get(camera) else {
+        return false;
+    };
     recorder(camera, assignment, known.sight).is_some_and(|(_, report)| keeps_up(known, report))
 }
 
 fn keeps_up(known: &Known<'_>, report: &Progress) -> bool {
     let patience_us = i64::from(report.patience_ms.unwrap_or(0)) * 1000;
     let is_new = |mark: Timestamp| known.now.micros_since(mark) <= LATE_US + patience_us;
-    report.state == RecorderState::Recording && report.watermark.or(report.first_keyframe).is_some_and(is_new)
+    report.state == RecorderState::Recording
+        && report
+            .watermark
+            .or(report.first_keyframe)
+            .is_some_and(is_new)
 }
 
 pub(super) fn not_recorded(known: &Known<'_>) -> Vec<Finding> {
@@ -41,7 +47,12 @@ fn lost(known: &Known<'_>, camera: &Camera) -> Option<Finding> {
     if is_recorded(known, camera.id) {
         return None;
     }
-    let assignment = known.state.assignments.get(camera.id).cloned().unwrap_or_default();
+    let assignment = known
+        .state
+        .assignments
+        .get(camera.id)
+        .cloned()
+        .unwrap_or_default();
     let since = recorded_until(known, camera.id);
     let began = since.max(assignment.moved_at);
     if began.is_some_and(|began| known.now.micros_since(began).abs() <= ON_ITS_WAY_US) {
@@ -50,9 +61,15 @@ fn lost(known: &Known<'_>, camera: &Camera) -> Option<Finding> {
     let report = recorder(camera.id, &assignment, known.sight);
     let name = camera.spec.name.to_string();
     let (what, mend) = match report {
-        Some((node, Progress { error: Some(error), .. })) => {
-            (format!("{error}, tried by {}", known.node_name(node)), mend::camera(error, &name))
-        }
+        Some((
+            node,
+            Progress {
+                error: Some(error), ..
+            },
+        )) => (
+            format!("{error}, tried by {}", known.node_name(node)),
+            mend::camera(error, &name),
+        ),
         Some((node, report)) => said_of(known, node, report),
         None => nowhere(known, camera.id, assignment.owner),
     };
@@ -70,7 +87,11 @@ fn lost(known: &Known<'_>, camera: &Camera) -> Option<Finding> {
 
 /// How far the camera was recorded, by whichever node.
 fn recorded_until(known: &Known<'_>, camera: CameraId) -> Option<Timestamp> {
-    let report = known.state.nodes.keys().filter_map(|node| known.sight.progress.get(&(node, camera))?.watermark);
+    let report = known
+        .state
+        .nodes
+        .keys()
+        .filter_map(|node| known.sight.progress.get(&(node, camera))?.watermark);
     report.max()
 }
 
@@ -81,38 +102,61 @@ fn said_of(known: &Known<'_>, node: NodeId, report: &Progress) -> (String, Strin
             let what = format!("{name} receives it, and nothing of it becomes durable");
             (what, format!("holdfast nodes volumes {name}"))
         }
-        RecorderState::Starting => (format!("{name} connects to it"), format!("see the log of {name} if it stays so")),
-        RecorderState::Failing => {
-            (format!("{name} cannot record it and says no more"), format!("see the log of {name}"))
-        }
+        RecorderState::Starting => (
+            format!("{name} connects to it"),
+            format!("see the log of {name} if it stays so"),
+        ),
+        RecorderState::Failing => (
+            format!("{name} cannot record it and says no more"),
+            format!("see the log of {name}"),
+        ),
     }
 }
 
 fn nowhere(known: &Known<'_>, camera: CameraId, owner: Option<NodeId>) -> (String, String) {
-    let lack = known.headroom.and_then(|headroom| headroom.waiting.get(&camera));
+    let lack = known
+        .headroom
+        .and_then(|headroom| headroom.waiting.get(&camera));
     let (what, mend) = match (lack, owner.filter(|owner| !known.sight.is_alive(*owner))) {
-        (Some(Lack::Capacity), _) => {
-            ("every node that could record it is full".to_owned(), "add a node, or raise camera_capacity")
-        }
-        (Some(Lack::Node), _) => {
-            ("no node that may record it is there and can write".to_owned(), "start the nodes that are down")
-        }
-        (None, Some(dead)) => {
-            (format!("{} is down, and no other node records it", known.node_name(dead)), "start the node")
-        }
-        (None, None) => ("no node is known to record it".to_owned(), "holdfast camera list"),
+        (Some(Lack::Capacity), _) => (
+            "every node that could record it is full".to_owned(),
+            "add a node, or raise camera_capacity",
+        ),
+        (Some(Lack::Node), _) => (
+            "no node that may record it is there and can write".to_owned(),
+            "start the nodes that are down",
+        ),
+        (None, Some(dead)) => (
+            format!(
+                "{} is down, and no other node records it",
+                known.node_name(dead)
+            ),
+            "start the node",
+        ),
+        (None, None) => (
+            "no node is known to record it".to_owned(),
+            "holdfast camera list",
+        ),
     };
     (what, mend.to_owned())
 }
 
 /// Gapless cameras that one node records alone.
 pub(super) fn one_copy(known: &Known<'_>) -> Vec<Finding> {
-    let gapless = known.state.cameras.values().filter(|camera| camera.spec.protection == Protection::Gapless);
+    let gapless = known
+        .state
+        .cameras
+        .values()
+        .filter(|camera| camera.spec.protection == Protection::Gapless);
     let alone = gapless.filter_map(|camera| {
         let assignment = known.state.assignments.get(camera.id)?;
         let both = [assignment.owner, assignment.mirror].into_iter().flatten();
         let records = |node: &NodeId| {
-            let report = known.sight.progress.get(&(*node, camera.id)).filter(|_| known.sight.is_alive(*node));
+            let report = known
+                .sight
+                .progress
+                .get(&(*node, camera.id))
+                .filter(|_| known.sight.is_alive(*node));
             report.is_some_and(|report| keeps_up(known, report))
         };
         (both.filter(records).count() == 1).then(|| Finding {

@@ -1,9 +1,13 @@
 //! What to do about what a recorder says of its camera. Pure.
 
-/// What [`crate::capture::ingest::error::SessionError`] says, and what of the camera is to be changed then.
+/// What [`crate::capture::ingest::error::SessionError`] says, and what of the camera is to be
+/// changed then.
 const CHANGES: [(&str, &str); 8] = [
     ("refused the user name or password", "--password-file -"),
-    ("the camera's login cannot be used", "--username USER --password-file -"),
+    (
+        "the camera's login cannot be used",
+        "--username USER --password-file -",
+    ),
     ("does not know this path", "--url URL"),
     ("the camera's URL cannot be used", "--url URL"),
     ("the camera says that its stream is at", "--url URL"),
@@ -18,7 +22,10 @@ pub(super) fn camera(error: &str, name: &str) -> String {
     match change {
         Some((_, change)) => format!("holdfast camera edit {} {change}", quoted(name)),
         None if error.contains("camera unreachable") => {
-            format!("see to its power and network; if it moved: holdfast camera edit {} --url URL", quoted(name))
+            format!(
+                "see to its power and network; if it moved: holdfast camera edit {} --url URL",
+                quoted(name)
+            )
         }
         None => "see to the camera; docs/cameras.md says what each message means".to_owned(),
     }
@@ -42,14 +49,38 @@ mod tests {
     #[test]
     fn the_command_fits_what_the_recorder_says() {
         let mend = |error: SessionError| camera(&error.to_string(), "lift");
-        assert_eq!(mend(SessionError::AuthFailed(401)), "holdfast camera edit lift --password-file -");
-        assert_eq!(mend(SessionError::NotFound(404)), "holdfast camera edit lift --url URL");
-        assert_eq!(mend(SessionError::BadUrl(String::new())), "holdfast camera edit lift --url URL");
-        assert_eq!(mend(SessionError::Redirect(Some(String::new()))), "holdfast camera edit lift --url URL");
-        assert_eq!(mend(SessionError::TransportRefused(Carrier::Tcp)), "holdfast camera edit lift --transport auto");
-        assert_eq!(mend(SessionError::Tls(String::new())), "holdfast camera edit lift --tls TLS");
+        assert_eq!(
+            mend(SessionError::AuthFailed(401)),
+            "holdfast camera edit lift --password-file -"
+        );
+        assert_eq!(
+            mend(SessionError::NotFound(404)),
+            "holdfast camera edit lift --url URL"
+        );
+        assert_eq!(
+            mend(SessionError::BadUrl(String::new())),
+            "holdfast camera edit lift --url URL"
+        );
+        assert_eq!(
+            mend(SessionError::Redirect(Some(String::new()))),
+            "holdfast camera edit lift --url URL"
+        );
+        assert_eq!(
+            mend(SessionError::TransportRefused(Carrier::Tcp)),
+            "holdfast camera edit lift --transport auto"
+        );
+        assert_eq!(
+            mend(SessionError::Tls(String::new())),
+            "holdfast camera edit lift --tls TLS"
+        );
         assert!(mend(SessionError::Login("x")).contains("--username"));
-        assert!(mend(SessionError::OverBudget { sent_bps: 2, budget_bps: 1 }).contains("--budget-bps"));
+        assert!(
+            mend(SessionError::OverBudget {
+                sent_bps: 2,
+                budget_bps: 1
+            })
+            .contains("--budget-bps")
+        );
         assert!(mend(SessionError::Unreachable("x".to_owned())).contains("network"));
         assert!(mend(SessionError::Ended).contains("docs/cameras.md"));
     }

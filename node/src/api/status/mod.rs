@@ -31,7 +31,8 @@ pub(crate) struct Known<'a> {
     pub(crate) sight: &'a Sight,
     /// With a quorum that is fresh.
     pub(crate) leader: Option<NodeId>,
-    /// Why the answering node takes no part in what the cluster decides, where that is not for want of a leader.
+    /// Why the answering node takes no part in what the cluster decides, where that is not for
+    /// want of a leader.
     pub(crate) no_part: Option<String>,
     /// `None` before it was found out.
     pub(crate) headroom: Option<&'a Headroom>,
@@ -65,11 +66,17 @@ impl Known<'_> {
     }
 
     pub(crate) fn node_name(&self, node: NodeId) -> String {
-        self.state.nodes.get(node).map_or_else(|| format!("node {node}"), |node| node.spec.name.to_string())
+        self.state
+            .nodes
+            .get(node)
+            .map_or_else(|| format!("node {node}"), |node| node.spec.name.to_string())
     }
 
     pub(crate) fn camera_name(&self, camera: CameraId) -> String {
-        self.state.cameras.get(camera).map_or_else(|| format!("camera {camera}"), |camera| camera.spec.name.to_string())
+        self.state.cameras.get(camera).map_or_else(
+            || format!("camera {camera}"),
+            |camera| camera.spec.name.to_string(),
+        )
     }
 }
 
@@ -86,7 +93,12 @@ pub(crate) fn mode(state: &ClusterState) -> Mode {
 pub(crate) fn status(known: &Known<'_>) -> Status {
     let mut findings: Vec<Finding> = LOOKS.iter().flat_map(|look| look(known)).collect();
     findings.sort_by_key(|finding| finding.severity);
-    let cameras_recorded = known.state.cameras.keys().filter(|camera| cameras::is_recorded(known, *camera)).count();
+    let cameras_recorded = known
+        .state
+        .cameras
+        .keys()
+        .filter(|camera| cameras::is_recorded(known, *camera))
+        .count();
     let state = state(&findings, cameras_recorded);
     let verdict = verdict(known, state, cameras_recorded, &findings);
     let findings_left_out = findings.len().saturating_sub(FINDINGS_MAX);
@@ -99,7 +111,12 @@ pub(crate) fn status(known: &Known<'_>) -> Status {
         cameras: known.state.cameras.len(),
         cameras_recorded,
         nodes: known.state.nodes.len(),
-        nodes_alive: known.state.nodes.keys().filter(|node| known.sight.is_alive(*node)).count(),
+        nodes_alive: known
+            .state
+            .nodes
+            .keys()
+            .filter(|node| known.sight.is_alive(*node))
+            .count(),
         findings,
         findings_left_out,
         disks: disks(known),
@@ -117,7 +134,12 @@ fn state(findings: &[Finding], cameras_recorded: usize) -> StatusState {
     }
 }
 
-fn verdict(known: &Known<'_>, state: StatusState, cameras_recorded: usize, findings: &[Finding]) -> String {
+fn verdict(
+    known: &Known<'_>,
+    state: StatusState,
+    cameras_recorded: usize,
+    findings: &[Finding],
+) -> String {
     if known.mode() == Mode::None {
         return "degraded: this node belongs to no cluster and records nothing; found one with `holdfast cluster init`, \
                 or join one with `holdfast cluster join`"
@@ -130,14 +152,25 @@ fn verdict(known: &Known<'_>, state: StatusState, cameras_recorded: usize, findi
         (all, some) if all == some => format!("all {all} cameras are recorded"),
         (all, some) => format!("{some} of {all} cameras are recorded"),
     };
-    let alone = if known.mode() == Mode::Single { "; a single node: nothing takes over if it fails" } else { "" };
-    let wrong = findings.iter().find(|finding| finding.severity == Severity::Degraded);
-    let wrong = wrong.map(|finding| format!("; {}: {}", finding.subject, finding.what)).unwrap_or_default();
+    let alone = if known.mode() == Mode::Single {
+        "; a single node: nothing takes over if it fails"
+    } else {
+        ""
+    };
+    let wrong = findings
+        .iter()
+        .find(|finding| finding.severity == Severity::Degraded);
+    let wrong = wrong
+        .map(|finding| format!("; {}: {}", finding.subject, finding.what))
+        .unwrap_or_default();
     match state {
         StatusState::Well => format!("well: {recorded}{alone}"),
         StatusState::Degraded => format!("degraded: {recorded}{alone}{wrong}"),
         StatusState::FootageIsBeingLost => {
-            let lost = findings.iter().filter(|finding| finding.severity == Severity::Loss).count();
+            let lost = findings
+                .iter()
+                .filter(|finding| finding.severity == Severity::Loss)
+                .count();
             let are = if lost == 1 { "is" } else { "are" };
             format!("FOOTAGE IS BEING LOST: {lost} of {cameras} cameras {are} not recorded{wrong}")
         }
@@ -145,7 +178,10 @@ fn verdict(known: &Known<'_>, state: StatusState, cameras_recorded: usize, findi
 }
 
 fn disks(known: &Known<'_>) -> Vec<Disk> {
-    let volumes = known.volumes.iter().flat_map(|(node, volumes)| volumes.iter().map(|volume| (*node, volume)));
+    let volumes = known
+        .volumes
+        .iter()
+        .flat_map(|(node, volumes)| volumes.iter().map(|volume| (*node, volume)));
     let disk = |(node, volume): (NodeId, &VolumeReport)| Disk {
         node,
         node_name: known.node_name(node),
@@ -165,7 +201,14 @@ fn next_failure(known: &Known<'_>) -> Vec<NextFailure> {
         node: *node,
         node_name: known.node_name(*node),
         cameras_lost: cost.cameras_lost,
-        some: cost.some.iter().map(|camera| known.camera_name(*camera)).collect(),
+        some: cost
+            .some
+            .iter()
+            .map(|camera| known.camera_name(*camera))
+            .collect(),
     };
-    headroom.into_iter().flat_map(|headroom| headroom.costs.iter().map(cost)).collect()
+    headroom
+        .into_iter()
+        .flat_map(|headroom| headroom.costs.iter().map(cost))
+        .collect()
 }

@@ -26,16 +26,38 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn node_spec(number: u64) -> NodeSpec {
-    NodeSpec::new(&format!("rec{number}"), &format!("n{number}:8481"), &format!("n{number}:8480")).unwrap()
+    NodeSpec::new(
+        &format!("rec{number}"),
+        &format!("n{number}:8481"),
+        &format!("n{number}:8480"),
+    )
+    .unwrap()
 }
 
 impl Site {
     fn of(nodes: u64, cameras: &[(&str, u64)]) -> Self {
         let state = ClusterState::default();
-        let mut site = Self { state, sight: Sight::default(), volumes: BTreeMap::new(), leader: Some(NodeId(1)) };
-        site.apply(0, Command::Initialize { cluster: Uuid::from_u128(1), node: node_spec(1) });
+        let mut site = Self {
+            state,
+            sight: Sight::default(),
+            volumes: BTreeMap::new(),
+            leader: Some(NodeId(1)),
+        };
+        site.apply(
+            0,
+            Command::Initialize {
+                cluster: Uuid::from_u128(1),
+                node: node_spec(1),
+            },
+        );
         for number in 2..=nodes {
-            site.apply(0, Command::JoinNode { spec: node_spec(number), attempt: Uuid::from_u128(number.into()) });
+            site.apply(
+                0,
+                Command::JoinNode {
+                    spec: node_spec(number),
+                    attempt: Uuid::from_u128(number.into()),
+                },
+            );
         }
         for number in 1..=nodes {
             site.sight.verdicts.insert(NodeId(number), Verdict::Alive);
@@ -45,25 +67,46 @@ impl Site {
             let camera = CameraId(u32::try_from(index).unwrap() + 1);
             site.apply(
                 0,
-                Command::CreateCamera { spec: CameraSpec::new(name, "rtsp://c/1").unwrap(), only_after: None },
+                Command::CreateCamera {
+                    spec: CameraSpec::new(name, "rtsp://c/1").unwrap(),
+                    only_after: None,
+                },
             );
             site.assign(
                 0,
                 camera,
                 Epoch(0),
-                AssignmentOp::Place { owner: NodeId(*owner), mirror: None, successor: None },
+                AssignmentOp::Place {
+                    owner: NodeId(*owner),
+                    mirror: None,
+                    successor: None,
+                },
             );
-            site.report(NodeId(*owner), camera, 1, RecorderState::Recording, Some(NOW_S), None);
+            site.report(
+                NodeId(*owner),
+                camera,
+                1,
+                RecorderState::Recording,
+                Some(NOW_S),
+                None,
+            );
         }
         site
     }
 
     fn apply(&mut self, seconds: i64, command: Command) {
-        self.state.apply(command.by(Actor::System, at(seconds))).unwrap();
+        self.state
+            .apply(command.by(Actor::System, at(seconds)))
+            .unwrap();
     }
 
     fn assign(&mut self, seconds: i64, camera: CameraId, expect: Epoch, op: AssignmentOp) {
-        self.apply(seconds, Command::Assign { changes: vec![AssignmentChange { camera, expect, op }] });
+        self.apply(
+            seconds,
+            Command::Assign {
+                changes: vec![AssignmentChange { camera, expect, op }],
+            },
+        );
     }
 
     fn report(
@@ -92,7 +135,13 @@ impl Site {
 
     fn kill(&mut self, node: NodeId) {
         let since = Duration::from_secs(500);
-        self.sight.verdicts.insert(node, Verdict::Suspect { since, why: Why::Refused });
+        self.sight.verdicts.insert(
+            node,
+            Verdict::Suspect {
+                since,
+                why: Why::Refused,
+            },
+        );
         self.volumes.remove(&node);
     }
 
@@ -133,16 +182,35 @@ fn volume(state: &str) -> VolumeReport {
 }
 
 fn codes(status: &Status) -> Vec<&str> {
-    status.findings.iter().map(|finding| finding.code.as_str()).collect()
+    status
+        .findings
+        .iter()
+        .map(|finding| finding.code.as_str())
+        .collect()
 }
 
 #[test]
 fn a_site_that_records_all_is_well_and_tells_what_the_next_failure_costs() {
     let status = Site::of(3, &[("gate", 1), ("yard", 2)]).status();
-    assert_eq!((status.state, status.mode), (StatusState::Well, Mode::Cluster), "{status:?}");
+    assert_eq!(
+        (status.state, status.mode),
+        (StatusState::Well, Mode::Cluster),
+        "{status:?}"
+    );
     assert_eq!(status.verdict, "well: all 2 cameras are recorded");
-    assert_eq!((status.cameras_recorded, status.nodes_alive, status.disks.len()), (2, 3, 3));
-    let costs: Vec<_> = status.next_failure.iter().map(|next| (next.node_name.as_str(), next.cameras_lost)).collect();
+    assert_eq!(
+        (
+            status.cameras_recorded,
+            status.nodes_alive,
+            status.disks.len()
+        ),
+        (2, 3, 3)
+    );
+    let costs: Vec<_> = status
+        .next_failure
+        .iter()
+        .map(|next| (next.node_name.as_str(), next.cameras_lost))
+        .collect();
     assert_eq!(costs, [("rec1", 0), ("rec2", 0), ("rec3", 0)]);
 }
 
@@ -150,19 +218,41 @@ fn a_site_that_records_all_is_well_and_tells_what_the_next_failure_costs() {
 fn a_camera_that_is_not_recorded_comes_first_with_cause_since_and_what_mends_it() {
     let mut site = Site::of(3, &[("gate", 1), ("lift", 2), ("never", 3)]);
     let refused = "the camera refused the user name or password (RTSP 401)";
-    site.report(NodeId(2), CameraId(2), 1, RecorderState::Failing, Some(300), Some(refused));
-    site.report(NodeId(3), CameraId(3), 1, RecorderState::Failing, None, Some(refused));
+    site.report(
+        NodeId(2),
+        CameraId(2),
+        1,
+        RecorderState::Failing,
+        Some(300),
+        Some(refused),
+    );
+    site.report(
+        NodeId(3),
+        CameraId(3),
+        1,
+        RecorderState::Failing,
+        None,
+        Some(refused),
+    );
     site.volumes.insert(NodeId(1), vec![volume("failed")]);
     let status = site.status();
     assert_eq!(status.state, StatusState::FootageIsBeingLost);
     assert!(
-        status.verdict.starts_with("FOOTAGE IS BEING LOST: 2 of 3 cameras are not recorded; rec1 /data:"),
+        status
+            .verdict
+            .starts_with("FOOTAGE IS BEING LOST: 2 of 3 cameras are not recorded; rec1 /data:"),
         "{status:?}"
     );
-    assert_eq!(codes(&status), ["not-recorded", "not-recorded", "volume-failed"]);
+    assert_eq!(
+        codes(&status),
+        ["not-recorded", "not-recorded", "volume-failed"]
+    );
     let lift = &status.findings[0];
     assert_eq!((lift.subject.as_str(), lift.since), ("lift", Some(at(300))));
-    assert_eq!(lift.mend.as_deref(), Some("holdfast camera edit lift --password-file -"));
+    assert_eq!(
+        lift.mend.as_deref(),
+        Some("holdfast camera edit lift --password-file -")
+    );
     assert!(lift.what.contains("tried by rec2"));
     assert_eq!(status.findings[1].since, None, "it never was");
 }
@@ -170,25 +260,53 @@ fn a_camera_that_is_not_recorded_comes_first_with_cause_since_and_what_mends_it(
 #[test]
 fn a_recorder_that_says_it_records_and_makes_nothing_durable_is_believed_for_a_while_only() {
     let mut site = Site::of(1, &[("gate", 1)]);
-    site.report(NodeId(1), CameraId(1), 1, RecorderState::Recording, Some(NOW_S - 10), None);
+    site.report(
+        NodeId(1),
+        CameraId(1),
+        1,
+        RecorderState::Recording,
+        Some(NOW_S - 10),
+        None,
+    );
     assert_eq!(site.status().state, StatusState::Well);
-    site.report(NodeId(1), CameraId(1), 1, RecorderState::Recording, Some(NOW_S - 20), None);
+    site.report(
+        NodeId(1),
+        CameraId(1),
+        1,
+        RecorderState::Recording,
+        Some(NOW_S - 20),
+        None,
+    );
     assert_eq!(site.status().state, StatusState::FootageIsBeingLost);
 }
 
 #[test]
 fn where_nothing_is_recorded_it_is_never_well() {
     let mut site = Site::of(3, &[]);
-    assert_eq!(site.status().state, StatusState::Degraded, "there is no camera");
+    assert_eq!(
+        site.status().state,
+        StatusState::Degraded,
+        "there is no camera"
+    );
     // A camera that was added a moment ago is on its way.
     site.apply(
         NOW_S - 1,
-        Command::CreateCamera { spec: CameraSpec::new("gate", "rtsp://c/1").unwrap(), only_after: None },
+        Command::CreateCamera {
+            spec: CameraSpec::new("gate", "rtsp://c/1").unwrap(),
+            only_after: None,
+        },
     );
-    let op = AssignmentOp::Place { owner: NodeId(1), mirror: None, successor: None };
+    let op = AssignmentOp::Place {
+        owner: NodeId(1),
+        mirror: None,
+        successor: None,
+    };
     site.assign(NOW_S - 1, CameraId(1), Epoch(0), op);
     let status = site.status();
-    assert_eq!((status.state, codes(&status)), (StatusState::Degraded, vec![]));
+    assert_eq!(
+        (status.state, codes(&status)),
+        (StatusState::Degraded, vec![])
+    );
     // All nodes dead but the one that is asked, and no camera recorded.
     let mut site = Site::of(3, &[("gate", 2), ("yard", 3)]);
     (site.leader, site.sight.progress) = (None, Default::default());
@@ -209,49 +327,109 @@ fn where_nothing_is_recorded_it_is_never_well() {
         volumes: BTreeMap::new(),
     };
     let status = super::status(&nothing);
-    assert_eq!((status.state, status.mode), (StatusState::Degraded, Mode::None));
+    assert_eq!(
+        (status.state, status.mode),
+        (StatusState::Degraded, Mode::None)
+    );
 }
 
 #[test]
 fn a_dead_node_is_shown_with_since_when_and_where_its_cameras_are() {
     let mut site = Site::of(3, &[("gate", 2), ("yard", 2)]);
     for camera in [CameraId(1), CameraId(2)] {
-        let op = AssignmentOp::TakeOver { owner: NodeId(3), mirror: None, successor: None, watermark: Some(at(499)) };
+        let op = AssignmentOp::TakeOver {
+            owner: NodeId(3),
+            mirror: None,
+            successor: None,
+            watermark: Some(at(499)),
+        };
         site.assign(501, camera, Epoch(1), op);
-        site.report(NodeId(3), camera, 2, RecorderState::Recording, Some(NOW_S), None);
+        site.report(
+            NodeId(3),
+            camera,
+            2,
+            RecorderState::Recording,
+            Some(NOW_S),
+            None,
+        );
     }
     site.kill(NodeId(2));
     let status = site.status();
     assert_eq!(status.state, StatusState::Degraded);
     let down = &status.findings[0];
-    assert_eq!((down.code.as_str(), down.since), ("node-down", Some(at(500))));
+    assert_eq!(
+        (down.code.as_str(), down.since),
+        ("node-down", Some(at(500)))
+    );
     assert_eq!(down.what, "it does not answer; its 2 cameras moved: rec3 2");
 }
 
 #[test]
 fn a_single_node_is_shown_so_once_and_no_words_of_clusters() {
     let status = Site::of(1, &[("gate", 1)]).status();
-    assert_eq!((status.state, status.mode), (StatusState::Well, Mode::Single));
-    assert_eq!(status.verdict, "well: the camera is recorded; a single node: nothing takes over if it fails");
-    assert!(status.findings.is_empty() && status.next_failure.is_empty(), "{status:?}");
+    assert_eq!(
+        (status.state, status.mode),
+        (StatusState::Well, Mode::Single)
+    );
+    assert_eq!(
+        status.verdict,
+        "well: the camera is recorded; a single node: nothing takes over if it fails"
+    );
+    assert!(
+        status.findings.is_empty() && status.next_failure.is_empty(),
+        "{status:?}"
+    );
 }
 
 #[test]
 fn a_gapless_camera_with_one_recorder_is_at_risk() {
     let mut site = Site::of(2, &[]);
-    let spec = CameraSpec { protection: Protection::Gapless, ..CameraSpec::new("dock", "rtsp://c/1").unwrap() };
-    site.apply(0, Command::CreateCamera { spec, only_after: None });
-    let op = AssignmentOp::Place { owner: NodeId(1), mirror: Some(NodeId(2)), successor: None };
+    let spec = CameraSpec {
+        protection: Protection::Gapless,
+        ..CameraSpec::new("dock", "rtsp://c/1").unwrap()
+    };
+    site.apply(
+        0,
+        Command::CreateCamera {
+            spec,
+            only_after: None,
+        },
+    );
+    let op = AssignmentOp::Place {
+        owner: NodeId(1),
+        mirror: Some(NodeId(2)),
+        successor: None,
+    };
     site.assign(0, CameraId(1), Epoch(0), op);
-    site.report(NodeId(1), CameraId(1), 1, RecorderState::Recording, Some(NOW_S), None);
+    site.report(
+        NodeId(1),
+        CameraId(1),
+        1,
+        RecorderState::Recording,
+        Some(NOW_S),
+        None,
+    );
     assert!(codes(&site.status()).contains(&"one-copy"));
-    site.report(NodeId(2), CameraId(1), 1, RecorderState::Recording, Some(NOW_S), None);
+    site.report(
+        NodeId(2),
+        CameraId(1),
+        1,
+        RecorderState::Recording,
+        Some(NOW_S),
+        None,
+    );
     assert!(!codes(&site.status()).contains(&"one-copy"));
 }
 
 #[test]
 fn cameras_that_a_failover_left_on_one_node_are_worth_knowing() {
     let status = Site::of(2, &[("a", 1), ("b", 1), ("c", 1)]).status();
-    assert_eq!((status.state, codes(&status)), (StatusState::Well, vec!["uneven"]));
-    assert_eq!(status.findings[0].mend.as_deref(), Some("holdfast cluster rebalance"));
+    assert_eq!(
+        (status.state, codes(&status)),
+        (StatusState::Well, vec!["uneven"])
+    );
+    assert_eq!(
+        status.findings[0].mend.as_deref(),
+        Some("holdfast cluster rebalance")
+    );
 }

@@ -10,21 +10,31 @@ use holdfast_storage::ids::NodeId;
 const SOUND: [&str; 4] = ["active", "retiring", "retired", "opening"];
 
 pub(super) fn bad(known: &Known<'_>) -> Vec<Finding> {
-    let volumes = known.volumes.iter().flat_map(|(node, volumes)| volumes.iter().map(|volume| (*node, volume)));
+    let volumes = known
+        .volumes
+        .iter()
+        .flat_map(|(node, volumes)| volumes.iter().map(|volume| (*node, volume)));
     let bad = volumes.filter(|(_, volume)| !SOUND.contains(&volume.state.as_str()));
-    bad.map(|(node, volume)| finding(known, node, volume)).collect()
+    bad.map(|(node, volume)| finding(known, node, volume))
+        .collect()
 }
 
 fn finding(known: &Known<'_>, node: NodeId, volume: &VolumeReport) -> Finding {
     let name = known.node_name(node);
-    let why = volume.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+    let why = volume
+        .error
+        .as_ref()
+        .map(|error| format!(": {error}"))
+        .unwrap_or_default();
     Finding {
         severity: Severity::Degraded,
         code: format!("volume-{}", volume.state),
         subject: format!("{name} {}", volume.path),
         since: None,
         what: format!("the volume is {}{why}", volume.state),
-        mend: Some(format!("holdfast nodes volumes {name}; docs/hazards.md says what to do")),
+        mend: Some(format!(
+            "holdfast nodes volumes {name}; docs/hazards.md says what to do"
+        )),
         camera: None,
         node: Some(node),
     }
@@ -32,8 +42,13 @@ fn finding(known: &Known<'_>, node: NodeId, volume: &VolumeReport) -> Finding {
 
 /// Nodes that live, record, and did not say how their volumes stand.
 pub(super) fn unknown(known: &Known<'_>) -> Vec<Finding> {
-    let recorders = known.state.nodes.values().filter(|node| node.spec.role == Role::Recorder);
-    let silent = recorders.filter(|node| known.sight.is_alive(node.id) && !known.volumes.contains_key(&node.id));
+    let recorders = known
+        .state
+        .nodes
+        .values()
+        .filter(|node| node.spec.role == Role::Recorder);
+    let silent = recorders
+        .filter(|node| known.sight.is_alive(node.id) && !known.volumes.contains_key(&node.id));
     let finding = |node: &Node| Finding {
         severity: Severity::Degraded,
         code: "volumes-unknown".to_owned(),

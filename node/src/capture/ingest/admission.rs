@@ -1,4 +1,5 @@
-//! Bounds how many cameras are connected to at once, the highest priority first (DESIGN rules 3 and 10).
+//! Bounds how many cameras are connected to at once, the highest priority first (DESIGN rules 3 and
+//! 10).
 
 use super::turns::Turns;
 use std::collections::BinaryHeap;
@@ -38,8 +39,15 @@ impl Admission {
     #[must_use]
     pub fn new(at_once_max: usize) -> Self {
         let free = at_once_max.max(1);
-        let queue = Arc::new(Mutex::new(Queue { free, arrivals: 0, waiting: BinaryHeap::new() }));
-        Self { queue, turns: Turns::default() }
+        let queue = Arc::new(Mutex::new(Queue {
+            free,
+            arrivals: 0,
+            waiting: BinaryHeap::new(),
+        }));
+        Self {
+            queue,
+            turns: Turns::default(),
+        }
     }
 
     /// Of suspects, who ask for a turn first.
@@ -48,8 +56,9 @@ impl Admission {
         &self.turns
     }
 
-    /// Waits for a turn. The wait is bounded by those ahead, each of whom holds a permit for no longer than a session's opening deadlines;
-    /// dropping the future gives the turn up. Waiters are as many as recorders, so the queue is bounded by the assignments.
+    /// Waits for a turn. The wait is bounded by those ahead, each of whom holds a permit for no
+    /// longer than a session's opening deadlines; dropping the future gives the turn up.
+    /// Waiters are as many as recorders, so the queue is bounded by the assignments.
     pub async fn admit(&self, priority: u8) -> Permit {
         let turn = {
             let mut queue = lock(&self.queue);
@@ -60,7 +69,11 @@ impl Admission {
             let (admit, turn) = oneshot::channel();
             queue.arrivals += 1;
             let arrival = std::cmp::Reverse(queue.arrivals);
-            queue.waiting.push(Waiting { priority, arrival, admit });
+            queue.waiting.push(Waiting {
+                priority,
+                arrival,
+                admit,
+            });
             turn
         };
         match turn.await {
@@ -75,7 +88,8 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let next = lock(&self.0).release();
         if let Some(waiting) = next {
-            // A waiter that gave up returns the permit inside, which is dropped here and goes to the next.
+            // A waiter that gave up returns the permit inside, which is dropped here and goes to
+            // the next.
             drop(waiting.admit.send(Permit(Arc::clone(&self.0))));
         }
     }
@@ -127,8 +141,14 @@ mod tests {
     fn the_highest_priority_goes_first_and_then_the_first_come() {
         let admission = Admission::new(1);
         let first = admission.admit(0).now_or_never().unwrap();
-        let mut waiters: Vec<_> = [5, 9, 5].map(|priority| Box::pin(admission.admit(priority))).into();
-        assert!(waiters.iter_mut().all(|waiter| waiter.now_or_never().is_none()));
+        let mut waiters: Vec<_> = [5, 9, 5]
+            .map(|priority| Box::pin(admission.admit(priority)))
+            .into();
+        assert!(
+            waiters
+                .iter_mut()
+                .all(|waiter| waiter.now_or_never().is_none())
+        );
         let mut held = Some(first);
         for expected in [1, 0, 2] {
             drop(held.take());

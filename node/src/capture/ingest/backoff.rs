@@ -6,13 +6,14 @@ use std::time::Duration;
 pub const DELAY_MIN: Duration = Duration::from_millis(250);
 /// No attempt waits longer, unless the camera refused the login.
 pub const DELAY_MAX: Duration = Duration::from_secs(5);
-/// After a refused login the next one waits this long, or up to a quarter longer: cameras lock accounts after a handful of wrong passwords in some minutes.
+/// After a refused login the next one waits this long, or up to a quarter longer: cameras lock
+/// accounts after a handful of wrong passwords in some minutes.
 pub const REFUSED_DELAY_MIN: Duration = Duration::from_secs(30);
 /// Refused logins wait twice as long each time, up to this.
 pub const REFUSED_DELAY_MAX: Duration = Duration::from_secs(300);
 
-/// After a session that cost others too much the next one waits this long, or up to a quarter longer; twice as long each time, up to
-/// [`REFUSED_DELAY_MAX`].
+/// After a session that cost others too much the next one waits this long, or up to a quarter
+/// longer; twice as long each time, up to [`REFUSED_DELAY_MAX`].
 pub const OVER_BUDGET_DELAY_MIN: Duration = Duration::from_secs(10);
 
 /// Doubling delays with jitter, so that cameras that fell together do not come back together.
@@ -26,30 +27,38 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The delay before the next attempt: uniform between half and all of 0.5 s, 1 s, 2 s, 4 s, 5 s, 5 s, and never under
-    /// [`DELAY_MIN`]. `random` is uniform over its type.
+    /// The delay before the next attempt: uniform between half and all of 0.5 s, 1 s, 2 s, 4 s, 5
+    /// s, 5 s, and never under [`DELAY_MIN`]. `random` is uniform over its type.
     pub fn next_delay(&mut self, random: u32) -> Duration {
-        let ceiling = (DELAY_MIN * 2).saturating_mul(1 << self.failures.min(8)).min(DELAY_MAX);
+        let ceiling = (DELAY_MIN * 2)
+            .saturating_mul(1 << self.failures.min(8))
+            .min(DELAY_MAX);
         self.failures = self.failures.saturating_add(1);
         let low = (ceiling / 2).max(DELAY_MIN);
         between(low, ceiling, random)
     }
 
-    /// The delay after a login that was refused: 30 s, 1 min, 2 min, 4 min, 5 min, 5 min, and up to a quarter more, but as after any other failure for the first
-    /// refusal of a login that the camera had accepted: a camera that starts up may refuse everybody for a moment.
+    /// The delay after a login that was refused: 30 s, 1 min, 2 min, 4 min, 5 min, 5 min, and up to
+    /// a quarter more, but as after any other failure for the first refusal of a login that the
+    /// camera had accepted: a camera that starts up may refuse everybody for a moment.
     pub fn next_delay_refused(&mut self, random: u32) -> Duration {
         if std::mem::take(&mut self.accepted) {
             return self.next_delay(random);
         }
-        let low = REFUSED_DELAY_MIN.saturating_mul(1 << self.refusals.min(8)).min(REFUSED_DELAY_MAX);
+        let low = REFUSED_DELAY_MIN
+            .saturating_mul(1 << self.refusals.min(8))
+            .min(REFUSED_DELAY_MAX);
         self.refusals = self.refusals.saturating_add(1);
         self.failures = self.failures.saturating_add(1);
         between(low, low + low / 4, random)
     }
 
-    /// The delay after a session that was above its budget: 10 s, 20 s, 40 s, 80 s, 160 s, 5 min, and up to a quarter more.
+    /// The delay after a session that was above its budget: 10 s, 20 s, 40 s, 80 s, 160 s, 5 min,
+    /// and up to a quarter more.
     pub fn next_delay_over_budget(&mut self, random: u32) -> Duration {
-        let low = OVER_BUDGET_DELAY_MIN.saturating_mul(1 << self.floods.min(8)).min(REFUSED_DELAY_MAX);
+        let low = OVER_BUDGET_DELAY_MIN
+            .saturating_mul(1 << self.floods.min(8))
+            .min(REFUSED_DELAY_MAX);
         self.floods = self.floods.saturating_add(1);
         self.failures = self.failures.saturating_add(1);
         between(low, low + low / 4, random)
@@ -77,7 +86,9 @@ impl Backoff {
 }
 
 fn between(low: Duration, high: Duration, random: u32) -> Duration {
-    low + high.saturating_sub(low).mul_f64(f64::from(random) / f64::from(u32::MAX))
+    low + high
+        .saturating_sub(low)
+        .mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]
@@ -87,7 +98,9 @@ mod tests {
     #[test]
     fn doubles_up_to_the_bound_and_starts_over_after_a_success() {
         let mut backoff = Backoff::default();
-        let ceilings: Vec<_> = (0..6).map(|_| backoff.next_delay(u32::MAX).as_millis()).collect();
+        let ceilings: Vec<_> = (0..6)
+            .map(|_| backoff.next_delay(u32::MAX).as_millis())
+            .collect();
         assert_eq!(ceilings, [500, 1000, 2000, 4000, 5000, 5000]);
         backoff.reset();
         assert_eq!(backoff.next_delay(u32::MAX).as_millis(), 500);
@@ -96,7 +109,9 @@ mod tests {
     #[test]
     fn refused_logins_wait_for_minutes() {
         let mut backoff = Backoff::default();
-        let seconds: Vec<_> = (0..6).map(|_| backoff.next_delay_refused(0).as_secs()).collect();
+        let seconds: Vec<_> = (0..6)
+            .map(|_| backoff.next_delay_refused(0).as_secs())
+            .collect();
         assert_eq!(seconds, [30, 60, 120, 240, 300, 300]);
         assert_eq!(backoff.next_delay_refused(u32::MAX).as_secs(), 375);
         assert_eq!(backoff.failures(), 7);
@@ -109,7 +124,9 @@ mod tests {
         backoff.next_delay_refused(0);
         backoff.accept();
         backoff.reset();
-        let seconds: Vec<_> = (0..3).map(|_| backoff.next_delay_refused(0).as_secs()).collect();
+        let seconds: Vec<_> = (0..3)
+            .map(|_| backoff.next_delay_refused(0).as_secs())
+            .collect();
         assert_eq!(seconds, [0, 30, 60]);
     }
 

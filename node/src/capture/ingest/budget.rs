@@ -1,4 +1,5 @@
-//! How much a camera may send: a multiple of what it usually sends, so that one that floods costs no other. Pure.
+//! How much a camera may send: a multiple of what it usually sends, so that one that floods costs
+//! no other. Pure.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,8 @@ const FREE_BPS: u64 = 64_000_000;
 const MEAN_FACTOR: u64 = 4;
 /// Over how long the mean is taken.
 const MEAN_OVER: Duration = Duration::from_secs(600);
-/// Over how long a camera must be above its budget: the burst of a camera that held frames back is shorter.
+/// Over how long a camera must be above its budget: the burst of a camera that held frames back is
+/// shorter.
 const WINDOW: Duration = Duration::from_secs(5);
 
 /// What one camera has sent.
@@ -32,7 +34,12 @@ pub(crate) struct Exceeded {
 impl Budget {
     /// `mean_bps`: of an earlier session, 0 without one.
     pub(crate) fn new(set_bps: Option<u64>, mean_bps: u64, now: Instant) -> Self {
-        Self { set_bps, mean_bps, window_began: now, window_bytes: 0 }
+        Self {
+            set_bps,
+            mean_bps,
+            window_began: now,
+            window_bytes: 0,
+        }
     }
 
     /// What the camera usually sends, in bits per second, for the next session.
@@ -41,7 +48,8 @@ impl Budget {
     }
 
     fn budget_bps(&self) -> u64 {
-        self.set_bps.unwrap_or_else(|| FREE_BPS.max(self.mean_bps.saturating_mul(MEAN_FACTOR)))
+        self.set_bps
+            .unwrap_or_else(|| FREE_BPS.max(self.mean_bps.saturating_mul(MEAN_FACTOR)))
     }
 
     /// Counts `bytes` that came until `now`.
@@ -58,7 +66,10 @@ impl Budget {
         let budget_bps = self.budget_bps();
         (self.window_began, self.window_bytes) = (now, 0);
         if sent_bps > budget_bps {
-            return Err(Exceeded { sent_bps, budget_bps });
+            return Err(Exceeded {
+                sent_bps,
+                budget_bps,
+            });
         }
         self.mean_bps = match self.mean_bps {
             0 => sent_bps,
@@ -88,12 +99,18 @@ mod tests {
     fn send(budget: &mut Budget, from: &mut Instant, mbps: u64, seconds: u32) -> Option<u32> {
         (0..seconds * 10).find_map(|tenth| {
             *from += Duration::from_millis(100);
-            budget.spend(mbps * 12_500, *from).is_err().then_some(tenth / 10)
+            budget
+                .spend(mbps * 12_500, *from)
+                .is_err()
+                .then_some(tenth / 10)
         })
     }
 
     fn now() -> Instant {
-        #[expect(clippy::disallowed_methods, reason = "any instant will do as an origin")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any instant will do as an origin"
+        )]
         Instant::now()
     }
 
@@ -126,8 +143,14 @@ mod tests {
     #[test]
     fn a_setting_counts_alone() {
         let mut at = now();
-        assert_eq!(send(&mut Budget::new(Some(10_000_000), 0, at), &mut at, 11, 60), Some(4));
-        assert_eq!(send(&mut Budget::new(Some(900_000_000), 0, at), &mut at, 500, 60), None);
+        assert_eq!(
+            send(&mut Budget::new(Some(10_000_000), 0, at), &mut at, 11, 60),
+            Some(4)
+        );
+        assert_eq!(
+            send(&mut Budget::new(Some(900_000_000), 0, at), &mut at, 500, 60),
+            None
+        );
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Wall time of frames: when they were sent, whatever the network and the camera's RTP clock do.
 //! Pure.
 //!
-//! Per track, a line maps RTP time to wall time (`line.rs`). No frame can arrive before it was sent,
-//! so the line follows the *earliest* arrivals. The frames of a session's first moments anchor it
-//! together ([`TrackClock::settle`]); without them the first frame does. Then:
+//! Per track, a line maps RTP time to wall time (`line.rs`). No frame can arrive before it was
+//! sent, so the line follows the *earliest* arrivals. The frames of a session's first moments
+//! anchor it together ([`TrackClock::settle`]); without them the first frame does. Then:
 //!
 //! 1. *Slew.* Where a frame arrives more than 5 ms earlier than the line says, the line moves back
 //!    by at most 0.5 % of the time that passes; by at most 50 % for 5 s after a single frame
@@ -24,8 +24,8 @@
 //!    - where lateness grows evenly for 4 s, by 0.4 s or more (by 0.3 s, or for 2.5 s by 1.2 s,
 //!      where frames come as a clock says; for 10 s where it drifts and 250 ms are reached; for 2 s
 //!      where sender reports say that RTP time lies), and no network is the reason (6);
-//!    - where it falls evenly for 3 s, by 0.2 s or more (for 10 s, by 0.1 s), and frames come before the
-//!      line or it moved back for them: nothing arrives before it was sent;
+//!    - where it falls evenly for 3 s, by 0.2 s or more (for 10 s, by 0.1 s), and frames come
+//!      before the line or it moved back for them: nothing arrives before it was sent;
 //!    - where RTP time has run at the rate of an honest clock for 2 s: a learnt rate is given up.
 //! 5. *Move.* Where frames are late by the same, more than 800 ms, for 3 s (10 s where lateness was
 //!    uneven before, 30 s where a network was the reason), the camera's clock stood still, and the
@@ -181,16 +181,31 @@ impl TrackClock {
     /// earliest relative to its RTP time decides,
     /// so that neither a late first frame nor a burst of old ones bends the beginning.
     pub fn settle(&mut self, first_frames: &[(i64, Timestamp)]) {
-        let Some((rtp, arrival)) = first_frames.first().copied() else { return };
+        let Some((rtp, arrival)) = first_frames.first().copied() else {
+            return;
+        };
         let arrival_us = arrival.micros();
         let line = self.line_through(rtp, arrival_us, arrival_us);
-        let sent_us =
-            |(at, arrival): &(i64, Timestamp)| arrival.micros().saturating_sub(line.micros(at.saturating_sub(rtp)));
-        let plausible = |sent: &i64| (-BACKLOG_US_MAX..=0).contains(&sent.saturating_sub(arrival_us));
-        let earliest_us = first_frames.iter().map(sent_us).filter(plausible).min().unwrap_or(arrival_us);
+        let sent_us = |(at, arrival): &(i64, Timestamp)| {
+            arrival
+                .micros()
+                .saturating_sub(line.micros(at.saturating_sub(rtp)))
+        };
+        let plausible =
+            |sent: &i64| (-BACKLOG_US_MAX..=0).contains(&sent.saturating_sub(arrival_us));
+        let earliest_us = first_frames
+            .iter()
+            .map(sent_us)
+            .filter(plausible)
+            .min()
+            .unwrap_or(arrival_us);
         let line = self.line_through(rtp, earliest_us, arrival_us);
         let is_free = line.at(rtp) == earliest_us;
-        self.begin(if is_free { line } else { line.unsettled() }, rtp, arrival_us);
+        self.begin(
+            if is_free { line } else { line.unsettled() },
+            rtp,
+            arrival_us,
+        );
     }
 
     /// The wall clock was set by `by_us`: the line goes with it. Nothing is stamped before `floor`
@@ -213,7 +228,10 @@ impl TrackClock {
     pub fn report(&mut self, report: SenderReport, arrival: Timestamp) {
         let Some(line) = self.line else { return };
         let honest = line.at_scale(HONEST_PPB);
-        self.reports.take(report, arrival.micros(), self.steps.last_rtp, |ticks| honest.micros(ticks));
+        self.reports
+            .take(report, arrival.micros(), self.steps.last_rtp, |ticks| {
+                honest.micros(ticks)
+            });
     }
 
     /// Stamps a frame.
@@ -225,44 +243,68 @@ impl TrackClock {
             (None, Some(line)) => line.at(frame.rtp),
             (None, None) => arrival_us,
         };
-        let decode_us = shown_us.max(self.last_decode_us.saturating_add(Self::tick_us(self.timescale)));
+        let decode_us = shown_us.max(
+            self.last_decode_us
+                .saturating_add(Self::tick_us(self.timescale)),
+        );
         self.last_decode_us = decode_us;
         let composition_us = i32::try_from(shown_us.saturating_sub(decode_us)).unwrap_or(i32::MIN);
-        // A frame that follows in RTP time is shown when it is decoded, also where corrections press frames together.
+        // A frame that follows in RTP time is shown when it is decoded, also where corrections
+        // press frames together.
         let is_reordered = self.counted.is_none() && frame.rtp < self.steps.highest_rtp;
         let composition_us = if is_reordered { composition_us } else { 0 };
-        Stamp { decode: Timestamp(decode_us), composition_us, correction }
+        Stamp {
+            decode: Timestamp(decode_us),
+            composition_us,
+            correction,
+        }
     }
 
     /// The wall time that the line gives to `rtp`; `None` before the first frame, and where RTP
     /// time is of no use.
     #[must_use]
     pub fn expected(&self, rtp: i64) -> Option<Timestamp> {
-        self.line.filter(|_| self.counted.is_none()).map(|line| Timestamp(line.at(rtp)))
+        self.line
+            .filter(|_| self.counted.is_none())
+            .map(|line| Timestamp(line.at(rtp)))
     }
 
     /// When the next frame is, if it comes as the last one did; `None` before the first frame.
     #[must_use]
     pub fn expected_next(&self) -> Option<Timestamp> {
         let counted_us = self.counted.map(|counted| counted.expected_next_us());
-        counted_us.or_else(|| self.line.map(|line| self.next_us(&line))).map(Timestamp)
+        counted_us
+            .or_else(|| self.line.map(|line| self.next_us(&line)))
+            .map(Timestamp)
     }
 
     /// How long `ticks` of RTP time last, in microseconds.
     #[must_use]
     pub fn micros(&self, ticks: i64) -> i64 {
-        self.line.unwrap_or_else(|| Line::through(self.timescale, 0, 0, 0)).micros(ticks)
+        self.line
+            .unwrap_or_else(|| Line::through(self.timescale, 0, 0, 0))
+            .micros(ticks)
     }
 
     fn next_us(&self, line: &Line) -> i64 {
-        let step_us = if self.steps.last_us > 0 { Some(self.steps.last_us) } else { self.steps.mean_us };
-        line.at(self.steps.last_rtp).saturating_add(step_us.unwrap_or(0))
+        let step_us = if self.steps.last_us > 0 {
+            Some(self.steps.last_us)
+        } else {
+            self.steps.mean_us
+        };
+        line.at(self.steps.last_rtp)
+            .saturating_add(step_us.unwrap_or(0))
     }
 
     /// Has the line follow one more frame.
     fn follow(&mut self, frame: &Arrived, arrival_us: i64) -> Option<Correction> {
         let Some(line) = self.line else {
-            self.begin(self.line_through(frame.rtp, arrival_us, arrival_us).unsettled(), frame.rtp, arrival_us);
+            self.begin(
+                self.line_through(frame.rtp, arrival_us, arrival_us)
+                    .unsettled(),
+                frame.rtp,
+                arrival_us,
+            );
             return None;
         };
         if self.counted.is_some() {
@@ -297,7 +339,9 @@ impl TrackClock {
 
     fn verdict(&mut self, line: &Line, sight: Sight, is_held: bool) -> Verdict {
         if sight.late_us > LATE_MAX_US {
-            return Verdict::Move { by_us: sight.late_us };
+            return Verdict::Move {
+                by_us: sight.late_us,
+            };
         }
         let known = Known {
             line_us: line.offset_us(),
@@ -307,10 +351,18 @@ impl TrackClock {
             is_held,
         };
         let reports = self.reports;
-        self.lateness.take(sight, known, |since_us| reports.word(since_us, sight.arrival_us))
+        self.lateness.take(sight, known, |since_us| {
+            reports.word(since_us, sight.arrival_us)
+        })
     }
 
-    fn carry_out(&mut self, line: Line, verdict: Verdict, rtp: i64, sight: Sight) -> Option<Correction> {
+    fn carry_out(
+        &mut self,
+        line: Line,
+        verdict: Verdict,
+        rtp: i64,
+        sight: Sight,
+    ) -> Option<Correction> {
         match verdict {
             Verdict::Keep => None,
             Verdict::Rate(Rate::Useless) => Some(self.count(rtp, sight.arrival_us)),
@@ -321,17 +373,35 @@ impl TrackClock {
                 self.lateness.restart();
                 Some(Correction::StoodStill { by_us })
             }
-            Verdict::Rate(Rate::Of { ppb, least_us, is_refined }) => {
+            Verdict::Rate(Rate::Of {
+                ppb,
+                least_us,
+                is_refined,
+            }) => {
                 let shown_us = line.at(rtp);
-                let held_us = sight.arrival_us.saturating_sub(sight.media_us).saturating_sub(least_us);
+                let held_us = sight
+                    .arrival_us
+                    .saturating_sub(sight.media_us)
+                    .saturating_sub(least_us);
                 let sent_us = sight.arrival_us.saturating_sub(held_us.clamp(0, JUMP_US));
-                let through_us = if is_refined { shown_us } else { sent_us.max(shown_us) };
-                let scaled = self.line_through(rtp, through_us, sight.arrival_us).at_scale(ppb);
+                let through_us = if is_refined {
+                    shown_us
+                } else {
+                    sent_us.max(shown_us)
+                };
+                let scaled = self
+                    .line_through(rtp, through_us, sight.arrival_us)
+                    .at_scale(ppb);
                 self.steps.rescale(line.scale_ppb(), ppb);
-                self.line = Some(if sent_us < shown_us && !is_refined { scaled.unsettled() } else { scaled });
+                self.line = Some(if sent_us < shown_us && !is_refined {
+                    scaled.unsettled()
+                } else {
+                    scaled
+                });
                 self.lateness.restart();
                 let (from, to) = (line.scale_ppb(), ppb);
-                let is_news = from == HONEST_PPB || to == HONEST_PPB || (to - from).abs() > from / 10;
+                let is_news =
+                    from == HONEST_PPB || to == HONEST_PPB || (to - from).abs() > from / 10;
                 is_news.then_some(Correction::Rate { ppb })
             }
         }
@@ -341,7 +411,11 @@ impl TrackClock {
         let is_networks = self.is_held(frame.at) || frame.is_held;
         if let Some(line) = &mut self.line {
             let sent_us = frame.sent.unwrap_or(frame.at).micros();
-            line.correct(sent_us.saturating_sub(line.at(frame.rtp)), step.rtp_us.max(0), arrival_us);
+            line.correct(
+                sent_us.saturating_sub(line.at(frame.rtp)),
+                step.rtp_us.max(0),
+                arrival_us,
+            );
             if is_networks {
                 line.forget_lateness(arrival_us);
             }
@@ -352,7 +426,10 @@ impl TrackClock {
     fn is_ahead(&self, line: &Line, step: Step, late_us: i64, arrival_us: i64) -> bool {
         let ahead_us = step.rtp_us.saturating_sub(step.arrival_us.max(0));
         // Steps that are all as long are none: RTP time is fast.
-        let is_usual = self.steps.mean_us.is_none_or(|mean_us| step.rtp_us <= mean_us.saturating_mul(2));
+        let is_usual = self
+            .steps
+            .mean_us
+            .is_none_or(|mean_us| step.rtp_us <= mean_us.saturating_mul(2));
         let jumps = |us: i64| ahead_us > us && late_us < -us && !is_usual;
         let was_early = self.last_late_us < -EARLY_NOTED_US || line.is_settling(arrival_us);
         jumps(if was_early { JUMP_US } else { EARLY_US })
@@ -367,16 +444,33 @@ impl TrackClock {
         let next_us = self.next_us(line);
         let is_continued = arrival_us.saturating_sub(next_us).saturating_abs() <= CONTINUED_US;
         let sent_us = next_us.clamp(arrival_us.saturating_sub(LATE_US), arrival_us);
-        let begun = self.line_through(rtp, if is_continued { next_us } else { sent_us }, arrival_us);
+        let begun = self.line_through(
+            rtp,
+            if is_continued { next_us } else { sent_us },
+            arrival_us,
+        );
         let begun = begun.at_scale(line.scale_ppb());
-        self.begin(if is_continued { begun } else { begun.unsettled() }, rtp, arrival_us);
+        self.begin(
+            if is_continued {
+                begun
+            } else {
+                begun.unsettled()
+            },
+            rtp,
+            arrival_us,
+        );
         Correction::Jumped
     }
 
     /// From now on arrivals count.
     fn count(&mut self, rtp: i64, arrival_us: i64) -> Correction {
         let period_us = self.lateness.period_us(arrival_us);
-        self.counted = Some(Counted::begin(self.last_decode_us, period_us, rtp, arrival_us));
+        self.counted = Some(Counted::begin(
+            self.last_decode_us,
+            period_us,
+            rtp,
+            arrival_us,
+        ));
         self.lateness = Lateness::default();
         Correction::Arrivals
     }
@@ -388,9 +482,15 @@ impl TrackClock {
         if !counted.agrees(rtp, arrival_us, |ticks| honest.micros(ticks)) {
             return None;
         }
-        let next_us = counted.expected_next_us().clamp(arrival_us.saturating_sub(LATE_US), arrival_us);
+        let next_us = counted
+            .expected_next_us()
+            .clamp(arrival_us.saturating_sub(LATE_US), arrival_us);
         self.counted = None;
-        self.begin(self.line_through(rtp, next_us, arrival_us).unsettled(), rtp, arrival_us);
+        self.begin(
+            self.line_through(rtp, next_us, arrival_us).unsettled(),
+            rtp,
+            arrival_us,
+        );
         Some(Correction::Rate { ppb: HONEST_PPB })
     }
 
@@ -403,7 +503,9 @@ impl TrackClock {
 
     /// A line through `rtp` at `wall_us`, or as soon after that as a frame may be stamped.
     fn line_through(&self, rtp: i64, wall_us: i64, arrival_us: i64) -> Line {
-        let free_us = self.last_decode_us.saturating_add(Self::tick_us(self.timescale));
+        let free_us = self
+            .last_decode_us
+            .saturating_add(Self::tick_us(self.timescale));
         Line::through(self.timescale, rtp, wall_us.max(free_us), arrival_us)
     }
 }

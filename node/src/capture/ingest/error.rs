@@ -1,4 +1,5 @@
-//! Why a session could not be opened or ended, in classes that say what to do next. Never holds credentials.
+//! Why a session could not be opened or ended, in classes that say what to do next. Never holds
+//! credentials.
 
 use super::runtime::Carrier;
 use holdfast_storage::chunk::GapCause;
@@ -30,7 +31,10 @@ impl Stage {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
     /// Fix the URL.
-    #[error("the camera's URL cannot be used: {0}; expected rtsp://host[:port]/path or rtsps://, without credentials")]
+    #[error(
+        "the camera's URL cannot be used: {0}; expected rtsp://host[:port]/path or rtsps://, \
+         without credentials"
+    )]
     BadUrl(String),
     /// Retry: no connection, or no answer within the deadline.
     #[error("camera unreachable: {0}; check its address, power and network")]
@@ -67,7 +71,8 @@ pub enum SessionError {
     Stalled(std::time::Duration),
     /// Retry later: it costs others.
     #[error(
-        "the camera sends {:.0} Mbit/s, more than its budget of {:.0} Mbit/s: lower its bitrate or raise budget_bps",
+        "the camera sends {:.0} Mbit/s, more than its budget of {:.0} Mbit/s: lower its bitrate or \
+         raise budget_bps",
         *.sent_bps as f64 / 1e6,
         *.budget_bps as f64 / 1e6
     )]
@@ -133,7 +138,10 @@ pub fn classify(stage: Stage, status: u16) -> SessionError {
         401 | 403 | 407 => SessionError::AuthFailed(status),
         404 | 410 => SessionError::NotFound(status),
         453 | 503 => SessionError::Busy(status),
-        _ => SessionError::Protocol { stage, detail: format!("it answered RTSP {status}") },
+        _ => SessionError::Protocol {
+            stage,
+            detail: format!("it answered RTSP {status}"),
+        },
     }
 }
 
@@ -154,16 +162,24 @@ fn other(carrier: Carrier) -> Carrier {
 fn redirected(to: Option<&str>) -> String {
     match to {
         Some(to) => format!(
-            "the camera says that its stream is at {to}, which is another host or not encrypted; use that URL if you trust it"
+            "the camera says that its stream is at {to}, which is another host or not encrypted; \
+             use that URL if you trust it"
         ),
-        None => "the camera redirects in a circle, or to an address that cannot be used; check the URL".to_owned(),
+        None => {
+            "the camera redirects in a circle, or to an address that cannot be used; check the URL"
+                .to_owned()
+        }
     }
 }
 
-/// The first line of a foreign text, without control characters and bounded: retina appends connection dumps.
+/// The first line of a foreign text, without control characters and bounded: retina appends
+/// connection dumps.
 pub(crate) fn detail(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
-    line.chars().filter(|c| !c.is_control()).take(DETAIL_CHARS_MAX).collect()
+    line.chars()
+        .filter(|c| !c.is_control())
+        .take(DETAIL_CHARS_MAX)
+        .collect()
 }
 
 #[cfg(test)]
@@ -172,16 +188,25 @@ mod tests {
 
     #[test]
     fn status_codes_decide_first() {
-        assert_eq!(classify(Stage::Describe, 401), SessionError::AuthFailed(401));
+        assert_eq!(
+            classify(Stage::Describe, 401),
+            SessionError::AuthFailed(401)
+        );
         assert_eq!(classify(Stage::Setup, 404), SessionError::NotFound(404));
         assert_eq!(classify(Stage::Setup, 453), SessionError::Busy(453));
-        assert!(matches!(classify(Stage::Play, 500), SessionError::Protocol { .. }));
+        assert!(matches!(
+            classify(Stage::Play, 500),
+            SessionError::Protocol { .. }
+        ));
     }
 
     #[test]
     fn messages_say_what_to_do() {
         let udp = SessionError::TransportRefused(Carrier::Tcp).to_string();
-        assert_eq!(udp, "the camera offers UDP only: set transport to udp or auto");
+        assert_eq!(
+            udp,
+            "the camera offers UDP only: set transport to udp or auto"
+        );
         let elsewhere = SessionError::Redirect(Some("rtsp://other/1".to_owned())).to_string();
         assert!(elsewhere.contains("rtsp://other/1"), "{elsewhere}");
     }
@@ -190,6 +215,10 @@ mod tests {
     fn foreign_text_is_one_bounded_line() {
         let long = format!("a\u{7}b{}\nconn: secret", "c".repeat(1000));
         let text = detail(&long);
-        assert!(text.starts_with("abc") && text.chars().count() == DETAIL_CHARS_MAX && !text.contains("conn"));
+        assert!(
+            text.starts_with("abc")
+                && text.chars().count() == DETAIL_CHARS_MAX
+                && !text.contains("conn")
+        );
     }
 }

@@ -5,7 +5,9 @@ use crate::capture::ingest::codec::nal;
 use crate::capture::ingest::codec::parameter_sets::ParameterSets;
 use crate::capture::ingest::codec::video::VideoDepacketizer;
 use crate::capture::ingest::codec::{Arrival, Fault, Packet};
-use crate::capture::ingest::media::{AudioCodec, MediaFrame, SessionItem, TrackParameters, VideoCodec};
+use crate::capture::ingest::media::{
+    AudioCodec, MediaFrame, SessionItem, TrackParameters, VideoCodec,
+};
 use crate::capture::ingest::rtp::track::{Depacketizer, RtpTrack};
 use crate::capture::ingest::rtsp::framing::{Event, Framing, FramingError, PENDING_BYTES_MAX};
 use crate::capture::ingest::rtsp::head::{self, Head};
@@ -53,10 +55,22 @@ pub fn connection<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Heard>, bo
 fn hear(event: Event<'_>) -> Option<Heard> {
     Some(match event {
         // An empty line.
-        Event::Data { channel: u8::MAX, payload: [] } => return None,
+        Event::Data {
+            channel: u8::MAX,
+            payload: [],
+        } => return None,
         Event::Data { channel, payload } => Heard::Data(channel, payload.to_vec()),
-        Event::Message { head: Head::Response { status, .. }, body } => Heard::Response { status, body: body.to_vec() },
-        Event::Message { head: Head::Request { method, .. }, .. } => Heard::Request(method),
+        Event::Message {
+            head: Head::Response { status, .. },
+            body,
+        } => Heard::Response {
+            status,
+            body: body.to_vec(),
+        },
+        Event::Message {
+            head: Head::Request { method, .. },
+            ..
+        } => Heard::Request(method),
         Event::Fault(_) => Heard::Fault,
     })
 }
@@ -65,12 +79,25 @@ fn hear(event: Event<'_>) -> Option<Heard> {
 /// camera.
 #[must_use]
 pub fn answers(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let Some(head) = head::parse(bytes) else { return Vec::new() };
+    let Some(head) = head::parse(bytes) else {
+        return Vec::new();
+    };
     let fields = head.fields();
-    let mut login = Login::new(Some(("user".to_owned(), "secret".to_owned())), LoginMemory::default(), true);
+    let mut login = Login::new(
+        Some(("user".to_owned(), "secret".to_owned())),
+        LoginMemory::default(),
+        true,
+    );
     let asked = login.challenged(fields.bytes("www-authenticate")).is_ok();
-    let authorization = if asked { login.authorization("PLAY", "rtsp://camera/1") } else { None };
-    let session = fields.bytes("session").and_then(transport::session).map(|(id, _)| id);
+    let authorization = if asked {
+        login.authorization("PLAY", "rtsp://camera/1")
+    } else {
+        None
+    };
+    let session = fields
+        .bytes("session")
+        .and_then(transport::session)
+        .map(|(id, _)| id);
     let granted = fields.get("transport").map(Granted::of).unwrap_or_default();
     assert!(granted.server_ports.is_none_or(|(rtp, _)| rtp > 0));
     authorization.into_iter().chain(session).collect()
@@ -99,11 +126,26 @@ pub fn description(bytes: &[u8]) -> Option<Described> {
     }
     for audio in tracks::audio(&description).0 {
         let (clock_hz, channels) = (audio.format.clock_hz, audio.format.channels);
-        let offer = AudioOffer { codec: audio.codec, clock_hz, channels, fmtp: audio.format.fmtp.as_deref() };
+        let offer = AudioOffer {
+            codec: audio.codec,
+            clock_hz,
+            channels,
+            fmtp: audio.format.fmtp.as_deref(),
+        };
         clocks_hz.extend(AudioDepacketizer::new(&offer).is_ok().then_some(clock_hz));
     }
-    let formats = description.media.iter().map(|media| media.formats.len()).max().unwrap_or(0);
-    Some(Described { media: description.media.len(), formats, clocks_hz, description })
+    let formats = description
+        .media
+        .iter()
+        .map(|media| media.formats.len())
+        .max()
+        .unwrap_or(0);
+    Some(Described {
+        media: description.media.len(),
+        formats,
+        clocks_hz,
+        description,
+    })
 }
 
 /// A video track behind its RTP: packets in order.
@@ -136,9 +178,21 @@ pub struct Audio(AudioDepacketizer);
 impl Audio {
     /// `None`: the track is not one that can be recorded.
     #[must_use]
-    pub fn new(codec: AudioCodec, clock_hz: u32, channels: Option<u16>, fmtp: Option<&str>) -> Option<Self> {
+    pub fn new(
+        codec: AudioCodec,
+        clock_hz: u32,
+        channels: Option<u16>,
+        fmtp: Option<&str>,
+    ) -> Option<Self> {
         let channels = channels.and_then(std::num::NonZeroU16::new);
-        AudioDepacketizer::new(&AudioOffer { codec, clock_hz, channels, fmtp }).ok().map(Self)
+        AudioDepacketizer::new(&AudioOffer {
+            codec,
+            clock_hz,
+            channels,
+            fmtp,
+        })
+        .ok()
+        .map(Self)
     }
 
     /// # Errors
@@ -155,7 +209,8 @@ impl Track {
     /// `reorders`: over UDP.
     #[must_use]
     pub fn new(codec: VideoCodec, reorders: bool) -> Self {
-        let depacketizer = Depacketizer::Video(Box::new(VideoDepacketizer::new(codec, 90_000, None)));
+        let depacketizer =
+            Depacketizer::Video(Box::new(VideoDepacketizer::new(codec, 90_000, None)));
         Self(RtpTrack::new(96, reorders, depacketizer), VecDeque::new())
     }
 
@@ -203,7 +258,11 @@ pub fn recovery(codec: VideoCodec, nal: &[u8]) -> Option<u16> {
 /// The configuration record of a stream's parameter sets, those of its SDP first; after each of
 /// `nals`.
 #[must_use]
-pub fn configurations(codec: VideoCodec, fmtp: &str, nals: &[Vec<u8>]) -> Vec<Option<TrackParameters>> {
+pub fn configurations(
+    codec: VideoCodec,
+    fmtp: &str,
+    nals: &[Vec<u8>],
+) -> Vec<Option<TrackParameters>> {
     let mut sets = ParameterSets::new(codec);
     sets.read_fmtp(fmtp);
     let each = nals.iter().map(|nal| {

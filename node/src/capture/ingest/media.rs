@@ -27,7 +27,8 @@ pub enum AudioCodec {
 pub enum TrackParameters {
     Video {
         codec: VideoCodec,
-        /// `AVCDecoderConfigurationRecord` or `HEVCDecoderConfigurationRecord` (ISO/IEC 14496-15, 5.3.3.1 and 8.3.3.1).
+        /// `AVCDecoderConfigurationRecord` or `HEVCDecoderConfigurationRecord` (ISO/IEC 14496-15,
+        /// 5.3.3.1 and 8.3.3.1).
         config: Bytes,
         /// Cropped, in pixels.
         width: u16,
@@ -99,7 +100,8 @@ pub struct MediaFrame {
     pub received_wall: Timestamp,
     /// NAL units with four-byte lengths, as they came, or raw audio.
     pub data: Bytes,
-    /// How decoding can begin at this frame, where it can; every frame of audio is [`AccessPoint::Sync`].
+    /// How decoding can begin at this frame, where it can; every frame of audio is
+    /// [`AccessPoint::Sync`].
     pub access: Option<AccessPoint>,
     /// RTP packets that were lost right before this frame or within it.
     pub lost_packets: u16,
@@ -111,7 +113,8 @@ pub struct MediaFrame {
     pub parameters: Option<Arc<TrackParameters>>,
 }
 
-/// RTCP sender report (RFC 3550, 6.4.1): the camera's clock and the track's RTP time at one instant.
+/// RTCP sender report (RFC 3550, 6.4.1): the camera's clock and the track's RTP time at one
+/// instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SenderReport {
     /// The camera's clock, in microseconds since the Unix epoch; only differences are used.

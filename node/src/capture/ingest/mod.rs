@@ -1,7 +1,8 @@
 //! From a camera's RTSP URL to whole frames with smoothed wall time.
 //!
-//! `session` holds one camera's connection: `rtsp` speaks with it, `rtp` orders its packets, `codec` makes frames of them. `backoff`, `clock`, `rhythm`,
-//! `tracks` and `wall` decide: time and randomness come in as values. `runtime` has the threads.
+//! `session` holds one camera's connection: `rtsp` speaks with it, `rtp` orders its packets,
+//! `codec` makes frames of them. `backoff`, `clock`, `rhythm`, `tracks` and `wall` decide: time and
+//! randomness come in as values. `runtime` has the threads.
 
 pub mod admission;
 pub mod backoff;

@@ -1,4 +1,5 @@
-//! How long a camera may send no frame before its session counts as stalled: by the camera's own rhythm. Pure.
+//! How long a camera may send no frame before its session counts as stalled: by the camera's own
+//! rhythm. Pure.
 
 use std::time::{Duration, Instant};
 
@@ -22,12 +23,19 @@ pub(crate) struct Rhythm {
 }
 
 impl Rhythm {
-    /// `frame_rate`: frames a second by the camera's description; `before`: the longest usual distance of an earlier session.
+    /// `frame_rate`: frames a second by the camera's description; `before`: the longest usual
+    /// distance of an earlier session.
     pub(crate) fn new(frame_rate: Option<f64>, before: Option<Duration>) -> Self {
         let described = frame_rate.and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok());
         let seen = if before.is_some() { KNOWN } else { 0 };
-        let expected = before.unwrap_or_default().max(described.unwrap_or_default());
-        Self { seen, expected: expected.min(PATIENCE_MAX), ..Self::default() }
+        let expected = before
+            .unwrap_or_default()
+            .max(described.unwrap_or_default());
+        Self {
+            seen,
+            expected: expected.min(PATIENCE_MAX),
+            ..Self::default()
+        }
     }
 
     /// A frame came at `now`.
@@ -43,7 +51,13 @@ impl Rhythm {
 
     /// The longest distance of the last frames, for the next session; `None` where it is not known.
     pub(crate) fn longest(&self) -> Option<Duration> {
-        let longest = self.distances.iter().max().copied().unwrap_or_default().max(self.expected);
+        let longest = self
+            .distances
+            .iter()
+            .max()
+            .copied()
+            .unwrap_or_default()
+            .max(self.expected);
         self.is_known().then_some(longest)
     }
 
@@ -51,14 +65,24 @@ impl Rhythm {
         self.seen >= KNOWN
     }
 
-    /// How long no frame may come, where `stall` is how long a camera of many frames a second may send none. `answers`: it has answered a request since
-    /// its last frame.
+    /// How long no frame may come, where `stall` is how long a camera of many frames a second may
+    /// send none. `answers`: it has answered a request since its last frame.
     pub(crate) fn patience(&self, stall: Duration, answers: bool) -> Duration {
         if !self.is_known() && answers {
             return stall.max(PATIENCE_UNKNOWN);
         }
-        let longest = self.distances.iter().max().copied().unwrap_or_default().max(self.expected);
-        let by_rhythm = if longest > stall / 4 { longest * 3 + stall / 3 } else { Duration::ZERO };
+        let longest = self
+            .distances
+            .iter()
+            .max()
+            .copied()
+            .unwrap_or_default()
+            .max(self.expected);
+        let by_rhythm = if longest > stall / 4 {
+            longest * 3 + stall / 3
+        } else {
+            Duration::ZERO
+        };
         stall.max(by_rhythm.min(PATIENCE_MAX))
     }
 }
@@ -72,7 +96,10 @@ mod tests {
     /// A rhythm after frames at these distances, in milliseconds.
     fn after(distances_ms: &[u64]) -> Rhythm {
         let mut rhythm = Rhythm::new(None, None);
-        #[expect(clippy::disallowed_methods, reason = "any instant will do as an origin")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any instant will do as an origin"
+        )]
         let mut now = Instant::now();
         rhythm.frame(now);
         for distance in distances_ms {
@@ -103,12 +130,23 @@ mod tests {
 
     #[test]
     fn what_was_known_before_counts_until_there_is_more() {
-        assert_eq!(Rhythm::new(Some(0.25), None).patience(STALL, false).as_secs(), 13);
+        assert_eq!(
+            Rhythm::new(Some(0.25), None)
+                .patience(STALL, false)
+                .as_secs(),
+            13
+        );
         let before = after(&[10_000; 8]).longest();
         assert_eq!(before, Some(Duration::from_secs(10)));
-        assert_eq!(Rhythm::new(None, before).patience(STALL, false).as_secs(), 31);
+        assert_eq!(
+            Rhythm::new(None, before).patience(STALL, false).as_secs(),
+            31
+        );
         let mut faster = Rhythm::new(None, before);
-        #[expect(clippy::disallowed_methods, reason = "any instant will do as an origin")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any instant will do as an origin"
+        )]
         let origin = Instant::now();
         (0..20).for_each(|frame| faster.frame(origin + Duration::from_millis(40 * frame)));
         assert_eq!(faster.patience(STALL, true), STALL);

@@ -1,11 +1,16 @@
 //! The threads that RTSP sessions live on, and nothing else.
 //!
-//! Wake-ups, not bytes, are what ingest costs (DESIGN §5). A *ticked* lane is a current-thread runtime that turns its reactor once per tick: everything
-//! that arrived meanwhile waits in the sockets' buffers (the kernel grows those of TCP by itself) and is handled in one go. UDP buffers would overflow in a tick, so UDP
-//! sessions live on a lane that wakes at once. A ticked lane, too, wakes at once for a while when a session asks for it
-//! ([`Lane::wake_at_once`]): an RTSP handshake is half a dozen round trips, and a failover must not pay a tick for each.
+//! Wake-ups, not bytes, are what ingest costs (DESIGN §5). A *ticked* lane is a current-thread
+//! runtime that turns its reactor once per tick: everything that arrived meanwhile waits in the
+//! sockets' buffers (the kernel grows those of TCP by itself) and is handled in one go. UDP buffers
+//! would overflow in a tick, so UDP sessions live on a lane that wakes at once. A ticked lane, too,
+//! wakes at once for a while when a session asks for it ([`Lane::wake_at_once`]): an RTSP handshake
+//! is half a dozen round trips, and a failover must not pay a tick for each.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use std::future::Future;
 use std::io;
@@ -18,14 +23,17 @@ use tokio::task::JoinHandle;
 
 /// Sessions that one lane accepts.
 pub const SESSIONS_PER_LANE_MAX: usize = 2048;
-/// How many times a tick turns the reactor: once to learn what arrived, once to handle it. What that wakes has to wait for the next tick:
-/// a sender that holds back the rest of a frame until its beginning is acknowledged (RFC 896) would cost a second read a tick otherwise.
+/// How many times a tick turns the reactor: once to learn what arrived, once to handle it. What
+/// that wakes has to wait for the next tick: a sender that holds back the rest of a frame until its
+/// beginning is acknowledged (RFC 896) would cost a second read a tick otherwise.
 const TURNS_PER_TICK: usize = 2;
-/// Tasks that one turn may run before it looks at the reactor again: more than a lane can hold, so that one turn runs all.
+/// Tasks that one turn may run before it looks at the reactor again: more than a lane can hold, so
+/// that one turn runs all.
 const TASKS_PER_TURN: u32 = 4 * SESSIONS_PER_LANE_MAX as u32;
 /// How long a ticked lane that wakes at once does so before it looks whether it still should.
 const AT_ONCE_SLICE: Duration = Duration::from_millis(20);
-/// Time between two looks of a lane without sessions: what sessions left behind, such as closing sockets, is handled then.
+/// Time between two looks of a lane without sessions: what sessions left behind, such as closing
+/// sockets, is handled then.
 const IDLE_TICK: Duration = Duration::from_secs(1);
 /// Lanes that can be configured.
 const LANES_MAX: usize = 64;
@@ -40,7 +48,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { tick: Duration::from_millis(100), tcp_lanes: 1 }
+        Self {
+            tick: Duration::from_millis(100),
+            tcp_lanes: 1,
+        }
     }
 }
 
@@ -114,10 +125,20 @@ impl IngestRuntime {
         let mut threads = Vec::new();
         let mut tcp = Vec::new();
         for i in 0..options.tcp_lanes {
-            tcp.push(start_lane(format!("ingest-tcp-{i}"), Some(options.tick), &mut threads)?);
+            tcp.push(start_lane(
+                format!("ingest-tcp-{i}"),
+                Some(options.tick),
+                &mut threads,
+            )?);
         }
         let udp = start_lane("ingest-udp".to_owned(), None, &mut threads)?;
-        Ok(Self { handle: IngestHandle { tcp: tcp.into(), udp }, threads })
+        Ok(Self {
+            handle: IngestHandle {
+                tcp: tcp.into(),
+                udp,
+            },
+            threads,
+        })
     }
 
     #[must_use]
@@ -125,7 +146,8 @@ impl IngestRuntime {
         self.handle.clone()
     }
 
-    /// Stops the threads and waits for them. Sessions that still live are dropped: stop the recorders before.
+    /// Stops the threads and waits for them. Sessions that still live are dropped: stop the
+    /// recorders before.
     pub fn shutdown(self) {
         for lane in self.handle.lanes() {
             lane.shared.request_stop();
@@ -139,17 +161,25 @@ impl IngestRuntime {
 }
 
 impl IngestHandle {
-    /// Runs what `make` returns on the lane with the fewest sessions that fits the carrier. A panic in it ends it alone and is
-    /// in the join handle.
+    /// Runs what `make` returns on the lane with the fewest sessions that fits the carrier. A panic
+    /// in it ends it alone and is in the join handle.
     ///
     /// # Errors
     /// [`Error::Full`].
-    pub fn spawn<F>(&self, carrier: Carrier, make: impl FnOnce(Lane) -> F) -> Result<JoinHandle<F::Output>, Error>
+    pub fn spawn<F>(
+        &self,
+        carrier: Carrier,
+        make: impl FnOnce(Lane) -> F,
+    ) -> Result<JoinHandle<F::Output>, Error>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         let lane = match carrier {
-            Carrier::Tcp => self.tcp.iter().min_by_key(|lane| lane.sessions()).unwrap_or(&self.udp),
+            Carrier::Tcp => self
+                .tcp
+                .iter()
+                .min_by_key(|lane| lane.sessions())
+                .unwrap_or(&self.udp),
             Carrier::Udp => &self.udp,
         };
         if lane.shared.sessions.fetch_add(1, Ordering::AcqRel) >= SESSIONS_PER_LANE_MAX {
@@ -169,7 +199,9 @@ impl IngestHandle {
     /// How many times the threads woke, in sum: what ingest costs.
     #[must_use]
     pub fn turns(&self) -> u64 {
-        self.lanes().map(|lane| lane.shared.turns.load(Ordering::Relaxed)).sum()
+        self.lanes()
+            .map(|lane| lane.shared.turns.load(Ordering::Relaxed))
+            .sum()
     }
 
     fn lanes(&self) -> impl Iterator<Item = &Lane> {
@@ -181,7 +213,9 @@ impl Lane {
     /// From now on and for `duration`, arrivals are handled at once rather than at the next tick.
     pub fn wake_at_once(&self, duration: Duration) {
         let until = (self.shared.started.elapsed() + duration).as_millis();
-        self.shared.at_once_until_ms.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Ordering::AcqRel);
+        self.shared
+            .at_once_until_ms
+            .fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Ordering::AcqRel);
         self.shared.wake();
     }
 
@@ -216,7 +250,8 @@ impl Shared {
     }
 
     fn wakes_at_once(&self) -> bool {
-        self.started.elapsed().as_millis() < u128::from(self.at_once_until_ms.load(Ordering::Acquire))
+        self.started.elapsed().as_millis()
+            < u128::from(self.at_once_until_ms.load(Ordering::Acquire))
     }
 }
 
@@ -231,13 +266,23 @@ fn start_lane(
     tick: Option<Duration>,
     threads: &mut Vec<thread::JoinHandle<()>>,
 ) -> Result<Lane, io::Error> {
-    let runtime = Builder::new_current_thread().enable_all().event_interval(TASKS_PER_TURN).build()?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .event_interval(TASKS_PER_TURN)
+        .build()?;
     let shared = Arc::new(Shared::new());
-    let lane = Lane { runtime: runtime.handle().clone(), shared: Arc::clone(&shared) };
-    threads.push(thread::Builder::new().name(name).spawn(move || match tick {
-        Some(tick) => run_ticked(runtime, &shared, tick),
-        None => run_at_once(runtime, &shared),
-    })?);
+    let lane = Lane {
+        runtime: runtime.handle().clone(),
+        shared: Arc::clone(&shared),
+    };
+    threads.push(
+        thread::Builder::new()
+            .name(name)
+            .spawn(move || match tick {
+                Some(tick) => run_ticked(runtime, &shared, tick),
+                None => run_at_once(runtime, &shared),
+            })?,
+    );
     Ok(lane)
 }
 

@@ -1,6 +1,10 @@
-//! One RTSP session that plays: what its sockets bring becomes frames, by the clock and within bounds.
+//! One RTSP session that plays: what its sockets bring becomes frames, by the clock and within
+//! bounds.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 mod media;
 mod open;
@@ -79,8 +83,8 @@ impl CameraMemory {
     }
 }
 
-/// A session that plays. What it holds is bounded: by [`crate::capture::ingest::rtsp::framing`]'s bounds, one access unit in the making for
-/// each track, and what one read brings.
+/// A session that plays. What it holds is bounded: by [`crate::capture::ingest::rtsp::framing`]'s
+/// bounds, one access unit in the making for each track, and what one read brings.
 pub struct Session {
     connection: Connection,
     media: Media,
@@ -121,8 +125,15 @@ impl Session {
     ///
     /// # Errors
     /// Every class of [`SessionError`] but `Stalled`.
-    pub async fn open(source: &Source, deadlines: Deadlines, memory: &CameraMemory) -> Result<Self, SessionError> {
-        SetUpSession::open(source, deadlines, memory).await?.play().await
+    pub async fn open(
+        source: &Source,
+        deadlines: Deadlines,
+        memory: &CameraMemory,
+    ) -> Result<Self, SessionError> {
+        SetUpSession::open(source, deadlines, memory)
+            .await?
+            .play()
+            .await
     }
 
     /// Whether the camera answers with a stream that could be recorded; nothing is set up at it.
@@ -173,23 +184,35 @@ impl Session {
         self.media.undecodable()
     }
 
-    /// Ends the session with a TEARDOWN that has a deadline; then the sockets are closed, whatever the camera does.
+    /// Ends the session with a TEARDOWN that has a deadline; then the sockets are closed, whatever
+    /// the camera does.
     pub async fn close(mut self) {
-        let torn_down = self.connection.request("TEARDOWN", &self.url, &[], |_, _| {});
+        let torn_down = self
+            .connection
+            .request("TEARDOWN", &self.url, &[], |_, _| {});
         match timeout(self.deadlines.teardown, torn_down).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "TEARDOWN failed; the camera's own timeout ends the session"),
-            Err(_) => tracing::debug!("TEARDOWN was not answered; the camera's own timeout ends the session"),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "TEARDOWN failed; the camera's own timeout ends the session")
+            }
+            Err(_) => tracing::debug!(
+                "TEARDOWN was not answered; the camera's own timeout ends the session"
+            ),
         }
     }
 
     /// What is due by the clock, whatever the sockets bring.
     fn look(&mut self, now: Instant) -> Result<(), SessionError> {
         self.media.idle(now);
-        let answers = self.keepalive.answered.is_some_and(|answered| answered > self.media.last_video);
+        let answers = self
+            .keepalive
+            .answered
+            .is_some_and(|answered| answered > self.media.last_video);
         let by_rhythm = || self.media.rhythm.patience(self.deadlines.stall, answers);
         let patience = self.stall_after.unwrap_or_else(by_rhythm);
-        self.extra_patience = patience.checked_sub(self.deadlines.stall).filter(|extra| !extra.is_zero());
+        self.extra_patience = patience
+            .checked_sub(self.deadlines.stall)
+            .filter(|extra| !extra.is_zero());
         let silent = now.saturating_duration_since(self.media.last_video);
         if silent >= patience {
             return Err(SessionError::Stalled(patience));
@@ -198,12 +221,16 @@ impl Session {
             return Err(self.media.too_many_faults());
         }
         if let Some(longest) = self.media.rhythm.longest() {
-            self.memory.rhythm_ms.store(longest.as_millis() as u64, Relaxed);
+            self.memory
+                .rhythm_ms
+                .store(longest.as_millis() as u64, Relaxed);
         }
         // A camera of unknown rhythm is asked whether it is there before it counts as stalled.
         let asks = !self.media.rhythm.is_known() && silent >= self.deadlines.stall / 2;
         let is_due = now.saturating_duration_since(self.keepalive.sent) >= self.keepalive.every;
-        if is_due || (asks && self.keepalive.sent < self.media.last_video + self.deadlines.stall / 2) {
+        if is_due
+            || (asks && self.keepalive.sent < self.media.last_video + self.deadlines.stall / 2)
+        {
             self.keepalive.sent = now;
             self.keepalive.is_open = true;
             self.connection.queue(self.keepalive.method, &self.url, &[]);
@@ -222,8 +249,15 @@ impl Session {
         }
         let half = self.deadlines.stall / 2;
         let stalled = patience.saturating_sub(silent);
-        let next = if silent < half { stalled.min(half - silent) } else { stalled };
-        let keepalive = self.keepalive.every.saturating_sub(now.saturating_duration_since(self.keepalive.sent));
+        let next = if silent < half {
+            stalled.min(half - silent)
+        } else {
+            stalled
+        };
+        let keepalive = self
+            .keepalive
+            .every
+            .saturating_sub(now.saturating_duration_since(self.keepalive.sent));
         now + next.min(keepalive).max(Duration::from_millis(1))
     }
 
@@ -241,7 +275,10 @@ impl Session {
             return Poll::Pending;
         }
         let now = Instant::now();
-        let arrival = || super::codec::Arrival { instant: now, wall: Timestamp::from_system(SystemTime::now()) };
+        let arrival = || super::codec::Arrival {
+            instant: now,
+            wall: Timestamp::from_system(SystemTime::now()),
+        };
         let mut read = 0;
         self.media.arrival = arrival();
         let (connection, media) = (&mut self.connection, &mut self.media);
@@ -279,8 +316,12 @@ impl Session {
     fn converse(&mut self) {
         for asked in std::mem::take(&mut self.media.asked) {
             match asked {
-                Asked::Request { status, sequence } => self.connection.answer(status, sequence.as_deref()),
-                Asked::Answer { status, challenges } => self.answered(status, challenges.as_deref()),
+                Asked::Request { status, sequence } => {
+                    self.connection.answer(status, sequence.as_deref())
+                }
+                Asked::Answer { status, challenges } => {
+                    self.answered(status, challenges.as_deref())
+                }
             }
         }
     }
@@ -302,7 +343,11 @@ impl Session {
             // Not implemented, not allowed, not supported: the other one the next time.
             405 | 501 | 551 => {
                 let is_options = self.keepalive.method == "OPTIONS";
-                self.keepalive.method = if is_options { "GET_PARAMETER" } else { "OPTIONS" };
+                self.keepalive.method = if is_options {
+                    "GET_PARAMETER"
+                } else {
+                    "OPTIONS"
+                };
             }
             _ => self.connection.accepted(),
         }
@@ -320,12 +365,29 @@ impl Session {
     /// `url`: what PLAY was sent to.
     fn new(set_up: SetUpSession, media: Media, url: String) -> Self {
         let now = Instant::now();
-        let SetUpSession { connection, deadlines, memory, settings, has_get_parameter, .. } = set_up;
+        let SetUpSession {
+            connection,
+            deadlines,
+            memory,
+            settings,
+            has_get_parameter,
+            ..
+        } = set_up;
         let every = (connection.timeout / 2).min(KEEPALIVE_MAX);
-        let method = if has_get_parameter { "GET_PARAMETER" } else { "OPTIONS" };
+        let method = if has_get_parameter {
+            "GET_PARAMETER"
+        } else {
+            "OPTIONS"
+        };
         let mean_bps = memory.mean_bps.load(Relaxed);
         Self {
-            keepalive: Keepalive { method, every, sent: now, is_open: false, answered: None },
+            keepalive: Keepalive {
+                method,
+                every,
+                sent: now,
+                is_open: false,
+                answered: None,
+            },
             connection,
             media,
             deadlines,

@@ -1,4 +1,5 @@
-//! Which of the tracks that a camera offers are recorded: one video, and one audio where it can be. Pure.
+//! Which of the tracks that a camera offers are recorded: one video, and one audio where it can be.
+//! Pure.
 
 use super::error::{SessionError, detail};
 use super::media::{AudioCodec, VideoCodec};
@@ -22,14 +23,19 @@ pub(crate) struct Chosen<'a, Codec> {
 /// # Errors
 /// `NoVideo` without a video track, `UnsupportedCodec` where none of them can be recorded.
 pub(crate) fn video(description: &Description) -> Result<Chosen<'_, VideoCodec>, SessionError> {
-    of_kind(description, "video", video_codec).next().ok_or_else(|| no_video(description))
+    of_kind(description, "video", video_codec)
+        .next()
+        .ok_or_else(|| no_video(description))
 }
 
 /// The audio tracks that can be recorded, the best first; and whether there are others.
 pub(crate) fn audio(description: &Description) -> (Vec<Chosen<'_, AudioCodec>>, bool) {
     let usable: Vec<_> = of_kind(description, "audio", audio_codec).collect();
-    let others =
-        usable.is_empty() && description.media.iter().any(|media| media.kind == "audio" && !media.is_back_channel);
+    let others = usable.is_empty()
+        && description
+            .media
+            .iter()
+            .any(|media| media.kind == "audio" && !media.is_back_channel);
     (usable, others)
 }
 
@@ -38,13 +44,28 @@ fn of_kind<'a, Codec>(
     kind: &'a str,
     codec: fn(&Format) -> Option<Codec>,
 ) -> impl Iterator<Item = Chosen<'a, Codec>> {
-    let forward = description.media.iter().filter(|media| !media.is_back_channel);
-    let backward = description.media.iter().filter(|media| media.is_back_channel);
+    let forward = description
+        .media
+        .iter()
+        .filter(|media| !media.is_back_channel);
+    let backward = description
+        .media
+        .iter()
+        .filter(|media| media.is_back_channel);
     let of_media = move |media: &'a Media| {
-        let usable = move |format: &'a Format| Some(Chosen { media, format, codec: codec(format)? });
+        let usable = move |format: &'a Format| {
+            Some(Chosen {
+                media,
+                format,
+                codec: codec(format)?,
+            })
+        };
         media.formats.iter().filter_map(usable)
     };
-    forward.chain(backward).filter(move |media| media.kind == kind).flat_map(of_media)
+    forward
+        .chain(backward)
+        .filter(move |media| media.kind == kind)
+        .flat_map(of_media)
 }
 
 fn video_codec(format: &Format) -> Option<VideoCodec> {
@@ -65,19 +86,31 @@ fn audio_codec(format: &Format) -> Option<AudioCodec> {
     AUDIO_CLOCK_HZ.contains(&format.clock_hz).then_some(codec)
 }
 
-/// The RTP clock rate of a video format, in Hz: 90 kHz, whatever the description says, unless it is a usual rate of its own.
+/// The RTP clock rate of a video format, in Hz: 90 kHz, whatever the description says, unless it is
+/// a usual rate of its own.
 pub(crate) fn video_clock_hz(format: &Format) -> u32 {
-    if (1_000..=90_000).contains(&format.clock_hz) { format.clock_hz } else { VIDEO_CLOCK_HZ }
+    if (1_000..=90_000).contains(&format.clock_hz) {
+        format.clock_hz
+    } else {
+        VIDEO_CLOCK_HZ
+    }
 }
 
 fn no_video(description: &Description) -> SessionError {
-    let mut video = description.media.iter().filter(|media| media.kind == "video");
-    let encoding = video.find_map(|media| media.formats.first()).map(|format| format.encoding.as_str());
+    let mut video = description
+        .media
+        .iter()
+        .filter(|media| media.kind == "video");
+    let encoding = video
+        .find_map(|media| media.formats.first())
+        .map(|format| format.encoding.as_str());
     match encoding {
         Some(encoding) if !encoding.is_empty() => SessionError::UnsupportedCodec(detail(encoding)),
         _ => {
             let tracks = description.media.len();
-            SessionError::NoVideo(format!("the camera offers {tracks} track(s), none of them video that it names"))
+            SessionError::NoVideo(format!(
+                "the camera offers {tracks} track(s), none of them video that it names"
+            ))
         }
     }
 }
@@ -106,26 +139,56 @@ mod tests {
             "a=rtpmap:99 H264/90000",
         ]);
         let video = video(&description).unwrap();
-        assert_eq!((video.codec, video.format.payload_type), (VideoCodec::H265, 98));
+        assert_eq!(
+            (video.codec, video.format.payload_type),
+            (VideoCodec::H265, 98)
+        );
         let (audio, _) = audio(&description);
-        assert_eq!(audio.iter().map(|audio| audio.codec).collect::<Vec<_>>(), [AudioCodec::Pcmu]);
+        assert_eq!(
+            audio.iter().map(|audio| audio.codec).collect::<Vec<_>>(),
+            [AudioCodec::Pcmu]
+        );
     }
 
     #[test]
     fn talk_back_channels_come_last() {
-        let description = described(&["m=audio 0 RTP/AVP 0", "a=sendonly", "m=audio 0 RTP/AVP 8", "a=recvonly"]);
-        let codecs: Vec<_> = audio(&description).0.iter().map(|audio| audio.codec).collect();
+        let description = described(&[
+            "m=audio 0 RTP/AVP 0",
+            "a=sendonly",
+            "m=audio 0 RTP/AVP 8",
+            "a=recvonly",
+        ]);
+        let codecs: Vec<_> = audio(&description)
+            .0
+            .iter()
+            .map(|audio| audio.codec)
+            .collect();
         assert_eq!(codecs, [AudioCodec::Pcma, AudioCodec::Pcmu]);
     }
 
     #[test]
     fn names_what_it_cannot_record() {
-        assert!(matches!(video(&described(&["m=audio 0 RTP/AVP 8"])), Err(SessionError::NoVideo(_))));
+        assert!(matches!(
+            video(&described(&["m=audio 0 RTP/AVP 8"])),
+            Err(SessionError::NoVideo(_))
+        ));
         let description = described(&["m=video 0 RTP/AVP 97", "a=rtpmap:97 MP4V-ES/90000"]);
-        assert_eq!(video(&description).unwrap_err(), SessionError::UnsupportedCodec("mp4v-es".to_owned()));
+        assert_eq!(
+            video(&description).unwrap_err(),
+            SessionError::UnsupportedCodec("mp4v-es".to_owned())
+        );
         let jpeg = described(&["m=video 0 RTP/AVP 26"]);
-        assert_eq!(video(&jpeg).unwrap_err(), SessionError::UnsupportedCodec("jpeg".to_owned()));
-        assert!(audio(&described(&["m=audio 0 RTP/AVP 97", "a=rtpmap:97 opus/48000"])).1);
+        assert_eq!(
+            video(&jpeg).unwrap_err(),
+            SessionError::UnsupportedCodec("jpeg".to_owned())
+        );
+        assert!(
+            audio(&described(&[
+                "m=audio 0 RTP/AVP 97",
+                "a=rtpmap:97 opus/48000"
+            ]))
+            .1
+        );
     }
 
     #[test]

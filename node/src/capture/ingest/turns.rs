@@ -1,5 +1,5 @@
-//! Suspects connect after all others, one at a time: a camera that ends its process does so when the others have their
-//! sessions, and no other suspect can be blamed for it.
+//! Suspects connect after all others, one at a time: a camera that ends its process does so when
+//! the others have their sessions, and no other suspect can be blamed for it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,8 +8,9 @@ use tokio::sync::oneshot;
 
 /// A suspect has its turn until it has recorded for this long, unless set otherwise.
 pub const TURN: Duration = Duration::from_secs(10);
-/// Where many wait, turns are shorter, so that all together take about this long; but a turn is no shorter than a tenth of what is
-/// set. Of two cameras that are hundreds together in being suspected, each is that much less likely to be the reason.
+/// Where many wait, turns are shorter, so that all together take about this long; but a turn is no
+/// shorter than a tenth of what is set. Of two cameras that are hundreds together in being
+/// suspected, each is that much less likely to be the reason.
 const ALL_TURNS: Duration = Duration::from_secs(200);
 
 /// Cheap to clone; all clones share the one turn.
@@ -40,8 +41,8 @@ impl Turns {
         Newcomer(Arc::clone(&self.0))
     }
 
-    /// Waits for a turn; dropping the future gives it up. The wait is bounded by the first attempts of the others, each of which has deadlines, and by
-    /// the turns of those ahead.
+    /// Waits for a turn; dropping the future gives it up. The wait is bounded by the first attempts
+    /// of the others, each of which has deadlines, and by the turns of those ahead.
     pub async fn turn(&self) -> Turn {
         let turn = {
             let mut queue = lock(&self.0);
@@ -62,7 +63,11 @@ impl Turn {
     /// How long a suspect must record to have proven itself, where `turn` is set.
     #[must_use]
     pub fn lasts(&self, turn: Duration) -> Duration {
-        let waiting = lock(&self.0).waiting.iter().filter(|waiting| !waiting.is_closed()).count();
+        let waiting = lock(&self.0)
+            .waiting
+            .iter()
+            .filter(|waiting| !waiting.is_closed())
+            .count();
         lasts(turn, waiting)
     }
 }
@@ -100,7 +105,8 @@ impl Queue {
         if self.is_taken || self.newcomers > 0 {
             return None;
         }
-        let next = std::iter::from_fn(|| self.waiting.pop_front()).find(|waiting| !waiting.is_closed())?;
+        let next =
+            std::iter::from_fn(|| self.waiting.pop_front()).find(|waiting| !waiting.is_closed())?;
         self.is_taken = true;
         Some(next)
     }
@@ -120,14 +126,24 @@ mod tests {
         let turns = Turns::default();
         let newcomers = [turns.newcomer(), turns.newcomer()];
         let mut waiters: Vec<_> = (0..3).map(|_| Box::pin(turns.turn())).collect();
-        assert!(waiters.iter_mut().all(|waiter| waiter.now_or_never().is_none()), "others come first");
+        assert!(
+            waiters
+                .iter_mut()
+                .all(|waiter| waiter.now_or_never().is_none()),
+            "others come first"
+        );
         let [first, second] = newcomers;
         drop(first);
-        assert!(waiters[0].as_mut().now_or_never().is_none(), "one of them has not been tried yet");
+        assert!(
+            waiters[0].as_mut().now_or_never().is_none(),
+            "one of them has not been tried yet"
+        );
         drop(second);
         for turn in 0..3 {
             let held = waiters[turn].as_mut().now_or_never().expect("its turn");
-            let later = waiters[turn + 1..].iter_mut().all(|waiter| waiter.now_or_never().is_none());
+            let later = waiters[turn + 1..]
+                .iter_mut()
+                .all(|waiter| waiter.now_or_never().is_none());
             assert!(later, "two at once");
             drop(held);
         }

@@ -1,9 +1,12 @@
-//! Wall time that never steps within a recording: the monotonic clock, anchored to the system's wall clock. Pure.
+//! Wall time that never steps within a recording: the monotonic clock, anchored to the system's
+//! wall clock. Pure.
 //!
-//! Intervals come from the monotonic clock; the wall clock only anchors. Where both drift apart slowly (NTP slews the wall clock), the anchor follows at
-//! no more than 500 ppm. Where the wall clock steps by more than 250 ms, [`WallClock::observe`] says so and nothing changes until the
-//! recorder calls [`WallClock::restart`] at a moment of its choosing (a keyframe). A restart never goes back before `floor`, the end of what was
-//! recorded: after a step back, recorded time therefore runs ahead of the wall clock, and returns to it at 500 ppm or at a later step.
+//! Intervals come from the monotonic clock; the wall clock only anchors. Where both drift apart
+//! slowly (NTP slews the wall clock), the anchor follows at no more than 500 ppm. Where the wall
+//! clock steps by more than 250 ms, [`WallClock::observe`] says so and nothing changes until the
+//! recorder calls [`WallClock::restart`] at a moment of its choosing (a keyframe). A restart never
+//! goes back before `floor`, the end of what was recorded: after a step back, recorded time
+//! therefore runs ahead of the wall clock, and returns to it at 500 ppm or at a later step.
 
 use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
@@ -15,10 +18,12 @@ pub const STEP_US: i64 = 250_000;
 /// How fast the anchor follows, in parts per million.
 pub const FOLLOW_PPM: i64 = 500;
 
-/// Recorded time that is further ahead of a wall clock that is certain comes back to it in a new epoch, in microseconds.
+/// Recorded time that is further ahead of a wall clock that is certain comes back to it in a new
+/// epoch, in microseconds.
 pub const AHEAD_US_MAX: i64 = 300_000_000;
 
-/// Whether the system's wall clock is certain, as the node judges it for all of its recorders. Cheap to clone.
+/// Whether the system's wall clock is certain, as the node judges it for all of its recorders.
+/// Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct WallTrust(Arc<AtomicBool>);
 
@@ -47,7 +52,12 @@ impl WallClock {
     /// A clock that says `wall` at `now`, or `floor` where that is later.
     #[must_use]
     pub fn new(now: Instant, wall: Timestamp, floor: Timestamp) -> Self {
-        Self { origin: now, used_us: wall.max(floor).micros(), told_us: wall.micros(), updated: now }
+        Self {
+            origin: now,
+            used_us: wall.max(floor).micros(),
+            told_us: wall.micros(),
+            updated: now,
+        }
     }
 
     /// The wall time of a monotonic instant, before or after the origin.
@@ -56,9 +66,12 @@ impl WallClock {
         Timestamp(self.used_us).plus_micros(signed_micros(self.origin, at))
     }
 
-    /// Follows a pair of simultaneous readings. Returns whether the wall clock has stepped since the last (re)start.
+    /// Follows a pair of simultaneous readings. Returns whether the wall clock has stepped since
+    /// the last (re)start.
     pub fn observe(&mut self, now: Instant, wall: Timestamp) -> bool {
-        let told_us = wall.micros().saturating_sub(signed_micros(self.origin, now));
+        let told_us = wall
+            .micros()
+            .saturating_sub(signed_micros(self.origin, now));
         if told_us.saturating_sub(self.told_us).saturating_abs() > STEP_US {
             return true;
         }
@@ -87,11 +100,18 @@ impl WallClock {
 /// Microseconds from `from` to `to`, negative where `to` is the earlier one.
 fn signed_micros(from: Instant, to: Instant) -> i64 {
     let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-    if to >= from { micros(to - from) } else { -micros(from - to) }
+    if to >= from {
+        micros(to - from)
+    } else {
+        -micros(from - to)
+    }
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "any instant will do as an origin")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "any instant will do as an origin"
+)]
 mod tests {
     use super::*;
 
@@ -101,7 +121,10 @@ mod tests {
     fn ignores_the_wall_clock_between_anchors() {
         let origin = Instant::now();
         let clock = WallClock::new(origin, START, Timestamp::MIN);
-        assert_eq!(clock.time_of(origin + Duration::from_secs(5)), START.plus_micros(5_000_000));
+        assert_eq!(
+            clock.time_of(origin + Duration::from_secs(5)),
+            START.plus_micros(5_000_000)
+        );
     }
 
     #[test]
@@ -112,7 +135,9 @@ mod tests {
             let now = origin + Duration::from_secs(second as u64);
             assert!(!clock.observe(now, START.plus_micros(second * 1_000_100)));
         }
-        let error = clock.time_of(origin + Duration::from_secs(3600)).micros_since(START.plus_micros(3600 * 1_000_100));
+        let error = clock
+            .time_of(origin + Duration::from_secs(3600))
+            .micros_since(START.plus_micros(3600 * 1_000_100));
         assert!(error.abs() < 1000, "{error} us off");
     }
 
@@ -123,12 +148,22 @@ mod tests {
         let now = origin + Duration::from_secs(1);
         let stepped = START.plus_micros(-3_600_000_000);
         assert!(clock.observe(now, stepped));
-        assert_eq!(clock.time_of(now), START.plus_micros(1_000_000), "unchanged until the restart");
+        assert_eq!(
+            clock.time_of(now),
+            START.plus_micros(1_000_000),
+            "unchanged until the restart"
+        );
         let floor = START.plus_micros(990_000);
         clock.restart(now, stepped, floor);
         assert_eq!(clock.time_of(now), floor);
-        assert!(!clock.observe(now + Duration::from_secs(1), stepped.plus_micros(1_000_000)), "one step is told once");
-        assert!(clock.time_of(now + Duration::from_secs(1)) > floor, "time goes on");
+        assert!(
+            !clock.observe(now + Duration::from_secs(1), stepped.plus_micros(1_000_000)),
+            "one step is told once"
+        );
+        assert!(
+            clock.time_of(now + Duration::from_secs(1)) > floor,
+            "time goes on"
+        );
     }
 
     proptest::proptest! {

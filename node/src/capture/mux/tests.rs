@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 const SPS: &[u8] = &[
-    0x67, 0x42, 0xc0, 0x16, 0xda, 0x02, 0x80, 0xbf, 0xe5, 0xc0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04, 0x00, 0x00, 0x03,
-    0x00, 0x50, 0x3c, 0x58, 0xba, 0x80,
+    0x67, 0x42, 0xc0, 0x16, 0xda, 0x02, 0x80, 0xbf, 0xe5, 0xc0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04,
+    0x00, 0x00, 0x03, 0x00, 0x50, 0x3c, 0x58, 0xba, 0x80,
 ];
 const PPS: &[u8] = &[0x68, 0xce, 0x0f, 0xc8];
 /// The first bytes of slices: of an IDR picture, and of another.
@@ -35,7 +35,9 @@ struct VolumeSink(VolumeHandle);
 impl RecordSink for VolumeSink {
     fn append(&self, class: &str, record: Record) -> Result<(), SinkError> {
         let class = self.0.class(class).expect("the default class");
-        self.0.append(class, record).map_err(|error| SinkError::Failed(error.to_string()))
+        self.0
+            .append(class, record)
+            .map_err(|error| SinkError::Failed(error.to_string()))
     }
 }
 
@@ -50,7 +52,13 @@ struct Camera {
 impl Camera {
     fn new(began: Instant) -> Self {
         let depacketizer = VideoDepacketizer::new(VideoCodec::H264, 90_000, None);
-        Self { depacketizer, began, number: 0, frames: Vec::new(), faults: Vec::new() }
+        Self {
+            depacketizer,
+            began,
+            number: 0,
+            frames: Vec::new(),
+            faults: Vec::new(),
+        }
     }
 
     /// An access unit of these NAL units, fragmented where they are long.
@@ -65,7 +73,10 @@ impl Camera {
             for (part, body) in bodies.iter().enumerate() {
                 let (is_begin, is_end) = (part == 0, part + 1 == bodies.len());
                 let header = u8::from(is_begin) << 7 | u8::from(is_end) << 6 | nal[0] & 0x1f;
-                self.packet(&[&[nal[0] & 0xe0 | 28, header], *body].concat(), is_last && is_end);
+                self.packet(
+                    &[&[nal[0] & 0xe0 | 28, header], *body].concat(),
+                    is_last && is_end,
+                );
             }
         }
         self.number += 1;
@@ -74,9 +85,19 @@ impl Camera {
     fn packet(&mut self, payload: &[u8], marker: bool) {
         let since_ms = self.number * 40;
         let instant = self.began + Duration::from_millis(since_ms as u64);
-        let arrival = Arrival { instant, wall: Timestamp(since_ms * 1000) };
-        let packet = Packet { payload, rtp: self.number * FRAME_TICKS, marker, lost: 0, arrival };
-        self.faults.extend(self.depacketizer.push(&packet, &mut self.frames).err());
+        let arrival = Arrival {
+            instant,
+            wall: Timestamp(since_ms * 1000),
+        };
+        let packet = Packet {
+            payload,
+            rtp: self.number * FRAME_TICKS,
+            marker,
+            lost: 0,
+            arrival,
+        };
+        self.faults
+            .extend(self.depacketizer.push(&packet, &mut self.frames).err());
     }
 }
 
@@ -88,17 +109,28 @@ fn slice(bytes: usize) -> Vec<u8> {
 }
 
 fn sample(nals: &[&[u8]]) -> Vec<u8> {
-    nals.iter().flat_map(|nal| [&(nal.len() as u32).to_be_bytes()[..], nal].concat()).collect()
+    nals.iter()
+        .flat_map(|nal| [&(nal.len() as u32).to_be_bytes()[..], nal].concat())
+        .collect()
 }
 
 #[tokio::test]
 async fn the_longest_access_unit_is_stored_byte_for_byte_and_a_longer_one_costs_itself_alone() {
-    #[expect(clippy::disallowed_methods, reason = "any instant will do as an origin")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do as an origin"
+    )]
     let began = Instant::now();
     let dir = tempfile::TempDir::with_prefix("holdfast-mux-").unwrap();
-    let options = VolumeOptions { free_bytes_min: 0, ..VolumeOptions::new(dir.path(), NodeId(1), Uuid::from_u128(1)) };
+    let options = VolumeOptions {
+        free_bytes_min: 0,
+        ..VolumeOptions::new(dir.path(), NodeId(1), Uuid::from_u128(1))
+    };
     let (volume, handle) = Volume::open(options).unwrap();
-    let identity = Identity { epoch: Epoch(1), rank: Rank::Owner };
+    let identity = Identity {
+        epoch: Epoch(1),
+        rank: Rank::Owner,
+    };
     let context = Context {
         camera: CameraId(1),
         stream: StreamKind::Main,
@@ -111,7 +143,10 @@ async fn the_longest_access_unit_is_stored_byte_for_byte_and_a_longer_one_costs_
         totals: Arc::default(),
         wall: WallTrust::default(),
     };
-    let now = |ms: i64| Now { instant: began + Duration::from_millis(ms as u64), wall: Timestamp(ms * 1000) };
+    let now = |ms: i64| Now {
+        instant: began + Duration::from_millis(ms as u64),
+        wall: Timestamp(ms * 1000),
+    };
     let mut pipeline = Pipeline::new(context, identity, Before::default(), now(0));
 
     let (longest, longer) = (slice(FRAME_BYTES_MAX), slice(FRAME_BYTES_MAX + 1));
@@ -131,18 +166,36 @@ async fn the_longest_access_unit_is_stored_byte_for_byte_and_a_longer_one_costs_
     handle.flush().await.unwrap();
 
     let (key, other) = (sample(&[SPS, PPS, &longest]), sample(&[P]));
-    let entries = handle.entries(Range::all(CameraId(1), StreamKind::Main)).unwrap();
+    let entries = handle
+        .entries(Range::all(CameraId(1), StreamKind::Main))
+        .unwrap();
     let mut stored = Vec::new();
     for entry in &entries {
         let bytes = handle.read(&entry.location).unwrap();
         let samples = probe::samples(&bytes).unwrap();
-        stored.extend(samples.iter().map(|sample| bytes.slice(sample.offset..sample.offset + sample.size)));
+        stored.extend(
+            samples
+                .iter()
+                .map(|sample| bytes.slice(sample.offset..sample.offset + sample.size)),
+        );
     }
-    assert_eq!(stored.iter().map(Bytes::len).collect::<Vec<_>>(), [&key, &other, &other, &key, &other].map(Vec::len));
-    assert!(stored == [&key, &other, &other, &key, &other].map(|sample| Bytes::from(sample.clone())));
-    let after_loss: Vec<_> =
-        entries.iter().filter(|entry| entry.meta.after_loss).map(|entry| entry.meta.start).collect();
-    assert_eq!(after_loss, [Timestamp(120_000)], "what follows the one that is missing");
+    assert_eq!(
+        stored.iter().map(Bytes::len).collect::<Vec<_>>(),
+        [&key, &other, &other, &key, &other].map(Vec::len)
+    );
+    assert!(
+        stored == [&key, &other, &other, &key, &other].map(|sample| Bytes::from(sample.clone()))
+    );
+    let after_loss: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.meta.after_loss)
+        .map(|entry| entry.meta.start)
+        .collect();
+    assert_eq!(
+        after_loss,
+        [Timestamp(120_000)],
+        "what follows the one that is missing"
+    );
     handle.close().await.unwrap();
     volume.run().await.unwrap();
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 /// After this long it is said.
 const SAID_AFTER: Duration = Duration::from_secs(3);
-/// After this long recording begins at any frame: footage that decoders must conceal is better than none.
+/// After this long recording begins at any frame: footage that decoders must conceal is better than
+/// none.
 const BEGINS_AFTER: Duration = Duration::from_secs(30);
 
 /// Since when it does, and why, where that is known.
@@ -37,9 +38,10 @@ impl Awaited {
         }
         let seconds = waited.as_secs();
         Some(match &self.undecodable {
-            Some(why) => {
-                (why.gap_cause(), format!("the camera sends frames that cannot be decoded, for {seconds} s: {why}"))
-            }
+            Some(why) => (
+                why.gap_cause(),
+                format!("the camera sends frames that cannot be decoded, for {seconds} s: {why}"),
+            ),
             None => (
                 GapCause::AwaitsKeyframe,
                 format!(
@@ -57,7 +59,10 @@ mod tests {
 
     #[test]
     fn it_is_said_after_three_seconds_and_ends_after_thirty() {
-        #[expect(clippy::disallowed_methods, reason = "any instant will do as an origin")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any instant will do as an origin"
+        )]
         let origin = Instant::now();
         let at = |seconds| origin + Duration::from_secs(seconds);
         let mut awaited = Awaited::default();
@@ -71,7 +76,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_decoded_is_said_with_what_to_do() {
-        #[expect(clippy::disallowed_methods, reason = "any instant will do as an origin")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any instant will do as an origin"
+        )]
         let origin = Instant::now();
         let said = |why: Undecodable| {
             let mut awaited = Awaited::default();
@@ -82,10 +90,16 @@ mod tests {
         let (cause, message) = said(Undecodable::Missing("sequence parameter set (SPS)"));
         assert_eq!(cause, GapCause::AwaitsKeyframe);
         assert!(message.ends_with(
-            "no sequence parameter set (SPS) was sent; set the camera to send its parameter sets with every keyframe"
+            "no sequence parameter set (SPS) was sent; set the camera to send its parameter sets \
+             with every keyframe"
         ));
-        let (cause, message) = said(Undecodable::Unusable("its parameter sets cannot be used: x".to_owned()));
+        let (cause, message) = said(Undecodable::Unusable(
+            "its parameter sets cannot be used: x".to_owned(),
+        ));
         assert_eq!(cause, GapCause::CameraProtocol);
-        assert!(message.contains("cannot be used: x; set the camera to another"), "{message}");
+        assert!(
+            message.contains("cannot be used: x; set the camera to another"),
+            "{message}"
+        );
     }
 }

@@ -42,7 +42,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { duration_us: 500_000, bytes: CHUNK_BYTES_MAX, frames: CHUNK_FRAMES_MAX, idle_us: 600_000 }
+        Self {
+            duration_us: 500_000,
+            bytes: CHUNK_BYTES_MAX,
+            frames: CHUNK_FRAMES_MAX,
+            idle_us: 600_000,
+        }
     }
 }
 
@@ -101,7 +106,8 @@ pub struct Chunker {
     open: Vec<TimedFrame>,
     open_bytes: usize,
     last_decode: Option<Timestamp>,
-    /// The last two distances between frames, the newest first: the smaller one is how long a frame lasts, so that one pause does not count.
+    /// The last two distances between frames, the newest first: the smaller one is how long a
+    /// frame lasts, so that one pause does not count.
     spans_us: [Option<i64>; 2],
     /// The last distances between frames, however long: the smallest is the camera's rhythm.
     usual_us: [Option<i64>; USUAL_SPANS],
@@ -132,7 +138,8 @@ impl Chunker {
         self.timescale
     }
 
-    /// Takes a frame; `lost` where frames right before it were lost. Returns the chunk that it ended.
+    /// Takes a frame; `lost` where frames right before it were lost. Returns the chunk that it
+    /// ended.
     pub fn push(&mut self, mut frame: TimedFrame, lost: bool) -> Pushed {
         if let Some(after) = self.not_before() {
             frame.decode = frame.decode.max(after);
@@ -144,14 +151,25 @@ impl Chunker {
         let begins = self.open.is_empty();
         self.open_bytes += frame.data.len();
         self.open.push(frame);
-        let lost_frames = hole.filter(|_| lost).and_then(|(start, end)| self.frames_in(end.micros_since(start)));
-        Pushed { cut, begins, hole, lost_frames }
+        let lost_frames = hole
+            .filter(|_| lost)
+            .and_then(|(start, end)| self.frames_in(end.micros_since(start)));
+        Pushed {
+            cut,
+            begins,
+            hole,
+            lost_frames,
+        }
     }
 
     /// Ends the chunk if its last frame is older than the idle limit.
     pub fn idle(&mut self, now: Timestamp) -> Option<Cut> {
         let last = self.open.last()?.decode;
-        if now.micros_since(last) < self.limits.idle_us { None } else { self.flush() }
+        if now.micros_since(last) < self.limits.idle_us {
+            None
+        } else {
+            self.flush()
+        }
     }
 
     /// Ends the chunk; its last frame lasts as long as the one before.
@@ -168,7 +186,9 @@ impl Chunker {
     pub fn flush_before(&mut self, at: Timestamp) -> Result<Option<Cut>, NotReached> {
         let first = self.open.partition_point(|frame| frame.decode < at);
         let later = self.open.split_off(first);
-        let Some(next) = later.first() else { return Err(NotReached) };
+        let Some(next) = later.first() else {
+            return Err(NotReached);
+        };
         let cut = self.close(next.decode);
         self.open_bytes = later.iter().map(|frame| frame.data.len()).sum();
         self.open = later;
@@ -178,7 +198,10 @@ impl Chunker {
     /// How long the chunk in the making is, up to its last frame, in microseconds.
     #[must_use]
     pub fn open_us(&self) -> i64 {
-        self.open.first().zip(self.open.last()).map_or(0, |(first, last)| last.decode.micros_since(first.decode))
+        self.open
+            .first()
+            .zip(self.open.last())
+            .map_or(0, |(first, last)| last.decode.micros_since(first.decode))
     }
 
     /// The next chunk does not follow the last one without loss.
@@ -191,7 +214,8 @@ impl Chunker {
         self.codec = codec;
     }
 
-    /// Time begins anew: what comes next has no relation to the chunks before, which must have been flushed.
+    /// Time begins anew: what comes next has no relation to the chunks before, which must have been
+    /// flushed.
     pub fn restart(&mut self) {
         (self.end, self.last_decode, self.spans_us) = (None, None, [None; 2]);
         self.usual_us = [None; USUAL_SPANS];
@@ -205,7 +229,10 @@ impl Chunker {
 
     fn not_before(&self) -> Option<Timestamp> {
         let tick_us = crate::capture::ingest::clock::TrackClock::tick_us(self.timescale);
-        let after_last = self.open.last().map(|last| last.decode.plus_micros(tick_us));
+        let after_last = self
+            .open
+            .last()
+            .map(|last| last.decode.plus_micros(tick_us));
         after_last.or(self.end)
     }
 
@@ -217,9 +244,11 @@ impl Chunker {
             let end = last.decode.plus_micros(lasts_us);
             return self.close(end);
         }
-        let is_near = first.access.is_some() && frame.decode.micros_since(first.decode) < ACCESS_US_MIN;
+        let is_near =
+            first.access.is_some() && frame.decode.micros_since(first.decode) < ACCESS_US_MIN;
         let begins = frame.access.is_some() && self.codec.is_some() && !is_near;
-        let longer_us = frame.decode.micros_since(first.decode) + frame.length_us.unwrap_or(span_us);
+        let longer_us =
+            frame.decode.micros_since(first.decode) + frame.length_us.unwrap_or(span_us);
         let larger = self.open_bytes + frame.data.len();
         let full = larger > self.limits.bytes || self.open.len() >= self.limits.frames;
         if begins || full || longer_us > self.limits.duration_us {
@@ -234,7 +263,10 @@ impl Chunker {
             self.usual_us.rotate_right(1);
             self.usual_us[0] = Some(decode.micros_since(last));
         }
-        if let Some(span_us) = last.map(|last| decode.micros_since(last)).filter(|span_us| *span_us <= FRAME_US_MAX) {
+        if let Some(span_us) = last
+            .map(|last| decode.micros_since(last))
+            .filter(|span_us| *span_us <= FRAME_US_MAX)
+        {
             self.spans_us = [Some(span_us), self.spans_us[0]];
         }
     }
@@ -252,19 +284,28 @@ impl Chunker {
         (hole_us > least_us).then_some((end, decode))
     }
 
-    /// How many frames come in so long a time: known where the last two distances agree so well that the time is a whole number of them.
+    /// How many frames come in so long a time: known where the last two distances agree so well
+    /// that the time is a whole number of them.
     fn frames_in(&self, hole_us: i64) -> Option<u32> {
-        let [Some(last_us), Some(before_us)] = self.spans_us else { return None };
+        let [Some(last_us), Some(before_us)] = self.spans_us else {
+            return None;
+        };
         let span_us = i64::midpoint(last_us, before_us).max(1);
         let frames = (hole_us + span_us / 2) / span_us;
-        let may_be_off_us = frames * (last_us - before_us).abs() + (hole_us - frames * span_us).abs();
-        (frames > 0 && may_be_off_us <= span_us / 4).then(|| u32::try_from(frames).ok()).flatten()
+        let may_be_off_us =
+            frames * (last_us - before_us).abs() + (hole_us - frames * span_us).abs();
+        (frames > 0 && may_be_off_us <= span_us / 4)
+            .then(|| u32::try_from(frames).ok())
+            .flatten()
     }
 
     fn estimate(&self, last: &TimedFrame) -> i64 {
         let learnt_us = self.spans_us.iter().flatten().min().copied();
         let tick_us = crate::capture::ingest::clock::TrackClock::tick_us(self.timescale);
-        last.length_us.or(learnt_us).unwrap_or(FRAME_US_DEFAULT).clamp(tick_us, FRAME_US_MAX)
+        last.length_us
+            .or(learnt_us)
+            .unwrap_or(FRAME_US_DEFAULT)
+            .clamp(tick_us, FRAME_US_MAX)
     }
 
     /// The open frames as a chunk whose last frame ends at `end`.
@@ -273,7 +314,10 @@ impl Chunker {
         let first = open.first()?;
         let start = first.decode;
         let access = match self.codec {
-            Some(codec) => first.access.map(|point| Access { point, slices_crc: slices_crc(codec, &first.data) }),
+            Some(codec) => first.access.map(|point| Access {
+                point,
+                slices_crc: slices_crc(codec, &first.data),
+            }),
             None => Some(Access::of_sound(&first.data)),
         };
         let ends = open.iter().skip(1).map(|next| next.decode).chain([end]);
@@ -282,7 +326,11 @@ impl Chunker {
             duration_us: u32::try_from(end.micros_since(start)).unwrap_or(u32::MAX),
             access,
             after_loss: std::mem::take(&mut self.after_loss),
-            frames: open.iter().zip(ends).map(|(frame, end)| sample(frame, end, self.timescale)).collect(),
+            frames: open
+                .iter()
+                .zip(ends)
+                .map(|(frame, end)| sample(frame, end, self.timescale))
+                .collect(),
         };
         self.open_bytes = 0;
         self.end = Some(end);
@@ -296,7 +344,8 @@ fn sample(frame: &TimedFrame, end: Timestamp, timescale: u32) -> Frame {
     Frame {
         data: frame.data.clone(),
         decode_time,
-        duration: u32::try_from(end.ticks(timescale).saturating_sub(decode_time)).unwrap_or(u32::MAX),
+        duration: u32::try_from(end.ticks(timescale).saturating_sub(decode_time))
+            .unwrap_or(u32::MAX),
         composition_offset: i32::try_from(composition).unwrap_or(i32::MIN),
         access: frame.access,
     }

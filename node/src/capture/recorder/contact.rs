@@ -1,4 +1,5 @@
-//! How what a camera sends could end this process: heartbeats carry it, so that others know which camera to blame if it ends. Pure.
+//! How what a camera sends could end this process: heartbeats carry it, so that others know which
+//! camera to blame if it ends. Pure.
 
 use holdfast_consensus::observe::heartbeat::{Exposure, FRESH_MAX};
 use std::time::Instant;
@@ -6,7 +7,8 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Contact {
     opens: bool,
-    /// The last attempt brought no session: the camera is away, most likely, and away it does no harm.
+    /// The last attempt brought no session: the camera is away, most likely, and away it does no
+    /// harm.
     is_away: bool,
     /// When the last session began.
     began: Option<Instant>,
@@ -51,7 +53,9 @@ impl Contact {
 
     #[must_use]
     pub fn exposure(&self, now: Instant) -> Option<Exposure> {
-        let is_fresh = self.began.is_some_and(|began| now.saturating_duration_since(began) < FRESH_MAX);
+        let is_fresh = self
+            .began
+            .is_some_and(|began| now.saturating_duration_since(began) < FRESH_MAX);
         let is_opening = self.opens && (!self.is_away || self.trial == Trial::InTurn);
         (is_fresh || is_opening).then_some(match self.trial {
             Trial::None => Exposure::Fresh,
@@ -63,7 +67,10 @@ impl Contact {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::disallowed_methods, reason = "any instant will do: only differences count")]
+    #![expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do: only differences count"
+    )]
 
     use super::*;
     use std::time::Duration;
@@ -75,10 +82,17 @@ mod tests {
         contact.opens(false);
         assert_eq!(contact.exposure(now), Some(Exposure::Fresh));
         contact.opened(now);
-        assert_eq!(contact.exposure(now + Duration::from_secs(59)), Some(Exposure::Fresh));
+        assert_eq!(
+            contact.exposure(now + Duration::from_secs(59)),
+            Some(Exposure::Fresh)
+        );
         assert_eq!(contact.exposure(now + FRESH_MAX), None);
         contact.opens(false);
-        assert_eq!(contact.exposure(now + FRESH_MAX), Some(Exposure::Fresh), "the next one begins");
+        assert_eq!(
+            contact.exposure(now + FRESH_MAX),
+            Some(Exposure::Fresh),
+            "the next one begins"
+        );
     }
 
     #[test]

@@ -104,7 +104,10 @@ fn log(camera: CameraId, track: TrackKind, correction: Correction) {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "any instant will do as an origin")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "any instant will do as an origin"
+)]
 mod tests {
     use super::*;
     use crate::capture::recorder::status::Identity;
@@ -122,16 +125,33 @@ mod tests {
 
     #[test]
     fn every_correction_is_counted_and_the_rate_of_video_is_kept() {
-        let identity = Identity { epoch: Epoch(1), rank: Rank::Owner };
-        let (status, totals) = (StatusCell::new(CameraId(1), StreamKind::Main, identity), Counters::default());
+        let identity = Identity {
+            epoch: Epoch(1),
+            rank: Rank::Owner,
+        };
+        let (status, totals) = (
+            StatusCell::new(CameraId(1), StreamKind::Main, identity),
+            Counters::default(),
+        );
         let (mut corrections, now) = (Corrections::default(), Instant::now());
-        let mut note = |track, correction| corrections.note(CameraId(1), track, correction, now, (&status, &totals));
+        let mut note = |track, correction| {
+            corrections.note(CameraId(1), track, correction, now, (&status, &totals))
+        };
         note(TrackKind::Video, Correction::Rate { ppb: 1_190_000_000 });
         note(TrackKind::Audio, Correction::Rate { ppb: 500_000_000 });
         note(TrackKind::Video, Correction::Jumped);
-        assert_eq!((totals.read().clock_rates, totals.read().clock_jumps), (2, 1));
+        assert_eq!(
+            (totals.read().clock_rates, totals.read().clock_jumps),
+            (2, 1)
+        );
         assert_eq!(status.read().clock_rate_ppb, Some(1_190_000_000));
         note(TrackKind::Video, Correction::Arrivals);
-        assert_eq!((status.read().clock_rate_ppb, status.read().counts.clock_arrivals), (None, 1));
+        assert_eq!(
+            (
+                status.read().clock_rate_ppb,
+                status.read().counts.clock_arrivals
+            ),
+            (None, 1)
+        );
     }
 }

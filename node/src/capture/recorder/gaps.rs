@@ -1,8 +1,9 @@
 //! The gap ledger's entries of one recorder. Pure.
 //!
-//! While nothing can be recorded, one *outage* is open. It is written in consecutive pieces, at least every 10 s, so that a crash loses no more than that
-//! and no interval is written twice. Short gaps within a recording are noted one by one. What could not be written yet waits in a bounded queue;
-//! neighbours of the same cause are joined.
+//! While nothing can be recorded, one *outage* is open. It is written in consecutive pieces, at
+//! least every 10 s, so that a crash loses no more than that and no interval is written twice.
+//! Short gaps within a recording are noted one by one. What could not be written yet waits in a
+//! bounded queue; neighbours of the same cause are joined.
 
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::time::Timestamp;
@@ -12,7 +13,8 @@ use std::collections::VecDeque;
 pub const PIECE_US_MAX: i64 = 10_000_000;
 /// No frame fits into a shorter time: a cause that was the only one for less is not worth a piece.
 const MOMENT_US: i64 = 1_000;
-/// Entries that may wait. Beyond, a new one is joined to the last, over-stating rather than hiding what is missing.
+/// Entries that may wait. Beyond, a new one is joined to the last, over-stating rather than hiding
+/// what is missing.
 pub const WAITING_MAX: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,23 +40,32 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Notes an interval that has ended, and how many frames are missing from it, where that is known; empty ones are left out.
+    /// Notes an interval that has ended, and how many frames are missing from it, where that is
+    /// known; empty ones are left out.
     pub fn note(&mut self, start: Timestamp, end: Timestamp, cause: GapCause, frames: Option<u32>) {
         if end <= start {
             return;
         }
         let full = self.waiting.len() >= WAITING_MAX;
         match self.waiting.back_mut() {
-            Some(last) if full || (last.cause == cause && last.end >= start && last.start <= start) => {
+            Some(last)
+                if full || (last.cause == cause && last.end >= start && last.start <= start) =>
+            {
                 let counts = last.frames.zip(frames).filter(|_| last.end == start);
                 last.frames = counts.and_then(|(before, more)| before.checked_add(more));
                 last.end = last.end.max(end);
             }
-            _ => self.waiting.push_back(Interval { start, end, cause, frames }),
+            _ => self.waiting.push_back(Interval {
+                start,
+                end,
+                cause,
+                frames,
+            }),
         }
     }
 
-    /// Opens an outage at `start`. Where one is open, its cause changes at `now`; one that lasted no moment was none.
+    /// Opens an outage at `start`. Where one is open, its cause changes at `now`; one that lasted
+    /// no moment was none.
     pub fn open(&mut self, start: Timestamp, now: Timestamp, cause: GapCause) {
         match self.outage {
             Some(outage) if outage.cause == cause => {}
@@ -70,7 +81,10 @@ impl Ledger {
 
     /// Makes a piece of the open outage due if it is long enough.
     pub fn advance(&mut self, now: Timestamp) {
-        if self.outage.is_some_and(|outage| now.micros_since(outage.from) >= PIECE_US_MAX) {
+        if self
+            .outage
+            .is_some_and(|outage| now.micros_since(outage.from) >= PIECE_US_MAX)
+        {
             self.write_piece(now);
         }
     }
@@ -81,10 +95,14 @@ impl Ledger {
         self.outage = None;
     }
 
-    /// The wall clock was set from `before` to `now`: an open outage goes on at `now`, and the time between is nobody's.
+    /// The wall clock was set from `before` to `now`: an open outage goes on at `now`, and the time
+    /// between is nobody's.
     pub fn rebase(&mut self, before: Timestamp, now: Timestamp) {
         self.write_piece(before);
-        self.outage = self.outage.map(|outage| Outage { from: now, ..outage });
+        self.outage = self.outage.map(|outage| Outage {
+            from: now,
+            ..outage
+        });
     }
 
     /// How far the open outage is written.
@@ -111,7 +129,10 @@ impl Ledger {
     fn write_piece(&mut self, end: Timestamp) {
         if let Some(outage) = self.outage {
             self.note(outage.from, end, outage.cause, None);
-            self.outage = Some(Outage { from: outage.from.max(end), ..outage });
+            self.outage = Some(Outage {
+                from: outage.from.max(end),
+                ..outage
+            });
         }
     }
 }
@@ -129,7 +150,11 @@ mod tests {
         let mut all = Vec::new();
         while let Some(next) = ledger.next() {
             ledger.written();
-            all.push((next.start.micros() / 1_000_000, next.end.micros() / 1_000_000, next.cause));
+            all.push((
+                next.start.micros() / 1_000_000,
+                next.end.micros() / 1_000_000,
+                next.cause,
+            ));
         }
         all
     }
@@ -146,7 +171,15 @@ mod tests {
         ledger.close(at(41));
         pieces.extend(drain(&mut ledger));
         let cause = CameraUnreachable;
-        assert_eq!(pieces, [(5, 15, cause), (15, 25, cause), (25, 35, cause), (35, 41, cause)]);
+        assert_eq!(
+            pieces,
+            [
+                (5, 15, cause),
+                (15, 25, cause),
+                (25, 35, cause),
+                (35, 41, cause)
+            ]
+        );
         assert!(!ledger.is_open());
     }
 
@@ -157,7 +190,10 @@ mod tests {
         ledger.open(at(1), at(6), CameraUnreachable);
         ledger.open(at(1), at(7), CameraUnreachable);
         ledger.close(at(9));
-        assert_eq!(drain(&mut ledger), [(1, 6, CameraStalled), (6, 9, CameraUnreachable)]);
+        assert_eq!(
+            drain(&mut ledger),
+            [(1, 6, CameraStalled), (6, 9, CameraUnreachable)]
+        );
     }
 
     #[test]
@@ -181,18 +217,28 @@ mod tests {
         }
         let all = drain(&mut ledger);
         assert_eq!(all.len(), WAITING_MAX);
-        assert_eq!(all.last().map(|last| last.1), Some(9991), "nothing missing is hidden");
+        assert_eq!(
+            all.last().map(|last| last.1),
+            Some(9991),
+            "nothing missing is hidden"
+        );
     }
 
     #[test]
     fn frames_of_joined_neighbours_are_summed_where_all_are_known() {
         let joined = |parts: &[(i64, i64, Option<u32>)]| {
             let mut ledger = Ledger::default();
-            parts.iter().for_each(|(start, end, frames)| ledger.note(at(*start), at(*end), Overload, *frames));
+            parts.iter().for_each(|(start, end, frames)| {
+                ledger.note(at(*start), at(*end), Overload, *frames)
+            });
             ledger.next().unwrap().frames
         };
         assert_eq!(joined(&[(1, 2, Some(5)), (2, 3, Some(20))]), Some(25));
         assert_eq!(joined(&[(1, 2, Some(5)), (2, 3, None)]), None);
-        assert_eq!(joined(&[(1, 3, Some(5)), (2, 4, Some(20))]), None, "some may be counted twice");
+        assert_eq!(
+            joined(&[(1, 3, Some(5)), (2, 4, Some(20))]),
+            None,
+            "some may be counted twice"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! From a session's frames to records for the volume writer.
 //!
-//! `chunker`, `gaps` and `reconcile` decide: time comes in as a value. `pipeline` applies a session's items to them without waiting for anything. `task` and
-//! `supervisor` run it.
+//! `chunker`, `gaps` and `reconcile` decide: time comes in as a value. `pipeline` applies a
+//! session's items to them without waiting for anything. `task` and `supervisor` run it.
 
 pub mod accounts;
 mod awaited;

@@ -19,9 +19,16 @@ pub trait Mux: Send + Sync {
     /// The parameters are damaged or not supported.
     fn init(&self, parameters: &TrackParameters) -> Result<Bytes, Error>;
 
-    /// A chunk (`prft`+`moof`+`mdat`) of a track that starts at `start`, in parts; a frame's bytes are a part of their own and are not copied.
+    /// A chunk (`prft`+`moof`+`mdat`) of a track that starts at `start`, in parts; a frame's bytes
+    /// are a part of their own and are not copied.
     ///
     /// # Errors
     /// The frames cannot be expressed, which the chunker's limits exclude.
-    fn chunk(&self, track: TrackKind, sequence: u32, start: Timestamp, frames: &[Frame]) -> Result<Vec<Bytes>, Error>;
+    fn chunk(
+        &self,
+        track: TrackKind,
+        sequence: u32,
+        start: Timestamp,
+        frames: &[Frame],
+    ) -> Result<Vec<Bytes>, Error>;
 }

@@ -1,10 +1,13 @@
-//! From one recorder's session items to its records. Waits for nothing and reads no clock: every call brings the time.
+//! From one recorder's session items to its records. Waits for nothing and reads no clock: every
+//! call brings the time.
 //!
-//! A recording session begins at a keyframe and numbers its chunks without holes, per track. It ends with the RTSP session, or where the system's wall clock
-//! stepped: then a new one begins at the next keyframe, anchored to the new wall time but never before the end of what was recorded
-//! (see [`crate::capture::ingest::wall`]). Where the camera's volume failed and another one goes on, a new session begins with the next chunk that starts at a
-//! keyframe, and what the old volume lost is a gap. A change of identity ends chunks, not the session; where recorded time had run far ahead,
-//! a new epoch begins at true time (`realign`).
+//! A recording session begins at a keyframe and numbers its chunks without holes, per track. It
+//! ends with the RTSP session, or where the system's wall clock stepped: then a new one begins at
+//! the next keyframe, anchored to the new wall time but never before the end of what was recorded
+//! (see [`crate::capture::ingest::wall`]). Where the camera's volume failed and another one goes
+//! on, a new session begins with the next chunk that starts at a keyframe, and what the old volume
+//! lost is a gap. A change of identity ends chunks, not the session; where recorded time had run
+//! far ahead, a new epoch begins at true time (`realign`).
 
 mod realign;
 mod sound;
@@ -33,7 +36,8 @@ use std::time::{Duration, Instant};
 /// How long a step of the wall clock may wait for a keyframe to begin a new session at.
 const STEP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A session's first frames are held for this long, so that they anchor its clock together. About as long as a chunk by default: little is handed over later for it.
+/// A session's first frames are held for this long, so that they anchor its clock together. About
+/// as long as a chunk by default: little is handed over later for it.
 const FIRST_WINDOW: Duration = Duration::from_millis(400);
 /// More first frames are not held.
 const FIRST_FRAMES_MAX: usize = 256;
@@ -66,7 +70,8 @@ pub struct Context {
 pub struct Before {
     /// Nothing is stamped before it.
     pub recorded_until: Option<Timestamp>,
-    /// Since when nothing is recorded, nor in the ledger why not; `None`: since recording is asked for.
+    /// Since when nothing is recorded, nor in the ledger why not; `None`: since recording is asked
+    /// for.
     pub missing_since: Option<Timestamp>,
     /// Why nothing was recorded since; `None` where that was nobody's duty.
     pub cause: Option<GapCause>,
@@ -84,7 +89,8 @@ pub struct Pipeline {
     ledger: Ledger,
     /// End of the last chunk of video: nothing is stamped before it.
     recorded_until: Option<Timestamp>,
-    /// When recording was asked for: what was not recorded before is not for this recorder to explain.
+    /// When recording was asked for: what was not recorded before is not for this recorder to
+    /// explain.
     began: Timestamp,
     /// End of the last chunk of video that this recorder handed over.
     reached: Option<Timestamp>,
@@ -200,7 +206,8 @@ impl Pipeline {
         self.audio = None;
         self.corrections = Corrections::default();
         self.context.status.set_clock_rate(None);
-        self.ledger.open(self.missing_since(), self.wall.time_of(now.instant), cause);
+        self.ledger
+            .open(self.missing_since(), self.wall.time_of(now.instant), cause);
         self.write_gaps();
     }
 
@@ -232,7 +239,10 @@ impl Pipeline {
         self.latest = self.latest.max(frame.received);
         self.count(|counters| &counters.frames, 1);
         self.count(|counters| &counters.frame_bytes, frame.data.len() as u64);
-        self.count(|counters| &counters.lost_packets, u64::from(frame.lost_packets));
+        self.count(
+            |counters| &counters.lost_packets,
+            u64::from(frame.lost_packets),
+        );
         if let Some(parameters) = &frame.parameters {
             if self.track(frame.track).is_some() {
                 // What is held was sent with the parameters before.
@@ -244,9 +254,14 @@ impl Pipeline {
             self.take(frame);
             return Ok(());
         }
-        let window = self.first.first().map(|first| frame.received.saturating_duration_since(first.received));
+        let window = self
+            .first
+            .first()
+            .map(|first| frame.received.saturating_duration_since(first.received));
         self.first.push(frame);
-        if window.is_some_and(|window| window >= FIRST_WINDOW) || self.first.len() >= FIRST_FRAMES_MAX {
+        if window.is_some_and(|window| window >= FIRST_WINDOW)
+            || self.first.len() >= FIRST_FRAMES_MAX
+        {
             self.release();
             self.anchored = true;
         }
@@ -279,7 +294,9 @@ impl Pipeline {
             self.discard(frame.track);
             return;
         }
-        let Some((timed, correction)) = self.stamp(&frame, arrival) else { return };
+        let Some((timed, correction)) = self.stamp(&frame, arrival) else {
+            return;
+        };
         if self.session.is_none() {
             if frame.track != TrackKind::Video || frame.access.is_none() {
                 // Only its arrival counts: the clock has settled somewhat when the keyframe comes.
@@ -307,7 +324,8 @@ impl Pipeline {
             self.awaited = Awaited::default();
         } else if self.awaited.frame(frame.received) && self.video.is_some() {
             tracing::warn!(camera = %self.context.camera, "the camera sends no keyframe; recording begins at any frame");
-            (frame.access, frame.is_damaged) = (Some(AccessPoint::Recovery { frames: u16::MAX }), true);
+            (frame.access, frame.is_damaged) =
+                (Some(AccessPoint::Recovery { frames: u16::MAX }), true);
         }
     }
 
@@ -324,7 +342,9 @@ impl Pipeline {
         if kind == TrackKind::Audio {
             self.cut_sound_before(decode);
         }
-        let Some(track) = self.track(kind) else { return };
+        let Some(track) = self.track(kind) else {
+            return;
+        };
         let lost = std::mem::take(&mut track.lost) || lost;
         let pushed = track.chunker.push(timed, lost);
         let has_ended = pushed.cut.is_some();
@@ -347,7 +367,10 @@ impl Pipeline {
     /// Whether a frame can be recorded at all.
     fn accepts(&mut self, frame: &MediaFrame) -> bool {
         let sized = (1..=FRAME_BYTES_MAX).contains(&frame.data.len());
-        sized && self.track(frame.track).is_some_and(|track| track.chunker.timescale() == frame.timescale)
+        sized
+            && self
+                .track(frame.track)
+                .is_some_and(|track| track.chunker.timescale() == frame.timescale)
     }
 
     fn discard(&mut self, kind: TrackKind) {
@@ -357,17 +380,41 @@ impl Pipeline {
         }
     }
 
-    fn stamp(&mut self, frame: &MediaFrame, arrival: Timestamp) -> Option<(TimedFrame, Option<Correction>)> {
+    fn stamp(
+        &mut self,
+        frame: &MediaFrame,
+        arrival: Timestamp,
+    ) -> Option<(TimedFrame, Option<Correction>)> {
         let sent = self.alongside(frame.track, frame.rtp, arrival);
-        let video = self.video.as_ref().filter(|_| frame.track == TrackKind::Audio && self.audio.is_some());
+        let video = self
+            .video
+            .as_ref()
+            .filter(|_| frame.track == TrackKind::Audio && self.audio.is_some());
         let is_held = video.is_some_and(|video| video.clock.is_held(arrival));
-        let arrived = Arrived { rtp: frame.rtp, at: arrival, bytes: frame.data.len(), sent, is_held };
+        let arrived = Arrived {
+            rtp: frame.rtp,
+            at: arrival,
+            bytes: frame.data.len(),
+            sent,
+            is_held,
+        };
         let clock = &mut self.track(frame.track)?.clock;
         let stamp = clock.stamp(&arrived);
         let length_us = frame.length.map(|ticks| clock.micros(i64::from(ticks)));
         if let Some(correction) = stamp.correction {
-            let Context { camera, status, totals, .. } = &self.context;
-            self.corrections.note(*camera, frame.track, correction, frame.received, (status, totals));
+            let Context {
+                camera,
+                status,
+                totals,
+                ..
+            } = &self.context;
+            self.corrections.note(
+                *camera,
+                frame.track,
+                correction,
+                frame.received,
+                (status, totals),
+            );
         }
         let timed = TimedFrame {
             data: frame.data.clone(),
@@ -379,7 +426,11 @@ impl Pipeline {
         Some((timed, stamp.correction))
     }
 
-    fn set_parameters(&mut self, kind: TrackKind, parameters: &TrackParameters) -> Result<(), SessionError> {
+    fn set_parameters(
+        &mut self,
+        kind: TrackKind,
+        parameters: &TrackParameters,
+    ) -> Result<(), SessionError> {
         let bytes = match self.context.mux.init(parameters) {
             Ok(bytes) => bytes,
             Err(error) if kind == TrackKind::Video => return Err(SessionError::BadSdp(error.0)),
@@ -388,11 +439,23 @@ impl Pipeline {
                 return Ok(());
             }
         };
-        let init = Init { camera: self.context.camera, stream: self.context.stream, track: kind, bytes };
-        let (init_id, timescale, codec) = (init.id(), parameters.timescale(), parameters.video_codec());
-        let cut = self.track(kind).filter(|track| track.init_id != init_id).and_then(|track| track.chunker.flush());
+        let init = Init {
+            camera: self.context.camera,
+            stream: self.context.stream,
+            track: kind,
+            bytes,
+        };
+        let (init_id, timescale, codec) =
+            (init.id(), parameters.timescale(), parameters.video_codec());
+        let cut = self
+            .track(kind)
+            .filter(|track| track.init_id != init_id)
+            .and_then(|track| track.chunker.flush());
         self.emit(kind, cut);
-        match self.track(kind).filter(|track| track.chunker.timescale() == timescale) {
+        match self
+            .track(kind)
+            .filter(|track| track.chunker.timescale() == timescale)
+        {
             Some(track) if track.init_id == init_id => {}
             Some(track) => {
                 track.set_init(init, codec);
@@ -400,14 +463,19 @@ impl Pipeline {
             }
             None => {
                 let limits = self.context.limits;
-                let limits = if kind == TrackKind::Video { limits } else { sound::limits(limits) };
+                let limits = if kind == TrackKind::Video {
+                    limits
+                } else {
+                    sound::limits(limits)
+                };
                 *self.slot(kind) = Some(Track::new(init, (codec, timescale), limits, self.floor()));
             }
         }
         Ok(())
     }
 
-    /// Learns of steps of the wall clock; at a keyframe, or when that takes too long, a new session begins.
+    /// Learns of steps of the wall clock; at a keyframe, or when that takes too long, a new session
+    /// begins.
     fn follow_wall_clock(&mut self, frame: &MediaFrame) {
         self.realign_at(frame);
         if !self.wall.observe(frame.received, frame.received_wall) {
@@ -417,19 +485,25 @@ impl Pipeline {
         let since = *self.stepped_at.get_or_insert(frame.received);
         let waited = frame.received.saturating_duration_since(since);
         if (frame.track == TrackKind::Video && frame.access.is_some()) || waited >= STEP_PATIENCE {
-            self.restart_clock(Now { instant: frame.received, wall: frame.received_wall });
+            self.restart_clock(Now {
+                instant: frame.received,
+                wall: frame.received_wall,
+            });
         }
     }
 
-    /// Anchors everything to the wall clock anew. Where a session is being recorded, it ends and the next one begins.
+    /// Anchors everything to the wall clock anew. Where a session is being recorded, it ends and
+    /// the next one begins.
     fn restart_clock(&mut self, now: Now) {
         self.flush();
         self.count(|counters| &counters.clock_steps, 1);
         self.stepped_at = None;
         let (floor, before) = (self.floor(), self.wall.time_of(now.instant));
-        // What arrives now is a little older: for none of it to be stamped before the floor, arrivals go on as much later.
+        // What arrives now is a little older: for none of it to be stamped before the floor,
+        // arrivals go on as much later.
         let late_us = self.late_us(before);
-        self.wall.restart(now.instant, now.wall, floor.plus_micros(late_us));
+        self.wall
+            .restart(now.instant, now.wall, floor.plus_micros(late_us));
         let restarted = self.wall.time_of(now.instant);
         tracing::warn!(camera = %self.context.camera, system = %now.wall, used = %restarted, "the system's wall clock stepped");
         for track in [&mut self.video, &mut self.audio].into_iter().flatten() {
@@ -440,7 +514,8 @@ impl Pipeline {
             (Some(_), _) => {
                 let until = self.recorded_until;
                 let resumed = restarted.plus_micros(-late_us);
-                self.ledger.note(until.unwrap_or(resumed), resumed, GapCause::Unknown, None);
+                self.ledger
+                    .note(until.unwrap_or(resumed), resumed, GapCause::Unknown, None);
                 self.begin_session(resumed);
                 self.tear(TrackKind::Video, GapCause::Unknown);
             }
@@ -456,20 +531,30 @@ impl Pipeline {
 
     /// How much older than its arrival at `arrival` a frame is, at most, in microseconds.
     fn late_us(&self, arrival: Timestamp) -> i64 {
-        let next = [&self.video, &self.audio].into_iter().flatten().filter_map(|track| track.clock.expected_next());
+        let next = [&self.video, &self.audio]
+            .into_iter()
+            .flatten()
+            .filter_map(|track| track.clock.expected_next());
         // A track that sends nothing any more does not count.
-        let late_us = next.map(|next| arrival.micros_since(next)).filter(|late_us| (0..=JUMP_US).contains(late_us));
+        let late_us = next
+            .map(|next| arrival.micros_since(next))
+            .filter(|late_us| (0..=JUMP_US).contains(late_us));
         late_us.max().unwrap_or(0)
     }
 
-    /// Nothing may be stamped before it: the end of all that was handed over, and of what the ledger says was missing.
+    /// Nothing may be stamped before it: the end of all that was handed over, and of what the
+    /// ledger says was missing.
     fn floor(&self) -> Timestamp {
         let audio_until = self.audio.as_ref().and_then(|audio| audio.chunker.end());
-        [self.recorded_until, audio_until, self.ledger.written_until()]
-            .into_iter()
-            .flatten()
-            .max()
-            .unwrap_or(Timestamp::MIN)
+        [
+            self.recorded_until,
+            audio_until,
+            self.ledger.written_until(),
+        ]
+        .into_iter()
+        .flatten()
+        .max()
+        .unwrap_or(Timestamp::MIN)
     }
 
     fn begin_session(&mut self, start: Timestamp) {
@@ -498,7 +583,11 @@ impl Pipeline {
     }
 
     fn slot(&mut self, kind: TrackKind) -> &mut Option<Track> {
-        if kind == TrackKind::Video { &mut self.video } else { &mut self.audio }
+        if kind == TrackKind::Video {
+            &mut self.video
+        } else {
+            &mut self.audio
+        }
     }
 
     fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64, by: u64) {

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 pub struct DesiredRecording {
     pub epoch: Epoch,
     pub rank: Rank,
-    /// Of the camera's specification; a new one whose source and retention class are the same restarts nothing.
+    /// Of the camera's specification; a new one whose source and retention class are the same
+    /// restarts nothing.
     pub revision: u64,
     pub source: Source,
     pub retention_class: String,
@@ -26,7 +27,10 @@ pub struct DesiredRecording {
 impl DesiredRecording {
     #[must_use]
     pub fn identity(&self) -> Identity {
-        Identity { epoch: self.epoch, rank: self.rank }
+        Identity {
+            epoch: self.epoch,
+            rank: self.rank,
+        }
     }
 }
 
@@ -37,7 +41,9 @@ pub fn recordings(
     desired: &BTreeMap<CameraId, Desired>,
     treatments: &BTreeMap<CameraId, Treatment>,
 ) -> BTreeMap<CameraId, DesiredRecording> {
-    let known = desired.iter().filter_map(|(camera, desired)| Some((state.cameras.get(*camera)?, desired)));
+    let known = desired
+        .iter()
+        .filter_map(|(camera, desired)| Some((state.cameras.get(*camera)?, desired)));
     known
         .map(|(camera, desired)| {
             let recording = DesiredRecording {
@@ -59,7 +65,8 @@ pub fn recordings(
 pub enum Former {
     /// Its recording broke off with the last process: what was not recorded since is a gap.
     Recorder,
-    /// It stands in for the owner when it must: nobody missed it, but what it records now must not lie before what it recorded then.
+    /// It stands in for the owner when it must: nobody missed it, but what it records now must not
+    /// lie before what it recorded then.
     StandIn,
 }
 
@@ -105,17 +112,24 @@ pub enum Action {
     /// Give the recorder its new identity and priority.
     Update(CameraId),
     Start(CameraId),
-    /// Stop the recorder. Where the camera is still desired, the next reconciliation after its end starts it anew.
+    /// Stop the recorder. Where the camera is still desired, the next reconciliation after its end
+    /// starts it anew.
     Stop(CameraId),
     /// It is at rest and no longer wanted.
     Forget(CameraId),
 }
 
-/// The actions, in the order to take them: what costs nothing first, then starts by priority, those that are held back after the others, stops last
-/// (make before break).
+/// The actions, in the order to take them: what costs nothing first, then starts by priority, those
+/// that are held back after the others, stops last (make before break).
 #[must_use]
-pub fn reconcile(desired: &BTreeMap<CameraId, DesiredRecording>, running: &BTreeMap<CameraId, Running>) -> Vec<Action> {
-    let mut actions: Vec<_> = desired.iter().filter_map(|(id, want)| for_desired(*id, want, running.get(id))).collect();
+pub fn reconcile(
+    desired: &BTreeMap<CameraId, DesiredRecording>,
+    running: &BTreeMap<CameraId, Running>,
+) -> Vec<Action> {
+    let mut actions: Vec<_> = desired
+        .iter()
+        .filter_map(|(id, want)| for_desired(*id, want, running.get(id)))
+        .collect();
     let unwanted = running.iter().filter(|(id, _)| !desired.contains_key(id));
     actions.extend(unwanted.filter_map(|(id, is)| for_unwanted(*id, is.phase)));
     actions.sort_by_key(|action| order(*action, desired));
@@ -123,7 +137,9 @@ pub fn reconcile(desired: &BTreeMap<CameraId, DesiredRecording>, running: &BTree
 }
 
 fn for_desired(id: CameraId, want: &DesiredRecording, is: Option<&Running>) -> Option<Action> {
-    let Some(is) = is else { return Some(Action::Start(id)) };
+    let Some(is) = is else {
+        return Some(Action::Start(id));
+    };
     match is.phase {
         Phase::Rested => Some(Action::Start(id)),
         Phase::Stopping | Phase::Resting => None,
@@ -153,7 +169,9 @@ fn order(
         Action::Forget(id) => (3, id),
     };
     let priority = desired.get(&id).map_or(0, |want| want.priority);
-    let is_held_back = desired.get(&id).is_some_and(|want| want.treatment != Treatment::Usual);
+    let is_held_back = desired
+        .get(&id)
+        .is_some_and(|want| want.treatment != Treatment::Usual);
     (step, is_held_back, std::cmp::Reverse(priority), id)
 }
 
@@ -181,18 +199,32 @@ mod tests {
 
     #[test]
     fn starts_by_priority_before_it_stops() {
-        let desired = BTreeMap::from([(CameraId(1), want(1, 1, 5)), (CameraId(2), want(1, 2, 200))]);
+        let desired =
+            BTreeMap::from([(CameraId(1), want(1, 1, 5)), (CameraId(2), want(1, 2, 200))]);
         let is = BTreeMap::from([(CameraId(3), running(Phase::Running, want(1, 3, 255)))]);
         let actions = reconcile(&desired, &is);
-        assert_eq!(actions, [Action::Start(CameraId(2)), Action::Start(CameraId(1)), Action::Stop(CameraId(3))]);
+        assert_eq!(
+            actions,
+            [
+                Action::Start(CameraId(2)),
+                Action::Start(CameraId(1)),
+                Action::Stop(CameraId(3))
+            ]
+        );
     }
 
     #[test]
     fn who_is_held_back_starts_after_all_others() {
-        let suspect = DesiredRecording { treatment: Treatment::Suspect, ..want(1, 1, 255) };
+        let suspect = DesiredRecording {
+            treatment: Treatment::Suspect,
+            ..want(1, 1, 255)
+        };
         let desired = BTreeMap::from([(CameraId(1), suspect), (CameraId(2), want(1, 2, 0))]);
         let starts = reconcile(&desired, &BTreeMap::new());
-        assert_eq!(starts, [Action::Start(CameraId(2)), Action::Start(CameraId(1))]);
+        assert_eq!(
+            starts,
+            [Action::Start(CameraId(2)), Action::Start(CameraId(1))]
+        );
     }
 
     #[test]
@@ -201,28 +233,42 @@ mod tests {
         let with = |want| reconcile(&BTreeMap::from([(CameraId(1), want)]), &is);
         assert_eq!(with(want(1, 1, 5)), []);
         assert_eq!(with(want(2, 1, 5)), [Action::Update(CameraId(1))]);
-        assert_eq!(with(DesiredRecording { revision: 2, ..want(1, 1, 5) }), [Action::Update(CameraId(1))]);
+        assert_eq!(
+            with(DesiredRecording {
+                revision: 2,
+                ..want(1, 1, 5)
+            }),
+            [Action::Update(CameraId(1))]
+        );
         assert_eq!(with(want(1, 2, 5)), [Action::Stop(CameraId(1))]);
     }
 
     #[test]
     fn one_that_stops_or_rests_is_left_alone() {
         let desired = BTreeMap::from([(CameraId(1), want(2, 2, 5))]);
-        for (phase, expected) in
-            [(Phase::Stopping, vec![]), (Phase::Resting, vec![]), (Phase::Rested, vec![Action::Start(CameraId(1))])]
-        {
+        for (phase, expected) in [
+            (Phase::Stopping, vec![]),
+            (Phase::Resting, vec![]),
+            (Phase::Rested, vec![Action::Start(CameraId(1))]),
+        ] {
             let is = BTreeMap::from([(CameraId(1), running(phase, want(1, 1, 5)))]);
             assert_eq!(reconcile(&desired, &is), expected);
         }
     }
 
     /// Carries actions out on the model, as the supervisor does in the world.
-    fn act(action: Action, desired: &BTreeMap<CameraId, DesiredRecording>, is: &mut BTreeMap<CameraId, Running>) {
+    fn act(
+        action: Action,
+        desired: &BTreeMap<CameraId, DesiredRecording>,
+        is: &mut BTreeMap<CameraId, Running>,
+    ) {
         match action {
             Action::Start(id) => drop(is.insert(id, running(Phase::Running, desired[&id].clone()))),
             Action::Update(id) => {
-                is.entry(id).and_modify(|is| is.with = desired[&id].clone()).or_insert_with(|| unreachable!()).phase =
-                    Phase::Running
+                is.entry(id)
+                    .and_modify(|is| is.with = desired[&id].clone())
+                    .or_insert_with(|| unreachable!())
+                    .phase = Phase::Running
             }
             Action::Stop(id) | Action::Forget(id) => drop(is.remove(&id)),
         }

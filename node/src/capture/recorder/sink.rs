@@ -9,15 +9,20 @@ pub enum SinkError {
     #[error("the volume writer's buffer is full; the disk is too slow for what is recorded")]
     Full,
     /// The volume's disk is full, and nothing on it may be deleted; later records may be accepted.
-    #[error("the volume's disk is full and nothing on it may be deleted; make room, or remove holds")]
+    #[error(
+        "the volume's disk is full and nothing on it may be deleted; make room, or remove holds"
+    )]
     NoSpace,
     /// The volume cannot be written.
     #[error("the volume cannot be written: {0}")]
     Failed(String),
-    /// The camera's records go to another volume from now on, which has nothing of this session: send its init segments again. Told once. `lost` is what the
-    /// volume before had taken and did not make durable.
+    /// The camera's records go to another volume from now on, which has nothing of this session:
+    /// send its init segments again. Told once. `lost` is what the volume before had taken and
+    /// did not make durable.
     #[error("the camera's volume has failed; recording continues on another one")]
-    Moved { lost: Option<(Timestamp, Timestamp)> },
+    Moved {
+        lost: Option<(Timestamp, Timestamp)>,
+    },
 }
 
 pub trait RecordSink: Send + Sync {

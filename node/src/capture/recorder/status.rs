@@ -84,7 +84,9 @@ impl FaultCounters {
     /// The kinds that occurred, and how often.
     pub fn occurred(&self) -> impl Iterator<Item = (Fault, u64)> {
         let counted = Fault::ALL.iter().zip(&self.0);
-        counted.map(|(fault, counter)| (*fault, counter.load(Relaxed))).filter(|(_, count)| *count > 0)
+        counted
+            .map(|(fault, counter)| (*fault, counter.load(Relaxed)))
+            .filter(|(_, count)| *count > 0)
     }
 }
 
@@ -97,7 +99,8 @@ pub struct Status {
     pub state: RecorderState,
     /// Why it is failing, for the operator, without credentials.
     pub error: Option<String>,
-    /// Start of the first chunk with a keyframe that was handed over in this epoch; not necessarily durable yet.
+    /// Start of the first chunk with a keyframe that was handed over in this epoch; not
+    /// necessarily durable yet.
     pub first_keyframe: Option<Timestamp>,
     /// End of what was handed over; not necessarily durable yet.
     pub received_until: Option<Timestamp>,
@@ -106,7 +109,8 @@ pub struct Status {
     pub faults: Vec<(Fault, u64)>,
     /// Wall time per RTP time of video in parts per billion, where that was learnt from arrivals.
     pub clock_rate_ppb: Option<i64>,
-    /// How long it may make no progress beyond the usual: its camera sends rarely, or is left alone because it sent too much.
+    /// How long it may make no progress beyond the usual: its camera sends rarely, or is left
+    /// alone because it sent too much.
     pub patience: Option<Duration>,
     /// Why the end of this process might be its camera's doing.
     pub exposure: Option<Exposure>,
@@ -150,7 +154,13 @@ impl StatusCell {
             patience: None,
             exposure: None,
         };
-        Self { camera, stream, counters: Counters::default(), faults: FaultCounters::default(), told: Mutex::new(told) }
+        Self {
+            camera,
+            stream,
+            counters: Counters::default(),
+            faults: FaultCounters::default(),
+            told: Mutex::new(told),
+        }
     }
 
     #[must_use]
@@ -210,7 +220,8 @@ impl StatusCell {
         self.told().received_until = None;
     }
 
-    /// The rate that the video's RTP clock is followed at, where that is not its own; `None` where it is.
+    /// The rate that the video's RTP clock is followed at, where that is not its own; `None` where
+    /// it is.
     pub fn set_clock_rate(&self, ppb: Option<i64>) {
         self.told().clock_rate_ppb = ppb.filter(|ppb| *ppb != HONEST_PPB);
     }

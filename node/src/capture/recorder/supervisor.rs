@@ -1,6 +1,10 @@
-//! Starts, updates and stops recorders so that they match what is desired, and starts those again that panicked.
+//! Starts, updates and stops recorders so that they match what is desired, and starts those again
+//! that panicked.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use super::accounts::Accounts;
 use super::reconcile::{Action, DesiredRecording, Phase, Running, reconcile};
@@ -37,7 +41,10 @@ pub enum Error {
     #[error("the recording supervisor is gone")]
     Gone,
     #[error("{} recorder(s) did not stop within {deadline:?}, so their last chunk may be missing: cameras {cameras:?}", .cameras.len())]
-    StillRunning { cameras: Vec<CameraId>, deadline: Duration },
+    StillRunning {
+        cameras: Vec<CameraId>,
+        deadline: Duration,
+    },
 }
 
 /// The service.
@@ -45,7 +52,8 @@ pub struct Supervisor {
     options: Options,
     services: Services,
     desired: watch::Receiver<Desired>,
-    /// Whoever says what is desired is gone; what it said last goes on being recorded (DESIGN rule 1).
+    /// Whoever says what is desired is gone; what it said last goes on being recorded (DESIGN rule
+    /// 1).
     undirected: bool,
     requests: mpsc::Receiver<ShutDown>,
     shared: Arc<Shared>,
@@ -93,11 +101,21 @@ enum Event {
 
 impl Supervisor {
     #[must_use]
-    pub fn new(options: Options, services: Services, desired: watch::Receiver<Desired>) -> (Self, SupervisorHandle) {
+    pub fn new(
+        options: Options,
+        services: Services,
+        desired: watch::Receiver<Desired>,
+    ) -> (Self, SupervisorHandle) {
         let totals = Arc::clone(&services.totals);
-        let shared = Arc::new(Shared { statuses: Mutex::default(), totals });
+        let shared = Arc::new(Shared {
+            statuses: Mutex::default(),
+            totals,
+        });
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-        let handle = SupervisorHandle { shared: Arc::clone(&shared), requests: sender };
+        let handle = SupervisorHandle {
+            shared: Arc::clone(&shared),
+            requests: sender,
+        };
         let supervisor = Self {
             options,
             services,
@@ -138,7 +156,10 @@ impl Supervisor {
     }
 
     async fn select(&mut self) -> Event {
-        let resting = self.recorders.values().filter(|entry| entry.running.phase == Phase::Resting);
+        let resting = self
+            .recorders
+            .values()
+            .filter(|entry| entry.running.phase == Phase::Resting);
         let rested_at = resting.map(|entry| entry.rests_until).min();
         tokio::select! {
             request = self.requests.recv() => request.map_or(Event::Orphaned, Event::ShutDown),
@@ -158,12 +179,18 @@ impl Supervisor {
             Event::Ended(camera, outcome) => self.ended(camera, outcome),
             Event::Rested => self.wake_rested(Instant::now()),
             Event::Undirected => {
-                tracing::error!("the assignments are not updated any more; the last known ones stay in force");
+                tracing::error!(
+                    "the assignments are not updated any more; the last known ones stay in force"
+                );
                 self.undirected = true;
             }
         }
         let desired = self.desired.borrow_and_update().clone();
-        let running = self.recorders.iter().map(|(id, entry)| (*id, entry.running.clone())).collect();
+        let running = self
+            .recorders
+            .iter()
+            .map(|(id, entry)| (*id, entry.running.clone()))
+            .collect();
         for action in reconcile(&desired, &running) {
             self.act(action, &desired);
         }
@@ -177,7 +204,9 @@ impl Supervisor {
                 }
             }
             Action::Update(camera) => {
-                if let Some((entry, want)) = self.recorders.get_mut(&camera).zip(desired.get(&camera)) {
+                if let Some((entry, want)) =
+                    self.recorders.get_mut(&camera).zip(desired.get(&camera))
+                {
                     entry.update(want.clone());
                 }
             }
@@ -193,8 +222,13 @@ impl Supervisor {
 
     fn start(&mut self, camera: CameraId, want: DesiredRecording) {
         let before = self.recorders.remove(&camera);
-        let backoff = before.as_ref().map(|entry| entry.backoff).unwrap_or_default();
-        let before = self.accounts.before(camera, before.and_then(|entry| entry.cause));
+        let backoff = before
+            .as_ref()
+            .map(|entry| entry.backoff)
+            .unwrap_or_default();
+        let before = self
+            .accounts
+            .before(camera, before.and_then(|entry| entry.cause));
         let config = Config {
             camera,
             stream: StreamKind::Main,
@@ -224,13 +258,18 @@ impl Supervisor {
 
     /// A recorder's task is over: as it was told, or by a panic.
     fn ended(&mut self, camera: CameraId, outcome: Result<(), JoinError>) {
-        let Some(entry) = self.recorders.get_mut(&camera) else { return };
+        let Some(entry) = self.recorders.get_mut(&camera) else {
+            return;
+        };
         let status = entry.handle.take().map(|handle| handle.status());
         if let Some(status) = &status {
-            self.accounts.ended(camera, status.received_until(), status.accounted_until());
+            self.accounts
+                .ended(camera, status.received_until(), status.accounted_until());
         }
         match outcome {
-            Ok(()) if entry.running.phase == Phase::Stopping && entry.cause.is_none() => self.forget(camera),
+            Ok(()) if entry.running.phase == Phase::Stopping && entry.cause.is_none() => {
+                self.forget(camera)
+            }
             // Its source changed: it is to start again at once.
             Ok(()) => entry.running.phase = Phase::Rested,
             Err(error) => {
@@ -238,7 +277,10 @@ impl Supervisor {
                 self.shared.totals.panics.fetch_add(1, Relaxed);
                 if let Some(status) = status {
                     status.counters.panics.fetch_add(1, Relaxed);
-                    status.failing("the recorder failed on what the camera sent; it is being started again".to_owned());
+                    status.failing(
+                        "the recorder failed on what the camera sent; it is being started again"
+                            .to_owned(),
+                    );
                 }
                 entry.cause = Some(GapCause::Unknown);
                 entry.rest(random());
@@ -270,8 +312,12 @@ impl Supervisor {
                 self.ended(camera, outcome);
             }
         }
-        let cameras: Vec<_> =
-            self.recorders.iter().filter(|(_, entry)| entry.handle.is_some()).map(|(id, _)| *id).collect();
+        let cameras: Vec<_> = self
+            .recorders
+            .iter()
+            .filter(|(_, entry)| entry.handle.is_some())
+            .map(|(id, _)| *id)
+            .collect();
         if cameras.is_empty() {
             return Ok(());
         }
@@ -284,8 +330,18 @@ impl Supervisor {
 impl Entry {
     fn new(with: DesiredRecording, backoff: Backoff, cause: Option<GapCause>) -> Self {
         let now = Instant::now();
-        let running = Running { phase: Phase::Running, with };
-        Self { running, handle: None, backoff, started: now, rests_until: now, cause }
+        let running = Running {
+            phase: Phase::Running,
+            with,
+        };
+        Self {
+            running,
+            handle: None,
+            backoff,
+            started: now,
+            rests_until: now,
+            cause,
+        }
     }
 
     fn update(&mut self, want: DesiredRecording) {
@@ -320,7 +376,11 @@ impl SupervisorHandle {
     /// All recorders as they stand, for heartbeats and metrics.
     #[must_use]
     pub fn statuses(&self) -> Vec<Status> {
-        self.shared.statuses().values().map(|status| status.read()).collect()
+        self.shared
+            .statuses()
+            .values()
+            .map(|status| status.read())
+            .collect()
     }
 
     /// Counters over all recorders of this process.
@@ -335,7 +395,10 @@ impl SupervisorHandle {
     /// [`Error::StillRunning`] after the deadline, [`Error::Gone`] where it was shut down already.
     pub async fn shutdown(&self) -> Result<(), Error> {
         let (reply, outcome) = oneshot::channel();
-        self.requests.send(ShutDown(reply)).await.map_err(|_| Error::Gone)?;
+        self.requests
+            .send(ShutDown(reply))
+            .await
+            .map_err(|_| Error::Gone)?;
         // Bounded by the supervisor's own deadline.
         outcome.await.map_err(|_| Error::Gone)?
     }

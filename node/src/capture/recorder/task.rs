@@ -1,6 +1,10 @@
-//! One recorder: sessions one after the other, with backoff, on an ingest lane until it is told to stop.
+//! One recorder: sessions one after the other, with backoff, on an ingest lane until it is told to
+//! stop.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 mod held;
 
@@ -38,7 +42,8 @@ const AT_ONCE_FAILURES_MAX: u32 = 2;
 /// A session that lasted this long makes the next failure worth a line in the log again.
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
 
-/// A camera that was left alone for its budget is given this long after its next attempt to show that it keeps it.
+/// A camera that was left alone for its budget is given this long after its next attempt to show
+/// that it keeps it.
 const LEFT_ALONE_MARGIN: Duration = Duration::from_secs(10);
 
 /// Heartbeats have said by then that a suspect has its turn, should its process end at once.
@@ -57,7 +62,12 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let (limits, deadlines) = (Limits::default(), Deadlines::default());
-        Self { limits, deadlines, housekeeping: Duration::from_millis(200), turn: TURN }
+        Self {
+            limits,
+            deadlines,
+            housekeeping: Duration::from_millis(200),
+            turn: TURN,
+        }
     }
 }
 
@@ -157,19 +167,48 @@ pub fn start(
     services: &Services,
     options: &Options,
 ) -> Result<(RecorderHandle, JoinHandle<()>), runtime::Error> {
-    let status = Arc::new(StatusCell::new(config.camera, config.stream, config.identity));
+    let status = Arc::new(StatusCell::new(
+        config.camera,
+        config.stream,
+        config.identity,
+    ));
     status.resume(config.before.recorded_until);
-    let Config { identity, priority, treatment, .. } = config;
-    let initial = Control { identity, priority, treatment, stop: false };
+    let Config {
+        identity,
+        priority,
+        treatment,
+        ..
+    } = config;
+    let initial = Control {
+        identity,
+        priority,
+        treatment,
+        stop: false,
+    };
     let (sender, control) = watch::channel(initial);
-    let handle = RecorderHandle { control: Arc::new(sender), status: Arc::clone(&status) };
+    let handle = RecorderHandle {
+        control: Arc::new(sender),
+        status: Arc::clone(&status),
+    };
     let (task_services, options) = (services.clone(), *options);
-    let carrier = if config.source.transport == Transport::Udp { Carrier::Udp } else { Carrier::Tcp };
+    let carrier = if config.source.transport == Transport::Udp {
+        Carrier::Udp
+    } else {
+        Carrier::Tcp
+    };
     let ingest = services.ingest.clone();
     // Counted before any suspect that is started after it can look.
     let newcomer = (treatment == Treatment::Usual).then(|| services.admission.turns().newcomer());
     let make = move |lane| async move {
-        let mut recorder = Recorder::new(config, task_services, options, lane, carrier, control, status);
+        let mut recorder = Recorder::new(
+            config,
+            task_services,
+            options,
+            lane,
+            carrier,
+            control,
+            status,
+        );
         recorder.newcomer = newcomer;
         if let Some(recorder) = recorder.run().await {
             go_on_over_udp(recorder, &ingest).await;
@@ -179,7 +218,8 @@ pub fn start(
     Ok((handle, task))
 }
 
-/// Runs a recorder whose camera refuses interleaved data on the lane for UDP; a panic there is one here.
+/// Runs a recorder whose camera refuses interleaved data on the lane for UDP; a panic there is one
+/// here.
 async fn go_on_over_udp(recorder: Recorder, ingest: &IngestHandle) {
     match ingest.spawn(Carrier::Udp, |lane| recorder.moved(lane).run()) {
         Ok(task) => {
@@ -196,20 +236,26 @@ async fn go_on_over_udp(recorder: Recorder, ingest: &IngestHandle) {
 impl RecorderHandle {
     /// The chunks that follow carry `identity`; the session goes on.
     pub fn set_identity(&self, identity: Identity) {
-        self.control.send_if_modified(|control| std::mem::replace(&mut control.identity, identity) != identity);
+        self.control.send_if_modified(|control| {
+            std::mem::replace(&mut control.identity, identity) != identity
+        });
     }
 
     /// Counts when the recorder connects the next time.
     pub fn set_priority(&self, priority: u8) {
-        self.control.send_modify(|control| control.priority = priority);
+        self.control
+            .send_modify(|control| control.priority = priority);
     }
 
     /// Counts when the recorder connects the next time, or at once where it waits to.
     pub fn set_treatment(&self, treatment: Treatment) {
-        self.control.send_if_modified(|control| std::mem::replace(&mut control.treatment, treatment) != treatment);
+        self.control.send_if_modified(|control| {
+            std::mem::replace(&mut control.treatment, treatment) != treatment
+        });
     }
 
-    /// Hands over the last chunk and tears down the session; the task's end tells when that is done.
+    /// Hands over the last chunk and tears down the session; the task's end tells when that is
+    /// done.
     pub fn stop(&self) {
         self.control.send_modify(|control| control.stop = true);
     }
@@ -279,7 +325,9 @@ impl Recorder {
                 // The next attempt waits for the end of the quarantine, and says so.
                 Err(Halt::HeldBack) => {
                     self.keeper.contact.left();
-                    self.keeper.pipeline.session_lost(GapCause::Quarantined, now());
+                    self.keeper
+                        .pipeline
+                        .session_lost(GapCause::Quarantined, now());
                 }
                 Err(Halt::Stopped) => break,
             }
@@ -310,7 +358,10 @@ impl Recorder {
             }
         };
         let is_refused = matches!(error, SessionError::TransportRefused(_));
-        if is_refused && self.source.transport == Transport::Auto && !std::mem::replace(&mut self.has_switched, true) {
+        if is_refused
+            && self.source.transport == Transport::Auto
+            && !std::mem::replace(&mut self.has_switched, true)
+        {
             // The next session asks for the other.
             return Ok(());
         }
@@ -320,18 +371,27 @@ impl Recorder {
 
     /// A fresh session.
     async fn open(&mut self, in_turn: bool) -> Result<Result<Session, SessionError>, Halt> {
-        let priority = if in_turn { 0 } else { self.keeper.control.borrow().priority };
+        let priority = if in_turn {
+            0
+        } else {
+            self.keeper.control.borrow().priority
+        };
         let _permit = self.keeper.until(self.admission.admit(priority)).await?;
         self.keeper.check_quarantine()?;
         self.keeper.contact.opens(in_turn);
         self.keeper.expose();
         if in_turn {
-            self.keeper.until(tokio::time::sleep(ANNOUNCED_AFTER)).await?;
+            self.keeper
+                .until(tokio::time::sleep(ANNOUNCED_AFTER))
+                .await?;
         }
         if self.backoff.failures() <= AT_ONCE_FAILURES_MAX {
             self.lane.wake_at_once(AT_ONCE);
         }
-        let opened = self.keeper.until(Session::open(&self.source, self.deadlines, &self.memory)).await?;
+        let opened = self
+            .keeper
+            .until(Session::open(&self.source, self.deadlines, &self.memory))
+            .await?;
         // A change that came while the camera seemed to be away has ended nothing.
         self.keeper.check_quarantine()?;
         match &opened {
@@ -344,7 +404,11 @@ impl Recorder {
     }
 
     /// Records until the session fails.
-    async fn play(&mut self, mut session: Session, mut turn: Option<Turn>) -> Result<SessionError, Halt> {
+    async fn play(
+        &mut self,
+        mut session: Session,
+        mut turn: Option<Turn>,
+    ) -> Result<SessionError, Halt> {
         let began = Instant::now();
         self.count(|counters| &counters.sessions);
         self.status.connected();
@@ -391,7 +455,8 @@ impl Recorder {
         let now = now();
         self.count(|counters| &counters.failures);
         self.keeper.pipeline.session_lost(error.gap_cause(), now);
-        let login_refused = matches!(error, SessionError::AuthFailed(_)) && self.source.credentials.is_some();
+        let login_refused =
+            matches!(error, SessionError::AuthFailed(_)) && self.source.credentials.is_some();
         let delay = match error {
             _ if login_refused => self.backoff.next_delay_refused(random()),
             SessionError::OverBudget { .. } => self.backoff.next_delay_over_budget(random()),
@@ -464,7 +529,11 @@ impl Keeper {
     /// # Errors
     /// The camera has gone into quarantine since this attempt began.
     fn check_quarantine(&self) -> Result<(), Halt> {
-        if is_quarantine(self.control.borrow().treatment) { Err(Halt::HeldBack) } else { Ok(()) }
+        if is_quarantine(self.control.borrow().treatment) {
+            Err(Halt::HeldBack)
+        } else {
+            Ok(())
+        }
     }
 
     fn obey(&mut self) -> Result<(), Halt> {
@@ -504,7 +573,10 @@ fn every(period: Duration) -> Interval {
 }
 
 fn now() -> Now {
-    Now { instant: Instant::now(), wall: Timestamp::from_system(SystemTime::now()) }
+    Now {
+        instant: Instant::now(),
+        wall: Timestamp::from_system(SystemTime::now()),
+    }
 }
 
 fn random() -> u32 {
@@ -517,11 +589,15 @@ mod tests {
 
     #[test]
     fn a_far_attempt_is_told_with_its_time() {
-        let (error, now) = (SessionError::AuthFailed(401), Timestamp(1_795_341_600_400_000));
+        let (error, now) = (
+            SessionError::AuthFailed(401),
+            Timestamp(1_795_341_600_400_000),
+        );
         let plain = error.to_string();
         assert_eq!(told(&error, now, DELAY_MAX), plain);
         let expected = format!(
-            "{plain}; the next attempt is at 2026-11-22T10:00:30.000000Z, or at once when the camera is changed here"
+            "{plain}; the next attempt is at 2026-11-22T10:00:30.000000Z, or at once when the \
+             camera is changed here"
         );
         assert_eq!(told(&error, now, Duration::from_secs(30)), expected);
     }

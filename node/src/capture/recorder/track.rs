@@ -1,4 +1,5 @@
-//! One track of a recording: its clock, its open chunk, its init segment and the number of its next chunk.
+//! One track of a recording: its clock, its open chunk, its init segment and the number of its next
+//! chunk.
 
 use super::chunker::{Chunker, Cut, Limits};
 use super::mux;
@@ -133,22 +134,35 @@ impl Track {
     }
 
     fn append(&mut self, context: &Context, meta: ChunkMeta, cut: &Cut) -> Result<(), NotStored> {
-        let parts = context.mux.chunk(self.kind, self.sequence, cut.start, &cut.frames)?;
+        let parts = context
+            .mux
+            .chunk(self.kind, self.sequence, cut.start, &cut.frames)?;
         self.store_init(context)?;
-        context.sink.append(&context.retention_class, Record::Chunk(Chunk { meta, parts }))?;
+        context.sink.append(
+            &context.retention_class,
+            Record::Chunk(Chunk { meta, parts }),
+        )?;
         self.sequence = self.sequence.saturating_add(1);
         Ok(())
     }
 
     fn store_init(&mut self, context: &Context) -> Result<(), SinkError> {
         if !self.init_stored {
-            context.sink.append(&context.retention_class, Record::Init(self.init.clone()))?;
+            context
+                .sink
+                .append(&context.retention_class, Record::Init(self.init.clone()))?;
             self.init_stored = true;
         }
         Ok(())
     }
 
-    fn meta(&self, context: &Context, identity: Identity, session: SessionId, cut: &Cut) -> ChunkMeta {
+    fn meta(
+        &self,
+        context: &Context,
+        identity: Identity,
+        session: SessionId,
+        cut: &Cut,
+    ) -> ChunkMeta {
         ChunkMeta {
             camera: context.camera,
             stream: context.stream,

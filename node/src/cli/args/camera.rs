@@ -27,7 +27,8 @@ pub(in crate::cli) enum CameraCommand {
         /// Name or number
         camera: String,
     },
-    /// Stop recording a camera; its footage stays until its class's limits, and `restore` brings it back
+    /// Stop recording a camera; its footage stays until its class's limits, and `restore` brings it
+    /// back
     Remove {
         /// Name or number
         camera: String,
@@ -95,7 +96,8 @@ pub(in crate::cli) struct CameraFields {
     /// User at the camera; empty: none
     #[arg(long)]
     pub(in crate::cli) username: Option<String>,
-    /// File with the camera's password; `-` reads standard input. Else HOLDFAST_CAMERA_PASSWORD is used with --username, if set
+    /// File with the camera's password; `-` reads standard input. Else HOLDFAST_CAMERA_PASSWORD is
+    /// used with --username, if set
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) password_file: Option<PathBuf>,
     /// How video comes; auto unless set
@@ -104,13 +106,16 @@ pub(in crate::cli) struct CameraFields {
     /// Whether sound is recorded; auto unless set
     #[arg(long, value_enum)]
     pub(in crate::cli) audio: Option<AudioArg>,
-    /// Milliseconds without a frame after which the camera counts as stalled (1000 to 600000); 0: by its own rhythm
+    /// Milliseconds without a frame after which the camera counts as stalled (1000 to 600000); 0:
+    /// by its own rhythm
     #[arg(long, value_name = "MS")]
     pub(in crate::cli) stall_after_ms: Option<u32>,
-    /// What proves an rtsps:// camera: system (authorities of the node), insecure, or sha256:DIGEST of its certificate
+    /// What proves an rtsps:// camera: system (authorities of the node), insecure, or
+    /// sha256:DIGEST of its certificate
     #[arg(long)]
     pub(in crate::cli) tls: Option<Tls>,
-    /// Bits per second above which the camera is closed (1000000 to 10000000000); 0: by what it usually sends
+    /// Bits per second above which the camera is closed (1000000 to 10000000000); 0: by what it
+    /// usually sends
     #[arg(long, value_name = "BPS")]
     pub(in crate::cli) budget_bps: Option<u64>,
     /// Standard unless set

@@ -29,7 +29,8 @@ pub(in crate::cli) struct ExportArgs {
     /// Replace the file if it exists
     #[arg(long)]
     pub(in crate::cli) force: bool,
-    /// How long to try again, on the other nodes too, where the transfer breaks off and comes no further
+    /// How long to try again, on the other nodes too, where the transfer breaks off and comes no
+    /// further
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(in crate::cli) retry: u64,
 }
@@ -59,7 +60,8 @@ pub(in crate::cli) struct ExportsDownloadArgs {
     /// Folder for the files, which is made where it is not there
     #[arg(long)]
     pub(in crate::cli) dir: PathBuf,
-    /// How long to try again, on the other nodes too, where a transfer breaks off and comes no further
+    /// How long to try again, on the other nodes too, where a transfer breaks off and comes no
+    /// further
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(in crate::cli) retry: u64,
 }

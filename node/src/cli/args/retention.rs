@@ -1,14 +1,18 @@
-//! What may be typed after `holdfast retention`: what is announced for deletion, and the word on it.
+//! What may be typed after `holdfast retention`: what is announced for deletion, and the word on
+//! it.
 
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum RetentionCommand {
-    /// Show what the limits would delete at once, when that begins, and why nothing is deleted for its age
+    /// Show what the limits would delete at once, when that begins, and why nothing is deleted for
+    /// its age
     Status,
-    /// Begin announced deletions now; says, too, that the nodes' clocks are right where they are in doubt
+    /// Begin announced deletions now; says, too, that the nodes' clocks are right where they are in
+    /// doubt
     Release(RetentionOf),
-    /// Drop announced deletions for as long as their limits stay as they are; a clock in doubt does not count by itself then
+    /// Drop announced deletions for as long as their limits stay as they are; a clock in doubt does
+    /// not count by itself then
     Cancel(RetentionOf),
     /// List footage whose times have yet to come: it was recorded while a clock was ahead
     Future,

@@ -31,26 +31,56 @@ fn table(deleted: &[DeletedCamera]) -> String {
 
 fn note(camera: &DeletedCamera) -> String {
     let origin = camera.origin.as_ref();
-    let origin = origin.map(|origin| format!("camera {} of cluster {}", origin.camera, origin.cluster));
+    let origin =
+        origin.map(|origin| format!("camera {} of cluster {}", origin.camera, origin.cluster));
     let incomplete = (!camera.complete).then(|| "not all nodes say what they have".to_owned());
-    [origin, incomplete].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    [origin, incomplete]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
-pub(super) async fn restore(api: &Api, text: &str, name: Option<String>, out: Output) -> Result<(), CliError> {
+pub(super) async fn restore(
+    api: &Api,
+    text: &str,
+    name: Option<String>,
+    out: Output,
+) -> Result<(), CliError> {
     let camera = resolve::deleted(api, text).await?;
     let recorded: Vec<Camera> = api.get(&["cameras"], &[]).await?;
-    if let Some(other) = recorded.iter().find(|other| name.is_none() && other.name == camera.name) {
+    if let Some(other) = recorded
+        .iter()
+        .find(|other| name.is_none() && other.name == camera.name)
+    {
         let (id, name) = (other.id, printable(&other.name));
-        return Err(CliError::failed(format!("camera {id} is called {name} by now"))
-            .hint(format!("give this one another name: holdfast camera restore {} --name NAME", camera.id)));
+        return Err(
+            CliError::failed(format!("camera {id} is called {name} by now")).hint(format!(
+                "give this one another name: holdfast camera restore {} --name NAME",
+                camera.id
+            )),
+        );
     }
     let path = ["cameras", &camera.id.to_string(), "restore"];
-    let answer = api.call(Method::POST, &path, Some(&RestoreCamera { name })).await?;
-    let restored: Camera = serde_json::from_value(answer)
-        .map_err(|error| CliError::failed(format!("it was restored, but the answer cannot be read: {error}")))?;
+    let answer = api
+        .call(Method::POST, &path, Some(&RestoreCamera { name }))
+        .await?;
+    let restored: Camera = serde_json::from_value(answer).map_err(|error| {
+        CliError::failed(format!(
+            "it was restored, but the answer cannot be read: {error}"
+        ))
+    })?;
     out.print(&restored, |camera| {
-        let warnings = camera.warnings.iter().map(|warning| format!("\nwarning: {}", printable(warning)));
-        format!("restored camera {} ({}){}", camera.id, printable(&camera.name), warnings.collect::<String>())
+        let warnings = camera
+            .warnings
+            .iter()
+            .map(|warning| format!("\nwarning: {}", printable(warning)));
+        format!(
+            "restored camera {} ({}){}",
+            camera.id,
+            printable(&camera.name),
+            warnings.collect::<String>()
+        )
     })
 }
 
@@ -70,13 +100,31 @@ mod tests {
             by: "operator \"admin\"".to_owned(),
             origin: None,
             restorable: true,
-            footage: Some(FootageExtent { from: Timestamp(1_000_000), to: Timestamp(8_000_000) }),
+            footage: Some(FootageExtent {
+                from: Timestamp(1_000_000),
+                to: Timestamp(8_000_000),
+            }),
             complete: true,
         };
-        let origin = Some(CameraOrigin { cluster: "abc".to_owned(), camera: CameraId(1) });
-        let other = DeletedCamera { id: CameraId(4), origin, footage: None, complete: false, ..gate.clone() };
+        let origin = Some(CameraOrigin {
+            cluster: "abc".to_owned(),
+            camera: CameraId(1),
+        });
+        let other = DeletedCamera {
+            id: CameraId(4),
+            origin,
+            footage: None,
+            complete: false,
+            ..gate.clone()
+        };
         let text = table(&[gate, other]);
-        assert!(text.contains("1970-01-01T00:00:01.000000Z") && text.contains("operator \"admin\""), "{text}");
-        assert!(text.contains("camera 1 of cluster abc; not all nodes say what they have"), "{text}");
+        assert!(
+            text.contains("1970-01-01T00:00:01.000000Z") && text.contains("operator \"admin\""),
+            "{text}"
+        );
+        assert!(
+            text.contains("camera 1 of cluster abc; not all nodes say what they have"),
+            "{text}"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Whether a transfer comes further. Each version of a file counts for itself: one that begins again
-//! has come as far as it has, not as far as the one before. Pure.
+//! Whether a transfer comes further. Each version of a file counts for itself: one that begins
+//! again has come as far as it has, not as far as the one before. Pure.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,7 +16,10 @@ pub(super) struct Furthest {
 
 impl Furthest {
     pub(super) fn new(tag: Option<&str>, bytes: u64, now: Instant) -> Self {
-        Self { versions: BTreeMap::from([(tag.map(str::to_owned), bytes)]), since: now }
+        Self {
+            versions: BTreeMap::from([(tag.map(str::to_owned), bytes)]),
+            since: now,
+        }
     }
 
     /// So many bytes of a version are there now.
@@ -36,7 +39,10 @@ impl Furthest {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "only times that are apart are compared")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "only times that are apart are compared"
+)]
 mod tests {
     use super::*;
 
@@ -60,9 +66,17 @@ mod tests {
         let at = |second: u64| begin + Duration::from_secs(second);
         let mut furthest = Furthest::new(None, 0, begin);
         for second in 1..10 {
-            furthest.reached(Some(if second % 2 == 0 { "a" } else { "b" }), 100, at(second));
+            furthest.reached(
+                Some(if second % 2 == 0 { "a" } else { "b" }),
+                100,
+                at(second),
+            );
         }
-        assert_eq!(furthest.stuck_for(at(10)), Duration::from_secs(8), "each came as far once");
+        assert_eq!(
+            furthest.stuck_for(at(10)),
+            Duration::from_secs(8),
+            "each came as far once"
+        );
         for second in 10..200 {
             furthest.reached(Some(&second.to_string()), 100, at(second));
         }

@@ -24,7 +24,9 @@ impl LeftOut {
 
     pub(super) fn read(&mut self, mut piece: &[u8]) {
         loop {
-            let passed = usize::try_from(self.skip).unwrap_or(usize::MAX).min(piece.len());
+            let passed = usize::try_from(self.skip)
+                .unwrap_or(usize::MAX)
+                .min(piece.len());
             self.skip -= passed as u64;
             piece = &piece[passed..];
             if piece.is_empty() {
@@ -41,13 +43,18 @@ impl LeftOut {
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub(super) fn read_file(&mut self, file: &mut (impl Read + Seek), bytes: u64) -> std::io::Result<()> {
+    pub(super) fn read_file(
+        &mut self,
+        file: &mut (impl Read + Seek),
+        bytes: u64,
+    ) -> std::io::Result<()> {
         let mut at = 0;
         while at < bytes {
             file.seek(SeekFrom::Start(at))?;
             let wanted = (self.wanted() - self.head.len()) as u64;
             let mut header = [0; HEADER_BYTES];
-            let header = &mut header[..usize::try_from(wanted.min(bytes - at)).unwrap_or(HEADER_BYTES)];
+            let header =
+                &mut header[..usize::try_from(wanted.min(bytes - at)).unwrap_or(HEADER_BYTES)];
             file.read_exact(header)?;
             self.read(header);
             at += header.len() as u64;
@@ -59,14 +66,24 @@ impl LeftOut {
     }
 
     fn wanted(&self) -> usize {
-        if self.head.len() >= SHORT_HEADER_BYTES { HEADER_BYTES } else { SHORT_HEADER_BYTES }
+        if self.head.len() >= SHORT_HEADER_BYTES {
+            HEADER_BYTES
+        } else {
+            SHORT_HEADER_BYTES
+        }
     }
 
     fn end_of_head(&mut self) {
-        let Some((size, kind)) = header(&self.head) else { return };
+        let Some((size, kind)) = header(&self.head) else {
+            return;
+        };
         self.chunks += u64::from(kind == *b"free");
         // What is no box is passed over to the end.
-        let size = if size < self.head.len() as u64 { u64::MAX } else { size };
+        let size = if size < self.head.len() as u64 {
+            u64::MAX
+        } else {
+            size
+        };
         self.skip = size - self.head.len() as u64;
         self.head.clear();
     }
@@ -77,7 +94,9 @@ fn header(head: &[u8]) -> Option<(u64, [u8; 4])> {
     let (size, rest) = head.split_first_chunk::<4>()?;
     let (kind, rest) = rest.split_first_chunk::<4>()?;
     match u32::from_be_bytes(*size) {
-        1 => rest.first_chunk().map(|long| (u64::from_be_bytes(*long), *kind)),
+        1 => rest
+            .first_chunk()
+            .map(|long| (u64::from_be_bytes(*long), *kind)),
         size => Some((u64::from(size), *kind)),
     }
 }
@@ -94,8 +113,14 @@ mod tests {
 
     fn file() -> Vec<u8> {
         let long = [&[0, 0, 0, 1][..], b"mdat", &36_u64.to_be_bytes(), &[7; 20]].concat();
-        [boxed(b"ftyp", &[7; 20]), boxed(b"free", &[0; 100]), long, boxed(b"mdat", b"free"), boxed(b"free", &[])]
-            .concat()
+        [
+            boxed(b"ftyp", &[7; 20]),
+            boxed(b"free", &[0; 100]),
+            long,
+            boxed(b"mdat", b"free"),
+            boxed(b"free", &[]),
+        ]
+        .concat()
     }
 
     #[test]
@@ -113,7 +138,9 @@ mod tests {
         let file = file();
         for there in 0..file.len() {
             let mut left_out = LeftOut::default();
-            left_out.read_file(&mut Cursor::new(&file), there as u64).unwrap();
+            left_out
+                .read_file(&mut Cursor::new(&file), there as u64)
+                .unwrap();
             left_out.read(&file[there..]);
             assert_eq!(left_out.chunks(), 2, "{there} bytes are there");
         }

@@ -32,23 +32,46 @@ impl PartFile {
         let target = plain_file(target, replace)?;
         let part = with_suffix(&target, ".part");
         if part.symlink_metadata().is_ok_and(|found| !found.is_file()) {
-            return Err(CliError::failed(format!("{} is no plain file; it stays as it is", part.display())));
+            return Err(CliError::failed(format!(
+                "{} is no plain file; it stays as it is",
+                part.display()
+            )));
         }
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&part);
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&part);
         let file = opened.map_err(|error| cannot_write(&part, &error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(CliError::failed(format!("another export is writing {}", part.display()))
-                    .hint("wait for it, or name another file"));
+                return Err(CliError::failed(format!(
+                    "another export is writing {}",
+                    part.display()
+                ))
+                .hint("wait for it, or name another file"));
             }
             // Some network file systems have no locks.
-            Err(TryLockError::Error(error)) => tracing::debug!(%error, "a partial file is not locked"),
+            Err(TryLockError::Error(error)) => {
+                tracing::debug!(%error, "a partial file is not locked")
+            }
         }
-        let bytes = file.metadata().map_err(|error| cannot_write(&part, &error))?.len();
+        let bytes = file
+            .metadata()
+            .map_err(|error| cannot_write(&part, &error))?
+            .len();
         let tag = read_tag(&with_suffix(&part, ".etag"));
         let bytes = if tag.is_some() { bytes } else { 0 };
-        Ok(Self { target, replace, part, file, bytes, tag })
+        Ok(Self {
+            target,
+            replace,
+            part,
+            file,
+            bytes,
+            tag,
+        })
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -57,7 +80,10 @@ impl PartFile {
 
     /// How many bytes of what are there, if any.
     pub(super) fn there(&self) -> Option<(u64, &str)> {
-        self.tag.as_deref().filter(|_| self.bytes > 0).map(|tag| (self.bytes, tag))
+        self.tag
+            .as_deref()
+            .filter(|_| self.bytes > 0)
+            .map(|tag| (self.bytes, tag))
     }
 
     pub(super) fn part(&self) -> &Path {
@@ -69,7 +95,9 @@ impl PartFile {
     /// # Errors
     /// Where that cannot be read.
     pub(super) fn resume(&mut self) -> Result<&mut File, CliError> {
-        self.file.seek(SeekFrom::Start(self.bytes)).map_err(|error| cannot_write(&self.part, &error))?;
+        self.file
+            .seek(SeekFrom::Start(self.bytes))
+            .map_err(|error| cannot_write(&self.part, &error))?;
         Ok(&mut self.file)
     }
 
@@ -79,7 +107,10 @@ impl PartFile {
     /// Where the disk does not take it.
     pub(super) fn begin(&mut self, tag: Option<&str>) -> Result<(), CliError> {
         // Durably, before its tag says that it is of another version.
-        self.file.set_len(0).and_then(|()| self.file.sync_all()).map_err(|error| cannot_write(&self.part, &error))?;
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.sync_all())
+            .map_err(|error| cannot_write(&self.part, &error))?;
         self.bytes = 0;
         self.resume()?;
         let note = with_suffix(&self.part, ".etag");
@@ -95,7 +126,9 @@ impl PartFile {
     /// # Errors
     /// Where the disk does not take it.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
-        self.file.write_all(bytes).map_err(|error| cannot_write(&self.part, &error))?;
+        self.file
+            .write_all(bytes)
+            .map_err(|error| cannot_write(&self.part, &error))?;
         self.bytes += bytes.len() as u64;
         Ok(())
     }
@@ -111,11 +144,19 @@ impl PartFile {
             .map_err(|error| cannot_write(&self.part, &error))?;
         // It may have become something else since.
         let target = plain_file(&self.target, self.replace)?;
-        let part = TempPath::try_from_path(&self.part).map_err(|error| cannot_write(&self.part, &error))?;
-        let named = if self.replace { part.persist(&target) } else { part.persist_noclobber(&target) };
+        let part = TempPath::try_from_path(&self.part)
+            .map_err(|error| cannot_write(&self.part, &error))?;
+        let named = if self.replace {
+            part.persist(&target)
+        } else {
+            part.persist_noclobber(&target)
+        };
         if let Err(error) = named {
             let failed = cannot_write(&target, &error.error);
-            error.path.keep().map_err(|error| cannot_write(&self.part, &error.error))?;
+            error
+                .path
+                .keep()
+                .map_err(|error| cannot_write(&self.part, &error.error))?;
             return Err(failed);
         }
         let note = with_suffix(&self.part, ".etag");
@@ -145,7 +186,11 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 fn read_tag(path: &Path) -> Option<String> {
     let mut tag = String::new();
-    File::open(path).ok()?.take(TAG_BYTES_MAX).read_to_string(&mut tag).ok()?;
+    File::open(path)
+        .ok()?
+        .take(TAG_BYTES_MAX)
+        .read_to_string(&mut tag)
+        .ok()?;
     let is_strong = tag.len() > 2 && tag.starts_with('"') && tag.ends_with('"');
     Some(tag).filter(|tag| is_strong && tag.bytes().all(|byte| byte.is_ascii_graphic()))
 }
@@ -166,8 +211,10 @@ mod tests {
     use super::*;
 
     fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<_> =
-            std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -218,7 +265,11 @@ mod tests {
         std::fs::write(dir.path().join("a.mp4.part"), "x").unwrap();
         for tag in ["", "W/\"7\"", "\"a b\"", "\"a\nb\""] {
             std::fs::write(dir.path().join("a.mp4.part.etag"), tag).unwrap();
-            assert_eq!(PartFile::open(&target, false).unwrap().there(), None, "{tag:?}");
+            assert_eq!(
+                PartFile::open(&target, false).unwrap().there(),
+                None,
+                "{tag:?}"
+            );
         }
     }
 
@@ -227,7 +278,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("a.mp4");
         let first = PartFile::open(&target, false).unwrap();
-        assert!(PartFile::open(&target, false).unwrap_err().message.contains("another export"));
+        assert!(
+            PartFile::open(&target, false)
+                .unwrap_err()
+                .message
+                .contains("another export")
+        );
         drop(first);
         PartFile::open(&target, false).unwrap();
     }
@@ -248,6 +304,11 @@ mod tests {
         assert_eq!(std::fs::read(&target).unwrap(), b"new");
         assert!(PartFile::open(Path::new("/dev/null"), true).is_err());
         std::os::unix::fs::symlink("/dev/null", dir.path().join("b.mp4.part")).unwrap();
-        assert!(PartFile::open(&dir.path().join("b.mp4"), false).unwrap_err().message.contains("no plain file"));
+        assert!(
+            PartFile::open(&dir.path().join("b.mp4"), false)
+                .unwrap_err()
+                .message
+                .contains("no plain file")
+        );
     }
 }

@@ -68,7 +68,11 @@ impl Transfer<'_> {
                 Ok(told) => {
                     bar.finish_and_clear();
                     let left_out = seen.as_ref().map_or(0, LeftOut::chunks);
-                    return Ok(Came { bytes: sink.finish()?, told, left_out });
+                    return Ok(Came {
+                        bytes: sink.finish()?,
+                        told,
+                        left_out,
+                    });
                 }
                 Err(Broken::Final(error)) => break error,
                 Err(Broken::Passing(error)) => error,
@@ -94,10 +98,18 @@ impl Transfer<'_> {
         // With the last byte that is there, so that there is an answer where nothing is missing.
         let there = sink.there().map(|(bytes, tag)| (bytes - 1, tag.to_owned()));
         let asked = there.as_ref().map(|(at, tag)| (*at, tag.as_str()));
-        let mut response = api.download_from(self.path, self.query, asked).await.map_err(|error| {
-            let may_pass = error.kind == ExitKind::Unavailable || (there.is_some() && error.kind == ExitKind::NotFound);
-            if may_pass { Broken::Passing(error) } else { Broken::Final(error) }
-        })?;
+        let mut response = api
+            .download_from(self.path, self.query, asked)
+            .await
+            .map_err(|error| {
+                let may_pass = error.kind == ExitKind::Unavailable
+                    || (there.is_some() && error.kind == ExitKind::NotFound);
+                if may_pass {
+                    Broken::Passing(error)
+                } else {
+                    Broken::Final(error)
+                }
+            })?;
         let told = Told::by(&response);
         let mut again = 0;
         let left_out = match there {
@@ -116,7 +128,10 @@ impl Transfer<'_> {
             there => {
                 if there.is_some() {
                     bar.suspend(|| {
-                        eprintln!("what is there is of other footage, or the footage has changed: beginning again")
+                        eprintln!(
+                            "what is there is of other footage, or the footage has changed: \
+                                   beginning again"
+                        )
                     });
                 }
                 sink.begin(tag(&response)).map_err(Broken::Final)?;
@@ -138,7 +153,8 @@ impl Transfer<'_> {
 }
 
 async fn next_piece(response: &mut Response) -> Result<Option<bytes::Bytes>, Broken> {
-    let broken = |error| Broken::Passing(CliError::failed(format!("the export broke off: {error}")));
+    let broken =
+        |error| Broken::Passing(CliError::failed(format!("the export broke off: {error}")));
     response.chunk().await.map_err(broken)
 }
 
@@ -150,8 +166,17 @@ fn tag(response: &Response) -> Option<&str> {
 
 /// The first byte of a part (RFC 9110, 14.4).
 fn begins_at(response: &Response) -> Option<u64> {
-    let range = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
-    range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+    let range = response
+        .headers()
+        .get(header::CONTENT_RANGE)?
+        .to_str()
+        .ok()?;
+    range
+        .strip_prefix("bytes ")?
+        .split('-')
+        .next()?
+        .parse()
+        .ok()
 }
 
 impl Sink {
@@ -170,17 +195,20 @@ impl Sink {
     fn there(&self) -> Option<(u64, &str)> {
         match self {
             Self::Part(part) => part.there(),
-            Self::Stdout { out, tag } => tag.as_deref().filter(|_| out.bytes() > 0).map(|tag| (out.bytes(), tag)),
+            Self::Stdout { out, tag } => tag
+                .as_deref()
+                .filter(|_| out.bytes() > 0)
+                .map(|tag| (out.bytes(), tag)),
         }
     }
 
     fn begin(&mut self, of: Option<&str>) -> Result<(), CliError> {
         match self {
             Self::Part(part) => part.begin(of),
-            Self::Stdout { out, .. } if out.bytes() > 0 => {
-                Err(CliError::failed("the footage has changed since the export began, and what was written is gone")
-                    .hint("export again, or into a file"))
-            }
+            Self::Stdout { out, .. } if out.bytes() > 0 => Err(CliError::failed(
+                "the footage has changed since the export began, and what was written is gone",
+            )
+            .hint("export again, or into a file")),
             Self::Stdout { tag, .. } => {
                 *tag = of.map(str::to_owned);
                 Ok(())
@@ -191,7 +219,9 @@ impl Sink {
     /// What an earlier run left is continued; what is in it.
     fn resume(&mut self) -> Result<LeftOut, CliError> {
         let mut left_out = LeftOut::default();
-        let Self::Part(part) = self else { return Ok(left_out) };
+        let Self::Part(part) = self else {
+            return Ok(left_out);
+        };
         let (bytes, name) = (part.bytes(), PathBuf::from(part.part()));
         let read = left_out.read_file(part.resume()?, bytes);
         read.map_err(|error| CliError::failed(format!("cannot read {}: {error}", name.display())))?;
@@ -218,7 +248,9 @@ impl Sink {
         let Self::Part(part) = self else { return error };
         let name = part.part().display().to_string();
         match part.leave() {
-            true => error.hint(format!("{name} keeps what came; the same command with the same times continues it")),
+            true => error.hint(format!(
+                "{name} keeps what came; the same command with the same times continues it"
+            )),
             false => error,
         }
     }

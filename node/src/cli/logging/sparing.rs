@@ -21,7 +21,9 @@ pub(super) struct Sparing(Mutex<BTreeMap<(&'static str, u32), Instant>>);
 impl Sparing {
     fn shows(&self, line: (&'static str, u32), now: Instant) -> bool {
         let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = shown.get(&line).is_none_or(|at| now.saturating_duration_since(*at) >= INTERVAL);
+        let is_due = shown
+            .get(&line)
+            .is_none_or(|at| now.saturating_duration_since(*at) >= INTERVAL);
         if is_due && (shown.len() < LINES_MAX || shown.contains_key(&line)) {
             shown.insert(line, now);
         }
@@ -35,7 +37,10 @@ impl<S: Subscriber> Layer<S> for Sparing {
         if *source.level() != Level::WARN || !source.target().starts_with("openraft") {
             return true;
         }
-        let line = (source.file().unwrap_or_default(), source.line().unwrap_or_default());
+        let line = (
+            source.file().unwrap_or_default(),
+            source.line().unwrap_or_default(),
+        );
         self.shows(line, monotonic_now())
     }
 }
@@ -73,8 +78,12 @@ mod tests {
     #[test]
     fn what_openraft_repeats_is_told_once_and_what_others_tell_always() {
         let lines = Lines::default();
-        let layer = tracing_subscriber::fmt::layer().with_writer(lines.clone()).with_ansi(false);
-        let log = tracing_subscriber::registry().with(Sparing::default()).with(layer);
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(lines.clone())
+            .with_ansi(false);
+        let log = tracing_subscriber::registry()
+            .with(Sparing::default())
+            .with(layer);
         tracing::subscriber::with_default(log, || {
             for _ in 0..50 {
                 tracing::warn!(target: "openraft::replication", "cannot reach node 2");
@@ -84,7 +93,11 @@ mod tests {
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let count = |what: &str| text.lines().filter(|line| line.contains(what)).count();
-        assert_eq!((count("cannot reach"), count("ours"), count("worse")), (1, 50, 50), "{text}");
+        assert_eq!(
+            (count("cannot reach"), count("ours"), count("worse")),
+            (1, 50, 50),
+            "{text}"
+        );
     }
 
     #[test]

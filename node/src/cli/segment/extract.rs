@@ -1,4 +1,5 @@
-//! `holdfast segment extract FILE`: one camera's footage in a segment as an MP4 file, made as the API makes its exports.
+//! `holdfast segment extract FILE`: one camera's footage in a segment as an MP4 file, made as the
+//! API makes its exports.
 
 use super::{damaged, readable, storage_error};
 use crate::cli::args::{ExtractArgs, StreamArg};
@@ -60,7 +61,12 @@ pub(super) struct LeftOut {
     pub(super) without_parameters: usize,
 }
 
-pub(super) fn run(path: &Path, args: &ExtractArgs, api: ApiOptions, out: Output) -> Result<(), CliError> {
+pub(super) fn run(
+    path: &Path,
+    args: &ExtractArgs,
+    api: ApiOptions,
+    out: Output,
+) -> Result<(), CliError> {
     readable(path)?;
     let camera = chosen(path, args, api)?;
     let footage = open(path, args, camera)?;
@@ -75,9 +81,18 @@ pub(super) fn run(path: &Path, args: &ExtractArgs, api: ApiOptions, out: Output)
         bytes,
         camera,
         start: plan.base,
-        end: plan.chunks.iter().map(|entry| entry.meta.end()).max().unwrap_or(plan.base),
+        end: plan
+            .chunks
+            .iter()
+            .map(|entry| entry.meta.end())
+            .max()
+            .unwrap_or(plan.base),
         chunks,
-        left_out: if is_whole { left_out(footage.entries(), &plan.chunks, &inits) } else { LeftOut::default() },
+        left_out: if is_whole {
+            left_out(footage.entries(), &plan.chunks, &inits)
+        } else {
+            LeftOut::default()
+        },
         damaged_ms: plan.damaged_micros / 1000,
         damaged_batches: footage.damaged_batches(),
         gaps: plan.gaps,
@@ -90,7 +105,8 @@ pub(super) fn run(path: &Path, args: &ExtractArgs, api: ApiOptions, out: Output)
     }
     match extracted.damaged_batches {
         0 => Ok(()),
-        _ => Err(damaged(path).hint("what is sound was written; `holdfast segment verify` says what is lost")),
+        _ => Err(damaged(path)
+            .hint("what is sound was written; `holdfast segment verify` says what is lost")),
     }
 }
 
@@ -116,12 +132,22 @@ fn named(name: &str, api: ApiOptions) -> Result<CameraId, CliError> {
 fn only(file: &Path) -> Result<CameraId, CliError> {
     let summary = offline::inspect(file).map_err(|error| storage_error(&error))?;
     let cameras: BTreeSet<CameraId> = summary.streams.iter().map(|stream| stream.camera).collect();
-    let listed = cameras.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let listed = cameras
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
     match cameras.first() {
         Some(camera) if cameras.len() == 1 => Ok(*camera),
-        Some(_) => Err(CliError::usage(format!("{} holds cameras {listed}; choose one with --camera", file.display()))
-            .hint("`holdfast segment inspect` says what it holds of each")),
-        None => Err(CliError::new(ExitKind::NotFound, format!("{} holds no camera's footage", file.display()))),
+        Some(_) => Err(CliError::usage(format!(
+            "{} holds cameras {listed}; choose one with --camera",
+            file.display()
+        ))
+        .hint("`holdfast segment inspect` says what it holds of each")),
+        None => Err(CliError::new(
+            ExitKind::NotFound,
+            format!("{} holds no camera's footage", file.display()),
+        )),
     }
 }
 
@@ -157,26 +183,46 @@ fn plan(
     inits: &[(InitId, bytes::Bytes)],
 ) -> Result<ExportPlan, CliError> {
     let is_decodable = |entry: &&ChunkEntry| inits.iter().any(|(id, _)| *id == entry.meta.init);
-    let entries: Vec<ChunkEntry> = footage.entries().iter().filter(is_decodable).copied().collect();
+    let entries: Vec<ChunkEntry> = footage
+        .entries()
+        .iter()
+        .filter(is_decodable)
+        .copied()
+        .collect();
     let entries = timeline::merge(entries);
     let range = range(args, &entries)?;
     let wanted = |entry: &ChunkEntry| entry.meta.start < range.to;
     let tracks = Tracks::of(entries.into_iter().filter(wanted).collect());
     plan_export(&tracks, range, args.strict).ok_or_else(|| {
-        let keyframe = tracks.video.iter().find_map(|entry| entry.meta.access_start());
-        CliError::failed(format!("nothing of camera {camera} in {} can be played: no keyframe", path.display())).hint(
-            match keyframe {
-                Some(at) => format!("it was recorded at {at}, in a segment before, which has a lower number"),
-                None => "none came since the camera's session began".to_owned(),
-            },
-        )
+        let keyframe = tracks
+            .video
+            .iter()
+            .find_map(|entry| entry.meta.access_start());
+        CliError::failed(format!(
+            "nothing of camera {camera} in {} can be played: no keyframe",
+            path.display()
+        ))
+        .hint(match keyframe {
+            Some(at) => {
+                format!("it was recorded at {at}, in a segment before, which has a lower number")
+            }
+            None => "none came since the camera's session began".to_owned(),
+        })
     })
 }
 
 /// What is not in the file, though it is sound.
-pub(super) fn left_out(found: &[ChunkEntry], played: &[ChunkEntry], inits: &[(InitId, bytes::Bytes)]) -> LeftOut {
+pub(super) fn left_out(
+    found: &[ChunkEntry],
+    played: &[ChunkEntry],
+    inits: &[(InitId, bytes::Bytes)],
+) -> LeftOut {
     let played: BTreeSet<u64> = played.iter().map(|entry| entry.location.offset).collect();
-    let video = || found.iter().filter(|entry| entry.meta.track == TrackKind::Video);
+    let video = || {
+        found
+            .iter()
+            .filter(|entry| entry.meta.track == TrackKind::Video)
+    };
     let mut out = LeftOut::default();
     for entry in video().filter(|entry| !played.contains(&entry.location.offset)) {
         let meta = &entry.meta;
@@ -190,7 +236,10 @@ pub(super) fn left_out(found: &[ChunkEntry], played: &[ChunkEntry], inits: &[(In
             Some(_) if video().any(|other| is_led_to(&other)) => out.after_loss += 1,
             Some(keyframe) => {
                 out.before_keyframe += 1;
-                out.keyframe_at = Some(out.keyframe_at.map_or(keyframe, |first| first.min(keyframe)));
+                out.keyframe_at = Some(
+                    out.keyframe_at
+                        .map_or(keyframe, |first| first.min(keyframe)),
+                );
             }
         }
     }
@@ -199,34 +248,64 @@ pub(super) fn left_out(found: &[ChunkEntry], played: &[ChunkEntry], inits: &[(In
 
 fn range(args: &ExtractArgs, entries: &[ChunkEntry]) -> Result<Range, CliError> {
     let given = |name: &str, text: &Option<String>| {
-        let parsed = text.as_deref().map(|text| when::parse(text, wall_now())).transpose();
+        let parsed = text
+            .as_deref()
+            .map(|text| when::parse(text, wall_now()))
+            .transpose();
         parsed.map_err(|error| CliError::usage(format!("--{name}: {error}")))
     };
     // Audio may begin earlier and end later, and cannot be shown without video.
-    let video = || entries.iter().filter(|entry| entry.meta.track == TrackKind::Video);
-    let first = video().map(|entry| entry.meta.start).min().unwrap_or_default();
-    let last = video().map(|entry| entry.meta.end()).max().unwrap_or(first.plus_micros(1));
+    let video = || {
+        entries
+            .iter()
+            .filter(|entry| entry.meta.track == TrackKind::Video)
+    };
+    let first = video()
+        .map(|entry| entry.meta.start)
+        .min()
+        .unwrap_or_default();
+    let last = video()
+        .map(|entry| entry.meta.end())
+        .max()
+        .unwrap_or(first.plus_micros(1));
     let from = given("from", &args.from)?.unwrap_or(first);
     let to = given("to", &args.to)?.unwrap_or(last);
     if from >= to {
-        return Err(CliError::usage(format!("from {from} to {to} is no range"))
-            .hint(format!("the segment holds footage of the camera from {first} to {last}")));
+        return Err(
+            CliError::usage(format!("from {from} to {to} is no range")).hint(format!(
+                "the segment holds footage of the camera from {first} to {last}"
+            )),
+        );
     }
     Ok(Range { from, to })
 }
 
 /// The header of the file.
-pub(super) fn merged(plan: &ExportPlan, inits: &[(InitId, bytes::Bytes)]) -> Result<MergedInit, MergeError> {
+pub(super) fn merged(
+    plan: &ExportPlan,
+    inits: &[(InitId, bytes::Bytes)],
+) -> Result<MergedInit, MergeError> {
     let of = |ids: &[InitId]| -> Vec<(InitId, bytes::Bytes)> {
-        ids.iter().filter_map(|id| inits.iter().find(|(known, _)| known == id).cloned()).collect()
+        ids.iter()
+            .filter_map(|id| inits.iter().find(|(known, _)| known == id).cloned())
+            .collect()
     };
-    merge_inits_from(&of(&plan.video_inits), &of(&plan.audio_inits), plan.shown_from_us())
+    merge_inits_from(
+        &of(&plan.video_inits),
+        &of(&plan.audio_inits),
+        plan.shown_from_us(),
+    )
 }
 
 /// From when on another file is needed.
 pub(super) fn changes_at(error: &MergeError, plan: &ExportPlan) -> Option<Timestamp> {
-    let MergeError::CodecChanged { init, .. } = error else { return None };
-    plan.chunks.iter().find(|entry| entry.meta.init == *init).map(|entry| entry.meta.start)
+    let MergeError::CodecChanged { init, .. } = error else {
+        return None;
+    };
+    plan.chunks
+        .iter()
+        .find(|entry| entry.meta.init == *init)
+        .map(|entry| entry.meta.start)
 }
 
 pub(super) fn unmergeable(error: &MergeError, plan: &ExportPlan) -> CliError {
@@ -235,26 +314,37 @@ pub(super) fn unmergeable(error: &MergeError, plan: &ExportPlan) -> CliError {
         return failed;
     }
     failed.hint(match changes_at(error, plan) {
-        Some(at) => format!("one file cannot hold both: extract with --to {at}, then with --from {at}"),
+        Some(at) => {
+            format!("one file cannot hold both: extract with --to {at}, then with --from {at}")
+        }
         None => "one file cannot hold both: extract with --from and --to".to_owned(),
     })
 }
 
-/// The bytes and chunks written. A chunk that is not what its checksum promised is a bug of its writer, not of this disk: it ends the extraction.
+/// The bytes and chunks written. A chunk that is not what its checksum promised is a bug of its
+/// writer, not of this disk: it ends the extraction.
 pub(super) fn write(
     read: impl Fn(&ChunkEntry) -> Result<bytes::Bytes, holdfast_storage::Error>,
     plan: &ExportPlan,
     init: MergedInit,
     mut file: OutputFile,
 ) -> Result<(u64, usize), CliError> {
-    let bar = bytes_bar(plan.chunks.iter().map(|entry| u64::from(entry.location.payload_bytes)).sum());
+    let bar = bytes_bar(
+        plan.chunks
+            .iter()
+            .map(|entry| u64::from(entry.location.payload_bytes))
+            .sum(),
+    );
     file.write(&init.bytes)?;
     let mut rebaser = Rebaser::in_frames(plan.base, init, plan.frame_interval_ns);
     for entry in &plan.chunks {
         let bytes = read(entry).map_err(|error| storage_error(&error))?;
         let placed = rebaser.place(&entry.meta, bytes).map_err(|error| {
-            CliError::failed(format!("the chunk of {} cannot be placed: {error}", entry.meta.start))
-                .hint("leave it out with --from and --to")
+            CliError::failed(format!(
+                "the chunk of {} cannot be placed: {error}",
+                entry.meta.start
+            ))
+            .hint("leave it out with --from and --to")
         })?;
         file.write(&placed)?;
         bar.inc(u64::from(entry.location.payload_bytes));
@@ -274,19 +364,35 @@ fn describe(done: &Extracted) -> String {
         millis % 1000,
         done.start
     );
-    let LeftOut { before_keyframe, keyframe_at, without_keyframe, after_loss, without_parameters } = &done.left_out;
+    let LeftOut {
+        before_keyframe,
+        keyframe_at,
+        without_keyframe,
+        after_loss,
+        without_parameters,
+    } = &done.left_out;
     let mut tell = |chunks: usize, why: &str| {
         if chunks > 0 {
             text.push_str(&format!("left out {chunks} chunks {why}\n"));
         }
     };
     if let Some(at) = keyframe_at {
-        let why = format!("before the first keyframe: theirs was recorded at {at}, in a segment before");
+        let why =
+            format!("before the first keyframe: theirs was recorded at {at}, in a segment before");
         tell(*before_keyframe, &why);
     }
-    tell(*without_keyframe, "that no keyframe came before since the camera's session began");
-    tell(*after_loss, "that refer to lost frames, up to the next keyframe (--strict)");
-    tell(*without_parameters, "whose parameters are not in this segment: it is damaged");
+    tell(
+        *without_keyframe,
+        "that no keyframe came before since the camera's session began",
+    );
+    tell(
+        *after_loss,
+        "that refer to lost frames, up to the next keyframe (--strict)",
+    );
+    tell(
+        *without_parameters,
+        "whose parameters are not in this segment: it is damaged",
+    );
     if done.damaged_ms > 0 {
         let damaged = seconds(done.damaged_ms * 1000);
         text.push_str(&format!(

@@ -55,8 +55,11 @@ pub(super) fn run(dirs: &[PathBuf], out: Output) -> Result<(), CliError> {
     out.print(&listing, describe)?;
     match listing.failed.len() {
         0 => Ok(()),
-        failed => Err(CliError::failed(format!("{failed} segments could not be read"))
-            .hint("`holdfast segment verify` says what is wrong with each; the rest can be extracted")),
+        failed => Err(
+            CliError::failed(format!("{failed} segments could not be read")).hint(
+                "`holdfast segment verify` says what is wrong with each; the rest can be extracted",
+            ),
+        ),
     }
 }
 
@@ -81,7 +84,11 @@ impl Listing {
             chunks: held.chunks,
             bytes: held.payload_bytes,
         });
-        Self { volumes: volumes.collect(), streams: streams.collect(), failed: shelf.failed().to_vec() }
+        Self {
+            volumes: volumes.collect(),
+            streams: streams.collect(),
+            failed: shelf.failed().to_vec(),
+        }
     }
 }
 
@@ -118,13 +125,20 @@ pub(super) fn describe(listing: &Listing) -> String {
 
 fn volume(volume: &ListedVolume) -> String {
     let nodes: Vec<String> = volume.nodes.iter().map(NodeId::to_string).collect();
-    let in_use = volume.in_use_by.as_ref().map_or_else(String::new, |pid| format!(", in use by process {pid}"));
+    let in_use = volume
+        .in_use_by
+        .as_ref()
+        .map_or_else(String::new, |pid| format!(", in use by process {pid}"));
     format!(
         "{}: volume {} of cluster {}, recorded by node {}, {} segments, {} bytes{in_use}\n",
         printable(&volume.path.display().to_string()),
         or_dash(volume.volume),
         or_dash(volume.cluster),
-        if nodes.is_empty() { "-".to_owned() } else { nodes.join(", ") },
+        if nodes.is_empty() {
+            "-".to_owned()
+        } else {
+            nodes.join(", ")
+        },
         volume.segments,
         volume.bytes,
     )

@@ -27,11 +27,20 @@ pub(in crate::cli) fn open(dirs: &[PathBuf]) -> Result<Shelf, CliError> {
         Error::NoVolume { .. } => CliError::new(ExitKind::NotFound, error.to_string()),
         _ => CliError::failed(error.to_string()),
     })?;
-    let clusters: BTreeSet<Uuid> = shelf.volumes().iter().filter_map(|volume| Some(volume.identity?.1)).collect();
+    let clusters: BTreeSet<Uuid> = shelf
+        .volumes()
+        .iter()
+        .filter_map(|volume| Some(volume.identity?.1))
+        .collect();
     if clusters.len() > 1 {
         let listed: Vec<String> = clusters.iter().map(Uuid::to_string).collect();
-        return Err(CliError::usage(format!("these volumes are of different clusters: {}", listed.join(", ")))
-            .hint("the same number is another camera in each: name the volumes of one cluster at a time"));
+        return Err(CliError::usage(format!(
+            "these volumes are of different clusters: {}",
+            listed.join(", ")
+        ))
+        .hint(
+            "the same number is another camera in each: name the volumes of one cluster at a time",
+        ));
     }
     Ok(shelf)
 }
@@ -63,15 +72,30 @@ pub(in crate::cli) fn names(shelf: &Shelf, camera: CameraId) -> Vec<String> {
 ///
 /// # Errors
 /// There is none, or there are several.
-pub(super) fn choose(shelf: &Shelf, asked: Option<&str>, stream: StreamKind) -> Result<StreamId, CliError> {
-    let all: Vec<CameraId> = shelf.streams().filter(|(id, _)| id.stream == stream).map(|(id, _)| id.camera).collect();
+pub(super) fn choose(
+    shelf: &Shelf,
+    asked: Option<&str>,
+    stream: StreamKind,
+) -> Result<StreamId, CliError> {
+    let all: Vec<CameraId> = shelf
+        .streams()
+        .filter(|(id, _)| id.stream == stream)
+        .map(|(id, _)| id.camera)
+        .collect();
     let is_asked = |camera: &CameraId, text: &str| match text.parse::<CameraId>() {
         Ok(number) => *camera == number,
         Err(_) => names(shelf, *camera).iter().any(|name| name == text),
     };
-    let newest = |camera: &CameraId, text: &str| names(shelf, *camera).last().is_some_and(|name| name == text);
-    let mut found: Vec<CameraId> =
-        all.iter().filter(|camera| asked.is_none_or(|text| is_asked(camera, text))).copied().collect();
+    let newest = |camera: &CameraId, text: &str| {
+        names(shelf, *camera)
+            .last()
+            .is_some_and(|name| name == text)
+    };
+    let mut found: Vec<CameraId> = all
+        .iter()
+        .filter(|camera| asked.is_none_or(|text| is_asked(camera, text)))
+        .copied()
+        .collect();
     // A name that one camera has now and others had before.
     if let Some(text) = asked
         && found.len() > 1
@@ -80,28 +104,44 @@ pub(super) fn choose(shelf: &Shelf, asked: Option<&str>, stream: StreamKind) -> 
         found.retain(|camera| newest(camera, text));
     }
     let listed = |cameras: &[CameraId]| {
-        let words: Vec<String> = cameras.iter().map(|camera| described(shelf, *camera)).collect();
+        let words: Vec<String> = cameras
+            .iter()
+            .map(|camera| described(shelf, *camera))
+            .collect();
         words.join(", ")
     };
     let hint = "`holdfast segment list` says what there is of each";
     match (found[..].first(), asked) {
-        (Some(camera), _) if found.len() == 1 => Ok(StreamId { camera: *camera, stream }),
-        (Some(_), Some(text)) => {
-            Err(CliError::usage(format!("`{text}` was the name of several: {}; give a number", listed(&found)))
-                .hint(hint))
-        }
-        (Some(_), None) => {
-            Err(CliError::usage(format!("there are {}; choose one with --camera, or --all", listed(&found))).hint(hint))
-        }
+        (Some(camera), _) if found.len() == 1 => Ok(StreamId {
+            camera: *camera,
+            stream,
+        }),
+        (Some(_), Some(text)) => Err(CliError::usage(format!(
+            "`{text}` was the name of several: {}; give a number",
+            listed(&found)
+        ))
+        .hint(hint)),
+        (Some(_), None) => Err(CliError::usage(format!(
+            "there are {}; choose one with --camera, or --all",
+            listed(&found)
+        ))
+        .hint(hint)),
         (None, Some(text)) if !all.is_empty() => {
-            let message = format!("nothing of a camera `{text}` is here; there are {}", listed(&all));
+            let message = format!(
+                "nothing of a camera `{text}` is here; there are {}",
+                listed(&all)
+            );
             Err(CliError::new(ExitKind::NotFound, message).hint(hint))
         }
-        (None, _) => Err(CliError::new(ExitKind::NotFound, "there is no camera's footage").hint(hint)),
+        (None, _) => {
+            Err(CliError::new(ExitKind::NotFound, "there is no camera's footage").hint(hint))
+        }
     }
 }
 
 /// The number, with the newest name where one is kept.
 pub(in crate::cli) fn described(shelf: &Shelf, camera: CameraId) -> String {
-    names(shelf, camera).last().map_or_else(|| camera.to_string(), |name| format!("{camera} ({name})"))
+    names(shelf, camera)
+        .last()
+        .map_or_else(|| camera.to_string(), |name| format!("{camera} ({name})"))
 }

@@ -21,11 +21,21 @@ const CHUNKS: u32 = 20;
 /// So long that cutting or flipping somewhere in the middle hits one of them.
 pub(super) const FRAME_BYTES: usize = 30_000;
 /// `AVCDecoderConfigurationRecord` with parameter sets of a few bytes; nothing here decodes.
-const AVCC: [u8; 19] = [1, 100, 0, 10, 255, 225, 0, 4, 0x67, 100, 0, 10, 1, 0, 4, 0x68, 0xee, 0x3c, 0x80];
+const AVCC: [u8; 19] = [
+    1, 100, 0, 10, 255, 225, 0, 4, 0x67, 100, 0, 10, 1, 0, 4, 0x68, 0xee, 0x3c, 0x80,
+];
 
 pub(super) fn init() -> Bytes {
-    let codec = fmp4::VideoCodec::Avc { avcc: AVCC.to_vec() };
-    fmp4::video_init(&fmp4::VideoParameters { codec, width: 320, height: 240, pixel_aspect: None }).unwrap()
+    let codec = fmp4::VideoCodec::Avc {
+        avcc: AVCC.to_vec(),
+    };
+    fmp4::video_init(&fmp4::VideoParameters {
+        codec,
+        width: 320,
+        height: 240,
+        pixel_aspect: None,
+    })
+    .unwrap()
 }
 
 /// The sequence number, and then something that differs from camera to camera.
@@ -64,7 +74,10 @@ pub(super) fn chunk(camera: u32, sequence: u32) -> Chunk {
         after_loss: false,
         damaged: false,
     };
-    Chunk { meta, parts: fmp4::build_chunk(TrackKind::Video, sequence, start, &[frame]).unwrap() }
+    Chunk {
+        meta,
+        parts: fmp4::build_chunk(TrackKind::Video, sequence, start, &[frame]).unwrap(),
+    }
 }
 
 struct Segment {
@@ -75,15 +88,27 @@ struct Segment {
 /// A sealed segment of cameras 1 and 2, of which camera 2 begins without a keyframe.
 fn segment() -> Segment {
     let dir = tempfile::tempdir().unwrap();
-    let mut options = VolumeOptions::new(dir.path().join("volume"), NodeId(1), uuid::Uuid::from_u128(1));
+    let mut options = VolumeOptions::new(
+        dir.path().join("volume"),
+        NodeId(1),
+        uuid::Uuid::from_u128(1),
+    );
     options.io = IoChoice::Plain;
     options.free_bytes_min = 0;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let (volume, handle) = Volume::open(options).unwrap();
         for camera in [1, 2] {
             let bytes = init();
-            let init = Init { camera: CameraId(camera), stream: StreamKind::Main, track: TrackKind::Video, bytes };
+            let init = Init {
+                camera: CameraId(camera),
+                stream: StreamKind::Main,
+                track: TrackKind::Video,
+                bytes,
+            };
             append(&handle, Record::Init(init));
         }
         for sequence in 0..CHUNKS {
@@ -99,7 +124,9 @@ fn segment() -> Segment {
 }
 
 pub(super) fn append(handle: &VolumeHandle, record: Record) {
-    handle.append(handle.class("default").unwrap(), record).unwrap();
+    handle
+        .append(handle.class("default").unwrap(), record)
+        .unwrap();
 }
 
 impl Segment {
@@ -107,13 +134,19 @@ impl Segment {
     fn flip(&self, sequence: u32) {
         let mut bytes = std::fs::read(&self.path).unwrap();
         let frame = frame(1, sequence);
-        let at = bytes.windows(FRAME_BYTES).position(|window| window == frame).unwrap();
+        let at = bytes
+            .windows(FRAME_BYTES)
+            .position(|window| window == frame)
+            .unwrap();
         bytes[at + FRAME_BYTES / 2] ^= 4;
         std::fs::write(&self.path, bytes).unwrap();
     }
 
     fn cut(&self, part: f64) {
-        let file = std::fs::OpenOptions::new().write(true).open(&self.path).unwrap();
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(&self.path)
+            .unwrap();
         let length = file.metadata().unwrap().len() as f64 * part;
         file.set_len(length as u64).unwrap();
     }
@@ -123,11 +156,23 @@ impl Segment {
     }
 
     fn inspect(&self) -> Result<(), CliError> {
-        run(&SegmentCommand::Inspect { file: self.path.clone() }, nowhere(), Output::new(true))
+        run(
+            &SegmentCommand::Inspect {
+                file: self.path.clone(),
+            },
+            nowhere(),
+            Output::new(true),
+        )
     }
 
     fn verify(&self) -> Result<(), CliError> {
-        run(&SegmentCommand::Verify { file: self.path.clone() }, nowhere(), Output::new(false))
+        run(
+            &SegmentCommand::Verify {
+                file: self.path.clone(),
+            },
+            nowhere(),
+            Output::new(false),
+        )
     }
 
     fn extract(&self, camera: u32) -> Result<(), CliError> {
@@ -145,10 +190,19 @@ impl Segment {
         to: Option<Timestamp>,
     ) -> Result<(), CliError> {
         let args = self.extract_args(camera, from, to);
-        run(&SegmentCommand::Extract(args), nowhere(), Output::new(false))
+        run(
+            &SegmentCommand::Extract(args),
+            nowhere(),
+            Output::new(false),
+        )
     }
 
-    fn extract_args(&self, camera: Option<&str>, from: Option<Timestamp>, to: Option<Timestamp>) -> ExtractArgs {
+    fn extract_args(
+        &self,
+        camera: Option<&str>,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> ExtractArgs {
         ExtractArgs {
             sources: vec![self.path.clone()],
             all: false,
@@ -163,20 +217,32 @@ impl Segment {
     }
 
     fn extract_strictly(&self, camera: u32) -> Result<(), CliError> {
-        let args = ExtractArgs { strict: true, ..self.extract_args(Some(&camera.to_string()), None, None) };
-        run(&SegmentCommand::Extract(args), nowhere(), Output::new(false))
+        let args = ExtractArgs {
+            strict: true,
+            ..self.extract_args(Some(&camera.to_string()), None, None)
+        };
+        run(
+            &SegmentCommand::Extract(args),
+            nowhere(),
+            Output::new(false),
+        )
     }
 
     /// What is left out of a whole extraction.
     fn left_out(&self, camera: u32, strict: bool) -> extract::LeftOut {
-        let footage = offline::footage(&self.path, CameraId(camera), StreamKind::Main, |_, _| {}).unwrap();
+        let footage =
+            offline::footage(&self.path, CameraId(camera), StreamKind::Main, |_, _| {}).unwrap();
         let tracks = Tracks::of(footage.entries().to_vec());
-        let (from, to) = (chunk(camera, 0).meta.start, chunk(camera, 2 * CHUNKS).meta.start);
+        let (from, to) = (
+            chunk(camera, 0).meta.start,
+            chunk(camera, 2 * CHUNKS).meta.start,
+        );
         let plan = plan_export(&tracks, Range { from, to }, strict).unwrap();
         extract::left_out(footage.entries(), &plan.chunks, &footage.inits().unwrap())
     }
 
-    /// Decode times of the extracted chunks, in chunks' durations from the file's time 0, and their first payload bytes.
+    /// Decode times of the extracted chunks, in chunks' durations from the file's time 0, and their
+    /// first payload bytes.
     fn extracted(&self) -> Vec<(u64, u8)> {
         extracted(&self.output())
     }
@@ -196,7 +262,10 @@ pub(super) fn extracted(file: &Path) -> Vec<(u64, u8)> {
 
 /// No node to ask.
 pub(super) fn nowhere() -> ApiOptions {
-    ApiOptions { api: "http://127.0.0.1:1".parse().unwrap(), token_file: None }
+    ApiOptions {
+        api: "http://127.0.0.1:1".parse().unwrap(),
+        token_file: None,
+    }
 }
 
 pub(super) fn exit(result: Result<(), CliError>) -> u8 {
@@ -206,11 +275,21 @@ pub(super) fn exit(result: Result<(), CliError>) -> u8 {
 #[test]
 fn a_whole_segment_is_sound_and_gives_back_every_chunk() {
     let segment = segment();
-    assert_eq!([segment.inspect(), segment.verify(), segment.extract(1)].map(exit), [0, 0, 0]);
-    assert_eq!(segment.extracted(), (0..20).map(|n| (n, n as u8)).collect::<Vec<_>>());
+    assert_eq!(
+        [segment.inspect(), segment.verify(), segment.extract(1)].map(exit),
+        [0, 0, 0]
+    );
+    assert_eq!(
+        segment.extracted(),
+        (0..20).map(|n| (n, n as u8)).collect::<Vec<_>>()
+    );
     assert_eq!(exit(segment.extract(2)), 0);
     let from_keyframe: Vec<_> = (2..=20).map(|n| (n - 2, n as u8)).collect();
-    assert_eq!(segment.extracted(), from_keyframe, "camera 2's chunk 1 has its keyframe elsewhere");
+    assert_eq!(
+        segment.extracted(),
+        from_keyframe,
+        "camera 2's chunk 1 has its keyframe elsewhere"
+    );
 }
 
 #[test]
@@ -219,22 +298,58 @@ fn flipped_bits_are_found_and_the_rest_is_saved() {
     segment.flip(4);
     assert_eq!([segment.verify(), segment.extract(1)].map(exit), [1, 1]);
     let report = offline::verify(&segment.path, |_, _| {}).unwrap();
-    assert_eq!((report.chunks_lost, report.lost[0].start), (1, chunk(1, 4).meta.start));
-    assert!(judge(&report).contains("lost          camera 1, video, 2026-"), "{}", judge(&report));
-    let kept = |segment: &Segment| segment.extracted().into_iter().map(|(_, byte)| byte).collect::<Vec<u8>>();
-    assert_eq!(kept(&segment), (0..20).filter(|byte| *byte != 4).collect::<Vec<_>>(), "5 refers to 4, and is shown");
+    assert_eq!(
+        (report.chunks_lost, report.lost[0].start),
+        (1, chunk(1, 4).meta.start)
+    );
+    assert!(
+        judge(&report).contains("lost          camera 1, video, 2026-"),
+        "{}",
+        judge(&report)
+    );
+    let kept = |segment: &Segment| {
+        segment
+            .extracted()
+            .into_iter()
+            .map(|(_, byte)| byte)
+            .collect::<Vec<u8>>()
+    };
+    assert_eq!(
+        kept(&segment),
+        (0..20).filter(|byte| *byte != 4).collect::<Vec<_>>(),
+        "5 refers to 4, and is shown"
+    );
     assert_eq!(exit(segment.extract_strictly(1)), 1);
-    assert_eq!(kept(&segment), (0..20).filter(|byte| ![4, 5].contains(byte)).collect::<Vec<_>>());
-    let refers = extract::LeftOut { after_loss: 1, ..Default::default() };
-    assert_eq!([false, true].map(|strict| segment.left_out(1, strict)), [Default::default(), refers]);
+    assert_eq!(
+        kept(&segment),
+        (0..20)
+            .filter(|byte| ![4, 5].contains(byte))
+            .collect::<Vec<_>>()
+    );
+    let refers = extract::LeftOut {
+        after_loss: 1,
+        ..Default::default()
+    };
+    assert_eq!(
+        [false, true].map(|strict| segment.left_out(1, strict)),
+        [Default::default(), refers]
+    );
 }
 
 #[test]
 fn why_a_chunk_is_left_out_is_told() {
     let segment = segment();
     let keyframe_at = chunk(2, 1).meta.access_start();
-    let at_the_beginning = extract::LeftOut { before_keyframe: 1, keyframe_at, ..Default::default() };
-    assert_eq!(segment.left_out(2, false), at_the_beginning, "camera 2's chunk 1 has its keyframe elsewhere");
+    let at_the_beginning = extract::LeftOut {
+        before_keyframe: 1,
+        keyframe_at,
+        ..Default::default()
+    };
+    assert_eq!(
+        segment.left_out(2, false),
+        at_the_beginning,
+        "camera 2's chunk 1 has its keyframe elsewhere"
+    );
 }
 
 #[test]
@@ -254,7 +369,11 @@ fn a_range_cuts_at_keyframes() {
     let segment = segment();
     let at = |sequence| Some(chunk(1, sequence).meta.start);
     assert_eq!(exit(segment.extract_range(Some("1"), at(7), at(9))), 0);
-    assert_eq!(segment.extracted(), [(0, 6), (1, 7), (2, 8)], "from the keyframe before");
+    assert_eq!(
+        segment.extracted(),
+        [(0, 6), (1, 7), (2, 8)],
+        "from the keyframe before"
+    );
     assert_eq!(exit(segment.extract_range(Some("1"), at(9), at(7))), 2);
 }
 
@@ -263,15 +382,30 @@ fn what_is_not_there_is_told_from_what_is_damaged() {
     let segment = segment();
     assert_eq!(exit(segment.extract(3)), 3);
     let ambiguous = segment.extract_of(None).unwrap_err();
-    assert!(ambiguous.kind as u8 == 2 && ambiguous.message.contains("cameras 1, 2"), "{ambiguous}");
+    assert!(
+        ambiguous.kind as u8 == 2 && ambiguous.message.contains("cameras 1, 2"),
+        "{ambiguous}"
+    );
     let unnamed = segment.extract_of(Some("gate")).unwrap_err();
-    assert!(unnamed.hint.unwrap().contains("by their numbers"), "a name needs a node");
+    assert!(
+        unnamed.hint.unwrap().contains("by their numbers"),
+        "a name needs a node"
+    );
     assert!(!segment.output().exists());
     std::fs::write(segment.output(), vec![7; 100_000]).unwrap();
-    let noise = Segment { path: segment.output(), ..segment };
+    let noise = Segment {
+        path: segment.output(),
+        ..segment
+    };
     assert_eq!([noise.inspect(), noise.verify()].map(exit), [1, 1]);
-    let gone = Segment { path: noise.dir.path().join("0000000009.hfs"), ..noise };
-    assert_eq!([gone.inspect(), gone.verify(), gone.extract(1)].map(exit), [3, 3, 3]);
+    let gone = Segment {
+        path: noise.dir.path().join("0000000009.hfs"),
+        ..noise
+    };
+    assert_eq!(
+        [gone.inspect(), gone.verify(), gone.extract(1)].map(exit),
+        [3, 3, 3]
+    );
 }
 
 #[test]
@@ -280,6 +414,9 @@ fn a_damaged_header_does_not_hide_the_footage() {
     let mut bytes = std::fs::read(&segment.path).unwrap();
     bytes[20] ^= 1;
     std::fs::write(&segment.path, bytes).unwrap();
-    assert_eq!([segment.inspect(), segment.verify(), segment.extract(1)].map(exit), [1, 1, 0]);
+    assert_eq!(
+        [segment.inspect(), segment.verify(), segment.extract(1)].map(exit),
+        [1, 1, 0]
+    );
     assert_eq!(segment.extracted().len(), 20);
 }

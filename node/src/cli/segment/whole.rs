@@ -104,33 +104,57 @@ pub(super) fn run(dirs: &[PathBuf], args: &ExtractArgs, out: Output) -> Result<(
 fn extract(dirs: &[PathBuf], args: &ExtractArgs) -> Result<Extraction, CliError> {
     let is_folder = args.output.is_dir() || args.output.to_string_lossy().ends_with('/');
     if args.all && !is_folder {
-        return Err(CliError::usage("--all writes a file for each camera: name a folder with -o DIR/"));
+        return Err(CliError::usage(
+            "--all writes a file for each camera: name a folder with -o DIR/",
+        ));
     }
-    let (from, to) = (time("from", args.from.as_deref())?, time("to", args.to.as_deref())?);
+    let (from, to) = (
+        time("from", args.from.as_deref())?,
+        time("to", args.to.as_deref())?,
+    );
     let shelf = shelf::open(dirs)?;
     let kind = stream(args.stream);
     let ids: Vec<StreamId> = match args.all {
-        true => shelf.streams().map(|(id, _)| id).filter(|id| id.stream == kind).collect(),
+        true => shelf
+            .streams()
+            .map(|(id, _)| id)
+            .filter(|id| id.stream == kind)
+            .collect(),
         false => vec![choose(&shelf, args.camera.as_deref(), kind)?],
     };
     if ids.is_empty() {
-        return Err(CliError::new(ExitKind::NotFound, "there is no camera's footage")
-            .hint("`holdfast segment list` says what there is"));
+        return Err(
+            CliError::new(ExitKind::NotFound, "there is no camera's footage")
+                .hint("`holdfast segment list` says what there is"),
+        );
     }
-    let mut work = Work { shelf: &shelf, args, done: Extraction::default() };
+    let mut work = Work {
+        shelf: &shelf,
+        args,
+        done: Extraction::default(),
+    };
     work.done.not_read = shelf.failed().to_vec();
     for id in &ids {
-        let Some(held) = shelf.held(*id) else { continue };
+        let Some(held) = shelf.held(*id) else {
+            continue;
+        };
         let asked = (from.unwrap_or(held.from), to.unwrap_or(held.to));
         if asked.0 >= asked.1 {
-            return Err(CliError::usage(format!("from {} to {} is no range", asked.0, asked.1)).hint(format!(
-                "there is footage of camera {} from {} to {}",
-                described(&shelf, id.camera),
-                held.from,
-                held.to
-            )));
+            return Err(
+                CliError::usage(format!("from {} to {} is no range", asked.0, asked.1)).hint(
+                    format!(
+                        "there is footage of camera {} from {} to {}",
+                        described(&shelf, id.camera),
+                        held.from,
+                        held.to
+                    ),
+                ),
+            );
         }
-        let range = Range { from: asked.0, to: asked.1 };
+        let range = Range {
+            from: asked.0,
+            to: asked.1,
+        };
         if is_folder {
             work.camera_into_folder(*id, range)?;
         } else {
@@ -165,15 +189,27 @@ impl Work<'_> {
 
     fn camera_into_file(&mut self, id: StreamId, range: Range) -> Result<(), CliError> {
         if range.to.micros_since(range.from) > FILE_TIME_MAX.as_micros() as i64 {
-            let message = format!("{} to {} is more than the 24 h that one file may hold", range.from, range.to);
-            return Err(CliError::usage(message).hint("-o DIR/ writes a file for each day; or give --from and --to"));
+            let message = format!(
+                "{} to {} is more than the 24 h that one file may hold",
+                range.from, range.to
+            );
+            return Err(CliError::usage(message)
+                .hint("-o DIR/ writes a file for each day; or give --from and --to"));
         }
         let (footage, tracks) = self.look(id, range);
         let planned = plan_export(&tracks, range, self.args.strict);
         let plan = planned.ok_or_else(|| self.nothing(id, range, &tracks))?;
         let init = merged(&plan, footage.inits()).map_err(|error| unmergeable(&error, &plan))?;
         let (shown, lost) = (shown(&plan), lost(&footage));
-        self.write(id, &Film { footage, plan, init }, &self.args.output)?;
+        self.write(
+            id,
+            &Film {
+                footage,
+                plan,
+                init,
+            },
+            &self.args.output,
+        )?;
         self.note_gaps(id, range, lost, &shown);
         Ok(())
     }
@@ -185,16 +221,29 @@ impl Work<'_> {
     /// The folder cannot be written.
     fn camera_into_folder(&mut self, id: StreamId, range: Range) -> Result<(), CliError> {
         let folder = self.args.output.clone();
-        std::fs::create_dir_all(&folder)
-            .map_err(|error| CliError::failed(format!("cannot make the folder {}: {error}", folder.display())))?;
-        let Some(held) = self.shelf.held(id) else { return Ok(()) };
+        std::fs::create_dir_all(&folder).map_err(|error| {
+            CliError::failed(format!(
+                "cannot make the folder {}: {error}",
+                folder.display()
+            ))
+        })?;
+        let Some(held) = self.shelf.held(id) else {
+            return Ok(());
+        };
         let (mut shown, mut lost) = (Vec::new(), Vec::new());
         let (mut at, until) = (range.from.max(held.from), range.to.min(held.to));
         while at < until {
-            let day = Range { from: at, to: at.plus(FILE_TIME_MAX).min(until) };
+            let day = Range {
+                from: at,
+                to: at.plus(FILE_TIME_MAX).min(until),
+            };
             match self.film(id, day) {
                 Ok(Some((film, next))) => {
-                    let file = folder.join(file_name(id.camera, self.name(id.camera).as_deref(), film.plan.base));
+                    let file = folder.join(file_name(
+                        id.camera,
+                        self.name(id.camera).as_deref(),
+                        film.plan.base,
+                    ));
                     self.write(id, &film, &file)?;
                     shown.extend(self::shown(&film.plan));
                     lost.extend(self::lost(&film.footage));
@@ -207,7 +256,13 @@ impl Work<'_> {
                 }
             }
         }
-        if shown.is_empty() && self.done.failed.iter().all(|failed| failed.camera != id.camera) {
+        if shown.is_empty()
+            && self
+                .done
+                .failed
+                .iter()
+                .all(|failed| failed.camera != id.camera)
+        {
             let error = self.nothing(id, range, &Tracks::default());
             self.fail(id.camera, &error);
         }
@@ -218,30 +273,59 @@ impl Work<'_> {
     /// What of a range goes into one file, and where the next one begins.
     fn film(&mut self, id: StreamId, range: Range) -> Result<Option<(Film, Timestamp)>, CliError> {
         let (footage, tracks) = self.look(id, range);
-        let Some(plan) = plan_export(&tracks, range, self.args.strict) else { return Ok(None) };
+        let Some(plan) = plan_export(&tracks, range, self.args.strict) else {
+            return Ok(None);
+        };
         let error = match merged(&plan, footage.inits()) {
-            Ok(init) => return Ok(Some((Film { footage, plan, init }, range.to))),
+            Ok(init) => {
+                return Ok(Some((
+                    Film {
+                        footage,
+                        plan,
+                        init,
+                    },
+                    range.to,
+                )));
+            }
             Err(error) => error,
         };
         let change = changes_at(&error, &plan).filter(|at| *at > range.from && *at < range.to);
-        let Some(change) = change else { return Err(unmergeable(&error, &plan)) };
-        let range = Range { to: change, ..range };
+        let Some(change) = change else {
+            return Err(unmergeable(&error, &plan));
+        };
+        let range = Range {
+            to: change,
+            ..range
+        };
         let before = |entry: &ChunkEntry| entry.meta.start < change;
         let tracks = Tracks {
             video: tracks.video.into_iter().filter(before).collect(),
             audio: tracks.audio.into_iter().filter(before).collect(),
         };
-        let Some(plan) = plan_export(&tracks, range, self.args.strict) else { return Ok(None) };
+        let Some(plan) = plan_export(&tracks, range, self.args.strict) else {
+            return Ok(None);
+        };
         let init = merged(&plan, footage.inits()).map_err(|error| unmergeable(&error, &plan))?;
-        Ok(Some((Film { footage, plan, init }, change)))
+        Ok(Some((
+            Film {
+                footage,
+                plan,
+                init,
+            },
+            change,
+        )))
     }
 
     /// The sound footage of a range, merged, from the keyframe before it on.
     fn look(&mut self, id: StreamId, range: Range) -> (ShelfFootage, Tracks) {
-        let (mut from, to) = (range.from.plus_micros(-(LOOKBACK.as_micros() as i64)), range.to.plus(LOOKAHEAD));
+        let (mut from, to) = (
+            range.from.plus_micros(-(LOOKBACK.as_micros() as i64)),
+            range.to.plus(LOOKAHEAD),
+        );
         let mut found = self.read(id, (from, to));
         for _ in 0..LOOKBACKS_MAX {
-            let earlier = needs_earlier(&found.1.video, range.from, self.args.strict).filter(|earlier| *earlier < from);
+            let earlier = needs_earlier(&found.1.video, range.from, self.args.strict)
+                .filter(|earlier| *earlier < from);
             let Some(earlier) = earlier else { break };
             from = earlier;
             found = self.read(id, (from, to));
@@ -249,15 +333,34 @@ impl Work<'_> {
         let (footage, mut tracks) = found;
         tracks.video.retain(|entry| entry.meta.start < range.to);
         tracks.audio.retain(|entry| entry.meta.start < range.to);
-        for lost in footage.lost().iter().filter(|lost| !lost.chunks.is_empty() || lost.damaged_batches > 0) {
-            if self.done.damaged.iter().all(|known| (&known.segment, known.camera) != (&lost.path, id.camera)) {
+        for lost in footage
+            .lost()
+            .iter()
+            .filter(|lost| !lost.chunks.is_empty() || lost.damaged_batches > 0)
+        {
+            if self
+                .done
+                .damaged
+                .iter()
+                .all(|known| (&known.segment, known.camera) != (&lost.path, id.camera))
+            {
                 let (segment, chunks) = (lost.path.clone(), lost.chunks.len());
                 let damaged_batches = lost.damaged_batches;
-                self.done.damaged.push(DamagedPart { segment, camera: id.camera, chunks, damaged_batches });
+                self.done.damaged.push(DamagedPart {
+                    segment,
+                    camera: id.camera,
+                    chunks,
+                    damaged_batches,
+                });
             }
         }
         for failed in footage.failed() {
-            if self.done.not_read.iter().all(|known| known.path != failed.path) {
+            if self
+                .done
+                .not_read
+                .iter()
+                .all(|known| known.path != failed.path)
+            {
                 self.done.not_read.push(failed.clone());
             }
         }
@@ -266,17 +369,33 @@ impl Work<'_> {
 
     fn read(&self, id: StreamId, range: (Timestamp, Timestamp)) -> (ShelfFootage, Tracks) {
         let bar = segments_bar();
-        let footage = self.shelf.footage(id, range, |progress| show(&bar, progress));
+        let footage = self
+            .shelf
+            .footage(id, range, |progress| show(&bar, progress));
         bar.finish_and_clear();
-        let is_decodable = |entry: &&ChunkEntry| footage.inits().iter().any(|(init, _)| *init == entry.meta.init);
-        let entries = footage.entries().iter().filter(is_decodable).copied().collect();
+        let is_decodable = |entry: &&ChunkEntry| {
+            footage
+                .inits()
+                .iter()
+                .any(|(init, _)| *init == entry.meta.init)
+        };
+        let entries = footage
+            .entries()
+            .iter()
+            .filter(is_decodable)
+            .copied()
+            .collect();
         let tracks = Tracks::of(merge(entries));
         (footage, tracks)
     }
 
     fn write(&mut self, id: StreamId, film: &Film, target: &Path) -> Result<(), CliError> {
         let file = OutputFile::create(target, self.args.force)?;
-        let Film { footage, plan, init } = film;
+        let Film {
+            footage,
+            plan,
+            init,
+        } = film;
         let (bytes, chunks) = write(|entry| footage.read(entry), plan, init.clone(), file)?;
         self.done.files.push(Written {
             file: target.to_owned(),
@@ -284,7 +403,12 @@ impl Work<'_> {
             camera: id.camera,
             name: self.name(id.camera),
             start: plan.base,
-            end: plan.chunks.iter().map(|entry| entry.meta.end()).max().unwrap_or(plan.base),
+            end: plan
+                .chunks
+                .iter()
+                .map(|entry| entry.meta.end())
+                .max()
+                .unwrap_or(plan.base),
             chunks,
             damaged_ms: plan.damaged_micros / 1000,
         });
@@ -294,20 +418,36 @@ impl Work<'_> {
     fn note_gaps(&mut self, id: StreamId, range: Range, lost: Vec<Interval>, shown: &[Interval]) {
         let ledger: Vec<_> = self.shelf.gaps(id, (range.from, range.to)).collect();
         let holes = holes(id.camera, shown, range, &ledger, lost);
-        self.done.gap_ms += holes.iter().map(|hole| hole.end.micros_since(hole.start) / 1000).sum::<i64>();
+        self.done.gap_ms += holes
+            .iter()
+            .map(|hole| hole.end.micros_since(hole.start) / 1000)
+            .sum::<i64>();
         self.done.gaps.extend(holes);
     }
 
     fn fail(&mut self, camera: CameraId, error: &CliError) {
-        let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
+        let hint = error
+            .hint
+            .as_ref()
+            .map_or_else(String::new, |hint| format!(" ({hint})"));
         let error = format!("{}{hint}", error.message);
-        self.done.failed.push(FailedCamera { camera, name: self.name(camera), error });
+        self.done.failed.push(FailedCamera {
+            camera,
+            name: self.name(camera),
+            error,
+        });
     }
 
     fn nothing(&self, id: StreamId, range: Range, tracks: &Tracks) -> CliError {
         let camera = described(self.shelf, id.camera);
-        let message = format!("nothing of camera {camera} can be played from {} to {}", range.from, range.to);
-        let keyframe = tracks.video.iter().find_map(|entry| entry.meta.access_start());
+        let message = format!(
+            "nothing of camera {camera} can be played from {} to {}",
+            range.from, range.to
+        );
+        let keyframe = tracks
+            .video
+            .iter()
+            .find_map(|entry| entry.meta.access_start());
         CliError::new(ExitKind::NotFound, message).hint(match keyframe {
             Some(at) => format!("its keyframe was recorded at {at}, and is not here, or damaged"),
             None => "`holdfast segment list` says what there is".to_owned(),
@@ -319,28 +459,60 @@ type Interval = (Timestamp, Timestamp);
 
 /// When chunks were there that cannot be read.
 fn lost(footage: &ShelfFootage) -> Vec<Interval> {
-    footage.lost().iter().flat_map(|lost| &lost.chunks).map(|meta| (meta.start, meta.end())).collect()
+    footage
+        .lost()
+        .iter()
+        .flat_map(|lost| &lost.chunks)
+        .map(|meta| (meta.start, meta.end()))
+        .collect()
 }
 
 /// When a file shows video.
 fn shown(plan: &ExportPlan) -> Vec<Interval> {
-    let video = plan.chunks.iter().filter(|entry| entry.meta.track == TrackKind::Video);
-    video.map(|entry| (entry.meta.start, entry.meta.end())).collect()
+    let video = plan
+        .chunks
+        .iter()
+        .filter(|entry| entry.meta.track == TrackKind::Video);
+    video
+        .map(|entry| (entry.meta.start, entry.meta.end()))
+        .collect()
 }
 
 /// Number, name and beginning, in characters that every filesystem takes.
 fn file_name(camera: CameraId, name: Option<&str>, start: Timestamp) -> String {
-    let plain = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
-    let name: String = name.unwrap_or_default().chars().take(NAME_CHARS_MAX).map(plain).collect();
-    let name = if name.is_empty() { name } else { format!("-{name}") };
-    let start: String = start.to_string().chars().map(|c| if c == ':' { '-' } else { c }).collect();
+    let plain = |c: char| {
+        if c.is_alphanumeric() || c == '-' {
+            c
+        } else {
+            '_'
+        }
+    };
+    let name: String = name
+        .unwrap_or_default()
+        .chars()
+        .take(NAME_CHARS_MAX)
+        .map(plain)
+        .collect();
+    let name = if name.is_empty() {
+        name
+    } else {
+        format!("-{name}")
+    };
+    let start: String = start
+        .to_string()
+        .chars()
+        .map(|c| if c == ':' { '-' } else { c })
+        .collect();
     format!("camera-{camera}{name}_{start}.mp4")
 }
 
 impl Extraction {
     fn verdict(&self) -> Result<(), CliError> {
         if let Some(failed) = self.failed.first().filter(|_| self.files.is_empty()) {
-            return Err(CliError::failed(format!("nothing was written; camera {}: {}", failed.camera, failed.error)));
+            return Err(CliError::failed(format!(
+                "nothing was written; camera {}: {}",
+                failed.camera, failed.error
+            )));
         }
         if !self.failed.is_empty() {
             return Err(CliError::failed(format!(
@@ -350,8 +522,12 @@ impl Extraction {
         }
         let bad = self.damaged.len() + self.not_read.len();
         if bad > 0 {
-            return Err(CliError::failed(format!("{bad} segments are damaged or could not be read"))
-                .hint("what is sound was written; `holdfast segment verify` says what is lost in each"));
+            return Err(CliError::failed(format!(
+                "{bad} segments are damaged or could not be read"
+            ))
+            .hint(
+                "what is sound was written; `holdfast segment verify` says what is lost in each",
+            ));
         }
         Ok(())
     }
@@ -362,8 +538,10 @@ fn describe(done: &Extraction) -> String {
     // Writing to a string does not fail.
     for file in &done.files {
         let length = seconds(file.end.micros_since(file.start));
-        let camera =
-            file.name.as_ref().map_or_else(|| file.camera.to_string(), |name| format!("{} ({name})", file.camera));
+        let camera = file.name.as_ref().map_or_else(
+            || file.camera.to_string(),
+            |name| format!("{} ({name})", file.camera),
+        );
         let camera = printable(&camera);
         let _ = writeln!(
             text,
@@ -376,16 +554,26 @@ fn describe(done: &Extraction) -> String {
             let damaged = seconds(file.damaged_ms * 1000);
             let _ = writeln!(
                 text,
-                "{damaged} s of it refer to lost frames, and players conceal what is missing; --strict leaves them out"
+                "{damaged} s of it refer to lost frames, and players conceal what is missing; \
+                 --strict leaves them out"
             );
         }
     }
     if !done.gaps.is_empty() {
-        let _ = writeln!(text, "MISSING {} s of what you asked for:", seconds(done.gap_ms * 1000));
+        let _ = writeln!(
+            text,
+            "MISSING {} s of what you asked for:",
+            seconds(done.gap_ms * 1000)
+        );
     }
     let lines = done.gaps.iter().map(|gap| {
         let length = seconds(gap.end.micros_since(gap.start));
-        format!("  camera {}  {}  {length} s  {}", gap.camera, gap.start, gap.cause.name())
+        format!(
+            "  camera {}  {}  {length} s  {}",
+            gap.camera,
+            gap.start,
+            gap.cause.name()
+        )
     });
     some(&mut text, lines.collect());
     let lines = done.damaged.iter().map(|part| {
@@ -393,19 +581,36 @@ fn describe(done: &Extraction) -> String {
             0 => String::new(),
             count => format!(", and {count} places at which it is not known what was there"),
         };
-        format!("damaged: {}: {} chunks of camera {}{places}", part.segment.display(), part.chunks, part.camera)
+        format!(
+            "damaged: {}: {} chunks of camera {}{places}",
+            part.segment.display(),
+            part.chunks,
+            part.camera
+        )
     });
     some(&mut text, lines.collect());
-    some(&mut text, done.not_read.iter().map(|failed| format!("not read: {}", printable(&failed.error))).collect());
     some(
         &mut text,
-        done.failed.iter().map(|failed| format!("camera {}: {}", failed.camera, printable(&failed.error))).collect(),
+        done.not_read
+            .iter()
+            .map(|failed| format!("not read: {}", printable(&failed.error)))
+            .collect(),
+    );
+    some(
+        &mut text,
+        done.failed
+            .iter()
+            .map(|failed| format!("camera {}: {}", failed.camera, printable(&failed.error)))
+            .collect(),
     );
     text
 }
 
 fn some(text: &mut String, lines: Vec<String>) {
-    lines.iter().take(LINES_MAX).for_each(|line| _ = writeln!(text, "{line}"));
+    lines
+        .iter()
+        .take(LINES_MAX)
+        .for_each(|line| _ = writeln!(text, "{line}"));
     if let Some(more @ 1..) = lines.len().checked_sub(LINES_MAX) {
         let _ = writeln!(text, "  and {more} more; --json has all");
     }

@@ -1,4 +1,5 @@
-//! The harness against a stand-in for `holdfast serve`: this test binary itself, started through a script.
+//! The harness against a stand-in for `holdfast serve`: this test binary itself, started through a
+//! script.
 
 use super::*;
 use std::io::Read;
@@ -11,11 +12,14 @@ const CONFIG_ENV: &str = "HOLDFAST_STAND_IN_CONFIG";
 /// A directory in the stand-in's data directory: it ends at once.
 const BROKEN_MARK: &str = "broken";
 
-/// Not a test: what runs in the child process. Answers every request with `200` and `{}` until it is killed.
+/// Not a test: what runs in the child process. Answers every request with `200` and `{}` until it
+/// is killed.
 #[test]
 #[ignore = "runs in the processes that the other tests start"]
 fn stand_in() {
-    let Some(path) = std::env::var_os(CONFIG_ENV) else { return };
+    let Some(path) = std::env::var_os(CONFIG_ENV) else {
+        return;
+    };
     let config = Config::load(Path::new(&path)).unwrap();
     if config.data_dir.join(BROKEN_MARK).exists() {
         println!("broken on purpose");
@@ -30,17 +34,27 @@ fn stand_in() {
 fn answer(mut stream: TcpStream) {
     let mut request = [0; 4096];
     let read = stream.read(&mut request).unwrap_or(0);
-    println!("{}", String::from_utf8_lossy(&request[..read]).lines().next().unwrap_or("nothing"));
-    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
+    println!(
+        "{}",
+        String::from_utf8_lossy(&request[..read])
+            .lines()
+            .next()
+            .unwrap_or("nothing")
+    );
+    let _ =
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
 }
 
-/// A cluster of stand-ins. The script is what `holdfast` would be: `serve --config FILE --parent-pid PID`.
+/// A cluster of stand-ins. The script is what `holdfast` would be: `serve --config FILE
+/// --parent-pid PID`.
 fn cluster(dir: &Path, nodes: usize) -> Cluster {
     let executable = dir.join("holdfast");
     let this = std::env::current_exe().unwrap();
     let name = "demo::cluster::tests::stand_in";
-    let script =
-        format!("#!/bin/sh\n{CONFIG_ENV}=\"$3\" exec '{}' --exact {name} --ignored --nocapture\n", this.display());
+    let script = format!(
+        "#!/bin/sh\n{CONFIG_ENV}=\"$3\" exec '{}' --exact {name} --ignored --nocapture\n",
+        this.display()
+    );
     fs::write(&executable, script).unwrap();
     fs::set_permissions(&executable, fs::Permissions::from_mode(0o700)).unwrap();
     Cluster::create(&ClusterOptions::new(executable, dir.to_owned(), nodes)).unwrap()
@@ -72,7 +86,10 @@ async fn a_killed_node_comes_back_on_its_ports() {
     let first = cluster.pid(0).unwrap();
     cluster.kill(0).await.unwrap();
     assert!(!cluster.is_running(0) && !alive(first));
-    assert!(matches!(cluster.kill(0).await, Err(ClusterError::NotRunning { .. })));
+    assert!(matches!(
+        cluster.kill(0).await,
+        Err(ClusterError::NotRunning { .. })
+    ));
     cluster.start(0).unwrap();
     cluster.wait_healthy(0).await.unwrap();
     assert_ne!(cluster.pid(0), Some(first));
@@ -95,7 +112,10 @@ async fn a_node_that_ends_by_itself_is_reported_with_its_log() {
 fn secrets_are_for_their_owner_only_and_configurations_are_valid() {
     let dir = tempfile::tempdir().unwrap();
     let cluster = cluster(dir.path(), 3);
-    let mode = fs::metadata(dir.path().join("admin.token")).unwrap().permissions().mode();
+    let mode = fs::metadata(dir.path().join("admin.token"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     for node in &cluster.nodes {
         assert_eq!(Config::load(&node.config_path).unwrap(), node.config);

@@ -7,9 +7,9 @@ use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline::HOLE_US_MIN;
 
-/// An open outage is written in pieces of up to 10 s ([`crate::capture::recorder::gaps::PIECE_US_MAX`]), and
-/// a node is replaced within seconds: what is not explained for no longer than this, next to a
-/// piece of an outage, is the same outage.
+/// An open outage is written in pieces of up to 10 s
+/// ([`crate::capture::recorder::gaps::PIECE_US_MAX`]), and a node is replaced within seconds: what
+/// is not explained for no longer than this, next to a piece of an outage, is the same outage.
 const UNWRITTEN_US_MAX: i64 = crate::capture::recorder::gaps::PIECE_US_MAX + 2_000_000;
 
 /// Two recorders' clocks, and two ways of rounding, agree no better: no frame fits between.
@@ -32,12 +32,32 @@ impl Piece {
         // How many of a part of an entry, is not known.
         let is_whole = (start, end) == (gap.start, gap.end);
         let frames_missing = gap.frames_missing.filter(|_| is_whole).map(u64::from);
-        Self { start, end, cause: gap.cause, node: Some(gap.node), frames_missing, is_seen }
+        Self {
+            start,
+            end,
+            cause: gap.cause,
+            node: Some(gap.node),
+            frames_missing,
+            is_seen,
+        }
     }
 
     pub(super) fn shown(self) -> wire::Gap {
-        let Self { start, end, cause, node, frames_missing, .. } = self;
-        wire::Gap { start, end, cause, node, frames_missing }
+        let Self {
+            start,
+            end,
+            cause,
+            node,
+            frames_missing,
+            ..
+        } = self;
+        wire::Gap {
+            start,
+            end,
+            cause,
+            node,
+            frames_missing,
+        }
     }
 
     fn micros(&self) -> i64 {
@@ -61,7 +81,10 @@ impl Piece {
 
 /// The gaps of one hole, end to end.
 pub(super) fn join(mut pieces: Vec<Piece>) -> Vec<Piece> {
-    let whole_us = pieces.last().zip(pieces.first()).map_or(0, |(last, first)| last.end.micros_since(first.start));
+    let whole_us = pieces
+        .last()
+        .zip(pieces.first())
+        .map_or(0, |(last, first)| last.end.micros_since(first.start));
     if whole_us < ROUNDING_US && pieces.iter().all(|piece| piece.frames_missing.is_none()) {
         return Vec::new();
     }
@@ -91,15 +114,20 @@ fn say_what_was_not_written(pieces: &mut [Piece]) {
         let goes_on = next.is_some_and(|next| next.is_seen && next.cause == before.cause);
         let is_open = piece.cause == GapCause::Unknown && next.is_some();
         let is_outage = before.is_seen && goes_on_by_itself(before.cause);
-        if is_outage && !piece.is_seen && (goes_on || is_open) && piece.micros() <= UNWRITTEN_US_MAX {
-            (pieces[at].cause, pieces[at].node, pieces[at].is_seen) = (before.cause, before.node, true);
+        if is_outage && !piece.is_seen && (goes_on || is_open) && piece.micros() <= UNWRITTEN_US_MAX
+        {
+            (pieces[at].cause, pieces[at].node, pieces[at].is_seen) =
+                (before.cause, before.node, true);
         }
     }
 }
 
 /// Whether it is written in pieces for as long as it lasts, and not once it is over.
 fn goes_on_by_itself(cause: GapCause) -> bool {
-    !matches!(cause, GapCause::PacketsLost | GapCause::Overload | GapCause::Damaged)
+    !matches!(
+        cause,
+        GapCause::PacketsLost | GapCause::Overload | GapCause::Damaged
+    )
 }
 
 /// What would be no hole by itself goes to its neighbour: a cause that changes takes a moment.
@@ -116,7 +144,11 @@ fn without_scraps(pieces: Vec<Piece>) -> Vec<Piece> {
         && is_scrap(&first)
     {
         all.remove(0);
-        all[0] = Piece { start: first.start, frames_missing: None, ..second };
+        all[0] = Piece {
+            start: first.start,
+            frames_missing: None,
+            ..second
+        };
     }
     all
 }
@@ -129,40 +161,78 @@ mod tests {
     fn piece(from_ms: i64, to_ms: i64, cause: GapCause, node: u64) -> Piece {
         let at = |ms: i64| Timestamp(ms * 1000);
         let is_seen = !matches!(cause, NodeDown | Unknown);
-        Piece { start: at(from_ms), end: at(to_ms), cause, node: Some(NodeId(node)), frames_missing: None, is_seen }
+        Piece {
+            start: at(from_ms),
+            end: at(to_ms),
+            cause,
+            node: Some(NodeId(node)),
+            frames_missing: None,
+            is_seen,
+        }
     }
 
     fn shown(pieces: &[Piece]) -> Vec<(i64, i64, GapCause, u64)> {
         let gap = |piece: &Piece| {
             let ms = |time: Timestamp| time.micros() / 1000;
-            (ms(piece.start), ms(piece.end), piece.cause, piece.node.unwrap().0)
+            (
+                ms(piece.start),
+                ms(piece.end),
+                piece.cause,
+                piece.node.unwrap().0,
+            )
         };
         join(pieces.to_vec()).iter().map(gap).collect()
     }
 
     #[test]
     fn what_several_nodes_tell_of_one_outage_is_one_gap_and_two_dead_nodes_are_two() {
-        let turns = [piece(0, 9_000, CameraUnreachable, 1), piece(9_000, 20_000, CameraUnreachable, 2)];
+        let turns = [
+            piece(0, 9_000, CameraUnreachable, 1),
+            piece(9_000, 20_000, CameraUnreachable, 2),
+        ];
         assert_eq!(shown(&turns), [(0, 20_000, CameraUnreachable, 1)]);
-        let dead = [piece(0, 9_000, NodeDown, 1), piece(9_000, 20_000, NodeDown, 2)];
+        let dead = [
+            piece(0, 9_000, NodeDown, 1),
+            piece(9_000, 20_000, NodeDown, 2),
+        ];
         assert_eq!(shown(&dead).len(), 2);
     }
 
     #[test]
     fn what_was_not_written_of_an_outage_is_part_of_it() {
-        let unwritten = [piece(0, 10_000, CameraUnreachable, 1), piece(10_000, 18_000, Unknown, 1)];
+        let unwritten = [
+            piece(0, 10_000, CameraUnreachable, 1),
+            piece(10_000, 18_000, Unknown, 1),
+        ];
         let killed = [&unwritten[..], &[piece(18_000, 40_000, NodeDown, 1)]].concat();
-        assert_eq!(shown(&killed), [(0, 18_000, CameraUnreachable, 1), (18_000, 40_000, NodeDown, 1)]);
+        assert_eq!(
+            shown(&killed),
+            [
+                (0, 18_000, CameraUnreachable, 1),
+                (18_000, 40_000, NodeDown, 1)
+            ]
+        );
         assert_eq!(shown(&unwritten).len(), 2, "it may go on otherwise");
         let taken_over = [
             piece(0, 10_000, CameraUnreachable, 1),
             piece(10_000, 21_000, NodeDown, 1),
             piece(21_000, 30_000, CameraUnreachable, 2),
         ];
-        assert_eq!(shown(&taken_over), [(0, 30_000, CameraUnreachable, 1)], "it was away before and after");
-        let long = [piece(0, 10_000, CameraUnreachable, 1), piece(10_000, 60_000, Unknown, 1), killed[2]];
+        assert_eq!(
+            shown(&taken_over),
+            [(0, 30_000, CameraUnreachable, 1)],
+            "it was away before and after"
+        );
+        let long = [
+            piece(0, 10_000, CameraUnreachable, 1),
+            piece(10_000, 60_000, Unknown, 1),
+            killed[2],
+        ];
         assert_eq!(shown(&long).len(), 3, "nothing says that it was the same");
-        let died = [piece(0, 10_000, CameraUnreachable, 1), piece(10_000, 15_000, NodeDown, 1)];
+        let died = [
+            piece(0, 10_000, CameraUnreachable, 1),
+            piece(10_000, 15_000, NodeDown, 1),
+        ];
         assert_eq!(shown(&died).len(), 2);
     }
 
@@ -174,8 +244,21 @@ mod tests {
             piece(20_000, 20_001, RecorderStopped, 1),
         ];
         assert_eq!(shown(&wrong_password), [(0, 20_001, CameraUnreachable, 1)]);
-        assert_eq!(shown(&[piece(0, 20, Unknown, 1), piece(20, 90, RecorderStopped, 1)]), [(0, 90, Unknown, 1)]);
-        assert_eq!(shown(&[piece(0, 40, Unknown, 1)]), [(0, 40, Unknown, 1)], "a lost frame");
-        assert!(join(vec![Piece { end: Timestamp(900), ..piece(0, 1, Unknown, 1) }]).is_empty());
+        assert_eq!(
+            shown(&[piece(0, 20, Unknown, 1), piece(20, 90, RecorderStopped, 1)]),
+            [(0, 90, Unknown, 1)]
+        );
+        assert_eq!(
+            shown(&[piece(0, 40, Unknown, 1)]),
+            [(0, 40, Unknown, 1)],
+            "a lost frame"
+        );
+        assert!(
+            join(vec![Piece {
+                end: Timestamp(900),
+                ..piece(0, 1, Unknown, 1)
+            }])
+            .is_empty()
+        );
     }
 }

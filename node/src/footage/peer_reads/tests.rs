@@ -21,7 +21,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
 }
 
 /// A line of the golden file; what is read from it is written the same.
@@ -36,11 +39,22 @@ fn line<T: Format>(name: &str, sample: &T) -> String {
 }
 
 fn range() -> Range {
-    Range { camera: CAMERA, stream: StreamKind::Main, from: AT, to: AT.plus_micros(1_000_000) }
+    Range {
+        camera: CAMERA,
+        stream: StreamKind::Main,
+        from: AT,
+        to: AT.plus_micros(1_000_000),
+    }
 }
 
 fn location() -> ChunkLocation {
-    ChunkLocation { volume: 1, segment: SegmentId(3), offset: 4_096, payload_bytes: 65_536, holder: NodeId(2) }
+    ChunkLocation {
+        volume: 1,
+        segment: SegmentId(3),
+        offset: 4_096,
+        payload_bytes: 65_536,
+        holder: NodeId(2),
+    }
 }
 
 fn chunk() -> ChunkEntry {
@@ -62,12 +76,22 @@ fn chunk() -> ChunkEntry {
         after_loss: false,
         damaged: false,
     };
-    ChunkEntry { meta, location: location() }
+    ChunkEntry {
+        meta,
+        location: location(),
+    }
 }
 
 fn recorded() -> Recorded {
     let end = AT.plus_micros(1_000_000);
-    let span = Span { start: AT, end, node: NodeId(2), epoch: Epoch(4), rank: Rank::Owner, damaged: false };
+    let span = Span {
+        start: AT,
+        end,
+        node: NodeId(2),
+        epoch: Epoch(4),
+        rank: Rank::Owner,
+        damaged: false,
+    };
     let gap = Gap {
         camera: CAMERA,
         stream: StreamKind::Main,
@@ -78,7 +102,11 @@ fn recorded() -> Recorded {
         cause: GapCause::CameraStalled,
         frames_missing: Some(3),
     };
-    Recorded { spans: vec![span], gaps: vec![gap], complete: true }
+    Recorded {
+        spans: vec![span],
+        gaps: vec![gap],
+        complete: true,
+    }
 }
 
 fn report() -> VolumeReport {
@@ -120,11 +148,20 @@ fn messages_are_as_version_1_wrote_them() {
         line("spans-answer", &SpansAnswer(vec![recorded()])),
         line("entries-request", &EntriesRequest(range())),
         line("entries-answer", &EntriesAnswer(vec![chunk()])),
-        line("init-request", &InitRequest { camera: CAMERA, init: InitId::of(b"init") }),
+        line(
+            "init-request",
+            &InitRequest {
+                camera: CAMERA,
+                init: InitId::of(b"init"),
+            },
+        ),
         line("chunk-request", &ChunkRequest(location())),
         line("question", &Question),
         line("done", &Done),
-        line("sight-answer", &SightAnswer(vec![((NodeId(2), CAMERA), progress())])),
+        line(
+            "sight-answer",
+            &SightAnswer(vec![((NodeId(2), CAMERA), progress())]),
+        ),
         line("scrub-answer", &ScrubAnswer(Vec::new())),
         line("volumes-answer", &VolumesAnswer(vec![report()])),
     ];
@@ -134,5 +171,9 @@ fn messages_are_as_version_1_wrote_them() {
         std::fs::write(path, written.concat()).unwrap();
     }
     let stored = std::fs::read_to_string(path).unwrap();
-    assert_eq!(written.concat(), stored, "a message is written otherwise than before: that is a new version");
+    assert_eq!(
+        written.concat(),
+        stored,
+        "a message is written otherwise than before: that is a new version"
+    );
 }

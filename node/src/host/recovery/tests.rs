@@ -35,14 +35,19 @@ async fn open(data_dir: &Path) -> (Identity, Consensus) {
             }
         }
     };
-    (identity, timeout(PATIENCE, opened).await.expect("it starts"))
+    (
+        identity,
+        timeout(PATIENCE, opened).await.expect("it starts"),
+    )
 }
 
 async fn find(data_dir: &Path) -> Survivor {
     let found = async {
         loop {
             match Survivor::find(data_dir).await {
-                Err(RecoveryError::Remains(RemainsError::InUse { .. })) => sleep(Duration::from_millis(20)).await,
+                Err(RecoveryError::Remains(RemainsError::InUse { .. })) => {
+                    sleep(Duration::from_millis(20)).await
+                }
                 other => return other.unwrap_or_else(|error| panic!("{error}")),
             }
         }
@@ -54,9 +59,17 @@ async fn find(data_dir: &Path) -> Survivor {
 async fn node() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let cluster = Uuid::new_v4();
-    Identity::new(cluster, NodeId(1), ClusterGeneration::first(cluster)).save(dir.path()).unwrap();
+    Identity::new(cluster, NodeId(1), ClusterGeneration::first(cluster))
+        .save(dir.path())
+        .unwrap();
     let (_, consensus) = open(dir.path()).await;
-    consensus.initialize(NodeSpec::new("n1", "127.0.0.1:9", "127.0.0.1:9").unwrap(), AT).await.unwrap();
+    consensus
+        .initialize(
+            NodeSpec::new("n1", "127.0.0.1:9", "127.0.0.1:9").unwrap(),
+            AT,
+        )
+        .await
+        .unwrap();
     add(&consensus, "yard").await;
     consensus.shutdown().await;
     dir
@@ -64,7 +77,11 @@ async fn node() -> TempDir {
 
 async fn add(consensus: &Consensus, name: &str) {
     let spec = CameraSpec::new(name, "rtsp://h/").unwrap();
-    let add = Command::CreateCamera { spec, only_after: None }.by(Actor::System, AT);
+    let add = Command::CreateCamera {
+        spec,
+        only_after: None,
+    }
+    .by(Actor::System, AT);
     let added = async { while consensus.write(add.clone()).await.is_err() {} };
     timeout(PATIENCE, added).await.expect("it takes changes");
 }
@@ -74,14 +91,24 @@ async fn interrupted_after_any_step_it_has_happened_or_has_not() {
     for (cut, expected) in [(Some(Step::Written), 1), (Some(Step::Done), 2), (None, 2)] {
         let dir = node().await;
         let survivor = find(dir.path()).await;
-        let cut_here = |step| if Some(step) == cut { Err(io::Error::other("cut")) } else { Ok(()) };
+        let cut_here = |step| {
+            if Some(step) == cut {
+                Err(io::Error::other("cut"))
+            } else {
+                Ok(())
+            }
+        };
         let recovered = survivor.recover(AT, cut_here).await;
         assert_eq!(recovered.is_ok(), cut.is_none());
         drop(survivor);
 
         let (identity, consensus) = open(dir.path()).await;
         assert_eq!(identity.generation().number, expected, "{cut:?}");
-        assert_eq!(consensus.state().generation(), Some(identity.generation()), "{cut:?}");
+        assert_eq!(
+            consensus.state().generation(),
+            Some(identity.generation()),
+            "{cut:?}"
+        );
         assert_eq!(consensus.state().cameras.len(), 1);
         add(&consensus, "gate").await;
         consensus.shutdown().await;
@@ -99,7 +126,11 @@ async fn interrupted_after_any_step_it_has_happened_or_has_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_within_the_writing_of_the_new_folder_nothing_has_happened() {
     let whole = node().await;
-    find(whole.path()).await.recover(AT, |_| Ok(())).await.unwrap();
+    find(whole.path())
+        .await
+        .recover(AT, |_| Ok(()))
+        .await
+        .unwrap();
     let mut parts = files_below(&whole.path().join("raft-2"));
     parts.sort();
     assert!(parts.len() >= 2, "{parts:?}");
@@ -109,21 +140,51 @@ async fn cut_within_the_writing_of_the_new_folder_nothing_has_happened() {
             let target = dir.path().join(part.strip_prefix(whole.path()).unwrap());
             fs::create_dir_all(target.parent().unwrap()).unwrap();
             let bytes = fs::read(part).unwrap();
-            let half = if *part == parts[kept] { bytes.len() / 2 } else { bytes.len() };
+            let half = if *part == parts[kept] {
+                bytes.len() / 2
+            } else {
+                bytes.len()
+            };
             fs::write(target, &bytes[..half]).unwrap();
         }
         let (identity, consensus) = open(dir.path()).await;
-        assert_eq!((identity.generation().number, consensus.state().cameras.len()), (1, 1));
+        assert_eq!(
+            (
+                identity.generation().number,
+                consensus.state().cameras.len()
+            ),
+            (1, 1)
+        );
         consensus.shutdown().await;
         drop(consensus);
-        find(dir.path()).await.recover(AT, |_| Ok(())).await.unwrap();
+        find(dir.path())
+            .await
+            .recover(AT, |_| Ok(()))
+            .await
+            .unwrap();
         let (identity, consensus) = open(dir.path()).await;
-        assert_eq!((identity.generation().number, consensus.state().cameras.len()), (2, 1));
+        assert_eq!(
+            (
+                identity.generation().number,
+                consensus.state().cameras.len()
+            ),
+            (2, 1)
+        );
         consensus.shutdown().await;
     }
 }
 
 fn files_below(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+    let entries = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files_below(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
 }

@@ -1,7 +1,8 @@
-//! Links between nodes: each node keeps a connection to every other member and sends its heartbeat over it (over a few more while answers are late).
+//! Links between nodes: each node keeps a connection to every other member and sends its heartbeat
+//! over it (over a few more while answers are late).
 //!
-//! The connection is evidence by itself: when it closes and the reconnect is refused, the peer's process is gone, which is known
-//! within milliseconds instead of after a silence.
+//! The connection is evidence by itself: when it closes and the reconnect is refused, the peer's
+//! process is gone, which is known within milliseconds instead of after a silence.
 
 mod outbound;
 mod routes;
@@ -24,11 +25,13 @@ pub struct Outgoing {
     pub audience: Audience,
 }
 
-/// Path of the heartbeat POST on the peer port; the body is a [`Heartbeat`] as [`holdfast_consensus::identity::Identity`] seals it, the
+/// Path of the heartbeat POST on the peer port; the body is a [`Heartbeat`] as
+/// [`holdfast_consensus::identity::Identity`] seals it, the
 /// answer a [`holdfast_consensus::observe::clocks::Heard`].
 pub(crate) const HEARTBEAT_PATH: &str = "/link/heartbeat";
 
-/// Events that may wait for the pilot; beyond it senders wait, which slows heartbeats instead of losing evidence.
+/// Events that may wait for the pilot; beyond it senders wait, which slows heartbeats instead of
+/// losing evidence.
 pub const EVENTS_MAX: usize = 1024;
 
 /// What a link has seen of a peer.

@@ -1,5 +1,5 @@
-//! The sending half: a task per peer that connects, sends heartbeats and reports refusals; and a task for each of its connections, of which there is one
-//! unless answers are late.
+//! The sending half: a task per peer that connects, sends heartbeats and reports refusals; and a
+//! task for each of its connections, of which there is one unless answers are late.
 
 use super::{HEARTBEAT_PATH, LinkEvent, Now, Outgoing};
 use bytes::Bytes;
@@ -27,10 +27,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection on which an answer takes longer is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
-/// Connections to one peer. A heartbeat whose answer is late, because packets were lost, does not hold up the next one: that takes another connection,
-/// as long as one is left: enough for a heartbeat each [`HEARTBEAT_INTERVAL`] until the first is given up.
+/// Connections to one peer. A heartbeat whose answer is late, because packets were lost, does not
+/// hold up the next one: that takes another connection, as long as one is left: enough for a
+/// heartbeat each [`HEARTBEAT_INTERVAL`] until the first is given up.
 const LANES_MAX: usize = 12;
-/// Connections that were not needed for so many heartbeats are closed: 30 s, less than the peer lets them idle.
+/// Connections that were not needed for so many heartbeats are closed: 30 s, less than the peer
+/// lets them idle.
 const SPARE_BEATS_MAX: u32 = 120;
 /// An answer is two times.
 const ANSWER_BYTES_MAX: usize = 256;
@@ -57,7 +59,10 @@ pub struct Links {
 impl Links {
     #[must_use]
     pub fn new(options: LinksOptions) -> Self {
-        Self { options, tasks: BTreeMap::new() }
+        Self {
+            options,
+            tasks: BTreeMap::new(),
+        }
     }
 
     /// Opens links to the peers named here and ends those to anyone else.
@@ -73,7 +78,14 @@ impl Links {
         for peer in wanted {
             let options = &self.options;
             self.tasks.entry(peer).or_insert_with_key(|(node, addr)| {
-                tokio::spawn(Link { node: *node, addr: addr.clone(), options: options.clone() }.run())
+                tokio::spawn(
+                    Link {
+                        node: *node,
+                        addr: addr.clone(),
+                        options: options.clone(),
+                    }
+                    .run(),
+                )
             });
         }
     }
@@ -102,7 +114,8 @@ impl Link {
                     reported = false;
                     if let Err(error) = self.talk(stream).await {
                         tracing::debug!(peer = %self.node, addr = %self.addr, %error, "link ended");
-                        // A connection that closed is opened again at once, to learn whether the process is gone; this one is there, and says no.
+                        // A connection that closed is opened again at once, to learn whether the
+                        // process is gone; this one is there, and says no.
                         if matches!(error, LinkError::Rejected(..) | LinkError::Answer(_)) {
                             self.options.identity.not_taken_by(self.node);
                             sleep(RETRY_INTERVAL).await;
@@ -113,7 +126,13 @@ impl Link {
                     if !std::mem::replace(&mut reported, true) {
                         tracing::warn!(peer = %self.node, addr = %self.addr, "peer refuses connections: its process is gone");
                     }
-                    if self.options.events.send(LinkEvent::Refused(self.node)).await.is_err() {
+                    if self
+                        .options
+                        .events
+                        .send(LinkEvent::Refused(self.node))
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                     sleep(RETRY_INTERVAL).await;
@@ -122,7 +141,9 @@ impl Link {
                     tracing::debug!(peer = %self.node, addr = %self.addr, %error, "cannot connect");
                     sleep(RETRY_INTERVAL).await;
                 }
-                Err(_) => tracing::debug!(peer = %self.node, addr = %self.addr, "no answer to connect"),
+                Err(_) => {
+                    tracing::debug!(peer = %self.node, addr = %self.addr, "no answer to connect")
+                }
             }
         }
     }
@@ -184,7 +205,11 @@ impl Link {
         }
     }
 
-    async fn exchange(&self, sender: &mut SendRequest<Full<Bytes>>, body: Vec<u8>) -> Result<Sample, LinkError> {
+    async fn exchange(
+        &self,
+        sender: &mut SendRequest<Full<Bytes>>,
+        body: Vec<u8>,
+    ) -> Result<Sample, LinkError> {
         sender.ready().await?;
         let request = Request::post(HEARTBEAT_PATH)
             .header("host", &self.addr)
@@ -194,13 +219,21 @@ impl Link {
         let response = sender.send_request(request).await?;
         let returned = (self.options.now)();
         let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(LinkError::Answer)?;
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(LinkError::Answer)?;
         if !status.is_success() {
             let why = String::from_utf8_lossy(&body.to_bytes()).into_owned();
             return Err(LinkError::Rejected(status.as_u16(), why));
         }
-        let heard: Heard = codec::decode(&body.to_bytes()).map_err(|error| LinkError::Answer(error.into()))?;
-        Ok(Sample { sent, heard, returned })
+        let heard: Heard =
+            codec::decode(&body.to_bytes()).map_err(|error| LinkError::Answer(error.into()))?;
+        Ok(Sample {
+            sent,
+            heard,
+            returned,
+        })
     }
 }
 
@@ -212,7 +245,8 @@ struct Spare {
 }
 
 impl Spare {
-    /// Called at each heartbeat with the number of connections that it left idle: whether to close them.
+    /// Called at each heartbeat with the number of connections that it left idle: whether to close
+    /// them.
     fn are_useless(&mut self, idle: usize) -> bool {
         self.beats = if idle == 0 { 0 } else { self.beats + 1 };
         self.beats == SPARE_BEATS_MAX
@@ -267,7 +301,8 @@ enum LinkError {
 }
 
 const _: () = assert!(
-    SPARE_BEATS_MAX as u128 * HEARTBEAT_INTERVAL.as_millis() < holdfast_control_api::limits::IDLE_MAX.as_millis()
+    SPARE_BEATS_MAX as u128 * HEARTBEAT_INTERVAL.as_millis()
+        < holdfast_control_api::limits::IDLE_MAX.as_millis()
 );
 
 #[cfg(test)]
@@ -297,7 +332,10 @@ mod tests {
             probes: Vec::new(),
             vouches: false,
         };
-        Arc::new(Outgoing { heartbeat, audience: Audience::default() })
+        Arc::new(Outgoing {
+            heartbeat,
+            audience: Audience::default(),
+        })
     }
 
     /// Told when the first connection ends.
@@ -317,9 +355,17 @@ mod tests {
                     }
                     beats.send(number).await.unwrap();
                     if number > 0 {
-                        let body = codec::encode(&Heard { received: now(), answered: now() }).unwrap();
-                        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
-                        stream.write_all(&[head.into_bytes(), body].concat()).await.unwrap();
+                        let body = codec::encode(&Heard {
+                            received: now(),
+                            answered: now(),
+                        })
+                        .unwrap();
+                        let head =
+                            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                        stream
+                            .write_all(&[head.into_bytes(), body].concat())
+                            .await
+                            .unwrap();
                     }
                 }
                 if number == 0 {
@@ -332,7 +378,9 @@ mod tests {
     #[test]
     fn connections_that_nothing_needs_any_more_are_closed_and_others_are_not() {
         let mut spare = Spare::default();
-        let beats = |spare: &mut Spare, count: u32, idle| (0..count).filter(|_| spare.are_useless(idle)).count();
+        let beats = |spare: &mut Spare, count: u32, idle| {
+            (0..count).filter(|_| spare.are_useless(idle)).count()
+        };
         assert_eq!(beats(&mut spare, SPARE_BEATS_MAX - 1, 1), 0);
         assert_eq!(beats(&mut spare, 1, 0), 0, "all are in use");
         assert_eq!(beats(&mut spare, SPARE_BEATS_MAX - 1, 11), 0);
@@ -363,15 +411,25 @@ mod tests {
         };
         let consensus = holdfast_consensus::Consensus::open(options).await.unwrap();
         let identity = consensus.identity().clone();
-        let mut links = Links::new(LinksOptions { identity, secret, heartbeat, now, events });
+        let mut links = Links::new(LinksOptions {
+            identity,
+            secret,
+            heartbeat,
+            now,
+            events,
+        });
         links.set_peers([(NodeId(2), addr)]);
         let mut on = Vec::new();
         while on.len() < BEATS {
             on.push(timeout(LONG, seen.recv()).await.unwrap().unwrap());
         }
-        // What came after took another connection, and went on using that, before the first was given up.
+        // What came after took another connection, and went on using that, before the first was
+        // given up.
         assert_eq!(on, [0, 1, 1, 1, 1, 1]);
-        assert!(matches!(timeout(LONG, told.recv()).await.unwrap(), Some(LinkEvent::Answered(NodeId(2), _))));
+        assert!(matches!(
+            timeout(LONG, told.recv()).await.unwrap(),
+            Some(LinkEvent::Answered(NodeId(2), _))
+        ));
         server.abort();
     }
 }

@@ -34,7 +34,10 @@ async fn receive(State((identity, events, now)): State<Receiver>, body: Bytes) -
     if events.send(LinkEvent::Heartbeat(heartbeat)).await.is_err() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    match codec::encode(&Heard { received, answered: now() }) {
+    match codec::encode(&Heard {
+        received,
+        answered: now(),
+    }) {
         Ok(answer) => answer.into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

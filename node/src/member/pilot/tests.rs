@@ -13,20 +13,47 @@ const CAMERA: CameraId = CameraId(1);
 const WALL: Timestamp = Timestamp(1_795_341_600_000_000);
 
 fn node(name: &str) -> NodeSpec {
-    NodeSpec::new(name, &format!("{name}.example:8481"), &format!("{name}.example:8480")).unwrap()
+    NodeSpec::new(
+        name,
+        &format!("{name}.example:8481"),
+        &format!("{name}.example:8480"),
+    )
+    .unwrap()
 }
 
 /// Nodes 1 to 3; node 2 owns the camera, node 1 succeeds.
 fn state() -> Arc<ClusterState> {
     let mut state = ClusterState::default();
     let mut apply = |command: Command| drop(state.apply(command.by(Actor::System, WALL)).unwrap());
-    apply(Command::Initialize { cluster: Uuid::from_u128(1), node: node("a") });
-    apply(Command::JoinNode { spec: node("b"), attempt: Uuid::from_u128(2) });
-    apply(Command::JoinNode { spec: node("c"), attempt: Uuid::from_u128(3) });
+    apply(Command::Initialize {
+        cluster: Uuid::from_u128(1),
+        node: node("a"),
+    });
+    apply(Command::JoinNode {
+        spec: node("b"),
+        attempt: Uuid::from_u128(2),
+    });
+    apply(Command::JoinNode {
+        spec: node("c"),
+        attempt: Uuid::from_u128(3),
+    });
     let spec = CameraSpec::new("gate", "rtsp://camera.example/1").unwrap();
-    apply(Command::CreateCamera { spec, only_after: None });
-    let op = AssignmentOp::Place { owner: NodeId(2), mirror: None, successor: Some(NodeId(1)) };
-    apply(Command::Assign { changes: vec![AssignmentChange { camera: CAMERA, expect: Epoch(0), op }] });
+    apply(Command::CreateCamera {
+        spec,
+        only_after: None,
+    });
+    let op = AssignmentOp::Place {
+        owner: NodeId(2),
+        mirror: None,
+        successor: Some(NodeId(1)),
+    };
+    apply(Command::Assign {
+        changes: vec![AssignmentChange {
+            camera: CAMERA,
+            expect: Epoch(0),
+            op,
+        }],
+    });
     Arc::new(state)
 }
 
@@ -57,12 +84,22 @@ fn heartbeat(from: u64, ms: u64) -> Event {
 }
 
 fn tick() -> Event {
-    Event::Tick(Own { recorders: Vec::new(), writable: true, probes: Vec::new(), vouches: false })
+    Event::Tick(Own {
+        recorders: Vec::new(),
+        writable: true,
+        probes: Vec::new(),
+        vouches: false,
+    })
 }
 
 fn leader(node: u64) -> Event {
     let voters = vec![NodeId(1), NodeId(2), NodeId(3)];
-    Event::Leadership(Leadership { term: 1, leader: Some(NodeId(node)), is_leader: node == 1, voters })
+    Event::Leadership(Leadership {
+        term: 1,
+        leader: Some(NodeId(node)),
+        is_leader: node == 1,
+        voters,
+    })
 }
 
 struct Story {
@@ -72,7 +109,9 @@ struct Story {
 impl Story {
     /// Node 1, one second after its start; the others have been heard all the time.
     fn begin(leading: bool) -> Self {
-        let mut story = Self { pilot: Pilot::new(NodeId(1), state(), Duration::ZERO) };
+        let mut story = Self {
+            pilot: Pilot::new(NodeId(1), state(), Duration::ZERO),
+        };
         if leading {
             story.tell(0, leader(1));
         }
@@ -94,7 +133,9 @@ impl Story {
 fn a_heartbeat_that_tells_nothing_new_decides_nothing() {
     let mut story = Story::begin(true);
     let decision = story.tell(1_050, heartbeat(2, 1_050));
-    assert!(decision.desired.is_none() && decision.proposals.is_empty() && decision.sight.is_none());
+    assert!(
+        decision.desired.is_none() && decision.proposals.is_empty() && decision.sight.is_none()
+    );
 }
 
 #[test]
@@ -102,7 +143,10 @@ fn a_successor_records_when_its_owner_refuses_without_asking_anyone() {
     let mut story = Story::begin(false);
     let decision = story.tell(1_050, Event::Link(LinkEvent::Refused(NodeId(2))));
     let desired = decision.desired.unwrap();
-    assert_eq!((desired[&CAMERA].epoch, desired[&CAMERA].rank), (Epoch(1), Rank::Successor));
+    assert_eq!(
+        (desired[&CAMERA].epoch, desired[&CAMERA].rank),
+        (Epoch(1), Rank::Successor)
+    );
     assert!(decision.proposals.is_empty(), "it does not lead");
 }
 
@@ -111,10 +155,15 @@ fn a_leader_proposes_once_and_waits_for_the_outcome() {
     let mut story = Story::begin(true);
     let refused = || Event::Link(LinkEvent::Refused(NodeId(2)));
     let decision = story.tell(1_050, refused());
-    assert!(matches!(decision.proposals.as_slice(), [Command::Assign { changes }] if changes.len() == 1));
+    assert!(
+        matches!(decision.proposals.as_slice(), [Command::Assign { changes }] if changes.len() == 1)
+    );
     assert!(story.tell(1_500, tick()).proposals.is_empty());
     story.tell(1_550, Event::Proposed);
-    assert!(!story.tell(1_800, tick()).proposals.is_empty(), "the state is as it was: it proposes again");
+    assert!(
+        !story.tell(1_800, tick()).proposals.is_empty(),
+        "the state is as it was: it proposes again"
+    );
 }
 
 #[test]
@@ -153,7 +202,12 @@ fn a_recorder_that_is_reported_no_more_keeps_its_watermark_and_is_not_called_rec
         vouches: false,
     };
     story.tell(1_050, Event::Link(LinkEvent::Heartbeat(gone)));
-    let told = story.pilot.sight.progress.get(&(NodeId(2), CAMERA)).unwrap();
+    let told = story
+        .pilot
+        .sight
+        .progress
+        .get(&(NodeId(2), CAMERA))
+        .unwrap();
     assert_eq!(told.state, RecorderState::Starting);
     assert_eq!(told.watermark, Some(WALL.plus(Duration::from_secs(1))));
 }

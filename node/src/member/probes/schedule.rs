@@ -10,7 +10,8 @@ use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A recording without progress for this long is looked after before its owner gives it up, so that what comes of it is known by then.
+/// A recording without progress for this long is looked after before its owner gives it up, so that
+/// what comes of it is known by then.
 pub(super) const QUIET_MAX: Duration = Duration::from_secs(2);
 /// How often a camera that answered is asked again while its owner fails.
 pub(super) const REACHED_INTERVAL: Duration = Duration::from_secs(2);
@@ -50,10 +51,18 @@ struct Asked {
 impl Asked {
     fn new(revision: u64, due_at: Duration) -> Self {
         let backoff = Backoff::default();
-        Self { revision, due_at, backoff, reachable: None, was_away: false, reached_since: None }
+        Self {
+            revision,
+            due_at,
+            backoff,
+            reachable: None,
+            was_away: false,
+            reached_since: None,
+        }
     }
 
-    /// Whether an answer counts as reached: a camera that was away for everybody is left to its owner at first, who tries it every few seconds.
+    /// Whether an answer counts as reached: a camera that was away for everybody is left to its
+    /// owner at first, who tries it every few seconds.
     fn judge(&mut self, now: Duration, answer: Answer) -> bool {
         if answer != Answer::Reached {
             (self.was_away, self.reached_since) = (true, None);
@@ -83,8 +92,17 @@ pub struct Schedule {
 
 impl Schedule {
     /// The cameras to ask now. What is known of cameras whose owners record again is forgotten.
-    pub fn look(&mut self, now: Duration, me: NodeId, state: &ClusterState, sight: &Sight) -> Vec<CameraId> {
-        let mine = state.assignments.iter().filter(|(_, assignment)| assignment.successor == Some(me));
+    pub fn look(
+        &mut self,
+        now: Duration,
+        me: NodeId,
+        state: &ClusterState,
+        sight: &Sight,
+    ) -> Vec<CameraId> {
+        let mine = state
+            .assignments
+            .iter()
+            .filter(|(_, assignment)| assignment.successor == Some(me));
         let mine: BTreeMap<CameraId, &Assignment> = mine.collect();
         self.rests = mine.is_empty();
         self.quiet.retain(|camera, _| mine.contains_key(camera));
@@ -93,13 +111,21 @@ impl Schedule {
         for (camera, assignment) in mine {
             // To ask it may be what ends a process.
             let is_held_back = sight.treatments.contains_key(&camera);
-            let need = if is_held_back { Need::Nothing } else { self.need(now, camera, assignment, sight) };
+            let need = if is_held_back {
+                Need::Nothing
+            } else {
+                self.need(now, camera, assignment, sight)
+            };
             let revision = state.cameras.get(camera).map(|known| known.revision);
             let Some(revision) = revision.filter(|_| need != Need::Nothing) else {
                 self.asked.remove(&camera);
                 continue;
             };
-            if self.asked.get(&camera).is_some_and(|asked| asked.revision != revision) {
+            if self
+                .asked
+                .get(&camera)
+                .is_some_and(|asked| asked.revision != revision)
+            {
                 self.asked.remove(&camera);
             }
             if need == Need::Answer && self.ask(now, camera, revision) {
@@ -116,7 +142,10 @@ impl Schedule {
 
     /// Whether it is the camera's turn.
     fn ask(&mut self, now: Duration, camera: CameraId, revision: u64) -> bool {
-        let asked = self.asked.entry(camera).or_insert_with(|| Asked::new(revision, now));
+        let asked = self
+            .asked
+            .entry(camera)
+            .or_insert_with(|| Asked::new(revision, now));
         let is_due = asked.due_at <= now;
         if is_due {
             asked.due_at = now + LOST_AFTER;
@@ -124,10 +153,23 @@ impl Schedule {
         is_due
     }
 
-    fn need(&mut self, now: Duration, camera: CameraId, assignment: &Assignment, sight: &Sight) -> Need {
-        let Some(owner) = assignment.owner.filter(|owner| sight.is_alive(*owner)) else { return Need::Nothing };
-        let told = sight.progress.get(&(owner, camera)).filter(|told| told.epoch == assignment.epoch);
-        let Some(told) = told else { return Need::Nothing };
+    fn need(
+        &mut self,
+        now: Duration,
+        camera: CameraId,
+        assignment: &Assignment,
+        sight: &Sight,
+    ) -> Need {
+        let Some(owner) = assignment.owner.filter(|owner| sight.is_alive(*owner)) else {
+            return Need::Nothing;
+        };
+        let told = sight
+            .progress
+            .get(&(owner, camera))
+            .filter(|told| told.epoch == assignment.epoch);
+        let Some(told) = told else {
+            return Need::Nothing;
+        };
         let quiet = self.quiet_for(now, camera, owner, told);
         match told.state {
             RecorderState::Failing => Need::Answer,
@@ -138,8 +180,18 @@ impl Schedule {
         }
     }
 
-    fn quiet_for(&mut self, now: Duration, camera: CameraId, owner: NodeId, told: &Progress) -> Duration {
-        let seen = Quiet { owner, watermark: told.watermark, since: now };
+    fn quiet_for(
+        &mut self,
+        now: Duration,
+        camera: CameraId,
+        owner: NodeId,
+        told: &Progress,
+    ) -> Duration {
+        let seen = Quiet {
+            owner,
+            watermark: told.watermark,
+            since: now,
+        };
         let quiet = self.quiet.entry(camera).or_insert(Quiet { ..seen });
         // Only what is said to be recorded can stand still.
         let is_new = (quiet.owner, quiet.watermark) != (seen.owner, seen.watermark);
@@ -149,7 +201,8 @@ impl Schedule {
         now.saturating_sub(quiet.since)
     }
 
-    /// Takes in how a camera answered; `random` is uniform over its type. Answers whether the camera is reached, where that is news.
+    /// Takes in how a camera answered; `random` is uniform over its type. Answers whether the
+    /// camera is reached, where that is news.
     pub fn answered(
         &mut self,
         now: Duration,
@@ -158,7 +211,10 @@ impl Schedule {
         answer: Answer,
         random: u32,
     ) -> Option<bool> {
-        let asked = self.asked.get_mut(&camera).filter(|asked| asked.revision == revision)?;
+        let asked = self
+            .asked
+            .get_mut(&camera)
+            .filter(|asked| asked.revision == revision)?;
         let reachable = asked.judge(now, answer);
         let is_news = asked.reachable.replace(reachable) != Some(reachable);
         let wait = match answer {
@@ -175,10 +231,12 @@ impl Schedule {
     }
 
     pub fn known(&self) -> Vec<Probe> {
-        let known = self
-            .asked
-            .iter()
-            .filter_map(|(camera, asked)| Some(Probe { camera: *camera, reachable: asked.reachable? }));
+        let known = self.asked.iter().filter_map(|(camera, asked)| {
+            Some(Probe {
+                camera: *camera,
+                reachable: asked.reachable?,
+            })
+        });
         known.collect()
     }
 }

@@ -7,7 +7,11 @@ use std::fs;
 
 fn status(volumes: &Volumes, at: usize) -> (u16, String, String) {
     let status = volumes.statuses().swap_remove(at);
-    (status.index, status.state, status.trouble.unwrap_or_default())
+    (
+        status.index,
+        status.state,
+        status.trouble.unwrap_or_default(),
+    )
 }
 
 /// A volume in `a` with a chunk of the camera, closed again.
@@ -43,13 +47,28 @@ async fn a_disk_that_is_not_mounted_is_away_and_is_taken_up_when_it_appears() {
         tokio::spawn(volumes.clone().watch());
         let (index, state, trouble) = status(&volumes, 0);
         assert_eq!((index, state.as_str()), (0, "away"));
-        assert!(trouble.contains("is its disk mounted?") && trouble.contains("holdfast volume init"), "{trouble}");
-        assert!(volumes.writable().unwrap_err().contains("is its disk mounted?"));
-        assert!(matches!(sink(&volumes).append("default", chunk(1)), Err(SinkError::Failed(_))));
+        assert!(
+            trouble.contains("is its disk mounted?") && trouble.contains("holdfast volume init"),
+            "{trouble}"
+        );
+        assert!(
+            volumes
+                .writable()
+                .unwrap_err()
+                .contains("is its disk mounted?")
+        );
+        assert!(matches!(
+            sink(&volumes).append("default", chunk(1)),
+            Err(SinkError::Failed(_))
+        ));
         sleep(Duration::from_millis(1500)).await;
         assert_eq!(a.exists(), has_mount_point);
         if has_mount_point {
-            assert_eq!(fs::read_dir(&a).unwrap().count(), 0, "nothing is written there");
+            assert_eq!(
+                fs::read_dir(&a).unwrap().count(),
+                0,
+                "nothing is written there"
+            );
             fs::remove_dir(&a).unwrap();
         }
         fs::rename(&aside, &a).unwrap();
@@ -74,12 +93,19 @@ async fn a_replaced_disk_is_used_once_an_operator_says_so() {
     assert_eq!(status(&volumes, 0).1, "away");
     mark_new(&a).unwrap();
     eventually("the new one is used", || volumes.writable().is_ok()).await;
-    assert_eq!(status(&volumes, 0), (1, "active".to_owned(), String::new()), "with a number of its own");
+    assert_eq!(
+        status(&volumes, 0),
+        (1, "active".to_owned(), String::new()),
+        "with a number of its own"
+    );
     assert!(!a.join("volume.new").exists(), "it counts once");
     stop(&volumes).await;
     fs::rename(&a, dir.path().join("second")).unwrap();
     let volumes = open(&config).await.unwrap();
-    assert_eq!((status(&volumes, 0).0, status(&volumes, 0).1), (1, "away".to_owned()));
+    assert_eq!(
+        (status(&volumes, 0).0, status(&volumes, 0).1),
+        (1, "away".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -95,8 +121,15 @@ async fn a_volume_whose_disk_goes_while_it_records_is_left_and_taken_up_again() 
     fs::rename(&a, &aside).unwrap();
     fs::create_dir(&a).unwrap();
     eventually("it is away", || status(&volumes, 0).1 == "away").await;
-    assert_eq!(fs::read_dir(&a).unwrap().count(), 0, "no probe is written there either");
-    assert!(matches!(sink.append("default", chunk(1)), Err(SinkError::Moved { .. })));
+    assert_eq!(
+        fs::read_dir(&a).unwrap().count(),
+        0,
+        "no probe is written there either"
+    );
+    assert!(matches!(
+        sink.append("default", chunk(1)),
+        Err(SinkError::Moved { .. })
+    ));
     sink.append("default", Record::Init(init())).unwrap();
     sink.append("default", chunk(2)).unwrap();
     volume(&volumes, 1).handle.flush().await.unwrap();
@@ -115,18 +148,36 @@ async fn of_a_volume_and_its_copy_only_one_is_used() {
     let dir = TempDir::new().unwrap();
     let (a, copy) = (dir.path().join("a"), dir.path().join("copy"));
     with_footage(&dir).await;
-    let copied = std::process::Command::new("cp").arg("-a").args([&a, &copy]).status().unwrap();
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([&a, &copy])
+        .status()
+        .unwrap();
     assert!(copied.success());
     let before = fs::read_dir(copy.join("segments/default")).unwrap().count();
     let volumes = open(&config(&dir, &[&copy, &a])).await.unwrap();
-    let mut states: Vec<_> = volumes.statuses().into_iter().map(|status| (status.path, status.state)).collect();
+    let mut states: Vec<_> = volumes
+        .statuses()
+        .into_iter()
+        .map(|status| (status.path, status.state))
+        .collect();
     states.sort();
     let named = |path: &Path, state: &str| (path.display().to_string(), state.to_owned());
     assert_eq!(states, [named(&a, "active"), named(&copy, "away")]);
-    let troubles: Vec<_> = volumes.statuses().into_iter().filter_map(|status| status.trouble).collect();
-    assert!(troubles.len() == 1 && troubles[0].contains("is a copy of the volume at"), "{troubles:?}");
+    let troubles: Vec<_> = volumes
+        .statuses()
+        .into_iter()
+        .filter_map(|status| status.trouble)
+        .collect();
+    assert!(
+        troubles.len() == 1 && troubles[0].contains("is a copy of the volume at"),
+        "{troubles:?}"
+    );
     stop(&volumes).await;
-    assert_eq!(fs::read_dir(copy.join("segments/default")).unwrap().count(), before);
+    assert_eq!(
+        fs::read_dir(copy.join("segments/default")).unwrap().count(),
+        before
+    );
     // The copy alone is the volume, at another place.
     fs::rename(&a, dir.path().join("gone")).unwrap();
     let volumes = open(&config(&dir, &[&copy])).await.unwrap();
@@ -143,10 +194,21 @@ async fn numbers_that_cannot_be_read_are_not_given_again() {
     fs::write(&register, "{").unwrap();
     let volumes = open(&config).await.unwrap();
     let (index, state, trouble) = status(&volumes, 0);
-    assert!(index >= 1 << 15 && state == "active" && trouble.contains("volumes.json cannot be read"), "{trouble}");
-    assert_eq!(stored(&volumes).await, [(0, index)], "it records and serves all the same");
+    assert!(
+        index >= 1 << 15 && state == "active" && trouble.contains("volumes.json cannot be read"),
+        "{trouble}"
+    );
+    assert_eq!(
+        stored(&volumes).await,
+        [(0, index)],
+        "it records and serves all the same"
+    );
     stop(&volumes).await;
-    assert_eq!(fs::read(&register).unwrap(), b"{", "it is left for its owner to mend");
+    assert_eq!(
+        fs::read(&register).unwrap(),
+        b"{",
+        "it is left for its owner to mend"
+    );
     fs::write(&register, kept).unwrap();
     let volumes = open(&config).await.unwrap();
     assert_eq!(status(&volumes, 0), (0, "active".to_owned(), String::new()));
@@ -159,10 +221,17 @@ async fn a_segment_that_cannot_be_read_is_named() {
     let config = with_footage(&dir).await;
     // What not even root can open.
     let nowhere = dir.path().join("nowhere");
-    std::os::unix::fs::symlink(nowhere, dir.path().join("a/segments/default/0000000099.hfs")).unwrap();
+    std::os::unix::fs::symlink(
+        nowhere,
+        dir.path().join("a/segments/default/0000000099.hfs"),
+    )
+    .unwrap();
     let volumes = open(&config).await.unwrap();
     let (_, state, trouble) = status(&volumes, 0);
     assert_eq!(state, "active");
-    assert!(trouble.contains("1 of its segments are not listed") && trouble.contains("0000000099.hfs"), "{trouble}");
+    assert!(
+        trouble.contains("1 of its segments are not listed") && trouble.contains("0000000099.hfs"),
+        "{trouble}"
+    );
     stop(&volumes).await;
 }

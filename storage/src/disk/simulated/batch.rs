@@ -1,4 +1,5 @@
-//! The writer's half of the simulated disk: operations take time, end in any order, and never end once the machine has stopped.
+//! The writer's half of the simulated disk: operations take time, end in any order, and never end
+//! once the machine has stopped.
 
 use super::faults::{Kind, Lie};
 use super::state::{Inode, State};
@@ -60,7 +61,10 @@ impl SimulatedBatchDisk {
     pub(super) fn new(disk: SimulatedDisk) -> Self {
         // Given their memory when they are first taken.
         let pool = vec![Vec::new(); BUFFERS];
-        Self { disk, pool: Rc::new(RefCell::new(pool)) }
+        Self {
+            disk,
+            pool: Rc::new(RefCell::new(pool)),
+        }
     }
 }
 
@@ -74,13 +78,19 @@ impl BatchDisk for SimulatedBatchDisk {
 
     fn buffer(&self, bytes: usize) -> Option<SimulatedBuffer> {
         if bytes > BATCH_BYTES_MAX {
-            return Some(SimulatedBuffer { bytes: vec![0; bytes], home: None });
+            return Some(SimulatedBuffer {
+                bytes: vec![0; bytes],
+                home: None,
+            });
         }
         let mut bytes = self.pool.borrow_mut().pop()?;
         if bytes.is_empty() {
             bytes = vec![0; BATCH_BYTES_MAX];
         }
-        Some(SimulatedBuffer { bytes, home: Some(Rc::clone(&self.pool)) })
+        Some(SimulatedBuffer {
+            bytes,
+            home: Some(Rc::clone(&self.pool)),
+        })
     }
 
     fn create(
@@ -94,10 +104,13 @@ impl BatchDisk for SimulatedBatchDisk {
             disk.take_time().await;
             let created = create_file(&disk, &path, &header, allocated_bytes);
             disk.unless_stopped().await;
-            let exists = matches!(&created, Err(error) if error.kind() == io::ErrorKind::AlreadyExists);
+            let exists =
+                matches!(&created, Err(error) if error.kind() == io::ErrorKind::AlreadyExists);
             if created.is_err() && !exists {
-                // As the real disk does, so that it can be tried again; where that fails too the file stays.
-                disk.name_operation("take back", &path, |state| state.take_back(&path)).ok();
+                // As the real disk does, so that it can be tried again; where that fails too the
+                // file stays.
+                disk.name_operation("take back", &path, |state| state.take_back(&path))
+                    .ok();
             }
             let file = created?;
             let id = disk.id_of(file.inode);
@@ -131,7 +144,8 @@ impl BatchDisk for SimulatedBatchDisk {
         async move {
             let launched = launch(&disk, &file, &buffer[..bytes], offset);
             disk.take_time().await;
-            let result = launched.and_then(|write| land(&disk, &file, write, offset + bytes as u64));
+            let result =
+                launched.and_then(|write| land(&disk, &file, write, offset + bytes as u64));
             disk.unless_stopped().await;
             (result, buffer)
         }
@@ -182,7 +196,12 @@ impl SimulatedDisk {
 }
 
 /// Each step may be the last.
-fn create_file(disk: &SimulatedDisk, path: &Path, header: &[u8], bytes: u64) -> io::Result<SimulatedBatchFile> {
+fn create_file(
+    disk: &SimulatedDisk,
+    path: &Path,
+    header: &[u8],
+    bytes: u64,
+) -> io::Result<SimulatedBatchFile> {
     disk.check_place()?;
     let inode = disk.name_operation("create", path, |state| state.create(path))?;
     let mut state = lock(&disk.state);
@@ -199,7 +218,10 @@ fn create_file(disk: &SimulatedDisk, path: &Path, header: &[u8], bytes: u64) -> 
     if let Some(dir) = path.parent() {
         state.sync_dir(dir);
     }
-    Ok(SimulatedBatchFile { path: Rc::new(path.to_owned()), inode })
+    Ok(SimulatedBatchFile {
+        path: Rc::new(path.to_owned()),
+        inode,
+    })
 }
 
 impl State {
@@ -214,11 +236,23 @@ impl State {
 }
 
 /// The write is under way: after a power cut it may be there. Returns its number.
-fn launch(disk: &SimulatedDisk, file: &SimulatedBatchFile, bytes: &[u8], offset: u64) -> io::Result<u64> {
+fn launch(
+    disk: &SimulatedDisk,
+    file: &SimulatedBatchFile,
+    bytes: &[u8],
+    offset: u64,
+) -> io::Result<u64> {
     let mut state = lock(&disk.state);
-    state.operate("begin write", &file.path, offset ^ u64::from(crc32fast::hash(bytes)) << 32)?;
+    state.operate(
+        "begin write",
+        &file.path,
+        offset ^ u64::from(crc32fast::hash(bytes)) << 32,
+    )?;
     state.check_room(file.inode, offset + bytes.len() as u64)?;
-    let (write, pages) = (state.next_stamp(), state.file(file.inode)?.pages_of(bytes, offset));
+    let (write, pages) = (
+        state.next_stamp(),
+        state.file(file.inode)?.pages_of(bytes, offset),
+    );
     state.file_mut(file.inode)?.launch(write, pages);
     Ok(write)
 }

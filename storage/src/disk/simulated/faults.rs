@@ -21,7 +21,8 @@ pub struct Faults {
     pub name_fails: OneIn,
     /// `ENOSPC` though there is room.
     pub no_space: OneIn,
-    /// An operation of the writer's half takes up to so long; never less than a tenth of a millisecond.
+    /// An operation of the writer's half takes up to so long; never less than a tenth of a
+    /// millisecond.
     pub latency_max: Duration,
     /// An operation of the writer's half takes `hang` longer.
     pub hangs: OneIn,
@@ -30,18 +31,22 @@ pub struct Faults {
     pub lie: Lie,
 }
 
-/// What a dishonest disk does. An honest program cannot keep its promises on it: these put known bugs back without touching the program.
+/// What a dishonest disk does. An honest program cannot keep its promises on it: these put known
+/// bugs back without touching the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lie {
     #[default]
     None,
     /// The writer's syncs do nothing: as if the program had left them out.
     SyncDoesNothing,
-    /// The writer's syncs are answered at once and done later: as if the program had published first.
+    /// The writer's syncs are answered at once and done later: as if the program had published
+    /// first.
     SyncIsLate,
-    /// The keeper's syncs of copies of held footage do nothing: as if the program had let originals go before their copies were durable.
+    /// The keeper's syncs of copies of held footage do nothing: as if the program had let originals
+    /// go before their copies were durable.
     CopySyncDoesNothing,
-    /// What concerns names follows the path to what is mounted over it: as if the program had used paths.
+    /// What concerns names follows the path to what is mounted over it: as if the program had used
+    /// paths.
     NamesFollowMounts,
 }
 
@@ -78,7 +83,11 @@ impl Faults {
     pub(super) fn latency(&self, random: &mut Random) -> Duration {
         let max_us = u64::try_from(self.latency_max.as_micros()).unwrap_or(u64::MAX);
         let usual = Duration::from_micros(random.within(100..max_us.max(101)));
-        if random.one_in(self.hangs) { usual + self.hang } else { usual }
+        if random.one_in(self.hangs) {
+            usual + self.hang
+        } else {
+            usual
+        }
     }
 }
 

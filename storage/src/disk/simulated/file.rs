@@ -1,4 +1,5 @@
-//! One simulated file: what readers see, what is on the medium for sure, and what is between the two. Pure.
+//! One simulated file: what readers see, what is on the medium for sure, and what is between the
+//! two. Pure.
 
 use crate::format::BLOCK_BYTES;
 use crate::random::Random;
@@ -16,7 +17,8 @@ pub(super) struct Content {
     bytes: u64,
 }
 
-/// Something that was done to a file and is not durable yet. A page beyond the length is not seen, and is lost unless the length follows.
+/// Something that was done to a file and is not durable yet. A page beyond the length is not seen,
+/// and is lost unless the length follows.
 #[derive(Clone, Debug)]
 enum Change {
     Page(u64, Page),
@@ -54,7 +56,9 @@ pub enum Loss {
 
 impl Content {
     fn page(&self, number: u64) -> Page {
-        self.pages.get(&number).map_or_else(|| Arc::new([0; BLOCK_BYTES]), Arc::clone)
+        self.pages
+            .get(&number)
+            .map_or_else(|| Arc::new([0; BLOCK_BYTES]), Arc::clone)
     }
 
     fn apply(&mut self, change: &Change) {
@@ -85,7 +89,9 @@ impl Content {
             let (number, within) = (at / PAGE, (at % PAGE) as usize);
             let count = (BLOCK_BYTES - within).min(buffer.len() - done);
             match self.pages.get(&number) {
-                Some(page) => buffer[done..done + count].copy_from_slice(&page[within..within + count]),
+                Some(page) => {
+                    buffer[done..done + count].copy_from_slice(&page[within..within + count])
+                }
                 None => buffer[done..done + count].fill(0),
             }
             done += count;
@@ -122,7 +128,8 @@ impl File {
             let (number, within) = (at / PAGE, (at % PAGE) as usize);
             let count = (BLOCK_BYTES - within).min(bytes.len() - done);
             let mut page = self.seen.page(number);
-            Arc::make_mut(&mut page)[within..within + count].copy_from_slice(&bytes[done..done + count]);
+            Arc::make_mut(&mut page)[within..within + count]
+                .copy_from_slice(&bytes[done..done + count]);
             pages.push((number, page));
             done += count;
         }
@@ -142,7 +149,13 @@ impl File {
     }
 
     /// As [`Self::write`], with each sector written or not.
-    pub(super) fn write_in_part(&mut self, stamp: u64, pages: Pages, sector_bytes: usize, random: &mut Random) {
+    pub(super) fn write_in_part(
+        &mut self,
+        stamp: u64,
+        pages: Pages,
+        sector_bytes: usize,
+        random: &mut Random,
+    ) {
         let torn = pages.into_iter().map(|(number, page)| {
             let mut under = self.seen.page(number);
             mix(&mut under, &page, sector_bytes, |_| random.one_in(2));
@@ -191,15 +204,25 @@ impl File {
     /// A sync of everything before `stamp` failed.
     pub(super) fn sync_failed(&mut self, stamp: u64) {
         let done = self.pending.partition_point(|(at, _)| *at < stamp);
-        self.abandoned.extend(self.pending.drain(..done).map(|(_, change)| change));
+        self.abandoned
+            .extend(self.pending.drain(..done).map(|(_, change)| change));
     }
 
     /// What is there after a power cut.
-    pub(super) fn after_power_cut(&self, loss: Loss, sector_bytes: usize, random: &mut Random) -> Self {
+    pub(super) fn after_power_cut(
+        &self,
+        loss: Loss,
+        sector_bytes: usize,
+        random: &mut Random,
+    ) -> Self {
         let mut changes: Vec<Change> = self.abandoned.clone();
         changes.extend(self.pending.iter().map(|(_, change)| change.clone()));
         for pages in self.flying.values() {
-            changes.extend(pages.iter().map(|(number, page)| Change::Page(*number, Arc::clone(page))));
+            changes.extend(
+                pages
+                    .iter()
+                    .map(|(number, page)| Change::Page(*number, Arc::clone(page))),
+            );
         }
         let mut durable = self.durable.clone();
         let torn = random.below(changes.len() as u64 + 1) as usize;
@@ -221,10 +244,16 @@ impl File {
         }
         // Data without its length is lost.
         durable.set_bytes(durable.bytes);
-        Self { seen: durable.clone(), reserved_bytes: durable.bytes, durable, ..Self::default() }
+        Self {
+            seen: durable.clone(),
+            reserved_bytes: durable.bytes,
+            durable,
+            ..Self::default()
+        }
     }
 
-    /// What is there after the process was killed: all that had landed, and what was in flight by chance.
+    /// What is there after the process was killed: all that had landed, and what was in flight by
+    /// chance.
     pub(super) fn after_kill(&mut self, stamp: u64, random: &mut Random) {
         for (_, pages) in std::mem::take(&mut self.flying) {
             let end = pages.last().map_or(0, |(number, _)| (number + 1) * PAGE);
@@ -258,7 +287,12 @@ fn mix(under: &mut Page, over: &Page, sector_bytes: usize, mut is_kept: impl FnM
     }
 }
 
-fn apply_in_part(content: &mut Content, change: Change, sector_bytes: usize, is_kept: &mut impl FnMut(usize) -> bool) {
+fn apply_in_part(
+    content: &mut Content,
+    change: Change,
+    sector_bytes: usize,
+    is_kept: &mut impl FnMut(usize) -> bool,
+) {
     match change {
         Change::Page(number, page) => {
             let mut under = content.page(number);

@@ -1,4 +1,5 @@
-//! The simulated filesystem behind one lock: names, files, room, and what was done so far. Pure but for the lock around it.
+//! The simulated filesystem behind one lock: names, files, room, and what was done so far. Pure but
+//! for the lock around it.
 
 use super::faults::{Faults, Kind, input_output_error};
 use super::file::{File, Loss, Pages};
@@ -65,7 +66,8 @@ impl State {
         }
     }
 
-    /// Counts an operation that changes something. An error where the machine has stopped, or stops now, before it.
+    /// Counts an operation that changes something. An error where the machine has stopped, or stops
+    /// now, before it.
     pub(super) fn operate(&mut self, what: &str, path: &Path, detail: u64) -> io::Result<()> {
         self.is_stopped |= self.stop_at.is_some_and(|at| self.operations >= at);
         if self.is_stopped {
@@ -86,7 +88,8 @@ impl State {
         if self.recent.len() >= RECENT_MAX {
             self.recent.pop_front();
         }
-        self.recent.push_back(format!("{:>6} {what} {name} {detail}", self.operations));
+        self.recent
+            .push_back(format!("{:>6} {what} {name} {detail}", self.operations));
     }
 
     pub(super) fn check(&mut self, kind: Kind) -> io::Result<()> {
@@ -107,7 +110,10 @@ impl State {
     }
 
     pub(super) fn find(&self, path: &Path) -> io::Result<Inode> {
-        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names
+            .get(path)
+            .copied()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     pub(super) fn make_dir(&mut self, path: &Path) {
@@ -142,7 +148,10 @@ impl State {
 
     fn rename(&mut self, path: &Path, inode: Option<Inode>) {
         apply_name(&mut self.names, path, inode);
-        self.pending_names.push(NameChange { path: path.to_owned(), inode });
+        self.pending_names.push(NameChange {
+            path: path.to_owned(),
+            inode,
+        });
     }
 
     pub(super) fn sync_dir(&mut self, dir: &Path) {
@@ -169,32 +178,57 @@ impl State {
         if !self.dirs.contains(dir) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let name_of = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name_of = |path: &Path| {
+            path.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
         let dirs = self.dirs.iter().filter(|path| path.parent() == Some(dir));
-        let dirs = dirs.map(|path| DirEntry { name: name_of(path), bytes: 0, is_dir: true });
-        let files = self.names.iter().filter(|(path, _)| path.parent() == Some(dir));
+        let dirs = dirs.map(|path| DirEntry {
+            name: name_of(path),
+            bytes: 0,
+            is_dir: true,
+        });
+        let files = self
+            .names
+            .iter()
+            .filter(|(path, _)| path.parent() == Some(dir));
         let files = files.map(|(path, inode)| {
             let bytes = self.files.get(inode).map_or(0, File::bytes);
-            DirEntry { name: name_of(path), bytes, is_dir: false }
+            DirEntry {
+                name: name_of(path),
+                bytes,
+                is_dir: false,
+            }
         });
         Ok(dirs.chain(files).collect())
     }
 
     /// Every file, by path.
     pub(super) fn all(&self) -> impl Iterator<Item = (&PathBuf, &File)> {
-        self.names.iter().filter_map(|(path, inode)| Some((path, self.files.get(inode)?)))
+        self.names
+            .iter()
+            .filter_map(|(path, inode)| Some((path, self.files.get(inode)?)))
     }
 
     pub(super) fn space(&self) -> Space {
         let used: u64 = self.all().map(|(_, file)| file.reserved_bytes).sum();
         let total_bytes = self.geometry.capacity_bytes;
-        Space { free_bytes: total_bytes.saturating_sub(used), total_bytes }
+        Space {
+            free_bytes: total_bytes.saturating_sub(used),
+            total_bytes,
+        }
     }
 
     /// An error where a file that grows to `end` would not fit.
     pub(super) fn check_room(&self, inode: Inode, end: u64) -> io::Result<()> {
         let grows = end.saturating_sub(self.file(inode)?.reserved_bytes);
-        if grows > self.space().free_bytes { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if grows > self.space().free_bytes {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn write(&mut self, inode: Inode, pages: Pages, end: u64) -> io::Result<()> {
@@ -206,7 +240,8 @@ impl State {
     pub(super) fn write_in_part(&mut self, inode: Inode, pages: Pages) -> io::Result<()> {
         let (stamp, mut random) = (self.next_stamp(), self.random.fork());
         let sector_bytes = self.geometry.sector_bytes;
-        self.file_mut(inode)?.write_in_part(stamp, pages, sector_bytes, &mut random);
+        self.file_mut(inode)?
+            .write_in_part(stamp, pages, sector_bytes, &mut random);
         Ok(())
     }
 
@@ -217,7 +252,12 @@ impl State {
     }
 
     /// As [`Self::sync`], of what was done before `stamp`.
-    pub(super) fn sync_until(&mut self, inode: Inode, stamp: u64, failed: io::Result<()>) -> io::Result<()> {
+    pub(super) fn sync_until(
+        &mut self,
+        inode: Inode,
+        stamp: u64,
+        failed: io::Result<()>,
+    ) -> io::Result<()> {
         let file = self.file_mut(inode)?;
         match failed {
             Ok(()) => file.sync(stamp),
@@ -230,7 +270,11 @@ impl State {
     pub(super) fn settle(&mut self, inode: Inode) -> io::Result<()> {
         let (sector_bytes, mut random) = (self.geometry.sector_bytes, self.random.fork());
         let file = self.file_mut(inode)?;
-        *file = file.after_power_cut(Loss::Scattered { kept_of_eight: 4 }, sector_bytes, &mut random);
+        *file = file.after_power_cut(
+            Loss::Scattered { kept_of_eight: 4 },
+            sector_bytes,
+            &mut random,
+        );
         Ok(())
     }
 
@@ -242,14 +286,26 @@ impl State {
         }
         self.is_stopped = false;
         self.stop_at = None;
-        let used: BTreeSet<Inode> = self.names.values().chain(self.durable_names.values()).copied().collect();
-        let waiting: BTreeSet<Inode> = self.pending_names.iter().filter_map(|change| change.inode).collect();
-        self.files.retain(|inode, _| used.contains(inode) || waiting.contains(inode));
+        let used: BTreeSet<Inode> = self
+            .names
+            .values()
+            .chain(self.durable_names.values())
+            .copied()
+            .collect();
+        let waiting: BTreeSet<Inode> = self
+            .pending_names
+            .iter()
+            .filter_map(|change| change.inode)
+            .collect();
+        self.files
+            .retain(|inode, _| used.contains(inode) || waiting.contains(inode));
     }
 
     fn kill(&mut self) {
         let (stamp, mut random) = (self.next_stamp(), self.random.fork());
-        self.files.values_mut().for_each(|file| file.after_kill(stamp, &mut random));
+        self.files
+            .values_mut()
+            .for_each(|file| file.after_kill(stamp, &mut random));
     }
 
     fn cut_power(&mut self, loss: Loss) {

@@ -82,7 +82,10 @@ impl ShelfFootage {
     /// It cannot be read any more, or was changed.
     pub fn read(&self, entry: &ChunkEntry) -> Result<Bytes, Error> {
         let place = (entry.location.volume, entry.location.segment);
-        let path = self.paths.get(&place).ok_or(Error::NoSegment { segment: place.1 })?;
+        let path = self
+            .paths
+            .get(&place)
+            .ok_or(Error::NoSegment { segment: place.1 })?;
         let record = read_record(&*self.file(place, path)?, path, entry.location.offset)?;
         match decode_record(&record).map_err(Error::format(path))?.0 {
             Decoded::Chunk { payload, .. } => Ok(Bytes::copy_from_slice(payload)),
@@ -101,7 +104,12 @@ impl ShelfFootage {
         Ok(file)
     }
 
-    pub(super) fn take_in(&mut self, segment: &Segment, id: StreamId, range: (Timestamp, Timestamp)) {
+    pub(super) fn take_in(
+        &mut self,
+        segment: &Segment,
+        id: StreamId,
+        range: (Timestamp, Timestamp),
+    ) {
         let path = &segment.path;
         let read = open(path).and_then(|opened| {
             let file: Arc<dyn DiskFile> = Arc::new(salvaging(&opened));
@@ -111,29 +119,54 @@ impl ShelfFootage {
                 // A chunk table is damaged: the batches have what it listed.
                 None => {
                     let listed = self::listed(&scanned(&*file, &opened, path)?, id, &*file, path)?;
-                    listed.map(|listed| (file, listed)).ok_or(Error::NoSegment { segment: segment.id })
+                    listed.map(|listed| (file, listed)).ok_or(Error::NoSegment {
+                        segment: segment.id,
+                    })
                 }
             }
         });
         match read {
             Ok((file, listed)) => self.keep_sound(segment, &*file, listed, range),
-            Err(error) => self.failed.push(FailedSegment { path: path.clone(), error: error.to_string() }),
+            Err(error) => self.failed.push(FailedSegment {
+                path: path.clone(),
+                error: error.to_string(),
+            }),
         }
     }
 
-    fn keep_sound(&mut self, segment: &Segment, file: &dyn DiskFile, listed: Listed, range: (Timestamp, Timestamp)) {
+    fn keep_sound(
+        &mut self,
+        segment: &Segment,
+        file: &dyn DiskFile,
+        listed: Listed,
+        range: (Timestamp, Timestamp),
+    ) {
         let Segment { volume, id, path } = segment;
-        let Listed { chunks, inits, damaged_batches } = listed;
-        let wanted = chunks.into_iter().filter(|row| overlaps(row.meta.start, row.meta.end(), range.0, range.1));
+        let Listed {
+            chunks,
+            inits,
+            damaged_batches,
+        } = listed;
+        let wanted = chunks
+            .into_iter()
+            .filter(|row| overlaps(row.meta.start, row.meta.end(), range.0, range.1));
         let (sound, lost): (Vec<_>, Vec<_>) = wanted.partition(|row| is_sound(file, path, row));
         if !lost.is_empty() || damaged_batches > 0 {
             let chunks = lost.iter().map(|row| row.meta).collect();
-            self.lost.push(LostOnShelf { path: path.clone(), chunks, damaged_batches });
+            self.lost.push(LostOnShelf {
+                path: path.clone(),
+                chunks,
+                damaged_batches,
+            });
         }
         for row in &inits {
             self.keep_init(file, path, row);
         }
-        self.entries.extend(sound.iter().map(|row| row.entry((row.meta.node, *volume), *id)));
+        self.entries.extend(
+            sound
+                .iter()
+                .map(|row| row.entry((row.meta.node, *volume), *id)),
+        );
         self.paths.insert((*volume, *id), path.clone());
     }
 
@@ -142,7 +175,9 @@ impl ShelfFootage {
         if self.inits.iter().any(|(id, _)| *id == row.id) {
             return;
         }
-        let Ok(record) = read_record(file, path, row.offset) else { return };
+        let Ok(record) = read_record(file, path, row.offset) else {
+            return;
+        };
         if let Ok((Decoded::Init { payload, .. }, _)) = decode_record(&record)
             && InitId::of(payload) == row.id
         {
@@ -153,33 +188,63 @@ impl ShelfFootage {
     /// Held footage stands in two segments until its original is deleted.
     pub(super) fn forget_copies(&mut self) {
         self.entries.sort_by_key(|entry| key_of(&entry.meta));
-        self.entries.dedup_by(|later, first| later.meta == first.meta);
+        self.entries
+            .dedup_by(|later, first| later.meta == first.meta);
     }
 }
 
 /// What the segment lists of the stream; `None` where a table of it is damaged.
-fn listed(contents: &Contents, id: StreamId, file: &dyn DiskFile, path: &Path) -> Result<Option<Listed>, Error> {
+fn listed(
+    contents: &Contents,
+    id: StreamId,
+    file: &dyn DiskFile,
+    path: &Path,
+) -> Result<Option<Listed>, Error> {
     let is_ours = |key: &TrackKey| (key.camera, key.stream) == (id.camera, id.stream);
     match contents {
         Contents::Sealed(head) => {
             let tables = head.tracks.iter().filter(|table| is_ours(&table.key));
-            let tables: Result<Vec<_>, Error> = tables.map(|table| read_table(file, path, table)).collect();
+            let tables: Result<Vec<_>, Error> =
+                tables.map(|table| read_table(file, path, table)).collect();
             let tables: Option<Vec<_>> = tables?.into_iter().collect();
-            let inits = head.inits.iter().filter(|row| is_ours(&row.key)).copied().collect();
-            Ok(tables.map(|tables| Listed { chunks: tables.concat(), inits, damaged_batches: 0 }))
+            let inits = head
+                .inits
+                .iter()
+                .filter(|row| is_ours(&row.key))
+                .copied()
+                .collect();
+            Ok(tables.map(|tables| Listed {
+                chunks: tables.concat(),
+                inits,
+                damaged_batches: 0,
+            }))
         }
         Contents::Scanned(scan) => {
             let tracks = scan.index.tracks().iter().filter(|(key, _)| is_ours(key));
             let chunks = tracks.flat_map(|(_, rows)| rows).copied().collect();
-            let inits = scan.index.inits().iter().filter(|row| is_ours(&row.key)).copied().collect();
-            Ok(Some(Listed { chunks, inits, damaged_batches: scan.damaged_batches }))
+            let inits = scan
+                .index
+                .inits()
+                .iter()
+                .filter(|row| is_ours(&row.key))
+                .copied()
+                .collect();
+            Ok(Some(Listed {
+                chunks,
+                inits,
+                damaged_batches: scan.damaged_batches,
+            }))
         }
     }
 }
 
 /// What the disk does not give back is damaged.
 fn is_sound(file: &dyn DiskFile, path: &Path, row: &ChunkRow) -> bool {
-    let Ok(record) = read_record(file, path, row.offset) else { return false };
-    let found = decode_record(&record).ok().and_then(|(decoded, _)| Row::of(&decoded, row.offset));
+    let Ok(record) = read_record(file, path, row.offset) else {
+        return false;
+    };
+    let found = decode_record(&record)
+        .ok()
+        .and_then(|(decoded, _)| Row::of(&decoded, row.offset));
     found == Some(Row::Chunk(*row))
 }

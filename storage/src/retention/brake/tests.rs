@@ -18,7 +18,14 @@ struct Class {
 impl Class {
     fn of(stored: u64, limit: u64) -> Self {
         let brake = Brake::new(Duration::from_secs(24 * 3600), Vec::new());
-        Self { brake, subject: Subject::Class("default".to_owned()), stored, limit, at_min: 0, changes: Vec::new() }
+        Self {
+            brake,
+            subject: Subject::Class("default".to_owned()),
+            stored,
+            limit,
+            at_min: 0,
+            changes: Vec::new(),
+        }
     }
 
     fn now(&self) -> Duration {
@@ -32,7 +39,12 @@ impl Class {
         self.stored += comes;
         self.brake.came(&self.subject, comes, now);
         let bytes = self.stored.saturating_sub(self.limit).div_ceil(SEGMENT) * SEGMENT;
-        let wish = Wish { bytes, stored_bytes: self.stored, largest_bytes: SEGMENT, limits: self.limit };
+        let wish = Wish {
+            bytes,
+            stored_bytes: self.stored,
+            largest_bytes: SEGMENT,
+            limits: self.limit,
+        };
         let (allowed, change) = self.brake.allow(&self.subject, wish, now);
         self.changes.extend(change);
         let mut left = i64::try_from(allowed).unwrap();
@@ -50,13 +62,20 @@ impl Class {
 
     /// Another process, after the machine was off.
     fn restart(&mut self) {
-        let announced = self.brake.announced().map(|(subject, announced)| (subject.clone(), *announced)).collect();
+        let announced = self
+            .brake
+            .announced()
+            .map(|(subject, announced)| (subject.clone(), *announced))
+            .collect();
         self.brake = Brake::new(Duration::from_secs(24 * 3600), announced);
         self.at_min = 0;
     }
 
     fn state(&self) -> Option<State> {
-        self.brake.announced().next().map(|(_, announced)| announced.state)
+        self.brake
+            .announced()
+            .next()
+            .map(|(_, announced)| announced.state)
     }
 }
 
@@ -88,7 +107,11 @@ fn a_typing_error_in_a_limit_is_announced_and_deletes_nothing_for_a_day() {
     assert_eq!(class.changes, [Change::Announced]);
     class.limit = 2_000_000;
     class.minutes(1);
-    assert_eq!((class.state(), &class.changes[1..]), (None, &[Change::Ended][..]), "corrected in time, all is there");
+    assert_eq!(
+        (class.state(), &class.changes[1..]),
+        (None, &[Change::Ended][..]),
+        "corrected in time, all is there"
+    );
 }
 
 #[test]
@@ -97,11 +120,18 @@ fn after_a_day_it_goes_at_a_bounded_rate_and_then_the_class_is_a_ring() {
     class.minutes(DAY_MIN + 1);
     assert_eq!(class.state(), Some(State::Running));
     let before = class.stored;
-    assert!(class.minutes(10) > before - before / 10, "a hundredth a minute, no more: {} of {before}", class.stored);
+    assert!(
+        class.minutes(10) > before - before / 10,
+        "a hundredth a minute, no more: {} of {before}",
+        class.stored
+    );
     class.minutes(180);
     assert!(class.stored <= 620_000, "{}", class.stored);
     class.minutes(120);
-    assert_eq!((class.state(), class.changes.last()), (None, Some(&Change::Ended)));
+    assert_eq!(
+        (class.state(), class.changes.last()),
+        (None, Some(&Change::Ended))
+    );
     assert_eq!(class.minutes(60), 500_000);
 }
 
@@ -124,7 +154,11 @@ fn a_release_begins_it_now_and_a_cancel_drops_it_until_the_limit_is_another() {
     assert_eq!(class.state(), Some(State::Cancelled));
     class.limit = 400_000;
     class.minutes(1);
-    assert_eq!(class.state(), Some(State::Waiting), "another limit is another reason");
+    assert_eq!(
+        class.state(),
+        Some(State::Waiting),
+        "another limit is another reason"
+    );
 }
 
 #[test]
@@ -136,7 +170,11 @@ fn a_restart_forgets_neither_the_wait_nor_a_cancel() {
     }
     assert_eq!(class.state(), Some(State::Waiting));
     class.minutes(45);
-    assert_eq!(class.state(), Some(State::Running), "a node that is restarted every hour gets there, too");
+    assert_eq!(
+        class.state(),
+        Some(State::Running),
+        "a node that is restarted every hour gets there, too"
+    );
     class.brake.cancel(|_| true);
     class.restart();
     class.minutes(2 * DAY_MIN);
@@ -174,7 +212,11 @@ fn a_disk_that_fills_up_deletes_what_comes_in_while_more_waits() {
     class.subject = Subject::FreeSpace;
     class.minutes(1);
     let stored = class.stored;
-    assert_eq!(class.minutes(600), stored, "the ring continues, and shrinks by nothing");
+    assert_eq!(
+        class.minutes(600),
+        stored,
+        "the ring continues, and shrinks by nothing"
+    );
     assert_eq!(class.changes, [Change::Announced]);
 }
 

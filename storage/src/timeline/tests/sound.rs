@@ -18,7 +18,12 @@ struct Heard {
 
 impl Heard {
     fn of(of: Recording, cuts: impl IntoIterator<Item = u32>) -> Self {
-        Self { of, cuts: cuts.into_iter().collect(), off_us: 0, is_silence: false }
+        Self {
+            of,
+            cuts: cuts.into_iter().collect(),
+            off_us: 0,
+            is_silence: false,
+        }
     }
 
     /// Named by their first frames, in `location.offset`.
@@ -40,8 +45,14 @@ impl Heard {
 
 /// Each frame of sound that is shown, in order.
 fn heard(entries: Vec<ChunkEntry>) -> Vec<u64> {
-    let shown = merge(entries).into_iter().filter(|entry| entry.meta.track == TrackKind::Audio);
-    shown.flat_map(|entry| entry.location.offset..entry.location.offset + u64::from(entry.meta.frames)).collect()
+    let shown = merge(entries)
+        .into_iter()
+        .filter(|entry| entry.meta.track == TrackKind::Audio);
+    shown
+        .flat_map(|entry| {
+            entry.location.offset..entry.location.offset + u64::from(entry.meta.frames)
+        })
+        .collect()
 }
 
 /// Video of both in GOPs of a second: the next owner begins at 6 s, between frames 93 and 94 of
@@ -58,13 +69,26 @@ fn it_changes_at_a_frame_that_both_begin_a_chunk_with_wherever_that_is() {
         ("there", vec![63, 78, 94, 110, 180]),
         ("there, where the next one's begins", vec![94, 110, 180]),
         ("a frame late, and after", vec![95, 100, 110, 180]),
-        ("a frame off there, and before", vec![63, 78, 89, 93, 110, 180]),
-        ("a frame off there, and after", vec![63, 79, 93, 95, 100, 110, 180]),
+        (
+            "a frame off there, and before",
+            vec![63, 78, 89, 93, 110, 180],
+        ),
+        (
+            "a frame off there, and after",
+            vec![63, 79, 93, 95, 100, 110, 180],
+        ),
     ] {
         for off_us in [-60_000, 0, 100_000] {
-            let after = Heard { off_us, ..after(&cuts) };
+            let after = Heard {
+                off_us,
+                ..after(&cuts)
+            };
             let entries = [video(), before.chunks(), after.chunks()].concat();
-            assert_eq!(heard(entries), (0..180).collect::<Vec<_>>(), "{what}, {off_us} us off");
+            assert_eq!(
+                heard(entries),
+                (0..180).collect::<Vec<_>>(),
+                "{what}, {off_us} us off"
+            );
         }
     }
 }
@@ -76,38 +100,76 @@ fn without_a_shared_frame_it_changes_where_least_is_lost_or_doubled() {
     let shown = heard([video(), before.chunks(), after.chunks()].concat());
     let missing: Vec<u64> = (0..180).filter(|frame| !shown.contains(frame)).collect();
     let doubled = shown.windows(2).filter(|pair| pair[1] <= pair[0]).count();
-    assert!(missing.len() + doubled <= 1, "{missing:?} is missing of {shown:?}");
+    assert!(
+        missing.len() + doubled <= 1,
+        "{missing:?} is missing of {shown:?}"
+    );
 }
 
 #[test]
 fn silence_changes_where_it_is_nearest() {
     let cuts = [0, 30, 63, 78, 84, 89, 94, 100, 105];
-    let before = Heard { is_silence: true, ..Heard::of(OWNER, cuts) };
-    let after = Heard { is_silence: true, off_us: 20_000, ..Heard::of(NEXT, [63, 78, 94, 110, 180]) };
-    assert_eq!(heard([video(), before.chunks(), after.chunks()].concat()), (0..180).collect::<Vec<_>>());
+    let before = Heard {
+        is_silence: true,
+        ..Heard::of(OWNER, cuts)
+    };
+    let after = Heard {
+        is_silence: true,
+        off_us: 20_000,
+        ..Heard::of(NEXT, [63, 78, 94, 110, 180])
+    };
+    assert_eq!(
+        heard([video(), before.chunks(), after.chunks()].concat()),
+        (0..180).collect::<Vec<_>>()
+    );
 }
 
 #[test]
 fn where_nobody_recorded_a_hole_stays_and_all_that_was_stored_is_shown() {
     // The owner died at 4 s, its sound a little before its video; the next one began at 6 s.
     let entries = |before: &[u32]| {
-        let (before, after) = (Heard::of(OWNER, before.iter().copied()), Heard::of(NEXT, [94, 110, 180]));
-        heard([OWNER.video(0..8), NEXT.video(12..24), before.chunks(), after.chunks()].concat())
+        let (before, after) = (
+            Heard::of(OWNER, before.iter().copied()),
+            Heard::of(NEXT, [94, 110, 180]),
+        );
+        heard(
+            [
+                OWNER.video(0..8),
+                NEXT.video(12..24),
+                before.chunks(),
+                after.chunks(),
+            ]
+            .concat(),
+        )
     };
-    assert_eq!(entries(&[0, 30, 58, 61]), (0..61).chain(94..180).collect::<Vec<_>>());
-    assert_eq!(entries(&[0, 30, 58, 63]), (0..63).chain(94..180).collect::<Vec<_>>(), "a little after it");
+    assert_eq!(
+        entries(&[0, 30, 58, 61]),
+        (0..61).chain(94..180).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        entries(&[0, 30, 58, 63]),
+        (0..63).chain(94..180).collect::<Vec<_>>(),
+        "a little after it"
+    );
 }
 
 #[test]
 fn a_chunk_that_lies_in_two_places_is_shown_once() {
     let mut copied = Heard::of(OWNER, [0, 30, 63]).chunks();
     copied.extend_from_within(..);
-    assert_eq!(heard([OWNER.video(0..8), copied].concat()), (0..63).collect::<Vec<_>>());
+    assert_eq!(
+        heard([OWNER.video(0..8), copied].concat()),
+        (0..63).collect::<Vec<_>>()
+    );
 }
 
-/// Beginnings of chunks from `from` to `until`, none longer than 7 frames; those of `shared` are among them.
+/// Beginnings of chunks from `from` to `until`, none longer than 7 frames; those of `shared` are
+/// among them.
 fn cuts((from, until): (u32, u32), own: &BTreeSet<u32>, shared: &BTreeSet<u32>) -> Vec<u32> {
-    let inside = own.union(shared).copied().filter(|cut| (from + 1..until).contains(cut));
+    let inside = own
+        .union(shared)
+        .copied()
+        .filter(|cut| (from + 1..until).contains(cut));
     let mut cuts = vec![from];
     for cut in inside.chain([until]) {
         while cut - cuts[cuts.len() - 1] > 7 {

@@ -1,6 +1,10 @@
-//! What follows when an operation has ended: publication after a sync, another try on a full disk, or the volume's failure.
+//! What follows when an operation has ended: publication after a sync, another try on a full disk,
+//! or the volume's failure.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use super::{Done, Writer};
 use crate::disk::{BatchDisk, FileId};
@@ -32,15 +36,25 @@ impl<D: BatchDisk> Writer<D> {
         }
     }
 
-    fn created(&mut self, id: SegmentId, bytes: u64, result: io::Result<(D::File, FileId)>) -> Result<(), String> {
-        let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
+    fn created(
+        &mut self,
+        id: SegmentId,
+        bytes: u64,
+        result: io::Result<(D::File, FileId)>,
+    ) -> Result<(), String> {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return Ok(());
+        };
         slot.is_busy = false;
         match result {
             Ok((opened, file)) => {
                 slot.file = Some(opened);
                 slot.allocated_bytes = bytes;
                 let class = Arc::clone(&slot.class_name);
-                let state = RwLock::new(OpenState { closed_at: slot.fill.opened_at, ..OpenState::default() });
+                let state = RwLock::new(OpenState {
+                    closed_at: slot.fill.opened_at,
+                    ..OpenState::default()
+                });
                 write(&self.shared.open).insert(id, Arc::new(OpenSegment { class, file, state }));
                 self.seal_if_done(id);
                 self.has_space();
@@ -54,8 +68,15 @@ impl<D: BatchDisk> Writer<D> {
         }
     }
 
-    fn allocated(&mut self, id: SegmentId, bytes: u64, result: io::Result<()>) -> Result<(), String> {
-        let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
+    fn allocated(
+        &mut self,
+        id: SegmentId,
+        bytes: u64,
+        result: io::Result<()>,
+    ) -> Result<(), String> {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return Ok(());
+        };
         slot.is_busy = false;
         match result {
             Ok(()) => {
@@ -75,7 +96,10 @@ impl<D: BatchDisk> Writer<D> {
             Ok(()) => {
                 self.ledger.written(batch.sequence);
                 self.long_bytes -= long_bytes(batch.buffer.len());
-                self.shared.counters.written_bytes.fetch_add(batch.bytes as u64, Ordering::Relaxed);
+                self.shared
+                    .counters
+                    .written_bytes
+                    .fetch_add(batch.bytes as u64, Ordering::Relaxed);
                 self.shared.counters.batches.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
@@ -90,7 +114,10 @@ impl<D: BatchDisk> Writer<D> {
 
     /// A full disk is waited out, with less demanded each time; any other error is final.
     fn no_space_or(&mut self, id: SegmentId, action: &str, error: io::Error) -> Result<(), String> {
-        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        if !matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        ) {
             return Err(format!("{action} {id}: {error}"));
         }
         if let Some(slot) = self.slots.get_mut(&id) {
@@ -119,7 +146,9 @@ impl<D: BatchDisk> Writer<D> {
         }
         done.dedup();
         done.into_iter().for_each(|id| self.seal_if_done(id));
-        self.shared.published.send_replace(self.ledger.published_below());
+        self.shared
+            .published
+            .send_replace(self.ledger.published_below());
     }
 
     fn publish(&mut self, id: SegmentId, contents: &Contents) {

@@ -34,7 +34,9 @@ impl Counted {
     pub(super) fn begin(shown_us: i64, period_us: Option<i64>, rtp: i64, arrival_us: i64) -> Self {
         Self {
             shown_us,
-            period_us: period_us.filter(|period_us| *period_us > 0).unwrap_or(PERIOD_US_DEFAULT),
+            period_us: period_us
+                .filter(|period_us| *period_us > 0)
+                .unwrap_or(PERIOD_US_DEFAULT),
             window_began_us: arrival_us,
             window_frames: 0,
             window_late_us: i64::MAX,
@@ -47,19 +49,32 @@ impl Counted {
     /// The wall time of a frame that comes at `arrival_us`.
     pub(super) fn next(&mut self, arrival_us: i64) -> i64 {
         let pull_us = (self.late_us / 16).clamp(-self.period_us / 4, self.period_us / 4);
-        let expected_us = self.shown_us.saturating_add(self.period_us).saturating_add(pull_us);
-        let [earliest_us, latest_us] = [arrival_us.saturating_sub(LATE_US), arrival_us.saturating_add(AHEAD_US)];
+        let expected_us = self
+            .shown_us
+            .saturating_add(self.period_us)
+            .saturating_add(pull_us);
+        let [earliest_us, latest_us] = [
+            arrival_us.saturating_sub(LATE_US),
+            arrival_us.saturating_add(AHEAD_US),
+        ];
         self.shown_us = expected_us.clamp(earliest_us, latest_us);
-        self.window_late_us = self.window_late_us.min(arrival_us.saturating_sub(self.shown_us));
+        self.window_late_us = self
+            .window_late_us
+            .min(arrival_us.saturating_sub(self.shown_us));
         self.late_us = self.late_us.saturating_sub(pull_us);
         self.window_frames += 1;
         let elapsed_us = arrival_us.saturating_sub(self.window_began_us);
         // What is held back at the end of a window would make its frames seem rare.
-        let is_held = arrival_us.saturating_sub(self.shown_us) > HELD_US && elapsed_us < 2 * WINDOW_US;
+        let is_held =
+            arrival_us.saturating_sub(self.shown_us) > HELD_US && elapsed_us < 2 * WINDOW_US;
         if elapsed_us >= WINDOW_US && !is_held {
             self.period_us = (elapsed_us / self.window_frames).max(1);
             self.late_us = self.window_late_us;
-            (self.window_began_us, self.window_frames, self.window_late_us) = (arrival_us, 0, i64::MAX);
+            (
+                self.window_began_us,
+                self.window_frames,
+                self.window_late_us,
+            ) = (arrival_us, 0, i64::MAX);
         }
         self.shown_us
     }
@@ -71,7 +86,12 @@ impl Counted {
 
     /// Looks at a frame's RTP time, where `micros` makes microseconds of ticks. Whether it has been
     /// of use for long enough.
-    pub(super) fn agrees(&mut self, rtp: i64, arrival_us: i64, micros: impl Fn(i64) -> i64) -> bool {
+    pub(super) fn agrees(
+        &mut self,
+        rtp: i64,
+        arrival_us: i64,
+        micros: impl Fn(i64) -> i64,
+    ) -> bool {
         let elapsed_us = arrival_us.saturating_sub(self.trial_us);
         let off_us = elapsed_us.saturating_sub(micros(rtp.saturating_sub(self.trial_rtp)));
         if off_us.saturating_abs() > AGREES_US {
@@ -82,7 +102,11 @@ impl Counted {
     }
 
     pub(super) fn shift(&mut self, by_us: i64) {
-        for time_us in [&mut self.shown_us, &mut self.window_began_us, &mut self.trial_us] {
+        for time_us in [
+            &mut self.shown_us,
+            &mut self.window_began_us,
+            &mut self.trial_us,
+        ] {
             *time_us = time_us.saturating_add(by_us);
         }
     }

@@ -27,7 +27,12 @@ pub(super) struct Trend {
 
 impl Moments {
     pub(super) fn add(&mut self, x: f64, y: f64) {
-        *self = self.merged(&Self { count: 1.0, mean_x: x, mean_y: y, ..Self::default() });
+        *self = self.merged(&Self {
+            count: 1.0,
+            mean_x: x,
+            mean_y: y,
+            ..Self::default()
+        });
     }
 
     /// Of both sets together (Chan, Golub, LeVeque 1979: it loses no digits to large means).
@@ -59,7 +64,11 @@ impl Moments {
 
     /// How far points are off the best line, as the root of the mean square.
     pub(super) fn deviation(&self) -> f64 {
-        let explained = if self.xx > 0.0 { self.xy * self.xy / self.xx } else { 0.0 };
+        let explained = if self.xx > 0.0 {
+            self.xy * self.xy / self.xx
+        } else {
+            0.0
+        };
         ((self.yy - explained).max(0.0) / self.count.max(1.0)).sqrt()
     }
 }
@@ -90,8 +99,20 @@ impl Trend {
         }
         let slope = moments.xy / moments.xx;
         let at = |x: f64| moments.mean_y + slope * (x - moments.mean_x);
-        let residual = points.iter().map(|(x, y)| (y - at(*x)).abs()).fold(0.0, f64::max);
-        let step = points.windows(2).map(|pair| (pair[1].1 - pair[0].1).abs()).fold(0.0, f64::max);
-        Some(Self { slope, last: at(last_x), growth: slope * (last_x - first_x), residual, step })
+        let residual = points
+            .iter()
+            .map(|(x, y)| (y - at(*x)).abs())
+            .fold(0.0, f64::max);
+        let step = points
+            .windows(2)
+            .map(|pair| (pair[1].1 - pair[0].1).abs())
+            .fold(0.0, f64::max);
+        Some(Self {
+            slope,
+            last: at(last_x),
+            growth: slope * (last_x - first_x),
+            residual,
+            step,
+        })
     }
 }

@@ -60,7 +60,10 @@ pub(super) struct Lateness {
 impl Lateness {
     /// Everything so far was seen by another line.
     pub(super) fn restart(&mut self) {
-        *self = Self { network_shown_us: self.network_shown_us, ..Self::default() };
+        *self = Self {
+            network_shown_us: self.network_shown_us,
+            ..Self::default()
+        };
     }
 
     /// Whether the network has been seen to delay frames in the last seconds.
@@ -76,7 +79,12 @@ impl Lateness {
     /// Takes a frame in. At the end of each stretch, what is to be done about the line; `word` is
     /// what
     /// sender reports say of frames that began to be late at a time.
-    pub(super) fn take(&mut self, sight: Sight, known: Known, word: impl FnOnce(i64) -> Word) -> Verdict {
+    pub(super) fn take(
+        &mut self,
+        sight: Sight,
+        known: Known,
+        word: impl FnOnce(i64) -> Word,
+    ) -> Verdict {
         if sight.late_us <= EARLY_US {
             (self.late_since_us, self.is_uneven) = (None, false);
         } else if sight.late_us > LATE_US && self.late_since_us.is_none() {
@@ -85,20 +93,39 @@ impl Lateness {
             self.seen.close();
         }
         let has_ended = self.seen.take(sight);
-        if has_ended { self.judge(sight.arrival_us, known, word) } else { Verdict::Keep }
+        if has_ended {
+            self.judge(sight.arrival_us, known, word)
+        } else {
+            Verdict::Keep
+        }
     }
 
     fn judge(&mut self, now_us: i64, known: Known, word: impl FnOnce(i64) -> Word) -> Verdict {
-        let Some(last) = self.seen.last() else { return Verdict::Keep };
+        let Some(last) = self.seen.last() else {
+            return Verdict::Keep;
+        };
         let late_us = last.least_us.saturating_sub(known.line_us);
         let word = word(now_us.saturating_sub(GROWING_US));
-        let flow = self.seen.flow(GROWING_US, known.line_us.saturating_add(EARLY_US), known.mean_us);
+        let flow = self.seen.flow(
+            GROWING_US,
+            known.line_us.saturating_add(EARLY_US),
+            known.mean_us,
+        );
         if flow == Flow::Clock {
             self.network_shown_us = None;
         }
         let is_believed = flow != Flow::Clock && late_us <= REPORTED_US_MAX;
-        let word = if is_believed || word == Word::Lies { word } else { Word::Nothing };
-        self.look_for_a_network(now_us, late_us, word == Word::Network || flow == Flow::Link, known);
+        let word = if is_believed || word == Word::Lies {
+            word
+        } else {
+            Word::Nothing
+        };
+        self.look_for_a_network(
+            now_us,
+            late_us,
+            word == Word::Network || flow == Flow::Link,
+            known,
+        );
         let evidence = Evidence {
             line_us: known.line_us,
             late_us: late_us as f64,
@@ -109,20 +136,32 @@ impl Lateness {
             tick_us: known.tick_us,
         };
         let rate = learn(&self.seen, now_us, evidence).map(Verdict::Rate);
-        rate.or_else(|| self.still_late(now_us, known.line_us)).unwrap_or(Verdict::Keep)
+        rate.or_else(|| self.still_late(now_us, known.line_us))
+            .unwrap_or(Verdict::Keep)
     }
 
     fn look_for_a_network(&mut self, now_us: i64, late_us: i64, delays: bool, known: Known) {
         // Where lateness grows on through holes, the network lost what is missing, and delays
         // nothing.
-        let is_full = self.is_gradual && self.seen.trend(FLAT_US).is_some_and(|trend| trend.growth <= SAME_US);
+        let is_full = self.is_gradual
+            && self
+                .seen
+                .trend(FLAT_US)
+                .is_some_and(|trend| trend.growth <= SAME_US);
         let is_dropping = |mean_us| is_full && self.seen.have_holes(FLAT_US, mean_us);
         let drops = self.late_since_us.is_some() && known.mean_us.is_some_and(is_dropping);
         if late_us > EARLY_US && (delays || drops || known.is_held) {
             self.network_shown_us = Some(now_us);
         }
-        let has_been_late = self.late_since_us.is_some_and(|since_us| now_us.saturating_sub(since_us) >= FLAT_US);
-        if has_been_late && self.seen.trend(FLAT_US).is_some_and(|trend| !trend.is_even()) {
+        let has_been_late = self
+            .late_since_us
+            .is_some_and(|since_us| now_us.saturating_sub(since_us) >= FLAT_US);
+        if has_been_late
+            && self
+                .seen
+                .trend(FLAT_US)
+                .is_some_and(|trend| !trend.is_even())
+        {
             self.is_uneven = true;
         }
     }
@@ -134,25 +173,43 @@ impl Lateness {
             return None;
         }
         let least_us = |us: i64| {
-            let least_us = self.seen.window(us)?.map(|stretch| stretch.least_us).min()?;
+            let least_us = self
+                .seen
+                .window(us)?
+                .map(|stretch| stretch.least_us)
+                .min()?;
             Some(least_us.saturating_sub(line_us))
         };
         let late_for = |us: i64| least_us(us).filter(|_| since_us <= now_us.saturating_sub(us));
-        let grows = |us: i64| self.seen.trend(us).filter(Trend::is_even).map(|trend| trend.growth);
-        let flat_us = if self.is_uneven { FLAT_UNEVEN_US } else { FLAT_US };
+        let grows = |us: i64| {
+            self.seen
+                .trend(us)
+                .filter(Trend::is_even)
+                .map(|trend| trend.growth)
+        };
+        let flat_us = if self.is_uneven {
+            FLAT_UNEVEN_US
+        } else {
+            FLAT_US
+        };
         if let Some(by_us) = late_for(flat_us)
             && by_us > LATE_US
             && grows(flat_us).is_some_and(|growth_us| growth_us.abs() <= SAME_US)
         {
             return Some(Verdict::Move { by_us });
         }
-        let falls = self.seen.trend(FLAT_US).is_some_and(|trend| trend.growth < -SAME_US);
-        let is_beyond = late_for(BOUND_PATIENCE_US).is_some_and(|late_us| late_us > LATE_US) && !falls;
+        let falls = self
+            .seen
+            .trend(FLAT_US)
+            .is_some_and(|trend| trend.growth < -SAME_US);
+        let is_beyond =
+            late_for(BOUND_PATIENCE_US).is_some_and(|late_us| late_us > LATE_US) && !falls;
         let by_us = least_us(STRETCH_US).filter(|late_us| is_beyond && *late_us > BOUND_US)?;
         Some(Verdict::Move { by_us })
     }
 
     fn shown_within(&self, us: i64, now_us: i64) -> bool {
-        self.network_shown_us.is_some_and(|shown_us| now_us.saturating_sub(shown_us) <= us)
+        self.network_shown_us
+            .is_some_and(|shown_us| now_us.saturating_sub(shown_us) <= us)
     }
 }

@@ -54,7 +54,10 @@ impl Line {
 
     /// The same where one frame alone says where the line is.
     pub(super) fn unsettled(self) -> Self {
-        Self { settled_at_us: self.window_began_us.saturating_add(SETTLING_US), ..self }
+        Self {
+            settled_at_us: self.window_began_us.saturating_add(SETTLING_US),
+            ..self
+        }
     }
 
     pub(super) fn at_scale(self, scale_ppb: i64) -> Self {
@@ -83,8 +86,13 @@ impl Line {
     /// How long `ticks` of RTP time last at the line's rate, in microseconds.
     pub(super) fn micros(&self, ticks: i64) -> i64 {
         // Below 2^63 ticks x 10^6 x the greatest scale (50,000 of 10^9), an i128 has room for it.
-        let nanos = i128::from(ticks) * 1_000_000 * i128::from(self.scale_ppb) / i128::from(self.timescale);
-        i64::try_from(nanos / i128::from(HONEST_PPB)).unwrap_or(if ticks < 0 { i64::MIN } else { i64::MAX })
+        let nanos =
+            i128::from(ticks) * 1_000_000 * i128::from(self.scale_ppb) / i128::from(self.timescale);
+        i64::try_from(nanos / i128::from(HONEST_PPB)).unwrap_or(if ticks < 0 {
+            i64::MIN
+        } else {
+            i64::MAX
+        })
     }
 
     pub(super) fn is_settling(&self, arrival_us: i64) -> bool {
@@ -93,7 +101,11 @@ impl Line {
 
     /// The wall clock was set by `by_us`.
     pub(super) fn shift(&mut self, by_us: i64) {
-        for time_us in [&mut self.anchor_us, &mut self.settled_at_us, &mut self.window_began_us] {
+        for time_us in [
+            &mut self.anchor_us,
+            &mut self.settled_at_us,
+            &mut self.window_began_us,
+        ] {
             *time_us = time_us.saturating_add(by_us);
         }
     }
@@ -114,12 +126,20 @@ impl Line {
     pub(super) fn correct(&mut self, late_us: i64, elapsed_us: i64, arrival_us: i64) {
         let is_learnt = self.scale_ppb != HONEST_PPB;
         self.window_min_us = self.window_min_us.min(late_us);
-        let window_us = if is_learnt { LEARNT_WINDOW_US } else { WINDOW_US };
+        let window_us = if is_learnt {
+            LEARNT_WINDOW_US
+        } else {
+            WINDOW_US
+        };
         if late_us < -DEADBAND_US {
             self.correction_us = late_us;
         } else if arrival_us.saturating_sub(self.window_began_us) >= window_us {
             let late = (DEADBAND_US..LATE_US).contains(&self.window_min_us);
-            self.correction_us = if late { self.window_min_us } else { self.correction_us.min(0) };
+            self.correction_us = if late {
+                self.window_min_us
+            } else {
+                self.correction_us.min(0)
+            };
             (self.window_min_us, self.window_began_us) = (i64::MAX, arrival_us);
         }
         if late_us < -EARLY_US {
@@ -131,9 +151,14 @@ impl Line {
             (false, true) => (LEARNT_SLEW_DIVISOR, LEARNT_SLEW_DIVISOR),
             (false, false) => (EARLY_SLEW_DIVISOR, LATE_SLEW_DIVISOR),
         };
-        let slewed_us = self.correction_us.clamp(-(elapsed_us / early_divisor), elapsed_us / late_divisor);
+        let slewed_us = self
+            .correction_us
+            .clamp(-(elapsed_us / early_divisor), elapsed_us / late_divisor);
         // No frame is stamped much later than it came.
-        let capped_us = late_us.saturating_sub(slewed_us).saturating_add(EARLY_MAX_US).min(0);
+        let capped_us = late_us
+            .saturating_sub(slewed_us)
+            .saturating_add(EARLY_MAX_US)
+            .min(0);
         let moved_us = slewed_us.saturating_add(capped_us);
         self.correction_us = self.correction_us.saturating_sub(moved_us);
         self.anchor_us = self.anchor_us.saturating_add(moved_us);

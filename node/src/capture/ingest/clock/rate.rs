@@ -53,7 +53,11 @@ pub(super) enum Rate {
     /// Wall time per RTP time in parts per billion, and arrival minus RTP time of the least late
     /// frames
     /// at the present rate, now.
-    Of { ppb: i64, least_us: i64, is_refined: bool },
+    Of {
+        ppb: i64,
+        least_us: i64,
+        is_refined: bool,
+    },
     /// Beyond what can be followed.
     Useless,
 }
@@ -62,29 +66,50 @@ pub(super) enum Rate {
 pub(super) fn learn(seen: &Stretches, now_us: i64, evidence: Evidence) -> Option<Rate> {
     let scale = evidence.scale_ppb as f64 / HONEST_PPB as f64;
     let (trend, new) = shown(seen, evidence, scale)?;
-    let is_usable = new.is_finite() && (SCALE_MIN..=TICK_US_MAX / evidence.tick_us.max(1) as f64).contains(&new);
+    let is_usable = new.is_finite()
+        && (SCALE_MIN..=TICK_US_MAX / evidence.tick_us.max(1) as f64).contains(&new);
     if !is_usable {
         return Some(Rate::Useless);
     }
     let since_us = now_us.saturating_sub(seen.last()?.least_at_us) as f64;
     let least_us = (trend.last + trend.slope * since_us) as i64;
     let is_refined = evidence.scale_ppb != HONEST_PPB && (new / scale - 1.0).abs() < REFINED_WITHIN;
-    Some(Rate::Of { ppb: (new * HONEST_PPB as f64) as i64, least_us, is_refined })
+    Some(Rate::Of {
+        ppb: (new * HONEST_PPB as f64) as i64,
+        least_us,
+        is_refined,
+    })
 }
 
 /// By arrivals.
 fn shown(seen: &Stretches, evidence: Evidence, scale: f64) -> Option<(Trend, f64)> {
-    let Evidence { late_us, word, is_networks, flow, scale_ppb, .. } = evidence;
-    let even = |us: i64| seen.trend(us).filter(Trend::is_gradual).map(|trend| (us, trend));
+    let Evidence {
+        late_us,
+        word,
+        is_networks,
+        flow,
+        scale_ppb,
+        ..
+    } = evidence;
+    let even = |us: i64| {
+        seen.trend(us)
+            .filter(Trend::is_gradual)
+            .map(|trend| (us, trend))
+    };
     let is_learnt = scale_ppb != HONEST_PPB;
     let scale_of = |trend: &Trend| scale / (1.0 - trend.slope);
     let is_honest = |trend: &Trend| (scale_of(trend) - 1.0).abs() <= HONEST_WITHIN;
     // What arrives before it was sent is the clock's; what is late may be the network's.
     let may_be_clocks = !is_networks && word != Word::Awaited;
 
-    let again = is_learnt.then(|| even(HONEST_AGAIN_US)).flatten().filter(|(_, trend)| {
-        trend.slope.abs() > HONEST_WITHIN && is_honest(trend) && (trend.growth < 0.0 || !is_networks)
-    });
+    let again = is_learnt
+        .then(|| even(HONEST_AGAIN_US))
+        .flatten()
+        .filter(|(_, trend)| {
+            trend.slope.abs() > HONEST_WITHIN
+                && is_honest(trend)
+                && (trend.growth < 0.0 || !is_networks)
+        });
     // A backlog that is made good falls as well, and leaves the line where it is.
     let is_early = |us: i64, trend: &Trend| {
         let moved_us = seen.moved_back_us(us, evidence.line_us) as f64;
@@ -107,13 +132,24 @@ fn shown(seen: &Stretches, evidence: Evidence, scale: f64) -> Option<(Trend, f64
         };
         even(DRIFTING_US).filter(|(_, trend)| is_drift(trend))
     };
-    let reported =
-        || even(REPORTED_US).filter(|(_, trend)| word == Word::Lies && trend.growth.abs() >= REPORTED_GROWTH_US_MIN);
+    let reported = || {
+        even(REPORTED_US)
+            .filter(|(_, trend)| word == Word::Lies && trend.growth.abs() >= REPORTED_GROWTH_US_MIN)
+    };
     let (us, _) = again
         .or_else(reported)
         .or_else(early)
         .or_else(|| late(GROWING_FAST_US, GROWTH_FAST_US_MIN).filter(|_| flow == Flow::Clock))
-        .or_else(|| late(GROWING_US, if flow == Flow::Clock { CLOCK_GROWTH_US_MIN } else { GROWTH_US_MIN }))
+        .or_else(|| {
+            late(
+                GROWING_US,
+                if flow == Flow::Clock {
+                    CLOCK_GROWTH_US_MIN
+                } else {
+                    GROWTH_US_MIN
+                },
+            )
+        })
         .or_else(drift)?;
     let is_after = |least_us: i64| {
         let off_us = least_us.saturating_sub(evidence.line_us);
@@ -121,5 +157,12 @@ fn shown(seen: &Stretches, evidence: Evidence, scale: f64) -> Option<(Trend, f64
     };
     let (trend, factor) = seen.course(us, is_after)?;
     let new = scale * factor;
-    Some((trend, if is_learnt && (new - 1.0).abs() <= HONEST_WITHIN { 1.0 } else { new }))
+    Some((
+        trend,
+        if is_learnt && (new - 1.0).abs() <= HONEST_WITHIN {
+            1.0
+        } else {
+            new
+        },
+    ))
 }

@@ -58,7 +58,13 @@ pub(super) struct Reports {
 impl Reports {
     /// Takes a report in, where frames of about `frame_rtp` came before it; `micros` makes
     /// microseconds of ticks as they should be.
-    pub(super) fn take(&mut self, report: SenderReport, arrival_us: i64, frame_rtp: i64, micros: impl Fn(i64) -> i64) {
+    pub(super) fn take(
+        &mut self,
+        report: SenderReport,
+        arrival_us: i64,
+        frame_rtp: i64,
+        micros: impl Fn(i64) -> i64,
+    ) {
         let seen = Seen { report, arrival_us };
         if micros(report.rtp.saturating_sub(frame_rtp)).saturating_abs() > NEAR_US {
             *self = Self::default();
@@ -83,7 +89,9 @@ impl Reports {
         self.intervals_us = [underway_us, self.intervals_us[0]];
         self.came_at_us = arrival_us;
         let tolerance_us = TOLERANCE_US + ntp_us / TOLERANCE_DIVISOR;
-        let agree = |this_us: i64, that_us: i64| this_us.saturating_sub(that_us).saturating_abs() <= tolerance_us;
+        let agree = |this_us: i64, that_us: i64| {
+            this_us.saturating_sub(that_us).saturating_abs() <= tolerance_us
+        };
         let keeps_time = agree(underway_us, ntp_us);
         self.is_proven |= keeps_time;
         self.word = match (agree(ntp_us, rtp_us), keeps_time) {
@@ -100,7 +108,8 @@ impl Reports {
         if !self.is_proven || interval_us > AWAITED_US_MAX {
             return Word::Nothing;
         }
-        let is_overdue = now_us.saturating_sub(self.came_at_us) > interval_us + interval_us / 2 + OVERDUE_US;
+        let is_overdue =
+            now_us.saturating_sub(self.came_at_us) > interval_us + interval_us / 2 + OVERDUE_US;
         let is_old = self.came_at_us < since_us;
         match self.word {
             Word::Network | Word::Lies if !is_old => self.word,

@@ -67,8 +67,18 @@ impl Steps {
 
     /// RTP time continues at `rtp`.
     pub(super) fn restart(&mut self, rtp: i64, arrival_us: i64) {
-        let Self { jumped_at_us, mean_us, averaged, .. } = *self;
-        *self = Self { jumped_at_us, mean_us, averaged, ..Self::begin(rtp, arrival_us) };
+        let Self {
+            jumped_at_us,
+            mean_us,
+            averaged,
+            ..
+        } = *self;
+        *self = Self {
+            jumped_at_us,
+            mean_us,
+            averaged,
+            ..Self::begin(rtp, arrival_us)
+        };
     }
 
     /// The line's rate changes.
@@ -102,14 +112,17 @@ impl Steps {
 
     /// Whether RTP time does not go on.
     pub(super) fn stands_still(&self, arrival_us: i64) -> bool {
-        let still = self.still >= STILL_FRAMES && arrival_us.saturating_sub(self.still_since_us) >= STILL_US;
+        let still = self.still >= STILL_FRAMES
+            && arrival_us.saturating_sub(self.still_since_us) >= STILL_US;
         let behind_us = arrival_us.saturating_sub(self.behind_since_us);
         still || (self.behind >= REORDERED_FRAMES && behind_us >= REORDERED_US)
     }
 
     /// Whether RTP time goes back further than the order of B-frames makes it.
     pub(super) fn goes_back(&self, step: Step) -> bool {
-        let reordered_us = self.mean_us.map_or(BACK_US_MAX, |mean_us| mean_us.saturating_mul(BACK_FRAMES));
+        let reordered_us = self
+            .mean_us
+            .map_or(BACK_US_MAX, |mean_us| mean_us.saturating_mul(BACK_FRAMES));
         step.rtp_us < -reordered_us.clamp(EARLY_US, BACK_US_MAX)
     }
 
@@ -121,8 +134,15 @@ impl Steps {
     }
 
     pub(super) fn shift(&mut self, by_us: i64) {
-        let always = [&mut self.last_arrival_us, &mut self.still_since_us, &mut self.behind_since_us];
-        for time_us in always.into_iter().chain(self.jumped_at_us.iter_mut().flatten()) {
+        let always = [
+            &mut self.last_arrival_us,
+            &mut self.still_since_us,
+            &mut self.behind_since_us,
+        ];
+        for time_us in always
+            .into_iter()
+            .chain(self.jumped_at_us.iter_mut().flatten())
+        {
             *time_us = time_us.saturating_add(by_us);
         }
     }

@@ -72,7 +72,9 @@ pub(super) struct Stretches {
 impl Stretches {
     /// Takes a frame in. Whether a stretch has ended with the frames before.
     pub(super) fn take(&mut self, sight: Sight) -> bool {
-        let ended = self.open.filter(|open| sight.arrival_us.saturating_sub(open.began_us) >= STRETCH_US);
+        let ended = self
+            .open
+            .filter(|open| sight.arrival_us.saturating_sub(open.began_us) >= STRETCH_US);
         if let Some(open) = ended {
             let is_rare = open.frames == 1 && self.last().is_some_and(|last| last.frames == 1);
             self.close();
@@ -108,18 +110,41 @@ impl Stretches {
 
     /// The last `us`, where there are enough stretches.
     pub(super) fn window(&self, us: i64) -> Option<impl Iterator<Item = &Stretch> + Clone> {
-        let since_us = self.last()?.began_us.saturating_add(STRETCH_US).saturating_sub(us);
-        let newer = self.closed.iter().rev().take_while(|stretch| stretch.began_us > since_us).count();
+        let since_us = self
+            .last()?
+            .began_us
+            .saturating_add(STRETCH_US)
+            .saturating_sub(us);
+        let newer = self
+            .closed
+            .iter()
+            .rev()
+            .take_while(|stretch| stretch.began_us > since_us)
+            .count();
         // The one that reaches back so far belongs to it.
-        let is_rare = self.closed.iter().rev().take(RARE_STRETCHES_MIN).all(|stretch| stretch.frames <= RARE_FRAMES);
-        let least = if is_rare { RARE_STRETCHES_MIN } else { STRETCHES_MIN };
+        let is_rare = self
+            .closed
+            .iter()
+            .rev()
+            .take(RARE_STRETCHES_MIN)
+            .all(|stretch| stretch.frames <= RARE_FRAMES);
+        let least = if is_rare {
+            RARE_STRETCHES_MIN
+        } else {
+            STRETCHES_MIN
+        };
         let from = self.closed.len().checked_sub((newer + 1).max(least))?;
         Some(self.closed.range(from..))
     }
 
     /// How the least lateness went in the last `us`.
     pub(super) fn trend(&self, us: i64) -> Option<Trend> {
-        Trend::of(&self.window(us)?.map(|stretch| self.point(stretch)).collect::<Vec<_>>())
+        Trend::of(
+            &self
+                .window(us)?
+                .map(|stretch| self.point(stretch))
+                .collect::<Vec<_>>(),
+        )
     }
 
     /// The same where it goes now, without what was before a bend, and arrival time per RTP time
@@ -127,24 +152,43 @@ impl Stretches {
     /// Only stretches count whose least lateness is beyond the bend, where there are many.
     pub(super) fn course(&self, us: i64, is_after: impl Fn(i64) -> bool) -> Option<(Trend, f64)> {
         let all: Vec<_> = self.window(us)?.collect();
-        let after: Vec<_> = all.iter().copied().filter(|stretch| is_after(stretch.least_us)).collect();
+        let after: Vec<_> = all
+            .iter()
+            .copied()
+            .filter(|stretch| is_after(stretch.least_us))
+            .collect();
         let points = if all.len() > COURSE_MIN { &after } else { &all };
         if points.len() < COURSE_MIN.min(all.len()) {
             return None;
         }
         let of = |stretches: &[&Stretch]| {
-            let trend = Trend::of(&stretches.iter().map(|stretch| self.point(stretch)).collect::<Vec<_>>())?;
+            let trend = Trend::of(
+                &stretches
+                    .iter()
+                    .map(|stretch| self.point(stretch))
+                    .collect::<Vec<_>>(),
+            )?;
             let media = |stretch: &Stretch| stretch.least_at_us.saturating_sub(stretch.least_us);
             let last_us = media(self.last()?);
-            let course = |stretch: &&Stretch| (media(stretch).saturating_sub(last_us) as f64, self.point(stretch).0);
+            let course = |stretch: &&Stretch| {
+                (
+                    media(stretch).saturating_sub(last_us) as f64,
+                    self.point(stretch).0,
+                )
+            };
             let rate = Trend::of(&stretches.iter().map(course).collect::<Vec<_>>());
             Some((trend, rate.map_or(f64::INFINITY, |rate| rate.slope)))
         };
-        let suffixes = (0..=points.len().saturating_sub(COURSE_MIN)).filter_map(|from| of(points.get(from..)?));
-        suffixes.into_iter().find(|(trend, _)| trend.residual <= EVEN_US).or_else(|| of(points))
+        let suffixes = (0..=points.len().saturating_sub(COURSE_MIN))
+            .filter_map(|from| of(points.get(from..)?));
+        suffixes
+            .into_iter()
+            .find(|(trend, _)| trend.residual <= EVEN_US)
+            .or_else(|| of(points))
     }
 
-    /// How far the line has moved back in the last `us`, to frames that came before it; it is at `line_us`.
+    /// How far the line has moved back in the last `us`, to frames that came before it; it is at
+    /// `line_us`.
     pub(super) fn moved_back_us(&self, us: i64, line_us: i64) -> i64 {
         let first = self.window(us).and_then(|mut window| window.next());
         first.map_or(0, |first| first.line_us.saturating_sub(line_us))
@@ -152,25 +196,40 @@ impl Stretches {
 
     fn point(&self, stretch: &Stretch) -> (f64, f64) {
         let last_us = self.last().map_or(0, |last| last.least_at_us);
-        (stretch.least_at_us.saturating_sub(last_us) as f64, stretch.least_us as f64)
+        (
+            stretch.least_at_us.saturating_sub(last_us) as f64,
+            stretch.least_us as f64,
+        )
     }
 
     /// The mean distance of frames by their arrivals, in microseconds.
     pub(super) fn period_us(&self, now_us: i64) -> Option<i64> {
         let first = self.closed.front()?;
-        let frames: i64 = self.closed.iter().chain(&self.open).map(|stretch| stretch.frames).sum();
+        let frames: i64 = self
+            .closed
+            .iter()
+            .chain(&self.open)
+            .map(|stretch| stretch.frames)
+            .sum();
         Some(now_us.saturating_sub(first.began_us) / frames.max(1))
     }
 
     /// What explains when the late frames of the last `us` came, where frames came at a distance of
     /// `mean_us` before; late are those after `late_us`.
     pub(super) fn flow(&self, us: i64, late_us: i64, mean_us: Option<i64>) -> Flow {
-        let Some(window) = self.window(us) else { return Flow::Unclear };
+        let Some(window) = self.window(us) else {
+            return Flow::Unclear;
+        };
         let late = window.filter(|stretch| stretch.least_us > late_us);
-        let (by_time, by_bytes) =
-            late.clone().fold(Default::default(), |(time, bytes): (Moments, Moments), stretch| {
-                (time.merged(&stretch.by_time), bytes.merged(&stretch.by_bytes))
-            });
+        let (by_time, by_bytes) = late.clone().fold(
+            Default::default(),
+            |(time, bytes): (Moments, Moments), stretch| {
+                (
+                    time.merged(&stretch.by_time),
+                    bytes.merged(&stretch.by_bytes),
+                )
+            },
+        );
         let (time_off_us, bytes_off_us) = (by_time.deviation(), by_bytes.deviation());
         let few = by_time.count() < FLOW_FRAMES_MIN || late.clone().count() < RARE_STRETCHES_MIN;
         if few || !by_bytes.is_spread() {
@@ -190,10 +249,14 @@ impl Stretches {
     /// so
     /// much RTP time at a distance of `mean_us`.
     pub(super) fn have_holes(&self, us: i64, mean_us: i64) -> bool {
-        let Some(window) = self.window(us) else { return false };
+        let Some(window) = self.window(us) else {
+            return false;
+        };
         let frames: i64 = window.clone().map(|stretch| stretch.frames).sum();
         let (first, last) = (window.clone().next(), window.last());
-        let Some((first, last)) = first.zip(last) else { return false };
+        let Some((first, last)) = first.zip(last) else {
+            return false;
+        };
         let media_us = last.last_media_us.saturating_sub(first.first_media_us);
         let missing_us = media_us.saturating_sub(mean_us.saturating_mul(frames - 1));
         missing_us > media_us / 20 && missing_us > mean_us
@@ -219,8 +282,12 @@ impl Stretches {
         }
         stretch.frames += 1;
         (stretch.last_media_us, stretch.last_at_us) = (sight.media_us, sight.arrival_us);
-        stretch.by_time.add(sight.media_us as f64, sight.arrival_us as f64);
-        stretch.by_bytes.add(self.bytes as f64, sight.arrival_us as f64);
+        stretch
+            .by_time
+            .add(sight.media_us as f64, sight.arrival_us as f64);
+        stretch
+            .by_bytes
+            .add(self.bytes as f64, sight.arrival_us as f64);
         self.bytes = self.bytes.saturating_add(sight.bytes as u64);
     }
 }
@@ -229,7 +296,9 @@ impl Stretches {
 /// which they are no more.
 fn is_unchanged<'a>(late: impl Iterator<Item = &'a Stretch> + Clone, mean_us: i64) -> bool {
     let frames = late.clone().map(|stretch| stretch.frames).sum::<i64>() - 1;
-    let (Some(first), Some(last)) = (late.clone().next(), late.last()) else { return false };
+    let (Some(first), Some(last)) = (late.clone().next(), late.last()) else {
+        return false;
+    };
     let expected_us = mean_us.saturating_mul(frames);
     let arrivals_us = last.last_at_us.saturating_sub(first.began_us);
     let media_us = last.last_media_us.saturating_sub(first.first_media_us);

@@ -19,5 +19,11 @@ fn clock() -> TrackClock {
 
 /// A frame of which nothing is known but when it came.
 fn arrived(rtp: i64, at: Timestamp) -> Arrived {
-    Arrived { rtp, at, bytes: 0, sent: None, is_held: false }
+    Arrived {
+        rtp,
+        at,
+        bytes: 0,
+        sent: None,
+        is_held: false,
+    }
 }

@@ -1,13 +1,14 @@
-//! Collects the NAL units of RTP packets into access units, byte for byte as they came, each with four bytes of length
-//! before it. Pure: every packet brings its time of arrival.
+//! Collects the NAL units of RTP packets into access units, byte for byte as they came, each with
+//! four bytes of length before it. Pure: every packet brings its time of arrival.
 //!
-//! Where an access unit ends: at the marker bit (RFC 6184, 5.1; RFC 7798, 4.1) or where the RTP time changes. Cameras err
-//! in both, so the slices decide: one that does not begin a picture continues the one before, whatever marker bit and
-//! time say; parameter sets and SEI without a slice wait for their picture. Until a camera has shown that nothing follows
-//! its marker bits, a marked unit is held for [`HELD`] or until the next packet.
+//! Where an access unit ends: at the marker bit (RFC 6184, 5.1; RFC 7798, 4.1) or where the RTP
+//! time changes. Cameras err in both, so the slices decide: one that does not begin a picture
+//! continues the one before, whatever marker bit and time say; parameter sets and SEI without a
+//! slice wait for their picture. Until a camera has shown that nothing follows its marker bits, a
+//! marked unit is held for [`HELD`] or until the next packet.
 //!
-//! Where packets are lost within a unit, the rest is kept, the cut NAL unit included, and the unit is marked: decoders
-//! conceal what is missing.
+//! Where packets are lost within a unit, the rest is kept, the cut NAL unit included, and the unit
+//! is marked: decoders conceal what is missing.
 
 use super::nal::{Nal, Slice, SliceKind, inspect};
 use super::parameter_sets::ParameterSets;
@@ -24,14 +25,15 @@ const LENGTH_BYTES: usize = 4;
 const HELD: Duration = Duration::from_millis(100);
 /// So many units in a row that nothing followed show that markers can be believed.
 const PROVEN_UNITS: u32 = 64;
-/// How long a unit without a marker bit waits, of a camera that never sends one; its next picture may be seconds away.
+/// How long a unit without a marker bit waits, of a camera that never sends one; its next picture
+/// may be seconds away.
 const UNMARKED: Duration = Duration::from_millis(300);
 /// The same, of a camera that sends marker bits: the rest of the unit is late.
 const UNFINISHED: Duration = Duration::from_secs(2);
 /// A continuation's RTP time is at most this far from its picture's, in parts of a second.
 const SAME_PICTURE_DIVISOR: i64 = 100;
-/// Pictures without any reference are access points where nothing better came for this long: of closed GOPs, what
-/// follows them may refer to what came before.
+/// Pictures without any reference are access points where nothing better came for this long: of
+/// closed GOPs, what follows them may refer to what came before.
 const INTRA_AFTER: Duration = Duration::from_secs(10);
 /// The same at a session's begin.
 const INTRA_AFTER_START: Duration = Duration::from_secs(2);
@@ -43,7 +45,12 @@ pub(super) enum Part<'a> {
     /// A whole NAL unit.
     Nal(&'a [u8]),
     /// The first fragment of a NAL unit; its header is put together anew from the fragment's.
-    First { header: [u8; 2], header_bytes: usize, body: &'a [u8], is_last: bool },
+    First {
+        header: [u8; 2],
+        header_bytes: usize,
+        body: &'a [u8],
+        is_last: bool,
+    },
     /// A further one.
     Next { body: &'a [u8], is_last: bool },
 }
@@ -136,21 +143,41 @@ impl AccessUnits {
         }
     }
 
-    /// What is there of the next packet decides first whether the unit in the making ends. `first` is its first NAL unit,
-    /// `None` where that is not known: it continues a fragment, or was malformed.
-    pub(super) fn begin_packet(&mut self, packet: &Packet<'_>, first: Option<Nal>, out: &mut impl Extend<MediaFrame>) {
+    /// What is there of the next packet decides first whether the unit in the making ends. `first`
+    /// is its first NAL unit, `None` where that is not known: it continues a fragment, or was
+    /// malformed.
+    pub(super) fn begin_packet(
+        &mut self,
+        packet: &Packet<'_>,
+        first: Option<Nal>,
+        out: &mut impl Extend<MediaFrame>,
+    ) {
         self.began.get_or_insert(packet.arrival.instant);
         if packet.lost > 0 {
             self.note_loss(packet);
         }
-        if self.open.as_ref().is_some_and(|unit| self.ends_before(unit, packet, first)) {
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|unit| self.ends_before(unit, packet, first))
+        {
             if let Some(unit) = &self.open {
-                self.marking.proven = self.marking.proven.saturating_add(u32::from(unit.is_marked));
-                self.marking.is_frozen |= unit.picture.begins >= 2 && unit.rtp == packet.rtp && !unit.is_marked;
+                self.marking.proven = self
+                    .marking
+                    .proven
+                    .saturating_add(u32::from(unit.is_marked));
+                self.marking.is_frozen |=
+                    unit.picture.begins >= 2 && unit.rtp == packet.rtp && !unit.is_marked;
             }
             self.close(out);
         }
-        let continues = matches!(first, Some(Nal::Slice(Slice { begins_picture: Some(false), .. })));
+        let continues = matches!(
+            first,
+            Some(Nal::Slice(Slice {
+                begins_picture: Some(false),
+                ..
+            }))
+        );
         match &mut self.open {
             Some(unit) => {
                 if unit.is_marked && continues && packet.lost == 0 {
@@ -183,10 +210,19 @@ impl AccessUnits {
                 self.begin_nal(&[], nal)?;
                 self.end_nal(packet)
             }
-            Part::First { header, header_bytes, body, is_last } => {
+            Part::First {
+                header,
+                header_bytes,
+                body,
+                is_last,
+            } => {
                 self.end_fragment();
                 self.begin_nal(&header[..*header_bytes], body)?;
-                if *is_last { self.end_nal(packet) } else { Ok(()) }
+                if *is_last {
+                    self.end_nal(packet)
+                } else {
+                    Ok(())
+                }
             }
             Part::Next { body, is_last } => self.next_fragment(packet, body, *is_last),
         }
@@ -221,7 +257,9 @@ impl AccessUnits {
 
     /// Whether a unit waits for its end, so that [`Self::idle`] has something to do soon.
     pub(super) fn is_waiting(&self) -> bool {
-        self.open.as_ref().is_some_and(|unit| unit.picture.slices > 0)
+        self.open
+            .as_ref()
+            .is_some_and(|unit| unit.picture.slices > 0)
     }
 
     /// The stream is over.
@@ -250,7 +288,8 @@ impl AccessUnits {
         });
     }
 
-    /// Packets were lost right before this one. What they were of is not known where the unit has not ended.
+    /// Packets were lost right before this one. What they were of is not known where the unit has
+    /// not ended.
     fn note_loss(&mut self, packet: &Packet<'_>) {
         let lost = u32::from(packet.lost);
         match &mut self.open {
@@ -258,7 +297,11 @@ impl AccessUnits {
                 let same = unit.rtp == packet.rtp;
                 // A unit whose marker bit came is whole.
                 unit.is_damaged |= !unit.is_marked || same;
-                if same && !unit.is_marked { unit.lost += lost } else { self.lost += lost }
+                if same && !unit.is_marked {
+                    unit.lost += lost
+                } else {
+                    self.lost += lost
+                }
             }
             Some(unit) => unit.lost += lost,
             None => self.lost += lost,
@@ -272,7 +315,9 @@ impl AccessUnits {
             // What it waits for was lost.
             return !is_same_time && (packet.lost > 0 || unit.lost > 0 || unit.is_damaged);
         }
-        let Some(first) = first else { return packet.lost > 0 && !is_same_time };
+        let Some(first) = first else {
+            return packet.lost > 0 && !is_same_time;
+        };
         if let Nal::Slice(slice) = first {
             if slice.begins_picture == Some(false) && !self.is_skipping {
                 return !is_same_time && (packet.lost > 0 || !self.is_close(unit.rtp, packet.rtp));
@@ -293,7 +338,9 @@ impl AccessUnits {
             return Err(Fault::Empty);
         }
         self.make_room(LENGTH_BYTES + header.len() + body.len())?;
-        let Some(unit) = &mut self.open else { return Ok(()) };
+        let Some(unit) = &mut self.open else {
+            return Ok(());
+        };
         unit.fragment_at = Some(self.arena.len());
         self.arena.put_u32(0);
         self.arena.extend_from_slice(header);
@@ -301,8 +348,15 @@ impl AccessUnits {
         Ok(())
     }
 
-    fn next_fragment(&mut self, packet: &Packet<'_>, body: &[u8], is_last: bool) -> Result<(), Fault> {
-        let Some(unit) = &mut self.open else { return Ok(()) };
+    fn next_fragment(
+        &mut self,
+        packet: &Packet<'_>,
+        body: &[u8],
+        is_last: bool,
+    ) -> Result<(), Fault> {
+        let Some(unit) = &mut self.open else {
+            return Ok(());
+        };
         if unit.fragment_at.is_none() {
             // Its begin was lost with others; where none was, the fragment belongs to nothing.
             unit.is_damaged |= unit.lost > 0;
@@ -310,7 +364,11 @@ impl AccessUnits {
         }
         self.make_room(body.len())?;
         self.arena.extend_from_slice(body);
-        if is_last { self.end_nal(packet) } else { Ok(()) }
+        if is_last {
+            self.end_nal(packet)
+        } else {
+            Ok(())
+        }
     }
 
     /// The unit may not become longer than a frame that can be stored.
@@ -330,9 +388,20 @@ impl AccessUnits {
 
     /// A fragment whose end has not come ends here: it was lost, or the camera marks no ends.
     fn end_fragment(&mut self) {
-        let Some((rtp, arrival)) = self.open.as_ref().map(|unit| (unit.rtp, unit.arrival)) else { return };
-        let packet = Packet { payload: &[], rtp, marker: false, lost: 0, arrival };
-        if self.open.as_ref().is_some_and(|unit| unit.fragment_at.is_some())
+        let Some((rtp, arrival)) = self.open.as_ref().map(|unit| (unit.rtp, unit.arrival)) else {
+            return;
+        };
+        let packet = Packet {
+            payload: &[],
+            rtp,
+            marker: false,
+            lost: 0,
+            arrival,
+        };
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|unit| unit.fragment_at.is_some())
             && let Err(fault) = self.end_nal(&packet)
         {
             tracing::trace!(?fault, "an unfinished fragment");
@@ -364,7 +433,9 @@ impl AccessUnits {
     /// Takes note of the NAL unit that lies in the arena from `at` on.
     fn see(&mut self, packet: &Packet<'_>, at: usize) -> Result<(), Fault> {
         let nal = &self.arena[at..];
-        let Some(unit) = &mut self.open else { return Ok(()) };
+        let Some(unit) = &mut self.open else {
+            return Ok(());
+        };
         match inspect(self.codec, nal) {
             Nal::Slice(slice) => {
                 if unit.picture.slices == 0 {
@@ -396,9 +467,14 @@ impl AccessUnits {
         self.last_rtp = Some(unit.rtp);
         let is_damaged = unit.is_damaged || unit.picture.is_headless;
         let access = self.access(&unit, is_damaged);
-        // Recording may have to begin without an access point: what decodes it is announced as soon as it is known.
+        // Recording may have to begin without an access point: what decodes it is announced as soon
+        // as it is known.
         let is_asked = access.is_some() || self.announced.is_none();
-        let parameters = if is_asked { self.parameters(unit.picture.pps, access.is_some()) } else { None };
+        let parameters = if is_asked {
+            self.parameters(unit.picture.pps, access.is_some())
+        } else {
+            None
+        };
         out.extend([MediaFrame {
             track: TrackKind::Video,
             rtp: unit.rtp,
@@ -419,7 +495,8 @@ impl AccessUnits {
         if self.arena.capacity() > ARENA_BYTES_MAX {
             self.arena = BytesMut::new();
         }
-        // The next frame is probably no longer than this one, unless this one is an access point: then it is shorter.
+        // The next frame is probably no longer than this one, unless this one is an access point:
+        // then it is shorter.
         self.arena.reserve(frame_bytes.min(ARENA_BYTES_MAX / 4));
     }
 

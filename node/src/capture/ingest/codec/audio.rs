@@ -1,5 +1,5 @@
-//! RTP packets of an audio track in, frames of audio out: AAC (RFC 3640) and G.711 (RFC 3551, 4.5.14). Pure but for what
-//! retina logs.
+//! RTP packets of an audio track in, frames of audio out: AAC (RFC 3640) and G.711 (RFC 3551,
+//! 4.5.14). Pure but for what retina logs.
 
 use super::{Fault, Packet};
 use crate::capture::ingest::media::{AudioCodec, MediaFrame, TrackParameters};
@@ -10,11 +10,13 @@ use retina::codec::{Depacketizer, ParametersRef};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-/// A longer frame of audio is refused: AAC's are at most 6,144 bits a channel (ISO/IEC 14496-3, 4.5.3.1).
+/// A longer frame of audio is refused: AAC's are at most 6,144 bits a channel (ISO/IEC 14496-3,
+/// 4.5.3.1).
 const FRAME_BYTES_MAX: usize = 64 << 10;
 /// Frames that one packet may hold.
 const FRAMES_PER_PACKET_MAX: usize = 64;
-/// The length of an ADTS header without a checksum, and what its checksum adds (ISO/IEC 14496-3, 1.A.2).
+/// The length of an ADTS header without a checksum, and what its checksum adds (ISO/IEC 14496-3,
+/// 1.A.2).
 const ADTS_BYTES: usize = 7;
 const ADTS_CHECKSUM_BYTES: usize = 2;
 
@@ -61,7 +63,13 @@ impl AudioDepacketizer {
             AudioCodec::Pcma => "pcma",
             AudioCodec::Pcmu => "pcmu",
         };
-        let read = Depacketizer::new("audio", encoding, offer.clock_hz, offer.channels, offer.fmtp)?;
+        let read = Depacketizer::new(
+            "audio",
+            encoding,
+            offer.clock_hz,
+            offer.channels,
+            offer.fmtp,
+        )?;
         let Some(ParametersRef::Audio(audio)) = read.parameters() else {
             return Err("its parameters are not in the description".to_owned());
         };
@@ -93,7 +101,11 @@ impl AudioDepacketizer {
     ///
     /// # Errors
     /// Something in it could not be used; what came before that was.
-    pub(crate) fn push(&mut self, packet: &Packet<'_>, out: &mut impl Extend<MediaFrame>) -> Result<(), Fault> {
+    pub(crate) fn push(
+        &mut self,
+        packet: &Packet<'_>,
+        out: &mut impl Extend<MediaFrame>,
+    ) -> Result<(), Fault> {
         if packet.payload.is_empty() {
             return Err(Fault::Empty);
         }
@@ -105,7 +117,13 @@ impl AudioDepacketizer {
             Format::G711 => {
                 let ticks = packet.payload.len() / usize::from(self.channels.max(1));
                 let data = Bytes::copy_from_slice(packet.payload);
-                self.emit(packet, packet.rtp, data, u32::try_from(ticks).unwrap_or(u32::MAX), out);
+                self.emit(
+                    packet,
+                    packet.rtp,
+                    data,
+                    u32::try_from(ticks).unwrap_or(u32::MAX),
+                    out,
+                );
                 Ok(())
             }
             Format::Aac(format) => self.push_aac(packet, format, out),
@@ -128,10 +146,18 @@ impl AudioDepacketizer {
         for (index, size) in (0_i64..).zip(sizes) {
             let frame = rest.get(..size).ok_or(Fault::Payload)?;
             rest = &rest[size..];
-            let rtp = packet.rtp.saturating_add(index * i64::from(format.frame_ticks));
+            let rtp = packet
+                .rtp
+                .saturating_add(index * i64::from(format.frame_ticks));
             let frame = without_adts(frame);
             if !frame.is_empty() {
-                self.emit(packet, rtp, Bytes::copy_from_slice(frame), format.frame_ticks, out);
+                self.emit(
+                    packet,
+                    rtp,
+                    Bytes::copy_from_slice(frame),
+                    format.frame_ticks,
+                    out,
+                );
             }
         }
         Ok(())
@@ -159,7 +185,14 @@ impl AudioDepacketizer {
         Ok(())
     }
 
-    fn emit(&mut self, packet: &Packet<'_>, rtp: i64, data: Bytes, ticks: u32, out: &mut impl Extend<MediaFrame>) {
+    fn emit(
+        &mut self,
+        packet: &Packet<'_>,
+        rtp: i64,
+        data: Bytes,
+        ticks: u32,
+        out: &mut impl Extend<MediaFrame>,
+    ) {
         out.extend([MediaFrame {
             track: TrackKind::Audio,
             rtp,
@@ -180,9 +213,13 @@ impl AacFormat {
     /// `fmtp`: `sizelength`, `indexlength` and their like (RFC 3640, 4.1).
     fn of(fmtp: &str, frame_ticks: u32) -> Result<Self, String> {
         let number = |name: &str| {
-            let parameters = fmtp.split(';').filter_map(|parameter| parameter.split_once('='));
+            let parameters = fmtp
+                .split(';')
+                .filter_map(|parameter| parameter.split_once('='));
             let mut named = parameters.filter(|(key, _)| key.trim().eq_ignore_ascii_case(name));
-            named.next().and_then(|(_, value)| value.trim().parse::<u32>().ok())
+            named
+                .next()
+                .and_then(|(_, value)| value.trim().parse::<u32>().ok())
         };
         // AAC-hbr is what cameras send (RFC 3640, 3.3.6).
         let size_bits = number("sizelength").unwrap_or(13);
@@ -190,10 +227,15 @@ impl AacFormat {
         if !(1..=24).contains(&size_bits) || index_bits > 16 {
             return Err(format!("AU headers of {size_bits} and {index_bits} bits"));
         }
-        Ok(Self { size_bits, index_bits, frame_ticks })
+        Ok(Self {
+            size_bits,
+            index_bits,
+            frame_ticks,
+        })
     }
 
-    /// The sizes of the frames, in bytes, and what follows the AU headers; `None` where they do not add up.
+    /// The sizes of the frames, in bytes, and what follows the AU headers; `None` where they do not
+    /// add up.
     fn headers(self, payload: &[u8]) -> Option<(Vec<usize>, &[u8])> {
         let (bits, rest) = payload.split_first_chunk::<2>()?;
         let bits = u32::from(u16::from_be_bytes(*bits));
@@ -210,16 +252,22 @@ impl AacFormat {
                 number << 1 | usize::from(byte >> (7 - at % 8) & 1)
             })
         };
-        let sizes = (0..frames as u32).map(|frame| read(frame * each, self.size_bits)).collect();
+        let sizes = (0..frames as u32)
+            .map(|frame| read(frame * each, self.size_bits))
+            .collect();
         Some((sizes, data))
     }
 }
 
 /// A raw frame, where the camera sends it with an ADTS header (ISO/IEC 14496-3, 1.A.2.2).
 fn without_adts(frame: &[u8]) -> &[u8] {
-    let Some(header) = frame.first_chunk::<ADTS_BYTES>() else { return frame };
+    let Some(header) = frame.first_chunk::<ADTS_BYTES>() else {
+        return frame;
+    };
     let is_sync = header[0] == 0xff && header[1] & 0xf6 == 0xf0;
-    let length = usize::from(header[3] & 3) << 11 | usize::from(header[4]) << 3 | usize::from(header[5] >> 5);
+    let length = usize::from(header[3] & 3) << 11
+        | usize::from(header[4]) << 3
+        | usize::from(header[5] >> 5);
     if !is_sync || length != frame.len() {
         return frame;
     }
@@ -239,13 +287,26 @@ mod tests {
     fn packet(payload: &[u8]) -> Packet<'_> {
         #[expect(clippy::disallowed_methods, reason = "any instant will do")]
         let instant = std::time::Instant::now();
-        let arrival = Arrival { instant, wall: Timestamp(0) };
-        Packet { payload, rtp: 48_000, marker: true, lost: 0, arrival }
+        let arrival = Arrival {
+            instant,
+            wall: Timestamp(0),
+        };
+        Packet {
+            payload,
+            rtp: 48_000,
+            marker: true,
+            lost: 0,
+            arrival,
+        }
     }
 
     fn aac() -> AudioDepacketizer {
-        let offer =
-            AudioOffer { codec: AudioCodec::Aac, clock_hz: 48_000, channels: NonZeroU16::new(2), fmtp: Some(FMTP) };
+        let offer = AudioOffer {
+            codec: AudioCodec::Aac,
+            clock_hz: 48_000,
+            channels: NonZeroU16::new(2),
+            fmtp: Some(FMTP),
+        };
         AudioDepacketizer::new(&offer).unwrap()
     }
 
@@ -255,7 +316,12 @@ mod tests {
     fn frames(depacketizer: &mut AudioDepacketizer, payload: &[u8]) -> (Frames, Result<(), Fault>) {
         let mut out = Vec::new();
         let outcome = depacketizer.push(&packet(payload), &mut out);
-        (out.into_iter().map(|frame| (frame.rtp, frame.data.to_vec())).collect(), outcome)
+        (
+            out.into_iter()
+                .map(|frame| (frame.rtp, frame.data.to_vec()))
+                .collect(),
+            outcome,
+        )
     }
 
     #[test]
@@ -269,8 +335,14 @@ mod tests {
     #[test]
     fn an_aac_frame_may_come_in_fragments() {
         let mut depacketizer = aac();
-        assert_eq!(frames(&mut depacketizer, &[0, 16, 0, 5 << 3, 1, 2, 3]).0, []);
-        assert_eq!(frames(&mut depacketizer, &[0, 16, 0, 5 << 3, 4, 5]).0, [(48_000, vec![1, 2, 3, 4, 5])]);
+        assert_eq!(
+            frames(&mut depacketizer, &[0, 16, 0, 5 << 3, 1, 2, 3]).0,
+            []
+        );
+        assert_eq!(
+            frames(&mut depacketizer, &[0, 16, 0, 5 << 3, 4, 5]).0,
+            [(48_000, vec![1, 2, 3, 4, 5])]
+        );
     }
 
     #[test]
@@ -283,21 +355,40 @@ mod tests {
     #[test]
     fn headers_that_do_not_add_up_cost_their_packet() {
         let mut depacketizer = aac();
-        for payload in [&[0, 16][..], &[0, 0, 1], &[0, 15, 0, 0], &[0xff; 4], &[0, 32, 0, 8, 0, 80, 1]] {
+        for payload in [
+            &[0, 16][..],
+            &[0, 0, 1],
+            &[0, 15, 0, 0],
+            &[0xff; 4],
+            &[0, 32, 0, 8, 0, 80, 1],
+        ] {
             assert!(frames(&mut depacketizer, payload).1.is_err(), "{payload:?}");
         }
-        assert_eq!(frames(&mut depacketizer, &[0, 16, 0, 8, 7]).0, [(48_000, vec![7])]);
+        assert_eq!(
+            frames(&mut depacketizer, &[0, 16, 0, 8, 7]).0,
+            [(48_000, vec![7])]
+        );
     }
 
     #[test]
     fn a_description_without_configuration_is_refused() {
-        let offer = AudioOffer { codec: AudioCodec::Aac, clock_hz: 48_000, channels: None, fmtp: None };
+        let offer = AudioOffer {
+            codec: AudioCodec::Aac,
+            clock_hz: 48_000,
+            channels: None,
+            fmtp: None,
+        };
         assert!(AudioDepacketizer::new(&offer).is_err());
     }
 
     #[test]
     fn g711_is_taken_as_it_comes() {
-        let offer = AudioOffer { codec: AudioCodec::Pcma, clock_hz: 8_000, channels: None, fmtp: None };
+        let offer = AudioOffer {
+            codec: AudioCodec::Pcma,
+            clock_hz: 8_000,
+            channels: None,
+            fmtp: None,
+        };
         let mut depacketizer = AudioDepacketizer::new(&offer).unwrap();
         let mut out = Vec::new();
         depacketizer.push(&packet(&[0x55; 160]), &mut out).unwrap();

@@ -1,7 +1,8 @@
-//! Reads the first fields of a NAL unit: fixed-length and Exp-Golomb codes of its RBSP (ITU-T H.264, 7.2 and 9.1;
-//! H.265 is the same in both), past the emulation prevention bytes. Pure.
+//! Reads the first fields of a NAL unit: fixed-length and Exp-Golomb codes of its RBSP (ITU-T
+//! H.264, 7.2 and 9.1; H.265 is the same in both), past the emulation prevention bytes. Pure.
 //!
-//! It accepts what encoders must not send (`00 00 00`, `00 00 02`): only an end of the data is an error.
+//! It accepts what encoders must not send (`00 00 00`, `00 00 02`): only an end of the data is an
+//! error.
 
 /// A position within a NAL unit.
 #[derive(Clone, Debug)]
@@ -17,7 +18,12 @@ pub(super) struct Bits<'a> {
 impl<'a> Bits<'a> {
     /// The bits after a NAL unit's header of `header_bytes`.
     pub(super) fn after_header(nal: &'a [u8], header_bytes: usize) -> Self {
-        Self { bytes: nal.get(header_bytes..).unwrap_or_default(), zeros: 0, current: 0, left: 0 }
+        Self {
+            bytes: nal.get(header_bytes..).unwrap_or_default(),
+            zeros: 0,
+            current: 0,
+            left: 0,
+        }
     }
 
     /// One bit; `None` at the end of the data.
@@ -32,7 +38,9 @@ impl<'a> Bits<'a> {
 
     /// An unsigned number of up to 32 bits.
     pub(super) fn number(&mut self, bits: u32) -> Option<u32> {
-        (0..bits).try_fold(0_u32, |number, _| Some(number << 1 | u32::from(self.bit()?)))
+        (0..bits).try_fold(0_u32, |number, _| {
+            Some(number << 1 | u32::from(self.bit()?))
+        })
     }
 
     /// `ue(v)`.
@@ -62,7 +70,11 @@ impl<'a> Bits<'a> {
             return self.next_byte();
         }
         self.bytes = rest;
-        self.zeros = if *byte == 0 { self.zeros.saturating_add(1) } else { 0 };
+        self.zeros = if *byte == 0 {
+            self.zeros.saturating_add(1)
+        } else {
+            0
+        };
         Some(*byte)
     }
 }
@@ -75,7 +87,10 @@ mod tests {
     fn codes_are_read_as_the_standard_has_them() {
         // ITU-T H.264, table 9-2 and 9-3: 1 010 011 00100 00101
         let mut bits = Bits::after_header(&[0xff, 0b1010_0110, 0b0100_0010, 0b1000_0000], 1);
-        assert_eq!([(); 3].map(|()| bits.unsigned()), [Some(0), Some(1), Some(2)]);
+        assert_eq!(
+            [(); 3].map(|()| bits.unsigned()),
+            [Some(0), Some(1), Some(2)]
+        );
         assert_eq!([bits.signed(), bits.signed()], [Some(2), Some(-2)]);
         assert_eq!(bits.number(7), Some(0));
         assert_eq!(bits.number(1), None, "the end");
@@ -87,7 +102,10 @@ mod tests {
             let mut bits = Bits::after_header(nal, 1);
             std::iter::from_fn(|| bits.number(8)).collect::<Vec<_>>()
         };
-        assert_eq!(read(&[0x67, 0, 0, 3, 1, 0, 0, 3, 3, 5]), [0, 0, 1, 0, 0, 3, 5]);
+        assert_eq!(
+            read(&[0x67, 0, 0, 3, 1, 0, 0, 3, 3, 5]),
+            [0, 0, 1, 0, 0, 3, 5]
+        );
         assert_eq!(read(&[0x67, 0, 0, 2, 0, 0, 0]), [0, 0, 2, 0, 0, 0]);
         assert!(read(&[]).is_empty());
     }

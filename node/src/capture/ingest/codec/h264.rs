@@ -1,4 +1,5 @@
-//! The payload format of H.264 (RFC 6184, 5.4 to 5.8): single NAL units, aggregation, fragmentation. Pure.
+//! The payload format of H.264 (RFC 6184, 5.4 to 5.8): single NAL units, aggregation,
+//! fragmentation. Pure.
 
 use super::Fault;
 use super::access_unit::Part;
@@ -10,9 +11,9 @@ const MTAP24: u8 = 27;
 const FU_A: u8 = 28;
 const FU_B: u8 = 29;
 
-/// Hands each part of a packet's payload to `each`. What follows a part that does not add up is left out.
-/// `is_interleaved`: `packetization-mode=2`, which alone has packets with decoding order numbers; some
-/// cameras send other things under their types.
+/// Hands each part of a packet's payload to `each`. What follows a part that does not add up is
+/// left out. `is_interleaved`: `packetization-mode=2`, which alone has packets with decoding order
+/// numbers; some cameras send other things under their types.
 pub(super) fn parts<'a>(
     payload: &'a [u8],
     is_interleaved: bool,
@@ -22,7 +23,8 @@ pub(super) fn parts<'a>(
     match header & 0x1f {
         STAP_A => aggregated(rest, 0, each),
         STAP_B | MTAP16 | MTAP24 | FU_B if !is_interleaved => Err(Fault::Payload),
-        // Decoding order numbers are not looked at: packets are handled in the order in which they were sent.
+        // Decoding order numbers are not looked at: packets are handled in the order in which they
+        // were sent.
         STAP_B => aggregated(rest.get(2..).ok_or(Fault::Payload)?, 0, each),
         MTAP16 => aggregated(rest.get(2..).ok_or(Fault::Payload)?, 3, each),
         MTAP24 => aggregated(rest.get(2..).ok_or(Fault::Payload)?, 4, each),
@@ -33,7 +35,8 @@ pub(super) fn parts<'a>(
     }
 }
 
-/// NAL units with two bytes of length before each, and `skipped` bytes (DOND and time offset) after that.
+/// NAL units with two bytes of length before each, and `skipped` bytes (DOND and time offset) after
+/// that.
 fn aggregated<'a>(
     mut rest: &'a [u8],
     skipped: usize,
@@ -46,7 +49,11 @@ fn aggregated<'a>(
         rest = &after[length..];
         // The length counts what is skipped (RFC 6184, 5.7.2).
         let nal = unit.get(skipped..).ok_or(Fault::Payload)?;
-        let taken = if nal.is_empty() { Err(Fault::Empty) } else { each(Part::Nal(nal)) };
+        let taken = if nal.is_empty() {
+            Err(Fault::Empty)
+        } else {
+            each(Part::Nal(nal))
+        };
         outcome = outcome.and(taken);
     }
     outcome
@@ -63,7 +70,12 @@ fn fragment<'a>(
     let (is_first, is_last) = (header & 0x80 != 0, header & 0x40 != 0);
     if is_first {
         let header = [indicator & 0xe0 | header & 0x1f, 0];
-        each(Part::First { header, header_bytes: 1, body, is_last })
+        each(Part::First {
+            header,
+            header_bytes: 1,
+            body,
+            is_last,
+        })
     } else {
         each(Part::Next { body, is_last })
     }

@@ -6,8 +6,8 @@ use super::access_unit::Part;
 const AGGREGATION: u8 = 48;
 const FRAGMENTATION: u8 = 49;
 
-/// Hands each part of a packet's payload to `each`. `has_donl`: decoding order numbers are there (`sprop-max-don-diff`
-/// above 0); they are not looked at.
+/// Hands each part of a packet's payload to `each`. `has_donl`: decoding order numbers are there
+/// (`sprop-max-don-diff` above 0); they are not looked at.
 pub(super) fn parts<'a>(
     payload: &'a [u8],
     has_donl: bool,
@@ -19,12 +19,18 @@ pub(super) fn parts<'a>(
     match header[0] >> 1 & 0x3f {
         AGGREGATION => aggregated(rest, donl_bytes, each),
         FRAGMENTATION => fragment(*header, rest, donl_bytes, each),
-        // Packets with extensions (PACI, RFC 7798, 4.4.4) and what is not defined: no decoder knows them.
+        // Packets with extensions (PACI, RFC 7798, 4.4.4) and what is not defined: no decoder knows
+        // them.
         50..=63 => Err(Fault::Payload),
         _ if has_donl => {
             // The number lies between the header and the rest.
             let body = rest.get(2..).ok_or(Fault::Payload)?;
-            each(Part::First { header: *header, header_bytes: 2, body, is_last: true })
+            each(Part::First {
+                header: *header,
+                header_bytes: 2,
+                body,
+                is_last: true,
+            })
         }
         _ => each(Part::Nal(payload)),
     }
@@ -43,7 +49,11 @@ fn aggregated<'a>(
         // Each but the first has a byte of difference before it.
         let skipped = length + donl_bytes / 2;
         rest = after.get(skipped..).unwrap_or_default();
-        let taken = if nal.len() < 2 { Err(Fault::Empty) } else { each(Part::Nal(nal)) };
+        let taken = if nal.len() < 2 {
+            Err(Fault::Empty)
+        } else {
+            each(Part::Nal(nal))
+        };
         outcome = outcome.and(taken);
     }
     outcome
@@ -60,7 +70,12 @@ fn fragment<'a>(
     if is_first {
         let body = body.get(donl_bytes..).ok_or(Fault::Payload)?;
         let header = [header[0] & 0x81 | (fragment & 0x3f) << 1, header[1]];
-        each(Part::First { header, header_bytes: 2, body, is_last })
+        each(Part::First {
+            header,
+            header_bytes: 2,
+            body,
+            is_last,
+        })
     } else {
         each(Part::Next { body, is_last })
     }

@@ -1,8 +1,9 @@
-//! From RTP payloads to frames: the payload formats of H.264 (RFC 6184), H.265 (RFC 7798), AAC (RFC 3640) and G.711 (RFC
-//! 3551), as cameras send them. Pure: packets come in with their time of arrival.
+//! From RTP payloads to frames: the payload formats of H.264 (RFC 6184), H.265 (RFC 7798), AAC (RFC
+//! 3640) and G.711 (RFC 3551), as cameras send them. Pure: packets come in with their time of
+//! arrival.
 //!
-//! What deviates from the letter is accepted as ffmpeg would accept it; what cannot be used is counted as a [`Fault`] and
-//! costs no more than what it hit.
+//! What deviates from the letter is accepted as ffmpeg would accept it; what cannot be used is
+//! counted as a [`Fault`] and costs no more than what it hit.
 
 mod access_unit;
 mod annex_b;

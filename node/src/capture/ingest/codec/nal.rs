@@ -1,13 +1,13 @@
-//! What a NAL unit is: a slice, a parameter set, supplemental information (ITU-T H.264, 7.3 and 7.4; H.265, 7.3 and
-//! 7.4). Pure.
+//! What a NAL unit is: a slice, a parameter set, supplemental information (ITU-T H.264, 7.3 and
+//! 7.4; H.265, 7.3 and 7.4). Pure.
 
 use super::bits::Bits;
 use crate::capture::ingest::media::VideoCodec;
 
 /// SEI messages of one NAL unit that are looked at.
 const SEI_MESSAGES_MAX: usize = 32;
-/// A recovery point behind a longer message in the same NAL unit is not looked for: what cameras send as user data may
-/// be as long as a picture.
+/// A recovery point behind a longer message in the same NAL unit is not looked for: what cameras
+/// send as user data may be as long as a picture.
 const SEI_SKIPPED_MAX: u32 = 256;
 /// `payloadType` of the recovery point SEI message, the same in H.264 (D.1.8) and H.265 (D.2.8).
 const RECOVERY_POINT: u32 = 6;
@@ -17,7 +17,8 @@ const RECOVERY_POINT: u32 = 6;
 pub(crate) enum Nal {
     Slice(Slice),
     ParameterSet(SetKind),
-    /// Frames in decoding order until the picture is whole, where a recovery point SEI message says so.
+    /// Frames in decoding order until the picture is whole, where a recovery point SEI message says
+    /// so.
     Sei {
         recovery: Option<u16>,
     },
@@ -81,12 +82,20 @@ pub(crate) fn inspect(codec: VideoCodec, nal: &[u8]) -> Nal {
 }
 
 fn inspect_h264(nal: &[u8]) -> Nal {
-    let Some(header) = nal.first() else { return Nal::Other };
+    let Some(header) = nal.first() else {
+        return Nal::Other;
+    };
     match h264_type(*header) {
         unit_type @ (1 | 2 | 5) => Nal::Slice(h264_slice(nal, unit_type == 5)),
         // Partitions B and C of a slice whose partition A comes before.
-        3 | 4 => Nal::Slice(Slice { begins_picture: Some(false), kind: SliceKind::Other, pps: None }),
-        6 => Nal::Sei { recovery: recovery_point(nal, 1) },
+        3 | 4 => Nal::Slice(Slice {
+            begins_picture: Some(false),
+            kind: SliceKind::Other,
+            pps: None,
+        }),
+        6 => Nal::Sei {
+            recovery: recovery_point(nal, 1),
+        },
         7 => Nal::ParameterSet(SetKind::Sequence),
         8 => Nal::ParameterSet(SetKind::Picture),
         9 => Nal::Delimiter,
@@ -106,11 +115,17 @@ fn h264_slice(nal: &[u8], is_idr: bool) -> Slice {
         Some(2 | 4 | 7 | 9) => SliceKind::Intra,
         _ => SliceKind::Other,
     };
-    Slice { begins_picture: first_macroblock.map(|first| first == 0), kind, pps }
+    Slice {
+        begins_picture: first_macroblock.map(|first| first == 0),
+        kind,
+        pps,
+    }
 }
 
 fn inspect_h265(nal: &[u8]) -> Nal {
-    let Some(header) = nal.first_chunk::<2>() else { return Nal::Other };
+    let Some(header) = nal.first_chunk::<2>() else {
+        return Nal::Other;
+    };
     let layer = (header[0] & 1) << 5 | header[1] >> 3;
     if layer > 0 {
         return Nal::Other;
@@ -121,7 +136,9 @@ fn inspect_h265(nal: &[u8]) -> Nal {
         33 => Nal::ParameterSet(SetKind::Sequence),
         34 => Nal::ParameterSet(SetKind::Picture),
         35 => Nal::Delimiter,
-        39 => Nal::Sei { recovery: recovery_point(nal, 2) },
+        39 => Nal::Sei {
+            recovery: recovery_point(nal, 2),
+        },
         _ => Nal::Other,
     }
 }
@@ -140,17 +157,23 @@ fn h265_slice(nal: &[u8], unit_type: u8) -> Slice {
         bits.bit();
     }
     let pps = bits.unsigned().and_then(|id| u8::try_from(id).ok());
-    Slice { begins_picture, kind, pps }
+    Slice {
+        begins_picture,
+        kind,
+        pps,
+    }
 }
 
-/// How many frames after this access unit the picture is whole, by a recovery point SEI message in it.
+/// How many frames after this access unit the picture is whole, by a recovery point SEI message in
+/// it.
 fn recovery_point(nal: &[u8], header_bytes: usize) -> Option<u16> {
     let mut bits = Bits::after_header(nal, header_bytes);
     for _ in 0..SEI_MESSAGES_MAX {
         let payload_type = sei_number(&mut bits)?;
         let payload_bytes = sei_number(&mut bits)?;
         if payload_type == RECOVERY_POINT {
-            // H.264 counts frames (`ue`), H.265 picture order counts (`se`); negative ones are whole at once.
+            // H.264 counts frames (`ue`), H.265 picture order counts (`se`); negative ones are
+            // whole at once.
             let count = match header_bytes {
                 1 => bits.unsigned()?,
                 _ => u32::try_from(bits.signed()?.max(0)).ok()?,
@@ -193,39 +216,69 @@ mod tests {
     fn slices_of_h264_tell_their_picture() {
         // first_mb 0, slice_type 7 (I), pps 0: 1 0001000 1
         let idr = slice(H264, &[0x65, 0b1000_1000, 0b1000_0000]);
-        let expected = Slice { begins_picture: Some(true), kind: SliceKind::Sync, pps: Some(0) };
+        let expected = Slice {
+            begins_picture: Some(true),
+            kind: SliceKind::Sync,
+            pps: Some(0),
+        };
         assert_eq!(idr, Some(expected));
         let intra = slice(H264, &[0x41, 0b1000_1000, 0b1000_0000]).map(|slice| slice.kind);
         assert_eq!(intra, Some(SliceKind::Intra));
         // first_mb 1, slice_type 5 (P), pps 1: 010 00110 010
         let second = slice(H264, &[0x41, 0b0100_0110, 0b0100_0000]);
-        let expected = Slice { begins_picture: Some(false), kind: SliceKind::Other, pps: Some(1) };
+        let expected = Slice {
+            begins_picture: Some(false),
+            kind: SliceKind::Other,
+            pps: Some(1),
+        };
         assert_eq!(second, Some(expected));
-        assert_eq!(slice(H264, &[0x41]).map(|slice| slice.begins_picture), Some(None));
+        assert_eq!(
+            slice(H264, &[0x41]).map(|slice| slice.begins_picture),
+            Some(None)
+        );
     }
 
     #[test]
     fn slices_of_h265_tell_their_picture() {
         // first_slice_segment_in_pic_flag 1, no_output_of_prior_pics_flag 0, pps 0: 1 0 1
         let idr = slice(H265, &[19 << 1, 1, 0b1010_0000]);
-        let expected = Slice { begins_picture: Some(true), kind: SliceKind::Sync, pps: Some(0) };
+        let expected = Slice {
+            begins_picture: Some(true),
+            kind: SliceKind::Sync,
+            pps: Some(0),
+        };
         assert_eq!(idr, Some(expected));
         let cra = slice(H265, &[21 << 1, 1, 0b1010_0000]).map(|slice| slice.kind);
         assert_eq!(cra, Some(SliceKind::CleanRandomAccess));
         let second = slice(H265, &[1 << 1, 1, 0b0100_0000]);
-        let expected = Slice { begins_picture: Some(false), kind: SliceKind::Other, pps: Some(0) };
+        let expected = Slice {
+            begins_picture: Some(false),
+            kind: SliceKind::Other,
+            pps: Some(0),
+        };
         assert_eq!(second, Some(expected));
-        assert_eq!(inspect(H265, &[19 << 1, 1 << 3 | 1, 0xff]), Nal::Other, "another layer");
+        assert_eq!(
+            inspect(H265, &[19 << 1, 1 << 3 | 1, 0xff]),
+            Nal::Other,
+            "another layer"
+        );
     }
 
     #[test]
     fn recovery_points_are_found_among_other_messages() {
-        // user data of 2 bytes, then a recovery point with recovery_frame_cnt 3 (00100), then the end.
+        // user data of 2 bytes, then a recovery point with recovery_frame_cnt 3 (00100), then the
+        // end.
         let sei = [0x06, 5, 2, 0xaa, 0xbb, 6, 1, 0b0010_0000, 0x80];
         assert_eq!(inspect(H264, &sei), Nal::Sei { recovery: Some(3) });
-        assert_eq!(inspect(H264, &[0x06, 5, 2, 0xaa, 0xbb, 0x80]), Nal::Sei { recovery: None });
+        assert_eq!(
+            inspect(H264, &[0x06, 5, 2, 0xaa, 0xbb, 0x80]),
+            Nal::Sei { recovery: None }
+        );
         // recovery_poc_cnt 1 (010)
-        assert_eq!(inspect(H265, &[39 << 1, 1, 6, 1, 0b0100_0000]), Nal::Sei { recovery: Some(1) });
+        assert_eq!(
+            inspect(H265, &[39 << 1, 1, 6, 1, 0b0100_0000]),
+            Nal::Sei { recovery: Some(1) }
+        );
         let long = [&[0x06][..], &[0xff; 300]].concat();
         assert_eq!(inspect(H264, &long), Nal::Sei { recovery: None });
     }
@@ -235,9 +288,19 @@ mod tests {
         let kinds = [0x67, 0x68, 0x09, 0x0c, 0x1e, 0x00].map(|header| inspect(H264, &[header, 1]));
         let sequence = Nal::ParameterSet(SetKind::Sequence);
         let picture = Nal::ParameterSet(SetKind::Picture);
-        let expected = [sequence, picture, Nal::Delimiter, Nal::Other, Nal::Other, Nal::Other];
+        let expected = [
+            sequence,
+            picture,
+            Nal::Delimiter,
+            Nal::Other,
+            Nal::Other,
+            Nal::Other,
+        ];
         assert_eq!(kinds, expected);
-        assert_eq!(inspect(H265, &[32 << 1, 1]), Nal::ParameterSet(SetKind::Video));
+        assert_eq!(
+            inspect(H265, &[32 << 1, 1]),
+            Nal::ParameterSet(SetKind::Video)
+        );
         assert_eq!(inspect(H264, &[]), Nal::Other);
     }
 

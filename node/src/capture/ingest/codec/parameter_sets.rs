@@ -1,9 +1,10 @@
-//! The parameter sets of a stream, by their ids: all that were seen, and what an init segment says of them. Pure but for
-//! what retina logs.
+//! The parameter sets of a stream, by their ids: all that were seen, and what an init segment says
+//! of them. Pure but for what retina logs.
 //!
-//! A camera may send several sets of a kind, and pictures name the one they refer to (ITU-T H.264, 7.4.1.2.1; H.265,
-//! 7.4.2.4.2). All of them go into the decoder configuration record, so that a player can decode any picture; a set that
-//! comes again with another content replaces the one before. Samples keep the sets that came within them.
+//! A camera may send several sets of a kind, and pictures name the one they refer to (ITU-T H.264,
+//! 7.4.1.2.1; H.265, 7.4.2.4.2). All of them go into the decoder configuration record, so that a
+//! player can decode any picture; a set that comes again with another content replaces the one
+//! before. Samples keep the sets that came within them.
 
 use super::bits::Bits;
 use super::nal::{Nal, SetKind, inspect};
@@ -15,15 +16,18 @@ use bytes::Bytes;
 use retina::codec::{Depacketizer, ParametersRef, VideoParameters, h26x::Framing};
 use std::collections::BTreeMap;
 
-/// A longer parameter set is refused: real ones have some dozens of bytes, with scaling lists and VUI some hundreds.
+/// A longer parameter set is refused: real ones have some dozens of bytes, with scaling lists and
+/// VUI some hundreds.
 const SET_BYTES_MAX: usize = 4096;
 /// All sets of a stream together.
 const SETS_BYTES_MAX: usize = 48 << 10;
-/// `numOfSequenceParameterSets` has five bits (ISO/IEC 14496-15, 5.3.3.1.2); no stream has more ids.
+/// `numOfSequenceParameterSets` has five bits (ISO/IEC 14496-15, 5.3.3.1.2); no stream has more
+/// ids.
 const SEQUENCE_SETS_MAX: usize = 31;
 /// `numOfPictureParameterSets` has eight bits.
 const PICTURE_SETS_MAX: usize = 255;
-/// Profile, compatibility, tier and level at the beginning of an H.265 sequence parameter set (7.3.2.2.1, 7.3.3).
+/// Profile, compatibility, tier and level at the beginning of an H.265 sequence parameter set
+/// (7.3.2.2.1, 7.3.3).
 const H265_PROFILE_BITS: u32 = 88;
 /// What an `HEVCDecoderConfigurationRecord` holds before its arrays (ISO/IEC 14496-15, 8.3.3.1.2).
 const HVCC_HEAD_BYTES: usize = 22;
@@ -49,21 +53,34 @@ pub(crate) struct ParameterSets {
 #[derive(Debug)]
 struct Set {
     nal: Bytes,
-    /// The id of the set that it refers to: a picture's of its sequence, a sequence's of its video set.
+    /// The id of the set that it refers to: a picture's of its sequence, a sequence's of its video
+    /// set.
     refers_to: u8,
 }
 
 impl ParameterSets {
     pub(crate) fn new(codec: VideoCodec) -> Self {
-        Self { codec, sets: BTreeMap::new(), bytes: 0, changed: false }
+        Self {
+            codec,
+            sets: BTreeMap::new(),
+            bytes: 0,
+            changed: false,
+        }
     }
 
-    /// Takes in the sets of an SDP's `fmtp` (RFC 6184, 8.1 `sprop-parameter-sets`; RFC 7798, 7.1 `sprop-vps`, `-sps`, `-pps`).
-    /// What cannot be read is left out: most cameras send their sets within the stream, too.
+    /// Takes in the sets of an SDP's `fmtp` (RFC 6184, 8.1 `sprop-parameter-sets`; RFC 7798, 7.1
+    /// `sprop-vps`, `-sps`, `-pps`). What cannot be read is left out: most cameras send their
+    /// sets within the stream, too.
     pub(crate) fn read_fmtp(&mut self, fmtp: &str) {
-        for (name, value) in fmtp.split(';').filter_map(|parameter| parameter.split_once('=')) {
+        for (name, value) in fmtp
+            .split(';')
+            .filter_map(|parameter| parameter.split_once('='))
+        {
             let name = name.trim().to_ascii_lowercase();
-            if !matches!(name.as_str(), "sprop-parameter-sets" | "sprop-vps" | "sprop-sps" | "sprop-pps") {
+            if !matches!(
+                name.as_str(),
+                "sprop-parameter-sets" | "sprop-vps" | "sprop-sps" | "sprop-pps"
+            ) {
                 continue;
             }
             for text in value.split(',') {
@@ -81,7 +98,9 @@ impl ParameterSets {
     /// # Errors
     /// The set is kept in its sample, and is not part of the configuration.
     pub(crate) fn see(&mut self, nal: &[u8]) -> Result<(), SetError> {
-        let Nal::ParameterSet(kind) = inspect(self.codec, nal) else { return Ok(()) };
+        let Nal::ParameterSet(kind) = inspect(self.codec, nal) else {
+            return Ok(());
+        };
         if nal.len() > SET_BYTES_MAX {
             return Err(SetError::Oversize);
         }
@@ -91,14 +110,28 @@ impl ParameterSets {
             return Ok(());
         }
         let bytes = self.bytes - before + nal.len();
-        let others = self.sets.keys().filter(|key| key.0 == kind && key.1 != id).count();
-        let most = if kind == SetKind::Picture { PICTURE_SETS_MAX } else { SEQUENCE_SETS_MAX };
+        let others = self
+            .sets
+            .keys()
+            .filter(|key| key.0 == kind && key.1 != id)
+            .count();
+        let most = if kind == SetKind::Picture {
+            PICTURE_SETS_MAX
+        } else {
+            SEQUENCE_SETS_MAX
+        };
         if bytes > SETS_BYTES_MAX || others >= most {
             return Err(SetError::Oversize);
         }
         self.bytes = bytes;
         self.changed = true;
-        self.sets.insert((kind, id), Set { nal: Bytes::copy_from_slice(nal), refers_to });
+        self.sets.insert(
+            (kind, id),
+            Set {
+                nal: Bytes::copy_from_slice(nal),
+                refers_to,
+            },
+        );
         Ok(())
     }
 
@@ -107,12 +140,22 @@ impl ParameterSets {
         self.changed
     }
 
-    /// What decodes a picture that refers to the picture parameter set `pps`, and all pictures of the other sets that were seen.
+    /// What decodes a picture that refers to the picture parameter set `pps`, and all pictures of
+    /// the other sets that were seen.
     ///
     /// # Errors
     /// Which set is missing, or why they cannot be used.
-    pub(crate) fn parameters(&mut self, pps: Option<u8>, timescale: u32) -> Result<TrackParameters, Undecodable> {
-        let unusable = |why: &str| Undecodable::Unusable(format!("its parameter sets cannot be used: {}", detail(why)));
+    pub(crate) fn parameters(
+        &mut self,
+        pps: Option<u8>,
+        timescale: u32,
+    ) -> Result<TrackParameters, Undecodable> {
+        let unusable = |why: &str| {
+            Undecodable::Unusable(format!(
+                "its parameter sets cannot be used: {}",
+                detail(why)
+            ))
+        };
         self.changed = false;
         let picture = self.referred(SetKind::Picture, pps);
         let picture = picture.ok_or(Undecodable::Missing("picture parameter set (PPS)"))?;
@@ -125,7 +168,10 @@ impl ParameterSets {
                     &picture.nal,
                     Framing::FourByteLength,
                 );
-                (self.avcc(&sequence.nal), read.map_err(|error| unusable(&error.to_string()))?)
+                (
+                    self.avcc(&sequence.nal),
+                    read.map_err(|error| unusable(&error.to_string()))?,
+                )
             }
             VideoCodec::H265 => {
                 let video = self.referred(SetKind::Video, Some(sequence.refers_to));
@@ -136,7 +182,9 @@ impl ParameterSets {
             }
         };
         let (width, height) = read.pixel_dimensions();
-        let size = |pixels: u32| u16::try_from(pixels).map_err(|_| unusable(&format!("{pixels} pixels wide or high")));
+        let size = |pixels: u32| {
+            u16::try_from(pixels).map_err(|_| unusable(&format!("{pixels} pixels wide or high")))
+        };
         Ok(TrackParameters::Video {
             codec: self.codec,
             config,
@@ -154,10 +202,15 @@ impl ParameterSets {
     }
 
     fn of(&self, kind: SetKind) -> impl ExactSizeIterator<Item = &Set> {
-        self.sets.range((kind, 0)..=(kind, u8::MAX)).map(|(_, set)| set).collect::<Vec<_>>().into_iter()
+        self.sets
+            .range((kind, 0)..=(kind, u8::MAX))
+            .map(|(_, set)| set)
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
-    /// `AVCDecoderConfigurationRecord` (ISO/IEC 14496-15, 5.3.3.1.2) with four bytes of length before each NAL unit.
+    /// `AVCDecoderConfigurationRecord` (ISO/IEC 14496-15, 5.3.3.1.2) with four bytes of length
+    /// before each NAL unit.
     fn avcc(&self, sequence: &[u8]) -> Bytes {
         let profile = sequence.get(1..4).unwrap_or(&[0; 3]);
         let mut record = vec![1];
@@ -171,12 +224,16 @@ impl ParameterSets {
         record.into()
     }
 
-    /// `HEVCDecoderConfigurationRecord` (ISO/IEC 14496-15, 8.3.3.1.2) with the head of `record` and arrays of all sets, said
-    /// to be complete as `hvc1` asks, which Apple's players want.
+    /// `HEVCDecoderConfigurationRecord` (ISO/IEC 14496-15, 8.3.3.1.2) with the head of `record` and
+    /// arrays of all sets, said to be complete as `hvc1` asks, which Apple's players want.
     fn hvcc(&self, record: &[u8]) -> Bytes {
         let mut record = record[..HVCC_HEAD_BYTES.min(record.len())].to_vec();
         record.push(3);
-        for (kind, unit_type) in [(SetKind::Video, 32), (SetKind::Sequence, 33), (SetKind::Picture, 34)] {
+        for (kind, unit_type) in [
+            (SetKind::Video, 32),
+            (SetKind::Sequence, 33),
+            (SetKind::Picture, 34),
+        ] {
             let sets = self.of(kind);
             record.push(0x80 | unit_type);
             record.extend((sets.len() as u16).to_be_bytes());
@@ -193,7 +250,9 @@ fn decoded(text: &str) -> Vec<Vec<u8>> {
         .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true);
     let engine = base64::engine::GeneralPurpose::new(&base64::alphabet::STANDARD, config);
-    let Ok(bytes) = engine.decode(text) else { return Vec::new() };
+    let Ok(bytes) = engine.decode(text) else {
+        return Vec::new();
+    };
     super::annex_b::split(&bytes).map(<[u8]>::to_vec).collect()
 }
 
@@ -210,11 +269,16 @@ fn ids(codec: VideoCodec, kind: SetKind, nal: &[u8]) -> Option<(u8, u8)> {
             let mut bits = Bits::after_header(nal, 1);
             Some((narrow(bits.unsigned()?)?, narrow(bits.unsigned()?)?))
         }
-        (VideoCodec::H265, SetKind::Video) => Some((narrow(Bits::after_header(nal, 2).number(4)?)?, 0)),
+        (VideoCodec::H265, SetKind::Video) => {
+            Some((narrow(Bits::after_header(nal, 2).number(4)?)?, 0))
+        }
         (VideoCodec::H265, SetKind::Sequence) => h265_sequence_ids(nal),
         (VideoCodec::H265, SetKind::Picture) => {
             let mut bits = Bits::after_header(nal, 2);
-            Some((narrow(bits.unsigned()?).filter(|id| *id < 64)?, narrow(bits.unsigned()?)?))
+            Some((
+                narrow(bits.unsigned()?).filter(|id| *id < 64)?,
+                narrow(bits.unsigned()?)?,
+            ))
         }
     }
 }
@@ -226,12 +290,17 @@ fn h265_sequence_ids(nal: &[u8]) -> Option<(u8, u8)> {
     let sub_layers = bits.number(3)?;
     bits.bit()?;
     skip(&mut bits, H265_PROFILE_BITS + 8)?;
-    let present: Vec<_> = (0..sub_layers).map_while(|_| Some((bits.bit()?, bits.bit()?))).collect();
+    let present: Vec<_> = (0..sub_layers)
+        .map_while(|_| Some((bits.bit()?, bits.bit()?)))
+        .collect();
     if sub_layers > 0 {
         skip(&mut bits, 2 * (8 - sub_layers))?;
     }
     for (profile, level) in present {
-        skip(&mut bits, if profile { H265_PROFILE_BITS } else { 0 } + if level { 8 } else { 0 })?;
+        skip(
+            &mut bits,
+            if profile { H265_PROFILE_BITS } else { 0 } + if level { 8 } else { 0 },
+        )?;
     }
     let id = u8::try_from(bits.unsigned()?).ok().filter(|id| *id < 16)?;
     Some((id, u8::try_from(video).ok()?))
@@ -242,7 +311,11 @@ fn skip(bits: &mut Bits<'_>, count: u32) -> Option<()> {
 }
 
 /// What retina reads in one set of each kind.
-fn h265_parameters(video: &[u8], sequence: &[u8], picture: &[u8]) -> Result<VideoParameters, String> {
+fn h265_parameters(
+    video: &[u8],
+    sequence: &[u8],
+    picture: &[u8],
+) -> Result<VideoParameters, String> {
     let [video, sequence, picture] = [video, sequence, picture].map(|nal| STANDARD.encode(nal));
     let fmtp = format!("sprop-vps={video};sprop-sps={sequence};sprop-pps={picture}");
     let depacketizer = Depacketizer::new("video", "h265", 90_000, None, Some(&fmtp))?;

@@ -11,7 +11,9 @@ const LENGTH_BYTES: usize = 4;
 #[must_use]
 pub(crate) fn slices_crc(codec: VideoCodec, data: &[u8]) -> u32 {
     let mut crc = Hasher::new();
-    nal_units(data).filter(|nal| is_coded(codec, nal)).for_each(|nal| crc.update(nal));
+    nal_units(data)
+        .filter(|nal| is_coded(codec, nal))
+        .for_each(|nal| crc.update(nal));
     crc.finalize()
 }
 
@@ -31,16 +33,29 @@ mod tests {
     use VideoCodec::{H264, H265};
 
     fn frame(nal_units: &[&[u8]]) -> Vec<u8> {
-        nal_units.iter().flat_map(|nal| [&(nal.len() as u32).to_be_bytes()[..], nal].concat()).collect()
+        nal_units
+            .iter()
+            .flat_map(|nal| [&(nal.len() as u32).to_be_bytes()[..], nal].concat())
+            .collect()
     }
 
     /// Sessions of one camera differ in parameter sets, SEI and access unit delimiters.
     #[test]
     fn what_a_camera_adds_to_a_session_does_not_count() {
         let bare = frame(&[&[0x65, 1], &[0x65, 2]]);
-        let dressed = frame(&[&[0x09, 0xf0], &[0x67, 9], &[0x68, 9], &[0x06, 5], &[0x65, 1], &[0x65, 2]]);
+        let dressed = frame(&[
+            &[0x09, 0xf0],
+            &[0x67, 9],
+            &[0x68, 9],
+            &[0x06, 5],
+            &[0x65, 1],
+            &[0x65, 2],
+        ]);
         assert_eq!(slices_crc(H264, &bare), slices_crc(H264, &dressed));
-        let (bare, dressed) = (frame(&[&[19 << 1, 1, 7]]), frame(&[&[32 << 1, 1], &[39 << 1, 1], &[19 << 1, 1, 7]]));
+        let (bare, dressed) = (
+            frame(&[&[19 << 1, 1, 7]]),
+            frame(&[&[32 << 1, 1], &[39 << 1, 1], &[19 << 1, 1, 7]]),
+        );
         assert_eq!(slices_crc(H265, &bare), slices_crc(H265, &dressed));
     }
 
@@ -49,7 +64,10 @@ mod tests {
         let first = slices_crc(H264, &frame(&[&[0x65, 1], &[0x65, 2]]));
         assert_ne!(first, slices_crc(H264, &frame(&[&[0x65, 1], &[0x65, 3]])));
         assert_ne!(first, slices_crc(H264, &frame(&[&[0x65, 1]])));
-        assert_ne!(slices_crc(H265, &frame(&[&[0, 1, 7]])), slices_crc(H265, &frame(&[&[21 << 1, 1, 7]])));
+        assert_ne!(
+            slices_crc(H265, &frame(&[&[0, 1, 7]])),
+            slices_crc(H265, &frame(&[&[21 << 1, 1, 7]]))
+        );
     }
 
     proptest::proptest! {

@@ -11,7 +11,8 @@ const PEEK_BYTES: usize = 16;
 
 pub(crate) struct VideoDepacketizer {
     codec: VideoCodec,
-    /// Packets have decoding order numbers: H.264's interleaved mode, H.265 with `sprop-max-don-diff`.
+    /// Packets have decoding order numbers: H.264's interleaved mode, H.265 with
+    /// `sprop-max-don-diff`.
     has_numbers: bool,
     units: AccessUnits,
 }
@@ -20,14 +21,22 @@ impl VideoDepacketizer {
     /// `fmtp`: the format parameters of the SDP; `timescale`: RTP clock rate, in Hz.
     pub(crate) fn new(codec: VideoCodec, timescale: u32, fmtp: Option<&str>) -> Self {
         let has_numbers = fmtp.is_some_and(|fmtp| has_numbers(codec, fmtp));
-        Self { codec, has_numbers, units: AccessUnits::new(codec, timescale, fmtp) }
+        Self {
+            codec,
+            has_numbers,
+            units: AccessUnits::new(codec, timescale, fmtp),
+        }
     }
 
     /// Takes the next packet; frames that it completes go to `out`.
     ///
     /// # Errors
     /// Something in it could not be used; the rest was.
-    pub(crate) fn push(&mut self, packet: &Packet<'_>, out: &mut impl Extend<MediaFrame>) -> Result<(), Fault> {
+    pub(crate) fn push(
+        &mut self,
+        packet: &Packet<'_>,
+        out: &mut impl Extend<MediaFrame>,
+    ) -> Result<(), Fault> {
         let first = self.first_nal(packet.payload);
         self.units.begin_packet(packet, first, out);
         let units = &mut self.units;
@@ -66,7 +75,12 @@ impl VideoDepacketizer {
         let each = |part: Part<'_>| {
             let seen = match part {
                 Part::Nal(nal) => Some(inspect(self.codec, &nal[..nal.len().min(PEEK_BYTES)])),
-                Part::First { header, header_bytes, body, .. } => {
+                Part::First {
+                    header,
+                    header_bytes,
+                    body,
+                    ..
+                } => {
                     let mut peek = [0; PEEK_BYTES];
                     let body = &body[..body.len().min(PEEK_BYTES - header_bytes)];
                     peek[..header_bytes].copy_from_slice(&header[..header_bytes]);
@@ -96,7 +110,11 @@ fn has_numbers(codec: VideoCodec, fmtp: &str) -> bool {
     };
     let mut named = fmtp.split(';').filter_map(|text| text.split_once('='));
     named.any(|(name, value)| {
-        name.trim().eq_ignore_ascii_case(parameter) && value.trim().parse::<u32>().is_ok_and(|value| value >= least)
+        name.trim().eq_ignore_ascii_case(parameter)
+            && value
+                .trim()
+                .parse::<u32>()
+                .is_ok_and(|value| value >= least)
     })
 }
 

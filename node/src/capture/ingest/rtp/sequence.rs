@@ -1,8 +1,9 @@
 //! Puts a track's packets in order and says what was lost. Pure.
 //!
-//! Sequence numbers and synchronisation sources (SSRC) are hints, as cameras reset both without a word: a source is
-//! followed once two of its packets in a row came and none of the one before between them; numbers that jump are
-//! followed where the RTP time goes on. Over UDP, packets that came early wait a moment for those before them.
+//! Sequence numbers and synchronisation sources (SSRC) are hints, as cameras reset both without a
+//! word: a source is followed once two of its packets in a row came and none of the one before
+//! between them; numbers that jump are followed where the RTP time goes on. Over UDP, packets that
+//! came early wait a moment for those before them.
 
 use crate::capture::ingest::codec::{Arrival, Fault, Packet};
 use std::collections::VecDeque;
@@ -13,12 +14,12 @@ const EARLY_MAX: i16 = 100;
 /// Packets that wait at most, and how long.
 const WAITING_MAX: usize = 64;
 const WAITING: Duration = Duration::from_millis(100);
-/// Packets behind the next one in a row, each following the one before, that show that the numbers begin again though
-/// their RTP time is not newer.
+/// Packets behind the next one in a row, each following the one before, that show that the numbers
+/// begin again though their RTP time is not newer.
 const RESTARTED: u32 = 16;
 
-/// Over TCP, packets that a camera may leave out at once; where more seem to be missing and RTP time has hardly moved,
-/// the numbers began elsewhere.
+/// Over TCP, packets that a camera may leave out at once; where more seem to be missing and RTP
+/// time has hardly moved, the numbers began elsewhere.
 const MISSING_MAX: u16 = 3000;
 /// RTP time between two packets that leaves nothing out, in ticks: half a second of video.
 const SOON_TICKS: u32 = 45_000;
@@ -44,7 +45,8 @@ pub(crate) struct Sequence {
     stranger: Option<(u32, Kept)>,
     /// Packets that came before others, by number.
     waiting: VecDeque<Kept>,
-    /// The number that would follow the last one from behind, and how many such have followed each other.
+    /// The number that would follow the last one from behind, and how many such have followed each
+    /// other.
     behind: Option<(u16, u32)>,
 }
 
@@ -70,14 +72,24 @@ struct Kept {
 impl Sequence {
     /// `reorders`: over UDP.
     pub(crate) fn new(reorders: bool) -> Self {
-        Self { reorders, source: None, stranger: None, waiting: VecDeque::new(), behind: None }
+        Self {
+            reorders,
+            source: None,
+            stranger: None,
+            waiting: VecDeque::new(),
+            behind: None,
+        }
     }
 
     /// Takes a packet, and hands those that are next to `deliver`.
     ///
     /// # Errors
     /// The packet does not belong to the track, or not any more.
-    pub(crate) fn push(&mut self, packet: &Received<'_>, mut deliver: impl FnMut(Packet<'_>)) -> Result<(), Fault> {
+    pub(crate) fn push(
+        &mut self,
+        packet: &Received<'_>,
+        mut deliver: impl FnMut(Packet<'_>),
+    ) -> Result<(), Fault> {
         let source = *self.source.get_or_insert(Source {
             ssrc: packet.ssrc,
             next: packet.number,
@@ -126,12 +138,17 @@ impl Sequence {
     /// The RTP time `rtp` of a report with its wraps undone; `None` before the first packet.
     pub(crate) fn unwrapped(&self, rtp: u32) -> Option<i64> {
         let source = self.source?;
-        Some(source.rtp.saturating_add(i64::from(rtp.wrapping_sub(source.last_rtp).cast_signed())))
+        Some(
+            source
+                .rtp
+                .saturating_add(i64::from(rtp.wrapping_sub(source.last_rtp).cast_signed())),
+        )
     }
 
     /// Whether the packet's RTP time shows that nothing is missing before it.
     fn is_soon(&self, packet: &Received<'_>) -> bool {
-        self.source.is_some_and(|source| packet.rtp.wrapping_sub(source.last_rtp) <= SOON_TICKS)
+        self.source
+            .is_some_and(|source| packet.rtp.wrapping_sub(source.last_rtp) <= SOON_TICKS)
     }
 
     fn next(&mut self, packet: &Received<'_>, lost: u16, deliver: &mut impl FnMut(Packet<'_>)) {
@@ -140,13 +157,30 @@ impl Sequence {
             source.next = packet.number.wrapping_add(1);
             (source.last_rtp, source.rtp) = (packet.rtp, rtp);
         }
-        let Received { payload, marker, arrival, .. } = *packet;
-        deliver(Packet { payload, rtp, marker, lost, arrival });
+        let Received {
+            payload,
+            marker,
+            arrival,
+            ..
+        } = *packet;
+        deliver(Packet {
+            payload,
+            rtp,
+            marker,
+            lost,
+            arrival,
+        });
     }
 
-    fn follow_stranger(&mut self, packet: &Received<'_>, deliver: &mut impl FnMut(Packet<'_>)) -> Result<(), Fault> {
+    fn follow_stranger(
+        &mut self,
+        packet: &Received<'_>,
+        deliver: &mut impl FnMut(Packet<'_>),
+    ) -> Result<(), Fault> {
         match self.stranger.take() {
-            Some((ssrc, first)) if ssrc == packet.ssrc && packet.number == first.number.wrapping_add(1) => {
+            Some((ssrc, first))
+                if ssrc == packet.ssrc && packet.number == first.number.wrapping_add(1) =>
+            {
                 self.abandon(deliver);
                 if let Some(source) = &mut self.source {
                     source.ssrc = ssrc;
@@ -170,7 +204,10 @@ impl Sequence {
         deliver: &mut impl FnMut(Packet<'_>),
     ) -> Result<(), Fault> {
         let is_newer = packet.rtp.wrapping_sub(source.last_rtp).cast_signed() > 0;
-        let follows = self.behind.filter(|(next, _)| *next == packet.number).map_or(0, |(_, count)| count);
+        let follows = self
+            .behind
+            .filter(|(next, _)| *next == packet.number)
+            .map_or(0, |(_, count)| count);
         let has_restarted = match is_newer {
             true => !self.reorders || follows >= 1,
             false => follows >= RESTARTED,
@@ -190,8 +227,14 @@ impl Sequence {
     fn wait(&mut self, packet: &Received<'_>) -> Result<(), Fault> {
         let next = self.source.map_or(packet.number, |source| source.next);
         let distance = |number: u16| number.wrapping_sub(next);
-        let at = self.waiting.partition_point(|kept| distance(kept.number) < distance(packet.number));
-        if self.waiting.get(at).is_some_and(|kept| kept.number == packet.number) {
+        let at = self
+            .waiting
+            .partition_point(|kept| distance(kept.number) < distance(packet.number));
+        if self
+            .waiting
+            .get(at)
+            .is_some_and(|kept| kept.number == packet.number)
+        {
             return Err(Fault::Duplicate);
         }
         self.waiting.insert(at, Kept::of(packet));
@@ -210,7 +253,8 @@ impl Sequence {
         }
     }
 
-    /// Takes the packets before the first that waits for lost, where it has waited long enough or too many wait.
+    /// Takes the packets before the first that waits for lost, where it has waited long enough or
+    /// too many wait.
     fn give_up(&mut self, now: Instant, deliver: &mut impl FnMut(Packet<'_>)) {
         let is_due = |kept: &Kept| now.saturating_duration_since(kept.arrival.instant) >= WAITING;
         while self.waiting.len() > WAITING_MAX || self.waiting.iter().any(is_due) {
@@ -226,7 +270,9 @@ impl Sequence {
     }
 
     fn skip(&mut self, deliver: &mut impl FnMut(Packet<'_>)) {
-        let (Some(kept), Some(source)) = (self.waiting.pop_front(), self.source) else { return };
+        let (Some(kept), Some(source)) = (self.waiting.pop_front(), self.source) else {
+            return;
+        };
         let lost = kept.number.wrapping_sub(source.next);
         self.next(&kept.received(source.ssrc), lost, deliver);
         self.release(deliver);
@@ -235,13 +281,39 @@ impl Sequence {
 
 impl Kept {
     fn of(packet: &Received<'_>) -> Self {
-        let Received { number, rtp, marker, payload, arrival, .. } = *packet;
-        Self { number, rtp, marker, payload: payload.to_vec(), arrival }
+        let Received {
+            number,
+            rtp,
+            marker,
+            payload,
+            arrival,
+            ..
+        } = *packet;
+        Self {
+            number,
+            rtp,
+            marker,
+            payload: payload.to_vec(),
+            arrival,
+        }
     }
 
     fn received(&self, ssrc: u32) -> Received<'_> {
-        let Self { number, rtp, marker, ref payload, arrival } = *self;
-        Received { ssrc, number, rtp, marker, payload, arrival }
+        let Self {
+            number,
+            rtp,
+            marker,
+            ref payload,
+            arrival,
+        } = *self;
+        Received {
+            ssrc,
+            number,
+            rtp,
+            marker,
+            payload,
+            arrival,
+        }
     }
 }
 
@@ -260,28 +332,50 @@ mod tests {
 
     impl Run {
         fn new(reorders: bool) -> Self {
-            #[expect(clippy::disallowed_methods, reason = "any instant will do as an origin")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "any instant will do as an origin"
+            )]
             let began = Instant::now();
-            Self { sequence: Sequence::new(reorders), began, delivered: Vec::new(), faults: 0 }
+            Self {
+                sequence: Sequence::new(reorders),
+                began,
+                delivered: Vec::new(),
+                faults: 0,
+            }
         }
 
         fn at(&self, ms: u64) -> Arrival {
-            Arrival { instant: self.began + Duration::from_millis(ms), wall: Timestamp(0) }
+            Arrival {
+                instant: self.began + Duration::from_millis(ms),
+                wall: Timestamp(0),
+            }
         }
 
         /// A packet whose payload is the low byte of `number`.
         fn push(&mut self, ssrc: u32, number: u16, rtp: u32, ms: u64) {
             let payload = [number as u8];
             let arrival = self.at(ms);
-            let packet = Received { ssrc, number, rtp, marker: false, payload: &payload, arrival };
+            let packet = Received {
+                ssrc,
+                number,
+                rtp,
+                marker: false,
+                payload: &payload,
+                arrival,
+            };
             let delivered = &mut self.delivered;
-            let pushed =
-                self.sequence.push(&packet, |packet| delivered.push((packet.payload[0], packet.lost, packet.rtp)));
+            let pushed = self.sequence.push(&packet, |packet| {
+                delivered.push((packet.payload[0], packet.lost, packet.rtp))
+            });
             self.faults += u32::from(pushed.is_err());
         }
 
         fn numbers(&self) -> Vec<(u8, u16)> {
-            self.delivered.iter().map(|(number, lost, _)| (*number, *lost)).collect()
+            self.delivered
+                .iter()
+                .map(|(number, lost, _)| (*number, *lost))
+                .collect()
         }
     }
 
@@ -289,24 +383,37 @@ mod tests {
     fn numbers_and_times_wrap() {
         let mut run = Run::new(false);
         for (step, number) in [65_534, 65_535, 0, 1].into_iter().enumerate() {
-            run.push(7, number, (u32::MAX - 3000).wrapping_add(3000 * step as u32), 0);
+            run.push(
+                7,
+                number,
+                (u32::MAX - 3000).wrapping_add(3000 * step as u32),
+                0,
+            );
         }
         assert_eq!(run.numbers(), [(254, 0), (255, 0), (0, 0), (1, 0)]);
-        let times: Vec<_> = run.delivered.windows(2).map(|pair| pair[1].2 - pair[0].2).collect();
+        let times: Vec<_> = run
+            .delivered
+            .windows(2)
+            .map(|pair| pair[1].2 - pair[0].2)
+            .collect();
         assert_eq!(times, [3000; 3]);
     }
 
     #[test]
     fn what_is_missing_over_tcp_is_lost_at_once() {
         let mut run = Run::new(false);
-        [1, 2, 5, 6].into_iter().for_each(|number| run.push(7, number, 0, 0));
+        [1, 2, 5, 6]
+            .into_iter()
+            .for_each(|number| run.push(7, number, 0, 0));
         assert_eq!(run.numbers(), [(1, 0), (2, 0), (5, 2), (6, 0)]);
     }
 
     #[test]
     fn packets_over_udp_are_put_in_order() {
         let mut run = Run::new(true);
-        [1, 3, 4, 2, 2, 5].into_iter().for_each(|number| run.push(7, number, 0, 0));
+        [1, 3, 4, 2, 2, 5]
+            .into_iter()
+            .for_each(|number| run.push(7, number, 0, 0));
         assert_eq!(run.numbers(), [(1, 0), (2, 0), (3, 0), (4, 0), (5, 0)]);
         assert_eq!(run.faults, 1, "the double");
     }
@@ -314,10 +421,14 @@ mod tests {
     #[test]
     fn what_is_missing_over_udp_is_lost_after_a_moment() {
         let mut run = Run::new(true);
-        [1, 3, 6].into_iter().for_each(|number| run.push(7, number, 0, 0));
+        [1, 3, 6]
+            .into_iter()
+            .for_each(|number| run.push(7, number, 0, 0));
         let now = run.at(99).instant;
         let delivered = &mut run.delivered;
-        run.sequence.idle(now, |packet| delivered.push((packet.payload[0], packet.lost, 0)));
+        run.sequence.idle(now, |packet| {
+            delivered.push((packet.payload[0], packet.lost, 0))
+        });
         assert_eq!(run.numbers(), [(1, 0)]);
         run.push(7, 7, 0, 100);
         assert_eq!(run.numbers(), [(1, 0), (3, 1), (6, 2), (7, 0)]);
@@ -338,8 +449,12 @@ mod tests {
     #[test]
     fn another_source_that_goes_on_alone_is_followed() {
         let mut run = Run::new(false);
-        [1, 2].into_iter().for_each(|number| run.push(7, number, 0, 0));
-        [90, 91, 92].into_iter().for_each(|number| run.push(8, number, 0, 0));
+        [1, 2]
+            .into_iter()
+            .for_each(|number| run.push(7, number, 0, 0));
+        [90, 91, 92]
+            .into_iter()
+            .for_each(|number| run.push(8, number, 0, 0));
         assert_eq!(run.numbers(), [(1, 0), (2, 0), (90, 1), (91, 0), (92, 0)]);
     }
 
@@ -349,9 +464,17 @@ mod tests {
             let mut run = Run::new(reorders);
             (200..210).for_each(|number| run.push(7, number, u32::from(number), 0));
             (5..15).for_each(|number| run.push(7, number, 300 + u32::from(number), 0));
-            let lost = run.delivered.iter().filter(|(_, lost, _)| *lost > 0).count();
+            let lost = run
+                .delivered
+                .iter()
+                .filter(|(_, lost, _)| *lost > 0)
+                .count();
             let missing = usize::from(reorders);
-            assert_eq!((run.delivered.len(), lost), (20 - missing, missing), "reorders: {reorders}");
+            assert_eq!(
+                (run.delivered.len(), lost),
+                (20 - missing, missing),
+                "reorders: {reorders}"
+            );
         }
     }
 
@@ -363,7 +486,11 @@ mod tests {
             .for_each(|(number, rtp)| run.push(7, number, rtp, 0));
         assert!(run.numbers().iter().all(|(_, lost)| *lost == 0));
         run.push(7, 40_000, 10_800 + 900_000, 0);
-        assert_eq!(run.delivered.last().map(|last| last.1), Some(9_998), "ten seconds are missing");
+        assert_eq!(
+            run.delivered.last().map(|last| last.1),
+            Some(9_998),
+            "ten seconds are missing"
+        );
     }
 
     #[test]

@@ -44,7 +44,12 @@ impl RtpTrack {
             Depacketizer::Video(_) => TrackKind::Video,
             Depacketizer::Audio(_) => TrackKind::Audio,
         };
-        Self { kind, payload_type, sequence: Sequence::new(reorders), depacketizer }
+        Self {
+            kind,
+            payload_type,
+            sequence: Sequence::new(reorders),
+            depacketizer,
+        }
     }
 
     pub(crate) fn kind(&self) -> TrackKind {
@@ -55,7 +60,12 @@ impl RtpTrack {
     ///
     /// # Errors
     /// Something in it could not be used.
-    pub(crate) fn rtp(&mut self, bytes: &[u8], arrival: Arrival, out: &mut VecDeque<SessionItem>) -> Result<(), Fault> {
+    pub(crate) fn rtp(
+        &mut self,
+        bytes: &[u8],
+        arrival: Arrival,
+        out: &mut VecDeque<SessionItem>,
+    ) -> Result<(), Fault> {
         match PacketHeader::validate(bytes) {
             Ok((header, payload)) => {
                 let payload = bytes.get(usize::from(payload.start)..usize::from(payload.end));
@@ -75,7 +85,11 @@ impl RtpTrack {
     ///
     /// # Errors
     /// It cannot be read.
-    pub(crate) fn rtcp(&self, mut bytes: &[u8], out: &mut VecDeque<SessionItem>) -> Result<(), Fault> {
+    pub(crate) fn rtcp(
+        &self,
+        mut bytes: &[u8],
+        out: &mut VecDeque<SessionItem>,
+    ) -> Result<(), Fault> {
         for _ in 0..COMPOUND_MAX {
             if bytes.is_empty() {
                 break;
@@ -96,7 +110,11 @@ impl RtpTrack {
     ///
     /// # Errors
     /// Something in it could not be used.
-    pub(crate) fn idle(&mut self, now: Instant, out: &mut VecDeque<SessionItem>) -> Result<(), Fault> {
+    pub(crate) fn idle(
+        &mut self,
+        now: Instant,
+        out: &mut VecDeque<SessionItem>,
+    ) -> Result<(), Fault> {
         let (sequence, depacketizer) = (&mut self.sequence, &mut self.depacketizer);
         let mut outcome = Ok(());
         sequence.idle(now, |packet| {
@@ -170,7 +188,8 @@ impl Depacketizer {
     }
 }
 
-/// An NTP timestamp (RFC 3550, 4: 32.32 fixed point since 1900) in microseconds since the Unix epoch.
+/// An NTP timestamp (RFC 3550, 4: 32.32 fixed point since 1900) in microseconds since the Unix
+/// epoch.
 fn ntp_micros(ntp: u64) -> i64 {
     let since_epoch = i128::from(ntp) - i128::from(retina::UNIX_EPOCH.0);
     // 64 bits of 1/2^32 s are less than 2^53 microseconds.

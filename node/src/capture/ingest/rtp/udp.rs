@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 
-/// What a socket may hold, in bytes, as far as the system lets it (`net.core.rmem_max`): some keyframes.
+/// What a socket may hold, in bytes, as far as the system lets it (`net.core.rmem_max`): some
+/// keyframes.
 const RECEIVE_BYTES: usize = 4 << 20;
 /// Tries to find a free even port and the one above it (RFC 3550, 11).
 const TRIES_MAX: usize = 32;
@@ -24,7 +25,8 @@ pub(crate) struct UdpPair {
     /// The even port.
     pub(crate) port: u16,
     camera: IpAddr,
-    /// Whether RTP packets came from the camera's address; else another one that sends is followed in the end.
+    /// Whether RTP packets came from the camera's address; else another one that sends is followed
+    /// in the end.
     has_heard: bool,
     /// An address that sends, of a camera that does not, and how many packets.
     other: Option<(IpAddr, u32)>,
@@ -43,8 +45,19 @@ impl UdpPair {
             let (even, other) = (port & !1, port ^ 1);
             match bind(local, other) {
                 Ok(second) => {
-                    let (rtp, rtcp) = if port == even { (first, second) } else { (second, first) };
-                    return Ok(Self { rtp, rtcp, port: even, camera, has_heard: false, other: None });
+                    let (rtp, rtcp) = if port == even {
+                        (first, second)
+                    } else {
+                        (second, first)
+                    };
+                    return Ok(Self {
+                        rtp,
+                        rtcp,
+                        port: even,
+                        camera,
+                        has_heard: false,
+                        other: None,
+                    });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
                 Err(error) => return Err(error),
@@ -53,8 +66,8 @@ impl UdpPair {
         Err(last)
     }
 
-    /// The next packet of one of the sockets, from any port of the camera; what others send is left out and
-    /// counted in `strangers`.
+    /// The next packet of one of the sockets, from any port of the camera; what others send is left
+    /// out and counted in `strangers`.
     pub(crate) fn poll(
         &mut self,
         context: &mut Context<'_>,
@@ -81,7 +94,8 @@ impl UdpPair {
         }
     }
 
-    /// A camera with several addresses may send from another one: it is followed where it alone sends.
+    /// A camera with several addresses may send from another one: it is followed where it alone
+    /// sends.
     fn is_cameras(&mut self, from: IpAddr, is_rtcp: bool) -> bool {
         if from == self.camera.to_canonical() {
             self.has_heard |= !is_rtcp;
@@ -90,16 +104,24 @@ impl UdpPair {
         if self.has_heard || is_rtcp {
             return false;
         }
-        let packets = self.other.filter(|(address, _)| *address == from).map_or(0, |(_, packets)| packets);
+        let packets = self
+            .other
+            .filter(|(address, _)| *address == from)
+            .map_or(0, |(_, packets)| packets);
         self.other = Some((from, packets.saturating_add(1)));
         packets >= OTHER_PACKETS_MIN
     }
 
-    /// Opens the way for the camera's packets in firewalls that let only answers in. What the camera does with it does not matter.
+    /// Opens the way for the camera's packets in firewalls that let only answers in. What the
+    /// camera does with it does not matter.
     pub(crate) fn punch(&self, ports: (u16, u16)) {
         for (socket, port) in [(&self.rtp, ports.0), (&self.rtcp, ports.1)] {
             // An RTP packet without payload, and a receiver report without reports.
-            let packet: &[u8] = if port == ports.0 { &RTP_EMPTY } else { &RTCP_EMPTY };
+            let packet: &[u8] = if port == ports.0 {
+                &RTP_EMPTY
+            } else {
+                &RTCP_EMPTY
+            };
             if let Err(error) = socket.try_send_to(packet, SocketAddr::new(self.camera, port)) {
                 tracing::debug!(%error, "could not open a firewall's way for UDP");
             }

@@ -19,7 +19,10 @@ pub(crate) struct Challenge {
 impl Challenge {
     /// The value of a parameter, without quotes and escapes; the first one of the name.
     pub(crate) fn get(&self, name: &str) -> Option<&[u8]> {
-        let mut named = self.parameters.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        let mut named = self
+            .parameters
+            .iter()
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name));
         named.next().map(|(_, value)| value.as_slice())
     }
 }
@@ -27,13 +30,20 @@ impl Challenge {
 /// The challenges up to the first that cannot be read.
 pub(crate) fn parse(value: &[u8]) -> Vec<Challenge> {
     let disguised = disguised(value);
-    let challenges = ChallengeParser::new(&disguised).map_while(Result::ok).take(CHALLENGES_MAX);
+    let challenges = ChallengeParser::new(&disguised)
+        .map_while(Result::ok)
+        .take(CHALLENGES_MAX);
     let own = challenges.map(|challenge| Challenge {
         scheme: challenge.scheme.to_owned(),
         parameters: challenge
             .params
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), undisguised(value.to_unescaped().as_bytes())))
+            .map(|(name, value)| {
+                (
+                    (*name).to_owned(),
+                    undisguised(value.to_unescaped().as_bytes()),
+                )
+            })
             .collect(),
     });
     own.collect()
@@ -56,7 +66,9 @@ fn undisguised(mut bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     while let [first, rest @ ..] = bytes {
         let byte = match rest {
-            [high, low, ..] if *first == DISGUISE => digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low),
+            [high, low, ..] if *first == DISGUISE => digit(*high)
+                .zip(digit(*low))
+                .map(|(high, low)| high << 4 | low),
             _ => None,
         };
         match byte.and_then(|byte| u8::try_from(byte).ok()) {
@@ -79,10 +91,14 @@ mod tests {
 
     #[test]
     fn several_challenges_are_parted_and_their_bytes_kept() {
-        let value = b"Digest realm=\"S\xfcd, ~41\", nonce=a\xc3\xbc, Basic realm=\"x\\\"y\", Negotiate";
+        let value =
+            b"Digest realm=\"S\xfcd, ~41\", nonce=a\xc3\xbc, Basic realm=\"x\\\"y\", Negotiate";
         let found = parse(value);
         assert_eq!(
-            found.iter().map(|challenge| challenge.scheme.as_str()).collect::<Vec<_>>(),
+            found
+                .iter()
+                .map(|challenge| challenge.scheme.as_str())
+                .collect::<Vec<_>>(),
             ["Digest", "Basic", "Negotiate"]
         );
         assert_eq!(found[0].get("REALM"), Some(&b"S\xfcd, ~41"[..]));

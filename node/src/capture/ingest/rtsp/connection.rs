@@ -108,10 +108,19 @@ impl Connection {
     ) -> Result<Self, SessionError> {
         let (host, port) = host_and_port(url);
         let unreachable = |error: io::Error| SessionError::Unreachable(detail(&error.to_string()));
-        let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(unreachable)?;
+        let tcp = TcpStream::connect((host.as_str(), port))
+            .await
+            .map_err(unreachable)?;
         tcp.set_nodelay(true).map_err(unreachable)?;
-        let (local, peer) = (tcp.local_addr().map_err(unreachable)?, tcp.peer_addr().map_err(unreachable)?);
-        let stream = if is_tls(url) { secured(tcp, host, tls).await? } else { Stream::Plain(tcp) };
+        let (local, peer) = (
+            tcp.local_addr().map_err(unreachable)?,
+            tcp.peer_addr().map_err(unreachable)?,
+        );
+        let stream = if is_tls(url) {
+            secured(tcp, host, tls).await?
+        } else {
+            Stream::Plain(tcp)
+        };
         Ok(Self {
             stream,
             local,
@@ -125,7 +134,8 @@ impl Connection {
         })
     }
 
-    /// Sends a request and waits for its answer; a challenge is answered. What comes interleaved meanwhile goes to `data`. The caller has a deadline.
+    /// Sends a request and waits for its answer; a challenge is answered. What comes interleaved
+    /// meanwhile goes to `data`. The caller has a deadline.
     ///
     /// # Errors
     /// The connection is of no more use.
@@ -145,18 +155,24 @@ impl Connection {
                 return Ok(reply);
             }
             let challenges = reply.fields.bytes("www-authenticate");
-            self.login.challenged(challenges).map_err(ConnectionError::Login)?;
+            self.login
+                .challenged(challenges)
+                .map_err(ConnectionError::Login)?;
         }
     }
 
-    /// Queues a request; [`Self::poll_turn`] sends it. One that the camera has no room for is left out.
+    /// Queues a request; [`Self::poll_turn`] sends it. One that the camera has no room for is left
+    /// out.
     pub(crate) fn queue(&mut self, method: &str, url: &str, headers: &[(&str, String)]) {
         if self.outgoing.len() > OUTGOING_BYTES_MAX {
             return;
         }
         self.sequence += 1;
         let out = &mut self.outgoing;
-        let begin = format!("{method} {url} RTSP/1.0\r\nCSeq: {}\r\nUser-Agent: {USER_AGENT}\r\n", self.sequence);
+        let begin = format!(
+            "{method} {url} RTSP/1.0\r\nCSeq: {}\r\nUser-Agent: {USER_AGENT}\r\n",
+            self.sequence
+        );
         out.extend_from_slice(begin.as_bytes());
         let mut line = |name: &str, value: &[u8]| {
             for part in [name.as_bytes(), b": ", value, b"\r\n"] {
@@ -169,7 +185,9 @@ impl Connection {
         if let Some(authorization) = self.login.authorization(method, url) {
             line("Authorization", &authorization);
         }
-        headers.iter().for_each(|(name, value)| line(name, value.as_bytes()));
+        headers
+            .iter()
+            .for_each(|(name, value)| line(name, value.as_bytes()));
         self.outgoing.extend_from_slice(b"\r\n");
     }
 
@@ -191,7 +209,8 @@ impl Connection {
         self.login.accepted();
     }
 
-    /// Sends what is queued as far as the camera takes it, and hands what one read brings to `each`. How many bytes that was.
+    /// Sends what is queued as far as the camera takes it, and hands what one read brings to
+    /// `each`. How many bytes that was.
     ///
     /// # Errors
     /// The connection is of no more use, or what `each` returned.
@@ -208,7 +227,9 @@ impl Connection {
             let mut read = ReadBuf::new(&mut buffer[from..]);
             match self.stream.poll_read(context, &mut read) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(E::from(ConnectionError::Io(error)))),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(E::from(ConnectionError::Io(error))));
+                }
                 Poll::Ready(Ok(())) => {}
             }
             let bytes = read.filled().len();
@@ -216,7 +237,11 @@ impl Connection {
                 return Poll::Ready(Err(E::from(ConnectionError::Closed)));
             }
             self.framing.resume(buffer);
-            Poll::Ready(self.framing.part(&buffer[..from + bytes], each).map(|()| bytes))
+            Poll::Ready(
+                self.framing
+                    .part(&buffer[..from + bytes], each)
+                    .map(|()| bytes),
+            )
         })
     }
 
@@ -229,14 +254,24 @@ impl Connection {
                 self.poll_turn(context, |event| {
                     match event {
                         Event::Data { channel, payload } => data(channel, payload),
-                        Event::Message { head: Head::Response { status, fields }, body } => {
+                        Event::Message {
+                            head: Head::Response { status, fields },
+                            body,
+                        } => {
                             // 1xx: the answer is still to come (RFC 2326, 7.1.1).
                             if status >= 200 {
                                 let body = Bytes::copy_from_slice(body);
-                                reply = reply.take().or(Some(Reply { status, fields, body }));
+                                reply = reply.take().or(Some(Reply {
+                                    status,
+                                    fields,
+                                    body,
+                                }));
                             }
                         }
-                        Event::Message { head: Head::Request { fields, .. }, .. } => asked.push(fields),
+                        Event::Message {
+                            head: Head::Request { fields, .. },
+                            ..
+                        } => asked.push(fields),
                         Event::Fault(_) => {}
                     }
                     Ok::<_, ConnectionError>(())
@@ -278,7 +313,11 @@ impl Connection {
 }
 
 impl Stream {
-    fn poll_read(&mut self, context: &mut Context<'_>, read: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        read: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, read),
             Self::Tls(stream) => Pin::new(stream).poll_read(context, read),
@@ -302,7 +341,8 @@ impl Stream {
 }
 
 async fn secured(tcp: TcpStream, host: String, trust: Tls) -> Result<Stream, SessionError> {
-    let bad_name = || SessionError::BadUrl("its host is no name that a certificate can have".to_owned());
+    let bad_name =
+        || SessionError::BadUrl("its host is no name that a certificate can have".to_owned());
     let name = ServerName::try_from(host).map_err(|_| bad_name())?;
     let connector = TlsConnector::from(tls::config(trust));
     let stream = connector.connect(name, tcp).await;

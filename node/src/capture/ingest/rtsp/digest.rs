@@ -72,7 +72,9 @@ impl Digest {
         Some(Self {
             realm: named("realm")?.to_vec(),
             nonce: named("nonce")?.to_vec(),
-            opaque: named("opaque").filter(|opaque| !opaque.is_empty()).map(<[u8]>::to_vec),
+            opaque: named("opaque")
+                .filter(|opaque| !opaque.is_empty())
+                .map(<[u8]>::to_vec),
             algorithm,
             is_session,
             quality,
@@ -101,7 +103,14 @@ impl Digest {
             None => hash(&[secret.as_bytes(), &self.nonce, asked.as_bytes()]),
             Some(quality) => {
                 let quality = quality.name().as_bytes();
-                hash(&[secret.as_bytes(), &self.nonce, count.as_bytes(), nonce.as_bytes(), quality, asked.as_bytes()])
+                hash(&[
+                    secret.as_bytes(),
+                    &self.nonce,
+                    count.as_bytes(),
+                    nonce.as_bytes(),
+                    quality,
+                    asked.as_bytes(),
+                ])
             }
         };
 
@@ -169,8 +178,11 @@ impl Algorithm {
 impl Quality {
     /// The best of those that the camera offers.
     fn best(offered: &[u8]) -> Option<Self> {
-        let offers =
-            |name: &[u8]| offered.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(name));
+        let offers = |name: &[u8]| {
+            offered
+                .split(|byte| *byte == b',')
+                .any(|one| one.trim_ascii().eq_ignore_ascii_case(name))
+        };
         let auth = offers(b"auth").then_some(Self::Auth);
         auth.or_else(|| offers(b"auth-int").then_some(Self::AuthInt))
     }
@@ -184,11 +196,13 @@ impl Quality {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// The parameters of an `Authorization`.
@@ -227,10 +241,18 @@ mod tests {
     use http_auth::{DigestClient, PasswordParams, parse_challenges};
     use proptest::prelude::*;
 
-    const ASKING: Asking<'_> = Asking { user: "admin", password: "secret", method: "DESCRIBE", uri: "rtsp://cam/1" };
+    const ASKING: Asking<'_> = Asking {
+        user: "admin",
+        password: "secret",
+        method: "DESCRIBE",
+        uri: "rtsp://cam/1",
+    };
 
     fn answered(challenge: &[u8], asking: &Asking<'_>, nonce: &str) -> Vec<u8> {
-        Digest::of(&challenge::parse(challenge)[0]).unwrap().answer(asking, nonce).unwrap()
+        Digest::of(&challenge::parse(challenge)[0])
+            .unwrap()
+            .answer(asking, nonce)
+            .unwrap()
     }
 
     fn has(answer: &[u8], part: &[u8]) -> bool {
@@ -240,9 +262,17 @@ mod tests {
     #[test]
     fn the_example_of_the_standard_is_answered_as_there() {
         let nonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ";
-        let asking = Asking { user: "Mufasa", password: "Circle of Life", method: "GET", uri: "/dir/index.html" };
+        let asking = Asking {
+            user: "Mufasa",
+            password: "Circle of Life",
+            method: "GET",
+            uri: "/dir/index.html",
+        };
         for (algorithm, response) in [
-            ("SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
+            (
+                "SHA-256",
+                "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1",
+            ),
             ("MD5", "8ca523f5e9506fed4657c9700eebdbec"),
         ] {
             let challenge = format!(
@@ -251,16 +281,22 @@ mod tests {
                  opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\""
             );
             let answer = answered(challenge.as_bytes(), &asking, nonce);
-            assert!(has(&answer, format!("response=\"{response}\"").as_bytes()), "{algorithm}");
+            assert!(
+                has(&answer, format!("response=\"{response}\"").as_bytes()),
+                "{algorithm}"
+            );
         }
     }
 
     /// What the camera does: it hashes its own bytes.
     #[test]
     fn a_realm_in_any_encoding_is_hashed_and_sent_back_as_it_came() {
-        for realm in
-            ["Eingang S\u{fc}d".as_bytes(), b"Eingang S\xfcd", b"\xb2\xe2\xca\xd4 ~7E \\\" x", "\u{6444}".as_bytes()]
-        {
+        for realm in [
+            "Eingang S\u{fc}d".as_bytes(),
+            b"Eingang S\xfcd",
+            b"\xb2\xe2\xca\xd4 ~7E \\\" x",
+            "\u{6444}".as_bytes(),
+        ] {
             let escaped: Vec<u8> = realm
                 .iter()
                 .flat_map(|byte| match byte {
@@ -268,13 +304,26 @@ mod tests {
                     _ => vec![*byte],
                 })
                 .collect();
-            let challenge = [b"Digest realm=\"", &escaped[..], b"\", nonce=\"abc\", stale=FALSE"].concat();
+            let challenge = [
+                b"Digest realm=\"",
+                &escaped[..],
+                b"\", nonce=\"abc\", stale=FALSE",
+            ]
+            .concat();
             let answer = answered(&challenge, &ASKING, "");
             let secret = hexadecimal(&Md5::digest([b"admin:", realm, b":secret"].concat()));
             let asked = hexadecimal(&Md5::digest(b"DESCRIBE:rtsp://cam/1"));
             let response = hexadecimal(&Md5::digest(format!("{secret}:abc:{asked}")));
-            assert!(has(&answer, format!("response=\"{response}\"").as_bytes()), "{}", String::from_utf8_lossy(realm));
-            assert!(has(&answer, &[b"realm=\"", &escaped[..], b"\""].concat()), "{}", String::from_utf8_lossy(&answer));
+            assert!(
+                has(&answer, format!("response=\"{response}\"").as_bytes()),
+                "{}",
+                String::from_utf8_lossy(realm)
+            );
+            assert!(
+                has(&answer, &[b"realm=\"", &escaped[..], b"\""].concat()),
+                "{}",
+                String::from_utf8_lossy(&answer)
+            );
         }
     }
 
@@ -287,7 +336,11 @@ mod tests {
             "Digest realm=\"a\", nonce=\"b\", algorithm=SHA3",
             "Digest realm=\"a\", nonce=\"b\", qop=\"later\"",
         ] {
-            assert_eq!(Digest::of(&challenge::parse(challenge.as_bytes())[0]), None, "{challenge}");
+            assert_eq!(
+                Digest::of(&challenge::parse(challenge.as_bytes())[0]),
+                None,
+                "{challenge}"
+            );
         }
     }
 

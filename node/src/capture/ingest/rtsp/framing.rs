@@ -1,7 +1,7 @@
 //! Parts the bytes of a connection into messages and interleaved data (RFC 2326, 10.12). Pure.
 //!
-//! Everything has a bound before it is kept: a head, a body, what lies between messages. Bytes that belong to nothing are
-//! skipped, as ffmpeg does, up to a bound.
+//! Everything has a bound before it is kept: a head, a body, what lies between messages. Bytes that
+//! belong to nothing are skipped, as ffmpeg does, up to a bound.
 
 use super::head::{self, Head};
 use crate::capture::ingest::codec::Fault;
@@ -68,7 +68,8 @@ pub(crate) enum FramingError {
 pub(crate) struct Framing {
     /// The begin of something whose rest has not come.
     pending: Vec<u8>,
-    /// How much of an incomplete head was searched for its end, so that slow bytes are not searched again and again.
+    /// How much of an incomplete head was searched for its end, so that slow bytes are not
+    /// searched again and again.
     searched: usize,
     skipped: usize,
 }
@@ -124,7 +125,10 @@ impl Framing {
             b'$' => Ok(data(bytes)),
             // Empty lines before a message (RFC 2326, 4).
             b'\r' | b'\n' => {
-                let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+                let blank = bytes
+                    .iter()
+                    .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+                    .count();
                 self.skip(blank)?;
                 self.next_after(bytes, blank)
             }
@@ -133,7 +137,9 @@ impl Framing {
                 Begins::NotYetKnown => Ok(Next::Incomplete),
                 Begins::No => {
                     // Wherever reads end, what follows is found at the same place.
-                    let skipped = (1..bytes.len()).find(|at| may_begin(&bytes[*at..])).unwrap_or(bytes.len());
+                    let skipped = (1..bytes.len())
+                        .find(|at| may_begin(&bytes[*at..]))
+                        .unwrap_or(bytes.len());
                     self.skip(skipped)?;
                     Ok(Next::Event(Event::Fault(Fault::Framing), skipped))
                 }
@@ -145,7 +151,13 @@ impl Framing {
     fn next_after<'a>(&mut self, bytes: &'a [u8], blank: usize) -> Result<Next<'a>, FramingError> {
         let rest = &bytes[blank..];
         if rest.is_empty() {
-            return Ok(Next::Event(Event::Data { channel: u8::MAX, payload: &[] }, blank));
+            return Ok(Next::Event(
+                Event::Data {
+                    channel: u8::MAX,
+                    payload: &[],
+                },
+                blank,
+            ));
         }
         match self.next(rest)? {
             Next::Event(event, taken) => Ok(Next::Event(event, blank + taken)),
@@ -158,7 +170,11 @@ impl Framing {
             if bytes.len() > HEAD_BYTES_MAX {
                 return Err(FramingError::Head);
             }
-            let line = bytes.iter().rev().take_while(|byte| !matches!(byte, b'\r' | b'\n')).count();
+            let line = bytes
+                .iter()
+                .rev()
+                .take_while(|byte| !matches!(byte, b'\r' | b'\n'))
+                .count();
             if line > LINE_BYTES_MAX {
                 return Err(FramingError::Line);
             }
@@ -171,7 +187,9 @@ impl Framing {
         }
         let head = &bytes[..head_bytes];
         let body_bytes = head::body_bytes(head);
-        let body = usize::try_from(body_bytes).ok().filter(|bytes| *bytes <= BODY_BYTES_MAX);
+        let body = usize::try_from(body_bytes)
+            .ok()
+            .filter(|bytes| *bytes <= BODY_BYTES_MAX);
         let body = body.ok_or(FramingError::Body(body_bytes))?;
         let Some(body) = bytes.get(head_bytes..head_bytes + body) else {
             self.searched = head_bytes.saturating_sub(4);
@@ -189,15 +207,27 @@ impl Framing {
 
     fn skip(&mut self, bytes: usize) -> Result<(), FramingError> {
         self.skipped += bytes;
-        if self.skipped > SKIPPED_MAX { Err(FramingError::Lost) } else { Ok(()) }
+        if self.skipped > SKIPPED_MAX {
+            Err(FramingError::Lost)
+        } else {
+            Ok(())
+        }
     }
 }
 
 fn data(bytes: &[u8]) -> Next<'_> {
-    let Some(head) = bytes.first_chunk::<DATA_HEAD_BYTES>() else { return Next::Incomplete };
+    let Some(head) = bytes.first_chunk::<DATA_HEAD_BYTES>() else {
+        return Next::Incomplete;
+    };
     let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
     match bytes.get(DATA_HEAD_BYTES..DATA_HEAD_BYTES + length) {
-        Some(payload) => Next::Event(Event::Data { channel: head[1], payload }, DATA_HEAD_BYTES + length),
+        Some(payload) => Next::Event(
+            Event::Data {
+                channel: head[1],
+                payload,
+            },
+            DATA_HEAD_BYTES + length,
+        ),
         None => Next::Incomplete,
     }
 }
@@ -269,12 +299,19 @@ mod tests {
             buffer[from..from + piece.len()].copy_from_slice(piece);
             let outcome = framing.part(&buffer[..from + piece.len()], |event| {
                 seen.extend(match event {
-                    Event::Data { channel: u8::MAX, payload: [] } => None,
+                    Event::Data {
+                        channel: u8::MAX,
+                        payload: [],
+                    } => None,
                     Event::Data { channel, payload } => Some(Seen::Data(channel, payload.len())),
-                    Event::Message { head: Head::Response { status, .. }, body } => {
-                        Some(Seen::Response(status, body.len()))
-                    }
-                    Event::Message { head: Head::Request { method, .. }, .. } => Some(Seen::Request(method)),
+                    Event::Message {
+                        head: Head::Response { status, .. },
+                        body,
+                    } => Some(Seen::Response(status, body.len())),
+                    Event::Message {
+                        head: Head::Request { method, .. },
+                        ..
+                    } => Some(Seen::Request(method)),
                     Event::Fault(fault) => Some(Seen::Fault(fault)),
                 });
                 Ok::<_, FramingError>(())
@@ -302,7 +339,11 @@ mod tests {
             ]
         };
         for piece in 1..STREAM.len() + 1 {
-            assert_eq!(seen(STREAM, piece), (expected().into(), Ok(())), "in pieces of {piece}");
+            assert_eq!(
+                seen(STREAM, piece),
+                (expected().into(), Ok(())),
+                "in pieces of {piece}"
+            );
         }
     }
 
@@ -320,13 +361,21 @@ mod tests {
         for piece in 1..=stream.len() {
             let (mut seen, outcome) = seen(stream, piece);
             seen.retain(|seen| !matches!(seen, Seen::Fault(_)));
-            assert_eq!((seen.as_slice(), outcome), (&expected[..], Ok(())), "in pieces of {piece}");
+            assert_eq!(
+                (seen.as_slice(), outcome),
+                (&expected[..], Ok(())),
+                "in pieces of {piece}"
+            );
         }
     }
 
     #[test]
     fn every_method_begins_with_one_of_the_letters() {
-        assert!(METHODS.iter().all(|method| FIRST_LETTERS.contains(&method[0])));
+        assert!(
+            METHODS
+                .iter()
+                .all(|method| FIRST_LETTERS.contains(&method[0]))
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The head of a message: put right line by line, then parsed by retina. Pure.
 //!
-//! Cameras send header lines without a value or a colon, control characters, bare line feeds, versions such as
-//! `RTSP/1.1`, status lines without a phrase. Such lines are left out or replaced; what a message needs is its status
-//! and the headers that can be read.
+//! Cameras send header lines without a value or a colon, control characters, bare line feeds,
+//! versions such as `RTSP/1.1`, status lines without a phrase. Such lines are left out or replaced;
+//! what a message needs is its status and the headers that can be read.
 
 use retina::rtsp::msg::{Headers, Message};
 use retina::rtsp::parse::Parser;
@@ -41,7 +41,10 @@ impl Fields {
 
     /// A value byte for byte as the camera sent it.
     pub(crate) fn bytes(&self, name: &str) -> Option<&[u8]> {
-        let foreign = self.foreign.get(&name.to_ascii_lowercase()).map(Vec::as_slice);
+        let foreign = self
+            .foreign
+            .get(&name.to_ascii_lowercase())
+            .map(Vec::as_slice);
         foreign.or_else(|| self.get(name).map(str::as_bytes))
     }
 }
@@ -54,7 +57,8 @@ impl Head {
     }
 }
 
-/// Parses a head, with or without the empty line at its end. `None`: its first line is none of RTSP's.
+/// Parses a head, with or without the empty line at its end. `None`: its first line is none of
+/// RTSP's.
 pub(crate) fn parse(bytes: &[u8]) -> Option<Head> {
     let mut lines = lines(bytes);
     let mut head = first_line(&String::from_utf8_lossy(lines.next()?))?;
@@ -64,7 +68,16 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Head> {
         if name.eq_ignore_ascii_case("content-length") {
             continue;
         }
-        let ascii: String = value.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '?' }).collect();
+        let ascii: String = value
+            .iter()
+            .map(|byte| {
+                if byte.is_ascii() {
+                    char::from(*byte)
+                } else {
+                    '?'
+                }
+            })
+            .collect();
         write!(head, "{name}: {ascii}\r\n").ok()?;
         let joined = foreign.entry(name.to_ascii_lowercase()).or_default();
         if !joined.is_empty() {
@@ -77,40 +90,65 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Head> {
     let (message, _) = Parser::default().feed(&mut head.as_bytes()).ok()??;
     match message {
         Message::Response(response) => {
-            let fields = Fields { headers: response.headers, foreign };
-            Some(Head::Response { status: response.status_code.as_u16(), fields })
+            let fields = Fields {
+                headers: response.headers,
+                foreign,
+            };
+            Some(Head::Response {
+                status: response.status_code.as_u16(),
+                fields,
+            })
         }
         Message::Request(request) => {
-            let fields = Fields { headers: request.headers, foreign };
-            Some(Head::Request { method: request.method.to_string(), fields })
+            let fields = Fields {
+                headers: request.headers,
+                foreign,
+            };
+            Some(Head::Request {
+                method: request.method.to_string(),
+                fields,
+            })
         }
         Message::Data(_) => None,
     }
 }
 
-/// The length of the body that follows a head: of the first length that can be read, none without one.
+/// The length of the body that follows a head: of the first length that can be read, none without
+/// one.
 pub(crate) fn body_bytes(bytes: &[u8]) -> u64 {
     let lengths = lines(bytes).filter_map(header).filter_map(|(name, value)| {
         let digits = value.split(|byte| !byte.is_ascii_digit()).next()?;
         let number = std::str::from_utf8(digits).ok()?;
-        name.eq_ignore_ascii_case("content-length").then(|| number.parse().ok())?
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| number.parse().ok())?
     });
     lengths.take(1).next().unwrap_or(0)
 }
 
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes.split(|byte| matches!(byte, b'\r' | b'\n')).filter(|line| !line.is_empty())
+    bytes
+        .split(|byte| matches!(byte, b'\r' | b'\n'))
+        .filter(|line| !line.is_empty())
 }
 
 /// The first line as RFC 2326, 6.1 and 7.1 have it.
 fn first_line(line: &str) -> Option<String> {
     let mut words = line.split_ascii_whitespace();
     let first = words.next()?;
-    if first.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("RTSP/")) {
-        let status: u16 = words.next()?.parse().ok().filter(|status| (100..1000).contains(status))?;
+    if first
+        .get(..5)
+        .is_some_and(|start| start.eq_ignore_ascii_case("RTSP/"))
+    {
+        let status: u16 = words
+            .next()?
+            .parse()
+            .ok()
+            .filter(|status| (100..1000).contains(status))?;
         return Some(format!("RTSP/1.0 {status} X\r\n"));
     }
-    let is_method = first.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    let is_method = first
+        .bytes()
+        .all(|byte| byte.is_ascii_uppercase() || byte == b'_');
     is_method.then(|| format!("{first} * RTSP/1.0\r\n"))
 }
 
@@ -120,7 +158,10 @@ fn header(line: &[u8]) -> Option<(&str, &[u8])> {
     let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let is_named = !name.is_empty() && name.iter().all(is_token);
-    let is_readable = !value.is_empty() && !value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t');
+    let is_readable = !value.is_empty()
+        && !value
+            .iter()
+            .any(|byte| byte.is_ascii_control() && *byte != b'\t');
     let name = std::str::from_utf8(name).ok()?;
     (is_named && is_readable).then_some((name, value))
 }
@@ -138,7 +179,8 @@ mod tests {
 
     #[test]
     fn a_response_is_its_status_and_headers() {
-        let (status, fields) = response("RTSP/1.0 200 OK\r\nCSeq: 3\r\nsession: 12;timeout=60\r\n\r\n").unwrap();
+        let (status, fields) =
+            response("RTSP/1.0 200 OK\r\nCSeq: 3\r\nsession: 12;timeout=60\r\n\r\n").unwrap();
         assert_eq!(status, 200);
         assert_eq!(fields.get("Session"), Some("12;timeout=60"));
     }
@@ -149,7 +191,10 @@ mod tests {
                     WWW-Authenticate: Basic realm=\"a\"\nDate: \u{1}\n\n";
         let (status, fields) = response(text).unwrap();
         assert_eq!((status, fields.headers.iter().count()), (401, 2));
-        assert_eq!(fields.get("www-authenticate"), Some("Digest realm=\"a\", Basic realm=\"a\""));
+        assert_eq!(
+            fields.get("www-authenticate"),
+            Some("Digest realm=\"a\", Basic realm=\"a\"")
+        );
     }
 
     #[test]
@@ -162,14 +207,19 @@ mod tests {
         let fields = head.fields();
         let expected = b"Basic realm=\"a\", Digest realm=\"S\xfcd \xc3\xa0";
         assert_eq!(fields.bytes("WWW-Authenticate"), Some(&expected[..]));
-        assert_eq!(fields.get("www-authenticate"), Some("Basic realm=\"a\", Digest realm=\"S?d ??"));
+        assert_eq!(
+            fields.get("www-authenticate"),
+            Some("Basic realm=\"a\", Digest realm=\"S?d ??")
+        );
         assert_eq!(fields.bytes("server"), Some(&b"ok"[..]));
         assert_eq!(fields.bytes("date"), None);
     }
 
     #[test]
     fn a_camera_may_ask_too() {
-        let Some(Head::Request { method, .. }) = parse(b"OPTIONS rtsp://[bad RTSP/1.0\r\nCSeq: 1\r\n\r\n") else {
+        let Some(Head::Request { method, .. }) =
+            parse(b"OPTIONS rtsp://[bad RTSP/1.0\r\nCSeq: 1\r\n\r\n")
+        else {
             panic!("not taken for a request");
         };
         assert_eq!(method, "OPTIONS");
@@ -179,9 +229,15 @@ mod tests {
 
     #[test]
     fn lengths_of_bodies_are_read_as_far_as_they_go() {
-        assert_eq!(body_bytes(b"RTSP/1.0 200 OK\r\nContent-Length: 12 bytes\r\n"), 12);
+        assert_eq!(
+            body_bytes(b"RTSP/1.0 200 OK\r\nContent-Length: 12 bytes\r\n"),
+            12
+        );
         assert_eq!(body_bytes(b"RTSP/1.0 200 OK\r\ncontent-length:-4\r\n"), 0);
-        assert_eq!(body_bytes(b"RTSP/1.0 200 OK\r\nContent-Length: 4000000000\r\n"), 4_000_000_000);
+        assert_eq!(
+            body_bytes(b"RTSP/1.0 200 OK\r\nContent-Length: 4000000000\r\n"),
+            4_000_000_000
+        );
         assert_eq!(body_bytes(b"RTSP/1.0 200 OK\r\n"), 0);
     }
 

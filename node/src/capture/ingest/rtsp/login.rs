@@ -1,8 +1,8 @@
 //! How a session shows the camera who it is (RFC 2326, D; RFC 7616, RFC 7617). Pure but for the
 //! nonces that it draws.
 //!
-//! Nothing is sent before the camera asks. A camera that has asked for Digest once is not given the password in clear
-//! afterwards, whoever answers at its address.
+//! Nothing is sent before the camera asks. A camera that has asked for Digest once is not given the
+//! password in clear afterwards, whoever answers at its address.
 
 use super::challenge;
 use super::digest::{Asking, Digest};
@@ -15,7 +15,8 @@ use uuid::Uuid;
 /// Challenges that are answered for one request: a nonce that has run out, and one more.
 const ANSWERS_MAX: u32 = 2;
 
-/// What is known of a camera's ways to ask, from session to session. Cheap to clone; all clones share it.
+/// What is known of a camera's ways to ask, from session to session. Cheap to clone; all clones
+/// share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LoginMemory(Arc<AtomicBool>);
 
@@ -48,18 +49,39 @@ enum Scheme {
 
 impl Login {
     /// `user`: name and password; `is_encrypted`: the connection is.
-    pub(crate) fn new(user: Option<(String, String)>, memory: LoginMemory, is_encrypted: bool) -> Self {
-        Self { user, memory, scheme: None, answers: 0, warned: false, is_encrypted }
+    pub(crate) fn new(
+        user: Option<(String, String)>,
+        memory: LoginMemory,
+        is_encrypted: bool,
+    ) -> Self {
+        Self {
+            user,
+            memory,
+            scheme: None,
+            answers: 0,
+            warned: false,
+            is_encrypted,
+        }
     }
 
     /// The value of `Authorization` for a request, once the camera has asked.
     pub(crate) fn authorization(&mut self, method: &str, uri: &str) -> Option<Vec<u8>> {
         let (user, password) = self.user.as_ref()?;
         match self.scheme.as_mut()? {
-            Scheme::Basic => Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))).into_bytes()),
+            Scheme::Basic => Some(
+                format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))).into_bytes(),
+            ),
             Scheme::Digest(digest) => {
                 let nonce = Uuid::new_v4().simple().to_string();
-                digest.answer(&Asking { user, password, method, uri }, &nonce)
+                digest.answer(
+                    &Asking {
+                        user,
+                        password,
+                        method,
+                        uri,
+                    },
+                    &nonce,
+                )
             }
         }
     }
@@ -74,8 +96,14 @@ impl Login {
         }
         let challenges = challenge::parse(challenges.ok_or(Refusal::Scheme)?);
         let digest = challenges.iter().find_map(Digest::of).map(Scheme::Digest);
-        let basic = || challenges.iter().any(|challenge| challenge.scheme.eq_ignore_ascii_case("basic"));
-        let scheme = digest.or_else(|| basic().then_some(Scheme::Basic)).ok_or(Refusal::Scheme)?;
+        let basic = || {
+            challenges
+                .iter()
+                .any(|challenge| challenge.scheme.eq_ignore_ascii_case("basic"))
+        };
+        let scheme = digest
+            .or_else(|| basic().then_some(Scheme::Basic))
+            .ok_or(Refusal::Scheme)?;
         match scheme {
             Scheme::Digest(_) => self.memory.0.store(true, Relaxed),
             // Basic answers are all the same.
@@ -108,7 +136,11 @@ mod tests {
     const BASIC: &[u8] = b"Basic realm=\"cam\"";
 
     fn login(memory: &LoginMemory) -> Login {
-        Login::new(Some(("user".to_owned(), "secret".to_owned())), memory.clone(), false)
+        Login::new(
+            Some(("user".to_owned(), "secret".to_owned())),
+            memory.clone(),
+            false,
+        )
     }
 
     #[test]
@@ -124,11 +156,17 @@ mod tests {
     fn digest_is_preferred_and_basic_refused_after_it() {
         let memory = LoginMemory::default();
         let mut first = login(&memory);
-        assert_eq!(first.challenged(Some(&[BASIC, b", ", DIGEST].concat())), Ok(()));
+        assert_eq!(
+            first.challenged(Some(&[BASIC, b", ", DIGEST].concat())),
+            Ok(())
+        );
         let answer = first.authorization("DESCRIBE", "rtsp://cam/1").unwrap();
         let answer = String::from_utf8(answer).unwrap();
         assert!(answer.starts_with("Digest ") && !answer.contains("secret"));
-        assert_eq!(login(&memory).challenged(Some(BASIC)), Err(Refusal::Downgrade));
+        assert_eq!(
+            login(&memory).challenged(Some(BASIC)),
+            Err(Refusal::Downgrade)
+        );
     }
 
     #[test]
@@ -137,7 +175,11 @@ mod tests {
         let asked: Vec<_> = (0..3).map(|_| digest.challenged(Some(DIGEST))).collect();
         assert_eq!(asked, [Ok(()), Ok(()), Err(Refusal::Credentials)]);
         digest.accepted();
-        assert_eq!(digest.challenged(Some(DIGEST)), Ok(()), "a nonce that has run out");
+        assert_eq!(
+            digest.challenged(Some(DIGEST)),
+            Ok(()),
+            "a nonce that has run out"
+        );
         let mut basic = login(&LoginMemory::default());
         let asked: Vec<_> = (0..2).map(|_| basic.challenged(Some(BASIC))).collect();
         assert_eq!(asked, [Ok(()), Err(Refusal::Credentials)]);
@@ -150,7 +192,11 @@ mod tests {
         assert_eq!(stranger.challenged(Some(DIGEST)), Err(Refusal::Credentials));
         for challenge in [None, Some(""), Some("Negotiate abc"), Some("\"")] {
             let bytes = challenge.map(str::as_bytes);
-            assert_eq!(login(&memory).challenged(bytes), Err(Refusal::Scheme), "{challenge:?}");
+            assert_eq!(
+                login(&memory).challenged(bytes),
+                Err(Refusal::Scheme),
+                "{challenge:?}"
+            );
         }
     }
 }

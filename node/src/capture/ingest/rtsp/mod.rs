@@ -1,7 +1,9 @@
-//! RTSP 1.0 (RFC 2326) as a client, towards cameras: bounded, and tolerant of answers that are not by the letter.
+//! RTSP 1.0 (RFC 2326) as a client, towards cameras: bounded, and tolerant of answers that are not
+//! by the letter.
 //!
-//! [`connection`] and [`tls`] touch the world; the rest decides: bytes come in as values. Message heads are parsed by
-//! retina once [`framing`] has found their end within its bounds and [`head`] has put them right.
+//! [`connection`] and [`tls`] touch the world; the rest decides: bytes come in as values. Message
+//! heads are parsed by retina once [`framing`] has found their end within its bounds and [`head`]
+//! has put them right.
 
 pub(crate) mod challenge;
 pub(crate) mod connection;

@@ -1,5 +1,5 @@
-//! A camera's description of its stream (SDP, RFC 8866), read leniently: lines that cannot be read are left out, and only
-//! what recording needs is looked at. Pure.
+//! A camera's description of its stream (SDP, RFC 8866), read leniently: lines that cannot be read
+//! are left out, and only what recording needs is looked at. Pure.
 
 use std::num::NonZeroU16;
 
@@ -45,10 +45,13 @@ pub(crate) struct Format {
 pub(crate) fn parse(bytes: &[u8]) -> Result<Description, String> {
     let text = String::from_utf8_lossy(bytes);
     let mut description = Description::default();
-    // Parameters of formats that no `m=` line names, by medium: some cameras get the payload type wrong.
+    // Parameters of formats that no `m=` line names, by medium: some cameras get the payload type
+    // wrong.
     let mut strays: Option<String> = None;
     for line in text.split(['\r', '\n']) {
-        let Some((name, value)) = line.trim().split_once('=') else { continue };
+        let Some((name, value)) = line.trim().split_once('=') else {
+            continue;
+        };
         let value = value.trim();
         match name.trim() {
             "m" => {
@@ -71,14 +74,24 @@ impl Media {
     fn of(value: &str) -> Self {
         let mut words = value.split_ascii_whitespace();
         let kind = words.next().unwrap_or_default().to_ascii_lowercase();
-        let types = words.skip(2).filter_map(|word| word.parse().ok()).filter(|number| *number < 128);
+        let types = words
+            .skip(2)
+            .filter_map(|word| word.parse().ok())
+            .filter(|number| *number < 128);
         let formats = types.take(FORMATS_MAX).map(Format::registered).collect();
-        Self { kind, formats, ..Self::default() }
+        Self {
+            kind,
+            formats,
+            ..Self::default()
+        }
     }
 
     /// The format of a payload type; one that the `m=` line does not name is added.
     fn format(&mut self, payload_type: u8) -> Option<&mut Format> {
-        let at = self.formats.iter().position(|format| format.payload_type == payload_type);
+        let at = self
+            .formats
+            .iter()
+            .position(|format| format.payload_type == payload_type);
         let at = match at {
             Some(at) => at,
             None if self.formats.len() < FORMATS_MAX => {
@@ -105,12 +118,20 @@ impl Format {
             33 => ("mp2t", 90_000),
             _ => ("", 0),
         };
-        Self { payload_type, encoding: encoding.to_owned(), clock_hz, channels: None, fmtp: None }
+        Self {
+            payload_type,
+            encoding: encoding.to_owned(),
+            clock_hz,
+            channels: None,
+            fmtp: None,
+        }
     }
 }
 
 fn attribute(description: &mut Description, strays: &mut Option<String>, value: &str) {
-    let (name, value) = value.split_once(':').map_or((value, ""), |(name, value)| (name, value.trim()));
+    let (name, value) = value
+        .split_once(':')
+        .map_or((value, ""), |(name, value)| (name, value.trim()));
     let name = name.trim().to_ascii_lowercase();
     let Some(media) = description.media.last_mut() else {
         if name == "control" && description.control.is_none() {
@@ -136,8 +157,13 @@ fn attribute(description: &mut Description, strays: &mut Option<String>, value: 
             }
         }
         "fmtp" => {
-            let Some((payload_type, parameters)) = numbered(value) else { return };
-            let named = media.formats.iter_mut().find(|format| format.payload_type == payload_type);
+            let Some((payload_type, parameters)) = numbered(value) else {
+                return;
+            };
+            let named = media
+                .formats
+                .iter_mut()
+                .find(|format| format.payload_type == payload_type);
             match named {
                 Some(format) => format.fmtp = Some(parameters.to_owned()),
                 None => *strays = Some(parameters.to_owned()),
@@ -160,7 +186,10 @@ fn adopt(media: Option<&mut Media>, stray: Option<String>) {
 /// `96 rest`.
 fn numbered(value: &str) -> Option<(u8, &str)> {
     let (number, rest) = value.split_once(|c: char| c.is_ascii_whitespace())?;
-    Some((number.parse().ok().filter(|number| *number < 128)?, rest.trim()))
+    Some((
+        number.parse().ok().filter(|number| *number < 128)?,
+        rest.trim(),
+    ))
 }
 
 #[cfg(test)]
@@ -173,10 +202,20 @@ mod tests {
 
     #[test]
     fn three_lines_are_enough() {
-        let description = parse(b"m=video 0 RTP/AVP 96\na=rtpmap:96 H264/90000\na=control:track1").unwrap();
+        let description =
+            parse(b"m=video 0 RTP/AVP 96\na=rtpmap:96 H264/90000\na=control:track1").unwrap();
         let media = &description.media[0];
-        assert_eq!((media.kind.as_str(), media.control.as_deref()), ("video", Some("track1")));
-        assert_eq!((media.formats[0].encoding.as_str(), media.formats[0].clock_hz), ("h264", 90_000));
+        assert_eq!(
+            (media.kind.as_str(), media.control.as_deref()),
+            ("video", Some("track1"))
+        );
+        assert_eq!(
+            (
+                media.formats[0].encoding.as_str(),
+                media.formats[0].clock_hz
+            ),
+            ("h264", 90_000)
+        );
     }
 
     #[test]
@@ -186,7 +225,11 @@ mod tests {
                     a=framerate:0.25\r\na=x-dimensions\r\nm=audio\r\nm=application 0 TCP 0\r\na=sendonly\r\n";
         let description = parse(text.as_bytes()).unwrap();
         assert_eq!(description.control.as_deref(), Some("*"));
-        let kinds: Vec<_> = description.media.iter().map(|media| media.kind.as_str()).collect();
+        let kinds: Vec<_> = description
+            .media
+            .iter()
+            .map(|media| media.kind.as_str())
+            .collect();
         assert_eq!(kinds, ["video", "audio", "application"]);
         assert_eq!(description.media[0].formats[0].encoding, "h265");
         assert_eq!(description.media[0].frame_rate, Some(0.25));
@@ -195,7 +238,9 @@ mod tests {
 
     #[test]
     fn parameters_with_a_wrong_payload_type_belong_to_the_only_format() {
-        let audio = media("m=audio 0 RTP/AVP 104\r\na=rtpmap:104 mpeg4-generic/16000/1\r\na=fmtp:96 config=1408\r\n");
+        let audio = media(
+            "m=audio 0 RTP/AVP 104\r\na=rtpmap:104 mpeg4-generic/16000/1\r\na=fmtp:96 config=1408\r\n",
+        );
         assert_eq!(audio.formats[0].fmtp.as_deref(), Some("config=1408"));
         assert_eq!(audio.formats[0].channels, NonZeroU16::new(1));
         let two = media("m=audio 0 RTP/AVP 0 8\r\na=fmtp:96 config=1408\r\n");
@@ -205,7 +250,11 @@ mod tests {
     #[test]
     fn static_payload_types_need_no_map() {
         let audio = media("m=audio 0 RTP/AVP 8 0 200 x");
-        let encodings: Vec<_> = audio.formats.iter().map(|format| format.encoding.as_str()).collect();
+        let encodings: Vec<_> = audio
+            .formats
+            .iter()
+            .map(|format| format.encoding.as_str())
+            .collect();
         assert_eq!(encodings, ["pcma", "pcmu"]);
     }
 

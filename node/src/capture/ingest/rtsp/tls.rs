@@ -1,11 +1,14 @@
-//! TLS towards cameras (`rtsps://`): by the system's certificate authorities, by a pinned certificate, or unchecked.
+//! TLS towards cameras (`rtsps://`): by the system's certificate authorities, by a pinned
+//! certificate, or unchecked.
 
 use holdfast_consensus::model::{Fingerprint, Tls};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 use std::sync::{Arc, OnceLock};
 
 /// The configuration for connections to one camera.
@@ -24,10 +27,16 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn with(verifier: Arc<dyn ServerCertVerifier>) -> Arc<ClientConfig> {
-    let versions = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let versions =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
     // The provider that is built in has cipher suites for both.
-    let Ok(builder) = versions else { unreachable!("no cipher suites for TLS 1.2 and 1.3") };
-    let config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    let Ok(builder) = versions else {
+        unreachable!("no cipher suites for TLS 1.2 and 1.3")
+    };
+    let config = builder
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
     Arc::new(config)
 }
 
@@ -70,7 +79,9 @@ impl ServerCertVerifier for OwnWord {
         let sha256 = || ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, end_entity);
         let refused = match self {
             Self::Any => return Ok(ServerCertVerified::assertion()),
-            Self::Pinned(pinned) if sha256().as_ref() == pinned => return Ok(ServerCertVerified::assertion()),
+            Self::Pinned(pinned) if sha256().as_ref() == pinned => {
+                return Ok(ServerCertVerified::assertion());
+            }
             Self::Pinned(_) => CertificateError::ApplicationVerificationFailure,
             Self::Nothing => CertificateError::UnknownIssuer,
         };
@@ -83,7 +94,12 @@ impl ServerCertVerifier for OwnWord {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &provider().signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &provider().signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -92,10 +108,17 @@ impl ServerCertVerifier for OwnWord {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &provider().signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -36,15 +36,23 @@ pub(crate) struct Granted {
 impl Granted {
     pub(crate) fn of(header: &str) -> Self {
         let named = |name: &str| {
-            let parameters = header.split([';', ',']).filter_map(|parameter| parameter.split_once('='));
+            let parameters = header
+                .split([';', ','])
+                .filter_map(|parameter| parameter.split_once('='));
             let mut of_name = parameters.filter(|(key, _)| key.trim().eq_ignore_ascii_case(name));
-            of_name.next().map(|(_, value)| value.trim().trim_matches('"'))
+            of_name
+                .next()
+                .map(|(_, value)| value.trim().trim_matches('"'))
         };
         Self {
             channels: named("interleaved")
                 .and_then(pair)
-                .and_then(|(one, other)| Some((u8::try_from(one).ok()?, u8::try_from(other).ok()?))),
-            server_ports: named("server_port").and_then(pair).filter(|(rtp, _)| *rtp > 0),
+                .and_then(|(one, other)| {
+                    Some((u8::try_from(one).ok()?, u8::try_from(other).ok()?))
+                }),
+            server_ports: named("server_port")
+                .and_then(pair)
+                .filter(|(rtp, _)| *rtp > 0),
         }
     }
 }
@@ -65,9 +73,13 @@ pub(crate) fn session(header: &[u8]) -> Option<(Vec<u8>, Duration)> {
         .filter_map(|part| part.split_once('='))
         .find_map(|(name, value)| {
             let seconds: u64 = value.trim().parse().ok()?;
-            name.trim().eq_ignore_ascii_case("timeout").then_some(seconds)
+            name.trim()
+                .eq_ignore_ascii_case("timeout")
+                .then_some(seconds)
         });
-    let timeout = timeout.filter(|seconds| TIMEOUTS_S.contains(seconds)).map(Duration::from_secs);
+    let timeout = timeout
+        .filter(|seconds| TIMEOUTS_S.contains(seconds))
+        .map(Duration::from_secs);
     Some((id.to_vec(), timeout.unwrap_or(TIMEOUT_DEFAULT)))
 }
 
@@ -78,11 +90,17 @@ mod tests {
     #[test]
     fn answers_are_read_leniently() {
         let channels = |header| Granted::of(header).channels;
-        assert_eq!(channels("RTP/AVP/TCP;unicast;interleaved=2-3;ssrc=1"), Some((2, 3)));
+        assert_eq!(
+            channels("RTP/AVP/TCP;unicast;interleaved=2-3;ssrc=1"),
+            Some((2, 3))
+        );
         assert_eq!(channels("RTP/AVP/TCP; Interleaved=4"), Some((4, 5)));
         assert_eq!(channels("RTP/AVP/TCP;interleaved=300-301"), None);
         let ports = |header| Granted::of(header).server_ports;
-        assert_eq!(ports("RTP/AVP;client_port=1-2;server_port=6970-6971"), Some((6970, 6971)));
+        assert_eq!(
+            ports("RTP/AVP;client_port=1-2;server_port=6970-6971"),
+            Some((6970, 6971))
+        );
         assert_eq!(ports("RTP/AVP;server_port=0-0"), None);
         assert_eq!(ports(""), None);
     }
@@ -91,7 +109,10 @@ mod tests {
     fn sessions_are_read_leniently() {
         let of = |header: &[u8]| session(header).map(|(id, timeout)| (id, timeout.as_secs()));
         assert_eq!(of(b"12ab;timeout=30"), Some((b"12ab".to_vec(), 30)));
-        assert_eq!(of(b" 12ab ; x ; Timeout = 30 ;;"), Some((b"12ab".to_vec(), 30)));
+        assert_eq!(
+            of(b" 12ab ; x ; Timeout = 30 ;;"),
+            Some((b"12ab".to_vec(), 30))
+        );
         assert_eq!(of(b"12ab;timeout=0"), Some((b"12ab".to_vec(), 60)));
         assert_eq!(of(b"S\xfcd;timeout=30"), Some((b"S\xfcd".to_vec(), 30)));
         assert_eq!(of(b";timeout=30"), None);

@@ -6,12 +6,20 @@ use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn start(tick_ms: u64) -> IngestRuntime {
-    IngestRuntime::start(Options { tick: Duration::from_millis(tick_ms), tcp_lanes: 1 }).unwrap()
+    IngestRuntime::start(Options {
+        tick: Duration::from_millis(tick_ms),
+        tcp_lanes: 1,
+    })
+    .unwrap()
 }
 
 fn wait<T: Send + 'static>(task: JoinHandle<T>) -> Result<T, tokio::task::JoinError> {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), task).await.expect("no result in 10 s") })
+    runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(10), task)
+            .await
+            .expect("no result in 10 s")
+    })
 }
 
 #[test]
@@ -22,14 +30,17 @@ fn a_panic_ends_one_session_alone() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         7
     });
-    let bad = handle.spawn(Carrier::Tcp, |_| async { panic!("garbage from a camera") }).unwrap();
+    let bad = handle
+        .spawn(Carrier::Tcp, |_| async { panic!("garbage from a camera") })
+        .unwrap();
     assert!(wait(bad).unwrap_err().is_panic());
     assert_eq!(wait(other.unwrap()).unwrap(), 7);
     assert_eq!(handle.tcp[0].sessions(), 0, "both are counted out");
     ingest.shutdown();
 }
 
-/// Sends `messages` of one byte, one each 5 ms, and returns how often the lane woke until a session there had read them all.
+/// Sends `messages` of one byte, one each 5 ms, and returns how often the lane woke until a session
+/// there had read them all.
 fn turns_for(messages: u32, tick_ms: u64, carrier: Carrier) -> u64 {
     let ingest = start(tick_ms);
     let handle = ingest.handle();
@@ -59,7 +70,10 @@ fn turns_for(messages: u32, tick_ms: u64, carrier: Carrier) -> u64 {
 #[test]
 fn a_ticked_lane_wakes_once_a_tick_whatever_arrives() {
     let turns = turns_for(100, 50, Carrier::Tcp);
-    assert!((5..=40).contains(&turns), "100 arrivals in 0.5 s woke it {turns} times");
+    assert!(
+        (5..=40).contains(&turns),
+        "100 arrivals in 0.5 s woke it {turns} times"
+    );
 }
 
 #[test]
@@ -104,13 +118,25 @@ fn ten_round_trips(at_once: bool) -> Duration {
 fn a_handshake_need_not_wait_for_ticks() {
     let (ticked, at_once) = (ten_round_trips(false), ten_round_trips(true));
     assert!(ticked > Duration::from_millis(300), "{ticked:?} on ticks");
-    assert!(at_once < ticked / 3, "{at_once:?} at once, {ticked:?} on ticks");
+    assert!(
+        at_once < ticked / 3,
+        "{at_once:?} at once, {ticked:?} on ticks"
+    );
 }
 
 #[test]
 fn absurd_options_are_refused() {
-    let options = Options { tick: Duration::ZERO, tcp_lanes: 1 };
+    let options = Options {
+        tick: Duration::ZERO,
+        tcp_lanes: 1,
+    };
     assert!(matches!(IngestRuntime::start(options), Err(Error::Tick(_))));
-    let options = Options { tick: Duration::from_millis(50), tcp_lanes: 0 };
-    assert!(matches!(IngestRuntime::start(options), Err(Error::Lanes(0))));
+    let options = Options {
+        tick: Duration::from_millis(50),
+        tcp_lanes: 0,
+    };
+    assert!(matches!(
+        IngestRuntime::start(options),
+        Err(Error::Lanes(0))
+    ));
 }

@@ -1,4 +1,5 @@
-//! What comes while a session plays: to which track it belongs, what becomes of it, and what was wrong with it.
+//! What comes while a session plays: to which track it belongs, what becomes of it, and what was
+//! wrong with it.
 
 use crate::capture::ingest::codec::{Arrival, Fault};
 use crate::capture::ingest::error::{SessionError, Stage};
@@ -30,7 +31,8 @@ pub(super) struct Media {
     pub(super) asked: Vec<Asked>,
     faults: [u32; Fault::ALL.len()],
     has_faults: bool,
-    /// Packets of video that could not be used since the last frame, and what was wrong with the last.
+    /// Packets of video that could not be used since the last frame, and what was wrong with the
+    /// last.
     pub(super) faults_in_row: u32,
     last_fault: Option<Fault>,
     audio_faults: u32,
@@ -88,7 +90,9 @@ impl From<FramingError> for TurnError {
 
 impl Media {
     pub(super) fn new(tracks: Vec<MediaTrack>, rhythm: Rhythm, arrival: Arrival) -> Self {
-        let has_udp = tracks.iter().any(|track| matches!(track.route, Route::Udp(_)));
+        let has_udp = tracks
+            .iter()
+            .any(|track| matches!(track.route, Route::Udp(_)));
         Self {
             tracks,
             ready: VecDeque::new(),
@@ -101,7 +105,11 @@ impl Media {
             arrival,
             last_video: arrival.instant,
             rhythm,
-            udp_buffer: if has_udp { vec![0; PACKET_BYTES_MAX] } else { Vec::new() },
+            udp_buffer: if has_udp {
+                vec![0; PACKET_BYTES_MAX]
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -110,7 +118,9 @@ impl Media {
         match event {
             Event::Data { channel, payload } => self.interleaved(channel, payload),
             Event::Fault(fault) => self.count(fault),
-            Event::Message { head, .. } if self.asked.len() < ASKED_MAX => return self.message(&head),
+            Event::Message { head, .. } if self.asked.len() < ASKED_MAX => {
+                return self.message(&head);
+            }
             Event::Message { .. } => {}
         }
         Ok(())
@@ -126,7 +136,11 @@ impl Media {
             Route::Channels(_, rtcp) if rtcp == channel => Some(true),
             _ => None,
         };
-        let found = self.tracks.iter().enumerate().find_map(|(at, track)| Some((at, of(track)?)));
+        let found = self
+            .tracks
+            .iter()
+            .enumerate()
+            .find_map(|(at, track)| Some((at, of(track)?)));
         match found {
             Some((at, is_rtcp)) => self.packet(at, is_rtcp, payload),
             None => self.count(Fault::Channel),
@@ -140,7 +154,9 @@ impl Media {
         for at in 0..self.tracks.len() {
             for is_rtcp in [false, true] {
                 for _ in 0..PACKETS_PER_TURN {
-                    let Route::Udp(pair) = &mut self.tracks[at].route else { break };
+                    let Route::Udp(pair) = &mut self.tracks[at].route else {
+                        break;
+                    };
                     let mut strangers = 0;
                     let polled = pair.poll(context, is_rtcp, &mut buffer, &mut strangers);
                     (0..strangers).for_each(|_| self.count(Fault::Source));
@@ -150,7 +166,9 @@ impl Media {
                             self.packet(at, is_rtcp, &buffer[..bytes]);
                         }
                         Poll::Ready(Err(error)) => {
-                            return Err(SessionError::Unreachable(format!("a UDP socket failed: {error}")));
+                            return Err(SessionError::Unreachable(format!(
+                                "a UDP socket failed: {error}"
+                            )));
                         }
                         Poll::Pending => break,
                     }
@@ -179,7 +197,9 @@ impl Media {
 
     /// The stream is over: what is left of it.
     pub(super) fn finish(&mut self) {
-        self.tracks.iter_mut().for_each(|track| track.rtp.finish(&mut self.ready));
+        self.tracks
+            .iter_mut()
+            .for_each(|track| track.rtp.finish(&mut self.ready));
     }
 
     pub(super) fn take_faults(&mut self) -> Option<[u32; Fault::ALL.len()]> {
@@ -193,15 +213,21 @@ impl Media {
     pub(super) fn too_many_faults(&self) -> SessionError {
         let kind = self.last_fault.map_or("unknown", Fault::name);
         let detail = format!(
-            "{} packets in a row could not be used, the last one because of: {kind}; docs/cameras.md has what that means",
+            "{} packets in a row could not be used, the last one because of: {kind}; \
+             docs/cameras.md has what that means",
             self.faults_in_row
         );
-        SessionError::Protocol { stage: Stage::Stream, detail }
+        SessionError::Protocol {
+            stage: Stage::Stream,
+            detail,
+        }
     }
 
     fn packet(&mut self, at: usize, is_rtcp: bool, bytes: &[u8]) {
         let before = self.ready.len();
-        let Some(track) = self.tracks.get_mut(at) else { return };
+        let Some(track) = self.tracks.get_mut(at) else {
+            return;
+        };
         let kind = track.rtp.kind();
         let taken = match is_rtcp {
             true => track.rtp.rtcp(bytes, &mut self.ready),
@@ -225,14 +251,20 @@ impl Media {
         self.audio_faults = self.audio_faults.saturating_add(1);
         if self.audio_faults == AUDIO_FAULTS_MAX {
             let fault = fault.name();
-            tracing::warn!(fault, "recording without audio: {AUDIO_FAULTS_MAX} packets in a row could not be used");
-            self.tracks.retain(|track| track.rtp.kind() != TrackKind::Audio);
+            tracing::warn!(
+                fault,
+                "recording without audio: {AUDIO_FAULTS_MAX} packets in a row could not be used"
+            );
+            self.tracks
+                .retain(|track| track.rtp.kind() != TrackKind::Audio);
         }
     }
 
     fn note_frames(&mut self, before: usize) {
         for item in self.ready.iter().skip(before) {
-            let SessionItem::Frame(frame) = item else { continue };
+            let SessionItem::Frame(frame) = item else {
+                continue;
+            };
             if frame.track == TrackKind::Video {
                 self.faults_in_row = 0;
                 self.last_video = self.arrival.instant.max(self.last_video);
@@ -248,14 +280,21 @@ impl Media {
         let asked = match head {
             Head::Response { status, fields } => {
                 let challenges = fields.bytes("www-authenticate").map(<[u8]>::to_vec);
-                Asked::Answer { status: *status, challenges }
+                Asked::Answer {
+                    status: *status,
+                    challenges,
+                }
             }
             Head::Request { method, .. } => match method.as_str() {
                 "TEARDOWN" | "REDIRECT" => return Err(TurnError::Ended),
-                "OPTIONS" | "GET_PARAMETER" | "SET_PARAMETER" | "ANNOUNCE" => {
-                    Asked::Request { status: 200, sequence: sequence() }
-                }
-                _ => Asked::Request { status: 501, sequence: sequence() },
+                "OPTIONS" | "GET_PARAMETER" | "SET_PARAMETER" | "ANNOUNCE" => Asked::Request {
+                    status: 200,
+                    sequence: sequence(),
+                },
+                _ => Asked::Request {
+                    status: 501,
+                    sequence: sequence(),
+                },
             },
         };
         self.asked.push(asked);

@@ -1,6 +1,10 @@
-//! From a camera's address to a session that plays: DESCRIBE, SETUP of each track, PLAY (RFC 2326, 10).
+//! From a camera's address to a session that plays: DESCRIBE, SETUP of each track, PLAY (RFC 2326,
+//! 10).
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use super::media::{Media, MediaTrack, Route};
 use super::{CameraMemory, Deadlines, Session};
@@ -77,7 +81,13 @@ impl SetUpSession {
         memory: &CameraMemory,
     ) -> Result<Self, SessionError> {
         let introduced = within(deadlines.describe, introduce(source, memory)).await?;
-        let Introduced { mut connection, description, bases, has_get_parameter, is_encrypted } = introduced;
+        let Introduced {
+            mut connection,
+            description,
+            bases,
+            has_get_parameter,
+            is_encrypted,
+        } = introduced;
         let video = tracks::video(&description)?;
         let needs_udp = memory.needs_udp.load(Relaxed);
         let mut setup = SetUp {
@@ -88,26 +98,46 @@ impl SetUpSession {
             channel: CHANNEL_FIRST,
         };
         let set_up = setup.video(&video).await;
-        if let (Err(SessionError::TransportRefused(carrier)), Transport::Auto) = (&set_up, source.transport) {
+        if let (Err(SessionError::TransportRefused(carrier)), Transport::Auto) =
+            (&set_up, source.transport)
+        {
             // The next session asks for the other.
-            memory.needs_udp.store(*carrier == Carrier::Tcp && !is_encrypted, Relaxed);
+            memory
+                .needs_udp
+                .store(*carrier == Carrier::Tcp && !is_encrypted, Relaxed);
         }
         let mut tracks = vec![set_up?];
         if source.audio == Audio::Auto {
             tracks.extend(setup.audio(&description).await);
         }
-        let before = Some(memory.rhythm_ms.load(Relaxed)).filter(|ms| *ms > 0).map(Duration::from_millis);
+        let before = Some(memory.rhythm_ms.load(Relaxed))
+            .filter(|ms| *ms > 0)
+            .map(Duration::from_millis);
         let rhythm = Rhythm::new(video.media.frame_rate, before);
         let control = description.control.as_deref();
-        let urls = bases.iter().map(|base| controlled(base, control)).chain(bases.clone());
+        let urls = bases
+            .iter()
+            .map(|base| controlled(base, control))
+            .chain(bases.clone());
         let mut urls: Vec<String> = urls.collect();
         urls.dedup();
         let settings = Settings {
-            stall_after: source.stall_after_ms.map(|ms| Duration::from_millis(u64::from(ms))),
+            stall_after: source
+                .stall_after_ms
+                .map(|ms| Duration::from_millis(u64::from(ms))),
             budget_bps: source.budget_bps,
         };
         let memory = memory.clone();
-        Ok(Self { connection, tracks, rhythm, deadlines, memory, settings, urls, has_get_parameter })
+        Ok(Self {
+            connection,
+            tracks,
+            rhythm,
+            deadlines,
+            memory,
+            settings,
+            urls,
+            has_get_parameter,
+        })
     }
 
     /// Has the camera send.
@@ -120,7 +150,11 @@ impl SetUpSession {
 
     async fn play_in_time(mut self) -> Result<Session, SessionError> {
         let mut refused = None;
-        let attempts: Vec<_> = self.urls.iter().flat_map(|url| [(url.clone(), true), (url.clone(), false)]).collect();
+        let attempts: Vec<_> = self
+            .urls
+            .iter()
+            .flat_map(|url| [(url.clone(), true), (url.clone(), false)])
+            .collect();
         for (url, has_range) in attempts {
             let range = [("Range", "npt=0.000-".to_owned())];
             let headers: &[_] = if has_range { &range } else { &[] };
@@ -146,9 +180,14 @@ impl SetUpSession {
     }
 
     fn playing(mut self, url: String, early: &[(u8, Vec<u8>)]) -> Session {
-        let arrival = Arrival { instant: Instant::now(), wall: Timestamp::from_system(SystemTime::now()) };
+        let arrival = Arrival {
+            instant: Instant::now(),
+            wall: Timestamp::from_system(SystemTime::now()),
+        };
         let mut media = Media::new(std::mem::take(&mut self.tracks), self.rhythm, arrival);
-        early.iter().for_each(|(channel, payload)| media.interleaved(*channel, payload));
+        early
+            .iter()
+            .for_each(|(channel, payload)| media.interleaved(*channel, payload));
         Session::new(self, media, url)
     }
 }
@@ -163,13 +202,22 @@ pub(super) async fn probe(source: &Source, deadline: Duration) -> Result<(), Ses
 async fn introduce(source: &Source, memory: &CameraMemory) -> Result<Introduced, SessionError> {
     let mut url = source.url.url().clone();
     for _ in 0..=REDIRECTS_MAX {
-        let user = source.credentials.as_ref().map(|login| (login.username().to_owned(), login.password().to_owned()));
-        let mut connection = Connection::connect(&url, user, memory.login.clone(), source.tls).await?;
+        let user = source
+            .credentials
+            .as_ref()
+            .map(|login| (login.username().to_owned(), login.password().to_owned()));
+        let mut connection =
+            Connection::connect(&url, user, memory.login.clone(), source.tls).await?;
         let accept = [("Accept", "application/sdp".to_owned())];
-        let reply = connection.request("DESCRIBE", url.as_str(), &accept, |_, _| {}).await;
+        let reply = connection
+            .request("DESCRIBE", url.as_str(), &accept, |_, _| {})
+            .await;
         let reply = reply.map_err(|error| lost(Stage::Describe, error))?;
-        if let (301..=303 | 305 | 307 | 308, Some(location)) = (reply.status, reply.address("location")) {
-            url = redirected(&url, &location).map_err(|to| SessionError::Redirect(to.map(|to| to.to_string())))?;
+        if let (301..=303 | 305 | 307 | 308, Some(location)) =
+            (reply.status, reply.address("location"))
+        {
+            url = redirected(&url, &location)
+                .map_err(|to| SessionError::Redirect(to.map(|to| to.to_string())))?;
             continue;
         }
         if !reply.is_success() {
@@ -177,12 +225,27 @@ async fn introduce(source: &Source, memory: &CameraMemory) -> Result<Introduced,
         }
         let description = sdp::parse(&reply.body).map_err(SessionError::BadSdp)?;
         let asked = url.as_str().to_owned();
-        let base = reply.address("content-base").or(reply.address("content-location")).map(Cow::into_owned);
-        let mut bases: Vec<_> = base.filter(|base| Url::parse(base).is_ok()).into_iter().chain([asked]).collect();
+        let base = reply
+            .address("content-base")
+            .or(reply.address("content-location"))
+            .map(Cow::into_owned);
+        let mut bases: Vec<_> = base
+            .filter(|base| Url::parse(base).is_ok())
+            .into_iter()
+            .chain([asked])
+            .collect();
         bases.dedup();
-        let has_get_parameter = reply.header("public").is_some_and(|public| public.contains("GET_PARAMETER"));
+        let has_get_parameter = reply
+            .header("public")
+            .is_some_and(|public| public.contains("GET_PARAMETER"));
         let is_encrypted = is_tls(&url);
-        return Ok(Introduced { connection, description, bases, has_get_parameter, is_encrypted });
+        return Ok(Introduced {
+            connection,
+            description,
+            bases,
+            has_get_parameter,
+            is_encrypted,
+        });
     }
     Err(SessionError::Redirect(None))
 }
@@ -210,11 +273,17 @@ impl SetUp<'_> {
     async fn video(&mut self, video: &Chosen<'_, VideoCodec>) -> Result<MediaTrack, SessionError> {
         let route = self.track(video.media).await?;
         let clock_hz = tracks::video_clock_hz(video.format);
-        let depacketizer = VideoDepacketizer::new(video.codec, clock_hz, video.format.fmtp.as_deref());
-        Ok(received(video.format.payload_type, Depacketizer::Video(Box::new(depacketizer)), route))
+        let depacketizer =
+            VideoDepacketizer::new(video.codec, clock_hz, video.format.fmtp.as_deref());
+        Ok(received(
+            video.format.payload_type,
+            Depacketizer::Video(Box::new(depacketizer)),
+            route,
+        ))
     }
 
-    /// The first audio track that can be recorded and that the camera sets up; video is recorded without it, too.
+    /// The first audio track that can be recorded and that the camera sets up; video is recorded
+    /// without it, too.
     async fn audio(&mut self, description: &Description) -> Option<MediaTrack> {
         let (offers, has_others) = tracks::audio(description);
         if has_others {
@@ -238,13 +307,24 @@ impl SetUp<'_> {
             channels: offer.format.channels,
             fmtp: offer.format.fmtp.as_deref(),
         })?;
-        let route = self.track(offer.media).await.map_err(|error| error.to_string())?;
-        Ok(received(offer.format.payload_type, Depacketizer::Audio(depacketizer), route))
+        let route = self
+            .track(offer.media)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(received(
+            offer.format.payload_type,
+            Depacketizer::Audio(depacketizer),
+            route,
+        ))
     }
 
     /// SETUP of a track at each address that it may have, until one is accepted.
     async fn track(&mut self, media: &Described) -> Result<Route, SessionError> {
-        let mut urls: Vec<_> = self.bases.iter().map(|base| controlled(base, media.control.as_deref())).collect();
+        let mut urls: Vec<_> = self
+            .bases
+            .iter()
+            .map(|base| controlled(base, media.control.as_deref()))
+            .collect();
         urls.dedup();
         let mut refused = None;
         for url in urls {
@@ -273,11 +353,21 @@ impl SetUp<'_> {
             })?),
             Carrier::Tcp => None,
         };
-        let asked = pair.as_ref().map_or(Asked::Interleaved(self.channel), |pair| Asked::Udp(pair.port));
+        let asked = pair
+            .as_ref()
+            .map_or(Asked::Interleaved(self.channel), |pair| {
+                Asked::Udp(pair.port)
+            });
         let header = [("Transport", asked.header())];
-        let reply = self.connection.request("SETUP", url, &header, |_, _| {}).await;
+        let reply = self
+            .connection
+            .request("SETUP", url, &header, |_, _| {})
+            .await;
         let reply = reply.map_err(|error| lost(Stage::Setup, error))?;
-        let granted = reply.header("transport").map(Granted::of).unwrap_or_default();
+        let granted = reply
+            .header("transport")
+            .map(Granted::of)
+            .unwrap_or_default();
         let route = match pair {
             Some(pair) => {
                 if let Some(ports) = granted.server_ports {
@@ -297,7 +387,10 @@ impl SetUp<'_> {
 
 fn received(payload_type: u8, depacketizer: Depacketizer, route: Route) -> MediaTrack {
     let reorders = matches!(route, Route::Udp(_));
-    MediaTrack { rtp: RtpTrack::new(payload_type, reorders, depacketizer), route }
+    MediaTrack {
+        rtp: RtpTrack::new(payload_type, reorders, depacketizer),
+        route,
+    }
 }
 
 fn refusal(stage: Stage, reply: &Reply) -> SessionError {
@@ -308,26 +401,41 @@ fn refusal(stage: Stage, reply: &Reply) -> SessionError {
 pub(super) fn lost(stage: Stage, error: ConnectionError) -> SessionError {
     match error {
         ConnectionError::Login(Refusal::Credentials) => SessionError::AuthFailed(401),
-        ConnectionError::Login(why @ (Refusal::Downgrade | Refusal::Scheme)) => SessionError::Login(match why {
-            Refusal::Downgrade => "it asks for its password in clear (Basic), and has asked for Digest before",
-            _ => "it asks for a login of a kind that is not supported; set it to Digest",
-        }),
-        ConnectionError::Closed | ConnectionError::Io(_) if stage == Stage::Stream => SessionError::Ended,
-        ConnectionError::Closed => {
-            SessionError::Unreachable("the camera closed the connection without an answer".to_owned())
+        ConnectionError::Login(why @ (Refusal::Downgrade | Refusal::Scheme)) => {
+            SessionError::Login(match why {
+                Refusal::Downgrade => {
+                    "it asks for its password in clear (Basic), and has asked for Digest before"
+                }
+                _ => "it asks for a login of a kind that is not supported; set it to Digest",
+            })
         }
+        ConnectionError::Closed | ConnectionError::Io(_) if stage == Stage::Stream => {
+            SessionError::Ended
+        }
+        ConnectionError::Closed => SessionError::Unreachable(
+            "the camera closed the connection without an answer".to_owned(),
+        ),
         ConnectionError::Io(error) => SessionError::Unreachable(detail(&error.to_string())),
         ConnectionError::Framing(error @ FramingError::Body(_)) if stage == Stage::Describe => {
             SessionError::BadSdp(error.to_string())
         }
         error @ (ConnectionError::Framing(_) | ConnectionError::Unanswered) => {
-            SessionError::Protocol { stage, detail: detail(&error.to_string()) }
+            SessionError::Protocol {
+                stage,
+                detail: detail(&error.to_string()),
+            }
         }
     }
 }
 
 /// Runs one step against its deadline.
-async fn within<T>(deadline: Duration, step: impl Future<Output = Result<T, SessionError>>) -> Result<T, SessionError> {
-    let late = || SessionError::Unreachable(format!("no answer within {} ms", deadline.as_millis()));
-    timeout(deadline, step).await.unwrap_or_else(|_| Err(late()))
+async fn within<T>(
+    deadline: Duration,
+    step: impl Future<Output = Result<T, SessionError>>,
+) -> Result<T, SessionError> {
+    let late =
+        || SessionError::Unreachable(format!("no answer within {} ms", deadline.as_millis()));
+    timeout(deadline, step)
+        .await
+        .unwrap_or_else(|_| Err(late()))
 }

@@ -1,6 +1,10 @@
-//! A camera for tests that does what a script says: answers, refuses, keeps silent, freezes, talks garbage.
+//! A camera for tests that does what a script says: answers, refuses, keeps silent, freezes, talks
+//! garbage.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, and keeps deadlines"
+)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -41,7 +45,14 @@ pub(crate) struct Script {
 impl Default for Script {
     fn default() -> Self {
         let media = VIDEO.to_owned();
-        Self { media, auth: false, describe_status: 200, silent: false, after: u32::MAX, then: Then::GoOn }
+        Self {
+            media,
+            auth: false,
+            describe_status: 200,
+            silent: false,
+            after: u32::MAX,
+            then: Then::GoOn,
+        }
     }
 }
 
@@ -55,11 +66,16 @@ impl ScriptedCamera {
     /// Serves until the test process ends.
     pub(crate) fn start(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let camera = Self { addr: listener.local_addr().unwrap(), plays: Arc::default(), teardowns: Arc::default() };
+        let camera = Self {
+            addr: listener.local_addr().unwrap(),
+            plays: Arc::default(),
+            teardowns: Arc::default(),
+        };
         let (plays, teardowns) = (Arc::clone(&camera.plays), Arc::clone(&camera.teardowns));
         thread::spawn(move || {
             for socket in listener.incoming().flatten() {
-                let (script, plays, teardowns) = (script.clone(), Arc::clone(&plays), Arc::clone(&teardowns));
+                let (script, plays, teardowns) =
+                    (script.clone(), Arc::clone(&plays), Arc::clone(&teardowns));
                 thread::spawn(move || serve(socket, &script, &plays, &teardowns));
             }
         });
@@ -72,8 +88,15 @@ impl ScriptedCamera {
 }
 
 /// Answers requests, and plays between them. The end of the connection ends it.
-fn serve(mut socket: TcpStream, script: &Script, plays: &AtomicU32, teardowns: &AtomicU32) -> Option<()> {
-    socket.set_read_timeout(Some(Duration::from_millis(1))).ok()?;
+fn serve(
+    mut socket: TcpStream,
+    script: &Script,
+    plays: &AtomicU32,
+    teardowns: &AtomicU32,
+) -> Option<()> {
+    socket
+        .set_read_timeout(Some(Duration::from_millis(1)))
+        .ok()?;
     let mut playing: Option<Playing> = None;
     let mut unread = Vec::new();
     loop {
@@ -90,7 +113,14 @@ fn serve(mut socket: TcpStream, script: &Script, plays: &AtomicU32, teardowns: &
             };
             socket.write_all(answer(&request, script).as_bytes()).ok()?;
             match method {
-                "PLAY" => playing = Some(Playing { began: Instant::now(), frames: 0, seq: 0, time: 0 }),
+                "PLAY" => {
+                    playing = Some(Playing {
+                        began: Instant::now(),
+                        frames: 0,
+                        seq: 0,
+                        time: 0,
+                    })
+                }
                 "TEARDOWN" => return None,
                 _ => {}
             }
@@ -107,27 +137,51 @@ fn read_request(socket: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Option<S
     match socket.read(&mut buffer) {
         Ok(0) => return None,
         Ok(n) => unread.extend_from_slice(&buffer[..n]),
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+            ) => {}
         Err(_) => return None,
     }
-    let Some(end) = unread.windows(4).position(|window| window == b"\r\n\r\n") else { return Some(None) };
+    let Some(end) = unread.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return Some(None);
+    };
     let request = unread.drain(..end + 4).collect();
     Some(String::from_utf8(request).ok())
 }
 
 fn answer(request: &str, script: &Script) -> String {
-    let header = |name: &str| request.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+    let header = |name: &str| {
+        request
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or_default()
+            .trim()
+    };
     let cseq = header("CSeq:");
     if script.auth && header("Authorization:") != CREDENTIALS {
-        return format!("RTSP/1.0 401 Unauthorized\r\nCSeq: {cseq}\r\nWWW-Authenticate: Basic realm=\"cam\"\r\n\r\n");
+        return format!(
+            "RTSP/1.0 401 Unauthorized\r\nCSeq: {cseq}\r\nWWW-Authenticate: Basic realm=\"cam\"\r\n\r\n"
+        );
     }
     let (status, headers, body) = match request.split(' ').next() {
         Some("DESCRIBE") => {
-            let sdp = format!("v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=cam\r\nt=0 0\r\n{}", script.media);
-            let headers = format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n", sdp.len());
+            let sdp = format!(
+                "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=cam\r\nt=0 0\r\n{}",
+                script.media
+            );
+            let headers = format!(
+                "Content-Type: application/sdp\r\nContent-Length: {}\r\n",
+                sdp.len()
+            );
             (script.describe_status, headers, sdp)
         }
-        Some("SETUP") => (200, format!("Transport: {}\r\n", header("Transport:")), String::new()),
+        Some("SETUP") => (
+            200,
+            format!("Transport: {}\r\n", header("Transport:")),
+            String::new(),
+        ),
         _ => (200, String::new(), String::new()),
     };
     format!("RTSP/1.0 {status} X\r\nCSeq: {cseq}\r\nSession: 1\r\n{headers}\r\n{body}")
@@ -165,12 +219,26 @@ impl Playing {
     }
 
     fn send_frame(&mut self, socket: &mut TcpStream, audio: bool) -> Option<()> {
-        let nal_type = if self.frames.is_multiple_of(FRAMES_PER_GOP) { 0x65 } else { 0x41 };
+        let nal_type = if self.frames.is_multiple_of(FRAMES_PER_GOP) {
+            0x65
+        } else {
+            0x41
+        };
         let mut nal = vec![nal_type, 0x88];
         nal.resize(800, 0xaa);
-        socket.write_all(&packet(0, 96, self.seq, self.time, &nal)).ok()?;
+        socket
+            .write_all(&packet(0, 96, self.seq, self.time, &nal))
+            .ok()?;
         if audio {
-            socket.write_all(&packet(2, 8, self.seq, self.time / 1800 * 160, &[0x55; 160])).ok()?;
+            socket
+                .write_all(&packet(
+                    2,
+                    8,
+                    self.seq,
+                    self.time / 1800 * 160,
+                    &[0x55; 160],
+                ))
+                .ok()?;
         }
         self.seq = self.seq.wrapping_add(1);
         self.time += 1800;

@@ -1,6 +1,7 @@
-//! Back to true time. A recording never goes back within its epoch: where the wall clock had been ahead for a moment, recorded
-//! time runs ahead from then on. Once the node is certain of its clock it asks for a new epoch, which readers prefer, and
-//! that one begins at true time. What was recorded ahead keeps its times.
+//! Back to true time. A recording never goes back within its epoch: where the wall clock had been
+//! ahead for a moment, recorded time runs ahead from then on. Once the node is certain of its clock
+//! it asks for a new epoch, which readers prefer, and that one begins at true time. What was
+//! recorded ahead keeps its times.
 
 use super::{Now, Pipeline, STEP_PATIENCE};
 use crate::capture::ingest::media::MediaFrame;
@@ -22,16 +23,23 @@ impl Pipeline {
 
     /// A session continues in the new epoch from a keyframe on, so that no frame is lost.
     pub(super) fn realign_at(&mut self, frame: &MediaFrame) {
-        let Some((_, since)) = self.realigns_to else { return };
+        let Some((_, since)) = self.realigns_to else {
+            return;
+        };
         let is_late = frame.received.saturating_duration_since(since) >= STEP_PATIENCE;
         if (frame.track == TrackKind::Video && frame.access.is_some()) || is_late {
-            self.realign(Now { instant: frame.received, wall: frame.received_wall });
+            self.realign(Now {
+                instant: frame.received,
+                wall: frame.received_wall,
+            });
         }
     }
 
     /// Begins the new epoch, if one waits.
     pub(super) fn realign(&mut self, now: Now) {
-        let Some((identity, _)) = self.realigns_to.take() else { return };
+        let Some((identity, _)) = self.realigns_to.take() else {
+            return;
+        };
         self.flush();
         let before = self.wall.time_of(now.instant);
         let late_us = self.late_us(before);
@@ -40,7 +48,8 @@ impl Pipeline {
         tracing::warn!(
             camera = %self.context.camera,
             ahead_s = before.micros_since(restarted) / 1_000_000,
-            "recorded time had run ahead; a new epoch begins at true time, what was recorded ahead keeps its times"
+            "recorded time had run ahead; a new epoch begins at true time, what was recorded ahead \
+             keeps its times"
         );
         self.ledger.rebase(before, restarted);
         self.write_gaps();

@@ -19,7 +19,10 @@ const CHUNK_US_MAX: i64 = 500_000;
 /// Of sound, where those are video's.
 pub(super) fn limits(video: Limits) -> Limits {
     let longer_us = video.duration_us.saturating_add(video.duration_us / 2);
-    Limits { duration_us: longer_us.min(CHUNK_US_MAX).max(video.duration_us), ..video }
+    Limits {
+        duration_us: longer_us.min(CHUNK_US_MAX).max(video.duration_us),
+        ..video
+    }
 }
 
 /// Where a session's sound is cut.
@@ -54,7 +57,12 @@ impl SoundCuts {
 impl Pipeline {
     /// When a frame of sound was sent, by both tracks' reports; `None` for other tracks, and where
     /// reports do not say it.
-    pub(super) fn alongside(&self, kind: TrackKind, rtp: i64, arrival: Timestamp) -> Option<Timestamp> {
+    pub(super) fn alongside(
+        &self,
+        kind: TrackKind,
+        rtp: i64,
+        arrival: Timestamp,
+    ) -> Option<Timestamp> {
         let (video, audio) = (self.video.as_ref()?, self.audio.as_ref()?);
         let reported = [(&video.clock, video.report), (&audio.clock, audio.report)];
         alongside_video(reported[0], reported[1], rtp, arrival).filter(|_| kind == TrackKind::Audio)
@@ -77,7 +85,10 @@ impl Pipeline {
             }
         } else if sound.chunker.open_us() >= self.context.limits.duration_us / 2 {
             // What a kill costs is the same of both: they become durable together.
-            sound.chunker.flush_before(decode).unwrap_or_else(|NotReached| sound.chunker.flush())
+            sound
+                .chunker
+                .flush_before(decode)
+                .unwrap_or_else(|NotReached| sound.chunker.flush())
         } else {
             return;
         };

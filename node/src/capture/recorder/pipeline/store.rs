@@ -7,9 +7,12 @@ use holdfast_storage::pictures::Shown;
 use holdfast_storage::time::Timestamp;
 
 impl Pipeline {
-    /// Hands a chunk over, its init segment first where that is new. What the sink does not take is a gap.
+    /// Hands a chunk over, its init segment first where that is new. What the sink does not take is
+    /// a gap.
     pub(super) fn emit(&mut self, kind: TrackKind, cut: Option<Cut>) {
-        let Some(cut) = cut.filter(|_| self.session.is_some()) else { return };
+        let Some(cut) = cut.filter(|_| self.session.is_some()) else {
+            return;
+        };
         let (start, end, frames) = (cut.start, cut.end(), u32::try_from(cut.frames.len()).ok());
         let mut outcome = self.store(kind, &cut);
         if let Err(NotStored::Sink(SinkError::Moved { lost })) = outcome {
@@ -24,7 +27,9 @@ impl Pipeline {
             Ok(shown) => {
                 self.count(|counters| &counters.chunks, 1);
                 if kind == TrackKind::Video {
-                    self.context.status.recorded(start, end, cut.access.is_some());
+                    self.context
+                        .status
+                        .recorded(start, end, cut.access.is_some());
                     if let Some(cause) = self.torn_by(shown) {
                         self.ledger.note(start, end, cause, frames);
                     }
@@ -61,7 +66,11 @@ impl Pipeline {
             }
             self.begin_session(cut.start);
         }
-        let slot = if kind == TrackKind::Video { &mut self.video } else { &mut self.audio };
+        let slot = if kind == TrackKind::Video {
+            &mut self.video
+        } else {
+            &mut self.audio
+        };
         match slot.as_mut().zip(self.session) {
             Some((track, session)) => track.store(&self.context, self.identity, session, cut),
             // A cut comes from its track, within a session.
@@ -83,7 +92,12 @@ impl Pipeline {
         }
     }
 
-    fn shed(&mut self, kind: TrackKind, (start, end, frames): (Timestamp, Timestamp, Option<u32>), error: &NotStored) {
+    fn shed(
+        &mut self,
+        kind: TrackKind,
+        (start, end, frames): (Timestamp, Timestamp, Option<u32>),
+        error: &NotStored,
+    ) {
         self.count(|counters| &counters.shed_chunks, 1);
         if let Some(track) = self.track(kind) {
             track.chunker.mark_loss();
@@ -122,14 +136,19 @@ impl Pipeline {
                     .and_then(|frames| u16::try_from(frames).ok())
                     .filter(|frames| *frames > 0),
             };
-            match self.context.sink.append(&self.context.retention_class, Record::Gap(gap)) {
+            match self
+                .context
+                .sink
+                .append(&self.context.retention_class, Record::Gap(gap))
+            {
                 Ok(()) => {
                     self.ledger.written();
                     self.context.status.accounted(interval.end);
                 }
                 // Told once for each volume that fails.
                 Err(SinkError::Moved { lost }) => self.moved(lost),
-                // It stays in the ledger for the next time; the chunk that could not be written already told of the sink.
+                // It stays in the ledger for the next time; the chunk that could not be written
+                // already told of the sink.
                 Err(SinkError::Full | SinkError::NoSpace | SinkError::Failed(_)) => return,
             }
         }

@@ -1,5 +1,5 @@
-//! Cameras that are held back, because processes that recorded them ended: suspects wait for their turn, others for the end of
-//! their quarantine.
+//! Cameras that are held back, because processes that recorded them ended: suspects wait for their
+//! turn, others for the end of their quarantine.
 
 use super::{Halt, Recorder, now};
 use crate::capture::ingest::turns::Turn;
@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 /// A recorder that waits for its turn is not given up: with another node it would wait, too.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// A suspect whose session brings nothing to record has its turn for so many times the usual length at most.
+/// A suspect whose session brings nothing to record has its turn for so many times the usual length
+/// at most.
 const VAIN_TURNS: u32 = 3;
 
 impl Recorder {
@@ -61,7 +62,9 @@ impl Recorder {
     fn hold_back(&mut self, treatment: Treatment) {
         // Suspects wait for newcomers, and this is none any more.
         self.newcomer = None;
-        self.keeper.pipeline.session_lost(GapCause::Quarantined, now());
+        self.keeper
+            .pipeline
+            .session_lost(GapCause::Quarantined, now());
         self.set_patience(Some(PATIENCE));
         let camera = self.status.camera();
         match treatment {
@@ -82,7 +85,8 @@ impl Recorder {
         }
     }
 
-    /// What is left of a turn once its session, which began at `began`, has recorded for long enough, or brought nothing for too long.
+    /// What is left of a turn once its session, which began at `began`, has recorded for long
+    /// enough, or brought nothing for too long.
     pub(super) fn keep_turn(&mut self, turn: Option<Turn>, began: Instant) -> Option<Turn> {
         let kept = turn.filter(|turn| {
             let (lasts, age) = (turn.lasts(self.turn), began.elapsed());

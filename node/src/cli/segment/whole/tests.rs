@@ -23,24 +23,45 @@ impl Disk {
     /// Cameras 1 (`gate`) and 2 (`yard`) as node `node` recorded them, in the epoch of its number.
     fn of(node: u64, cluster: u128, sequences: Sequences<u32>, gaps: &[Gap]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut options = VolumeOptions::new(dir.path().join("v"), NodeId(node), Uuid::from_u128(cluster));
-        (options.io, options.free_bytes_min, options.segment_bytes_max) = (IoChoice::Plain, 0, 2 << 20);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut options =
+            VolumeOptions::new(dir.path().join("v"), NodeId(node), Uuid::from_u128(cluster));
+        (
+            options.io,
+            options.free_bytes_min,
+            options.segment_bytes_max,
+        ) = (IoChoice::Plain, 0, 2 << 20);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let (volume, handle) = Volume::open(options).unwrap();
             for camera in [1, 2] {
                 let (stream, track) = (StreamKind::Main, TrackKind::Video);
-                append(&handle, Record::Init(Init { camera: CameraId(camera), stream, track, bytes: init() }));
+                append(
+                    &handle,
+                    Record::Init(Init {
+                        camera: CameraId(camera),
+                        stream,
+                        track,
+                        bytes: init(),
+                    }),
+                );
             }
             for sequence in sequences {
                 for camera in [1, 2] {
                     let Chunk { meta, parts } = chunk(camera, sequence);
-                    let meta = ChunkMeta { node: NodeId(node), epoch: Epoch(node), ..meta };
+                    let meta = ChunkMeta {
+                        node: NodeId(node),
+                        epoch: Epoch(node),
+                        ..meta
+                    };
                     append(&handle, Record::Chunk(Chunk { meta, parts }));
                 }
                 handle.flush().await.unwrap();
             }
-            gaps.iter().for_each(|gap| append(&handle, Record::Gap(*gap)));
+            gaps.iter()
+                .for_each(|gap| append(&handle, Record::Gap(*gap)));
             let names = [(1, "gate"), (2, "yard")].map(|(camera, name)| CurrentName {
                 camera: CameraId(camera),
                 name: name.to_owned(),
@@ -67,7 +88,10 @@ impl Disk {
         let frame = frame(1, sequence);
         for path in self.segments() {
             let mut bytes = std::fs::read(&path).unwrap();
-            if let Some(at) = bytes.windows(FRAME_BYTES).position(|window| window == frame) {
+            if let Some(at) = bytes
+                .windows(FRAME_BYTES)
+                .position(|window| window == frame)
+            {
                 bytes[at + FRAME_BYTES / 2] ^= 4;
                 return std::fs::write(&path, bytes).unwrap();
             }
@@ -95,7 +119,10 @@ fn at(sequence: u32) -> Timestamp {
 }
 
 fn extract_to(disks: &[&Disk], args: &ExtractArgs) -> Result<Extraction, CliError> {
-    extract(&disks.iter().map(|disk| disk.path()).collect::<Vec<_>>(), args)
+    extract(
+        &disks.iter().map(|disk| disk.path()).collect::<Vec<_>>(),
+        args,
+    )
 }
 
 #[test]
@@ -104,12 +131,28 @@ fn a_camera_is_written_over_all_segments_by_its_name() {
     assert!(disk.segments().len() > 1, "one segment proves nothing");
     let out = disk.dir.path().join("out.mp4");
     let done = extract_to(&[&disk], &args(&out, Some("gate"))).unwrap();
-    assert!(done.gaps.is_empty() && exit(done.verdict()) == 0, "{done:?}");
+    assert!(
+        done.gaps.is_empty() && exit(done.verdict()) == 0,
+        "{done:?}"
+    );
     assert_eq!(done.files[0].name.as_deref(), Some("gate"));
-    assert_eq!(extracted(&out), (0..MANY).map(|n| (u64::from(n), n as u8)).collect::<Vec<_>>());
-    let ranged = ExtractArgs { from: Some(at(31).to_string()), to: Some(at(33).to_string()), ..args(&out, Some("1")) };
+    assert_eq!(
+        extracted(&out),
+        (0..MANY)
+            .map(|n| (u64::from(n), n as u8))
+            .collect::<Vec<_>>()
+    );
+    let ranged = ExtractArgs {
+        from: Some(at(31).to_string()),
+        to: Some(at(33).to_string()),
+        ..args(&out, Some("1"))
+    };
     assert!(extract_to(&[&disk], &ranged).unwrap().gaps.is_empty());
-    assert_eq!(extracted(&out), [(0, 30), (1, 31), (2, 32)], "from the keyframe before");
+    assert_eq!(
+        extracted(&out),
+        [(0, 30), (1, 31), (2, 32)],
+        "from the keyframe before"
+    );
 }
 
 #[test]
@@ -117,10 +160,19 @@ fn what_there_is_is_listed_with_names() {
     let disk = Disk::of(3, 1, 0..MANY, &[]);
     let listing = Listing::of(&shelf::open(&[disk.path()]).unwrap());
     let yard = &listing.streams[1];
-    assert_eq!((yard.camera, yard.names.as_slice()), (CameraId(2), &["yard".to_owned()][..]));
-    assert_eq!((yard.from, yard.to, yard.chunks), (at(0), at(MANY), u64::from(MANY)));
+    assert_eq!(
+        (yard.camera, yard.names.as_slice()),
+        (CameraId(2), &["yard".to_owned()][..])
+    );
+    assert_eq!(
+        (yard.from, yard.to, yard.chunks),
+        (at(0), at(MANY), u64::from(MANY))
+    );
     let text = crate::cli::segment::list::describe(&listing);
-    assert!(text.contains("recorded by node 3") && text.contains("yard"), "{text}");
+    assert!(
+        text.contains("recorded by node 3") && text.contains("yard"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -135,15 +187,27 @@ fn several_disks_are_merged_and_what_none_has_is_named_with_its_cause() {
         cause: GapCause::NodeDown,
         frames_missing: None,
     };
-    let (one, two) = (Disk::of(1, 1, 0..40, &[]), Disk::of(2, 1, 20..30, &[node_down]));
+    let (one, two) = (
+        Disk::of(1, 1, 0..40, &[]),
+        Disk::of(2, 1, 20..30, &[node_down]),
+    );
     let three = Disk::of(2, 1, 50..60, &[]);
     let out = one.dir.path().join("out.mp4");
     let done = extract_to(&[&two, &one, &three], &args(&out, Some("gate"))).unwrap();
     let expected: Vec<_> = (0..40).chain(50..60).map(|n| (n, n as u8)).collect();
     assert_eq!(extracted(&out), expected, "each once, and none is missing");
-    let hole = Hole { camera: CameraId(1), start: at(40), end: at(50), cause: GapCause::NodeDown };
+    let hole = Hole {
+        camera: CameraId(1),
+        start: at(40),
+        end: at(50),
+        cause: GapCause::NodeDown,
+    };
     assert_eq!((done.gaps.as_slice(), done.gap_ms), (&[hole][..], 5_000));
-    assert!(describe(&done).contains("5.000 s  node_down"), "{}", describe(&done));
+    assert!(
+        describe(&done).contains("5.000 s  node_down"),
+        "{}",
+        describe(&done)
+    );
 }
 
 #[test]
@@ -152,19 +216,48 @@ fn damage_costs_what_is_damaged_and_is_named() {
     disk.flip(4);
     let out = disk.dir.path().join("out.mp4");
     let done = extract_to(&[&disk], &args(&out, Some("gate"))).unwrap();
-    assert_eq!((done.damaged.len(), done.damaged[0].chunks, exit(done.verdict())), (1, 1, 1));
-    assert_eq!(done.gaps, [Hole { camera: CameraId(1), start: at(4), end: at(5), cause: GapCause::Damaged }]);
+    assert_eq!(
+        (
+            done.damaged.len(),
+            done.damaged[0].chunks,
+            exit(done.verdict())
+        ),
+        (1, 1, 1)
+    );
+    assert_eq!(
+        done.gaps,
+        [Hole {
+            camera: CameraId(1),
+            start: at(4),
+            end: at(5),
+            cause: GapCause::Damaged
+        }]
+    );
     let kept: Vec<u8> = extracted(&out).into_iter().map(|(_, byte)| byte).collect();
-    assert_eq!(kept, (0..MANY as u8).filter(|byte| *byte != 4).collect::<Vec<_>>());
+    assert_eq!(
+        kept,
+        (0..MANY as u8)
+            .filter(|byte| *byte != 4)
+            .collect::<Vec<_>>()
+    );
     // The copy of it on another disk makes up for it.
     let whole = Disk::of(1, 1, 0..MANY, &[]);
-    assert!(extract_to(&[&disk, &whole], &args(&out, Some("gate"))).unwrap().gaps.is_empty());
+    assert!(
+        extract_to(&[&disk, &whole], &args(&out, Some("gate")))
+            .unwrap()
+            .gaps
+            .is_empty()
+    );
     assert_eq!(extracted(&out).len(), MANY as usize);
     // A segment that is no segment any more.
     let first = disk.segments().into_iter().min().unwrap();
     std::fs::write(&first, vec![0; 10]).unwrap();
     let done = extract_to(&[&disk], &args(&out, Some("gate"))).unwrap();
-    assert_eq!((done.not_read.len(), exit(done.verdict())), (1, 1), "{done:?}");
+    assert_eq!(
+        (done.not_read.len(), exit(done.verdict())),
+        (1, 1),
+        "{done:?}"
+    );
     assert!(!extracted(&out).is_empty());
 }
 
@@ -173,17 +266,32 @@ fn all_cameras_go_into_a_folder() {
     let disk = Disk::of(1, 1, 0..4, &[]);
     let folder = disk.dir.path().join("out/");
     assert_eq!(
-        exit(extract_to(&[&disk], &ExtractArgs { all: true, ..args(&disk.dir.path().join("file"), None) }).map(drop)),
+        exit(
+            extract_to(
+                &[&disk],
+                &ExtractArgs {
+                    all: true,
+                    ..args(&disk.dir.path().join("file"), None)
+                }
+            )
+            .map(drop)
+        ),
         2
     );
     let done = extract_to(
         &[&disk],
-        &ExtractArgs { all: true, ..args(&PathBuf::from(format!("{}/", folder.display())), None) },
+        &ExtractArgs {
+            all: true,
+            ..args(&PathBuf::from(format!("{}/", folder.display())), None)
+        },
     )
     .unwrap();
     assert_eq!(done.files.len(), 2, "{done:?}");
     let name = done.files[1].file.file_name().unwrap().to_str().unwrap();
-    assert!(name.starts_with("camera-2-yard_2026-") && !name.contains(':'), "{name}");
+    assert!(
+        name.starts_with("camera-2-yard_2026-") && !name.contains(':'),
+        "{name}"
+    );
     assert_eq!(extracted(&done.files[1].file).len(), 4);
 }
 
@@ -191,14 +299,32 @@ fn all_cameras_go_into_a_folder() {
 fn what_cannot_be_chosen_says_what_there_is() {
     let (disk, other) = (Disk::of(1, 1, 0..4, &[]), Disk::of(1, 2, 0..4, &[]));
     let out = disk.dir.path().join("out.mp4");
-    let refused = |disks: &[&Disk], camera: Option<&str>| extract_to(disks, &args(&out, camera)).unwrap_err();
+    let refused =
+        |disks: &[&Disk], camera: Option<&str>| extract_to(disks, &args(&out, camera)).unwrap_err();
     let ambiguous = refused(&[&disk], None);
-    assert!(ambiguous.kind as u8 == 2 && ambiguous.message.contains("1 (gate), 2 (yard)"), "{ambiguous}");
+    assert!(
+        ambiguous.kind as u8 == 2 && ambiguous.message.contains("1 (gate), 2 (yard)"),
+        "{ambiguous}"
+    );
     let unknown = refused(&[&disk], Some("door"));
-    assert!(unknown.kind as u8 == 3 && unknown.message.contains("2 (yard)"), "{unknown}");
+    assert!(
+        unknown.kind as u8 == 3 && unknown.message.contains("2 (yard)"),
+        "{unknown}"
+    );
     let foreign = refused(&[&disk, &other], Some("gate"));
-    assert!(foreign.kind as u8 == 2 && foreign.message.contains("different clusters"), "{foreign}");
-    let long = ExtractArgs { from: Some("2020-01-01T00:00:00Z".to_owned()), ..args(&out, Some("gate")) };
-    assert!(extract_to(&[&disk], &long).unwrap_err().message.contains("24 h"));
+    assert!(
+        foreign.kind as u8 == 2 && foreign.message.contains("different clusters"),
+        "{foreign}"
+    );
+    let long = ExtractArgs {
+        from: Some("2020-01-01T00:00:00Z".to_owned()),
+        ..args(&out, Some("gate"))
+    };
+    assert!(
+        extract_to(&[&disk], &long)
+            .unwrap_err()
+            .message
+            .contains("24 h")
+    );
     assert!(!out.exists());
 }

@@ -6,14 +6,24 @@ use holdfast_consensus::observe::heartbeat::Exposure;
 
 /// A heartbeat of node 2 as `boot`, whose recorder of the camera is exposed like this.
 fn exposed(boot: u64, ms: u64, exposure: Option<Exposure>) -> Event {
-    let Event::Link(LinkEvent::Heartbeat(mut heartbeat)) = heartbeat(2, ms) else { unreachable!("a heartbeat") };
+    let Event::Link(LinkEvent::Heartbeat(mut heartbeat)) = heartbeat(2, ms) else {
+        unreachable!("a heartbeat")
+    };
     heartbeat.boot = boot;
-    heartbeat.recorders.iter_mut().for_each(|progress| progress.exposure = exposure);
+    heartbeat
+        .recorders
+        .iter_mut()
+        .for_each(|progress| progress.exposure = exposure);
     Event::Link(LinkEvent::Heartbeat(heartbeat))
 }
 
 fn end(blamed: Vec<CameraId>, on_trial: bool) -> ProcessEnd {
-    ProcessEnd { node: NodeId(2), boot: 1, blamed, on_trial }
+    ProcessEnd {
+        node: NodeId(2),
+        boot: 1,
+        blamed,
+        on_trial,
+    }
 }
 
 #[test]
@@ -34,22 +44,39 @@ fn a_process_that_is_replaced_at_once_has_ended_and_what_it_reported_last_counts
     // Its next process has nothing to say of the camera.
     story.tell(1_300, exposed(9, 1_300, Some(Exposure::Fresh)));
     let decision = story.tell(1_600, tick());
-    assert_eq!(decision.proposals, [Command::NoteEnd(end(vec![CAMERA], true))]);
+    assert_eq!(
+        decision.proposals,
+        [Command::NoteEnd(end(vec![CAMERA], true))]
+    );
 }
 
 #[test]
 fn a_session_that_has_lasted_is_not_blamed() {
     let mut story = Story::begin(true);
     let decision = story.tell(1_050, Event::Link(LinkEvent::Refused(NodeId(2))));
-    assert!(matches!(decision.proposals.as_slice(), [Command::Assign { .. }]), "{:?}", decision.proposals);
+    assert!(
+        matches!(decision.proposals.as_slice(), [Command::Assign { .. }]),
+        "{:?}",
+        decision.proposals
+    );
 }
 
 /// Node 3's process ended with the camera before.
 fn struck_once() -> Arc<ClusterState> {
     let mut state = ClusterState::clone(&state());
-    let end = ProcessEnd { node: NodeId(3), boot: 1, blamed: vec![CAMERA], on_trial: false };
-    state.apply(Command::NoteEnd(end).by(Actor::System, WALL)).unwrap();
-    assert!(matches!(state.suspicions.get(CAMERA), Some(Suspicion::Once { .. })));
+    let end = ProcessEnd {
+        node: NodeId(3),
+        boot: 1,
+        blamed: vec![CAMERA],
+        on_trial: false,
+    };
+    state
+        .apply(Command::NoteEnd(end).by(Actor::System, WALL))
+        .unwrap();
+    assert!(matches!(
+        state.suspicions.get(CAMERA),
+        Some(Suspicion::Once { .. })
+    ));
     Arc::new(state)
 }
 
@@ -60,7 +87,10 @@ fn a_successor_sees_a_suspect_before_anything_is_noted() {
     story.tell(1_100, exposed(1, 1_100, Some(Exposure::Fresh)));
     let decision = story.tell(1_150, Event::Link(LinkEvent::Refused(NodeId(2))));
     assert!(decision.desired.unwrap().contains_key(&CAMERA));
-    assert_eq!(decision.sight.unwrap().treatments.get(&CAMERA), Some(&Treatment::Suspect));
+    assert_eq!(
+        decision.sight.unwrap().treatments.get(&CAMERA),
+        Some(&Treatment::Suspect)
+    );
     // It was heard after all: its process lives.
     let heard = story.tell(1_400, exposed(1, 1_400, Some(Exposure::Fresh)));
     assert!(heard.sight.unwrap().treatments.is_empty());
@@ -70,14 +100,29 @@ fn a_successor_sees_a_suspect_before_anything_is_noted() {
 fn a_suspect_that_had_its_turn_is_quarantined_and_cleared_when_it_lasts_elsewhere() {
     let mut story = Story::begin(false);
     let mut state = ClusterState::clone(&struck_once());
-    state.apply(Command::NoteEnd(ProcessEnd { boot: 0, ..end(vec![CAMERA], false) }).by(Actor::System, WALL)).unwrap();
+    state
+        .apply(
+            Command::NoteEnd(ProcessEnd {
+                boot: 0,
+                ..end(vec![CAMERA], false)
+            })
+            .by(Actor::System, WALL),
+        )
+        .unwrap();
     story.tell(1_050, Event::State(Arc::new(state)));
     story.tell(1_100, exposed(1, 1_100, Some(Exposure::OnTrial)));
     let decision = story.tell(1_150, Event::Link(LinkEvent::Refused(NodeId(2))));
     let treatment = decision.sight.unwrap().treatments.get(&CAMERA).copied();
-    assert!(matches!(treatment, Some(Treatment::Quarantined { .. })), "{treatment:?}");
+    assert!(
+        matches!(treatment, Some(Treatment::Quarantined { .. })),
+        "{treatment:?}"
+    );
     // As the recorder of the next process of node 2 says, it has recorded it for a minute.
     story.tell(1_200, exposed(9, 1_200, None));
     let sight = story.tell(1_300, tick()).sight.unwrap();
-    assert_eq!(sight.treatments.get(&CAMERA), Some(&Treatment::Suspect), "what was noted is the leader's to clear");
+    assert_eq!(
+        sight.treatments.get(&CAMERA),
+        Some(&Treatment::Suspect),
+        "what was noted is the leader's to clear"
+    );
 }

@@ -37,7 +37,12 @@ fn lies() -> impl Strategy<Value = Lie> {
 }
 
 fn says() -> impl Strategy<Value = Says> {
-    prop::sample::select(vec![Says::Nothing, Says::Time, Says::RtpTime, Says::Nonsense])
+    prop::sample::select(vec![
+        Says::Nothing,
+        Says::Time,
+        Says::RtpTime,
+        Says::Nonsense,
+    ])
 }
 
 /// A camera of `fps` frames a second that lies from `from_us` on.
@@ -57,10 +62,15 @@ fn lying(fps: i64, gop: i64, from_us: i64, lie: Lie) -> Vec<Sent> {
                 Lie::Restart(every) => honest(since_n % every * period_us),
                 Lie::ThereAndBack(by_us) => honest(since_us + n / gop % 2 * by_us),
                 Lie::Jump(by_us) => honest(since_us + by_us),
-                Lie::Random(every) => honest(since_us) + Dice(n as u64 / every as u64 + 7).below(1 << 32),
+                Lie::Random(every) => {
+                    honest(since_us) + Dice(n as u64 / every as u64 + 7).below(1 << 32)
+                }
             }
     });
-    frames.iter_mut().enumerate().for_each(|(n, sent)| sent.bytes = size(n as i64, gop));
+    frames
+        .iter_mut()
+        .enumerate()
+        .for_each(|(n, sent)| sent.bytes = size(n as i64, gop));
     frames
 }
 

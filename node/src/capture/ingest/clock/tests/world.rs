@@ -65,7 +65,12 @@ impl Dice {
 
 impl Default for Network {
     fn default() -> Self {
-        Self { jitter_us: 5_000, tick_us: 50_000, holds: Vec::new(), link: None }
+        Self {
+            jitter_us: 5_000,
+            tick_us: 50_000,
+            holds: Vec::new(),
+            link: None,
+        }
     }
 }
 
@@ -85,7 +90,11 @@ pub(super) fn size(n: i64, gop: i64) -> usize {
 /// `frames` frames at a distance of `period_us`, with an RTP time that `rtp` says of number and
 /// time.
 pub(super) fn camera(frames: i64, period_us: i64, rtp: impl Fn(i64, i64) -> i64) -> Vec<Sent> {
-    let sent = |n: i64| Sent { at_us: n * period_us, rtp: rtp(n, n * period_us), bytes: size(n, 25) };
+    let sent = |n: i64| Sent {
+        at_us: n * period_us,
+        rtp: rtp(n, n * period_us),
+        bytes: size(n, 25),
+    };
     (0..frames).map(sent).collect()
 }
 
@@ -98,8 +107,11 @@ pub(super) fn honest(at_us: i64) -> i64 {
 pub(super) fn watch(frames: &[Sent], says: Says, network: &Network) -> Vec<Came> {
     let mut clock = clock();
     let first = deliver(frames, says, network);
-    let held = first.iter().take_while(|item| item.arrival_us < first[0].arrival_us + 400_000);
-    let frame_of = |item: &Delivered| (item.report.is_none()).then_some((item.sent.rtp, at(item.arrival_us)));
+    let held = first
+        .iter()
+        .take_while(|item| item.arrival_us < first[0].arrival_us + 400_000);
+    let frame_of =
+        |item: &Delivered| (item.report.is_none()).then_some((item.sent.rtp, at(item.arrival_us)));
     clock.settle(&held.filter_map(frame_of).collect::<Vec<_>>());
     let mut came = Vec::new();
     for item in first {
@@ -108,8 +120,15 @@ pub(super) fn watch(frames: &[Sent], says: Says, network: &Network) -> Vec<Came>
             continue;
         }
         let Sent { at_us, rtp, bytes } = item.sent;
-        let stamp = clock.stamp(&Arrived { bytes, ..arrived(rtp, at(item.arrival_us)) });
-        came.push(Came { sent_us: START_US + at_us, arrival_us: START_US + item.arrival_us, stamp });
+        let stamp = clock.stamp(&Arrived {
+            bytes,
+            ..arrived(rtp, at(item.arrival_us))
+        });
+        came.push(Came {
+            sent_us: START_US + at_us,
+            arrival_us: START_US + item.arrival_us,
+            stamp,
+        });
     }
     came
 }
@@ -127,18 +146,27 @@ pub(super) fn hold_to(came: &[Came], counts: impl Fn(i64) -> bool) -> Result<(),
         let ahead_us = one.stamp.decode.micros() - one.arrival_us;
         let at_us = one.sent_us - START_US;
         if ahead_us > SECOND_US {
-            return Err(format!("sent at {at_us}: stamped {ahead_us} us after its arrival"));
+            return Err(format!(
+                "sent at {at_us}: stamped {ahead_us} us after its arrival"
+            ));
         }
         if counts(at_us) && one.error_us().abs() > SECOND_US {
             let late_us = one.arrival_us - one.sent_us;
-            return Err(format!("sent at {at_us}: {} us off, and {late_us} us underway", one.error_us()));
+            return Err(format!(
+                "sent at {at_us}: {} us off, and {late_us} us underway",
+                one.error_us()
+            ));
         }
     }
     Ok(())
 }
 
 pub(super) fn corrections(came: &[Came]) -> Vec<(i64, Correction)> {
-    let of = |one: &Came| one.stamp.correction.map(|correction| (one.sent_us - START_US, correction));
+    let of = |one: &Came| {
+        one.stamp
+            .correction
+            .map(|correction| (one.sent_us - START_US, correction))
+    };
     came.iter().filter_map(of).collect()
 }
 
@@ -165,7 +193,10 @@ fn deliver(frames: &[Sent], says: Says, network: &Network) -> Vec<Delivered> {
                 Says::RtpTime => 77_000_000 + sent.rtp * 100 / 9,
                 Says::Nonsense => dice.below(3) * 3_600_000_000,
             };
-            let report = SenderReport { ntp_us, rtp: sent.rtp };
+            let report = SenderReport {
+                ntp_us,
+                rtp: sent.rtp,
+            };
             queue.push_back((Sent { bytes: 0, ..*sent }, Some(report)));
         }
     }
@@ -173,7 +204,10 @@ fn deliver(frames: &[Sent], says: Says, network: &Network) -> Vec<Delivered> {
     let mut delivered = Vec::new();
     for (sent, report) in queue {
         let mut out_us = sent.at_us.max(free_us);
-        if let Some(link) = network.link.filter(|link| (link.from_us..link.until_us).contains(&out_us)) {
+        if let Some(link) = network
+            .link
+            .filter(|link| (link.from_us..link.until_us).contains(&out_us))
+        {
             let waiting = (out_us - sent.at_us) * link.bytes_per_s / SECOND_US;
             if report.is_none() && waiting + sent.bytes as i64 > link.buffer_bytes {
                 continue;
@@ -190,7 +224,11 @@ fn deliver(frames: &[Sent], says: Says, network: &Network) -> Vec<Delivered> {
         let came_us = (out_us + dice.below(network.jitter_us)).max(last_us);
         last_us = came_us;
         let arrival_us = (came_us + network.tick_us - 1) / network.tick_us * network.tick_us;
-        delivered.push(Delivered { sent, report, arrival_us });
+        delivered.push(Delivered {
+            sent,
+            report,
+            arrival_us,
+        });
     }
     delivered
 }

@@ -16,21 +16,31 @@ fn picture_set(id: u8, tail: &[u8]) -> Vec<u8> {
 #[test]
 fn ids_are_read() {
     for id in [0, 1, 2, 31, 254, 255] {
-        assert_eq!(ids(VideoCodec::H264, SetKind::Picture, &picture_set(id, &[])), Some((id, 0)));
+        assert_eq!(
+            ids(VideoCodec::H264, SetKind::Picture, &picture_set(id, &[])),
+            Some((id, 0))
+        );
     }
 }
 
 #[test]
 fn sets_are_bounded_in_length_number_and_sum() {
     let mut sets = ParameterSets::new(VideoCodec::H264);
-    assert_eq!(sets.see(&picture_set(0, &[1; SET_BYTES_MAX])), Err(SetError::Oversize));
+    assert_eq!(
+        sets.see(&picture_set(0, &[1; SET_BYTES_MAX])),
+        Err(SetError::Oversize)
+    );
     assert_eq!(sets.see(&[0x68]), Err(SetError::Malformed));
-    let kept = (0..=255).filter(|id| sets.see(&picture_set(*id, &[1; 1000])).is_ok()).count();
+    let kept = (0..=255)
+        .filter(|id| sets.see(&picture_set(*id, &[1; 1000])).is_ok())
+        .count();
     assert_eq!(kept, SETS_BYTES_MAX / 1005);
     let again = (0..kept as u8).all(|id| sets.see(&picture_set(id, &[2; 1000])).is_ok());
     assert!(again, "a set replaces the one of its id");
     let mut small = ParameterSets::new(VideoCodec::H264);
-    let kept = (0..=255).filter(|id| small.see(&picture_set(*id, &[])).is_ok()).count();
+    let kept = (0..=255)
+        .filter(|id| small.see(&picture_set(*id, &[])).is_ok())
+        .count();
     assert_eq!(kept, PICTURE_SETS_MAX);
 }
 
@@ -38,7 +48,13 @@ fn sets_are_bounded_in_length_number_and_sum() {
 fn descriptions_may_hold_several_sets_start_codes_or_nonsense() {
     let mut sets = ParameterSets::new(VideoCodec::H264);
     let encode = |bytes: &[u8]| STANDARD.encode(bytes);
-    let both = [&[0, 0, 0, 1][..], &picture_set(3, &[9]), &[0, 0, 1], &picture_set(4, &[9])].concat();
+    let both = [
+        &[0, 0, 0, 1][..],
+        &picture_set(3, &[9]),
+        &[0, 0, 1],
+        &picture_set(4, &[9]),
+    ]
+    .concat();
     let fmtp = format!(
         "packetization-mode=1;Sprop-Parameter-Sets= {},%%%,{};profile-level-id=42",
         encode(&picture_set(1, &[9])),

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use std::time::Duration;
 
 const SPS: &[u8] = &[
-    0x67, 0x42, 0xc0, 0x16, 0xda, 0x02, 0x80, 0xbf, 0xe5, 0xc0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04, 0x00, 0x00, 0x03,
-    0x00, 0x50, 0x3c, 0x58, 0xba, 0x80,
+    0x67, 0x42, 0xc0, 0x16, 0xda, 0x02, 0x80, 0xbf, 0xe5, 0xc0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04,
+    0x00, 0x00, 0x03, 0x00, 0x50, 0x3c, 0x58, 0xba, 0x80,
 ];
 const PPS: &[u8] = &[0x68, 0xce, 0x0f, 0xc8];
 /// The first bytes of slices: of an IDR picture, and of another.
@@ -45,31 +45,53 @@ fn packets() -> Vec<Vec<u8>> {
             continue;
         }
         let sets = [SPS, PPS].map(|set| [&(set.len() as u16).to_be_bytes(), set].concat());
-        packets.push(packet(packets.len(), frame, false, &[&[0x78][..], &sets.concat()].concat()));
+        packets.push(packet(
+            packets.len(),
+            frame,
+            false,
+            &[&[0x78][..], &sets.concat()].concat(),
+        ));
         let nal = [IDR, &body].concat();
         let bodies: Vec<_> = nal[1..].chunks(31).collect();
         for (at, body) in bodies.iter().enumerate() {
             let is_last = at + 1 == bodies.len();
             let header = u8::from(at == 0) << 7 | u8::from(is_last) << 6 | 5;
-            packets.push(packet(packets.len(), frame, is_last, &[&[0x7c, header], *body].concat()));
+            packets.push(packet(
+                packets.len(),
+                frame,
+                is_last,
+                &[&[0x7c, header], *body].concat(),
+            ));
         }
     }
     packets
 }
 
 fn samples(packets: &[Vec<u8>]) -> Vec<Bytes> {
-    #[expect(clippy::disallowed_methods, reason = "any instant will do as an origin")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do as an origin"
+    )]
     let began = Instant::now();
     let video = VideoDepacketizer::new(VideoCodec::H264, 90_000, None);
     let mut track = RtpTrack::new(96, false, Depacketizer::Video(Box::new(video)));
     let mut items = VecDeque::new();
     for (at, packet) in (0..).zip(packets) {
-        let arrival = Arrival { instant: began + Duration::from_millis(at), wall: Timestamp(0) };
+        let arrival = Arrival {
+            instant: began + Duration::from_millis(at),
+            wall: Timestamp(0),
+        };
         // What cannot be used is counted by the session.
         let _ = track.rtp(packet, arrival, &mut items);
     }
     track.finish(&mut items);
-    let frame = |item| if let SessionItem::Frame(frame) = item { Some(frame.data) } else { None };
+    let frame = |item| {
+        if let SessionItem::Frame(frame) = item {
+            Some(frame.data)
+        } else {
+            None
+        }
+    };
     items.into_iter().filter_map(frame).collect()
 }
 

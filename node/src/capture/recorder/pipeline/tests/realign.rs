@@ -2,7 +2,10 @@
 
 use super::*;
 
-const NEXT: Identity = Identity { epoch: Epoch(4), rank: Rank::Owner };
+const NEXT: Identity = Identity {
+    epoch: Epoch(4),
+    rank: Rank::Owner,
+};
 const TWO_YEARS_MS: i64 = 2 * 365 * 24 * 3_600_000;
 
 /// Ten seconds of true time, two seconds two years ahead, and true time again.
@@ -25,15 +28,38 @@ fn a_new_epoch_begins_at_true_time_with_a_keyframe_and_loses_no_frame() {
     story.stream(20_040, 25_000);
     story.pipeline.finish(story.now(25_000));
     let chunks = story.video();
-    assert_eq!(chunks.iter().map(|meta| meta.frames).sum::<u32>(), 625, "no frame was lost");
-    let (before, after): (Vec<_>, Vec<_>) = chunks.iter().copied().partition(|meta| meta.epoch == OWNER.epoch);
-    assert!(before.windows(2).all(|pair| pair[0].end() <= pair[1].start), "within an epoch time never goes back");
-    assert!(after[0].is_access_point() && after[0].sequence == 0 && after[0].session > before[0].session);
+    assert_eq!(
+        chunks.iter().map(|meta| meta.frames).sum::<u32>(),
+        625,
+        "no frame was lost"
+    );
+    let (before, after): (Vec<_>, Vec<_>) = chunks
+        .iter()
+        .copied()
+        .partition(|meta| meta.epoch == OWNER.epoch);
+    assert!(
+        before.windows(2).all(|pair| pair[0].end() <= pair[1].start),
+        "within an epoch time never goes back"
+    );
+    assert!(
+        after[0].is_access_point()
+            && after[0].sequence == 0
+            && after[0].session > before[0].session
+    );
     // Until then the clock followed the system's at no more than 500 ppm.
     let is_near = |ms: i64, of: i64| (ms - of).abs() <= 10;
     let times = times(&after);
-    assert!(is_near(times[0].0, 21_000) && is_near(times[times.len() - 1].1, 25_000), "{times:?}");
-    let until = story.status.read().received_until.unwrap().micros_since(START) / 1000;
+    assert!(
+        is_near(times[0].0, 21_000) && is_near(times[times.len() - 1].1, 25_000),
+        "{times:?}"
+    );
+    let until = story
+        .status
+        .read()
+        .received_until
+        .unwrap()
+        .micros_since(START)
+        / 1000;
     assert!(is_near(until, 25_000), "{until}");
 }
 
@@ -44,7 +70,12 @@ fn an_epoch_that_begins_while_the_clock_is_in_doubt_goes_on_where_the_last_one_w
     story.pipeline.set_identity(NEXT);
     story.stream(20_040, 25_000);
     story.pipeline.finish(story.now(25_000));
-    assert!(times(&story.video()).windows(2).all(|pair| pair[0].1 <= pair[1].0), "time never goes back");
+    assert!(
+        times(&story.video())
+            .windows(2)
+            .all(|pair| pair[0].1 <= pair[1].0),
+        "time never goes back"
+    );
 }
 
 #[test]
@@ -55,10 +86,17 @@ fn without_a_session_the_new_epoch_begins_at_once() {
     story.pipeline.tick(story.now(20_200));
     story.stream(25_000, 26_000);
     story.pipeline.finish(story.now(26_000));
-    let after: Vec<_> = story.video().into_iter().filter(|meta| meta.epoch == NEXT.epoch).collect();
+    let after: Vec<_> = story
+        .video()
+        .into_iter()
+        .filter(|meta| meta.epoch == NEXT.epoch)
+        .collect();
     assert_eq!(times(&after).first().map(|first| first.0), Some(25_000));
     let gaps = story.sink.gaps();
-    assert!(gaps.contains(&(20_200, 25_000, GapCause::CameraUnreachable)), "{gaps:?}");
+    assert!(
+        gaps.contains(&(20_200, 25_000, GapCause::CameraUnreachable)),
+        "{gaps:?}"
+    );
 }
 
 #[test]
@@ -71,5 +109,10 @@ fn a_step_back_of_a_minute_is_no_reason_for_a_new_time() {
     story.pipeline.set_identity(NEXT);
     story.stream(12_040, 14_000);
     story.pipeline.finish(story.now(14_000));
-    assert!(times(&story.video()).windows(2).all(|pair| pair[0].1 <= pair[1].0), "time never goes back");
+    assert!(
+        times(&story.video())
+            .windows(2)
+            .all(|pair| pair[0].1 <= pair[1].0),
+        "time never goes back"
+    );
 }
