@@ -1,4 +1,4 @@
-//! Cameras in processes of their own, which are not counted: the project's, or GStreamer's.
+//! Cameras in processes of their own, which are not measured: the project's, or GStreamer's.
 
 use crate::Outcome;
 use clap::ValueEnum;
@@ -9,12 +9,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Who made the cameras.
+/// The make of the cameras.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Make {
     /// The project's own, which write a whole frame at once
     Own,
-    /// GStreamer's RTSP server, which writes each packet by itself as cameras do; a process a
+    /// GStreamer's RTSP server, which writes each packet separately as cameras do; a process a
     /// camera
     Gstreamer,
 }
@@ -30,18 +30,18 @@ pub struct Process(pub Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to do.
+        // It may have ended already; then there is nothing to do.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
 impl Cameras {
-    /// Serves `count` cameras of 2 Mbit/s and 25 frames a second; what they need is written below
+    /// Serves `count` cameras of 2 Mbit/s and 25 frames a second; their files are written below
     /// `dir`.
     ///
     /// # Errors
-    /// A program is missing, which is named, or says what is not understood.
+    /// A program is missing (the error names it), or its output is not understood.
     pub fn serve(make: Make, count: u32, dir: &Path) -> Outcome<Self> {
         match make {
             Make::Own => {
@@ -62,7 +62,7 @@ impl Cameras {
 /// The project's cameras, and their `host:port`.
 ///
 /// # Errors
-/// `holdfast-camera` is not built beside this program, or says what is not understood.
+/// `holdfast-camera` is not built next to this program, or its output is not understood.
 pub fn serve_cameras(count: u32) -> Outcome<(Process, String)> {
     let program = holdfast_beside_this()?.with_file_name("holdfast-camera");
     let mut command = Command::new(&program);
@@ -94,7 +94,7 @@ fn serve_gstreamer(count: u32, clip: &Path) -> Outcome<Cameras> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/interop/gst_cameras.py");
     let (mut processes, mut urls) = (Vec::new(), Vec::new());
     for _ in 0..count {
-        // The system's python has GStreamer's bindings, whatever else is on the path.
+        // The system's python has GStreamer's bindings, whichever python is first on the path.
         let mut command = Command::new("/usr/bin/python3");
         command
             .arg(&script)
@@ -114,7 +114,8 @@ fn serve_gstreamer(count: u32, clip: &Path) -> Outcome<Cameras> {
         })?;
         urls.push(format!("rtsp://127.0.0.1:{port}/cam1"));
         processes.push(process);
-        // Each begins to send when a client comes; two that are asked at once would send in step.
+        // Each begins to send when a client connects; two that are started at once would send in
+        // step.
         sleep(Duration::from_millis(u64::from(
             uuid::Uuid::new_v4().as_fields().0 % 40,
         )));

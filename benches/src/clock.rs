@@ -1,4 +1,4 @@
-//! The measurements' clock: they are the edge that reads it.
+//! The clock of the measurements: they are the edge that reads it.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! A measured value beside its target, and the report that a program ends with.
+//! A measured value with its target, and the report that a program ends with.
 
 use crate::machine::Machine;
 use crate::numbers::rounded;
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 pub enum Target {
     AtLeast(f64),
     AtMost(f64),
-    /// Told for its own sake.
+    /// Reported for its own sake.
     None,
 }
 
@@ -26,7 +26,7 @@ pub struct Figure {
 impl Figure {
     #[must_use]
     pub fn new(name: impl Into<String>, target: Target, measured: f64, unit: &'static str) -> Self {
-        // Nothing measured (NaN) meets no target.
+        // A value that was not measured (NaN) meets no target.
         let met = match target {
             Target::AtLeast(least) => measured >= least,
             Target::AtMost(most) => measured <= most,
@@ -65,7 +65,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Prints the figures, and says with which code to exit.
+    /// Prints the figures, and returns the exit code.
     #[must_use]
     pub fn publish(&self, json: bool) -> ExitCode {
         let Machine {

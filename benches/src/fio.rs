@@ -1,4 +1,4 @@
-//! fio as the yardstick of the disk: the same kernel interface, the same block length, one stream.
+//! fio as the yardstick for the disk: the same kernel interface, the same block length, one stream.
 
 use crate::Outcome;
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 #[derive(Clone, Debug)]
 pub struct Fio {
-    /// The file that is written; made anew, removed afterwards.
+    /// The file that is written; created for each run, removed afterwards.
     pub file: PathBuf,
     pub bytes: u64,
     /// Writes in flight.
@@ -27,7 +27,7 @@ pub struct Speed {
 
 impl Fio {
     /// # Errors
-    /// fio is not installed (Debian package `fio`), failed, or says what is not understood.
+    /// fio is not installed (Debian package `fio`), failed, or its output is not understood.
     pub fn run(&self) -> Outcome<Speed> {
         let mut fio = Command::new("fio");
         fio.args([
@@ -60,7 +60,7 @@ impl Fio {
 /// # Errors
 /// As [`Fio::run`].
 pub fn read_speed(files: &[PathBuf]) -> Outcome<Speed> {
-    // fio takes names apart at colons.
+    // fio splits names at colons.
     let names: Vec<String> = files
         .iter()
         .map(|file| file.display().to_string().replace(':', "\\:"))

@@ -1,5 +1,5 @@
-//! What a node recorded, read from its segment files themselves while nobody has them open: the
-//! stamps of all frames.
+//! A node's recordings, read from its segment files while no process has them open: the stamps of
+//! all frames.
 
 use crate::Outcome;
 use holdfast_camera::{Stamp, stamp};

@@ -1,9 +1,9 @@
-//! What the measurements share: figures with their targets, what a process costs, fio as the disk's
-//! yardstick, nodes with cameras, and what they recorded.
+//! Shared by the measurements: figures with their targets, the cost of a process, fio as the disk's
+//! yardstick, nodes with cameras, and their recordings.
 //!
 //! Each program in `src/bin` measures one set of figures against its peer or its bound in one run,
-//! prints them (`--json`: one object on the last line), and ends with exit code 1 where a figure is
-//! missed. `RESULTS.md` keeps what they said.
+//! prints them (`--json`: one object on the last line), and ends with exit code 1 if a figure
+//! misses its target. `RESULTS.md` keeps the results.
 
 pub mod cameras;
 pub mod clock;
@@ -15,5 +15,5 @@ pub mod numbers;
 pub mod process;
 pub mod rig;
 
-/// A measurement that could not be made; the text says why. Nobody handles it but by printing it.
+/// A measurement that could not be made; the text says why. Programs only print it.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

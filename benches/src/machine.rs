@@ -1,4 +1,4 @@
-//! Where a measurement was made: figures without it mean nothing.
+//! The machine of a measurement: figures without it mean nothing.
 
 use serde::Serialize;
 use std::fs::read_to_string;
@@ -12,12 +12,12 @@ pub struct Machine {
     pub kernel: String,
     /// Source and type of the filesystem that was written to.
     pub disk: String,
-    /// Of the last minute, before the measurement: what else the machine did.
+    /// The load of the last minute, before the measurement: other work on the machine.
     pub load: f64,
 }
 
 impl Machine {
-    /// Reads what the kernel tells; what it does not tell is empty.
+    /// Reads what the kernel reports; what it does not report is empty.
     #[must_use]
     pub fn read(dir: &Path) -> Self {
         let line = |path: &str| read_to_string(path).unwrap_or_default().trim().to_owned();

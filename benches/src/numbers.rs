@@ -35,7 +35,7 @@ pub fn quantile(values: &[f64], share: f64) -> f64 {
         .unwrap_or(f64::NAN)
 }
 
-/// Pairs of the same round, divided: what a disturbance did to both cancels out.
+/// Ratios of values of the same round: a disturbance of both cancels out.
 #[must_use]
 pub fn ratios(values: &[f64], peers: &[f64]) -> Vec<f64> {
     values
@@ -45,7 +45,7 @@ pub fn ratios(values: &[f64], peers: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// To three significant places after the point, for JSON that people read.
+/// To three digits after the point, for JSON that people read.
 #[must_use]
 pub fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0

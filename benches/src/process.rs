@@ -1,11 +1,11 @@
-//! What a process costs, as the kernel counts it: CPU time with its children's threads, and its
-//! largest resident memory.
+//! The cost of a process, as the kernel counts it: CPU time of all its threads, and its largest
+//! resident memory.
 
 use crate::Outcome;
 use std::fs::read_to_string;
 use std::time::Duration;
 
-/// CPU time, user and kernel, of all threads of a process that lives, those that ended included
+/// CPU time, user and kernel, of all threads of a running process, including those that ended
 /// (proc(5), `stat`). Resolution 10 ms.
 ///
 /// # Errors
@@ -64,7 +64,7 @@ pub fn resident_bytes(pid: u32) -> Outcome<u64> {
     status_bytes(pid, "VmRSS:")
 }
 
-/// From here on [`resident_bytes_max`] of this process counts anew (proc(5), `clear_refs`).
+/// Resets the maximum that [`resident_bytes_max`] returns for this process (proc(5), `clear_refs`).
 ///
 /// # Errors
 /// The kernel refuses.
@@ -83,7 +83,7 @@ fn status_bytes(pid: u32, field: &str) -> Outcome<u64> {
     Ok(kib * 1024)
 }
 
-/// Fields 14 and 15, counted from behind the name, which may hold anything but a last `)`.
+/// Fields 14 and 15, counted from the end of the name, which may contain anything but a last `)`.
 fn ticks_of(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut fields = fields.split(' ').skip(11);

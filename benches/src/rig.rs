@@ -14,13 +14,13 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-/// How often a node is asked while something waits for it.
+/// How often a node is polled while a caller waits.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long cameras may take until they are recorded.
 pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// What a node says that it can record.
+/// The camera capacity that a node is configured with.
 const CAMERAS_MAX: u32 = 1000;
 
 /// Dropping it kills the processes, then removes their files.
@@ -41,7 +41,7 @@ impl Rig {
         .await
     }
 
-    /// As [`Self::form`], without the scrub, whose reading would count as the node's.
+    /// As [`Self::form`], without the scrub, whose reads would count as the node's.
     ///
     /// # Errors
     /// As [`Self::form`].
@@ -108,7 +108,7 @@ impl Rig {
         .await
     }
 
-    /// Waits until what a node tells of the cameras is as wanted.
+    /// Waits until the cameras, as a node reports them, are as wanted.
     ///
     /// # Errors
     /// That takes longer than [`SETTLE_TIMEOUT`].
@@ -120,7 +120,7 @@ impl Rig {
     ) -> Outcome<()> {
         let api = self.cluster.api(index)?;
         let waiting = async {
-            // A node that is starting or electing refuses; the deadline ends that.
+            // A node that is starting or electing refuses; the deadline ends the wait.
             while !cameras(&api).await.is_ok_and(|cameras| is_so(&cameras)) {
                 sleep(LOOK_INTERVAL).await;
             }

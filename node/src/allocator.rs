@@ -1,17 +1,19 @@
-//! Settings of glibc's allocator: memory that one camera made a node take goes back to the system.
+//! Settings of glibc's allocator, so that memory that one camera needed goes back to the system.
 #![expect(unsafe_code, reason = "the allocator's settings have no safe wrapper")]
 
-/// Larger pieces are mapped by themselves and unmapped when they are freed. glibc would raise this
-/// to the largest piece that was ever freed (up to 32 MiB), and keep all smaller ones.
+/// Larger blocks are mapped separately and unmapped when they are freed. glibc would otherwise
+/// raise this to the largest block that was ever freed (up to 32 MiB), and keep all smaller ones.
 const MAPPED_FROM_BYTES: i32 = 512 << 10;
 
-/// What may stay free at the end of a heap. glibc would raise it with the above.
+/// The free memory that may stay at the end of a heap. glibc would raise it together with the
+/// above.
 const KEPT_BYTES: i32 = 256 << 10;
 
-/// Heaps, whatever the number of threads: what one thread has freed is free for the others.
+/// The number of heaps, for any number of threads: memory that one thread has freed is available to
+/// the others.
 const HEAPS: i32 = 2;
 
-/// Makes the settings. To be called before other threads allocate.
+/// Applies the settings. To be called before other threads allocate.
 ///
 /// # Errors
 /// The name of the first setting that was refused.

@@ -1,4 +1,4 @@
-//! What the control API asks of this node.
+//! This node as the backend of the control API.
 
 mod adding;
 pub(crate) mod backend;

@@ -16,13 +16,13 @@ use url::Url;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a request with a small answer may take in all: longer than a node takes at most, so
-/// that its own answer is heard.
+/// that the node's own answer arrives.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 const _: () =
     assert!(REQUEST_TIMEOUT.as_secs() > holdfast_control_api::limits::REQUEST_DEADLINE.as_secs());
 
-/// How long a download may stand still.
+/// How long a download may stall.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where the API is and who asks.
@@ -52,7 +52,7 @@ pub struct Api {
 
 impl Api {
     /// # Errors
-    /// Where the token file cannot be read or the address is no base for paths.
+    /// The token file cannot be read, or the address is no base for paths.
     pub fn new(options: &ApiOptions) -> Result<Self, CliError> {
         let token = match &options.token_file {
             Some(path) => Some(read_token(path)?),
@@ -65,7 +65,7 @@ impl Api {
     }
 
     /// # Errors
-    /// Where the address is no base for paths.
+    /// The address is no base for paths.
     pub fn with_token(base: Url, token: Option<Secret>) -> Result<Self, CliError> {
         if base.scheme() != "http" || base.cannot_be_a_base() {
             return Err(CliError::usage(format!(
@@ -97,10 +97,10 @@ impl Api {
             .map_err(|error| self.unreadable(&error))
     }
 
-    /// Sends a change and takes the answer's JSON as it is; `null` where there is none.
+    /// Sends a change and returns the answer's JSON as it is; `null` if there is none.
     ///
     /// # Errors
-    /// As the problem document says, or where the node cannot be reached or understood.
+    /// The error in the problem document, or that the node cannot be reached or understood.
     pub async fn call(
         &self,
         method: Method,
@@ -120,7 +120,7 @@ impl Api {
         serde_json::from_slice(&bytes).map_err(|error| self.unreadable(&error))
     }
 
-    /// Sends `body` and takes the answer's bytes as they are, at most `bytes_max`.
+    /// Sends `body` and returns the answer's bytes as they are, at most `bytes_max`.
     ///
     /// # Errors
     /// As [`Api::call`].
@@ -178,8 +178,8 @@ impl Api {
         self.send(Method::GET, path, query, None::<&()>, None).await
     }
 
-    /// As [`Api::download`], of what comes from a byte on where what is there is of this entity
-    /// tag; else of all (RFC 9110, 13.1.5).
+    /// As [`Api::download`], but only from a byte on if the data still has this entity tag; else
+    /// all of it (RFC 9110, 13.1.5).
     ///
     /// # Errors
     /// As [`Api::call`].
@@ -214,7 +214,7 @@ impl Api {
         })
     }
 
-    /// Whether `GET path` (`/healthz`, `/readyz`; no token needed) says yes.
+    /// Whether `GET path` (`/healthz`, `/readyz`; no token needed) succeeds.
     ///
     /// # Errors
     /// As [`Api::call`].
@@ -305,7 +305,7 @@ impl Api {
     }
 }
 
-/// The innermost error: reqwest's own text names the URL again and not the reason.
+/// The innermost error: reqwest's own text repeats the URL but not the reason.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

@@ -1,4 +1,4 @@
-//! The one place of the server that reads clocks.
+//! The only place in the server that reads clocks.
 
 use holdfast_storage::time::Timestamp;
 use std::time::{Duration, Instant, SystemTime};
@@ -32,8 +32,8 @@ impl Clock {
         }
     }
 
-    /// When this process started, in microseconds since the Unix epoch; tells one run of a node
-    /// from the next.
+    /// When this process started, in microseconds since the Unix epoch; distinguishes one run of a
+    /// node from the next.
     #[must_use]
     pub(crate) fn boot(&self) -> u64 {
         u64::try_from(self.boot.micros()).unwrap_or(0)

@@ -1,10 +1,10 @@
-//! Small files that are whole after a power cut.
+//! Small files that survive a power cut whole.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-/// Puts a small file in place of another so that one of them is there, whole, after a power cut.
+/// Replaces a small file so that the old or the new one is there, whole, after a power cut.
 pub(crate) fn write_durably(data_dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file = File::create(&temporary)?;

@@ -1,4 +1,4 @@
-//! The recordings of all nodes as one: asked of peers, merged, explained.
+//! The recordings of all nodes as one: fetched from peers, merged, explained.
 
 pub(crate) mod cluster_footage;
 pub mod explain;

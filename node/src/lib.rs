@@ -1,8 +1,8 @@
-//! The node, room by room; each imports only those before it: [`config`], [`capture`] (from a
+//! The node, module by module; each imports only those before it: [`config`], [`capture`] (from a
 //! camera to chunks), `volumes` (where they are stored), [`member`] (what this node decides),
-//! [`footage`] (the recordings of all nodes as one), [`parts`] (work in the background), [`host`]
-//! (the process), `api`, `metrics`, [`serve`]. [`client`] and [`terminal`] are what the [`demo`]
-//! and the command line share.
+//! [`footage`] (the recordings of all nodes as one), [`parts`] (background work), [`host`] (the
+//! process), `api`, `metrics`, [`serve`]. [`client`] and [`terminal`] are shared by the [`demo`]
+//! and the command line.
 
 mod allocator;
 mod api;

@@ -1,4 +1,4 @@
-//! What Prometheus reads of this node, gathered when it asks.
+//! What Prometheus reads from this node, gathered at each scrape.
 
 mod cameras;
 mod retention;
@@ -42,7 +42,7 @@ struct NodeCollector {
 }
 
 impl Collector for NodeCollector {
-    /// One stands for all: the others come and go with the member.
+    /// One description stands for all: the others come and go with the member.
     fn desc(&self) -> Vec<&Desc> {
         self.up.desc()
     }
@@ -86,7 +86,7 @@ impl Collector for NodeCollector {
 
 type Families = Result<Vec<MetricFamily>, prometheus::Error>;
 
-/// Of the process; where they cannot be counted, nothing.
+/// Open files of the process; nothing if they cannot be counted.
 fn files() -> Families {
     let gauges = [
         (
@@ -124,9 +124,9 @@ fn recorders(member: &Member) -> Families {
         (RecorderState::Starting, "starting"),
         (RecorderState::Failing, "failing"),
     ];
-    let told = own_progress(member);
+    let reports = own_progress(member);
     for (state, name) in states {
-        let count = told
+        let count = reports
             .iter()
             .filter(|progress| progress.state == state)
             .count();
@@ -287,7 +287,7 @@ fn clocks(member: &Member) -> Families {
         &["node"],
     )?;
     let sight = member.sight.borrow().clone();
-    for (node, told) in sight
+    for (node, clock) in sight
         .clocks
         .iter()
         .filter(|(node, _)| sight.is_alive(**node))
@@ -295,10 +295,10 @@ fn clocks(member: &Member) -> Families {
         let node = node.to_string();
         offset
             .with_label_values(&[&node])
-            .set(told.micros as f64 / 1e6);
+            .set(clock.micros as f64 / 1e6);
         error
             .with_label_values(&[&node])
-            .set(told.error_us as f64 / 1e6);
+            .set(clock.error_us as f64 / 1e6);
     }
     Ok(offset
         .collect()
@@ -413,7 +413,7 @@ fn cluster(member: &Member) -> Families {
     Ok(families)
 }
 
-/// Nothing until it was found out, nor of a single node: nothing could take over from it.
+/// Nothing until it has been computed, nor for a single node: nothing could take over from it.
 fn headroom(member: &Member) -> Families {
     let is_cluster = status::mode(&member.consensus.state()) == Mode::Cluster;
     let Some(headroom) = member.headroom.borrow().clone().filter(|_| is_cluster) else {
@@ -676,7 +676,7 @@ const VOLUME_COUNTERS: &[VolumeGauge] = &[
     ),
 ];
 
-/// As [`VolumeGauge`], of what the node knows of the volume.
+/// As [`VolumeGauge`], but of what the node knows about the volume.
 type StandingGauge = (&'static str, &'static str, fn(&VolumeStatus) -> f64);
 
 const STANDING_GAUGES: &[StandingGauge] = &[
@@ -732,7 +732,7 @@ fn volumes(member: &Member) -> Families {
     Ok(families)
 }
 
-/// What not every volume has: damage, by camera, and a whole pass of the scrub behind it.
+/// Figures that not every volume has: damage, by camera, and a completed pass of the scrub.
 fn damage(volumes: &[VolumeStatus]) -> Families {
     let damaged = GaugeVec::new(
         Opts::new(

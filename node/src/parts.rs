@@ -1,4 +1,4 @@
-//! What a member does in the background, each for itself.
+//! What a member does in the background; each part is independent of the others.
 
 pub mod certainty;
 pub mod drills;

@@ -1,5 +1,5 @@
-//! A runtime on a thread of its own, for what may wait for a disk that hangs: nobody has to wait
-//! for its end.
+//! A runtime on a thread of its own, for tasks that may wait for a disk that hangs: no other thread
+//! has to wait for its end.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -23,7 +23,7 @@ impl OwnThread {
         thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                // It ends, too, where nobody is left who could stop it.
+                // It also ends once no handle is left that could stop it.
                 runtime.block_on(stopped).ok();
                 drop(runtime);
                 ending.send(()).ok();
@@ -35,8 +35,8 @@ impl OwnThread {
         })
     }
 
-    /// Drops its tasks, and waits for that no longer than `wait_max`: what they hold may wait for a
-    /// disk as it is dropped.
+    /// Drops its tasks, and waits for that no longer than `wait_max`: dropping what they hold may
+    /// wait for a disk.
     pub(crate) fn stop(self, wait_max: Duration) {
         self.stop.send(()).ok();
         if self.ended.recv_timeout(wait_max).is_err() {
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::sync_channel;
 
-    /// As a log does that waits for its flush.
+    /// Like a log that waits for its flush.
     struct Hangs(Receiver<()>);
 
     impl Drop for Hangs {
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_cannot_be_dropped_holds_nobody_up() {
+    fn a_task_that_cannot_be_dropped_holds_no_thread_up() {
         let (mended, disk) = sync_channel(0);
         let thread = OwnThread::start("test").unwrap();
         let (begun, began) = channel();

@@ -20,8 +20,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Threads that wait for a disk get this long when the node has stopped; one that hangs may keep
-/// them for ever.
+/// Threads that wait for a disk get this long when the node has stopped; a disk that hangs may keep
+/// them forever.
 const THREADS_STOP_MAX: Duration = Duration::from_secs(1);
 
 /// Requests under way get this long when the node stops.
@@ -58,7 +58,7 @@ enum Reason {
 }
 
 /// Runs the node until SIGTERM, SIGINT or a failure that it must not survive. A second signal ends
-/// the process at once. SIGHUP makes it read the volumes of the configuration file at `path` anew.
+/// the process at once. On SIGHUP it reads the volumes from the configuration file at `path` again.
 ///
 /// # Errors
 /// See [`ServeError`].
@@ -135,7 +135,7 @@ async fn run(
         peer,
         peer_router,
         for_peers,
-        told(stopping.clone()),
+        until_stopping(stopping.clone()),
     ));
     tokio::select! {
         resumed = host.resume() => resumed.map_err(|error| ServeError::Member(error.to_string()))?,
@@ -145,7 +145,7 @@ async fn run(
         api,
         router,
         for_clients,
-        told(stopping),
+        until_stopping(stopping),
     ));
     announce(&host);
 
@@ -197,7 +197,7 @@ async fn wait(host: &Host, signals: &mut Signals, path: &Path) -> Reason {
     }
 }
 
-/// Reads the configuration file anew at each SIGHUP. One that is wrong changes nothing.
+/// Reads the configuration file again at each SIGHUP. A wrong file changes nothing.
 async fn follow_file(host: &Host, hangup: &mut Signal, path: &Path) -> Infallible {
     loop {
         if hangup.recv().await.is_none() {
@@ -212,13 +212,14 @@ async fn follow_file(host: &Host, hangup: &mut Signal, path: &Path) -> Infallibl
     }
 }
 
-/// The first reason that is told; without anyone left to tell, that.
+/// The first reported reason, or that the last sender is gone.
 async fn first(mut reasons: watch::Receiver<Option<String>>) -> String {
-    let told = reasons
+    let reason = reasons
         .wait_for(Option::is_some)
         .await
         .map(|why| why.clone());
-    told.ok()
+    reason
+        .ok()
         .flatten()
         .unwrap_or_else(|| "a part of the node is gone".to_owned())
 }
@@ -243,7 +244,8 @@ async fn listen(
     bound.map_err(|source| ServeError::Listen { addr, key, source })
 }
 
-/// How the ports for members and for clients are served. What is kept in reserve is kept from both.
+/// How the ports for members and for clients are served. Both leave the reserve of descriptors
+/// alone.
 fn ports(config: &Config, metrics: ServerMetrics) -> (ServerOptions, ServerOptions) {
     let reserve = Arc::new(Reserve::of(config));
     let files_short: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || reserve.is_short());
@@ -275,8 +277,8 @@ fn ports(config: &Config, metrics: ServerMetrics) -> (ServerOptions, ServerOptio
     )
 }
 
-async fn told(mut stopping: watch::Receiver<bool>) {
-    // Where nobody is left to tell it, that is the end too.
+async fn until_stopping(mut stopping: watch::Receiver<bool>) {
+    // A dropped sender means the same.
     drop(stopping.wait_for(|stopping| *stopping).await);
 }
 

@@ -1,4 +1,4 @@
-//! What commands and the demo share of the terminal: errors with exit codes, output, clocks.
+//! What commands and the demo share for the terminal: errors with exit codes, output, clocks.
 
 pub mod clock;
 pub mod error;

@@ -1,9 +1,10 @@
-//! This node's volumes as one store. A camera's recordings of one node go to one volume, until that
-//! volume fails, hangs, fills up, is too slow for all of its cameras, or is to be retired.
+//! This node's volumes as one store. All recordings of a camera on this node go to one volume,
+//! until that volume fails, hangs, fills up, becomes too slow for all of its cameras, or is
+//! retired.
 //!
-//! `choice`, `health`, `homes`, `probation` and `register` decide, `place` looks what is at a path,
-//! `warden` watches over the volumes and opens them again, `reading` asks them all. Nothing here
-//! waits for a disk but what says so.
+//! `choice`, `health`, `homes`, `probation` and `register` decide, `place` examines what is at a
+//! path, `warden` watches over the volumes and reopens them, `reading` queries them all. Functions
+//! here do not wait for a disk unless their comment says so.
 
 mod choice;
 mod health;
@@ -52,10 +53,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-/// How long the start waits for volumes to open; one whose disk hangs is attached later.
+/// How long the start waits for volumes to open; a volume whose disk hangs is attached later.
 const OPEN_WAIT_MAX: Duration = Duration::from_millis(1500);
-/// How long a closing volume may take to make its last records durable. A disk that hangs takes for
-/// ever.
+/// How long a closing volume may take to make its last records durable. A disk that hangs takes
+/// forever.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 /// What could not be made durable when the node stopped.
@@ -82,12 +83,13 @@ struct Inner {
     clock: Clock,
     slots: RwLock<Vec<Slot>>,
     homes: Mutex<Homes<Arc<Opened>>>,
-    /// Which volume a former process recorded a camera to.
+    /// The volume to which a former process recorded each camera.
     before: Mutex<HashMap<CameraId, u16>>,
-    /// What the heartbeat told last: a watermark never goes back, whatever becomes of a volume.
-    told: Mutex<HashMap<CameraId, Watermark>>,
+    /// The last watermark that the heartbeat reported: it never goes back, whatever becomes of a
+    /// volume.
+    reported: Mutex<HashMap<CameraId, Watermark>>,
     register: Arc<Mutex<Register>>,
-    /// What was told last that retention may not delete; `None` before anything was.
+    /// The holds that were set last, which retention may not delete; `None` before the first.
     holds: Mutex<Option<Holds>>,
 }
 
@@ -100,11 +102,11 @@ impl PartialEq for Opened {
 impl Volumes {
     /// Opens every configured volume; recording can begin when this returns. Waits for some
     /// milliseconds per volume, and no longer than [`OPEN_WAIT_MAX`]. A volume that cannot be
-    /// opened (yet), were it the only one, is logged, and holds up nothing: the warden tries it
+    /// opened (yet) is logged and delays nothing, even if it is the only one: the warden tries it
     /// again, and the node votes and serves until then.
     ///
     /// # Errors
-    /// A volume is in use or another cluster's, or an option is wrong.
+    /// A volume is in use or belongs to another cluster, or an option is wrong.
     pub(crate) async fn open(
         config: &Config,
         node: NodeId,
@@ -139,7 +141,7 @@ impl Volumes {
                 slots: RwLock::new(slots),
                 homes: Mutex::default(),
                 before: Mutex::default(),
-                told: Mutex::default(),
+                reported: Mutex::default(),
                 register: Arc::new(Mutex::new(register)),
                 holds: Mutex::default(),
             }),
@@ -150,18 +152,18 @@ impl Volumes {
 
     async fn open_all(&self) -> Result<(), Error> {
         let paths: Vec<PathBuf> = self.slots().iter().map(|slot| slot.path.clone()).collect();
-        let (told, mut results) = mpsc::channel(paths.len().max(1));
+        let (sender, mut results) = mpsc::channel(paths.len().max(1));
         for path in &paths {
-            let (volumes, path, told) = (self.clone(), path.clone(), told.clone());
-            // Whoever waited may have given up; the volume is attached all the same.
-            tokio::spawn(async move { drop(told.send(volumes.open_one(&path).await).await) });
+            let (volumes, path, sender) = (self.clone(), path.clone(), sender.clone());
+            // The caller may have given up; the volume is attached all the same.
+            tokio::spawn(async move { drop(sender.send(volumes.open_one(&path).await).await) });
         }
-        drop(told);
+        drop(sender);
         let opening = async {
             while let Some(result) = results.recv().await {
                 match result {
                     Err(Refusal::Store(error)) if error.is_configuration() => return Err(error),
-                    // It is logged, and shown in the volume's status.
+                    // The failure is logged, and shown in the volume's status.
                     Err(_) | Ok(()) => {}
                 }
             }
@@ -183,7 +185,7 @@ impl Volumes {
         let (inner, at, others) = (
             Arc::clone(&self.inner),
             path.to_owned(),
-            self.open_beside(path),
+            self.open_elsewhere(path),
         );
         let opening =
             spawn_blocking(move || open_blocking(&inner.settings, &at, &inner.register, &others));
@@ -202,8 +204,8 @@ impl Volumes {
             .iter_mut()
             .find(|slot| slot.path == path && matches!(slot.place, Place::Opening))
         else {
-            // It was taken out of the configuration meanwhile. Nothing was appended, and with its
-            // handle it is abandoned.
+            // It was taken out of the configuration in the meantime. Nothing was appended, and
+            // dropping its handle abandons it.
             return Ok(());
         };
         match opened {
@@ -231,8 +233,8 @@ impl Volumes {
         }
     }
 
-    /// Makes the volumes what the configuration says now: new ones are opened, those that are gone
-    /// are closed once their cameras are elsewhere.
+    /// Applies the configuration as it is now: new volumes are opened, removed ones are closed once
+    /// their cameras have moved.
     pub(crate) fn reconfigure(&self, config: &Config) {
         let wanted = config.volumes();
         for volume in &wanted {
@@ -262,14 +264,15 @@ impl Volumes {
             slots.push(Slot::new(volume.path.clone(), index, role));
         }
         let (volumes, path) = (self.clone(), volume.path.clone());
-        // Its error is logged, and shown in its status.
+        // The error is logged, and shown in the volume's status.
         tokio::spawn(async move { drop(volumes.open_one(&path).await) });
     }
 
     /// The volume for the camera's next record. Neither waits nor touches a disk.
     ///
     /// # Errors
-    /// The volume before has failed and another one goes on, which is told once; or there is none.
+    /// The former volume has failed and another one continues, which is reported once; or there is
+    /// none.
     pub(crate) fn enter(&self, class: &str, record: &Record) -> Result<Arc<Opened>, SinkError> {
         let camera = camera_of(record);
         let slots = self.slots();
@@ -299,9 +302,9 @@ impl Volumes {
         Ok(Arc::clone(&home.volume))
     }
 
-    /// Another volume for a record that would be shed where the camera is now, because its volume
-    /// is too slow or hangs. The recording goes on there in the middle of a GOP, which can be
-    /// decoded once the volume before has caught up.
+    /// Another volume for a record that its own volume would shed, because that one is too slow or
+    /// hangs. The recording continues there in the middle of a GOP, which can be decoded once the
+    /// former volume has caught up.
     pub(crate) fn leave_at_once(&self, class: &str, camera: CameraId) -> Option<Arc<Opened>> {
         let slots = self.slots();
         let mut homes = lock(&self.inner.homes);
@@ -313,7 +316,7 @@ impl Volumes {
             .map(|home| Arc::clone(&home.volume))
     }
 
-    /// Why a record of the camera was not taken: its volume's buffer is full.
+    /// Why a record of the camera was refused: its volume's buffer is full.
     pub(crate) fn shed(&self, camera: CameraId) -> SinkError {
         let slots = self.slots();
         let homes = lock(&self.inner.homes);
@@ -358,12 +361,12 @@ impl Volumes {
         let lost = homes.settle(camera, Arc::clone(&volume), |before| {
             before.durable_until(camera)
         });
-        self.tell_again(homes, &volume, class, &gaps);
+        self.repeat_gaps(homes, &volume, class, &gaps);
         tracing::warn!(%camera, from = before.index(), to, ?lost, "recording continues on another volume");
         Err(SinkError::Moved { lost })
     }
 
-    /// Moves a camera in order, if there is a volume for it: the session goes on there. Tells
+    /// Moves a camera in order, if there is a volume for it: the session continues there. Returns
     /// whether it moved.
     fn relocate(
         &self,
@@ -393,13 +396,13 @@ impl Volumes {
         count_move(slots, &from);
         let gaps = homes.gaps(camera, |before| before.durable_until(camera));
         homes.move_to(camera, Arc::clone(&volume));
-        self.tell_again(homes, &volume, class, &gaps);
+        self.repeat_gaps(homes, &volume, class, &gaps);
         true
     }
 
-    /// What the volume before took of the gap ledger and may not have made durable. A gap that is
-    /// told twice is one to readers.
-    fn tell_again(
+    /// Repeats the gaps that the former volume took and may not have made durable. Readers merge a
+    /// gap that is recorded twice.
+    fn repeat_gaps(
         &self,
         homes: &mut Homes<Arc<Opened>>,
         volume: &Arc<Opened>,
@@ -409,7 +412,7 @@ impl Volumes {
         for gap in gaps {
             match volume.append(class, Record::Gap(*gap)) {
                 Ok(()) => homes.took_gap(gap, |volume| volume.durable_until(gap.camera)),
-                // It is kept, for the volume after this one.
+                // The gap is kept, for the volume after this one.
                 Err(error) => {
                     tracing::warn!(camera = %gap.camera, start = %gap.start, end = %gap.end, %error, "the cause of a gap may be shown as unknown")
                 }
@@ -458,16 +461,15 @@ impl Volumes {
         let Some(gap) = homes.review(camera, |former| former.durable_until(camera), stores) else {
             return;
         };
-        // Behind the chunk, which the camera's watermark thus covers together with it at the next
-        // flush.
+        // Behind the chunk: so the camera's watermark covers both at the next flush.
         if volume.append(class, Record::Gap(gap)).is_ok() {
             homes.took_gap(&gap, |home| home.durable_until(camera));
             tracing::warn!(%camera, start = %gap.start, end = %gap.end, "what a volume accepted is not durable, and shown as a gap until it is");
-            homes.told(&gap);
+            homes.reported(&gap);
         }
     }
 
-    /// Whether every volume can say how far former processes recorded: none is away, or has yet to
+    /// Whether every volume knows how far former processes recorded: none is away, or has yet to
     /// open its catalogue.
     pub(crate) fn are_all_read(&self) -> bool {
         self.slots().iter().all(|slot| {
@@ -476,7 +478,7 @@ impl Volumes {
         })
     }
 
-    /// How far the camera was recorded on this node, by any process. May read a catalogue.
+    /// How far any process on this node recorded the camera. May read a catalogue.
     pub(crate) fn recorded_until(&self, camera: CameraId) -> Option<Timestamp> {
         let opened = self.opened();
         let open = opened
@@ -491,7 +493,7 @@ impl Volumes {
         Some(mark.durable_end)
     }
 
-    /// The highest number of a camera of which there is footage. May read catalogues.
+    /// The highest number of a camera with footage here. May read catalogues.
     pub(crate) fn camera_highest(&self) -> Option<CameraId> {
         self.handles()
             .iter()
@@ -499,7 +501,7 @@ impl Volumes {
             .max()
     }
 
-    /// Whether every volume has room, or may make some; else which has not.
+    /// Whether every volume has room, or can make some; if not, which one has none.
     pub(crate) fn room(&self) -> Result<(), String> {
         let opened = self.opened();
         let stuck = opened
@@ -513,7 +515,8 @@ impl Volumes {
         }
     }
 
-    /// What retention may not delete, on every volume; those that are opened later are told then.
+    /// Sets what retention may not delete, on every volume; a volume that is opened later gets it
+    /// then.
     pub(crate) fn set_holds(&self, holds: &Holds) {
         *lock(&self.inner.holds) = Some(holds.clone());
         self.handles()
@@ -536,7 +539,7 @@ impl Volumes {
             .collect()
     }
 
-    /// Of the volumes that are open.
+    /// The handles of all open volumes.
     pub(crate) fn handles(&self) -> Vec<VolumeHandle> {
         self.opened()
             .iter()
@@ -544,8 +547,8 @@ impl Volumes {
             .collect()
     }
 
-    /// Those that are open at other paths than this one: where, and which.
-    fn open_beside(&self, path: &Path) -> Vec<(PathBuf, Uuid)> {
+    /// The volumes that are open at other paths than this one: path and id.
+    fn open_elsewhere(&self, path: &Path) -> Vec<(PathBuf, Uuid)> {
         let slots = self.slots();
         let others = slots.iter().filter(|slot| slot.path != path);
         let open = others.filter_map(|slot| {
@@ -579,7 +582,7 @@ impl Volumes {
     }
 }
 
-/// A process that was killed leaves them behind.
+/// Removes catalogues that a killed process left behind.
 fn forget_spare_catalogues(data_dir: &Path) {
     let path = spare_dir(data_dir);
     if let Err(error) = std::fs::remove_dir_all(&path)
@@ -589,8 +592,8 @@ fn forget_spare_catalogues(data_dir: &Path) {
     }
 }
 
-/// How far a volume has a camera of former processes. Where that lies beyond `soon`, the newest
-/// epoch may have come back to true time.
+/// How far a volume has footage of a camera by former processes. If that lies beyond `soon`, the
+/// newest epoch may have come back to true time.
 fn former_mark(handle: &VolumeHandle, camera: CameraId, soon: Timestamp) -> Option<Watermark> {
     let last = handle.watermark(camera, StreamKind::Main)?;
     if last.durable_end <= soon {
@@ -629,7 +632,7 @@ fn is_keyframe(record: &Record) -> bool {
     matches!(record, Record::Chunk(chunk) if chunk.meta.track == TrackKind::Video && chunk.meta.is_access_point())
 }
 
-/// One that was replaced, or detached, is away.
+/// A volume that was replaced or detached counts as away.
 fn standing_of(slots: &[Slot], volume: &Arc<Opened>) -> Standing {
     let slot = slots.iter().find(|slot| slot.open() == Some(volume));
     slot.map_or(Standing::Away, Slot::standing)
@@ -641,7 +644,7 @@ fn count_move(slots: &[Slot], from: &Arc<Opened>) {
         .for_each(|slot| _ = slot.moved_cameras.fetch_add(1, Relaxed));
 }
 
-/// Where there is no good volume, one that will store what it is given sooner or later.
+/// If there is no good volume: one that will store what it is given sooner or later.
 fn any_storing(slots: &[Slot]) -> Option<Arc<Opened>> {
     let storing = slots
         .iter()
@@ -659,7 +662,7 @@ fn any_open(slots: &[Slot]) -> Option<Arc<Opened>> {
     any_storing(slots).or_else(|| own(slots).find_map(Slot::open).cloned())
 }
 
-/// Without those that another cluster recorded to: nothing goes there, whatever happens.
+/// Without adopted volumes: nothing is recorded to them, whatever happens.
 fn own(slots: &[Slot]) -> impl Iterator<Item = &Slot> {
     slots
         .iter()
@@ -689,7 +692,7 @@ async fn close_within(
     }
 }
 
-/// A holder that panicked has left plain data behind, which is as good as it was.
+/// A holder that panicked has left plain data behind, which is still valid.
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 
 const TOKEN: &str = "0123456789abcdef";
 
-/// What the API was asked to change.
+/// The changes that were requested from the API.
 type Changes = Arc<Mutex<Vec<Value>>>;
 
 struct Api {
@@ -193,7 +193,7 @@ async fn export(
             Err(std::io::Error::other("broken"))
         },
     ];
-    // The head must be on its way before the end, or the answer as a whole fails.
+    // The head must be sent before the end, or the answer as a whole fails.
     let slowly = futures::stream::iter(pieces).then(|piece| async {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         piece
@@ -349,7 +349,7 @@ fn the_timeline_shows_spans_and_gaps_in_order() {
 }
 
 #[test]
-fn exit_codes_tell_what_happened() {
+fn exit_codes_show_what_happened() {
     let api = Api::start();
     let (code, text) = failure(&api.run(&["cluster", "init"]));
     assert_eq!(
@@ -364,9 +364,9 @@ fn exit_codes_tell_what_happened() {
         failure(&api.run(&["timeline", "gate", "--from", "now", "--to", "-1h"])).0,
         2
     );
-    let (code, text) = failure(&api.run(&["camera", "show", "nobody"]));
+    let (code, text) = failure(&api.run(&["camera", "show", "unknown"]));
     assert!(
-        code == 3 && text.contains("no camera has the name or number `nobody`"),
+        code == 3 && text.contains("no camera has the name or number `unknown`"),
         "{text}"
     );
     let (code, text) = failure(&api.run(&["cluster", "join", "--peer", "node2:8481"]));
@@ -472,7 +472,7 @@ fn holds_are_added_listed_and_removed() {
             .contains("added hold 3: camera 1 from 2026-11-22T10:00:00.000000Z to no end")
     );
     stdout(&hold("77", &["--to", "2026-11-22T11:00:00Z"]));
-    assert_eq!(failure(&hold("nobody", &[])).0, 3);
+    assert_eq!(failure(&hold("unknown", &[])).0, 3);
     assert_eq!(
         failure(&hold("gate", &["--to", "2026-11-22T09:00:00Z"])).0,
         2
@@ -542,10 +542,10 @@ fn an_export_appears_whole_or_not_at_all() {
             .concat(),
         )
     };
-    let told = stdout(&export(&[]));
+    let printed = stdout(&export(&[]));
     assert!(
-        told.contains("(12 bytes)\n") && told.contains("MISSING"),
-        "{told}"
+        printed.contains("(12 bytes)\n") && printed.contains("MISSING"),
+        "{printed}"
     );
     assert_eq!(std::fs::read(&file).unwrap(), b"first second");
     let (code, text) = failure(&export(&[]));
@@ -600,7 +600,7 @@ fn an_export_that_breaks_off_is_continued_where_it_was() {
         "{aside}"
     );
     assert_eq!(std::fs::read(&file).unwrap(), FOOTAGE);
-    // With the last byte that is there.
+    // Includes the last byte that is there.
     assert_eq!(
         *api.changes.lock().unwrap(),
         [json!(null), json!("bytes=7-")]
@@ -632,7 +632,7 @@ fn a_later_run_continues_what_an_earlier_one_left() {
         *api.changes.lock().unwrap(),
         [json!(null), json!("bytes=7-")]
     );
-    // What is there is of something else.
+    // The bytes that are there belong to another version.
     std::fs::remove_file(&file).unwrap();
     std::fs::write(dir.path().join("out.mp4.part"), "of another export").unwrap();
     std::fs::write(dir.path().join("out.mp4.part.etag"), "\"b\"").unwrap();
@@ -760,14 +760,14 @@ fn a_configuration_is_checked() {
         )
     };
     let good = check("name = \"a\"\ndata_dir = \"d\"\n", &[]);
-    let (told, error) = (
+    let (printed, error) = (
         String::from_utf8_lossy(&good.stdout),
         String::from_utf8_lossy(&good.stderr),
     );
-    assert_eq!(good.status.code(), Some(1), "{told}");
+    assert_eq!(good.status.code(), Some(1), "{printed}");
     assert!(
-        told.contains("no cluster secret") && told.contains("no admin token"),
-        "{told}"
+        printed.contains("no cluster secret") && printed.contains("no admin token"),
+        "{printed}"
     );
     assert!(error.contains("a node would not start"), "{error}");
     let bad = check("name = \"a\"\ndata_dir = \"d\"\ncolour = 1\n", &["--json"]);
@@ -805,7 +805,7 @@ fn a_node_without_secrets_or_with_a_bad_configuration_does_not_start() {
 }
 
 #[test]
-fn a_node_does_not_outlive_the_parent_it_was_told_of() {
+fn a_node_does_not_outlive_the_parent_it_was_given() {
     let (code, text) = failure(&holdfast(
         &["serve", "--config", "x", "--parent-pid", "1"],
         None,

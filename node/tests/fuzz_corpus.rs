@@ -1,5 +1,5 @@
-//! The fuzz targets of what cameras send over their corpora and some thousand seeded variations.
-//! `tests/fuzz` runs the same without end.
+//! Runs the fuzz targets for what cameras send over their corpora and some thousand seeded
+//! variations. `tests/fuzz` runs the same without end.
 
 #[path = "../../tests/fuzz/src/cameras.rs"]
 mod cameras;

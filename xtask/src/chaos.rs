@@ -1,5 +1,5 @@
-//! `cargo xtask chaos`: the short scenarios that `verify` runs, with real nodes: what is broken,
-//! not how fast it is.
+//! `cargo xtask chaos`: the short scenarios that `verify` runs, with real nodes: they find what is
+//! broken, not how fast it is.
 
 use crate::debian::{self, Packages};
 use crate::steps::{Outcome, Steps};
@@ -29,10 +29,10 @@ const PLAIN: [&str; 5] = [
 /// In network namespaces.
 const WITH_NAMESPACES: [&str; 2] = ["node-silent", "split-brain"];
 
-/// Beside each other: they wait for most of their time.
+/// In parallel: they wait for most of their time.
 const JOBS: &str = "3";
 
-/// Few, because nodes, cameras and the runner share a machine that may do other things too.
+/// Few, because nodes, cameras and the runner share a machine that may have other work too.
 const CAMERAS: &str = "6";
 
 /// Fixed, so that `verify` does the same every time.
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &[&str]) -> ExitCode {
     }
 }
 
-/// What `verify` runs: scenarios that cannot run here are left out, loudly.
+/// The scenarios of `verify`: those that cannot run here are left out, with a visible note.
 pub(crate) fn scenarios(steps: &mut Steps) -> Command {
     let mut command = Command::new(program());
     command.arg("run").args(PLAIN);
@@ -98,7 +98,7 @@ fn missing(steps: &mut Steps) -> Option<String> {
     }
 }
 
-/// The nodes are the `holdfast` that lies beside it.
+/// The nodes run the `holdfast` in the same folder.
 fn program() -> PathBuf {
     target().join("debug/holdfast-chaos")
 }

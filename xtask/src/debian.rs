@@ -1,9 +1,9 @@
-//! Debian packages that tests need: looked for, installed as root, else named.
+//! Debian packages that tests need: looked up, installed if root, else named.
 
 use std::process::{Command, Stdio};
 
-/// GStreamer's RTSP server plays cameras that nobody here wrote; ffmpeg decodes what was recorded,
-/// VLC, GStreamer and Chromium play it; libfaketime steps a node's wall clock.
+/// GStreamer's RTSP server plays cameras of foreign make; ffmpeg decodes what was recorded, VLC,
+/// GStreamer and Chromium play it; libfaketime steps a node's wall clock.
 const INTEROP: [&str; 15] = [
     "ffmpeg",
     "python3",
@@ -31,16 +31,16 @@ pub(crate) const NETWORK: [&str; 4] = ["iproute2", "iptables", "nftables", "util
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packages {
     Present,
-    /// And we may not install them; what root should type.
+    /// And this user may not install them; the command for root.
     Missing {
         install_line: String,
     },
 }
 
-/// What interop tests need: the packages, and npm from wherever, which brings hls.js.
+/// What interop tests need: the packages, and npm from anywhere, which fetches hls.js.
 ///
 /// # Errors
-/// Where an installation fails.
+/// An installation fails.
 pub(crate) fn ensure_interop() -> Result<Packages, String> {
     let npm = if runs("npm") { &[][..] } else { &["npm"][..] };
     ensure(&[&INTEROP[..], npm].concat())
@@ -49,7 +49,7 @@ pub(crate) fn ensure_interop() -> Result<Packages, String> {
 /// Has all of `wanted` installed, as far as this user may.
 ///
 /// # Errors
-/// Where an installation fails.
+/// An installation fails.
 pub(crate) fn ensure(wanted: &[&str]) -> Result<Packages, String> {
     let missing: Vec<&str> = wanted
         .iter()

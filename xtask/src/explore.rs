@@ -17,7 +17,7 @@ damaged is served, and a second recovery changes nothing. One seed is one run; a
 
 Exit codes: 0 nothing found, 1 a seed failed, 2 wrong usage";
 
-/// Its seeds are what `cargo xtask verify` runs, too.
+/// `cargo xtask verify` runs its seeds, too.
 pub(crate) const SEARCH: Search = Search {
     help: HELP,
     target: "explore",

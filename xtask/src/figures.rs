@@ -1,5 +1,5 @@
-//! `cargo xtask figures`: counts what the house rules ask for, so that a change of structure can
-//! be compared with what was before it.
+//! `cargo xtask figures`: counts what the house rules limit, so that a change of structure can be
+//! compared with the state before it.
 
 use holdfast_tests::tree::functions::{Function, functions};
 use holdfast_tests::tree::source::{PRODUCT, Source, sources};
@@ -23,7 +23,7 @@ const LINES_MAX: usize = 70;
 /// Columns of a line of code or prose.
 const COLUMNS_MAX: usize = 100;
 
-/// A camera property, and a resource of the API: in how many files each has to be known.
+/// A camera property, and a resource of the API: how many files have to know each.
 const PROPERTY: &str = "stall_after_ms";
 const RESOURCE: &str = "drills";
 

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the project's own chores. Needs next to nothing, so that it builds in
+//! `cargo xtask`: the project's own chores. Depends on next to nothing, so that it builds in
 //! seconds.
 
 mod chaos;

@@ -20,7 +20,7 @@ Exit codes: 0 passed, 1 failed or cannot run here, 2 wrong usage";
 
 pub(crate) const NAME: &str = "power cuts";
 
-/// What `verify` runs of each kind.
+/// The number of each kind in `verify`.
 const IN_VERIFY: Numbers = Numbers {
     cuts: 6,
     replays: 8,
@@ -80,7 +80,7 @@ fn parse(args: &[&str]) -> Result<Numbers, String> {
     Ok(numbers)
 }
 
-/// What `verify` runs: left out, loudly, where it cannot run.
+/// The run in `verify`: if it cannot run, it is left out, with a visible note.
 pub(crate) fn in_verify(steps: &mut Steps) -> Option<Command> {
     match tests(steps, IN_VERIFY) {
         Ok(tests) => Some(tests),

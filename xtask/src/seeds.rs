@@ -1,19 +1,19 @@
-//! Searches by seed that are tests of other crates: which seeds to run, from the command line to
-//! the environment of the test.
+//! Searches by seed that are tests of other crates: passes the seeds to run from the command line
+//! to the environment of the test.
 
 use crate::verify::cargo;
 use std::process::{Command, ExitCode};
 
-/// A test that runs the seeds that its environment names, until one fails.
+/// A test that runs the seeds named in its environment, until one fails.
 pub(crate) struct Search {
     pub(crate) help: &'static str,
     pub(crate) target: &'static str,
-    /// What the target is built with beside the workspace's defaults.
+    /// The target's features in addition to the workspace's defaults.
     pub(crate) features: &'static str,
     pub(crate) test: &'static str,
-    /// What its variables' names begin with.
+    /// The prefix of its environment variables.
     pub(crate) variables: &'static str,
-    /// Unless told otherwise.
+    /// The default number of seeds.
     pub(crate) seeds: u64,
 }
 

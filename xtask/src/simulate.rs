@@ -11,7 +11,7 @@ Usage: cargo xtask simulate [--seed N | [--first N] [--seeds N | --forever]] [--
 
 Runs a site of up to 11 nodes in simulated time, with the node's own decisions and recorders, on a simulated network, Raft, disks and cameras.
 Nodes crash, pause, lose power, clocks, disks, each other and their cameras; members come and go; nodes start with clocks that are years off, from data
-directories that were put back, and die of cameras. While that goes on and after it has ended, the promises of failover are checked: one owner per epoch,
+directories that were put back, and die of cameras. During that and afterwards, the promises of failover are checked: one owner per epoch,
 no acknowledged change lost, no needless moves, no frame lost that two recorded, nothing deleted before its time, every gap known, every camera
 recorded again. One seed is one run; a failure prints what went before it and the line that repeats it.
 
@@ -27,7 +27,7 @@ const CONSENSUS_HELP: &str = "\
 Usage: cargo xtask simulate-consensus [--seed N | [--first N] [--seeds N | --forever]] [--release]
 
 Runs the consensus of up to eight nodes as it is, openraft, log and snapshots included, in simulated time on a simulated network. Nodes lose power and
-what they had not flushed, each other, and messages, which come late or twice; members come and go. While that goes on and after it has ended, the
+what they had not flushed, each other, and messages, which come late or twice; members come and go. During that and afterwards, the
 promises of consensus are checked: one log applied once, no acknowledged change lost, no refused one made, votes and epochs that never go back, and
 every member well again within a minute. One seed is one run; a failure prints what went before it and the line that repeats it.
 
@@ -39,7 +39,7 @@ every member well again within a minute. One seed is one run; a failure prints w
 
 Exit codes: 0 nothing found, 1 a seed failed, 2 wrong usage";
 
-/// Its seeds are what `cargo xtask verify` runs, too.
+/// `cargo xtask verify` runs its seeds, too.
 pub(crate) const SEARCH: Search = Search {
     help: HELP,
     target: "simulator",
@@ -49,11 +49,11 @@ pub(crate) const SEARCH: Search = Search {
     seeds: 500,
 };
 
-/// Builds the simulation of consensus. Not a default: Cargo would put it below the binary that the
-/// other tests start, too.
+/// Builds the simulation of consensus. Not a default: Cargo would also enable it in the binary that
+/// the other tests start.
 pub(crate) const FEATURE: &str = "holdfast-consensus-simulator/simulation";
 
-/// Its seeds, that a seed is a run, and that bugs which are put back are found.
+/// Tests its seeds, that a seed determines a run, and that deliberate bugs are found.
 pub(crate) fn consensus_tests() -> Command {
     cargo(&[
         "test",

@@ -1,4 +1,4 @@
-//! Steps one after the other or beside each other, each with its time, and what became of them.
+//! Steps one after the other or in parallel, each with its time and outcome.
 
 use std::fmt;
 use std::io::Write;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub(crate) enum Outcome {
     Passed,
     Failed(String),
-    /// Not run, on purpose or for want of something; why.
+    /// Not run, on purpose or because something is missing; why.
     LeftOut(String),
 }
 
@@ -21,7 +21,7 @@ struct Step {
     took: Duration,
 }
 
-/// What ran so far. After a failure nothing more runs, unless told to keep going.
+/// The steps so far. After a failure nothing more runs, unless all steps are to run.
 #[derive(Debug)]
 pub(crate) struct Steps {
     keep_going: bool,
@@ -43,9 +43,9 @@ impl Steps {
         self.step(name, || status(command));
     }
 
-    /// Runs a command with its output on the terminal, and others at the same time, whose output
-    /// follows in one piece when they have ended.
-    pub(crate) fn command_beside(
+    /// Runs a command with its output on the terminal, and others in parallel, whose output follows
+    /// in one piece when they have ended.
+    pub(crate) fn command_alongside(
         &mut self,
         name: &str,
         command: Command,
@@ -70,7 +70,7 @@ impl Steps {
         self.done.extend(ended);
     }
 
-    /// Runs a step, unless one before it failed. Its value, where it ran and passed.
+    /// Runs a step, unless an earlier one failed. Returns its value if it ran and passed.
     pub(crate) fn step<T>(
         &mut self,
         name: &str,
@@ -108,7 +108,7 @@ impl Steps {
         });
     }
 
-    /// Prints every step and the sum, and says with which code to exit.
+    /// Prints every step and the sum, and returns the exit code.
     pub(crate) fn summary(&self) -> ExitCode {
         println!("\nverify:");
         self.done.iter().for_each(|step| println!("  {step}"));
@@ -164,7 +164,7 @@ fn status(mut command: Command) -> Result<(), String> {
     }
 }
 
-/// Runs a command and shows what it wrote when it has ended.
+/// Runs a command and shows its output when it has ended.
 fn in_one_piece(name: &str, mut command: Command) -> Step {
     let (shown, started) = (shown(&command), now());
     let (output, outcome) = match command.output() {
@@ -185,7 +185,7 @@ fn in_one_piece(name: &str, mut command: Command) -> Step {
     };
     let mut terminal = std::io::stdout().lock();
     let mut show = || {
-        writeln!(terminal, "\n==> {name}, beside others")?;
+        writeln!(terminal, "\n==> {name}, in parallel with others")?;
         for text in output
             .iter()
             .flat_map(|output| [&output.stdout, &output.stderr])
@@ -243,14 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_beside_counts_as_much() {
+    fn what_runs_alongside_counts_as_much() {
         let mut steps = Steps::new(false);
-        steps.command_beside(
+        steps.command_alongside(
             "good",
             Command::new("true"),
             vec![("bad", Command::new("false"))],
         );
-        steps.command_beside(
+        steps.command_alongside(
             "late",
             Command::new("true"),
             vec![("later", Command::new("true"))],
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(steps.done[1].name, "bad");
         let mut both = Steps::new(false);
         let absent = Command::new("/nonexistent/program");
-        both.command_beside(
+        both.command_alongside(
             "bad",
             Command::new("false"),
             vec![("absent", absent), ("good", Command::new("true"))],

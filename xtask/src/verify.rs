@@ -1,8 +1,8 @@
 //! `cargo xtask verify`: format, lints, tests, crash exploration, simulated failover and consensus,
 //! interop tests, power cuts, chaos scenarios and odd cameras, with a summary at the end.
 //!
-//! What needs one processor, or waits for most of its time, runs beside its like; tests have the
-//! machine to themselves, because some of them have deadlines.
+//! Steps that need one processor, or wait for most of their time, run in parallel with others of
+//! their kind; tests have the machine to themselves, because some of them have deadlines.
 
 use crate::chaos;
 use crate::debian::{self, Packages};
@@ -88,9 +88,9 @@ fn verify(options: &Options) -> ExitCode {
         "clippy of simulated consensus",
         cargo(&[&simulated[..], &["--", "-D", "warnings"]].concat()),
     );
-    // The integration tests start the binary that lies beside them. Cargo chooses features for all
-    // that it is asked to build at once: every step asks for the whole workspace, so that
-    // nothing is compiled twice.
+    // The integration tests start the binary in the same target folder. Cargo unifies features over
+    // everything that one command builds: every step builds the whole workspace, so that nothing is
+    // compiled twice.
     steps.command("build", cargo(&["build", "--workspace", "--all-targets"]));
     if !options.quick {
         disks(&mut steps);
@@ -104,7 +104,7 @@ fn verify(options: &Options) -> ExitCode {
     steps.command("tests", tests);
     steps.command("doc tests", cargo(&["test", "--workspace", "--doc"]));
     let share = if options.quick { QUICK_SHARE } else { 1 };
-    steps.command_beside(
+    steps.command_alongside(
         "explore",
         explore::SEARCH.bounded(share),
         vec![
@@ -121,13 +121,13 @@ fn verify(options: &Options) -> ExitCode {
         interop(&mut steps);
         let power_cuts = power::in_verify(&mut steps).map(|command| (power::NAME, command));
         let scenarios = chaos::scenarios(&mut steps);
-        steps.command_beside(chaos::NAME, scenarios, power_cuts.into_iter().collect());
+        steps.command_alongside(chaos::NAME, scenarios, power_cuts.into_iter().collect());
         steps.command("odd cameras", odd_camera_tests());
     }
     steps.summary()
 }
 
-/// Where these packages are missing, the tests that need them leave themselves out.
+/// If these packages are missing, the tests that need them skip themselves.
 fn disks(steps: &mut Steps) {
     if let Some(Packages::Missing { install_line }) = steps
         .step("debian packages for faulty disks", || {
@@ -179,8 +179,8 @@ fn interop_tests() -> Command {
     ])
 }
 
-/// A dozen cameras at a time, and players that decode what was recorded of them: two tests at once
-/// keep the machine busy.
+/// A dozen cameras at a time, and players that decode the recordings: two tests at once keep the
+/// machine busy.
 fn odd_camera_tests() -> Command {
     cargo(&[
         "test",
@@ -205,7 +205,7 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command
 }
 
-/// The workspace's folder, also when called from within it.
+/// The workspace's folder, even if called from within it.
 pub(crate) fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).to_owned()

@@ -1,13 +1,13 @@
-//! What the catalogue of many segments costs: time until recording begins, rate of a rebuild,
-//! resident memory, bytes of sled, and how fast timelines are.
+//! The cost of the catalogue of many segments: time until recording begins, rate of a rebuild,
+//! resident memory, bytes of sled, and time of timeline queries.
 //!
 //! `cargo run --release -p holdfast-benches --bin catalogue -- [--segments N] [--cameras N] [--dir
 //! DIR] [--keep] [--json]`
 //!
-//! The claim is for 100,000 segments of 100 cameras (3 GB of footers in DIR); by default it is a
+//! The claim is for 100,000 segments of 100 cameras (3 GB of footers in DIR); the default is a
 //! small run. Segments have true headers and footers and holes for payloads. Each measurement is a
 //! process of its own, so that memory is that of one opening. `--keep` leaves the volume in
-//! DIR/catalogue-N-N, and takes the one that is there.
+//! DIR/catalogue-N-N, and uses an existing one.
 
 use clap::Parser;
 use holdfast_benches::figure::{Figure, Report, Target};
@@ -37,7 +37,7 @@ const NODE: NodeId = NodeId(1);
 const FIRST: i64 = 1_790_000_000_000_000;
 const SEGMENT_US: i64 = 60_000_000;
 
-/// A hole in each file where batches would be.
+/// A hole in each file in place of the batches.
 const HOLE_BYTES: u64 = 256 << 10;
 
 const MIB: f64 = 1_048_576.0;
@@ -50,7 +50,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Parser)]
 struct Args {
-    /// Where the volume is made
+    /// Where the volume is created
     #[arg(long, default_value = ".")]
     dir: PathBuf,
     #[arg(long, default_value_t = 2_000)]
@@ -62,7 +62,7 @@ struct Args {
     keep: bool,
     #[arg(long)]
     json: bool,
-    /// What the program runs itself with: open this volume and tell
+    /// Used by the program for its own child processes: open this volume and report
     #[arg(long, hide = true)]
     open: Option<PathBuf>,
 }
@@ -216,7 +216,7 @@ fn figures(args: &Args, deleted: &Opening, intact: &Opening, noise: &Opening) ->
     ]
 }
 
-/// Where the volume is; removed with it unless it is to stay.
+/// The place of the volume; removed unless it is to stay.
 enum Place {
     Kept(PathBuf),
     Temporary(tempfile::TempDir),
@@ -266,7 +266,7 @@ fn measure(volume: &Path, args: &Args) -> Outcome<Opening> {
     Ok(opening)
 }
 
-/// In the process that is measured.
+/// Runs in the process that is measured.
 fn open(path: &Path, segments: u64, cameras: u32) -> Outcome<Opening> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -291,7 +291,7 @@ fn open(path: &Path, segments: u64, cameras: u32) -> Outcome<Opening> {
         return Err(format!("only {} segments are listed", stats.segments_sealed).into());
     }
     let end = FIRST + i64::try_from(segments)? * SEGMENT_US;
-    // What the process holds by itself, before it answers anything.
+    // The process's own cost, before it answers anything.
     let cpu = process::own_cpu()?.as_secs_f64();
     let resident_mib = mib(process::resident_bytes(std::process::id())?);
     let opening = Opening {
@@ -426,7 +426,7 @@ fn index(start: Timestamp, cameras: u32) -> SegmentIndex {
             offset,
             bytes: 700,
         }));
-        // Cameras' keyframes come at times of their own.
+        // Each camera's keyframes have times of their own.
         let meta = meta(
             camera,
             init,

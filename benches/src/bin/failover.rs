@@ -1,5 +1,5 @@
 //! The gap that kill -9 of the leader leaves, by the cameras' own time, over several runs of
-//! `holdfast demo`; and that nobody else loses a frame.
+//! `holdfast demo`; and that no other camera loses a frame.
 //!
 //! `cargo build --release -p holdfast && cargo run --release -p holdfast-benches --bin failover --
 //! [--runs N] [--json]`
@@ -31,7 +31,7 @@ struct Args {
     json: bool,
 }
 
-/// The demo's report, as far as it matters here.
+/// The parts of the demo's report that matter here.
 #[derive(Debug, Deserialize, Serialize)]
 struct Run {
     killed: Option<String>,

@@ -1,13 +1,12 @@
-//! What recording costs: one node against ffmpeg processes that copy the same streams at the same
-//! time, in CPU per GB; and the node's memory.
+//! The cost of recording: one node compared with ffmpeg processes that copy the same streams at the
+//! same time, in CPU per GB; and the node's memory.
 //!
 //! `cargo build --release -p holdfast -p holdfast-camera`, then `cargo run --release -p
 //! holdfast-benches --bin recording -- [--source own|gstreamer] [--cameras N] [--json]`
 //!
-//! Cameras of 2 Mbit/s at random phases are served by processes of their own, which do not count.
-//! The node's bytes are those of the frames it received (no headers, no padding), ffmpeg's those of
-//! its files. Both are measured over the same window. `--cameras 0` measures a node that has
-//! nothing to do.
+//! Cameras of 2 Mbit/s at random phases run in processes of their own, which do not count. The
+//! node's bytes are those of the frames it received (no headers, no padding), ffmpeg's those of its
+//! files. Both are measured over the same window. `--cameras 0` measures an idle node.
 
 use clap::Parser;
 use holdfast_benches::cameras::{Cameras, Make, Process};
@@ -22,7 +21,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// Until connections are open and first keyframes are through.
+/// Until connections are open and the first keyframes have arrived.
 const WARM_UP: Duration = Duration::from_secs(5);
 
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,7 +33,7 @@ struct Args {
     dir: PathBuf,
     #[arg(long, default_value_t = 20)]
     cameras: u32,
-    /// Who made the cameras
+    /// The make of the cameras
     #[arg(long, value_enum, default_value_t = Make::Own)]
     source: Make,
     /// Length of the window
@@ -46,7 +45,7 @@ struct Args {
     json: bool,
 }
 
-/// What was spent and recorded so far.
+/// CPU and bytes so far.
 #[derive(Clone, Copy, Debug)]
 struct Meter {
     cpu: Duration,
@@ -147,7 +146,7 @@ fn figures(args: &Args, node: &Series, ffmpeg: &Series, memory: &[f64]) -> Vec<F
     ]
 }
 
-/// CPU against ffmpeg's, and MiB.
+/// CPU relative to ffmpeg's, and MiB.
 fn goals(source: Make, cameras: u32) -> (f64, f64) {
     match source {
         Make::Gstreamer => (0.21, 60.0),
@@ -176,7 +175,7 @@ impl Series {
     }
 }
 
-/// Fields are dropped in order: those who record before the cameras.
+/// Fields are dropped in order: the recorders before the cameras.
 struct Bench {
     ffmpeg: Vec<Process>,
     ffmpeg_dir: PathBuf,
@@ -211,7 +210,7 @@ impl Bench {
         Ok(bench)
     }
 
-    /// Every stream has a file with something in it.
+    /// Waits until every stream has a file with content.
     async fn wait_files(&self, count: usize) -> Outcome<()> {
         while files(&self.ffmpeg_dir)?
             .iter()
@@ -231,7 +230,7 @@ impl Bench {
         node: &mut Series,
         ffmpeg: &mut Series,
     ) -> Outcome<f64> {
-        // The scrapes lie outside of what is measured: bytes before CPU at the start, CPU before
+        // The scrapes are outside of the measured window: bytes before CPU at the start, CPU before
         // bytes at the end.
         let node_bytes = self.received_bytes().await?;
         let before = (
@@ -286,7 +285,7 @@ impl Bench {
             .lines()
             .find_map(|line| line.strip_prefix("holdfast_received_bytes_total "));
         Ok(value
-            .ok_or("the node tells no holdfast_received_bytes_total")?
+            .ok_or("the node exports no holdfast_received_bytes_total")?
             .trim()
             .parse::<f64>()? as u64)
     }

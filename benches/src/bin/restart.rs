@@ -1,12 +1,12 @@
 //! How long a node with many sealed segments takes to record again after its process starts: with
-//! its catalogue intact, deleted and filled with noise.
+//! its catalogue intact, deleted, and filled with noise.
 //!
 //! `cargo build --release -p holdfast && cargo run --release -p holdfast-benches --bin restart --
 //! [--segments N] [--rounds N] [--json]`
 //!
-//! "Recording again" is the time from the start of the process to the capture of the first frame
-//! that is found recorded, of the camera where it is longest. The wait for a camera's next keyframe
-//! (up to 1 s) is in it: a recording begins with one.
+//! "Recording again" is the time from the start of the process to the capture of the first recorded
+//! frame, of the camera where it is longest. It includes the wait for a camera's next keyframe (up
+//! to 1 s): a recording begins with one.
 
 use bytes::Bytes;
 use clap::Parser;
@@ -34,15 +34,15 @@ use tokio::time::{sleep, timeout};
 
 const STOP_MAX: Duration = Duration::from_secs(40);
 
-/// How long the store may take to seal what it was given, and a node to list it.
+/// How long the store may take to seal its records, and a node to list the segments.
 const LIST_MAX: Duration = Duration::from_secs(120);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Segments on their way to the disk at a time while they are made.
+/// Segments on their way to the disk at a time while they are created.
 const FLUSHES_IN_FLIGHT: usize = 8;
 
-/// A segment takes further batches while the next one's file is made.
+/// A segment takes further batches while the next one's file is created.
 const BATCHES_PER_SEGMENT_MAX: usize = 16;
 
 /// One old batch stands for a minute, as in a real store.
@@ -80,7 +80,7 @@ const KINDS: [Catalogue; 3] = [Catalogue::Intact, Catalogue::Deleted, Catalogue:
 struct Round {
     /// Until the first recorded frame of the last camera.
     recording: f64,
-    /// Until everything is seen to be durable by a client.
+    /// Until a client sees that everything is durable.
     durable: f64,
     /// Until all old segments are listed.
     listed: f64,
@@ -148,7 +148,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// A node that has recorded its cameras before, stopped, and was given the old segments.
+    /// A node that has recorded its cameras before, was stopped, and was given the old segments.
     async fn prepare(args: &Args, base: &Path) -> Outcome<Self> {
         let options = Options {
             cameras: (1..=args.cameras).map(CameraOptions::new).collect(),
@@ -265,7 +265,7 @@ fn spoil(catalogue: &Path, kind: Catalogue) -> Outcome<()> {
     }
 }
 
-/// Every file keeps its length and loses its contents.
+/// Every file keeps its length and loses its content.
 fn fill_with_noise(dir: &Path) -> Outcome<()> {
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
@@ -281,11 +281,11 @@ fn fill_with_noise(dir: &Path) -> Outcome<()> {
 }
 
 /// Makes small sealed segments with the store itself, of batches with a chunk of every camera.
-/// Wants a runtime of one thread, which begins tasks in the order of their making: each must flush
-/// what it appended, and no more.
+/// Needs a runtime of one thread, which begins tasks in the order of their creation: each must
+/// flush what it appended, and no more.
 async fn fill(options: VolumeOptions, cameras: &[Camera], count: usize) -> Outcome<()> {
     let options = VolumeOptions {
-        // A batch is followed by another segment as soon as that one's file is made.
+        // The next batch goes to another segment as soon as that segment's file is created.
         segment_time_max: Duration::from_micros(1),
         segment_bytes_max: 2 << 20,
         free_bytes_min: 64 << 20,

@@ -1,12 +1,12 @@
-//! What deciding costs as a site grows: the leader's pilot, steward and replicated state alone,
+//! The cost of decisions as a site grows: the leader's pilot, steward and replicated state alone,
 //! without network and disks, up to 100 nodes with 10,000 cameras.
 //!
 //! `cargo run --release -p holdfast-benches --bin scale -- [--json]`
 //!
 //! Times are of one thread on its core (`/proc/thread-self/schedstat`), so that a busy machine does
-//! not make them worse; kernels may count them in steps of some milliseconds, so that only sums and
-//! means tell what takes less. The first figures are of the largest site; the table shows how each
-//! cost grows with cameras and with nodes.
+//! not make them worse; kernels may count them in steps of some milliseconds, so for short times
+//! only sums and means are meaningful. The first figures are of the largest site; the table shows
+//! how each cost grows with cameras and with nodes.
 
 use clap::Parser;
 use holdfast_benches::Outcome;
@@ -39,7 +39,7 @@ const ME: NodeId = NodeId(1);
 const WALL: Timestamp = Timestamp(1_795_341_600_000_000);
 /// One camera in so many is gapless.
 const GAPLESS_ONE_IN: u32 = 10;
-/// Room of all nodes together, in cameras for each camera.
+/// Capacity of all nodes together, in cameras for each camera.
 const ROOM: u32 = 2;
 /// Nodes that are lost, one after the other.
 const LOSSES: u64 = 40;
@@ -193,7 +193,7 @@ fn figures(largest: &Costs, table: &[Costs]) -> Vec<Figure> {
     ]
 }
 
-/// The leader of a site, and what it hears.
+/// The leader of a site, and its inputs.
 struct Leader {
     state: Arc<ClusterState>,
     pilot: Pilot,
@@ -217,7 +217,7 @@ fn measure(nodes: u64, cameras: u32, seconds: u32) -> Outcome<Costs> {
         sequence: 0,
     };
     let voters = (1..=5.min(nodes)).map(NodeId).collect();
-    leader.tell(Event::Leadership(Leadership {
+    leader.feed(Event::Leadership(Leadership {
         term: 1,
         leader: Some(ME),
         is_leader: true,
@@ -336,9 +336,8 @@ impl Leader {
         WALL.plus(self.now)
     }
 
-    /// Hands the pilot an event, and takes what it proposes into the log at once. How many entries
-    /// that were.
-    fn tell(&mut self, event: Event) -> usize {
+    /// Gives the pilot an event, and commits its proposals at once. Returns the number of entries.
+    fn feed(&mut self, event: Event) -> usize {
         let decision = self.pilot.apply(event, self.now, self.wall());
         let entries = decision.proposals.len();
         for command in decision.proposals {
@@ -410,7 +409,8 @@ impl Leader {
         }
     }
 
-    /// Everyone is heard, and time passes by one tick. Entries that were proposed.
+    /// All nodes except `but` are heard, and one tick passes. Returns the number of proposed
+    /// entries.
     fn round(&mut self, but: Option<NodeId>) -> usize {
         self.now += TICK;
         let mut recorders = self.recorders();
@@ -418,10 +418,10 @@ impl Leader {
         let mut entries = 0;
         for (node, recorders) in recorders.into_iter().filter(|(node, _)| Some(*node) != but) {
             let heartbeat = self.heartbeat(node, recorders);
-            entries += self.tell(Event::Link(LinkEvent::Heartbeat(heartbeat)));
+            entries += self.feed(Event::Link(LinkEvent::Heartbeat(heartbeat)));
         }
         entries
-            + self.tell(Event::Tick(Own {
+            + self.feed(Event::Tick(Own {
                 recorders: own,
                 writable: true,
                 probes: Vec::new(),
@@ -445,7 +445,7 @@ impl Leader {
         Err("the site does not settle".into())
     }
 
-    /// Ticks and heartbeats as they come: what each of them takes.
+    /// Ticks and heartbeats at their real rates: the time of each.
     fn live(&mut self, seconds: u32) -> Outcome<(Vec<f64>, Vec<f64>)> {
         let (mut ticks, mut heartbeats) = (Vec::new(), Vec::new());
         let others: Vec<NodeId> = self.state.nodes.keys().filter(|node| *node != ME).collect();
@@ -465,7 +465,7 @@ impl Leader {
                 let bytes = codec::encode(&heartbeat)?;
                 let (entries, time) = cost(|| -> Outcome<usize> {
                     let heartbeat = codec::decode::<Heartbeat>(&bytes)?;
-                    Ok(self.tell(Event::Link(LinkEvent::Heartbeat(heartbeat))))
+                    Ok(self.feed(Event::Link(LinkEvent::Heartbeat(heartbeat))))
                 })?;
                 require(
                     entries? == 0,
@@ -480,7 +480,7 @@ impl Leader {
                     probes: Vec::new(),
                     vouches: false,
                 };
-                let (entries, time) = cost(|| self.tell(Event::Tick(own)))?;
+                let (entries, time) = cost(|| self.feed(Event::Tick(own)))?;
                 require(
                     entries == 0,
                     "something was proposed though nothing happened",
@@ -499,7 +499,7 @@ impl Leader {
         for lost in (0..LOSSES.min(nodes - 1))
             .map(|at| NodeId(2 + at * (nodes - 1) / LOSSES.min(nodes - 1)))
         {
-            let (entries, time) = cost(|| self.tell(Event::Link(LinkEvent::Refused(lost))))?;
+            let (entries, time) = cost(|| self.feed(Event::Link(LinkEvent::Refused(lost))))?;
             require(
                 self.state.owned_by(lost).next().is_none(),
                 "a lost node still owns cameras",

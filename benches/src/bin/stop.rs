@@ -1,12 +1,13 @@
-//! What an end costs: an orderly stop must lose nothing, kill -9 at most the chunk in the making,
-//! and a stopping member of a cluster hands its cameras over.
+//! The cost of an end: an orderly stop must lose nothing, kill -9 at most the unfinished chunk, and
+//! a stopping member of a cluster hands its cameras over.
 //!
 //! `cargo build --release -p holdfast && cargo run --release -p holdfast-benches --bin stop --
 //! [--stops N] [--kills N] [--drains N] [--json]`
 //!
 //! A frame counts for an orderly stop if it was captured before SIGTERM was sent and not before the
-//! session's first recorded frame; it is searched in the segment files once the process is gone.
-//! For kill -9, the loss is the time from the capture of the last frame found there to the kill.
+//! session's first recorded frame; the program looks for it in the segment files once the process
+//! is gone. For kill -9, the loss is the time from the capture of the last frame found there to the
+//! kill.
 
 use clap::Parser;
 use holdfast_benches::figure::{Figure, Report, Target};
@@ -43,7 +44,7 @@ const SPREAD_STEP_MS: u64 = 617;
 /// Of each stream, by kill -9.
 const KILL_LOSS_MAX: Duration = Duration::from_millis(600);
 
-/// Wall time in recordings may differ from a camera's own by so much.
+/// By how much wall time in recordings may differ from a camera's own.
 const EXPORT_MARGIN: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, Parser)]
@@ -93,7 +94,7 @@ impl End {
 struct Loss {
     frames_sent: u64,
     frames_lost: u64,
-    /// From the capture of the last recorded frame to the end, where that is positive.
+    /// From the capture of the last recorded frame to the end, if that is positive.
     tail_ms: f64,
     /// Lost frames before the last recorded one.
     holes: u64,
@@ -182,7 +183,7 @@ fn kill_figures(trials: &[Vec<Loss>]) -> Vec<Figure> {
     ]
 }
 
-/// Trials shared out among several nodes at the same time.
+/// Distributes trials among several nodes at the same time.
 async fn trials(args: &Args, base: &Path, end: End, count: usize) -> Outcome<Vec<Vec<Loss>>> {
     let mut stations = JoinSet::new();
     for part in 0..args.parallel.max(1) {
@@ -270,7 +271,7 @@ impl Station {
             .zip(self.added.clone())
             .zip(ended_us)
             .collect();
-        // Not among the cameras' tasks, which must not be held up.
+        // Apart from the cameras' tasks, which must not be delayed.
         spawn_blocking(move || {
             cameras
                 .iter()
@@ -438,7 +439,7 @@ impl Drains {
                 "",
             ),
             Figure::new(
-                "frames sent meanwhile",
+                "frames sent in the meantime",
                 Target::None,
                 self.frames_sent as f64,
                 "",

@@ -1,15 +1,15 @@
-//! The segment writer against fio on the same disk in the same run: how much of the disk's speed it
-//! reaches with 10, 100 and 1,000 cameras, and what more cameras cost in CPU and memory.
+//! The segment writer compared with fio on the same disk in the same run: how much of the disk's
+//! speed it reaches with 10, 100 and 1,000 cameras, and what more cameras cost in CPU and memory.
 //!
 //! `cargo run --release -p holdfast-benches --bin writer -- [--dir DIR] [--rounds N] [--gib N]
 //! [--json]`; writes about `4 * rounds * gib` GiB, and removes it.
 //!
-//! A round is one run each of fio and every number of cameras, in turning order; figures are
+//! A round is one run each of fio and every number of cameras, in rotating order; figures are
 //! medians over rounds of ratios within a round. Throughput is payload (without headers and
-//! padding) from the first append until everything is durable. CPU is all of the process: feeding,
+//! padding) from the first append until everything is durable. CPU is the whole process: feeding,
 //! summing, writing, flushing, sealing. Memory is what became resident beyond the footage that is
-//! fed, and what waited in the volume's buffer, which is slices of that footage here and memory of
-//! its own in a recorder. It may be 1.5 s of what came in, and 64 MiB.
+//! fed, and what waited in the volume's buffer; that consists of slices of the footage here, and of
+//! its own memory in a recorder. It may be 1.5 s of the input, and 64 MiB.
 
 use bytes::Bytes;
 use clap::Parser;
@@ -29,15 +29,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// What a chunk of 500 ms at 2 Mbit/s holds: `prft` and `moof`, then its frames. Every second one
-/// begins with a keyframe.
+/// The content of a chunk of 500 ms at 2 Mbit/s: `prft` and `moof`, then its frames. Every second
+/// chunk begins with a keyframe.
 const CHUNK_BYTES: usize = 125_000;
 const HEADER_BYTES: usize = 420;
 const CHUNK_FRAMES: usize = 12;
 const KEYFRAME_BYTES: usize = 40_000;
 const CHUNK_US: i64 = 500_000;
 
-/// More than the processor's caches hold near a core, so that a copy costs what it costs in a
+/// More than the processor's caches near a core hold, so that a copy costs as much as in a
 /// recorder.
 const FOOTAGE_BYTES: usize = 64 << 20;
 
@@ -74,7 +74,7 @@ const CONTENDERS: [Contender; 4] = [
     Contender::Cameras(1000),
 ];
 
-/// How much of what comes in may be in memory.
+/// How much of the input may be in memory.
 const MEMORY_SECONDS_MAX: f64 = 1.5;
 const MEMORY_MIB_MAX: f64 = 64.0;
 const MIB: f64 = (1 << 20) as f64;
@@ -92,7 +92,7 @@ struct Series {
     megabytes_per_second: Vec<f64>,
     cpu_seconds_per_gb: Vec<f64>,
     memory_mib: Vec<f64>,
-    /// Of what is allowed at that speed.
+    /// Relative to the allowed memory at that speed.
     memory_share: Vec<f64>,
 }
 
@@ -219,10 +219,11 @@ impl Series {
 struct Bench<'a> {
     dir: &'a Path,
     bytes: u64,
-    /// fio counts blocks where the writer counts time: what it writes in one flush interval.
+    /// fio counts blocks, the writer counts time: the blocks that fio writes in one flush
+    /// interval.
     sync_blocks: u64,
     footage: Bytes,
-    /// What is resident before the first run.
+    /// Resident memory before the first run.
     resident_bytes: u64,
 }
 
@@ -244,7 +245,7 @@ impl<'a> Bench<'a> {
     }
 
     fn run(&self, contender: Contender) -> Outcome<Run> {
-        // What the former run left to the kernel is done before the next begins.
+        // The kernel finishes the former run's writes before the next run begins.
         rustix::fs::sync();
         match contender {
             Contender::Fio => Ok(Run {
@@ -318,7 +319,7 @@ fn footage() -> Bytes {
         .into()
 }
 
-/// What was fed.
+/// The result of feeding.
 struct Fed {
     /// Of payloads.
     bytes: u64,
@@ -344,7 +345,7 @@ impl<'a> Feeder<'a> {
         }
     }
 
-    /// Appends chunks of all cameras in turn, as fast as they are taken.
+    /// Appends chunks of all cameras in turn, as fast as the volume takes them.
     fn feed(mut self, volume: &VolumeHandle, bytes_min: u64) -> Outcome<Fed> {
         let class = volume.class("default").ok_or("no class")?;
         for camera in 1..=self.cameras {

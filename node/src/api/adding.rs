@@ -1,5 +1,5 @@
-//! Cameras on their way into the cluster: what each would cost in a failure is found out before it
-//! is there, and again where others were added in between.
+//! Cameras on their way into the cluster: what each would cost in a failure is computed before it
+//! is added, and again if others were added in between.
 
 use crate::api::backend::{NodeBackend, write_error};
 use crate::api::status;
@@ -13,20 +13,19 @@ use holdfast_control_api::backend::Result;
 use holdfast_control_api::{ApiError, ErrorKind, wire};
 use holdfast_storage::ids::CameraId;
 
-/// A camera for which room was looked for in vain because others were added in between is tried
-/// again so often.
+/// The attempts for a camera whose headroom check became invalid because other cameras were added
+/// in between.
 const ADD_TRIES_MAX: usize = 5;
 
 /// A camera on its way into the cluster, new or back.
 pub(super) struct Adding {
-    /// It costs what a new one would.
+    /// A command with the cost of a new camera.
     pub(super) as_new: Command,
     pub(super) command: Command,
 }
 
 impl NodeBackend {
-    /// What `command` would cost in a failure: a warning, or an error where the settings are
-    /// strict.
+    /// What `command` would cost in a failure: a warning, or an error if the settings are strict.
     pub(super) async fn check_headroom(
         &self,
         member: &Member,
@@ -36,7 +35,7 @@ impl NodeBackend {
         let state = member.consensus.state();
         let is_strict = state.settings.headroom == HeadroomRule::Strict;
         if status::mode(&state) == wire::Mode::Single && !is_strict {
-            // Nothing could take over, whatever is added: `status` says so, once.
+            // Nothing could take over, whatever is added: `status` reports that once.
             return Ok(None);
         }
         match forecast(state, sight, command.clone(), self.host.clock.now()).await {
@@ -51,8 +50,8 @@ impl NodeBackend {
         }
     }
 
-    /// Adds a camera once it is known what it costs, again where others were added since:
-    /// `adding` says how, of the state as it is and the camera after which no other may have come.
+    /// Adds a camera once its cost is known, and tries again if others were added since: `adding`
+    /// makes the commands from the current state and the camera that must still be the last one.
     pub(super) async fn add(
         &self,
         adding: impl Fn(&ClusterState, Option<CameraId>) -> Result<Adding> + Send + Sync,
@@ -61,7 +60,7 @@ impl NodeBackend {
         let mut tries = 0;
         loop {
             let state = member.consensus.state();
-            // Two that each would fit alone must not be taken at once.
+            // Two cameras that would each fit alone must not both be taken.
             let only_after =
                 (state.settings.headroom == HeadroomRule::Strict).then(|| state.camera_last());
             let Adding { as_new, command } = adding(&state, only_after)?;

@@ -1,5 +1,5 @@
-//! What the control API asks of this node: configuration from the replicated state, writes through
-//! consensus, footage from the whole cluster.
+//! This node as the backend of the control API: configuration from the replicated state, writes
+//! through consensus, footage from the whole cluster.
 
 use crate::api::adding::Adding;
 use crate::api::backup;
@@ -52,7 +52,7 @@ impl NodeBackend {
             .map_err(write_error)
     }
 
-    /// A change that the API's user asks for.
+    /// A change that the API's user requests.
     pub(crate) async fn submit(
         &self,
         member: &Member,
@@ -383,7 +383,7 @@ impl Backend for NodeBackend {
             .write(Command::CreateHold { spec: spec.clone() })
             .await?
         {
-            // What this node knows may be a moment behind.
+            // This node's state may be a moment behind.
             Response::Hold(id) => Ok(views::hold(&Hold {
                 id,
                 spec,
@@ -443,7 +443,7 @@ impl Backend for NodeBackend {
             .await?
         {
             Response::Export(id) => {
-                // What this node knows may be a moment behind.
+                // This node's state may be a moment behind.
                 let made = Export {
                     id,
                     spec,
@@ -466,12 +466,12 @@ impl Backend for NodeBackend {
 
     async fn drills(&self, camera: Option<CameraId>) -> Result<Vec<wire::Drill>> {
         let state = self.member()?.consensus.state();
-        let told = state
+        let shown = state
             .drills
             .log
             .values()
             .map(|drill| drills::drill(drill, &state, camera));
-        Ok(told
+        Ok(shown
             .filter(|drill| camera.is_none() || !drill.cameras.is_empty())
             .collect())
     }
@@ -515,9 +515,10 @@ impl Backend for NodeBackend {
         to: Timestamp,
     ) -> Result<wire::Timeline> {
         let member = self.member()?;
-        let told = self.timelines(&[camera], from, to).await?.pop();
+        let found = self.timelines(&[camera], from, to).await?.pop();
         let exists = is_known(&member.consensus.state(), camera);
-        told.filter(|timeline| exists || !timeline.spans.is_empty())
+        found
+            .filter(|timeline| exists || !timeline.spans.is_empty())
             .ok_or_else(|| no_camera(camera))
     }
 
@@ -637,7 +638,8 @@ impl Backend for NodeBackend {
             volume: target.volume,
             order,
         };
-        // A node that is away has to be asked again: the others have heard by then.
+        // If a node is away the request fails and has to be repeated: the others have the order by
+        // then.
         let passed = nodes
             .into_iter()
             .map(|node| member.view.order_retention(node, &request));
@@ -730,7 +732,7 @@ fn no_node(id: NodeId) -> ApiError {
     .code("unknown-node")
 }
 
-/// Recorded, or not forgotten.
+/// Whether the camera is recorded, or deleted and not forgotten.
 fn is_known(state: &ClusterState, camera: CameraId) -> bool {
     state.cameras.contains(camera) || state.former.contains(camera)
 }

@@ -26,12 +26,12 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-/// A request changes things for so long, and leaves the rest to the next one.
+/// How long one request may apply changes; the next request does the rest.
 const RESTORES_FOR: Duration = Duration::from_secs(7);
 
 const _: () = assert!(RESTORES_FOR.as_secs() * 2 <= REQUEST_DEADLINE.as_secs());
 
-/// To make a key of a passphrase takes a core for a while: one at a time.
+/// Deriving a key from a passphrase takes a core for a while: one at a time.
 static SEALING: Mutex<()> = Mutex::const_new(());
 
 pub(crate) async fn make(
@@ -88,8 +88,8 @@ pub(crate) async fn restore(
     })
 }
 
-/// Runs what takes a core for a while off the runtime's threads: that is a passphrase's key, and
-/// all that goes over each camera.
+/// Runs work that takes a core for a while off the runtime's threads: deriving a key, and
+/// everything that iterates over all cameras.
 async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let _one = SEALING.lock().await;
     let done = spawn_blocking(work).await;
@@ -106,7 +106,7 @@ fn read(backup: &str, passphrase: &Secret) -> Result<Contents> {
         ApiError::invalid(format!("`backup` is no base64: {error}")).code("backup-invalid")
     })?;
     let contents = sealed::open(&bytes, passphrase).map_err(|error| open_error(&error))?;
-    // Not what it says, which may hold a value.
+    // Not the error's text, which may hold a value.
     serde_json::from_slice(&contents).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let detail = format!(
@@ -117,7 +117,7 @@ fn read(backup: &str, passphrase: &Secret) -> Result<Contents> {
     })
 }
 
-/// What an earlier request dealt with. A camera that is not there now was refused.
+/// Skips what an earlier request dealt with. A camera that is not there now was refused.
 fn pass_over(plan: &mut Plan, state: &ClusterState, count: usize) {
     for _ in 0..count {
         let Some(work) = plan.next(state) else { return };
@@ -125,7 +125,7 @@ fn pass_over(plan: &mut Plan, state: &ClusterState, count: usize) {
     }
 }
 
-/// What putting back would do, tried on a copy of the state.
+/// What a restore would do, tried on a copy of the state.
 fn tried(plan: &mut Plan, mut state: ClusterState, now: Timestamp) -> Vec<wire::RestoredItem> {
     let mut items = Vec::new();
     while let Some(work) = plan.next(&state) {
@@ -144,7 +144,7 @@ fn tried(plan: &mut Plan, mut state: ClusterState, now: Timestamp) -> Vec<wire::
 }
 
 /// # Errors
-/// The cluster takes no changes now; what was put back stays so.
+/// The cluster takes no changes now; what was restored so far stays.
 async fn put_back(
     backend: &NodeBackend,
     member: &Member,
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
     use futures::FutureExt;
 
-    /// Where the state of 10,000 cameras is gone over, a thread of the runtime would stand still.
+    /// Iterating over the state of 10,000 cameras would block a thread of the runtime.
     #[tokio::test]
     async fn what_goes_over_the_whole_state_waits_for_its_turn_apart() {
         let passphrase = || Secret("correct horse battery staple".to_owned());

@@ -1,4 +1,4 @@
-//! The replicated state and what the pilot sees, in the words of the API. Pure.
+//! The replicated state and the pilot's sight, in the terms of the API. Pure.
 
 use crate::member::pilot::Sight;
 use crate::parts::drills;
@@ -38,7 +38,7 @@ pub(crate) fn standing_apart(consensus: &Consensus) -> Option<String> {
     standing.is_final().then(|| standing.to_string())
 }
 
-/// Why this node cannot make changes, or `None` where it can: for health and status alike.
+/// Why this node cannot make changes, or `None` if it can: for health and status alike.
 pub(crate) fn takes_part(consensus: &Consensus) -> Option<String> {
     let identity = consensus.identity();
     if let Some(why) = standing_apart(consensus) {
@@ -73,7 +73,7 @@ pub(crate) fn cluster(
     let leadership = consensus.leadership().borrow().clone();
     let recording = state.assignments.iter().filter(|(camera, assignment)| {
         recorder(*camera, assignment, sight)
-            .is_some_and(|(_, told)| told.state == RecorderState::Recording)
+            .is_some_and(|(_, report)| report.state == RecorderState::Recording)
     });
     wire::Cluster {
         id: state.cluster.map(|cluster| cluster.to_string()),
@@ -253,43 +253,43 @@ fn recording(
     sight: &Sight,
     headroom: Option<&Headroom>,
 ) -> wire::Recording {
-    let (node, told) = recorder(camera, assignment, sight).unzip();
+    let (node, report) = recorder(camera, assignment, sight).unzip();
     let lack = headroom.and_then(|headroom| headroom.waiting.get(&camera).copied());
     let known = sight.progress.iter().filter(|((_, of), _)| *of == camera);
     let furthest = known.filter_map(|(_, progress)| progress.watermark).max();
     wire::Recording {
-        state: told.map(|told: &Progress| told.state),
+        state: report.map(|report: &Progress| report.state),
         node,
-        watermark: watermark(told, furthest),
-        error: told.and_then(|told| told.error.clone()),
-        waits_for: lack.filter(|_| told.is_none()),
+        watermark: watermark(report, furthest),
+        error: report.and_then(|report| report.error.clone()),
+        waits_for: lack.filter(|_| report.is_none()),
     }
 }
 
-/// How far a camera is durable. Where somebody records it, that is its own recorder's word alone:
-/// others may be ahead by a moment, such as an owner that is about to let go or a mirror, and a
-/// node that starts anew has not heard of them; what that one tells would lie before what it told
-/// earlier. Until the recorder has something durable, it is what the others have of the time before
-/// it. While nobody records, it is `furthest`, whatever is known.
+/// How far a camera is durable. If a node records it, only that recorder's own report counts: other
+/// nodes (an owner that is about to stop, a mirror) may be a moment ahead, and a node that has just
+/// restarted has not heard of them; its answer would lie before its earlier one. Until the recorder
+/// has something durable, it is what the others have of the time before the recorder's first
+/// keyframe. While no node records, it is `furthest`, whatever is known.
 fn watermark(recorder: Option<&Progress>, furthest: Option<Timestamp>) -> Option<Timestamp> {
-    match recorder.filter(|told| told.state == RecorderState::Recording) {
-        Some(told) => told
+    match recorder.filter(|report| report.state == RecorderState::Recording) {
+        Some(report) => report
             .watermark
-            .or_else(|| Some(furthest?.min(told.first_keyframe?))),
+            .or_else(|| Some(furthest?.min(report.first_keyframe?))),
         None => furthest,
     }
 }
 
-/// Whether its recorder is there and is not known to fail.
+/// Whether the node is alive, has a recorder for the camera, and does not report it as failing.
 fn is_recorded_by(node: NodeId, camera: CameraId, sight: &Sight) -> bool {
-    let told = sight
+    let report = sight
         .progress
         .get(&(node, camera))
         .filter(|_| sight.is_alive(node));
-    told.is_some_and(|told| told.state != RecorderState::Failing)
+    report.is_some_and(|report| report.state != RecorderState::Failing)
 }
 
-/// Whoever records the camera now, the most entitled first; dead nodes do not count.
+/// The node that records the camera now, the most entitled first; dead nodes do not count.
 pub(crate) fn recorder<'a>(
     camera: CameraId,
     assignment: &Assignment,
@@ -306,9 +306,10 @@ pub(crate) fn recorder<'a>(
         .into_iter()
         .flatten()
         .filter(|node| sight.is_alive(*node));
-    let told = living.filter_map(|node| Some((node, sight.progress.get(&(node, camera))?)));
-    told.into_iter()
-        .find(|(_, told)| told.epoch >= assignment.epoch)
+    let reports = living.filter_map(|node| Some((node, sight.progress.get(&(node, camera))?)));
+    reports
+        .into_iter()
+        .find(|(_, report)| report.epoch >= assignment.epoch)
 }
 
 #[cfg(test)]
@@ -336,10 +337,10 @@ mod tests {
         }
     }
 
-    fn sight(told: &[(NodeId, Progress)]) -> Sight {
+    fn sight(reports: &[(NodeId, Progress)]) -> Sight {
         Sight {
             verdicts: [OWNER, MIRROR].map(|node| (node, Verdict::Alive)).into(),
-            progress: told
+            progress: reports
                 .iter()
                 .map(|(node, progress)| ((*node, CAMERA), progress.clone()))
                 .collect(),
@@ -347,14 +348,14 @@ mod tests {
         }
     }
 
-    fn told(assignment: &Assignment, sight: &Sight) -> Option<i64> {
+    fn shown(assignment: &Assignment, sight: &Sight) -> Option<i64> {
         recording(CAMERA, assignment, sight, None)
             .watermark
             .map(Timestamp::micros)
     }
 
     #[test]
-    fn a_node_that_starts_anew_tells_no_earlier_watermark_of_a_recorder_than_before() {
+    fn a_node_that_restarts_reports_no_earlier_watermark_of_a_recorder_than_before() {
         let assignment = Assignment {
             epoch: Epoch(3),
             owner: Some(OWNER),
@@ -369,17 +370,17 @@ mod tests {
             MIRROR,
             progress(3, Rank::Mirror, RecorderState::Recording, 1_000_007),
         );
-        let before = told(&assignment, &sight(&[owner.clone(), mirror]));
-        let anew = told(&assignment, &sight(&[owner]));
+        let before = shown(&assignment, &sight(&[owner.clone(), mirror]));
+        let restarted = shown(&assignment, &sight(&[owner]));
         assert_eq!(
-            (before, anew),
+            (before, restarted),
             (Some(1_000_000), Some(1_000_000)),
             "it has not heard of the mirror yet"
         );
     }
 
     #[test]
-    fn a_new_owners_watermark_is_its_own_also_while_the_old_one_goes_on() {
+    fn a_new_owners_watermark_is_its_own_even_while_the_old_one_continues() {
         let mut assignment = Assignment {
             epoch: Epoch(3),
             owner: Some(OWNER),
@@ -395,7 +396,7 @@ mod tests {
             progress(3, Rank::Mirror, RecorderState::Recording, 600_000),
         );
         assert_eq!(
-            told(&assignment, &sight(&[owner.clone(), mirror])),
+            shown(&assignment, &sight(&[owner.clone(), mirror])),
             Some(1_000_000)
         );
         (assignment.epoch, assignment.owner, assignment.mirror) = (Epoch(4), Some(MIRROR), None);
@@ -404,12 +405,12 @@ mod tests {
             progress(4, Rank::Owner, RecorderState::Starting, 600_000),
         );
         assert_eq!(
-            told(&assignment, &sight(&[owner.clone(), starts])),
+            shown(&assignment, &sight(&[owner.clone(), starts])),
             Some(1_000_000),
-            "nobody records"
+            "no node records"
         );
 
-        // Its first keyframe is there, and nothing is durable yet.
+        // Its first keyframe is there, but nothing is durable yet.
         let (node, recording) = (
             MIRROR,
             progress(4, Rank::Owner, RecorderState::Recording, 0),
@@ -420,10 +421,10 @@ mod tests {
             ..recording
         };
         assert_eq!(
-            told(&assignment, &sight(&[owner, (node, first.clone())])),
+            shown(&assignment, &sight(&[owner, (node, first.clone())])),
             Some(900_000)
         );
-        let goes_on = (
+        let continues = (
             OWNER,
             progress(3, Rank::Owner, RecorderState::Recording, 1_400_007),
         );
@@ -434,10 +435,10 @@ mod tests {
                 ..first
             },
         );
-        let before = told(&assignment, &sight(&[goes_on, own.clone()]));
-        let anew = told(&assignment, &sight(&[own]));
+        let before = shown(&assignment, &sight(&[continues, own.clone()]));
+        let restarted = shown(&assignment, &sight(&[own]));
         assert_eq!(
-            (before, anew),
+            (before, restarted),
             (Some(1_400_000), Some(1_400_000)),
             "it has not heard of the old owner"
         );

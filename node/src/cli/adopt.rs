@@ -1,6 +1,6 @@
-//! `holdfast volume adopt`: footage of another cluster becomes this one's. Its cameras get numbers
-//! here first, which asked again are the same; then each volume gets the list of them, in one step.
-//! So what was interrupted is begun again, and does the rest.
+//! `holdfast volume adopt`: takes over the footage of another cluster. Its cameras first get
+//! numbers here, and a repeated request gets the same numbers; then each volume gets the list of
+//! them, in one step. So an adoption that was interrupted is run again, and does the rest.
 
 mod plan;
 
@@ -41,9 +41,9 @@ struct Line {
     from: Timestamp,
     to: Timestamp,
     bytes: u64,
-    /// `None` before it was taken over.
+    /// `None` until it has a number here.
     ours: Option<CameraId>,
-    /// Of a camera here that its footage goes to.
+    /// The name of the camera here that its footage goes to.
     mapped_onto: Option<String>,
 }
 
@@ -161,7 +161,7 @@ async fn check(shelf: Shelf, api: &Api) -> Result<Found, CliError> {
     })
 }
 
-/// Of the members that live.
+/// The open volumes of all members that are alive.
 async fn open_volumes(api: &Api) -> Result<Vec<(Node, Volume)>, CliError> {
     let nodes: Vec<Node> = api.get(&["nodes"], &[]).await?;
     let mut open = Vec::new();
@@ -190,7 +190,7 @@ async fn known(api: &Api) -> Result<Vec<Known>, CliError> {
     Ok(recorded.chain(deleted).collect())
 }
 
-/// All streams of a camera as one.
+/// Merges all streams of a camera.
 fn theirs(shelf: &Shelf) -> Vec<Theirs> {
     let mut all: Vec<Theirs> = Vec::new();
     for (id, held) in shelf.streams() {
@@ -211,7 +211,7 @@ fn theirs(shelf: &Shelf) -> Vec<Theirs> {
     all
 }
 
-/// On standard error: standard output is for what was done.
+/// On standard error: standard output is for the result.
 fn show(found: &Found, plan: &[Planned]) {
     for volume in found.shelf.volumes() {
         let nodes: Vec<String> = volume.nodes.iter().map(ToString::to_string).collect();
@@ -249,7 +249,7 @@ fn show(found: &Found, plan: &[Planned]) {
         .for_each(|hint| eprintln!("hint: {}", printable(hint)));
 }
 
-/// A list that is damaged is made again.
+/// A damaged list counts as none: it is written again.
 fn adopted_before(path: &Path, into: Uuid) -> String {
     let adoption = open_root(path, false)
         .ok()
@@ -278,7 +278,7 @@ fn confirm(is_confirmed: bool) -> Result<(), CliError> {
         .hint("--yes answers"));
     }
     eprint!("Take this footage over into the cluster? [y/N] ");
-    // What cannot be written is not seen, and answered with no.
+    // If the question cannot be written, it is not seen, and the answer is no.
     std::io::stderr().flush().ok();
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);

@@ -1,4 +1,4 @@
-//! What may be typed: commands, arguments and their help.
+//! The commands, their arguments and their help.
 
 mod backup;
 mod camera;

@@ -119,7 +119,7 @@ fn read(path: &Path) -> Result<Vec<u8>, CliError> {
 }
 
 /// # Errors
-/// Not all of it was put back.
+/// Not everything was restored.
 fn judge(restored: &Restored) -> Result<(), CliError> {
     let refused = count(restored, RestoreOutcome::Refused);
     if restored.left > 0 {

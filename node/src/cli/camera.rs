@@ -215,12 +215,12 @@ fn given(labels: Vec<(String, String)>) -> Option<BTreeMap<String, String>> {
     (!labels.is_empty()).then(|| labels.into_iter().collect())
 }
 
-/// A number goes before a name that looks like one, as everywhere.
+/// A number takes precedence over a name that looks like one, as everywhere.
 fn node_ref(text: String) -> NodeRef {
     text.parse().map_or(NodeRef::Name(text), NodeRef::Id)
 }
 
-/// Before the password is asked for: the rule is the cluster's.
+/// Checked before the password prompt, by the cluster's own rule.
 fn check_url(text: &str) -> Result<(), CliError> {
     let wrong = |error: Invalid| CliError::usage(format!("--url {}", error.why));
     text.parse::<RtspUrl>()

@@ -13,9 +13,9 @@ struct Report {
     file: PathBuf,
     valid: bool,
     problems: Vec<Problem>,
-    /// What a node starts with nevertheless.
+    /// Defects with which a node starts all the same.
     warnings: Vec<String>,
-    /// With all defaults filled in; `None` where the file itself is wrong.
+    /// With all defaults filled in; `None` if the file itself is wrong.
     effective: Option<Config>,
 }
 
@@ -44,7 +44,7 @@ fn report(file: &Path, env: impl Fn(&str) -> Option<String>) -> (Report, String)
             refused.error.to_string(),
         ),
     };
-    // A node that runs makes do with the room that there is.
+    // A node that runs makes do with the space that there is.
     let room = effective
         .as_ref()
         .map(Config::room_problems)

@@ -1,4 +1,4 @@
-//! `holdfast config check --data`: may a node use what is in its folders? Changes nothing.
+//! `holdfast config check --data`: may a node use the files in its folders? Changes nothing.
 
 use super::check;
 use crate::config::Config;
@@ -10,15 +10,15 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Names in text; the JSON has [`NAMED_MAX`].
+/// Problems that the text names; the JSON has [`NAMED_MAX`].
 const LINES_MAX: usize = 20;
 const NAMED_MAX: usize = 10_000;
-/// Nothing that belongs to a node lies deeper.
+/// No file of a node lies deeper.
 const DEPTH_MAX: usize = 8;
 
 #[derive(Debug, Default, Serialize)]
 struct Report {
-    /// Files and folders that were looked at.
+    /// Files and folders that were examined.
     looked_at: u64,
     /// At most [`NAMED_MAX`].
     problems: Vec<Problem>,
@@ -55,7 +55,7 @@ pub(super) fn run(file: &Path, out: Output) -> Result<(), CliError> {
     ))
 }
 
-/// Those in `data_dir` are looked at with it.
+/// Folders in `data_dir` are examined together with it.
 fn folders(config: &Config) -> Vec<PathBuf> {
     let volumes = config
         .volume_paths()
@@ -67,7 +67,7 @@ fn folders(config: &Config) -> Vec<PathBuf> {
 }
 
 impl Report {
-    /// A folder that is not there yet is no problem: the node makes it.
+    /// A missing folder is no problem: the node creates it.
     fn look_at(&mut self, dir: &Path) {
         match std::fs::metadata(dir) {
             Ok(top) => self.walk(dir, &top, top.uid(), DEPTH_MAX),
@@ -103,7 +103,7 @@ impl Report {
             Err(error) => return self.add(path, format!("cannot be listed: {error}")),
         };
         for entry in entries.flatten() {
-            // What was removed since is of no interest.
+            // A file that was removed in between is ignored.
             if let Ok(found) = entry.metadata() {
                 self.walk(&entry.path(), &found, owner, depth - 1);
             }
@@ -153,7 +153,7 @@ mod tests {
         let mut sound = Report::default();
         sound.look_at(dir.path());
         assert_eq!((sound.looked_at, sound.problems.len()), (4, 0));
-        // Root may read whatever its mode is, and others may give nothing away.
+        // Root may read any file whatever its mode, and no other user can give a file away.
         if rustix::process::geteuid().is_root() {
             chown(&path, Some(65_534), None).unwrap();
         } else {

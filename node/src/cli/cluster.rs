@@ -1,4 +1,4 @@
-//! `holdfast cluster`: found one, join one, show how it stands.
+//! `holdfast cluster`: found a cluster, join one, show its state.
 
 use super::args::ClusterCommand;
 use super::drain;
@@ -16,7 +16,7 @@ use reqwest::Method;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// For a node that was accepted to start as a member.
+/// How long an accepted node may take to start as a member.
 const MEMBER_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -65,8 +65,8 @@ pub(super) async fn run(
     out.print(&cluster, |cluster| describe(cluster, &retention))
 }
 
-/// The cluster once the node has taken up its membership, which comes a moment after the others
-/// have granted it.
+/// The cluster once the node has taken up its membership, a moment after the others have granted
+/// it.
 async fn as_member(api: &Api) -> Result<Cluster, CliError> {
     let seen = timeout(MEMBER_TIMEOUT, async {
         loop {
@@ -87,7 +87,7 @@ async fn as_member(api: &Api) -> Result<Cluster, CliError> {
     })
 }
 
-/// It votes, or the others that do are three or five: more would not vote.
+/// The node votes, or the other voters are three or five: more would not vote.
 fn is_settled(cluster: &Cluster) -> bool {
     let votes = cluster
         .this_node
@@ -150,7 +150,7 @@ fn describe(cluster: &Cluster, volumes: &[VolumeRetention]) -> String {
     )
 }
 
-/// Why this node takes no part, and whom it refuses.
+/// Why this node takes no part, and which nodes it refuses.
 fn standing_warnings(cluster: &Cluster) -> String {
     let own = cluster
         .no_part
@@ -166,7 +166,7 @@ fn standing_warnings(cluster: &Cluster) -> String {
     own.chain(others).collect()
 }
 
-/// What is finalised, and whether all nodes understand more.
+/// The version in use, and whether all nodes understand a newer one.
 fn version(cluster: &Cluster) -> String {
     let known_by_all = cluster
         .nodes

@@ -1,4 +1,5 @@
-//! `holdfast cluster drain` and `undrain`: a node out of duty and back, with what is left to move.
+//! `holdfast cluster drain` and `undrain`: takes a node out of duty or back, and shows how many
+//! cameras have yet to move.
 
 use super::args::DrainArgs;
 use super::resolve;
@@ -13,19 +14,19 @@ use serde::Serialize;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// How often to look how many cameras are left.
+/// How often to check how many cameras are left.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Cameras that no node records are given to others within this time, where others can take them.
+/// Cameras that no node records are given to others within this time, if others can take them.
 const REASSIGNED_WITHIN: Duration = Duration::from_secs(2);
 
-/// How far a drain is.
+/// The progress of a drain.
 #[derive(Clone, Debug, Serialize)]
 struct Drain {
     node: Node,
-    /// That it records: of the others nothing can be lost.
+    /// Cameras that it records: the others have nothing to lose.
     cameras_left: usize,
-    /// That it owns and does not record, and no other node can take.
+    /// Cameras that it owns and does not record, and that no other node can take.
     cameras_not_recorded: usize,
     drained: bool,
 }
@@ -98,18 +99,18 @@ async fn set(api: &Api, text: &str, method: Method) -> Result<Node, CliError> {
     })
 }
 
-/// Looks until the node records nothing. A node that does not answer for a moment (the one that was
-/// asked is restarted, say) is asked again.
+/// Polls until the node records nothing. If no answer comes for a moment (because the node that was
+/// asked is being restarted, say), it asks again.
 async fn wait_drained(
     api: &Api,
     begun: Drain,
     mut seen: impl FnMut(&Drain),
 ) -> Result<Drain, CliError> {
     let mut now = begun;
-    let mut told = None;
+    let mut shown = None;
     let began = monotonic_now();
     while !now.drained || (now.cameras_not_recorded > 0 && began.elapsed() < REASSIGNED_WITHIN) {
-        if told.replace(now.cameras_left) != Some(now.cameras_left) {
+        if shown.replace(now.cameras_left) != Some(now.cameras_left) {
             eprintln!("{}: {} cameras left", now.node.name, now.cameras_left);
         }
         sleep(LOOK_INTERVAL).await;

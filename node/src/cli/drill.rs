@@ -1,4 +1,4 @@
-//! `holdfast drill`: failover tried out on cameras that are well.
+//! `holdfast drill`: tries failover out on cameras that are well.
 
 use super::args::{DrillCommand, DrillWait};
 use super::resolve;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// How often to look how far a drill is.
+/// How often to check the progress of a drill.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 type Names = BTreeMap<u64, String>;
@@ -81,20 +81,19 @@ async fn begin(api: &Api, new: NewDrill, wait: &DrillWait, out: Output) -> Resul
     verdict(&drill, within)
 }
 
-/// Looks until every camera's drill has ended. A node that does not answer for a moment is asked
-/// again.
+/// Polls until every camera's drill has ended. If no answer comes for a moment, it asks again.
 async fn wait_ended(
     api: &Api,
     begun: Drill,
     mut seen: impl FnMut(&Drill),
 ) -> Result<Drill, CliError> {
     let mut now = begun;
-    let mut told = String::new();
+    let mut shown = String::new();
     while now.running {
         let line = progress(&now);
-        if line != told {
+        if line != shown {
             eprintln!("{line}");
-            told = line;
+            shown = line;
         }
         sleep(LOOK_INTERVAL).await;
         match api
@@ -115,7 +114,7 @@ fn progress(drill: &Drill) -> String {
         drill
             .cameras
             .iter()
-            .filter(|told| told.phase == phase)
+            .filter(|report| report.phase == phase)
             .count()
     };
     let phases = [
@@ -191,23 +190,23 @@ fn rows(table: &mut Table, drill: &Drill, names: &Names) {
                 .unwrap_or_else(|| node.to_string())
         }))
     };
-    for told in &drill.cameras {
+    for report in &drill.cameras {
         table.row(vec![
             drill.id.to_string(),
-            told.began_at.to_string(),
-            told.camera.to_string(),
-            named(told.owner),
-            named(told.successor),
-            outcome(told).to_owned(),
-            or_dash(told.gap_us.map(seconds)),
-            if told.handed_back { "yes" } else { "no" }.to_owned(),
-            told.reason.clone().unwrap_or_default(),
+            report.began_at.to_string(),
+            report.camera.to_string(),
+            named(report.owner),
+            named(report.successor),
+            outcome(report).to_owned(),
+            or_dash(report.gap_us.map(seconds)),
+            if report.handed_back { "yes" } else { "no" }.to_owned(),
+            report.reason.clone().unwrap_or_default(),
         ]);
     }
 }
 
-fn outcome(told: &CameraDrill) -> &'static str {
-    match (told.outcome, told.phase) {
+fn outcome(report: &CameraDrill) -> &'static str {
+    match (report.outcome, report.phase) {
         (Some(Outcome::Passed), _) => "passed",
         (Some(Outcome::Failed), _) => "FAILED",
         (Some(Outcome::Aborted), _) => "aborted",

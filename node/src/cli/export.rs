@@ -1,5 +1,5 @@
-//! `holdfast export`: footage to one MP4 file that appears under its name only when it is complete,
-//! or to standard output; and what of it is missing.
+//! `holdfast export`: writes footage to one MP4 file that appears under its name only when it is
+//! complete, or to standard output; and reports what is missing.
 
 mod furthest;
 mod left_out;
@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 pub(super) use transfer::{Came, Sink, Transfer};
 
-/// Gaps that are listed in words; `--json` has them all.
+/// Gaps that the text lists; `--json` has them all.
 const GAPS_MAX: usize = 20;
 
 #[derive(Debug, Serialize)]
@@ -30,28 +30,28 @@ struct Exported {
     file: PathBuf,
     bytes: u64,
     #[serde(flatten)]
-    told: Told,
+    headers: ExportHeaders,
     /// Chunks that turned out damaged, or were deleted during the transfer.
     chunks_left_out: u64,
     missing: Missing,
 }
 
-/// What the node says of an export.
+/// The node's description of an export, from the headers of its answer.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Told {
+pub(super) struct ExportHeaders {
     /// Wall time of the file's time 0.
     start: Option<String>,
-    /// How long that is before the asked range.
+    /// How much earlier than the requested range that is.
     lead_in_ms: Option<i64>,
     gap_ms: Option<i64>,
     damaged_ms: Option<i64>,
 }
 
-/// What of the asked range is not in the file, as the timeline has it.
+/// The parts of the requested range that are not in the file, by the timeline.
 #[derive(Debug, Serialize)]
 struct Missing {
     gaps: Vec<Gap>,
-    /// Recorded, and on nodes that are down: not in the file either.
+    /// Recorded, but on nodes that are down: not in the file either.
     not_available_ms: i64,
     /// Why that is not known.
     error: Option<String>,
@@ -76,7 +76,7 @@ pub(super) async fn run(
     }
     let api = Api::new(&options)?;
     let camera = resolve::footage(&api, camera).await?;
-    // Not before it is known that there is something to be written.
+    // Not before it is known that there is something to write.
     let sink = if OutputFile::is_stdout(&output) {
         Sink::Stdout {
             out: OutputFile::create(&output, args.force)?,
@@ -98,7 +98,7 @@ pub(super) async fn run(
     };
     let Came {
         bytes,
-        told,
+        headers,
         left_out,
     } = transfer.run(sink).await?;
     let missing = Missing::of(
@@ -108,7 +108,7 @@ pub(super) async fn run(
     let exported = Exported {
         file: output,
         bytes,
-        told,
+        headers,
         chunks_left_out: left_out,
         missing,
     };
@@ -123,15 +123,15 @@ fn describe(exported: &Exported) -> String {
     let Exported {
         file,
         bytes,
-        told,
+        headers,
         chunks_left_out,
         missing,
     } = exported;
     let mut text = format!("wrote {} ({bytes} bytes)", file.display());
-    if let Some((start, lead_in_ms)) = told
+    if let Some((start, lead_in_ms)) = headers
         .start
         .as_deref()
-        .zip(told.lead_in_ms)
+        .zip(headers.lead_in_ms)
         .filter(|(_, ms)| *ms > 0)
     {
         let lead_in = seconds(lead_in_ms * 1000);
@@ -139,7 +139,7 @@ fn describe(exported: &Exported) -> String {
             "\nbegins at {start}, {lead_in} s before, with the keyframe that what you asked for is decoded from"
         ));
     }
-    if let Some(damaged_ms) = told.damaged_ms.filter(|ms| *ms > 0) {
+    if let Some(damaged_ms) = headers.damaged_ms.filter(|ms| *ms > 0) {
         let damaged = seconds(damaged_ms * 1000);
         text.push_str(&format!(
             "\n{damaged} s of it refer to lost frames, and players conceal what is missing; --strict leaves them out"
@@ -150,11 +150,12 @@ fn describe(exported: &Exported) -> String {
             "\n{chunks_left_out} chunks of less than half a second are left out: they are damaged, or were deleted during the transfer"
         ));
     }
-    text.push_str(&describe_missing(missing, told.gap_ms));
+    text.push_str(&describe_missing(missing, headers.gap_ms));
     text
 }
 
-/// The node that is asked, and the others after it, which answer for the cluster as well.
+/// The node at the configured address first, then the others, which can answer for the cluster as
+/// well.
 pub(super) async fn every_node(api: &Api) -> Vec<Api> {
     let cluster: Result<Cluster, CliError> = api.get(&["cluster"], &[]).await;
     let mut apis = vec![api.clone()];
@@ -213,7 +214,7 @@ fn describe_missing(missing: &Missing, gap_ms: Option<i64>) -> String {
     text
 }
 
-impl Told {
+impl ExportHeaders {
     fn by(response: &Response) -> Self {
         let header = |name: &str| {
             response
@@ -260,7 +261,7 @@ mod tests {
     use holdfast_storage::time::Timestamp;
 
     #[test]
-    fn what_is_missing_is_told_with_its_cause() {
+    fn what_is_missing_is_listed_with_its_cause() {
         let gap = |from, to| Gap {
             start: Timestamp(from),
             end: Timestamp(to),
@@ -276,14 +277,14 @@ mod tests {
             not_available_ms: 1500,
             error: None,
         };
-        let told = Told {
+        let headers = ExportHeaders {
             damaged_ms: Some(250),
-            ..Told::default()
+            ..ExportHeaders::default()
         };
         let exported = Exported {
             file: "a.mp4".into(),
             bytes: 7,
-            told,
+            headers,
             chunks_left_out: 3,
             missing,
         };
@@ -320,7 +321,7 @@ mod tests {
         let exported = Exported {
             file: "a.mp4".into(),
             bytes: 7,
-            told: Told::default(),
+            headers: ExportHeaders::default(),
             chunks_left_out: 0,
             missing,
         };

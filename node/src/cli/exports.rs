@@ -83,7 +83,7 @@ pub(super) async fn create(
     })
 }
 
-/// What became of each file.
+/// The outcome for each file.
 #[derive(Debug, Serialize)]
 struct Downloaded {
     dir: PathBuf,
@@ -95,7 +95,7 @@ struct File {
     name: String,
     bytes: u64,
     chunks_left_out: u64,
-    /// Why it is not there: nothing was recorded, for example.
+    /// Why it is missing: nothing was recorded, for example.
     error: Option<String>,
     #[serde(skip)]
     is_there_already: bool,
@@ -207,7 +207,7 @@ async fn download(args: ExportsDownloadArgs, api: &Api, out: Output) -> Result<(
             error: why,
             is_there_already: false,
         });
-        // Of a camera that recorded nothing there is no file.
+        // A camera that recorded nothing has no file.
         failure = failure.or(error.filter(|error| error.kind != ExitKind::NotFound));
     }
     out.print(&downloaded, lines)?;

@@ -28,7 +28,7 @@ pub(super) async fn run(args: GapsArgs, options: ApiOptions, out: Output) -> Res
     out.print(&ledger, |ledger| describe(ledger, &names))
 }
 
-/// The pages as one; they end, because each begins after the last camera of the one before.
+/// All pages as one; they end, because each begins after the last camera of the one before.
 async fn all_pages(api: &Api, query: &[(&str, String)]) -> Result<GapLedger, CliError> {
     let mut ledger: GapLedger = api.get(&["gaps"], &pairs(query)).await?;
     while let Some(after) = ledger.next_after {
@@ -52,7 +52,7 @@ fn pairs<'a>(query: &'a [(&str, String)]) -> Vec<(&'a str, &'a str)> {
     query.iter().map(|(key, value)| (*key, &**value)).collect()
 }
 
-/// What numbers stand for.
+/// The names for the numbers.
 struct Names {
     cameras: BTreeMap<CameraId, String>,
     nodes: BTreeMap<NodeId, String>,

@@ -11,16 +11,16 @@ use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
-/// Environment variable with a filter that goes before the configured level.
+/// Environment variable with a filter that takes precedence over the configured level.
 pub(super) const FILTER_ENV: &str = "HOLDFAST_LOG";
 
-/// Logs its own doings at every level; what operators need of them is in our own lines.
+/// Logs its internals at every level; Holdfast's own lines have what operators need of them.
 const OPENRAFT: &str = "openraft";
 
 /// Starts the process's log. Once a process.
 ///
 /// # Errors
-/// Where a log is running already.
+/// A log is running already.
 pub(super) fn init(log: &Log, filter: EnvFilter) -> Result<(), CliError> {
     let started = match log.format {
         LogFormat::Text => start(
@@ -37,7 +37,7 @@ pub(super) fn init(log: &Log, filter: EnvFilter) -> Result<(), CliError> {
     started.map_err(|error| CliError::failed(format!("cannot start the log: {error}")))
 }
 
-/// What lines are made of, before they are written.
+/// The layers that choose lines, before they are written.
 type Chosen = Layered<Sparing, Layered<EnvFilter, Registry>>;
 
 fn start(filter: EnvFilter, lines: impl Layer<Chosen> + Send + Sync) -> Result<(), TryInitError> {
@@ -65,7 +65,7 @@ pub(super) fn filter(log: &Log, env: Option<String>) -> Result<EnvFilter, CliErr
     }
 }
 
-/// Nothing of `target` below WARN, nor what the log is not to show at all.
+/// Nothing of `target` below WARN, nor below the configured level.
 fn quiet(target: &str, level: tracing::Level) -> Result<Directive, CliError> {
     let shown = LevelFilter::WARN.min(LevelFilter::from_level(level));
     format!("{target}={shown}")
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn openraft_tells_no_more_than_the_log_shows() {
+    fn openraft_logs_no_more_than_the_log_shows() {
         let log = Log {
             level: LogLevel::Error,
             ..Log::default()

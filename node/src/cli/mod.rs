@@ -1,4 +1,4 @@
-//! The command line: arguments in, exit code out. Every command that prints data also prints it as
+//! The command line: arguments in, exit code out. Every command that prints data can print it as
 //! JSON.
 
 mod adopt;
@@ -41,7 +41,7 @@ use args::Command;
 use std::future::Future;
 use std::process::ExitCode;
 
-/// Runs the command and says what went wrong on standard error.
+/// Runs the command and reports an error on standard error.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     match dispatch(args) {

@@ -1,4 +1,4 @@
-//! `holdfast nodes`: the members, out of service and back.
+//! `holdfast nodes`: shows the members, takes them out of service and back.
 
 use super::args::NodesCommand;
 use super::resolve;
@@ -74,7 +74,7 @@ fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
-/// What is wrong with the members' clocks, a line each; nothing where nothing is.
+/// What is wrong with the members' clocks, a line each; empty if nothing is.
 pub(super) fn clock_warnings(nodes: &[Node]) -> String {
     let limit_ms = OFFSET_MAX.as_millis();
     let off = nodes

@@ -7,12 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// Before the process' umask takes from it.
+/// Before the umask of the process is applied.
 const MODE: u32 = 0o666;
-/// Of what its user alone may read.
+/// For content that only its user may read.
 const PRIVATE_MODE: u32 = 0o600;
 
-/// Where the bytes of a command go.
+/// The destination of a command's bytes.
 pub(super) struct OutputFile {
     to: To,
     bytes: u64,
@@ -21,7 +21,8 @@ pub(super) struct OutputFile {
 enum To {
     /// `-`: readers see the bytes as they come.
     Stdout,
-    /// Written beside its target; dropped without [`OutputFile::finish`], it leaves nothing behind.
+    /// Written alongside its target; dropped without [`OutputFile::finish`], it leaves nothing
+    /// behind.
     File {
         temporary: NamedTempFile,
         target: PathBuf,
@@ -36,13 +37,13 @@ impl OutputFile {
     }
 
     /// # Errors
-    /// Where the target exists and is not to be replaced, or is no plain file, or its folder cannot
-    /// be written; where standard output is a terminal.
+    /// The target exists and may not be replaced, or is no regular file, or its folder cannot be
+    /// written; or standard output is a terminal.
     pub(super) fn create(target: &Path, replace: bool) -> Result<Self, CliError> {
         Self::create_as(target, replace, MODE)
     }
 
-    /// As [`OutputFile::create`], for this user alone.
+    /// As [`OutputFile::create`], readable by this user alone.
     ///
     /// # Errors
     /// As [`OutputFile::create`].
@@ -83,7 +84,7 @@ impl OutputFile {
     }
 
     /// # Errors
-    /// Where the disk, or the reader, does not take it.
+    /// The disk, or the reader, refuses the write.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         match &mut self.to {
             To::Stdout => std::io::stdout()
@@ -107,10 +108,10 @@ impl OutputFile {
         self.bytes
     }
 
-    /// Makes it durable and gives it its name; the number of bytes written.
+    /// Makes the file durable and gives it its name; returns the number of bytes written.
     ///
     /// # Errors
-    /// Where that fails; then nothing is left of it.
+    /// That fails; then nothing is left of the file.
     pub(super) fn finish(self) -> Result<u64, CliError> {
         match self.to {
             To::Stdout => std::io::stdout()
@@ -126,7 +127,7 @@ impl OutputFile {
                     .as_file()
                     .sync_all()
                     .map_err(|error| cannot_write(&target, &error))?;
-                // It may have become something else since.
+                // Another file may be there since.
                 let target = plain_file(&target, replace)?;
                 let persisted = if replace {
                     temporary.persist(&target)
@@ -134,7 +135,7 @@ impl OutputFile {
                     temporary.persist_noclobber(&target)
                 };
                 persisted.map_err(|error| cannot_write(&target, &error.error))?;
-                // A folder that may be written and not read cannot be synced.
+                // A folder that may be written but not read cannot be synced.
                 if let Some(Ok(folder)) = target.parent().map(std::fs::File::open) {
                     folder
                         .sync_all()
@@ -146,11 +147,11 @@ impl OutputFile {
     }
 }
 
-/// The file itself where `target` is a link to one.
+/// The path of the file itself if `target` is a link to one.
 ///
 /// # Errors
-/// Where something is there that is no plain file (a device would be replaced by one), or a file
-/// that is not to be replaced.
+/// What is there is no regular file (a device would be replaced by one), or is a file that may not
+/// be replaced.
 pub(super) fn plain_file(target: &Path, replace: bool) -> Result<PathBuf, CliError> {
     let found = match std::fs::metadata(target) {
         Ok(found) => found,

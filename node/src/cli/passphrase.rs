@@ -1,5 +1,5 @@
-//! A passphrase, from a file or from the terminal, which does not show it. Never from an argument
-//! or the environment, where other processes could read it.
+//! Reads a passphrase from a file or from the terminal, without echo. Never from an argument or the
+//! environment, where other processes could read it.
 
 use super::args::PassphraseArgs;
 use crate::terminal::error::CliError;
@@ -54,8 +54,8 @@ fn from_file(path: &Path) -> Result<Secret, CliError> {
     Ok(Secret(line.to_owned()))
 }
 
-/// The process' own terminal, wherever its input comes from, without echo; as it was when this is
-/// dropped.
+/// The process's own terminal, wherever its input comes from, without echo; dropping this restores
+/// it.
 struct Terminal {
     tty: File,
     before: Termios,
@@ -67,7 +67,7 @@ impl Terminal {
         let before = tcgetattr(&tty)?;
         let mut silent = before.clone();
         // Byte by byte, and Ctrl-C as one of them: a process that died here would leave the
-        // terminal mute.
+        // terminal without echo.
         silent
             .local_modes
             .remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
@@ -85,7 +85,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // There is nothing that could be done about it.
+        // Nothing could be done about a failure.
         let _ = tcsetattr(&self.tty, OptionalActions::Flush, &self.before);
     }
 }

@@ -1,5 +1,5 @@
-//! What `serve` does before it starts a node, and `config check` to say whether it would: reads the
-//! file, the secrets and the log's filter, and looks at the machine.
+//! The preparation that `serve` does before it starts a node, and `config check` does to find out
+//! whether it would: reads the file, the secrets and the log's filter, and examines the machine.
 
 use super::logging;
 use crate::config::{Config, ConfigError, Problem, Secrets};
@@ -7,7 +7,7 @@ use crate::host::preflight;
 use std::path::Path;
 use tracing_subscriber::EnvFilter;
 
-/// What a node starts with.
+/// The inputs of a node's start.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) config: Config,
@@ -15,7 +15,7 @@ pub(super) struct Prepared {
     pub(super) filter: EnvFilter,
 }
 
-/// Why a node does not start: at least one problem, and the configuration where the file is sound.
+/// Why a node does not start: at least one problem, and the configuration if the file is valid.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) error: ConfigError,
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_that_is_wrong_is_told_at_once() {
+    fn all_that_is_wrong_is_reported_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("n.toml");
         std::fs::write(&file, "name = \"a\"\ndata_dir = \"/proc/nothing\"\n").unwrap();
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn all_mistakes_in_the_file_are_told_at_once() {
+    fn all_mistakes_in_the_file_are_reported_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("n.toml");
         let text = "name = \"a\"\ndata_dir = \"d\"\ncolour = 1\n[storage]\nflush_interval_ms = \"fast\"\nscrub_days = 0\n[ingest]\ntick_ms = 0\n";

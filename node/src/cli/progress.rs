@@ -1,4 +1,4 @@
-//! Progress bars on standard error, where that is a terminal.
+//! Progress bars on standard error, if that is a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -41,7 +41,7 @@ fn bar(total: Option<u64>, template: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(total, target);
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
-        // The templates are constants; a bar in the default style would still be right.
+        // The templates are constants; a bar in the default style would do as well.
         Err(_) => bar,
     }
 }

@@ -1,4 +1,4 @@
-//! `holdfast cluster recover`: a way back where the majority of the voters is lost for good.
+//! `holdfast cluster recover`: a way back if the majority of the voters is lost for good.
 
 use super::args::RecoverArgs;
 use super::table::printable;
@@ -21,10 +21,10 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// For a member to take a connection.
+/// How long a member may take to accept a connection.
 const REACH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Of what is typed to confirm.
+/// The longest answer that confirms.
 const ANSWER_BYTES_MAX: u64 = 1_024;
 
 /// What `--json` prints.
@@ -34,15 +34,15 @@ struct Report {
     cluster: String,
     /// The generation that the node belongs to now.
     generation: u64,
-    /// The last entry of the log that it begins with; `changed_at`: when the last change before it
-    /// was asked for.
+    /// The last entry of the log that the generation begins with; `changed_at`: when the last
+    /// change before it was requested.
     position: LogPosition,
     changed_at: Option<Timestamp>,
     cameras: usize,
     holds: usize,
     dropped: Vec<Member>,
     is_witness: bool,
-    /// What the node agreed on before, as far as it knew.
+    /// The folder with the consensus of the former generation, as far as the node knew it.
     kept: PathBuf,
 }
 
@@ -83,7 +83,7 @@ fn is_witness(survivor: &Survivor) -> bool {
     own(survivor).is_some_and(|node| node.spec.role == Role::Witness)
 }
 
-/// All others, and whether anything takes connections where they were last.
+/// All others, and whether anything accepts connections at their last addresses.
 async fn members(survivor: &Survivor) -> Vec<Member> {
     let voters = &survivor.remains.voters();
     let others = survivor
@@ -110,7 +110,7 @@ async fn members(survivor: &Survivor) -> Vec<Member> {
 }
 
 /// # Errors
-/// Nothing is lost for good, as far as can be seen from here.
+/// Nothing is lost for good, as far as this machine can see.
 fn refuse_needless(
     args: &RecoverArgs,
     survivor: &Survivor,
@@ -156,7 +156,7 @@ fn names(members: &[Member]) -> String {
     named.join(", ")
 }
 
-/// What would happen, before it is confirmed.
+/// What would happen, shown before the confirmation.
 fn plan(survivor: &Survivor, members: &[Member], name: &str) -> String {
     let (remains, state) = (&survivor.remains, survivor.remains.state());
     let LogPosition { term, index } = remains.position();

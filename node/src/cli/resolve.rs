@@ -1,4 +1,4 @@
-//! Names to numbers: cameras and nodes may be given by either.
+//! Resolves names to numbers: commands accept either for cameras and nodes.
 
 use crate::client::Api;
 use crate::terminal::error::{CliError, ExitKind};
@@ -6,7 +6,7 @@ use holdfast_control_api::wire::{Camera, DeletedCamera, Node};
 use holdfast_storage::ids::CameraId;
 
 /// # Errors
-/// [`ExitKind::NotFound`] where there is none, [`ExitKind::Failed`] where several have this name.
+/// [`ExitKind::NotFound`] if there is none, [`ExitKind::Failed`] if several have this name.
 pub(super) async fn camera(api: &Api, text: &str) -> Result<Camera, CliError> {
     let cameras: Vec<Camera> = api.get(&["cameras"], &[]).await?;
     pick(
@@ -19,7 +19,7 @@ pub(super) async fn camera(api: &Api, text: &str) -> Result<Camera, CliError> {
 }
 
 /// The camera whose footage is meant: one that is recorded, or else one that was deleted. A number
-/// is taken as it is where neither is known: footage outlives what the cluster remembers.
+/// that is neither is used as it is: footage outlives what the cluster remembers.
 ///
 /// # Errors
 /// As [`camera`].
@@ -36,7 +36,7 @@ pub(super) async fn footage(api: &Api, text: &str) -> Result<CameraId, CliError>
     }
 }
 
-/// One that was deleted.
+/// A deleted camera.
 ///
 /// # Errors
 /// As [`camera`].
@@ -61,7 +61,7 @@ pub(super) async fn node(api: &Api, text: &str) -> Result<Node, CliError> {
     pick("node", text, nodes, |node| node.id, |node| &node.name)
 }
 
-/// A number goes before a name that looks like one.
+/// A number takes precedence over a name that looks like one.
 fn pick<T, I: std::str::FromStr + PartialEq>(
     what: &str,
     text: &str,
@@ -116,7 +116,7 @@ mod tests {
     fn numbers_go_before_names() {
         assert_eq!(find("gate").unwrap().0, 1);
         assert_eq!(find("7").unwrap().0, 7);
-        assert_eq!(find("nobody").unwrap_err().kind, ExitKind::NotFound);
+        assert_eq!(find("unknown").unwrap_err().kind, ExitKind::NotFound);
         assert!(find("twin").unwrap_err().message.contains("2 cameras"));
     }
 }

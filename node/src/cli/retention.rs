@@ -1,5 +1,5 @@
-//! `holdfast retention`: what is announced for deletion, why nothing is deleted, and the operator's
-//! word on it.
+//! `holdfast retention`: announced deletions, why nothing is deleted, and the operator's orders
+//! about both.
 
 use super::args::{RetentionCommand, RetentionOf};
 use super::resolve;
@@ -59,7 +59,7 @@ async fn order(api: &Api, word: &str, of: RetentionOf, out: Output) -> Result<()
     })
 }
 
-/// Of every camera that exists, what was recorded by a clock that was ahead.
+/// For every camera that exists, the footage that was recorded by a clock that was ahead.
 async fn future(api: &Api, out: Output) -> Result<(), CliError> {
     let found: Vec<FutureFootage> = api.get(&["retention", "future"], &[]).await?;
     out.print(&found, |found| future_table(found))
@@ -118,7 +118,7 @@ fn describe(volumes: &[VolumeRetention]) -> String {
     text
 }
 
-/// What is not announced and still unusual, a line each.
+/// Other unusual conditions, a line each.
 fn lines(volumes: &[VolumeRetention]) -> Vec<String> {
     let of = |volume: &VolumeRetention| format!("node {}, volume {}", volume.node, volume.volume);
     let paused = volumes.iter().filter_map(|volume| {
@@ -140,7 +140,7 @@ fn lines(volumes: &[VolumeRetention]) -> Vec<String> {
     paused.chain(clamped).collect()
 }
 
-/// For `cluster status`: one line where something waits for the operator, nothing else.
+/// For `cluster status`: one line if something waits for the operator, else nothing.
 pub(super) fn summary(volumes: &[VolumeRetention]) -> String {
     let waiting: Vec<_> = volumes
         .iter()

@@ -1,4 +1,4 @@
-//! `holdfast segment`: look into a segment file, or all of whole volumes, without a running node.
+//! `holdfast segment`: examines a segment file, or all of whole volumes, without a running node.
 //! Files are only read.
 
 mod extract;
@@ -23,8 +23,7 @@ use std::path::Path;
 const LOST_LINES_MAX: usize = 20;
 
 /// # Errors
-/// Where the file is damaged, not there, no segment, or cannot be read. What was found is printed
-/// before.
+/// The file is damaged, missing, no segment, or cannot be read. The findings are printed first.
 pub(super) fn run(command: &SegmentCommand, api: ApiOptions, out: Output) -> Result<(), CliError> {
     match command {
         SegmentCommand::Inspect { file } => inspect(file, out),
@@ -80,7 +79,7 @@ fn verify(file: &Path, out: Output) -> Result<(), CliError> {
     ))
 }
 
-/// Tells a missing file and a missing permission from damage, in words about this file.
+/// Reports a missing file and a missing permission as such, and not as damage.
 fn readable(file: &Path) -> Result<(), CliError> {
     let opened = std::fs::File::open(file).and_then(|file| file.metadata());
     match opened {
@@ -199,7 +198,7 @@ fn judge(report: &Report) -> String {
     text
 }
 
-/// Damage that a crash left is no news.
+/// Damage that a crash left is normal.
 fn batches(report: &Report) -> String {
     let known = match report.damaged_at_sealing {
         _ if report.is_cut_short => {

@@ -33,7 +33,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
 fn follow_parent(pid: i32) -> Result<(), CliError> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| CliError::failed(format!("cannot follow the parent process: {error}")))?;
-    // The parent may have died before the call above: then nobody will send the signal.
+    // The parent may have died before the call above: then no signal will come.
     if getppid().map(Pid::as_raw_nonzero).map(i32::from) == Some(pid) {
         Ok(())
     } else {

@@ -1,4 +1,4 @@
-//! `holdfast settings`: what holds for the whole cluster.
+//! `holdfast settings`: what applies to the whole cluster.
 
 use super::args::{FailbackArg, HeadroomArg, SettingsArgs, SettingsCommand};
 use crate::client::{Api, ApiOptions};

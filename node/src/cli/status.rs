@@ -1,5 +1,5 @@
-//! `holdfast status`: the page that is looked at when something is wrong. Its exit code says how
-//! the cluster does.
+//! `holdfast status`: the page for operators when something is wrong. Its exit code reports the
+//! state of the cluster.
 
 use super::table::printable;
 use crate::client::{Api, ApiOptions};
@@ -16,7 +16,7 @@ const FOOTAGE_IS_BEING_LOST: u8 = 20;
 
 /// Findings of one kind that are shown; `--json` has them all.
 const LINES_MAX: usize = 20;
-/// Nodes whose failure would cost a camera that are shown.
+/// The most nodes that are shown of those whose failure would cost a camera.
 const COSTS_MAX: usize = 5;
 
 pub(super) async fn run(options: ApiOptions, out: Output) -> Result<ExitCode, CliError> {
@@ -57,7 +57,7 @@ fn describe(status: &Status) -> String {
     text
 }
 
-/// What stands in three columns.
+/// The three columns of a line.
 struct Line {
     label: String,
     subject: String,
@@ -143,7 +143,7 @@ fn disks(disks: &[Disk]) -> Vec<Line> {
     disks.iter().map(line).collect()
 }
 
-/// The costly ones; that the others cost nothing is said once.
+/// The costly nodes; that the others cost nothing is shown once.
 fn next_failure(costs: &[NextFailure]) -> Vec<Line> {
     let mut costly: Vec<&NextFailure> = costs.iter().filter(|next| next.cameras_lost > 0).collect();
     costly.sort_by_key(|next| std::cmp::Reverse(next.cameras_lost));
@@ -151,7 +151,7 @@ fn next_failure(costs: &[NextFailure]) -> Vec<Line> {
         return Vec::new();
     }
     let others = costs.len() - costly.len();
-    let told = costly.iter().take(COSTS_MAX).map(|next| {
+    let shown = costly.iter().take(COSTS_MAX).map(|next| {
         let more = if next.cameras_lost > next.some.len() {
             ", …"
         } else {
@@ -182,10 +182,10 @@ fn next_failure(costs: &[NextFailure]) -> Vec<Line> {
             "would cost no camera",
         )),
     };
-    told.chain(none).collect()
+    shown.chain(none).collect()
 }
 
-/// The time of day, with the day where it is another, and how long ago that is.
+/// The time of day, with the date if it is another day, and how long ago that is.
 fn time(at: Timestamp, now: Timestamp) -> String {
     let (text, today) = (at.to_string(), now.to_string());
     let (day, clock) = (

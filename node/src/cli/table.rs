@@ -49,7 +49,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// Text from cameras and other users, without what a terminal would obey.
+/// Text from cameras and other users, without control characters that a terminal would obey.
 pub(super) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| {

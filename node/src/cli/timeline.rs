@@ -1,4 +1,4 @@
-//! `holdfast timeline`: what of a camera was recorded, by whom, and every gap.
+//! `holdfast timeline`: what was recorded of a camera, by which nodes, and every gap.
 
 use super::args::TimelineArgs;
 use super::table::{Table, or_dash};

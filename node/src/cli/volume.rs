@@ -1,4 +1,4 @@
-//! `holdfast volume`: a whole data directory without its node, and how nodes read theirs again.
+//! `holdfast volume`: a whole data directory without its node, and how nodes scrub theirs.
 
 use super::args::ScrubCommand;
 use super::progress::volume_bar;
@@ -23,8 +23,7 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 20;
 
 /// # Errors
-/// Where something is damaged, not there, in use, or cannot be read. What was found is printed
-/// before.
+/// Something is damaged, missing, in use, or cannot be read. The findings are printed first.
 pub(super) fn verify(dir: &Path, out: Output) -> Result<(), CliError> {
     let bar = volume_bar();
     let report = offline::verify_volume(dir, |progress| show(&bar, progress));
@@ -54,7 +53,7 @@ pub(super) fn verify(dir: &Path, out: Output) -> Result<(), CliError> {
 }
 
 /// # Errors
-/// Where a node has the volume open, or segments could not be listed.
+/// A node has the volume open, or segments could not be listed.
 pub(super) fn rebuild_catalogue(dir: &Path, out: Output) -> Result<(), CliError> {
     let bar = volume_bar();
     let report = offline::rebuild_catalogue(dir, |progress| show(&bar, progress));
@@ -71,10 +70,10 @@ pub(super) fn rebuild_catalogue(dir: &Path, out: Output) -> Result<(), CliError>
 }
 
 /// Marks a folder as one in which a new volume is wanted. The node that has it in its configuration
-/// takes it up.
+/// starts to use it.
 ///
 /// # Errors
-/// It is not there, holds a volume already, or cannot be written.
+/// The folder is missing, holds a volume already, or cannot be written.
 pub(super) fn init(dir: &Path, out: Output) -> Result<(), CliError> {
     let root = open_root(dir, false).map_err(|error| volume_error(&error))?;
     let root = root.ok_or_else(|| {

@@ -1,11 +1,11 @@
-//! Points in time as people type them. Pure: the present comes in.
+//! Parses points in time as people type them. Pure: the present is an argument.
 
 use holdfast_storage::time::Timestamp;
 
 /// RFC 3339, `now`, or an offset back from `now`: `-90s`, `-10m`, `-2h`, `-1d`.
 ///
 /// # Errors
-/// Says what is accepted.
+/// Names what is accepted.
 pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     if text == "now" {
         return Ok(now);

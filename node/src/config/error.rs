@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub struct Problem {
     /// Dotted, for example `storage.flush_interval_ms`.
     pub key: Option<String>,
-    /// From 1; `None` where the problem is not at one place.
+    /// From 1; `None` if the problem is not at one place.
     pub line: Option<usize>,
     /// From 1, in characters.
     pub column: Option<usize>,
@@ -35,7 +35,7 @@ pub enum ConfigError {
         path: PathBuf,
         source: std::io::Error,
     },
-    /// The file is not what it should be; at least one problem.
+    /// The file is not valid; at least one problem.
     Invalid {
         path: PathBuf,
         problems: Vec<Problem>,
@@ -43,7 +43,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// What to change, one by one.
+    /// The changes to make, one by one.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         match self {
@@ -98,9 +98,9 @@ impl std::error::Error for ConfigError {
 /// Mistakes of one file that are listed at once.
 const PROBLEMS_MAX: usize = 32;
 
-/// Everything that is wrong with the text, and what remains of it without that: after each mistake
-/// the parser continues without the line that has it. `None` where nothing remains, and always at
-/// least one problem then.
+/// All mistakes in the text, and the configuration without them: after each mistake the parser
+/// continues without the line that has it. `None` if nothing remains; then there is at least one
+/// problem.
 pub(super) fn parse_all<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Problem>) {
     let mut left = text.to_owned();
     let mut problems: Vec<Problem> = Vec::new();
@@ -124,8 +124,8 @@ pub(super) fn parse_all<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Prob
     (None, problems)
 }
 
-/// The text with an empty line in place of this one; `None` where it is a table's header, without
-/// which what follows would belong to another, or empty already.
+/// The text with this line blank; `None` if the line is a table's header, without which the next
+/// lines would belong to another table, or empty already.
 fn without_line(text: &str, number: usize) -> Option<String> {
     let start: usize = text
         .split_inclusive('\n')
@@ -136,7 +136,7 @@ fn without_line(text: &str, number: usize) -> Option<String> {
     if line.trim().is_empty() || line.trim_start().starts_with('[') {
         return None;
     }
-    // As long as before: what follows stays where it is.
+    // As long as before: so later offsets stay valid.
     let end = start + line.len();
     Some(format!(
         "{}{}{}",

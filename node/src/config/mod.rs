@@ -1,5 +1,4 @@
-//! The node's configuration file: what may be set, what holds where nothing is set, and how it is
-//! read.
+//! The node's configuration file: its keys, their defaults, and how it is read.
 //!
 //! `deploy/config/node.toml` is the annotated example; a test keeps it equal to the defaults here.
 
@@ -28,8 +27,8 @@ pub const DEFAULT_RETENTION_CLASS: &str = model::RETENTION_CLASS_DEFAULT;
 
 const SECONDS_PER_DAY: u64 = 24 * 3600;
 
-/// Everything that one node is told at start. Relative paths are relative to the configuration
-/// file.
+/// The whole configuration of one node at its start. Relative paths are relative to the
+/// configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -56,20 +55,20 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Listen {
-    /// Where the API, the playback and the metrics are served.
+    /// The address of the API, the playback and the metrics.
     pub api: SocketAddr,
-    /// Where other members reach this node.
+    /// The address for other members.
     pub peer: SocketAddr,
-    /// Connections of the API's port that are open at once.
+    /// The most connections that the API's port accepts at once.
     pub api_connections_max: usize,
-    /// Of these, those of one address that have carried no authorised request.
+    /// Of these, the most from one address that have carried no authorised request yet.
     pub api_connections_per_address_max: usize,
-    /// The same of the members' port.
+    /// The same for the members' port.
     pub peer_connections_max: usize,
     pub peer_connections_per_address_max: usize,
 }
 
-/// `host:port` at which others reach this node; where absent, the listening address.
+/// `host:port` at which others reach this node; by default the listening address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Advertise {
@@ -80,24 +79,24 @@ pub struct Advertise {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
-    /// File with the secret that all members share; `HOLDFAST_CLUSTER_SECRET` goes before it.
+    /// File with the secret that all members share; `HOLDFAST_CLUSTER_SECRET` takes precedence.
     pub secret_file: Option<PathBuf>,
     pub role: Role,
     pub failure_domain: String,
     /// Cameras that this node may record at once.
     pub camera_capacity: u32,
-    /// Bits per second of all cameras that it may record at once; without it, no limit.
+    /// Bits per second of all cameras that it may record at once; by default no limit.
     pub bitrate_capacity_bps: Option<u64>,
-    /// What cameras may ask of the nodes that record them.
+    /// Cameras may require labels of the nodes that record them.
     pub labels: BTreeMap<String, String>,
-    /// Peer addresses of members, asked at a start as well as those that the node knows.
+    /// Peer addresses of members, contacted at a start in addition to those that the node knows.
     pub peers: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// File with the token that allows everything; `HOLDFAST_ADMIN_TOKEN` goes before it.
+    /// File with the token that allows everything; `HOLDFAST_ADMIN_TOKEN` takes precedence.
     pub admin_token_file: Option<PathBuf>,
 }
 
@@ -105,7 +104,7 @@ pub struct Auth {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Io {
-    /// io_uring where the kernel allows it, else plain.
+    /// io_uring if the kernel allows it, else plain.
     #[default]
     Auto,
     /// io_uring, or the node does not start.
@@ -123,17 +122,18 @@ pub struct Storage {
     pub segment_bytes_max: ByteSize,
     pub buffer_bytes_max: ByteSize,
     pub free_bytes_min: ByteSize,
-    /// How long a deletion that is larger than usual is announced before it begins; 0: it is not.
+    /// How long a deletion that is larger than usual is announced before it begins; 0: it is not
+    /// announced.
     pub deletion_wait_hours: u32,
-    /// Of each volume; 0: never.
+    /// Of each volume; 0: no scrub.
     pub scrub_bytes_per_second_max: ByteSize,
     /// From the beginning of one pass to that of the next.
     pub scrub_days: u32,
-    /// A volume where nothing is written for so long while records wait counts as hung.
+    /// A volume counts as hung if nothing is written for this long while records wait.
     pub hang_after_ms: u64,
     /// A volume that needs longer to make a record durable is too slow for its cameras.
     pub lag_max_ms: u64,
-    /// Data directories, one a disk; where none is named, `volume0` in the data directory.
+    /// Data directories, one a disk; if none is named, `volume0` in the data directory.
     #[serde(rename = "volume")]
     pub volumes: Vec<Volume>,
 }
@@ -142,8 +142,8 @@ pub struct Storage {
 #[serde(deny_unknown_fields)]
 pub struct Volume {
     pub path: PathBuf,
-    /// Nothing more is recorded to it; what it holds is served until the volume is taken out of
-    /// the configuration.
+    /// Nothing more is recorded to it; its footage is served until the volume is taken out of the
+    /// configuration.
     #[serde(default)]
     pub retire: bool,
 }
@@ -227,7 +227,7 @@ impl Config {
     /// Reads, parses and validates the file, and makes its relative paths absolute.
     ///
     /// # Errors
-    /// Names the file, and where there is one the line, column and key.
+    /// Names the file and, if there is one, the line, column and key.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
@@ -242,7 +242,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Parses and validates `text`; `path` is only named in errors.
+    /// Parses and validates `text`; `path` is used in errors only.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -258,7 +258,7 @@ impl Config {
         }
     }
 
-    /// The volumes that are named, or the one that is there where none is.
+    /// The volumes that are named, or the default one if none is.
     #[must_use]
     pub fn volumes(&self) -> Vec<Volume> {
         if self.storage.volumes.is_empty() {
@@ -267,7 +267,7 @@ impl Config {
         self.storage.volumes.clone()
     }
 
-    /// Where the volumes lie.
+    /// The folders of the volumes.
     #[must_use]
     pub fn volume_paths(&self) -> Vec<PathBuf> {
         self.volumes()
@@ -294,10 +294,10 @@ impl Config {
             .unwrap_or_else(|| self.listen.peer.to_string())
     }
 
-    /// What this node says of itself.
+    /// The description of this node for the cluster.
     ///
     /// # Errors
-    /// A field is not valid; a configuration that was loaded has none such.
+    /// A field is not valid; this cannot happen with a configuration that was loaded.
     pub fn node_spec(&self) -> Result<NodeSpec, Invalid> {
         let cluster = &self.cluster;
         Ok(NodeSpec {
@@ -310,7 +310,7 @@ impl Config {
         })
     }
 
-    /// The classes that cameras of a cluster may be in that this node founds.
+    /// The initial retention classes of a cluster that this node founds.
     ///
     /// # Errors
     /// As [`Self::node_spec`].

@@ -1,4 +1,4 @@
-//! Whether the limits fit the filesystems that the volumes are in. The sizes come in as values.
+//! Whether the limits fit the filesystems of the volumes. The sizes come in as values.
 
 use super::error::Problem;
 use super::{ByteSize, Config};
@@ -7,26 +7,26 @@ use holdfast_storage::ALLOCATE_STEP_BYTES;
 use holdfast_storage::disk::space_of;
 use std::path::Path;
 
-/// The part of a volume that segments which are open or opened ahead may reserve.
+/// One part in this many of a volume may be reserved by segments that are open or opened ahead.
 const RESERVED_SHARE: u64 = 4;
 
 impl Config {
-    /// What of the limits does not fit the volumes on this machine. `holdfast serve` makes do with
-    /// less instead.
+    /// Limits that do not fit the volumes on this machine. `holdfast serve` makes do with less
+    /// instead.
     #[must_use]
     pub fn room_problems(&self) -> Vec<Problem> {
         problems(self, total_bytes)
     }
 }
 
-/// Of the filesystem that a volume is in, or will be in: a folder that is not there yet is made in
-/// the nearest one that is.
+/// The size of the filesystem that holds a volume, or will: a missing folder will be created in its
+/// nearest ancestor that exists.
 fn total_bytes(volume: &Path) -> Option<u64> {
     let nearest = volume.ancestors().find(|path| path.exists())?;
     space_of(nearest).ok().map(|space| space.total_bytes)
 }
 
-/// `total_bytes` says how large the filesystem of a volume is, where that is known.
+/// `total_bytes` returns the size of a volume's filesystem, if known.
 fn problems(config: &Config, total_bytes: impl Fn(&Path) -> Option<u64>) -> Vec<Problem> {
     if config.cluster.role == Role::Witness {
         return Vec::new();

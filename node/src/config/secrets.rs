@@ -43,7 +43,7 @@ pub enum SecretError {
     },
 }
 
-/// What a node must know and must not show.
+/// The secrets that a node must know and must not show.
 #[derive(Clone, Debug)]
 pub struct Secrets {
     pub cluster: Secret,
@@ -61,7 +61,8 @@ impl Secrets {
     /// Takes each secret from `env` (usually the process's environment), else from its file.
     ///
     /// # Errors
-    /// Of each that is absent, unreadable, too short or not a single line of printable ASCII.
+    /// One for each secret that is missing, unreadable, too short or not a single line of printable
+    /// ASCII.
     pub fn load(
         config: &Config,
         env: impl Fn(&str) -> Option<String>,
@@ -126,7 +127,8 @@ impl Origin<'_> {
     }
 }
 
-/// The text of a small file; anything longer than a secret may be is an error, not memory.
+/// The text of a small file; a file longer than any secret is an error, and is not read into
+/// memory.
 pub(crate) fn read_bounded(path: &Path) -> std::io::Result<String> {
     use std::io::Read;
     let mut text = String::new();

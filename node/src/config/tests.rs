@@ -268,7 +268,7 @@ fn every_rule_of_validation_fires_and_says_what_to_do() {
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let error = parse(&with("[ingest]\ntick_ms = 0\nchunk_ms = 1\n")).unwrap_err();
     assert_eq!(error.problems().len(), 2, "{error}");
     assert_eq!(error.to_string().lines().count(), 2);

@@ -10,13 +10,13 @@ use holdfast_storage::BUFFER_BYTES_MIN;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-/// The smallest `segment_bytes_max`, in bytes: what waits for a segment fits into it.
+/// The smallest `segment_bytes_max`, in bytes: the records that wait for a segment fit into it.
 const SEGMENT_BYTES_MIN: u64 = BUFFER_BYTES_MIN;
 
-/// The least and the most that `connections_max` of a port may be.
+/// The limits of a port's `connections_max`.
 const CONNECTIONS_MIN: u64 = 64;
 const CONNECTIONS_MAX: u64 = 65_536;
-/// Members that a node may be given addresses of.
+/// Addresses of members that a node may have configured.
 const PEERS_MAX: usize = 100;
 
 /// Everything that is wrong, not only the first.
@@ -46,7 +46,7 @@ fn names(config: &Config, found: &mut Vec<Problem>) {
     }
 }
 
-/// What is wrong with the value of `key`, by the rule that the replicated state has for it.
+/// What is wrong with the value of `key`, by the rule of the replicated state.
 fn problem<T>(key: &str, checked: Result<T, Invalid>) -> Option<Problem> {
     checked.err().map(|error| Problem::of_key(key, error.why))
 }
@@ -355,7 +355,7 @@ fn retention(config: &Config, found: &mut Vec<Problem>) {
             ));
         }
     }
-    // Their names were found wrong one by one already.
+    // Invalid names were reported one by one already.
     let is_named = config
         .retention
         .iter()

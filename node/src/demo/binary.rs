@@ -1,16 +1,16 @@
-//! Where the `holdfast` binary is, for tests in other packages that start it.
+//! Finds the `holdfast` binary, for tests in other packages that start it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Test executables lie in `target/<profile>/deps`, examples in `target/<profile>/examples`: at
+/// Test executables are in `target/<profile>/deps`, examples in `target/<profile>/examples`: at
 /// most this far below the binary.
 const LEVELS_MAX: usize = 2;
 
 /// The `holdfast` that was built in the same profile as the running executable.
 ///
 /// # Errors
-/// Where there is none: cargo builds the binary for tests of its own package only.
+/// There is none: cargo builds the binary for tests of its own package only.
 pub fn holdfast_beside_this() -> io::Result<PathBuf> {
     let this = std::env::current_exe()?;
     holdfast_near(&this).ok_or_else(|| {
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_binary_is_found_from_tests_and_from_beside_it() {
+    fn the_binary_is_found_from_tests_and_from_its_own_folder() {
         let profile = tempfile::tempdir().unwrap();
         let (binary, test) = (
             profile.path().join("holdfast"),

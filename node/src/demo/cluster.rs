@@ -1,8 +1,8 @@
-//! A cluster of real `holdfast serve` processes on this machine: started, stopped, killed and
-//! restarted by whoever holds it.
+//! A cluster of real `holdfast serve` processes on this machine, which its user starts, stops,
+//! kills and restarts.
 //!
-//! The demo, the chaos scenarios and the integration tests all use this one. Dropping it kills
-//! every process.
+//! The demo, the chaos scenarios and the integration tests all use it. Dropping it kills every
+//! process.
 
 use super::{ports, spawn};
 use crate::client::Api;
@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 /// How long a node may take until it answers, and a cluster until it has a leader.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often a process or its API is asked while something waits for it.
+/// How often a process or its API is polled while a caller waits for it.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Lines of a log that an error shows.
@@ -61,12 +61,12 @@ pub enum ClusterError {
     NotRunning { node: String },
 }
 
-/// What to start and where.
+/// What to start, and where.
 #[derive(Clone, Debug)]
 pub struct ClusterOptions {
     /// The `holdfast` binary.
     pub executable: PathBuf,
-    /// Holds configurations, data and logs; must exist.
+    /// The directory for configurations, data and logs; must exist.
     pub dir: PathBuf,
     pub nodes: usize,
     /// Changes each node's configuration (by index) before it is written.
@@ -88,7 +88,7 @@ impl ClusterOptions {
 /// Loopback ports that are free now, and not given again by this process.
 ///
 /// # Errors
-/// Where there are fewer than `count`.
+/// There are fewer than `count`.
 pub fn free_ports(count: usize) -> io::Result<Vec<u16>> {
     ports::free(count, uuid::Uuid::new_v4().as_fields().0)
 }
@@ -113,12 +113,12 @@ impl Cluster {
     /// Writes configurations and secrets; starts nothing.
     ///
     /// # Errors
-    /// Where files cannot be written or ports are not to be had.
+    /// A file cannot be written, or too few ports are free.
     pub fn create(options: &ClusterOptions) -> Result<Self, ClusterError> {
         Self::create_tuned(options, options.tune)
     }
 
-    /// As [`Cluster::create`], with `tune` in the place of the options' own.
+    /// As [`Cluster::create`], with `tune` instead of the options' own.
     ///
     /// # Errors
     /// As [`Cluster::create`].
@@ -147,7 +147,7 @@ impl Cluster {
     /// Starts every node, founds the cluster and waits until all are ready.
     ///
     /// # Errors
-    /// Where a node ends, stays silent or refuses.
+    /// A node ends, does not answer or refuses.
     pub async fn form(&mut self) -> Result<(), ClusterError> {
         (0..self.len()).try_for_each(|index| self.start(index))?;
         for index in 0..self.len() {
@@ -214,7 +214,7 @@ impl Cluster {
     /// A client of the node's API, with the admin token.
     ///
     /// # Errors
-    /// Where no client can be set up.
+    /// The client cannot be created.
     pub fn api(&self, index: usize) -> Result<Api, ClusterError> {
         let url = url::Url::parse(&self.api_url(index)).map_err(|error| ClusterError::Io {
             what: "name the API".to_owned(),
@@ -224,10 +224,10 @@ impl Cluster {
             .map_err(|source| self.refused(index, "use the API", source))
     }
 
-    /// Starts the node; does nothing if it runs.
+    /// Starts the node; does nothing if it is running.
     ///
     /// # Errors
-    /// Where the process cannot be started.
+    /// The process cannot be started.
     pub fn start(&mut self, index: usize) -> Result<(), ClusterError> {
         if !self.is_running(index) {
             self.nodes[index].process = Some(self.nodes[index].spawn(&self.executable)?);
@@ -252,10 +252,10 @@ impl Cluster {
             .map(|process| process.0.id())
     }
 
-    /// Sends a signal, for example `STOP` and `CONT` to pause the node and let it go on.
+    /// Sends a signal, for example `STOP` and `CONT` to pause and continue the node.
     ///
     /// # Errors
-    /// Where the node does not run.
+    /// The node does not run.
     pub fn signal(&self, index: usize, signal: Signal) -> Result<(), ClusterError> {
         let not_running = || ClusterError::NotRunning {
             node: self.name(index).to_owned(),
@@ -268,19 +268,19 @@ impl Cluster {
             .map_err(|error| io_error(&format!("signal {}", self.name(index)))(error.into()))
     }
 
-    /// SIGKILL, and waits until the process is gone.
+    /// Sends SIGKILL, and waits until the process is gone.
     ///
     /// # Errors
-    /// Where the node does not run.
+    /// The node does not run.
     pub async fn kill(&mut self, index: usize) -> Result<(), ClusterError> {
         self.signal(index, Signal::KILL)?;
         self.wait_exit(index, READY_TIMEOUT).await.map(drop)
     }
 
-    /// SIGTERM, and waits for the orderly end.
+    /// Sends SIGTERM, and waits for the orderly end.
     ///
     /// # Errors
-    /// Where the node does not run or does not end in time.
+    /// The node does not run or does not end in time.
     pub async fn stop(
         &mut self,
         index: usize,
@@ -293,7 +293,7 @@ impl Cluster {
     /// Waits until the node's process answers at all.
     ///
     /// # Errors
-    /// Where it ends or stays silent for [`READY_TIMEOUT`].
+    /// It ends or does not answer for [`READY_TIMEOUT`].
     pub async fn wait_healthy(&mut self, index: usize) -> Result<(), ClusterError> {
         self.wait_for(index, "answer", "/healthz").await
     }
@@ -428,8 +428,7 @@ impl Node {
         config.listen.peer = SocketAddr::from((Ipv4Addr::LOCALHOST, ports[1]));
         config.cluster.secret_file = Some(options.dir.join("cluster.secret"));
         config.auth.admin_token_file = Some(options.dir.join("admin.token"));
-        // Several nodes share one disk here: small segments, and no deletion for the sake of free
-        // space.
+        // Several nodes share one disk here: small segments, and no deletion to keep space free.
         config.storage.segment_bytes_max = ByteSize(256 << 20);
         config.storage.free_bytes_min = ByteSize(64 << 20);
         tune(index, &mut config);
@@ -457,8 +456,7 @@ impl Node {
         command.arg("serve").arg("--config").arg(&self.config_path);
         command.args(["--parent-pid", &std::process::id().to_string()]);
         command.stdin(Stdio::null()).stdout(log).stderr(again);
-        // The files that the configuration names must count, whatever the caller's environment
-        // says.
+        // The files that the configuration names must count, whatever the caller's environment has.
         for name in [
             crate::config::ADMIN_TOKEN_ENV,
             crate::config::CLUSTER_SECRET_ENV,
@@ -477,7 +475,7 @@ struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only where the process is gone already.
+        // Both fail only if the process is gone already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -11,22 +11,21 @@ use std::time::Duration;
 /// Footage that is fetched at once, so that memory does not grow with the length of a run.
 const WINDOW: Duration = Duration::from_secs(120);
 
-/// By how much neighbouring windows overlap: an export begins and ends at frames near the times
-/// asked for. Frames found twice count once.
+/// By how much neighbouring windows overlap: an export begins and ends at frames near the requested
+/// times. Frames found twice count once.
 const OVERLAP: Duration = Duration::from_secs(5);
 
-/// A node runs a few exports at a time and refuses more; how often and how long to ask again.
+/// A node runs a few exports at a time and refuses more; how often and how long to retry.
 const RETRIES_MAX: u32 = 40;
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// The largest export of one window, in bytes.
 const EXPORT_BYTES_MAX: usize = 1 << 30;
 
-/// Every stamp in what the cluster serves between the two instants; none where nothing was
-/// recorded.
+/// Every stamp in what the cluster serves between the two instants; empty if nothing was recorded.
 ///
 /// # Errors
-/// Where the export fails, is too large or damaged.
+/// The export fails, is too large or damaged.
 pub async fn stamps(
     api: &Api,
     camera: CameraId,
@@ -57,8 +56,7 @@ fn windows(from: Timestamp, to: Timestamp) -> impl Iterator<Item = (Timestamp, T
 /// One MP4 of everything between the two instants, whole in memory.
 ///
 /// # Errors
-/// Where the export fails, is too large or breaks off; [`ExitKind::NotFound`] where nothing was
-/// recorded.
+/// The export fails, is too large or breaks off; [`ExitKind::NotFound`] if nothing was recorded.
 pub async fn export(
     api: &Api,
     camera: CameraId,
@@ -105,7 +103,7 @@ async fn open(
 /// The stamps of all samples of a fragmented MP4, in its order.
 ///
 /// # Errors
-/// Where a chunk is damaged.
+/// A chunk is damaged.
 pub fn stamps_of(file: &[u8]) -> Result<Vec<Stamp>, fmp4::Error> {
     let mut found = Vec::new();
     for range in probe::chunk_ranges(file) {

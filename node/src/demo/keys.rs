@@ -1,15 +1,14 @@
-//! Single keys from the terminal, without waiting for Enter. The terminal is put back when this is
-//! dropped.
+//! Single keys from the terminal, without waiting for Enter. Dropping this restores the terminal.
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::io::{IsTerminal, Read};
 use tokio::sync::mpsc;
 
-/// Keys typed and not yet read; more are dropped.
+/// Keys that were typed and not yet read; more are dropped.
 const KEYS_MAX: usize = 8;
 
 pub(super) struct Keys {
-    /// `None` where standard input is no terminal.
+    /// `None` if standard input is no terminal.
     typed: Option<mpsc::Receiver<u8>>,
     restore: Option<Termios>,
 }
@@ -28,7 +27,7 @@ impl Keys {
             modes
                 .local_modes
                 .remove(LocalModes::ICANON | LocalModes::ECHO);
-            // Where the terminal refuses, a key still counts once Enter follows.
+            // If the terminal refuses, a key still counts once Enter follows.
             let _ = tcsetattr(&stdin, OptionalActions::Now, &modes);
         }
         let (sender, typed) = mpsc::channel(KEYS_MAX);
@@ -42,8 +41,8 @@ impl Keys {
         }
     }
 
-    /// The next key; never, where there is no terminal. Waits for a person, hence without deadline.
-    /// Safe to cancel.
+    /// The next key; pends forever if there is no terminal. Waits for a person, hence without
+    /// deadline. Safe to cancel.
     pub(super) async fn next(&mut self) -> u8 {
         if let Some(typed) = &mut self.typed
             && let Some(key) = typed.recv().await
@@ -58,7 +57,7 @@ impl Keys {
 impl Drop for Keys {
     fn drop(&mut self) {
         if let Some(modes) = &self.restore {
-            // Nothing is left to be done where this fails.
+            // Nothing can be done if this fails.
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, modes);
         }
     }

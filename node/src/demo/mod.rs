@@ -1,9 +1,9 @@
 //! `holdfast demo`: a whole cluster with cameras on this machine, in which a node dies and
-//! recording goes on.
+//! recording continues.
 //!
-//! What is decided is apart from what is done: `script` says when to kill, restart and end, `view`
-//! what changed, `report` what was lost; `session` does it, with `cluster` for the processes and
-//! `footage` for what the cluster serves.
+//! Decisions are separate from actions: `script` decides when to kill, restart and end, `view` what
+//! changed, `report` what was lost; `session` acts, with `cluster` for the processes and `footage`
+//! for what the cluster serves.
 
 pub mod binary;
 pub mod cluster;
@@ -56,11 +56,11 @@ pub struct DemoArgs {
     pub(crate) report: Option<ReportFormat>,
 }
 
-/// Runs the demo to its end, or until SIGINT or SIGTERM. No process and no file is left behind,
+/// Runs the demo to its end, or until SIGINT or SIGTERM. Leaves no process and no file behind,
 /// unless something failed: then the directory with the nodes' logs is kept and named.
 ///
 /// # Errors
-/// Where nodes or cameras do not start, or a camera was not recorded.
+/// Nodes or cameras do not start, or a camera was not recorded.
 pub(crate) fn run(args: &DemoArgs, json: bool) -> Result<(), CliError> {
     if args.kill != Kill::None && args.nodes < 2 {
         return Err(CliError::usage(

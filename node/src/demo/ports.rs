@@ -1,21 +1,21 @@
-//! Free loopback ports that stay ours while a node is down.
+//! Free loopback ports that stay reserved while a node is down.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Below Linux's range for outgoing connections (32768 and up), so that none takes the port of a
-/// node that is being restarted.
+/// Below Linux's range for outgoing connections (32768 and up), so that none of those takes the
+/// port of a node that is being restarted.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
 /// How far this process has gone through [`PORTS`]: no port is given out twice.
 static GIVEN: AtomicU32 = AtomicU32::new(0);
 
-/// Ports that are free now. `start` (anything random) keeps processes that ask at the same time
+/// Ports that are free now. `start` (any random number) keeps processes that ask at the same time
 /// apart.
 ///
 /// # Errors
-/// Where fewer than `count` are free.
+/// Fewer than `count` are free.
 pub(super) fn free(count: usize, start: u32) -> io::Result<Vec<u16>> {
     let too_few = || {
         io::Error::other(format!(
@@ -23,7 +23,7 @@ pub(super) fn free(count: usize, start: u32) -> io::Result<Vec<u16>> {
             PORTS.start, PORTS.end
         ))
     };
-    // Not found out by taking all of them: others look for ports at the same time.
+    // Not found by taking all of them: other processes look for ports at the same time.
     if count > PORTS.len() {
         return Err(too_few());
     }

@@ -11,7 +11,7 @@ use std::fmt::Write;
 pub(super) struct Report {
     /// Name of the killed node.
     pub(super) killed: Option<String>,
-    /// Over the cameras that the killed node owned; `None` where there are none.
+    /// Over the cameras that the killed node owned; `None` if there are none.
     pub(super) median_gap_ms: Option<u64>,
     pub(super) worst_gap_ms: Option<u64>,
     pub(super) cameras: Vec<CameraReport>,
@@ -25,14 +25,14 @@ pub(super) struct CameraReport {
     pub(super) frames_recorded: u64,
     pub(super) frames_lost: u64,
     /// The longest run of lost frames, from the capture of the last frame before it to that of the
-    /// first after it; 0 where none was lost.
+    /// first after it; 0 if none was lost.
     pub(super) gap_ms: u64,
     pub(super) owner_before: Option<String>,
     pub(super) owner_after: Option<String>,
 }
 
 /// Compares what camera number `camera` sent over the run (ascending) with the stamps found in what
-/// the cluster serves. Where nothing was recorded, everything sent is lost.
+/// the cluster serves. If nothing was recorded, everything sent is lost.
 #[must_use]
 pub(super) fn camera_report(
     name: &str,
@@ -87,7 +87,7 @@ impl Report {
             .collect()
     }
 
-    /// The figures for people.
+    /// The figures as text.
     #[must_use]
     pub(super) fn summary(&self) -> String {
         let mut text = format!(
@@ -133,7 +133,7 @@ impl Report {
     }
 }
 
-/// Of ascending values; the mean of the middle two where their number is even.
+/// Of ascending values; the mean of the middle two if their number is even.
 fn median(sorted: &[u64]) -> Option<u64> {
     let middle = sorted.len() / 2;
     match sorted.len() {

@@ -1,5 +1,5 @@
-//! What people see while the demo runs, all on standard error: events as lines, and on a terminal a
-//! table that stays below them.
+//! The demo's output, all on standard error: events as lines, and on a terminal a table that stays
+//! below them.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -25,7 +25,7 @@ impl Screen {
         }
     }
 
-    /// Replaces the table; does nothing where there is no terminal.
+    /// Replaces the table; does nothing without a terminal.
     pub(super) fn show(&mut self, lines: &[String]) {
         let Some(table) = &self.table else { return };
         while self.rows.len() < lines.len() {
@@ -39,7 +39,7 @@ impl Screen {
         }
     }
 
-    /// Takes the table away, so that what follows is printed on clean lines.
+    /// Removes the table, so that the next output begins on a clean line.
     pub(super) fn clear(&mut self) {
         self.rows.drain(..).for_each(|row| row.finish_and_clear());
     }

@@ -1,20 +1,20 @@
-//! When the demo kills, restarts and ends. Pure: the time since recording began comes in.
+//! When the demo kills, restarts and ends. Pure: the time since recording began is an argument.
 
 use std::time::Duration;
 
 /// When in the run the node is killed, in percent.
 const KILL_AT_PERCENT: u32 = 40;
 
-/// What the restarted node is left with before the end, so that it is seen to come back.
+/// The time that the restarted node has before the end, so that its return is seen.
 const RETURN_TIME: Duration = Duration::from_secs(8);
 
 /// How long a killed node stays down at least after its cameras have moved.
 const DOWN_TIME_MIN: Duration = Duration::from_secs(2);
 
-/// How long a killed node stays down at most where its cameras do not move.
+/// How long a killed node stays down at most if its cameras do not move.
 const DOWN_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// What was ordered.
+/// The demo's options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Script {
     /// `None`: until the user ends it.
@@ -22,12 +22,12 @@ pub(super) struct Script {
     pub(super) kill: bool,
 }
 
-/// How far the run is.
+/// The phase of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Phase {
     #[default]
     Whole,
-    /// A node is down since then, and its cameras are recorded elsewhere since then.
+    /// Since when a node is down, and since when others record its cameras.
     Down {
         since: Duration,
         moved: Option<Duration>,
@@ -62,7 +62,7 @@ impl Script {
         self.length.map(|length| length * KILL_AT_PERCENT / 100)
     }
 
-    /// Once its cameras have moved, but early enough to be seen again before the end.
+    /// After its cameras have moved, but early enough before the end to be seen again.
     fn restart_at(&self, since: Duration, moved: Option<Duration>) -> Duration {
         let latest = self.length.map_or(since + DOWN_TIME_MAX, |length| {
             length.saturating_sub(RETURN_TIME)

@@ -25,25 +25,24 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-/// How often the cluster is asked who records what.
+/// How often to ask the cluster which node records which camera.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long one answer may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long all cameras may take until they are recorded, and at the end until everything is
-/// durable and can be served.
+/// How long it may take until all cameras are recorded, and at the end until everything is durable
+/// and can be served.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// By how much wall time in recordings may differ from a camera's own: what is exported reaches
-/// further than what is counted.
+/// By how much wall time in recordings may differ from a camera's own: the export's range is wider
+/// than the counted one.
 const EXPORT_MARGIN: Duration = Duration::from_secs(1);
 
 /// Requests under way at the same time.
 const REQUESTS_MAX: usize = 4;
 
-/// Cameras that one node may record: all that the demo can have, whatever happens to the other
-/// nodes.
+/// Cameras that one node may record: all that the demo can have, even if every other node is down.
 const CAMERA_CAPACITY: u32 = 1000;
 
 /// The demo's state. Dropping it ends every process and removes every file.
@@ -73,7 +72,7 @@ enum Action {
 }
 
 impl Session {
-    /// Makes the directory and the configurations; starts nothing.
+    /// Creates the directory and the configurations; starts nothing.
     pub(super) fn prepare(args: &DemoArgs) -> Result<Self, CliError> {
         let failed =
             |error: std::io::Error| CliError::failed(format!("cannot prepare the demo: {error}"));
@@ -96,7 +95,7 @@ impl Session {
         })
     }
 
-    /// From nothing to the report.
+    /// The whole run, up to the report.
     pub(super) async fn play(&mut self) -> Result<Report, CliError> {
         let cameras = start_cameras(self.args.cameras).await?;
         self.screen.say(&format!(
@@ -192,7 +191,7 @@ impl Session {
             .await
     }
 
-    /// The run itself: looks, obeys keys and the script, until either says that it is over.
+    /// The run itself: polls, obeys keys and the script, until either ends it.
     async fn record(&mut self) -> Result<(), CliError> {
         let script = Script {
             length: self.args.seconds.map(Duration::from_secs),
@@ -226,8 +225,8 @@ impl Session {
         }
     }
 
-    /// Asks any running node, says what changed and shows the table. A look that fails leaves the
-    /// last view.
+    /// Asks any running node, prints what changed and shows the table. If that fails, the last view
+    /// stays.
     async fn look(&mut self) {
         // One that was just started again knows the least: it is asked last.
         let killed = self.killing.as_ref().map(|killing| killing.index);
@@ -294,7 +293,7 @@ impl Session {
         Ok(())
     }
 
-    /// Notes the moment at which others were seen to record all cameras of the killed node.
+    /// Notes the moment at which other nodes were seen to record all cameras of the killed node.
     fn note_takeover(&mut self, started: Instant) {
         let (Phase::Down { since, moved: None }, Some(killing)) = (self.phase, &self.killing)
         else {
@@ -326,7 +325,7 @@ impl Session {
         Ok(())
     }
 
-    /// At the end every node must run, so that what it recorded can be served.
+    /// At the end every node must run, so that its recordings can be served.
     async fn bring_back(&mut self) -> Result<(), CliError> {
         if matches!(self.phase, Phase::Down { .. }) {
             self.restart().await?;
@@ -337,7 +336,7 @@ impl Session {
         Ok(())
     }
 
-    /// Looks until `done`, for [`SETTLE_TIMEOUT`] at most.
+    /// Polls until `done`, for [`SETTLE_TIMEOUT`] at most.
     async fn settle(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Result<(), CliError> {
         let deadline = monotonic_now() + SETTLE_TIMEOUT;
         let expected = self.args.cameras as usize;

@@ -1,8 +1,8 @@
-//! Starts child processes from one thread that lives as long as this process.
+//! Starts child processes from one thread that runs as long as this process.
 //!
-//! A node started with `--parent-pid` asks the kernel to be killed when its parent dies, and the
-//! kernel means the *thread* that forked (prctl(2), PR_SET_PDEATHSIG). Were a node started from a
-//! runtime's thread, it would die with that thread.
+//! A node started with `--parent-pid` asks the kernel to kill it when its parent dies, and the
+//! kernel means the *thread* that forked (prctl(2), PR_SET_PDEATHSIG). If a runtime's thread
+//! started a node, the node would die with that thread.
 
 use std::io;
 use std::process::{Child, Command};
@@ -17,7 +17,7 @@ struct Job {
 static SPAWNER: Mutex<Option<SyncSender<Job>>> = Mutex::new(None);
 
 /// # Errors
-/// As [`Command::spawn`], or where the spawning thread cannot be started.
+/// As [`Command::spawn`], or if the spawning thread cannot be started.
 pub(super) fn spawn(command: Command) -> io::Result<Child> {
     let (reply, answer) = sync_channel(1);
     let gone = |_| io::Error::other("the spawning thread is gone");
@@ -27,10 +27,11 @@ pub(super) fn spawn(command: Command) -> io::Result<Child> {
     answer.recv().map_err(gone)?
 }
 
-/// Starts the thread, unless it runs: children are born in the namespaces of whoever starts it.
+/// Starts the thread, unless it runs: children are born in the namespaces of the thread that starts
+/// it.
 ///
 /// # Errors
-/// Where it cannot be started.
+/// The thread cannot be started.
 pub fn prepare() -> io::Result<()> {
     spawner().map(drop)
 }
@@ -49,8 +50,7 @@ fn spawner() -> io::Result<SyncSender<Job>> {
 
 fn work(jobs: &Receiver<Job>) {
     for mut job in jobs {
-        // Whoever asked may have given up; the child is then dropped without a handle, and follows
-        // this process's end.
+        // The caller may have given up; its child is then killed.
         if let Err(unwanted) = job.reply.send(job.command.spawn())
             && let Ok(mut child) = unwanted.0
         {

@@ -1,4 +1,5 @@
-//! Who records what, as the cluster says, and what changed since it was last asked. Pure.
+//! Which node records which camera, as the cluster reports it, and what changed since the last
+//! answer. Pure.
 
 use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_control_api::wire::{Camera, Cluster};
@@ -6,11 +7,11 @@ use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 
-/// One look at the cluster.
+/// One answer of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct View {
     pub(super) leader: Option<String>,
-    /// Name to liveness.
+    /// By name: whether the node is alive.
     pub(super) nodes: BTreeMap<String, bool>,
     /// By name.
     pub(super) cameras: BTreeMap<String, CameraView>,
@@ -19,7 +20,7 @@ pub(super) struct View {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct CameraView {
     pub(super) owner: Option<String>,
-    /// Who is known to record it, and whether its watermark moves.
+    /// The node that is known to record it, and whether its watermark moves.
     pub(super) recorder: Option<String>,
     pub(super) recording: bool,
     pub(super) watermark: Option<Timestamp>,
@@ -84,7 +85,7 @@ impl View {
             .collect()
     }
 
-    /// Whether other nodes than `victim` record all of `cameras`, durably beyond `instant`.
+    /// Whether nodes other than `victim` record all of `cameras`, durably beyond `instant`.
     #[must_use]
     pub(super) fn taken_over(&self, cameras: &[String], victim: &str, instant: Timestamp) -> bool {
         let elsewhere = |camera: &CameraView| {
@@ -113,7 +114,7 @@ impl View {
             .cloned()
     }
 
-    /// One line a node: its part, and the cameras that it records.
+    /// One line a node: its role, and the cameras that it records.
     #[must_use]
     pub(super) fn lines(&self) -> Vec<String> {
         let width = self.nodes.keys().map(String::len).max().unwrap_or(0);
@@ -146,7 +147,7 @@ impl CameraView {
     }
 }
 
-/// What a watcher should hear.
+/// The changes that a watcher should see.
 #[must_use]
 pub(super) fn changes(before: &View, after: &View) -> Vec<String> {
     let mut said = Vec::new();

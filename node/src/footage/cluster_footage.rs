@@ -1,5 +1,5 @@
-//! The recordings of the whole cluster as one: asks every node that lives for what it holds, and
-//! merges.
+//! The recordings of the whole cluster as one: queries every node that is alive, and merges the
+//! answers.
 
 use crate::footage::peer_reads::{
     CHUNK_PATH, ChunkRequest, DAMAGED, DELETED, Done, ENTRIES_PATH, EntriesAnswer, EntriesRequest,
@@ -31,14 +31,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// A node that does not answer within this time is left out, and its footage shown as not
+/// A node that does not answer within this time is left out, and its footage is shown as not
 /// available.
 pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
-/// Voters that are asked one after the other how recorders stand.
+/// Voters that are asked one after the other for the status of the recorders.
 const VOTERS_ASKED_MAX: usize = 2;
 /// A chunk must arrive within this time; a slow disk may need most of it.
 const CHUNK_DEADLINE: Duration = Duration::from_secs(10);
-/// Chunks of a run that are asked of a peer at once.
+/// Chunks of a run that are requested from a peer at once.
 const PEER_READS_AT_ONCE: usize = 4;
 
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// What was recorded and what was not, of each of the cameras.
+    /// The timeline of each camera: what was recorded and what was not.
     pub(crate) async fn timelines(
         &self,
         cameras: &[CameraId],
@@ -113,8 +113,8 @@ impl View {
         timelines.collect()
     }
 
-    /// What is known of all recorders. Voters are told of all of them; any other node asks one, the
-    /// leader first, and does with what it was told itself where none answers.
+    /// What is known of all recorders. Voters get the reports of all of them; any other node asks a
+    /// voter, the leader first, and makes do with the reports that it got itself if none answers.
     pub(crate) async fn whole_sight(&self) -> Arc<Sight> {
         let own = Arc::clone(&self.sight.borrow());
         let Leadership { leader, voters, .. } = self.leadership.borrow().clone();
@@ -133,9 +133,9 @@ impl View {
                 .call(addr, SIGHT_PATH, &Question, ANSWER_DEADLINE)
                 .await
             {
-                Ok(SightAnswer(told)) => {
+                Ok(SightAnswer(reports)) => {
                     let mut whole = Sight::clone(&own);
-                    whole.progress.extend(told);
+                    whole.progress.extend(reports);
                     return Arc::new(whole);
                 }
                 Err(error) => tracing::warn!(%error, "cannot fetch recorder status from a voter"),
@@ -159,11 +159,11 @@ impl View {
         let question = SpansRequest(ranges.to_vec());
         let peers = self.ask::<_, SpansAnswer>(SPANS_PATH, &question);
         let (own, answers) = tokio::join!(self.volumes.recorded_of(ranges), peers);
-        let told = |answer: Answer<SpansAnswer>| Answer {
+        let recorded = |answer: Answer<SpansAnswer>| Answer {
             node: answer.node,
-            answer: answer.answer.map(|told| told.0),
+            answer: answer.answer.map(|spans| spans.0),
         };
-        let mut answers: Vec<_> = answers.into_iter().map(told).collect();
+        let mut answers: Vec<_> = answers.into_iter().map(recorded).collect();
         answers.push(Answer {
             node: self.me,
             answer: self.own(own),
@@ -176,7 +176,7 @@ impl View {
         let question = EntriesRequest(range);
         let peers = self.ask::<_, EntriesAnswer>(ENTRIES_PATH, &question);
         let (own, answers) = tokio::join!(self.volumes.entries(range), peers);
-        // What this node cannot read must not hide what its peers can.
+        // A failure to read here must not hide what the peers can read.
         let (own, failure) = match own {
             Ok(entries) => (entries, None),
             Err(error) => (Vec::new(), Some(error)),
@@ -215,8 +215,8 @@ impl View {
         Err(ViewError::NoInit)
     }
 
-    /// The payloads of a run of chunks from the node that holds them. Their checksums were checked
-    /// where they were read.
+    /// The payloads of a run of chunks from the node that holds them. Their checksums were verified
+    /// when they were read.
     pub(crate) async fn read(&self, run: &[ChunkEntry]) -> Result<Vec<Payload>, ViewError> {
         let Some(ChunkEntry { location, .. }) = run.first() else {
             return Ok(Vec::new());
@@ -259,18 +259,18 @@ impl View {
         }
     }
 
-    /// How every node's volumes are scrubbed; nodes that do not answer are left out.
+    /// The scrub status of every node's volumes; nodes that do not answer are left out.
     pub(crate) async fn scrub(&self) -> Vec<wire::VolumeScrub> {
         let answers = self.ask::<_, ScrubAnswer>(SCRUB_PATH, &Question).await;
         let own = Answer {
             node: self.me,
             answer: Some(ScrubAnswer(scrub::status(&self.volumes))),
         };
-        let told = answers
+        let answered = answers
             .into_iter()
             .chain([own])
             .filter_map(|answer| Some((answer.node, answer.answer?)));
-        let mut volumes: Vec<_> = told
+        let mut volumes: Vec<_> = answered
             .flat_map(|(node, ScrubAnswer(volumes))| {
                 volumes
                     .into_iter()
@@ -300,7 +300,7 @@ impl View {
         Ok(())
     }
 
-    /// How the volumes of a member stand, as it tells itself.
+    /// The status of a member's volumes, as that member reports it.
     pub(crate) async fn volumes(&self, node: NodeId) -> Result<Vec<VolumeReport>, ViewError> {
         if node == self.me {
             return Ok(self.volumes.reports());
@@ -313,13 +313,15 @@ impl View {
         Ok(volumes)
     }
 
-    /// How the volumes of all nodes stand; those that do not tell are left out.
+    /// The status of the volumes of all nodes; nodes that do not answer are left out.
     pub(crate) async fn all_volumes(&self) -> BTreeMap<NodeId, Vec<VolumeReport>> {
         let answers = self.ask::<_, VolumesAnswer>(VOLUMES_PATH, &Question).await;
-        let told = answers
+        let answered = answers
             .into_iter()
             .filter_map(|answer| Some((answer.node, answer.answer?.0)));
-        told.chain([(self.me, self.volumes.reports())]).collect()
+        answered
+            .chain([(self.me, self.volumes.reports())])
+            .collect()
     }
 
     pub(crate) fn peers(&self) -> Vec<(NodeId, String)> {

@@ -1,10 +1,10 @@
 //! Why a hole in the timeline is there. Pure.
 //!
 //! What a node that was alive wrote into its ledger is final. Of several such entries the one that
-//! ends first is believed: entries are written when they end, so none that is written later ever
-//! takes its place. Where none is, a node that came back says since when it was down, which counts
-//! for the time in which it owned the camera. Last come the assignments: a recorder that dies
-//! writes nothing.
+//! ends first is believed: entries are written when they end, so no later entry ever takes its
+//! place. If there is none, a node that came back reports since when it was down, which counts for
+//! the time in which it owned the camera. Last come the assignments: a recorder that dies writes
+//! nothing.
 
 mod outages;
 
@@ -16,13 +16,13 @@ use holdfast_storage::time::Timestamp;
 use outages::Piece;
 use std::collections::BTreeSet;
 
-/// A dead owner is noticed and replaced within this time; a hole that touches the end of its tenure
-/// by as much is its doing.
+/// A dead owner is noticed and replaced within this time; a hole that begins up to this long after
+/// the end of its tenure is attributed to it.
 const TAKEOVER_US_MAX: i64 = 10_000_000;
 
 /// Explains every microsecond of `holes`: the pieces lie end to end and cover exactly the holes,
-/// but for those that are shorter than two recorders' clocks agree. The pieces of one outage are
-/// one gap, whichever nodes noticed it.
+/// except for those that are shorter than the precision to which two recorders' clocks agree. The
+/// pieces of one outage are one gap, whichever nodes noticed it.
 ///
 /// `ledger` may overlap itself (several nodes, several pieces).
 #[must_use]
@@ -47,14 +47,14 @@ pub fn explain(
     gaps
 }
 
-/// How far an entry is to be believed, the best first.
+/// How credible an entry is, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Word {
-    /// A node that was alive says what it saw.
+    /// A node that was alive reports what it saw.
     Seen,
-    /// A node that was not says so.
+    /// A node that was down reports that.
     WasDown,
-    /// A node that was alive says that it does not know.
+    /// A node that was alive reports that it does not know.
     Unknown,
 }
 
@@ -91,8 +91,8 @@ fn entries<'a>(ledger: &'a [Gap], tenures: &[Tenure]) -> Vec<Entry<'a>> {
     entries
 }
 
-/// The parts of an interval in which `node` owned the camera, and what of it lies before all that
-/// is known of owners.
+/// The parts of an interval in which `node` owned the camera, and the part before the first known
+/// owner.
 fn owned(
     node: NodeId,
     (start, end): (Timestamp, Timestamp),
@@ -114,7 +114,7 @@ fn owned(
         .map(move |(from, to)| (start.max(from), end.min(to)))
 }
 
-/// `entries` are those that end after the hole begins, by start, and may go on behind it.
+/// `entries` are those that end after the hole begins, by start; they may extend beyond it.
 fn explain_one(
     hole: (Timestamp, Timestamp),
     entries: &[Entry<'_>],
@@ -155,8 +155,8 @@ fn explain_one(
     pieces
 }
 
-/// What the assignments tell of an interval that no recorder wrote a ledger entry for: a recorder
-/// that dies cannot write one.
+/// The explanation from the assignments of an interval for which no recorder wrote a ledger entry:
+/// a recorder that dies cannot write one.
 fn unledgered((start, end): (Timestamp, Timestamp), tenures: &[Tenure]) -> Piece {
     let owner = tenures
         .iter()
@@ -168,8 +168,8 @@ fn unledgered((start, end): (Timestamp, Timestamp), tenures: &[Tenure]) -> Piece
         .map(|next| Some(next.from))
         .chain([None]);
     let lost = tenures.iter().zip(next_from).find(|(tenure, next_from)| {
-        // Before the next owner's time it is the last one's, however long that one had waited for
-        // its camera before it was lost.
+        // The time before the next owner's is the last one's, however long that owner had waited
+        // for its camera before it was lost.
         let reaches = |until: Timestamp| {
             until
                 .plus_micros(TAKEOVER_US_MAX)
@@ -233,12 +233,12 @@ mod tests {
             gap(13, 16, GapCause::CameraUnreachable),
         ];
         let pieces = explain(&[(at(10), at(20))], &ledger, &[tenure(1, 1, 0, None)]);
-        let told: Vec<_> = pieces
+        let shown: Vec<_> = pieces
             .iter()
             .map(|p| (p.start.0 / 1_000_000, p.end.0 / 1_000_000, p.cause))
             .collect();
         assert_eq!(
-            told,
+            shown,
             [
                 (10, 12, GapCause::Unknown),
                 (12, 14, GapCause::CameraStalled),
@@ -261,7 +261,7 @@ mod tests {
             entry(13, 23, GapCause::CameraProtocol, 2),
         ];
         let holes = [(at(10), at(30)), (at(60), at(62))];
-        let told = |ledger: &[Gap]| -> Vec<_> {
+        let shown = |ledger: &[Gap]| -> Vec<_> {
             let pieces = explain(&holes, ledger, &tenures);
             pieces
                 .iter()
@@ -275,7 +275,7 @@ mod tests {
                 })
                 .collect()
         };
-        let before = told(&written);
+        let before = shown(&written);
         assert_eq!(
             before,
             [
@@ -291,10 +291,10 @@ mod tests {
             entry(10, 70, GapCause::NodeDown, 1),
             entry(10, 40, GapCause::NodeDown, 2),
         ];
-        assert_eq!(told(&[&written[..], &back[..]].concat()), before);
-        // What an entry that is written later says of earlier is too late.
+        assert_eq!(shown(&[&written[..], &back[..]].concat()), before);
+        // An entry that is written later comes too late for an earlier time.
         let late = entry(5, 31, GapCause::CameraStalled, 2);
-        assert_eq!(told(&[&written[..], &[late]].concat()), before);
+        assert_eq!(shown(&[&written[..], &[late]].concat()), before);
     }
 
     #[test]
@@ -305,12 +305,12 @@ mod tests {
             ..gap(10, 100, GapCause::NodeDown)
         };
         let pieces = explain(&[(at(10), at(12)), (at(50), at(52))], &[down], &tenures);
-        let told: Vec<_> = pieces
+        let shown: Vec<_> = pieces
             .iter()
             .map(|p| (p.start.0 / 1_000_000, p.cause, p.node.unwrap().0))
             .collect();
         assert_eq!(
-            told,
+            shown,
             [(10, GapCause::NodeDown, 1), (50, GapCause::Unknown, 2)]
         );
     }
@@ -321,7 +321,7 @@ mod tests {
             frames_missing: Some(frames),
             ..gap(start, end, GapCause::PacketsLost)
         };
-        let told = |holes: &[(i64, i64)], ledger: &[Gap]| -> Vec<Option<u64>> {
+        let shown = |holes: &[(i64, i64)], ledger: &[Gap]| -> Vec<Option<u64>> {
             let holes: Vec<_> = holes
                 .iter()
                 .map(|(start, end)| (at(*start), at(*end)))
@@ -332,23 +332,23 @@ mod tests {
                 .collect()
         };
         assert_eq!(
-            told(&[(1, 3)], &[counted(1, 2, 5), counted(2, 3, 25)]),
+            shown(&[(1, 3)], &[counted(1, 2, 5), counted(2, 3, 25)]),
             [Some(30)]
         );
         assert_eq!(
-            told(
+            shown(
                 &[(1, 3)],
                 &[counted(1, 2, 5), gap(2, 3, GapCause::PacketsLost)]
             ),
             [None]
         );
         assert_eq!(
-            told(&[(1, 2)], &[counted(1, 3, 50)]),
+            shown(&[(1, 2)], &[counted(1, 3, 50)]),
             [None],
             "another node has a part of it"
         );
         assert_eq!(
-            told(&[(1, 3)], &[counted(1, 2, 5)]),
+            shown(&[(1, 3)], &[counted(1, 2, 5)]),
             [Some(5), None],
             "what nothing explains is unknown"
         );
@@ -366,12 +366,12 @@ mod tests {
             &ledger,
             &[],
         );
-        let told: Vec<_> = pieces
+        let shown: Vec<_> = pieces
             .iter()
             .map(|p| (p.start.0 / 1_000_000, p.cause))
             .collect();
         assert_eq!(
-            told,
+            shown,
             [
                 (5, GapCause::PacketsLost),
                 (30, GapCause::NodeDown),
@@ -397,12 +397,12 @@ mod tests {
         let tenures = [tenure(1, 1, 0, Some(10)), tenure(2, 2, 51, None)];
         let ledger = [gap(10, 48, GapCause::CameraUnreachable)];
         let pieces = explain(&[(at(10), at(50)), (at(60), at(61))], &ledger, &tenures);
-        let told: Vec<_> = pieces
+        let shown: Vec<_> = pieces
             .iter()
             .map(|piece| (piece.cause, piece.node))
             .collect();
         assert_eq!(
-            told,
+            shown,
             [
                 (GapCause::CameraUnreachable, Some(NodeId(1))),
                 (GapCause::NodeDown, Some(NodeId(1))),

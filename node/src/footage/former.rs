@@ -1,4 +1,4 @@
-//! Cameras that are recorded no more: what there still is of them, and when they are forgotten.
+//! Cameras that are recorded no more: their remaining footage, and when they are forgotten.
 
 use crate::clock::Clock;
 use crate::footage::cluster_footage::View;
@@ -15,18 +15,18 @@ use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// How often the leader looks whether footage of deleted cameras is gone.
+/// How often the leader checks whether footage of deleted cameras is gone.
 const LOOK_INTERVAL: Duration = Duration::from_secs(600);
 
-/// So long a deleted camera can be restored in any case, and footage of another cluster may be on
-/// its way to a node.
+/// A deleted camera can be restored for at least this long, and footage of another cluster may take
+/// this long to reach a node.
 const KEPT_MIN: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What all nodes together have of a camera.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Remains {
     pub(crate) extent: Option<FootageExtent>,
-    /// Every member has said all that it has.
+    /// Every member has reported all that it has.
     pub(crate) is_complete: bool,
 }
 
@@ -82,7 +82,7 @@ fn put_together(
     }
 }
 
-/// Has the cluster forget cameras of which no footage is left anywhere, as long as this node leads.
+/// Has the cluster forget cameras that have no footage left anywhere, as long as this node leads.
 /// While a node is away nothing is forgotten: it may have some.
 pub(crate) async fn forget(consensus: Consensus, view: View, clock: Clock) {
     loop {
@@ -118,7 +118,7 @@ pub(crate) async fn forget(consensus: Consensus, view: View, clock: Clock) {
     }
 }
 
-/// Nodes that a recovery dropped may join again with what they have.
+/// Nodes that a recovery dropped may join again with the footage that they have.
 fn old_enough<'a>(
     former: impl Iterator<Item = &'a FormerCamera>,
     recovered: Option<Timestamp>,

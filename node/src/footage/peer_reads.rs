@@ -1,5 +1,5 @@
-//! What a node tells its peers of its own recordings: `/read/*` on the peer port. Messages have
-//! types and versions of their own, apart from the API's JSON.
+//! What a node reports to its peers of its own recordings: `/read/*` on the peer port. Messages
+//! have types and versions of their own, apart from the API's JSON.
 
 use crate::footage::scrub;
 use crate::member::pilot::Sight;
@@ -43,7 +43,7 @@ pub(crate) struct EntriesAnswer(pub(crate) Vec<ChunkEntry>);
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ChunkRequest(pub(crate) ChunkLocation);
 
-/// Asks for what needs no further words.
+/// A request that needs no parameters.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Question;
 
@@ -88,14 +88,14 @@ pub(crate) const CHUNK_PATH: &str = "/read/chunk";
 pub(crate) const SIGHT_PATH: &str = "/read/sight";
 pub(crate) const VOLUMES_PATH: &str = "/read/volumes";
 
-/// How this node's volumes are scrubbed, and what was found damaged.
+/// How this node's volumes are scrubbed, and which damage was found.
 pub(crate) const SCRUB_PATH: &str = "/read/scrub";
 pub(crate) const START_SCRUB_PATH: &str = "/scrub/start";
 
-/// What was asked for is stored, and damaged: asking again gives the same.
+/// The requested data is stored but damaged: another request gives the same.
 pub(crate) const DAMAGED: StatusCode = StatusCode::GONE;
 
-/// The chunk that was asked for is not stored any more: retention deleted it.
+/// The requested chunk is not stored any more: retention deleted it.
 pub(crate) const DELETED: StatusCode = StatusCode::NOT_FOUND;
 
 pub(crate) fn read_routes(volumes: Volumes) -> Router {
@@ -111,7 +111,7 @@ pub(crate) fn read_routes(volumes: Volumes) -> Router {
         .with_state(volumes)
 }
 
-/// What this node, a voter, was told of all recorders: other nodes are told of some only.
+/// The reports of all recorders that this node, a voter, has: other nodes get only some of them.
 pub(crate) fn sight_route(sight: watch::Receiver<Arc<Sight>>) -> Router {
     Router::new()
         .route(SIGHT_PATH, post(progress))

@@ -1,5 +1,5 @@
-//! What the volumes of all nodes delete, and an operator's word on it: asked of peers, and put in
-//! the words of the API.
+//! What the volumes of all nodes delete, and an operator's orders about it: fetched from peers, and
+//! put in the terms of the API.
 
 use crate::footage::cluster_footage::{ANSWER_DEADLINE, View, ViewError};
 use crate::footage::peer_reads::{Done, Question, decode, encode};
@@ -19,13 +19,13 @@ use serde::{Deserialize, Serialize};
 const STATUS_PATH: &str = "/read/retention";
 const ORDER_PATH: &str = "/retention/order";
 
-/// More than a class name of 64 bytes takes.
+/// More than a class name of 64 bytes needs.
 const REQUEST_BYTES_MAX: usize = 4096;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RetentionAnswer(Vec<VolumeRetention>);
 
-/// An operator's word; `volume` is `None` where all of the node's are meant.
+/// An operator's order; `volume` is `None` if all of the node's are meant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct OrderRequest {
     pub(crate) volume: Option<u16>,
@@ -60,7 +60,7 @@ async fn order(State(volumes): State<Volumes>, body: Bytes) -> Response {
 }
 
 impl View {
-    /// How every node's volumes stand; nodes that do not answer are left out.
+    /// The status of every node's volumes; nodes that do not answer are left out.
     pub(crate) async fn retention(&self) -> Vec<wire::VolumeRetention> {
         let answers = self.ask::<_, RetentionAnswer>(STATUS_PATH, &Question).await;
         let heard = answers
@@ -74,7 +74,7 @@ impl View {
         volumes
     }
 
-    /// Passes an operator's word on to a node.
+    /// Passes an operator's order on to a node.
     pub(crate) async fn order_retention(
         &self,
         node: NodeId,
@@ -98,10 +98,10 @@ impl View {
     }
 }
 
-/// Footage can be said to lie in the future only where the time is certain.
+/// Whether footage lies in the future can be decided only if the time is certain.
 ///
 /// # Errors
-/// It is not, on a volume that is meant.
+/// The time is not certain, on a volume that is meant.
 pub(crate) fn check_times(
     volumes: &[wire::VolumeRetention],
     nodes: &[NodeId],

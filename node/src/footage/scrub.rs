@@ -1,4 +1,4 @@
-//! How this node's volumes are scrubbed, for its peers and the API.
+//! The scrub status of this node's volumes, for its peers and the API.
 
 use crate::volumes::Volumes;
 use holdfast_control_api::wire;
@@ -15,7 +15,7 @@ pub(crate) struct Status {
     damaged_left_out: u64,
 }
 
-/// Of all volumes that could be opened.
+/// Of all volumes that are open.
 pub(crate) fn status(volumes: &Volumes) -> Vec<Status> {
     volumes.handles().iter().map(status_of).collect()
 }
@@ -30,7 +30,7 @@ fn status_of(handle: &VolumeHandle) -> Status {
     }
 }
 
-/// Begins a pass on every volume that is scrubbed at all.
+/// Begins a pass on every volume whose scrub is not off.
 pub(crate) fn start(volumes: &Volumes) {
     volumes.handles().iter().for_each(VolumeHandle::start_scrub);
 }

@@ -1,4 +1,4 @@
-//! One camera's timeline from what the nodes answered and what is known of those that did not.
+//! One camera's timeline from the nodes' answers and what is known of those that did not answer.
 //! Pure.
 
 use crate::footage::explain::explain;
@@ -15,10 +15,10 @@ use std::collections::BTreeMap;
 /// A new camera's first keyframe comes within this time; longer is a gap.
 const FIRST_START_US_MAX: i64 = 5_000_000;
 
-/// Recorders end and begin within this time of what the operator asks.
+/// Recorders end and begin within this time of an operator's request.
 const PAUSE_EDGE_US_MAX: i64 = 10_000_000;
 
-/// Clocks of two nodes may be apart by some of this: footage that begins later than this from now
+/// Clocks of two nodes may differ by a part of this: footage that begins later than this from now
 /// was recorded by a clock that was ahead.
 const FUTURE_US_MIN: i64 = 60_000_000;
 
@@ -26,7 +26,7 @@ const FUTURE_US_MIN: i64 = 60_000_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Answer<T> {
     pub(crate) node: NodeId,
-    /// `None` where it did not answer.
+    /// `None` if it did not answer.
     pub(crate) answer: Option<T>,
 }
 
@@ -37,15 +37,15 @@ pub(crate) struct Known<'a> {
     /// One of each member.
     pub(crate) answers: Vec<Answer<Recorded>>,
     pub(crate) tenures: &'a [Tenure],
-    /// How far each node's recording of the camera is durable, as it told last.
+    /// How far each node's recording of the camera is durable, by its last report.
     pub(crate) watermarks: BTreeMap<NodeId, Timestamp>,
     /// When the camera was deleted.
     pub(crate) pauses: Vec<Pause>,
 }
 
-/// What was recorded and what was not, cut to the range. Holes are told up to where the recording
-/// is durable, which is after `now` where the wall clock stepped back; up to `now` where nobody
-/// knows.
+/// What was recorded and what was not, cut to the range. Holes are reported up to the durable end
+/// of the recording, which lies after `now` if the wall clock stepped back; up to `now` if no node
+/// knows that end.
 pub(crate) fn put_together(known: Known<'_>) -> wire::Timeline {
     let Known {
         range,
@@ -121,8 +121,8 @@ pub(crate) fn put_together(known: Known<'_>) -> wire::Timeline {
     }
 }
 
-/// What the ledger would say of the time in which a camera was deleted. Its recorder ends soon
-/// after the deletion at the latest, and the next one begins soon after the restoration.
+/// A ledger entry for the time in which a camera was deleted. Its recorder ends soon after the
+/// deletion at the latest, and the next one begins soon after the restoration.
 fn entry_of(pause: &Pause, range: Range, tenures: &[Tenure], spans: &[Span]) -> Gap {
     let last = spans
         .iter()
@@ -152,8 +152,8 @@ fn entry_of(pause: &Pause, range: Range, tenures: &[Tenure], spans: &[Span]) -> 
     }
 }
 
-/// Footage on nodes that do not answer: their time with the camera, as far as it was told before
-/// they fell silent.
+/// Footage on nodes that do not answer: their time with the camera, as far as they reported it
+/// before they fell silent.
 fn silent_spans(
     tenures: &[Tenure],
     silent: &[NodeId],
@@ -184,8 +184,8 @@ fn silent_spans(
     spans.collect()
 }
 
-/// Both kinds of spans in one order, cut to the range; footage that can be played hides what
-/// cannot.
+/// Both kinds of spans in one order, cut to the range; playable footage hides footage that is not
+/// available.
 fn with_silent(available: &[Span], silent: &[Span], range: Range) -> Vec<(Span, bool)> {
     let mut spans: Vec<_> = available.iter().map(|span| (*span, true)).collect();
     for span in silent {
@@ -210,7 +210,7 @@ fn with_silent(available: &[Span], silent: &[Span], range: Range) -> Vec<(Span, 
 }
 
 /// The holes that are gaps: a camera has none before it first had an owner, or was first recorded,
-/// nor while its first recorder connects, unless the ledger says that it could not.
+/// nor while its first recorder connects, unless the ledger has an entry for that time.
 fn known_holes(
     holes: Vec<(Timestamp, Timestamp)>,
     ledger: &[Gap],

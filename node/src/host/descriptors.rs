@@ -1,5 +1,5 @@
-//! How many files and sockets the process may have open, and how many of them are kept for cameras
-//! and volumes.
+//! How many files and sockets the process may have open, and how many of them are reserved for
+//! cameras and volumes.
 
 #![expect(
     clippy::disallowed_methods,
@@ -13,25 +13,25 @@ use std::io;
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A node with as many cameras as one lane takes has about so many: a socket for each, as many
-/// connections of clients and members as are let in, and files.
+/// About what a node with as many cameras as one lane takes needs: a socket for each camera, as
+/// many connections of clients and members as the ports accept, and files.
 const WANTED: u64 = 4096;
 
-/// Kept in reserve for each camera that the node may record: its connection, and as much again for
-/// UDP, or for a session that is opened before the one that it replaces has closed.
+/// Reserved for each camera that the node may record: its connection, and as much again for UDP, or
+/// for a session that is opened before the one that it replaces has closed.
 const RESERVED_PER_CAMERA: u64 = 2;
 
 /// For each volume: the segments that are written, sealed, scrubbed and read.
 const RESERVED_PER_VOLUME: u64 = 16;
 
-/// For the Raft log, connections to other members, and what else comes and goes.
+/// For the Raft log, connections to other members, and anything short-lived.
 const RESERVED_FOR_NODE: u64 = 64;
 
-/// How old a count of open files may be.
+/// The greatest age of a count of open files.
 const COUNT_AGE_MAX: Duration = Duration::from_millis(20);
 
-/// Takes all that the system grants: shells and service managers start processes with 1,024,
-/// because programs with `select` bear no more (getrlimit(2)).
+/// Raises the limit to what the system grants: shells and service managers start processes with
+/// 1,024, because programs that use `select` cannot handle more (getrlimit(2)).
 pub(crate) fn raise_limit(config: &Config) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
@@ -59,18 +59,18 @@ fn wanted(config: &Config) -> u64 {
     WANTED.max(connections as u64 + needed(config))
 }
 
-/// How many files and sockets the process may have open; `None`: as many as it likes.
+/// How many files and sockets the process may have open; `None`: no limit.
 pub(crate) fn limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// How many it has open.
+/// How many the process has open.
 ///
 /// # Errors
 /// `/proc` is not there.
 pub(crate) fn open() -> io::Result<u64> {
     const OPEN: &str = "/proc/self/fd";
-    // Since Linux 6.2 the directory's size is their number; before, it is 0.
+    // Since Linux 6.2 the directory's size is the number of open files; before, it is 0.
     let counted = fs::metadata(OPEN)?.len();
     if counted > 0 {
         Ok(counted)
@@ -79,7 +79,7 @@ pub(crate) fn open() -> io::Result<u64> {
     }
 }
 
-/// What cameras, volumes and the node itself may need beyond what they have.
+/// The descriptors that cameras, volumes and the node itself may need beyond what they have.
 fn needed(config: &Config) -> u64 {
     let cameras = RESERVED_PER_CAMERA * u64::from(config.cluster.camera_capacity);
     cameras + RESERVED_PER_VOLUME * config.volumes().len() as u64 + RESERVED_FOR_NODE
@@ -88,11 +88,11 @@ fn needed(config: &Config) -> u64 {
 struct Counted {
     at: Instant,
     open: u64,
-    /// Newcomers since: a backlog that was full empties within a moment.
+    /// Newcomers since then: a full backlog empties within a moment.
     since: u64,
 }
 
-/// Descriptors that connections of strangers and clients leave alone.
+/// Descriptors that connections of strangers and clients may not use.
 pub(crate) struct Reserve {
     limit: Option<u64>,
     reserved: u64,
@@ -101,7 +101,7 @@ pub(crate) struct Reserve {
 }
 
 impl Reserve {
-    /// Half of the limit at most: with few, the node can still be spoken to.
+    /// At most half of the limit: with few descriptors, the node still answers requests.
     pub(crate) fn of(config: &Config) -> Self {
         let limit = limit();
         let reserved = limit.map_or(0, |limit| needed(config).min(limit / 2));
@@ -113,8 +113,8 @@ impl Reserve {
         }
     }
 
-    /// Whether fewer descriptors are free than are kept in reserve. Asked for each connection that
-    /// is accepted.
+    /// Whether fewer descriptors are free than are reserved. Checked for each connection that is
+    /// accepted.
     pub(crate) fn is_short(&self) -> bool {
         self.limit
             .is_some_and(|limit| is_short(limit, self.reserved, self.count()))

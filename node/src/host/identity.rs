@@ -1,4 +1,5 @@
-//! Who this node is: its cluster and its number, kept in `identity.json` of the data directory.
+//! The identity of this node: its cluster and its number, kept in `identity.json` of the data
+//! directory.
 //!
 //! Written once, when the node founds or joins a cluster; without it the node serves its API and
 //! waits for `cluster init` or `join`.
@@ -16,12 +17,13 @@ use uuid::Uuid;
 pub(crate) struct Identity {
     pub cluster: Uuid,
     pub node: NodeId,
-    /// In which the node became a member, or which it began; `None`: the cluster's first.
+    /// The generation in which the node became a member, or which it began; `None`: the cluster's
+    /// first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<ClusterGeneration>,
 }
 
-/// In the data directory, of the cluster's first generation; a later one's has its number after it.
+/// In the data directory, for the cluster's first generation; a later one has its number appended.
 const RAFT_DIR: &str = "raft";
 
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +42,8 @@ pub(crate) enum IdentityError {
     Write { path: PathBuf, source: io::Error },
 }
 
-/// Names this node's attempt to join, so that a question whose answer was lost, even by a crash, is
-/// answered with the same id. Made on the first call, and of no use once there is an identity.
+/// The id of this node's attempt to join, so that a retry gets the same answer if the first answer
+/// was lost, even in a crash. Created on the first call, and of no use once there is an identity.
 ///
 /// # Errors
 /// When the directory cannot be read or written.
@@ -59,7 +61,7 @@ pub(crate) fn join_attempt(data_dir: &Path) -> Result<Uuid, IdentityError> {
     Ok(attempt)
 }
 
-/// A folder of any generation's consensus, where there is one.
+/// The consensus folder of any generation, if there is one.
 pub(crate) fn any_raft_dir(data_dir: &Path) -> Option<PathBuf> {
     let is_raft = |name: &str| name == RAFT_DIR || name.starts_with(&format!("{RAFT_DIR}-"));
     let entries = fs::read_dir(data_dir).ok()?.flatten();
@@ -72,7 +74,7 @@ impl Identity {
         data_dir.join("identity.json")
     }
 
-    /// Of one that became a member in `generation`.
+    /// The identity of a node that became a member in `generation`.
     pub(crate) fn new(cluster: Uuid, node: NodeId, generation: ClusterGeneration) -> Self {
         let is_first = generation.is(&ClusterGeneration::first(cluster));
         Self {
@@ -87,7 +89,7 @@ impl Identity {
             .unwrap_or_else(|| ClusterGeneration::first(self.cluster))
     }
 
-    /// Where the consensus of this identity keeps log and snapshot.
+    /// The folder with the log and snapshot of this identity's consensus.
     pub(crate) fn raft_dir(&self, data_dir: &Path) -> PathBuf {
         match self.generation().number {
             1 => data_dir.join(RAFT_DIR),
@@ -95,7 +97,7 @@ impl Identity {
         }
     }
 
-    /// The identity kept in `data_dir`; `None` where this node belongs to no cluster yet.
+    /// The identity kept in `data_dir`; `None` if this node belongs to no cluster yet.
     ///
     /// # Errors
     /// When the file exists and cannot be read or parsed.
@@ -111,7 +113,7 @@ impl Identity {
             .map_err(|source| IdentityError::Damaged { path, source })
     }
 
-    /// Writes the identity so that it is there, whole, after a power cut.
+    /// Writes the identity so that it survives a power cut, whole.
     ///
     /// # Errors
     /// When the directory cannot be written or synced.
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn is_none_then_kept_then_told_damaged() {
+    fn is_none_then_kept_then_reported_damaged() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Identity::load(dir.path()).unwrap(), None);
         let cluster = Uuid::new_v4();

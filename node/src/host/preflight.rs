@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub fn refusals(config: &Config) -> Vec<Problem> {
     let data_dir = unusable(&config.data_dir).map(|why| Problem::of_key("data_dir", why));
     let identity = match &data_dir {
-        // Shown already.
+        // Reported already.
         Some(_) => None,
         None => Identity::load(&config.data_dir)
             .err()
@@ -24,7 +24,7 @@ pub fn refusals(config: &Config) -> Vec<Problem> {
     [data_dir, identity, spec].into_iter().flatten().collect()
 }
 
-/// What a node starts with nevertheless, degraded.
+/// Defects with which a node starts all the same, degraded.
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<String> {
     let volumes = config
@@ -37,7 +37,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
         .collect()
 }
 
-/// Why files cannot be made in a folder, which may have to be made first.
+/// Why files cannot be created in a folder, which may have to be created first.
 fn unusable(folder: &Path) -> Option<String> {
     let there = existing(folder);
     match std::fs::metadata(&there) {
@@ -57,8 +57,8 @@ fn unusable(folder: &Path) -> Option<String> {
             ));
         }
     }
-    // What may be written by its mode may be on no real filesystem, or on one that is mounted
-    // read-only. A full one is for retention to empty.
+    // A folder that is writable by its mode may be on no real filesystem, or on one that is mounted
+    // read-only. Retention makes room in a full one.
     let error = tempfile::tempfile_in(&there)
         .err()
         .filter(|error| error.kind() != ErrorKind::StorageFull)?;
@@ -69,7 +69,7 @@ fn unusable(folder: &Path) -> Option<String> {
     ))
 }
 
-/// The folder, or the nearest one above it that is there.
+/// The folder, or its nearest ancestor that exists.
 fn existing(folder: &Path) -> PathBuf {
     let above = folder
         .ancestors()

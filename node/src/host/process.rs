@@ -58,7 +58,7 @@ pub(crate) enum BecomeError {
     Bug(#[from] tokio::task::JoinError),
 }
 
-/// Where the member lives, whoever has it start.
+/// The runtimes that run the member's tasks, regardless of which thread starts it.
 #[derive(Clone)]
 pub(crate) struct Runtimes {
     pub(crate) control: Handle,
@@ -73,7 +73,7 @@ pub(crate) struct Host {
     pub(crate) clock: Clock,
     runtimes: Runtimes,
     member: OnceLock<Member>,
-    /// Held while the node founds or joins, so that it does so once.
+    /// Held while the node founds or joins, so that it does so only once.
     becoming: Mutex<()>,
     became: Notify,
 }
@@ -112,7 +112,7 @@ impl Host {
         }
     }
 
-    /// Starts as the member that it was when it last ran, if it was one.
+    /// Starts as the member that this node was when it last ran, if it was one.
     pub(crate) async fn resume(&self) -> Result<(), BecomeError> {
         if let Some(identity) = Identity::load(&self.config.data_dir)? {
             self.enter(self.start(identity).await?);
@@ -120,8 +120,8 @@ impl Host {
         Ok(())
     }
 
-    /// Makes a new cluster with this node as its first member. An attempt that failed half-way is
-    /// taken up again. What was begun goes on also where the client that asked for it is gone.
+    /// Founds a cluster with this node as its first member. Resumes an attempt that failed
+    /// half-way. Continues when the client that asked for it is gone.
     pub(crate) async fn found(self: &Arc<Self>) -> Result<(), BecomeError> {
         let host = Arc::clone(self);
         self.runtimes
@@ -130,7 +130,7 @@ impl Host {
             .await?
     }
 
-    /// Joins the cluster of the node whose peer address this is; goes on as [`Self::found`] does.
+    /// Joins the cluster of the node with this peer address; continues as [`Self::found`] does.
     pub(crate) async fn join(self: &Arc<Self>, peer: String) -> Result<(), BecomeError> {
         let host = Arc::clone(self);
         self.runtimes
@@ -182,7 +182,7 @@ impl Host {
             return Err(already(member));
         }
         let identity = match Identity::load(&self.config.data_dir)? {
-            // It joined, and could not be started then.
+            // It has joined, but could not be started then.
             Some(identity) => identity,
             None => self.ask_to_join(peer).await?,
         };
@@ -207,11 +207,11 @@ impl Host {
         Ok(identity)
     }
 
-    /// Before the cluster gives out a number for it: a node with data of another cluster could not
+    /// Checked before the cluster gives out a number: a node with data of another cluster could not
     /// start as a member of this one.
     fn check_data(&self, cluster: Uuid) -> Result<(), BecomeError> {
         for path in self.config.volume_paths() {
-            // What cannot be read is told when the volume is opened.
+            // A volume that cannot be read is reported when it is opened.
             if let Some(found) = volume_cluster(&path)
                 .ok()
                 .flatten()
@@ -239,7 +239,7 @@ impl Host {
         .await?)
     }
 
-    /// Takes in what the configuration file says now, as far as that is possible without a restart:
+    /// Applies the configuration file as it is now, as far as that is possible without a restart:
     /// the volumes.
     pub(crate) fn reconfigure(&self, config: &Config) {
         let mut rest = config.clone();

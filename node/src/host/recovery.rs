@@ -2,8 +2,8 @@
 //! generation.
 //!
 //! The new generation gets a Raft folder of its own, which counts for nothing until `identity.json`
-//! names the generation. That file is replaced at once, so a recovery that is interrupted has
-//! happened or has not; tried again, it begins from the start.
+//! names the generation. That file is replaced in one step, so a recovery that is interrupted has
+//! either happened or not; a retry begins from the start.
 
 use crate::host::identity::{Identity, IdentityError};
 use holdfast_consensus::generation::ClusterGeneration;
@@ -35,13 +35,13 @@ pub(crate) enum RecoveryError {
 /// What a recovery has done so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The new generation is written, and counts for nothing.
+    /// The new generation is written, but counts for nothing yet.
     Written,
-    /// The node belongs to it.
+    /// The node belongs to the new generation.
     Done,
 }
 
-/// A stopped node that could be recovered. As long as this exists, it cannot start.
+/// A stopped node that can be recovered. As long as this exists, the node cannot start.
 pub(crate) struct Survivor {
     pub(crate) data_dir: PathBuf,
     pub(crate) identity: Identity,
@@ -52,14 +52,14 @@ pub(crate) struct Survivor {
 pub(crate) struct Recovered {
     pub(crate) generation: ClusterGeneration,
     pub(crate) dropped: Vec<Node>,
-    /// What the generation before agreed on, as far as this node knew; of no use to the node any
-    /// more.
+    /// The folder of the former generation: what it agreed on, as far as this node knew. The node
+    /// needs it no more.
     pub(crate) kept: PathBuf,
 }
 
 impl Survivor {
     /// # Errors
-    /// The node runs, has nothing, or its data cannot be read.
+    /// The node runs, has no data, or its data cannot be read.
     pub(crate) async fn find(data_dir: &Path) -> Result<Self, RecoveryError> {
         let identity = Identity::load(data_dir)?
             .ok_or_else(|| RecoveryError::NoIdentity(data_dir.to_owned()))?;
@@ -90,10 +90,10 @@ impl Survivor {
         self.identity.node
     }
 
-    /// `between` is called after each step; a failure of it interrupts.
+    /// `between` is called after each step; its failure interrupts the recovery.
     ///
     /// # Errors
-    /// Then either nothing has happened, or ([`Step::Done`]) all.
+    /// Then either nothing has happened, or (after [`Step::Done`]) all of it.
     pub(crate) async fn recover(
         &self,
         at: Timestamp,

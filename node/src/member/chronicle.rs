@@ -1,5 +1,5 @@
-//! What an operator looks for in a log: who records what from now on, and why, in one line, with
-//! names. Pure.
+//! The log lines that operators look for: which node records which camera from now on, and why, in
+//! one line, with names. Pure.
 
 use crate::member::pilot::Sight;
 use holdfast_consensus::state::ClusterState;
@@ -9,17 +9,17 @@ use std::collections::BTreeMap;
 /// Names of cameras that a line lists.
 const NAMES_MAX: usize = 10;
 
-/// A line, and whether something is wrong.
+/// A line, and whether it reports a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) text: String,
     pub(crate) is_warning: bool,
 }
 
-/// Who recorded cameras before, and who does now.
+/// The node that recorded cameras before, and the node that does now.
 type Change = (Option<NodeId>, Option<NodeId>);
 
-/// What happened between two states. Nothing of a state that is the first to be seen: everything
+/// What happened between two states. Returns nothing for the first state that is seen: everything
 /// would be new.
 pub(crate) fn lines(before: &ClusterState, now: &ClusterState, sight: &Sight) -> Vec<Line> {
     let is_first = before.cluster.is_none();
@@ -52,7 +52,7 @@ fn line((from, to): Change, cameras: &str, before: &ClusterState, sight: &Sight)
             .get(node)
             .map_or_else(|| format!("node {node}"), |node| node.spec.name.to_string())
     };
-    // A node that was removed, or has not been heard yet, is not known to have died.
+    // A node that was removed, or not heard yet, is not known to have died.
     let died = |node: &NodeId| {
         sight
             .verdicts
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_death_is_told_with_names_in_one_line() {
+    fn a_death_is_logged_with_names_in_one_line() {
         let added = site(2);
         let op = AssignmentOp::Place {
             owner: NodeId(1),

@@ -1,4 +1,4 @@
-//! Runs the pilot: gathers its events, and carries out what it decides.
+//! Runs the pilot: gathers its events, and carries out its decisions.
 
 use crate::capture::recorder::reconcile::{DesiredRecording, recordings};
 use crate::clock::Clock;
@@ -23,7 +23,7 @@ use tokio::time::Interval;
 /// Rounds of proposals that may wait; the pilot proposes only when the last round is decided.
 const ROUNDS_MAX: usize = 1;
 
-/// Tells how far this node itself is.
+/// Returns this node's own status.
 pub(crate) type LookAtSelf = Arc<dyn Fn() -> Own + Send + Sync>;
 
 pub(crate) struct Options {
@@ -44,13 +44,13 @@ pub(crate) struct Drive {
     state: watch::Receiver<Arc<ClusterState>>,
     leadership: watch::Receiver<Leadership>,
     standing: watch::Receiver<Standing>,
-    /// Changes with each address of another node that is learnt.
+    /// Changes whenever another node's address is learnt.
     moves: watch::Receiver<u64>,
     tick: Interval,
     proposals: mpsc::Sender<Vec<LogEntry>>,
     proposed: mpsc::Receiver<()>,
     last_desired: BTreeMap<CameraId, Desired>,
-    /// The state that the log was written from last.
+    /// The state that was last compared for the log.
     logged: Arc<ClusterState>,
     last_treatments: BTreeMap<CameraId, Treatment>,
     peers: Vec<(NodeId, String)>,
@@ -107,20 +107,20 @@ impl Drive {
                 changed.ok()?;
                 Some(Event::Leadership(self.leadership.borrow_and_update().clone()))
             }
-            // Its senders are this node's links and routes, which live as long as the drive.
+            // Its senders are this node's links and routes, which exist as long as the drive.
             event = self.options.link_events.recv() => event.map(Event::Link),
-            // Without the task that proposes this node could lead and decide nothing: better that it ends.
+            // Without the task that proposes, this node could lead but decide nothing: it is better to end.
             proposed = self.proposed.recv() => proposed.map(|()| Event::Proposed),
             _ = self.tick.tick() => {
                 let own = (self.options.own)();
-                // What a node holds that takes no part any more goes to others, as from one whose disks are read-only.
+                // The cameras of a node that takes no part any more go to others, as from a node whose disks are read-only.
                 let writable = own.writable && !self.standing.borrow().is_final();
                 Some(Event::Tick(Own { writable, ..own }))
             }
         }
     }
 
-    /// What must be known elsewhere before the pilot decides.
+    /// Updates what others must know before the pilot decides.
     fn prepare(&mut self, event: &Event) {
         match event {
             Event::State(state) => {
@@ -173,7 +173,7 @@ impl Drive {
         }
     }
 
-    /// Writes into the log who records what from now on.
+    /// Logs which node records which camera from now on.
     fn log(&mut self, state: &Arc<ClusterState>) {
         for Line { text, is_warning } in
             chronicle::lines(&self.logged, state, &self.options.sight.borrow())
@@ -218,8 +218,7 @@ impl Drive {
                 .send_replace(recordings(&state, &desired, &self.last_treatments));
             self.last_desired = desired;
         }
-        // Never full: the pilot waits for `Proposed`. Where the task is gone, `select` ends the
-        // drive.
+        // Never full: the pilot waits for `Proposed`. If the task is gone, `select` ends the drive.
         let me = Actor::Node(self.options.me);
         let proposals: Vec<LogEntry> = decision
             .proposals
@@ -232,16 +231,16 @@ impl Drive {
     }
 }
 
-/// Of what a node would record by what it knows, and knows no better: that which no other node
-/// records. Pure.
+/// For a node that cannot learn anything newer: of the cameras that it would record, those that no
+/// other node records. Pure.
 #[must_use]
 pub fn alone(
     desired: BTreeMap<CameraId, Desired>,
     me: NodeId,
     sight: &Sight,
 ) -> BTreeMap<CameraId, Desired> {
-    let others = sight.progress.iter().filter(|((node, _), told)| {
-        *node != me && sight.is_alive(*node) && told.state == RecorderState::Recording
+    let others = sight.progress.iter().filter(|((node, _), report)| {
+        *node != me && sight.is_alive(*node) && report.state == RecorderState::Recording
     });
     let recorded: BTreeSet<CameraId> = others.map(|((_, camera), _)| camera).collect();
     desired
@@ -251,7 +250,7 @@ pub fn alone(
 }
 
 /// Proposes round after round, as the leader that decided them or not at all. A proposal has a
-/// deadline; one whose outcome is unknown is decided anew from the state.
+/// deadline; if its outcome is unknown, the pilot decides again from the state.
 async fn propose(
     consensus: Consensus,
     mut rounds: mpsc::Receiver<Vec<LogEntry>>,
@@ -287,7 +286,7 @@ mod tests {
         };
         let known: BTreeMap<CameraId, Desired> =
             (1..=4).map(|camera| (CameraId(camera), part)).collect();
-        let told = |node, camera, state| {
+        let report = |node, camera, state| {
             let progress = Progress {
                 camera: CameraId(camera),
                 epoch: Epoch(4),
@@ -303,10 +302,10 @@ mod tests {
             ((NodeId(node), CameraId(camera)), progress)
         };
         let progress = [
-            told(2, 1, RecorderState::Recording),
-            told(2, 2, RecorderState::Failing),
-            told(3, 3, RecorderState::Recording),
-            told(1, 4, RecorderState::Recording),
+            report(2, 1, RecorderState::Recording),
+            report(2, 2, RecorderState::Failing),
+            report(3, 3, RecorderState::Recording),
+            report(1, 4, RecorderState::Recording),
         ];
         let verdicts = [
             (NodeId(1), Verdict::Alive),

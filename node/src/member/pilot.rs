@@ -1,9 +1,9 @@
-//! What this node decides several times a second: who is alive, what it should record, and, where
-//! it leads, who records what.
+//! What this node decides several times a second: which nodes are alive, what it should record,
+//! and, if it leads, which node records what.
 //!
-//! An event loop of two halves: [`Pilot::apply`] takes in one event and decides, synchronously and
+//! An event loop of two halves: [`Pilot::apply`] takes one event and decides, synchronously and
 //! without I/O; [`crate::member::drive`] waits for events and carries decisions out. Nothing here
-//! waits for Raft: proposals go out on a task of their own.
+//! waits for Raft: proposals are sent by a task of their own.
 
 use crate::member::link::LinkEvent;
 use holdfast_consensus::Leadership;
@@ -23,24 +23,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often the pilot looks around when nothing happens.
+/// How often the pilot decides when nothing happens.
 pub const TICK: Duration = Duration::from_millis(100);
-/// The same of a node without peers: no one is to be looked after.
+/// The same for a node without peers: it watches no other node.
 pub const TICK_ALONE: Duration = Duration::from_millis(250);
-/// A tick that is late counts as a process that did not run.
+/// A tick that is this late counts as a process that did not run.
 const _: () = assert!(TICK_ALONE.as_millis() * 2 <= TICK_LATE_MAX.as_millis());
 
-/// The leader looks after the site at most this often, unless a node just fell or came back.
+/// The leader reviews the site at most this often, unless a node just died or came back.
 const STEWARD_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Everything that other parts of the node may know of what the pilot sees.
+/// What the pilot sees, for other parts of the node.
 #[derive(Clone, Debug, Default)]
 pub struct Sight {
     pub verdicts: BTreeMap<NodeId, Verdict>,
     pub progress: Reports,
     /// How far the others' clocks are off.
     pub clocks: BTreeMap<NodeId, Offset>,
-    /// Nodes that say they cannot write.
+    /// Nodes that report that they cannot write.
     pub unfit: BTreeSet<NodeId>,
     /// Nodes whose clocks agree with what they knew before they started.
     pub vouching: BTreeSet<NodeId>,
@@ -49,7 +49,7 @@ pub struct Sight {
 }
 
 impl Sight {
-    /// Lives, and can write.
+    /// Whether the node is alive and can write.
     pub fn can_record(&self, node: NodeId) -> bool {
         self.is_alive(node) && !self.unfit.contains(&node)
     }
@@ -77,37 +77,37 @@ impl Sight {
     }
 }
 
-/// What the pilot can be told.
+/// The inputs of the pilot.
 pub enum Event {
     State(Arc<ClusterState>),
     Leadership(Leadership),
     Link(LinkEvent),
-    /// Time passed; this node itself is this far.
+    /// Time passed; the status of this node itself.
     Tick(Own),
     /// The last proposals are decided, one way or the other.
     Proposed,
 }
 
-/// What this node knows of itself.
+/// This node's status as it knows it itself.
 #[derive(Clone, Debug)]
 pub struct Own {
     pub recorders: Vec<Progress>,
     /// At least one volume takes records.
     pub writable: bool,
-    /// What it found out about cameras that others cannot record.
+    /// Its findings about cameras that others cannot record.
     pub probes: Vec<Probe>,
     /// Its clock agrees with what it knew before it started.
     pub vouches: bool,
 }
 
-/// What came of an event.
+/// The result of an event.
 #[derive(Default)]
 pub struct Decision {
-    /// What this node should record, where it was considered.
+    /// What this node should record, if that was reconsidered.
     pub desired: Option<BTreeMap<CameraId, Desired>>,
-    /// What to propose, in order; empty where this node does not lead or waits for an answer.
+    /// What to propose, in order; empty if this node does not lead or waits for an answer.
     pub proposals: Vec<Command>,
-    /// What others should see, where it changed.
+    /// What others should see, if it changed.
     pub sight: Option<Arc<Sight>>,
 }
 
@@ -124,7 +124,7 @@ pub struct Pilot {
     sight: Sight,
     clocks: Clocks,
     probes: BTreeMap<(NodeId, CameraId), bool>,
-    /// The ends of processes that this node saw.
+    /// The ends of processes that this node has seen.
     ends: Ends,
 }
 
@@ -146,8 +146,8 @@ impl Pilot {
         }
     }
 
-    /// Takes in `event`, at `now` on the monotonic and `wall` on the wall clock. A heartbeat that
-    /// tells nothing new about who is alive costs little: everything else waits for the next
+    /// Applies `event`, at `now` on the monotonic and `wall` on the wall clock. A heartbeat that
+    /// reports no change in which nodes are alive costs little: everything else waits for the next
     /// tick.
     pub fn apply(&mut self, event: Event, now: Duration, wall: Timestamp) -> Decision {
         // First of all: if this process itself was not running, the others' silence proves nothing.
@@ -232,7 +232,7 @@ impl Pilot {
         }
     }
 
-    /// The latest of each node replace all that it found out before.
+    /// The latest findings of a node replace all earlier ones.
     fn note_probes(&mut self, node: NodeId, probes: &[Probe]) {
         self.probes.retain(|(of, _), _| *of != node);
         self.probes.extend(
@@ -277,7 +277,7 @@ impl Pilot {
                 tracing::info!("{} is back", self.node_name(heartbeat.from));
             }
         }
-        // Before the reports of the next process take the place of those of the last one.
+        // Before the reports of the next process replace those of the last one.
         self.witness(wall);
         self.note_probes(heartbeat.from, &heartbeat.probes);
         self.note_fitness(heartbeat.from, heartbeat.writable);
@@ -291,7 +291,7 @@ impl Pilot {
             .report(heartbeat.from, heartbeat.recorders);
     }
 
-    /// Takes in which processes have ended, with what they reported last.
+    /// Notes which processes have ended, with their last reports.
     fn witness(&mut self, at: Timestamp) {
         let ended = self.liveness.ended();
         let hears_all = self.leadership.voters.contains(&self.me);
@@ -310,7 +310,7 @@ impl Pilot {
         );
     }
 
-    /// Which cameras are held back, by what the cluster knows and what this node saw.
+    /// Decides which cameras are held back, by what the cluster knows and what this node saw.
     fn judge(&mut self, wall: Timestamp) {
         self.ends.settle(&self.sight.verdicts, &self.sight.progress);
         let treatments = suspects::treatments(&self.state, &self.ends, wall);
@@ -350,7 +350,7 @@ impl Pilot {
             .map_or_else(String::new, |camera| camera.spec.name.to_string())
     }
 
-    /// Asks for everyone's verdict; tells whether one changed.
+    /// Updates the verdict on every node; returns whether one changed.
     fn look(&mut self, now: Duration) -> bool {
         let verdicts = self.liveness.verdicts(now, self.state.nodes.keys());
         if verdicts == self.sight.verdicts {

@@ -1,5 +1,5 @@
-//! Looks whether cameras that their owners fail to record answer this node, their successor: that
-//! is what decides whether they move. A probe only asks a camera to describe itself.
+//! Finds out whether cameras that their owners fail to record answer this node, their successor:
+//! that decides whether they move. A probe only asks a camera to describe itself.
 
 pub mod schedule;
 
@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// How often to look whom to ask.
+/// How often to look which cameras to ask.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Cameras that are asked at once.
 const PROBES_MAX: usize = 32;
@@ -30,7 +30,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 pub(crate) struct Probes(Arc<Mutex<Schedule>>);
 
 impl Probes {
-    /// What was found out.
+    /// The results so far.
     pub(crate) fn known(&self) -> Vec<Probe> {
         self.schedule().known()
     }
@@ -80,8 +80,7 @@ impl Probes {
     }
 }
 
-/// Ends when it is time to look again: soon, or where there is nothing to look for, when the state
-/// has changed. Safe to cancel.
+/// Waits for the next tick or, if there is nothing to probe, for a state change. Safe to cancel.
 pub(crate) async fn rested(
     state: &mut watch::Receiver<Arc<ClusterState>>,
     look: &mut Interval,
@@ -93,7 +92,7 @@ pub(crate) async fn rested(
     look.tick().await;
 }
 
-/// `None` where the camera was deleted or changed before it answered.
+/// `None` if the camera was deleted or changed before it answered.
 async fn ask(
     camera: CameraId,
     revision: u64,
@@ -101,11 +100,11 @@ async fn ask(
     at_once: Arc<Semaphore>,
     mut state: watch::Receiver<Arc<ClusterState>>,
 ) -> Option<(CameraId, u64, Answer)> {
-    // Never closed; those ahead have a deadline each.
+    // Never closed; probes ahead of this one have a deadline each.
     let _permit = at_once.acquire().await;
     let probed = tokio::select! {
         probed = Session::probe(&source, ANSWER_MAX) => probed,
-        // Its socket is closed at once.
+        // Dropping the probe closes its socket at once.
         () = replaced(&mut state, camera, revision) => return None,
     };
     let answer = match probed {
@@ -119,7 +118,7 @@ async fn ask(
     Some((camera, revision, answer))
 }
 
-/// Waits until the camera is deleted, or its spec is another one.
+/// Waits until the camera is deleted, or its spec has changed.
 async fn replaced(state: &mut watch::Receiver<Arc<ClusterState>>, camera: CameraId, revision: u64) {
     let is_replaced = |state: &Arc<ClusterState>| {
         state
@@ -154,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_rests_is_woken_by_the_state_alone() {
-        let (told, mut state) = watch::channel(Arc::<ClusterState>::default());
+        let (sender, mut state) = watch::channel(Arc::<ClusterState>::default());
         let mut look = interval(Duration::from_millis(5));
         look.tick().await;
         rested(&mut state, &mut look, false).await;
@@ -163,7 +162,7 @@ mod tests {
         });
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(!resting.is_finished(), "ticks pass it by");
-        told.send_modify(|_| {});
+        sender.send_modify(|_| {});
         resting.await.unwrap();
     }
 }

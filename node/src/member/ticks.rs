@@ -1,11 +1,11 @@
-//! When the node's loops look: what is due together wakes the node once.
+//! When the node's loops look: loops that are due together wake the node once.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 /// Ticks at once, then at the multiples of `period` on a grid that all loops share. Late ticks are
-/// left out.
+/// skipped.
 #[expect(clippy::disallowed_methods, reason = "an edge: it waits for the world")]
 pub(crate) fn ticks(period: Duration) -> Interval {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
@@ -34,7 +34,7 @@ mod tests {
         let mut first = ticks(short);
         tokio::time::sleep(Duration::from_millis(7)).await;
         let mut second = ticks(long);
-        // What a tick returns is when it was due.
+        // A tick returns the time at which it was due.
         let origin = first.tick().await;
         for _ in 0..3 {
             let due = second.tick().await;

@@ -1,5 +1,5 @@
-//! Every camera that should be recorded, with its name, from the moment it is added: shown by the
-//! node that owns it, and by the one that leads where no node that is there does.
+//! Every camera that should be recorded, with its name, from the moment it is added: exported by
+//! the node that owns it, or by the leader if the owner is dead or there is none.
 
 use super::Families;
 use crate::api::views::recorder;

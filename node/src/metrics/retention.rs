@@ -1,4 +1,4 @@
-//! What volumes delete, and what they do not yet.
+//! What volumes delete, and which deletions are only announced.
 
 use super::{Families, VolumeStatus};
 use holdfast_storage::retention::Pause;

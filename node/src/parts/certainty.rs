@@ -1,4 +1,4 @@
-//! What is certain of the time: volumes learn what the other members' clocks say of this node's,
+//! What is certain about the time: volumes learn how the other members' clocks judge this node's,
 //! recorders whether the wall clock is certain, and the cluster which cameras need a new epoch,
 //! because their recorded time has run ahead of it.
 
@@ -20,17 +20,17 @@ use tokio::time::sleep;
 
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Other members are waited for so long after a start; then this node judges alone.
+/// How long this node waits for other members after a start; then it judges alone.
 const PEERS_WAIT_MAX: Duration = Duration::from_secs(120);
 
-/// Volumes look at the clock every few seconds; what they said before it was set does not count.
+/// Volumes check the clock every few seconds; their verdicts from before it was set do not count.
 const STEADY_MIN: Duration = Duration::from_secs(15);
 const STEP_US: i64 = 2_000_000;
 
 /// Cameras that get a new epoch with one entry of the log.
 const RENEWED_MAX: usize = 64;
 
-/// Runs as long as the member. What is certain is shown to recorders by `wall`.
+/// Runs as long as the member. Recorders read the verdict from `wall`.
 pub(crate) async fn keep(
     consensus: Consensus,
     view: View,
@@ -75,7 +75,7 @@ pub struct Steady {
 }
 
 impl Steady {
-    /// Whether it has been long enough.
+    /// Whether that has been long enough.
     pub fn look(&mut self, uptime: Duration, wall: Timestamp) -> bool {
         let is_step = |(before, wall_us): (Duration, i64)| {
             let passed_us =
@@ -94,8 +94,8 @@ impl Steady {
     }
 }
 
-/// What the clocks of the others say of this node's. Those that are dead, or not measured yet, say
-/// nothing.
+/// What the clocks of the others say about this node's. Nodes that are dead, or not measured yet,
+/// do not count.
 #[must_use]
 pub fn peer_clocks(
     me: NodeId,

@@ -1,5 +1,5 @@
-//! Drills of failover: begun when asked for, or by themselves where the settings have a schedule
-//! and all is well; and how they stand, in the words of the API.
+//! Drills of failover: begun on request, or on schedule if the settings have one and all is well;
+//! and their state, in the terms of the API.
 
 use crate::clock::Clock;
 use crate::footage::cluster_footage::View;
@@ -24,7 +24,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Cameras whose turn it is that are considered in one look.
 const TRIED_MAX: usize = 16;
 
-/// Whom to drill.
+/// What to drill.
 #[derive(Clone, Copy)]
 pub enum Who {
     Camera(CameraId),
@@ -93,7 +93,7 @@ pub(crate) async fn keep_schedule(
         if !has_been_well {
             continue;
         }
-        // One that cannot be tried for a reason that passes does not keep the others waiting.
+        // A camera that cannot be tried for a passing reason does not keep the others waiting.
         let tried = due(&state, clock.now()).into_iter().take(TRIED_MAX);
         let begun = tried.map(|camera| {
             begin(
@@ -114,7 +114,7 @@ pub(crate) async fn keep_schedule(
     }
 }
 
-/// It begins, or tells at once that failover would not work.
+/// Whether the drill begins, or reports at once that failover would not work.
 fn can_begin(command: &Command) -> bool {
     let Command::BeginDrill { starts, .. } = command else {
         return false;
@@ -127,7 +127,7 @@ fn can_begin(command: &Command) -> bool {
     })
 }
 
-/// A drill as it stands; of one camera only, where one is named.
+/// A drill as it stands; restricted to one camera if one is named.
 pub(crate) fn drill(drill: &Drill, state: &ClusterState, only: Option<CameraId>) -> wire::Drill {
     let is_asked = |camera: &CameraId| only.is_none_or(|only| only == *camera);
     let running: Vec<_> = state
@@ -144,14 +144,17 @@ pub(crate) fn drill(drill: &Drill, state: &ClusterState, only: Option<CameraId>)
         .map(|(camera, running)| under_way(*camera, running))
         .collect();
     cameras.extend(ended.map(result));
-    cameras.sort_by_key(|told| told.camera);
+    cameras.sort_by_key(|drilled| drilled.camera);
     let count = |outcome| {
         cameras
             .iter()
-            .filter(|told| told.outcome == Some(outcome))
+            .filter(|drilled| drilled.outcome == Some(outcome))
             .count()
     };
-    let mut gaps: Vec<u64> = cameras.iter().filter_map(|told| told.gap_us).collect();
+    let mut gaps: Vec<u64> = cameras
+        .iter()
+        .filter_map(|drilled| drilled.gap_us)
+        .collect();
     gaps.sort_unstable();
     wire::Drill {
         id: drill.id,

@@ -1,5 +1,5 @@
-//! What the next failure would cost, kept up to date beside everything else, and what a change
-//! would make of it.
+//! What the next failure would cost, kept up to date in the background, and what a change would
+//! make of it.
 
 use crate::footage::cluster_footage::View;
 use crate::member::pilot::Sight;
@@ -18,13 +18,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-/// How often to look whether the answer may have changed. On 100 nodes with 10,000 cameras it is a
-/// tenth of a second of work.
+/// How often to check whether the answer may have changed. For 100 nodes with 10,000 cameras the
+/// computation takes a tenth of a second.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Looks after which it is found out anew in any case: cameras send more or less than they did.
+/// Looks after which it is computed again in any case: cameras send more or less than they did.
 const LOOKS_MAX: u32 = 10;
 
-/// What the answer depends on, but for the bitrates.
+/// What the answer depends on, except for the bitrates.
 #[derive(PartialEq, Eq)]
 struct Basis {
     state: Arc<ClusterState>,
@@ -46,11 +46,11 @@ impl Basis {
     }
 }
 
-/// Keeps `told` true; ends when nobody sees any more.
+/// Keeps `published` current; never ends by itself.
 pub(crate) async fn watch(
     consensus: Consensus,
     view: View,
-    told: watch::Sender<Option<Arc<Headroom>>>,
+    published: watch::Sender<Option<Arc<Headroom>>>,
 ) {
     let mut looks = ticks(LOOK_INTERVAL);
     let mut last: Option<Basis> = None;
@@ -67,7 +67,7 @@ pub(crate) async fn watch(
         let state = Arc::clone(&basis.state);
         last = Some(basis);
         match spawn_blocking(move || assess(&state, &seen)).await {
-            Ok(headroom) => _ = told.send_replace(Some(Arc::new(headroom))),
+            Ok(headroom) => _ = published.send_replace(Some(Arc::new(headroom))),
             Err(error) => tracing::error!(%error, "computing the failover headroom failed"),
         }
     }
@@ -79,8 +79,8 @@ fn assess(state: &ClusterState, sight: &Sight) -> Headroom {
     })
 }
 
-/// What `command` would cost in a failure, beyond what a failure would cost already; `None` where
-/// nothing, or where the command is refused.
+/// What `command` would cost in a failure, beyond what a failure would cost already; `None` if
+/// nothing, or if the command is refused.
 pub(crate) async fn forecast(
     state: Arc<ClusterState>,
     sight: Arc<Sight>,

@@ -1,9 +1,10 @@
-//! Tells the volumes what retention may not delete: what is held, and what exports are kept for.
+//! Passes to the volumes what retention may not delete: held footage, and footage that is kept for
+//! exports.
 //!
-//! Volumes delete nothing before they are told. They are told what the cluster holds: once this
-//! node has seen all that was committed before it started, so that a hold that was made while it
-//! was away counts before its first deletion; or, where no leader is found for a while, what its
-//! own state machine knows.
+//! Volumes delete nothing before they have the holds. They get the cluster's holds: once this node
+//! has seen all that was committed before it started, so that a hold that was made while it was
+//! away counts before its first deletion; or, if no leader is found for a while, the holds in its
+//! own state machine.
 
 use crate::clock::Clock;
 use crate::volumes::Volumes;
@@ -23,7 +24,7 @@ const LEADER_WAIT_MAX: Duration = Duration::from_secs(15);
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How late it may be noticed that an export has expired.
+/// How late the expiry of an export may be noticed.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Runs until consensus is gone.
@@ -42,14 +43,14 @@ pub(crate) async fn tell_holds(
         );
     }
     let mut state = consensus.subscribe();
-    let mut told: Option<Holds> = None;
+    let mut last: Option<Holds> = None;
     loop {
-        // By a clock that is not certain no export ends.
+        // While the clock is not certain no export expires.
         let now = volumes.time().is_trusted.then(|| clock.now());
         let holds = holds_of(&state.borrow_and_update(), now);
-        if told.as_ref() != Some(&holds) {
+        if last.as_ref() != Some(&holds) {
             volumes.set_holds(&holds);
-            told = Some(holds);
+            last = Some(holds);
         }
         if let Ok(Err(_)) = timeout(EXPIRY_INTERVAL, state.changed()).await {
             return;
@@ -57,7 +58,7 @@ pub(crate) async fn tell_holds(
     }
 }
 
-/// Ends when this node knows all that was committed before it was called. Repeating what the
+/// Ends when this node knows all that was committed before it was called. Reporting again what the
 /// cluster knows of this node changes nothing.
 async fn catch_up(consensus: &Consensus, (node, clock): (NodeId, Clock), spec: &NodeSpec) {
     let mut state = consensus.subscribe();

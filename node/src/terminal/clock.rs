@@ -1,4 +1,4 @@
-//! The command line's clocks: the only place of commands and demo that reads one.
+//! The command line's clocks: the only place in commands and demo that reads one.
 
 use holdfast_storage::time::Timestamp;
 use std::time::{Instant, SystemTime};

@@ -52,7 +52,7 @@ impl CliError {
                 Some("give the admin token with --token-file or HOLDFAST_ADMIN_TOKEN"),
             ),
             (404, _) => (ExitKind::NotFound, None),
-            // Its detail says what to do.
+            // Its detail already says what to do.
             (503, "no-cluster") => (ExitKind::Unavailable, None),
             (503, "cannot-join") => (
                 ExitKind::Unavailable,

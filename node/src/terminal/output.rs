@@ -1,4 +1,4 @@
-//! Standard output: JSON where asked for, text else.
+//! Standard output: JSON if requested, else text.
 
 use crate::terminal::error::CliError;
 use serde::Serialize;
@@ -17,7 +17,7 @@ impl Output {
     /// Prints `data` as one JSON document, or the text that `human` makes of it.
     ///
     /// # Errors
-    /// Where standard output cannot be written; a reader that went away is none.
+    /// Standard output cannot be written; a reader that went away is no error.
     pub(crate) fn print<T: Serialize>(
         self,
         data: &T,
@@ -29,7 +29,7 @@ impl Output {
     /// As [`Self::print`], to standard error: standard output carries something else.
     ///
     /// # Errors
-    /// Where `data` is no JSON.
+    /// `data` cannot be written as JSON.
     pub(crate) fn print_aside<T: Serialize>(
         self,
         data: &T,
@@ -52,10 +52,10 @@ impl Output {
     }
 }
 
-/// One line or several to standard output.
+/// Writes one line or several to standard output.
 ///
 /// # Errors
-/// Where it cannot be written; a reader that went away is none.
+/// It cannot be written; a reader that went away is no error.
 pub(crate) fn write_line(text: &str) -> Result<(), CliError> {
     match writeln!(std::io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::failed(

@@ -1,8 +1,8 @@
 //! Which volume a camera goes to, and which cameras leave one that is too slow. Pure.
 //!
-//! A camera stays where it is while its volume takes records. One that needs a volume goes where
-//! the footage will last longest: to the volume with the most room for each byte per second that it
-//! would record with this camera, among those whose disk is not known to be too slow for it.
+//! A camera stays where it is while its volume takes records. A camera that needs a volume goes
+//! where its footage will last longest: of the volumes whose disk is not known to be too slow for
+//! it, the one with the most room for each byte per second that would then be recorded there.
 
 use holdfast_storage::ids::CameraId;
 
@@ -17,7 +17,7 @@ pub(super) enum Standing {
     Retiring,
     /// The disk is full, and nothing on it may be deleted.
     Full,
-    /// Nothing gets through to the disk.
+    /// No write reaches the disk.
     Hung,
     /// A write or flush failed; this `Volume` takes nothing more.
     Failed,
@@ -33,7 +33,7 @@ impl Standing {
         self == Self::Takes
     }
 
-    /// What it was given is, or will be, stored.
+    /// Whether accepted records are, or will be, stored.
     pub(super) fn stores(self) -> bool {
         matches!(self, Self::Takes | Self::Slow | Self::Retiring)
     }
@@ -69,16 +69,16 @@ impl Standing {
 pub(super) struct Seat {
     pub(super) index: u16,
     pub(super) standing: Standing,
-    /// What Holdfast may use of the disk: what is free and what its own segments take.
+    /// The part of the disk that Holdfast may use: free space and its own segments.
     pub(super) room_bytes: u64,
     /// What its cameras record together, in bytes per second.
     pub(super) load_bps: u64,
-    /// What its disk was last seen to take at most, in bytes per second, where it was too slow
-    /// lately.
+    /// If its disk was too slow lately: the most that it was last seen to take, in bytes per
+    /// second.
     pub(super) bandwidth_bps: Option<u64>,
 }
 
-/// Of a disk's measured bandwidth, the share that cameras may take, in percent: retention and
+/// The share of a disk's measured bandwidth that cameras may take, in percent: retention and
 /// playback need some too.
 const BANDWIDTH_PERCENT: u64 = 80;
 
@@ -93,8 +93,8 @@ fn fits(load_bps: u64, bandwidth_bps: u64) -> bool {
     load_bps <= bandwidth_bps / 100 * BANDWIDTH_PERCENT
 }
 
-/// The volume for a camera of `rate_bps` that has none, or must leave its own. `before` is where it
-/// was recorded by a former process: it goes back there if that is possible.
+/// The volume for a camera of `rate_bps` that has none, or must leave its own. `before` is the
+/// volume to which a former process recorded it: it goes back there if possible.
 pub(super) fn choose(seats: &[Seat], rate_bps: u64, before: Option<u16>) -> Option<u16> {
     let open = || {
         seats
@@ -114,7 +114,7 @@ pub(super) fn choose(seats: &[Seat], rate_bps: u64, before: Option<u16>) -> Opti
             u64::MAX / load_bps
         }
     };
-    // The lowest index among equals.
+    // Of equals, the one with the lowest index.
     open()
         .max_by_key(|seat| (lasts_s(seat), u16::MAX - seat.index))
         .map(|seat| seat.index)
@@ -128,7 +128,7 @@ pub(super) struct Tenant {
     pub(super) rate_bps: u64,
 }
 
-/// Which of a slow volume's cameras have to leave so that the rest fits what its disk takes: the
+/// The cameras that have to leave a slow volume so that the rest fits what its disk takes: the
 /// least important first.
 pub(super) fn leavers(mut tenants: Vec<Tenant>, bandwidth_bps: u64) -> Vec<CameraId> {
     tenants.sort_by_key(|tenant| (tenant.priority, std::cmp::Reverse(tenant.camera)));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever stays fits, nobody leaves in vain, and nobody leaves before a less important one.
+        /// The cameras that stay fit, none leaves in vain, and none leaves before a less important one.
         #[test]
         fn what_stays_fits_and_no_more_leave_than_must(
             all in prop::collection::vec((0_u8..4, 0_u64..1000), 0..20),

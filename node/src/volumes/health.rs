@@ -1,17 +1,17 @@
-//! What a volume's figures say of its disk: well, too slow, hung or full. Pure.
+//! What a volume's figures say about its disk: well, too slow, hung or full. Pure.
 //!
 //! The evidence is a *marker*: a record that was handed over at a known moment. Until it is durable
-//! its age is the volume's lag. Records become durable in the order in which they come, so
+//! its age is the volume's lag. Records become durable in the order in which they arrive, so
 //! everything before a durable marker is durable too.
 
 use std::time::Duration;
 
-/// How far the buffer may fill up before the disk counts as too slow; cameras of priority 0 are
-/// shed from one half on.
+/// How full the buffer may be before the disk counts as too slow; cameras of priority 0 are shed
+/// from one half on.
 const QUEUE_PERCENT_MAX: u64 = 40;
-/// Over how long a slow disk's bandwidth is measured at least.
+/// The shortest time over which a slow disk's bandwidth is measured.
 const MEASURE_MIN: Duration = Duration::from_secs(2);
-/// A volume that was slow is well again when its lag stayed below half the limit for so long.
+/// A volume that was slow is well again once its lag has stayed below half the limit for so long.
 const RECOVERED_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug)]
@@ -25,9 +25,9 @@ pub(super) struct Limits {
 pub(super) struct Sample {
     /// On a monotonic clock.
     pub(super) now: Duration,
-    /// Age of the record that is waited for; zero where none is.
+    /// Age of the record that is awaited; zero if none is.
     pub(super) waiting: Duration,
-    /// How long the last one took that is durable.
+    /// How long the last durable marker took.
     pub(super) lag: Duration,
     pub(super) written_bytes: u64,
     pub(super) flushes: u64,
@@ -52,12 +52,12 @@ pub(super) enum Health {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     health: Health,
-    /// What was written and flushed, and since when there is no more.
+    /// What was written and flushed, and since when that has not grown.
     progress: (u64, u64),
     progressed_at: Duration,
     /// Moment and bytes written when it became slow.
     slow_since: Option<(Duration, u64)>,
-    /// Since when it does not look slow any more.
+    /// Since when it has not looked slow any more.
     fine_since: Option<Duration>,
 }
 
@@ -65,8 +65,7 @@ impl Watch {
     pub(super) fn observe(&mut self, limits: Limits, sample: &Sample) -> Health {
         let progress = (sample.written_bytes, sample.flushes);
         let is_idle = sample.waiting.is_zero();
-        // A disk that has room again may show it by a file that it made, before anything is
-        // written.
+        // A disk that has room again may show it by creating a file, before anything is written.
         let has_room_again = self.health == Health::Full && !sample.has_no_space;
         if progress != self.progress || is_idle || has_room_again {
             (self.progress, self.progressed_at) = (progress, sample.now);
@@ -80,7 +79,7 @@ impl Watch {
             limits.hang_after
         };
         let is_stuck = !is_idle && stuck >= patience && sample.waiting >= patience;
-        // Nothing tells the difference sooner than its own progress.
+        // Its own progress is the earliest evidence.
         let was_stuck = matches!(self.health, Health::Hung | Health::Full)
             && !is_idle
             && stuck > Duration::ZERO;
@@ -114,8 +113,8 @@ impl Watch {
         }
     }
 
-    /// A disk that has more to do than it can shows what it takes. Once it has caught up it does
-    /// not, and the figure stays.
+    /// A disk that has more to do than it can handle shows what it takes. Once it has caught up it
+    /// does not, and the figure stays.
     fn bandwidth(&mut self, since: (Duration, u64), sample: &Sample, is_slow: bool) -> Option<u64> {
         let known = if let Health::Slow { bandwidth_bps } = self.health {
             bandwidth_bps
@@ -186,13 +185,13 @@ mod tests {
     #[test]
     fn nothing_written_for_three_seconds_is_a_hang_until_something_is() {
         let hangs = (0..100).map(|n| sample(n * 100, n * 100, 5));
-        let goes_on = (0..10).map(|n| sample(10_000 + n * 100, 100, 5000 + n));
+        let continues = (0..10).map(|n| sample(10_000 + n * 100, 100, 5000 + n));
         assert_eq!(
             states((0..30).map(|n| sample(n * 100, n * 100, 5))),
             [Health::Well]
         );
         assert_eq!(
-            states(hangs.chain(goes_on)),
+            states(hangs.chain(continues)),
             [Health::Well, Health::Hung, Health::Well]
         );
     }
@@ -231,12 +230,12 @@ mod tests {
             ..sample(n * 100, n * 100, 5)
         });
         let has_room = (40..43).map(|n| sample(n * 100, n * 100, 5));
-        let goes_on = (43..50).map(|n| sample(n * 100, 100, n * 1000));
+        let continues = (43..50).map(|n| sample(n * 100, 100, n * 1000));
         assert_eq!(
-            states(full.clone().chain(has_room).chain(goes_on)),
+            states(full.clone().chain(has_room).chain(continues)),
             [Health::Well, Health::Full, Health::Well]
         );
-        // Unless it does not write for as long as any other.
+        // Unless it stops writing for as long as any other volume.
         let hangs = (40..73).map(|n| sample(n * 100, n * 100, 5));
         assert_eq!(states(full.chain(hangs)).last(), Some(&Health::Hung));
     }
@@ -255,7 +254,7 @@ mod tests {
                 bandwidth_bps: Some(1_000_000)
             }
         );
-        // It has caught up, and less is recorded now: its bandwidth is what it was.
+        // It has caught up, and less is recorded now: its bandwidth stays as measured.
         let fine = |n: u64| Sample {
             lag: ms(400),
             ..sample(10_000 + n * 100, 0, 10_000_000 + n * 1000)

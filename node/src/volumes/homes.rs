@@ -1,12 +1,12 @@
 //! Which volume each camera is recorded to, what every volume took of it, and what a move to
-//! another one may lose. Pure.
+//! another volume may lose. Pure.
 //!
-//! A camera leaves a volume in one of two ways. *Orderly*, at a keyframe: the session goes on on
+//! A camera leaves a volume in one of two ways. *Orderly*, at a keyframe: the session continues on
 //! the other volume, whose first records are the session's init segments, and no frame is lost.
-//! What the volume before still has to make durable is remembered: until it is, the camera's
-//! watermark does not pass it, and should it fail or hang, that is told as a gap. Or because the
+//! What the former volume still has to make durable is remembered: until it is durable the camera's
+//! watermark does not pass it, and if the volume fails or hangs it becomes a gap. Or because the
 //! volume *failed*: what it took and has not made durable is lost, and a new session begins. Either
-//! way the other volume is told the gaps again that the one before may not have made durable.
+//! way the gaps that the former volume may not have made durable are written again to the new one.
 
 use holdfast_storage::chunk::{ChunkMeta, Gap, GapCause, Init};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, StreamKind, TrackKind};
@@ -16,20 +16,20 @@ use std::collections::HashMap;
 /// An interval of footage.
 pub(super) type Interval = (Timestamp, Timestamp);
 
-/// Volumes that a camera has left and that have not made everything durable; beyond, what the
-/// oldest has not is told as a gap.
+/// Volumes that a camera has left and that have not made everything durable; beyond this number,
+/// what the oldest has not made durable becomes a gap.
 const FORMERS_MAX: usize = 4;
-/// Gaps that a volume has taken and may not have made durable; beyond, the two oldest become one,
-/// from the start of the one to the end of the other.
+/// Gaps that a volume has taken and may not have made durable; beyond this number the two oldest
+/// become one, from the start of the first to the end of the second.
 const GAPS_MAX: usize = 16;
 /// A camera that sent nothing for so many counts is not recorded here now.
 const IDLE_COUNTS_MAX: u32 = 10;
 /// Weight of the newest count in a camera's rate, in percent.
 const RATE_WEIGHT_PERCENT: u64 = 40;
-/// What a camera is taken to record before it was counted, in bytes per second: 2 Mbit/s.
+/// The assumed rate of a camera that was not measured yet, in bytes per second: 2 Mbit/s.
 pub(super) const RATE_UNKNOWN_BPS: u64 = 250_000;
 
-/// As many as cameras that this process ever recorded. `V` is a volume.
+/// One entry for each camera that this process ever recorded. `V` is a volume.
 #[derive(Debug)]
 pub(super) struct Homes<V> {
     of: HashMap<CameraId, Home<V>>,
@@ -55,8 +55,8 @@ struct Taken {
 #[derive(Clone, Copy, Debug)]
 struct TakenGap {
     gap: Gap,
-    /// A volume makes records durable in their order: this one is, when it has footage durable
-    /// that ends later than this.
+    /// A volume makes records durable in their order: this one is durable once footage is that
+    /// ends later than this.
     behind: Timestamp,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Home<V> {
     inits: Vec<Init>,
     /// Gaps that may not be durable.
     gaps: Vec<TakenGap>,
-    /// The volume is too slow, and others that stay are more important.
+    /// The volume is too slow, and the cameras that stay are more important.
     pub(super) leaves: bool,
     pub(super) priority: u8,
     bytes: u64,
@@ -88,8 +88,8 @@ impl<V: Clone + PartialEq> Homes<V> {
         self.of.get(&camera)
     }
 
-    /// The camera's first volume, or the one after a failure. Returns what the volume before took
-    /// and has not made durable, as `durable_until` tells.
+    /// Sets the camera's first volume, or the one after a failure. Returns what the former volume
+    /// took and has not made durable, by its `durable_until`.
     pub(super) fn settle(
         &mut self,
         camera: CameraId,
@@ -109,7 +109,7 @@ impl<V: Clone + PartialEq> Homes<V> {
         lost
     }
 
-    /// The camera's session goes on on `volume`, which has taken [`Home::inits`].
+    /// The camera's session continues on `volume`, which has taken [`Home::inits`].
     pub(super) fn move_to(&mut self, camera: CameraId, volume: V) {
         let Some(home) = self.of.get_mut(&camera) else {
             return;
@@ -124,8 +124,8 @@ impl<V: Clone + PartialEq> Homes<V> {
         }
     }
 
-    /// Forgets what former volumes have made durable by now. Returns the first gap to tell: of one
-    /// that does not store what it took.
+    /// Forgets what former volumes have made durable by now. Returns the first gap to report: what
+    /// a former volume took and does not store.
     pub(super) fn review(
         &mut self,
         camera: CameraId,
@@ -163,13 +163,14 @@ impl<V: Clone + PartialEq> Homes<V> {
     }
 
     /// The gap is on its way to the camera's volume.
-    pub(super) fn told(&mut self, gap: &Gap) {
+    pub(super) fn reported(&mut self, gap: &Gap) {
         if let Some(home) = self.of.get_mut(&gap.camera) {
-            let told = home
+            let former = home
                 .formers
                 .iter()
                 .position(|former| former.taken.until == gap.end);
-            told.into_iter()
+            former
+                .into_iter()
                 .for_each(|at| drop(home.formers.remove(at)));
         }
     }
@@ -217,8 +218,8 @@ impl<V: Clone + PartialEq> Homes<V> {
         home.gaps.iter().map(|taken| taken.gap).collect()
     }
 
-    /// The camera's volume has taken a chunk of `bytes`. `durable_until` tells how far that volume
-    /// has the camera's video durable.
+    /// The camera's volume has taken a chunk of `bytes`. `durable_until` returns how far that
+    /// volume has made the camera's video durable.
     pub(super) fn took(
         &mut self,
         meta: &ChunkMeta,
@@ -241,8 +242,8 @@ impl<V: Clone + PartialEq> Homes<V> {
             epoch: meta.epoch,
         };
         home.taken = Some(match home.taken {
-            // Between sessions nothing may have been recorded for long: that is not for this volume
-            // to lose. It had run ahead of true time.
+            // Either the former epoch had run ahead of true time, or a new session begins and all
+            // before it is durable: then this volume cannot lose the time between the sessions.
             Some(taken) if meta.epoch > taken.epoch && meta.end() < taken.from => begins,
             Some(taken)
                 if meta.sequence == 0 && taken.beyond(durable_until(&home.volume)).is_none() =>
@@ -258,7 +259,7 @@ impl<V: Clone + PartialEq> Homes<V> {
         });
     }
 
-    /// Takes in what was counted in the `elapsed_ms` since the last time.
+    /// Adds what was counted in the `elapsed_ms` since the last time.
     pub(super) fn count(&mut self, elapsed_ms: u64) {
         for home in self.of.values_mut() {
             let bytes = std::mem::take(&mut home.bytes);
@@ -288,7 +289,8 @@ impl<V: Clone + PartialEq> Homes<V> {
         here.map(|(camera, home)| (*camera, home))
     }
 
-    /// Marks who leaves `volume`, which is too slow, and who does not or not any more.
+    /// Marks which cameras leave `volume`, which is too slow, and clears the mark of all others
+    /// there.
     pub(super) fn set_leaving(&mut self, volume: &V, leaving: &[CameraId]) {
         for (camera, home) in self
             .of
@@ -341,7 +343,7 @@ impl<V> Home<V> {
     }
 
     /// Volumes that took records of `epoch` or later and have not made all of them durable: the
-    /// camera's watermark must not pass them yet.
+    /// camera's watermark must not pass those yet.
     pub(super) fn waits_for(
         &self,
         epoch: Epoch,
@@ -358,7 +360,7 @@ impl<V> Home<V> {
 }
 
 impl Taken {
-    /// What of it is not durable.
+    /// The part that is not durable.
     fn beyond(&self, durable_until: Option<Timestamp>) -> Option<Interval> {
         let from = durable_until.map_or(self.from, |durable| durable.max(self.from));
         (from < self.until).then_some((from, self.until))
@@ -510,9 +512,9 @@ mod tests {
         assert_eq!(
             homes.review(CAMERA, durable(20), |_| false),
             Some(gap),
-            "until it is told"
+            "until it is reported"
         );
-        homes.told(&gap);
+        homes.reported(&gap);
         assert_eq!(
             (homes.review(CAMERA, durable(20), |_| false), waits(&homes)),
             (None, vec![])
@@ -568,7 +570,7 @@ mod tests {
         }
         let gap = homes.review(CAMERA, |_| None, |_| true).unwrap();
         assert_eq!((gap.start, gap.end), at(0, 40));
-        homes.told(&gap);
+        homes.reported(&gap);
         assert_eq!(homes.review(CAMERA, |_| None, |_| true), None);
     }
 

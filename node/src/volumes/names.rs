@@ -1,5 +1,5 @@
 //! The cameras' names on each volume, for people who find a disk without its cluster. Recording
-//! does not depend on them: what cannot be written is shown and tried again.
+//! does not depend on them: a failure to write them is shown, and tried again.
 
 use super::{Opened, Volumes, lock};
 use holdfast_storage::time::Timestamp;
@@ -10,17 +10,17 @@ use tokio::task::spawn_blocking;
 /// The names of all cameras at one time; the same `Arc` as long as they do not change.
 pub(crate) type Names = Arc<Vec<CurrentName>>;
 
-/// After a failure so many looks go by without an attempt.
+/// After a failure so many looks pass without an attempt.
 const LOOKS_APART: u32 = 15;
 
-/// How one volume stands with the names.
+/// The state of a volume's names.
 #[derive(Default)]
 pub(super) struct Keeping(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     kept: Option<Names>,
-    /// A thread is at it; a disk that hangs keeps it as long as it does.
+    /// A thread is writing; a disk that hangs keeps it as long as it hangs.
     is_writing: bool,
     problem: Option<String>,
     looks_to_wait: u32,
@@ -45,7 +45,7 @@ impl Keeping {
         true
     }
 
-    /// What became of it. The first failure of several is news.
+    /// Records the outcome. Returns the error to log: only the first of several failures.
     fn end(&self, names: Names, written: Result<bool, Error>) -> Option<String> {
         let mut state = lock(&self.0);
         state.is_writing = false;

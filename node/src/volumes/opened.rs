@@ -26,10 +26,10 @@ use uuid::Uuid;
 const SECONDS_PER_HOUR: u64 = 3600;
 const SECONDS_PER_DAY: u64 = 24 * SECONDS_PER_HOUR;
 /// Reads of one volume at once; more wait, so that playback cannot take every spindle from
-/// recording, and one that hangs cannot take the others' threads.
+/// recording, and a hanging volume cannot take the others' threads.
 const READS_MAX: usize = 8;
 
-/// What opening a volume needs besides its path.
+/// What opening a volume needs in addition to its path.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) node: NodeId,
@@ -44,26 +44,26 @@ pub(crate) struct Opened {
     failed: watch::Receiver<Option<Arc<str>>>,
     /// For classes that this node's configuration does not have.
     pub(crate) default_class: ClassId,
-    /// Both threads of the volume have ended: nobody writes there any more.
+    /// Both threads of the volume have ended: nothing writes there any more.
     has_ended: Arc<AtomicBool>,
     pub(super) reads: Arc<Semaphore>,
     /// What its cameras record together, in bytes per second, as counted last.
     pub(super) load_bps: AtomicU64,
-    /// What is free and what its segments take, as counted last.
+    /// Free space and the volume's own segments, as counted last.
     pub(super) room_bytes: AtomicU64,
-    /// The newest record of video that it has taken and nobody has looked for yet.
+    /// The newest record of video that it has taken and that was not examined yet.
     newest: Mutex<Option<(CameraId, Timestamp)>>,
     /// A [`HandOver`] is on its way.
     hands_over: AtomicBool,
     pub(super) names: Keeping,
 }
 
-/// Has the volume hand over what it took, when dropped.
+/// When dropped, has the volume hand over what it took.
 struct HandOver(Arc<Opened>);
 
 impl Drop for HandOver {
     fn drop(&mut self) {
-        // Before: who finds it still set has appended before it is handed over.
+        // Before the hand-over: a task that finds the flag still set has appended in time.
         self.0.hands_over.swap(false, AcqRel);
         self.0.handle.hand_over();
     }
@@ -86,7 +86,7 @@ impl Opened {
         self.failed.borrow().is_some()
     }
 
-    /// Only what it holds is served.
+    /// Whether the volume is only read.
     pub(super) fn is_reading(&self) -> bool {
         self.handle.is_reading()
     }
@@ -95,9 +95,9 @@ impl Opened {
         self.has_ended.load(Relaxed)
     }
 
-    /// Takes a record, in its retention class or, where the volume does not have that, in the
-    /// default one. It goes to the disk together with what the tasks that are ready now append:
-    /// a tick of ingest is one write, and wakes the writer once.
+    /// Takes a record, in its retention class or, if the volume does not have that class, in the
+    /// default one. It goes to the disk together with what the tasks that are ready now append: a
+    /// tick of ingest is one write, and wakes the writer once.
     ///
     /// # Errors
     /// Those of [`VolumeHandle::append`].
@@ -109,8 +109,8 @@ impl Opened {
         if !self.hands_over.swap(true, AcqRel) {
             let hand_over = HandOver(Arc::clone(self));
             if let Ok(runtime) = Handle::try_current() {
-                // Behind the tasks that are ready; it hands over, too, where the runtime ends
-                // before its turn.
+                // Behind the tasks that are ready; if the runtime ends before its turn, the drop
+                // hands over all the same.
                 runtime.spawn(async move { drop(hand_over) });
             }
         }
@@ -132,15 +132,16 @@ impl Opened {
             .take()
     }
 
-    /// What it takes and stores, as far as that is counted already.
+    /// Sets the room that the volume can use: free space and its own segments, as far as they are
+    /// counted.
     pub(super) fn count_room(&self, free_bytes: u64, own_bytes: u64) {
         self.room_bytes
             .store(free_bytes.saturating_add(own_bytes), Relaxed);
     }
 }
 
-/// Opens the volume at `path`, for reading where it cannot be written. `open` are the volumes that
-/// are open at other paths. Blocks as long as its disk does.
+/// Opens the volume at `path`, read-only if it cannot be written. `open` are the volumes that are
+/// open at other paths. Blocks as long as its disk does.
 ///
 /// # Errors
 /// What is there may not be used, or those of [`Volume::open`].
@@ -228,11 +229,11 @@ pub(super) fn watch_over(volume: Volume, handle: VolumeHandle) -> Result<Arc<Ope
         opened.path().to_owned(),
         opened.is_reading(),
     );
-    // Ends with the volume's threads; a disk that hangs keeps it as long as it does.
+    // Ends with the volume's threads; a disk that hangs keeps it as long as it hangs.
     tokio::spawn(async move {
         match volume.run().await {
             Ok(()) => tracing::info!(path = %path.display(), "volume closed"),
-            // It is said already.
+            // Reported already.
             Err(_) if is_reading => {}
             Err(error) => tracing::error!(%error, "volume failed; its cameras go elsewhere"),
         }
@@ -272,7 +273,7 @@ fn options(settings: &Settings, path: &Path, index: u16) -> VolumeOptions {
             bytes_per_second_max: storage.scrub_bytes_per_second_max.0,
             pass_interval: Duration::from_secs(u64::from(storage.scrub_days) * SECONDS_PER_DAY),
         },
-        // The replicated state tells them: nothing is deleted before.
+        // They come from the replicated state: nothing is deleted before that.
         holds: None,
         spare_dir: Some(spare_dir(&settings.data_dir)),
         retention: settings.retention.iter().map(class).collect(),
@@ -280,7 +281,7 @@ fn options(settings: &Settings, path: &Path, index: u16) -> VolumeOptions {
     }
 }
 
-/// Where catalogues go that cannot be written on their volumes.
+/// Holds the catalogues that cannot be written on their volumes.
 pub(super) fn spare_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("spare-catalogues")
 }

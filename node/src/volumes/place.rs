@@ -1,5 +1,5 @@
 //! What is at a volume's path: whether it may be used, and which volume it is. Looking writes
-//! nothing but, at the first use of a path, its folder.
+//! nothing, except that it creates the folder when a path is used for the first time.
 
 use super::register::Register;
 use holdfast_storage::disk::Root;
@@ -13,14 +13,15 @@ use uuid::Uuid;
 pub(super) struct Looked {
     pub(super) root: Arc<Root>,
     pub(super) index: u16,
-    /// `None`: it becomes one.
+    /// `None`: it becomes a new volume.
     pub(super) volume: Option<Uuid>,
 }
 
 /// Why a volume is not open.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// What belongs there is not there. Nothing is written, and it is looked for again and again.
+    /// The volume that belongs there is missing. Nothing is written, and the path is examined again
+    /// and again.
     Awaited(String),
     Store(Error),
 }
@@ -31,7 +32,7 @@ impl From<Error> for Refusal {
     }
 }
 
-/// Takes as long as the disk does. `open` are the volumes that are open at other paths.
+/// Blocks as long as the disk does. `open` are the volumes that are open at other paths.
 ///
 /// # Errors
 /// It may not be used (yet), or cannot be looked at.
@@ -43,7 +44,7 @@ pub(super) fn look(
     let root = match open_root(path, false)? {
         Some(root) => root,
         None => {
-            // Of a path that held a volume not even the folder is made.
+            // At a path that held a volume not even the folder is created.
             lock(register)
                 .place(path, None, false)
                 .map_err(Refusal::Awaited)?;
@@ -67,9 +68,9 @@ pub(super) fn look(
     })
 }
 
-/// A folder that was copied has the volume's id, too. Both would give the same names to different
+/// A copy of a folder has the volume's id, too. Both would give the same names to different
 /// footage, so only one of them is used: the one that is open, or else the one at the path where
-/// the volume was seen last.
+/// the volume was last seen.
 fn refuse_copies(
     root: &Root,
     id: Uuid,
@@ -104,8 +105,8 @@ fn refuse_copies(
     }
 }
 
-/// Whether a volume would lie on the disk of the system while others have disks of their own: most
-/// likely its disk is not mounted.
+/// Whether a volume would lie on the system disk while others have disks of their own: most likely
+/// its disk is not mounted.
 pub(super) fn is_on_system_disk(own: u64, system: u64, others: &[u64]) -> bool {
     own == system && others.iter().any(|other| *other != system)
 }
@@ -119,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_folder_on_the_system_disk_beside_volumes_that_are_not_is_suspicious() {
+    fn only_a_folder_on_the_system_disk_next_to_volumes_that_are_not_is_suspicious() {
         assert!(is_on_system_disk(1, 1, &[1, 7]));
         assert!(!is_on_system_disk(1, 1, &[1]), "all are there");
         assert!(!is_on_system_disk(7, 1, &[8]));

@@ -1,9 +1,9 @@
 //! When a volume that failed, hung or could not be opened is taken back. Pure.
 //!
-//! The rule: a small file is written, made durable and read back on its disk. A probe that fails,
-//! or takes longer than [`PROBE_MAX`], doubles the wait for the next one, up to [`WAIT_MAX`]. After
-//! [`PROBES_MIN`] good ones in a row, a second apart, the volume is taken back. One that fails
-//! again soon begins with twice the wait.
+//! The rule: a probe writes a small file on the disk, makes it durable and reads it back. A probe
+//! that fails, or takes longer than [`PROBE_MAX`], doubles the wait for the next one, up to
+//! [`WAIT_MAX`]. After [`PROBES_MIN`] good probes in a row, a second apart, the volume is taken
+//! back. If it soon fails again, its first wait is twice as long.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(super) const PROBES_MIN: u32 = 5;
 /// Between good probes, and before the first.
 pub(super) const WAIT_MIN: Duration = Duration::from_secs(1);
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
-/// A volume that lasts this long begins anew.
+/// A volume that lasts this long begins with the shortest wait again.
 const PROVEN_AFTER: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Probation {
     /// After the next bad probe.
     wait: Duration,
     due: Duration,
-    /// Where it began this time.
+    /// The wait with which this probation began.
     first_wait: Duration,
 }
 
@@ -46,7 +46,7 @@ impl Probation {
         now >= self.due
     }
 
-    /// A probe that took `took` has ended; whether the volume may be taken back.
+    /// A probe that took `took` has ended; returns whether the volume may be taken back.
     pub(super) fn probed(&mut self, now: Duration, took: Duration, is_good: bool) -> bool {
         if is_good && took <= PROBE_MAX {
             self.good += 1;
@@ -59,7 +59,7 @@ impl Probation {
         self.good >= PROBES_MIN
     }
 
-    /// It was good enough and could not be taken back all the same.
+    /// The probes were good, but the volume could not be taken back.
     pub(super) fn refused(&mut self, now: Duration) {
         self.probed(now, Duration::ZERO, false);
     }

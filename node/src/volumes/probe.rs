@@ -1,4 +1,4 @@
-//! Asks a disk whether it works: a small file is written, made durable and read back. Blocks as
+//! Tests whether a disk works: writes a small file, makes it durable and reads it back. Blocks as
 //! long as the disk does.
 
 use holdfast_storage::disk::Root;
@@ -18,15 +18,15 @@ const PATTERN: [u8; 4096] = {
     pattern
 };
 
-/// In the volume's own directory, wherever its path leads by now.
+/// Probes in the volume's own directory, wherever its path leads by now.
 ///
 /// # Errors
-/// Whatever the disk says, or that it returns other bytes than were written.
+/// Any error of the disk, or that it returns other bytes than were written.
 pub(super) fn probe(volume: &Root) -> io::Result<()> {
     let mut file = volume.scratch(FILE_NAME)?;
     file.write_all(&PATTERN)?;
     file.sync_all()?;
-    // What the page cache says proves nothing.
+    // A read from the page cache proves nothing.
     fadvise(&file, 0, None, Advice::DontNeed)?;
     let mut read = Vec::with_capacity(PATTERN.len());
     file.seek(SeekFrom::Start(0))?;

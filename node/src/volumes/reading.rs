@@ -1,5 +1,5 @@
-//! What the volumes hold, as one answer. Each volume is asked on its own threads and with a
-//! deadline: one that hangs is left out, and holds nobody up.
+//! What the volumes hold, as one answer. Each volume is queried on its own threads and with a
+//! deadline: a volume that hangs is left out, and delays no answer.
 
 use super::choice::Standing;
 use super::slots::Slot;
@@ -37,12 +37,13 @@ pub(crate) enum ReadError {
 }
 
 impl ReadError {
-    /// The data is there and damaged; asking again gives the same.
+    /// The data is there and damaged; another request gives the same.
     pub(crate) fn is_damage(&self) -> bool {
         matches!(self, Self::Store(holdfast_storage::Error::Damaged { .. }))
     }
 
-    /// It may be there later: the catalogue is being rebuilt, or the volume's disk is away.
+    /// The data may be available later: the catalogue is being rebuilt, or the volume's disk is
+    /// away.
     pub(crate) fn is_passing(&self) -> bool {
         matches!(
             self,
@@ -121,11 +122,11 @@ impl Volumes {
         slot.open().cloned().ok_or_else(away)
     }
 
-    /// The answers of all volumes that have one, and whether those are all. One volume that cannot
-    /// be read does not hide what the others hold.
+    /// The answers of all volumes that have one, and whether those are all. A volume that cannot be
+    /// read does not hide what the others hold.
     ///
     /// # Errors
-    /// The first, where no volume has an answer.
+    /// The first one, if no volume has an answer.
     async fn of_each<T: Send + 'static>(
         &self,
         read: impl Fn(&VolumeHandle) -> Result<T, holdfast_storage::Error> + Clone + Send + 'static,
@@ -163,7 +164,7 @@ impl Volumes {
 }
 
 /// # Errors
-/// The chunk may be read another time.
+/// Another read of the chunk may succeed.
 fn payload_of(
     volume: &Opened,
     payload: Result<Bytes, holdfast_storage::Error>,
@@ -180,7 +181,7 @@ fn payload_of(
     }
 }
 
-/// The wait for a permit counts: a volume that hangs keeps those that it was given.
+/// The deadline includes the wait for a permit: a volume that hangs keeps those that it was given.
 async fn read_disk<T: Send + 'static>(
     volume: &Arc<Opened>,
     wait_max: Duration,
@@ -188,7 +189,7 @@ async fn read_disk<T: Send + 'static>(
 ) -> Result<T, ReadError> {
     let (reads, handle) = (Arc::clone(&volume.reads), volume.handle.clone());
     let reading = async {
-        // Never closed, so a permit comes, or the deadline.
+        // Never closed, so either a permit comes or the deadline passes.
         let permit = reads.acquire_owned().await;
         let read = spawn_blocking(move || {
             let _permit = permit;
@@ -205,8 +206,8 @@ async fn read_disk<T: Send + 'static>(
 
 type RecordedThere = (bool, Vec<Span>, Vec<Gap>);
 
-/// Whether all of it is listed is asked first: what is listed meanwhile is in the answer or not,
-/// but not said to be.
+/// First asks whether everything is listed: what is listed in the meantime may be in the answer,
+/// but completeness is not claimed for it.
 fn recorded(handle: &VolumeHandle, range: Range) -> Result<RecordedThere, holdfast_storage::Error> {
     let is_recovered = handle.stats().is_recovered();
     let (spans, gaps) = handle.recorded(range)?;

@@ -1,4 +1,4 @@
-//! The numbers of this node's volumes, kept in `volumes.json` of the data directory: a volume keeps
+//! The numbers of this node's volumes, kept in `volumes.json` of the data directory. A volume keeps
 //! its number wherever it is mounted and in whatever order the configuration names it, and no
 //! number is given twice. So a [`holdfast_storage::chunk::ChunkLocation`] that outlives a restart
 //! names the same bytes or none.
@@ -15,32 +15,32 @@ const FILE_NAME: &str = "volumes.json";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     index: u16,
-    /// Where it was seen last.
+    /// The path at which the volume was last seen.
     path: PathBuf,
     /// The volume's own id, once it was opened.
     #[serde(default)]
     id: Option<Uuid>,
 }
 
-/// As many entries as this node ever had volumes.
+/// One entry for each volume that this node ever had.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Register {
     volumes: Vec<Entry>,
     /// Every path that a volume was at.
     #[serde(default)]
     held: BTreeSet<PathBuf>,
-    /// Why what was kept is not known: it stays as it is then.
+    /// Why the register cannot be read: the file is then left as it is.
     #[serde(skip)]
     unreadable: Option<String>,
 }
 
-/// A register that cannot be read may have given any number below: what is numbered without it is
+/// A register that cannot be read may have given any number below this one: volumes are then
 /// numbered from here on.
 const PROVISIONAL: u16 = 1 << 15;
 
 impl Register {
-    /// What was kept; empty where nothing was. One that cannot be read is not one that is missing:
-    /// it is left as it is, and no number that it may have given is given again.
+    /// Loads the register; empty if there is none. A register that cannot be read does not count as
+    /// missing: it is left as it is, and no number that it may have given is given again.
     pub(super) fn load(data_dir: &Path) -> Self {
         let path = data_dir.join(FILE_NAME);
         match std::fs::read(&path).and_then(|text| Ok(serde_json::from_slice(&text)?)) {
@@ -67,12 +67,12 @@ impl Register {
         write_durably(data_dir, &data_dir.join(FILE_NAME), &text)
     }
 
-    /// Why the numbers are provisional, and what to do; `None` where they are not.
+    /// Why the numbers are provisional, and what to do; `None` if they are not.
     pub(super) fn problem(&self) -> Option<String> {
         self.unreadable.clone()
     }
 
-    /// The number of whatever was last seen at `path`, where nothing is known of what is there now.
+    /// The number of the volume that was last seen at `path`, if it is not known what is there now.
     pub(super) fn at(&mut self, path: &Path) -> u16 {
         let known = self
             .volumes
@@ -84,8 +84,8 @@ impl Register {
     }
 
     /// The number for what is at `path`: the volume `found`, or nothing yet. A path that held a
-    /// volume and holds none now is not used, unless an operator wants a new one there: most
-    /// likely its disk is not mounted, and what is there is another disk.
+    /// volume and holds none now is not used, unless an operator wants a new one there: most likely
+    /// its disk is not mounted, and another disk is there.
     ///
     /// # Errors
     /// Why nothing may be written there, and what to do.
@@ -108,7 +108,7 @@ impl Register {
         Ok(self.resolve(path, found))
     }
 
-    /// Where the volume `id` was seen last.
+    /// The path at which the volume `id` was last seen.
     pub(super) fn path_of(&self, id: Uuid) -> Option<&Path> {
         self.volumes
             .iter()
@@ -131,7 +131,8 @@ impl Register {
     }
 
     /// The number of the volume `id` that is now at `path`; `None` is a directory without a volume
-    /// yet. What was at this path and has another id keeps its number: the disk was replaced.
+    /// yet. A volume that was at this path under another id keeps its number: the disk was
+    /// replaced.
     fn resolve(&mut self, path: &Path, id: Option<Uuid>) -> u16 {
         if let Some(at) = self
             .volumes
@@ -195,7 +196,7 @@ impl Register {
             .map_or(0, |last| last.saturating_add(1))
     }
 
-    /// The same for the same volume as long as the register cannot be read.
+    /// While the register cannot be read: the same number for the same volume.
     fn provisional(&self, path: &Path, id: Option<Uuid>) -> u16 {
         let seed = id.map_or_else(
             || path.as_os_str().as_encoded_bytes().to_vec(),
@@ -294,7 +295,7 @@ mod tests {
         );
         assert_eq!(register.at(Path::new("/a")), 0, "its number stays its own");
         assert_eq!(place(&mut register, "/a", A), 0, "it is there again");
-        // Its disk is at another place now, and nothing is where it was.
+        // Its disk is at another place now, and this path is empty.
         assert_eq!(place(&mut register, "/c", A), 0);
         assert!(register.place(Path::new("/a"), None, false).is_err());
         let kept: Register =

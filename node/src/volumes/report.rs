@@ -1,4 +1,4 @@
-//! What this node's volumes say of themselves and of their recordings, as peers read it.
+//! What this node's volumes report of themselves and of their recordings, as peers read it.
 
 use holdfast_storage::chunk::Gap;
 use holdfast_storage::timeline::Span;
@@ -11,11 +11,11 @@ pub(crate) struct Recorded {
     pub(crate) spans: Vec<Span>,
     pub(crate) gaps: Vec<Gap>,
     /// Whether this is all that the node holds: no volume is away, and all segments of former
-    /// processes are listed. Where it is false, a hole in the spans is not known to be a gap.
+    /// processes are listed. If not, a hole in the spans may be no gap.
     pub(crate) complete: bool,
 }
 
-/// How one volume stands.
+/// The state of one volume.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct VolumeReport {
     pub(crate) index: u16,
@@ -28,8 +28,8 @@ pub(crate) struct VolumeReport {
     pub(crate) size_bytes: u64,
     pub(crate) failures: u64,
     pub(crate) reattachments: u64,
-    /// How long free and deletable room lasts; `None` while nothing is written.
+    /// How long free and deletable space lasts; `None` while nothing is written.
     pub(crate) full_in_s: Option<u64>,
-    /// The volume's own, while it is open.
+    /// The volume's own id, while it is open.
     pub(crate) id: Option<Uuid>,
 }

@@ -1,19 +1,20 @@
-//! What this node's volumes delete, and what they do not yet: for the API, metrics and readiness.
+//! What this node's volumes delete, and which deletions are only announced: for the API, metrics
+//! and readiness.
 
 use super::Volumes;
 use super::status::VolumeStatus;
 use holdfast_storage::retention::{PeerClocks, RetentionOrder, RetentionStatus};
 use serde::{Deserialize, Serialize};
 
-/// What a node's volumes think of its wall clock, together.
+/// The joint judgement of a node's volumes on its wall clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NodeTime {
     /// Every volume that is open trusts it.
     pub(crate) is_trusted: bool,
-    /// Nothing contradicts it on any, though it has not proven itself on all of them: enough to
-    /// record by it, not to delete by it.
+    /// No volume contradicts it, though it has not proven itself on all of them: enough to record
+    /// by it, not to delete by it.
     pub(crate) is_likely: bool,
-    /// And one of them by more than the clock itself.
+    /// And at least one of them has more evidence than the clock itself.
     pub(crate) may_vouch: bool,
 }
 
@@ -47,7 +48,7 @@ impl Volumes {
     }
 
     pub(crate) fn time(&self) -> NodeTime {
-        // One that has failed looks at no clock any more.
+        // A failed volume does not check the clock any more.
         let opened = self.opened();
         let alive = opened.iter().filter(|volume| !volume.has_failed());
         let volumes: Vec<RetentionStatus> = alive.map(|volume| volume.handle.retention()).collect();
@@ -63,7 +64,7 @@ impl Volumes {
         self.statuses().into_iter().map(of).collect()
     }
 
-    /// What an operator says, to one volume or to all.
+    /// Gives an operator's order to one volume or to all.
     pub(crate) fn order_retention(&self, volume: Option<u16>, order: &RetentionOrder) {
         let handles = self.handles();
         let meant = handles
@@ -72,7 +73,7 @@ impl Volumes {
         meant.for_each(|handle| handle.order_retention(order.clone()));
     }
 
-    /// What an operator should know of deletions, in words; nothing where all is as usual.
+    /// What an operator should know about deletions, in words; empty if all is as usual.
     pub(crate) fn retention_notes(&self) -> Vec<String> {
         self.retention().iter().flat_map(notes).collect()
     }

@@ -1,5 +1,5 @@
-//! Where recorders' records go: the camera's volume, while there is room for a camera of its
-//! priority (DESIGN rule 10).
+//! The destination of recorders' records: the camera's volume, while it has room for a camera of
+//! this priority (DESIGN rule 10).
 
 use crate::capture::recorder::sink::{RecordSink, SinkError};
 use crate::volumes::{Opened, Volumes};
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 /// the node started.
 #[derive(Debug, Default)]
 pub(crate) struct GapTotals {
-    /// Indexed by what the cause is stored as, in microseconds.
+    /// Indexed by the stored number of the cause, in microseconds.
     micros: [AtomicU64; GapCause::Quarantined as usize + 1],
 }
 
@@ -33,12 +33,12 @@ impl GapTotals {
 pub(crate) struct VolumeSink {
     pub(crate) volumes: Volumes,
     pub(crate) gaps: Arc<GapTotals>,
-    /// Tells each camera's priority.
+    /// The source of each camera's priority.
     pub(crate) state: watch::Receiver<Arc<ClusterState>>,
 }
 
 impl VolumeSink {
-    /// A camera that was deleted meanwhile is the least important.
+    /// A camera that was deleted in the meantime has the lowest priority.
     fn priority(&self, camera: CameraId) -> u8 {
         self.state
             .borrow()
@@ -73,7 +73,7 @@ impl RecordSink for VolumeSink {
 }
 
 impl VolumeSink {
-    /// Where the camera's volume would shed the chunk because it hangs or is too slow, another one
+    /// If the camera's volume would shed the chunk because it hangs or is too slow, another volume
     /// takes it, if there is one.
     fn append_chunk(
         &self,
@@ -108,9 +108,9 @@ fn refusal(error: AppendError) -> SinkError {
     }
 }
 
-/// Whether a chunk of a camera of this priority goes into a buffer that is filled so far: priority
-/// 0 may use half of it, 255 all of it. So a disk that falls behind costs the least important
-/// cameras first, and the others only when that was not enough.
+/// Whether a chunk of a camera of this priority fits a buffer that is this full: priority 0 may use
+/// half of the buffer, 255 all of it. So a disk that falls behind costs the least important cameras
+/// first, and the others only if that was not enough.
 fn has_room(priority: u8, queued_bytes: u64, bytes_max: u64) -> bool {
     let usable = u128::from(bytes_max) * (255 + u128::from(priority)) / 510;
     u128::from(queued_bytes) < usable
@@ -142,9 +142,9 @@ mod tests {
                 frames_missing: None,
             });
         }
-        let told = [GapCause::Unknown, GapCause::NodeDown, GapCause::Overload]
+        let seconds = [GapCause::Unknown, GapCause::NodeDown, GapCause::Overload]
             .map(|cause| totals.seconds(cause));
-        assert_eq!(told, [1.25, 0.5, 0.0]);
+        assert_eq!(seconds, [1.25, 0.5, 0.0]);
     }
 
     #[test]

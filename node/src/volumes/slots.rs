@@ -1,4 +1,4 @@
-//! The volumes of the configuration: what is known of each, whether it is open, and how it stands.
+//! The volumes of the configuration: what is known of each, whether it is open, and its state.
 
 use super::choice::{Seat, Standing};
 use super::health::{Health, Watch};
@@ -11,24 +11,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// For how long a disk that was too slow is given no more than it took then.
+/// For how long a disk that was too slow gets no more than it took then.
 const BANDWIDTH_REMEMBERED: Duration = Duration::from_secs(600);
 
 /// How often to look for a volume that is away.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the operator wants of a volume.
+/// The operator's intention for a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Record,
-    /// Nothing new is recorded; what is there is served.
+    /// Nothing new is recorded; existing footage is served.
     Retire,
-    /// It is not in the configuration any more: closed once its cameras are gone.
+    /// It is not in the configuration any more: closed once its cameras have left.
     Detach,
 }
 
 pub(super) enum Place {
-    /// A thread is opening it; a disk that hangs takes as long as it does.
+    /// A thread is opening it; a disk that hangs takes as long as it hangs.
     Opening,
     /// It could not be opened.
     Away(Arc<str>),
@@ -48,23 +48,23 @@ pub(super) struct Counts {
 
 pub(super) struct Slot {
     pub(super) path: PathBuf,
-    /// While it is not open, the number of what was there last.
+    /// While it is not open, the number of the volume that was there last.
     pub(super) index: u16,
     pub(super) role: Role,
     pub(super) place: Place,
     pub(super) watch: Watch,
     pub(super) health: Health,
-    /// The record that is waited for, and since when.
+    /// The record whose durability is awaited, and since when.
     pub(super) marker: Option<(CameraId, Timestamp, Duration)>,
     /// How long the last marker took, or the present one has waited.
     pub(super) lag: Duration,
     pub(super) last_lag: Duration,
     /// Present while it failed, hangs or is away.
     pub(super) probation: Option<Probation>,
-    /// That of the last time, and when it ended.
+    /// The last probation, and when it ended.
     pub(super) last_probation: Option<(Probation, Duration)>,
     pub(super) is_probing: bool,
-    /// What belongs at its path is not there: it is looked for, without writing.
+    /// The volume that belongs at its path is missing: the path is examined, without writing.
     pub(super) is_awaited: bool,
     pub(super) look_at: Duration,
     /// What the disk took when it was too slow, and until when that counts.
@@ -115,7 +115,7 @@ impl Slot {
         match self.health {
             _ if opened.has_failed() => Standing::Failed,
             Health::Hung => Standing::Hung,
-            // It goes on, and has yet to prove itself.
+            // It continues, and has yet to prove itself.
             _ if self.probation.is_some() => Standing::Hung,
             _ if opened.handle.is_adopted() => Standing::Adopted,
             _ if self.role != Role::Record => Standing::Retiring,
@@ -170,7 +170,7 @@ impl Slot {
         self.bandwidth = Some((bps, now + BANDWIDTH_REMEMBERED));
     }
 
-    /// It needs to prove itself before it is given cameras again.
+    /// It has to prove itself before it is given cameras again.
     pub(super) fn put_on_probation(&mut self, now: Duration) {
         if self.probation.is_none() {
             let last = self
@@ -189,10 +189,10 @@ impl Slot {
         }
     }
 
-    /// What belongs at its path is not there.
+    /// The volume that belongs at its path is missing.
     pub(super) fn await_disk(&mut self, reason: &str, now: Duration) {
         if !self.is_awaited {
-            // One that failed before is counted already.
+            // A volume that failed before is counted already.
             self.counts.failures += u64::from(self.probation.is_none());
             tracing::error!(volume = self.index, path = %self.path.display(), reason, "the volume is away: nothing is written at its path until it is back");
         }
@@ -200,8 +200,7 @@ impl Slot {
         (self.is_awaited, self.probation, self.look_at) = (true, None, now + LOOK_INTERVAL);
     }
 
-    /// A volume that was opened, or opened again, takes the place. One that is only read has to
-    /// prove itself on.
+    /// A volume that was opened, or reopened, takes the place. A read-only one stays on probation.
     pub(super) fn welcome(&mut self, opened: Arc<Opened>, now: Duration) {
         let is_reading = opened.handle.is_reading();
         self.attach(opened);
@@ -216,7 +215,7 @@ impl Slot {
         self.is_awaited = false;
     }
 
-    /// A volume that was opened, or opened anew, takes the place.
+    /// A volume that was opened, or reopened, takes the place.
     pub(super) fn attach(&mut self, opened: Arc<Opened>) {
         self.index = opened.index();
         self.place = Place::Open(opened);

@@ -1,4 +1,4 @@
-//! What the node tells of its volumes: to heartbeats, metrics, the API and its own readiness.
+//! What the node reports of its volumes: to heartbeats, metrics, the API and its own readiness.
 
 use super::choice::Standing;
 use super::homes::Home;
@@ -35,7 +35,7 @@ pub(crate) struct VolumeStatus {
     pub(crate) failures: u64,
     pub(crate) reattachments: u64,
     pub(crate) moved_cameras: u64,
-    /// The volume's own, while it is open.
+    /// The volume's own id, while it is open.
     pub(crate) id: Option<Uuid>,
     pub(crate) stats: Stats,
 }
@@ -116,7 +116,7 @@ impl Volumes {
         volumes.collect()
     }
 
-    /// Whether at least one volume stores what it is given; else why not.
+    /// Whether at least one volume stores what it is given; if not, why.
     pub(crate) fn writable(&self) -> Result<(), String> {
         let slots = self.slots();
         let takes = |slot: &Slot| matches!(slot.standing(), Standing::Takes | Standing::Slow);
@@ -127,7 +127,7 @@ impl Volumes {
         }
     }
 
-    /// What the heartbeat tells of one recorder: only what is durable counts.
+    /// What the heartbeat reports of one recorder: only durable footage counts.
     pub(crate) fn progress(&self, status: Status) -> Progress {
         let mark = self.watermark(status.camera, status.identity);
         let trouble = self.trouble(status.camera);
@@ -181,9 +181,9 @@ impl Volumes {
         )
     }
 
-    /// How far this identity's recording of the camera is durable, on whatever volume. What a
-    /// volume that the camera has left took and has not made durable holds it back, until it is
-    /// durable or in the ledger.
+    /// How far this identity's recording of the camera is durable, on whatever volume. Records that
+    /// a former volume took and has not made durable hold it back, until they are durable or in the
+    /// ledger.
     pub(super) fn watermark(&self, camera: CameraId, identity: Identity) -> Option<Watermark> {
         let mark = |volume: &Arc<Opened>| {
             volume
@@ -202,10 +202,10 @@ impl Volumes {
             let marks = undone.into_iter().map(mark);
             let held: Option<Vec<_>> = marks.collect();
             let held = held.and_then(|held| held.into_iter().min_by_key(|mark| mark.durable_end));
-            return self.at_least_as_told(camera, held, identity);
+            return self.at_least_as_reported(camera, held, identity);
         }
         let open = slots.iter().filter_map(Slot::open);
-        // A volume that has failed and was opened anew knows nothing of before.
+        // A volume that failed and was reopened knows nothing of earlier records.
         let all = open.chain(home.map(|home| &home.volume)).filter_map(mark);
         let (first, last) = all.fold(
             (None, None),
@@ -221,30 +221,30 @@ impl Volumes {
             first_keyframe: first,
             ..last
         });
-        self.at_least_as_told(camera, newest, identity)
+        self.at_least_as_reported(camera, newest, identity)
     }
 
-    /// Of one epoch and rank a watermark never goes back.
-    fn at_least_as_told(
+    /// Within one epoch and rank a watermark never goes back.
+    fn at_least_as_reported(
         &self,
         camera: CameraId,
         mark: Option<Watermark>,
         identity: Identity,
     ) -> Option<Watermark> {
-        let mut told = lock(&self.inner.told);
-        let before = told
+        let mut reported = lock(&self.inner.reported);
+        let before = reported
             .get(&camera)
-            .filter(|told| (told.epoch, told.rank) == (identity.epoch, identity.rank))
+            .filter(|last| (last.epoch, last.rank) == (identity.epoch, identity.rank))
             .copied();
         let mark = [before, mark]
             .into_iter()
             .flatten()
             .max_by_key(|mark| mark.durable_end)?;
-        told.insert(camera, mark);
+        reported.insert(camera, mark);
         Some(mark)
     }
 
-    /// Waits until it is known what former processes recorded, as far as that is quick.
+    /// Waits until it is known what former processes recorded, if that is quick.
     pub(crate) async fn wait_for_catalogue(&self, wait_max: Duration) {
         let all = async {
             while !self
@@ -264,7 +264,7 @@ impl Volumes {
     }
 }
 
-/// What cannot be read, or is of a newer version, is neither shown nor touched.
+/// Segments that cannot be read, or are of a newer version, are neither shown nor touched.
 fn partly_listed(stats: &Stats) -> Option<String> {
     let first = stats.first_refusal.as_ref()?;
     let count = stats.segments_refused;
@@ -273,7 +273,7 @@ fn partly_listed(stats: &Stats) -> Option<String> {
     ))
 }
 
-/// A recorder that started anew in its epoch (a successor that is needed again) tells of its own
+/// A recorder that started again in its epoch (a successor that is needed again) reports its own
 /// first keyframe as soon as that is durable.
 fn first_keyframe(mark: Watermark, own: Option<Timestamp>) -> Option<Timestamp> {
     let is_durable = |own: &Timestamp| mark.durable_end > *own;
@@ -307,8 +307,8 @@ mod tests {
     }
 
     #[test]
-    fn a_recorder_that_runs_again_in_its_epoch_tells_of_its_own_keyframe_once_that_is_durable() {
-        let told = |first: Option<i64>, durable: i64, own: Option<i64>| {
+    fn a_recorder_that_runs_again_in_its_epoch_reports_its_own_keyframe_once_that_is_durable() {
+        let reported = |first: Option<i64>, durable: i64, own: Option<i64>| {
             let (epoch, rank) = (Epoch(1), Rank::Successor);
             let first_keyframe = first.map(Timestamp);
             let mark = Watermark {
@@ -317,13 +317,17 @@ mod tests {
                 durable_end: Timestamp(durable),
                 first_keyframe,
             };
-            super::first_keyframe(mark, own.map(Timestamp)).map(|told| told.0)
+            super::first_keyframe(mark, own.map(Timestamp)).map(|first| first.0)
         };
-        assert_eq!(told(Some(1), 5, Some(7)), Some(1), "its own is not durable");
-        assert_eq!(told(Some(1), 8, Some(7)), Some(7));
-        assert_eq!(told(Some(1), 8, None), Some(1), "it has none yet");
         assert_eq!(
-            told(None, 8, Some(7)),
+            reported(Some(1), 5, Some(7)),
+            Some(1),
+            "its own is not durable"
+        );
+        assert_eq!(reported(Some(1), 8, Some(7)), Some(7));
+        assert_eq!(reported(Some(1), 8, None), Some(1), "it has none yet");
+        assert_eq!(
+            reported(None, 8, Some(7)),
             None,
             "nothing durable has a keyframe"
         );

@@ -1,4 +1,5 @@
-//! Volumes of one node where a disk is bad from the start, fails later, or is somebody else's.
+//! Volumes of one node where a disk is bad from the start, fails later, or belongs to another
+//! cluster.
 
 mod away;
 
@@ -60,7 +61,7 @@ fn sink(volumes: &Volumes) -> VolumeSink {
     }
 }
 
-/// A path where no directory can be made.
+/// A path where no directory can be created.
 fn bad(dir: &TempDir) -> PathBuf {
     let file = dir.path().join("file");
     std::fs::write(&file, "not a directory").unwrap();
@@ -82,7 +83,7 @@ async fn recovered(volumes: &Volumes) {
 }
 
 #[tokio::test]
-async fn a_volume_that_cannot_be_opened_is_left_out_and_told() {
+async fn a_volume_that_cannot_be_opened_is_left_out_and_reported() {
     let dir = TempDir::new().unwrap();
     let (bad, good) = (bad(&dir), dir.path().join("good"));
     let volumes = open(&config(&dir, &[&bad, &good])).await.unwrap();
@@ -114,7 +115,7 @@ async fn a_volume_that_cannot_be_opened_is_left_out_and_told() {
 }
 
 #[tokio::test]
-async fn a_node_starts_without_any_volume_and_not_on_somebody_elses() {
+async fn a_node_starts_without_any_volume_and_not_on_another_clusters() {
     let dir = TempDir::new().unwrap();
     let (bad, foreign, used) = (
         bad(&dir),
@@ -266,13 +267,13 @@ async fn failing(dir: &TempDir) -> Volumes {
     sink.append("default", Record::Init(init())).unwrap();
     sink.append("default", chunk(0)).unwrap();
     volume(&volumes, 0).handle.flush().await.unwrap();
-    // Each batch wants a new segment, and there is no place for it any more.
+    // Each batch needs a new segment, and there is no place for it any more.
     std::fs::remove_dir_all(first.join("segments")).unwrap();
     volumes
 }
 
 #[tokio::test]
-async fn a_camera_moves_to_the_next_volume_and_what_was_lost_is_told_once() {
+async fn a_camera_moves_to_the_next_volume_and_what_was_lost_is_reported_once() {
     let dir = TempDir::new().unwrap();
     let volumes = failing(&dir).await;
     let sink = sink(&volumes);
@@ -311,7 +312,7 @@ async fn a_camera_moves_to_the_next_volume_and_what_was_lost_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_gap_that_a_volume_took_with_its_failure_is_told_on_the_next() {
+async fn a_gap_that_a_volume_took_with_its_failure_is_repeated_on_the_next() {
     let dir = TempDir::new().unwrap();
     let volumes = failing(&dir).await;
     let sink = sink(&volumes);
@@ -387,7 +388,7 @@ async fn a_retired_volume_loses_its_camera_at_a_keyframe_and_no_chunk() {
 }
 
 #[tokio::test]
-async fn what_a_volume_left_behind_never_made_durable_is_told_as_a_gap() {
+async fn what_a_volume_left_behind_never_made_durable_is_reported_as_a_gap() {
     let dir = TempDir::new().unwrap();
     let mut config = config(&dir, &[&dir.path().join("a"), &dir.path().join("b")]);
     config.storage.segment_seconds = 0;
@@ -400,17 +401,17 @@ async fn what_a_volume_left_behind_never_made_durable_is_told_as_a_gap() {
     std::fs::remove_dir_all(dir.path().join("a/segments")).unwrap();
     config.storage.volumes[0].retire = true;
     volumes.reconfigure(&config);
-    // The second is a keyframe and goes on elsewhere, before the first is found to have no file.
+    // The second is a keyframe and continues elsewhere, before the first is found to have no file.
     (1..3).for_each(|sequence| sink.append("default", chunk(sequence)).unwrap());
     failed(&volumes, 0).await;
     sink.append("default", chunk(3)).unwrap();
     volume(&volumes, 1).handle.flush().await.unwrap();
     let gaps = volumes.recorded(all()).await.unwrap().gaps;
-    let told: Vec<_> = gaps
+    let reported: Vec<_> = gaps
         .iter()
         .map(|gap| (gap.start, gap.end, gap.cause))
         .collect();
-    assert_eq!(told, [(at(1), at(2), GapCause::VolumeFailed)]);
+    assert_eq!(reported, [(at(1), at(2), GapCause::VolumeFailed)]);
     assert_eq!(mark(&volumes), Some(at(4)));
     assert!(volumes.close().await.is_err());
 }
@@ -465,8 +466,8 @@ async fn what_a_hung_volume_would_shed_goes_to_another_one_at_once() {
 }
 
 #[tokio::test]
-async fn a_full_volume_loses_its_camera_to_another_one_and_is_told_as_failing_where_there_is_none()
-{
+async fn a_full_volume_loses_its_camera_to_another_one_and_is_reported_as_failing_where_there_is_none()
+ {
     let dir = TempDir::new().unwrap();
     let volumes = open(&config(
         &dir,
@@ -488,14 +489,19 @@ async fn a_full_volume_loses_its_camera_to_another_one_and_is_told_as_failing_wh
         "the other one helps"
     );
     set(1, health::Health::Full);
-    let told = volumes.progress(status());
-    assert_eq!(told.state, RecorderState::Failing, "another node must help");
+    let reported = volumes.progress(status());
+    assert_eq!(
+        reported.state,
+        RecorderState::Failing,
+        "another node must help"
+    );
     assert!(
-        told.error
+        reported
+            .error
             .as_ref()
             .unwrap()
             .contains("full, and nothing on it may be deleted"),
-        "{told:?}"
+        "{reported:?}"
     );
     set(1, health::Health::Well);
     (1..3).for_each(|sequence| sink.append("default", chunk(sequence)).unwrap());
@@ -535,8 +541,7 @@ async fn a_detached_volume_is_closed_once_its_cameras_are_gone_and_comes_back() 
     volumes.close().await.unwrap();
 }
 
-/// Six chunks, each in a segment of its own, on a volume of which the configuration lets nothing
-/// stay.
+/// Six chunks, each in a segment of its own, on a volume whose limits keep nothing.
 async fn expired(dir: &TempDir, path: &Path) -> Config {
     let mut config = config(dir, &[path]);
     config.storage.segment_seconds = 0;
@@ -596,7 +601,7 @@ async fn a_volume_that_is_attached_later_deletes_nothing_before_it_knows_the_hol
 }
 
 #[tokio::test]
-async fn a_failed_volume_is_opened_anew_when_it_is_sound_again() {
+async fn a_failed_volume_is_reopened_when_it_is_sound_again() {
     let dir = TempDir::new().unwrap();
     let mut config = config(&dir, &[&dir.path().join("a")]);
     config.storage.segment_seconds = 0;
@@ -632,14 +637,14 @@ async fn a_failed_volume_is_opened_anew_when_it_is_sound_again() {
     assert_eq!(
         mark(&volumes),
         Some(at(1)),
-        "nor where the volume that was opened anew knows nothing of it"
+        "nor where the volume that was reopened knows nothing of it"
     );
     sink.append("default", Record::Init(init())).unwrap();
     sink.append("default", chunk(3)).unwrap();
     volume(&volumes, 0).handle.flush().await.unwrap();
     recovered(&volumes).await;
-    // Chunk 1 was on its way into the segment that was open still, when the next one's file could
-    // not be made.
+    // Chunk 1 was on its way into the segment that was still open, when the next segment's file
+    // could not be created.
     assert_eq!(stored(&volumes).await, [(0, 0), (1, 0), (3, 0)]);
     volumes.close().await.unwrap();
 }
@@ -658,7 +663,7 @@ async fn what_the_tasks_of_a_tick_append_is_one_write() {
         tokio::spawn(async move {
             sink.append("default", Record::Init(init())).unwrap();
             sink.append("default", chunk(sequence)).unwrap();
-            // Meanwhile a writer that is awake writes what is there.
+            // Until then a writer that is awake writes what is there.
             std::thread::sleep(Duration::from_millis(2));
         });
     }

@@ -1,4 +1,4 @@
-//! Watches over the volumes: notices which hang, are too slow or have failed, says which cameras
+//! Watches over the volumes: notices which hang, are too slow or have failed, decides which cameras
 //! have to leave, probes disks and takes them back, and closes volumes that were taken out of the
 //! configuration. A probe, an opening and a closing are tasks of their own; nothing here waits for
 //! a disk.
@@ -22,19 +22,19 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 const TICK: Duration = Duration::from_millis(200);
-/// What cameras record is counted at this interval.
+/// The interval at which the cameras' rates are counted.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long an idle volume's last lag counts.
 const LAG_REMEMBERED: Duration = Duration::from_secs(5);
-/// A failed volume whose readers do not let go of its catalogue is asked this often.
+/// A failed volume whose readers hold its catalogue is checked this often.
 const RELEASE_LOOK: Duration = Duration::from_millis(50);
 /// And this many times.
 const RELEASE_LOOKS_MAX: u32 = 100;
 
-/// What is to be done about one slot, outside the lock.
+/// What to do about one slot, outside the lock.
 enum Task {
     Probe(PathBuf),
-    /// What belongs at the path may be there again.
+    /// The volume that belongs at the path may be there again.
     Look(PathBuf),
     Reopen(PathBuf, Option<Arc<Opened>>),
     Close(PathBuf, Arc<Opened>),
@@ -60,7 +60,7 @@ impl Volumes {
         }
     }
 
-    /// Takes in how far every volume is.
+    /// Examines every volume.
     fn look(&self, now: Duration) {
         let figures: Vec<_> = self
             .opened()
@@ -107,7 +107,7 @@ impl Volumes {
         }
     }
 
-    /// Counts what cameras record, and says who leaves the volumes that are too slow.
+    /// Counts the cameras' rates, and decides which cameras leave the volumes that are too slow.
     fn count(&self, elapsed: Duration) {
         let slots = self.slots();
         let mut homes = lock(&self.inner.homes);
@@ -131,7 +131,7 @@ impl Volumes {
                 } => leavers(tenants, bps),
                 _ => Vec::new(),
             };
-            tell_leaving(slot, &leaving);
+            log_leaving(slot, &leaving);
             homes.set_leaving(opened, &leaving);
         }
     }
@@ -140,7 +140,7 @@ impl Volumes {
         let has_tenants =
             |opened: &Arc<Opened>| lock(&self.inner.homes).tenants(opened).next().is_some();
         let mut slots = self.slots_mut();
-        // One that is not open has nothing to close.
+        // A slot that is not open has nothing to close.
         slots.retain(|slot| slot.role != Role::Detach || !matches!(slot.place, Place::Away(_)));
         let mut tasks = Vec::new();
         for slot in slots.iter_mut() {
@@ -186,7 +186,7 @@ impl Volumes {
         let (inner, at, others) = (
             Arc::clone(&self.inner),
             path.clone(),
-            self.open_beside(&path),
+            self.open_elsewhere(&path),
         );
         let looked = spawn_blocking(move || look(&at, &inner.register, &others).map(drop)).await;
         let now = self.inner.clock.elapsed();
@@ -212,13 +212,13 @@ impl Volumes {
         slot.look_at = now + LOOK_INTERVAL;
     }
 
-    /// Takes as long as the disk does: that is the point.
+    /// Takes as long as the disk does: that is what it measures.
     async fn probe(&self, path: PathBuf) {
         let started = self.inner.clock.elapsed();
         let (inner, at, others) = (
             Arc::clone(&self.inner),
             path.clone(),
-            self.open_beside(&path),
+            self.open_elsewhere(&path),
         );
         let probed =
             spawn_blocking(move || probe_at(&at, |at| look(at, &inner.register, &others))).await;
@@ -230,7 +230,7 @@ impl Volumes {
         }
     }
 
-    /// What follows from a probe that began at `started`.
+    /// The consequence of a probe that began at `started`.
     fn judge(&self, path: &Path, probed: Probed, started: Duration) -> After {
         let now = self.inner.clock.elapsed();
         let mut slots = self.slots_mut();
@@ -258,7 +258,7 @@ impl Volumes {
         let is_over = has_failed || before.is_none();
         let is_writing = before.as_ref().is_some_and(|opened| !opened.is_reading());
         match probed {
-            // It never failed, and what it had to write is written.
+            // It never failed, and all its records are written.
             Probed::Good if is_proven && !is_over => {
                 if slot.health != Health::Hung {
                     slot.end_probation(now);
@@ -274,7 +274,7 @@ impl Volumes {
                 slot.place = Place::Opening;
                 After::Reopen(before)
             }
-            // What cannot be written any more can be read.
+            // A volume that cannot be written any more can still be read.
             Probed::ReadOnly(_) if is_writing && is_over => {
                 slot.place = Place::Opening;
                 After::Reopen(before)
@@ -283,8 +283,8 @@ impl Volumes {
         }
     }
 
-    /// Opens a volume anew. The segments that a failed one left open are not written again but for
-    /// their footers: new ones are begun.
+    /// Reopens a volume. The segments that a failed one left open get their footers and nothing
+    /// else: new ones are begun.
     async fn reopen(&self, path: PathBuf, before: Option<Arc<Opened>>) {
         if let Some(before) = before {
             // Closing a catalogue writes to the disk.
@@ -300,8 +300,8 @@ impl Volumes {
             tracing::warn!(%error, "a volume that was taken out of the configuration did not close in order");
         }
         self.slots_mut().retain(|slot| slot.path != path);
-        // One that failed has its catalogue open still, and closing that writes to the disk:
-        // recorders have it, too, and must not be the ones to do that.
+        // A failed volume still has its catalogue open, and closing that writes to the disk:
+        // recorders hold it, too, and must not be the ones that close it.
         let_go(Arc::clone(&opened)).await;
         if let Err(error) = spawn_blocking(move || drop(opened)).await {
             tracing::error!(%error, "letting go of a volume broke off");
@@ -310,7 +310,7 @@ impl Volumes {
     }
 }
 
-/// What is to be done after a probe.
+/// What to do after a probe.
 enum After {
     Wait,
     /// The volume that was open is not used any more.
@@ -318,7 +318,7 @@ enum After {
     Reopen(Option<Arc<Opened>>),
 }
 
-/// What a probe of a path found.
+/// The outcome of a probe of a path.
 enum Probed {
     Good,
     Awaited(String),
@@ -326,7 +326,7 @@ enum Probed {
     Bad(String),
 }
 
-/// Probes the volume at a path, if what is there is one that may be used.
+/// Probes the volume at a path, if it may be used.
 fn probe_at(path: &Path, look: impl FnOnce(&Path) -> Result<Looked, Refusal>) -> Probed {
     let looked = match look(path) {
         Ok(looked) => looked,
@@ -342,8 +342,8 @@ fn probe_at(path: &Path, look: impl FnOnce(&Path) -> Result<Looked, Refusal>) ->
     }
 }
 
-/// Has a failed volume let go of its catalogue, as soon as its readers do. The one that is opened
-/// in its place rebuilds a catalogue that it cannot have.
+/// Has a failed volume release its catalogue as soon as its readers do. If the catalogue is still
+/// held, the volume that is opened in its place rebuilds one.
 async fn let_go(before: Arc<Opened>) {
     for _ in 0..RELEASE_LOOKS_MAX {
         let handle = before.handle.clone();
@@ -372,7 +372,7 @@ fn sample(slot: &mut Slot, opened: &Opened, stats: &Stats, now: Duration) -> Sam
         .marker
         .map_or(Duration::ZERO, |(_, _, since)| now.saturating_sub(since));
     slot.lag = waiting.max(slot.last_lag);
-    // What was long ago says nothing of a disk that has had nothing to do since.
+    // After a rest, an old lag says nothing about the disk.
     if slot.marker.is_some() {
         slot.idle_since = None;
     } else if now.saturating_sub(*slot.idle_since.get_or_insert(now)) >= LAG_REMEMBERED {
@@ -391,7 +391,7 @@ fn sample(slot: &mut Slot, opened: &Opened, stats: &Stats, now: Duration) -> Sam
     }
 }
 
-fn tell_leaving(slot: &Slot, leaving: &[CameraId]) {
+fn log_leaving(slot: &Slot, leaving: &[CameraId]) {
     if !leaving.is_empty() {
         let (cameras, path) = (leaving.len(), slot.path.display());
         tracing::debug!(volume = slot.index, %path, cameras, "the volume is too slow for all of its cameras; the least important leave");

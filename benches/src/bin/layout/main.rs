@@ -1,12 +1,13 @@
-//! How many cameras of 2 Mbit/s a disk that is slow to seek takes with at most 1 s of video at
-//! risk: all in one log (this store), or a file for each camera.
+//! How many cameras of 2 Mbit/s a disk with slow seeks takes with at most 1 s of video at risk: all
+//! in one log (this store), or a file for each camera.
 //!
 //! `cargo run --release -p holdfast-benches --bin layout -- --dir DIR [--seconds N] [--cameras-max
-//! N] [--json]`; DIR lies on the disk under test, which is best one that is made slow (RESULTS.md
-//! says how). The count is doubled until a trial fails, then halved in between to within a tenth.
+//! N] [--json]`; DIR is on the disk under test, preferably one that is slowed down artificially
+//! (RESULTS.md says how). The count is doubled until a trial fails, then halved in between to
+//! within a tenth.
 //!
-//! At risk is a frame from its arrival until it is durable, wherever it waits: in a recorder's
-//! memory, in the page cache, in the disk's. A trial passes where no frame was ever at risk for
+//! A frame is at risk from its arrival until it is durable, wherever it waits: in a recorder's
+//! memory, in the page cache, in the disk's cache. A trial passes if no frame was ever at risk for
 //! longer than 1 s after a warm-up. Both layouts see the same frames at the same moments.
 
 mod separate;
@@ -29,7 +30,7 @@ const AT_RISK_MAX: Duration = Duration::from_secs(1);
 const WARM_UP: Duration = Duration::from_secs(3);
 /// Cameras' phases differ by steps of this; frames are handed over as often.
 const TICK: Duration = Duration::from_millis(10);
-/// A trial that is this far beyond its bound need not go on.
+/// A trial that is this far beyond its bound need not continue.
 const HOPELESS: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Parser)]
@@ -40,7 +41,7 @@ struct Args {
     /// Of each trial, after its warm-up
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Counts beyond are not tried
+    /// Greater counts are not tried
     #[arg(long, default_value_t = 2000)]
     cameras_max: u32,
     #[arg(long)]
@@ -50,7 +51,7 @@ struct Args {
 /// A way to lay recordings out on a disk.
 pub(crate) trait Layout: Sized {
     /// # Errors
-    /// The disk does not take it.
+    /// The disk refuses a write.
     fn open(dir: &Path, cameras: u32) -> Outcome<Self>;
     /// A frame of `camera` has arrived, `at` after the start. Never waits for the disk.
     fn frame(&mut self, camera: u32, at: Duration) -> Outcome<()>;
@@ -145,7 +146,7 @@ fn most<L: Layout>(name: &str, args: &Args) -> Outcome<Vec<Trial>> {
     Ok(trials)
 }
 
-/// Doubles until something failed, then halves the difference until it is a tenth. Pure.
+/// Doubles until a trial fails, then halves the difference until it is a tenth. Pure.
 fn next_count(passed: u32, failed: u32, cameras_max: u32) -> Option<u32> {
     let is_unbounded = failed > cameras_max;
     match (passed, is_unbounded) {

@@ -1,4 +1,4 @@
-//! A file for each camera, as recorders do that keep cameras apart; each is synced as soon as its
+//! A file for each camera, as in recorders that keep cameras apart; each is synced as soon as its
 //! oldest frame is 400 ms old, by as many threads as help.
 
 use crate::{FRAME_BYTES, Layout};
@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A frame waits this long for others before its file is synced: well under the second that may be
-/// at risk; the rest is the disk's.
+/// at risk; the rest is for the disk.
 const SYNC_AFTER: Duration = Duration::from_millis(400);
 /// Syncs in flight: a journal takes many at once.
 const THREADS_MAX: usize = 32;
@@ -87,7 +87,7 @@ impl Layout for Separate {
     }
 }
 
-/// Writes and syncs the files of one thread, in turn, until told to stop.
+/// Writes and syncs the files of one thread, in turn, until it is stopped.
 fn write(
     files: &[(usize, File)],
     cameras: &[Mutex<Waiting>],
@@ -120,7 +120,7 @@ fn write(
     Ok(())
 }
 
-/// How many bytes of a camera are to be written now.
+/// How many bytes of a camera have to be written now.
 fn take(camera: &Mutex<Waiting>, now: Duration) -> Option<usize> {
     let mut waiting = camera.lock().unwrap_or_else(PoisonError::into_inner);
     waiting

@@ -12,7 +12,8 @@ use std::path::Path;
 use std::time::Duration;
 
 const CHUNK: Duration = Duration::from_millis(400);
-/// Chunk and flush together stay well under the second that may be at risk; the rest is the disk's.
+/// Chunk and flush together stay well under the second that may be at risk; the rest is for the
+/// disk.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
 const CLOSE_DEADLINE: Duration = Duration::from_secs(120);
 const EPOCH_US: i64 = 1_800_000_000_000_000;
@@ -69,7 +70,7 @@ impl Layout for Shared {
         if let Some(first) = state.first.filter(|first| at - *first >= CHUNK) {
             let end = Timestamp(EPOCH_US + at.as_micros() as i64);
             let chunk = chunk(CameraId(camera + 1), state, first, end, &self.frame);
-            // A full buffer is a trial that failed: its frames stay at risk.
+            // If the buffer is full the trial has failed: its frames stay at risk.
             self.handle.append(self.class, Record::Chunk(chunk)).ok();
             state.pending.push_back((first, end));
             *state = Camera {

@@ -1,4 +1,4 @@
-//! Through a node's API: the first byte of a random instant, and whole exports, with what they cost
+//! Through a node's API: the first byte of a random instant, and whole exports, with their cost to
 //! the node.
 
 use crate::footage::Footage;
@@ -10,7 +10,7 @@ use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// What is asked of an instant.
+/// The range that is requested for an instant.
 const INSTANT_US: i64 = 1_000_000;
 
 const IDLE_WINDOW: Duration = Duration::from_secs(4);
@@ -105,8 +105,8 @@ pub(crate) async fn instants(
     Ok(Instants(took))
 }
 
-/// Of a second, what the node takes while nobody asks it for anything: on a busy machine an export
-/// lasts long, and this would count as its own.
+/// The idle node's share of a second of CPU: on a busy machine an export takes long, and the idle
+/// work would count as the export's.
 pub(crate) async fn idle_share(rig: &Rig) -> Outcome<f64> {
     let (before, started) = (node_cpu(rig)?, clock::now());
     sleep(IDLE_WINDOW).await;
@@ -117,7 +117,7 @@ fn node_cpu(rig: &Rig) -> Outcome<Duration> {
     process::cpu(rig.cluster.pid(0).ok_or("the node has ended")?)
 }
 
-/// Exports each camera's footage, one after the other. CPU is the node's, less its `idle_share`.
+/// Exports each camera's footage, one after the other. CPU is the node's, minus its `idle_share`.
 pub(crate) async fn export(
     rig: &Rig,
     client: &Client,

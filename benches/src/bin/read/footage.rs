@@ -1,5 +1,5 @@
-//! What is read: a volume with many small chunks, of which instants are looked for, and with some
-//! cameras' footage of usual size, which is exported.
+//! The footage to read: a volume with many small chunks, among which instants are looked up, and
+//! with some cameras' footage of usual size, which is exported.
 
 use bytes::Bytes;
 use holdfast_benches::Outcome;
@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 /// Frames of the three chunks of a GOP of a second, as a recorder cuts them: 25 frames a second, at
-/// most 400 ms a chunk, a keyframe begins one.
+/// most 400 ms a chunk, the first begins with a keyframe.
 const GOP: [usize; 3] = [10, 10, 5];
 const FRAME_US: i64 = 40_000;
 const FRAME_TICKS: u32 = 3_600;
@@ -40,7 +40,7 @@ pub(crate) struct Footage {
 }
 
 impl Footage {
-    /// Small frames: as many chunks in as little room as may be.
+    /// Small frames: as many chunks in as little space as possible.
     pub(crate) fn small(chunks: u64, from: Timestamp) -> Outcome<Self> {
         let seconds = i64::try_from(chunks)? / (100 * GOP.len() as i64);
         let (keyframe_bytes, frame_bytes) = (800, 160);
@@ -114,7 +114,7 @@ struct Feeder<'a> {
 
 impl Feeder<'_> {
     fn feed(&mut self) -> Outcome<()> {
-        // A header that decodes nothing: nobody looks at the pictures.
+        // A header that decodes nothing: the pictures are never shown.
         let codec = VideoCodec::Avc {
             avcc: vec![1, 0x64, 0, 30, 0xff, 0xe0, 0],
         };

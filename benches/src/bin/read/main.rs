@@ -1,5 +1,5 @@
-//! What reading costs: the first byte of a random instant, exports against the disk's own rate and
-//! in CPU, and whether players hold up recording.
+//! The cost of reading: the first byte of a random instant, exports compared with the disk's own
+//! rate and in CPU, and whether players delay recording.
 //!
 //! `cargo build --release -p holdfast -p holdfast-camera && cargo run --release -p holdfast-benches
 //! --bin read -- [--dir DIR] [--chunks N] [--minutes N] [--cameras N] [--seconds N] [--json]`;
@@ -7,16 +7,16 @@
 //! removes it.
 //!
 //! - **Instants.** A volume holds N small chunks of 100 cameras. For a random camera and instant,
-//!   what playback does is done: entries from ten seconds before, the keyframe before the instant,
-//!   its payload. Warm is with the files in the page cache; cold, with their pages dropped
+//!   the program does what playback does: entries from ten seconds before, the keyframe before the
+//!   instant, its payload. Warm is with the files in the page cache; cold, with their pages dropped
 //!   (`posix_fadvise`). Through the API the same is an export of one second, up to the first byte
 //!   of its body.
 //! - **Exports.** Whole ranges of cameras of 2 Mbit/s, with cold files, by as many reads at once as
-//!   an export has, against fio, which reads the same segment files from beginning to end
+//!   an export uses, compared with fio, which reads the same segment files from beginning to end
 //!   (io_uring, `O_DIRECT`, 1 MiB blocks, four in flight) before and after. Through the API, CPU is
-//!   the node's, less what it takes while it is idle; its scrub is off.
-//! - **Playback.** A node records 100 cameras of 2 Mbit/s from a process of their own; then 20
-//!   players follow HLS playlists of the present beside it. The lag is
+//!   the node's, minus its CPU while idle; its scrub is off.
+//! - **Playback.** A node records 100 cameras of 2 Mbit/s, which another process serves; then 20
+//!   players follow live HLS playlists at the same time. The lag is
 //!   `holdfast_watermark_lag_seconds`, the largest of all cameras in all scrapes, four a second.
 
 mod api;
@@ -56,19 +56,19 @@ struct Args {
     /// Where the volumes are made; the disk under test
     #[arg(long, default_value = ".")]
     dir: PathBuf,
-    /// Small chunks among which instants are looked for
+    /// Small chunks among which instants are looked up
     #[arg(long, default_value_t = 1_000_000)]
     chunks: u64,
     /// Of each exported camera
     #[arg(long, default_value_t = 10)]
     minutes: i64,
-    /// Whose footage lies interleaved in the segments that are exported from
+    /// Cameras whose footage is interleaved in the segments that are exported from
     #[arg(long, default_value_t = 20)]
     cameras: u32,
     /// Of these, how many are exported
     #[arg(long, default_value_t = 6)]
     exports: usize,
-    /// Cameras that are recorded while others watch; 0 leaves playback out
+    /// Cameras that are recorded while players watch; 0 leaves playback out
     #[arg(long, default_value_t = 100)]
     recorded: u32,
     /// Of each window of playback
@@ -78,7 +78,7 @@ struct Args {
     json: bool,
 }
 
-/// Draws by a seed, so that every run looks for the same.
+/// Draws by a seed, so that every run looks up the same instants.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -133,7 +133,7 @@ impl Reading {
     }
 }
 
-/// Of one way to the footage.
+/// Of one way to read the footage.
 struct Way {
     warm: Instants,
     cold: Instants,
@@ -175,7 +175,7 @@ async fn main() -> Outcome<ExitCode> {
             playback::measure(&base, cameras, PLAYERS, Duration::from_secs(args.seconds)).await?,
         ),
     };
-    // The faster one: what else the machine did slowed it down, if anything.
+    // The faster one: if other work slowed the machine down, it slowed only one of them.
     let disk = disk_before.max(disk_after);
     let details = serde_json::json!({
         "chunks": args.chunks, "minutes": args.minutes, "cameras": args.cameras, "exports": args.exports,
@@ -289,7 +289,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// A node that was stopped and given the footage.
+    /// A stopped node that was given the footage.
     async fn prepare(args: &Args, base: &Path) -> Outcome<Self> {
         let mut rig = Rig::form_without_scrub(base, 1).await?;
         let cluster: ClusterState = rig.cluster.api(0)?.get(&["cluster"], &[]).await?;

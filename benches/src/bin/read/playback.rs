@@ -1,4 +1,4 @@
-//! Players beside recording: whether recording falls behind while others watch.
+//! Players during recording: whether recording falls behind while they watch.
 
 use crate::api::Client;
 use holdfast_benches::cameras::serve_cameras;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// Until connections are open and first keyframes are through.
+/// Until connections are open and the first keyframes have arrived.
 const WARM_UP: Duration = Duration::from_secs(15);
 const SCRAPE_INTERVAL: Duration = Duration::from_millis(250);
 const RELOAD_INTERVAL: Duration = Duration::from_secs(4);
@@ -23,7 +23,7 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(4);
 const BEHIND_US: i64 = 10_000_000;
 const AHEAD_US: i64 = 3_600_000_000;
 
-/// What one window showed.
+/// The result of one window.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub(crate) struct Window {
     /// The largest watermark lag of any camera, in seconds.
@@ -95,15 +95,15 @@ fn received_bytes(metrics: &str) -> Outcome<f64> {
         .find(|line| line.starts_with("holdfast_received_bytes_total "));
     Ok(line
         .and_then(value)
-        .ok_or("the node tells no holdfast_received_bytes_total")?)
+        .ok_or("the node exports no holdfast_received_bytes_total")?)
 }
 
 fn value(line: &str) -> Option<f64> {
     line.rsplit(' ').next()?.parse().ok()
 }
 
-/// Follows a growing playlist as a player does: reads it anew now and then, and fetches each
-/// segment once, as it comes. Returns what came.
+/// Follows a growing playlist as a player does: reads it again now and then, and fetches each
+/// segment once, as it appears. Returns the bytes that it received.
 async fn play(client: Arc<Client>, camera: CameraId, window: Duration) -> Outcome<u64> {
     let (now, started) = (wall_now(), clock::now());
     let (from, to) = (now.plus_micros(-BEHIND_US), now.plus_micros(AHEAD_US));

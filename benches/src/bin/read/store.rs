@@ -15,7 +15,7 @@ use holdfast_storage::{Range, VolumeHandle};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// What playback looks for at an instant: up to so much after it.
+/// How far playback looks after an instant.
 const AHEAD_US: i64 = 4_000_000;
 
 /// Reads every file through the page cache, so that it is warm.
@@ -26,7 +26,7 @@ pub(crate) fn warm(files: &[impl AsRef<Path>]) -> Outcome<()> {
     Ok(())
 }
 
-/// Drops what is cached of every file. They were written past the page cache, or synced.
+/// Drops the cached pages of every file. They were written past the page cache, or synced.
 pub(crate) fn chill(files: &[impl AsRef<Path>]) -> Outcome<()> {
     for file in files {
         let file = std::fs::File::open(file)?;
@@ -35,7 +35,7 @@ pub(crate) fn chill(files: &[impl AsRef<Path>]) -> Outcome<()> {
     Ok(())
 }
 
-/// Milliseconds from asking for an instant to having the keyframe that playback begins with.
+/// Milliseconds from the request for an instant to the keyframe that playback begins with.
 pub(crate) fn instants(
     handle: &VolumeHandle,
     footage: &Footage,
@@ -66,7 +66,7 @@ pub(crate) fn instants(
 }
 
 /// Reads each camera's footage from its beginning to its end, with as many reads at once as an
-/// export has.
+/// export uses.
 pub(crate) fn export(handle: &VolumeHandle, footage: &Footage, cameras: usize) -> Outcome<Reading> {
     let (cpu, started) = (process::own_cpu()?, clock::now());
     let mut bytes = 0;

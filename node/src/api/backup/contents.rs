@@ -1,5 +1,5 @@
-//! What a backup holds: what users decided for the cluster. What nodes find out (assignments,
-//! drills) is not among it.
+//! What a backup holds: the users' decisions for the cluster. What nodes determine (assignments,
+//! drills) is not in it.
 
 use holdfast_consensus::model::{
     CameraSpec, Duty, FailureDomain, Hold, Labels, NodeName, Role, Settings,
@@ -10,7 +10,7 @@ use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// As JSON. A field that a later release adds has a default, so that this release's backups stay
+/// As JSON. A field that a later release adds has a default, so that backups of this release stay
 /// readable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,7 +24,7 @@ pub(crate) struct Contents {
     pub(crate) holds: Vec<Hold>,
 }
 
-/// What placement knows of a node. All but its drain is in its own configuration file.
+/// What placement knows of a node. Everything except its drain is in its own configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StoredNode {
@@ -47,7 +47,7 @@ pub(crate) struct StoredCamera {
 }
 
 impl Contents {
-    /// `None` where the state is no cluster's yet.
+    /// `None` while the state belongs to no cluster yet.
     pub(crate) fn of(state: &ClusterState, made_at: Timestamp) -> Option<Self> {
         let name_of = |node: NodeId| state.nodes.get(node).map(|node| node.spec.name.clone());
         let cameras = state.cameras.values().map(|camera| StoredCamera {

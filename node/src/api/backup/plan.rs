@@ -1,6 +1,6 @@
-//! What putting a backup back takes, against the state as it is now. Pure.
+//! The steps of a restore, against the state as it is now. Pure.
 //!
-//! Things are known by what their user knows them by: a camera by its number where the backup is of
+//! Things are identified as their users identify them: a camera by its number if the backup is of
 //! this very cluster, else by its name; a hold by camera, interval and reason; a node by its name.
 
 use super::contents::{Contents, StoredCamera, StoredNode};
@@ -13,7 +13,7 @@ use holdfast_control_api::wire::{RestoreOutcome, RestoredItem, RestoredKind};
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::{BTreeMap, VecDeque};
 
-/// What is done about one thing, and what is said of it.
+/// What to do about one thing, and what to report of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Work {
     pub(crate) item: RestoredItem,
@@ -21,14 +21,14 @@ pub(crate) struct Work {
     pub(crate) command: Option<Command>,
 }
 
-/// A backup that is put back, thing by thing: each is planned once those before it are done.
+/// A restore, thing by thing: each is planned once those before it are done.
 pub(crate) struct Plan {
     contents: Contents,
     overwrite: bool,
-    /// Cameras of which somewhere is footage, by the highest number.
+    /// The highest number of a camera with footage anywhere.
     footage_upto: CameraId,
     todo: VecDeque<Thing>,
-    /// The cluster's number of each camera of the backup that is there by now.
+    /// For each camera of the backup that is in the cluster by now: its number there.
     numbers: BTreeMap<CameraId, CameraId>,
 }
 
@@ -64,12 +64,12 @@ impl Plan {
         &self.contents
     }
 
-    /// How much has not been planned yet.
+    /// How many things have not been planned yet.
     pub(crate) fn left(&self) -> usize {
         self.todo.len()
     }
 
-    /// What is next, as `state` is now.
+    /// The next step, for `state` as it is now.
     pub(crate) fn next(&mut self, state: &ClusterState) -> Option<Work> {
         let work = match self.todo.pop_front()? {
             Thing::Class(at) => self.class(at, state),
@@ -154,7 +154,7 @@ impl Plan {
         state.cluster == Some(self.contents.cluster)
     }
 
-    /// The camera that the stored one is now.
+    /// The camera in the cluster that the stored one corresponds to.
     fn known<'a>(&self, stored: &StoredCamera, state: &'a ClusterState) -> Option<&'a Camera> {
         let by_number = self
             .is_same_cluster(state)
@@ -189,7 +189,7 @@ impl Plan {
                 details.extend(
                     (id != stored.id).then(|| format!("number {id}, in the backup {}", stored.id)),
                 );
-                // That a node it preferred is no member is no difference.
+                // If the preferred node is no member, that does not count as a difference.
                 let is_lost = stored.preferred_node.is_some() && preferred_node.is_none();
                 let kept = if is_lost {
                     camera.spec.preferred_node
@@ -248,15 +248,15 @@ impl Plan {
         Some(work(item, command))
     }
 
-    /// Whether the number means the stored camera, or nothing. In the cluster of the backup it
-    /// never meant another one.
+    /// Whether the number means the stored camera, or none. In the cluster of the backup it never
+    /// meant another one.
     fn is_free(&self, id: CameraId, state: &ClusterState) -> bool {
         let was_given = id <= state.camera_last() || id <= self.footage_upto;
         !state.cameras.contains(id) && (self.is_same_cluster(state) || !was_given)
     }
 
-    /// What became of the work that was planned last. A camera that was added has the number that
-    /// it was given in fact, and one that was refused has none.
+    /// Takes the outcome of the step that was planned last. A camera that was added gets the number
+    /// that the cluster gave it, and one that was refused has none.
     pub(crate) fn done(&mut self, work: &Work, camera: Option<CameraId>) {
         let name = work.item.name.as_str();
         if work.item.kind != RestoredKind::Camera
@@ -280,8 +280,8 @@ impl Plan {
 
     fn hold(&self, at: usize, state: &ClusterState) -> Option<Work> {
         let stored = self.contents.holds.get(at)?;
-        // In the backup's own cluster a number means the same footage for good, also where the
-        // camera's name went to another.
+        // In the backup's own cluster a number means the same footage for good, even if another
+        // camera has the name now.
         let number = match self.is_same_cluster(state) {
             true => Some(stored.spec.camera),
             false => self.numbers.get(&stored.spec.camera).copied(),
@@ -384,7 +384,7 @@ impl Plan {
         )
     }
 
-    /// What becomes of a thing that is otherwise.
+    /// The outcome for a thing that differs.
     fn differs(&self) -> RestoreOutcome {
         if self.overwrite {
             RestoreOutcome::Changed
@@ -407,7 +407,7 @@ fn item(kind: RestoredKind, name: String, outcome: RestoreOutcome) -> RestoredIt
     }
 }
 
-/// The command counts only where something is added or changed.
+/// The command counts only if something is added or changed.
 fn work(item: RestoredItem, command: Command) -> Work {
     let is_done = matches!(
         item.outcome,
@@ -430,7 +430,7 @@ pub(super) fn refused(item: RestoredItem, why: String) -> Work {
     }
 }
 
-/// What of a camera differs, by name: values may be secret.
+/// The fields in which a camera differs, by name: values may be secret.
 fn differences(now: &CameraSpec, stored: &CameraSpec) -> Vec<&'static str> {
     let (source, stored_source) = (&now.source, &stored.source);
     let fields = [

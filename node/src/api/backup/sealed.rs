@@ -1,5 +1,5 @@
-//! A backup as bytes: sealed with a passphrase. `docs/disaster.md` has the format for those who
-//! must open one by other means.
+//! A backup as bytes: sealed with a passphrase. `docs/disaster.md` documents the format for readers
+//! who must open one by other means.
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
@@ -8,13 +8,13 @@
 //! | 10 | 4 | rounds of PBKDF2, little-endian |
 //! | 14 | 16 | salt |
 //! | 30 | 12 | nonce |
-//! | 42 | 16 | what a passphrase is known by |
+//! | 42 | 16 | identifies the passphrase |
 //! | 58 | n | contents as JSON, by AES-256-GCM, its tag (16 bytes) last; all before this is authenticated with it |
-//! | 58 + n | 4 | CRC-32 of all before, little-endian: damage is no wrong passphrase |
+//! | 58 + n | 4 | CRC-32 of all before, little-endian: so damage is distinguished from a wrong passphrase |
 //!
-//! PBKDF2-HMAC-SHA256 (RFC 8018) makes a secret of 32 bytes of passphrase and salt; of that
-//! HKDF-SHA256's expansion (RFC 5869) makes the key, with the info `holdfast backup key`, and what
-//! the passphrase is known by, with `holdfast backup check`.
+//! PBKDF2-HMAC-SHA256 (RFC 8018) derives a secret of 32 bytes from passphrase and salt; from that
+//! HKDF-SHA256's expansion (RFC 5869) derives the key, with the info `holdfast backup key`, and the
+//! passphrase's identification, with `holdfast backup check`.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -28,15 +28,15 @@ use std::num::NonZeroU32;
 
 const MAGIC: &[u8; 8] = b"HFBACKUP";
 const VERSION: u16 = 1;
-/// What OWASP asks for of PBKDF2-HMAC-SHA256 (2023).
+/// OWASP's recommendation for PBKDF2-HMAC-SHA256 (2023).
 const ROUNDS: u32 = 600_000;
-/// More would keep a node busy for minutes with one request.
+/// More rounds would keep a node busy for minutes with one request.
 const ROUNDS_MAX: u32 = 10_000_000;
 const SALT_BYTES: usize = 16;
 const CHECK_BYTES: usize = 16;
 const HEADER_BYTES: usize = 8 + 2 + 4 + SALT_BYTES + NONCE_LEN + CHECK_BYTES;
 const CRC_BYTES: usize = 4;
-/// What AES-GCM adds.
+/// The bytes that AES-GCM adds.
 const TAG_BYTES: usize = 16;
 
 /// Characters of a passphrase.
@@ -122,7 +122,7 @@ fn seal_with(
     Ok(backup)
 }
 
-/// As long as [`seal`] takes, where the passphrase is looked at.
+/// Takes as long as [`seal`], unless it fails before the passphrase is used.
 pub(crate) fn open(backup: &[u8], passphrase: &Secret) -> Result<Vec<u8>, OpenError> {
     let rest = backup.strip_prefix(MAGIC).ok_or(OpenError::NoBackup)?;
     let (version, _) = rest.split_first_chunk().ok_or(OpenError::Damaged)?;
@@ -264,7 +264,7 @@ mod tests {
         );
     }
 
-    /// What version 1 writes, as another implementation of it computes it.
+    /// The output of version 1, as another implementation computes it.
     #[test]
     fn the_format_stays_as_it_is() {
         let hex: String = sealed(b"{}")
@@ -284,7 +284,7 @@ mod tests {
         "ae5c9428a236fc9e0cc7a712085e414513e7b35ce08cbfea645f40f5d8b9e879e7e09019caff";
 
     #[test]
-    fn damage_forgery_and_other_files_are_told_apart() {
+    fn damage_forgery_and_other_files_are_distinguished() {
         let right = passphrase("correct horse battery");
         let backup = sealed(b"cameras");
         assert_eq!(open(&backup, &right).unwrap(), b"cameras");
@@ -307,7 +307,7 @@ mod tests {
                 "cut at {cut}"
             );
         }
-        // One who can compute a checksum.
+        // By an attacker who can compute a checksum.
         let forged = |at: usize| {
             let mut forged = backup.clone();
             forged[at] ^= 1;
@@ -322,7 +322,7 @@ mod tests {
             [forged(30), forged(HEADER_BYTES), forged(backup.len() - 5)],
             [const { OpenError::Forged }; 3]
         );
-        // And keep a node busy.
+        // The same attacker, to keep a node busy.
         let mut slow = backup.clone();
         slow[10..14].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(open(&with_crc(slow), &right), Err(OpenError::Damaged));

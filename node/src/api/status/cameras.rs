@@ -9,12 +9,12 @@ use holdfast_control_api::wire::{Finding, Severity};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 
-/// A camera that was recorded, or got its owner, so lately is on its way: a failover and a first
-/// connection take no longer.
+/// A camera that was recorded, or got its owner, this recently is still starting: a failover and a
+/// first connection take no longer.
 const ON_ITS_WAY_US: i64 = 5_000_000;
 
-/// A recording whose newest durable frame is older has stopped, whatever its recorder says: a slow
-/// disk may be behind, but not so far.
+/// A recording whose newest durable frame is older has stopped, whatever its recorder reports: a
+/// slow disk may be behind, but not so far.
 const LATE_US: i64 = 15_000_000;
 
 /// Whether footage of the camera becomes durable now.
@@ -38,7 +38,7 @@ fn keeps_up(known: &Known<'_>, report: &Progress) -> bool {
 pub(super) fn not_recorded(known: &Known<'_>) -> Vec<Finding> {
     let cameras = known.state.cameras.values();
     let mut found: Vec<Finding> = cameras.filter_map(|camera| lost(known, camera)).collect();
-    // The longest first; those that never were, last.
+    // The longest first; cameras that were never recorded, last.
     found.sort_by_key(|finding| finding.since.unwrap_or(Timestamp::MAX));
     found
 }
@@ -85,7 +85,7 @@ fn lost(known: &Known<'_>, camera: &Camera) -> Option<Finding> {
     })
 }
 
-/// How far the camera was recorded, by whichever node.
+/// How far any node recorded the camera.
 fn recorded_until(known: &Known<'_>, camera: CameraId) -> Option<Timestamp> {
     let report = known
         .state
@@ -141,7 +141,7 @@ fn nowhere(known: &Known<'_>, camera: CameraId, owner: Option<NodeId>) -> (Strin
     (what, mend.to_owned())
 }
 
-/// Gapless cameras that one node records alone.
+/// Gapless cameras that only one node records.
 pub(super) fn one_copy(known: &Known<'_>) -> Vec<Finding> {
     let gapless = known
         .state

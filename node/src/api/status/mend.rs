@@ -1,7 +1,7 @@
-//! What to do about what a recorder says of its camera. Pure.
+//! What to do about the error that a recorder reports of its camera. Pure.
 
-/// What [`crate::capture::ingest::error::SessionError`] says, and what of the camera is to be
-/// changed then.
+/// Texts of [`crate::capture::ingest::error::SessionError`], and the camera's field to change for
+/// each.
 const CHANGES: [(&str, &str); 8] = [
     ("refused the user name or password", "--password-file -"),
     (
@@ -31,7 +31,7 @@ pub(super) fn camera(error: &str, name: &str) -> String {
     }
 }
 
-/// As a shell takes it.
+/// Quoted for a shell.
 fn quoted(name: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
     if !name.is_empty() && !name.starts_with('-') && name.chars().all(is_plain) {

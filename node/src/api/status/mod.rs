@@ -1,8 +1,8 @@
-//! How the cluster does, in one answer: the page that is looked at when something is wrong. Pure:
+//! The state of the cluster, in one answer: the page for operators when something is wrong. Pure:
 //! everything that is known comes in.
 //!
-//! What may be wrong is found by the functions of [`LOOKS`], a file for each subject. To add a
-//! finding, add a function there; what it finds counts for the verdict by its severity.
+//! The functions of [`LOOKS`] find what is wrong, with a file for each subject. To add a finding,
+//! add a function there; its findings count for the verdict by their severity.
 
 mod cameras;
 mod mend;
@@ -29,12 +29,12 @@ pub(crate) struct Known<'a> {
     pub(crate) now: Timestamp,
     pub(crate) state: &'a ClusterState,
     pub(crate) sight: &'a Sight,
-    /// With a quorum that is fresh.
+    /// The leader, if its quorum is fresh.
     pub(crate) leader: Option<NodeId>,
-    /// Why the answering node takes no part in what the cluster decides, where that is not for
-    /// want of a leader.
+    /// Why the answering node takes no part in what the cluster decides, unless only a leader is
+    /// missing.
     pub(crate) no_part: Option<String>,
-    /// `None` before it was found out.
+    /// `None` until it has been computed.
     pub(crate) headroom: Option<&'a Headroom>,
     /// Since when nodes do not answer, as this one saw it.
     pub(crate) down_since: BTreeMap<NodeId, Timestamp>,
@@ -42,10 +42,10 @@ pub(crate) struct Known<'a> {
     pub(crate) volumes: BTreeMap<NodeId, Vec<VolumeReport>>,
 }
 
-/// Looks for one kind of thing.
+/// Looks for one kind of finding.
 type Look = fn(&Known<'_>) -> Vec<Finding>;
 
-/// Of equal severity, what an earlier one finds comes first.
+/// Of equal severity, the findings of an earlier one come first.
 const LOOKS: [Look; 11] = [
     cameras::not_recorded,
     site::takes_no_part,
@@ -80,8 +80,8 @@ impl Known<'_> {
     }
 }
 
-/// A single node is a mode of its own: nothing can take over from it, and nothing that supposes so
-/// is said.
+/// A single node is a mode of its own: nothing can take over from it, and no finding assumes
+/// otherwise.
 pub(crate) fn mode(state: &ClusterState) -> Mode {
     match state.nodes.len() {
         0 => Mode::None,

@@ -1,4 +1,4 @@
-//! Nodes that are down, out of duty, or of another time.
+//! Nodes that are down, out of duty, or whose clocks are off.
 
 use super::Known;
 use holdfast_consensus::model::{Duty, Node, Role};
@@ -7,7 +7,8 @@ use holdfast_control_api::wire::{Finding, Severity};
 use holdfast_storage::ids::NodeId;
 use std::collections::BTreeMap;
 
-/// A camera whose owner changed so long before its node was seen to be down was not moved by that.
+/// If a camera's owner changed this long before its node was seen to be down, the failure is not
+/// the reason.
 const MOVED_BEFORE_US: i64 = 10_000_000;
 
 fn finding(
@@ -59,7 +60,7 @@ pub(super) fn down(known: &Known<'_>) -> Vec<Finding> {
     found.collect()
 }
 
-/// Where its cameras are now.
+/// Where its cameras moved, and how many still wait.
 fn cost(known: &Known<'_>, dead: NodeId) -> String {
     let since = known.down_since.get(&dead);
     let mut moved: BTreeMap<NodeId, usize> = BTreeMap::new();
@@ -112,7 +113,7 @@ pub(super) fn clocks(known: &Known<'_>) -> Vec<Finding> {
     found.collect()
 }
 
-/// By an operator's wish: nothing is wrong.
+/// An operator wanted it: nothing is wrong.
 pub(super) fn out_of_duty(known: &Known<'_>) -> Vec<Finding> {
     let nodes = known
         .state

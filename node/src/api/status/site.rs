@@ -1,4 +1,4 @@
-//! What concerns the cluster as a whole. A single node has nothing of it.
+//! Findings about the cluster as a whole. A single node has none of them.
 
 use super::Known;
 use holdfast_consensus::decide::headroom::Victim;
@@ -22,7 +22,7 @@ fn finding(severity: Severity, code: &str, subject: &str, what: String, mend: &s
     }
 }
 
-/// Its data directory is old or a copy, or it was removed: what it says of the others is old, too.
+/// Its data directory is old or a copy, or it was removed: what it knows of the others is old, too.
 pub(super) fn takes_no_part(known: &Known<'_>) -> Vec<Finding> {
     let found = known.no_part.iter().map(|why| {
         let mend =
@@ -101,7 +101,7 @@ pub(super) fn too_little_headroom(known: &Known<'_>) -> Vec<Finding> {
     )]
 }
 
-/// Nothing is wrong with it.
+/// Notes: nothing is wrong.
 pub(super) fn worth_knowing(known: &Known<'_>) -> Vec<Finding> {
     let state = known.state;
     let note = |code, what, mend| finding(Severity::Note, code, "cluster", what, mend);
@@ -129,7 +129,7 @@ pub(super) fn worth_knowing(known: &Known<'_>) -> Vec<Finding> {
     notes
 }
 
-/// Where one node has so many more cameras than another that a failover left them so.
+/// One node has so many more cameras than another that a failover must have caused it.
 fn imbalance(known: &Known<'_>) -> Option<String> {
     let nodes = known
         .state

@@ -1,4 +1,4 @@
-//! What a site looks like in a status.
+//! The status of sites in various states.
 
 use super::*;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
@@ -190,7 +190,7 @@ fn codes(status: &Status) -> Vec<&str> {
 }
 
 #[test]
-fn a_site_that_records_all_is_well_and_tells_what_the_next_failure_costs() {
+fn a_site_that_records_all_is_well_and_shows_what_the_next_failure_costs() {
     let status = Site::of(3, &[("gate", 1), ("yard", 2)]).status();
     assert_eq!(
         (status.state, status.mode),
@@ -288,7 +288,7 @@ fn where_nothing_is_recorded_it_is_never_well() {
         StatusState::Degraded,
         "there is no camera"
     );
-    // A camera that was added a moment ago is on its way.
+    // A camera that was added a moment ago is still starting.
     site.apply(
         NOW_S - 1,
         Command::CreateCamera {
@@ -307,7 +307,7 @@ fn where_nothing_is_recorded_it_is_never_well() {
         (status.state, codes(&status)),
         (StatusState::Degraded, vec![])
     );
-    // All nodes dead but the one that is asked, and no camera recorded.
+    // All nodes are dead except the one that answers, and no camera is recorded.
     let mut site = Site::of(3, &[("gate", 2), ("yard", 3)]);
     (site.leader, site.sight.progress) = (None, Default::default());
     site.kill(NodeId(2));

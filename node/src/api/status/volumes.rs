@@ -40,7 +40,7 @@ fn finding(known: &Known<'_>, node: NodeId, volume: &VolumeReport) -> Finding {
     }
 }
 
-/// Nodes that live, record, and did not say how their volumes stand.
+/// Nodes that are alive and record, but did not report the state of their volumes.
 pub(super) fn unknown(known: &Known<'_>) -> Vec<Finding> {
     let recorders = known
         .state

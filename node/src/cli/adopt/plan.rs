@@ -1,4 +1,4 @@
-//! Which camera of another cluster becomes which one here. Pure.
+//! Which camera here each camera of another cluster becomes. Pure.
 
 use crate::terminal::error::{CliError, ExitKind};
 use holdfast_storage::ids::CameraId;
@@ -10,7 +10,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Theirs {
     pub(super) camera: CameraId,
-    /// Oldest first; none where none are kept.
+    /// Oldest first; empty if none are kept.
     pub(super) names: Vec<String>,
     pub(super) from: Timestamp,
     pub(super) to: Timestamp,
@@ -22,13 +22,13 @@ pub(super) struct Theirs {
 pub(super) struct Known {
     pub(super) id: CameraId,
     pub(super) name: String,
-    /// Else it was deleted.
+    /// If not, it was deleted.
     pub(super) is_recorded: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Becomes {
-    /// Its footage is this camera's.
+    /// Its footage goes to this camera.
     Ours { id: CameraId, name: String },
     /// A deleted camera with a number of its own.
     OfItsOwn,
@@ -39,7 +39,7 @@ pub(super) struct Planned {
     pub(super) theirs: Theirs,
     pub(super) name: String,
     pub(super) becomes: Becomes,
-    /// What the operator may have meant.
+    /// A mapping that the operator may have meant.
     pub(super) hint: Option<String>,
 }
 
@@ -142,7 +142,7 @@ fn our<'a>(known: &'a [Known], text: &str) -> Result<&'a Known, CliError> {
     )
 }
 
-/// Of the first list that has any.
+/// Picks from the first list that has any.
 fn one<'a, T>(
     place: &str,
     text: &str,

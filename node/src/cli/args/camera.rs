@@ -1,4 +1,4 @@
-//! What may be typed after `holdfast camera`.
+//! The arguments of `holdfast camera`.
 
 use clap::{Args, Subcommand, ValueEnum};
 use holdfast_consensus::model::Tls;
@@ -90,7 +90,7 @@ pub(in crate::cli) struct CameraEditArgs {
     pub(in crate::cli) fields: CameraFields,
 }
 
-/// What may be set of a camera, when it is added and later.
+/// The fields of a camera that can be set, when it is added and later.
 #[derive(Debug, Default, Args)]
 pub(in crate::cli) struct CameraFields {
     /// User at the camera; empty: none

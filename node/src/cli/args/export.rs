@@ -1,4 +1,4 @@
-//! What may be typed of exports.
+//! The arguments of `holdfast export` and `holdfast exports`.
 
 use clap::{Args as ClapArgs, Subcommand};
 use holdfast_storage::ids::ExportId;

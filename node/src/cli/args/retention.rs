@@ -1,5 +1,4 @@
-//! What may be typed after `holdfast retention`: what is announced for deletion, and the word on
-//! it.
+//! The arguments of `holdfast retention`: announced deletions, and an operator's orders about them.
 
 use clap::{Args, Subcommand};
 

@@ -1,4 +1,4 @@
-//! Cameras that were deleted: what there is of them, and how they come back.
+//! Deleted cameras: what is left of them, and how they are restored.
 
 use crate::cli::resolve;
 use crate::cli::table::{Table, or_dash, printable};

@@ -1,10 +1,10 @@
-//! Whether a transfer comes further. Each version of a file counts for itself: one that begins
-//! again has come as far as it has, not as far as the one before. Pure.
+//! Whether a transfer makes progress. Each version of a file counts separately: one that begins
+//! again has its own progress, not that of an earlier version. Pure.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Versions that are known from each other; what has had more does not settle.
+/// Versions that are tracked; a file with more of them does not settle.
 const VERSIONS_MAX: usize = 64;
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Furthest {
         }
     }
 
-    /// So many bytes of a version are there now.
+    /// Records that so many bytes of a version are there now.
     pub(super) fn reached(&mut self, tag: Option<&str>, bytes: u64, now: Instant) {
         let tag = tag.map(str::to_owned);
         let is_counted = self.versions.len() < VERSIONS_MAX || self.versions.contains_key(&tag);
@@ -32,7 +32,7 @@ impl Furthest {
         }
     }
 
-    /// How long it has come no further.
+    /// How long it has made no progress.
     pub(super) fn stuck_for(&self, now: Instant) -> Duration {
         now.duration_since(self.since)
     }

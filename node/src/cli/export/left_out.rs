@@ -1,18 +1,18 @@
 //! Counts the chunks that a node left out of an export, because they were damaged or deleted: a
-//! `free` box stands in the place of each (ISO/IEC 14496-12, 8.1.2).
+//! `free` box takes the place of each (ISO/IEC 14496-12, 8.1.2).
 
 use std::io::{Read, Seek, SeekFrom};
 
-/// Size and type of a box, and its size again where that is long.
+/// Size and type of a box, and the 64-bit size of a large one.
 const HEADER_BYTES: usize = 16;
 const SHORT_HEADER_BYTES: usize = 8;
 
-/// Reads top-level boxes as they come, in pieces of any size.
+/// Reads top-level boxes as they arrive, in pieces of any size.
 #[derive(Debug, Default)]
 pub(super) struct LeftOut {
-    /// The beginning of a box, as far as it has come.
+    /// The beginning of a box, as far as it has arrived.
     head: Vec<u8>,
-    /// To pass over before the next box.
+    /// Bytes to skip before the next box.
     skip: u64,
     chunks: u64,
 }
@@ -39,10 +39,10 @@ impl LeftOut {
         }
     }
 
-    /// The beginning of a file, of which only the boxes' headers are read.
+    /// Counts in the beginning of a file, of which only the boxes' headers are read.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// The file cannot be read.
     pub(super) fn read_file(
         &mut self,
         file: &mut (impl Read + Seek),
@@ -78,7 +78,7 @@ impl LeftOut {
             return;
         };
         self.chunks += u64::from(kind == *b"free");
-        // What is no box is passed over to the end.
+        // If this is no box, everything to the end is skipped.
         let size = if size < self.head.len() as u64 {
             u64::MAX
         } else {
@@ -89,7 +89,7 @@ impl LeftOut {
     }
 }
 
-/// Size and kind, once they are known.
+/// Size and type, once they are known.
 fn header(head: &[u8]) -> Option<(u64, [u8; 4])> {
     let (size, rest) = head.split_first_chunk::<4>()?;
     let (kind, rest) = rest.split_first_chunk::<4>()?;
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mp4_tells_nothing_and_costs_nothing() {
+    fn what_is_no_mp4_counts_nothing_and_costs_nothing() {
         let mut left_out = LeftOut::default();
         for piece in [&[0; 64][..], &[0xFF; 4096], b"free"] {
             left_out.read(piece);

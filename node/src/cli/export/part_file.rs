@@ -1,6 +1,6 @@
 //! A file that grows under another name, `FILE.part`, until it is complete, and that a later run
-//! continues. `FILE.part.etag` says what the node called it: the node decides whether what is
-//! missing still fits to it.
+//! can continue. `FILE.part.etag` holds the node's tag for it: the node decides whether the missing
+//! part still fits.
 
 use crate::cli::output_file::plain_file;
 use crate::terminal::error::CliError;
@@ -10,7 +10,7 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 
-/// Longer ones are none of ours.
+/// A longer tag is not one of Holdfast's.
 const TAG_BYTES_MAX: u64 = 256;
 
 #[derive(Debug)]
@@ -20,14 +20,14 @@ pub(in crate::cli) struct PartFile {
     part: PathBuf,
     file: File,
     bytes: u64,
-    /// What is there belongs to this; nothing can be continued where it is not known.
+    /// The tag of the bytes that are there; without it nothing can be continued.
     tag: Option<String>,
 }
 
 impl PartFile {
     /// # Errors
-    /// Where the target exists and is not to be replaced, or it or its part is no plain file, or
-    /// another process writes the part.
+    /// The target exists and may not be replaced, it or its part is no regular file, or another
+    /// process writes the part.
     pub(in crate::cli) fn open(target: &Path, replace: bool) -> Result<Self, CliError> {
         let target = plain_file(target, replace)?;
         let part = with_suffix(&target, ".part");
@@ -78,7 +78,7 @@ impl PartFile {
         self.bytes
     }
 
-    /// How many bytes of what are there, if any.
+    /// How many bytes are there and their tag, if they can be continued.
     pub(super) fn there(&self) -> Option<(u64, &str)> {
         self.tag
             .as_deref()
@@ -90,10 +90,10 @@ impl PartFile {
         &self.part
     }
 
-    /// What is written next continues what is there.
+    /// The next write continues after the bytes that are there.
     ///
     /// # Errors
-    /// Where that cannot be read.
+    /// The file cannot be read.
     pub(super) fn resume(&mut self) -> Result<&mut File, CliError> {
         self.file
             .seek(SeekFrom::Start(self.bytes))
@@ -101,12 +101,12 @@ impl PartFile {
         Ok(&mut self.file)
     }
 
-    /// What is written next is the beginning; a later run can continue it where it has a tag.
+    /// The next write is the beginning; a later run can continue it if it has a tag.
     ///
     /// # Errors
-    /// Where the disk does not take it.
+    /// The disk refuses the write.
     pub(super) fn begin(&mut self, tag: Option<&str>) -> Result<(), CliError> {
-        // Durably, before its tag says that it is of another version.
+        // Durably, before its tag declares it to be another version.
         self.file
             .set_len(0)
             .and_then(|()| self.file.sync_all())
@@ -124,7 +124,7 @@ impl PartFile {
     }
 
     /// # Errors
-    /// Where the disk does not take it.
+    /// The disk refuses the write.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         self.file
             .write_all(bytes)
@@ -133,16 +133,16 @@ impl PartFile {
         Ok(())
     }
 
-    /// Makes it durable and gives it its name.
+    /// Makes the file durable and gives it its name.
     ///
     /// # Errors
-    /// Where that fails; the part stays.
+    /// That fails; the part stays.
     pub(super) fn finish(self) -> Result<u64, CliError> {
         self.file
             .set_len(self.bytes)
             .and_then(|()| self.file.sync_all())
             .map_err(|error| cannot_write(&self.part, &error))?;
-        // It may have become something else since.
+        // Another file may be there since.
         let target = plain_file(&self.target, self.replace)?;
         let part = TempPath::try_from_path(&self.part)
             .map_err(|error| cannot_write(&self.part, &error))?;
@@ -164,7 +164,7 @@ impl PartFile {
         Ok(self.bytes)
     }
 
-    /// Leaves behind only what a later run can continue; whether there is something.
+    /// Leaves behind only what a later run can continue; returns whether there is any.
     pub(super) fn leave(self) -> bool {
         let is_useful = self.there().is_some();
         if !is_useful {

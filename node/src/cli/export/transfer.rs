@@ -1,7 +1,7 @@
-//! Gets an export over breaks: from the next node where one dies, from where it broke off where the
-//! footage is still the same, and from the beginning where it is not.
+//! Downloads an export across interruptions: from the next node if one dies, from where it broke
+//! off if the footage is still the same, and from the beginning if it is not.
 
-use super::Told;
+use super::ExportHeaders;
 use super::furthest::Furthest;
 use super::left_out::LeftOut;
 use super::part_file::PartFile;
@@ -19,37 +19,37 @@ use tokio::time::sleep;
 /// Between two tries.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Where the bytes go.
+/// The destination of the bytes.
 pub(in crate::cli) enum Sink {
     Part(PartFile),
-    /// Readers have what was written: it cannot begin again.
+    /// Readers already have the bytes that were written: it cannot begin again.
     Stdout {
         out: OutputFile,
         tag: Option<String>,
     },
 }
 
-/// What is asked for, and of whom.
+/// What to request, and from which nodes.
 pub(in crate::cli) struct Transfer<'a> {
-    /// The nodes that are asked one after the other.
+    /// The nodes, asked one after the other.
     pub(in crate::cli) apis: Vec<Api>,
     pub(in crate::cli) path: &'a [&'a str],
     pub(in crate::cli) query: &'a [(&'a str, &'a str)],
-    /// How long it may come no further before it is given up.
+    /// How long it may make no progress before it is given up.
     pub(in crate::cli) patience: Duration,
 }
 
-/// What came.
+/// The result.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Came {
     pub(in crate::cli) bytes: u64,
-    pub(in crate::cli) told: Told,
+    pub(in crate::cli) headers: ExportHeaders,
     pub(in crate::cli) left_out: u64,
 }
 
-/// How one try ended.
+/// How one attempt ended.
 enum Broken {
-    /// Another try, or another node, may help.
+    /// Another attempt, or another node, may help.
     Passing(CliError),
     Final(CliError),
 }
@@ -58,19 +58,19 @@ impl Transfer<'_> {
     pub(in crate::cli) async fn run(&self, mut sink: Sink) -> Result<Came, CliError> {
         let bar = transfer_bar();
         let mut furthest = Furthest::new(sink.version(), sink.bytes(), monotonic_now());
-        // Of what is there, once it was looked at.
+        // Counts the chunks left out of the bytes that are there, once those were read.
         let mut seen = None;
         let mut tries = 0;
         let error = loop {
             let api = &self.apis[tries % self.apis.len()];
             tries += 1;
             let error = match self.attempt(api, (&mut sink, &mut seen), &bar).await {
-                Ok(told) => {
+                Ok(headers) => {
                     bar.finish_and_clear();
                     let left_out = seen.as_ref().map_or(0, LeftOut::chunks);
                     return Ok(Came {
                         bytes: sink.finish()?,
-                        told,
+                        headers,
                         left_out,
                     });
                 }
@@ -94,8 +94,8 @@ impl Transfer<'_> {
         api: &Api,
         (sink, seen): (&mut Sink, &mut Option<LeftOut>),
         bar: &ProgressBar,
-    ) -> Result<Told, Broken> {
-        // With the last byte that is there, so that there is an answer where nothing is missing.
+    ) -> Result<ExportHeaders, Broken> {
+        // Includes the last byte that is there, so that there is an answer if nothing is missing.
         let there = sink.there().map(|(bytes, tag)| (bytes - 1, tag.to_owned()));
         let asked = there.as_ref().map(|(at, tag)| (*at, tag.as_str()));
         let mut response = api
@@ -110,7 +110,7 @@ impl Transfer<'_> {
                     Broken::Final(error)
                 }
             })?;
-        let told = Told::by(&response);
+        let headers = ExportHeaders::by(&response);
         let mut again = 0;
         let left_out = match there {
             Some((at, _)) if response.status() == StatusCode::PARTIAL_CONTENT => {
@@ -148,7 +148,7 @@ impl Transfer<'_> {
             left_out.read(new);
             bar.set_position(sink.bytes());
         }
-        Ok(told)
+        Ok(headers)
     }
 }
 
@@ -158,7 +158,7 @@ async fn next_piece(response: &mut Response) -> Result<Option<bytes::Bytes>, Bro
     response.chunk().await.map_err(broken)
 }
 
-/// The tag of what comes, where a part of it would be known again by it.
+/// The tag of the answer, if it is strong enough to resume by.
 fn tag(response: &Response) -> Option<&str> {
     let tag = response.headers().get(header::ETAG)?.to_str().ok()?;
     (!tag.starts_with("W/")).then_some(tag)
@@ -187,7 +187,7 @@ impl Sink {
         }
     }
 
-    /// What the node called that which is there.
+    /// The node's tag for the bytes that are there.
     fn version(&self) -> Option<&str> {
         self.there().map(|(_, tag)| tag)
     }
@@ -216,7 +216,7 @@ impl Sink {
         }
     }
 
-    /// What an earlier run left is continued; what is in it.
+    /// Continues what an earlier run left; returns the count of the bytes that are there.
     fn resume(&mut self) -> Result<LeftOut, CliError> {
         let mut left_out = LeftOut::default();
         let Self::Part(part) = self else {
@@ -243,7 +243,7 @@ impl Sink {
         }
     }
 
-    /// The error, with what becomes of what came.
+    /// The error, with a hint if a later run can continue.
     fn leave(self, error: CliError) -> CliError {
         let Self::Part(part) = self else { return error };
         let name = part.part().display().to_string();

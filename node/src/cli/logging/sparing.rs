@@ -1,5 +1,5 @@
-//! What openraft repeats several times a second, for as long as a peer is dead, is shown once a
-//! minute.
+//! Lines that openraft repeats several times a second, for as long as a peer is dead, are shown
+//! once a minute.
 
 use crate::terminal::clock::monotonic_now;
 use std::collections::BTreeMap;
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-/// The same line of the source is shown no more often.
+/// The shortest interval between two lines from the same place in the source.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Lines of the source that are remembered; a program has no more than it has.
+/// Places in the source that are remembered; a program has a limited number of them.
 const LINES_MAX: usize = 1024;
 
-/// By file and line, when each was shown last.
+/// By file and line: when it was last shown.
 #[derive(Debug, Default)]
 pub(super) struct Sparing(Mutex<BTreeMap<(&'static str, u32), Instant>>);
 
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_openraft_repeats_is_told_once_and_what_others_tell_always() {
+    fn what_openraft_repeats_is_shown_once_and_what_others_log_always() {
         let lines = Lines::default();
         let layer = tracing_subscriber::fmt::layer()
             .with_writer(lines.clone())
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_again_after_a_minute() {
+    fn it_is_shown_again_after_a_minute() {
         let (sparing, now) = (Sparing::default(), monotonic_now());
         assert!(sparing.shows(("a.rs", 1), now) && !sparing.shows(("a.rs", 1), now + INTERVAL / 2));
         assert!(sparing.shows(("a.rs", 2), now) && sparing.shows(("a.rs", 1), now + INTERVAL));

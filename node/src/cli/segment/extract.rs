@@ -25,7 +25,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What was written and what was not.
+/// What was written, and what was not.
 #[derive(Debug, Serialize)]
 pub(super) struct Extracted {
     file: PathBuf,
@@ -35,9 +35,9 @@ pub(super) struct Extracted {
     start: Timestamp,
     end: Timestamp,
     chunks: usize,
-    /// Sound chunks that are not in the file; not looked for where a range was asked for.
+    /// Intact chunks that are not in the file; not determined if a range was requested.
     left_out: LeftOut,
-    /// How long pictures lack something that players conceal.
+    /// How long the picture lacks frames that players conceal.
     damaged_ms: i64,
     /// Places where the segment is damaged; footage of this camera may be lost there.
     damaged_batches: u32,
@@ -46,16 +46,16 @@ pub(super) struct Extracted {
     gap_ms: i64,
 }
 
-/// Chunks of video by why they were left out.
+/// Chunks of video, by the reason why they were left out.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct LeftOut {
     /// The keyframe that they are decoded from is not in this segment.
     pub(super) before_keyframe: usize,
-    /// When that of the first of them was recorded.
+    /// When the keyframe of the first of them was recorded.
     pub(super) keyframe_at: Option<Timestamp>,
     /// No keyframe came since their session began.
     pub(super) without_keyframe: usize,
-    /// They refer to lost frames, which was not wanted.
+    /// They refer to lost frames, and `--strict` was given.
     pub(super) after_loss: usize,
     /// Their parameters are not in this segment: it is damaged.
     pub(super) without_parameters: usize,
@@ -110,7 +110,7 @@ pub(super) fn run(
     }
 }
 
-/// The camera by number, by name where a node can be asked, or the only one in the segment.
+/// The camera by number, by name if a node can be asked, or the only one in the segment.
 fn chosen(path: &Path, args: &ExtractArgs, api: ApiOptions) -> Result<CameraId, CliError> {
     match args.camera.as_deref().map(|text| (text, text.parse::<u32>())) {
         Some((_, Ok(number))) => Ok(CameraId(number)),
@@ -211,7 +211,7 @@ fn plan(
     })
 }
 
-/// What is not in the file, though it is sound.
+/// Intact chunks that are not in the file.
 pub(super) fn left_out(
     found: &[ChunkEntry],
     played: &[ChunkEntry],
@@ -321,7 +321,7 @@ pub(super) fn unmergeable(error: &MergeError, plan: &ExportPlan) -> CliError {
     })
 }
 
-/// The bytes and chunks written. A chunk that is not what its checksum promised is a bug of its
+/// Returns the bytes and chunks written. A chunk that does not match its checksum is a bug of its
 /// writer, not of this disk: it ends the extraction.
 pub(super) fn write(
     read: impl Fn(&ChunkEntry) -> Result<bytes::Bytes, holdfast_storage::Error>,
@@ -371,7 +371,7 @@ fn describe(done: &Extracted) -> String {
         after_loss,
         without_parameters,
     } = &done.left_out;
-    let mut tell = |chunks: usize, why: &str| {
+    let mut explain = |chunks: usize, why: &str| {
         if chunks > 0 {
             text.push_str(&format!("left out {chunks} chunks {why}\n"));
         }
@@ -379,17 +379,17 @@ fn describe(done: &Extracted) -> String {
     if let Some(at) = keyframe_at {
         let why =
             format!("before the first keyframe: theirs was recorded at {at}, in a segment before");
-        tell(*before_keyframe, &why);
+        explain(*before_keyframe, &why);
     }
-    tell(
+    explain(
         *without_keyframe,
         "that no keyframe came before since the camera's session began",
     );
-    tell(
+    explain(
         *after_loss,
         "that refer to lost frames, up to the next keyframe (--strict)",
     );
-    tell(
+    explain(
         *without_parameters,
         "whose parameters are not in this segment: it is damaged",
     );

@@ -18,7 +18,7 @@ const LINES_MAX: usize = 20;
 pub(super) struct Listing {
     pub(super) volumes: Vec<ListedVolume>,
     pub(super) streams: Vec<ListedStream>,
-    /// What could not be read or understood.
+    /// Segments that could not be read or understood.
     pub(super) failed: Vec<FailedSegment>,
 }
 
@@ -27,19 +27,19 @@ pub(super) struct ListedVolume {
     path: PathBuf,
     volume: Option<Uuid>,
     cluster: Option<Uuid>,
-    /// Who recorded what is there.
+    /// The nodes that recorded the footage.
     nodes: Vec<NodeId>,
     segments: u64,
     bytes: u64,
     in_use_by: Option<String>,
-    /// Whether names of cameras are kept on it.
+    /// Whether camera names are kept on it.
     has_names: bool,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct ListedStream {
     pub(super) camera: CameraId,
-    /// Oldest first; none where none are kept.
+    /// Oldest first; empty if none are kept.
     pub(super) names: Vec<String>,
     pub(super) stream: StreamKind,
     pub(super) from: Timestamp,
@@ -49,7 +49,7 @@ pub(super) struct ListedStream {
 }
 
 /// # Errors
-/// A folder is no volume, or something in it could not be read. What was found is printed before.
+/// A folder is no volume, or something in it could not be read. The findings are printed first.
 pub(super) fn run(dirs: &[PathBuf], out: Output) -> Result<(), CliError> {
     let listing = Listing::of(&shelf::open(dirs)?);
     out.print(&listing, describe)?;

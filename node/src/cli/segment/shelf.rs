@@ -1,4 +1,4 @@
-//! Whole volumes as the commands use them: opened with a progress bar, cameras by name or number.
+//! Whole volumes for the commands: opened with a progress bar, cameras by name or number.
 
 use crate::cli::progress::segments_bar;
 use crate::terminal::error::{CliError, ExitKind};
@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 /// # Errors
-/// A folder is no volume or cannot be listed, or they are of different clusters, whose numbers of
-/// cameras mean different cameras.
+/// A folder is no volume or cannot be listed, or they belong to different clusters, whose camera
+/// numbers mean different cameras.
 pub(in crate::cli) fn open(dirs: &[PathBuf]) -> Result<Shelf, CliError> {
     if let Some(file) = dirs.iter().find(|dir| dir.is_file()) {
         return Err(CliError::usage(format!(
@@ -61,14 +61,14 @@ pub(in crate::cli) fn names(shelf: &Shelf, camera: CameraId) -> Vec<String> {
     known.sort_by_key(|known| known.since);
     let mut names: Vec<String> = Vec::new();
     for known in known.into_iter().filter(|known| !known.name.is_empty()) {
-        // The last that was given is the newest, also where it was used before.
+        // The name that was given last is the newest, even if it was used before.
         names.retain(|name| *name != known.name);
         names.push(known.name.clone());
     }
     names
 }
 
-/// Of what there is of `stream`: the one of this name or number, or the only one.
+/// Of the cameras with footage of `stream`: the one with this name or number, or the only one.
 ///
 /// # Errors
 /// There is none, or there are several.
@@ -96,7 +96,7 @@ pub(super) fn choose(
         .filter(|camera| asked.is_none_or(|text| is_asked(camera, text)))
         .copied()
         .collect();
-    // A name that one camera has now and others had before.
+    // One camera has the name now, and others had it before.
     if let Some(text) = asked
         && found.len() > 1
         && found.iter().filter(|camera| newest(camera, text)).count() == 1
@@ -139,7 +139,7 @@ pub(super) fn choose(
     }
 }
 
-/// The number, with the newest name where one is kept.
+/// The number, with the newest name if one is kept.
 pub(in crate::cli) fn described(shelf: &Shelf, camera: CameraId) -> String {
     names(shelf, camera)
         .last()

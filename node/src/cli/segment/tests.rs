@@ -18,7 +18,7 @@ use tempfile::TempDir;
 pub(super) const T0: Timestamp = Timestamp(1_795_000_000_000_000);
 pub(super) const CHUNK_US: u32 = 500_000;
 const CHUNKS: u32 = 20;
-/// So long that cutting or flipping somewhere in the middle hits one of them.
+/// So long that a cut or a flipped bit somewhere in the middle hits a frame.
 pub(super) const FRAME_BYTES: usize = 30_000;
 /// `AVCDecoderConfigurationRecord` with parameter sets of a few bytes; nothing here decodes.
 const AVCC: [u8; 19] = [
@@ -38,7 +38,7 @@ pub(super) fn init() -> Bytes {
     .unwrap()
 }
 
-/// The sequence number, and then something that differs from camera to camera.
+/// The sequence number, and then bytes that differ from camera to camera.
 pub(super) fn frame(camera: u32, sequence: u32) -> Vec<u8> {
     let mut bytes = vec![camera as u8 + 100; FRAME_BYTES];
     bytes[0] = sequence as u8;
@@ -85,7 +85,7 @@ struct Segment {
     path: PathBuf,
 }
 
-/// A sealed segment of cameras 1 and 2, of which camera 2 begins without a keyframe.
+/// A sealed segment of cameras 1 and 2; camera 2 begins without a keyframe.
 fn segment() -> Segment {
     let dir = tempfile::tempdir().unwrap();
     let mut options = VolumeOptions::new(
@@ -228,7 +228,7 @@ impl Segment {
         )
     }
 
-    /// What is left out of a whole extraction.
+    /// The chunks left out of a whole extraction.
     fn left_out(&self, camera: u32, strict: bool) -> extract::LeftOut {
         let footage =
             offline::footage(&self.path, CameraId(camera), StreamKind::Main, |_, _| {}).unwrap();
@@ -337,7 +337,7 @@ fn flipped_bits_are_found_and_the_rest_is_saved() {
 }
 
 #[test]
-fn why_a_chunk_is_left_out_is_told() {
+fn why_a_chunk_is_left_out_is_reported() {
     let segment = segment();
     let keyframe_at = chunk(2, 1).meta.access_start();
     let at_the_beginning = extract::LeftOut {
@@ -378,7 +378,7 @@ fn a_range_cuts_at_keyframes() {
 }
 
 #[test]
-fn what_is_not_there_is_told_from_what_is_damaged() {
+fn what_is_missing_is_distinguished_from_what_is_damaged() {
     let segment = segment();
     assert_eq!(exit(segment.extract(3)), 3);
     let ambiguous = segment.extract_of(None).unwrap_err();

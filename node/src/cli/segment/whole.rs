@@ -1,5 +1,5 @@
 //! `holdfast segment extract DIR…`: footage of whole volumes, merged and written as a node's
-//! exports are. What is damaged is left out and reported.
+//! exports are. Damaged footage is left out and reported.
 
 mod gaps;
 
@@ -39,21 +39,21 @@ const LOOKBACKS_MAX: usize = 4;
 /// Gaps, segments and cameras that the text names; the JSON has all.
 const LINES_MAX: usize = 20;
 
-/// Of a camera's name in a file's name.
+/// Characters of a camera's name in a file's name.
 const NAME_CHARS_MAX: usize = 64;
 
-/// What was written and what was not.
+/// What was written, and what was not.
 #[derive(Debug, Default, Serialize)]
 struct Extraction {
     files: Vec<Written>,
-    /// Of each camera what of the asked time is in no file.
+    /// For each camera, the parts of the requested time that are in no file.
     gaps: Vec<Hole>,
     gap_ms: i64,
-    /// Segments of which chunks are damaged.
+    /// Segments with damaged chunks.
     damaged: Vec<DamagedPart>,
-    /// Segments that could not be read at all: what they hold is not known.
+    /// Segments that could not be read at all: their content is not known.
     not_read: Vec<FailedSegment>,
-    /// Cameras of which nothing, or not all, could be written.
+    /// Cameras whose footage could not be written, or not completely.
     failed: Vec<FailedCamera>,
 }
 
@@ -67,7 +67,7 @@ struct Written {
     start: Timestamp,
     end: Timestamp,
     chunks: usize,
-    /// How long pictures lack something that players conceal.
+    /// How long the picture lacks frames that players conceal.
     damaged_ms: i64,
 }
 
@@ -75,7 +75,7 @@ struct Written {
 struct DamagedPart {
     segment: PathBuf,
     camera: CameraId,
-    /// Listed, and not there intact.
+    /// Listed, but missing or damaged.
     chunks: usize,
     /// Places at which it is not known what was there.
     damaged_batches: u32,
@@ -89,8 +89,8 @@ struct FailedCamera {
 }
 
 /// # Errors
-/// Nothing was found, or something is damaged or could not be written. What was done is printed
-/// before.
+/// Nothing was found, or something is damaged or could not be written. The results so far are
+/// printed first.
 pub(super) fn run(dirs: &[PathBuf], args: &ExtractArgs, out: Output) -> Result<(), CliError> {
     let done = extract(dirs, args)?;
     if OutputFile::is_stdout(&args.output) {
@@ -175,7 +175,7 @@ struct Work<'a> {
     done: Extraction,
 }
 
-/// What goes into one file.
+/// The content of one file.
 struct Film {
     footage: ShelfFootage,
     plan: ExportPlan,
@@ -214,8 +214,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// A file for each day, and for each kind of video that does not fit into one file with others.
-    /// One camera does not hold up the others.
+    /// Writes a file for each day, and for each kind of video that does not fit into one file with
+    /// others. A failure of one camera does not stop the others.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -270,7 +270,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// What of a range goes into one file, and where the next one begins.
+    /// The part of a range that goes into one file, and where the next one begins.
     fn film(&mut self, id: StreamId, range: Range) -> Result<Option<(Film, Timestamp)>, CliError> {
         let (footage, tracks) = self.look(id, range);
         let Some(plan) = plan_export(&tracks, range, self.args.strict) else {
@@ -316,7 +316,7 @@ impl Work<'_> {
         )))
     }
 
-    /// The sound footage of a range, merged, from the keyframe before it on.
+    /// The intact footage of a range, merged, from the keyframe before it on.
     fn look(&mut self, id: StreamId, range: Range) -> (ShelfFootage, Tracks) {
         let (mut from, to) = (
             range.from.plus_micros(-(LOOKBACK.as_micros() as i64)),
@@ -457,7 +457,7 @@ impl Work<'_> {
 
 type Interval = (Timestamp, Timestamp);
 
-/// When chunks were there that cannot be read.
+/// The intervals of chunks that cannot be read.
 fn lost(footage: &ShelfFootage) -> Vec<Interval> {
     footage
         .lost()
@@ -467,7 +467,7 @@ fn lost(footage: &ShelfFootage) -> Vec<Interval> {
         .collect()
 }
 
-/// When a file shows video.
+/// The intervals in which a file shows video.
 fn shown(plan: &ExportPlan) -> Vec<Interval> {
     let video = plan
         .chunks
@@ -478,7 +478,7 @@ fn shown(plan: &ExportPlan) -> Vec<Interval> {
         .collect()
 }
 
-/// Number, name and beginning, in characters that every filesystem takes.
+/// Number, name and beginning, in characters that every filesystem accepts.
 fn file_name(camera: CameraId, name: Option<&str>, start: Timestamp) -> String {
     let plain = |c: char| {
         if c.is_alphanumeric() || c == '-' {

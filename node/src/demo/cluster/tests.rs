@@ -12,8 +12,8 @@ const CONFIG_ENV: &str = "HOLDFAST_STAND_IN_CONFIG";
 /// A directory in the stand-in's data directory: it ends at once.
 const BROKEN_MARK: &str = "broken";
 
-/// Not a test: what runs in the child process. Answers every request with `200` and `{}` until it
-/// is killed.
+/// Not a test: runs in the child process. Answers every request with `200` and `{}` until it is
+/// killed.
 #[test]
 #[ignore = "runs in the processes that the other tests start"]
 fn stand_in() {
@@ -45,7 +45,7 @@ fn answer(mut stream: TcpStream) {
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
 }
 
-/// A cluster of stand-ins. The script is what `holdfast` would be: `serve --config FILE
+/// A cluster of stand-ins. The script takes the place of `holdfast`: `serve --config FILE
 /// --parent-pid PID`.
 fn cluster(dir: &Path, nodes: usize) -> Cluster {
     let executable = dir.join("holdfast");

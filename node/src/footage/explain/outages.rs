@@ -1,5 +1,5 @@
-//! One outage, one gap: joins what several nodes, or one node in several pieces, tell of the same.
-//! Pure.
+//! One outage, one gap: joins what several nodes, or one node in several pieces, report of the same
+//! outage. Pure.
 
 use holdfast_control_api::wire;
 use holdfast_storage::chunk::{Gap, GapCause};
@@ -8,11 +8,11 @@ use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline::HOLE_US_MIN;
 
 /// An open outage is written in pieces of up to 10 s
-/// ([`crate::capture::recorder::gaps::PIECE_US_MAX`]), and a node is replaced within seconds: what
-/// is not explained for no longer than this, next to a piece of an outage, is the same outage.
+/// ([`crate::capture::recorder::gaps::PIECE_US_MAX`]), and a node is replaced within seconds: an
+/// unexplained piece no longer than this, next to a piece of an outage, is the same outage.
 const UNWRITTEN_US_MAX: i64 = crate::capture::recorder::gaps::PIECE_US_MAX + 2_000_000;
 
-/// Two recorders' clocks, and two ways of rounding, agree no better: no frame fits between.
+/// Two recorders' clocks, and two ways of rounding, agree no better: no frame fits in between.
 const ROUNDING_US: i64 = 1_000;
 
 /// An interval with one explanation.
@@ -23,13 +23,13 @@ pub(super) struct Piece {
     pub(super) cause: GapCause,
     pub(super) node: Option<NodeId>,
     pub(super) frames_missing: Option<u64>,
-    /// A node that was alive says so.
+    /// A node that was alive reports it.
     pub(super) is_seen: bool,
 }
 
 impl Piece {
     pub(super) fn of_entry(gap: &Gap, is_seen: bool, (start, end): (Timestamp, Timestamp)) -> Self {
-        // How many of a part of an entry, is not known.
+        // The missing frames of a part of an entry are not known.
         let is_whole = (start, end) == (gap.start, gap.end);
         let frames_missing = gap.frames_missing.filter(|_| is_whole).map(u64::from);
         Self {
@@ -64,8 +64,8 @@ impl Piece {
         self.end.micros_since(self.start)
     }
 
-    /// Whether `next` is the same outage: of a node that was down, or of anything that any node may
-    /// notice.
+    /// Whether `next` is the same outage: of one node that was down, or of a cause that any node
+    /// may notice.
     fn is_one_with(&self, next: &Self) -> bool {
         let is_same_node = self.node == next.node || (self.is_seen && next.is_seen);
         self.end == next.start && self.cause == next.cause && is_same_node
@@ -104,17 +104,20 @@ fn joined(pieces: Vec<Piece>) -> Vec<Piece> {
     all
 }
 
-/// Between two pieces of one outage, and between one and what came next, it was the same outage:
-/// its recorder had not written that yet. What comes after the last piece of all is left as it is:
-/// nothing recorded says so.
+/// Between two pieces of one outage, and between a piece and what came next, it was the same
+/// outage: its recorder had not written that yet. The time after the last piece stays unexplained:
+/// no record supports it.
 fn say_what_was_not_written(pieces: &mut [Piece]) {
     for at in 1..pieces.len() {
         let (before, piece) = (pieces[at - 1], pieces[at]);
         let next = pieces.get(at + 1).copied();
-        let goes_on = next.is_some_and(|next| next.is_seen && next.cause == before.cause);
+        let continues = next.is_some_and(|next| next.is_seen && next.cause == before.cause);
         let is_open = piece.cause == GapCause::Unknown && next.is_some();
-        let is_outage = before.is_seen && goes_on_by_itself(before.cause);
-        if is_outage && !piece.is_seen && (goes_on || is_open) && piece.micros() <= UNWRITTEN_US_MAX
+        let is_outage = before.is_seen && is_written_in_pieces(before.cause);
+        if is_outage
+            && !piece.is_seen
+            && (continues || is_open)
+            && piece.micros() <= UNWRITTEN_US_MAX
         {
             (pieces[at].cause, pieces[at].node, pieces[at].is_seen) =
                 (before.cause, before.node, true);
@@ -122,15 +125,16 @@ fn say_what_was_not_written(pieces: &mut [Piece]) {
     }
 }
 
-/// Whether it is written in pieces for as long as it lasts, and not once it is over.
-fn goes_on_by_itself(cause: GapCause) -> bool {
+/// Whether an outage of this cause is written in pieces while it lasts, and not once it is over.
+fn is_written_in_pieces(cause: GapCause) -> bool {
     !matches!(
         cause,
         GapCause::PacketsLost | GapCause::Overload | GapCause::Damaged
     )
 }
 
-/// What would be no hole by itself goes to its neighbour: a cause that changes takes a moment.
+/// Gives pieces that are too short for a hole to their neighbours: a change of the cause takes a
+/// moment.
 fn without_scraps(pieces: Vec<Piece>) -> Vec<Piece> {
     let is_scrap = |piece: &Piece| piece.micros() < HOLE_US_MIN;
     let mut all: Vec<Piece> = Vec::with_capacity(pieces.len());
@@ -185,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_several_nodes_tell_of_one_outage_is_one_gap_and_two_dead_nodes_are_two() {
+    fn what_several_nodes_report_of_one_outage_is_one_gap_and_two_dead_nodes_are_two() {
         let turns = [
             piece(0, 9_000, CameraUnreachable, 1),
             piece(9_000, 20_000, CameraUnreachable, 2),
@@ -212,7 +216,7 @@ mod tests {
                 (18_000, 40_000, NodeDown, 1)
             ]
         );
-        assert_eq!(shown(&unwritten).len(), 2, "it may go on otherwise");
+        assert_eq!(shown(&unwritten).len(), 2, "it may continue otherwise");
         let taken_over = [
             piece(0, 10_000, CameraUnreachable, 1),
             piece(10_000, 21_000, NodeDown, 1),

@@ -1,4 +1,4 @@
-//! What version 1 of these messages looks like, byte for byte.
+//! Version 1 of these messages, byte for byte.
 
 use super::*;
 use holdfast_consensus::observe::heartbeat::RecorderState;
@@ -27,7 +27,7 @@ fn unhex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// A line of the golden file; what is read from it is written the same.
+/// A line of the golden file; decoding and encoding it again gives the same bytes.
 fn line<T: Format>(name: &str, sample: &T) -> String {
     let bytes = codec::encode(sample).unwrap();
     let again: T = codec::decode(&unhex(&hex(&bytes))).unwrap();

@@ -1,4 +1,5 @@
-//! A recovery that is interrupted anywhere has happened or has not, and the node starts either way.
+//! A recovery that is interrupted anywhere has either happened or not, and the node starts in both
+//! cases.
 
 use super::*;
 use holdfast_consensus::command::Command;
@@ -12,7 +13,7 @@ use tokio::time::{sleep, timeout};
 const AT: Timestamp = Timestamp(1_795_341_600_000_000);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// As `serve` opens it.
+/// Opens it as `serve` does.
 async fn open(data_dir: &Path) -> (Identity, Consensus) {
     let identity = Identity::load(data_dir).unwrap().expect("it has one");
     let options = Options {
@@ -28,7 +29,7 @@ async fn open(data_dir: &Path) -> (Identity, Consensus) {
     };
     let opened = async {
         loop {
-            // The log's lock is released when the last task of the one before has ended.
+            // The log's lock is released when the last task of the former consensus has ended.
             match Consensus::open(options.clone()).await {
                 Ok(consensus) => return consensus,
                 Err(_) => sleep(Duration::from_millis(20)).await,
@@ -114,7 +115,7 @@ async fn interrupted_after_any_step_it_has_happened_or_has_not() {
         consensus.shutdown().await;
         drop(consensus);
 
-        // And tried (again) it happens, with what was added since.
+        // And a (repeated) attempt succeeds, with what was added since.
         let survivor = find(dir.path()).await;
         assert_eq!(survivor.remains.state().cameras.len(), 2);
         let done = survivor.recover(AT, |_| Ok(())).await.unwrap();

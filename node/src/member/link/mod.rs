@@ -1,8 +1,8 @@
 //! Links between nodes: each node keeps a connection to every other member and sends its heartbeat
 //! over it (over a few more while answers are late).
 //!
-//! The connection is evidence by itself: when it closes and the reconnect is refused, the peer's
-//! process is gone, which is known within milliseconds instead of after a silence.
+//! The connection itself is evidence: if it closes and the reconnect is refused, the peer's process
+//! is gone; that is known within milliseconds instead of after a silence.
 
 mod outbound;
 mod routes;
@@ -18,7 +18,7 @@ use holdfast_storage::time::Timestamp;
 /// Reads the wall clock.
 pub type Now = fn() -> Timestamp;
 
-/// The next heartbeat, and who is told how much of it.
+/// The next heartbeat, and how much of it each peer gets.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     pub heartbeat: Heartbeat,
@@ -30,7 +30,7 @@ pub struct Outgoing {
 /// answer a [`holdfast_consensus::observe::clocks::Heard`].
 pub(crate) const HEARTBEAT_PATH: &str = "/link/heartbeat";
 
-/// Events that may wait for the pilot; beyond it senders wait, which slows heartbeats instead of
+/// Events that may wait for the pilot; beyond that senders wait, which slows heartbeats instead of
 /// losing evidence.
 pub const EVENTS_MAX: usize = 1024;
 
@@ -40,6 +40,6 @@ pub enum LinkEvent {
     Heartbeat(Heartbeat),
     /// A connection to the peer's address was refused: nothing listens there.
     Refused(NodeId),
-    /// The peer answered a heartbeat, and said what its clock shows.
+    /// The peer answered a heartbeat with what its clock shows.
     Answered(NodeId, Sample),
 }

@@ -28,13 +28,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection on which an answer takes longer is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections to one peer. A heartbeat whose answer is late, because packets were lost, does not
-/// hold up the next one: that takes another connection, as long as one is left: enough for a
+/// delay the next one: that takes another connection, as long as one is left: enough for a
 /// heartbeat each [`HEARTBEAT_INTERVAL`] until the first is given up.
 const LANES_MAX: usize = 12;
-/// Connections that were not needed for so many heartbeats are closed: 30 s, less than the peer
-/// lets them idle.
+/// Connections that were not needed for so many heartbeats are closed: 30 s, less than the peer's
+/// idle timeout.
 const SPARE_BEATS_MAX: u32 = 120;
-/// An answer is two times.
+/// An answer is two timestamps.
 const ANSWER_BYTES_MAX: usize = 256;
 /// Pause between attempts to connect.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -65,7 +65,7 @@ impl Links {
         }
     }
 
-    /// Opens links to the peers named here and ends those to anyone else.
+    /// Opens links to these peers and ends all others.
     pub fn set_peers(&mut self, peers: impl IntoIterator<Item = (NodeId, String)>) {
         let wanted: std::collections::BTreeSet<_> = peers.into_iter().collect();
         self.tasks.retain(|peer, task| {
@@ -114,8 +114,8 @@ impl Link {
                     reported = false;
                     if let Err(error) = self.talk(stream).await {
                         tracing::debug!(peer = %self.node, addr = %self.addr, %error, "link ended");
-                        // A connection that closed is opened again at once, to learn whether the
-                        // process is gone; this one is there, and says no.
+                        // A connection that closed is reopened at once, to learn whether the
+                        // process is gone; this peer is alive, and refuses.
                         if matches!(error, LinkError::Rejected(..) | LinkError::Answer(_)) {
                             self.options.identity.not_taken_by(self.node);
                             sleep(RETRY_INTERVAL).await;
@@ -164,7 +164,7 @@ impl Link {
                 Some((lane, sent)) = busy.next() => match sent {
                     Ok(sample) => {
                         idle.extend(lane);
-                        // Where the pilot is behind, a clock's sample is what it can do without.
+                        // If the pilot is behind, it can do without a clock's sample.
                         drop(self.options.events.try_send(LinkEvent::Answered(self.node, sample)));
                     }
                     Err(LinkError::NoAnswer) if !(idle.is_empty() && busy.is_empty()) => {}
@@ -183,7 +183,7 @@ impl Link {
         }
     }
 
-    /// Over a lane, or over one that is opened for it; it comes back where it can be used again.
+    /// Sends over a lane, or opens one; returns the lane if it can be used again.
     async fn send(
         &self,
         lane: Option<Lane>,
@@ -237,7 +237,7 @@ impl Link {
     }
 }
 
-/// Connections that a bad moment of the network left behind. Pure.
+/// Connections left over from a disturbance of the network. Pure.
 #[derive(Default)]
 struct Spare {
     /// Heartbeats since all connections were in use.
@@ -245,22 +245,22 @@ struct Spare {
 }
 
 impl Spare {
-    /// Called at each heartbeat with the number of connections that it left idle: whether to close
-    /// them.
+    /// Called at each heartbeat with the number of connections that it left idle; returns whether
+    /// to close them.
     fn are_useless(&mut self, idle: usize) -> bool {
         self.beats = if idle == 0 { 0 } else { self.beats + 1 };
         self.beats == SPARE_BEATS_MAX
     }
 }
 
-/// One connection; given up when dropped.
+/// One connection; closed when dropped.
 struct Lane {
     sender: SendRequest<Full<Bytes>>,
     connection: JoinHandle<()>,
 }
 
 impl Lane {
-    /// Tells `closed` when the peer ends it.
+    /// Sends on `closed` when the peer ends the connection.
     async fn over(stream: TcpStream, closed: mpsc::Sender<()>) -> Result<Self, LinkError> {
         stream.set_nodelay(true)?;
         let shaken = timeout(CONNECT_TIMEOUT, http1::handshake(TokioIo::new(stream))).await;
@@ -269,7 +269,7 @@ impl Lane {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to a peer broke");
             }
-            // Nobody listens where the link has ended already.
+            // The receiver is gone if the link has ended already.
             let _ = closed.try_send(());
         });
         Ok(Self { sender, connection })
@@ -313,7 +313,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    /// Heartbeats that must come within [`LONG`], though the first is never answered.
+    /// Heartbeats that must arrive within [`LONG`], though the first is never answered.
     const BEATS: usize = 6;
     const LONG: Duration = Duration::from_secs(20);
 
@@ -338,10 +338,10 @@ mod tests {
         })
     }
 
-    /// Told when the first connection ends.
+    /// Reported when the first connection ends.
     const GIVEN_UP: usize = usize::MAX;
 
-    /// Tells the connection of each request; answers none of the one that came first.
+    /// Reports the connection of each request; answers no request on the first connection.
     async fn serve(listener: TcpListener, beats: mpsc::Sender<usize>) {
         for number in 0.. {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -349,7 +349,7 @@ mod tests {
             tokio::spawn(async move {
                 let mut bytes = [0; 4096];
                 while let Ok(1..) = stream.read(&mut bytes).await {
-                    // Its body may come by itself.
+                    // The body may come separately.
                     if !bytes.starts_with(b"POST") {
                         continue;
                     }
@@ -394,7 +394,7 @@ mod tests {
         let addr = listener.local_addr().unwrap().to_string();
         let (beats, mut seen) = mpsc::channel(64);
         let server = tokio::spawn(serve(listener, beats));
-        let (events, mut told) = mpsc::channel(64);
+        let (events, mut reported) = mpsc::channel(64);
         let heartbeat = watch::channel(outgoing()).1;
         let secret = Secret("only for tests".into());
         let dir = tempfile::tempdir().unwrap();
@@ -423,11 +423,11 @@ mod tests {
         while on.len() < BEATS {
             on.push(timeout(LONG, seen.recv()).await.unwrap().unwrap());
         }
-        // What came after took another connection, and went on using that, before the first was
+        // Later heartbeats took another connection, and continued on that one, before the first was
         // given up.
         assert_eq!(on, [0, 1, 1, 1, 1, 1]);
         assert!(matches!(
-            timeout(LONG, told.recv()).await.unwrap(),
+            timeout(LONG, reported.recv()).await.unwrap(),
             Some(LinkEvent::Answered(NodeId(2), _))
         ));
         server.abort();

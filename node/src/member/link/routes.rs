@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 /// A heartbeat of 10,000 recorders with error texts fits.
 const HEARTBEAT_BYTES_MAX: usize = 4 << 20;
 
-/// `POST /link/heartbeat`; authorisation is the caller's, as for every peer route.
+/// `POST /link/heartbeat`; the caller authorises, as for every peer route.
 pub fn heartbeat_routes(identity: Identity, events: mpsc::Sender<LinkEvent>, now: Now) -> Router {
     Router::new()
         .route(HEARTBEAT_PATH, post(receive))

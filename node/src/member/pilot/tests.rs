@@ -113,26 +113,26 @@ impl Story {
             pilot: Pilot::new(NodeId(1), state(), Duration::ZERO),
         };
         if leading {
-            story.tell(0, leader(1));
+            story.feed(0, leader(1));
         }
         for ms in (0..=1_000).step_by(100) {
-            story.tell(ms, heartbeat(2, ms));
-            story.tell(ms, heartbeat(3, ms));
-            story.tell(ms, tick());
+            story.feed(ms, heartbeat(2, ms));
+            story.feed(ms, heartbeat(3, ms));
+            story.feed(ms, tick());
         }
         story
     }
 
-    fn tell(&mut self, ms: u64, event: Event) -> Decision {
+    fn feed(&mut self, ms: u64, event: Event) -> Decision {
         let now = Duration::from_millis(ms);
         self.pilot.apply(event, now, WALL.plus(now))
     }
 }
 
 #[test]
-fn a_heartbeat_that_tells_nothing_new_decides_nothing() {
+fn a_heartbeat_that_reports_nothing_new_decides_nothing() {
     let mut story = Story::begin(true);
-    let decision = story.tell(1_050, heartbeat(2, 1_050));
+    let decision = story.feed(1_050, heartbeat(2, 1_050));
     assert!(
         decision.desired.is_none() && decision.proposals.is_empty() && decision.sight.is_none()
     );
@@ -141,7 +141,7 @@ fn a_heartbeat_that_tells_nothing_new_decides_nothing() {
 #[test]
 fn a_successor_records_when_its_owner_refuses_without_asking_anyone() {
     let mut story = Story::begin(false);
-    let decision = story.tell(1_050, Event::Link(LinkEvent::Refused(NodeId(2))));
+    let decision = story.feed(1_050, Event::Link(LinkEvent::Refused(NodeId(2))));
     let desired = decision.desired.unwrap();
     assert_eq!(
         (desired[&CAMERA].epoch, desired[&CAMERA].rank),
@@ -154,23 +154,23 @@ fn a_successor_records_when_its_owner_refuses_without_asking_anyone() {
 fn a_leader_proposes_once_and_waits_for_the_outcome() {
     let mut story = Story::begin(true);
     let refused = || Event::Link(LinkEvent::Refused(NodeId(2)));
-    let decision = story.tell(1_050, refused());
+    let decision = story.feed(1_050, refused());
     assert!(
         matches!(decision.proposals.as_slice(), [Command::Assign { changes }] if changes.len() == 1)
     );
-    assert!(story.tell(1_500, tick()).proposals.is_empty());
-    story.tell(1_550, Event::Proposed);
+    assert!(story.feed(1_500, tick()).proposals.is_empty());
+    story.feed(1_550, Event::Proposed);
     assert!(
-        !story.tell(1_800, tick()).proposals.is_empty(),
+        !story.feed(1_800, tick()).proposals.is_empty(),
         "the state is as it was: it proposes again"
     );
 }
 
 #[test]
-fn a_node_that_was_stopped_itself_suspects_nobody() {
+fn a_node_that_was_stopped_itself_suspects_no_other() {
     for first in [heartbeat(3, 9_000), leader(3), Event::Proposed, tick()] {
         let mut story = Story::begin(true);
-        let decision = story.tell(9_000, first);
+        let decision = story.feed(9_000, first);
         assert!(decision.proposals.is_empty());
         assert!(decision.desired.unwrap_or_default().is_empty());
         assert!(story.pilot.sight.is_alive(NodeId(2)));
@@ -181,10 +181,10 @@ fn a_node_that_was_stopped_itself_suspects_nobody() {
 fn a_silent_owner_is_succeeded_after_a_second() {
     let mut story = Story::begin(false);
     for ms in (1_100..2_200).step_by(100) {
-        story.tell(ms, heartbeat(3, ms));
-        story.tell(ms, tick());
+        story.feed(ms, heartbeat(3, ms));
+        story.feed(ms, tick());
     }
-    let decision = story.tell(2_200, tick());
+    let decision = story.feed(2_200, tick());
     assert!(decision.desired.unwrap().contains_key(&CAMERA));
 }
 
@@ -201,13 +201,13 @@ fn a_recorder_that_is_reported_no_more_keeps_its_watermark_and_is_not_called_rec
         probes: Vec::new(),
         vouches: false,
     };
-    story.tell(1_050, Event::Link(LinkEvent::Heartbeat(gone)));
-    let told = story
+    story.feed(1_050, Event::Link(LinkEvent::Heartbeat(gone)));
+    let report = story
         .pilot
         .sight
         .progress
         .get(&(NodeId(2), CAMERA))
         .unwrap();
-    assert_eq!(told.state, RecorderState::Starting);
-    assert_eq!(told.watermark, Some(WALL.plus(Duration::from_secs(1))));
+    assert_eq!(report.state, RecorderState::Starting);
+    assert_eq!(report.watermark, Some(WALL.plus(Duration::from_secs(1))));
 }

@@ -10,14 +10,14 @@ use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A recording without progress for this long is looked after before its owner gives it up, so that
-/// what comes of it is known by then.
+/// A recording without progress for this long is probed before its owner gives it up, so that the
+/// result is known by then.
 pub(super) const QUIET_MAX: Duration = Duration::from_secs(2);
 /// How often a camera that answered is asked again while its owner fails.
 pub(super) const REACHED_INTERVAL: Duration = Duration::from_secs(2);
-/// An owner of a camera that comes back has tried it by then.
+/// The owner of a camera that comes back has tried it by then.
 pub(super) const OWNER_RETRY_MAX: Duration = DELAY_MAX.saturating_add(Duration::from_secs(3));
-/// A probe that has not come back after this long is lost.
+/// A probe without a result after this long is lost.
 const LOST_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,18 +27,18 @@ pub enum Answer {
     Silent,
 }
 
-/// What a camera's owner leaves to be done.
+/// What the state of a camera's owner requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
     Answer,
-    /// What is known already is kept.
+    /// Earlier results are kept.
     Memory,
     Nothing,
 }
 
 #[derive(Debug)]
 struct Asked {
-    /// Of the camera's spec; another one makes what is known worthless.
+    /// Of the camera's spec; a change makes earlier results worthless.
     revision: u64,
     due_at: Duration,
     backoff: Backoff,
@@ -61,8 +61,8 @@ impl Asked {
         }
     }
 
-    /// Whether an answer counts as reached: a camera that was away for everybody is left to its
-    /// owner at first, who tries it every few seconds.
+    /// Whether an answer counts as reached: a camera that was away for all nodes is left to its
+    /// owner at first, which tries it every few seconds.
     fn judge(&mut self, now: Duration, answer: Answer) -> bool {
         if answer != Answer::Reached {
             (self.was_away, self.reached_since) = (true, None);
@@ -74,7 +74,7 @@ impl Asked {
     }
 }
 
-/// The owner's recording as it was seen last.
+/// The owner's recording as it was last seen.
 #[derive(Debug)]
 struct Quiet {
     owner: NodeId,
@@ -91,7 +91,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The cameras to ask now. What is known of cameras whose owners record again is forgotten.
+    /// The cameras to ask now. Forgets results of cameras whose owners record again.
     pub fn look(
         &mut self,
         now: Duration,
@@ -109,7 +109,7 @@ impl Schedule {
         self.asked.retain(|camera, _| mine.contains_key(camera));
         let mut due = Vec::new();
         for (camera, assignment) in mine {
-            // To ask it may be what ends a process.
+            // A request to this camera may be what ends a process.
             let is_held_back = sight.treatments.contains_key(&camera);
             let need = if is_held_back {
                 Need::Nothing
@@ -163,15 +163,15 @@ impl Schedule {
         let Some(owner) = assignment.owner.filter(|owner| sight.is_alive(*owner)) else {
             return Need::Nothing;
         };
-        let told = sight
+        let report = sight
             .progress
             .get(&(owner, camera))
-            .filter(|told| told.epoch == assignment.epoch);
-        let Some(told) = told else {
+            .filter(|report| report.epoch == assignment.epoch);
+        let Some(report) = report else {
             return Need::Nothing;
         };
-        let quiet = self.quiet_for(now, camera, owner, told);
-        match told.state {
+        let quiet = self.quiet_for(now, camera, owner, report);
+        match report.state {
             RecorderState::Failing => Need::Answer,
             RecorderState::Recording if quiet >= QUIET_MAX => Need::Answer,
             // It has a session again, and may lose it at once.
@@ -185,24 +185,24 @@ impl Schedule {
         now: Duration,
         camera: CameraId,
         owner: NodeId,
-        told: &Progress,
+        report: &Progress,
     ) -> Duration {
         let seen = Quiet {
             owner,
-            watermark: told.watermark,
+            watermark: report.watermark,
             since: now,
         };
         let quiet = self.quiet.entry(camera).or_insert(Quiet { ..seen });
-        // Only what is said to be recorded can stand still.
+        // Only a recording that is reported as running can stand still.
         let is_new = (quiet.owner, quiet.watermark) != (seen.owner, seen.watermark);
-        if is_new || told.state != RecorderState::Recording {
+        if is_new || report.state != RecorderState::Recording {
             *quiet = seen;
         }
         now.saturating_sub(quiet.since)
     }
 
-    /// Takes in how a camera answered; `random` is uniform over its type. Answers whether the
-    /// camera is reached, where that is news.
+    /// Takes a camera's answer; `random` is uniform over its type. Returns whether the camera is
+    /// reached, if that is news.
     pub fn answered(
         &mut self,
         now: Duration,

@@ -21,7 +21,7 @@ fn node(name: &str) -> NodeSpec {
     .unwrap()
 }
 
-/// As many nodes; node 1 owns camera 1 in epoch 1.
+/// A cluster of so many nodes; node 1 owns camera 1 in epoch 1.
 fn state(nodes: u128) -> ClusterState {
     let mut state = ClusterState::default();
     let mut apply = |command: Command| drop(state.apply(command.by(Actor::System, WALL)).unwrap());
@@ -54,7 +54,7 @@ fn state(nodes: u128) -> ClusterState {
     state
 }
 
-/// Nodes that live, and how many seconds their clocks are ahead.
+/// Nodes that are alive, and how many seconds their clocks are ahead.
 fn sight(ahead_s: &[(u64, i64)]) -> Sight {
     let mut sight = Sight::default();
     for (node, ahead_s) in ahead_s {

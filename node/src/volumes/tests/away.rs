@@ -38,7 +38,7 @@ async fn a_disk_that_is_not_mounted_is_away_and_is_taken_up_when_it_appears() {
     let (a, aside) = (dir.path().join("a"), dir.path().join("aside"));
     let config = with_footage(&dir).await;
     fs::rename(&a, &aside).unwrap();
-    // As it is with an empty mount point, and without one.
+    // With an empty mount point, and without one.
     for has_mount_point in [true, false] {
         if has_mount_point {
             fs::create_dir(&a).unwrap();
@@ -178,7 +178,7 @@ async fn of_a_volume_and_its_copy_only_one_is_used() {
         fs::read_dir(copy.join("segments/default")).unwrap().count(),
         before
     );
-    // The copy alone is the volume, at another place.
+    // Only the copy is left, at another place: it is the volume.
     fs::rename(&a, dir.path().join("gone")).unwrap();
     let volumes = open(&config(&dir, &[&copy])).await.unwrap();
     assert_eq!(status(&volumes, 0), (0, "active".to_owned(), String::new()));
@@ -219,7 +219,7 @@ async fn numbers_that_cannot_be_read_are_not_given_again() {
 async fn a_segment_that_cannot_be_read_is_named() {
     let dir = TempDir::new().unwrap();
     let config = with_footage(&dir).await;
-    // What not even root can open.
+    // A path that not even root can open.
     let nowhere = dir.path().join("nowhere");
     std::os::unix::fs::symlink(
         nowhere,

@@ -91,7 +91,7 @@ fn original() -> ClusterState {
     state
 }
 
-/// As it went through a file.
+/// As read back from a file.
 fn backup(state: &ClusterState) -> Contents {
     let contents = Contents::of(state, AT).unwrap();
     let read: Contents = serde_json::from_slice(&serde_json::to_vec(&contents).unwrap()).unwrap();
@@ -217,7 +217,7 @@ fn numbers_that_mean_something_else_here_are_not_taken() {
         .collect::<Vec<_>>();
     assert_eq!(held, [CameraId(5)], "the hold follows its camera");
 
-    // The same where only footage has the numbers.
+    // The same if only footage has the numbers.
     let mut plan = Plan::new(backup(&before), false, CameraId(2));
     let fresh = cluster(2, "node1");
     let mut works = std::iter::from_fn(|| plan.next(&fresh));
@@ -304,10 +304,10 @@ fn in_its_own_cluster_a_camera_is_known_by_its_number() {
 }
 
 #[test]
-fn what_the_cluster_refuses_is_said_and_the_rest_goes_on() {
+fn what_the_cluster_refuses_is_reported_and_the_rest_continues() {
     let before = original();
     let mut state = original();
-    // Its name is another camera's by now.
+    // Another camera has its name by now.
     let spec = CameraSpec {
         name: "first".parse().unwrap(),
         ..before.cameras.get(CameraId(3)).unwrap().spec.clone()

@@ -1,4 +1,4 @@
-//! What of a range is in no file, and why, as far as the volumes know. Pure.
+//! Which parts of a range are in no file, and why, as far as the volumes know. Pure.
 
 use holdfast_control_api::playback::GAP_MICROS_MIN;
 use holdfast_control_api::range::Range;
@@ -7,17 +7,18 @@ use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
 use serde::Serialize;
 
-/// A hole in what is shown.
+/// A hole in the video that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Hole {
     pub(super) camera: CameraId,
     pub(super) start: Timestamp,
     pub(super) end: Timestamp,
-    /// Of what the ledger says most of it; `damaged` where chunks were there that cannot be read.
+    /// The cause that the ledger gives for most of it; `damaged` if there were chunks that cannot
+    /// be read.
     pub(super) cause: GapCause,
 }
 
-/// The holes of `range`, from the intervals that are shown, the ledger, and chunks that were lost.
+/// The holes of `range`, from the intervals that are shown, the ledger, and lost chunks.
 pub(super) fn holes(
     camera: CameraId,
     shown: &[(Timestamp, Timestamp)],

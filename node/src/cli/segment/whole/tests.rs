@@ -12,7 +12,7 @@ use std::ops::Range as Sequences;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// So many chunks of two cameras that several segments are filled.
+/// So many chunks of two cameras fill several segments.
 const MANY: u32 = 60;
 
 struct Disk {
@@ -240,7 +240,7 @@ fn damage_costs_what_is_damaged_and_is_named() {
             .filter(|byte| *byte != 4)
             .collect::<Vec<_>>()
     );
-    // The copy of it on another disk makes up for it.
+    // Its copy on another disk makes up for it.
     let whole = Disk::of(1, 1, 0..MANY, &[]);
     assert!(
         extract_to(&[&disk, &whole], &args(&out, Some("gate")))
@@ -249,7 +249,7 @@ fn damage_costs_what_is_damaged_and_is_named() {
             .is_empty()
     );
     assert_eq!(extracted(&out).len(), MANY as usize);
-    // A segment that is no segment any more.
+    // A file that is no valid segment any more.
     let first = disk.segments().into_iter().min().unwrap();
     std::fs::write(&first, vec![0; 10]).unwrap();
     let done = extract_to(&[&disk], &args(&out, Some("gate"))).unwrap();

@@ -1,10 +1,10 @@
-//! Processes that end, and cameras that they may have died of.
+//! Processes that end, and cameras that may have caused it.
 
 use super::*;
 use holdfast_consensus::model::{ProcessEnd, Suspicion};
 use holdfast_consensus::observe::heartbeat::Exposure;
 
-/// A heartbeat of node 2 as `boot`, whose recorder of the camera is exposed like this.
+/// A heartbeat of node 2 as `boot`, whose recorder reports this exposure of the camera.
 fn exposed(boot: u64, ms: u64, exposure: Option<Exposure>) -> Event {
     let Event::Link(LinkEvent::Heartbeat(mut heartbeat)) = heartbeat(2, ms) else {
         unreachable!("a heartbeat")
@@ -29,8 +29,8 @@ fn end(blamed: Vec<CameraId>, on_trial: bool) -> ProcessEnd {
 #[test]
 fn the_leader_has_an_end_noted_before_it_moves_the_cameras() {
     let mut story = Story::begin(true);
-    story.tell(1_050, exposed(1, 1_050, Some(Exposure::Fresh)));
-    let decision = story.tell(1_100, Event::Link(LinkEvent::Refused(NodeId(2))));
+    story.feed(1_050, exposed(1, 1_050, Some(Exposure::Fresh)));
+    let decision = story.feed(1_100, Event::Link(LinkEvent::Refused(NodeId(2))));
     let [Command::NoteEnd(noted), Command::Assign { .. }] = decision.proposals.as_slice() else {
         panic!("{:?}", decision.proposals)
     };
@@ -40,10 +40,10 @@ fn the_leader_has_an_end_noted_before_it_moves_the_cameras() {
 #[test]
 fn a_process_that_is_replaced_at_once_has_ended_and_what_it_reported_last_counts() {
     let mut story = Story::begin(true);
-    story.tell(1_050, exposed(1, 1_050, Some(Exposure::OnTrial)));
-    // Its next process has nothing to say of the camera.
-    story.tell(1_300, exposed(9, 1_300, Some(Exposure::Fresh)));
-    let decision = story.tell(1_600, tick());
+    story.feed(1_050, exposed(1, 1_050, Some(Exposure::OnTrial)));
+    // Its next process reports nothing about the camera.
+    story.feed(1_300, exposed(9, 1_300, Some(Exposure::Fresh)));
+    let decision = story.feed(1_600, tick());
     assert_eq!(
         decision.proposals,
         [Command::NoteEnd(end(vec![CAMERA], true))]
@@ -53,7 +53,7 @@ fn a_process_that_is_replaced_at_once_has_ended_and_what_it_reported_last_counts
 #[test]
 fn a_session_that_has_lasted_is_not_blamed() {
     let mut story = Story::begin(true);
-    let decision = story.tell(1_050, Event::Link(LinkEvent::Refused(NodeId(2))));
+    let decision = story.feed(1_050, Event::Link(LinkEvent::Refused(NodeId(2))));
     assert!(
         matches!(decision.proposals.as_slice(), [Command::Assign { .. }]),
         "{:?}",
@@ -83,16 +83,16 @@ fn struck_once() -> Arc<ClusterState> {
 #[test]
 fn a_successor_sees_a_suspect_before_anything_is_noted() {
     let mut story = Story::begin(false);
-    story.tell(1_050, Event::State(struck_once()));
-    story.tell(1_100, exposed(1, 1_100, Some(Exposure::Fresh)));
-    let decision = story.tell(1_150, Event::Link(LinkEvent::Refused(NodeId(2))));
+    story.feed(1_050, Event::State(struck_once()));
+    story.feed(1_100, exposed(1, 1_100, Some(Exposure::Fresh)));
+    let decision = story.feed(1_150, Event::Link(LinkEvent::Refused(NodeId(2))));
     assert!(decision.desired.unwrap().contains_key(&CAMERA));
     assert_eq!(
         decision.sight.unwrap().treatments.get(&CAMERA),
         Some(&Treatment::Suspect)
     );
-    // It was heard after all: its process lives.
-    let heard = story.tell(1_400, exposed(1, 1_400, Some(Exposure::Fresh)));
+    // It was heard after all: its process is alive.
+    let heard = story.feed(1_400, exposed(1, 1_400, Some(Exposure::Fresh)));
     assert!(heard.sight.unwrap().treatments.is_empty());
 }
 
@@ -109,17 +109,17 @@ fn a_suspect_that_had_its_turn_is_quarantined_and_cleared_when_it_lasts_elsewher
             .by(Actor::System, WALL),
         )
         .unwrap();
-    story.tell(1_050, Event::State(Arc::new(state)));
-    story.tell(1_100, exposed(1, 1_100, Some(Exposure::OnTrial)));
-    let decision = story.tell(1_150, Event::Link(LinkEvent::Refused(NodeId(2))));
+    story.feed(1_050, Event::State(Arc::new(state)));
+    story.feed(1_100, exposed(1, 1_100, Some(Exposure::OnTrial)));
+    let decision = story.feed(1_150, Event::Link(LinkEvent::Refused(NodeId(2))));
     let treatment = decision.sight.unwrap().treatments.get(&CAMERA).copied();
     assert!(
         matches!(treatment, Some(Treatment::Quarantined { .. })),
         "{treatment:?}"
     );
-    // As the recorder of the next process of node 2 says, it has recorded it for a minute.
-    story.tell(1_200, exposed(9, 1_200, None));
-    let sight = story.tell(1_300, tick()).sight.unwrap();
+    // The recorder of node 2's next process reports that it has recorded it for a minute.
+    story.feed(1_200, exposed(9, 1_200, None));
+    let sight = story.feed(1_300, tick()).sight.unwrap();
     assert_eq!(
         sight.treatments.get(&CAMERA),
         Some(&Treatment::Suspect),

@@ -1,4 +1,4 @@
-//! Whom a successor asks, and how often.
+//! Which cameras a successor asks, and how often.
 
 use super::*;
 use crate::capture::ingest::backoff::{DELAY_MAX, REFUSED_DELAY_MIN};
@@ -110,7 +110,7 @@ fn a_failing_owners_camera_is_asked_at_once_and_then_ever_more_rarely() {
 }
 
 #[test]
-fn there_is_nothing_to_look_for_where_it_succeeds_nobody() {
+fn there_is_nothing_to_look_for_where_it_is_no_cameras_successor() {
     let (mut schedule, state, recording) = (
         Schedule::default(),
         state(),
@@ -149,7 +149,7 @@ fn what_is_known_goes_when_the_owner_records() {
 }
 
 #[test]
-fn a_camera_that_was_away_for_everybody_is_left_to_its_owner_for_a_while() {
+fn a_camera_that_was_away_for_all_nodes_is_left_to_its_owner_for_a_while() {
     let (mut schedule, state, failing) = (
         Schedule::default(),
         state(),
@@ -157,15 +157,15 @@ fn a_camera_that_was_away_for_everybody_is_left_to_its_owner_for_a_while() {
     );
     schedule.look(ms(0), ME, &state, &failing);
     schedule.answered(ms(0), CAMERA, 1, Answer::Silent, 0);
-    let mut told = Vec::new();
+    let mut reached = Vec::new();
     for now in (1_000..=10_000).step_by(1_000) {
         if !schedule.look(ms(now), ME, &state, &failing).is_empty() {
             schedule.answered(ms(now), CAMERA, 1, Answer::Reached, 0);
         }
-        told.extend(schedule.known().iter().map(|probe| probe.reachable));
+        reached.extend(schedule.known().iter().map(|probe| probe.reachable));
     }
     assert_eq!(
-        told,
+        reached,
         [
             false, false, false, false, false, false, false, false, true, true
         ]
@@ -194,7 +194,7 @@ fn a_session_that_opens_for_a_moment_does_not_make_an_absence_forgotten() {
             reachable: false
         }]
     );
-    // A recording that goes on after an outage has not stood still since before it.
+    // A recording that continues after an outage has not stood still since before the outage.
     assert!(
         schedule
             .look(ms(3_300), ME, &state, &sight(RecorderState::Recording, 0))
@@ -220,7 +220,7 @@ fn a_recording_that_stands_still_is_looked_after_before_its_owner_complains() {
 }
 
 #[test]
-fn only_the_successor_asks_and_only_while_the_owner_lives() {
+fn only_the_successor_asks_and_only_while_the_owner_is_alive() {
     let (mut schedule, state, failing) = (
         Schedule::default(),
         state(),
