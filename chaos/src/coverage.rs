@@ -1,4 +1,4 @@
-//! Whether a timeline tells of every instant exactly once. Pure.
+//! Whether a timeline covers every instant exactly once. Pure.
 
 use holdfast_control_api::wire::Timeline;
 use holdfast_storage::time::Timestamp;
@@ -19,9 +19,9 @@ fn pieces(timeline: &Timeline) -> Vec<(Timestamp, Timestamp, String)> {
     pieces
 }
 
-/// What is told twice, not at all, or backwards; empty where spans and gaps cover everything from
-/// the first piece to the last exactly once. Seams up to [`HOLE_US_MIN`] are no holes: frames do
-/// not lie end to end to the microsecond.
+/// Intervals that the timeline covers twice, not at all, or backwards; empty if spans and gaps
+/// cover everything from the first piece to the last exactly once. Seams up to [`HOLE_US_MIN`] are
+/// not holes: adjacent frames do not touch to the microsecond.
 #[must_use]
 pub fn faults(timeline: &Timeline) -> Vec<String> {
     let pieces = pieces(timeline);
@@ -41,16 +41,16 @@ pub fn faults(timeline: &Timeline) -> Vec<String> {
                 "{after} begins {} us before {before} ends at {end}",
                 -seam
             )),
-            seam if seam > HOLE_US_MIN => {
-                faults.push(format!("nothing is told of {end} to {start} ({seam} us)"))
-            }
+            seam if seam > HOLE_US_MIN => faults.push(format!(
+                "no span or gap covers {end} to {start} ({seam} us)"
+            )),
             _ => {}
         }
     }
     faults
 }
 
-/// From where to where the timeline tells anything.
+/// The first and the last instant that the timeline covers.
 #[must_use]
 pub fn extent(timeline: &Timeline) -> Option<(Timestamp, Timestamp)> {
     let pieces = pieces(timeline);

@@ -1,21 +1,21 @@
-//! Small and read-only filesystems, where the machine lets us mount them (as root).
+//! Small and read-only filesystems, on machines that allow mounting them (as root).
 
 use crate::{Result, io_error};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A mount that is taken away when dropped.
+/// A mount that is unmounted when dropped.
 #[derive(Debug)]
 pub struct Mount {
     at: PathBuf,
 }
 
 impl Mount {
-    /// A filesystem in memory of `bytes`; `None` where this process may not mount.
+    /// A tmpfs of `bytes`; `None` if this process may not mount.
     ///
     /// # Errors
-    /// Where the directory cannot be made.
+    /// If the directory cannot be made.
     pub fn tmpfs(at: &Path, bytes: u64) -> Result<Option<Self>> {
         mount(
             at,
@@ -23,18 +23,19 @@ impl Mount {
         )
     }
 
-    /// A real ext4 of `bytes` in a file beside `at`; `None` where this process may not mount, or
-    /// has no `mkfs.ext4`.
+    /// A real ext4 of `bytes` in a file next to `at`; `None` if this process may not mount, or
+    /// `mkfs.ext4` is missing.
     ///
     /// # Errors
-    /// Where the file or the directory cannot be made.
+    /// If the file or the directory cannot be made.
     pub fn ext4(at: &Path, bytes: u64) -> Result<Option<Self>> {
         let image = at.with_extension("ext4");
         let file =
             std::fs::File::create(&image).map_err(io_error(format!("make {}", image.display())))?;
         file.set_len(bytes)
             .map_err(io_error(format!("make {} longer", image.display())))?;
-        // All of it is everybody's: how full the disk is does not depend on who asks.
+        // No blocks are reserved for root: how full the disk is does not depend on the user who
+        // asks.
         if !said_yes(
             Command::new("mkfs.ext4")
                 .args(["-q", "-F", "-m", "0"])
@@ -45,18 +46,18 @@ impl Mount {
         mount(at, &["-o", "loop", &image.to_string_lossy()])
     }
 
-    /// What is at `source`, at `at` too; `None` where this process may not mount.
+    /// A bind mount of `source` at `at`; `None` if this process may not mount.
     ///
     /// # Errors
-    /// Where the directory cannot be made.
+    /// If the directory cannot be made.
     pub fn bind(source: &Path, at: &Path) -> Result<Option<Self>> {
         mount(at, &["--bind", &source.to_string_lossy()])
     }
 
-    /// As [`Self::bind`], read-only.
+    /// Like [`Self::bind`], read-only.
     ///
     /// # Errors
-    /// Where the directory cannot be made.
+    /// If the directory cannot be made.
     pub fn bind_read_only(source: &Path, at: &Path) -> Result<Option<Self>> {
         let Some(mounted) = Self::bind(source, at)? else {
             return Ok(None);
@@ -69,10 +70,10 @@ impl Mount {
         .then_some(mounted))
     }
 
-    /// Makes everything below `at` read-only; `None` where this process may not.
+    /// Makes everything below `at` read-only; `None` if this process may not.
     ///
     /// # Errors
-    /// Where the directory cannot be made.
+    /// If the directory cannot be made.
     pub fn read_only(at: &Path) -> Result<Option<Self>> {
         Self::bind_read_only(at, at)
     }
@@ -80,8 +81,8 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily, should a killed process still hold a file; there is nothing to be done where even
-        // that fails.
+        // Lazily, as a killed process may still hold a file; if even that fails, there is nothing
+        // left to try.
         let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
     }
 }

@@ -1,4 +1,4 @@
-//! What was seen of a run, and what a judge says of it.
+//! The evidence of a run, and the outcome of each check.
 
 use crate::history::Event;
 use crate::player::Showing;
@@ -8,26 +8,26 @@ use holdfast_control_api::wire::Timeline;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The action of a deadly camera, in the history.
+/// How the history names the kill by a deadly camera.
 pub(crate) const DEADLY_KILL: &str = "deadly-camera's kill";
 
-/// Everything that was seen of a run.
+/// Everything that was observed in a run.
 #[derive(Clone, Debug)]
 pub struct Evidence {
-    /// What was sent in between is counted. Microseconds since the Unix epoch.
+    /// Frames sent between these two instants count. Microseconds since the Unix epoch.
     pub from_us: i64,
     pub to_us: i64,
     pub events: Vec<Event>,
     pub faults: Vec<FaultSpan>,
     pub cameras: Vec<CameraEvidence>,
-    /// What players of the run's own got by HLS.
+    /// What the run's own players received by HLS.
     pub showings: Vec<Showing>,
     pub nodes: Vec<NodeEvidence>,
-    /// The cluster's ids of its nodes, each with the name.
+    /// The cluster's ids of its nodes, each with the node's name.
     pub node_ids: Vec<(String, String)>,
-    /// From the end of the scenario; `None` where the cluster did not become whole again in time.
+    /// Time from the end of the scenario; `None` if the cluster did not recover in time.
     pub settled_after: Option<Duration>,
-    /// What did not go as it was ordered.
+    /// Orders that were not carried out.
     pub trouble: Vec<String>,
     pub expect: Expect,
 }
@@ -38,28 +38,28 @@ pub struct CameraEvidence {
     pub number: u32,
     pub class: Class,
     pub sent: Vec<Sent>,
-    /// By how much later than their capture the camera sends frames, at most.
+    /// The longest that the camera delays a frame after its capture.
     pub held_us: i64,
-    /// Its clock, rhythm or packets may be anything.
+    /// The camera's clock, rhythm or packets are odd in some way.
     pub is_odd: bool,
-    /// In the order in which they are served.
+    /// In the order in which the cluster serves them.
     pub found: Vec<Found>,
-    /// Frames served without a stamp.
+    /// Number of frames served without a stamp.
     pub unstamped: u64,
     pub loss: Loss,
     pub sound: SoundEvidence,
     pub timeline: Timeline,
-    /// Why its footage could not be fetched, or not all of it.
+    /// Why some or all of its footage could not be fetched.
     pub unplayable: Option<String>,
 }
 
-/// The sound of one camera, where that carries stamps.
+/// The sound of one camera, if it carries stamps.
 #[derive(Clone, Debug, Default)]
 pub struct SoundEvidence {
     pub sent: Vec<Sent>,
-    /// In the order in which it is served.
+    /// In the order in which the cluster serves it.
     pub found: Vec<Found>,
-    /// Frames served without a stamp, or that are not as they were sent.
+    /// Number of frames served without a stamp, or different from those sent.
     pub unstamped: u64,
     pub loss: Loss,
 }
@@ -67,21 +67,21 @@ pub struct SoundEvidence {
 #[derive(Clone, Debug)]
 pub struct NodeEvidence {
     pub name: String,
-    /// Lines of its log that tell of a panic.
+    /// Lines of its log that report a panic.
     pub panics: Vec<String>,
 }
 
-/// A fault as it happened.
+/// A fault as it took place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultSpan {
     pub fault: usize,
     pub action: String,
     pub nodes: Vec<String>,
     pub cameras: Vec<String>,
-    /// Cameras that the nodes recorded when it began, or that it hit themselves.
+    /// Cameras that the affected nodes recorded when the fault began, or that it hit directly.
     pub affected: Vec<String>,
     pub on_us: i64,
-    /// `None` where it lasted until everything was healed.
+    /// `None` if it lasted until all faults were taken back.
     pub off_us: Option<i64>,
 }
 
@@ -90,23 +90,24 @@ pub struct FaultSpan {
 pub enum Verdict {
     Holds,
     Broken,
-    /// It could not be judged in this run; the text says why.
+    /// Could not be judged in this run; the text has the reason.
     NotJudged,
 }
 
-/// One invariant's or threshold's outcome.
+/// Outcome of one invariant or threshold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     pub name: String,
     pub verdict: Verdict,
     pub text: String,
-    /// Lines of the history around the first offence.
+    /// Lines of the history around the first violation.
     pub around: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
     pub stamp: Stamp,
-    /// Of the first frame of each chunk, as its `prft` says; microseconds since the Unix epoch.
+    /// Wall time of the first frame of each chunk, from its `prft`; microseconds since the Unix
+    /// epoch.
     pub wall_us: Option<i64>,
 }

@@ -1,11 +1,10 @@
-//! A real filesystem on a disk that fails, hangs or slows down on command, where the machine lets
-//! us have one: as root, with the Debian packages `nbdkit libnbd-bin fuse3 e2fsprogs` (and
-//! `xfsprogs`).
+//! A real filesystem on a disk that fails, hangs or slows down on command. Needs root and the
+//! Debian packages `nbdkit libnbd-bin fuse3 e2fsprogs` (and `xfsprogs`).
 //!
-//! nbdkit serves a file as a disk, through filters for errors, pauses and rates; nbdfuse shows that
-//! disk as a file, which a loop device makes a block device of; on that lies the filesystem. So the
-//! kernel itself meets the faults, whether a write comes through io_uring, `O_DIRECT` or the page
-//! cache.
+//! nbdkit serves a file as a disk, through filters for errors, pauses and rates. nbdfuse exposes
+//! that disk as a file, a loop device turns the file into a block device, and the filesystem is on
+//! that device. So the kernel itself meets the faults, for writes through io_uring, `O_DIRECT` and
+//! the page cache alike.
 
 mod leftovers;
 
@@ -19,7 +18,7 @@ use std::thread::sleep;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// How long a part may take to come up, or the pause to be answered.
+/// The longest that a part may take to start, or a pause to be confirmed.
 const READY_MAX: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -29,30 +28,30 @@ const PROGRAMS: [&str; 5] = ["nbdkit", "nbdfuse", "fusermount3", "losetup", "mou
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filesystem {
-    /// After a failed write it goes on as soon as its disk does.
+    /// After a failed write it continues as soon as its disk does.
     Ext4WithoutJournal,
-    /// After a write of its journal failed it is read-only until it is mounted anew.
+    /// After a failed write of its journal it is read-only until it is mounted again.
     Ext4,
     Xfs,
 }
 
-/// Taken apart when dropped, in order, whatever state the disk is in.
+/// Dismantled in order when dropped, whatever state the disk is in.
 #[derive(Debug)]
 pub struct FaultyDisk {
     at: PathBuf,
     device: String,
     nbdkit: Child,
     nbdfuse: Child,
-    // Last: the programs above use what is in it.
+    // Last: the programs above use its contents.
     dir: TempDir,
 }
 
 impl FaultyDisk {
-    /// A disk of `bytes`, mounted at `at`; `None`, with a line on standard error, where this
-    /// process may not have one. What killed tests left behind is cleaned up first.
+    /// A disk of `bytes`, mounted at `at`; `None`, with a line on standard error, if this process
+    /// cannot have one. First cleans up what killed tests left behind.
     ///
     /// # Errors
-    /// Where a part does not come up.
+    /// If a part does not start.
     pub fn mount(at: &Path, bytes: u64, filesystem: Filesystem) -> Result<Option<Self>> {
         if let Some(why) = missing(filesystem) {
             eprintln!("LEFT OUT: a faulty disk, because {why}");
@@ -69,7 +68,7 @@ impl FaultyDisk {
             .and_then(|file| file.set_len(bytes))
             .map_err(io_error("make a disk's file"))?;
         let nbdkit = serve(dir.path(), &image)?;
-        // From here on a part that does not come up is taken apart with the rest.
+        // From here on, drop also dismantles a disk of which one part did not start.
         let mut disk = Self {
             at: at.to_owned(),
             device: String::new(),
@@ -82,42 +81,42 @@ impl FaultyDisk {
         Ok(Some(disk))
     }
 
-    /// Every write to the disk fails with EIO, or no longer.
+    /// Makes every write to the disk fail with EIO, or succeed again.
     ///
     /// # Errors
-    /// Where the file that says so cannot be made or removed.
+    /// If the control file cannot be made or removed.
     pub fn fail_writes(&self, fails: bool) -> Result<()> {
         self.say("fail-write", fails.then_some(""))
     }
 
-    /// Every read of the disk fails with EIO, or no longer.
+    /// Makes every read of the disk fail with EIO, or succeed again.
     ///
     /// # Errors
-    /// Where the file that says so cannot be made or removed.
+    /// If the control file cannot be made or removed.
     pub fn fail_reads(&self, fails: bool) -> Result<()> {
         self.say("fail-read", fails.then_some(""))
     }
 
-    /// The disk takes this many bytes a second, or what it can.
+    /// Limits the disk to this many bytes a second; without a number, lifts the limit.
     ///
     /// # Errors
-    /// Where the file that says so cannot be made or removed.
+    /// If the control file cannot be made or removed.
     pub fn limit(&self, bytes_per_second: Option<u64>) -> Result<()> {
         let bits = bytes_per_second.map(|bytes| (bytes * 8).to_string());
         self.say("rate", bits.as_deref())
     }
 
-    /// Requests neither finish nor fail, or go on.
+    /// Makes requests hang (they neither finish nor fail), or continue.
     ///
     /// # Errors
-    /// Where nbdkit does not answer.
+    /// If nbdkit does not answer.
     pub fn hang(&self, hangs: bool) -> Result<()> {
         pause(&self.dir.path().join(PAUSE_SOCKET), hangs)
-            .map_err(io_error("make the disk hang, or go on"))
+            .map_err(io_error("make the disk hang, or continue"))
     }
 
-    /// Makes the disk go on when it is dropped. To be dropped before the processes that use the
-    /// disk: the kernel ends none whose requests hang.
+    /// Makes the disk continue when it is dropped. Drop it before the processes that use the disk:
+    /// the kernel cannot end a process whose requests hang.
     #[must_use]
     pub fn resumes_on_drop(&self) -> ResumesOnDrop {
         ResumesOnDrop {
@@ -138,7 +137,7 @@ impl FaultyDisk {
         }
     }
 
-    /// Shows the disk as a file.
+    /// Exposes the disk as a file.
     fn show(&mut self) -> Result<()> {
         let folder = self.dir.path().join(leftovers::SHOWN);
         fs::create_dir(&folder).map_err(io_error("make a directory"))?;
@@ -172,14 +171,14 @@ impl FaultyDisk {
 
 impl Drop for FaultyDisk {
     fn drop(&mut self) {
-        // Whatever fails here is found by the next one that is made.
+        // If a step fails here, the next disk that is made cleans up.
         drop(self.limit(None));
         drop(self.fail_writes(false));
         drop(self.fail_reads(false));
         drop(self.hang(false));
         leftovers::take_apart(self.dir.path());
         for child in [&mut self.nbdfuse, &mut self.nbdkit] {
-            // It may have ended by itself.
+            // The child may have ended already.
             drop(child.kill());
             drop(child.wait());
         }
@@ -194,7 +193,7 @@ pub struct ResumesOnDrop {
 
 impl Drop for ResumesOnDrop {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The socket may be gone already.
         drop(pause(&self.socket, false));
     }
 }
@@ -206,7 +205,7 @@ fn pause(socket: &Path, hangs: bool) -> io::Result<()> {
     socket.read_exact(&mut [0])
 }
 
-/// Why there is no faulty disk for this process.
+/// Why this process cannot have a faulty disk.
 fn missing(filesystem: Filesystem) -> Option<String> {
     let is_root = fs::metadata("/proc/self")
         .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
@@ -267,7 +266,7 @@ fn serve(dir: &Path, image: &Path) -> Result<Child> {
     Ok(child)
 }
 
-/// Stands in until there is something to run.
+/// A placeholder child until there is a program to run.
 fn idle() -> Result<Child> {
     spawn(&mut Command::new("true"))
 }
@@ -284,7 +283,7 @@ fn make(filesystem: Filesystem) -> Command {
 }
 
 fn spawn(command: &mut Command) -> Result<Child> {
-    // nbdkit says each error that it makes.
+    // nbdkit would log every error that it injects.
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -1,4 +1,4 @@
-//! Has ffmpeg decode a file: a judge that nobody here wrote.
+//! Decodes a file with ffmpeg, as an independent judge.
 
 use crate::{Error, Result, io_error};
 use std::path::Path;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 /// How long decoding may take.
 const DECODE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Whether the machine has it.
+/// Whether ffmpeg is installed on this machine.
 pub async fn is_installed() -> bool {
     let asked = Command::new("ffmpeg")
         .arg("-version")
@@ -21,10 +21,10 @@ pub async fn is_installed() -> bool {
     asked.is_ok_and(|status| status.success())
 }
 
-/// Everything that ffmpeg has to say against the file; empty where it decodes without a message.
+/// All messages of ffmpeg about the file; empty if it decodes without a message.
 ///
 /// # Errors
-/// Where ffmpeg cannot be run or does not end.
+/// If ffmpeg cannot be run or does not end.
 pub async fn complaints(file: &Path) -> Result<String> {
     let mut command = Command::new("ffmpeg");
     command

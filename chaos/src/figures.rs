@@ -1,4 +1,4 @@
-//! What a run cost: gaps, failovers, frames lost by class and by cause. Pure.
+//! The cost of a run: gaps, failovers, frames lost by class and by cause. Pure.
 
 pub(crate) mod recovery_time;
 
@@ -7,8 +7,8 @@ use crate::scenario::Class;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A gap belongs to the fault that began last before it ended, if it began no longer than this
-/// after the fault was over.
+/// A gap belongs to the fault that began last before the gap ended, if the gap began at most this
+/// long after the end of the fault.
 const AFTER_US_MAX: i64 = 30_000_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -18,19 +18,19 @@ pub struct Figures {
     pub frames_lost_gapless: u64,
     /// The longest interruption of any camera.
     pub gap_worst_ms: u64,
-    /// Of the cameras' longest interruptions, over those that had one.
+    /// Median of the cameras' longest interruptions, over the cameras that had one.
     pub gap_median_ms: u64,
-    /// Cameras that lost anything.
+    /// Number of cameras that lost a frame.
     pub cameras_interrupted: u64,
-    /// For each fault, the cameras of the nodes that it hit and how long each was not recorded; 0
-    /// where nothing was lost.
+    /// For each fault, the cameras of the affected nodes and how long each was not recorded; 0 if
+    /// nothing was lost.
     pub failovers: Vec<Failover>,
     pub lost_by_cause: BTreeMap<String, Lost>,
-    /// From the scenario's end until each camera had its recorders again; `None` where it did not
-    /// come to that.
+    /// From the scenario's end until each camera had its recorders again; `None` if that did not
+    /// happen.
     pub settled_after_ms: Option<u64>,
     /// The longest time from the end of a fault until every node answered and every camera's owner
-    /// recorded it again; `None` where that was never seen.
+    /// recorded it again; `None` if that was never observed.
     #[serde(default)]
     pub whole_after_ms: Option<u64>,
 }
@@ -50,7 +50,7 @@ pub struct Lost {
     pub ms: u64,
 }
 
-/// A run of lost frames with what is known of it.
+/// A run of lost frames and its circumstances.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GapRow {
     pub camera: String,
@@ -59,14 +59,14 @@ pub struct GapRow {
     pub from_us: i64,
     pub to_us: i64,
     pub gap_ms: u64,
-    /// As the timeline tells it.
+    /// The cause in the timeline.
     pub cause: String,
     pub node: Option<String>,
-    /// Place of the fault in the scenario, from 0.
+    /// Index of the fault in the scenario, from 0.
     pub fault: Option<usize>,
 }
 
-/// The longest interruption of cameras that no fault hit themselves.
+/// The longest interruption among cameras that no fault hit directly.
 #[must_use]
 pub fn gap_worst_of_others(evidence: &Evidence) -> u64 {
     let others = gap_rows(evidence)
@@ -120,7 +120,7 @@ pub fn gap_rows(evidence: &Evidence) -> Vec<GapRow> {
     let of_camera = |camera: &CameraEvidence| -> Vec<GapRow> {
         let row = |gap: &holdfast_camera::Gap| {
             let (from_us, to_us) = camera.captured(gap);
-            let (cause, node) = told(camera, from_us, to_us);
+            let (cause, node) = reported(camera, from_us, to_us);
             GapRow {
                 camera: camera.name.clone(),
                 from_sequence: gap.from,
@@ -138,9 +138,9 @@ pub fn gap_rows(evidence: &Evidence) -> Vec<GapRow> {
     evidence.cameras.iter().flat_map(of_camera).collect()
 }
 
-/// Cause and node of the told gap that covers most of the run, which is but an instant where one
-/// frame is lost.
-fn told(camera: &CameraEvidence, from_us: i64, to_us: i64) -> (String, Option<String>) {
+/// Cause and node of the reported gap that covers most of the run. The run is only an instant if
+/// one frame is lost.
+fn reported(camera: &CameraEvidence, from_us: i64, to_us: i64) -> (String, Option<String>) {
     let common = |gap: &holdfast_control_api::wire::Gap| {
         gap.end.micros().min(to_us) - gap.start.micros().max(from_us)
     };
@@ -163,7 +163,7 @@ fn told(camera: &CameraEvidence, from_us: i64, to_us: i64) -> (String, Option<St
             cause(gap.cause).unwrap_or_default(),
             gap.node.map(|node| node.to_string()),
         ),
-        None => ("not told".to_owned(), None),
+        None => ("not reported".to_owned(), None),
     }
 }
 
@@ -199,7 +199,7 @@ fn failovers(evidence: &Evidence, rows: &[GapRow]) -> Vec<Failover> {
     evidence.faults.iter().flat_map(of_fault).collect()
 }
 
-/// The mean of the middle two where their number is even.
+/// The mean of the two middle values if their number is even.
 #[must_use]
 pub fn median(mut values: Vec<u64>) -> Option<u64> {
     values.sort_unstable();

@@ -1,14 +1,14 @@
-//! A limit of the files and sockets that nodes may have open, as a shell or a service manager sets
+//! A limit on the files and sockets that a node may have open, as a shell or a service manager sets
 //! it.
 
 use crate::{Result, io_error};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// A script in `dir` that runs `executable` with that limit, which it cannot raise.
+/// A script in `dir` that runs `executable` with that limit, which `executable` cannot raise.
 ///
 /// # Errors
-/// Where the script cannot be written.
+/// If the script cannot be written.
 pub(crate) fn wrap(executable: &Path, dir: &Path, files_max: u64) -> Result<PathBuf> {
     let wrapper = dir.join("holdfast-with-few-files");
     let script = format!(

@@ -1,5 +1,5 @@
-//! A TCP relay in front of cameras that treats each process of this machine differently: a camera
-//! that some nodes reach and others do not, without a network of its own.
+//! A TCP relay in front of cameras that treats each process of this machine differently: some nodes
+//! reach a camera and others do not, without network namespaces.
 
 use crate::{Error, Result, io_error, sockets};
 use std::collections::BTreeMap;
@@ -9,14 +9,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How a process gets on with the cameras behind the gate.
+/// How the gate treats a process's connections to the cameras behind it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Way {
     #[default]
     Open,
-    /// Connections are closed, new ones at once.
+    /// Existing connections are closed, new ones at once.
     Refused,
-    /// Nothing passes any more, and nobody is told: a cable is cut.
+    /// No data passes any more, and neither side is notified: like a cut cable.
     Silent,
 }
 
@@ -31,10 +31,10 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Listens on loopback, before what listens at `target`.
+    /// Listens on loopback and relays to `target`.
     ///
     /// # Errors
-    /// Where no port is to be had.
+    /// If no port is available.
     pub async fn start(target: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
@@ -55,7 +55,7 @@ impl Gate {
         self.address
     }
 
-    /// What process `pid` is treated to from now on, its connections that are open too.
+    /// How to treat process `pid` from now on, including its open connections.
     pub fn set(&self, pid: u32, way: Way) {
         self.ways.send_modify(|ways| _ = ways.insert(pid, way));
     }
@@ -69,7 +69,7 @@ impl Drop for Gate {
 
 async fn accept(listener: TcpListener, target: SocketAddr, ways: watch::Receiver<Ways>) {
     while let Ok((client, peer)) = listener.accept().await {
-        // Processes without a rule are let through: only those with one are looked for.
+        // The gate lets processes without a rule through: it looks only for those with one.
         let pids: Vec<u32> = ways.borrow().keys().copied().collect();
         let found = listener
             .local_addr()
@@ -77,7 +77,7 @@ async fn accept(listener: TcpListener, target: SocketAddr, ways: watch::Receiver
         let pid = match found {
             Ok(pid) => pid,
             Err(error) => {
-                eprintln!("gate: cannot tell who {peer} is, and refuses: {error}");
+                eprintln!("gate: cannot identify {peer}, refused: {error}");
                 continue;
             }
         };
@@ -85,7 +85,7 @@ async fn accept(listener: TcpListener, target: SocketAddr, ways: watch::Receiver
     }
 }
 
-/// Ends with either side, with the gate, or when the process' way is not what it was.
+/// Ends with either side, with the gate, or when the rule for the process changes.
 async fn relay(
     mut client: TcpStream,
     target: SocketAddr,
@@ -108,7 +108,7 @@ async fn relay(
             closed = ways.wait_for(changed(Way::Open)) => if closed.is_err() { return },
         }
         if way(&changes.borrow()) == Way::Silent {
-            // Held open until it ends: neither side hears of it.
+            // Held open until that ends: neither side is notified.
             drop(ways.wait_for(changed(Way::Silent)).await);
         }
     } else if now == Way::Silent {
@@ -117,7 +117,7 @@ async fn relay(
 }
 
 /// # Errors
-/// Where the URL's host and port are not an address.
+/// If the URL's host and port are not an address.
 pub fn address_of(url: &str) -> Result<SocketAddr> {
     let host = url
         .split("//")

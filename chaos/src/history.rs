@@ -1,5 +1,5 @@
-//! Everything that happened in a run, in order: kept for the judge, and written one JSON object a
-//! line as it happens.
+//! Everything that happened in a run, in order: kept for the judge, and written as it happens, one
+//! JSON object a line.
 
 use crate::{Error, Result, io_error};
 use holdfast_node::terminal::clock::wall_now;
@@ -11,8 +11,8 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Events of one run at most; what comes beyond is counted and left out. A node's look every half
-/// second makes some hundred thousand in a day.
+/// Maximum events of one run; further ones are counted and dropped. Polling each node every half
+/// second makes some hundred thousand a day.
 const EVENTS_MAX: usize = 2_000_000;
 
 /// What happened. Times are microseconds since the Unix epoch by this machine's clock.
@@ -24,8 +24,8 @@ pub enum What {
         seed: u64,
         place: String,
     },
-    /// A fault begins; `nodes` and `cameras` are whom it hit, `affected` the cameras that those
-    /// nodes recorded.
+    /// A fault begins: the `nodes` and `cameras` that it hit, and `affected`, the cameras that
+    /// those nodes recorded.
     FaultOn {
         fault: usize,
         action: String,
@@ -37,13 +37,13 @@ pub enum What {
         fault: usize,
         action: String,
     },
-    /// What the runner did to a node: `started`, `killed`, `stopped`, `paused`, `resumed`,
+    /// An action of the runner on a node: `started`, `killed`, `stopped`, `paused`, `resumed`,
     /// `drained`.
     Node {
         node: String,
         now: String,
     },
-    /// A node's process is gone, and nobody had asked for it.
+    /// A node's process ended although the run had not ended it.
     EndedByItself {
         node: String,
     },
@@ -83,12 +83,12 @@ pub enum What {
         told_by: String,
         marks: BTreeMap<String, Mark>,
     },
-    /// Gaps that `told_by` names for the first time, with all nodes there.
+    /// Gaps that `told_by` reports for the first time, in an answer that all nodes contributed to.
     Gaps {
         told_by: String,
-        gaps: Vec<ToldGap>,
+        gaps: Vec<LedgerGap>,
     },
-    /// What a node's process holds.
+    /// Memory and open files of a node's process.
     Process {
         node: String,
         resident_kib: u64,
@@ -97,7 +97,7 @@ pub enum What {
     /// A hostile camera was deleted.
     HostileGone {
         camera: String,
-        /// Until its last socket was closed; none where one stayed open.
+        /// Time until its last socket was closed; none if one stayed open.
         closed_after_ms: Option<u64>,
         accepted: u64,
         sent_bytes: u64,
@@ -112,7 +112,7 @@ pub enum What {
     Said {
         text: String,
     },
-    /// A run of frames that is missing in the end.
+    /// A run of frames that is missing at the end.
     Lost {
         camera: String,
         from_sequence: u64,
@@ -131,21 +131,22 @@ pub enum What {
     },
 }
 
-/// A camera's watermark as one node tells it.
+/// A camera's watermark as one node reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// The recorder.
     pub node: String,
-    /// Of the camera's assignment, as the same node tells it.
+    /// Epoch of the camera's assignment, as the same node reports it.
     pub epoch: u64,
-    /// Whether the recorder records; before its first durable chunk it tells how far others came.
+    /// Whether the recorder records; before its first durable chunk it reports how far earlier
+    /// recorders came.
     pub is_recording: bool,
     pub watermark_us: i64,
 }
 
-/// A gap in the ledger, as it was at one time.
+/// A gap in the ledger, as observed at one time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ToldGap {
+pub struct LedgerGap {
     pub camera: String,
     pub start_us: i64,
     pub end_us: i64,
@@ -168,10 +169,10 @@ impl Event {
     }
 }
 
-/// The events of a run that has ended.
+/// The events of a finished run.
 ///
 /// # Errors
-/// The file cannot be read, or is of another version.
+/// If the file cannot be read, or has another version.
 pub fn read(path: &Path) -> Result<Vec<Event>> {
     let text = fs::read_to_string(path).map_err(io_error(format!("read {}", path.display())))?;
     let event = |(at, line): (usize, &str)| {
@@ -197,7 +198,7 @@ struct Kept {
 
 impl History {
     /// # Errors
-    /// Where the file cannot be made.
+    /// If the file cannot be made.
     pub fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).map_err(io_error(format!("make {}", path.display())))?;
         let kept = Kept {
@@ -211,7 +212,7 @@ impl History {
         })
     }
 
-    /// Adds what happens now.
+    /// Adds an event that happens now.
     pub fn add(&self, what: What) {
         let at_us = wall_now().micros();
         let mut kept = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,8 +220,8 @@ impl History {
             kept.left_out += 1;
             return;
         }
-        // Taken before the lock, so a neighbour may be ahead by a little: lines are in order all
-        // the same.
+        // The time was taken before the lock, so another thread may be slightly ahead: lines stay
+        // in order nevertheless.
         let at_us = kept
             .events
             .last()
@@ -236,10 +237,10 @@ impl History {
         self.add(What::Said { text: text.into() });
     }
 
-    /// All events so far; the file has them too.
+    /// All events so far; also flushes the file.
     ///
     /// # Errors
-    /// Where the file could not be written, or the run had too many events.
+    /// If the file could not be written, or the run had too many events.
     pub fn events(&self) -> Result<Vec<Event>> {
         let mut kept = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         kept.file.flush().map_err(io_error("write the history"))?;

@@ -1,8 +1,8 @@
-//! What tests need to prove a cluster: it drives real processes and cameras, and compares what is
-//! served with what was sent.
+//! A test harness for clusters: drives real processes and cameras, and compares what is served with
+//! what was sent.
 //!
-//! `holdfast-chaos` runs scenarios: `scenario` says what happens, `stage` where, `run` makes it
-//! happen, `invariants` judge what was seen, `report` shows it.
+//! `holdfast-chaos` runs scenarios: `scenario` describes the events, `stage` provides the
+//! environment, `run` executes, `invariants` judge the evidence, `report` presents it.
 //!
 //! `coverage`, `prometheus`, `scenario`, `simulator`, `soak`, `sound`, `invariants` and `report`
 //! are functions of their inputs; `site`, `oracle`, `web`, `disk`, `faulty`, `process`,
@@ -64,10 +64,10 @@ pub enum Error {
     Wrong(String),
     #[error(transparent)]
     Scenario(#[from] scenario::ScenarioError),
-    /// Arguments or files that make no sense.
+    /// Invalid arguments or files.
     #[error("{0}")]
     Usage(String),
-    /// This machine lacks something.
+    /// This machine lacks a requirement.
     #[error("cannot run here: {0}")]
     CannotRun(String),
     #[error("interrupted")]

@@ -1,4 +1,4 @@
-//! What a run is given.
+//! The options of a run.
 
 use crate::scenario::Place;
 use crate::scenario::Scenario;
@@ -11,16 +11,16 @@ pub struct RunOptions {
     pub scenario: Scenario,
     pub place: Place,
     pub seed: u64,
-    /// Before each line of progress, where several runs are beside each other.
+    /// Printed before each line of progress, if several runs are in progress at once.
     pub label: Option<String>,
     pub namespaces: Option<Arc<Mutex<Namespaces>>>,
     pub attach: Option<Attach>,
-    /// Where history, report and logs go; made where it is not.
+    /// Folder for history, report and logs; created if it does not exist.
     pub out: PathBuf,
-    /// The line that repeats the run.
+    /// The command line that repeats the run.
     pub repeat: String,
-    /// What it runs on, in words.
+    /// The machine, as text.
     pub machine: String,
-    /// Keeps configurations and recordings too.
+    /// Also keeps configurations and recordings.
     pub keep: bool,
 }

@@ -9,22 +9,22 @@ use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 
-/// By how much wall time in recordings may differ from a camera's own: what is fetched reaches
-/// further than what is counted.
+/// The most that wall time in recordings may differ from a camera's own: the range fetched is this
+/// much larger than the range counted.
 pub const MARGIN: Duration = Duration::from_secs(1);
 
-/// One camera's sum.
+/// The result for one camera.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     pub name: String,
     pub loss: Loss,
 }
 
-/// What was lost of every camera between the two instants. Waits until all of it is durable, and
+/// Frames lost of every camera between the two instants. Waits until all of it is durable and
 /// everything recorded can be played.
 ///
 /// # Errors
-/// Where it does not come to that, or footage cannot be fetched.
+/// If that does not happen in time, or footage cannot be fetched.
 pub async fn count_all(site: &mut Site, from: Timestamp, to: Timestamp) -> Result<Vec<Verdict>> {
     site.wait_recorded_beyond(to.plus(MARGIN)).await?;
     let mut verdicts = Vec::new();
@@ -35,10 +35,10 @@ pub async fn count_all(site: &mut Site, from: Timestamp, to: Timestamp) -> Resul
     Ok(verdicts)
 }
 
-/// What was lost of one camera, of what can be played now.
+/// Frames lost of one camera, according to the footage that can be played now.
 ///
 /// # Errors
-/// Where footage cannot be fetched or is damaged.
+/// If footage cannot be fetched or is damaged.
 pub async fn count_one(
     site: &mut Site,
     camera: &SiteCamera,
@@ -54,11 +54,11 @@ pub async fn count_one(
     })
 }
 
-/// Waits until everything recorded in the range can be played: the footage of a dead node comes
-/// back with it.
+/// Waits until everything recorded in the range can be played: a dead node's footage returns with
+/// the node.
 ///
 /// # Errors
-/// Where that is not so in time.
+/// If that is not so in time.
 pub async fn wait_available(
     site: &mut Site,
     camera: CameraId,
@@ -83,10 +83,10 @@ pub async fn wait_available(
     .await
 }
 
-/// That nothing is lost, doubled, out of order or of another camera.
+/// Checks that no frame is lost, duplicated, out of order or another camera's.
 ///
 /// # Errors
-/// [`Error::Wrong`] with every camera that it is not true of.
+/// [`Error::Wrong`] with every camera that fails the check.
 pub fn expect_whole<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>) -> Result<()> {
     let mut wrong = Vec::new();
     for Verdict { name, loss } in verdicts {
@@ -101,11 +101,11 @@ pub fn expect_whole<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>) -> Resu
     }
 }
 
-/// That exactly one run of frames is lost, for at most `longest`, and everything before and after
-/// it is there.
+/// Checks that at most one run of frames is lost, for at most `longest`, and that everything before
+/// and after it is there.
 ///
 /// # Errors
-/// [`Error::Wrong`] where it is otherwise.
+/// [`Error::Wrong`] if the check fails.
 pub fn expect_one_gap(verdict: &Verdict, longest: Duration) -> Result<()> {
     let Verdict { name, loss } = verdict;
     let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
@@ -120,10 +120,10 @@ pub fn expect_one_gap(verdict: &Verdict, longest: Duration) -> Result<()> {
     Ok(())
 }
 
-/// That the camera's timeline covers `from` to `to` exactly once, up to where it is durable.
+/// Checks that the camera's timeline covers `from` to `to` exactly once, up to a tolerance.
 ///
 /// # Errors
-/// [`Error::Wrong`] where it does not.
+/// [`Error::Wrong`] if the check fails.
 pub async fn expect_covered(
     site: &Site,
     index: usize,
@@ -138,10 +138,11 @@ pub async fn expect_covered(
         Some((start, end)) => {
             faults.extend(
                 (start.micros_since(from) > tolerance)
-                    .then(|| format!("nothing is told before {start}")),
+                    .then(|| format!("nothing covers the time before {start}")),
             );
             faults.extend(
-                (to.micros_since(end) > tolerance).then(|| format!("nothing is told after {end}")),
+                (to.micros_since(end) > tolerance)
+                    .then(|| format!("nothing covers the time after {end}")),
             );
         }
         None => faults.push("it is empty".to_owned()),

@@ -1,4 +1,4 @@
-//! Runs the `holdfast` binary to its end, for commands that should end by themselves.
+//! Runs a `holdfast` command that ends by itself.
 
 use crate::{Error, Result, io_error};
 use std::ffi::OsStr;
@@ -10,17 +10,17 @@ use tokio::time::timeout;
 /// How a command ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// `None` where a signal ended it.
+    /// `None` if a signal ended it.
     pub code: Option<i32>,
     pub stdout: String,
-    /// Errors and the log.
+    /// Error messages and log.
     pub stderr: String,
 }
 
 /// Runs `holdfast` with these arguments; kills it after `within`.
 ///
 /// # Errors
-/// Where it cannot be started or does not end in time.
+/// If it cannot be started or does not end in time.
 pub async fn run<S: AsRef<OsStr>>(arguments: &[S], within: Duration) -> Result<Ended> {
     let executable =
         holdfast_node::demo::binary::holdfast_beside_this().map_err(io_error("find the binary"))?;

@@ -1,7 +1,7 @@
-//! Reads single figures from a metrics page in the text format. Pure.
+//! Reads single values from a metrics page in the text format. Pure.
 
 /// The sum over all series of a family, or over those that carry `label` (`state="recording"`).
-/// `None` where there is none.
+/// `None` if there is no such series.
 #[must_use]
 pub fn sum(page: &str, family: &str, label: Option<&str>) -> Option<f64> {
     let values: Vec<f64> = page

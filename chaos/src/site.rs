@@ -1,7 +1,8 @@
-//! A cluster of real processes with cameras that stamp their frames, and what everybody asks of it.
+//! A cluster of real processes with cameras that stamp their frames, and the operations on it that
+//! tests share.
 //!
-//! Few run at the same time in one process: each is several processes that record, and tests must
-//! not starve each other.
+//! Only a few run at the same time in one process: each consists of several processes that record,
+//! and tests must not starve each other.
 
 use crate::{Error, Result, files, io_error, prometheus, wait, wall, web};
 use holdfast_camera::{CameraHandle, CameraOptions, CameraServer, Handle, Options};
@@ -22,24 +23,25 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Sites of one process that run at the same time.
+/// The most sites of one process that run at the same time.
 const SITES_MAX: usize = 2;
 
 static SITES: Semaphore = Semaphore::const_new(SITES_MAX);
 
-/// How long cameras may take until they are recorded, or move, on a machine that is busy with other
-/// tests.
+/// The longest that cameras may take until they are recorded, or moved, on a machine that is busy
+/// with other tests.
 pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// How long an orderly stop may take.
+/// The longest that an orderly stop may take.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Set to keep the files of a site whose test failed: configurations, logs, recordings.
+/// Set this variable to keep the files of a site whose test failed: configurations, logs,
+/// recordings.
 const KEEP_ENV: &str = "HOLDFAST_KEEP_SITES";
 
 const LOG_LINE_CHARS_MAX: usize = 240;
 
-/// Small, so that three nodes and their cameras fit on two cores beside other tests.
+/// Low, so that three nodes and their cameras fit on two cores along with other tests.
 const CAMERA_BPS: u64 = 500_000;
 
 #[derive(Clone, Debug)]
@@ -66,7 +68,7 @@ impl SiteOptions {
     }
 }
 
-/// A camera and the name under which the cluster knows it.
+/// A camera, with the id and the name that it has in the cluster.
 #[derive(Clone, Debug)]
 pub struct SiteCamera {
     pub handle: CameraHandle,
@@ -74,15 +76,15 @@ pub struct SiteCamera {
     pub name: String,
 }
 
-/// What one node says of the cluster.
+/// One node's view of the cluster.
 #[derive(Clone, Debug)]
 pub struct Look {
     pub cluster: wire::Cluster,
     pub cameras: Vec<wire::Camera>,
 }
 
-/// Dropping it ends every process and removes every file, after it has shown the ends of the nodes'
-/// logs, unless [`Site::pass`] was called.
+/// Dropping it ends every process and removes every file. Unless [`Site::pass`] was called, it
+/// first prints the ends of the nodes' logs.
 #[derive(Debug)]
 pub struct Site {
     // Before `dir`: the processes must be gone when their files are removed.
@@ -96,16 +98,16 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts cameras, writes configurations; no node runs yet.
+    /// Starts cameras and writes configurations; does not start a node.
     ///
     /// # Errors
-    /// Where there is no binary, or files and ports are not to be had.
+    /// If there is no binary, or files and ports are not available.
     pub async fn prepare(options: SiteOptions) -> Result<Self> {
         Self::prepare_in(options, directory()?, binary()?).await
     }
 
-    /// As [`Site::prepare`], with nodes whose wall clocks [`Site::set_wall_clock`] sets; `None`
-    /// where libfaketime is not installed.
+    /// Like [`Site::prepare`], with nodes whose wall clocks [`Site::set_wall_clock`] sets; `None`
+    /// if libfaketime is not installed.
     ///
     /// # Errors
     /// As [`Site::prepare`].
@@ -122,7 +124,7 @@ impl Site {
         Ok(Some(site))
     }
 
-    /// As [`Site::prepare`], with nodes that may have at most so many files and sockets open.
+    /// Like [`Site::prepare`], with a limit on the files and sockets that a node may have open.
     ///
     /// # Errors
     /// As [`Site::prepare`].
@@ -158,11 +160,11 @@ impl Site {
         })
     }
 
-    /// Sets the node's wall clock ahead of the system's (or behind); it takes a second or two to be
-    /// seen.
+    /// Sets the node's wall clock ahead of the system's, or behind it; the node notices within a
+    /// second or two.
     ///
     /// # Errors
-    /// Where the file that says so cannot be written.
+    /// If the control file cannot be written.
     pub fn set_wall_clock(&self, index: usize, ahead_seconds: i64) -> Result<()> {
         wall::set(self.cluster.config_path(index), ahead_seconds)
     }
@@ -170,7 +172,7 @@ impl Site {
     /// A formed cluster that records all of its cameras.
     ///
     /// # Errors
-    /// Where it does not come to that in time.
+    /// If that does not happen in time.
     pub async fn start(options: SiteOptions) -> Result<Self> {
         let mut site = Self::prepare(options).await?;
         site.cluster.form().await?;
@@ -179,10 +181,10 @@ impl Site {
         Ok(site)
     }
 
-    /// Adds every camera that the server has, each under the name `camNN`.
+    /// Adds every camera of the server, each under the name `camNN`.
     ///
     /// # Errors
-    /// Where the cluster refuses one.
+    /// If the cluster rejects one.
     pub async fn add_all(&mut self) -> Result<()> {
         for number in self
             .server
@@ -196,10 +198,10 @@ impl Site {
         Ok(())
     }
 
-    /// Adds a camera of the server's, as one of the site's.
+    /// Adds a camera of the server as one of the site's.
     ///
     /// # Errors
-    /// Where the server has none of that number, or the cluster refuses it.
+    /// If the server has no camera of that number, or the cluster rejects it.
     pub async fn add_served(
         &mut self,
         number: u32,
@@ -228,7 +230,7 @@ impl Site {
         Ok(camera)
     }
 
-    /// Adds a camera of the server's as its oddity needs it.
+    /// Adds a camera of the server with the settings that its oddity needs.
     ///
     /// # Errors
     /// As [`Site::add_served`].
@@ -249,8 +251,8 @@ impl Site {
         Ok(camera)
     }
 
-    /// As [`Site::add_served`], with other settings: where the camera seems to be, and how it is
-    /// protected.
+    /// Like [`Site::add_served`], with other settings, such as the camera's apparent address or its
+    /// protection.
     ///
     /// # Errors
     /// As [`Site::add_served`].
@@ -276,7 +278,7 @@ impl Site {
     /// Adds any camera through the first node that runs.
     ///
     /// # Errors
-    /// Where the cluster refuses it.
+    /// If the cluster rejects it.
     pub async fn add(&mut self, name: &str, source: NewSource) -> Result<wire::Camera> {
         let api = self.api()?;
         let answer = api
@@ -286,10 +288,10 @@ impl Site {
             .map_err(|error| Error::Wrong(format!("the added camera cannot be read: {error}")))
     }
 
-    /// Two addresses of loopback on which nobody listens now.
+    /// Two loopback addresses that no process listens on now.
     ///
     /// # Errors
-    /// Where there are none.
+    /// If there are none.
     pub fn spare_addresses() -> Result<[SocketAddr; 2]> {
         let bind =
             || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io_error("find a free port"));
@@ -299,7 +301,7 @@ impl Site {
         Ok([address(&held[0])?, address(&held[1])?])
     }
 
-    /// The test is over and nothing was wrong.
+    /// The test succeeded: [`Drop`] prints no logs.
     pub fn pass(mut self) {
         self.passed = true;
     }
@@ -322,7 +324,7 @@ impl Site {
     /// The camera that the server calls `number`.
     ///
     /// # Errors
-    /// Where the cluster was not told of it.
+    /// If it was not added to the cluster.
     pub fn camera(&self, number: u32) -> Result<&SiteCamera> {
         let found = self
             .cameras
@@ -334,7 +336,7 @@ impl Site {
     /// The first node that runs.
     ///
     /// # Errors
-    /// Where none does.
+    /// If none runs.
     pub fn running(&mut self) -> Result<usize> {
         let found = (0..self.cluster.len()).find(|&index| self.cluster.is_running(index));
         found.ok_or_else(|| Error::Wrong("no node runs".to_owned()))
@@ -343,16 +345,16 @@ impl Site {
     /// A client of the first node that runs.
     ///
     /// # Errors
-    /// Where none does.
+    /// If none runs.
     pub fn api(&mut self) -> Result<Api> {
         let index = self.running()?;
         Ok(self.cluster.api(index)?)
     }
 
-    /// Asks one node who records what.
+    /// Asks one node for its view of the cluster.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// If it does not answer.
     pub async fn ask(&self, index: usize) -> Result<Look> {
         let api = self.cluster.api(index)?;
         Ok(Look {
@@ -361,10 +363,10 @@ impl Site {
         })
     }
 
-    /// Asks the first node that runs.
+    /// Asks the first node that runs for its view of the cluster.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// If it does not answer.
     pub async fn look(&mut self) -> Result<Look> {
         let index = self.running()?;
         self.ask(index).await
@@ -373,7 +375,7 @@ impl Site {
     /// The index of the node with this id.
     ///
     /// # Errors
-    /// Where the cluster has none.
+    /// If the cluster has no such node.
     pub fn index_of(&self, look: &Look, id: NodeId) -> Result<usize> {
         let name = look
             .cluster
@@ -385,14 +387,14 @@ impl Site {
         index.ok_or_else(|| Error::Wrong(format!("no process is node {id}")))
     }
 
-    /// Index of the leader, once there is one.
+    /// Waits for a leader and returns its index.
     ///
     /// # Errors
-    /// Where there is none in time.
+    /// If there is none in time.
     pub async fn leader(&mut self) -> Result<usize> {
         wait::until("there is a leader", SETTLE_TIMEOUT, async || {
             let look = self.look().await.map_err(|error| error.to_string())?;
-            let id = look.cluster.leader.ok_or("nobody leads")?;
+            let id = look.cluster.leader.ok_or("no node leads")?;
             let index = self
                 .index_of(&look, id)
                 .map_err(|error| error.to_string())?;
@@ -405,10 +407,10 @@ impl Site {
         .await
     }
 
-    /// Cameras that the node owns.
+    /// The cameras that the node owns.
     ///
     /// # Errors
-    /// Where no node answers.
+    /// If no node answers.
     pub async fn owned_by(&mut self, index: usize) -> Result<Vec<SiteCamera>> {
         let look = self.look().await?;
         let name = self.cluster.name(index);
@@ -423,25 +425,25 @@ impl Site {
                 && look
                     .cameras
                     .iter()
-                    .any(|told| told.id == camera.id && told.assignment.owner == id)
+                    .any(|known| known.id == camera.id && known.assignment.owner == id)
         };
         Ok(self.cameras.iter().filter(owned).cloned().collect())
     }
 
-    /// Waits until each of the site's cameras is durable beyond `instant`, as one running node
-    /// knows it.
+    /// Waits until each of the site's cameras is durable beyond `instant`, according to one running
+    /// node.
     ///
     /// # Errors
-    /// Where that is not so in time.
+    /// If that does not happen in time.
     pub async fn wait_recorded_beyond(&mut self, instant: Timestamp) -> Result<()> {
         let ids: Vec<CameraId> = self.cameras.iter().map(|camera| camera.id).collect();
         self.wait_these_recorded_beyond(&ids, instant).await
     }
 
-    /// As [`Site::wait_recorded_beyond`], for some of the cameras.
+    /// Like [`Site::wait_recorded_beyond`], for some of the cameras.
     ///
     /// # Errors
-    /// Where that is not so in time.
+    /// If that does not happen in time.
     pub async fn wait_these_recorded_beyond(
         &mut self,
         ids: &[CameraId],
@@ -471,11 +473,10 @@ impl Site {
     }
 
     /// Waits until every camera has exactly one recorder: one session at the camera itself, one
-    /// recorder that records in the metrics of all running nodes, one owner, and no handoff
-    /// under way.
+    /// active recorder in the metrics of all running nodes, one owner, and no handoff under way.
     ///
     /// # Errors
-    /// Where that is not so in time.
+    /// If that does not happen in time.
     pub async fn wait_one_recorder_each(&mut self) -> Result<()> {
         wait::until("each camera has one recorder", SETTLE_TIMEOUT, async || {
             let look = self.look().await.map_err(|error| error.to_string())?;
@@ -503,14 +504,15 @@ impl Site {
         .await
     }
 
-    /// Recorders of all running nodes, whatever they do.
+    /// Number of recorders of all running nodes, in any state.
     async fn recorders(&mut self) -> Result<f64> {
         let mut recorders = 0.0;
         for index in 0..self.cluster.len() {
             if self.cluster.is_running(index) {
-                let told = prometheus::sum(&self.metrics(index).await?, "holdfast_recorders", None);
-                recorders += told.ok_or_else(|| {
-                    Error::Wrong("a node does not tell of its recorders".to_owned())
+                let count =
+                    prometheus::sum(&self.metrics(index).await?, "holdfast_recorders", None);
+                recorders += count.ok_or_else(|| {
+                    Error::Wrong("a node does not report its recorders".to_owned())
                 })?;
             }
         }
@@ -520,7 +522,7 @@ impl Site {
     /// The node's metrics page.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// If it does not answer.
     pub async fn metrics(&self, index: usize) -> Result<String> {
         let url = format!("{}/metrics", self.cluster.api_url(index));
         Ok(web::send(
@@ -533,10 +535,11 @@ impl Site {
         .text())
     }
 
-    /// A request to the node's API as it is, with the admin token. `path` begins behind `/api/v1/`.
+    /// Sends a request to the node's API unchanged, with the admin token. `path` begins after
+    /// `/api/v1/`.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// If it does not answer.
     pub async fn send(
         &self,
         index: usize,
@@ -548,10 +551,10 @@ impl Site {
         web::send(method, &url, Some(&self.cluster.token().0), body).await
     }
 
-    /// The camera's timeline as the node tells it.
+    /// The camera's timeline as the node reports it.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// If it does not answer.
     pub async fn timeline(
         &self,
         index: usize,
@@ -567,10 +570,10 @@ impl Site {
             .await?)
     }
 
-    /// Waits until no camera is owned by the node, and says how that looks.
+    /// Waits until the node owns no camera.
     ///
     /// # Errors
-    /// Where that is not so in time.
+    /// If that does not happen in time.
     pub async fn wait_owns_nothing(&mut self, index: usize) -> Result<()> {
         wait::until("the node owns nothing", SETTLE_TIMEOUT, async || {
             let owned = self
@@ -586,10 +589,10 @@ impl Site {
         .await
     }
 
-    /// Waits until the cluster says that the node has this duty.
+    /// Waits until the cluster reports this duty of the node.
     ///
     /// # Errors
-    /// Where that is not so in time.
+    /// If that does not happen in time.
     pub async fn wait_duty(&mut self, index: usize, duty: Duty) -> Result<()> {
         wait::until("the node has its duty", SETTLE_TIMEOUT, async || {
             let look = self.look().await.map_err(|error| error.to_string())?;
@@ -644,7 +647,7 @@ fn binary() -> Result<PathBuf> {
     holdfast_beside_this().map_err(io_error("find the binary"))
 }
 
-/// openraft writes whole states into one line.
+/// Shortens a log line: openraft writes whole states into one.
 fn shortened(line: &str) -> String {
     line.chars().take(LOG_LINE_CHARS_MAX).collect()
 }
@@ -665,7 +668,7 @@ pub fn source(url: String) -> NewSource {
     NewSource::new(url)
 }
 
-/// As [`source`], with the login and the transport that the camera's oddity needs.
+/// Like [`source`], with the login and the transport that the camera's oddity needs.
 #[must_use]
 pub fn odd_source(camera: &CameraHandle, url: String) -> NewSource {
     let login = camera.oddity().and_then(holdfast_camera::Oddity::login);
@@ -688,7 +691,7 @@ pub fn odd_source(camera: &CameraHandle, url: String) -> NewSource {
     }
 }
 
-/// A camera of the default class and priority.
+/// A camera with the default protection class and priority.
 #[must_use]
 pub fn new_camera(name: &str, source: NewSource) -> NewCamera {
     NewCamera::new(name, source)

@@ -1,4 +1,4 @@
-//! Random scenarios: cameras and faults follow from the seed. Pure.
+//! Random scenarios: the seed determines cameras and faults. Pure.
 
 use crate::scenario::{Fault, Place, RandomFaults};
 use crate::{Error, Result};
@@ -10,10 +10,10 @@ struct Faults {
     fault: Vec<Fault>,
 }
 
-/// The TOML text of a scenario of so many seconds, with every fault written out.
+/// The TOML text of a scenario of this many seconds, with every fault written out.
 ///
 /// # Errors
-/// A fault cannot be written as TOML, which is a bug.
+/// If a fault cannot be written as TOML, which is a bug.
 pub fn scenario(
     seed: u64,
     place: Place,

@@ -1,14 +1,14 @@
-//! Which process holds the other end of a loopback connection: what Linux says of its sockets in
-//! `/proc`.
+//! Finds the process that holds the other end of a loopback connection, from the socket tables of
+//! Linux in `/proc`.
 
 use std::net::SocketAddr;
 use std::{fs, io};
 
-/// The first of `pids` that has the TCP connection from `local` to `remote` open; `None` where none
-/// of them has.
+/// The first of `pids` that has the TCP connection from `local` to `remote` open; `None` if none of
+/// them has it.
 ///
 /// # Errors
-/// The kernel's table cannot be read, or does not have the connection.
+/// If the kernel's table cannot be read, or does not contain the connection.
 pub(crate) fn holder(
     local: SocketAddr,
     remote: SocketAddr,
@@ -39,7 +39,7 @@ fn inode(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<&str> {
     })
 }
 
-/// As the kernel writes an address of IPv4: in the machine's own byte order.
+/// An IPv4 address in the kernel's notation: in the machine's own byte order.
 fn hexadecimal(address: SocketAddr) -> Option<String> {
     let SocketAddr::V4(address) = address else {
         return None;

@@ -1,14 +1,14 @@
-//! Waiting for something to become so, with a deadline and the reason why it is not.
+//! Waits for a condition, with a deadline and the reason why it does not hold yet.
 
 use crate::{Error, Result};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// How often a condition is looked at.
+/// How often the condition is checked.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Looks again and again until `look` gives a value; what it says until then is why it is not so
-/// yet.
+/// Calls `look` repeatedly until it returns a value; its errors are reasons why the condition does
+/// not hold yet.
 ///
 /// # Errors
 /// [`Error::TimedOut`] with the last reason.
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_condition_is_waited_for_and_its_reason_told() {
+    async fn a_condition_is_awaited_and_its_last_reason_reported() {
         let mut looks = 0;
         let found = until("it is 3", Duration::from_secs(5), async || {
             looks += 1;

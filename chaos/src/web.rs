@@ -1,4 +1,4 @@
-//! Plain HTTP to a node: status and body as they are, for answers that the client would turn into
+//! Plain HTTP to a node: returns status and body even for answers that the client would turn into
 //! errors.
 
 use crate::Result;
@@ -25,7 +25,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The problem document (RFC 9457), where it is one.
+    /// The problem document (RFC 9457), if the answer is one.
     #[must_use]
     pub fn problem(&self) -> Option<Problem> {
         let typed = self
@@ -40,7 +40,7 @@ impl Answer {
 /// Sends one request on a connection of its own.
 ///
 /// # Errors
-/// Where the node does not answer.
+/// If the node does not answer.
 pub async fn send(
     method: Method,
     url: &str,

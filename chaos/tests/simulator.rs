@@ -1,4 +1,5 @@
-//! Failover by seed: `holdfast_chaos::simulator` says what is simulated and what must hold.
+//! Failover by seed: `holdfast_chaos::simulator` documents what is simulated and which invariants
+//! hold.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,11 +9,11 @@
 use holdfast_chaos::simulator::{Outcome, Twist, run};
 use holdfast_storage::search::{Found, search};
 
-/// Of each run of the tests; `cargo xtask verify` takes more.
+/// Number of seeds in each run of the tests; `cargo xtask verify` runs more.
 const SEEDS: u64 = 60;
 
-/// `HOLDFAST_SIMULATE_SEEDS` says how many seeds are run (0: without end),
-/// `HOLDFAST_SIMULATE_FIRST` which is the first.
+/// `HOLDFAST_SIMULATE_SEEDS` is the number of seeds (0: endless), `HOLDFAST_SIMULATE_FIRST` the
+/// first seed.
 #[test]
 fn promises_hold_whatever_fails() {
     let seeds = number("HOLDFAST_SIMULATE_SEEDS").unwrap_or(SEEDS);
@@ -41,7 +42,7 @@ fn a_seed_is_a_run() {
     }
 }
 
-/// Known bugs put back into how nodes are wired: the simulation has to find each of them, or it
+/// Known bugs reintroduced into how nodes are wired: the simulation has to find each of them, or it
 /// proves nothing.
 #[test]
 fn what_is_not_durable_and_reported_is_found() {
@@ -53,8 +54,8 @@ fn what_is_not_durable_and_reported_is_found() {
 
 #[test]
 fn votes_and_entries_that_are_not_synced_are_found() {
-    // A lost entry is decided again otherwise, and its epoch is given twice: whichever is seen
-    // first.
+    // After a lost entry the cluster decides again, differently, and gives its epoch a second time:
+    // either may be noticed first.
     assert_found(Twist::VotesAreNotSynced, &["one log", "never go back"]);
 }
 
@@ -76,7 +77,7 @@ fn a_deadly_camera_that_is_not_held_back_is_found() {
     assert_found(Twist::SuspectsAreNotHeldBack, &["held back"]);
 }
 
-/// Within [`SEEDS`] seeds, and by a failure that says so.
+/// Expects the bug within [`SEEDS`] seeds, in a failure that names it.
 fn assert_found(twist: Twist, said: &[&str]) {
     let found = simulate((0, SEEDS), twist);
     let Some((seed, problem)) = &found.failure else {

@@ -1,4 +1,4 @@
-//! Tests of the whole (see `tests/`), and the tree as data that they and `cargo xtask figures`
-//! read.
+//! Tests of the whole product (see `tests/`), and the source tree as data, for these tests and for
+//! `cargo xtask figures`.
 
 pub mod tree;

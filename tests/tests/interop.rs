@@ -1,7 +1,7 @@
-//! Holdfast against what nobody here wrote: cameras on GStreamer's RTSP server, and ffmpeg, re_mp4,
-//! m3u8-rs, VLC, GStreamer and hls.js in Chromium as judges of what is served.
+//! Tests Holdfast with independent software: cameras on GStreamer's RTSP server, and ffmpeg,
+//! re_mp4, m3u8-rs, VLC, GStreamer and hls.js in Chromium as judges of what it serves.
 //!
-//! These tests need Debian packages and are ignored unless asked for: `cargo xtask verify` asks. A
+//! These tests need Debian packages and are ignored by default: `cargo xtask verify` runs them. A
 //! node is a real `holdfast serve`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]

@@ -1,5 +1,4 @@
-//! The house rules as a test: what STYLE and DESIGN ask for, and no reviewer should have to look
-//! for.
+//! The house rules as tests, so that no reviewer has to look for violations.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -1,8 +1,8 @@
-//! What many cameras cost: `cargo run --release -p holdfast-camera --example load -- [CAMERAS]
-//! [SECONDS] [BITRATE_BPS]`.
+//! Measures the cost of many cameras: `cargo run --release -p holdfast-camera --example load --
+//! [CAMERAS] [SECONDS] [BITRATE_BPS]`.
 //!
 //! One thread serves, another reads and counts. Prints one JSON line; `server_cores` is the serving
-//! thread's CPU time (user and kernel, delivery over loopback included) per second. Linux only.
+//! thread's CPU time (user and kernel, including delivery over loopback) per second. Linux only.
 
 #![expect(
     clippy::disallowed_methods,
@@ -81,7 +81,7 @@ impl Report {
     }
 }
 
-/// Serves until the clients are done, and gives this thread's CPU time since they started.
+/// Serves until the clients are done, and returns this thread's CPU time since they started.
 async fn serve_until(
     clients: std::thread::JoinHandle<Outcome<Report>>,
 ) -> Outcome<(Duration, Report)> {
@@ -110,7 +110,7 @@ fn watch(handle: &Handle, load: &Load) -> Outcome<Report> {
     })
 }
 
-/// Bytes and frames that come within `time`.
+/// Bytes and frames that arrive within `time`.
 fn count(clients: &mut [Client], time: Duration) -> io::Result<(u64, u64)> {
     let (mut buffer, start) = (vec![0; 256 * 1024], Instant::now());
     let (mut bytes, mut frames) = (0, 0);
@@ -127,7 +127,7 @@ fn count(clients: &mut [Client], time: Duration) -> io::Result<(u64, u64)> {
 
 struct Client {
     stream: TcpStream,
-    /// What is left of the packet that the last read cut.
+    /// The rest of a packet that the last read cut off.
     rest: Vec<u8>,
 }
 

@@ -1,9 +1,9 @@
 //! Plays odd and hostile cameras: `cargo run -p holdfast-camera --example odd -- [--h265] [--rate
 //! MBIT_PER_S] NAME...`.
 //!
-//! Without names it lists them; `all` is every odd camera, `all-hostile` every hostile one. Prints
-//! a URL for each and plays until it is interrupted. Hostile cameras send at most 200 Mbit/s each,
-//! unless `--rate` says otherwise (0: as fast as it goes).
+//! Without names, lists them; `all` is every odd camera, `all-hostile` every hostile one. Prints a
+//! URL for each and plays until interrupted. Each hostile camera sends at most 200 Mbit/s, unless
+//! `--rate` says otherwise (0: unlimited).
 
 use holdfast_camera::hostile::{HostileCamera, HostileOptions};
 use holdfast_camera::{CameraOptions, CameraServer, Codec, Hostile, Oddity, Options};

@@ -1,7 +1,7 @@
-//! Annex B byte streams and length-prefixed samples: cutting them into NAL units, and emulation
-//! prevention (ITU-T H.264, 7.3.1 and Annex B).
+//! Annex B byte streams and length-prefixed samples: splits them into NAL units, and handles
+//! emulation prevention (ITU-T H.264, 7.3.1 and Annex B).
 
-/// `nal_unit_type` values that this crate tells apart (ITU-T H.264, table 7-1).
+/// `nal_unit_type` values that this crate distinguishes (ITU-T H.264, table 7-1).
 pub(crate) const NAL_IDR: u8 = 5;
 pub(crate) const NAL_SEI: u8 = 6;
 pub(crate) const NAL_SPS: u8 = 7;
@@ -40,8 +40,8 @@ pub(crate) fn nals_of_sample(sample: &[u8]) -> Option<Vec<&[u8]>> {
     Some(nals)
 }
 
-/// Appends `rbsp` to `nal` with an emulation prevention byte wherever three bytes would look like a
-/// start code.
+/// Appends `rbsp` to `nal`, with an emulation prevention byte wherever three bytes would look like
+/// a start code.
 pub(crate) fn escape_into(rbsp: &[u8], nal: &mut Vec<u8>) {
     let mut zeros = 0;
     for &byte in rbsp {

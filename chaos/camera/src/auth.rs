@@ -1,5 +1,5 @@
-//! Basic (RFC 7617) and Digest (RFC 2617 with MD5, with or without `qop`; RFC 7616 with SHA-256) as
-//! IP cameras speak them.
+//! Basic (RFC 7617) and Digest (RFC 2617 with MD5, with or without `qop`; RFC 7616 with SHA-256)
+//! authentication, as IP cameras use it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,14 +15,14 @@ const REALM: &str = "holdfast-camera";
 pub(crate) enum Offer {
     #[default]
     Plain,
-    /// Says that the nonce before was too old.
+    /// Marks the previous nonce as stale.
     Stale,
-    /// Behind Basic, which is not let in.
+    /// Second to Basic, which the camera does not accept.
     BehindBasic,
     Sha256,
 }
 
-/// What a camera asks of its clients.
+/// The login that a camera demands.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum Credentials {
     #[default]
@@ -48,7 +48,7 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// The `WWW-Authenticate` headers of a 401, none for a camera that asks for nothing.
+    /// The `WWW-Authenticate` headers of a 401; none for a camera without a login.
     pub(crate) fn challenges(&self, nonce: &str, offer: Offer) -> Vec<String> {
         let (basic, digest) = (
             format!("Basic realm=\"{REALM}\""),
@@ -66,8 +66,8 @@ impl Credentials {
         }
     }
 
-    /// Whether an `Authorization` header opens the camera for `method`. `nonce` is what this
-    /// connection was given.
+    /// Whether an `Authorization` header grants access to the camera for `method`. `nonce` is the
+    /// one that this connection received.
     pub(crate) fn admits(
         &self,
         authorization: Option<&str>,
@@ -145,7 +145,7 @@ fn sha256(text: &str) -> String {
         .collect()
 }
 
-/// `name=value` pairs parted by commas; values may be quoted and then hold commas.
+/// `name=value` pairs separated by commas; values may be quoted, and may then contain commas.
 fn parameters(header: &str) -> HashMap<&str, String> {
     let mut found = HashMap::new();
     let mut rest = header;

@@ -1,4 +1,4 @@
-//! One camera: its state, who watches it, and the task that captures its frames on time.
+//! One camera: its state, its sessions, and the task that captures its frames on time.
 
 use crate::clock::{Clock, micros};
 use crate::faults::Faults;
@@ -15,11 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Frames that wait for one session at most (4 s at 25 fps). A session that is slower than that is
-/// closed.
+/// The most frames that wait for one session (4 s at 25 fps). A session that falls behind further
+/// is closed.
 const QUEUE_FRAMES_MAX: usize = 100;
-/// A camera that is late by more (a process that was stopped) leaves frames out instead of
-/// capturing them all at once.
+/// A camera that is later than this (for example because the process was stopped) skips frames
+/// instead of capturing them all at once.
 const LATE_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -27,18 +27,18 @@ pub(crate) struct Camera {
     pub(crate) options: CameraOptions,
     pub(crate) films: Films,
     clock: Clock,
-    /// Where this camera's RTP clocks start.
+    /// The instant at which this camera's RTP clocks start.
     epoch_us: u64,
     faults: Mutex<Faults>,
     history: Mutex<History>,
     sounds: Mutex<SoundHistory>,
     seats: Mutex<Seats>,
-    /// Sessions closed because they were too slow.
+    /// Number of sessions closed because they were too slow.
     shed: AtomicU64,
     describes: AtomicU64,
 }
 
-/// Why a camera takes no further session.
+/// Why a camera accepts no further session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Refusing,
@@ -56,11 +56,11 @@ struct Seat {
     /// `None` until the session plays.
     queue: Option<mpsc::Sender<Arc<Frame>>>,
     awaits_keyframe: bool,
-    /// Dropped with the seat: so the session learns that it has to end, even while it writes.
+    /// Dropped with the seat: this notifies the session that it has to end, even while it writes.
     _held: oneshot::Sender<()>,
 }
 
-/// A session's place at a camera, given back when dropped.
+/// A session's place at a camera, released when dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     camera: Arc<Camera>,
@@ -172,7 +172,7 @@ impl Camera {
             .any(|seat| seat.queue.is_some())
     }
 
-    /// Hands a frame to all sessions; never waits for one.
+    /// Passes a frame to all sessions; never waits for one.
     fn publish(&self, frame: &Arc<Frame>) {
         let mut seats = lock(&self.seats);
         let before = seats.taken.len();
@@ -205,7 +205,7 @@ impl Seat {
 }
 
 impl Reservation {
-    /// Starts the frames; `None` where the session was ended meanwhile.
+    /// Starts the frames; `None` if the session has ended in the meantime.
     pub(crate) fn play(&self) -> Option<mpsc::Receiver<Arc<Frame>>> {
         let (queue, frames) = mpsc::channel(QUEUE_FRAMES_MAX);
         lock(&self.camera.seats).taken.get_mut(&self.key)?.queue = Some(queue);
@@ -219,7 +219,7 @@ impl Drop for Reservation {
     }
 }
 
-/// Captures frames on time without end. Ends only when its task is ended.
+/// Captures frames on time, until its task is aborted.
 pub(crate) async fn run(camera: Arc<Camera>, mut random: Random) {
     let rhythm = Rhythm::new(camera.options.oddity, camera.options.fps);
     let (frames, seconds) = rhythm.rate();
@@ -276,7 +276,7 @@ fn capture(camera: &Camera, producer: &mut Producer, captured_us: u64) -> Option
     }
 }
 
-/// Frames that wait for their burst: of one burst at most.
+/// Frames held for their burst: at most one burst's.
 #[derive(Debug, Default)]
 struct Held {
     burst: u64,
@@ -284,7 +284,7 @@ struct Held {
 }
 
 impl Held {
-    /// Publishes the frame at once, or the last burst when the next begins.
+    /// Publishes the frame at once, or the last burst when the next one begins.
     fn take(&mut self, camera: &Camera, frame: Option<Arc<Frame>>, burst: Option<u64>) {
         if let Some(burst) = burst.filter(|burst| *burst != self.burst) {
             self.burst = burst;
@@ -304,7 +304,7 @@ impl Held {
 struct Schedule {
     start_us: u64,
     frames: u64,
-    /// So many frames in so many seconds.
+    /// Number of frames, in this many seconds.
     rate: (u64, u64),
 }
 
@@ -321,7 +321,7 @@ impl Schedule {
         self.start_us + self.frames * 1_000_000 * self.rate.1 / self.rate.0
     }
 
-    /// On to the next frame; past those that are late by more than [`LATE_MAX`].
+    /// Advances to the next frame; skips those that are late by more than [`LATE_MAX`].
     fn advance(&mut self, now_us: u64) {
         self.frames += 1;
         if now_us.saturating_sub(self.due_us()) > micros(LATE_MAX) {
@@ -331,7 +331,7 @@ impl Schedule {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each holder leaves the value whole, so a panic elsewhere does not spoil it.
+    // Each holder leaves the value consistent, so a panic in another thread does not spoil it.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 /// Frames of one group of pictures in the clips: the most that a camera's GOP can have.
 pub const CLIP_GOP_FRAMES: u32 = 25;
 
-/// What a camera shows. Changing it changes the parameter sets in the middle of the stream.
+/// The picture that a camera shows. Changing it changes the parameter sets in the middle of the
+/// stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Picture {
@@ -22,7 +23,7 @@ pub enum Picture {
 /// One access unit of a clip.
 #[derive(Clone, Debug)]
 pub(crate) struct ClipFrame {
-    /// What must come before any SEI: delimiter and parameter sets.
+    /// NAL units that must come before any SEI: delimiter and parameter sets.
     pub(crate) head: Vec<Bytes>,
     pub(crate) slices: Vec<Bytes>,
     pub(crate) keyframe: bool,
@@ -80,7 +81,7 @@ impl Clips {
 }
 
 impl Clip {
-    /// Cuts an Annex B stream whose access units start with delimiters.
+    /// Splits an Annex B stream whose access units start with delimiters.
     pub(crate) fn parse(stream: Bytes) -> Result<Self, ClipError> {
         let mut gops: Vec<Vec<ClipFrame>> = Vec::new();
         for frame in frames(&stream) {
@@ -102,7 +103,7 @@ impl Clip {
     }
 }
 
-/// Where in a clip a camera is. `gop_frames` (at most [`CLIP_GOP_FRAMES`]) frames of each GOP are
+/// A camera's position in a clip. `gop_frames` (at most [`CLIP_GOP_FRAMES`]) frames of each GOP are
 /// played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Playhead {
@@ -111,7 +112,7 @@ pub(crate) struct Playhead {
 }
 
 impl Playhead {
-    /// `frames` frames into the clip when played from its start.
+    /// The position after `frames` frames, played from the start of the clip.
     pub(crate) fn at(frames: u64, gop_frames: usize) -> Self {
         let frames = usize::try_from(frames).unwrap_or(0);
         Self {
@@ -120,7 +121,7 @@ impl Playhead {
         }
     }
 
-    /// The frame to show now; moves on to the next, over the end to the start.
+    /// The frame to show now; advances to the next, and wraps from the end to the start.
     pub(crate) fn next<'c>(&mut self, clip: &'c Clip, gop_frames: usize) -> &'c ClipFrame {
         let frame = &clip.gops[self.gop % clip.gops.len()][self.frame];
         self.frame += 1;

@@ -1,5 +1,5 @@
-//! The cameras' clock: the wall time at the start of the server, then steady, so that a stepped
-//! system clock shows no gap in a camera's time.
+//! The cameras' clock: the wall time at the start of the server, monotonic from then on, so that a
+//! stepped system clock causes no gap in a camera's time.
 
 #![expect(
     clippy::disallowed_methods,
@@ -31,7 +31,7 @@ impl Clock {
         self.wall_us + micros(self.start.elapsed())
     }
 
-    /// When it is `at_us` by this clock; its start for anything before it.
+    /// The instant at which this clock shows `at_us`; the clock's start for earlier times.
     pub(crate) fn instant(&self, at_us: u64) -> Instant {
         self.start + Duration::from_micros(at_us.saturating_sub(self.wall_us))
     }

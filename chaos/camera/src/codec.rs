@@ -1,5 +1,4 @@
-//! The two video codecs that cameras speak, as far as a camera has to know them: which NAL unit is
-//! what.
+//! The two video codecs of the cameras, as far as a camera has to know them: classifies NAL units.
 
 use crate::annexb;
 use serde::{Deserialize, Serialize};
@@ -12,13 +11,13 @@ pub enum Codec {
     H265,
 }
 
-/// What a NAL unit is for.
+/// The purpose of a NAL unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     Delimiter,
     ParameterSet,
     Sei,
-    /// A slice. `access` where decoding can begin with its picture without anything before it.
+    /// A slice. `access` if decoding can begin with its picture.
     Slice {
         access: bool,
     },
@@ -26,7 +25,7 @@ pub(crate) enum Unit {
 }
 
 impl Codec {
-    /// Bytes of a NAL unit's header.
+    /// Length of a NAL unit's header in bytes.
     pub(crate) fn header_bytes(self) -> usize {
         match self {
             Self::H264 => 1,
@@ -64,7 +63,7 @@ impl Codec {
         matches!(self.unit(nal), Unit::Slice { .. })
     }
 
-    /// A NAL unit's header of this type, of the highest importance.
+    /// A NAL unit header of this type, with the highest importance.
     pub(crate) fn header(self, kind: u8) -> Vec<u8> {
         match self {
             Self::H264 => vec![0x60 | kind],
@@ -78,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_are_told_apart() {
+    fn units_are_distinguished() {
         let h264 = |byte: u8| Codec::H264.unit(&[byte, 1]);
         let h265 = |kind: u8| Codec::H265.unit(&Codec::H265.header(kind));
         assert_eq!(

@@ -22,11 +22,11 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// Bytes of a request at most.
+/// The most bytes in a request.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
-/// A client that takes nothing for this long has lost its session.
+/// A client that accepts no data for this long loses its session.
 const WRITE_DEADLINE: Duration = Duration::from_secs(5);
-/// A client that sends nothing for this long has lost its connection.
+/// A client that sends nothing for this long loses its connection.
 const IDLE_DEADLINE: Duration = Duration::from_secs(SESSION_TIMEOUT_S + 5);
 
 /// Why a connection ended.
@@ -88,7 +88,7 @@ struct Connection {
     input: BytesMut,
     idle_at: Instant,
     dialogue: Dialogue,
-    /// An answer that is due after so many frames: the oddity of some cameras.
+    /// An answer that is due after this many frames: the oddity of some cameras.
     held: Option<(Vec<u8>, u32)>,
 }
 
@@ -116,11 +116,11 @@ impl Connection {
         }
     }
 
-    /// Carries out `action` and appends what is to be written.
+    /// Executes `action` and appends the resulting bytes.
     async fn apply(&mut self, action: Action, out: &mut Vec<u8>) -> Result<(), End> {
         match action {
             Action::Request(request) => {
-                // A camera thinks for no longer than it is told to.
+                // The delay of a camera is bounded by its settings.
                 sleep(self.dialogue.delay(&request)).await;
                 let frames_before = self.dialogue.frames_before_answer(&request);
                 let Some(reply) = self.dialogue.answer(&request) else {
@@ -147,7 +147,7 @@ impl Connection {
         }
     }
 
-    /// Appends the answer that was held back, once its frames are through.
+    /// Appends the answer that was held back, once its frames have been sent.
     fn release(&mut self, out: &mut Vec<u8>) {
         match self.held.take() {
             Some((answer, frames)) if frames <= 1 => out.extend_from_slice(&answer),
@@ -167,8 +167,7 @@ impl Connection {
     }
 }
 
-/// The next whole request in `input`. RTCP of the client (interleaved data) and answers are
-/// skipped.
+/// The next whole request in `input`. Skips the client's RTCP (interleaved data) and answers.
 fn take_request(input: &mut BytesMut) -> Result<Option<Request<Vec<u8>>>, End> {
     while !input.is_empty() {
         match Message::<Vec<u8>>::parse(&input[..]) {

@@ -1,5 +1,5 @@
-//! Cameras controlled by lines of text, as the `holdfast-camera` program reads them from its
-//! standard input.
+//! Controls cameras by lines of text, as the `holdfast-camera` program reads them from its standard
+//! input.
 
 use crate::clip::Picture;
 use crate::faults::{SdpKind, TimestampKind};
@@ -14,7 +14,7 @@ pub struct Command {
     pub order: Order,
 }
 
-/// What to do; the names are those of [`CameraHandle`]'s methods.
+/// An order for a camera; the names are those of [`CameraHandle`]'s methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     Freeze,
@@ -39,7 +39,7 @@ pub enum Order {
     },
     /// Answers `sent CAMERA FIRST NEXT SESSIONS`.
     Sent,
-    /// Answers `captured CAMERA SEQUENCE MICROSECONDS`, the last `-` where it is not known.
+    /// Answers `captured CAMERA SEQUENCE MICROSECONDS`; the last is `-` if it is not known.
     Captured(u64),
 }
 
@@ -124,7 +124,7 @@ impl Order {
         })
     }
 
-    /// Carries the order out, and gives the line to answer.
+    /// Executes the order, and returns the line to answer.
     #[must_use]
     pub fn apply(self, camera: &CameraHandle) -> String {
         match self {

@@ -1,5 +1,5 @@
-//! Counts what a recording lacks: the frames that a camera captured against the stamps that were
-//! found in what was recorded.
+//! Counts the frames missing in a recording: compares the frames that a camera captured with the
+//! stamps found in the recording.
 
 use crate::history::Sent;
 use crate::stamp::Stamp;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Loss {
     /// Frames that the camera captured in the interval.
     pub sent: u64,
-    /// Those of them that were recorded, each once however often it is found.
+    /// How many of them were recorded; each counts once, however often it is found.
     pub recorded: u64,
     /// `sent - recorded`.
     pub lost: u64,
@@ -20,12 +20,12 @@ pub struct Loss {
     pub reordered: u64,
     /// Stamps of another camera: the recording is mixed up.
     pub foreign: u64,
-    /// The most time between the captures of two neighbours among the recorded frames, in
-    /// milliseconds: one frame interval if none was lost. It includes the time that the camera
-    /// itself was frozen.
+    /// The longest time between the captures of two consecutive recorded frames, in milliseconds:
+    /// one frame interval if none was lost. It includes the time that the camera itself was
+    /// frozen.
     pub largest_gap_ms: u64,
-    /// Every run of lost frames, in order, those before the first and after the last recorded
-    /// frame included.
+    /// Every run of lost frames, in order, including those before the first and after the last
+    /// recorded frame.
     pub gaps: Vec<Gap>,
 }
 
@@ -37,21 +37,21 @@ pub struct Gap {
     /// The sequence number after the last lost one.
     pub to: u64,
     /// From the capture of the last recorded frame before the gap to that of the first one after
-    /// it; where there is none, from the first or to the last lost frame. Milliseconds.
+    /// it; if there is no such frame, from the first or to the last lost frame. Milliseconds.
     pub gap_ms: u64,
 }
 
 impl Loss {
-    /// The longest of the gaps in which frames were lost, in milliseconds; 0 if none was.
+    /// The longest gap in which frames were lost, in milliseconds; 0 if none was lost.
     #[must_use]
     pub fn worst_gap_ms(&self) -> u64 {
         self.gaps.iter().map(|gap| gap.gap_ms).max().unwrap_or(0)
     }
 }
 
-/// Counts what of `sent` (ascending, as a camera's handle gives it) is in `recorded` (in the order
-/// of the recording). Stamps of `camera` that are not in `sent` lie outside the interval and do not
-/// count.
+/// Counts the frames of `sent` (ascending, as a camera's handle returns them) that are in
+/// `recorded` (in the order of the recording). Stamps of `camera` that are not in `sent` are
+/// outside the interval and do not count.
 #[must_use]
 pub fn count(camera: u32, sent: &[Sent], recorded: &[Stamp]) -> Loss {
     let mut found = vec![0u64; sent.len()];
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_disorder_and_strangers_are_told_apart() {
+    fn copies_disorder_and_foreign_stamps_are_distinguished() {
         let mut recorded = stamps([100, 102, 101, 102, 103, 103, 100]);
         recorded.push(Stamp {
             camera: 2,

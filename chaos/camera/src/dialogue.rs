@@ -1,4 +1,4 @@
-//! How a connection answers requests: who may see which camera, and what its session becomes.
+//! How a connection answers requests: access to cameras, and the state of its session.
 
 use crate::auth::Offer;
 use crate::camera::{Camera, Refusal};
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 pub(crate) type Cameras = BTreeMap<u32, Arc<Camera>>;
 
-/// What a connection knows, and how it answers requests.
+/// The state of a connection, and its answers to requests.
 pub(crate) struct Dialogue {
     cameras: Arc<Cameras>,
     peer: SocketAddr,
@@ -35,7 +35,7 @@ pub(crate) struct Dialogue {
     described: Option<u32>,
     manners: Manners,
     playing_since_us: Option<u64>,
-    /// A client that was asked to log in again has to have done so by then.
+    /// Deadline for a client that was asked to log in again.
     login_due_us: Option<u64>,
 }
 
@@ -61,7 +61,7 @@ impl Dialogue {
         }
     }
 
-    /// `None` where the camera does not answer.
+    /// `None` if the camera does not answer.
     pub(crate) fn answer(&mut self, request: &Request<Vec<u8>>) -> Option<Reply> {
         let control = self.oddity(request).and_then(Oddity::control);
         let method: &str = request.method().into();
@@ -98,7 +98,7 @@ impl Dialogue {
         odd + camera.map_or(Duration::ZERO, |camera| camera.faults().describe_delay)
     }
 
-    /// How many frames come before the answer to `request`.
+    /// Number of frames to send before the answer to `request`.
     pub(crate) fn frames_before_answer(&self, request: &Request<Vec<u8>>) -> u32 {
         let method: &str = request.method().into();
         self.oddity(request)
@@ -106,7 +106,7 @@ impl Dialogue {
             .map_or(0, |of| of.frames_before_answer(method))
     }
 
-    /// Whether the client should have logged in again by now, and has not.
+    /// Whether the client should have logged in again by now but has not.
     pub(crate) fn is_login_overdue(&self) -> bool {
         let now_us = self.session.as_ref().map(|session| session.camera.now_us());
         self.login_due_us
@@ -286,7 +286,8 @@ impl Dialogue {
             .build(Vec::new()))
     }
 
-    /// That the request's session, if it names one, is this connection's and the same camera's.
+    /// Checks that the request's session, if it names one, is this connection's and of the same
+    /// camera.
     fn check_session(
         &self,
         request: &Request<Vec<u8>>,
@@ -404,7 +405,7 @@ fn fresh_nonce(random: &mut Random) -> String {
     format!("{:016x}", random.next_u64())
 }
 
-/// The URL that the tracks' names are relative to: without query, with a slash at its end.
+/// The URL that the tracks' names are relative to: without query, with a slash at the end.
 fn base_of(url: &Url) -> String {
     let mut base = url.clone();
     base.set_query(None);

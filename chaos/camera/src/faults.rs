@@ -1,16 +1,16 @@
-//! What is wrong with a camera at the moment, and what that means for its next frame.
+//! The current faults of a camera, and their effect on its next frame.
 
 use crate::clip::Picture;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What a camera says of itself when described.
+/// The description that a camera gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SdpKind {
     #[default]
     Honest,
-    /// No description at all: numbers out of range, bytes that are no text.
+    /// No valid description at all: numbers out of range, bytes that are not text.
     Absurd,
     /// Audio only.
     NoVideo,
@@ -26,13 +26,13 @@ pub enum TimestampKind {
     Honest,
     /// Each frame has the same timestamp.
     Stuck,
-    /// Each frame has any timestamp.
+    /// Each frame has a random timestamp.
     Random,
     /// Time runs backwards.
     Backward,
 }
 
-/// Faults of one camera. The counts go down by one with each frame or packet that they spoil.
+/// Faults of one camera. Each frame or packet that a count spoils decrements it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) frozen: bool,
@@ -50,11 +50,11 @@ pub(crate) struct Faults {
     pub(crate) refusing: bool,
     pub(crate) sessions_max: Option<usize>,
     pub(crate) sdp: SdpKind,
-    /// How long DESCRIBE takes to be answered.
+    /// Delay of the answer to DESCRIBE.
     pub(crate) describe_delay: Duration,
 }
 
-/// What to do with the frame that is due.
+/// How to treat the frame that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FramePlan {
     pub(crate) picture: Picture,
@@ -68,7 +68,7 @@ pub(crate) struct FramePlan {
 }
 
 impl Faults {
-    /// The plan for the frame that is due, `None` while frozen. Takes from the counts of frames.
+    /// The plan for the frame that is due; `None` while frozen. Decrements the counts of frames.
     pub(crate) fn plan(&mut self) -> Option<FramePlan> {
         if self.frozen {
             return None;

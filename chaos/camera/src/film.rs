@@ -1,4 +1,4 @@
-//! What a camera sees: the frames of its clip, one after the other.
+//! The sequence of frames that a camera plays from its clips.
 
 use crate::clip::{ClipFrame, Clips, Picture, Playhead};
 use crate::codec::Codec;
@@ -6,36 +6,36 @@ use crate::oddity::{Oddity, PayloadOddity, Rhythm};
 use crate::reel::{Reel, ReelError, ReelName};
 use std::sync::Arc;
 
-/// Frames until the picture's size changes.
+/// Number of frames until the size of the picture changes.
 const SWITCH_FRAMES: u64 = 100;
-/// From keyframe to keyframe in the clips of cameras that send keyframes only.
+/// Distance between keyframes in the clips of cameras that send only keyframes.
 const KEYFRAME_STEP: u64 = 25;
 
 /// The clips of one camera.
 #[derive(Clone, Debug)]
 pub(crate) struct Films {
     clips: Clips,
-    /// Instead of the clips.
+    /// Replaces the clips.
     reel: Option<Arc<Reel>>,
-    /// The same in another size.
+    /// The same reel in another size.
     other: Option<Arc<Reel>>,
 }
 
-/// One frame of it.
+/// One frame of a film.
 #[derive(Clone, Debug)]
 pub(crate) struct FilmFrame {
     pub(crate) frame: ClipFrame,
-    /// By how many frames it is shown later than it is sent.
+    /// How many frames later it is shown than it is sent.
     pub(crate) shown_later: i64,
 }
 
-/// Where a camera is in its film.
+/// A camera's position in its film.
 #[derive(Debug)]
 pub(crate) struct Film {
     films: Films,
     oddity: Option<Oddity>,
     gop_frames: usize,
-    /// Frames so far.
+    /// Number of frames played so far.
     played: u64,
     step: u64,
     picture: Picture,
@@ -59,7 +59,7 @@ impl Films {
         self.reel.as_ref().map_or(Codec::H264, |reel| reel.codec)
     }
 
-    /// The parameter sets that the first frames have.
+    /// The parameter sets of the first frames.
     pub(crate) fn sets(&self, picture: Picture) -> Vec<Vec<u8>> {
         match &self.reel {
             Some(reel) => reel.sets.iter().map(|set| set.to_vec()).collect(),
@@ -72,7 +72,7 @@ impl Films {
 }
 
 impl Film {
-    /// `start_frame` is how far into the common clip it begins.
+    /// `start_frame` is the starting position in the common clip.
     pub(crate) fn new(
         films: Films,
         oddity: Option<Oddity>,
@@ -102,7 +102,7 @@ impl Film {
         self.films.sets(self.picture)
     }
 
-    /// The next frame. `picture` is what a fault asks for.
+    /// The next frame. `picture` is the one that a fault asks for.
     pub(crate) fn next(&mut self, picture: Picture) -> FilmFrame {
         let played = self.played;
         self.played += 1;

@@ -1,4 +1,4 @@
-//! Faults and truth of one camera, for those who run a test.
+//! Controls the faults of one camera, and returns the facts that tests compare with.
 
 use crate::camera::Camera;
 use crate::clip::Picture;
@@ -23,19 +23,19 @@ impl CameraHandle {
         self.camera.options.id
     }
 
-    /// What is odd about it, if anything.
+    /// The camera's oddity, if it has one.
     #[must_use]
     pub fn oddity(&self) -> Option<Oddity> {
         self.camera.options.oddity
     }
 
-    /// Whether the camera's oddity has spoiled this frame: who does not have it has lost nothing.
+    /// Whether the camera's oddity has spoiled this frame: a recording without it has lost nothing.
     #[must_use]
     pub fn is_hurt(&self, sequence: u64) -> bool {
         self.camera.history().is_hurt(sequence)
     }
 
-    /// No frames from now on; sessions stay open and no sequence numbers are taken.
+    /// Stops the frames from now on; sessions stay open, and no sequence numbers are used.
     pub fn freeze(&self) {
         self.camera.faults().frozen = true;
     }
@@ -49,13 +49,12 @@ impl CameraHandle {
         self.camera.faults().drop_frames = count;
     }
 
-    /// The next `count` RTP packets of the video are not sent; their RTP sequence numbers are
-    /// taken.
+    /// The next `count` RTP packets of the video are not sent, but use their RTP sequence numbers.
     pub fn drop_packets(&self, count: u32) {
         self.camera.faults().drop_packets = count;
     }
 
-    /// UDP sessions get the packets of the next `count` frames pairwise swapped.
+    /// The packets of the next `count` frames reach UDP sessions with each pair swapped.
     pub fn reorder_frames(&self, count: u32) {
         self.camera.faults().reorder_frames = count;
     }
@@ -65,7 +64,7 @@ impl CameraHandle {
         self.camera.faults().garbage_frames = count;
     }
 
-    /// RTP timestamps of the video jump by `millis`, for good. Capture times in the stamps stay
+    /// RTP timestamps of the video jump by `millis`, permanently. Capture times in the stamps stay
     /// true.
     pub fn jump_timestamps(&self, millis: i64) {
         self.camera.faults().timestamp_offset_90k += millis.saturating_mul(90);
@@ -75,12 +74,12 @@ impl CameraHandle {
         self.camera.faults().timestamps = kind;
     }
 
-    /// Other parameter sets, with the next frame (a keyframe).
+    /// Changes the parameter sets, with the next frame (a keyframe).
     pub fn set_picture(&self, picture: Picture) {
         self.camera.faults().picture = picture;
     }
 
-    /// What DESCRIBE answers from now on.
+    /// Sets the answer to DESCRIBE from now on.
     pub fn set_sdp(&self, kind: SdpKind) {
         self.camera.faults().sdp = kind;
     }
@@ -100,49 +99,50 @@ impl CameraHandle {
         self.camera.faults().off = false;
     }
 
-    /// Answers 503 to DESCRIBE and SETUP; sessions that play go on.
+    /// Answers 503 to DESCRIBE and SETUP; playing sessions continue.
     pub fn refuse_sessions(&self, refuse: bool) {
         self.camera.faults().refusing = refuse;
     }
 
-    /// SETUP of more sessions than this is answered with 453 (not enough bandwidth).
+    /// Further SETUP requests beyond this number of sessions are answered with 453 (not enough
+    /// bandwidth).
     pub fn limit_sessions(&self, sessions_max: Option<usize>) {
         self.camera.faults().sessions_max = sessions_max;
     }
 
-    /// DESCRIBE is answered this much later; other requests and frames are not.
+    /// Delays the answer to DESCRIBE; not other requests or frames.
     pub fn delay_describe(&self, delay: Duration) {
         self.camera.faults().describe_delay = delay;
     }
 
-    /// DESCRIBE requests that were admitted so far, also those that were refused for another reason
-    /// than their login.
+    /// Number of DESCRIBE requests with a valid login so far, including those rejected for another
+    /// reason.
     #[must_use]
     pub fn describes(&self) -> u64 {
         self.camera.describes()
     }
 
-    /// Sessions set up at the moment.
+    /// Number of sessions set up at the moment.
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.camera.sessions()
     }
 
-    /// Sessions closed so far because they did not keep up.
+    /// Number of sessions closed so far because they did not keep up.
     #[must_use]
     pub fn sessions_shed(&self) -> u64 {
         self.camera.sessions_shed()
     }
 
-    /// The sequence numbers captured so far: from the oldest remembered to the next one.
+    /// The range of sequence numbers captured so far: from the oldest remembered to the next one.
     #[must_use]
     pub fn sent(&self) -> Range<u64> {
         let history = self.camera.history();
         history.first()..history.next()
     }
 
-    /// When a frame was captured, in microseconds since the Unix epoch; `None` if it was not or is
-    /// forgotten.
+    /// When a frame was captured, in microseconds since the Unix epoch; `None` if it was not, or is
+    /// no longer remembered.
     #[must_use]
     pub fn captured_us(&self, sequence: u64) -> Option<u64> {
         self.camera.history().captured_us(sequence)
@@ -155,14 +155,14 @@ impl CameraHandle {
         self.camera.history().between(from_us, to_us)
     }
 
-    /// The frames of sound that begin at or after `from_us` and before `to_us`, and that anyone
-    /// was sent; none where the camera's sound carries no stamps.
+    /// The frames of sound that begin at or after `from_us` and before `to_us` and were sent to any
+    /// client; none if the camera's sound carries no stamps.
     #[must_use]
     pub fn sound_between(&self, from_us: u64, to_us: u64) -> Vec<Sent> {
         self.camera.sounds().between(from_us, to_us)
     }
 
-    /// The codec of its sound, where that carries stamps.
+    /// The codec of its sound, if that carries stamps.
     #[must_use]
     pub fn sound(&self) -> Option<Sound> {
         self.camera
@@ -186,7 +186,7 @@ impl CameraHandle {
             .collect()
     }
 
-    /// Now by the camera's clock, in microseconds since the Unix epoch.
+    /// The current time of the camera's clock, in microseconds since the Unix epoch.
     #[must_use]
     pub fn now_us(&self) -> u64 {
         self.camera.now_us()

@@ -1,10 +1,11 @@
-//! Which frames a camera has captured, and when: the truth that recordings are counted against.
+//! The frames that a camera has captured, with their times: the truth that recordings are compared
+//! with.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
 
-/// One frame that a camera captured. Frames that a fault dropped are among them: nobody can have
-/// recorded those.
+/// One frame that a camera captured. Includes frames that a fault dropped, which no recorder can
+/// have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     pub sequence: u64,
@@ -12,14 +13,14 @@ pub struct Sent {
     pub captured_us: u64,
 }
 
-/// Frames remembered of one camera: over an hour at 25 fps, at 8 bytes each.
+/// The most frames remembered of one camera: over an hour at 25 fps, at 8 bytes each.
 const HISTORY_FRAMES_MAX: usize = 100_000;
 
-/// Frames of sound remembered of one camera: over half an hour of G.711.
+/// The most frames of sound remembered of one camera: over half an hour of G.711.
 const SOUNDS_MAX: usize = 50_000;
 
-/// The latest frames of sound that were sent to anyone. Their numbers may have holes: a microphone
-/// that has no listener takes none.
+/// The latest frames of sound that were sent to any client. Their numbers may have holes: a
+/// microphone without a listener uses none.
 #[derive(Debug, Default)]
 pub(crate) struct SoundHistory(VecDeque<Sent>);
 
@@ -47,7 +48,7 @@ impl SoundHistory {
 pub(crate) struct History {
     first: u64,
     captured_us: VecDeque<u64>,
-    /// Frames that the camera itself spoiled, by their numbers.
+    /// Numbers of frames that the camera itself spoiled.
     hurt: BTreeSet<u64>,
 }
 
@@ -62,7 +63,7 @@ impl History {
         self.first
     }
 
-    /// Remembers a frame and gives it its number.
+    /// Remembers a frame and returns its number.
     pub(crate) fn push(&mut self, captured_us: u64) -> u64 {
         let sequence = self.next();
         if self.captured_us.len() == HISTORY_FRAMES_MAX {
@@ -74,7 +75,7 @@ impl History {
         sequence
     }
 
-    /// Remembers that a frame cannot be whole.
+    /// Marks a frame as one that cannot be whole.
     pub(crate) fn hurt(&mut self, sequence: u64) {
         self.hurt.insert(sequence);
     }

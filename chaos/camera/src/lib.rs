@@ -2,22 +2,21 @@
 //! clip.
 //!
 //! Every frame carries a [`Stamp`] (camera, sequence number, capture time) in an SEI message, and
-//! every frame of sound one of its own ([`sound`]), so that [`count`] can tell from a recording
-//! exactly which frames were lost. Faults are set at run time through a [`CameraHandle`].
+//! every frame of sound carries one of its own ([`sound`]), so that [`count`] can derive from a
+//! recording exactly which frames were lost. A [`CameraHandle`] sets faults at run time.
 //!
-//! A camera may have one [`Oddity`] of those that real cameras were reported to have: in its
-//! answers, its description, its packets, its encoding, its clock, its rhythm, its losses, its
-//! sound. It is data with a name, so that scenarios and command lines can ask for it; `cargo run -p
-//! holdfast-camera --example odd` lists and plays them. What a camera spoils itself it says:
-//! [`CameraHandle::is_hurt`].
+//! A camera may have one [`Oddity`], a deviation reported of real cameras: in its answers, its
+//! description, its packets, its encoding, its clock, its rhythm, its losses, or its sound. An
+//! oddity is data with a name, so that scenarios and command lines can ask for it; `cargo run -p
+//! holdfast-camera --example odd` lists and plays them. [`CameraHandle::is_hurt`] reports the
+//! frames that a camera spoiled itself.
 //!
-//! Cameras that mean harm are servers of their own, of threads and constant buffers: [`hostile`].
+//! Hostile cameras are servers of their own, with threads and constant buffers: [`hostile`].
 //!
-//! What decides is apart from what touches the world: `stamp`, `sound`, `clip`, `reel`, `film`,
-//! `microphone`, `rate`, `packing`, `packetize`, `rtcp`, `sdp`, `auth`, `faults`, `oddity`,
-//! `reply`, `producer`, `history` and `count` are functions of their inputs; `clock`,
-//! `camera`, `connection`, `dialogue`, `session`, `server` and `hostile` read the clock and the
-//! network.
+//! Decisions are apart from I/O: `stamp`, `sound`, `clip`, `reel`, `film`, `microphone`, `rate`,
+//! `packing`, `packetize`, `rtcp`, `sdp`, `auth`, `faults`, `oddity`, `reply`, `producer`,
+//! `history` and `count` are functions of their inputs; `clock`, `camera`, `connection`,
+//! `dialogue`, `session`, `server` and `hostile` use the clock and the network.
 
 mod annexb;
 mod auth;

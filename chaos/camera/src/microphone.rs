@@ -1,5 +1,5 @@
-//! Makes a camera's sound into RTP packets: a tone in G.711 or AAC, each frame of it with its
-//! stamp. A function of its inputs.
+//! Turns a camera's sound into RTP packets: a tone in G.711 or AAC, each frame with its stamp. A
+//! function of its inputs.
 
 use crate::history::Sent;
 use crate::oddity::{AudioOddity, Oddity};
@@ -15,28 +15,28 @@ const G711_HZ: u64 = 8_000;
 pub(crate) struct Microphone {
     hearing: Hearing,
     camera: u32,
-    /// Where the RTP clocks start.
+    /// The instant at which the RTP clocks start.
     epoch_us: u64,
     tone: [u8; TONE_SAMPLES as usize],
     adts: Vec<&'static [u8]>,
-    /// Samples (G.711) or access units (AAC) so far.
+    /// Number of samples (G.711) or access units (AAC) so far.
     sent: u64,
-    /// Packets of G.711 so far.
+    /// Number of G.711 packets so far.
     packets: u64,
-    /// What one frame interval has: after a freeze or without a session, what lies further back
-    /// was never sampled.
+    /// Samples in one frame interval: after a freeze, or a time without a session, older sound was
+    /// never sampled.
     samples_max: u64,
 }
 
-/// What was heard since the last frame of video.
+/// The sound since the last frame of video.
 #[derive(Debug)]
 pub(crate) struct Heard {
     pub(crate) packets: Packets,
-    /// None where they carry no stamps.
+    /// None if they carry no stamps.
     pub(crate) frames: Vec<Sent>,
 }
 
-/// What a camera's sound is like.
+/// The properties of a camera's sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hearing {
     pub(crate) sound: Sound,
@@ -63,12 +63,12 @@ impl Hearing {
         Some(Self { sound, oddity })
     }
 
-    /// Whether its frames carry stamps: what is odd about sound may be its payload.
+    /// Whether its frames carry stamps: an oddity of sound may be in the payload.
     pub(crate) fn is_stamped(self) -> bool {
         self.oddity.is_none()
     }
 
-    /// The RTP time of sound heard so long after the clocks' start.
+    /// The RTP time of sound this long after the clocks' start.
     pub(crate) fn ticks(self, micros: u64) -> u64 {
         let hz = match self.sound {
             Sound::MuLaw => G711_HZ,
@@ -98,7 +98,7 @@ impl Microphone {
         }
     }
 
-    /// What was heard since the last frame, up to `micros` after the clocks' start.
+    /// The sound since the last frame, up to `micros` after the clocks' start.
     pub(crate) fn hear(&mut self, micros: u64) -> Result<Option<Heard>, SoundError> {
         match self.hearing.sound {
             Sound::MuLaw => self

@@ -1,4 +1,4 @@
-//! What a server of cameras is told at its start.
+//! The options of a server of cameras.
 
 use crate::auth::Credentials;
 use crate::clip::CLIP_GOP_FRAMES;
@@ -14,15 +14,15 @@ pub(crate) const BITRATE_BPS_MAX: u64 = 100_000_000;
 
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Port 0 takes any free port.
+    /// Port 0 chooses any free port.
     pub bind: SocketAddr,
     pub cameras: Vec<CameraOptions>,
-    /// Fixes phases, session numbers and garbage; `None` for other ones in each run.
+    /// Fixes phases, session numbers and garbage; `None` for different ones in each run.
     pub seed: Option<u64>,
 }
 
 impl Default for Options {
-    /// No camera, on a free port of loopback.
+    /// No cameras, on a free loopback port.
     fn default() -> Self {
         Self {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -34,33 +34,33 @@ impl Default for Options {
 
 #[derive(Clone, Debug)]
 pub struct CameraOptions {
-    /// Served at `/cam/<id>`, and in every stamp.
+    /// Served at `/cam/<id>`, and part of every stamp.
     pub id: u32,
-    /// Of the video's elementary stream, reached by padding; below the clip's own (about 250
-    /// kbit/s) it is the clip's.
+    /// Bitrate of the video's elementary stream, reached by padding; a value below the clip's own
+    /// (about 250 kbit/s) has no effect.
     pub bitrate_bps: u64,
-    /// Frames a second. The clips' parameter sets say 25 whatever this is; RTP timestamps and the
-    /// SDP tell the truth.
+    /// Frames a second. The clips' parameter sets always say 25; RTP timestamps and the SDP have
+    /// the true rate.
     pub fps: u32,
     /// Frames from keyframe to keyframe, at most [`CLIP_GOP_FRAMES`].
     pub gop_frames: u32,
-    /// How far into the clip the camera starts; `None` for anywhere, so that the keyframes of
+    /// The starting position in the clip; `None` for a random one, so that the keyframes of
     /// different cameras are not aligned.
     pub phase: Option<Duration>,
     pub credentials: Credentials,
     /// A second track: a tone, each frame of it with a stamp.
     pub sound: Option<Sound>,
-    /// Sessions start at a keyframe instead of the current frame. Most real cameras start
-    /// anywhere.
+    /// Sessions start at a keyframe instead of the current frame. Most real cameras start at any
+    /// frame.
     pub start_at_keyframe: bool,
-    /// Cameras of H.265 play small clips of their own, at 25 fps.
+    /// H.265 cameras play small clips of their own, at 25 fps.
     pub codec: Codec,
-    /// What is odd about the camera, if anything.
+    /// The camera's oddity, if it has one.
     pub oddity: Option<Oddity>,
 }
 
 impl CameraOptions {
-    /// 2 Mbit/s, 25 fps, a keyframe a second, any phase, no credentials, no sound.
+    /// 2 Mbit/s, 25 fps, a keyframe a second, a random phase, no credentials, no sound.
     #[must_use]
     pub fn new(id: u32) -> Self {
         Self {
@@ -78,7 +78,7 @@ impl CameraOptions {
     }
 
     /// A camera with this oddity, and with what the oddity needs: a codec, a login (`user`,
-    /// `pass`). An oddity of sound brings its own.
+    /// `pass`). An oddity of sound adds the sound.
     #[must_use]
     pub fn odd(id: u32, oddity: Oddity) -> Self {
         let credentials = match oddity.login() {

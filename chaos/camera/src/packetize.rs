@@ -1,4 +1,4 @@
-//! Frames as RTP packets (RFC 3550), built once a camera and patched for each session.
+//! Frames as RTP packets (RFC 3550), built once for a camera and patched for each session.
 
 use crate::codec::Codec;
 use crate::packing::{self, Payload, VIDEO_PAYLOAD_TYPE};
@@ -15,19 +15,18 @@ pub(crate) const AAC_PAYLOAD_TYPE: u8 = 97;
 pub(crate) const INTERLEAVED_BYTES: usize = 4;
 const RTP_HEADER_BYTES: usize = 12;
 
-/// The packets of one frame, one behind the other in the form of an interleaved TCP stream.
-/// Channel, SSRC and the bases of sequence number and timestamp are each session's own, see
-/// [`Numbers::patch`].
+/// The packets of one frame, concatenated in the form of an interleaved TCP stream. Channel, SSRC
+/// and the bases of sequence number and timestamp differ for each session, see [`Numbers::patch`].
 #[derive(Debug, Default)]
 pub(crate) struct Packets {
     buffer: Vec<u8>,
     ends: Vec<usize>,
-    /// RTP sequence numbers that the frame takes, dropped packets included.
+    /// RTP sequence numbers that the frame uses, including dropped packets.
     pub(crate) sequence_numbers: u16,
     pub(crate) payload_octets: usize,
 }
 
-/// What is a session's own in the packets of one track.
+/// The session-specific numbers in the packets of one track.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Numbers {
     pub(crate) channel: u8,
@@ -58,7 +57,8 @@ impl Packets {
         Ok(packets)
     }
 
-    /// What an oddity has made of an access unit. What is lost takes its sequence number.
+    /// The payloads that an oddity has made of an access unit. A lost one still uses its sequence
+    /// number.
     pub(crate) fn of_payloads(payloads: &[Payload]) -> Result<Self, RtpWriteError> {
         let mut packets = Self::default();
         for payload in payloads {
@@ -92,7 +92,7 @@ impl Packets {
         self.ends.len()
     }
 
-    /// Leaves out the first `count` packets; their sequence numbers stay taken.
+    /// Removes the first `count` packets; their sequence numbers stay used.
     pub(crate) fn drop_first(&mut self, count: usize) {
         let count = count.min(self.ends.len());
         let Some(&cut) = count.checked_sub(1).and_then(|last| self.ends.get(last)) else {
@@ -111,7 +111,7 @@ impl Packets {
         }
     }
 
-    /// The packets of `next` behind these.
+    /// Appends the packets of `next`.
     pub(crate) fn append(&mut self, next: &Self) -> Result<(), RtpParseError> {
         let numbers = Numbers {
             channel: 0,
@@ -127,7 +127,7 @@ impl Packets {
         Ok(())
     }
 
-    /// Each packet's place in the buffer, interleaving header included.
+    /// Each packet's range in the buffer, including the interleaving header.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts
@@ -163,7 +163,7 @@ impl Packets {
 }
 
 impl Numbers {
-    /// Appends `packets` to `out` with this session's numbers, and moves on by as many sequence
+    /// Appends `packets` to `out` with this session's numbers, and advances by their sequence
     /// numbers.
     pub(crate) fn patch(
         &mut self,

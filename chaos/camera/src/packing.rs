@@ -1,15 +1,15 @@
-//! How NAL units lie in RTP packets: H.264 by RFC 6184 (non-interleaved mode), H.265 by RFC 7798.
+//! Packs NAL units into RTP packets: H.264 by RFC 6184 (non-interleaved mode), H.265 by RFC 7798.
 
 use crate::codec::Codec;
 
-/// RTP payload bytes of one packet at most, so that it fits an Ethernet frame.
+/// The most RTP payload bytes in one packet, so that it fits an Ethernet frame.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 1400;
 pub(crate) const VIDEO_PAYLOAD_TYPE: u8 = 96;
 
 const FU_START: u8 = 0x80;
 const FU_END: u8 = 0x40;
 
-/// What one RTP packet carries.
+/// The payload of one RTP packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Payload {
     pub(crate) bytes: Vec<u8>,
@@ -20,7 +20,7 @@ pub(crate) struct Payload {
     pub(crate) is_slice: bool,
     /// The last packet of its NAL unit.
     pub(crate) ends_unit: bool,
-    /// Takes its sequence number and is not sent.
+    /// Uses its sequence number but is not sent.
     pub(crate) is_lost: bool,
 }
 
@@ -63,7 +63,7 @@ fn pack(codec: Codec, nal: &[u8], timestamp: u32, payloads: &mut Vec<Payload>) {
     });
 }
 
-/// Gives the parts of each packet's payload, and whether the NAL unit ends with it.
+/// Calls `packet` with the parts of each packet's payload, and whether the NAL unit ends with it.
 pub(crate) fn for_each_packet(codec: Codec, nal: &[u8], mut packet: impl FnMut(&[&[u8]], bool)) {
     let Some((header, body)) = nal.split_at_checked(codec.header_bytes()) else {
         return;
@@ -83,7 +83,7 @@ pub(crate) fn for_each_packet(codec: Codec, nal: &[u8], mut packet: impl FnMut(&
     }
 }
 
-/// What comes before the FU header, and the type in it (RFC 6184, 5.8; RFC 7798, 4.4.3).
+/// The bytes before the FU header, and the type in it (RFC 6184, 5.8; RFC 7798, 4.4.3).
 fn fragment_header(codec: Codec, header: &[u8]) -> ([u8; 2], u8) {
     match codec {
         Codec::H264 => ([header[0] & 0xe0 | 28, 0], header[0] & 0x1f),
@@ -94,7 +94,7 @@ fn fragment_header(codec: Codec, header: &[u8]) -> ([u8; 2], u8) {
     }
 }
 
-/// Whether the payload is a fragment that starts a NAL unit, or one that ends it.
+/// Whether a fragment starts, and whether it ends, its NAL unit; `None` for other payloads.
 pub(crate) fn fragment(codec: Codec, payload: &[u8]) -> Option<(bool, bool)> {
     let at = codec.header_bytes();
     let is_fragment = match codec {
@@ -105,7 +105,7 @@ pub(crate) fn fragment(codec: Codec, payload: &[u8]) -> Option<(bool, bool)> {
     Some((header & FU_START != 0, header & FU_END != 0))
 }
 
-/// Takes the end (or the start) mark off a fragment.
+/// Removes the end (or start) mark from a fragment.
 pub(crate) fn without_mark(codec: Codec, payload: &mut [u8], end: bool) {
     if let Some(header) = payload.get_mut(codec.header_bytes()) {
         *header &= if end { !FU_END } else { !FU_START };

@@ -1,5 +1,5 @@
-//! Makes a camera's frames: clip, stamp, padding, faults and oddities into RTP packets. A function
-//! of its inputs; the caller brings times and numbers.
+//! Makes a camera's frames: turns clip, stamp, padding, faults and oddities into RTP packets. A
+//! function of its inputs; the caller supplies times and numbers.
 
 use crate::clip::ClipFrame;
 use crate::codec::Codec;
@@ -16,7 +16,7 @@ use crate::rate::RatePlan;
 use crate::stamp::Stamp;
 use rtp_types::RtpWriteError;
 
-/// One frame, the same for all sessions of its camera.
+/// One frame, shared by all sessions of its camera.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) keyframe: bool,
@@ -24,13 +24,13 @@ pub(crate) struct Frame {
     pub(crate) video: Packets,
     pub(crate) video_timestamp: u32,
     pub(crate) audio: Option<Packets>,
-    /// The frames of sound in `audio`, where they carry stamps.
+    /// The frames of sound in `audio`, if they carry stamps.
     pub(crate) heard: Vec<Sent>,
     pub(crate) audio_timestamp: u32,
-    /// UDP sessions swap the packets pairwise. TCP cannot reorder.
+    /// UDP sessions swap each pair of packets. TCP cannot reorder.
     pub(crate) reordered: bool,
     pub(crate) packets_dropped: u32,
-    /// It cannot be whole: the camera's oddity is such.
+    /// It cannot be whole because of the camera's oddity.
     pub(crate) hurt: bool,
 }
 
@@ -48,12 +48,12 @@ pub(crate) struct Producer {
     film: Film,
     oddity: Option<Oddity>,
     lossy: Option<Lossy>,
-    /// Frames made so far.
+    /// Number of frames made so far.
     number: u64,
     frame_ticks: i64,
     rate: RatePlan,
     random: Random,
-    /// Where the RTP clocks start.
+    /// The instant at which the RTP clocks start.
     epoch_us: u64,
     hearing: Option<Hearing>,
     microphone: Option<Microphone>,
@@ -87,8 +87,7 @@ impl Producer {
         }
     }
 
-    /// The frame captured at `captured_us` with number `sequence`; `None` where nobody is to see
-    /// it.
+    /// The frame captured at `captured_us` with number `sequence`; `None` if it is not to be sent.
     pub(crate) fn next(
         &mut self,
         plan: &FramePlan,
@@ -146,7 +145,7 @@ impl Producer {
         }))
     }
 
-    /// Its packets, and whether they are not all of it.
+    /// The packets of the access unit, and whether they are incomplete.
     fn access_unit(
         &mut self,
         frame: &ClipFrame,
@@ -281,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_nobody_sees_still_moves_the_clip_on() {
+    fn a_frame_that_is_not_sent_still_advances_the_clip() {
         let mut producer = producer(None);
         assert!(
             producer
@@ -384,9 +383,9 @@ mod tests {
         assert_eq!((sequence, captured_us), (3, 1_000_000 + 3 * 40_000));
     }
 
-    /// Whatever its packets are like, each frame that is whole carries its stamp.
+    /// Each whole frame carries its stamp, whatever its packets look like.
     #[test]
-    fn frames_of_every_oddity_are_stamped_and_said_to_be_hurt_where_they_are() {
+    fn frames_of_every_oddity_are_stamped_and_marked_if_hurt() {
         for oddity in Oddity::all() {
             for codec in [Codec::H264, Codec::H265] {
                 if oddity.codec().is_some_and(|only| only != codec) {

@@ -1,4 +1,4 @@
-//! How much padding each frame gets, so that a small clip has any bitrate with realistic frame
+//! Computes the padding of each frame, so that a small clip has any bitrate with realistic frame
 //! sizes.
 
 /// A keyframe is this many times as big as the frames between keyframes.
@@ -8,8 +8,8 @@ const KEYFRAME_RATIO: u64 = 8;
 pub(crate) struct RatePlan {
     keyframe_bytes: i64,
     frame_bytes: i64,
-    /// Bytes sent beyond the plan so far: what frames bigger than planned took is saved on those
-    /// after them.
+    /// Bytes sent beyond the plan so far: the excess of frames bigger than planned is saved on
+    /// later ones.
     debt_bytes: i64,
 }
 
@@ -34,7 +34,7 @@ impl RatePlan {
         };
         let own = i64::try_from(own_bytes).unwrap_or(i64::MAX / 2);
         let padding = (planned - own - self.debt_bytes).max(0);
-        // A clip that is bigger than the bitrate allows must not pile up debt for ever.
+        // A clip that is bigger than the bitrate allows must not accumulate debt forever.
         self.debt_bytes = (self.debt_bytes + own + padding - planned).min(self.keyframe_bytes);
         usize::try_from(padding).unwrap_or(0)
     }

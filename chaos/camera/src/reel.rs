@@ -26,21 +26,21 @@ pub(crate) enum ReelName {
     H265OpenGop,
 }
 
-/// A clip as its frames in the order in which they are sent.
+/// The frames of a clip in the order in which they are sent.
 #[derive(Debug)]
 pub(crate) struct Reel {
     pub(crate) codec: Codec,
     frames: Vec<ReelFrame>,
-    /// What is played again and again.
+    /// The frames that are played in a loop.
     turn: Range<usize>,
-    /// SPS and PPS, with the VPS before them where there is one.
+    /// SPS and PPS, preceded by the VPS if there is one.
     pub(crate) sets: Vec<Bytes>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct ReelFrame {
     pub(crate) frame: ClipFrame,
-    /// By how many frames it is shown later than it is sent; less than 0 for B pictures.
+    /// How many frames later it is shown than it is sent; negative for B pictures.
     pub(crate) shown_later: i64,
 }
 
@@ -57,7 +57,7 @@ impl Reel {
                 include_bytes!("../clip/slices-160x90-25fps.h264"),
                 whole(100),
             ),
-            // Frame numbers repeat every 16 reference frames: so the loop has no seam.
+            // Frame numbers repeat every 16 reference frames, so the loop has no seam.
             ReelName::Refresh => (
                 Codec::H264,
                 include_bytes!("../clip/refresh-160x90-25fps.h264"),
@@ -140,7 +140,7 @@ impl Reel {
     }
 }
 
-/// Of the pattern I P B B P B B ..., as it is sent.
+/// For the pattern I P B B P B B ..., in sending order.
 fn shown_later(at: usize) -> i64 {
     match at {
         0 => 0,
@@ -149,8 +149,7 @@ fn shown_later(at: usize) -> i64 {
     }
 }
 
-/// Access units, each of which starts with a delimiter. SEI of users (the encoder's name) is left
-/// out.
+/// Access units, each of which starts with a delimiter. User SEI (the encoder's name) is left out.
 fn cut(codec: Codec, stream: &Bytes) -> Vec<ClipFrame> {
     let mut frames: Vec<ClipFrame> = Vec::new();
     for nal in annexb::nals(stream).map(|nal| stream.slice_ref(nal)) {
@@ -171,7 +170,7 @@ fn cut(codec: Codec, stream: &Bytes) -> Vec<ClipFrame> {
                 frame.keyframe |= access;
                 frame.slices.push(nal);
             }
-            // A recovery point is what decoding begins with where there is no IDR picture.
+            // If there is no IDR picture, decoding begins at a recovery point.
             Unit::Sei => {
                 frame.keyframe |= nal.get(codec.header_bytes()) == Some(&6);
                 frame.head.push(nal);

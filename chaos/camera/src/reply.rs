@@ -1,4 +1,4 @@
-//! An answer to a request as text, so that it can be bent in ways that no builder of answers
+//! An answer to a request as text, so that it can be changed in ways that no builder of answers
 //! allows.
 
 use rtsp_types::Response;
@@ -7,9 +7,9 @@ use rtsp_types::Response;
 pub(crate) struct Reply {
     /// Code and reason.
     pub(crate) status: String,
-    /// In their order; a name may come twice. `Content-Length` is not among them.
+    /// In order; a name may occur twice. Does not contain `Content-Length`.
     pub(crate) headers: Vec<(String, String)>,
-    /// Head lines that are no headers.
+    /// Head lines that are not headers.
     pub(crate) odd_lines: Vec<String>,
     pub(crate) body: Vec<u8>,
     pub(crate) line_end: &'static str,
@@ -54,7 +54,7 @@ impl Reply {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// In the place of what was there, else behind the others.
+    /// Replaces the header with this name, or appends it.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         match self
             .headers

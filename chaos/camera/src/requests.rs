@@ -1,13 +1,12 @@
-//! What RTSP requests mean (RFC 2326): which camera and track, and over which transport. Nothing
-//! here touches the network.
+//! Interprets RTSP requests (RFC 2326): camera, track and transport. Pure.
 
 use rtsp_types::headers::{RtpLowerTransport, RtpProfile, RtpTransport, Transport, Transports};
 use rtsp_types::{Method, Request, Response, ResponseBuilder, StatusCode, Url, Version, headers};
 
 use crate::sdp::{AUDIO_CONTROL, SILENT_CONTROL, VIDEO_CONTROL};
 
-/// A session without any request from its client for this long is closed; told to clients in the
-/// `Session` header.
+/// A session without any request from its client for this long is closed; announced to clients in
+/// the `Session` header.
 pub(crate) const SESSION_TIMEOUT_S: u64 = 60;
 
 pub(crate) const METHODS: [Method; 7] = [
@@ -24,7 +23,7 @@ pub(crate) const METHODS: [Method; 7] = [
 pub(crate) enum TrackKind {
     Video,
     Audio,
-    /// Of cameras that describe a track and send nothing on it.
+    /// A described track on which the camera sends nothing.
     Silent,
 }
 
@@ -71,7 +70,7 @@ impl Target {
     }
 }
 
-/// How the packets of a track travel.
+/// The transport of a track's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// On the RTSP connection; RTCP on the channel after this one.
@@ -80,7 +79,7 @@ pub(crate) enum Way {
     Udp { ports: (u16, u16) },
 }
 
-/// The first of the client's transports that this server can do. `channel` is used where the client
+/// The first of the client's transports that this server supports. `channel` is used if the client
 /// names none.
 pub(crate) fn choose(offered: &Transports, channel: u8) -> Option<Way> {
     offered.iter().find_map(|transport| match transport {
@@ -117,7 +116,7 @@ pub(crate) fn response(request: &Request<Vec<u8>>, status: StatusCode) -> Respon
     }
 }
 
-/// An answer with nothing but its status.
+/// An answer with only a status.
 pub(crate) fn bare(request: &Request<Vec<u8>>, status: StatusCode) -> Response<Vec<u8>> {
     response(request, status).build(Vec::new())
 }

@@ -1,10 +1,10 @@
-//! RTCP sender reports (RFC 3550, 6.4.1), in a compound with the CNAME that 6.1 asks for.
+//! RTCP sender reports (RFC 3550, 6.4.1), in a compound with the CNAME that section 6.1 demands.
 
 /// Seconds from 1900 (NTP) to 1970 (Unix).
 const NTP_UNIX_OFFSET_S: u64 = 2_208_988_800;
 const CNAME: &[u8; 16] = b"holdfast-camera\0";
 
-/// What a sender report says of one track.
+/// The contents of a sender report of one track.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SenderReport {
     pub(crate) ssrc: u32,
@@ -25,7 +25,8 @@ impl SenderReport {
         }
         report.extend_from_slice(&[0x81, 202, 0, 6]);
         report.extend_from_slice(&self.ssrc.to_be_bytes());
-        // CNAME item of 15 bytes; its end is the zero of the chunk, padded to a multiple of four.
+        // CNAME item of 15 bytes; the terminating zero of the chunk is padded to a multiple of
+        // four.
         report.extend_from_slice(&[1, 15]);
         report.extend_from_slice(CNAME);
         report.extend_from_slice(&[0, 0]);

@@ -1,5 +1,5 @@
-//! Session descriptions (RFC 4566, RFC 6184 section 8, RFC 7798 section 7): the honest one, and
-//! those of cameras that are not.
+//! Session descriptions (RFC 4566, RFC 6184 section 8, RFC 7798 section 7): the honest one, and the
+//! faulty ones.
 
 use crate::codec::Codec;
 use crate::faults::SdpKind;
@@ -10,20 +10,20 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sdp_types::{Attribute, Connection, Media, Origin, Session, Time};
 
-/// What the description says about a camera.
+/// The contents of a camera's description.
 #[derive(Debug)]
 pub(crate) struct Description {
     pub(crate) camera: u32,
     pub(crate) fps: u32,
     pub(crate) codec: Codec,
-    /// SPS and PPS, in H.265 the VPS before them; none where the stream alone has them.
+    /// SPS and PPS, in H.265 the VPS before them; none if only the stream has them.
     pub(crate) sets: Vec<Vec<u8>>,
     pub(crate) sound: Option<Sound>,
 }
 
 pub(crate) const VIDEO_CONTROL: &str = "track1";
 pub(crate) const AUDIO_CONTROL: &str = "track2";
-/// Of a track that sends nothing, whatever it says that it is.
+/// Control name of a track that sends nothing, whatever type it claims.
 pub(crate) const SILENT_CONTROL: &str = "track3";
 
 /// The body of the answer to DESCRIBE.
@@ -171,7 +171,7 @@ fn attribute(name: &str, value: &str) -> Attribute {
     }
 }
 
-/// Half a description with numbers out of range, a line of 16 KiB and bytes that are no text.
+/// Half a description with numbers out of range, a line of 16 KiB and bytes that are not text.
 fn absurd() -> Vec<u8> {
     let mut body = b"v=0\r\no=- 99999999999999999999999 -1 IN IP9 \xff\xfe\r\ns=\r\nt=never\r\nm=video 70000 RTP/AVP 999\r\na=rtpmap:".to_vec();
     body.extend(std::iter::repeat_n(b'9', 16 * 1024));

@@ -1,4 +1,4 @@
-//! The server: accepts connections, and keeps the tasks of cameras and connections.
+//! The server: accepts connections, and owns the tasks of cameras and connections.
 
 use crate::camera::{self, Camera};
 use crate::clip::{ClipError, Clips};
@@ -18,9 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
-/// Connections at the same time; further ones are closed at once.
+/// The most connections at the same time; further ones are closed at once.
 const CONNECTIONS_MAX: usize = 4096;
-/// Pause after a failed accept (no file descriptors left, say).
+/// Pause after a failed accept (for example, no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,7 @@ pub struct Handle {
 }
 
 impl CameraServer {
-    /// Binds, so that the address is known; nothing is served before [`CameraServer::run`].
+    /// Binds, so that the address is known; serves nothing before [`CameraServer::run`].
     pub async fn bind(options: Options) -> Result<Self, Error> {
         options.check()?;
         let clips = Clips::load()?;
@@ -147,7 +147,7 @@ impl CameraServer {
                 },
                 Some(ended) = connections.join_next() => note_panic(ended),
                 Some(ended) = capturing.join_next() => break Err(Error::Camera(format!("{ended:?}"))),
-                // Waits for as long as the server is wanted.
+                // Waits until the server is stopped.
                 _ = stop.changed() => break Ok(()),
             }
         };
@@ -186,10 +186,10 @@ impl Handle {
 
     /// Stops the server and waits until its tasks have ended.
     pub async fn stop(mut self) {
-        // An error says that it has stopped already.
+        // An error means that it has stopped already.
         let _ = self.stop.send(());
-        // Resolves with an error once `run` has dropped its end; it ends after aborting tasks,
-        // which wait for nothing.
+        // Resolves with an error once `run` has dropped its end, which happens after it has aborted
+        // the tasks.
         let _ = self.done.changed().await;
     }
 }

@@ -1,5 +1,5 @@
-//! One client's session with a camera: its tracks, each with numbers of its own, and how their
-//! packets reach it.
+//! One client's session with a camera: its tracks, each with numbers of its own, and the delivery
+//! of their packets.
 
 use crate::camera::{Camera, Reservation};
 use crate::oddity::{Bender, Lane, Oddity, Outgoing, RtpOddity, Warp};
@@ -22,7 +22,7 @@ const REPORT_INTERVAL_US: u64 = 5_000_000;
 /// Datagrams sent without a pause, so that a keyframe fits the client's socket buffer.
 const UDP_BURST_PACKETS: usize = 32;
 const UDP_PAUSE: Duration = Duration::from_millis(1);
-/// A datagram that the kernel does not take for so long is lost.
+/// A datagram that the kernel does not accept within this time is lost.
 const UDP_SEND_DEADLINE: Duration = Duration::from_millis(100);
 const UDP_BIND_TRIES_MAX: usize = 32;
 
@@ -48,13 +48,13 @@ pub(crate) struct Track {
     odd: Odd,
 }
 
-/// What is odd about a track's packets.
+/// The oddities of a track's packets.
 #[derive(Debug, Default)]
 struct Odd {
     oddity: Option<Oddity>,
     bender: Option<Bender>,
     warp: Option<Warp>,
-    /// The session's own offset, which a wrong clock is based on.
+    /// The session's own offset, the base of a wrong clock.
     base_offset: u32,
     /// When the track's first frame was captured.
     first_us: Option<u64>,
@@ -69,7 +69,7 @@ enum TrackWay {
     Udp {
         rtp: UdpSocket,
         rtcp: UdpSocket,
-        /// Of cameras that send from elsewhere.
+        /// For cameras that send from elsewhere.
         elsewhere: Option<UdpSocket>,
     },
 }
@@ -86,7 +86,7 @@ impl Session {
         }
     }
 
-    /// Whether frames flow from now on; `false` where the camera ended the session.
+    /// Starts the frames; `false` if the camera has ended the session.
     pub(crate) fn play(&mut self) -> bool {
         if self.frames.is_none() {
             self.frames = self.reservation.play();
@@ -94,8 +94,8 @@ impl Session {
         self.frames.is_some()
     }
 
-    /// The next frame to deliver; `None` once the camera has ended the session. Waits as long as
-    /// the camera has no frame: the caller has the deadline.
+    /// The next frame to deliver; `None` once the camera has ended the session. Waits until the
+    /// camera has a frame: the caller has the deadline.
     pub(crate) async fn next(&mut self) -> Option<Arc<Frame>> {
         let Self {
             reservation,
@@ -111,11 +111,11 @@ impl Session {
 
     /// Resolves when the camera ends the session.
     pub(crate) async fn ended(&mut self) {
-        // An error is the news: the seat is gone.
+        // The error is the event itself: the seat is gone.
         let _ = (&mut self.reservation.ended).await;
     }
 
-    /// Sends what goes by UDP, and appends to `out` what goes on the RTSP connection.
+    /// Sends the packets that use UDP, and appends to `out` those for the RTSP connection.
     pub(crate) async fn deliver(
         &mut self,
         frame: &Frame,
@@ -197,7 +197,7 @@ impl Odd {
         }
     }
 
-    /// What a report says of the wall time; `None` where there is none.
+    /// The wall time for a report; `None` if no report is to be sent.
     fn report_us(&mut self, wall_us: u64) -> Option<u64> {
         match (self.oddity.and_then(Oddity::rtp), &mut self.random) {
             (Some(rtp), Some(random)) => rtp.report_us(wall_us, random),
@@ -255,7 +255,7 @@ impl Track {
         }
     }
 
-    /// `patched` holds `packets` with this session's numbers.
+    /// `patched` contains `packets` with this session's numbers.
     async fn deliver_odd(&mut self, packets: &Packets, patched: &[u8], out: &mut Vec<u8>) {
         let Some(bender) = &mut self.odd.bender else {
             return;
@@ -329,7 +329,7 @@ async fn recv(frames: &mut Option<mpsc::Receiver<Arc<Frame>>>) -> Option<Arc<Fra
     }
 }
 
-/// The packets in the order in which to send them: neighbours swapped where asked.
+/// The packets in the order in which to send them: each pair swapped if requested.
 fn order(packets: &Packets, reordered: bool) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = packets.ranges().collect();
     if reordered {
@@ -348,8 +348,8 @@ async fn send_datagrams(socket: &UdpSocket, packets: &[u8], ranges: Vec<Range<us
 }
 
 async fn send(socket: &UdpSocket, datagram: &[u8]) {
-    // Whether a datagram arrives is not a sender's to know; a client that is gone ends with its
-    // RTSP connection.
+    // A sender cannot know whether a datagram arrives; if the client is gone, its RTSP connection
+    // ends.
     match tokio::time::timeout(UDP_SEND_DEADLINE, socket.send(datagram)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::trace!(%error, "a datagram was not sent"),
@@ -394,7 +394,7 @@ fn udp(
     Ok((way, Some((port, port + 1))))
 }
 
-/// Another address of this machine: on loopback there are many, elsewhere it is the same.
+/// Another address of this machine: on loopback there are many, elsewhere it is the same one.
 fn other_address(local: IpAddr) -> IpAddr {
     match local {
         IpAddr::V4(address) if address.is_loopback() => IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)),

@@ -1,8 +1,8 @@
-//! What cameras with sound send, and the stamp that each frame of it carries, so that what was
-//! recorded of it can be counted as video can.
+//! The sound of cameras, and the stamp that each frame of it carries, so that recorded sound can be
+//! counted like video.
 //!
 //! In AAC the stamp is a data stream element before the sound itself (ISO/IEC 14496-3, 4.4.2.7),
-//! which decoders skip; in G.711 it takes the place of the first samples, and is heard as a click.
+//! which decoders skip; in G.711 it replaces the first samples, and is audible as a click.
 
 use crate::stamp::Stamp;
 use serde::{Deserialize, Serialize};
@@ -23,10 +23,10 @@ const SOUND_UUID: [u8; 16] = *b"holdfast:sound-1";
 /// UUID, camera, sequence, capture, checksum of what follows.
 pub(crate) const STAMP_BYTES: usize = 16 + 4 + 8 + 8 + 4;
 
-/// `ID_DSE`, tag 0, byte-aligned, and how many bytes.
+/// `ID_DSE`, tag 0, byte-aligned, and the number of bytes.
 const DATA_STREAM_ELEMENT: [u8; 2] = [0b1000_0001, STAMP_BYTES as u8];
 
-/// A frame of sound with its stamp, as cameras send it: for tests of what reads them.
+/// A frame of sound with its stamp, as cameras send it: for tests of readers.
 #[must_use]
 pub fn encoded(sound: Sound, stamp: Stamp, frame: &[u8]) -> Vec<u8> {
     match sound {
@@ -39,19 +39,20 @@ pub fn encoded(sound: Sound, stamp: Stamp, frame: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The access unit behind its stamp, in one raw data block.
+/// The stamp followed by the access unit, in one raw data block.
 pub(crate) fn stamp_aac(stamp: Stamp, unit: &[u8]) -> Vec<u8> {
     [&DATA_STREAM_ELEMENT[..], &encode(stamp, unit), unit].concat()
 }
 
-/// Writes the stamp over the first samples; what is shorter stays as it is.
+/// Overwrites the first samples with the stamp; a shorter frame stays unchanged.
 pub(crate) fn stamp_mu_law(stamp: Stamp, samples: &mut [u8]) {
     if let Some((head, rest)) = samples.split_first_chunk_mut::<STAMP_BYTES>() {
         *head = encode(stamp, rest);
     }
 }
 
-/// The stamp of one stored sample of sound; `None` where it carries none, or is not as it was sent.
+/// The stamp of one stored sample of sound; `None` if it carries none, or differs from the one
+/// sent.
 #[must_use]
 pub fn find(sample: &[u8]) -> Option<Stamp> {
     let stamp = sample.strip_prefix(&DATA_STREAM_ELEMENT).unwrap_or(sample);

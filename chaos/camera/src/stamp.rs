@@ -5,11 +5,11 @@ use crate::annexb;
 use crate::codec::{Codec, Unit};
 use serde::{Deserialize, Serialize};
 
-/// Which frame this is.
+/// Identifies a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Stamp {
     pub camera: u32,
-    /// Per camera, from 0 at the start of the process, by one with each frame captured.
+    /// For each camera, from 0 at the start of the process; increments with each frame captured.
     pub sequence: u64,
     /// When the frame was captured, in microseconds since the Unix epoch, by the camera's own
     /// clock.
@@ -21,20 +21,20 @@ const PADDING_UUID: [u8; 16] = *b"holdfast:padding";
 const USER_DATA_UNREGISTERED: u8 = 5;
 const STAMP_BYTES: usize = 16 + 4 + 8 + 8;
 const PADDING_BYTE: u8 = 0x55;
-/// Type, first size byte and UUID: the least that a padding message takes.
+/// Type, first size byte and UUID: the minimum size of a padding message.
 const PADDING_BYTES_MIN: usize = 2 + 16;
-/// `find` looks no further into an SEI unit, so that padding costs nothing.
+/// `find` searches no further into an SEI unit, so that padding costs nothing.
 const SEI_SEARCH_BYTES_MAX: usize = 1024;
 
 impl Stamp {
-    /// An H.264 SEI NAL unit (without start code) with this stamp and about `padding_bytes` of
-    /// padding behind it.
+    /// An H.264 SEI NAL unit (without start code) with this stamp, followed by about
+    /// `padding_bytes` of padding.
     #[must_use]
     pub fn encode(&self, padding_bytes: usize) -> Vec<u8> {
         self.encode_as(Codec::H264, padding_bytes)
     }
 
-    /// The same of either codec: the message is alike in both (ITU-T H.265, D.2.7).
+    /// The same for either codec: the message is the same in both (ITU-T H.265, D.2.7).
     #[must_use]
     pub fn encode_as(&self, codec: Codec, padding_bytes: usize) -> Vec<u8> {
         let mut nal = Vec::with_capacity(64 + padding_bytes);
@@ -70,8 +70,8 @@ impl Stamp {
     }
 }
 
-/// The stamp of one H.264 or H.265 sample, whether with 4-byte lengths or in Annex B format; `None`
-/// where it carries none.
+/// The stamp of one H.264 or H.265 sample, either with 4-byte lengths or in Annex B format; `None`
+/// if it carries none.
 #[must_use]
 pub fn find(sample: &[u8]) -> Option<Stamp> {
     let by_length =
@@ -79,8 +79,8 @@ pub fn find(sample: &[u8]) -> Option<Stamp> {
     by_length.or_else(|| annexb::nals(sample).find_map(find_in_nal))
 }
 
-/// Appends a message of about `bytes` bytes in all. Neither its UUID nor its fill has a zero byte,
-/// so none needs escaping.
+/// Appends a message of about `bytes` bytes in total. Neither its UUID nor its fill has a zero
+/// byte, so none needs escaping.
 fn pad(nal: &mut Vec<u8>, bytes: usize) {
     if bytes < PADDING_BYTES_MIN {
         return;
@@ -95,7 +95,7 @@ fn pad(nal: &mut Vec<u8>, bytes: usize) {
 }
 
 fn find_in_nal(nal: &[u8]) -> Option<Stamp> {
-    // No NAL unit is an SEI unit of both codecs.
+    // No NAL unit is an SEI unit in both codecs.
     let codec = [Codec::H264, Codec::H265]
         .into_iter()
         .find(|codec| codec.unit(nal) == Unit::Sei)?;
@@ -114,7 +114,7 @@ fn find_in_nal(nal: &[u8]) -> Option<Stamp> {
     None
 }
 
-/// Type and size of the SEI message at the start of `rbsp`, and what follows them (ITU-T H.264,
+/// Type and size of the SEI message at the start of `rbsp`, and the bytes after them (ITU-T H.264,
 /// 7.3.2.3.1).
 fn message_header(rbsp: &[u8]) -> Option<(usize, usize, &[u8])> {
     let (kind, rest) = ff_coded(rbsp)?;

@@ -1,10 +1,10 @@
-//! What cameras with sound send: a tone in G.711, or in AAC from a small clip.
+//! The sound of cameras: a tone in G.711, or in AAC from a small clip.
 
 use std::f64::consts::TAU;
 
 /// A period of the 500 Hz tone at 8 kHz.
 pub(crate) const TONE_SAMPLES: u64 = 16;
-/// Of the AAC clip.
+/// Sampling rate of the AAC clip.
 pub(crate) const AAC_HZ: u64 = 16_000;
 /// Samples of one AAC access unit (ISO/IEC 14496-3).
 pub(crate) const AAC_SAMPLES: u64 = 1024;
@@ -17,7 +17,7 @@ pub(crate) fn mu_law_tone() -> [u8; TONE_SAMPLES as usize] {
     })
 }
 
-/// The access units of the AAC clip, each behind its ADTS header.
+/// The access units of the AAC clip, each with its ADTS header.
 pub(crate) fn adts_frames() -> Vec<&'static [u8]> {
     let mut rest: &'static [u8] = include_bytes!("../clip/tone-16khz.aac");
     let mut frames = Vec::new();
@@ -37,7 +37,7 @@ pub(crate) fn access_unit(adts: &'static [u8]) -> &'static [u8] {
     adts.get(ADTS_HEADER_BYTES..).unwrap_or_default()
 }
 
-/// G.711 mu-law of a 16-bit sample (ITU-T G.711, table 2).
+/// G.711 mu-law encoding of a 16-bit sample (ITU-T G.711, table 2).
 fn mu_law(sample: i16) -> u8 {
     let sign = if sample < 0 { 0x80 } else { 0 };
     let magnitude = (sample.unsigned_abs() >> 2).min(8_158) + 33;

@@ -1,4 +1,4 @@
-//! What the nodes did, in order: shown to the invariants, told in the story, counted.
+//! The nodes' actions in order: passed to the invariants, written to the story, counted.
 
 #![expect(clippy::disallowed_methods, reason = "simulated time")]
 
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
-/// Clones are one history.
+/// Clones share one history.
 #[derive(Clone)]
 pub(super) struct History(Arc<Mutex<Inner>>);
 
@@ -83,7 +83,7 @@ impl History {
     }
 
     /// # Errors
-    /// What failed, with the story of it.
+    /// The violation, with the story before it.
     pub(super) fn outcome(&self) -> Result<Outcome, String> {
         let inner = self.lock();
         match inner.story.failure() {
@@ -103,10 +103,10 @@ impl History {
     }
 }
 
-/// One life of a node's process.
+/// Observes one process of a node.
 pub(super) struct LifeWitness {
     pub(super) node: u64,
-    /// What a dead process still does does not count.
+    /// Actions of a dead process do not count.
     pub(super) is_alive: Arc<AtomicBool>,
     pub(super) history: History,
 }

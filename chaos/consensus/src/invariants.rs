@@ -1,8 +1,8 @@
-//! What must hold of consensus, one invariant a file. Each is shown what nodes do and says what is
-//! wrong as soon as it can tell.
+//! The invariants of consensus, one in each file. Each sees what nodes do and reports a violation
+//! as soon as it can detect it.
 //!
-//! Not among them: one leader a term. openraft orders votes by term and node, and a term may have
-//! several leaders, one after the other.
+//! One leader for each term is not among them: openraft orders votes by term and node, so a term
+//! may have several leaders, one after the other.
 
 mod acknowledged;
 mod epochs;
@@ -14,13 +14,13 @@ mod votes;
 use holdfast_consensus::simulation::SavedVote;
 use holdfast_storage::ids::{CameraId, Epoch};
 
-/// An entry of the log, and the state with it; long things as digests.
+/// An entry of the log, with the state after it; long values as digests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) term: u64,
     pub(super) index: u64,
     pub(super) command: u64,
-    /// Which of the clients' writes it is, where it is one.
+    /// The number of the clients' write, if the entry is one.
     pub(super) number: Option<u64>,
     pub(super) state: u64,
     pub(super) epochs: Vec<(CameraId, Epoch)>,
@@ -51,23 +51,23 @@ pub(super) enum Seen {
         node: u64,
         vote: Option<SavedVote>,
     },
-    /// A client was told that its write was carried out.
+    /// A client's write was acknowledged.
     Acknowledged {
         number: u64,
     },
-    /// A client was told that its write changed nothing.
+    /// A client's write was refused: it changed nothing.
     Refused {
         number: u64,
     },
-    /// The node's data directory is as it was before.
+    /// The node's data directory was put back to an earlier state.
     PutBack {
         node: u64,
     },
-    /// The node takes no part any more: it says that its directory is old, or a copy.
+    /// The node takes no part any more, because it found its directory to be old, or a copy.
     Fenced {
         node: u64,
     },
-    /// Faults have ended, and the nodes had time to agree.
+    /// Faults have ended, and the nodes have had time to agree.
     Settled {
         nodes: Vec<u64>,
     },
@@ -77,7 +77,7 @@ pub(super) trait Invariant: Send {
     fn name(&self) -> &'static str;
 
     /// # Errors
-    /// What does not hold, in words.
+    /// The violation, in words.
     fn see(&mut self, seen: &Seen) -> Result<(), String>;
 }
 

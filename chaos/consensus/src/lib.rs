@@ -1,15 +1,15 @@
-//! Consensus, simulated as it is: real nodes' consensus on a simulated network, by seed. `cargo
-//! xtask simulate-consensus --seed N` repeats a run.
+//! Simulates the real consensus code of several nodes on a simulated network, by seed. `cargo xtask
+//! simulate-consensus --seed N` repeats a run.
 //!
-//! Real is all of `consensus` and what it stands on: openraft, the adaptor, log and snapshot in
-//! real files, messages in postcard, routes with their authorisation, deadlines, forwarded writes,
-//! joins, the choice of voters. Simulated are time, the network, chance, and what a power cut
+//! Real: all of `consensus` and its foundations: openraft, the adaptor, log and snapshot in real
+//! files, messages in postcard, routes with their authorisation, deadlines, forwarded writes,
+//! joins, the choice of voters. Simulated: time, the network, randomness, and what a power cut
 //! leaves of the log (`holdfast_consensus::simulation`).
 //!
-//! A seed is a run: one thread, a paused clock, one source of chance; the log's own thread is
-//! waited for while time stands still. What is not simulated: TCP's connections and HTTP's bytes,
-//! file systems that lie about an fsync, and a snapshot that a power cut tears (it is renamed into
-//! its place once it is durable).
+//! A seed determines a run: one thread, a paused clock, one source of randomness; time stands still
+//! while the log's own thread works. Not simulated: TCP connections and HTTP bytes, file systems
+//! that lie about an fsync, and a snapshot torn by a power cut (it is renamed into place once it is
+//! durable).
 
 #![cfg(feature = "simulation")]
 
@@ -35,14 +35,14 @@ use holdfast_storage::search;
 use std::fmt;
 use std::time::Duration;
 
-/// How long a cluster may take after the last fault until every member takes writes and all have
+/// How long after the last fault a cluster may take until every member accepts writes and all have
 /// the same state.
 pub const BUDGET: Duration = Duration::from_secs(60);
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Of everything that nodes did, in order.
+    /// Digest of everything that nodes did, in order.
     pub digest: u64,
     /// Simulated seconds.
     pub seconds: u64,
@@ -50,16 +50,16 @@ pub struct Outcome {
     /// Entries of the log.
     pub entries: u64,
     pub acknowledged: u64,
-    /// Snapshots that a node began with, or took from another.
+    /// Snapshots that a node started from, or took from another.
     pub snapshots: u64,
     /// Processes that were started.
     pub starts: u64,
-    /// Processes that took no part any more, because their directory was put back, or is a copy.
+    /// Processes that were fenced, because their directory was put back or is a copy.
     pub fenced: u64,
 }
 
 impl Outcome {
-    /// So that seeds that try nothing do not pass.
+    /// Whether the seeds tried everything: otherwise they must not pass.
     #[must_use]
     pub fn has_seen_everything(&self, seeds: u64) -> bool {
         let Self {
@@ -115,7 +115,7 @@ impl fmt::Display for Outcome {
 /// Runs one seed.
 ///
 /// # Errors
-/// What does not hold, with the events before it.
+/// The violation, with the events before it.
 pub fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
     let mut random = Random::new(seed);
     let _seeded = holdfast_consensus::simulation::enter(random.fork());

@@ -1,4 +1,4 @@
-//! A process of a node, from its start until its power is cut.
+//! A node's process, from its start until its power is cut.
 
 use holdfast_consensus::Consensus;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, JoinHandle};
 
-/// A process that runs.
+/// A running process.
 pub(super) struct Life {
     pub(super) consensus: Consensus,
     pub(super) is_alive: Arc<AtomicBool>,
-    /// One write at a time begins at each node: in which order tokio wakes several that wait for a
-    /// leader, no seed decides.
+    /// Each node begins one write at a time: no seed determines the order in which tokio wakes
+    /// several tasks that wait for a leader.
     pub(super) turn: Arc<Mutex<()>>,
     pub(super) routes: axum::Router,
     pub(super) handlers: Vec<AbortHandle>,

@@ -1,5 +1,4 @@
-//! Clients: they change cameras, settings and assignments through any node, and note what they are
-//! told.
+//! Clients: they change cameras, settings and assignments through any node, and record the answers.
 
 use super::invariants::Seen;
 use super::node::Site;
@@ -35,7 +34,7 @@ pub(super) async fn client(site: Site, numbers: Numbers, mut random: Random) {
             consensus.write(entry).await
         };
         drop(begun);
-        // Nobody hears what a dead process says.
+        // A dead process's answers reach no client.
         if !is_numbered || !is_alive.load(Ordering::Relaxed) {
             continue;
         }
@@ -54,11 +53,11 @@ fn some_life(
     random: &mut Random,
 ) -> Option<(Consensus, Arc<AtomicBool>, Arc<Mutex<()>>)> {
     let wires = site.wires.lock();
-    let nodes: Vec<u64> = wires.lives.keys().copied().collect();
+    let nodes: Vec<u64> = wires.running.keys().copied().collect();
     if nodes.is_empty() {
         return None;
     }
-    wires.lives.get(random.pick(&nodes)).map(|life| {
+    wires.running.get(random.pick(&nodes)).map(|life| {
         (
             life.consensus.clone(),
             life.is_alive.clone(),

@@ -24,14 +24,14 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-/// As long as a process that was killed may go on without anybody noticing.
+/// The longest that a killed process may keep running unnoticed.
 const END_DEADLINE: Duration = Duration::from_secs(60);
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Numbers of processes that are copies of others: theirs and this.
+/// Processes that are copies have numbers from here: the original's number plus this.
 pub(super) const COPIES_FROM: u64 = 1_000;
 
-/// What all nodes of a run share.
+/// State shared by all nodes of a run.
 #[derive(Clone)]
 pub(super) struct Site {
     pub(super) cluster: Uuid,
@@ -43,7 +43,7 @@ pub(super) struct Site {
     pub(super) snapshot_after: u64,
 }
 
-/// What members' clocks show; nothing here goes by it.
+/// The time that members' clocks show; nothing in the simulation depends on it.
 const AT: Timestamp = Timestamp(0);
 
 fn secret() -> Secret {
@@ -58,13 +58,13 @@ fn spec(node: u64) -> NodeSpec {
     NodeSpec::new(&name_of(node), &addr_of(node), &addr_of(node)).expect("valid")
 }
 
-/// A node for the whole run: it has power while `power` says so.
+/// A node for the whole run: it has power while `power` is true.
 pub(super) struct Node {
     pub(super) number: u64,
     pub(super) site: Site,
     pub(super) random: Random,
     pub(super) power: watch::Receiver<bool>,
-    /// Of which it is a copy.
+    /// The member that it is a copy of.
     pub(super) copy_of: Option<Joined>,
 }
 
@@ -99,7 +99,7 @@ impl Node {
     }
 
     async fn join(&mut self, attempt: Uuid) -> Option<Joined> {
-        let peers: Vec<u64> = self.site.wires.lock().lives.keys().copied().collect();
+        let peers: Vec<u64> = self.site.wires.lock().running.keys().copied().collect();
         if peers.is_empty() {
             return None;
         }
@@ -115,7 +115,7 @@ impl Node {
             .ok()
     }
 
-    /// One life of its process, until its power is cut.
+    /// Runs one process of it, until its power is cut.
     async fn live(&mut self, identity: Joined) {
         let is_alive = Arc::new(AtomicBool::new(true));
         let (node, history) = (self.number, self.site.history.clone());
@@ -177,7 +177,7 @@ impl Node {
             routes,
             handlers,
         };
-        self.site.wires.lock().lives.insert(node, life);
+        self.site.wires.lock().running.insert(node, life);
         let mut fatal = consensus.fatal();
         let fenced = see_fence(&consensus, node, &history);
         tokio::select! {
@@ -196,9 +196,9 @@ impl Node {
         self.end(consensus, &disk).await;
     }
 
-    /// What is left of a process that is no more goes away unseen, and the disk forgets.
+    /// The remains of an ended process are dropped unseen, and the disk forgets unflushed data.
     async fn end(&self, consensus: Consensus, disk: &Disk) {
-        let life = self.site.wires.lock().lives.remove(&self.number);
+        let life = self.site.wires.lock().running.remove(&self.number);
         life.iter()
             .flat_map(|life| &life.handlers)
             .for_each(AbortHandle::abort);
@@ -223,7 +223,7 @@ impl Node {
     }
 }
 
-/// Never ends.
+/// Reports when the node is fenced. Never returns.
 async fn see_fence(consensus: &Consensus, node: u64, history: &History) {
     let mut standing = consensus.identity().standing();
     if standing
@@ -236,7 +236,7 @@ async fn see_fence(consensus: &Consensus, node: u64, history: &History) {
     std::future::pending().await
 }
 
-/// What a node does about its membership; then it just runs.
+/// Reports the node's membership as a node does at its start; then just runs.
 async fn serve(consensus: &Consensus, node: u64, turn: &Mutex<()>) {
     if node > COPIES_FROM {
         // It has the configuration of the node that it is a copy of, and nothing to report.
@@ -256,7 +256,7 @@ async fn serve(consensus: &Consensus, node: u64, turn: &Mutex<()>) {
         spec: spec(node),
     };
     let report = report.by(Actor::Node(consensus.node()), AT);
-    // As a node does on its start; whoever was removed is refused.
+    // Like a node at its start; a removed node's report is refused.
     drop(timeout(END_DEADLINE, consensus.write(report)).await);
     drop(begun);
     std::future::pending().await

@@ -1,4 +1,4 @@
-//! Writes that carry a number, so that each is found in what nodes applied.
+//! Writes that carry a number, so that each can be found in what nodes applied.
 
 use holdfast_consensus::command::{Command, LogEntry};
 use holdfast_consensus::model::{Actor, RetentionClass, RetentionClassName, SettingsChange};
@@ -6,7 +6,7 @@ use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Numbers of writes, so that no two are alike.
+/// Unique numbers of writes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Numbers(Arc<AtomicU64>);
 
@@ -16,7 +16,7 @@ impl Numbers {
     }
 }
 
-/// Which of the clients' writes this is; deletions have no room for a number.
+/// The number of the clients' write; deletions have no room for a number.
 pub(super) fn number_of(entry: &LogEntry) -> Option<u64> {
     match &entry.command {
         Command::CreateCamera { spec, .. } | Command::UpdateCamera { spec, .. } => {
@@ -34,7 +34,7 @@ pub(super) fn settings(number: u64) -> LogEntry {
     change_settings(number).by(Actor::System, at(number))
 }
 
-/// Of the write that has this number.
+/// The time that encodes a write's number.
 pub(super) fn at(number: u64) -> Timestamp {
     Timestamp(number as i64)
 }

@@ -1,10 +1,10 @@
-//! Data directories that are put back to an earlier state, and such that exist twice, while all who
-//! could know are there.
+//! Data directories that are put back to an earlier state, and copies of them, while every node
+//! that could know is reachable.
 //!
-//! What must hold is exact: an acknowledged change is never undone as long as, when a node whose
-//! directory was put back starts, someone can be reached who holds a record of what it has
-//! confirmed since. So the world is quiet during that; before and after it is as unquiet as ever,
-//! and the node stays fenced to the end, when an operator removes it.
+//! The exact promise: an acknowledged change is never undone if, when a node whose directory was
+//! put back starts, it can reach a node that has a record of what it has confirmed since. So the
+//! simulation causes no other faults during that time. Before and after, faults continue as usual,
+//! and the node stays fenced until an operator removes it at the end.
 
 #![expect(clippy::disallowed_methods, reason = "simulated time")]
 
@@ -23,9 +23,10 @@ use std::{fs, io};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Longer than any fault lasts: then a cluster agrees, and everyone has said how far it is.
+/// Longer than any fault lasts: by then the cluster agrees, and every node has reported its
+/// progress.
 const QUIET: Duration = Duration::from_secs(21);
-/// In which a started node has asked everyone.
+/// Within this time a started node has asked all others.
 const ASKED_WITHIN: Duration = Duration::from_secs(10);
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
@@ -58,13 +59,13 @@ impl World {
     pub(super) fn has_fenced(&self) -> bool {
         let wires = self.site.wires.lock();
         wires
-            .lives
+            .running
             .iter()
             .any(|(number, life)| *number < COPIES_FROM && is_fenced(&life.consensus))
     }
 
-    /// Everyone has power and reaches everyone, and of at least three who vote none is fenced.
-    /// Whether that came to be.
+    /// Ends all faults and waits for [`QUIET`]. Returns whether all nodes then run, none is fenced,
+    /// and at least three vote.
     async fn calm(&mut self) -> bool {
         self.power
             .values()
@@ -73,14 +74,14 @@ impl World {
         sleep(QUIET).await;
         let wires = self.site.wires.lock();
         let leader = wires
-            .lives
+            .running
             .values()
             .find(|life| life.consensus.leader() == Some(life.consensus.node()));
         let voters = leader.map_or(0, |life| life.consensus.leadership().borrow().voters.len());
-        let is_whole = wires.lives.len() == self.power.len();
+        let is_whole = wires.running.len() == self.power.len();
         voters >= 3
             && is_whole
-            && wires.lives.values().all(|life| {
+            && wires.running.values().all(|life| {
                 life.consensus
                     .identity()
                     .standing()
@@ -192,13 +193,13 @@ impl World {
         }
     }
 
-    /// As an operator does; its place stays empty.
+    /// Removes the fenced node, as an operator would; no node takes its place.
     pub(super) async fn remove_fenced(&mut self, give_up_at: Instant) {
         loop {
             let fenced = {
                 let wires = self.site.wires.lock();
                 let fenced = wires
-                    .lives
+                    .running
                     .iter()
                     .find(|(_, life)| is_fenced(&life.consensus));
                 fenced.map(|(number, life)| (*number, life.consensus.node()))

@@ -1,8 +1,7 @@
-//! What lies between the nodes: requests that are late, lost, doubled or held up, and answers that
-//! are.
+//! The network between nodes: requests and answers are late, lost, duplicated or held up.
 //!
-//! A request once sent arrives without its sender: also after that gave up, or died. Only Raft's
-//! own messages are doubled: TCP doubles nothing, but Raft's must stand it.
+//! A request, once sent, arrives even after its sender has given up or died. Only Raft's own
+//! messages are duplicated: TCP duplicates nothing, but Raft has to tolerate it.
 
 #![expect(clippy::disallowed_methods, reason = "simulated time")]
 
@@ -21,12 +20,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-/// Until the product's client gives up a connection.
+/// The time after which the product's client gives up on a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
-/// How often something that is held up looks whether it may go on.
+/// How often a held message checks whether it may continue.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Clones are the same wires.
+/// Clones share the same wires.
 #[derive(Clone)]
 pub(super) struct Wires(Arc<Mutex<Inner>>);
 
@@ -34,11 +33,11 @@ pub(super) struct Inner {
     began: Instant,
     random: Random,
     pub(super) network: Network,
-    /// Nodes whose network stands still; what is under way is late.
+    /// Nodes whose network is held up; messages under way are late.
     pub(super) held: BTreeSet<u64>,
-    /// One of Raft's messages in so many arrives twice; 0: none.
+    /// One in this many of Raft's messages arrives twice; 0: none.
     pub(super) double_one_in: u32,
-    pub(super) lives: BTreeMap<u64, Life>,
+    pub(super) running: BTreeMap<u64, Life>,
 }
 
 type Answer = Result<(u16, Vec<u8>), PeerError>;
@@ -65,14 +64,14 @@ fn node_at(addr: &str) -> Option<u64> {
 impl Wires {
     pub(super) fn new(random: Random, delay_max: Duration) -> Self {
         let network = Network::new(delay_max);
-        let (held, lives) = (BTreeSet::new(), BTreeMap::new());
+        let (held, running) = (BTreeSet::new(), BTreeMap::new());
         Self(Arc::new(Mutex::new(Inner {
             began: Instant::now(),
             random,
             network,
             held,
             double_one_in: 0,
-            lives,
+            running,
         })))
     }
 
@@ -94,7 +93,7 @@ impl Wires {
         }
     }
 
-    /// Everything is as it should be again.
+    /// Ends all faults.
     pub(super) fn heal(&self, delay_max: Duration) {
         let mut inner = self.lock();
         inner.network = Network::new(delay_max);
@@ -102,7 +101,7 @@ impl Wires {
         inner.double_one_in = 0;
     }
 
-    /// Waits as long as a message from `from` to `to` takes; whether it arrives.
+    /// Waits for the transit time of a message from `from` to `to`; returns whether it arrives.
     async fn pass(&self, from: u64, to: u64) -> bool {
         let delay = {
             let mut inner = self.lock();
@@ -140,7 +139,7 @@ impl Wires {
         path.starts_with("/raft/") && inner.random.one_in(double_one_in)
     }
 
-    /// Carries one request there and its answer back; `None`: nothing comes back.
+    /// Carries one request to its destination and the answer back; `None` if no answer returns.
     async fn carry(self, request: Arc<Request>) -> Option<Answer> {
         let (from, to) = (request.from, request.to);
         if !self.connects(from, to) && self.one_in(2) {
@@ -163,10 +162,10 @@ impl Wires {
         self.pass(to, from).await.then_some(answer)
     }
 
-    /// What the addressed process answers; a machine without power does not.
+    /// The answer of the addressed process; a machine without power gives none.
     async fn handle(&self, request: &Request) -> Option<Answer> {
         let addr = addr_of(request.to);
-        let handler = self.lock().lives.get_mut(&request.to).map(|life| {
+        let handler = self.lock().running.get_mut(&request.to).map(|life| {
             let (path, secret) = (request.path.clone(), request.secret.clone());
             let (turn, handled) = (
                 life.turn.clone(),
@@ -201,7 +200,7 @@ impl Wires {
     }
 }
 
-/// The way out of one life of a node.
+/// The outgoing side of one process of a node.
 pub(super) struct Wire {
     pub(super) node: u64,
     pub(super) is_alive: Arc<AtomicBool>,
@@ -235,7 +234,7 @@ impl Transport for Wire {
             let carried = self.wires.clone().carry(Arc::new(request));
             tokio::spawn(async move {
                 if let Some(back) = carried.await {
-                    // Whoever asked may have given up.
+                    // The caller may have given up.
                     drop(answer.send(back));
                 }
             });

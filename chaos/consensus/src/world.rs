@@ -1,4 +1,4 @@
-//! One run: a cluster comes together, is disturbed for a while, and has to be well again.
+//! One run: a cluster forms, suffers faults for a while, and has to recover.
 
 #![expect(clippy::disallowed_methods, reason = "simulated time")]
 
@@ -23,10 +23,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
-/// Members that a run adds, at most.
+/// The most members that a run adds.
 const JOINS_MAX: u64 = 3;
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// Where files cost no disk's time; else where temporary files go.
+/// A file system in memory, to save disk time; without it, the folder for temporary files.
 const MEMORY: &str = "/dev/shm";
 
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ enum Kind {
     Copy,
 }
 
-/// What loses what was not flushed comes twice as often.
+/// Faults that lose unflushed data are listed twice.
 const KINDS: [Kind; 17] = [
     Kind::PowerCut,
     Kind::Blackout,
@@ -76,16 +76,16 @@ pub(super) struct World {
     pub(super) delay_max: Duration,
     kinds: Vec<Kind>,
     pub(super) power: BTreeMap<u64, watch::Sender<bool>>,
-    /// Of processes that are copies.
+    /// The power of processes that are copies.
     pub(super) copies: BTreeMap<u64, watch::Sender<bool>>,
     joins_left: u64,
     pub(super) tasks: JoinSet<()>,
 }
 
-/// Lives through the run that `random` draws.
+/// Executes the run that `random` draws.
 ///
 /// # Errors
-/// What does not hold, with the story of it.
+/// The violation, with the story before it.
 pub(super) async fn live(mut random: Random, twist: Twist) -> Result<Outcome, String> {
     let near = if Path::new(MEMORY).is_dir() {
         tempfile::tempdir_in(MEMORY)
@@ -156,7 +156,7 @@ impl World {
         self.site.wires.heal(self.delay_max);
         self.site.history.fault("all faults end");
         let give_up_at = Instant::now() + BUDGET;
-        // Some of it under load, as it is in life.
+        // Some of the recovery under load, as in practice.
         sleep(Duration::from_secs(self.random.within(1..10))).await;
         load.shutdown().await;
         if !self.site.history.has_failed() {
@@ -245,9 +245,9 @@ impl World {
                 }
             }
             Kind::Remove if !self.has_fenced() => self.remove(),
-            // Together with the fenced one that may be a majority.
+            // Together with the fenced one, that could be a majority.
             Kind::Remove => {}
-            // They take their time.
+            // Handled by the caller, because they take time.
             Kind::PutBack | Kind::Copy => {}
             Kind::Transfer => {
                 self.ask(node, |consensus| async move {
@@ -276,7 +276,7 @@ impl World {
         }
     }
 
-    /// Between one side and those of `all` that are not on it.
+    /// Cuts the network between one side and the rest of `all`.
     fn cut(&mut self, side: &[u64], all: &[u64], lasts: Duration) {
         let others: Vec<u64> = all
             .iter()
@@ -300,12 +300,12 @@ impl World {
         self.site
             .wires
             .lock()
-            .lives
+            .running
             .get(&node)
             .map(|life| life.consensus.clone())
     }
 
-    /// Any node asks that any other be removed, as an operator would who gave that up.
+    /// Has any node request the removal of any other, as an operator would who gave that one up.
     fn remove(&mut self) {
         let asked = self.some_node();
         let Some(consensus) = self.consensus(asked) else {
@@ -325,7 +325,7 @@ impl World {
         }
     }
 
-    /// Has `node` do something, in its turn; nobody waits for the answer.
+    /// Has `node` do something, when it is its turn; does not wait for the answer.
     fn ask<F: Future<Output = ()> + Send>(
         &mut self,
         node: u64,
@@ -335,7 +335,7 @@ impl World {
             .site
             .wires
             .lock()
-            .lives
+            .running
             .get(&node)
             .map(|life| (life.consensus.clone(), life.turn.clone()));
         if let Some((consensus, turn)) = life {
@@ -346,7 +346,7 @@ impl World {
         }
     }
 
-    /// Every member takes writes, and all come to the same state.
+    /// Waits until every member accepts writes, and all have the same state.
     async fn settle(&mut self, give_up_at: Instant) {
         let settled = timeout_at(give_up_at, async {
             loop {
@@ -364,7 +364,7 @@ impl World {
         }
     }
 
-    /// The members' numbers, once each has taken a write.
+    /// The members' numbers, once each has accepted a write.
     async fn written_through_all(&self) -> Option<Vec<u64>> {
         let mut members = self.members()?;
         members.sort_unstable();
@@ -376,7 +376,7 @@ impl World {
                 .ok()?;
             self.site.history.see(&Seen::Acknowledged { number });
         }
-        // Changes of members may have come in between.
+        // Membership may have changed in between.
         let mut now = self.members()?;
         now.sort_unstable();
         (now == members).then_some(members)
@@ -390,7 +390,7 @@ impl World {
                 .collect();
             let states = states?;
             if states.windows(2).all(|pair| pair[0] == pair[1]) {
-                // What Raft itself still writes, and what its followers have yet to hear of it.
+                // For Raft's own remaining writes, and for followers to hear of them.
                 sleep(Duration::from_secs(5)).await;
                 return Some(nodes);
             }
@@ -399,11 +399,11 @@ impl World {
         None
     }
 
-    /// The numbers of those who are members as whoever leads knows it.
+    /// The members' numbers, as the leader knows them.
     pub(super) fn members(&self) -> Option<Vec<u64>> {
         let wires = self.site.wires.lock();
         let leader = wires
-            .lives
+            .running
             .values()
             .find(|life| life.consensus.leadership().borrow().is_leader)?;
         let state = leader.consensus.state();
@@ -418,7 +418,7 @@ impl World {
 
     fn describe(&self) -> String {
         let wires = self.site.wires.lock();
-        let each = wires.lives.iter().map(|(node, life)| {
+        let each = wires.running.iter().map(|(node, life)| {
             let nodes: Vec<NodeId> = life.consensus.state().nodes.keys().collect();
             let standing = *life.consensus.identity().standing().borrow();
             let leads = life.consensus.leadership().borrow().clone();

@@ -1,4 +1,5 @@
-//! Consensus by seed: `holdfast_consensus_simulator` says what is simulated and what must hold.
+//! Consensus by seed: `holdfast_consensus_simulator` documents what is simulated and which
+//! invariants hold.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,15 +9,15 @@
 use holdfast_consensus_simulator::{Outcome, Twist, run};
 use holdfast_storage::search::{Found, search};
 
-/// Of each run of the tests.
+/// Number of seeds in each run of the tests.
 const SEEDS: u64 = 12;
-/// So many are run twice.
+/// Number of seeds that are run twice.
 const DOUBLED: u64 = 2;
-/// So many find every bug that is put back.
+/// Number of seeds within which every reintroduced bug must be found.
 const TWISTED: u64 = 60;
 
-/// `HOLDFAST_CONSENSUS_SEEDS` says how many seeds are run (0: without end),
-/// `HOLDFAST_CONSENSUS_FIRST` which is the first.
+/// `HOLDFAST_CONSENSUS_SEEDS` is the number of seeds (0: endless), `HOLDFAST_CONSENSUS_FIRST` the
+/// first seed.
 #[test]
 fn consensus_holds_whatever_fails() {
     let seeds = number("HOLDFAST_CONSENSUS_SEEDS").unwrap_or(SEEDS);
@@ -45,7 +46,8 @@ fn a_seed_is_a_run() {
     }
 }
 
-/// Known bugs put back below Raft: the simulation has to find each of them, or it proves nothing.
+/// Known bugs reintroduced below Raft: the simulation has to find each of them, or it proves
+/// nothing.
 #[test]
 fn entries_that_are_acknowledged_before_they_are_flushed_are_found() {
     assert_found(
@@ -84,7 +86,7 @@ fn a_directory_that_was_put_back_and_is_taken_for_whole_is_found() {
     assert_found(Twist::TrustsDirectories, &said);
 }
 
-/// Within [`TWISTED`] seeds, and by a failure that says so.
+/// Expects the bug within [`TWISTED`] seeds, in a failure that names it.
 fn assert_found(twist: Twist, said: &[&str]) {
     let found = simulate((0, TWISTED), twist);
     let Some((seed, problem)) = &found.failure else {

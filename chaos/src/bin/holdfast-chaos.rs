@@ -1,4 +1,4 @@
-//! `holdfast-chaos`: breaks a cluster on a timetable and counts what it lost.
+//! `holdfast-chaos`: breaks a cluster on a schedule and counts the frames that it lost.
 
 use clap::Parser;
 use holdfast_chaos::cli::{Args, run};

@@ -1,14 +1,14 @@
-//! What can be asked of `holdfast-chaos`.
+//! The arguments of `holdfast-chaos`.
 
 use crate::scenario::Place;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
-/// Proves a Holdfast cluster: runs real nodes with cameras that stamp every frame, breaks things on
-/// a timetable, and compares what is served with what was sent, frame by frame.
+/// Tests a Holdfast cluster: runs real nodes with cameras that stamp every frame, injects faults on
+/// a schedule, and compares the footage that is served with what the cameras sent, frame by frame.
 ///
-/// Exit codes: 0 everything holds, 1 something is broken, 2 wrong usage or a wrong scenario file, 3
-/// it could not run here.
+/// Exit codes: 0 everything holds, 1 an invariant or a threshold is broken, 2 wrong usage or a
+/// wrong scenario file, 3 this machine cannot run it.
 #[derive(Debug, Parser)]
 #[command(name = "holdfast-chaos", version)]
 pub struct Args {
@@ -18,53 +18,53 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Names the scenarios that are built in
+    /// Lists the built-in scenarios
     List {
-        /// One JSON object a line
+        /// Prints one JSON object a line
         #[arg(long)]
         json: bool,
     },
     /// Runs scenarios: built-in ones by name, others by file
     Run(RunArgs),
-    /// Runs scenarios that a seed makes, one after the other, until one is broken
+    /// Runs scenarios generated from a seed, one after the other, until one is broken
     Soak(SoakArgs),
-    /// Shows reports of runs again, and writes their pages anew
+    /// Shows the reports of earlier runs, and writes their pages again
     Report(ReportArgs),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
-    /// Names (`holdfast-chaos list`) or files ending with .toml
+    /// Names (`holdfast-chaos list`) or paths of files that end with .toml
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub(super) scenarios: Vec<String>,
-    /// Every scenario that is built in; those that cannot run here are said to be left out
+    /// Runs every built-in scenario; those that cannot run here are reported as left out
     #[arg(long)]
     pub(super) all: bool,
-    /// How often each
+    /// How often each scenario runs
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) runs: u32,
-    /// So many runs beside each other: shorter, where the machine has the cores; figures of time
-    /// get worse where it has not
+    /// Number of runs in parallel: faster on a machine with enough cores; without them, measured
+    /// times get worse
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(super) jobs: u32,
-    /// Decides whom `any` hits, and what cameras begin with; the next run takes the next number
-    /// [default: random]
+    /// Decides which node or camera `any` hits, and where the cameras' clips begin; each further
+    /// run takes the next number [default: random]
     #[arg(long)]
     pub(super) seed: Option<u64>,
-    /// So many cameras instead of the scenario's, whose groups keep their shares; several numbers,
-    /// as 12,60, run it with each
+    /// Number of cameras instead of the scenario's, its groups keep their shares; a list such as
+    /// 12,60 runs it with each number
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) cameras: Vec<u32>,
-    /// Where the nodes run, instead of what the scenario says
+    /// Where the nodes run, instead of where the scenario says
     #[arg(long, value_enum)]
     pub(super) on: Option<Place>,
     /// Describes the cluster for `--on attach`; docs/chaos.md has an example
     #[arg(long, value_name = "FILE")]
     pub(super) attach: Option<PathBuf>,
-    /// Does not judge thresholds of time: for debug builds, and machines that do other things too
+    /// Does not judge time thresholds: for debug builds and busy machines
     #[arg(long)]
     pub(super) without_timing: bool,
-    /// Writes a table over all runs, in markdown
+    /// Writes a table over all runs, in Markdown
     #[arg(long, value_name = "FILE")]
     pub(super) table: Option<PathBuf>,
     #[command(flatten)]
@@ -73,13 +73,13 @@ pub(super) struct RunArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SoakArgs {
-    /// How many scenarios; 0 for ever
+    /// Number of scenarios; 0 runs until interrupted
     #[arg(long, default_value_t = 0)]
     pub(super) rounds: u32,
-    /// Of the first scenario; the next takes the next number [default: random]
+    /// Seed of the first scenario; the next takes the next number [default: random]
     #[arg(long)]
     pub(super) seed: Option<u64>,
-    /// Of each scenario
+    /// Length of each scenario
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(30..=3600))]
     pub(super) seconds: u32,
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=500))]
@@ -88,7 +88,7 @@ pub(super) struct SoakArgs {
     pub(super) nodes: u32,
     #[arg(long, value_enum, default_value = "processes")]
     pub(super) on: Place,
-    /// Goes on after a scenario that is broken
+    /// Continues after a broken scenario
     #[arg(long)]
     pub(super) keep_going: bool,
     #[command(flatten)]
@@ -97,13 +97,13 @@ pub(super) struct SoakArgs {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct OutputArgs {
-    /// Gets a folder for each run
+    /// Directory that gets a folder for each run
     #[arg(long, value_name = "DIR", default_value = "holdfast-chaos-runs")]
     pub(super) out: PathBuf,
-    /// Keeps configurations and recordings too, in the run's folder under `site`
+    /// Also keeps configurations and recordings, in the run's folder under `site`
     #[arg(long)]
     pub(super) keep: bool,
-    /// Prints report.json's object as the last line of each run
+    /// Prints report.json as one line at the end of each run
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -113,10 +113,10 @@ pub(super) struct ReportArgs {
     /// Folders of runs
     #[arg(required = true)]
     pub(super) folders: Vec<PathBuf>,
-    /// Writes a table over all of them, in markdown
+    /// Writes a table over all of them, in Markdown
     #[arg(long, value_name = "FILE")]
     pub(super) table: Option<PathBuf>,
-    /// Prints report.json's object as the last line of each
+    /// Prints report.json as one line at the end of each report
     #[arg(long)]
     pub(super) json: bool,
 }

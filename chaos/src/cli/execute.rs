@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Of a run's own runtime: the nodes need the machine more.
+/// Worker threads of a run's own runtime: the nodes need the machine more.
 const WORKER_THREADS: usize = 2;
 
 pub(super) fn run(args: &RunArgs) -> Result<Ending> {
@@ -28,7 +28,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Ending> {
     } else {
         args.scenarios.clone()
     };
-    // All of them are read before the first one runs.
+    // Read all of them before the first one runs.
     let mut scenarios = Vec::new();
     for name in names {
         let scenario = Scenario::load(&name)?;
@@ -120,7 +120,7 @@ pub(super) fn soak(args: &SoakArgs) -> Result<Ending> {
     Ok(ending)
 }
 
-/// One run that is about to happen.
+/// One run that is about to start.
 pub(super) struct Plan {
     scenario: Scenario,
     place: Place,
@@ -131,7 +131,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Short, and another one for each run of a series.
+    /// Short, and distinct for each run of a series.
     pub(super) fn label(&self) -> String {
         format!(
             "{}-{}cam-{}",
@@ -145,14 +145,14 @@ impl Plan {
         self.output.out.join(self.label())
     }
 
-    /// With a label before its lines of progress, where others run beside it.
+    /// With a label before its lines of progress, if other runs are in progress at the same time.
     pub(super) fn run(&self, label: Option<String>) -> Result<Report> {
         eprintln!(
             "\n{}: {}\nseed {}; repeat it: {}",
             self.scenario.name, self.scenario.about, self.seed, self.repeat
         );
         spawn::prepare().map_err(io_error("start a thread"))?;
-        // Before any thread that is to be in one of them.
+        // Before any thread that has to enter one of them.
         let namespaces = match self.place {
             Place::Netns => Some(Arc::new(Mutex::new(Namespaces::create(
                 self.scenario.nodes_total(),
@@ -173,7 +173,7 @@ impl Plan {
             keep: self.output.keep,
         };
         let report = on_a_thread(inside, options)?;
-        // In one piece: others may write at the same time.
+        // Printed at once: other runs may print at the same time.
         let json = if self.output.json {
             format!("{}\n", report.json_line())
         } else {
@@ -185,8 +185,8 @@ impl Plan {
     }
 }
 
-/// The runner's sockets belong to the namespace that its threads are in, so it gets threads of its
-/// own.
+/// A socket belongs to the network namespace of the thread that makes it, so the runner gets
+/// threads of its own.
 fn on_a_thread(inside: Option<PathBuf>, options: RunOptions) -> Result<Report> {
     let work = move || {
         if let Some(path) = &inside {
@@ -219,7 +219,7 @@ fn runtime(inside: Option<PathBuf>) -> Result<Runtime> {
     builder.build().map_err(io_error("start a runtime"))
 }
 
-/// Dropped when interrupted: by that the run takes everything away that it made.
+/// Runs `run` until it is interrupted; dropped then, the run cleans up everything that it made.
 async fn until_interrupted(run: impl Future<Output = Result<Report>>) -> Result<Report> {
     let mut terminate = signal(SignalKind::terminate()).map_err(io_error("listen for SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io_error("listen for SIGINT"))?;
@@ -247,7 +247,7 @@ fn adapted(mut scenario: Scenario, cameras: Option<u32>, args: &RunArgs) -> Scen
 }
 
 fn random_seed() -> u64 {
-    // Short enough to be typed.
+    // Short enough to type.
     RandomState::new().hash_one(wall_now().micros()) % 1_000_000
 }
 
@@ -273,7 +273,7 @@ pub(super) fn command_line() -> String {
     format!("holdfast-chaos {words}")
 }
 
-/// Kernel and cores, in words.
+/// Kernel and number of cores, as text.
 fn machine() -> String {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);

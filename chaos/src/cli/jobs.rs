@@ -1,4 +1,4 @@
-//! Runs of scenarios, several beside each other where asked for, and the book that is kept of them.
+//! Runs scenarios, several in parallel if asked to, and keeps a record of them.
 
 use super::Ending;
 use super::args::RunArgs;
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A scenario as it is to run, so often.
+/// A scenario and how often it is to run.
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) plans: Vec<Plan>,
@@ -18,8 +18,8 @@ pub(super) struct Entry {
 /// Runs all of them, `args.jobs` at a time.
 ///
 /// # Errors
-/// The first that concerns all of them, as an interruption: nothing more is begun then, and what
-/// runs is awaited.
+/// The first error that concerns all of them, such as an interruption: no further run starts then,
+/// and those in progress are awaited.
 pub(super) fn work(entries: Vec<Entry>, args: &RunArgs, command_line: String) -> Result<Ending> {
     let mut queue = VecDeque::new();
     let mut book = Book {
@@ -40,7 +40,7 @@ pub(super) fn work(entries: Vec<Entry>, args: &RunArgs, command_line: String) ->
     let (queue, book) = (Mutex::new(queue), Mutex::new(book));
     let worker = || {
         loop {
-            // Not in the condition of a `while let`: the lock would be held through the run.
+            // Not in the condition of a `while let`: the lock would be held during the run.
             let Some((place, plan)) = locked(&queue).pop_front() else {
                 return;
             };
@@ -69,20 +69,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[derive(Default)]
 struct Book {
-    /// In the order in which they were asked for.
+    /// In the order in which they were requested.
     pages: Vec<Page>,
     table: Option<PathBuf>,
     command_line: String,
-    /// Says of such scenarios that they are left out, and goes on.
+    /// Reports scenarios that cannot run here as left out, and continues.
     skips_what_cannot_run: bool,
     fatal: Option<Error>,
 }
 
-/// Of one scenario.
+/// The results of one scenario.
 #[derive(Default)]
 struct Page {
     name: String,
-    /// Runs that have not ended.
+    /// Number of runs that have not ended.
     left: usize,
     reports: Vec<Report>,
     cannot_run: bool,
@@ -90,7 +90,7 @@ struct Page {
 }
 
 impl Book {
-    /// Whether the rest may go on.
+    /// Returns whether the remaining runs may continue.
     fn write(&mut self, place: usize, outcome: Result<Report>) -> bool {
         let page = &mut self.pages[place];
         page.left -= 1;
@@ -106,7 +106,7 @@ impl Book {
                 self.fatal.get_or_insert(error);
                 return false;
             }
-            // The others may run all the same.
+            // The others may run nevertheless.
             Err(error) => {
                 eprintln!("error: {}: {error}", page.name);
                 page.failed = true;

@@ -12,7 +12,7 @@ use crate::{Error, Result, history, io_error, stage};
 use args::{Command, ReportArgs};
 use std::process::ExitCode;
 
-/// What the program's end says.
+/// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     Holds = 0,
@@ -21,7 +21,7 @@ pub enum Ending {
     CouldNotRun = 3,
 }
 
-/// Does what the arguments say; errors go to standard error.
+/// Executes the command; errors go to standard error.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     let ending = dispatch(args).unwrap_or_else(|error| {
@@ -53,7 +53,7 @@ fn ending_of(error: &Error) -> Ending {
     }
 }
 
-/// What runs that were killed left behind goes first.
+/// First removes what killed runs left behind.
 fn clean() {
     for said in stage::clean() {
         eprintln!("{said}");

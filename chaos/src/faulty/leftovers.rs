@@ -1,5 +1,5 @@
-//! What a faulty disk is made of, noted in its directory, so that whoever comes after a killed test
-//! can take it apart.
+//! Notes the parts of a faulty disk in its directory, so that a later run can dismantle the disk of
+//! a killed test.
 
 use crate::{Result, io_error};
 use std::fs;
@@ -9,14 +9,14 @@ use std::process::{Command, Stdio};
 /// Followed by the id of the process that made it.
 pub(super) const PREFIX: &str = "holdfast-faulty-";
 
-/// Folder in which nbdfuse shows the disk as a file: what it mounts is the folder.
+/// Folder in which nbdfuse exposes the disk as a file: the mount point is the folder.
 pub(super) const SHOWN: &str = "f";
 
 pub(super) fn note(dir: &Path, name: &str, text: &str) -> Result<()> {
     fs::write(dir.join(name), text).map_err(io_error(format!("note a faulty disk's {name}")))
 }
 
-/// Takes apart the disks of processes that are gone.
+/// Dismantles the disks of processes that are gone.
 pub(super) fn clean() {
     let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
         return;
@@ -26,10 +26,11 @@ pub(super) fn clean() {
         .filter(|dir| is_orphan(dir))
     {
         eprintln!(
-            "taking apart the faulty disk that a killed test left in {}",
+            "dismantling the faulty disk that a killed test left in {}",
             dir.display()
         );
-        // Nothing can be unmounted while its disk hangs. Where nobody answers, it does not.
+        // Nothing can be unmounted while its disk hangs. If no nbdkit answers, the disk does not
+        // hang.
         drop(super::pause(&dir.join(super::PAUSE_SOCKET), false));
         take_apart(&dir);
         drop(fs::remove_dir_all(&dir));
@@ -49,11 +50,12 @@ fn process(pid: u32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}"))
 }
 
-/// Unmounts, detaches, ends. Each step is tried whatever became of those before.
+/// Unmounts, detaches and ends the parts. Tries each step, whether or not the earlier ones
+/// succeeded.
 pub(super) fn take_apart(dir: &Path) {
     let noted = |name: &str| fs::read_to_string(dir.join(name)).ok();
     if let Some(at) = noted("mounted") {
-        // Lazily where a killed node still holds a file.
+        // Lazily if a killed node still holds a file.
         let _ = quietly("umount", &[&at]) || quietly("umount", &["--lazy", &at]);
     }
     if let Some(device) =
@@ -74,13 +76,13 @@ pub(super) fn take_apart(dir: &Path) {
     }
 }
 
-/// The file behind a loop device now: devices are given again.
+/// The file behind a loop device now: the kernel reuses device numbers.
 pub(super) fn backing(device: &str) -> String {
     let name = device.trim().trim_start_matches("/dev/");
     fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).unwrap_or_default()
 }
 
-/// Whether the process works for this very disk: numbers are given again.
+/// Whether the process serves this very disk: the kernel reuses process ids.
 fn is_of(pid: u32, dir: &Path) -> bool {
     let line = fs::read(process(pid).join("cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&line).contains(&*dir.to_string_lossy())

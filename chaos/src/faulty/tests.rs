@@ -1,4 +1,4 @@
-//! The faulty disk's own faults, each set and lifted.
+//! Tests of the faulty disk itself: each fault, set and lifted.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 
@@ -33,9 +33,9 @@ fn it_fails_hangs_and_slows_down_on_command_and_leaves_nothing() {
     write(&at).unwrap();
 
     disk.hang(true).unwrap();
-    let (told, done) = mpsc::channel();
+    let (report, done) = mpsc::channel();
     let path = at.clone();
-    let writer = std::thread::spawn(move || told.send(write(&path)));
+    let writer = std::thread::spawn(move || report.send(write(&path)));
     assert!(matches!(
         done.recv_timeout(Duration::from_secs(1)),
         Err(RecvTimeoutError::Timeout)

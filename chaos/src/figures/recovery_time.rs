@@ -1,36 +1,36 @@
-//! How long the cluster took to be whole again, from what its nodes told meanwhile: as exact as the
-//! watchers' looks, half a second. Pure.
+//! How long the cluster took to recover fully, from the reports of its nodes; as exact as the
+//! watchers' polling interval of half a second. Pure.
 
 use crate::history::{Event, What};
 use std::collections::BTreeMap;
 
-/// What the nodes told last.
+/// The latest report of each node.
 #[derive(Default)]
-struct Told<'a> {
+struct Reports<'a> {
     answers: BTreeMap<&'a str, bool>,
-    /// By teller and node.
+    /// By reporter and node.
     alive: BTreeMap<(&'a str, &'a str), bool>,
-    /// By teller and camera: its owner, while nothing moves it.
+    /// By reporter and camera: its owner, unless a move is under way.
     owners: BTreeMap<(&'a str, &'a str), Option<&'a str>>,
-    /// By teller and camera: who records it, where somebody does.
+    /// By reporter and camera: its recorder, if it has one that records.
     recorders: BTreeMap<(&'a str, &'a str), Option<&'a str>>,
 }
 
-/// The longest time, in milliseconds, from the end of a fault until all nodes told that all of them
-/// live and that each camera's owner records it. Faults that another one followed before that are
-/// left out; `None` where none is left.
+/// The longest time, in milliseconds, from the end of a fault until all nodes reported that every
+/// node is alive and that each camera's owner records it. Ignores a fault if another one began
+/// before the cluster recovered; `None` if no fault is left.
 #[must_use]
 pub(crate) fn after_ms(events: &[Event]) -> Option<u64> {
-    let mut told = Told::default();
+    let mut reports = Reports::default();
     let mut ended_us = None;
     let mut longest = None;
     for event in events {
         match &event.what {
             What::FaultOn { .. } => ended_us = None,
             What::FaultOff { .. } => ended_us = Some(event.at_us),
-            what => told.take(what),
+            what => reports.take(what),
         }
-        if told.is_whole()
+        if reports.is_whole()
             && let Some(ended_us) = ended_us.take()
         {
             longest = longest.max(u64::try_from((event.at_us - ended_us) / 1000).ok());
@@ -39,7 +39,7 @@ pub(crate) fn after_ms(events: &[Event]) -> Option<u64> {
     longest
 }
 
-impl<'a> Told<'a> {
+impl<'a> Reports<'a> {
     fn take(&mut self, what: &'a What) {
         match what {
             What::Answers { told_by, yes } => _ = self.answers.insert(told_by, *yes),

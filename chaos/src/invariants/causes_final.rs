@@ -1,14 +1,14 @@
-//! A recorded cause is final: what was shown of a gap while all nodes were there is shown in the
-//! end. What was not recorded, but guessed of a node that did not answer, may give way to what it
-//! recorded.
+//! A recorded cause is final: a cause shown for a gap while all nodes answered is still shown at
+//! the end. Only a cause that was guessed for a node that did not answer may change, to the one
+//! that this node recorded.
 
 use super::{Outcome, broken};
 use crate::evidence::Evidence;
-use crate::history::{ToldGap, What};
+use crate::history::{LedgerGap, What};
 use holdfast_control_api::wire::Gap;
 use holdfast_storage::chunk::GapCause;
 
-/// Where one cause ends and another begins is not known better.
+/// The boundary between two causes is not known more exactly.
 const SEAM_US: i64 = 250_000;
 
 pub(super) fn check(evidence: &Evidence) -> Outcome {
@@ -30,7 +30,7 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
             shown += 1;
             if let Some(now) = shown_otherwise(evidence, before) {
                 let what = format!(
-                    "{}: {told_by} shown {} s of {}, which are shown as {} in the end",
+                    "{}: {told_by} showed {} s of {}, which are shown as {} in the end",
                     before.camera,
                     (before.end_us - before.start_us) as f64 / 1e6,
                     before.cause.name(),
@@ -45,7 +45,7 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
     })
 }
 
-/// Damage is found whenever it is looked for.
+/// Damage is reported when it is found, at any time.
 fn is_recorded(cause: GapCause) -> bool {
     !matches!(
         cause,
@@ -53,7 +53,7 @@ fn is_recorded(cause: GapCause) -> bool {
     )
 }
 
-fn shown_otherwise<'a>(evidence: &'a Evidence, before: &ToldGap) -> Option<&'a Gap> {
+fn shown_otherwise<'a>(evidence: &'a Evidence, before: &LedgerGap) -> Option<&'a Gap> {
     let camera = evidence
         .cameras
         .iter()

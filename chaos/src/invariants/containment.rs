@@ -1,4 +1,4 @@
-//! What hostile cameras may cost the others, as far as `[expect]` limits it: lag, silence, memory,
+//! Limits of `[expect]` on the effects of hostile cameras on the others: lag, silence, memory,
 //! sockets.
 
 use super::{Outcome, broken};
@@ -8,7 +8,7 @@ use crate::scenario::Expect;
 
 const KIB_PER_MIB: u64 = 1024;
 
-/// Sockets of a camera are counted every 100 ms, and looked at every 50 ms.
+/// A hostile camera counts its sockets every 100 ms, and the run polls the count every 50 ms.
 const COUNTING_MS: u64 = 150;
 
 /// One check for each threshold that is set.
@@ -36,7 +36,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<(String, Outcome)> {
         .collect()
 }
 
-/// How far any camera was behind durable, as its own recorder said.
+/// How far any camera was behind durable, as its own recorder reported.
 fn behind(evidence: &Evidence, limit_ms: u64) -> Outcome {
     let (mut worst, mut offences) = (0, Vec::new());
     for event in &evidence.events {
@@ -60,7 +60,7 @@ fn behind(evidence: &Evidence, limit_ms: u64) -> Outcome {
     broken(offences, || format!("at most {worst} ms, of {limit_ms} ms"))
 }
 
-/// How often a node that no fault held was taken for silent, or did not answer.
+/// How often a node that no fault held was reported silent, or did not answer.
 fn suspicions(evidence: &Evidence, limit: u64) -> Outcome {
     let is_held = |node: &str, at_us: i64| {
         let mut faults = evidence
@@ -92,7 +92,7 @@ fn suspicions(evidence: &Evidence, limit: u64) -> Outcome {
     broken(seen, String::new)
 }
 
-/// By how much a node's memory grew with each hostile camera.
+/// How much a node's memory grew with each hostile camera.
 fn grown(evidence: &Evidence, limit_mib: u64) -> Outcome {
     let (mut worst, mut offences) = (0, Vec::new());
     for fault in hostile(evidence) {
@@ -128,7 +128,7 @@ fn grown(evidence: &Evidence, limit_mib: u64) -> Outcome {
     })
 }
 
-/// How much more than before the first hostile camera a node holds in the end.
+/// How much more memory a node holds at the end than before the first hostile camera.
 fn left(evidence: &Evidence, limit_mib: u64) -> Outcome {
     let Some(first_us) = hostile(evidence).map(|fault| fault.on_us).min() else {
         return Outcome::NotJudged("there was no hostile camera".to_owned());
@@ -158,7 +158,7 @@ fn left(evidence: &Evidence, limit_mib: u64) -> Outcome {
     })
 }
 
-/// How long after its deletion a hostile camera's sockets were open.
+/// How long a hostile camera's sockets stayed open after its deletion.
 fn closed(evidence: &Evidence, limit_ms: u64) -> Outcome {
     let (mut worst, mut offences) = (0, Vec::new());
     for event in &evidence.events {

@@ -1,5 +1,5 @@
-//! Below a watermark that a node told, nothing is missing in the end, unless the gap ledger says
-//! that it never arrived.
+//! Below a watermark that a node reported, nothing is missing at the end, unless the gap ledger
+//! says that it never arrived.
 
 use super::{Outcome, broken};
 use crate::evidence::{CameraEvidence, Evidence};
@@ -7,18 +7,18 @@ use crate::history::{Event, Mark, What};
 use holdfast_storage::chunk::GapCause;
 use std::collections::BTreeMap;
 
-/// A recording's wall time runs behind the capture by what the way takes: frames captured so long
-/// before a watermark were below it for certain.
+/// A recording's wall time lags the capture by the transit time: frames captured this long before a
+/// watermark were certainly below it.
 const SLACK_US: i64 = 500_000;
 
-/// Two looks that are further apart say nothing of what lies between them: the node may have been
+/// Two polls that are further apart prove nothing about the time in between: the node may have been
 /// down.
 const APART_US_MAX: i64 = 3_000_000;
 
-/// A watermark that moved by so much more than time did jumped over something.
+/// A watermark that advanced by this much more than the time did has skipped something.
 const AHEAD_US_MAX: i64 = 1_000_000;
 
-/// Why frames that a node recorded past never came to it.
+/// Causes of gaps in which frames never reached the node, while its watermark moved past them.
 const NEVER_ARRIVED: [GapCause; 6] = [
     GapCause::CameraUnreachable,
     GapCause::CameraProtocol,
@@ -28,7 +28,8 @@ const NEVER_ARRIVED: [GapCause; 6] = [
     GapCause::Quarantined,
 ];
 
-/// Capture times from, to of what one node told to be durable on another, without a hole.
+/// Capture times (from, to) of frames, without a hole, that one node reported as durable on
+/// another.
 type Promise = (i64, i64, String);
 
 pub(super) fn check(evidence: &Evidence) -> Outcome {
@@ -64,7 +65,7 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
     }
     broken(offences, || {
         format!(
-            "{} s of footage, as often as it was told, and every frame is there",
+            "{} s of footage, counted once for each report, and every frame is there",
             promised_us / 1_000_000
         )
     })
@@ -78,11 +79,11 @@ fn broken_promises(camera: &CameraEvidence, promises: &[Promise]) -> Vec<(String
             let promise = promises
                 .iter()
                 .find(|(from, to, _)| *from <= at_us && at_us <= *to);
-            let Some((_, _, teller)) = promise.filter(|_| !never_arrived(camera, at_us)) else {
+            let Some((_, _, report)) = promise.filter(|_| !never_arrived(camera, at_us)) else {
                 continue;
             };
             let what = format!(
-                "{}: frame {sequence} is missing, which {teller}",
+                "{}: frame {sequence} is missing, which {report}",
                 camera.name
             );
             offences.push((what, Some(at_us)));
@@ -93,24 +94,25 @@ fn broken_promises(camera: &CameraEvidence, promises: &[Promise]) -> Vec<(String
 }
 
 fn never_arrived(camera: &CameraEvidence, at_us: i64) -> bool {
-    let told = camera
+    let never_arrived = camera
         .timeline
         .gaps
         .iter()
         .filter(|gap| NEVER_ARRIVED.contains(&gap.cause));
-    told.into_iter()
+    never_arrived
+        .into_iter()
         .any(|gap| gap.start.micros() - SLACK_US <= at_us && at_us <= gap.end.micros() + SLACK_US)
 }
 
-/// By camera: each is a chain of looks at which one recorder's watermark moved on.
+/// By camera: each promise is a chain of polls in which one recorder's watermark advanced.
 fn promises<'a>(events: &'a [Event], wiped: &[&str]) -> BTreeMap<&'a str, Vec<Promise>> {
     let mut chains: BTreeMap<(&str, &str), Chain> = BTreeMap::new();
     let mut promises: BTreeMap<&str, Vec<Promise>> = BTreeMap::new();
     for event in events {
         let (told_by, marks) = match &event.what {
             What::Watermarks { told_by, marks } => (told_by, marks),
-            // A recorder that starts anew promises nothing of the time in between, however short
-            // that is.
+            // A recorder that starts again promises nothing about the time in between, however
+            // short that is.
             What::Recorder {
                 told_by,
                 camera,
@@ -127,16 +129,16 @@ fn promises<'a>(events: &'a [Event], wiped: &[&str]) -> BTreeMap<&'a str, Vec<Pr
             }
             _ => continue,
         };
-        // What a wiped node promised is gone with it, on order.
+        // The promises of a node that the run wiped are void.
         for (camera, mark) in marks
             .iter()
             .filter(|(_, mark)| !wiped.contains(&mark.node.as_str()))
         {
             let chain = chains
                 .get_mut(&(told_by, camera))
-                .filter(|chain| chain.goes_on_with(mark, event.at_us));
+                .filter(|chain| chain.continues_with(mark, event.at_us));
             if let Some(chain) = chain {
-                chain.go_on(mark, event.at_us);
+                chain.extend(mark, event.at_us);
                 continue;
             }
             let began = Chain {
@@ -168,14 +170,13 @@ struct Chain<'a> {
 }
 
 impl<'a> Chain<'a> {
-    /// The first watermark may be that of an earlier process: what is promised begins with the
-    /// second.
-    fn go_on(&mut self, mark: &'a Mark, at_us: i64) {
+    /// The first watermark may be an earlier process's: the promise begins with the second.
+    fn extend(&mut self, mark: &'a Mark, at_us: i64) {
         self.from_us.get_or_insert(mark.watermark_us);
         (self.last, self.seen_us) = (mark, at_us);
     }
 
-    fn goes_on_with(&self, mark: &Mark, at_us: i64) -> bool {
+    fn continues_with(&self, mark: &Mark, at_us: i64) -> bool {
         let moved_us = mark.watermark_us - self.last.watermark_us;
         self.last.node == mark.node
             && self.last.epoch == mark.epoch
@@ -190,7 +191,7 @@ impl<'a> Chain<'a> {
         (
             self.from_us.unwrap_or(mark),
             mark - SLACK_US,
-            format!("{told_by} told to be durable on {node} (watermark {mark})"),
+            format!("{told_by} reported as durable on {node} (watermark {mark})"),
         )
     }
 }

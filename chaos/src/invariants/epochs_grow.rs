@@ -1,4 +1,4 @@
-//! A camera's epoch only grows, as each node tells it.
+//! A camera's epoch only grows, according to each node.
 
 use super::{Outcome, broken};
 use crate::evidence::Evidence;
@@ -10,9 +10,10 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
     let mut offences = Vec::new();
     for event in &evidence.events {
         match &event.what {
-            // A node that comes back reads its log again: what it tells meanwhile is older.
+            // A node that comes back replays its log: until it has caught up, it reports older
+            // epochs.
             What::Answers { told_by, yes: true } => {
-                highest.retain(|(teller, _), _| teller != told_by)
+                highest.retain(|(reporter, _), _| reporter != told_by)
             }
             What::Assignment {
                 told_by,
@@ -22,7 +23,7 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
             } => {
                 let known = highest.entry((told_by, camera)).or_insert(*epoch);
                 if *epoch < *known {
-                    let what = format!("{camera}: {told_by} tells epoch {epoch} after {known}");
+                    let what = format!("{camera}: {told_by} reports epoch {epoch} after {known}");
                     offences.push((what, Some(event.at_us)));
                 }
                 *known = (*known).max(*epoch);

@@ -1,4 +1,4 @@
-//! Everything that was recorded can be fetched in the end, and decoded as far as its boxes go.
+//! In the end, everything that was recorded can be fetched, and its boxes can be parsed.
 
 use super::{Outcome, broken};
 use crate::evidence::Evidence;

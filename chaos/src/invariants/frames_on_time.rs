@@ -1,10 +1,10 @@
-//! Recorded wall time is the time of capture, but for what the way takes.
+//! Recorded wall time is the capture time, except for the transit time.
 
 use super::{Outcome, broken};
 use crate::evidence::Found;
 use crate::evidence::{CameraEvidence, Evidence};
 
-/// How far a recording's time may be from the camera's own.
+/// The most that a recording's time may differ from the camera's own.
 const OFF_US_MAX: i64 = 1_000_000;
 
 pub(super) fn check(evidence: &Evidence) -> Outcome {

@@ -1,5 +1,5 @@
-//! What is served of a camera is that camera's, and each frame carries its stamp: nothing foreign,
-//! nothing damaged.
+//! Every frame that is served for a camera is that camera's and carries its stamp: no foreign
+//! frames, no damage.
 
 use super::{Outcome, broken};
 use crate::evidence::Evidence;
@@ -19,7 +19,7 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
             );
             offences.push((what, i64::try_from(stamp.captured_us).ok()));
         }
-        // A camera that was told to send garbage did.
+        // A camera that a fault made send garbage did send it.
         if camera.unstamped > 0 && !evidence.is_camera_hit(&camera.name) {
             offences.push((
                 format!(

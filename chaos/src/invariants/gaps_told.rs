@@ -1,11 +1,11 @@
-//! Every run of lost frames is in the gap ledger, as the timeline tells it.
+//! Every run of lost frames is in the gap ledger, as the timeline reports it.
 
 use super::{Outcome, broken};
 use crate::evidence::{CameraEvidence, Evidence};
 use holdfast_storage::timeline::HOLE_US_MIN;
 
-/// Recorded times differ from captures by the way's duration; a run that is shorter than a hole is
-/// none.
+/// Recorded times differ from capture times by the transit time; a run shorter than a hole does not
+/// count.
 const SLACK_US: i64 = 1_000_000;
 
 pub(super) fn check(evidence: &Evidence) -> Outcome {
@@ -20,10 +20,10 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
         for gap in &camera.loss.gaps {
             let (from, to) = camera.captured(gap);
             runs += 1;
-            if to - from > HOLE_US_MIN && !is_told(camera, from, to) {
+            if to - from > HOLE_US_MIN && !is_reported(camera, from, to) {
                 let frames = gap.to - gap.from;
                 let what = format!(
-                    "{}: {frames} frames from {} on are lost, and no gap is told",
+                    "{}: {frames} frames from {} on are lost, and no gap is reported",
                     camera.name, gap.from
                 );
                 offences.push((what, Some(from)));
@@ -31,14 +31,14 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
         }
     }
     broken(offences, || {
-        format!("{runs} runs of lost frames, all told as gaps")
+        format!("{runs} runs of lost frames, all reported as gaps")
     })
 }
 
-fn is_told(camera: &CameraEvidence, from: i64, to: i64) -> bool {
+fn is_reported(camera: &CameraEvidence, from: i64, to: i64) -> bool {
     let mut gaps = camera.timeline.gaps.iter();
     gaps.any(|gap| gap.start.micros() - SLACK_US <= from && to <= gap.end.micros() + SLACK_US)
-        // Told in pieces with different causes.
+        // Reported in pieces with different causes.
         || covered(camera, from, to)
 }
 

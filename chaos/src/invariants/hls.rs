@@ -1,17 +1,17 @@
-//! What players got by HLS is what the cameras sent: while faults came and went as far as it was in
-//! reach, and all of it once every node was there.
+//! What players got by HLS equals what the cameras sent: during faults as far as the footage was in
+//! reach, and all of it once every node was back.
 
 use super::{Outcome, broken};
 use crate::evidence::{CameraEvidence, Evidence};
 use crate::history::What;
 use crate::player::{Aspect, Showing, Truth, judge};
 
-/// How long before and after a fault, or a moment at which a node was not heard, a list that grows
-/// may lack what the node has: what was recorded shortly before was not listed yet, and what comes
-/// back has to be found again.
+/// How long before and after a fault, or a moment at which a node did not answer, a growing
+/// playlist may lack footage that the node has: footage recorded shortly before was not listed yet,
+/// and a node that returns has to be found again.
 const AROUND_FAULTS_US: i64 = 15_000_000;
 
-/// The lists are true, do not change, and all of their URIs answer.
+/// The playlists are correct, do not change, and all of their URIs answer.
 pub(super) fn answers(evidence: &Evidence) -> Outcome {
     if let Some(why) = not_judged(evidence) {
         return why;
@@ -45,22 +45,22 @@ pub(super) fn answers(evidence: &Evidence) -> Outcome {
     })
 }
 
-/// What is stored is shown, each frame once and in order.
+/// Stored frames are shown, each once and in order.
 pub(super) fn frames(evidence: &Evidence) -> Outcome {
     of(evidence, Aspect::Frames)
 }
 
-/// The same of sound.
+/// The same for sound.
 pub(super) fn sound(evidence: &Evidence) -> Outcome {
     of(evidence, Aspect::Sound)
 }
 
-/// Times of media are as documented, and sound is with its video.
+/// Media times are as documented, and sound is in sync with its video.
 pub(super) fn times(evidence: &Evidence) -> Outcome {
     of(evidence, Aspect::Times)
 }
 
-/// Whether nothing at all is wrong with what one player got.
+/// Whether everything that one player got is correct.
 pub(crate) fn is_as_sent(evidence: &Evidence, showing: &Showing) -> bool {
     let camera = evidence
         .cameras
@@ -130,7 +130,7 @@ fn truth<'a>(evidence: &Evidence, camera: &'a CameraEvidence) -> Truth<'a> {
         let off_us = fault.off_us.unwrap_or(i64::MAX - AROUND_FAULTS_US);
         (fault.on_us - AROUND_FAULTS_US, off_us + AROUND_FAULTS_US)
     };
-    // A node that is back may be asked for what others have before it hears them.
+    // A returning node may be asked for other nodes' footage before it has heard from them.
     let of_faults = evidence.faults.iter().map(around);
     let unheard = evidence.events.iter().filter(|event| {
         matches!(

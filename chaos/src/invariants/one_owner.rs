@@ -1,4 +1,4 @@
-//! In one epoch a camera has one owner, whichever node is asked.
+//! In one epoch a camera has one owner, according to every node.
 
 use super::{Outcome, broken};
 use crate::evidence::Evidence;
@@ -22,8 +22,8 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
         let known = *owners.entry((camera, *epoch)).or_insert(owner);
         if known != owner {
             let what = format!(
-                "{camera}: {told_by} tells {owner} as the owner in epoch {epoch}, which {known} \
-                 was told to be"
+                "{camera}: {told_by} reports {owner} as the owner in epoch {epoch}, after a report \
+                 of {known}"
             );
             offences.push((what, Some(event.at_us)));
         }

@@ -1,5 +1,5 @@
-//! What the runner ordered happened: nodes stopped in order when told to, faults found whom to hit,
-//! requests of the operator were taken.
+//! The runner's orders were carried out: nodes stopped in order when asked to, faults found their
+//! targets, and the cluster accepted the operator's requests.
 
 use super::{Outcome, broken};
 use crate::evidence::Evidence;

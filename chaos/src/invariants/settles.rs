@@ -1,5 +1,5 @@
-//! After the last fault the cluster becomes whole again by itself: every camera has its recorders
-//! and no others.
+//! After the last fault the cluster recovers by itself: every camera has its recorders and no
+//! others.
 
 use super::Outcome;
 use crate::evidence::Evidence;

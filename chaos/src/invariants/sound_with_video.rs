@@ -1,9 +1,9 @@
-//! Stored sound has the times of the video that it was heard with.
+//! Stored sound has the times of the video that was captured with it.
 
 use super::{Outcome, broken};
 use crate::evidence::{CameraEvidence, Evidence};
 
-/// How far they may be apart: people notice more.
+/// The most that they may be apart: people notice more.
 const DRIFT_US_MAX: i64 = 150_000;
 
 pub(super) fn check(evidence: &Evidence) -> Outcome {
@@ -32,8 +32,8 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
     broken(offences, || format!("at most {} ms off", most / 1000))
 }
 
-/// The frame of sound that is furthest off the video captured at about the same time: both against
-/// their captures.
+/// The sound frame that is furthest off the video captured at about the same time, each measured
+/// against its own capture time.
 fn worst(camera: &CameraEvidence) -> Option<(u64, i64, i64)> {
     let off = |found: &crate::evidence::Found| {
         let captured_us = i64::try_from(found.stamp.captured_us).ok()?;

@@ -1,4 +1,4 @@
-//! Each invariant holds for a sound run, and sees the one thing that is wrong with an unsound one.
+//! Each invariant holds for a sound run, and detects the single defect of an unsound one.
 
 use super::*;
 use crate::evidence::Found;
@@ -12,7 +12,7 @@ use crate::scenario::Expect;
 use holdfast_camera::Sent;
 use holdfast_camera::{Stamp, count};
 use holdfast_control_api::wire::Timeline;
-use holdfast_control_api::wire::{Gap as ToldGap, Span};
+use holdfast_control_api::wire::{Gap as TimelineGap, Span};
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
 use holdfast_storage::time::Timestamp;
@@ -26,8 +26,8 @@ fn at(sequence: u64) -> i64 {
     sequence as i64 * FRAME_US
 }
 
-/// One camera that sent so many frames, of which some are lost, and all of that is told; node1 was
-/// killed over the loss.
+/// One camera that sent this many frames, some of them lost, and every loss reported; node1 was
+/// killed during the loss.
 pub(crate) fn evidence(frames: u64, lost: Range<u64>) -> Evidence {
     let lost = &[lost];
     let sent: Vec<Sent> = (0..frames)
@@ -63,7 +63,7 @@ pub(crate) fn evidence(frames: u64, lost: Range<u64>) -> Evidence {
     for range in lost {
         spans.push(span(from, range.start));
         let (start, end) = (Timestamp(at(range.start)), Timestamp(at(range.end)));
-        gaps.push(ToldGap {
+        gaps.push(TimelineGap {
             start,
             end,
             cause: GapCause::NodeDown,
@@ -123,13 +123,13 @@ pub(crate) fn evidence(frames: u64, lost: Range<u64>) -> Evidence {
         trouble: Vec::new(),
         expect: Expect::default(),
     };
-    // The recorder told its watermarks until it was killed, and again later.
+    // The recorder reported its watermarks until it was killed, and again later.
     let marks = (0..frames)
         .step_by(10)
         .filter(|sequence| !is_lost(*sequence) && !is_lost(sequence + 9));
     for sequence in marks {
-        // Another one after a loss: what lies between its watermarks and those before was promised
-        // by nobody.
+        // Another recorder after a loss: no node promised the time between its watermarks and the
+        // earlier ones.
         let node = format!(
             "node{}",
             1 + lost.iter().filter(|range| range.start < sequence).count()
@@ -139,7 +139,7 @@ pub(crate) fn evidence(frames: u64, lost: Range<u64>) -> Evidence {
     evidence
 }
 
-/// A frame of sound with each frame of video.
+/// One frame of sound for each frame of video.
 fn sound(frames: u64, lost: &[Range<u64>]) -> SoundEvidence {
     let sent: Vec<Sent> = (0..frames)
         .map(|sequence| Sent {
@@ -247,9 +247,9 @@ fn add(evidence: &mut Evidence, what: What) {
 }
 
 #[test]
-fn a_cause_that_was_told_stays() {
-    let told = |cause: GapCause, from: u64, to: u64| {
-        let gap = history::ToldGap {
+fn a_cause_that_was_reported_stays() {
+    let reported = |cause: GapCause, from: u64, to: u64| {
+        let gap = history::LedgerGap {
             camera: "cam01".to_owned(),
             start_us: at(from),
             end_us: at(to),
@@ -265,15 +265,18 @@ fn a_cause_that_was_told_stays() {
             )
         })
     };
-    // In the end node1 is blamed for all of it.
-    assert_eq!(told(GapCause::CameraUnreachable, 50, 75), ["causes-final"]);
-    assert!(told(GapCause::NodeDown, 50, 75).is_empty());
+    // In the end the timeline blames node1 for all of it.
+    assert_eq!(
+        reported(GapCause::CameraUnreachable, 50, 75),
+        ["causes-final"]
+    );
+    assert!(reported(GapCause::NodeDown, 50, 75).is_empty());
     assert!(
-        told(GapCause::Unknown, 50, 75).is_empty(),
+        reported(GapCause::Unknown, 50, 75).is_empty(),
         "that was no cause"
     );
     assert!(
-        told(GapCause::CameraUnreachable, 20, 55).is_empty(),
+        reported(GapCause::CameraUnreachable, 20, 55).is_empty(),
         "the seam of two causes"
     );
 }
@@ -288,7 +291,7 @@ fn a_sound_run_breaks_nothing() {
     );
 }
 
-/// Takes frames away as if nobody had ever recorded them.
+/// Removes frames as if no node had ever recorded them.
 fn lose(evidence: &mut Evidence, range: Range<u64>) {
     let camera = &mut evidence.cameras[0];
     camera
@@ -299,12 +302,12 @@ fn lose(evidence: &mut Evidence, range: Range<u64>) {
 }
 
 #[test]
-fn what_was_told_to_be_durable_must_be_there() {
+fn frames_reported_as_durable_must_be_there() {
     assert_eq!(
         broken_by(|evidence| lose(evidence, 20..21)),
         ["durable-stays"]
     );
-    let told_with = |cause, state: Option<&str>| {
+    let with = |cause, state: Option<&str>| {
         broken_by(|evidence| {
             if let Some(state) = state {
                 let recorder = What::Recorder {
@@ -337,7 +340,7 @@ fn what_was_told_to_be_durable_must_be_there() {
                 ..timeline.spans[1].clone()
             };
             timeline.spans.push(before);
-            timeline.gaps.push(ToldGap {
+            timeline.gaps.push(TimelineGap {
                 start,
                 end,
                 cause,
@@ -346,23 +349,23 @@ fn what_was_told_to_be_durable_must_be_there() {
             });
         })
     };
-    assert_eq!(told_with(GapCause::NodeDown, None), ["durable-stays"]);
+    assert_eq!(with(GapCause::NodeDown, None), ["durable-stays"]);
     assert_eq!(
-        told_with(GapCause::NodeDown, Some("recording")),
+        with(GapCause::NodeDown, Some("recording")),
         ["durable-stays"]
     );
     assert!(
-        told_with(GapCause::NodeDown, Some("starting")).is_empty(),
+        with(GapCause::NodeDown, Some("starting")).is_empty(),
         "a new process promised nothing of before"
     );
     assert!(
-        told_with(GapCause::CameraStalled, None).is_empty(),
+        with(GapCause::CameraStalled, None).is_empty(),
         "what never arrived was not promised"
     );
 }
 
 #[test]
-fn a_loss_must_be_told() {
+fn a_loss_must_be_reported() {
     assert_eq!(
         broken_by(|evidence| evidence.cameras[0].timeline.gaps.clear()),
         ["gaps-told", "timeline-once"]
@@ -464,7 +467,7 @@ fn footage_and_timelines_must_be_whole() {
 }
 
 #[test]
-fn what_the_cluster_tells_must_not_go_back_or_contradict_itself() {
+fn reports_must_not_go_back_or_contradict_each_other() {
     assert_eq!(
         broken_by(|evidence| evidence.events.push(watermark("node2", 150))),
         ["watermarks-forward"]

@@ -133,7 +133,7 @@ fn deadly_kills(evidence: &Evidence) -> u64 {
         .count() as u64
 }
 
-/// How often a camera got another owner, as far as any node told.
+/// How often a camera changed its owner, according to the nodes' reports together.
 fn moves(events: &[Event]) -> u64 {
     let mut owners: BTreeMap<&str, BTreeMap<u64, &str>> = BTreeMap::new();
     for event in events {
@@ -157,7 +157,7 @@ fn moves(events: &[Event]) -> u64 {
     owners.values().map(changes).sum()
 }
 
-/// When the first frame was lost.
+/// When the first lost frame was captured.
 fn first_loss(evidence: &Evidence) -> Option<i64> {
     let gaps = evidence
         .cameras
@@ -173,7 +173,7 @@ fn answered(
     least: Option<f64>,
 ) -> Option<(String, Outcome)> {
     let least = least?;
-    let told = evidence.events.iter().find_map(|event| match &event.what {
+    let load = evidence.events.iter().find_map(|event| match &event.what {
         What::Load {
             kind: of,
             asked,
@@ -182,7 +182,7 @@ fn answered(
         } if of == kind => Some((*asked, *answered, first_error)),
         _ => None,
     });
-    let outcome = match told {
+    let outcome = match load {
         None | Some((0, ..)) => Outcome::NotJudged("nothing was asked".to_owned()),
         Some((asked, answered, first_error)) => {
             let percent = answered as f64 * 100.0 / asked as f64;

@@ -1,4 +1,4 @@
-//! A timeline tells of every instant exactly once: as a span or as a gap.
+//! A timeline covers every instant exactly once: with a span or with a gap.
 
 use super::{Outcome, broken};
 use crate::coverage;

@@ -1,4 +1,4 @@
-//! Within an epoch a recorder's watermark never goes back, whoever tells it.
+//! Within an epoch a recorder's watermark never goes back in the reports of any one node.
 
 use super::{Outcome, broken};
 use crate::evidence::Evidence;
@@ -16,7 +16,7 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
         let What::Watermarks { told_by, marks } = &event.what else {
             continue;
         };
-        // A recorder that only starts tells how far others came.
+        // A recorder that is only starting reports how far earlier recorders came.
         for (
             camera,
             Mark {
@@ -36,7 +36,7 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
             if *mark < *known {
                 let back_ms = (*known - mark) / 1000;
                 let what = format!(
-                    "{camera}: {told_by} tells a watermark of {node} that is {back_ms} ms before \
+                    "{camera}: {told_by} reports a watermark of {node} that is {back_ms} ms before \
                      an earlier one"
                 );
                 offences.push((what, Some(event.at_us)));

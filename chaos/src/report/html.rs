@@ -1,4 +1,4 @@
-//! `report.html`: one page that needs nothing else and can be read offline. Pure.
+//! `report.html`: one self-contained page that can be read offline. Pure.
 
 use super::junit::escape;
 use super::lanes::Stretch;
@@ -7,16 +7,16 @@ use crate::evidence::Verdict;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Of the picture, in pixels.
+/// Dimensions of the picture, in pixels.
 const LABEL_WIDTH: f64 = 90.0;
 const TIME_WIDTH: f64 = 990.0;
-/// For the last label.
+/// Room for the last label.
 const RIGHT_MARGIN: f64 = 20.0;
 const LANE_HEIGHT: f64 = 16.0;
 const LANE_PITCH: f64 = 20.0;
 const HEAD_HEIGHT: f64 = 34.0;
 
-/// Rows of the table of gaps at most.
+/// The most rows in the table of gaps.
 const ROWS_MAX: usize = 300;
 
 /// Columns of the histogram.
@@ -104,7 +104,7 @@ fn checks(page: &mut String, report: &Report) {
     page.push_str("</table>\n");
 }
 
-/// Where an instant lies in the picture.
+/// Maps an instant to its position in the picture.
 struct Scale {
     from_us: i64,
     to_us: i64,
@@ -233,7 +233,7 @@ fn faults(page: &mut String, report: &Report, scale: &Scale, bottom: f64) {
             HEAD_HEIGHT - 4.0,
             (to - from).max(2.0),
             bottom - HEAD_HEIGHT + 4.0,
-            // Neighbours do not write over each other.
+            // Neighbouring labels do not overlap.
             12.0 + 14.0 * (number % 2) as f64
         );
     }
@@ -316,7 +316,7 @@ fn causes(page: &mut String, figures: &Figures) {
     if figures.lost_by_cause.is_empty() {
         return;
     }
-    page.push_str("<h2>Lost frames by cause</h2>\n<table><tr><th>cause that the timeline tells</th><th class=\"n\">runs</th><th class=\"n\">frames</th><th class=\"n\">ms together</th></tr>\n");
+    page.push_str("<h2>Lost frames by cause</h2>\n<table><tr><th>cause in the timeline</th><th class=\"n\">runs</th><th class=\"n\">frames</th><th class=\"n\">ms together</th></tr>\n");
     for (cause, lost) in &figures.lost_by_cause {
         let cause = escape(cause);
         let _ = writeln!(

@@ -1,4 +1,4 @@
-//! `junit.xml`: each check a test case, so that CI systems show what broke. Pure.
+//! `junit.xml`: one test case for each check, so that CI systems show what broke. Pure.
 
 use super::Report;
 use crate::evidence::Verdict;
@@ -61,7 +61,7 @@ pub(super) fn write(report: &Report) -> String {
     xml
 }
 
-/// XML 1.0 takes no control characters but tab and line ends.
+/// XML 1.0 allows no control characters except tabs and line ends.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

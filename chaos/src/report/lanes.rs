@@ -1,5 +1,5 @@
-//! The picture of a run as data: who recorded each camera when, what was lost, how each node was.
-//! Pure.
+//! The data of the picture of a run: each camera's recorder over time, losses, and the state of
+//! each node. Pure.
 
 use crate::evidence::{CameraEvidence, Evidence};
 use crate::history::What;
@@ -7,14 +7,14 @@ use holdfast_storage::ids::Rank;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Cameras with a lane of their own at most: those with losses first.
+/// The most cameras that get a lane: those with the most losses.
 const CAMERAS_MAX: usize = 60;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lanes {
     pub nodes: Vec<NodeLane>,
     pub cameras: Vec<CameraLane>,
-    /// Cameras that have no lane.
+    /// Number of cameras without a lane.
     pub cameras_left_out: usize,
 }
 
@@ -23,7 +23,7 @@ pub struct NodeLane {
     pub name: String,
     /// When its API answered.
     pub answered: Vec<Stretch>,
-    /// When it led, as itself told.
+    /// When it led, according to itself.
     pub led: Vec<Stretch>,
 }
 
@@ -39,7 +39,7 @@ pub struct CameraLane {
 pub struct Stretch {
     pub from_us: i64,
     pub to_us: i64,
-    /// The node that recorded; empty where that says nothing.
+    /// The node that recorded; empty for losses and in a node's own lane.
     pub node: String,
     pub is_provisional: bool,
 }
@@ -95,7 +95,7 @@ fn camera_lane(camera: &CameraEvidence, names: &BTreeMap<String, String>) -> Cam
     }
 }
 
-/// Ids to names, from what recorders were told of whom.
+/// Names of nodes by their ids.
 fn node_names(evidence: &Evidence) -> BTreeMap<String, String> {
     evidence
         .node_ids
@@ -130,7 +130,7 @@ fn node_lane(evidence: &Evidence, name: &str) -> NodeLane {
     }
 }
 
-/// From changes to stretches in which it was so.
+/// Turns changes of a condition into the stretches in which it held.
 fn stretches(changes: impl Iterator<Item = (i64, bool)>, end_us: i64) -> Vec<Stretch> {
     let mut found = Vec::new();
     let mut since = None;

@@ -1,5 +1,5 @@
-//! What a run came to: `report.json`, and what is made of it: a page, JUnit's XML, lines for
-//! people, a table over many runs. Pure but for the writing.
+//! The result of a run: `report.json`, and what is derived from it: an HTML page, JUnit XML, a text
+//! summary, a table over many runs. Pure except for the writing.
 
 mod html;
 mod junit;
@@ -22,7 +22,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-/// Raised when a field changes its meaning.
+/// Incremented when a field changes its meaning.
 const VERSION: u32 = 1;
 
 /// `report.json`. Times are microseconds since the Unix epoch.
@@ -33,7 +33,7 @@ pub struct Report {
     pub about: String,
     pub place: String,
     pub seed: u64,
-    /// The line that repeats the run.
+    /// The command line that repeats the run.
     pub repeat: String,
     pub machine: String,
     pub from_us: i64,
@@ -95,7 +95,7 @@ impl Report {
     /// Reads `report.json` of a run's folder.
     ///
     /// # Errors
-    /// Where there is none, or it is of another version.
+    /// If there is none, or it has another version.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("report.json");
         let text =
@@ -112,7 +112,7 @@ impl Report {
         Ok(report)
     }
 
-    /// Counts again what follows from the history alone.
+    /// Recomputes the figures that follow from the history alone.
     pub fn count_again(&mut self, events: &[Event]) {
         self.figures.whole_after_ms = crate::figures::recovery_time::after_ms(events);
     }
@@ -120,7 +120,7 @@ impl Report {
     /// Writes `report.json`, `junit.xml` and `report.html`.
     ///
     /// # Errors
-    /// Where that cannot be done.
+    /// If a file cannot be written.
     pub fn write_to(&self, folder: &Path) -> Result<()> {
         let json =
             serde_json::to_string_pretty(self).map_err(|error| Error::Wrong(error.to_string()))?;
@@ -146,7 +146,7 @@ impl Report {
         Timestamp(self.from_us)
     }
 
-    /// For people: each check, the figures, the line that repeats the run.
+    /// Human-readable: each check, the figures, the command line that repeats the run.
     #[must_use]
     pub fn summary(&self) -> String {
         let mut text = String::new();

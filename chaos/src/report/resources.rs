@@ -1,10 +1,11 @@
-//! Whether memory and open files of the nodes grow: early against late in the run. Pure.
+//! Compares memory and open files of the nodes early and late in the run, to show whether they
+//! grow. Pure.
 
 use crate::figures::median;
 use crate::history::{Event, What};
 use serde::{Deserialize, Serialize};
 
-/// Medians over the first and the last third of the run, and the most at any time.
+/// Medians over the first and the last third of the run, and the maximum.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeUse {
     pub node: String,
@@ -26,7 +27,7 @@ impl std::fmt::Display for Use {
     }
 }
 
-/// Of the nodes that were looked at, in the order of their names.
+/// For the nodes that were sampled, sorted by name.
 #[must_use]
 pub fn of(events: &[Event], (from_us, to_us): (i64, i64)) -> Vec<NodeUse> {
     let mut nodes: Vec<&str> = events

@@ -1,4 +1,4 @@
-//! The table over many runs, for a document: one line a scenario. Pure.
+//! The table over many runs, for a document: one line for each scenario. Pure.
 
 use super::Report;
 use crate::evidence::Verdict;
@@ -6,10 +6,10 @@ use crate::figures::Figures;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Invariants of which a break means that a reported watermark was wrong.
+/// Invariants whose violation means that a reported watermark was wrong.
 const OF_WATERMARKS: [&str; 2] = ["durable-stays", "watermarks-forward"];
 
-/// A markdown document: how it was measured, and a table with one line for each scenario.
+/// A Markdown document: how the runs were made, and a table with one line for each scenario.
 #[must_use]
 pub fn write(reports: &[Report], command: &str) -> String {
     let mut by_scenario: BTreeMap<(&str, u64), Vec<&Report>> = BTreeMap::new();
@@ -69,7 +69,7 @@ pub fn write(reports: &[Report], command: &str) -> String {
     text
 }
 
-/// How long each affected camera was not recorded, where it lost anything.
+/// How long each affected camera was not recorded; only of cameras that lost frames.
 fn interruptions(report: &Report) -> impl Iterator<Item = u64> {
     report
         .figures
@@ -113,13 +113,13 @@ fn broken_checks<'a>(runs: &[&'a Report]) -> impl Iterator<Item = &'a str> {
         .map(|check| check.name.as_str())
 }
 
-/// Of sorted values, by nearest rank; 0 of none.
+/// Nearest-rank percentile of sorted values; 0 if there are none.
 fn percentile(sorted: &[u64], percent: usize) -> u64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or(0)
 }
 
-/// The distribution of what several runs of one scenario cost, for people.
+/// Human-readable distribution of the results of several runs of one scenario.
 #[must_use]
 pub fn distribution(reports: &[Report]) -> String {
     let mut gaps: Vec<u64> = reports.iter().flat_map(interruptions).collect();

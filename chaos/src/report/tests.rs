@@ -1,4 +1,4 @@
-//! Reports are written from made-up evidence: figures, page, XML and table say what was seen.
+//! Reports are written from made-up evidence: figures, page, XML and table agree with it.
 
 use super::*;
 use crate::evidence::Check;

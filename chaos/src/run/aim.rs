@@ -1,15 +1,15 @@
-//! Finds whom a fault hits, from what the cluster says at that moment. Pure.
+//! Finds the targets of a fault, from the state of the cluster at that moment. Pure.
 
 use crate::scenario::{ActionName, Fault, Target};
 use crate::stage::Hit;
 use holdfast_storage::random::Random;
 use std::collections::BTreeMap;
 
-/// What the cluster says of itself; nodes are named by their index on the stage.
+/// State of the cluster, as it reports it; nodes are named by their index on the stage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct View {
     pub(super) leader: Option<usize>,
-    /// Nodes that record, of those that run.
+    /// Running nodes that record.
     pub(super) recorders: Vec<usize>,
     pub(super) nodes: usize,
     pub(super) cameras: BTreeMap<String, ViewCamera>,
@@ -21,7 +21,7 @@ pub(super) struct ViewCamera {
     pub(super) owner: Option<usize>,
     pub(super) mirror: Option<usize>,
     pub(super) successor: Option<usize>,
-    /// Who is known to record it.
+    /// The recorder that the cluster knows of.
     pub(super) recorder: Option<usize>,
 }
 
@@ -33,7 +33,7 @@ impl ViewCamera {
 
 impl View {
     /// # Errors
-    /// Why there is nobody to be hit.
+    /// Why the fault has no target.
     pub(super) fn aim(
         &self,
         fault: &Fault,
@@ -60,7 +60,7 @@ impl View {
         })
     }
 
-    /// Names of the cameras that a fault touches: of all nodes where it goes from one to the next.
+    /// Names of the cameras that a fault touches: a rolling restart touches those of all nodes.
     pub(super) fn affected(&self, action: ActionName, hit: &Hit) -> Vec<String> {
         let is_touched = |camera: &ViewCamera| {
             action == ActionName::RollingRestart
@@ -133,7 +133,7 @@ impl View {
             .iter()
             .copied()
             .filter(|node| Some(*node) != self.leader);
-        // Of equals the first: the last would be what `max_by_key` gives.
+        // The first of equals: `max_by_key` alone would return the last.
         followers.rev().max_by_key(|node| owned(*node))
     }
 }

@@ -1,4 +1,4 @@
-//! Collects what is left to see when a run is over: timelines, footage, logs.
+//! Collects the remaining evidence when a run is over: timelines, footage, logs.
 
 use super::footage::{self, Footage};
 use super::look;
@@ -23,18 +23,18 @@ use std::time::Duration;
 /// Cameras whose footage is fetched at the same time: a node runs few exports at once.
 const FETCHES_MAX: usize = 2;
 
-/// How long until everything that was recorded can be played: the footage of a dead node comes back
-/// with it.
+/// How long to wait until everything recorded can be played: a dead node's footage returns with the
+/// node.
 const AVAILABLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How far clocks that were stepped may have led recordings astray.
+/// The most that stepped clocks may have shifted recordings.
 const STEPPED_MARGIN: Duration = Duration::from_secs(200);
 
-/// What a log says where something went wrong that must not.
+/// Log text that shows a crash.
 const PANICS: [&str; 2] = ["panicked at", "stack overflow"];
 
 /// # Errors
-/// Where no node can be asked.
+/// If no node answers.
 pub(super) async fn evidence(
     stage: &Stage,
     scenario: &Scenario,
@@ -42,7 +42,7 @@ pub(super) async fn evidence(
     (from, to): (Timestamp, Timestamp),
     (settled_after, players, trouble): (Option<Duration>, Players, Vec<String>),
 ) -> Result<Evidence> {
-    let told = look::told(stage).await.map_err(Error::Wrong)?;
+    let status = look::status(stage).await.map_err(Error::Wrong)?;
     let index = stage.wanted().into_iter().next().unwrap_or(0);
     let api = stage.clients()?.swap_remove(index).1;
     let is_stepped = scenario
@@ -83,7 +83,7 @@ pub(super) async fn evidence(
         faults,
         events: history.events()?,
         nodes: nodes.collect(),
-        node_ids: told
+        node_ids: status
             .cluster
             .nodes
             .iter()
@@ -97,7 +97,7 @@ pub(super) async fn evidence(
     };
     let is_hit = |name: &str| evidence.is_affected(name);
     let as_sent = |showing: &Showing| invariants::is_as_sent(&evidence, showing);
-    let showings = players.end(stage, &told, to, is_hit, as_sent).await?;
+    let showings = players.end(stage, &status, to, is_hit, as_sent).await?;
     evidence.showings = showings;
     Ok(evidence)
 }
@@ -118,7 +118,7 @@ async fn of_camera(
     };
     let at = |time: Timestamp| u64::try_from(time.micros()).unwrap_or(0);
     let mut sent = camera.handle.sent_between(at(from), at(to));
-    // What the camera spoiled itself cannot have been recorded.
+    // Frames that the camera itself spoiled cannot have been recorded.
     sent.retain(|sent| !camera.handle.is_hurt(sent.sequence));
     let held_us = camera
         .handle
@@ -132,7 +132,7 @@ async fn of_camera(
         loss: count(camera.handle.id(), &sound_sent, &stamps),
         sent: sound_sent,
         found: footage.sound,
-        // Sound that is odd carries no stamps.
+        // The sound of an odd track carries no stamps.
         unstamped: camera.handle.sound().map_or(0, |_| footage.sound_unstamped),
     };
     Ok(CameraEvidence {
@@ -151,7 +151,7 @@ async fn of_camera(
     })
 }
 
-/// The timeline once all of it can be played; else as it is, and why.
+/// The timeline once all of it can be played; otherwise the timeline as it is, and the reason.
 async fn timeline(
     api: &Api,
     camera: CameraId,

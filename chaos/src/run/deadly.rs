@@ -1,5 +1,5 @@
-//! Cameras that end the processes that record them: the run kills each node that has had a session
-//! of one for a while, as such a camera would.
+//! Cameras that kill the processes that record them: the run kills each node that has had a session
+//! with such a camera for a while, as the camera would.
 
 use super::{Run, look};
 use crate::evidence::DEADLY_KILL;
@@ -13,15 +13,13 @@ use std::time::{Duration, Instant};
 /// How long a node survives a session.
 const SURVIVES: Duration = Duration::from_secs(3);
 
-/// As the history names what such a camera did.
-
-/// Deaths are numbered from here, behind the scenario's faults.
+/// Kills are numbered from here, after the scenario's faults.
 const FIRST: usize = 10_000;
 
-/// What such cameras have done.
+/// The state of such cameras.
 #[derive(Default)]
 pub(super) struct Deadly {
-    /// Since when each has had a session without a break, by its number.
+    /// By number of the camera: since when it has had a session without a break.
     sessions: BTreeMap<u32, Instant>,
     kills: usize,
 }
@@ -50,7 +48,7 @@ impl Run<'_> {
     }
 
     async fn kill_for(&mut self, number: u32) {
-        // Who answers may not have heard of the recorder yet: the next look tries again.
+        // The node that answers may not have heard of the recorder yet: the next poll tries again.
         let Ok(view) = look::view_as_it_is(self.stage).await else {
             return;
         };
@@ -71,7 +69,7 @@ impl Run<'_> {
             self.names_of(&hit.nodes),
             view.affected(crate::scenario::ActionName::Kill, &hit),
         );
-        self.tell(&format!(
+        self.progress(&format!(
             "cam{number:02} ends its recorder {}",
             nodes.join(" ")
         ));

@@ -1,5 +1,5 @@
-//! Every frame of video and sound that the cluster serves of a camera, with its stamp and the wall
-//! time that the recording gives it.
+//! Every frame of video and sound that the cluster serves for a camera, with its stamp and the
+//! recorded wall time.
 
 use crate::evidence::Found;
 use holdfast_camera::{Stamp, sound, stamp};
@@ -11,32 +11,32 @@ use holdfast_storage::ids::{CameraId, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 
-/// Footage fetched at once, so that memory does not grow with the length of a run.
+/// Length of footage fetched at once, so that memory does not grow with the length of a run.
 const WINDOW: Duration = Duration::from_secs(300);
 
-/// By how much windows overlap: an export begins at the keyframe before what is asked for. Frames
-/// of the overlap count once.
+/// The overlap of windows: an export begins at the keyframe before the requested time. Frames of
+/// the overlap count once.
 const OVERLAP: Duration = Duration::from_secs(5);
 
 /// Seconds from 1900 (NTP) to 1970.
 const NTP_TO_UNIX_SECONDS: i64 = 2_208_988_800;
 
-/// What was found of one camera.
+/// The frames found for one camera.
 #[derive(Clone, Debug, Default)]
 pub struct Footage {
     pub frames: Vec<Found>,
-    /// Frames without a stamp.
+    /// Number of frames without a stamp.
     pub unstamped: u64,
     pub sound: Vec<Found>,
-    /// Frames of sound without a stamp, or that are not as they were sent.
+    /// Number of sound frames without a stamp, or different from those sent.
     pub sound_unstamped: u64,
 }
 
-/// Every frame that the cluster serves of a camera between the two instants; none where nothing was
+/// Every frame that the cluster serves for a camera between the two instants; none if nothing was
 /// recorded.
 ///
 /// # Errors
-/// Where the export fails, is too large or damaged.
+/// If the export fails, is too large or damaged.
 pub async fn fetch(
     api: &Api,
     camera: CameraId,
@@ -62,7 +62,7 @@ pub async fn fetch(
 }
 
 impl Footage {
-    /// Adds a window; what of it the window before had already is left out.
+    /// Adds a window, without the part that the previous window already contained.
     fn add(&mut self, file: &[u8]) -> Result<(), fmp4::Error> {
         let mut video = Track::new(&mut self.frames, &mut self.unstamped);
         let mut heard = Track::new(&mut self.sound, &mut self.sound_unstamped);
@@ -88,7 +88,7 @@ impl Footage {
 struct Track<'a> {
     frames: &'a mut Vec<Found>,
     unstamped: &'a mut u64,
-    /// The last number of the window before, while its frames come again.
+    /// The last number of the previous window, while its frames repeat.
     known: Option<u64>,
 }
 

@@ -1,5 +1,5 @@
-//! Viewers and clients: what they ask, and how often they are answered by nodes that no fault
-//! holds.
+//! Viewers and API clients: the requests that they make, and how many of them are answered by nodes
+//! that no fault holds.
 
 use crate::history::{History, What};
 use holdfast_node::terminal::clock::wall_now;
@@ -14,29 +14,30 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
 use url::Url;
 
-/// A request that takes longer is not answered.
+/// A request that takes longer counts as not answered.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Between a player's playlists.
+/// The time between a player's requests for a playlist.
 const PLAYER_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What a player asks for: recent footage, but none that is still being recorded.
+/// The start of the range that a player asks for: recent footage, but none that is still being
+/// recorded.
 const PLAYED_FROM_US: i64 = -14_000_000;
 const PLAYED_TO_US: i64 = -4_000_000;
 
-/// A keyframe is in it for certain.
+/// Long enough to contain a keyframe.
 const PLAYED_US_MIN: i64 = 3_000_000;
 
-/// Entries of a playlist that a player fetches each time.
+/// The most playlist entries that a player fetches each time.
 const SEGMENTS_MAX: usize = 4;
 
-/// Requests under way at once: a node that answers slowly is not asked without end.
+/// The most requests in flight: bounds the load on a node that answers slowly.
 const REQUESTS_MAX: usize = 64;
 
 pub(super) const API: &str = "api";
 pub(super) const PLAYBACK: &str = "playback";
 
-/// How often it was asked and answered, by kind.
+/// Requests and answers, by kind.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sums(Arc<Mutex<BTreeMap<&'static str, Sum>>>);
 
@@ -75,7 +76,7 @@ impl Sums {
     }
 }
 
-/// Whom to ask, and for what.
+/// The clients' targets.
 #[derive(Clone, Debug)]
 pub(super) struct Asker {
     pub(super) urls: Vec<String>,
@@ -83,15 +84,15 @@ pub(super) struct Asker {
     pub(super) cameras: Vec<CameraId>,
     /// Every camera was recorded by then.
     pub(super) began: Timestamp,
-    /// Nodes that a fault holds: they are not asked.
+    /// Nodes that a fault holds: no requests go to them.
     pub(super) held: Arc<Mutex<BTreeSet<usize>>>,
     pub(super) sums: Sums,
 }
 
-/// Starts the load; it ends when it is dropped.
+/// Starts the load; dropping the result ends it.
 ///
 /// # Errors
-/// Where HTTP cannot be set up.
+/// If HTTP cannot be set up.
 pub(super) fn start(
     asker: &Asker,
     players: u32,
@@ -117,7 +118,8 @@ pub(super) fn start(
 }
 
 impl Asker {
-    /// Asks for ever: the node must not have been taken by a fault while it was asked.
+    /// Sends requests until it is dropped. A failure does not count if a fault holds the node by
+    /// then.
     async fn ask(&self, http: &Client, mut random: Random, pace: Duration) {
         let mut ticks = interval(pace);
         let mut under_way = JoinSet::new();

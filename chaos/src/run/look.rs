@@ -1,7 +1,7 @@
-//! Asks the cluster how it stands, whoever of its nodes answers.
+//! Asks the cluster for its state, through any node that answers.
 
 use super::aim::{View, ViewCamera};
-use crate::history::ToldGap;
+use crate::history::LedgerGap;
 use crate::site::SETTLE_TIMEOUT;
 use crate::stage::Stage;
 use crate::{Error, Result, wait};
@@ -20,14 +20,14 @@ use tokio::time::timeout;
 /// A node that takes longer is asked again the next time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What one node says.
+/// One node's report of the cluster.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
+pub(super) struct ClusterStatus {
     pub(super) cluster: Cluster,
     pub(super) cameras: Vec<Camera>,
 }
 
-impl Told {
+impl ClusterStatus {
     pub(super) fn name(&self, id: NodeId) -> Option<String> {
         self.cluster
             .nodes
@@ -80,11 +80,11 @@ impl Told {
 /// Asks one node.
 ///
 /// # Errors
-/// What it answers, or that it does not.
+/// The node's error, or that it does not answer.
 pub(super) async fn ask(
     api: &Api,
     ours: &BTreeMap<CameraId, String>,
-) -> std::result::Result<Told, String> {
+) -> std::result::Result<ClusterStatus, String> {
     let asked = async {
         let cluster = api
             .get(&["cluster"], &[])
@@ -94,14 +94,14 @@ pub(super) async fn ask(
             .get(&["cameras"], &[])
             .await
             .map_err(|error| error.to_string())?;
-        // An attached cluster has others too, and knows ours by longer names.
+        // An attached cluster has other cameras too, and knows ours by longer names.
         let named = all.into_iter().filter_map(|camera| {
             Some(Camera {
                 name: ours.get(&camera.id)?.clone(),
                 ..camera
             })
         });
-        Ok(Told {
+        Ok(ClusterStatus {
             cluster,
             cameras: named.collect(),
         })
@@ -111,16 +111,16 @@ pub(super) async fn ask(
         .unwrap_or_else(|_| Err(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs())))
 }
 
-/// What one node says of gaps since `from`; `None` where a node was left out, so that it cannot
-/// know them all.
+/// The gaps since `from` that one node reports; `None` if another node was left out of its answer,
+/// so that it cannot know them all.
 ///
 /// # Errors
-/// What it answers, or that it does not.
+/// The node's error, or that it does not answer.
 pub(super) async fn gaps(
     api: &Api,
     ours: &BTreeMap<CameraId, String>,
     from: Timestamp,
-) -> std::result::Result<Option<Vec<ToldGap>>, String> {
+) -> std::result::Result<Option<Vec<LedgerGap>>, String> {
     let (from, to) = (from.to_string(), wall_now().to_string());
     let asked = async {
         let mut all = Vec::new();
@@ -140,7 +140,7 @@ pub(super) async fn gaps(
                 .gaps
                 .into_iter()
                 .filter_map(|gap| Some((ours.get(&gap.camera)?, gap)));
-            all.extend(named.map(|(name, gap)| ToldGap {
+            all.extend(named.map(|(name, gap)| LedgerGap {
                 camera: name.clone(),
                 start_us: gap.start.micros(),
                 end_us: gap.end.micros(),
@@ -157,53 +157,53 @@ pub(super) async fn gaps(
         .unwrap_or_else(|_| Err(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs())))
 }
 
-/// What the leader says; else any node that knows one, else any.
+/// The leader's report; otherwise that of a node that knows a leader, otherwise any.
 ///
 /// # Errors
-/// Where no node answers.
-pub(super) async fn told(stage: &Stage) -> std::result::Result<Told, String> {
+/// If no node answers.
+pub(super) async fn status(stage: &Stage) -> std::result::Result<ClusterStatus, String> {
     let clients = stage.clients().map_err(|error| error.to_string())?;
     let (wanted, ours) = (stage.wanted(), stage.camera_names());
     let asked = wanted
         .iter()
         .filter_map(|&index| clients.get(index))
         .map(|(_, api)| ask(api, &ours));
-    let mut answers: Vec<Told> = join_all(asked)
+    let mut answers: Vec<ClusterStatus> = join_all(asked)
         .await
         .into_iter()
         .filter_map(std::result::Result::ok)
         .collect();
-    answers.sort_by_key(|told| (!told.leads(), told.cluster.leader.is_none()));
+    answers.sort_by_key(|status| (!status.leads(), status.cluster.leader.is_none()));
     answers
         .into_iter()
         .next()
         .ok_or_else(|| "no node answers".to_owned())
 }
 
-/// How the cluster stands now.
+/// The state of the cluster now.
 ///
 /// # Errors
-/// Where nobody leads in time.
+/// If there is no leader in time.
 pub(super) async fn view(stage: &Stage) -> Result<View> {
     wait::until("there is a leader", SETTLE_TIMEOUT, async || {
-        let view = told(stage).await?.view(&stage.names());
+        let view = status(stage).await?.view(&stage.names());
         if view.leader.is_some() {
             Ok(view)
         } else {
-            Err("nobody leads".to_owned())
+            Err("no node leads".to_owned())
         }
     })
     .await
 }
 
-/// How the cluster stands now, also where nobody leads.
+/// The state of the cluster now, with or without a leader.
 ///
 /// # Errors
-/// Where no node answers.
+/// If no node answers.
 pub(super) async fn view_as_it_is(stage: &Stage) -> Result<View> {
-    told(stage)
+    status(stage)
         .await
-        .map(|told| told.view(&stage.names()))
+        .map(|status| status.view(&stage.names()))
         .map_err(Error::Wrong)
 }
 
@@ -211,15 +211,15 @@ pub(super) async fn view_as_it_is(stage: &Stage) -> Result<View> {
 /// have no more sessions than recorders.
 ///
 /// # Errors
-/// Which camera is not settled in time, and how it stands.
+/// Names the camera that is not settled in time, and its state.
 pub(super) async fn settled(stage: &Stage, within: Duration) -> Result<()> {
     wait::until(
         "each camera has its recorders and no others",
         within,
         async || {
-            let told = told(stage).await?;
+            let status = status(stage).await?;
             for (camera, class) in stage.cameras() {
-                let found = told.cameras.iter().find(|told| told.id == camera.id);
+                let found = status.cameras.iter().find(|known| known.id == camera.id);
                 let found = found.ok_or_else(|| format!("{} is not known", camera.name))?;
                 let assignment = &found.assignment;
                 let recording = &found.recording;
@@ -246,21 +246,21 @@ pub(super) async fn settled(stage: &Stage, within: Duration) -> Result<()> {
 /// Waits until every camera is durable beyond `instant`.
 ///
 /// # Errors
-/// Which is not in time.
+/// Names the cameras that are not in time.
 pub(super) async fn recorded_beyond(
     stage: &Stage,
     instant: Timestamp,
     within: Duration,
 ) -> Result<()> {
     wait::until("every camera is recorded", within, async || {
-        let told = told(stage).await?;
+        let status = status(stage).await?;
         let late = |camera: &&Camera| {
             camera
                 .recording
                 .watermark
                 .is_none_or(|watermark| watermark <= instant)
         };
-        let ours = told
+        let ours = status
             .cameras
             .iter()
             .filter(|camera| stage.cameras().iter().any(|(own, _)| own.id == camera.id));

@@ -1,7 +1,7 @@
-//! Runs a scenario: sets the stage, lets faults begin and end on time, heals everything, collects
-//! what can be seen, and has it judged.
+//! Runs a scenario: sets the stage, begins and ends faults on time, heals everything, collects the
+//! evidence, and has it judged.
 //!
-//! `aim` and `timeline` decide and are pure; the rest touches the world.
+//! `aim` and `timeline` are pure and decide; the rest touches the world.
 
 mod aim;
 mod collect;
@@ -36,31 +36,31 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// How long a cluster may take until every camera is recorded, at the start of a run.
+/// The longest that a cluster may take at the start of a run until every camera is recorded.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long it may take after the last fault; a scenario may ask for less.
+/// The longest that it may take after the last fault; a scenario may set less.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// What was sent so long ago is durable on a node that records at all.
+/// After this time, frames that were sent are durable on any node that records.
 const FLUSHED_AFTER: Duration = Duration::from_secs(5);
 
-/// How often the run looks whether something is due or a node ended by itself.
+/// How often the run checks whether a step is due or a node ended by itself.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How often memory and open files of the nodes are looked at.
+/// How often memory and open files of the nodes are sampled.
 const PROCESSES_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The same where hostile cameras may fill the memory within seconds.
+/// The same with hostile cameras, which may fill the memory within seconds.
 const HOSTILE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long a fault that needs a leader waits for nobody: it then takes the cluster as it is.
-const NOBODY_LEADS_FOR: Duration = Duration::from_secs(5);
+/// How long a fault that needs a leader waits for one; then it takes the cluster as it is.
+const LEADERLESS_MAX: Duration = Duration::from_secs(5);
 
-/// Runs it to its end. Dropped before, it leaves nothing behind.
+/// Runs the scenario to its end. Dropped earlier, it leaves nothing behind.
 ///
 /// # Errors
-/// Where it could not be run; what did not hold is in the report.
+/// If it could not be run; violations are in the report.
 pub async fn run(options: RunOptions) -> Result<Report> {
     fs::create_dir_all(&options.out)
         .map_err(io_error(format!("make {}", options.out.display())))?;
@@ -108,14 +108,14 @@ struct Run<'a> {
     history: History,
     random: Random,
     started: Instant,
-    /// Faults that hold now, by their place in the scenario.
+    /// Faults that hold now, by their index in the scenario.
     holding: BTreeMap<usize, (Action, Hit)>,
     looked_at_processes: Option<Instant>,
     /// Nodes that a fault holds.
     held: Arc<Mutex<BTreeSet<usize>>>,
     last_hit: Hit,
     deadly: deadly::Deadly,
-    /// What did not go as it was ordered.
+    /// Orders that were not carried out.
     trouble: Vec<String>,
 }
 
@@ -159,7 +159,7 @@ impl<'a> Run<'a> {
         sums.write(&self.history);
         let settled_after = self.heal(to).await;
         drop(watchers);
-        self.tell(
+        self.progress(
             "everything that was recorded is fetched and compared with what the cameras sent",
         );
         collect::evidence(
@@ -172,12 +172,12 @@ impl<'a> Run<'a> {
         .await
     }
 
-    /// Until every camera is recorded by exactly as many nodes as it should be.
+    /// Waits until every camera is recorded by exactly as many nodes as it should be.
     async fn raise(&mut self) -> Result<()> {
         let Scenario { name, .. } = self.scenario;
         let place = format!("{:?}", self.options.place).to_lowercase();
         let (nodes, cameras) = (self.stage.names().len(), self.scenario.cameras_total());
-        self.tell(&format!(
+        self.progress(&format!(
             "{name}: {nodes} nodes ({place}), {cameras} cameras, seed {}",
             self.options.seed
         ));
@@ -190,7 +190,7 @@ impl<'a> Run<'a> {
         self.stage.add_cameras(self.scenario).await?;
         look::recorded_beyond(self.stage, wall_now(), START_TIMEOUT).await?;
         look::settled(self.stage, START_TIMEOUT).await?;
-        self.tell("every camera is recorded: the scenario begins");
+        self.progress("every camera is recorded: the scenario begins");
         self.started = monotonic_now();
         Ok(())
     }
@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
         ))
     }
 
-    /// Every step at its time, then the rest of the scenario's time.
+    /// Executes every step at its time, then waits for the end of the scenario.
     async fn act(&mut self) -> Result<()> {
         for step in timeline::steps(&self.scenario.faults) {
             self.wait_until(step.at).await;
@@ -236,7 +236,7 @@ impl<'a> Run<'a> {
         loop {
             for index in self.stage.ended_by_themselves() {
                 let node = self.stage.names()[index].clone();
-                self.tell(&format!("{node} ended by itself"));
+                self.progress(&format!("{node} ended by itself"));
                 self.history.add(What::EndedByItself { node });
             }
             self.look_at_processes();
@@ -285,7 +285,7 @@ impl<'a> Run<'a> {
 
     async fn begin(&mut self, number: usize) -> Result<()> {
         let fault = &self.scenario.faults[number];
-        let view = match tokio::time::timeout(NOBODY_LEADS_FOR, look::view(self.stage)).await {
+        let view = match tokio::time::timeout(LEADERLESS_MAX, look::view(self.stage)).await {
             Ok(view) => view,
             Err(_) => look::view_as_it_is(self.stage).await,
         };
@@ -299,7 +299,7 @@ impl<'a> Run<'a> {
         let (hit, affected) = match aimed {
             Ok(aimed) => aimed,
             Err(why) if fault.optional => {
-                self.tell(&format!("{} is left out: {why}", fault.action.as_str()));
+                self.progress(&format!("{} is left out: {why}", fault.action.as_str()));
                 return Ok(());
             }
             Err(why) => {
@@ -315,12 +315,12 @@ impl<'a> Run<'a> {
             .collect();
         if let Action::HostileCamera { gallery, .. } = fault.action() {
             cameras.extend(gallery.into_iter().map(hostile_name));
-            // What they are compared with.
+            // The baseline for later samples.
             self.looked_at_processes = None;
             self.look_at_processes();
         }
         let whom = [nodes.clone(), cameras.clone()].concat().join(" ");
-        self.tell(&format!(
+        self.progress(&format!(
             "{} {whom} ({} cameras affected)",
             fault.action.as_str(),
             affected.len()
@@ -359,7 +359,7 @@ impl<'a> Run<'a> {
             return Ok(());
         };
         let name = describe(&action);
-        self.tell(&format!("{name} ends"));
+        self.progress(&format!("{name} ends"));
         let ended = self.stage.end(number, &action, &hit).await;
         self.history.add(What::FaultOff {
             fault: number,
@@ -388,8 +388,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Takes back all faults, and waits until the cluster is whole again and durable beyond `to`.
-    /// How long that took, if it came to it.
+    /// Takes back all faults, and waits until the cluster has recovered and is durable beyond `to`.
+    /// Returns how long that took, or `None` if it did not happen in time.
     async fn heal(&mut self, to: Timestamp) -> Option<Duration> {
         let began = monotonic_now();
         // A deadly camera can be released only once there is a leader again.
@@ -404,7 +404,7 @@ impl<'a> Run<'a> {
                 self.went_wrong(error.to_string());
             }
         }
-        self.tell("all faults are over: the cluster is to become whole again");
+        self.progress("all faults are over: waiting for the cluster to recover");
         for index in self.stage.ended_by_themselves() {
             let node = self.stage.names()[index].clone();
             self.history.add(What::EndedByItself { node });
@@ -426,7 +426,7 @@ impl<'a> Run<'a> {
             .iter()
             .any(|fault| fault.action == ActionName::ClockStep)
         {
-            // A watermark of a clock that was ahead says nothing of the last seconds.
+            // With a clock that was ahead, a watermark says nothing about the last seconds.
             sleep(FLUSHED_AFTER).await;
         }
         match healed {
@@ -450,7 +450,7 @@ impl<'a> Run<'a> {
     }
 
     fn went_wrong(&mut self, what: String) {
-        self.tell(&format!("WRONG: {what}"));
+        self.progress(&format!("WRONG: {what}"));
         self.trouble.push(what);
     }
 
@@ -462,7 +462,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Nodes that no fault holds any more may be asked again.
+    /// Nodes that no fault holds any more get requests again.
     fn release(&self) {
         let holding = self
             .holding
@@ -482,8 +482,8 @@ impl<'a> Run<'a> {
             .collect()
     }
 
-    /// Progress, for whoever watches, and for the history.
-    fn tell(&self, text: &str) {
+    /// Reports progress on standard error and in the history.
+    fn progress(&self, text: &str) {
         let label = self
             .options
             .label

@@ -1,6 +1,6 @@
-//! Players of the run: which cameras they play, and what they got.
+//! Players of the run: the cameras that they play, and the frames that they got.
 
-use super::look::Told;
+use super::look::ClusterStatus;
 use crate::player::{self, Fetcher, Kind, Node, Showing, Watch, Watching};
 use crate::scenario::Class;
 use crate::site::SiteCamera;
@@ -13,20 +13,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Cameras whose closed range is played: each frame costs a node and this process about as much as
-/// recording it did.
+/// The most cameras whose closed range is played: each frame costs a node and this process about as
+/// much as recording it did.
 const CLOSED_MAX: usize = 4;
 
-/// What is played of a long run: its end.
+/// Only the end of a long run is played.
 const PLAYED_MAX: Duration = Duration::from_secs(120);
 
-/// Longer than a node that was busy takes to be heard again.
+/// Longer than a busy node takes to answer others again.
 const PLAYED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// A range grows until long after the run.
 const GROWS_FOR: Duration = Duration::from_secs(600);
 
-/// Whom the players ask.
+/// The nodes that the players ask, and the cameras that they watch.
 pub(super) struct Players {
     nodes: Vec<Node>,
     token: String,
@@ -34,10 +34,10 @@ pub(super) struct Players {
     from: Timestamp,
 }
 
-/// Starts to watch one camera live, and one in a range that grows; the seed says which.
+/// Starts to watch one camera live, and one in a range that grows; the seed chooses them.
 ///
 /// # Errors
-/// Where HTTP cannot be set up.
+/// If HTTP cannot be set up.
 pub(super) fn start(
     stage: &Stage,
     seed: u64,
@@ -72,7 +72,7 @@ pub(super) fn start(
     })
 }
 
-/// Two cameras without an oddity, if there are so many, and if possible with sound.
+/// Two cameras without an oddity, if there are so many, and preferably with sound.
 fn watched(cameras: &[(SiteCamera, Class)], seed: u64) -> Vec<&SiteCamera> {
     let mut order = in_order(cameras, seed);
     order.sort_by_key(|(camera, _)| camera.handle.sound().is_none());
@@ -81,7 +81,7 @@ fn watched(cameras: &[(SiteCamera, Class)], seed: u64) -> Vec<&SiteCamera> {
     first.into_iter().chain(second).collect()
 }
 
-/// Honest cameras, from one on that the seed chooses; the others where there is none.
+/// Cameras without an oddity, starting at one that the seed chooses; if there are none, the others.
 fn in_order(cameras: &[(SiteCamera, Class)], seed: u64) -> Vec<&(SiteCamera, Class)> {
     let honest: Vec<_> = cameras
         .iter()
@@ -97,26 +97,26 @@ fn in_order(cameras: &[(SiteCamera, Class)], seed: u64) -> Vec<&(SiteCamera, Cla
     order
 }
 
-/// A presentation that is played once everything is there.
+/// A presentation to play once everything is available.
 enum Play<'a> {
-    /// Through a node; another one lists it, too.
+    /// Through the first node; the second lists it, too.
     Closed(&'a SiteCamera, &'a Node, &'a Node),
-    /// The list that was watched, at its URI.
+    /// The playlist that was watched, at its URI.
     Grown(CameraId, &'a str, String, &'a Node),
 }
 
 impl Players {
-    /// What those that watched have got, and what is shown of a sample of the cameras now that
-    /// everything is there: of those that were watched, of one that is gapless, of those that a
-    /// fault hit. What is not `as_sent` is played again: a node that has a lot to do may leave
-    /// another one out of an answer, and what is wrong for good is wrong again.
+    /// The results of the players that watched, and of playing a sample of the cameras now that
+    /// everything is available: those watched, a gapless one, those that a fault hit. A result that
+    /// is not `as_sent` is played again: a busy node may be left out of another's answer, but a
+    /// permanent defect appears again.
     ///
     /// # Errors
-    /// Where HTTP cannot be set up.
+    /// If HTTP cannot be set up.
     pub(super) async fn end(
         self,
         stage: &Stage,
-        told: &Told,
+        status: &ClusterStatus,
         to: Timestamp,
         is_hit: impl Fn(&str) -> bool,
         as_sent: impl Fn(&Showing) -> bool,
@@ -133,7 +133,7 @@ impl Players {
         };
         let mut plays = Vec::new();
         for (turn, camera) in self.sample(stage.cameras(), is_hit).into_iter().enumerate() {
-            let owner = owner(told, camera.id);
+            let owner = owner(status, camera.id);
             let is_own = |node: &&&Node| Some(&node.name) == owner.as_ref();
             let own = there.iter().find(is_own).copied().unwrap_or(any);
             let others: Vec<&Node> = there.iter().copied().filter(|node| *node != own).collect();
@@ -216,7 +216,7 @@ impl Players {
     }
 }
 
-fn owner(told: &Told, id: CameraId) -> Option<String> {
-    let camera = told.cameras.iter().find(|camera| camera.id == id)?;
-    told.name(camera.assignment.owner?)
+fn owner(status: &ClusterStatus, id: CameraId) -> Option<String> {
+    let camera = status.cameras.iter().find(|camera| camera.id == id)?;
+    status.name(camera.assignment.owner?)
 }

@@ -1,4 +1,4 @@
-//! What a node's process holds, as the kernel counts it (proc(5)).
+//! Memory and open files of a node's process, as the kernel counts them (proc(5)).
 
 use std::fs;
 
@@ -8,7 +8,7 @@ pub(super) struct Held {
     pub(super) descriptors: u64,
 }
 
-/// `None` where the process is gone.
+/// `None` if the process is gone.
 pub(super) fn of(pid: u32) -> Option<Held> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status

@@ -1,18 +1,18 @@
-//! When which fault begins and ends: the order in which a run does things. Pure.
+//! When each fault begins and ends: the order of a run's steps. Pure.
 
 use crate::scenario::Fault;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Step {
-    /// Seconds after the scenario began.
+    /// Seconds after the start of the scenario.
     pub(super) at: f64,
-    /// Its place in the scenario, from 0.
+    /// Its index in the scenario, from 0.
     pub(super) fault: usize,
     pub(super) begins: bool,
 }
 
-/// In order of time; at the same time what ends comes before what begins. Faults without an end
-/// have none here.
+/// In order of time; at the same time, ends come before beginnings. Faults without an end have no
+/// step for it.
 pub(super) fn steps(faults: &[Fault]) -> Vec<Step> {
     let begins = faults.iter().enumerate().map(|(fault, of)| Step {
         at: of.at,

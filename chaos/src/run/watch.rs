@@ -1,8 +1,8 @@
-//! Watches the cluster through every node's API while faults come and go, and writes what changes
-//! into the history.
+//! Watches the cluster through every node's API while faults come and go, and writes changes to the
+//! history.
 
-use super::look::{self, Told, ask};
-use crate::history::{History, Mark, ToldGap, What};
+use super::look::{self, ClusterStatus, ask};
+use crate::history::{History, LedgerGap, Mark, What};
 use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_control_api::wire::Camera;
 use holdfast_node::client::Api;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// Looks of one node; more rarely where an answer is long.
+/// Pause between polls of one node; longer with many cameras.
 const LOOK_INTERVAL: Duration = Duration::from_millis(400);
 const LOOK_INTERVAL_MANY: Duration = Duration::from_millis(1000);
 const MANY_CAMERAS: usize = 60;
@@ -23,7 +23,7 @@ const MANY_CAMERAS: usize = 60;
 /// How often to ask for all gaps of the run.
 const GAPS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Watchers of all nodes; they end when it is dropped. Gaps are those since `from`.
+/// Starts one watcher for each node; dropping the result ends them. They report gaps since `from`.
 pub(super) fn watch(
     clients: Vec<(String, Api)>,
     cameras: BTreeMap<CameraId, String>,
@@ -53,13 +53,13 @@ pub(super) fn watch(
                     .is_none_or(|at| at.elapsed() >= GAPS_INTERVAL)
                 {
                     seen.asked_gaps_at = Some(monotonic_now());
-                    // One that does not answer is in the history already.
-                    let told = look::gaps(&api, &cameras, from)
+                    // If a node does not answer, the history has that already.
+                    let reported = look::gaps(&api, &cameras, from)
                         .await
                         .ok()
                         .flatten()
                         .unwrap_or_default();
-                    seen.new_gaps(told)
+                    seen.new_gaps(reported)
                         .into_iter()
                         .for_each(|what| history.add(what));
                 }
@@ -70,7 +70,7 @@ pub(super) fn watch(
     watchers
 }
 
-/// What a node said the last time.
+/// A node's last report.
 #[derive(Debug, Default)]
 struct Seen {
     name: String,
@@ -79,13 +79,13 @@ struct Seen {
     alive: BTreeMap<String, bool>,
     assignments: BTreeMap<String, What>,
     recorders: BTreeMap<String, What>,
-    gaps: BTreeSet<ToldGap>,
+    gaps: BTreeSet<LedgerGap>,
     asked_gaps_at: Option<Instant>,
 }
 
 impl Seen {
-    /// What is new.
-    fn compare(&mut self, answer: Result<Told, String>) -> Vec<What> {
+    /// Returns the changes.
+    fn compare(&mut self, answer: Result<ClusterStatus, String>) -> Vec<What> {
         let mut news = Vec::new();
         let yes = answer.is_ok();
         if self.answers.replace(yes) != Some(yes) {
@@ -94,10 +94,10 @@ impl Seen {
                 yes,
             });
         }
-        let Ok(told) = answer else { return news };
+        let Ok(status) = answer else { return news };
         let leader = (
-            told.cluster.leader.and_then(|id| told.name(id)),
-            told.cluster.term,
+            status.cluster.leader.and_then(|id| status.name(id)),
+            status.cluster.term,
         );
         if self.leader.as_ref() != Some(&leader) {
             self.leader = Some(leader.clone());
@@ -107,19 +107,21 @@ impl Seen {
                 term: leader.1,
             });
         }
-        for node in &told.cluster.nodes {
+        for node in &status.cluster.nodes {
             if self.alive.insert(node.name.clone(), node.alive) != Some(node.alive) {
                 let (told_by, node, yes) = (self.name.clone(), node.name.clone(), node.alive);
                 news.push(What::Alive { told_by, node, yes });
             }
         }
         let mut marks = BTreeMap::new();
-        for camera in &told.cameras {
-            let (assignment, recorder) =
-                (self.assignment(&told, camera), self.recorder(&told, camera));
+        for camera in &status.cameras {
+            let (assignment, recorder) = (
+                self.assignment(&status, camera),
+                self.recorder(&status, camera),
+            );
             changed(&mut self.assignments, &camera.name, assignment, &mut news);
             changed(&mut self.recorders, &camera.name, recorder, &mut news);
-            let node = camera.recording.node.and_then(|id| told.name(id));
+            let node = camera.recording.node.and_then(|id| status.name(id));
             if let (Some(node), Some(watermark)) = (node, camera.recording.watermark) {
                 let mark = Mark {
                     node,
@@ -137,8 +139,8 @@ impl Seen {
         news
     }
 
-    fn new_gaps(&mut self, told: Vec<ToldGap>) -> Option<What> {
-        let new: Vec<ToldGap> = told
+    fn new_gaps(&mut self, reported: Vec<LedgerGap>) -> Option<What> {
+        let new: Vec<LedgerGap> = reported
             .into_iter()
             .filter(|gap| self.gaps.insert(gap.clone()))
             .collect();
@@ -148,8 +150,8 @@ impl Seen {
         })
     }
 
-    fn assignment(&self, told: &Told, camera: &Camera) -> What {
-        let name = |id: Option<_>| id.and_then(|id| told.name(id));
+    fn assignment(&self, status: &ClusterStatus, camera: &Camera) -> What {
+        let name = |id: Option<_>| id.and_then(|id| status.name(id));
         let assignment = &camera.assignment;
         What::Assignment {
             told_by: self.name.clone(),
@@ -162,11 +164,11 @@ impl Seen {
         }
     }
 
-    fn recorder(&self, told: &Told, camera: &Camera) -> What {
+    fn recorder(&self, status: &ClusterStatus, camera: &Camera) -> What {
         What::Recorder {
             told_by: self.name.clone(),
             camera: camera.name.clone(),
-            node: camera.recording.node.and_then(|id| told.name(id)),
+            node: camera.recording.node.and_then(|id| status.name(id)),
             state: camera
                 .recording
                 .state

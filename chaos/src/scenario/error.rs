@@ -1,4 +1,4 @@
-//! What is wrong with a scenario file, and where.
+//! Mistakes in a scenario file, with their places.
 
 use std::io;
 use std::ops::Range;
@@ -13,15 +13,15 @@ pub enum ScenarioError {
     Unknown { name: String },
     #[error("{path}: cannot be read: {source}")]
     Read { path: PathBuf, source: io::Error },
-    /// One line a mistake, each as `file:line: reason`.
+    /// One mistake on each line, as `file:line: reason`.
     #[error("{0}")]
     Wrong(String),
 }
 
-/// Something that TOML's own grammar does not forbid.
+/// A mistake that TOML's own grammar does not rule out.
 #[derive(Debug)]
 pub(super) struct Mistake {
-    /// Bytes of the table; `None` where it is not at one place.
+    /// Byte range of the table; `None` if the mistake has no single place.
     pub(super) at: Option<Range<usize>>,
     pub(super) what: String,
 }

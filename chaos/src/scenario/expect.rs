@@ -1,17 +1,17 @@
-//! What must hold beyond the invariants, which hold always: thresholds on gaps, losses and answers.
+//! Thresholds on gaps, losses and answers that must hold in addition to the invariants.
 
 use serde::{Deserialize, Serialize};
 
-/// Each threshold is judged only where it is set.
+/// Each threshold is judged only if it is set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Expect {
     /// The longest interruption of any camera, from the capture of the last frame before it to
     /// that of the first after it.
     pub gap_worst_ms: Option<u64>,
-    /// The same of cameras that no fault hit themselves.
+    /// The same, over cameras that no fault hit directly.
     pub gap_worst_others_ms: Option<u64>,
-    /// Of the cameras' longest interruptions, over those that had one.
+    /// Median of the cameras' longest interruptions, over the cameras that had one.
     pub gap_median_ms: Option<u64>,
     /// Frames lost by all standard cameras together.
     pub lost_frames_standard_max: Option<u64>,
@@ -19,30 +19,30 @@ pub struct Expect {
     pub lost_frames_gapless_max: Option<u64>,
     /// Frames lost by cameras that no faulty node recorded when its fault began.
     pub lost_frames_unaffected_max: Option<u64>,
-    /// How far any camera may be behind durable, as its own recorder says.
+    /// How far any camera may be behind durable, as its own recorder reports.
     pub behind_ms_max: Option<u64>,
-    /// How often a node that no fault holds may be taken for silent, or not answer.
+    /// How often a node that no fault holds may be reported silent, or not answer.
     pub suspicions_max: Option<u64>,
     /// How much more memory a node may hold for each hostile camera.
     pub hostile_memory_mib_max: Option<u64>,
-    /// How much more memory a node may hold in the end than before the first hostile camera.
+    /// How much more memory a node may hold at the end than before the first hostile camera.
     pub hostile_memory_left_mib_max: Option<u64>,
-    /// How long after its deletion a hostile camera's sockets may be open.
+    /// How long a hostile camera's sockets may stay open after its deletion.
     pub hostile_closed_within_ms: Option<u64>,
-    /// How many nodes deadly cameras may end.
+    /// How many nodes deadly cameras may kill.
     pub deadly_kills_max: Option<u64>,
-    /// How often a camera may get another owner, over all cameras.
+    /// How many changes of owner there may be, over all cameras.
     pub moves_max: Option<u64>,
-    /// From the end of the scenario until each camera has one recorder again.
+    /// Time from the end of the scenario until each camera has exactly its recorders again.
     pub settled_within_s: Option<f64>,
-    /// Of the API's requests to nodes that no fault held, how many were answered.
+    /// Share of API requests, to nodes that no fault held, that must be answered.
     pub api_answered_percent_min: Option<f64>,
-    /// Of the players' requests to nodes that no fault held.
+    /// Share of the players' requests, to nodes that no fault held, that must be answered.
     pub playback_answered_percent_min: Option<f64>,
 }
 
 impl Expect {
-    /// The same without the thresholds that depend on how fast the machine is.
+    /// The same without the thresholds that depend on the speed of the machine.
     #[must_use]
     pub fn without_timing(self) -> Self {
         Self {

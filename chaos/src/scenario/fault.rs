@@ -1,4 +1,4 @@
-//! One fault of a scenario: what is done, when, to whom, for how long, and which keys each kind
+//! One fault of a scenario: its action, time, target and duration, and the keys that each kind
 //! takes.
 
 use super::{Scenario, Target, odd};
@@ -41,49 +41,49 @@ pub enum ActionName {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// Seconds after the scenario began.
+    /// Seconds after the start of the scenario.
     pub at: f64,
     #[serde(rename = "do")]
     pub action: ActionName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
-    /// How many seconds it lasts; without it to the end of the scenario.
+    /// Its duration in seconds; without it, until the end of the scenario.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub lasts: Option<f64>,
-    /// `one-way`: who does not hear the target.
+    /// `one-way`: the party that does not hear the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Target>,
-    /// `loss`: packets of a hundred.
+    /// `loss`: percentage of packets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
-    /// `delay`: by how much each packet's delay differs from `delay_ms`, at most.
+    /// `delay`: the most that a packet's delay differs from `delay_ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kbps: Option<u64>,
-    /// `clock-step`: ahead (or behind).
+    /// `clock-step`: ahead, or behind if negative.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<i64>,
-    /// `camera-garbage`: frames.
+    /// `camera-garbage`: number of frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<u32>,
-    /// `hostile-camera`: which, or `each` in turn, or `all`.
+    /// `hostile-camera`: a name, or `each` in turn, or `all`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostile: Option<String>,
-    /// Left out where no node answers when its time has come, instead of counted as trouble.
+    /// Left out if no node answers when it is due, instead of counted as trouble.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
 }
 
-/// What an action needs of the place that it happens in.
+/// The facility of the stage that an action needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
     Processes,
-    /// Between nodes, or to the cameras, as far as a proxy can do it.
+    /// Between nodes, or to the cameras, as far as a proxy can impair them.
     Connections,
-    /// Packets: namespaces.
+    /// Individual packets: needs namespaces.
     Packets,
     Disks,
     /// A disk whose power can be cut.
@@ -93,7 +93,7 @@ pub enum Reach {
     Api,
 }
 
-/// An action with its figures.
+/// An action with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     Kill,
@@ -124,12 +124,12 @@ pub enum Action {
     DeadlyCamera,
 }
 
-/// Who can be hit by an action.
+/// The kind of target that an action takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whom {
     Nodes,
     Cameras,
-    Nobody,
+    None,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +140,7 @@ enum Lasting {
 }
 
 impl ActionName {
-    /// As it is written in a file.
+    /// The name in a scenario file.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -207,7 +207,7 @@ impl ActionName {
             | Self::CameraParameters
             | Self::CameraGarbage => Whom::Cameras,
             Self::DeadlyCamera => Whom::Cameras,
-            Self::RollingRestart | Self::HostileCamera => Whom::Nobody,
+            Self::RollingRestart | Self::HostileCamera => Whom::None,
             _ => Whom::Nodes,
         }
     }
@@ -222,7 +222,7 @@ impl ActionName {
 }
 
 impl Fault {
-    /// One without a target and figures, to the end of the scenario.
+    /// A fault without a target and parameters, to the end of the scenario.
     #[must_use]
     pub fn new(action: ActionName, at: f64) -> Self {
         Self {
@@ -242,7 +242,7 @@ impl Fault {
         }
     }
 
-    /// The action with its figures; those that are missing were refused by [`Fault::mistakes`].
+    /// The action with its parameters; [`Fault::mistakes`] has rejected missing ones.
     #[must_use]
     pub fn action(&self) -> Action {
         match self.action {
@@ -293,13 +293,13 @@ impl Fault {
         }
     }
 
-    /// Seconds after the scenario began at which it ends by itself.
+    /// When it ends by itself, in seconds after the start of the scenario.
     #[must_use]
     pub fn ends_at(&self) -> Option<f64> {
         self.lasts.map(|lasts| self.at + lasts)
     }
 
-    /// What is wrong with it, for a scenario with these nodes and cameras.
+    /// Its mistakes, in a scenario with these nodes and cameras.
     pub(super) fn mistakes(&self, scenario: &Scenario) -> Vec<String> {
         let name = self.action.as_str();
         let mut mistakes = Vec::new();
@@ -332,8 +332,8 @@ impl Fault {
             Lasting::Maybe => {}
         }
         match (self.action.whom(), &self.target) {
-            (Whom::Nobody, Some(_)) => need(false, "does not take `target`".to_owned()),
-            (Whom::Nobody, None) => {}
+            (Whom::None, Some(_)) => need(false, "does not take `target`".to_owned()),
+            (Whom::None, None) => {}
             (_, None) => need(false, "needs `target`".to_owned()),
             (whom, Some(target)) => {
                 let of_cameras = whom == Whom::Cameras;
@@ -376,7 +376,7 @@ impl Fault {
         mistakes
     }
 
-    /// Each key that its actions need, whether it is set, and whether the action takes it.
+    /// Each key that some action needs, whether it is set, and whether this action takes it.
     fn figures(&self) -> [(&'static str, bool, bool); 7] {
         let is = |names: &[ActionName]| names.contains(&self.action);
         [
@@ -417,7 +417,7 @@ impl Fault {
 
 fn exists(target: &Target, scenario: &Scenario) -> bool {
     let node = |number: usize| number <= scenario.nodes_total();
-    // `--cameras` may leave fewer: then the fault says so when it begins.
+    // `--cameras` may leave fewer cameras: then the fault reports that when it begins.
     let camera = |name: &str| {
         name[3..]
             .parse()

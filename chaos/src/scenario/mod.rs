@@ -1,5 +1,5 @@
-//! A scenario: what runs, what goes wrong when, and what must hold. Read from TOML; what it does
-//! not know it refuses, with file and line.
+//! A scenario: the cluster and its cameras, the faults, and the thresholds. Read from TOML; unknown
+//! content is rejected, with file and line.
 
 mod error;
 mod expect;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use toml::Spanned;
 
-/// Bounds of what one machine can carry.
+/// Limits of what one machine can carry.
 const NODES_MAX: usize = 9;
 const CAMERAS_MAX: u32 = 1000;
 const SECONDS_MAX: f64 = 24.0 * 3600.0;
@@ -33,11 +33,11 @@ const API_PER_SECOND_MAX: u32 = 500;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
-    /// Processes of this machine, on loopback: needs no privileges
+    /// Processes on this machine, on loopback: needs no privileges
     Processes,
-    /// Processes of this machine, each in a network namespace of its own: needs root
+    /// Processes on this machine, each in a network namespace of its own: needs root
     Netns,
-    /// A cluster that runs already, named by `--attach FILE`
+    /// A cluster that is already running, described by `--attach FILE`
     Attach,
 }
 
@@ -50,14 +50,14 @@ pub struct Scenario {
     pub name: String,
     /// One sentence for `holdfast-chaos list`.
     pub about: String,
-    /// From the moment when every camera is recorded by exactly one node to the end of the faults.
+    /// From the moment when every camera has its recorders to the end of the faults.
     pub seconds: f64,
-    /// Where it runs unless the command line says otherwise.
+    /// Where it runs, unless the command line says otherwise.
     #[serde(default = "default_place")]
     pub on: Place,
     #[serde(default)]
     pub cluster: Shape,
-    /// Groups of like cameras; they are named `cam01` and so on through all groups.
+    /// Groups of similar cameras; they are named `cam01` and so on across all groups.
     pub cameras: Vec<Group>,
     #[serde(default)]
     pub load: Load,
@@ -65,7 +65,7 @@ pub struct Scenario {
     spanned_faults: Vec<Spanned<Fault>>,
     #[serde(skip)]
     pub faults: Vec<Fault>,
-    /// Faults that the seed chooses, beside those of the file.
+    /// Faults that the seed chooses, in addition to those of the file.
     #[serde(default)]
     pub random: Option<RandomFaults>,
     #[serde(default)]
@@ -92,32 +92,32 @@ pub enum Class {
     Gapless,
 }
 
-/// Cameras that are alike.
+/// Cameras with the same settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     pub count: u32,
     #[serde(default = "default_bitrate_kbps")]
     pub bitrate_kbps: u64,
-    /// From keyframe to keyframe; 25 frames a second, so in steps of 40 ms up to 1000.
+    /// Time between keyframes; at 25 frames a second, in steps of 40 ms up to 1000.
     #[serde(default = "default_gop_ms")]
     pub gop_ms: u32,
     #[serde(default)]
     pub protection: Class,
-    /// Both of the video; H.264 unless said, or unless the oddity has H.265 only.
+    /// Codec of the video; H.264 by default, unless the oddity exists only in H.265.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codec: Option<Codec>,
-    /// What their second track has; else the seed gives sound to a part of the cameras.
+    /// The second track; by default the seed gives sound to some of the cameras.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sound: Option<GroupSound>,
-    /// What is odd about each of them.
+    /// The oddity of each of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oddity: Option<Oddity>,
-    /// A group of oddities: `count` cameras for each of them.
+    /// A group of oddities: `count` cameras for each oddity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oddities: Option<String>,
-    /// No camera of the run's own, but a hostile one from the beginning to the end; `bitrate_kbps`
-    /// is what it sends at most.
+    /// Not one of the run's own cameras, but a hostile one from the beginning to the end;
+    /// `bitrate_kbps` is the most that it sends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostile: Option<String>,
 }
@@ -132,8 +132,8 @@ pub enum GroupSound {
 }
 
 impl Group {
-    /// The sound of camera `id`: of one camera in three AAC and of one in six G.711, unless the
-    /// group says.
+    /// The sound of camera `id`: AAC for one camera in three and G.711 for one in six, unless the
+    /// group sets it.
     #[must_use]
     pub fn sound_of(&self, id: u32, seed: u64) -> Option<Sound> {
         match self.sound {
@@ -148,7 +148,7 @@ impl Group {
     }
 }
 
-/// Which sound cameras have in turn.
+/// The sound of cameras in turn.
 const SOUNDS: [Option<Sound>; 6] = [
     Some(Sound::Aac),
     None,
@@ -158,7 +158,7 @@ const SOUNDS: [Option<Sound>; 6] = [
     None,
 ];
 
-/// What asks the nodes for things meanwhile.
+/// Requests to the nodes during the run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Load {
@@ -190,10 +190,10 @@ impl Default for Shape {
 }
 
 impl Scenario {
-    /// Reads a file, or one of those that are built in, by its name.
+    /// Reads a file, or a built-in scenario by its name.
     ///
     /// # Errors
-    /// Names the file, and where there is one the line.
+    /// Names the file, and the line if there is one.
     pub fn load(name_or_path: &str) -> Result<Self, ScenarioError> {
         if let Some(text) = shipped(name_or_path) {
             return Self::parse(Path::new(name_or_path), text);
@@ -211,10 +211,11 @@ impl Scenario {
         Self::parse(path, &text)
     }
 
-    /// Parses and checks; the name is that of `path`, which is only named in errors otherwise.
+    /// Parses and checks. The scenario is named after `path`, which otherwise appears only in
+    /// errors.
     ///
     /// # Errors
-    /// As [`Scenario::load`].
+    /// Like [`Scenario::load`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ScenarioError> {
         let mut scenario: Self =
             toml::from_str(text).map_err(|error| ScenarioError::syntax(path, text, &error))?;
@@ -231,7 +232,7 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// Groups and faults that stand for several, one by one.
+    /// Expands groups and faults that stand for several.
     fn write_out(&mut self) {
         let seconds = self.seconds;
         let placed: Vec<Fault> = self.cameras.iter().filter_map(Group::as_fault).collect();
@@ -254,7 +255,8 @@ impl Scenario {
         }
     }
 
-    /// The same with so many cameras in all; each group keeps its share, and at least one.
+    /// The same scenario with this many cameras in total; each group keeps its share, and at least
+    /// one camera.
     pub fn resize(&mut self, cameras: u32) {
         let before = self.cameras_total();
         for group in &mut self.cameras {
@@ -270,7 +272,7 @@ impl Scenario {
         self.cameras.iter().map(|group| group.count).sum()
     }
 
-    /// Nodes that record and witnesses together.
+    /// Nodes that record, and witnesses.
     #[must_use]
     pub fn nodes_total(&self) -> usize {
         self.cluster.nodes + self.cluster.witnesses

@@ -1,5 +1,4 @@
-//! Odd and hostile cameras in a scenario file: groups and faults that stand for several, written
-//! out one by one.
+//! Odd and hostile cameras in a scenario file: expands groups and faults that stand for several.
 
 use super::{ActionName, Fault, Group};
 use holdfast_camera::{Codec, Hostile, Oddity};
@@ -9,7 +8,8 @@ pub(super) const EACH: &str = "each";
 pub(super) const ALL: &str = "all";
 
 impl Group {
-    /// The same with a camera for each oddity of `oddities`, as far as the group's codec allows.
+    /// The group itself, or one copy of it for each oddity of `oddities` that the group's codec
+    /// allows.
     pub(super) fn spread(&self) -> Vec<Self> {
         let Some(wanted) = &self.oddities else {
             return vec![self.clone()];
@@ -28,7 +28,7 @@ impl Group {
         Oddity::all().filter(fits).map(one).collect()
     }
 
-    /// Of its video.
+    /// Codec of its video.
     #[must_use]
     pub fn codec(&self) -> Codec {
         self.codec
@@ -36,7 +36,8 @@ impl Group {
             .unwrap_or_default()
     }
 
-    /// A hostile camera is there from the beginning to the end, at its group's bitrate at most.
+    /// The group as a fault: its hostile camera is present from the beginning to the end, at the
+    /// group's bitrate at most.
     pub(super) fn as_fault(&self) -> Option<Fault> {
         let hostile = self.hostile.clone()?;
         let fault = Fault::new(ActionName::HostileCamera, 0.0);
@@ -88,7 +89,8 @@ impl Group {
 }
 
 impl Fault {
-    /// One fault for each hostile camera in turn, where that is what it says.
+    /// One fault for each hostile camera in turn, if `hostile` is [`EACH`]; otherwise the fault
+    /// itself.
     pub(super) fn spread(self, seconds: f64) -> Vec<Self> {
         if self.hostile.as_deref() != Some(EACH) {
             return vec![self];
@@ -103,7 +105,7 @@ impl Fault {
         Hostile::ALL.iter().enumerate().map(one).collect()
     }
 
-    /// The hostile cameras that it brings.
+    /// The hostile cameras of this fault.
     pub(super) fn hostiles(&self) -> Vec<Hostile> {
         self.hostile
             .as_deref()

@@ -1,25 +1,24 @@
-//! Faults that a seed chooses: which, when, to whom and for how long. Pure.
+//! Faults chosen by a seed: kind, time, target and duration. Pure.
 
 use super::{ActionName, Fault, Place, Reach, Target};
 use holdfast_storage::random::Random;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What is left quiet at the beginning and the end, in seconds.
+/// Seconds without faults at the beginning and the end.
 const QUIET_S: f64 = 5.0;
 
-/// `[random]` of a scenario file. There are two timetables, one of faults of nodes and one of
-/// faults of packets and cameras, so that two faults may hold at once.
+/// `[random]` of a scenario file. There are two schedules, one of node faults and one of packet and
+/// camera faults, so two faults may hold at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RandomFaults {
-    /// Seconds from the end of a fault to the next of its timetable, least and most. The cluster
-    /// is to become whole in between most of the time, and not always.
+    /// Seconds from the end of a fault to the next of the same schedule, least and most. The
+    /// cluster should recover in between most of the time, but not always.
     pub pause_s: (f64, f64),
-    /// How long one lasts.
+    /// Duration of a fault in seconds, least and most.
     pub lasts_s: (f64, f64),
-    /// How often a kind is chosen against others; those that are not named keep their own weight,
-    /// 0 is never.
+    /// Relative frequency of each kind; kinds not named keep their default weight, 0 means never.
     pub weights: BTreeMap<ActionName, u64>,
 }
 
@@ -33,7 +32,7 @@ impl Default for RandomFaults {
     }
 }
 
-/// A kind of fault, its weight, and whom it may hit.
+/// A kind of fault, its weight, and its possible targets.
 type Kind = (ActionName, u64, &'static [Target]);
 
 const NODES: &[Target] = &[Target::Leader, Target::Follower, Target::Any, Target::Same];
@@ -48,7 +47,7 @@ const ALSO_ALL: &[Target] = &[
 const ALL: &[Target] = &[Target::All];
 const CAMERA: &[Target] = &[Target::AnyCamera];
 
-/// Kinds of weight 0 need what not every machine has, or spoil what is judged.
+/// Kinds of weight 0 need what some machines lack, or spoil what is judged.
 const OF_NODES: [Kind; 13] = [
     (ActionName::Kill, 30, ALSO_ALL),
     (ActionName::Stop, 10, NODES),
@@ -73,14 +72,14 @@ const OF_OTHERS: [Kind; 5] = [
 ];
 
 impl RandomFaults {
-    /// The faults of a scenario of so many seconds, in the order of their beginnings.
+    /// The faults of a scenario of this many seconds, in order of their beginnings.
     #[must_use]
     pub fn faults(&self, seed: u64, place: Place, seconds: f64) -> Vec<Fault> {
         let mut random = Random::new(seed);
         let mut faults = self.timetable(&mut random.fork(), &OF_NODES, place, seconds);
         faults.extend(self.timetable(&mut random, &OF_OTHERS, place, seconds));
         faults.sort_by(|one, other| one.at.total_cmp(&other.at));
-        // Nobody was hit before the first fault of a node.
+        // Before the first node fault there is no node that was hit.
         let first = faults
             .iter_mut()
             .find(|fault| fault.target != Some(Target::AnyCamera));
@@ -90,7 +89,7 @@ impl RandomFaults {
         faults
     }
 
-    /// What is wrong with it.
+    /// Its mistakes.
     pub(super) fn mistakes(&self) -> Vec<String> {
         let known = |action: &&ActionName| {
             OF_NODES
@@ -165,7 +164,7 @@ fn fault(action: ActionName, target: Target, at: f64, lasts: f64) -> Fault {
     }
 }
 
-/// From the first to the second, in steps of a tenth.
+/// A value between the two, in steps of a tenth.
 fn tenths(random: &mut Random, (least, most): (f64, f64)) -> f64 {
     let steps = ((most - least) * 10.0) as u64;
     ((least + random.below(steps + 1) as f64 / 10.0) * 10.0).round() / 10.0

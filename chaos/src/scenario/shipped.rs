@@ -1,4 +1,4 @@
-//! The scenarios that are built in: those of `chaos/scenarios`.
+//! The built-in scenarios: those of `chaos/scenarios`.
 
 /// Name and text, sorted by name.
 pub const SHIPPED: [(&str, &str); 40] = [
@@ -122,7 +122,7 @@ pub const SHIPPED: [(&str, &str); 40] = [
     ),
 ];
 
-/// The text of the scenario of this name.
+/// The text of the built-in scenario of this name.
 #[must_use]
 pub fn shipped(name: &str) -> Option<&'static str> {
     SHIPPED

@@ -1,4 +1,4 @@
-//! Whom a fault hits: named, or found when the fault begins.
+//! The target of a fault: named, or found when the fault begins.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -6,22 +6,22 @@ use std::str::FromStr;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// The node that leads.
+    /// The leader.
     Leader,
-    /// The other node with the most cameras.
+    /// The node with the most cameras, except the leader.
     Follower,
-    /// Any recording node that runs, by the seed.
+    /// Any running node that records, chosen by the seed.
     Any,
     All,
-    /// The nodes that were hit last.
+    /// The nodes that the last node fault hit.
     Same,
-    /// By its number, from 1.
+    /// A node by its number, from 1.
     Node(usize),
     OwnerOf(String),
     MirrorOf(String),
     SuccessorOf(String),
     Camera(String),
-    /// By the seed.
+    /// A camera chosen by the seed.
     AnyCamera,
     AllCameras,
 }
@@ -35,7 +35,7 @@ impl Target {
         matches!(self, Self::Camera(_) | Self::AnyCamera | Self::AllCameras)
     }
 
-    /// The camera that it names.
+    /// The camera that the target names.
     #[must_use]
     pub fn named_camera(&self) -> Option<&str> {
         match self {

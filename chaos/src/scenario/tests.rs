@@ -1,4 +1,4 @@
-//! Scenarios are read, and what they should not say is refused with its place.
+//! Valid scenarios are read, and mistakes are rejected with their place.
 
 use super::*;
 

@@ -1,5 +1,4 @@
-//! A cluster that runs already: where its APIs are, and the commands that do something to its
-//! nodes.
+//! A cluster that is already running: its API addresses, and commands that act on its nodes.
 
 use super::programs;
 use crate::{Error, Result, io_error};
@@ -11,17 +10,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use url::Url;
 
-/// The file of `--attach`.
+/// The file for `--attach`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attach {
-    /// Holds the admin token; relative to this file.
+    /// Contains the admin token; relative to this file.
     pub token_file: PathBuf,
-    /// Address and port of this machine at which the nodes reach its cameras; it must be one of
-    /// this machine's own.
+    /// Address and port at which the nodes reach the cameras; the address must belong to this
+    /// machine.
     pub cameras_at: SocketAddr,
-    /// By what is done (`kill`, `stop`, `start`, `pause`, `resume`, `isolate`, `rejoin`): a line
-    /// for `sh`, in which `{node}` is the node's name.
+    /// One line for `sh` for each operation (`kill`, `stop`, `start`, `pause`, `resume`,
+    /// `isolate`, `rejoin`); `{node}` in it is replaced by the node's name.
     pub commands: BTreeMap<String, String>,
     #[serde(rename = "node")]
     pub nodes: Vec<AttachedNode>,
@@ -32,7 +31,7 @@ pub struct Attach {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttachedNode {
-    /// As the cluster names it.
+    /// The node's name in the cluster.
     pub name: String,
     /// `http://HOST:PORT`.
     pub api: String,
@@ -44,7 +43,7 @@ const COMMANDS: [&str; 7] = [
 
 impl Attach {
     /// # Errors
-    /// Names the file and what is wrong with it.
+    /// Names the file and the mistake.
     pub fn load(path: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).map_err(io_error(format!("read {}", path.display())))?;
@@ -74,7 +73,7 @@ impl Attach {
     }
 
     /// # Errors
-    /// Where the address is none.
+    /// If the address is invalid.
     pub(super) fn api(&self, index: usize) -> Result<Api> {
         let text = &self.nodes[index].api;
         let url = Url::parse(text)
@@ -87,7 +86,7 @@ impl Attach {
     }
 
     /// # Errors
-    /// Where the file names no such command, or it fails.
+    /// If the file has no such command, or the command fails.
     pub(super) fn command(&self, what: &str, index: usize) -> Result<()> {
         let template = self.commands.get(what);
         let template = template.ok_or_else(|| {

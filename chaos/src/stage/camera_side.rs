@@ -1,4 +1,4 @@
-//! The cameras of a run, on a thread of their own, in their own network namespace where there is
+//! The cameras of a run, on a thread of their own, and in their own network namespace if there is
 //! one.
 
 use super::namespaces;
@@ -18,7 +18,7 @@ pub(super) struct CameraSide {
 
 impl CameraSide {
     /// # Errors
-    /// Where the address is taken or the namespace cannot be entered.
+    /// If the address is taken or the namespace cannot be entered.
     pub(super) async fn start(
         bind: SocketAddr,
         namespace: Option<PathBuf>,
@@ -33,7 +33,8 @@ impl CameraSide {
         if let Some(namespace) = namespace {
             builder.on_thread_start(move || {
                 if let Err(error) = namespaces::enter(&namespace) {
-                    // The address of the namespace cannot be bound then, which is told below.
+                    // Without the namespace, binding its address fails below, which returns an
+                    // error.
                     eprintln!("{error}");
                 }
             });
@@ -59,10 +60,10 @@ impl CameraSide {
         self.handle.address()
     }
 
-    /// Starts a hostile camera in the same place.
+    /// Starts a hostile camera on the same runtime.
     ///
     /// # Errors
-    /// Where it finds no address.
+    /// If no address is available.
     pub(super) async fn hostile(&self, options: HostileOptions) -> Result<HostileCamera> {
         let runtime = self
             .runtime

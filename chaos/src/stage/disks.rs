@@ -1,5 +1,5 @@
-//! The disks of the nodes, where a scenario spoils them: filesystems that fail on command, or whose
-//! power is cut. Needs root.
+//! The nodes' disks in scenarios with disk faults: filesystems that fail on command, or whose power
+//! can be cut. Needs root.
 
 use super::programs;
 use crate::faulty::{FaultyDisk, Filesystem, ResumesOnDrop};
@@ -10,14 +10,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Sparse; room for some minutes of a few cameras.
+/// The image is sparse; enough for some minutes of a few cameras.
 const DISK_BYTES: u64 = 2 << 30;
 
 /// Bytes reserved at once to fill a disk.
 const FILL_BYTES_MAX: u64 = 1 << 30;
 const FILL_BYTES_MIN: u64 = 4096;
 
-/// What somebody else's file on a full disk is called.
+/// Name of the foreign file that fills a disk.
 const FILLER: &str = "filler";
 
 /// One node's disk.
@@ -36,7 +36,7 @@ pub(super) struct Powered {
 
 impl Disk {
     /// # Errors
-    /// [`Error::CannotRun`] where this machine has none.
+    /// [`Error::CannotRun`] if this machine cannot provide one.
     pub(super) fn faulty(at: &Path) -> Result<Self> {
         let mounted = FaultyDisk::mount(at, DISK_BYTES, Filesystem::Ext4WithoutJournal)?;
         let disk = mounted.ok_or_else(|| {
@@ -48,13 +48,13 @@ impl Disk {
         })
     }
 
-    /// To be dropped before the node's process.
+    /// Drop the result before the node's process.
     pub(super) fn resumes_on_drop(&self) -> Option<ResumesOnDrop> {
         self.faults().ok().map(FaultyDisk::resumes_on_drop)
     }
 
     /// # Errors
-    /// [`Error::CannotRun`] where this process may not mount.
+    /// [`Error::CannotRun`] if this process may not mount.
     pub(super) fn powered(at: &Path) -> Result<Self> {
         let wanted = ["xfs_io", "mkfs.ext4", "mount"];
         if !programs::is_root() {
@@ -105,7 +105,7 @@ impl Disk {
         self.faults()?.limit(bytes_per_second)
     }
 
-    /// Somebody else's file takes all room, or gives it back.
+    /// Creates a foreign file that takes all free space, or removes it.
     pub(super) fn fill(&self, full: bool) -> Result<()> {
         let Self::Faulty { at, .. } = self else {
             return self.faults().map(drop);
@@ -131,12 +131,12 @@ impl Disk {
         }
     }
 
-    /// From now on nothing reaches the disk, and what was not synced is lost.
+    /// From now on no write reaches the disk, and unsynced data is lost.
     pub(super) fn cut(&self) -> Result<()> {
         self.power()?.cut()
     }
 
-    /// The process that used it is gone; the power is back.
+    /// Restores the power, after the process that used the disk has ended.
     pub(super) fn restore(&self) -> Result<()> {
         self.power()?.restore()
     }
@@ -180,8 +180,8 @@ impl Drop for Powered {
     }
 }
 
-/// Reserves all room, in ever smaller pieces; nothing is written, so that it takes no time on a
-/// slow disk.
+/// Reserves all space, in ever smaller pieces; writes nothing, so that it takes no time on a slow
+/// disk.
 fn fill(path: &Path) -> std::io::Result<()> {
     let file = OpenOptions::new().create(true).append(true).open(path)?;
     let mut piece = FILL_BYTES_MAX;

@@ -17,11 +17,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Sockets that are still open after so long are not waited for.
+/// Stops waiting for sockets that are still open after this time.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// One that the cluster records, or tries to.
+/// A hostile camera that the cluster records, or tries to record.
 #[derive(Debug)]
 pub(super) struct Hung {
     fault: usize,
@@ -29,11 +29,11 @@ pub(super) struct Hung {
     camera: HostileCamera,
 }
 
-/// How a hostile camera's time ended.
+/// Summary of a hostile camera after its deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gone {
     pub camera: String,
-    /// From its deletion until the last socket was closed; `None` where one stayed open.
+    /// Time from its deletion until the last socket was closed; `None` if one stayed open.
     pub closed_after: Option<Duration>,
     pub accepted: u64,
     pub sent_bytes: u64,
@@ -41,7 +41,7 @@ pub struct Gone {
     pub strayed: u64,
 }
 
-/// The cluster's name of a hostile camera.
+/// The name of a hostile camera in the cluster.
 #[must_use]
 pub fn hostile_name(hostile: Hostile) -> String {
     format!("hostile-{hostile}")
@@ -110,12 +110,12 @@ impl Stage {
                 strayed: camera.strayed(),
             });
         }
-        // Their threads look for the end every 100 ms.
+        // Their threads check for the end every 100 ms.
         let dropped = tokio::task::spawn_blocking(move || drop(deleted)).await;
         dropped.map_err(|error| io_error("end the hostile cameras")(std::io::Error::other(error)))
     }
 
-    /// Hostile cameras whose time has ended since this was asked last.
+    /// Hostile cameras deleted since the last call.
     #[must_use]
     pub fn taken_down(&mut self) -> Vec<Gone> {
         std::mem::take(&mut self.gone)
@@ -131,7 +131,7 @@ impl Stage {
     }
 }
 
-/// Deletes one, and looks how long its sockets stay open from then on.
+/// Deletes the camera, and measures how long its sockets stay open afterwards.
 async fn delete(api: &Api, hung: Hung) -> Result<(HostileCamera, Option<Duration>)> {
     api.delete(&["cameras", &hung.id.to_string()], &[]).await?;
     let deleted_at = monotonic_now();

@@ -1,7 +1,7 @@
-//! Packets that arrive late: netfilter hands them over (NFQUEUE), and each goes on when its time
-//! has come. As netem does it, on kernels without netem.
+//! Delays packets as netem does, on kernels without netem: netfilter hands them over (NFQUEUE), and
+//! each is released when its delay has passed.
 //!
-//! One thread for a namespace. Later packets may overtake earlier ones where there is jitter.
+//! One thread for each namespace. With jitter, later packets may overtake earlier ones.
 
 use super::namespaces::enter;
 use crate::{Error, Result, io_error};
@@ -17,33 +17,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-/// The queue that a namespace's rules name.
+/// The queue number in a namespace's rules.
 pub(super) const QUEUE: u16 = 0;
-/// Packets that wait at once; what comes beyond them is lost, as in a router.
+/// The most packets that wait at once; more are lost, as in a router.
 const HELD_MAX: u32 = 20_000;
-/// Of an IPv4 packet: as far as its addresses.
+/// Length of an IPv4 header without options, up to and including the addresses.
 const HEADER_BYTES: u16 = 20;
-/// How late a packet may be handed on.
+/// The most that the release of a packet may be late.
 const TURN: Duration = Duration::from_millis(1);
 const READY_MAX: Duration = Duration::from_secs(5);
 
-/// How long packets of a sender take, in milliseconds: at least, at most.
+/// The delay of packets by sender, in milliseconds: least, most.
 pub(super) type Delays = BTreeMap<Ipv4Addr, (u64, u64)>;
 
-/// Ends when dropped; what waits then is handed on.
+/// Ends when dropped; packets that wait then are released.
 #[derive(Debug)]
 pub(super) struct Lag {
     delays: Arc<Mutex<Delays>>,
-    // Its end is the thread's.
+    // Dropping the sender ends the thread.
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Lag {
-    /// Takes what comes through the [`QUEUE`] of a namespace.
+    /// Delays packets from the [`QUEUE`] of a namespace.
     ///
     /// # Errors
-    /// Where the kernel has no queues.
+    /// If the kernel has no queues.
     pub(super) fn start(namespace: &Path, seed: u64) -> Result<Self> {
         let delays = Arc::new(Mutex::new(Delays::new()));
         let (stop, stopped) = mpsc::channel();
@@ -73,7 +73,7 @@ impl Lag {
         Ok(lag)
     }
 
-    /// From now on; who is not named is not held up.
+    /// Replaces all delays; senders without an entry are not delayed.
     pub(super) fn set(&self, delays: Delays) {
         *self.delays.lock().unwrap_or_else(PoisonError::into_inner) = delays;
     }
@@ -83,7 +83,7 @@ impl Drop for Lag {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(thread) = self.thread.take() {
-            // A panic there was printed already.
+            // The panic hook has printed any panic of the thread.
             drop(thread.join());
         }
     }
@@ -105,7 +105,7 @@ fn open(namespace: &Path) -> Result<Queue> {
 struct Holding {
     queue: Queue,
     delays: Arc<Mutex<Delays>>,
-    /// By when it goes on, and its number.
+    /// By release time and sequence number.
     held: BTreeMap<(Instant, u64), Message>,
     seen: u64,
     random: Random,
@@ -133,7 +133,7 @@ impl Holding {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        // Until nothing waits; an error of one packet is that packet's loss.
+        // Until no packet waits; an error of one packet means that it is lost.
         while let Ok(message) = self.queue.recv() {
             let (least, most) = source(message.get_payload())
                 .and_then(|from| delays.get(&from))
@@ -154,7 +154,7 @@ impl Holding {
     }
 }
 
-/// Of an IPv4 header (RFC 791, 3.1).
+/// Source address of an IPv4 header (RFC 791, 3.1).
 fn source(packet: &[u8]) -> Option<Ipv4Addr> {
     let bytes: [u8; 4] = packet.get(12..16)?.try_into().ok()?;
     Some(Ipv4Addr::from(bytes))

@@ -1,5 +1,5 @@
-//! What a run that was killed left behind: its namespaces, mounts and files. Only what carries the
-//! tag of a process that is gone is touched.
+//! Cleans up after killed runs: their namespaces, mounts and files. Touches only those that carry
+//! the tag of a process that is gone.
 
 use super::{namespaces, owner, programs};
 use crate::{Result, io_error};
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// Followed by the tag of the process that made it.
 const PREFIX: &str = "holdfast-chaos-";
 
-/// A folder for one run, in the system's folder for temporary files; taken away when dropped, with
-/// what is mounted in it.
+/// A folder for one run, in the system's folder for temporary files; removed when dropped, along
+/// with anything mounted in it.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
@@ -19,17 +19,17 @@ pub(super) struct Folder {
 
 impl Folder {
     /// # Errors
-    /// Where it cannot be made.
+    /// If it cannot be made.
     pub(super) fn create() -> Result<Self> {
         let path = std::env::temp_dir().join(format!("{PREFIX}{}", owner::unique()));
         fs::create_dir_all(&path).map_err(io_error(format!("make {}", path.display())))?;
         Ok(Self { path, keep: false })
     }
 
-    /// A folder that stays, for whoever wants to look into it; nobody takes it away later.
+    /// A folder that is kept for inspection and never removed automatically.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// If it cannot be made.
     pub(super) fn kept(path: &Path) -> Result<Self> {
         let path =
             std::path::absolute(path).map_err(io_error(format!("find {}", path.display())))?;
@@ -53,7 +53,7 @@ impl Drop for Folder {
     }
 }
 
-/// Takes away what processes left that are gone; says what.
+/// Removes what processes that are gone left behind; returns one message for each removal.
 pub fn clean() -> Vec<String> {
     let mut said = namespaces::clean();
     let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
@@ -65,7 +65,7 @@ pub fn clean() -> Vec<String> {
     {
         remove(&path);
         said.push(format!(
-            "took away {}, which a run that was killed had left",
+            "removed {}, which a run that was killed had left",
             path.display()
         ));
     }
@@ -80,11 +80,11 @@ fn is_orphan(path: &Path) -> bool {
     owner::tag_in(name, PREFIX).is_some_and(|tag| !owner::is_alive(tag))
 }
 
-/// Unmounts what lies below, innermost first, and deletes the rest.
+/// Unmounts everything below, innermost first, and deletes the folder.
 fn remove(folder: &Path) {
     for at in mounts_below(folder) {
         let at = at.to_string_lossy();
-        // Lazily where a process that was killed just now still holds a file.
+        // Lazily if a process that was killed just now still holds a file.
         if programs::run(&["umount", &at]).is_err()
             && let Err(error) = programs::run(&["umount", "--lazy", &at])
         {

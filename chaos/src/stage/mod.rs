@@ -1,6 +1,7 @@
-//! Where a scenario happens: nodes, cameras, wires, disks and clocks, and what can be done to them.
+//! The environment of a scenario: nodes, cameras, wires, disks and clocks, and the operations on
+//! them.
 //!
-//! `rules` decides what a network fault does to whom; everything else here touches the world.
+//! `rules` decides what a network fault does to which direction; the other modules touch the world.
 
 mod attached;
 mod camera_side;
@@ -45,20 +46,20 @@ use wires::Wires;
 /// Dropping it ends every process, unmounts every disk and removes every file.
 #[derive(Debug)]
 pub struct Stage {
-    // In the order in which they must go: the kernel ends no process whose disk hangs, processes
-    // hold files on disks, disks lie in the folder.
+    // In the order in which they must be dropped: the kernel ends no process whose disk hangs,
+    // processes hold files on disks, disks are in the folder.
     _resumes: Vec<ResumesOnDrop>,
     nodes: Nodes,
     disks: Vec<Disk>,
     side: CameraSide,
     cameras: Vec<(SiteCamera, Class)>,
     wires: Wires,
-    /// Hostile cameras that the cluster has.
+    /// Hostile cameras that the cluster has now.
     gallery: Vec<gallery::Hung>,
-    /// Those that it had.
+    /// Hostile cameras that were deleted.
     gone: Vec<Gone>,
     has_wall_clocks: bool,
-    /// Nodes that should run now.
+    /// Nodes that should be running.
     wanted: BTreeSet<usize>,
     folder: Folder,
 }
@@ -71,7 +72,7 @@ impl Stage {
             .collect()
     }
 
-    /// The cameras of the run with their classes, once they were added.
+    /// The cameras of the run with their classes, once they are added.
     #[must_use]
     pub fn cameras(&self) -> &[(SiteCamera, Class)] {
         &self.cameras
@@ -89,7 +90,7 @@ impl Stage {
     /// A client of each node's API, by index.
     ///
     /// # Errors
-    /// Where none can be set up.
+    /// If no client can be set up.
     pub fn clients(&self) -> Result<Vec<(String, Api)>> {
         (0..self.nodes.len())
             .map(|index| Ok((self.nodes.name(index).to_owned(), self.nodes.api(index)?)))
@@ -109,13 +110,13 @@ impl Stage {
         self.nodes.token()
     }
 
-    /// Nodes that should run now, by index.
+    /// Nodes that should be running, by index.
     #[must_use]
     pub fn wanted(&self) -> Vec<usize> {
         self.wanted.iter().copied().collect()
     }
 
-    /// Processes of the nodes that should run now, by index; none of an attached cluster.
+    /// Processes of the nodes that should be running, by index; none for an attached cluster.
     #[must_use]
     pub fn pids(&mut self) -> Vec<(usize, u32)> {
         let wanted = self.wanted();
@@ -125,7 +126,7 @@ impl Stage {
             .collect()
     }
 
-    /// Nodes that ended though nobody told them to; each is told once.
+    /// Nodes that ended by themselves; each is returned once.
     #[must_use]
     pub fn ended_by_themselves(&mut self) -> Vec<usize> {
         let ended: Vec<usize> = self
@@ -144,7 +145,7 @@ impl Stage {
     /// Copies the nodes' logs and last metrics into a folder.
     ///
     /// # Errors
-    /// Where they cannot be written; a node that does not answer has no metrics.
+    /// If they cannot be written. The metrics of a node that does not answer are left out.
     pub async fn save_to(&self, folder: &Path) -> Result<()> {
         for index in 0..self.nodes.len() {
             let name = self.nodes.name(index);
@@ -173,7 +174,7 @@ impl Stage {
         Ok(())
     }
 
-    /// What a node has said so far; empty where its log is not ours.
+    /// A node's log so far; empty for a node of an attached cluster.
     #[must_use]
     pub fn log_of(&self, index: usize) -> String {
         let bytes = self
@@ -184,7 +185,7 @@ impl Stage {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Where configurations, logs and recordings are.
+    /// The folder of configurations, logs and recordings.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()

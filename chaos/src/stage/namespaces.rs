@@ -1,8 +1,8 @@
-//! Every node, the cameras and this program in network namespaces of their own, on bridges in a
-//! namespace of their own: needs root, iproute2, nftables and iptables.
+//! Runs every node, the cameras and this program in network namespaces of their own, connected by
+//! bridges in another one. Needs root, iproute2, nftables and iptables.
 //!
-//! The machine's own network is not touched. Nodes and cameras share one bridge, where faults
-//! happen; this program reaches the nodes' APIs over a second one.
+//! Leaves the machine's own network alone. Nodes and cameras share one bridge, which the faults
+//! affect; this program reaches the nodes' APIs over a second one.
 
 use super::lag::{Delays, Lag, QUEUE};
 use super::rules::{Impairment, Party, Rule, Rules};
@@ -21,28 +21,28 @@ const PREFIX: &str = "hfc-";
 
 const DEBIAN: &str = "iproute2 iptables nftables util-linux";
 
-/// The last number of the cameras' address; nodes have 1 and up.
+/// The last byte of the cameras' address; nodes have 1 and up.
 const CAMERAS_HOST: u8 = 100;
-/// And of this program's.
+/// The last byte of this program's address.
 const RUNNER_HOST: u8 = 200;
 
-/// Where packets queue on a slow link, as tbf wants it.
+/// Bucket size of tbf on a slow link.
 const SLOW_BURST: &str = "64kb";
 const SLOW_LATENCY: &str = "200ms";
 
-/// Deleted when dropped: nodes and cameras must be gone by then.
+/// Deleted when dropped: nodes and cameras must have ended by then.
 #[derive(Debug)]
 pub struct Namespaces {
-    /// In all their names.
+    /// Part of all their names.
     unique: String,
     nodes: usize,
     /// By fault: nodes and kbit/s.
     slow: BTreeMap<usize, (Vec<usize>, u64)>,
-    /// Of those whose packets were ever late.
+    /// By receiver that had delayed packets at any time.
     lags: BTreeMap<Party, Lag>,
 }
 
-/// Address on the bridge where faults happen.
+/// Address on the bridge that the faults affect.
 #[must_use]
 pub(super) fn address(party: Party) -> Ipv4Addr {
     match party {
@@ -61,7 +61,7 @@ fn host_of(index: usize) -> u8 {
     u8::try_from(index + 1).unwrap_or(u8::MAX)
 }
 
-/// Why there are no namespaces for this process, if there are none.
+/// Why this process cannot have namespaces, or `None` if it can.
 #[must_use]
 pub fn missing() -> Option<String> {
     if !programs::is_root() {
@@ -74,7 +74,7 @@ pub fn missing() -> Option<String> {
     (!absent.is_empty()).then(|| format!("there is no {} (Debian: {DEBIAN})", absent.join(", ")))
 }
 
-/// Deletes the namespaces of processes that are gone; says which.
+/// Deletes the namespaces of processes that are gone; returns one message for each.
 pub(super) fn clean() -> Vec<String> {
     let Ok(entries) = std::fs::read_dir("/run/netns") else {
         return Vec::new();
@@ -90,7 +90,7 @@ pub(super) fn clean() -> Vec<String> {
 
 impl Namespaces {
     /// # Errors
-    /// Where one cannot be made; what was made is deleted again.
+    /// If one cannot be made; those made before are deleted again.
     pub fn create(nodes: usize) -> Result<Self> {
         if let Some(why) = missing() {
             return Err(Error::CannotRun(why));
@@ -216,7 +216,7 @@ impl Namespaces {
         format!("{PREFIX}{}-runner", self.unique)
     }
 
-    /// The file that names a node's namespace, for `nsenter`.
+    /// The file of a node's namespace, for `nsenter`.
     #[must_use]
     pub(super) fn node_path(&self, index: usize) -> PathBuf {
         path(&self.node(index))
@@ -232,10 +232,10 @@ impl Namespaces {
         path(&self.runner())
     }
 
-    /// Replaces all rules by these.
+    /// Replaces all rules.
     ///
     /// # Errors
-    /// Where nft refuses them.
+    /// If nft rejects them.
     pub(super) fn set_rules(&mut self, rules: &Rules) -> Result<()> {
         let parties = (0..self.nodes).map(Party::Node).chain([Party::Cameras]);
         for receiver in parties {
@@ -261,7 +261,7 @@ impl Namespaces {
         Ok(())
     }
 
-    /// By iptables: fewer kernels have nft's own `queue`.
+    /// Uses iptables: fewer kernels support nft's own `queue`.
     fn hold_up(&mut self, receiver: Party, namespace: &str, delays: Delays) -> Result<()> {
         if !self.lags.contains_key(&receiver) {
             if delays.is_empty() {
@@ -299,10 +299,11 @@ impl Namespaces {
         programs::run(&[&["nsenter", &net, "iptables", "--wait"], words].concat()).map(drop)
     }
 
-    /// The nodes' links carry so many kbit/s in each direction, for as long as the fault lasts.
+    /// Limits the nodes' links to this many kbit/s in each direction, for the duration of the
+    /// fault.
     ///
     /// # Errors
-    /// Where tc refuses it.
+    /// If tc rejects it.
     pub(super) fn slow_down(&mut self, fault: usize, nodes: &[usize], kbps: u64) -> Result<()> {
         self.slow.insert(fault, (nodes.to_vec(), kbps));
         let rate = format!("{kbps}kbit");
@@ -331,7 +332,7 @@ impl Namespaces {
     }
 
     /// # Errors
-    /// Where tc refuses it.
+    /// If tc rejects it.
     pub(super) fn speed_up(&mut self, fault: usize) -> Result<()> {
         let Some((nodes, _)) = self.slow.remove(&fault) else {
             return Ok(());
@@ -367,10 +368,10 @@ impl Drop for Namespaces {
     }
 }
 
-/// Moves the calling thread into a namespace: sockets that it makes from now on belong there.
+/// Moves the calling thread into a namespace: sockets that it creates from now on belong there.
 ///
 /// # Errors
-/// Where this process may not.
+/// If this process is not permitted to.
 pub fn enter(namespace: &Path) -> Result<()> {
     let file = File::open(namespace).map_err(io_error(format!("open {}", namespace.display())))?;
     let moved = move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network));
@@ -381,10 +382,10 @@ fn path(name: &str) -> PathBuf {
     Path::new("/run/netns").join(name)
 }
 
-/// What nft does with packets that a rule is about.
+/// What nft does with a packet that matches the rule.
 fn verdict(rule: Rule) -> Option<String> {
     match rule {
-        // nft refuses a comparison that always holds.
+        // nft rejects a comparison that is always true.
         Rule::Drop
         | Rule::Impair(Impairment {
             loss_percent: 100..,
@@ -418,7 +419,8 @@ mod tests {
     fn reaches(namespaces: &Namespaces, from: usize, to: usize) -> bool {
         let net = format!("--net={}", namespaces.node_path(from).display());
         let to = address(Party::Node(to)).to_string();
-        // bash's own TCP: nobody listens, so an answer is a refusal, and silence a timeout.
+        // bash's own TCP: no process listens, so a refusal means that packets pass, and a timeout
+        // that they do not.
         let dial = format!("exec 3<>/dev/tcp/{to}/9");
         let error =
             programs::run(&["nsenter", &net, "timeout", "1", "bash", "-c", &dial]).unwrap_err();

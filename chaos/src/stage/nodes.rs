@@ -1,4 +1,4 @@
-//! The nodes of a run: processes that it started, or those of a cluster that runs already.
+//! The nodes of a run: processes that it started, or nodes of a cluster that was already running.
 
 use super::attached::Attach;
 use crate::site::STOP_TIMEOUT;
@@ -32,7 +32,7 @@ impl Nodes {
     }
 
     /// # Errors
-    /// Where no client can be set up.
+    /// If no client can be set up.
     pub(super) fn api(&self, index: usize) -> Result<Api> {
         match self {
             Self::Own(cluster) => Ok(cluster.api(index)?),
@@ -55,7 +55,7 @@ impl Nodes {
         }
     }
 
-    /// The node's process; `None` where it does not run, or is not ours.
+    /// The node's process; `None` if it does not run, or belongs to an attached cluster.
     pub(super) fn pid(&mut self, index: usize) -> Option<u32> {
         match self {
             Self::Own(cluster) => cluster
@@ -66,7 +66,7 @@ impl Nodes {
         }
     }
 
-    /// Whether its process is gone. Of a node that is not ours nobody knows.
+    /// Whether its process has ended; always false for a node of an attached cluster.
     pub(super) fn has_ended(&mut self, index: usize) -> bool {
         match self {
             Self::Own(cluster) => !cluster.is_running(index),
@@ -88,14 +88,14 @@ impl Nodes {
         }
     }
 
-    /// SIGKILL to all of them before any is waited for.
+    /// Sends SIGKILL to all of them before it waits for any.
     ///
     /// # Errors
-    /// Where one does not run, or its command fails.
+    /// If a node does not run, or its command fails.
     pub(super) async fn kill(&mut self, indices: &[usize]) -> Result<()> {
         match self {
             Self::Own(cluster) => {
-                // One that a fault before has ended already stays down.
+                // A node that an earlier fault has ended stays down.
                 let running: Vec<usize> = indices
                     .iter()
                     .copied()
@@ -115,10 +115,10 @@ impl Nodes {
         }
     }
 
-    /// SIGTERM, and waits for the orderly end.
+    /// Sends SIGTERM, and waits for the orderly end.
     ///
     /// # Errors
-    /// Where it does not come in time, or not with success.
+    /// If the node does not end in time, or not successfully.
     pub(super) async fn stop(&mut self, index: usize) -> Result<()> {
         match self {
             Self::Own(cluster) => {
@@ -127,7 +127,7 @@ impl Nodes {
                     return Ok(());
                 }
                 Err(Error::Wrong(format!(
-                    "{} was told to stop and ended with {status}",
+                    "{} was asked to stop and ended with {status}",
                     cluster.name(index)
                 )))
             }
@@ -135,10 +135,10 @@ impl Nodes {
         }
     }
 
-    /// Starts the node; does nothing where it runs.
+    /// Starts the node; does nothing if it runs.
     ///
     /// # Errors
-    /// Where it cannot be started.
+    /// If it cannot be started.
     pub(super) fn start(&mut self, index: usize) -> Result<()> {
         match self {
             Self::Own(cluster) => Ok(cluster.start(index)?),
@@ -146,10 +146,10 @@ impl Nodes {
         }
     }
 
-    /// Deletes everything that the node knows and recorded. It does not run.
+    /// Deletes the node's state and recordings. The node must not be running.
     ///
     /// # Errors
-    /// Where that cannot be deleted, or is not ours.
+    /// If they cannot be deleted, or belong to an attached cluster.
     pub(super) fn wipe(&self, index: usize) -> Result<()> {
         let Self::Own(cluster) = self else {
             return Err(Error::CannotRun(
@@ -168,10 +168,10 @@ impl Nodes {
         Ok(())
     }
 
-    /// Has a node that knows nothing join the cluster of another.
+    /// Has an empty node join the cluster of another.
     ///
     /// # Errors
-    /// Where it is refused or does not become ready.
+    /// If it is rejected or does not become ready.
     pub(super) async fn join(&mut self, index: usize, via: usize) -> Result<()> {
         let Self::Own(cluster) = self else {
             return Ok(());
@@ -188,7 +188,7 @@ impl Nodes {
     }
 
     /// # Errors
-    /// Where it does not become ready in time.
+    /// If it does not become ready in time.
     pub(super) async fn wait_ready(&mut self, index: usize) -> Result<()> {
         match self {
             Self::Own(cluster) => Ok(cluster.wait_ready(index).await?),
@@ -204,10 +204,10 @@ impl Nodes {
         }
     }
 
-    /// SIGSTOP, or SIGCONT.
+    /// Sends SIGSTOP or SIGCONT.
     ///
     /// # Errors
-    /// Where it does not run, or its command fails.
+    /// If it does not run, or its command fails.
     pub(super) fn pause(&mut self, index: usize, paused: bool) -> Result<()> {
         match self {
             Self::Own(cluster) => {

@@ -1,18 +1,18 @@
-//! Whose something is: this process's, or that of one that is gone. Names carry the process's id
-//! and start, because ids are given again.
+//! Distinguishes resources of this process from those of a process that is gone. Names contain the
+//! process's id and start time, because ids are reused.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static GIVEN: AtomicU64 = AtomicU64::new(0);
 
-/// `<tag>-<number>`, another one each time: runs of one process are beside each other.
+/// `<tag>-<number>`, unique for each call: one process may have several runs in parallel.
 #[must_use]
 pub(super) fn unique() -> String {
     format!("{}-{}", tag(), GIVEN.fetch_add(1, Ordering::Relaxed))
 }
 
-/// `<pid>-<start>`, as in every name that this process gives.
+/// `<pid>-<start>`, part of every name that this process gives.
 fn tag() -> String {
     let pid = std::process::id();
     format!("{pid}-{}", started(pid).unwrap_or(0))
@@ -30,7 +30,7 @@ pub(super) fn tag_in<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
     parse(tag).map(|_| tag)
 }
 
-/// Whether the process that gave the tag still runs.
+/// Whether the process with this tag is still running.
 #[must_use]
 pub(super) fn is_alive(tag: &str) -> bool {
     parse(tag).is_some_and(|(pid, start)| started(pid) == Some(start))
@@ -41,10 +41,10 @@ fn parse(tag: &str) -> Option<(u32, u64)> {
     Some((pid.parse().ok()?, start.parse().ok()?))
 }
 
-/// Field 22 of `/proc/PID/stat` (proc(5)): its start, in ticks since the machine's.
+/// Field 22 of `/proc/PID/stat` (proc(5)): the process's start time, in ticks since boot.
 fn started(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold anything, but it ends with the last parenthesis.
+    // The name may contain any character, but ends with the last parenthesis.
     let after_name = &text[text.rfind(')')? + 1..];
     after_name.split_whitespace().nth(19)?.parse().ok()
 }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_lives_and_others_do_not() {
+    fn this_process_is_alive_and_others_are_not() {
         let mine = tag();
         assert!(is_alive(&mine));
         let name = format!("hfc-{}-n1", unique());

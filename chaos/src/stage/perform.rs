@@ -8,15 +8,16 @@ use holdfast_storage::ids::NodeId;
 use reqwest::Method;
 use std::time::Duration;
 
-/// A camera is released once there is a leader, and what others saw of it is noted.
+/// Releasing a camera needs a leader, and the processes that ended with the camera must be on
+/// record.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Whom a fault hits, found when it begins.
+/// The target of a fault, found when it begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hit {
     /// By index.
     pub nodes: Vec<usize>,
-    /// Who does not hear them, in `one-way`.
+    /// The nodes that do not hear them, in `one-way`.
     pub to: Vec<usize>,
     /// By the numbers in their stamps.
     pub cameras: Vec<u32>,
@@ -26,7 +27,7 @@ impl Stage {
     /// Starts a node's process.
     ///
     /// # Errors
-    /// Where it cannot be started.
+    /// If it cannot be started.
     pub fn start(&mut self, index: usize) -> Result<()> {
         self.nodes.start(index)?;
         self.wanted.insert(index);
@@ -35,10 +36,10 @@ impl Stage {
         Ok(())
     }
 
-    /// Begins what lasts, or does what does not.
+    /// Begins a lasting fault, or performs a momentary one.
     ///
     /// # Errors
-    /// [`Error::CannotRun`] where this stage cannot do it.
+    /// [`Error::CannotRun`] if this stage cannot do it.
     pub async fn begin(&mut self, fault: usize, action: &Action, hit: &Hit) -> Result<()> {
         match action {
             Action::Kill | Action::Wipe => self.kill(&hit.nodes).await,
@@ -80,10 +81,10 @@ impl Stage {
         }
     }
 
-    /// Takes back what lasted.
+    /// Takes back a lasting fault.
     ///
     /// # Errors
-    /// Where it cannot be taken back.
+    /// If it cannot be taken back.
     pub async fn end(&mut self, fault: usize, action: &Action, hit: &Hit) -> Result<()> {
         match action {
             Action::Kill | Action::Stop => {
@@ -134,7 +135,7 @@ impl Stage {
     /// Waits until every node that should run is ready.
     ///
     /// # Errors
-    /// Where one is not in time.
+    /// If a node is not ready in time.
     pub async fn wait_all_ready(&mut self) -> Result<()> {
         for index in self.wanted() {
             self.nodes.wait_ready(index).await?;
@@ -170,8 +171,8 @@ impl Stage {
         Ok(())
     }
 
-    /// As an operator replaces a node whose disks are lost: the old member is removed, and an empty
-    /// one of the same name joins.
+    /// Replaces a node whose disks are lost, as an operator would: the old member is removed, and
+    /// an empty one of the same name joins.
     async fn replace(&mut self, index: usize) -> Result<()> {
         let others = self.wanted().into_iter().find(|&other| other != index);
         let via = others.ok_or_else(|| Error::Wrong("no other node runs".to_owned()))?;
@@ -232,7 +233,7 @@ impl Stage {
         }
     }
 
-    /// Whether the camera of this number has a session.
+    /// Whether the camera with this number has a session.
     #[must_use]
     pub fn has_session(&self, number: u32) -> bool {
         self.side
@@ -240,7 +241,7 @@ impl Stage {
             .any(|camera| camera.id() == number && camera.sessions() > 0)
     }
 
-    /// As an operator releases cameras that do no harm any more.
+    /// Releases cameras that do no harm any more, as an operator would.
     async fn release(&mut self, numbers: &[u32]) -> Result<()> {
         self.wait_all_ready().await?;
         let released = self
@@ -258,7 +259,7 @@ impl Stage {
                 let camera: holdfast_control_api::wire::Camera =
                     serde_json::from_value(answer.map_err(|error| error.to_string())?)
                         .map_err(|error| error.to_string())?;
-                // Ends that could not be noted without a leader are noted now.
+                // Ends of processes that could not be recorded without a leader are recorded now.
                 if camera.held_back.is_none() {
                     Ok(())
                 } else {
@@ -300,7 +301,7 @@ fn spoil_camera(action: &Action, camera: &CameraHandle, spoiled: bool) {
     match (action, spoiled) {
         (Action::CameraStall, true) => camera.freeze(),
         (Action::CameraStall, false) => camera.resume(),
-        // While it boots it captures nothing.
+        // A booting camera captures nothing.
         (Action::CameraReboot, true) => {
             camera.freeze();
             camera.switch_off();

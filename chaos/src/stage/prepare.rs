@@ -1,5 +1,5 @@
-//! Sets the stage: configurations, wires, disks and cameras as the scenario's faults need them;
-//! then the cluster is formed and told of its cameras.
+//! Sets the stage: configurations, wires, disks and cameras as the scenario's faults need them.
+//! Then forms the cluster and adds its cameras.
 
 use super::attached::Attach;
 use super::camera_side::CameraSide;
@@ -34,20 +34,21 @@ const PEER_PORT: u16 = 8481;
 const API_PORT: u16 = 8480;
 const CAMERA_PORT: u16 = 8554;
 
-/// An attached cluster has cameras of its own.
+/// Prefix of our cameras: an attached cluster has cameras of its own.
 const ATTACHED_PREFIX: &str = "chaos-";
 
-/// What is needed to set the stage.
+/// The inputs for setting the stage.
 #[derive(Debug)]
 pub struct StageOptions<'a> {
     pub scenario: &'a Scenario,
     pub place: Place,
     pub seed: u64,
-    /// For [`Place::Netns`]: this process's threads are in its runner's namespace already.
+    /// For [`Place::Netns`]: this process's threads are already in the runner's namespace.
     pub namespaces: Option<Arc<Mutex<Namespaces>>>,
     /// For [`Place::Attach`].
     pub attach: Option<Attach>,
-    /// Where configurations, logs and recordings are to stay; without it they go with the stage.
+    /// Where to keep configurations, logs and recordings; without it they are deleted with the
+    /// stage.
     pub keep_in: Option<PathBuf>,
 }
 
@@ -61,10 +62,11 @@ impl StageOptions<'_> {
 }
 
 impl Stage {
-    /// Starts cameras and sets everything up; no node runs yet, unless it ran before.
+    /// Starts cameras and sets everything up. No node is started; those of an attached cluster are
+    /// already running.
     ///
     /// # Errors
-    /// [`Error::CannotRun`] where this machine lacks something, and what.
+    /// [`Error::CannotRun`] with the requirement that this machine lacks.
     pub async fn prepare(options: &StageOptions<'_>) -> Result<Self> {
         match options.place {
             Place::Attach => Self::attach(options).await,
@@ -139,7 +141,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// What the wrappers look for beside each node's configuration.
+    /// Writes the files that the wrappers expect next to each node's configuration.
     fn place_nodes(&self, options: &StageOptions<'_>) -> Result<()> {
         for index in 0..self.nodes.len() {
             let Some(config) = self.nodes.config_path(index) else {
@@ -159,10 +161,10 @@ impl Stage {
         Ok(())
     }
 
-    /// Starts the nodes and founds the cluster, where that is ours to do.
+    /// Starts the nodes and founds the cluster, unless it is an attached one.
     ///
     /// # Errors
-    /// Where it does not come up.
+    /// If it does not start.
     pub async fn form(&mut self) -> Result<()> {
         if matches!(self.nodes, Nodes::Attached(_)) {
             return Ok(());
@@ -179,7 +181,7 @@ impl Stage {
     /// Adds all cameras, as `cam01` and so on.
     ///
     /// # Errors
-    /// Where the cluster refuses one.
+    /// If the cluster rejects one.
     pub async fn add_cameras(&mut self, scenario: &Scenario) -> Result<()> {
         let api = self.nodes.api(0)?;
         let prefix = match &self.nodes {
@@ -221,10 +223,10 @@ impl Stage {
         Ok(())
     }
 
-    /// Removes the cameras again from a cluster that stays.
+    /// Removes the cameras from an attached cluster.
     ///
     /// # Errors
-    /// Where the cluster refuses.
+    /// If the cluster refuses to.
     pub async fn remove_cameras(&mut self) -> Result<()> {
         if matches!(self.nodes, Nodes::Attached(_)) {
             let api = self.nodes.api(0)?;
@@ -237,8 +239,8 @@ impl Stage {
     }
 }
 
-/// Cameras that a run which was killed has left in an attached cluster: they carry our prefix, and
-/// are served by this very address.
+/// Removes cameras that a killed run left in an attached cluster: they carry our prefix and are
+/// served at this very address.
 async fn remove_leftovers(api: &Api, attach: &Attach) -> Result<()> {
     let ours = format!("rtsp://{}/", attach.cameras_at);
     let cameras: Vec<wire::Camera> = api.get(&["cameras"], &[]).await?;
@@ -278,7 +280,7 @@ fn executable(place: Place, needs: &BTreeSet<Reach>, dir: &Path) -> Result<PathB
     Ok(executable)
 }
 
-/// Addresses of the nodes' proxies; none where there are no proxies.
+/// Addresses of the nodes' proxies; none if there are no proxies.
 fn fronts(place: Place, needs: &BTreeSet<Reach>, count: usize) -> Result<Vec<SocketAddr>> {
     if needs.contains(&Reach::Packets) && place == Place::Processes {
         return Err(Error::CannotRun(
@@ -325,7 +327,7 @@ fn tune(
     }
 }
 
-/// Where the node's disk is mounted: beside its data.
+/// Mount point of the node's disk: next to its data.
 fn disk_of(config: &Config) -> PathBuf {
     config.data_dir.with_file_name("disk")
 }

@@ -1,4 +1,4 @@
-//! Runs the system's own programs (ip, nft, mount) and says what they said.
+//! Runs the system's own programs (ip, nft, mount) and returns their output.
 
 use crate::{Error, Result, io_error};
 use std::io::Write;
@@ -7,15 +7,15 @@ use std::process::{Command, Stdio};
 
 const FOLDERS: [&str; 5] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/bin"];
 
-/// What it printed.
+/// Its standard output.
 ///
 /// # Errors
-/// Where it cannot be run, or failed.
+/// If it cannot be run, or failed.
 pub(super) fn run(words: &[&str]) -> Result<String> {
     feed(words, "")
 }
 
-/// As [`run`], with `input` on its standard input.
+/// Like [`run`], with `input` on its standard input.
 pub(super) fn feed(words: &[&str], input: &str) -> Result<String> {
     let shown = words.join(" ");
     let mut command = Command::new(words[0]);
@@ -28,7 +28,7 @@ pub(super) fn feed(words: &[&str], input: &str) -> Result<String> {
         .spawn()
         .map_err(io_error(format!("run `{shown}`")))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A program that does not read its input says why it ended.
+        // If the program ends without reading its input, its own message has the reason.
         drop(stdin.write_all(input.as_bytes()));
     }
     let output = child

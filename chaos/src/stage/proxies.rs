@@ -1,7 +1,7 @@
-//! Network faults without privileges: every connection between nodes, and from nodes to the
-//! cameras, goes through a proxy that knows who dialled.
+//! Network faults without privileges: every connection between nodes, and from nodes to cameras,
+//! goes through a proxy that knows the node that dialled.
 //!
-//! Bytes that a fault holds back arrive when it ends, as TCP would retransmit them; no packet is
+//! Bytes that a fault holds back arrive when it ends, as if TCP retransmitted them; no packet is
 //! lost within a connection.
 
 use super::rules::{Party, Rule, Rules};
@@ -19,10 +19,10 @@ use tokio::task::JoinSet;
 
 const COPY_BYTES: usize = 64 << 10;
 
-/// How long the node behind a proxy may take to accept.
+/// The longest that the node behind a proxy may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to wait before a port that is still taken is tried again.
+/// Pause before the next attempt to bind a port that is still taken.
 const BIND_PAUSE: Duration = Duration::from_millis(50);
 
 /// Ids of the nodes' processes, by index.
@@ -33,7 +33,7 @@ type Pids = Arc<Mutex<Vec<Option<u32>>>>;
 pub(super) struct Proxies {
     rules: watch::Sender<Arc<Rules>>,
     pids: Pids,
-    /// By node: whether its proxy takes connections.
+    /// By node: whether its proxy accepts connections.
     open: Vec<watch::Sender<bool>>,
     cameras_at: Option<SocketAddr>,
     tasks: JoinSet<()>,
@@ -60,7 +60,8 @@ impl Proxies {
         }
     }
 
-    /// Before a node, by index in order: takes connections at `front` once the node runs.
+    /// Adds a proxy before a node, in order of index: it accepts connections at `front` while the
+    /// node runs.
     pub(super) fn before_node(&mut self, front: SocketAddr, back: SocketAddr) {
         let (open, is_open) = watch::channel(false);
         let proxy = self.proxy(front, back, Party::Node(self.open.len()));
@@ -68,10 +69,10 @@ impl Proxies {
         self.tasks.spawn(proxy.run(is_open));
     }
 
-    /// Before the cameras, on a free port of loopback; its address.
+    /// Adds a proxy before the cameras, on a free loopback port; returns its address.
     ///
     /// # Errors
-    /// Where there is none.
+    /// If no port is available.
     pub(super) async fn before_cameras(&mut self, back: SocketAddr) -> Result<SocketAddr> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
@@ -86,7 +87,7 @@ impl Proxies {
         Ok(front)
     }
 
-    /// Where nodes reach the cameras.
+    /// The address at which nodes reach the cameras.
     pub(super) fn cameras_at(&self) -> Option<SocketAddr> {
         self.cameras_at
     }
@@ -101,8 +102,8 @@ impl Proxies {
         }
     }
 
-    /// The node's process, or that it is gone: then its proxy refuses connections, as the node's
-    /// own port would.
+    /// Sets the node's process, or that it has ended: then its proxy refuses connections, as the
+    /// node's own port would.
     pub(super) fn set_process(&self, node: usize, pid: Option<u32>) {
         self.pids.lock().unwrap_or_else(PoisonError::into_inner)[node] = pid;
         self.open[node].send_replace(pid.is_some());
@@ -115,7 +116,7 @@ impl Proxies {
 
 impl Proxy {
     async fn run(self, mut is_open: watch::Receiver<bool>) {
-        // Both waits end with the run: its end drops the sender, or aborts this task.
+        // Both waits end with the run: it drops the sender, or aborts this task.
         while is_open.wait_for(|open| *open).await.is_ok() {
             match TcpListener::bind(self.front).await {
                 Ok(listener) => {
@@ -152,7 +153,7 @@ impl Proxy {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let known: Vec<u32> = pids.iter().flatten().copied().collect();
-        // Who is not found is nobody of the cluster's: no rule is about it.
+        // A process that is not found belongs to no node: no rule applies to it.
         let holder = sockets::holder(peer, self.front, &known).ok().flatten();
         let dialler = pids
             .iter()
@@ -169,7 +170,7 @@ impl Proxy {
             (dialled.into_split(), accepted.into_split());
         let there = dialler.map(|dialler| (dialler, self.behind));
         let back = dialler.map(|dialler| (self.behind, dialler));
-        // The first direction that breaks takes the other with it; an orderly end of one does not.
+        // If one direction breaks, so does the other; if one ends in order, the other continues.
         let _ = tokio::try_join!(
             pump(from_dialler, to_back, there, self.rules.clone()),
             pump(from_back, to_dialler, back, self.rules.clone()),
@@ -177,7 +178,7 @@ impl Proxy {
     }
 }
 
-/// The connection is to be broken off.
+/// The connection has to be broken off.
 #[derive(Debug)]
 struct Broken;
 
@@ -190,8 +191,8 @@ async fn pump(
     let mut bytes = vec![0; COPY_BYTES];
     let mut random = Random::new(0);
     loop {
-        // A connection may be silent for as long as it likes; a rule that breaks it off does not
-        // wait for its next byte.
+        // A connection may be silent for any time; a rule that breaks it off does not wait for its
+        // next byte.
         let count = tokio::select! {
             read = from.read(&mut bytes) => read.map_err(|_| Broken)?,
             _ = rules.wait_for(|rules| rule_of(rules, direction) == Some(Rule::Refuse)) => return Err(broken(&from, &to)),
@@ -225,8 +226,8 @@ fn broken(from: &OwnedReadHalf, to: &OwnedWriteHalf) -> Broken {
     Broken
 }
 
-/// Has the connection end with a reset, as if nobody listened; where that cannot be set, it ends in
-/// order.
+/// Has the connection end with a reset, as if no process listened; if that cannot be set, it ends
+/// in order.
 fn reset(stream: &TcpStream) {
     drop(stream.set_zero_linger());
 }
@@ -243,8 +244,8 @@ mod tests {
     const SOON: Duration = Duration::from_secs(10);
     const A_MOMENT: Duration = Duration::from_millis(200);
 
-    /// A connection of this process, which is node 0, through the proxy before the cameras: dialled
-    /// end, accepted end.
+    /// A connection of this process, as node 0, through the proxy before the cameras: dialled end,
+    /// accepted end.
     async fn connection(proxies: &mut Proxies) -> (TcpStream, TcpStream) {
         proxies.pids.lock().unwrap()[0] = Some(std::process::id());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

@@ -1,5 +1,5 @@
-//! What a network fault does to which direction between whom. Pure: proxies and namespaces carry it
-//! out.
+//! What a network fault does to each direction between two parties. Pure: proxies and namespaces
+//! carry it out.
 
 use crate::scenario::Action;
 use std::collections::BTreeMap;
@@ -12,28 +12,28 @@ pub enum Party {
     Cameras,
 }
 
-/// What happens to what one party sends to another.
+/// How packets from one party to another are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// It vanishes; connections stay open.
+    /// Packets vanish; connections stay open.
     Drop,
-    /// Connections are reset, and new ones too.
+    /// Existing connections are reset, and new ones too.
     Refuse,
     Impair(Impairment),
 }
 
-/// What happens to each packet by itself; proxies only know the delay.
+/// How each packet is impaired by itself; proxies support only the delay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Impairment {
-    /// Lost of a hundred.
+    /// Percentage of lost packets.
     pub(super) loss_percent: u32,
     pub(super) delay_ms: u64,
-    /// Delays differ from `delay_ms` by up to this.
+    /// The most that a delay differs from `delay_ms`.
     pub(super) jitter_ms: u64,
 }
 
 impl Impairment {
-    /// In milliseconds: at least, at most.
+    /// In milliseconds: least, most.
     pub(super) fn delays(self) -> (u64, u64) {
         (
             self.delay_ms.saturating_sub(self.jitter_ms),
@@ -41,7 +41,7 @@ impl Impairment {
         )
     }
 
-    /// Both hold: a fault brings loss, another one delay.
+    /// Combines two impairments: one fault may bring loss, another one delay.
     fn and(self, other: Self) -> Self {
         Self {
             loss_percent: self.loss_percent.max(other.loss_percent),
@@ -54,7 +54,7 @@ impl Impairment {
 /// Rules by direction: from, to.
 pub(super) type Rules = BTreeMap<(Party, Party), Rule>;
 
-/// All faults that hold now, each with its own rules.
+/// The faults that hold now, each with its own rules.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Active(BTreeMap<usize, Rules>);
 
@@ -67,7 +67,7 @@ impl Active {
         self.0.remove(&fault);
     }
 
-    /// Of several rules for one direction the one that began last holds; impairments add up.
+    /// If a direction has several rules, the one that began last applies; impairments add up.
     #[must_use]
     pub(super) fn rules(&self) -> Rules {
         let mut rules = Rules::new();
@@ -82,7 +82,7 @@ impl Active {
     }
 }
 
-/// The directions that the action spoils when it hits `hit`, of `nodes` nodes; `to` as in
+/// The directions that the action impairs when it hits `hit`, of `nodes` nodes; `to` as in
 /// `one-way`.
 #[must_use]
 pub(super) fn rules_of(action: &Action, hit: &[usize], to: &[usize], nodes: usize) -> Rules {

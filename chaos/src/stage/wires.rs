@@ -1,4 +1,4 @@
-//! What lies between nodes and cameras, where a scenario spoils it.
+//! The network between nodes and cameras, and its faults.
 
 use super::attached::Attach;
 use super::namespaces::Namespaces;
@@ -17,11 +17,11 @@ pub(super) struct Wires {
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// Nothing that could be spoiled.
+    /// A direct network, without faults.
     Plain,
     Proxies(Proxies),
     Namespaces(Arc<Mutex<Namespaces>>),
-    /// Commands, for nodes as a whole.
+    /// The commands of an attached cluster, which affect whole nodes.
     Attached(Attach, Vec<(usize, Vec<usize>)>),
 }
 
@@ -34,7 +34,7 @@ impl Wires {
         }
     }
 
-    /// The node's process began, or is gone.
+    /// The node's process has started, or has ended.
     pub(super) fn set_process(&self, node: usize, pid: Option<u32>) {
         if let Kind::Proxies(proxies) = &self.kind {
             proxies.set_process(node, pid);
@@ -42,7 +42,7 @@ impl Wires {
     }
 
     /// # Errors
-    /// [`Error::CannotRun`] where this kind of wire cannot be spoiled so.
+    /// [`Error::CannotRun`] if this kind of network does not support the fault.
     pub(super) fn begin(
         &mut self,
         fault: usize,
@@ -86,7 +86,7 @@ impl Wires {
     }
 
     /// # Errors
-    /// Where the rule cannot be taken away.
+    /// If the rule cannot be removed.
     pub(super) fn end(&mut self, fault: usize) -> Result<()> {
         self.active.end(fault);
         match &mut self.kind {

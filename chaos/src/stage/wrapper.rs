@@ -1,17 +1,18 @@
-//! A script that runs a node in the network namespace that a file beside its configuration names.
+//! A script that runs a node in the network namespace named in a file next to its configuration.
 
 use crate::{Result, io_error};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Nodes are started with `serve --config FILE`; beside FILE lies the name of the namespace.
+/// Nodes are started with `serve --config FILE`; the file FILE with this suffix has the name of the
+/// namespace.
 const SUFFIX: &str = ".netns";
 
-/// A script in `dir` that runs `executable` in its namespace. It keeps its process: the node has
-/// the id that was started.
+/// A script in `dir` that runs `executable` in its namespace. It execs the node, which so keeps the
+/// process id.
 ///
 /// # Errors
-/// Where the script cannot be written.
+/// If the script cannot be written.
 pub(super) fn wrap(executable: &Path, dir: &Path) -> Result<PathBuf> {
     let wrapper = dir.join("holdfast-in-namespace");
     let run = "exec nsenter --net=\"$(cat \"$3.netns\")\" --";
@@ -22,10 +23,10 @@ pub(super) fn wrap(executable: &Path, dir: &Path) -> Result<PathBuf> {
     Ok(wrapper)
 }
 
-/// Names the namespace of the node with this configuration.
+/// Sets the namespace of the node with this configuration.
 ///
 /// # Errors
-/// Where the file cannot be written.
+/// If the file cannot be written.
 pub(super) fn place(config: &Path, namespace: &Path) -> Result<()> {
     let file = PathBuf::from(format!("{}{SUFFIX}", config.display()));
     std::fs::write(&file, namespace.to_string_lossy().as_bytes())

@@ -1,4 +1,4 @@
-//! libFuzzer's way into the target `audio` of `src/cameras.rs`.
+//! Entry point of libFuzzer for the target `audio` of `src/cameras.rs`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way into the target `footer` of `src/segments.rs`.
+//! Entry point of libFuzzer for the target `footer` of `src/segments.rs`.
 
 #![no_main]
 

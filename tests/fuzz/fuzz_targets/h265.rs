@@ -1,4 +1,4 @@
-//! libFuzzer's way into the target `h265` of `src/cameras.rs`.
+//! Entry point of libFuzzer for the target `h265` of `src/cameras.rs`.
 
 #![no_main]
 

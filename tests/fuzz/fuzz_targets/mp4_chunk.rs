@@ -1,4 +1,4 @@
-//! libFuzzer's way into the target `mp4_chunk` of `src/mp4.rs`.
+//! Entry point of libFuzzer for the target `mp4_chunk` of `src/mp4.rs`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way into the target `parameter_sets` of `src/cameras.rs`.
+//! Entry point of libFuzzer for the target `parameter_sets` of `src/cameras.rs`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way into the target `sdp` of `src/cameras.rs`.
+//! Entry point of libFuzzer for the target `sdp` of `src/cameras.rs`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way into the target `trailer` of `src/segments.rs`.
+//! Entry point of libFuzzer for the target `trailer` of `src/segments.rs`.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Fuzz targets for what cameras send: nothing panics, bounds are kept, and what comes out is what
-//! went in, however it was cut.
+//! Fuzz targets for data from cameras: nothing panics, bounds are kept, and the output matches the
+//! input, however it was split.
 
 #![allow(dead_code, reason = "each fuzzer uses one target")]
 #![allow(clippy::unwrap_used, reason = "a panic is a finding")]
@@ -19,14 +19,16 @@ use memchr::memmem;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// A frame of audio is no longer.
+/// The maximum size of a frame of audio.
 const AUDIO_FRAME_BYTES_MAX: usize = 64 << 10;
-/// NAL units of one run that are looked for in what was sent.
+/// NAL units of one run that are searched for in the sent data.
 const LOOKED_FOR_MAX: usize = 64;
-/// A configuration record: all parameter sets with their lengths, and what is before them.
+/// The maximum size of a configuration record: all parameter sets with their lengths, and the bytes
+/// before them.
 const CONFIG_BYTES_MAX: usize = 56 << 10;
 
-/// What a connection brings is the same however reads cut it, but for bytes that belong to nothing.
+/// The contents of a connection are the same however reads split it, except for bytes that belong
+/// to nothing.
 pub(crate) fn rtsp(data: &[u8]) {
     let Some((cut, bytes)) = data.split_first_chunk::<2>() else {
         return;
@@ -52,7 +54,7 @@ pub(crate) fn rtsp(data: &[u8]) {
         (useful(halves), halves_sound),
         (useful(pieces), pieces_sound),
     ] {
-        // What breaks a bound is seen earlier where less has come.
+        // A violated bound is noticed earlier if less data has arrived.
         if is_sound && was_sound {
             assert_eq!(heard, whole);
         } else {
@@ -67,7 +69,7 @@ pub(crate) fn rtsp(data: &[u8]) {
     }
 }
 
-/// A description is read the same whatever ends its lines.
+/// A description is read the same with any line ends.
 pub(crate) fn sdp(data: &[u8]) {
     let described = fuzzing::description(data);
     if let Some(described) = &described {
@@ -94,8 +96,8 @@ pub(crate) fn h265(data: &[u8]) {
     video(VideoCodec::H265, "sprop-max-don-diff=1", data);
 }
 
-/// The packets of a track behind its RTP; the first byte says whether they have decoding order
-/// numbers, as `numbered` does.
+/// The packets of a track after RTP has been removed; the first byte decides whether they have
+/// decoding order numbers, which `numbered` announces.
 fn video(codec: VideoCodec, numbered: &str, data: &[u8]) {
     let Some((mode, data)) = data.split_first() else {
         return;
@@ -105,7 +107,7 @@ fn video(codec: VideoCodec, numbered: &str, data: &[u8]) {
     let (mut frames, mut sent) = (Vec::new(), Sent::default());
     for (packet, idles) in packets(data) {
         let taken = video.push(&packet, &mut frames);
-        // A parameter set that cannot be read is kept in its frame.
+        // A parameter set that cannot be read stays in its frame.
         sent.note(
             codec,
             packet.payload,
@@ -148,7 +150,7 @@ fn check_frame(codec: VideoCodec, frame: &MediaFrame) {
     );
     assert!(
         !(frame.is_damaged && frame.access.is_some()),
-        "decoding begins at what is whole"
+        "decoding begins at a whole frame"
     );
     if let Some(parameters) = frame.parameters.as_deref() {
         check_parameters(parameters);
@@ -165,12 +167,12 @@ fn nals(mut data: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// What a camera sent, without what the payload format adds to fragments.
+/// The data that a camera sent, without the bytes that the payload format adds to fragments.
 #[derive(Default)]
 struct Sent {
-    /// Of packets that were taken, one after the other.
+    /// Of accepted packets, concatenated.
     taken: Vec<u8>,
-    /// Of those of which a part may have been.
+    /// Of packets that were possibly accepted in part.
     others: Vec<Vec<u8>>,
 }
 
@@ -197,7 +199,7 @@ impl Sent {
         }
     }
 
-    /// Whether the NAL unit was sent, but for its header, which fragments have in pieces.
+    /// Whether the NAL unit was sent, apart from its header, which fragments carry in pieces.
     fn has(&self, codec: VideoCodec, nal: &[u8]) -> bool {
         let header_bytes = if codec == VideoCodec::H264 { 1 } else { 2 };
         let body = nal.get(header_bytes..).unwrap_or_default();
@@ -207,8 +209,8 @@ impl Sent {
     }
 }
 
-/// Packets: a byte of flags, the time since the last one in a unit of its own, the length, the
-/// payload. Whether nothing came for long after it.
+/// Packets: a byte of flags, the time since the last packet in a unit of its own, the length, the
+/// payload. Each with whether a long pause followed it.
 fn packets(mut data: &[u8]) -> impl Iterator<Item = (Packet<'_>, bool)> {
     let (mut rtp, mut instant) = (90_000_i64, origin());
     std::iter::from_fn(move || {
@@ -245,7 +247,7 @@ fn origin() -> Instant {
     *ORIGIN.get_or_init(Instant::now)
 }
 
-/// RTP and RTCP packets as they are, and as sound ones with numbers that jump, over TCP and UDP.
+/// RTP and RTCP packets, unchanged and also as valid ones with numbers that jump, over TCP and UDP.
 pub(crate) fn rtp(data: &[u8]) {
     let Some((mode, data)) = data.split_first() else {
         return;
@@ -266,7 +268,7 @@ pub(crate) fn rtp(data: &[u8]) {
             sound_packet(&packet, &mut number)
         };
         payload_bytes += bytes.len();
-        // What cannot be used is counted by the session.
+        // The session counts data that it cannot use.
         let _ = track.packet(is_raw && packet.marker, &bytes, packet.arrival);
         if idles {
             let _ = track.idle(packet.arrival.instant);
@@ -287,7 +289,7 @@ pub(crate) fn rtp(data: &[u8]) {
     );
 }
 
-/// RFC 3550, 5.1; the number jumps by what the payload's first byte says.
+/// RFC 3550, 5.1; the sequence number jumps by the payload's first byte.
 fn sound_packet(packet: &Packet<'_>, number: &mut u16) -> Vec<u8> {
     let jump = match packet.payload.first() {
         Some(first) if first >> 5 == 7 => u16::from(*first).wrapping_mul(257),
@@ -303,14 +305,15 @@ fn sound_packet(packet: &Packet<'_>, number: &mut u16) -> Vec<u8> {
     bytes
 }
 
-/// Supplemental information: read out of a NAL unit as a plain reader does of its payload.
+/// Supplemental information: reading it from a NAL unit gives the same as a plain reader of its
+/// payload.
 pub(crate) fn sei(data: &[u8]) {
     for (codec, header) in [
         (VideoCodec::H264, &[0x06][..]),
         (VideoCodec::H265, &[39 << 1, 1]),
     ] {
         let raw = [header, data].concat();
-        // Whatever it is, it does not panic.
+        // Any input: it must not panic.
         let _ = fuzzing::recovery(codec, &raw);
         let escaped = [header, &escaped(data)].concat();
         assert_eq!(
@@ -321,7 +324,7 @@ pub(crate) fn sei(data: &[u8]) {
     }
 }
 
-/// With emulation prevention (H.264, 7.4.1).
+/// Adds emulation prevention (H.264, 7.4.1).
 fn escaped(payload: &[u8]) -> Vec<u8> {
     let (mut out, mut zeros) = (Vec::with_capacity(payload.len()), 0);
     for byte in payload {
@@ -335,7 +338,7 @@ fn escaped(payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The messages of `payload` one after the other (H.264, 7.3.2.3).
+/// Reads the messages of `payload` one after the other (H.264, 7.3.2.3).
 fn plain_recovery(codec: VideoCodec, mut payload: &[u8]) -> Option<u16> {
     for _ in 0..32 {
         let kind = plain_number(&mut payload)?;
@@ -382,9 +385,8 @@ fn recovery_count(codec: VideoCodec, payload: &[u8]) -> Option<u16> {
     Some(u16::try_from(count).unwrap_or(u16::MAX))
 }
 
-/// Parameter sets of a description and of a stream: the first byte says of which codec. NAL units
-/// have a byte of length before each; its highest bit says that emulation prevention is to be put
-/// in.
+/// Parameter sets of a description and of a stream: the first byte selects the codec. Each NAL unit
+/// is preceded by a byte of length; its highest bit requests emulation prevention.
 pub(crate) fn parameter_sets(data: &[u8]) {
     let Some((mode, data)) = data.split_first() else {
         return;
@@ -414,7 +416,7 @@ pub(crate) fn parameter_sets(data: &[u8]) {
         &[nals.clone(), nals].concat(),
     );
     if let (Some(Some(_)), Some(last)) = (configurations.last(), again.last()) {
-        assert!(last.is_some(), "sets that come again spoil what was there");
+        assert!(last.is_some(), "repeated sets spoil the existing ones");
     }
 }
 
@@ -441,9 +443,9 @@ fn check_parameters(parameters: &TrackParameters) {
     }
 }
 
-/// How many parameter sets are in an `AVCDecoderConfigurationRecord` or
-/// `HEVCDecoderConfigurationRecord` (ISO/IEC 14496-15, 5.3.3.1 and 8.3.3.1); `None` where it does
-/// not end with the last of them.
+/// The number of parameter sets in an `AVCDecoderConfigurationRecord` or
+/// `HEVCDecoderConfigurationRecord` (ISO/IEC 14496-15, 5.3.3.1 and 8.3.3.1); `None` if it does not
+/// end with the last of them.
 fn sets_of(codec: VideoCodec, config: &[u8]) -> Option<usize> {
     let mut sets = 0;
     let mut rest = config;
@@ -480,7 +482,7 @@ fn sets_of(codec: VideoCodec, config: &[u8]) -> Option<usize> {
     rest.is_empty().then_some(sets)
 }
 
-/// How descriptions announce audio.
+/// The announcements of audio in descriptions.
 const AUDIO: [(AudioCodec, u32, &str); 3] = [
     (AudioCodec::Pcma, 8_000, ""),
     (AudioCodec::Pcmu, 16_000, ""),
@@ -491,7 +493,7 @@ const AUDIO: [(AudioCodec, u32, &str); 3] = [
     ),
 ];
 
-/// Packets of an audio track; the first byte says of which kind.
+/// Packets of an audio track; the first byte selects its kind.
 pub(crate) fn audio(data: &[u8]) {
     let Some((mode, data)) = data.split_first() else {
         return;
@@ -507,7 +509,7 @@ pub(crate) fn audio(data: &[u8]) {
     let (mut frames, mut payloads) = (Vec::new(), Vec::new());
     for (packet, _) in packets(data) {
         let before = frames.len();
-        // What cannot be used is counted by the session.
+        // The session counts data that it cannot use.
         let _ = audio.push(&packet, &mut frames);
         assert!(
             frames.len() - before <= 64,
@@ -523,7 +525,7 @@ pub(crate) fn audio(data: &[u8]) {
     );
     for frame in frames.iter().take(LOOKED_FOR_MAX) {
         assert!((1..=AUDIO_FRAME_BYTES_MAX).contains(&frame.data.len()) && frame.length.is_some());
-        // A longer one may be of several fragments.
+        // A longer frame may consist of several fragments.
         let is_sent = || {
             payloads
                 .iter()

@@ -1,5 +1,5 @@
-//! Fuzz targets for the MP4 that is read back: hostile boxes never panic, and nothing is read or
-//! written outside of them.
+//! Fuzz targets for MP4 that is read back: hostile boxes never panic, and nothing outside of them
+//! is read or written.
 
 #![allow(dead_code, reason = "each fuzzer uses one target")]
 #![allow(clippy::unwrap_used, reason = "a panic is a finding")]
@@ -10,7 +10,7 @@ use holdfast_control_api::fmp4::patch::{Placement, patch_chunk, prefix_first_sam
 use holdfast_control_api::fmp4::probe;
 use holdfast_storage::chunk::InitId;
 
-/// Longer than any parameter sets that go before a keyframe.
+/// Longer than any parameter sets that precede a keyframe.
 const PREFIX: &[u8] = &[0xa5; 40];
 
 pub(crate) fn chunk(data: &[u8]) {
@@ -57,7 +57,7 @@ fn patch(data: &[u8]) {
     }
 }
 
-/// Two init segments, the length of the first before them, as one presentation merges them.
+/// Two init segments, preceded by the length of the first, to be merged into one presentation.
 pub(crate) fn init(data: &[u8]) {
     let Some((length, data)) = data.split_first_chunk::<2>() else {
         return;

@@ -1,17 +1,17 @@
-//! Seeded mutations of a corpus, for machines without a fuzzer: each target's corpus as it is, then
-//! so many variations of it.
+//! Seeded mutations of a corpus, for machines without a fuzzer: runs each target over its corpus,
+//! then over a number of variations of it.
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::path::{Path, PathBuf};
 
-/// Sets how many variations every target gets.
+/// Number of variations for each target.
 const ROUNDS_VARIABLE: &str = "HOLDFAST_FUZZ_ROUNDS";
 
-/// Longer inputs find nothing new, slowly.
+/// Longer inputs only take longer, and find nothing new.
 const INPUT_BYTES_MAX: usize = 64 << 10;
 
-/// Values that sit at the edges of lengths and offsets.
+/// Values at the edges of lengths and offsets.
 const EDGES: [u64; 10] = [
     0,
     1,
@@ -25,8 +25,8 @@ const EDGES: [u64; 10] = [
     u64::MAX,
 ];
 
-/// Runs a target over its corpus and `rounds` variations of it. A finding is a panic, with the
-/// input left in a file, so that it can become a part of the corpus.
+/// Runs a target over its corpus and `rounds` variations of it. A finding is a panic; its input is
+/// saved in a file, so that it can be added to the corpus.
 pub(crate) fn replay(name: &str, target: fn(&[u8]), rounds: u64) {
     let corpus = stored(name);
     assert!(!corpus.is_empty(), "the corpus of {name} is empty");
@@ -50,7 +50,7 @@ fn folder(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// In the order of their names, so that every run is the same.
+/// Sorted by name, so that every run is the same.
 fn stored(name: &str) -> Vec<Vec<u8>> {
     let files = std::fs::read_dir(folder(name))
         .unwrap_or_else(|error| panic!("the corpus of {name}: {error}"));
@@ -87,13 +87,13 @@ impl Random {
         mixed ^ mixed >> 31
     }
 
-    /// Below `end`, which may be 0.
+    /// A number below `end`, which may be 0.
     fn below(&mut self, end: usize) -> usize {
         (self.next() % (end as u64).max(1)) as usize
     }
 }
 
-/// One of the corpus with one to eight changes.
+/// An input of the corpus with one to eight changes.
 fn varied(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut input = corpus[random.below(corpus.len())].clone();
     for _ in 0..=random.below(8) {
@@ -124,7 +124,7 @@ fn change(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
     }
 }
 
-/// A number of one to eight bytes in either order.
+/// Writes a number of one to eight bytes in either byte order.
 fn put_edge(input: &mut [u8], at: usize, random: &mut Random) {
     let edge = EDGES[random.below(EDGES.len())].wrapping_add(random.next() % 3);
     let width = 1 << random.below(4);

@@ -1,8 +1,8 @@
-//! Fuzz targets for what is stored: hostile bytes never panic, never allocate without bound, and
-//! what is accepted survives a round trip.
+//! Fuzz targets for stored data: hostile bytes never panic and never cause unbounded allocations,
+//! and accepted data survives a round trip.
 //!
-//! Each target reads its input as it is, and once more with the checksums put right: else none
-//! would come past them.
+//! Each target reads its input unchanged, and once more with correct checksums: otherwise hardly
+//! any input would pass them.
 
 #![allow(dead_code, reason = "each fuzzer uses one target")]
 #![allow(clippy::unwrap_used, reason = "a panic is a finding")]
@@ -78,7 +78,7 @@ fn check_record(data: &[u8]) {
     let mut builder = BatchBuilder::default();
     let at = builder.push(&record, &mut out);
     match (decode_record(&out[at..]).unwrap().0, decoded) {
-        // An init segment's id is made from its bytes, whatever its head says.
+        // An init segment's id is computed from its bytes, whatever its head contains.
         (Decoded::Init { payload: again, .. }, Decoded::Init { payload, .. }) => {
             assert_eq!(again, payload)
         }
@@ -116,8 +116,8 @@ fn owned(decoded: &Decoded<'_>) -> Option<Record> {
     }
 }
 
-/// A footer whose head is as long as the first two bytes say, of the segment that it names, with
-/// its tables behind it.
+/// A footer with a head as long as the first two bytes say, of the segment that it names, followed
+/// by its tables.
 pub(crate) fn footer(data: &[u8]) {
     let Some((length, data)) = data.split_first_chunk::<2>() else {
         return;
@@ -142,7 +142,7 @@ pub(crate) fn footer(data: &[u8]) {
         return;
     };
     for mut table in head.tracks {
-        // What a reader allocates is bounded by the file.
+        // The file bounds the allocations of a reader.
         assert!(
             table.bytes() as u64 <= trailer.footer_bytes,
             "a table is longer than its footer: {table:?}"
@@ -159,7 +159,7 @@ pub(crate) fn footer(data: &[u8]) {
     }
 }
 
-/// A whole file, through everything that reads one without a running volume.
+/// Reads a whole file with everything that can read one without a running volume.
 pub(crate) fn segment(data: &[u8]) {
     check_segment(data);
     let mut data = data.to_vec();
@@ -167,7 +167,7 @@ pub(crate) fn segment(data: &[u8]) {
     check_segment(&data);
 }
 
-/// In memory where the system has that.
+/// In memory, if the system has a file system there.
 fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let builder = &mut tempfile::Builder::new();
@@ -182,7 +182,7 @@ fn scratch() -> tempfile::TempDir {
 
 fn check_segment(data: &[u8]) {
     let dir = scratch();
-    // Its name makes also a file without a header a segment.
+    // With this name, even a file without a header is a segment.
     let path = dir.path().join("0000000001.hfs");
     std::fs::write(&path, data).unwrap();
     let (inspected, verified) = (offline::inspect(&path), offline::verify(&path, |_, _| {}));
@@ -197,7 +197,7 @@ fn check_segment(data: &[u8]) {
     }
 }
 
-/// Every chunk and init segment that is offered can be read.
+/// Every chunk and init segment that is listed can be read.
 fn check_footage(path: &Path, stream: &offline::StreamSummary) {
     let footage = match offline::footage(path, stream.camera, stream.stream, |_, _| {}) {
         Ok(footage) => footage,
@@ -222,7 +222,7 @@ pub(crate) fn catalogue(data: &[u8]) {
     holdfast_storage::fuzzing::catalogue_row(key, value);
 }
 
-/// One block with its checksum put right.
+/// One block with a correct checksum.
 fn sealed_block(data: &[u8]) -> Vec<u8> {
     let mut block = data.to_vec();
     block.resize(BLOCK_BYTES, 0);
@@ -274,7 +274,7 @@ fn repair_segment(data: &mut [u8]) {
     }
 }
 
-/// Places the footer where it stands, and sums up its head.
+/// Sets the footer's offset, and the checksum of its head.
 fn repair_footer(data: &mut [u8]) {
     let trailer_at = data.len() - BLOCK_BYTES;
     let starts = (BLOCK_BYTES..trailer_at).step_by(BLOCK_BYTES);

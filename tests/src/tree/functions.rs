@@ -9,7 +9,7 @@ pub struct Function {
     pub place: String,
     /// From its first to its last line.
     pub lines: usize,
-    /// Of its signature and its body; brackets count one each.
+    /// Of its signature and its body; each pair of brackets counts as one.
     pub tokens: usize,
 }
 

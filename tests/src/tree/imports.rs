@@ -1,10 +1,11 @@
-//! Which folder of a crate imports which, and the circles in that.
+//! The imports between the folders of a crate, and the cycles among them.
 
 use super::source::{Source, ident, inside, is_path_separator};
 use proc_macro2::TokenTree;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Folder (or top-level module) to folder, with one file as the witness of each import.
+/// Importing folder (or top-level module) to imported ones, with one file as evidence for each
+/// import.
 pub type Graph = BTreeMap<String, BTreeMap<String, String>>;
 
 /// The imports between the top-level modules of a crate.
@@ -73,7 +74,7 @@ fn start(tokens: &[TokenTree], index: usize) -> Option<String> {
     (is_start && !is_inner).then_some(word)
 }
 
-/// The module that the path's leading words name, and where the path continues.
+/// The module that the path's leading words name, and the index at which the path continues.
 fn resolve(
     first: &str,
     tokens: &[TokenTree],
@@ -96,7 +97,7 @@ fn resolve(
     (place, index)
 }
 
-/// The top-level modules named from `place` on: one, or those of a group.
+/// The top-level modules named at `place`: one, or those of a group.
 fn heads(place: &[String], tokens: &[TokenTree], index: usize, into: &mut BTreeSet<String>) {
     if let Some(room) = place.first() {
         into.insert(room.clone());

@@ -8,7 +8,7 @@ pub mod words;
 
 use std::path::{Path, PathBuf};
 
-/// Folders that are not ours to judge.
+/// Folders with files of others.
 const FOREIGN: [&str; 3] = ["target", ".git", "node_modules"];
 
 /// The workspace's folder.
@@ -23,7 +23,7 @@ pub fn root() -> &'static Path {
 /// sorted.
 ///
 /// # Panics
-/// Where the tree cannot be read.
+/// If the tree cannot be read.
 #[must_use]
 pub fn files(extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -48,7 +48,7 @@ pub fn files(extension: &str) -> Vec<PathBuf> {
 /// The text of a file below the workspace.
 ///
 /// # Panics
-/// Where the file cannot be read.
+/// If the file cannot be read.
 #[must_use]
 pub fn read(path: &Path) -> String {
     std::fs::read_to_string(root().join(path))

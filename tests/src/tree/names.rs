@@ -1,4 +1,4 @@
-//! Names of types: how many are given more than once.
+//! Names of types: how many occur more than once.
 
 use super::source::{Source, ident, inside, is_path_separator};
 use proc_macro2::TokenTree;
@@ -36,7 +36,7 @@ fn collect(tokens: &[TokenTree], path: &str, into: &mut BTreeMap<String, Vec<Str
     }
 }
 
-/// The part of the names that more than one type has, in percent.
+/// The percentage of names that more than one type has.
 #[must_use]
 pub fn doubled_percent(types: &BTreeMap<String, Vec<String>>) -> f64 {
     let doubled = types.values().filter(|places| places.len() > 1).count();

@@ -1,5 +1,4 @@
-//! Rust files of the workspace's crates as tokens, without comments and without what is for tests
-//! alone.
+//! Rust files of the workspace's crates as tokens, without comments and without test-only code.
 
 use super::{files, read};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
@@ -10,7 +9,7 @@ use std::str::FromStr;
 /// Crates whose code is part of the product.
 pub const PRODUCT: [&str; 4] = ["storage", "consensus", "control-api", "node"];
 
-/// Crates' folders, the innermost first, so that a file belongs to the first that fits.
+/// Folders of the crates, the innermost first: a file belongs to the first one that contains it.
 const CRATES: [&str; 10] = [
     "chaos/camera",
     "chaos/consensus",
@@ -31,15 +30,15 @@ pub struct Source {
     pub path: PathBuf,
     /// The crate's folder.
     pub krate: &'static str,
-    /// Its modules from the crate's root on; empty for the root itself.
+    /// Its modules, from the crate's root; empty for the root itself.
     pub module: Vec<String>,
     pub tokens: Vec<TokenTree>,
 }
 
-/// Every file of every crate's `src`, but those that are for tests alone.
+/// Every file of every crate's `src`, except test-only ones.
 ///
 /// # Panics
-/// Where a file is no Rust.
+/// If a file is not valid Rust.
 #[must_use]
 pub fn sources() -> Vec<Source> {
     let mut for_tests = BTreeSet::new();
@@ -55,7 +54,7 @@ pub fn sources() -> Vec<Source> {
     sources
 }
 
-/// Crate and path of a module that a declaration keeps for tests.
+/// Crate and path of a module that is declared for tests only.
 type TestModules = BTreeSet<(&'static str, Vec<String>)>;
 
 fn source(path: &Path, for_tests: &mut TestModules) -> Option<Source> {
@@ -78,7 +77,7 @@ fn source(path: &Path, for_tests: &mut TestModules) -> Option<Source> {
     })
 }
 
-/// `src/a/b.rs` is `[a, b]`. `None`: no part of the library, or tests.
+/// `src/a/b.rs` is `[a, b]`. `None` for files outside the library, and for tests.
 fn modules(path: &Path) -> Option<Vec<String>> {
     let below = path.strip_prefix("src").ok()?;
     let mut names: Vec<String> = below
@@ -99,7 +98,7 @@ fn modules(path: &Path) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Leaves out items behind `#[cfg(test)]`; `modules` gets the names of modules among them.
+/// Removes items with `#[cfg(test)]`; collects the names of modules among them in `modules`.
 fn without_tests(tokens: TokenStream, modules: &mut Vec<String>) -> Vec<TokenTree> {
     let mut kept = Vec::new();
     let mut rest = tokens.into_iter().peekable();
@@ -115,7 +114,7 @@ fn without_tests(tokens: TokenStream, modules: &mut Vec<String>) -> Vec<TokenTre
     kept
 }
 
-/// Up to a body or a semicolon. The name, if the item is a module.
+/// Skips to the end of a body or a semicolon. Returns the name if the item is a module.
 fn skip_item(rest: &mut impl Iterator<Item = TokenTree>) -> Option<String> {
     let is_end = |token: &TokenTree| {
         is_punct(token, ';')

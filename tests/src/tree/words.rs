@@ -1,9 +1,9 @@
-//! Words that are not used here: each has a plainer one (CONTRIBUTING, "Words").
+//! Words that are not used in this repository: each has a plainer one (CONTRIBUTING, "Words").
 
 use super::source::{Source, inside};
 use proc_macro2::TokenTree;
 
-/// Each stands by itself, whatever its letters' case.
+/// Matched as whole words, in upper or lower case.
 pub const UNWANTED: [&str; 13] = [
     "told",
     "tell",
@@ -20,7 +20,7 @@ pub const UNWANTED: [&str; 13] = [
     "for ever",
 ];
 
-/// The unwanted words of a text, in their order.
+/// The unwanted words in a text, in order.
 #[must_use]
 pub fn unwanted(text: &str) -> Vec<&'static str> {
     let text = text.to_lowercase();
@@ -39,7 +39,7 @@ pub fn unwanted(text: &str) -> Vec<&'static str> {
     (0..words.len()).filter_map(at).collect()
 }
 
-/// How many words a text has.
+/// Number of words in a text.
 #[must_use]
 pub fn count(text: &str) -> usize {
     text.split_whitespace()
@@ -47,10 +47,10 @@ pub fn count(text: &str) -> usize {
         .count()
 }
 
-/// Files whose documentation is what `--help` prints.
+/// Files whose documentation `--help` prints.
 const HELP: &str = "node/src/cli/args";
 
-/// Unwanted words in literals, by line: what operators see of a program.
+/// Unwanted words in literals, with their lines: the text that operators see of a program.
 #[must_use]
 pub fn in_literals(source: &Source) -> Vec<(usize, &'static str)> {
     let is_help = source.path.to_string_lossy().starts_with(HELP);
@@ -70,7 +70,7 @@ fn literals(tokens: &[TokenTree], is_help: bool, into: &mut Vec<(usize, &'static
                         .map(|word| (line, word)),
                 );
             }
-            // A comment for documentation is an attribute here: `#[doc = "…"]`.
+            // A documentation comment is an attribute here: `#[doc = "…"]`.
             TokenTree::Group(group) if is_documentation(group) && !is_help => {}
             TokenTree::Group(group) => literals(&inside(group), is_help, into),
             _ => {}

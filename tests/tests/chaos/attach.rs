@@ -1,5 +1,5 @@
-//! A cluster that runs already is tested by its owner's own commands: here three nodes on loopback,
-//! started and killed by lines of sh.
+//! Tests a running cluster through its owner's own commands: here three nodes on loopback, started
+//! and killed by lines of sh.
 
 use crate::program;
 use holdfast_chaos::site::Site;
@@ -33,7 +33,7 @@ settled_within_s = 30
 /// A cluster of which `holdfast-chaos` knows only addresses and commands.
 struct Owned {
     dir: PathBuf,
-    /// Of each node.
+    /// One for each node.
     apis: Vec<String>,
 }
 
@@ -70,7 +70,7 @@ impl Owned {
         owned
     }
 
-    /// Of this node, as its owner would have it; `{node}` is its name.
+    /// The owner's command that starts a node; `{node}` is its name.
     fn start_line(&self) -> String {
         let (dir, holdfast) = (self.dir.display(), holdfast_beside_this().unwrap());
         let holdfast = holdfast.display();
@@ -90,7 +90,7 @@ impl Owned {
         command.output().unwrap()
     }
 
-    /// Repeats it until `node` does it: it may have only just been started.
+    /// Repeats the command until `node` accepts it: the node may only just have started.
     fn until(&self, node: &str, arguments: &[&str]) {
         #[expect(clippy::disallowed_methods, reason = "real nodes, real time")]
         let give_up_at = Instant::now() + ANSWERS_MAX;
@@ -110,7 +110,7 @@ impl Owned {
         }
     }
 
-    /// What `--attach` is given.
+    /// The file for `--attach`.
     fn describe(&self) -> String {
         let [cameras, _] = Site::spare_addresses().unwrap();
         let (dir, start) = (self.dir.display(), self.start_line());
@@ -156,15 +156,15 @@ fn a_cluster_that_runs_already_is_tested_by_its_owners_commands_and_keeps_nothin
         "site.toml",
         "--without-timing",
     ];
-    let (code, said, told) = program::run(dir.path(), &arguments);
-    assert_eq!(code, Some(0), "{said}\n{told}");
+    let (code, said, log) = program::run(dir.path(), &arguments);
+    assert_eq!(code, Some(0), "{said}\n{log}");
     assert!(
-        said.contains("killed HOLDS") || told.contains("killed HOLDS"),
-        "{said}\n{told}"
+        said.contains("killed HOLDS") || log.contains("killed HOLDS"),
+        "{said}\n{log}"
     );
     assert!(
-        format!("{said}{told}").contains("--on attach --attach site.toml"),
-        "it can be repeated: {said}\n{told}"
+        format!("{said}{log}").contains("--on attach --attach site.toml"),
+        "it can be repeated: {said}\n{log}"
     );
 
     let after: Vec<String> = NODES.into_iter().map(pids).collect();

@@ -1,5 +1,5 @@
-//! A run that is interrupted takes away everything that it made; what a killed one left, the next
-//! one does.
+//! An interrupted run removes everything that it made; the next run removes what a killed one left
+//! behind.
 
 use crate::program::Program;
 use rustix::process::Signal;
@@ -10,7 +10,7 @@ const RUN: [&str; 4] = ["run", "leader-kill", "--cameras", "1"];
 
 const BEGUN: &str = "the scenario begins";
 
-/// How long the kernel may take to end nodes whose parent is gone.
+/// How long the kernel may take to end nodes whose parent has ended.
 const ENDED_MAX: Duration = Duration::from_secs(20);
 
 /// Entries of `dir` that a run makes for itself.
@@ -73,7 +73,7 @@ fn what_a_killed_run_left_the_next_one_takes_away_and_nothing_else() {
     assert_eq!(
         folders(dir.path()).len(),
         3,
-        "of the killed one, of the living one, and not ours"
+        "the killed run's, the live run's, and not ours"
     );
 
     let next = Program::start(dir.path(), &RUN);
@@ -82,7 +82,7 @@ fn what_a_killed_run_left_the_next_one_takes_away_and_nothing_else() {
     assert_eq!(
         folders(dir.path()).len(),
         3,
-        "of the living one, of the next one, and not ours"
+        "the live run's, the next run's, and not ours"
     );
     drop(next);
     living.signal(Signal::TERM);

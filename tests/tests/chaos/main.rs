@@ -1,4 +1,4 @@
-//! The program `holdfast-chaos` itself: what it says, and that it leaves nothing behind.
+//! The program `holdfast-chaos` itself: its output, and that it leaves nothing behind.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -1,4 +1,4 @@
-//! Starts `holdfast-chaos` as a user would, and reads what it says while it runs.
+//! Starts `holdfast-chaos` as a user would, and reads its output while it runs.
 
 use holdfast_node::demo::binary::holdfast_beside_this;
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// How long it may take until it says what is waited for.
+/// The longest that an awaited output may take.
 const SAID_MAX: Duration = Duration::from_secs(120);
 
 pub(crate) struct Program {
@@ -17,18 +17,18 @@ pub(crate) struct Program {
 }
 
 fn executable() -> PathBuf {
-    let beside = holdfast_beside_this()
+    let path = holdfast_beside_this()
         .unwrap()
         .with_file_name("holdfast-chaos");
     assert!(
-        beside.is_file(),
+        path.is_file(),
         "no {}; build it first: cargo build --workspace",
-        beside.display()
+        path.display()
     );
-    beside
+    path
 }
 
-/// Runs it to its end: code, standard output, standard error.
+/// Runs it to its end: exit code, standard output, standard error.
 pub(crate) fn run(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(executable())
         .args(arguments)
@@ -44,7 +44,7 @@ pub(crate) fn run(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, Strin
 }
 
 impl Program {
-    /// In `dir`, which is also where it finds room for temporary files.
+    /// Starts it in `dir`, which it also uses for temporary files.
     pub(crate) fn start(dir: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(executable());
         command
@@ -88,7 +88,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended.
+        // It may have ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }

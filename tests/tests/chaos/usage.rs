@@ -1,4 +1,5 @@
-//! Wrong usage is told from what is broken, and from what cannot be run here.
+//! Exit codes distinguish wrong usage, a broken invariant, and a machine that cannot run the
+//! scenario.
 
 use crate::program::run;
 

@@ -1,4 +1,4 @@
-//! Configuration through any node, errors that say what is wrong, and secrets that nobody is told.
+//! Configuration through any node, errors that name the mistake, and secrets that no node reveals.
 
 use holdfast_camera::{CameraOptions, Credentials};
 use holdfast_chaos::site::{Look, Site, SiteOptions, new_camera, source};
@@ -14,7 +14,7 @@ const PASSWORD: &str = "s3cret-0f-the-c4mera";
 const WRONG_PASSWORD: &str = "wr0ng-w0rd-0f-the-c4mera";
 const PATCHED_PASSWORD: &str = "n3w-w0rd-0f-the-c4mera";
 
-/// How long a change may take until every node tells it.
+/// How long a change may take until every node reports it.
 const SPREAD_MAX: Duration = Duration::from_secs(10);
 
 fn options() -> SiteOptions {
@@ -40,7 +40,7 @@ fn locked(url: String, password: &str) -> NewSource {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_node_tells_and_takes_configuration_and_none_tells_a_secret() -> Result<()> {
+async fn any_node_reports_and_accepts_configuration_and_none_reveals_a_secret() -> Result<()> {
     let mut site = Site::prepare(options()).await?;
     site.cluster.form().await?;
     let leader = site.leader().await?;
@@ -60,7 +60,7 @@ async fn any_node_tells_and_takes_configuration_and_none_tells_a_secret() -> Res
     let ids: Vec<_> = answers.iter().map(|answer| camera_of(answer).id).collect();
     site.wait_these_recorded_beyond(&ids[..2], wall_now())
         .await?;
-    everywhere(&site, "the refused camera's error is told", |look| {
+    everywhere(&site, "the refused camera's error is reported", |look| {
         let refused = look
             .cameras
             .iter()
@@ -77,15 +77,15 @@ async fn any_node_tells_and_takes_configuration_and_none_tells_a_secret() -> Res
     answers.extend(mistakes(&site, follower, &open).await?);
     answers.extend(read_everything(&site, &ids).await?);
     for answer in &answers {
-        tells_no_secret(&site, &answer.text());
+        reveals_no_secret(&site, &answer.text());
     }
     for index in 0..3 {
         let log = std::fs::read_to_string(site.cluster.log_path(index)).expect("the node's log");
         assert!(
             log.contains("TRACE") || log.contains("DEBUG"),
-            "the log tells little: this proves little"
+            "the log has few lines: this proves little"
         );
-        tells_no_secret(&site, &log);
+        reveals_no_secret(&site, &log);
     }
     site.pass();
     Ok(())
@@ -96,30 +96,32 @@ fn camera_of(answer: &Answer) -> Camera {
         .unwrap_or_else(|error| panic!("{error}: {}", answer.text()))
 }
 
-/// Waits until every node tells the same, and what is looked for.
+/// Waits until every node reports the same value, and `found` finds it.
 async fn everywhere(
     site: &Site,
     what: &str,
     found: impl Fn(&Look) -> Option<String>,
 ) -> Result<()> {
     wait::until(what, SPREAD_MAX, async || {
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for index in 0..site.cluster.len() {
-            told.push(found(
+            reported.push(found(
                 &site.ask(index).await.map_err(|error| error.to_string())?,
             ));
         }
-        let same = told.iter().all(|one| one.is_some() && *one == told[0]);
+        let same = reported
+            .iter()
+            .all(|one| one.is_some() && *one == reported[0]);
         if same {
             Ok(())
         } else {
-            Err(format!("{told:?}"))
+            Err(format!("{reported:?}"))
         }
     })
     .await
 }
 
-/// A change through one node and a removal through another, seen by all.
+/// A change through one node and a removal through another, visible on all.
 async fn change_and_remove(
     site: &Site,
     follower: usize,
@@ -141,11 +143,11 @@ async fn change_and_remove(
         .await?;
     assert_eq!(patched.status, 200, "{}", patched.text());
     assert!(camera_of(&patched).source.has_password);
-    everywhere(site, "the new name is told", |look| {
+    everywhere(site, "the new name is reported", |look| {
         look.cameras
             .iter()
-            .find(|told| told.id == camera.id && told.name == "renamed")
-            .map(|told| told.name.clone())
+            .find(|known| known.id == camera.id && known.name == "renamed")
+            .map(|known| known.name.clone())
     })
     .await?;
     let removed = site.send(other, Method::DELETE, &path, None::<&()>).await?;
@@ -153,7 +155,7 @@ async fn change_and_remove(
     everywhere(site, "the camera is gone", |look| {
         look.cameras
             .iter()
-            .all(|told| told.id != camera.id)
+            .all(|known| known.id != camera.id)
             .then(|| "gone".to_owned())
     })
     .await?;
@@ -264,8 +266,8 @@ async fn read_everything(
             assert_eq!(answer.status, 200, "{path}: {}", answer.text());
             answers.push(answer);
         }
-        // Players send their token in the query, which must not reach the log. Its answer hands it
-        // on, to whoever had it.
+        // Players send their token in the query, which must not reach the log. The playlist in the
+        // answer contains the client's own token again.
         let path = format!("{camera}/hls/index.m3u8?{range}&token={token}");
         assert_eq!(
             site.send(index, Method::GET, &path, None::<&()>)
@@ -288,7 +290,7 @@ async fn read_everything(
     Ok(answers)
 }
 
-fn tells_no_secret(site: &Site, text: &str) {
+fn reveals_no_secret(site: &Site, text: &str) {
     let secret_file =
         std::fs::read_to_string(site.dir().join("cluster.secret")).expect("the cluster's secret");
     let secrets = [
@@ -299,7 +301,7 @@ fn tells_no_secret(site: &Site, text: &str) {
         secret_file.trim(),
     ];
     for secret in secrets {
-        let told = text.lines().find(|line| line.contains(secret));
-        assert!(told.is_none(), "a secret is told: {told:?}");
+        let reported = text.lines().find(|line| line.contains(secret));
+        assert!(reported.is_none(), "a secret is revealed: {reported:?}");
     }
 }

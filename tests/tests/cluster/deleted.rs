@@ -1,4 +1,4 @@
-//! Footage that retention deletes while another node sends it.
+//! Retention deletes footage while another node sends it.
 
 use holdfast_camera::CameraOptions;
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions};
@@ -13,13 +13,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// 2.5 MB/s: far more in the range than sockets and buffers on the way hold.
+/// 2.5 MB/s: the range has far more bytes than sockets and buffers on the way hold.
 const CAMERA_BPS: u64 = 20_000_000;
 
-/// Of the range that is exported.
+/// Length of the exported range.
 const RANGE: Duration = Duration::from_secs(14);
 
-/// So much is deleted at least before the client goes on.
+/// At least this much is deleted before the client continues.
 const DELETED: Duration = Duration::from_secs(7);
 
 /// Twenty seconds.
@@ -95,7 +95,7 @@ async fn what_is_deleted_on_its_way_is_left_out_and_the_rest_is_served() -> Resu
     );
     assert_eq!(holes.len(), 1, "one piece is missing");
     let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
-    // From the keyframe before to the chunk that reaches over the end.
+    // From the keyframe before the range to the chunk that contains its end.
     assert!(
         (first..last).count() as u64 >= FPS * (RANGE.as_secs() - 1),
         "from {first} to {last}: the end is missing"
@@ -111,7 +111,7 @@ struct Download {
 }
 
 impl Download {
-    /// The answer has begun, and the client takes no more of it.
+    /// Waits until the answer has begun; the client then stops reading.
     async fn begin(site: &Site, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Self> {
         let url = site.cluster.api_url(0);
         let host = url.trim_start_matches("http://");
@@ -135,7 +135,7 @@ impl Download {
         Ok(Self { stream, received })
     }
 
-    /// The body of the whole answer, as long as was promised.
+    /// The body of the whole answer, with the promised length.
     async fn rest(&mut self) -> Result<Vec<u8>> {
         let reading = timeout(SETTLE_TIMEOUT, self.stream.read_to_end(&mut self.received)).await;
         reading
@@ -156,7 +156,7 @@ impl Download {
     }
 }
 
-/// Empty boxes at the top of a file.
+/// Counts the empty boxes at the top level of a file.
 fn left_out(mut file: &[u8]) -> usize {
     let mut count = 0;
     while let Some((size, rest)) = file.split_first_chunk::<4>() {

@@ -1,5 +1,5 @@
-//! docs/disaster.md as it is run: a majority is lost, or the only node's system disk; what is left
-//! is made whole by commands.
+//! Executes docs/disaster.md: a majority is lost, or the only node's system disk; commands repair
+//! what is left.
 
 use holdfast_camera::{CameraOptions, Credentials};
 use holdfast_chaos::site::{SETTLE_TIMEOUT, STOP_TIMEOUT, Site, SiteOptions, new_camera, source};
@@ -19,7 +19,7 @@ use tokio::process::Command;
 
 const PASSWORD: &str = "s3cret-0f-the-c4mera";
 
-/// What a command said and how it ended.
+/// A command's output and exit code.
 #[derive(Debug)]
 struct Said {
     code: Option<i32>,
@@ -32,7 +32,7 @@ fn io_error(what: &str) -> impl FnOnce(std::io::Error) -> Error {
     move |source| Error::Io { what, source }
 }
 
-/// Runs `holdfast` as an operator does, with `typed` on its standard input.
+/// Runs `holdfast` as an operator would, with `typed` on its standard input.
 async fn holdfast(site: &Site, index: usize, arguments: &[&str], typed: &str) -> Result<Said> {
     let mut command = Command::new(holdfast_beside_this().map_err(io_error("find the binary"))?);
     command
@@ -49,7 +49,7 @@ async fn holdfast(site: &Site, index: usize, arguments: &[&str], typed: &str) ->
         .kill_on_drop(true);
     let mut child = command.spawn().map_err(io_error("run holdfast"))?;
     let mut stdin = child.stdin.take().expect("it is piped");
-    // One that does not read has no use for it.
+    // A command that does not read its input does not need it.
     drop(stdin.write_all(typed.as_bytes()).await);
     drop(stdin);
     let output = child
@@ -90,7 +90,7 @@ async fn two_of_three_nodes_are_lost_and_the_third_carries_on() -> Result<()> {
     let to = from.plus(Duration::from_secs(2));
     site.wait_recorded_beyond(to).await?;
 
-    // A majority lives: nothing is lost.
+    // A majority is alive: nothing is lost.
     site.cluster.stop(survivor, STOP_TIMEOUT).await?;
     let needless = recover(&site, survivor, &["--yes"], "").await?;
     assert!(
@@ -176,7 +176,7 @@ async fn two_of_three_nodes_are_lost_and_the_third_carries_on() -> Result<()> {
     Ok(())
 }
 
-/// The majority of the generation before returns: it says why it counts for nothing, and changes
+/// The majority of the previous generation returns: it reports why it no longer counts, and changes
 /// nothing.
 async fn old_members_are_refused(site: &mut Site, survivor: usize, lost: [usize; 2]) -> Result<()> {
     let id = site
@@ -233,7 +233,7 @@ async fn old_members_are_refused(site: &mut Site, survivor: usize, lost: [usize;
     Ok(())
 }
 
-/// As the words of its status say.
+/// Follows the instructions in the node's status.
 async fn join_again(site: &mut Site, index: usize, through: usize) -> Result<()> {
     let data_dir = site.cluster.config(index).data_dir.clone();
     for entry in fs::read_dir(&data_dir)
@@ -261,7 +261,7 @@ async fn join_again(site: &mut Site, index: usize, through: usize) -> Result<()>
     Ok(())
 }
 
-/// Of `from..to`, what the node's timeline of the camera shows as recorded.
+/// How much of `from..to` the node's timeline of the camera shows as recorded.
 async fn seconds_shown(
     site: &Site,
     index: usize,
@@ -297,7 +297,7 @@ async fn the_configuration_of_a_lost_node_is_put_back_with_its_passwords() -> Re
         password: Some(PASSWORD.to_owned()),
         ..source(site.server().url(2))
     };
-    // So that the numbers say something.
+    // So that the numbers prove something.
     let gone = site.add("gone", source(site.server().url(1))).await?;
     site.send(
         0,
@@ -329,7 +329,7 @@ async fn the_configuration_of_a_lost_node_is_put_back_with_its_passwords() -> Re
     let passphrase = passphrase_file(&site, "correct horse battery staple")?;
     let path = file.display().to_string();
 
-    // Another system disk: nothing is left of the node.
+    // A new system disk: nothing is left of the node.
     site.cluster.stop(0, STOP_TIMEOUT).await?;
     let data_dir = site.cluster.config(0).data_dir.clone();
     fs::remove_dir_all(&data_dir).map_err(io_error("empty the data directory"))?;

@@ -1,5 +1,5 @@
-//! Failover is drilled in production: a camera's successor takes it over for real and hands it
-//! back, and where its owner is well not one frame is lost.
+//! Drills failover in production: a camera's successor really takes it over and hands it back; if
+//! its owner is well, not one frame is lost.
 
 use crate::evidence::{behind_a_gate, set};
 use crate::steady::steady;
@@ -19,11 +19,11 @@ use tokio::time::sleep;
 /// Longer than any drill takes.
 const DRILL_MAX: Duration = Duration::from_secs(90);
 
-/// The most that a drill may measure, and a failover cost, here, where other tests run beside this
-/// one.
+/// The most that a drill may measure, and a failover cost, here, where other tests run at the same
+/// time.
 const TAKEOVER_MAX: Duration = Duration::from_secs(15);
 
-/// Long enough that every camera has keyframes on either side of what happens.
+/// Long enough that every camera has keyframes before and after each event.
 const A_WHILE: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -36,11 +36,11 @@ async fn a_drilled_camera_is_taken_over_and_handed_back_and_no_frame_is_lost() -
     let camera = &before[0];
 
     let ended = drill(&site, leader, &["camera", &camera.name, "--wait"]).await?;
-    let told: Drill = serde_json::from_str(&ended.stdout).expect("JSON on standard output");
+    let reported: Drill = serde_json::from_str(&ended.stdout).expect("JSON on standard output");
     assert_eq!(
-        (ended.code, told.passed, told.running),
+        (ended.code, reported.passed, reported.running),
         (Some(0), 1, false),
-        "{told:?} {}",
+        "{reported:?} {}",
         ended.stderr
     );
     assert!(
@@ -48,7 +48,7 @@ async fn a_drilled_camera_is_taken_over_and_handed_back_and_no_frame_is_lost() -
         "it does not say how far it is: {}",
         ended.stderr
     );
-    let result = &told.cameras[0];
+    let result = &reported.cameras[0];
     assert_eq!(
         (result.owner, result.successor),
         (camera.assignment.owner, camera.assignment.successor),
@@ -58,23 +58,23 @@ async fn a_drilled_camera_is_taken_over_and_handed_back_and_no_frame_is_lost() -
     site.wait_one_recorder_each().await?;
     is_visible(&mut site, camera, result).await?;
 
-    // All of a node's together, and it is asked itself, which has heard by then that all is well
-    // again.
+    // All of a node's cameras at once. That node is the one asked; by then it has heard that all is
+    // well again.
     sleep(A_WHILE).await;
     let node = node_of(&mut site, camera.assignment.owner).await?;
     let owned = site.owned_by(node).await?.len();
     let name = site.cluster.name(node).to_owned();
     let ended = drill(&site, node, &["node", &name, "--wait"]).await?;
-    let told: Drill = serde_json::from_str(&ended.stdout).expect("JSON on standard output");
+    let reported: Drill = serde_json::from_str(&ended.stdout).expect("JSON on standard output");
     assert_eq!(
-        (ended.code, told.passed, told.cameras.len()),
+        (ended.code, reported.passed, reported.cameras.len()),
         (Some(0), owned, owned),
-        "{told:?} {}",
+        "{reported:?} {}",
         ended.stderr
     );
     assert!(
-        told.cameras.iter().all(plausible) && told.median_gap_us <= told.worst_gap_us,
-        "{told:?}"
+        reported.cameras.iter().all(plausible) && reported.median_gap_us <= reported.worst_gap_us,
+        "{reported:?}"
     );
     site.wait_one_recorder_each().await?;
 
@@ -97,21 +97,21 @@ async fn a_drill_whose_successor_does_not_reach_the_camera_fails_and_no_frame_is
 {
     let (mut site, gate) = behind_a_gate(1).await?;
     let from = wall_now();
-    // Whoever is asked has heard of the recording.
+    // Any node has heard of the recording by then.
     sleep(A_WHILE).await;
     let before = site.look().await?.cameras[0].clone();
     let successor = node_of(&mut site, before.assignment.successor).await?;
     set(&site, &gate, successor, Way::Refused)?;
 
     let ended = drill(&site, 0, &["camera", &before.name, "--wait"]).await?;
-    let told: Drill = serde_json::from_str(&ended.stdout).expect("JSON on standard output");
+    let reported: Drill = serde_json::from_str(&ended.stdout).expect("JSON on standard output");
     assert_eq!(
-        (ended.code, told.failed),
+        (ended.code, reported.failed),
         (Some(1), 1),
-        "{told:?} {}",
+        "{reported:?} {}",
         ended.stderr
     );
-    let result = &told.cameras[0];
+    let result = &reported.cameras[0];
     let reason = result.reason.as_deref().expect("a failure has a reason");
     let beginning = format!(
         "{} recorded nothing within 30 s: ",
@@ -142,7 +142,7 @@ async fn a_drill_whose_successor_does_not_reach_the_camera_fails_and_no_frame_is
 async fn an_owner_that_is_killed_in_a_drill_fails_over_as_ever() -> Result<()> {
     let (mut site, gate) = behind_a_gate(1).await?;
     let from = wall_now();
-    // Whoever is asked has heard of the recording.
+    // Any node has heard of the recording by then.
     sleep(A_WHILE).await;
     let before = site.look().await?.cameras[0].clone();
     let owner = node_of(&mut site, before.assignment.owner).await?;
@@ -198,7 +198,7 @@ async fn an_owner_that_is_killed_in_a_drill_fails_over_as_ever() -> Result<()> {
     Ok(())
 }
 
-/// By the command line, as an operator does it.
+/// Uses the command line, as an operator would.
 async fn drill(site: &Site, asked: usize, arguments: &[&str]) -> Result<Ended> {
     let (api, token) = (site.cluster.api_url(asked), site.dir().join("admin.token"));
     let token = token.to_string_lossy().into_owned();
@@ -232,14 +232,15 @@ async fn node_of(site: &mut Site, node: Option<NodeId>) -> Result<usize> {
     site.index_of(&look, node.expect("there is one"))
 }
 
-/// A session has to be opened, and a keyframe waited for.
-fn plausible(told: &wire::CameraDrill) -> bool {
-    told.gap_us
+/// A session has to be opened, and a keyframe awaited.
+fn plausible(reported: &wire::CameraDrill) -> bool {
+    reported
+        .gap_us
         .is_some_and(|gap_us| gap_us > 0 && u128::from(gap_us) < TAKEOVER_MAX.as_micros())
 }
 
-/// In the camera's answer, in the list of drills, and in the metrics of its owner; nothing is told
-/// of cameras that were not drilled.
+/// The result is in the camera's answer, in the list of drills, and in the metrics of its owner;
+/// cameras that were not drilled have none.
 async fn is_visible(
     site: &mut Site,
     camera: &wire::Camera,
@@ -263,10 +264,10 @@ async fn is_visible(
     let owner = node_of(site, camera.assignment.owner).await?;
     for index in 0..site.cluster.len() {
         let page = site.metrics(index).await?;
-        let told = |family| prometheus::sum(&page, family, Some(&label));
-        let gap = told("holdfast_drill_last_gap_seconds");
-        let passed = told("holdfast_drill_last_passed_info");
-        let age = told("holdfast_drill_last_age_seconds");
+        let metric = |family| prometheus::sum(&page, family, Some(&label));
+        let gap = metric("holdfast_drill_last_gap_seconds");
+        let passed = metric("holdfast_drill_last_passed_info");
+        let age = metric("holdfast_drill_last_age_seconds");
         if index == owner {
             assert_eq!(
                 (gap, passed),

@@ -1,5 +1,5 @@
-//! A node lives and does not record: it loses those cameras and only those, to a node that can
-//! record them; where nobody can, nothing moves.
+//! A node is alive but does not record: it loses those cameras and only those, to a node that can
+//! record them; if no node can, nothing moves.
 
 use crate::steady::steady;
 use holdfast_chaos::gate::{Gate, Way, address_of};
@@ -13,20 +13,20 @@ use rustix::process::Signal;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// The most that a move may cost here, where other tests run beside this one. What it costs on a
-/// quiet machine is in docs/failover.md.
+/// The most that a move may cost here, where other tests run at the same time. docs/failover.md has
+/// the cost on a quiet machine.
 const MOVE_MAX: Duration = Duration::from_secs(15);
 
-/// Long enough that every camera has keyframes on either side of what happens.
+/// Long enough that every camera has keyframes before and after each event.
 const A_WHILE: Duration = Duration::from_secs(3);
 
 const CAMERAS: u32 = 6;
 
-/// The first node is asked about everything: what is to be hurt is another.
+/// The test asks the first node about everything, and hurts this one.
 const VICTIM: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_stands_still_loses_its_cameras_and_records_none_beside_another_afterwards()
+async fn a_process_that_stands_still_loses_its_cameras_and_records_none_alongside_another_afterwards()
 -> Result<()> {
     let mut site = Site::start(steady(CAMERAS)).await?;
     site.wait_one_recorder_each().await?;
@@ -62,7 +62,7 @@ async fn cameras_that_fall_silent_to_their_owner_only_move_and_the_others_stay()
     cut_off(Way::Silent).await
 }
 
-/// One node is cut off from all cameras, and from nothing else.
+/// Cuts one node off from all cameras, and from nothing else.
 async fn cut_off(way: Way) -> Result<()> {
     let (mut site, gate) = behind_a_gate(CAMERAS).await?;
     let from = wall_now();
@@ -98,7 +98,7 @@ async fn cut_off(way: Way) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cameras_that_nobody_reaches_stay_where_they_are() -> Result<()> {
+async fn cameras_that_no_node_reaches_stay_where_they_are() -> Result<()> {
     let (mut site, gate) = behind_a_gate(CAMERAS).await?;
     let owners = |cameras: &[wire::Camera]| -> Vec<_> {
         cameras
@@ -127,7 +127,7 @@ async fn cameras_that_nobody_reaches_stay_where_they_are() -> Result<()> {
     Ok(())
 }
 
-/// A site whose cameras all lie behind a gate.
+/// A site whose cameras are all behind a gate.
 pub(crate) async fn behind_a_gate(cameras: u32) -> Result<(Site, Gate)> {
     let mut site = Site::prepare(steady(cameras)).await?;
     site.cluster.form().await?;
@@ -175,7 +175,7 @@ async fn lost_by(site: &mut Site, index: usize, cameras: &[SiteCamera]) -> Resul
     .await
 }
 
-/// The moved cameras have one gap at most, and the others none.
+/// The moved cameras have at most one gap, the others none.
 async fn judge(site: &mut Site, from: Timestamp, moved: &[SiteCamera]) -> Result<()> {
     let to = wall_now();
     let verdicts = count_all(site, from, to).await?;

@@ -1,5 +1,5 @@
-//! A node is killed: its cameras move, nobody else loses a frame, and what it recorded comes back
-//! with it.
+//! A node is killed: its cameras move, no other camera loses a frame, and the node's recordings
+//! return with it.
 
 use crate::support::export_plays;
 use holdfast_chaos::Result;
@@ -12,14 +12,14 @@ use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// The most that a takeover may cost here. The figure itself is measured by the demo, on a machine
-/// that does nothing else.
+/// The most that a takeover may cost here. The demo measures the figure itself, on an otherwise
+/// idle machine.
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);
 
 /// The command asks three times.
 const COMMAND_MAX: Duration = Duration::from_secs(60);
 
-/// Long enough that every camera has keyframes on either side of what happens.
+/// Long enough that every camera has keyframes before and after each event.
 const A_WHILE: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy)]
@@ -58,13 +58,13 @@ async fn kill_and_return(victim: Victim) -> Result<()> {
     site.wait_recorded_beyond(wall_now().plus(Duration::from_secs(1)))
         .await?;
     site.wait_one_recorder_each().await?;
-    dead_footage_is_told(&mut site, &moved, dead).await?;
+    dead_footage_is_reported(&mut site, &moved, dead).await?;
 
     site.cluster.start(dead)?;
     site.cluster.wait_ready(dead).await?;
     site.wait_one_recorder_each().await?;
     sleep(A_WHILE).await;
-    // It would have taken cameras back by now, were it going to record them beside their new
+    // It would have taken cameras back by now, if it were going to record them alongside their new
     // owners.
     site.wait_one_recorder_each().await?;
     let to = wall_now();
@@ -80,8 +80,8 @@ async fn kill_and_return(victim: Victim) -> Result<()> {
     Ok(())
 }
 
-/// Whatever range is asked for, the gap ledger of the whole cluster tells the gaps of the cameras'
-/// timelines, and no others.
+/// For any range, the gap ledger of the whole cluster contains the gaps of the cameras' timelines,
+/// and no others.
 async fn ledger_is_the_sum_of_the_timelines(
     site: &Site,
     asked: usize,
@@ -89,9 +89,9 @@ async fn ledger_is_the_sum_of_the_timelines(
     to: Timestamp,
 ) -> Result<()> {
     let whole_us = to.micros_since(from);
-    let mut told = 0;
+    let mut count = 0;
     for cut in 0..8_i64 {
-        // Ranges of other lengths and phases, the first the whole.
+        // Ranges of different lengths and phases, the first being the whole.
         let (from, to) = (
             from.plus_micros(cut * whole_us / 11),
             to.plus_micros(-(cut % 3) * whole_us / 7),
@@ -119,10 +119,10 @@ async fn ledger_is_the_sum_of_the_timelines(
                 .map(|(_, start, end, ..)| end.micros_since(*start))
                 .sum::<i64>()
         );
-        told += expected.len();
+        count += expected.len();
     }
     assert!(
-        told > 0,
+        count > 0,
         "a node was killed, and nothing is missing: this proves little"
     );
     let (api, token) = (site.cluster.api_url(asked), site.dir().join("admin.token"));
@@ -153,8 +153,12 @@ async fn ledger_is_the_sum_of_the_timelines(
     Ok(())
 }
 
-/// While it is down, the others say what it holds and that it cannot be played now.
-async fn dead_footage_is_told(site: &mut Site, moved: &[SiteCamera], dead: usize) -> Result<()> {
+/// While the node is down, the others report what it holds, and that it cannot be played now.
+async fn dead_footage_is_reported(
+    site: &mut Site,
+    moved: &[SiteCamera],
+    dead: usize,
+) -> Result<()> {
     let asked = site.running()?;
     let now = wall_now();
     for camera in moved {
@@ -168,7 +172,7 @@ async fn dead_footage_is_told(site: &mut Site, moved: &[SiteCamera], dead: usize
         );
         assert!(
             timeline.spans.iter().any(|span| span.available),
-            "{} goes on elsewhere: {timeline:?}",
+            "{} continues elsewhere: {timeline:?}",
             camera.name
         );
     }

@@ -1,5 +1,5 @@
-//! Cameras that two nodes record all the time: whichever dies, and whatever else it was, no frame
-//! is lost, not even while it is away.
+//! Cameras that two nodes record all the time: whichever node dies, whatever its roles, no frame is
+//! lost, not even while the node is away.
 
 use crate::steady::steady;
 use crate::support::export_plays;
@@ -16,18 +16,18 @@ use tokio::time::sleep;
 
 const CAMERAS: u32 = 6;
 
-/// Long enough that every camera has keyframes on either side of what happens.
+/// Long enough that every camera has keyframes before and after each event.
 const A_WHILE: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gapless_camera_loses_no_frame_whoever_dies() -> Result<()> {
+async fn a_gapless_camera_loses_no_frame_whichever_node_dies() -> Result<()> {
     let mut site = gapless_site().await?;
     let began = wall_now();
-    // The leader is among those who die: the first of them.
+    // The leader is the first of the nodes that die.
     let leader = site.leader().await?;
     for dead in [leader, (leader + 1) % 3] {
-        // Two record from here on. What only one had before, while the other was lost and not
-        // replaced yet, may be away with it.
+        // From here on two nodes record. Earlier footage of only one node, from before a lost one
+        // was replaced, may be away with it.
         let from = wall_now();
         sleep(A_WHILE).await;
         let roles = roles_of(&mut site, dead).await?;
@@ -43,7 +43,7 @@ async fn a_gapless_camera_loses_no_frame_whoever_dies() -> Result<()> {
         let to = wall_now();
         site.wait_recorded_beyond(to.plus(Duration::from_secs(1)))
             .await?;
-        // With what the others have: it is away.
+        // With the others' footage only: the dead node is away.
         let mut verdicts = Vec::new();
         for camera in site.cameras().to_vec() {
             verdicts.push(count_one(&mut site, &camera, from, to).await?);
@@ -67,7 +67,7 @@ async fn a_gapless_camera_loses_no_frame_whoever_dies() -> Result<()> {
     Ok(())
 }
 
-/// Three nodes that fail alone, each owner of some cameras and mirror of others.
+/// Three nodes that fail independently, each the owner of some cameras and the mirror of others.
 async fn gapless_site() -> Result<Site> {
     let mut site = Site::prepare(steady(CAMERAS)).await?;
     site.cluster.form().await?;
@@ -90,7 +90,7 @@ async fn gapless_site() -> Result<Site> {
     Ok(site)
 }
 
-/// What the node is to some camera.
+/// The node's roles over all cameras.
 async fn roles_of(site: &mut Site, index: usize) -> Result<BTreeSet<&'static str>> {
     let look = site.look().await?;
     let name = site.cluster.name(index);
@@ -110,7 +110,7 @@ async fn roles_of(site: &mut Site, index: usize) -> Result<BTreeSet<&'static str
         .collect())
 }
 
-/// Recorders of all running nodes whose watermarks move.
+/// Number of recorders of all running nodes whose watermarks advance.
 async fn recorders(site: &mut Site) -> Result<f64> {
     let mut recorders = 0.0;
     for index in (0..3)

@@ -1,4 +1,4 @@
-//! A node leaves in order, or is drained: its cameras move before it stops, and not one frame is
+//! A node stops in order, or is drained: its cameras move before it stops, and not one frame is
 //! lost.
 
 use holdfast_chaos::oracle::{count_all, expect_covered, expect_whole};
@@ -22,7 +22,7 @@ async fn a_rolling_restart_of_all_nodes_loses_no_frame() -> Result<()> {
     let mut site = Site::start(SiteOptions::new(3, 6)).await?;
     site.wait_one_recorder_each().await?;
     let from = wall_now();
-    // Followers first, as an operator would; who leads changes meanwhile.
+    // Followers first, as an operator would; the leader changes in the meantime.
     let leader = site.leader().await?;
     for index in [(leader + 1) % 3, (leader + 2) % 3, leader] {
         stop_and_start(&mut site, index).await?;
@@ -105,7 +105,7 @@ async fn a_drained_node_owns_nothing_until_there_are_new_cameras_and_no_frame_is
     Ok(())
 }
 
-/// By the command line, as an operator does it.
+/// Uses the command line, as an operator would.
 async fn drain_and_wait(site: &Site, asked: usize, drained: usize) -> Result<()> {
     let (api, token) = (site.cluster.api_url(asked), site.dir().join("admin.token"));
     let name = site.cluster.name(drained);
@@ -126,16 +126,16 @@ async fn drain_and_wait(site: &Site, asked: usize, drained: usize) -> Result<()>
         ];
         run(&arguments, DRAIN_MAX).await
     };
-    let unknown = run("nobody").await?;
+    let unknown = run("no-such-node").await?;
     assert_eq!(unknown.code, Some(3), "{}", unknown.stderr);
     let ended = run(name).await?;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let told: serde_json::Value =
+    let reported: serde_json::Value =
         serde_json::from_str(&ended.stdout).expect("JSON on standard output");
     assert_eq!(
-        (&told["drained"], &told["cameras_left"]),
+        (&reported["drained"], &reported["cameras_left"]),
         (&true.into(), &0.into()),
-        "{told}"
+        "{reported}"
     );
     assert!(
         ended.stderr.contains("cameras left"),
@@ -175,7 +175,7 @@ async fn set_drain(site: &Site, asked: usize, drained: usize, method: Method) ->
     Ok(())
 }
 
-/// More names for the first camera: a camera serves any number of sessions.
+/// Adds the first camera under more names: a camera serves any number of sessions.
 async fn add(site: &mut Site, name: &str, count: usize) -> Result<()> {
     let url = site.server().url(1);
     let mut ids = Vec::new();

@@ -1,5 +1,5 @@
-//! A cluster that is nearly full: it warns, refuses where it is told to, and has the least
-//! important cameras wait.
+//! A nearly full cluster: it warns, refuses changes if configured to, and lets the least important
+//! cameras wait.
 
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions, new_camera, source};
 use holdfast_chaos::web::Answer;
@@ -9,11 +9,11 @@ use holdfast_control_api::wire::{Camera, NewCamera};
 use holdfast_node::terminal::clock::wall_now;
 use reqwest::Method;
 
-/// Three nodes of two: any two of them record four.
+/// Three nodes with room for two cameras each: any two of them record four.
 const CAPACITY: u32 = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_would_not_survive_a_node_is_told_refused_or_waits() -> Result<()> {
+async fn a_lack_of_headroom_is_reported_refused_or_waited_for() -> Result<()> {
     let mut options = SiteOptions::new(3, 4);
     options.tune = |index, config| {
         config.cluster.camera_capacity = CAPACITY;
@@ -24,12 +24,12 @@ async fn what_would_not_survive_a_node_is_told_refused_or_waits() -> Result<()> 
     };
     let mut site = Site::start(options).await?;
     site.wait_one_recorder_each().await?;
-    told(&mut site, "enough", |look| {
+    wait_headroom(&mut site, "enough", |look| {
         look.survives_any_node && look.spare_cameras == 0
     })
     .await?;
 
-    // A fifth has room now, and would have none once a node is dead.
+    // There is room for a fifth now, but there would be none after a node's death.
     let fifth = add(
         &site,
         &NewCamera {
@@ -44,7 +44,7 @@ async fn what_would_not_survive_a_node_is_told_refused_or_waits() -> Result<()> 
     assert!(fifth.warnings.iter().any(warned), "{:?}", fifth.warnings);
     site.wait_these_recorded_beyond(&[fifth.id], wall_now())
         .await?;
-    told(&mut site, "not enough", |look| {
+    wait_headroom(&mut site, "not enough", |look| {
         !look.survives_any_node
             && look
                 .worst
@@ -60,23 +60,24 @@ async fn what_would_not_survive_a_node_is_told_refused_or_waits() -> Result<()> 
 
     strict_refuses(&mut site).await?;
 
-    // A node dies: the least important camera waits, and says for what; the others are recorded.
+    // A node dies: the least important camera waits and reports the reason; the others are
+    // recorded.
     let leader = site.leader().await?;
     let dead = (leader + 1) % 3;
     site.cluster.kill(dead).await?;
     site.wait_recorded_beyond(wall_now()).await?;
     wait::until("the fifth waits for capacity", SETTLE_TIMEOUT, async || {
         let look = site.ask(leader).await.map_err(|error| error.to_string())?;
-        let told = look
+        let reported = look
             .cameras
             .into_iter()
             .find(|camera| camera.id == fifth.id)
             .ok_or("it is gone")?
             .recording;
-        if told.waits_for == Some(Lack::Capacity) {
+        if reported.waits_for == Some(Lack::Capacity) {
             Ok(())
         } else {
-            Err(format!("{told:?}"))
+            Err(format!("{reported:?}"))
         }
     })
     .await?;
@@ -129,16 +130,16 @@ async fn strict_refuses(site: &mut Site) -> Result<()> {
     let lost: Camera = serde_json::from_str(&lost.text()).expect("a camera");
     wait::until("it waits for a node", SETTLE_TIMEOUT, async || {
         let look = site.look().await.map_err(|error| error.to_string())?;
-        let told = look
+        let reported = look
             .cameras
             .into_iter()
             .find(|camera| camera.id == lost.id)
             .ok_or("it is gone")?
             .recording;
-        if told.waits_for == Some(Lack::Node) {
+        if reported.waits_for == Some(Lack::Node) {
             Ok(())
         } else {
-            Err(format!("{told:?}"))
+            Err(format!("{reported:?}"))
         }
     })
     .await?;
@@ -154,7 +155,7 @@ async fn strict_refuses(site: &mut Site) -> Result<()> {
     Ok(())
 }
 
-/// What each of them would cost was found out before the other was back: it is found out again.
+/// Its effect was computed before the other node was back: it has to be computed again.
 async fn restored_at_once(site: &mut Site) -> Result<()> {
     let cameras = site.look().await?.cameras;
     let deleted: Vec<_> = cameras
@@ -196,7 +197,7 @@ async fn add(site: &Site, camera: &NewCamera) -> Result<Answer> {
     site.send(1, Method::POST, "cameras", Some(camera)).await
 }
 
-async fn told(
+async fn wait_headroom(
     site: &mut Site,
     what: &str,
     holds: impl Fn(&holdfast_control_api::wire::FailoverHeadroom) -> bool,

@@ -1,5 +1,5 @@
-//! Whether there is a leader: health, status, metrics and what a change is answered say the same.
-//! And a node whose data directory was put back says so in all of them.
+//! Health, status, metrics and the answer to a change agree on whether there is a leader. A node
+//! whose data directory was put back reports that in all of them.
 
 use holdfast_chaos::site::{Site, SiteOptions, source};
 use holdfast_chaos::{Error, Result, prometheus, wait};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const SETTLES_WITHIN: Duration = Duration::from_secs(30);
 
-/// What each of the four says.
+/// What each of the four reports.
 #[derive(Debug, PartialEq, Eq)]
 struct Said {
     is_ready: bool,
@@ -26,7 +26,7 @@ impl Said {
         is_known: true,
         takes_changes: true,
     };
-    const NOBODY_LEADS: Self = Self {
+    const NO_LEADER: Self = Self {
         is_ready: false,
         has_leader: false,
         is_known: false,
@@ -39,7 +39,7 @@ async fn said(site: &Site, index: usize) -> Result<Said> {
     let has_leader = site.ask(index).await?.cluster.leader.is_some();
     let page = site.metrics(index).await?;
     let is_known = prometheus::sum(&page, "holdfast_raft_leader_known_info", None) == Some(1.0);
-    // A change that changes nothing where it is taken: there is no such camera.
+    // A change that has no effect even if it is accepted: there is no such camera.
     let answer = site
         .send(index, Method::DELETE, "cameras/999999", None::<&()>)
         .await?;
@@ -83,7 +83,7 @@ async fn a_leader_whose_followers_are_dead_is_none_for_all_who_ask() -> Result<(
     for index in dead {
         site.cluster.kill(index).await?;
     }
-    wait_said(&site, leader, Said::NOBODY_LEADS).await?;
+    wait_said(&site, leader, Said::NO_LEADER).await?;
     let page = site.metrics(leader).await?;
     assert_eq!(
         prometheus::sum(&page, "holdfast_raft_leader_info", None),
@@ -168,12 +168,12 @@ async fn a_node_whose_data_directory_was_put_back_says_so_and_undoes_nothing() -
         look.cluster.nodes
     );
 
-    // The one that knows is lost, and the one that was away is back.
+    // The node that knows is lost, and the one that was away is back.
     site.cluster.kill(leader).await?;
     site.cluster.start(away)?;
     tokio::time::sleep(Duration::from_secs(6)).await;
     for index in [second, away] {
-        wait_said(&site, index, Said::NOBODY_LEADS).await?;
+        wait_said(&site, index, Said::NO_LEADER).await?;
     }
     site.cluster.start(leader)?;
     wait_said(&site, away, Said::LEADS).await?;

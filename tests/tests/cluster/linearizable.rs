@@ -1,8 +1,8 @@
-//! What the API promises of configuration while leaders are paused and killed: changes, and reads
-//! that ask the leader, are linearizable; what one process of one node tells never goes back.
-//! Changes that were answered with "unknown", or not at all, may count or not.
+//! The API's promises for configuration while leaders are paused and killed: changes, and reads
+//! that ask the leader, are linearizable; values from one process of one node never go back.
+//! Changes that were answered with "unknown", or not at all, may or may not count.
 //!
-//! Each camera is a register: its label is the value. An empty change is the read that asks the
+//! Each camera is a register: its label is the value. An empty change is a read that asks the
 //! leader.
 
 #![allow(
@@ -28,7 +28,7 @@ use tokio::time::sleep;
 
 const NODES: usize = 3;
 const CAMERAS: u32 = 2;
-/// Of each node and camera.
+/// Number of clients for each node and camera.
 const CLIENTS: usize = 2;
 const PAUSE_BETWEEN: Duration = Duration::from_millis(30);
 const LABEL: &str = "value";
@@ -36,7 +36,7 @@ const LABEL: &str = "value";
 /// A call's number, and its beginning or end.
 type Event = (usize, Action<Operation<u64>>);
 
-/// What one client asked, and what came of it.
+/// What became of a client's request.
 #[derive(Debug)]
 enum Fate {
     Done(Operation<u64>),
@@ -45,20 +45,20 @@ enum Fate {
     Unknown,
 }
 
-/// Everything that happened to one camera, in order of time.
+/// The events of one camera, in order of time.
 #[derive(Debug, Default)]
 struct Register {
     actions: Mutex<Vec<Event>>,
-    /// Calls whose fate is not known, and those that never were.
+    /// Calls of unknown fate.
     unknown: Mutex<Vec<(usize, Operation<u64>)>>,
     refused: Mutex<BTreeSet<usize>>,
 }
 
-/// What all clients share.
+/// State that all clients share.
 struct Play {
     registers: BTreeMap<CameraId, Register>,
     values: AtomicU64,
-    /// Every call is a process of its own in the history: one whose fate is unknown never ends.
+    /// Every call is a process of its own in the history: one of unknown fate never ends.
     calls: AtomicUsize,
     over: AtomicBool,
     token: String,
@@ -121,10 +121,10 @@ async fn disturb(site: &mut Site) -> Result<()> {
     Ok(())
 }
 
-/// Writes, reads through the leader, and reads what its node knows, in turn.
+/// Alternates between writes, reads through the leader, and reads of its node's own state.
 async fn client(play: Arc<Play>, node: String, camera: CameraId) {
     let url = format!("{node}/api/v1/cameras/{camera}");
-    let mut told = Told::default();
+    let mut returned = Returned::default();
     for turn in 0.. {
         if play.over.load(SeqCst) {
             return;
@@ -135,12 +135,12 @@ async fn client(play: Arc<Play>, node: String, camera: CameraId) {
                     &url,
                     camera,
                     Operation::Write(play.values.fetch_add(1, SeqCst)),
-                    &mut told,
+                    &mut returned,
                 )
                 .await
             }
             1 => {
-                play.call(&url, camera, Operation::Read(None), &mut told)
+                play.call(&url, camera, Operation::Read(None), &mut returned)
                     .await
             }
             _ => {
@@ -148,7 +148,7 @@ async fn client(play: Arc<Play>, node: String, camera: CameraId) {
                     web::send(Method::GET, &url, Some(&play.token), None::<&()>).await
                     && answer.status == 200
                 {
-                    told.note(value_of(&answer));
+                    returned.note(value_of(&answer));
                 }
             }
         }
@@ -157,7 +157,13 @@ async fn client(play: Arc<Play>, node: String, camera: CameraId) {
 }
 
 impl Play {
-    async fn call(&self, url: &str, camera: CameraId, operation: Operation<u64>, told: &mut Told) {
+    async fn call(
+        &self,
+        url: &str,
+        camera: CameraId,
+        operation: Operation<u64>,
+        returned: &mut Returned,
+    ) {
         let register = &self.registers[&camera];
         let call = self.calls.fetch_add(1, SeqCst);
         let labels = match operation {
@@ -178,15 +184,15 @@ impl Play {
             Fate::Unknown => register.unknown.lock().unwrap().push((call, operation)),
         }
         match answer {
-            Ok(answer) if answer.status == 200 => told.note(value_of(&answer)),
+            Ok(answer) if answer.status == 200 => returned.note(value_of(&answer)),
             Ok(_) => {}
-            // The process may be another one when it answers again.
-            Err(_) => *told = Told::default(),
+            // After an error, another process of the node may answer.
+            Err(_) => *returned = Returned::default(),
         }
     }
 }
 
-/// What the API's status codes promise (`docs/api.md`).
+/// The promises of the API's status codes (`docs/api.md`).
 fn fate(operation: &Operation<u64>, answer: &Result<Answer>) -> Fate {
     match answer {
         Ok(answer) if answer.status == 200 => Fate::Done(match operation {
@@ -223,19 +229,19 @@ fn value_of(answer: &Answer) -> u64 {
     })
 }
 
-/// What one node told one client, one after the other. Each value is written once, so one that
-/// comes back was taken back.
+/// The values that one node returned to one client, in order. Each value is written once, so one
+/// that comes back was reverted.
 #[derive(Debug, Default)]
-struct Told {
+struct Returned {
     values: Vec<u64>,
 }
 
-impl Told {
+impl Returned {
     fn note(&mut self, value: u64) {
         if self.values.last() != Some(&value) {
             assert!(
                 !self.values.contains(&value),
-                "a node told {value} again, after {:?}",
+                "a node returned {value} again, after {:?}",
                 self.values
             );
             self.values.push(value);
@@ -251,8 +257,8 @@ impl Register {
     fn check(&self, camera: CameraId) {
         let (refused, unknown) = (self.refused.lock().unwrap(), self.unknown.lock().unwrap());
         let actions = self.actions.lock().unwrap();
-        // A read whose answer never came tells nothing; a change may have been made at any time,
-        // even after all else.
+        // A read without an answer proves nothing; an unanswered change may take effect at any
+        // time, even after everything else.
         let is_void = |call: &usize| {
             refused.contains(call)
                 || unknown
@@ -332,10 +338,10 @@ fn a_lost_change_a_stale_read_and_one_that_goes_back_are_found() {
 }
 
 #[test]
-#[should_panic(expected = "told 1 again")]
+#[should_panic(expected = "returned 1 again")]
 fn a_node_that_goes_back_is_found() {
-    let mut told = Told::default();
+    let mut returned = Returned::default();
     [0, 1, 1, 2, 1]
         .into_iter()
-        .for_each(|value| told.note(value));
+        .for_each(|value| returned.note(value));
 }

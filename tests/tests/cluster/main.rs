@@ -1,4 +1,4 @@
-//! Stories of three nodes: real processes, real cameras, and an oracle that counts every frame.
+//! Scenarios with three nodes: real processes, real cameras, and an oracle that counts every frame.
 
 #[path = "../support/mod.rs"]
 mod support;

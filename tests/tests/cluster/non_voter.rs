@@ -1,5 +1,5 @@
-//! A node that does not vote is told of few recorders, and nevertheless answers for the whole
-//! cluster.
+//! A node that does not vote receives few recorders' reports, and nevertheless answers for the
+//! whole cluster.
 
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Result, wait};
@@ -8,7 +8,7 @@ use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_node::terminal::clock::wall_now;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_does_not_vote_tells_how_every_recorder_stands() -> Result<()> {
+async fn a_node_that_does_not_vote_reports_the_state_of_every_recorder() -> Result<()> {
     let mut site = Site::start(SiteOptions::new(VOTERS_MAX + 1, 3)).await?;
     let look = site.look().await?;
     let node = look
@@ -20,15 +20,15 @@ async fn a_node_that_does_not_vote_tells_how_every_recorder_stands() -> Result<(
     let asked = site.index_of(&look, node.id)?;
     let now = wall_now();
     wait::until(
-        "it tells that every camera is recorded",
+        "it reports every camera as recorded",
         SETTLE_TIMEOUT,
         async || {
             let look = site.ask(asked).await.map_err(|error| error.to_string())?;
-            let is_told = look.cameras.iter().all(|camera| {
+            let is_reported = look.cameras.iter().all(|camera| {
                 camera.recording.state == Some(RecorderState::Recording)
                     && camera.recording.watermark > Some(now)
             });
-            if is_told && look.cluster.cameras_recording == 3 {
+            if is_reported && look.cluster.cameras_recording == 3 {
                 Ok(())
             } else {
                 Err(format!("{look:?}"))

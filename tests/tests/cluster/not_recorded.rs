@@ -1,5 +1,4 @@
-//! A camera that is off: the status says so, with its name, and it holds up neither a drain nor a
-//! stop.
+//! A camera that is off: the status reports it by name, and it delays neither a drain nor a stop.
 
 use holdfast_chaos::process::{Ended, run};
 use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteOptions, source};
@@ -13,14 +12,14 @@ use tokio::time::sleep;
 
 const COMMAND_MAX: Duration = Duration::from_secs(90);
 
-/// A connection there is refused at once.
+/// Connections to this address are refused at once.
 const OFF: &str = "rtsp://127.0.0.1:9/off";
 
-/// Before it, drains of such a node never ended, and stops took 20 s.
+/// Earlier versions never ended a drain of such a node, and took 20 s to stop.
 const MOVED_MAX: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_camera_that_is_off_is_told_and_holds_up_neither_a_drain_nor_a_stop() -> Result<()> {
+async fn a_camera_that_is_off_is_reported_and_holds_up_neither_a_drain_nor_a_stop() -> Result<()> {
     let mut site = Site::start(SiteOptions::new(3, 3)).await?;
     site.wait_one_recorder_each().await?;
     let whole = command(&site, 0, &["status"]).await?;
@@ -59,7 +58,7 @@ async fn a_camera_that_is_off_is_told_and_holds_up_neither_a_drain_nor_a_stop() 
     Ok(())
 }
 
-/// By the status, with its exit code, and by the metrics.
+/// In the status, with its exit code, and in the metrics.
 async fn shown(site: &mut Site) -> Result<()> {
     wait::until(
         "the status says that it is not recorded",

@@ -1,5 +1,5 @@
-//! Two of three nodes die: nobody can decide anything, and recording goes on. Then all of them die,
-//! and come back at once.
+//! Two of three nodes die: no node can decide anything, and recording continues. Then all of them
+//! die, and come back at once.
 
 use holdfast_chaos::oracle::{count_one, expect_covered, expect_whole, wait_available};
 use holdfast_chaos::site::{Look, Site, SiteCamera, SiteOptions, new_camera, source};
@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// The API promises 2 s; the rest is for a machine that does other things too.
+/// The API promises 2 s; the rest is for a busy machine.
 const REFUSAL_MAX: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,7 +24,7 @@ async fn without_a_quorum_nothing_is_decided_and_recording_goes_on() -> Result<(
     let kept = its_own_and_those_it_succeeds(&site, survivor).await?;
     assert!(
         kept.len() > site.owned_by(survivor).await?.len(),
-        "it is nobody's successor"
+        "it is no camera's successor"
     );
 
     let dead = [leader, (leader + 2) % 3];
@@ -72,12 +72,12 @@ async fn its_own_and_those_it_succeeds(site: &Site, index: usize) -> Result<Vec<
     let look = site.ask(index).await?;
     let me = id_of(&look, site.cluster.name(index));
     let kept = |camera: &&SiteCamera| {
-        let told = look
+        let assignment = look
             .cameras
             .iter()
-            .find(|told| told.id == camera.id)
-            .map(|told| &told.assignment);
-        told.is_some_and(|assignment| [assignment.owner, assignment.successor].contains(&me))
+            .find(|known| known.id == camera.id)
+            .map(|known| &known.assignment);
+        assignment.is_some_and(|assignment| [assignment.owner, assignment.successor].contains(&me))
     };
     Ok(site.cameras().iter().filter(kept).cloned().collect())
 }

@@ -1,5 +1,5 @@
-//! A node that was removed while it was away comes back: it says that it was removed, and what to
-//! do.
+//! A node that was removed while it was away comes back: it reports that it was removed, and what
+//! to do.
 
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Result, wait};

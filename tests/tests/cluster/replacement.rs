@@ -1,5 +1,5 @@
-//! A node that is lost for good is removed, and another takes its name, never its number. A node
-//! with another cluster's data does not get in.
+//! A node that is lost permanently is removed, and another takes its name, but never its number. A
+//! node with another cluster's data is not admitted.
 
 use holdfast_chaos::site::{SETTLE_TIMEOUT, STOP_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Error, Result, wait};
@@ -8,7 +8,7 @@ use holdfast_node::terminal::clock::wall_now;
 use reqwest::Method;
 use std::time::Duration;
 
-/// A camera moves at most once a minute, so a rebalance may take that long to begin with some.
+/// A camera moves at most once a minute, so a rebalance may take that long to start with some.
 const REBALANCE_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,7 +24,7 @@ async fn a_dead_node_is_replaced_by_one_of_its_name_with_another_number() -> Res
     let path = format!("nodes/{}?force=true", before.id);
     let answer = site.send(asked, Method::DELETE, &path, None::<&()>).await?;
     assert_eq!(answer.status, 204, "{}", answer.text());
-    // Another machine: nothing of the old one's is there.
+    // Another machine: it has nothing of the old one's.
     let data_dir = site.cluster.config(dead).data_dir.clone();
     std::fs::remove_dir_all(&data_dir).map_err(io_error("empty the data directory"))?;
     join(&mut site, dead, asked).await?;
@@ -118,7 +118,7 @@ async fn a_node_with_another_clusters_data_is_refused() -> Result<()> {
     let own = site.ask(1).await?.cluster.id.expect("it founded one");
     refused(&site, "already-member", &own).await?;
 
-    // Without its identity it does not know its cluster, but its volume does.
+    // Without its identity the node does not know its cluster, but its volume does.
     site.cluster.stop(1, STOP_TIMEOUT).await?;
     let data_dir = site.cluster.config(1).data_dir.clone();
     std::fs::remove_file(data_dir.join("identity.json"))
@@ -132,7 +132,7 @@ async fn a_node_with_another_clusters_data_is_refused() -> Result<()> {
         "a node that was refused is no member"
     );
 
-    // With everything of the other cluster gone it is welcome.
+    // Once everything of the other cluster is gone, the node is admitted.
     site.cluster.stop(1, STOP_TIMEOUT).await?;
     std::fs::remove_dir_all(&data_dir).map_err(io_error("empty the data directory"))?;
     join(&mut site, 1, 0).await?;
@@ -141,8 +141,8 @@ async fn a_node_with_another_clusters_data_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// Node 1 asks to join node 0's cluster; the answer names the cluster whose data it has, and says
-/// what to do.
+/// Node 1 asks to join node 0's cluster; the answer names the cluster whose data it has, and the
+/// remedy.
 async fn refused(site: &Site, code: &str, cluster: &str) -> Result<()> {
     let peer = site.cluster.config(0).listen.peer.to_string();
     let answer = site

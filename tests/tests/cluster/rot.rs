@@ -1,4 +1,4 @@
-//! A chunk that rots on one node, met by another node that serves it.
+//! A chunk rots on one node, and another node that serves it finds the damage.
 
 use crate::support::export_plays;
 use crate::support::rot::turn_a_bit;
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 async fn another_nodes_damaged_chunk_is_left_out_and_the_rest_is_served() -> Result<()> {
     let tune = |_: usize, config: &mut holdfast_node::config::Config| {
         config.storage.segment_seconds = 2;
-        // So that a reader meets it first.
+        // So that a reader finds it first.
         config.storage.scrub_bytes_per_second_max = ByteSize(0);
     };
     let mut site = Site::start(SiteOptions {
@@ -28,22 +28,23 @@ async fn another_nodes_damaged_chunk_is_left_out_and_the_rest_is_served() -> Res
     sleep(Duration::from_secs(7)).await;
     let to = wall_now();
     let look = site.look().await?;
-    // The client asks the first node that runs: another one shall serve.
-    let is_elsewhere = |told: &&wire::Camera| {
-        told.assignment
+    // The client asks the first node that runs; another one is to serve.
+    let is_elsewhere = |camera: &&wire::Camera| {
+        camera
+            .assignment
             .owner
             .is_some_and(|owner| site.index_of(&look, owner).is_ok_and(|index| index != 0))
     };
-    let told = look
+    let elsewhere = look
         .cameras
         .iter()
         .find(is_elsewhere)
         .expect("a camera that the first node does not own");
-    let holder = site.index_of(&look, told.assignment.owner.expect("an owner"))?;
+    let holder = site.index_of(&look, elsewhere.assignment.owner.expect("an owner"))?;
     let camera = site
         .cameras()
         .iter()
-        .find(|camera| camera.id == told.id)
+        .find(|camera| camera.id == elsewhere.id)
         .expect("a camera of the site")
         .clone();
     site.cluster.stop(holder, STOP_TIMEOUT).await?;
@@ -68,12 +69,16 @@ async fn another_nodes_damaged_chunk_is_left_out_and_the_rest_is_served() -> Res
         (1..=30).contains(&verdict.loss.lost) && verdict.loss.gaps.len() == 1,
         "{verdict:?}"
     );
-    let told = prometheus::sum(
+    let damaged = prometheus::sum(
         &site.metrics(holder).await?,
         "holdfast_volume_damaged_chunks",
         None,
     );
-    assert_eq!(told, Some(1.0), "the node that holds it does not tell");
+    assert_eq!(
+        damaged,
+        Some(1.0),
+        "the node that holds it does not report it"
+    );
     site.pass();
     Ok(())
 }

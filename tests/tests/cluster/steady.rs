@@ -1,10 +1,9 @@
-//! Sites that stay as they are while the machine's disk stands still for some seconds, because it
-//! does other things too.
+//! Sites that tolerate a disk of the machine that stalls for some seconds because of other work.
 
 use holdfast_chaos::site::SiteOptions;
 use holdfast_node::config::Config;
 
-/// Three nodes that do not give up their volumes then.
+/// Three nodes that do not give up their volumes during such a stall.
 pub(crate) fn steady(cameras: u32) -> SiteOptions {
     let tune = |_: usize, config: &mut Config| {
         config.storage.hang_after_ms = 60_000;

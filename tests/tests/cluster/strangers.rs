@@ -1,5 +1,4 @@
-//! Strangers at the ports of a cluster's nodes: members go on hearing each other, and no camera
-//! moves.
+//! Strangers at the ports of a cluster's nodes: members stay in contact, and no camera moves.
 
 use crate::steady::steady;
 use crate::support::strangers::{HALF_A_HEAD, NOTHING, Strangers, Watch};
@@ -11,12 +10,12 @@ use holdfast_node::terminal::clock::wall_now;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-/// From each address at each port of each node: more than an address may have, where members are,
-/// too.
+/// Number of connections from each address to each port of each node: more than an address may have
+/// that members share.
 const FROM_EACH: usize = 100;
 const ADDRESSES: u8 = 12;
 
-/// Beyond a deadline, until the node has looked.
+/// How long after a deadline the node may take to enforce it.
 const LOOK_MAX: Duration = Duration::from_secs(4);
 
 const ANSWER_MAX: Duration = Duration::from_secs(3);
@@ -52,7 +51,7 @@ async fn no_camera_moves_because_strangers_crowd_the_ports_and_a_node_joins_agai
     let to = wall_now();
     expect_whole(&count_all(&mut site, from, to).await?)?;
 
-    // New connections of members get in while the ports are full.
+    // New connections of members are accepted while the ports are full.
     site.cluster.stop(2, STOP_TIMEOUT).await?;
     crowd(&site, &mut strangers).await;
     site.cluster.start(2)?;
@@ -61,7 +60,7 @@ async fn no_camera_moves_because_strangers_crowd_the_ports_and_a_node_joins_agai
     Ok(())
 }
 
-/// Of the nodes that run.
+/// Connects to every port of every node.
 async fn crowd(site: &Site, strangers: &mut Strangers) {
     for number in 1..=ADDRESSES {
         for index in 0..3 {

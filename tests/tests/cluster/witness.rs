@@ -1,5 +1,5 @@
-//! Two recorders and a small third box: any one of the three dies, cameras go on, and changes are
-//! still taken.
+//! Two recorders and a small third machine: if any one of the three dies, cameras continue, and
+//! changes are still accepted.
 
 use holdfast_chaos::oracle::expect_covered;
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions};
@@ -33,7 +33,7 @@ async fn two_recorders_and_a_witness_survive_the_loss_of_any_one() -> Result<()>
     );
     survives_any_node(&mut site).await?;
 
-    // Whoever leads dies first; then the others, each while all are there again.
+    // The leader dies first; then the others, each while all nodes are there again.
     let leader = site.leader().await?;
     let mut victims = vec![leader];
     victims.extend((0..3).filter(|index| *index != leader));
@@ -60,7 +60,7 @@ async fn two_recorders_and_a_witness_survive_the_loss_of_any_one() -> Result<()>
     Ok(())
 }
 
-/// Waits until the cluster says so.
+/// Waits until the cluster reports that it survives the loss of any node.
 async fn survives_any_node(site: &mut Site) -> Result<()> {
     wait::until(
         "the cluster survives any node",
@@ -80,7 +80,7 @@ async fn survives_any_node(site: &mut Site) -> Result<()> {
     .await
 }
 
-/// Any survivor takes a change once there is a leader again.
+/// Any survivor accepts a change once there is a leader again.
 async fn a_change_is_taken(site: &mut Site, dead: usize) -> Result<()> {
     let asked = (dead + 1) % 3;
     let path = format!("cameras/{}", site.cameras()[0].id);

@@ -10,12 +10,11 @@ pub(crate) const FPS: f64 = 25.0;
 /// Keyframes are this far apart.
 pub(crate) const GOP_FRAMES: u64 = 25;
 
-/// Not in frames that a GOP divides, so that a loop of the clip begins with a keyframe all the
-/// same.
+/// A whole number of GOPs, so that a loop of the clip begins with a keyframe.
 const SECONDS: &str = "8";
 
-/// A moving picture that every frame differs from, as cameras send it: no B-frames, parameter sets
-/// before each keyframe, and the access unit delimiters at which the player cuts.
+/// A moving picture that differs in every frame, as cameras send it: no B-frames, parameter sets
+/// before each keyframe, and access unit delimiters, at which the player splits.
 const H264: &[&str] = &[
     "-c:v",
     "libx264",
@@ -65,7 +64,7 @@ pub(crate) enum Clip {
 }
 
 impl Clip {
-    /// The file, which is made where it is not there.
+    /// Path of the file, which is made if it does not exist.
     pub(crate) fn path(self) -> PathBuf {
         static MAKING: Mutex<()> = Mutex::new(());
         let _one_at_a_time = MAKING.lock().unwrap();

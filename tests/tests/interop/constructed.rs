@@ -1,5 +1,5 @@
-//! Exports of recordings whose times are scripted: whatever a recorder's clock did, ffmpeg's plain
-//! `-f null -` has nothing to say.
+//! Exports of recordings with scripted times: whatever a recorder's clock did, ffmpeg's plain `-f
+//! null -` prints nothing.
 
 use crate::clips::{Clip, GOP_FRAMES};
 use crate::judges;
@@ -23,12 +23,12 @@ use std::path::Path;
 const START: Timestamp = Timestamp(1_795_341_600_000_000);
 const FRAME_US: i64 = 40_000;
 const FRAMES: i64 = 600;
-/// What a recorder cuts by default at 25 frames a second.
+/// The recorder's default number of frames in a chunk, at 25 frames a second.
 const CHUNK_FRAMES: usize = 10;
 const AUDIO_HZ: u32 = 8000;
 const AUDIO_CHUNK_SAMPLES: i64 = 3200;
 
-/// A recording: what would be stored, each chunk under the number that its entry has as offset.
+/// A recording as it would be stored, each chunk under the number that its entry has as offset.
 struct Recording {
     inits: [(InitId, Vec<u8>); 2],
     tracks: Tracks,
@@ -38,7 +38,7 @@ struct Recording {
 /// When frame `n` was recorded, in microseconds after the first.
 type Times = fn(i64) -> i64;
 
-/// A clock that was corrected, cameras that are uneven, gaps, the meeting of two recorders.
+/// A corrected clock, uneven cameras, gaps, two recorders that meet.
 const STORIES: [(&str, Times); 11] = [
     ("as the camera sends", |n| n * FRAME_US),
     ("30 ms taken back at 0.5 %", |n| {
@@ -178,7 +178,7 @@ impl Recording {
         entries.push(ChunkEntry { meta, location });
     }
 
-    /// Frames and chunks of audio that are in the file.
+    /// Number of frames and of audio chunks in the file.
     fn export(&self, path: &Path) -> (usize, usize) {
         let range = Range {
             from: START,
@@ -245,7 +245,7 @@ fn audio_header() -> (InitId, Vec<u8>) {
 pub(crate) struct AccessUnit(Vec<Vec<u8>>);
 
 impl AccessUnit {
-    /// Shown from `at_us` to `next_us` after `began`.
+    /// The frame, shown from `at_us` to `next_us` after `began`.
     pub(crate) fn frame(&self, began: Timestamp, (at_us, next_us): (i64, i64)) -> Frame {
         let decode_time = began.plus_micros(at_us).ticks(VIDEO_TIMESCALE);
         let next = began.plus_micros(next_us).ticks(VIDEO_TIMESCALE);
@@ -269,7 +269,7 @@ impl AccessUnit {
     }
 }
 
-/// Cuts a stream of ITU-T H.264, annex B, at its access unit delimiters, which are left out.
+/// Splits a stream of ITU-T H.264, annex B, at its access unit delimiters, which are left out.
 pub(crate) fn access_units(stream: &[u8]) -> Vec<AccessUnit> {
     let mut starts: Vec<usize> = (0..stream.len() - 3)
         .filter(|&at| stream[at..].starts_with(&[0, 0, 1]))

@@ -1,5 +1,5 @@
-//! Exports through the real binary: others seek in them by URL, and the command line continues what
-//! is there.
+//! Exports through the real binary: other programs seek in them by URL, and the command line
+//! resumes a partial download.
 
 use crate::clips::Clip;
 use crate::gst::{Auth, GstCameras};
@@ -101,7 +101,7 @@ async fn an_export_is_seekable_by_url_and_continues_where_it_broke_off() {
     export(&whole);
     let bytes = std::fs::read(&whole).unwrap();
     judges::decode_without_a_message(&whole);
-    // As after a break at half of it, and as after a change of the footage.
+    // As if interrupted halfway, and as if the footage had changed since.
     let client = reqwest::Client::new();
     let head = client.head(&url).send().await.unwrap();
     let tag = head.headers()["etag"].to_str().unwrap().to_owned();
@@ -124,7 +124,7 @@ async fn an_export_is_seekable_by_url_and_continues_where_it_broke_off() {
     ];
     assert!(done(&site, &job).contains("holdfast exports download 1"));
     let kept = name("kept");
-    // Not before its range has surely ended.
+    // Not before the end of its range has certainly passed.
     let asked = std::time::Instant::now();
     while run(&site, &["exports", "download", "1", "--dir", &kept])
         .status

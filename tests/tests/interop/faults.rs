@@ -1,5 +1,5 @@
-//! What happens when GStreamer's cameras freeze, drop frames, jump in time or hang up: the gap is
-//! known, recording goes on, others can play it.
+//! GStreamer's cameras freeze, drop frames, jump in time or hang up: the gap is known, recording
+//! continues, and other programs can play it.
 
 use crate::clips::{Clip, FPS, GOP_FRAMES};
 use crate::gst::{Auth, GstCameras};
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 const SOUND_SECONDS: i64 = 4;
 /// Longer than the node waits for a frame.
 const FREEZE: Duration = Duration::from_millis(5_000);
-/// Short of what the node waits for a frame.
+/// Shorter than the node waits for a frame.
 const DROPPED_FRAMES: u64 = 50;
 
 const FREEZES: u64 = 1;
@@ -26,13 +26,13 @@ const JUMPS_BACK: u64 = 4;
 const HANGS_UP: u64 = 5;
 const CAMERAS: u64 = 5;
 
-/// What became of a camera.
+/// The results of one camera.
 struct Outcome {
     timeline: Timeline,
     export: Export,
-    /// Shown in the export.
+    /// Frames in the export.
     frames: f64,
-    /// That the camera sends in the range, without a fault.
+    /// Frames that the camera would send in the range without a fault.
     range_frames: f64,
 }
 
@@ -104,8 +104,8 @@ fn gap_seconds(gap: &Gap) -> f64 {
 }
 
 impl Outcome {
-    /// Everything but `missing` frames is there, and at most a GOP more before the range and a
-    /// chunk after it.
+    /// Checks that only `missing` frames are missing, with at most one more GOP before the range
+    /// and one more chunk after it.
     fn assert_frames_missing(&self, missing: f64) {
         let more = self.frames - (self.range_frames - missing);
         let slack = GOP_FRAMES as f64 * 1.5 + 3.0;
@@ -124,7 +124,7 @@ fn freezes(outcome: &Outcome) {
     };
     assert_eq!(gap.cause, GapCause::CameraStalled);
     let gap_seconds = gap_seconds(gap);
-    // At the end comes at most one delay between two attempts and one GOP.
+    // At the end there may also be one delay between two attempts, and one GOP.
     assert!((4.8..=9.0).contains(&gap_seconds), "{gap_seconds} s");
     outcome.assert_frames_missing(gap_seconds * FPS);
     assert_eq!(
@@ -139,7 +139,7 @@ fn drops(outcome: &Outcome) {
     outcome.assert_frames_missing(DROPPED_FRAMES as f64);
 }
 
-/// Whatever a camera's time stamps do, its footage is placed by when it came.
+/// Whatever a camera's timestamps do, its footage is placed by its time of arrival.
 fn jumps(outcome: &Outcome) {
     assert_eq!(outcome.timeline.gaps, []);
     outcome.assert_frames_missing(0.0);

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-/// For the script to load GStreamer and to answer.
+/// Time for the script to load GStreamer and to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) enum Auth {
 pub(crate) const USER: &str = "viewer";
 pub(crate) const PASSWORD: &str = "p:ä s/w";
 
-/// Ends with its handle.
+/// The process ends when this handle is dropped.
 pub(crate) struct GstCameras {
     _process: Child,
     commands: ChildStdin,
@@ -32,7 +32,7 @@ pub(crate) struct GstCameras {
 impl GstCameras {
     pub(crate) async fn start(count: usize, video: Clip, audio: Option<Clip>, auth: Auth) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/gst_cameras.py");
-        // The system's python has GStreamer's bindings, whatever else is on the path.
+        // The system's python has GStreamer's bindings; another python on the path may not.
         let mut command = Command::new("/usr/bin/python3");
         command.arg(script).arg("--video").arg(video.path());
         command.args(["--count", &count.to_string(), "--fps", &FPS.to_string()]);
@@ -79,7 +79,7 @@ impl GstCameras {
         self.commands.flush().await.unwrap();
     }
 
-    /// How many connections clients have opened so far.
+    /// Number of connections that clients have opened so far.
     pub(crate) async fn connections(&mut self) -> u64 {
         self.command("connections").await;
         self.answer("connections").await
@@ -91,7 +91,7 @@ impl GstCameras {
             .expect("the cameras answer in time");
         let line = line
             .unwrap()
-            .expect("the cameras live; their standard error says why they ended");
+            .expect("the cameras are alive; their standard error says why they ended");
         line.strip_prefix(word)
             .unwrap_or_else(|| panic!("`{line}` instead of `{word}`"))
             .trim()

@@ -1,4 +1,4 @@
-//! hls.js in Debian's Chromium, without a screen. Its page reports how far it has come.
+//! hls.js in Debian's Chromium, without a screen. Its page reports its progress.
 
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -11,29 +11,29 @@ use tokio::process::Child;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// The version of `docs/decisions/2026-11-30-gaps-in-hls.md`.
+/// The version in `docs/decisions/2026-11-30-gaps-in-hls.md`.
 const VERSION: &str = "1.7.4";
 
-/// A request of the page's.
+/// Maximum size of a request from the page.
 const REQUEST_BYTES_MAX: usize = 64 << 10;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the page says; of the first report nothing has happened yet.
+/// A report of the page; in the first one nothing has happened yet.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Report {
-    /// Where it is, in seconds of the presentation.
+    /// Its position, in seconds of the presentation.
     pub(crate) at: f64,
-    /// Shown, or left out because the machine was busy.
+    /// Frames shown, or skipped because the machine was busy.
     pub(crate) frames: u64,
     pub(crate) ended: bool,
-    /// hls.js's own words, each time that it met one; for people.
+    /// hls.js's own messages, one for each error; for human readers.
     #[allow(dead_code, reason = "it is shown")]
     pub(crate) errors: Vec<String>,
     pub(crate) fatal: Option<String>,
 }
 
-/// A page that plays. The browser ends with it.
+/// A page that plays. Dropping it ends the browser.
 pub(crate) struct Page {
     _browser: Child,
     server: JoinHandle<()>,
@@ -52,7 +52,7 @@ impl Page {
             let script: Arc<[u8]> = std::fs::read(script).unwrap().into();
             while let Ok((connection, _)) = listener.accept().await {
                 let (script, report) = (Arc::clone(&script), Arc::clone(&shared));
-                // A connection that breaks off is the browser's own affair: it asks again.
+                // A connection that breaks off is the browser's business: it asks again.
                 tokio::spawn(async move { drop(answer(connection, &script, &report).await) });
             }
         });
@@ -66,7 +66,7 @@ impl Page {
                 "--disable-gpu",
                 "--mute-audio",
             ])
-            // The page is not of the node's origin.
+            // The page has another origin than the node.
             .args([
                 "--autoplay-policy=no-user-gesture-required",
                 "--disable-web-security",
@@ -90,7 +90,7 @@ impl Page {
         self.report.lock().unwrap().clone()
     }
 
-    /// Waits until `is` holds of what the page says; nothing fatal may have happened by then.
+    /// Waits until `is` holds for the page's report; fails if a fatal error happens before.
     pub(crate) async fn wait(
         &self,
         what: &str,
@@ -123,7 +123,7 @@ impl Drop for Page {
     }
 }
 
-/// hls.js, from the package registry once.
+/// hls.js, downloaded once from the package registry.
 fn script() -> PathBuf {
     static FETCHING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = FETCHING.lock().unwrap();

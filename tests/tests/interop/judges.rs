@@ -1,4 +1,4 @@
-//! Programs and libraries of others that say whether what Holdfast serves is right.
+//! Independent programs and libraries that judge whether what Holdfast serves is correct.
 
 use serde_json::Value;
 use std::path::Path;
@@ -48,7 +48,7 @@ pub(crate) fn probe(input: &str) -> Probed {
     probed
 }
 
-/// Decodes a file or URL; ffmpeg must have nothing to say about it.
+/// Decodes a file or URL; ffmpeg must not print anything.
 pub(crate) fn decode_without_a_message(input: &str) {
     run(
         "ffmpeg",
@@ -56,7 +56,7 @@ pub(crate) fn decode_without_a_message(input: &str) {
     );
 }
 
-/// Standard output, where it ended well and said nothing on standard error.
+/// Standard output, if the program succeeds and prints nothing on standard error.
 fn run(program: &str, args: &[&str]) -> String {
     let output = Command::new(program)
         .args(args)
@@ -71,7 +71,7 @@ fn run(program: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Samples of each track, as re_mp4 counts them.
+/// Number of samples of each track, according to re_mp4.
 pub(crate) fn parse_mp4(path: &Path) -> Vec<usize> {
     let (mp4, bytes) = re_mp4::Mp4::read_file(path).unwrap();
     mp4.tracks()
@@ -96,7 +96,7 @@ pub(crate) fn parse_mp4(path: &Path) -> Vec<usize> {
         .collect()
 }
 
-/// The playlist, as m3u8-rs reads it, after checks that hold for all of ours.
+/// The playlist, as parsed by m3u8-rs, after checks that hold for all of ours.
 pub(crate) fn parse_playlist(text: &str) -> m3u8_rs::MediaPlaylist {
     let playlist = m3u8_rs::parse_media_playlist_res(text.as_bytes())
         .unwrap_or_else(|error| panic!("{error}\n{text}"));

@@ -1,5 +1,5 @@
-//! Players that people use play what was recorded to its end, over gaps and over changes of the
-//! session (`docs/decisions/2026-11-30-gaps-in-hls.md`): VLC stops and GStreamer fails at what they
+//! Common players play a recording to its end, over gaps and over changes of the session
+//! (`docs/decisions/2026-11-30-gaps-in-hls.md`): VLC stops and GStreamer fails at streams that they
 //! do not understand.
 
 use crate::clips::Clip;
@@ -19,11 +19,11 @@ const SOUND_SECONDS: i64 = 6;
 /// Longer than the node waits for a frame.
 const FREEZE: Duration = Duration::from_secs(5);
 
-/// What a player may leave out at both ends.
+/// The most that a player may leave out at the two ends together.
 const SLACK_SECONDS: f64 = 1.5;
 
-/// Nobody of Debian: VLC does not run as root.
-const NOBODY: u32 = 65_534;
+/// The unprivileged user of Debian: VLC does not run as root.
+const UNPRIVILEGED_USER: u32 = 65_534;
 
 #[tokio::test]
 #[ignore = "needs GStreamer and VLC: cargo xtask verify"]
@@ -78,7 +78,7 @@ async fn vlc_and_gstreamer_play_over_gaps_to_the_end() {
     }
 }
 
-/// The last position that GStreamer shows.
+/// The last position that GStreamer prints.
 pub(crate) fn gstreamer_seconds(url: &str) -> f64 {
     let sink = "fakesink sync=true";
     let arguments = [
@@ -110,7 +110,7 @@ pub(crate) fn gstreamer_seconds(url: &str) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// How long VLC plays, in real time: it says nowhere how far it came, and ends early without an
+/// How long VLC plays, in real time: it does not print its position, and ends early without an
 /// error.
 pub(crate) fn vlc_seconds(url: &str, home: &Path) -> f64 {
     let silent = [
@@ -130,7 +130,7 @@ pub(crate) fn vlc_seconds(url: &str, home: &Path) -> f64 {
         .args([url, "vlc://quit"])
         .env("HOME", home);
     if is_root() {
-        command.uid(NOBODY).gid(NOBODY);
+        command.uid(UNPRIVILEGED_USER).gid(UNPRIVILEGED_USER);
     }
     played(&mut command);
     begun.elapsed().as_secs_f64()

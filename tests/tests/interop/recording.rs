@@ -1,4 +1,4 @@
-//! What GStreamer's cameras send is recorded whole, and others can play it.
+//! Everything that GStreamer's cameras send is recorded, and other programs can play it.
 
 use crate::clips::{Clip, FPS, GOP_FRAMES};
 use crate::gst::{Auth, GstCameras, PASSWORD, USER};
@@ -10,10 +10,10 @@ use serde_json::json;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Of each camera.
+/// Length of each camera's recording.
 const RECORDED_SECONDS: i64 = 8;
 
-/// A camera and what its recording must hold.
+/// A camera and the expected contents of its recording.
 struct Expected {
     name: &'static str,
     source: Source,
@@ -35,7 +35,7 @@ async fn every_codec_transport_and_login_is_recorded_and_played() {
         udp,
     };
     let login = Some((USER, PASSWORD));
-    // GStreamer packs G.711 as it comes: 20 ms a packet.
+    // GStreamer packs G.711 as it arrives: 20 ms in a packet.
     let (aac_fps, g711_fps) = (16_000.0 / 1024.0, 50.0);
     let expected = [
         Expected {
@@ -147,7 +147,7 @@ async fn judge(site: &Site, id: u64, expected: &Expected, from: Timestamp, to: T
     );
 }
 
-/// From the keyframe before the range to the frame before its end, within a chunk.
+/// From the keyframe before the range to the frame before its end, give or take a chunk.
 fn check_video(name: &str, video: &Found, codec: &str) {
     assert_eq!(video.codec, codec, "{name}");
     let range_frames = RECORDED_SECONDS as u64 * FPS as u64;
@@ -210,11 +210,14 @@ async fn a_wrong_password_is_named_and_not_hammered() {
     );
 
     let (id, error) = &ids[0];
-    let told = error
+    let next_attempt = error
         .split("the next attempt is at ")
         .nth(1)
         .and_then(|rest| rest.split(',').next());
-    let next: Timestamp = told.unwrap_or_else(|| panic!("{error}")).parse().unwrap();
+    let next: Timestamp = next_attempt
+        .unwrap_or_else(|| panic!("{error}"))
+        .parse()
+        .unwrap();
     site.change(*id, &json!({"source": {"password": PASSWORD}}))
         .await;
     site.wait_recording(*id).await;

@@ -1,5 +1,4 @@
-//! The offline tools on the segment of a node that was killed: what they save is what others can
-//! play.
+//! The offline tools on the segment of a killed node: other programs can play what they save.
 
 use crate::clips::{Clip, FPS, GOP_FRAMES};
 use crate::gst::{Auth, GstCameras};
@@ -91,7 +90,8 @@ fn holdfast(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// A batch that was being written when the node was killed is damage, and the exit code says so.
+/// A batch that was being written when the node was killed counts as damage, and the exit code
+/// reports it.
 fn json(output: &Output) -> Value {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(

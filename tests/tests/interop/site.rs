@@ -1,4 +1,4 @@
-//! One real node, and what can be asked of it about a camera.
+//! One real node, and requests to it about a camera.
 
 use holdfast_control_api::wire::Timeline;
 use holdfast_node::client::Api;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// For a camera to come to the state that a test waits for.
+/// Time for a camera to reach the state that a test waits for.
 const STATE_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -21,7 +21,7 @@ pub(crate) struct Site {
     api: Api,
 }
 
-/// How a camera is to be reached.
+/// How to reach a camera.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Source {
     pub(crate) url: String,
@@ -29,7 +29,7 @@ pub(crate) struct Source {
     pub(crate) udp: bool,
 }
 
-/// An export with the headers that tell of its gaps.
+/// An export with the headers that describe its gaps.
 pub(crate) struct Export {
     pub(crate) path: PathBuf,
     pub(crate) gaps: u64,
@@ -51,7 +51,7 @@ impl Site {
         self.dir.path()
     }
 
-    /// The new camera's number.
+    /// Adds a camera, and returns its number.
     pub(crate) async fn add(&self, name: &str, source: &Source) -> u64 {
         let (username, password) = source.credentials.unzip();
         let transport = if source.udp { "udp" } else { "tcp" };
@@ -82,7 +82,7 @@ impl Site {
             .unwrap()
     }
 
-    /// Waits until the camera is as `is` says; the camera as it then is.
+    /// Waits until `is` holds for the camera; returns the camera in that state.
     pub(crate) async fn wait(&self, id: u64, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let seen = timeout(STATE_TIMEOUT, async {
             loop {
@@ -103,7 +103,7 @@ impl Site {
         }
     }
 
-    /// Waits until the camera is being recorded; the time from which on it surely is.
+    /// Waits until the camera is being recorded; returns a time from which on it certainly is.
     pub(crate) async fn wait_recording(&self, id: u64) -> Timestamp {
         let camera = self
             .wait(id, "recording", |camera| {
@@ -143,7 +143,7 @@ impl Site {
         Export { path, gaps, gap_ms }
     }
 
-    /// The URL of the playlist as a player gets it.
+    /// The URL of the playlist for a player.
     pub(crate) fn playlist_url(&self, id: u64, from: Timestamp, to: Timestamp) -> String {
         let (api, token) = (self.cluster.api_url(0), &self.cluster.token().0);
         format!("{api}/api/v1/cameras/{id}/hls/index.m3u8?from={from}&to={to}&token={token}")
@@ -164,7 +164,7 @@ impl Site {
         closed.await.expect("the playlist is closed in time")
     }
 
-    /// A figure of `/metrics` without labels.
+    /// The value of a metric without labels.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let page = reqwest::get(format!("{}/metrics", self.cluster.api_url(0)))
             .await

@@ -1,5 +1,5 @@
-//! The longest export of one file, whole: how much it is, how long its first byte takes, and all of
-//! it. `benches/RESULTS.md` has the figures.
+//! Times the longest export of one file: its size, the time to its first byte, and the time for all
+//! of it. `benches/RESULTS.md` has the figures.
 
 use crate::site::{self, Source, seconds};
 use crate::written::Written;
@@ -11,10 +11,10 @@ use holdfast_storage::VolumeOptions;
 use holdfast_storage::ids::CameraId;
 use std::time::{Duration, Instant};
 
-/// Each is a recording of its own, as long as a segment.
+/// Each piece is a recording of its own, as long as a segment.
 const PIECE_SECONDS: i64 = 60;
-/// From the request to the first byte, on a machine that does other things too: what is listed is
-/// laid out before anything is read.
+/// From the request to the first byte, on a busy machine: the layout of the whole file is computed
+/// before any footage is read.
 const FIRST_BYTE_MAX: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

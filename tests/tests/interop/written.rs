@@ -1,4 +1,4 @@
-//! Footage that is written into a node's volume directly, at any times: hours in a second.
+//! Writes footage with arbitrary times directly into a node's volume: hours in a second.
 
 use crate::clips::{Clip, GOP_FRAMES};
 use crate::constructed::{AccessUnit, access_units, video_header};
@@ -11,13 +11,13 @@ use holdfast_storage::{ClassId, Volume, VolumeHandle, VolumeOptions};
 
 const FRAME_US: i64 = 40_000;
 const GOP_US: i64 = GOP_FRAMES as i64 * FRAME_US;
-/// Frames of the chunks of a GOP, as a recorder cuts them.
+/// Number of frames in each chunk of a GOP, as a recorder cuts them.
 const CHUNKS: [usize; 3] = [10, 10, 5];
 
 const SOUND_HZ: u32 = 16_000;
 /// Samples of one access unit (ISO/IEC 14496-3).
 const SOUND_SAMPLES: i64 = 1024;
-/// Access units of a chunk: less than half a second.
+/// Access units in a chunk: less than half a second.
 const SOUND_FRAMES: usize = 6;
 const ADTS_HEADER_BYTES: usize = 7;
 
@@ -25,12 +25,12 @@ const ADTS_HEADER_BYTES: usize = 7;
 pub(crate) struct Written {
     pub(crate) camera: CameraId,
     pub(crate) node: NodeId,
-    /// Where each begins, and how many seconds it lasts.
+    /// The beginning of each piece, and its length in seconds.
     pub(crate) pieces: Vec<(Timestamp, i64)>,
 }
 
 impl Written {
-    /// Writes it with the store itself, while no node has the volume.
+    /// Writes the footage with the store itself, while no node has the volume open.
     pub(crate) async fn write(&self, options: VolumeOptions) {
         let (volume, handle) = Volume::open(options).unwrap();
         let writer = Writer {
@@ -91,7 +91,7 @@ impl Writer<'_> {
             let track = |kind, init| Track { kind, init, began };
             self.video(&clip, track(TrackKind::Video, video), seconds);
             self.sound(&sound, track(TrackKind::Audio, audio), seconds);
-            // Before there is more than a writer holds.
+            // Before the writer holds more than it may.
             self.handle.flush().await.unwrap();
         }
     }

@@ -1,4 +1,5 @@
-//! Compares what a node serves of an odd camera with what the camera sent. The comparison is pure.
+//! Compares the footage of an odd camera with the frames that the camera sent. The comparison is
+//! pure.
 
 use crate::table::Row;
 use holdfast_camera::{CameraHandle, Oddity, Sent, count};
@@ -11,26 +12,27 @@ use holdfast_node::demo::footage::export;
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::time::Timestamp;
 
-/// What was sent within this time of the end may not be durable yet: a chunk and a flush, and a
-/// frame interval of the slowest.
+/// Frames sent within this time of the end may not be durable yet: a chunk and a flush, and a frame
+/// interval of the slowest camera.
 const END_US: i64 = 1_500_000;
-/// Where the first frame must be, after the camera was added: the longest GOP and the longest
-/// burst.
+/// The latest that the first frame may be after the camera was added: the longest GOP and the
+/// longest burst.
 const FIRST_US_MAX: i64 = 25_000_000;
-/// So long after a camera's clock begins to be wrong its recorded times are right, in microseconds.
+/// How long after a camera's clock begins to be wrong its recorded times are correct, in
+/// microseconds.
 const SETTLED_US: u64 = 6_000_000;
-/// A gap in the timeline that is shorter is none.
+/// A shorter gap in the timeline does not count.
 const HOLE_US: i64 = 100_000;
 
-/// What a node says of a camera and serves of it.
+/// A node's answers about a camera, and the footage that it serves.
 pub(crate) struct Seen {
     pub(crate) added_at: Timestamp,
     pub(crate) error: Option<String>,
     pub(crate) footage: Footage,
     pub(crate) timeline: Timeline,
-    /// One MP4 of it, where there is any.
+    /// One MP4 of the footage, if there is any.
     pub(crate) file: Option<Vec<u8>>,
-    /// Why it could not be fetched.
+    /// Why the footage could not be fetched.
     unplayable: Option<String>,
 }
 
@@ -65,7 +67,7 @@ impl Seen {
     }
 }
 
-/// Everything that is not as the row says.
+/// All differences from the row's expectations.
 pub(crate) fn faults(row: &Row, camera: &CameraHandle, seen: &Seen, to: Timestamp) -> Vec<String> {
     let error = seen.error.as_deref().unwrap_or("no error is shown");
     if let Some(why) = &seen.unplayable {
@@ -91,7 +93,7 @@ pub(crate) fn faults(row: &Row, camera: &CameraHandle, seen: &Seen, to: Timestam
     faults
 }
 
-/// What was sent from the first frame that is recorded to the end, less what the camera spoiled
+/// Frames sent from the first recorded one to the end, without those that the camera spoiled
 /// itself.
 fn sent(camera: &CameraHandle, first: u64, to_us: i64) -> Vec<Sent> {
     let to_us = u64::try_from(to_us).unwrap_or(0);
@@ -128,14 +130,14 @@ fn frames(row: &Row, number: u32, sent: &[Sent], seen: &Seen) -> Option<String> 
             seen.error.as_deref().unwrap_or("no error is shown"),
         )
     };
-    // Units that come between frames, with a time of their own, are frames of their own; and a
-    // frame that lost its first packet is kept, as far as it came.
+    // Units between frames, with a time of their own, become frames of their own; and a frame that
+    // lost its first packet is kept, as far as it arrived.
     let may_be_unstamped =
         row.oddity.name().contains("between-frames") || matches!(row.oddity, Oddity::Loss(_));
     (!is_whole || (seen.footage.unstamped > 0 && !may_be_unstamped)).then(text)
 }
 
-/// Of the first frame of each chunk; of clocks that are wrong, once that can be seen.
+/// Checks the first frame of each chunk; with a wrong clock, only those after it can be detected.
 fn times(row: &Row, seen: &Seen) -> Option<String> {
     let first_us = seen.footage.frames.first()?.stamp.captured_us;
     let settled_us = if matches!(row.oddity, Oddity::Clock(_)) {

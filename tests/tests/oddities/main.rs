@@ -1,9 +1,9 @@
-//! Odd cameras, one row each: what is exported of them, at which times, and what is said of those
-//! that cannot be recorded.
+//! Odd cameras, one row each: the export, its times, and the errors of cameras that cannot be
+//! recorded.
 //!
-//! The table is `table`; `record` lets a dozen of a group play to one node and judges what the node
-//! serves of them. Where ffmpeg is installed it decodes each export, and has to say no more of it
-//! than of its own copy of the same camera.
+//! `table` has the rows; `record` lets a dozen cameras of a group play to one node and judges the
+//! footage that the node serves. If ffmpeg is installed, it decodes each export, and must not print
+//! more about it than about its own copy of the same camera.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 #![allow(
@@ -21,11 +21,11 @@ use holdfast_camera::Codec;
 use record::record_group;
 use std::time::Duration;
 
-/// Long enough for two GOPs, a burst, and what comes every 4 s.
+/// Long enough for two GOPs, a burst, and events with a period of 4 s.
 const A_WHILE: Duration = Duration::from_secs(14);
 /// Longer than two session timeouts of 10 s: keepalives are due.
 const KEEPALIVES: Duration = Duration::from_secs(25);
-/// Three frames of the slowest.
+/// Three frames of the slowest camera.
 const SLOW: Duration = Duration::from_secs(36);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,5 @@
-//! ffmpeg as a peer and a judge: what it copies of the same camera, and what it says when it
-//! decodes either.
+//! ffmpeg as a peer and a judge: it copies the same cameras, and decodes both its copy and the
+//! export.
 
 use crate::judge::Seen;
 use crate::table::Row;
@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-/// ffmpeg looks at a stream for some seconds before it begins.
+/// ffmpeg probes a stream for some seconds before it begins.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// Where a copy begins and ends changes what is said of it a little.
+/// Where a copy begins and ends slightly changes the number of messages.
 const TOLERANCE: f64 = 1.25;
 
-/// Copies each camera into a file with ffmpeg; `None` for what it does not copy, and where it is
-/// not installed.
+/// Copies each camera into a file with ffmpeg; `None` for cameras that it does not copy, and if it
+/// is not installed.
 pub(crate) async fn copies(
     folder: PathBuf,
     urls: Vec<(String, bool)>,
@@ -47,7 +47,7 @@ pub(crate) async fn copies(
     files
 }
 
-/// As [`copies`], of all rows, while the caller does something else.
+/// Like [`copies`], for all rows, in parallel with the caller.
 pub(crate) fn copy_all(
     folder: &Path,
     server: &Handle,
@@ -72,7 +72,7 @@ pub(crate) fn copy_all(
     async move { copying.await.unwrap() }
 }
 
-/// What ffmpeg says of the export, where that is more than it says of its own copy.
+/// ffmpeg's messages about the export, if there are more than about its own copy.
 pub(crate) async fn complaints(
     site: &Site,
     row: &Row,
@@ -87,14 +87,14 @@ pub(crate) async fn complaints(
         what: "write the export".into(),
         source,
     })?;
-    // Its copy lost other packets, and began at another picture.
+    // Its copy lost other packets, or began at another picture.
     if matches!(
         row.oddity,
         Oddity::Loss(_) | Oddity::Payload(PayloadOddity::OpenGop)
     ) {
         return Ok(None);
     }
-    // What it says of times of its own output is about neither file.
+    // Messages about the times of its own output concern neither file.
     let of_decoders = |said: String| -> String {
         said.lines()
             .filter(|line| !line.starts_with("[null @"))
@@ -104,7 +104,7 @@ pub(crate) async fn complaints(
     let said = of_decoders(ffmpeg::complaints(&path).await?);
     let of_peer = match peer {
         Some(peer) => of_decoders(ffmpeg::complaints(peer).await?),
-        // It has no copy to compare with: then a clock that no player can follow is no reason to
+        // Without a copy to compare with, a clock that no player can follow is no reason to
         // complain.
         None if matches!(
             row.oddity,
@@ -117,7 +117,7 @@ pub(crate) async fn complaints(
     };
     let (said_lines, peer_lines) = (said.lines().count(), of_peer.lines().count());
     let first = said.lines().next().unwrap_or_default();
-    // The copy is shorter: what is said comes with the frames.
+    // The copy is shorter: the number of messages grows with the number of frames.
     let peer_frames = peer.map_or(0, frames_of).max(1);
     let of_as_many =
         peer_lines as f64 * (seen.footage.frames.len() as f64 / peer_frames as f64).max(1.0);
@@ -127,7 +127,7 @@ pub(crate) async fn complaints(
     }))
 }
 
-/// Stamps in a file of others: each frame has one.
+/// Number of stamps in another program's file: one for each frame.
 fn frames_of(file: &Path) -> usize {
     let bytes = std::fs::read(file).unwrap_or_default();
     bytes
@@ -161,7 +161,7 @@ async fn copy(file: PathBuf, url: String, is_udp: bool, window: Duration) -> Opt
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let ended = tokio::time::timeout(window + PATIENCE, ffmpeg.status()).await;
-    // What it had written when it was ended is a copy, too; a file of nothing is none.
+    // A copy that was ended early is a copy, too; an empty file is not.
     drop(ended);
     std::fs::metadata(&file)
         .is_ok_and(|file| file.len() > 1000)

@@ -1,4 +1,4 @@
-//! Lets odd cameras play to one node, and collects what came of each.
+//! Lets odd cameras play to one node, and collects the results of each.
 
 use crate::judge::{self, Seen};
 use crate::peer;
@@ -11,16 +11,17 @@ use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Cameras of one node at a time.
+/// Number of cameras that play to a node at a time.
 const TOGETHER: usize = 12;
 const CAMERA_BPS: u64 = 300_000;
-/// How long a camera may take until something of it is durable: a GOP of 10 s, or a frame in 10 s.
+/// How long a camera may take until some of its footage is durable: a GOP of 10 s, or a frame in 10
+/// s.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(25);
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// What was sent so long before the end is durable, of the camera that sends a frame in 10 s too.
+/// How long before the end frames must have been sent to be durable, even with a frame in 10 s.
 const DURABLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Records every camera of the group, and fails with a line for each that is not as its row says.
+/// Records every camera of the group, and fails with a line for each that differs from its row.
 pub(crate) async fn record_group(group: &str, codec: Codec, window: Duration) {
     let all = rows(group, codec);
     assert!(!all.is_empty(), "no oddity is in the group `{group}`");
@@ -40,7 +41,7 @@ pub(crate) async fn record_group(group: &str, codec: Codec, window: Duration) {
     );
 }
 
-/// What is wrong with each of them.
+/// The faults of each of them.
 async fn record(rows: &[Row], window: Duration) -> Result<Vec<String>> {
     let camera = |(id, row): (u32, &Row)| CameraOptions {
         codec: row.codec,
@@ -81,7 +82,7 @@ async fn record(rows: &[Row], window: Duration) -> Result<Vec<String>> {
     Ok(wrong)
 }
 
-/// Until something of each is durable; those that take too long are judged as they are.
+/// Waits until some footage of each is durable; cameras that take too long are judged as they are.
 async fn wait_begun(site: &mut Site, added_at: Timestamp) -> Result<()> {
     let began = wall_now();
     while wall_now() < began.plus(BEGIN_TIMEOUT) {
@@ -93,7 +94,7 @@ async fn wait_begun(site: &mut Site, added_at: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// Until each that is recorded is durable beyond `to`; of slow cameras as far as they can be.
+/// Waits until each recorded camera is durable beyond `to`; slow cameras as far as they can be.
 async fn wait_durable(site: &mut Site, to: Timestamp) -> Result<()> {
     let until = wall_now().plus(DURABLE_TIMEOUT);
     while !late(site, to).await?.is_empty() && wall_now() < until {

@@ -1,4 +1,4 @@
-//! Cameras that cannot be recorded as they are set: each is refused in words that say what to do.
+//! Cameras that cannot be recorded as configured: each error says what to do.
 
 use holdfast_camera::{CameraOptions, Oddity};
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions, source};
@@ -6,7 +6,7 @@ use holdfast_chaos::{Result, wait};
 use holdfast_consensus::model::Transport;
 use holdfast_control_api::wire::NewSource;
 
-/// Oddity, transport that was set, words that the reason has.
+/// Oddity, configured transport, words that the error has.
 const REFUSED: [(&str, Transport, &[&str]); 4] = [
     ("tcp-refused", Transport::Tcp, &["UDP", "transport", "udp"]),
     ("udp-refused", Transport::Udp, &["TCP", "transport", "tcp"]),
@@ -32,7 +32,7 @@ async fn what_cannot_be_recorded_is_refused_in_words_that_help() -> Result<()> {
     .await?;
     site.cluster.form().await?;
     for (number, (name, transport, _)) in (1..).zip(REFUSED) {
-        // Without the login that some ask for.
+        // Without the login that some demand.
         site.add(
             name,
             NewSource {

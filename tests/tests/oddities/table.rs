@@ -1,32 +1,32 @@
-//! What is expected of each odd camera. What no row names is recorded whole and on time, without a
-//! gap.
+//! The expectations for each odd camera. A camera without a row is recorded completely and on time,
+//! without a gap.
 
 use holdfast_camera::{
     AudioOddity, ClockOddity, Codec, Oddity, PayloadOddity, RhythmOddity, RtpOddity,
 };
 use holdfast_storage::chunk::GapCause;
 
-/// Recorded time against capture, at most, in microseconds; more only for what the camera holds
-/// back.
+/// The most that recorded time may differ from the capture, in microseconds; more only if the
+/// camera holds frames back.
 const OFF_US_MAX: i64 = 1_000_000;
 
-/// What must come of a camera.
+/// The expected results of a camera.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
     pub(crate) oddity: Oddity,
     pub(crate) codec: Codec,
-    /// Frames that may be missing beyond those that the camera spoils itself.
+    /// Number of frames that may be missing in addition to those that the camera spoils itself.
     pub(crate) lost_max: u64,
-    /// Gaps that its timeline may have.
+    /// Causes of gaps that its timeline may have.
     pub(crate) causes: &'static [GapCause],
-    /// Recorded times less capture times: least and most.
+    /// Recorded time minus capture time: least and most.
     pub(crate) off_us: (i64, i64),
-    /// Whether the export has sound; `None` where either is right.
+    /// Whether the export has sound; `None` if either is right.
     pub(crate) sound: Option<bool>,
 }
 
 impl Row {
-    /// Its oddity, with the codec where there are two.
+    /// Its oddity, with the codec if it exists in both.
     pub(crate) fn name(&self) -> String {
         match self.codec {
             Codec::H264 => self.oddity.name(),
@@ -35,7 +35,7 @@ impl Row {
     }
 }
 
-/// The rows of a group, as far as the codec has them.
+/// The rows of a group that exist in the codec.
 pub(crate) fn rows(group: &str, codec: Codec) -> Vec<Row> {
     let fits = |oddity: &Oddity| {
         oddity.group() == group && oddity.codec().is_none_or(|only| only == codec)
@@ -61,19 +61,18 @@ fn row(oddity: Oddity, codec: Codec) -> Row {
             causes: &[GapCause::PacketsLost],
             ..whole
         },
-        // Whether these are lost or not there cannot be known before the next packet of the new
-        // source.
+        // Whether these frames are lost cannot be known before the next packet of the new source.
         Oddity::Rtp(RtpOddity::SsrcChange) => Row {
             lost_max: 6,
             causes: &[GapCause::PacketsLost],
             ..whole
         },
-        // A reset looks like a loss of what lies between.
+        // A reset looks like a loss of the packets in between.
         Oddity::Rtp(RtpOddity::SequenceReset) => Row {
             causes: &[GapCause::PacketsLost],
             ..whole
         },
-        // The frames that are hit may be kept as damaged or left out.
+        // The damaged frames may be kept as damaged or left out.
         Oddity::Payload(
             PayloadOddity::FragmentStartMissing
             | PayloadOddity::EmulationMissing
@@ -87,7 +86,7 @@ fn row(oddity: Oddity, codec: Codec) -> Row {
             causes: &[GapCause::CameraStalled],
             ..whole
         },
-        // The first seconds of a lie: nothing shows it yet.
+        // During the first seconds nothing reveals the wrong clock yet.
         Oddity::Clock(ClockOddity::ClockSlowStart) => Row {
             off_us: (-3_000_000, OFF_US_MAX),
             ..whole

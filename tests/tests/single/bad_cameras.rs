@@ -1,4 +1,5 @@
-//! Cameras that cannot be recorded: each is told why, and the good one beside them loses no frame.
+//! Cameras that cannot be recorded: each one's error has the reason, and the good one alongside
+//! them loses no frame.
 
 use holdfast_camera::{CameraOptions, Credentials, SdpKind};
 use holdfast_chaos::oracle::{count_one, expect_whole};
@@ -11,10 +12,10 @@ use std::net::TcpListener;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Long enough for reconnects of the bad ones.
+/// Long enough for the bad ones to reconnect.
 const A_WHILE: Duration = Duration::from_secs(5);
 
-/// Names of cameras and what their error must say.
+/// Names of cameras, and the text that their errors must contain.
 const ERRORS: [(&str, &str); 7] = [
     ("unreachable", "camera unreachable"),
     ("wrong-path", "does not know this path"),
@@ -39,7 +40,7 @@ fn options() -> SiteOptions {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_bad_camera_is_told_why_and_the_good_one_loses_nothing() -> Result<()> {
+async fn each_bad_camera_has_its_reason_and_the_good_one_loses_nothing() -> Result<()> {
     let mut site = Site::prepare(options()).await?;
     for (number, kind) in [
         (3, SdpKind::NoVideo),
@@ -74,8 +75,8 @@ fn camera(site: &Site, number: u32) -> holdfast_camera::CameraHandle {
 }
 
 async fn add_bad(site: &mut Site) -> Result<()> {
-    // A port that nobody listens on any more.
-    let nobody = TcpListener::bind("127.0.0.1:0")
+    // A port that no process listens on any more.
+    let unused = TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a free port");
     let url = |number| site.server().url(number);
@@ -85,7 +86,7 @@ async fn add_bad(site: &mut Site) -> Result<()> {
         ..source(url(2))
     };
     let sources = [
-        ("unreachable", source(format!("rtsp://{nobody}/cam/1"))),
+        ("unreachable", source(format!("rtsp://{unused}/cam/1"))),
         ("wrong-path", source(url(4711))),
         ("wrong-password", wrong_password),
         ("no-video", source(url(3))),
@@ -103,7 +104,7 @@ async fn add_bad(site: &mut Site) -> Result<()> {
 
 async fn error_of(site: &Site, name: &str, expected: &str) -> Result<String> {
     wait::until(
-        &format!("the camera `{name}` is told why"),
+        &format!("the camera `{name}` has its reason"),
         SETTLE_TIMEOUT,
         async || {
             let look = site.ask(0).await.map_err(|error| error.to_string())?;
@@ -123,7 +124,7 @@ async fn error_of(site: &Site, name: &str, expected: &str) -> Result<String> {
     .await
 }
 
-/// What was wrong was the camera: once it is well, it is recorded without anybody's help.
+/// The fault was the camera's: once it is well, it is recorded without help.
 async fn repaired(site: &mut Site) -> Result<()> {
     camera(site, 3).set_sdp(SdpKind::Honest);
     camera(site, 7).garbage_frames(0);

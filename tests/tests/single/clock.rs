@@ -1,5 +1,5 @@
 //! The wall clock of a node is stepped while it records: no frame is lost, recorded time never goes
-//! back, and what was durable stays as it was.
+//! back, and durable footage stays unchanged.
 
 use crate::support::export_plays;
 use holdfast_camera::count;
@@ -15,17 +15,17 @@ use std::time::Duration;
 
 const CAMERAS: u32 = 2;
 
-/// Where the wall clock is set, one after the other, in seconds ahead of the system's: back a
-/// little, on by 90 s, back by 90 s.
+/// Settings of the wall clock, one after the other, in seconds ahead of the system's: back a
+/// little, ahead by 90 s, back by 90 s.
 const STEPS: [i64; 3] = [-2, 88, -2];
 
-/// What is recorded between two steps.
+/// How long to record between two steps.
 const A_WHILE: Duration = Duration::from_secs(3);
 
 /// Reaches beyond all recorded times.
 const MARGIN: Duration = Duration::from_secs(200);
 
-/// A step is seen at a packet, and acted upon at a keyframe; libfaketime looks for one once a
+/// A step is noticed at a packet, and takes effect at a keyframe; libfaketime checks for one once a
 /// second.
 const SLACK_US: i64 = 5_000_000;
 
@@ -55,8 +55,8 @@ async fn steps_of_the_wall_clock_lose_no_frame_and_recorded_time_never_goes_back
     record_a_while(&site).await?;
     judge(&mut site, from, to).await?;
 
-    // Nor does recorded time go back with the next process, whose clock is still behind what is
-    // recorded.
+    // Recorded time does not go back in the next process either, whose clock is still behind the
+    // recording.
     let (before, begun) = (snapshots(&site).await?, watermarks(&site).await?);
     site.cluster.stop(0, STOP_TIMEOUT).await?;
     site.cluster.start(0)?;
@@ -67,7 +67,8 @@ async fn steps_of_the_wall_clock_lose_no_frame_and_recorded_time_never_goes_back
     Ok(())
 }
 
-/// Sets the clock while everything records; what was durable before must be the same after.
+/// Sets the clock while everything records; footage that was durable before must be the same
+/// afterwards.
 async fn step(site: &Site, number: usize, ahead: i64) -> Result<()> {
     let before = snapshots(site).await?;
     site.set_wall_clock(0, ahead)?;
@@ -93,9 +94,9 @@ async fn record_a_while(site: &Site) -> Result<()> {
     record_on(site, &watermarks(site).await?).await
 }
 
-/// Waits until every camera is durable for a while longer.
+/// Waits until every camera has recorded for a while longer.
 async fn record_on(site: &Site, begun: &[(CameraId, Timestamp)]) -> Result<()> {
-    wait::until("recording goes on", SETTLE_TIMEOUT, async || {
+    wait::until("recording continues", SETTLE_TIMEOUT, async || {
         let now = watermarks(site).await.map_err(|error| error.to_string())?;
         let is_on = now
             .iter()
@@ -123,8 +124,8 @@ async fn watermarks(site: &Site) -> Result<Vec<(CameraId, Timestamp)>> {
         .collect())
 }
 
-/// They are as far ahead of the system's clock as recorded time is: as the clock says, or where it
-/// was before a step back.
+/// Checks that watermarks are as far ahead of the system's clock as recorded time: as the wall
+/// clock, or as before a step back.
 async fn watermarks_are(site: &Site, ahead: i64) -> Result<()> {
     for (camera, watermark) in watermarks(site).await? {
         let off = watermark.micros_since(wall_now()) - ahead * 1_000_000;
@@ -163,7 +164,7 @@ async fn unchanged(site: &Site, before: &[Timeline]) -> Result<()> {
     Ok(())
 }
 
-/// The spans but for what passes with time: whether their times have yet to come.
+/// The spans without the flag that changes as time passes: whether they are in the future.
 fn lasting(timeline: &Timeline) -> Vec<Span> {
     timeline
         .spans
@@ -206,7 +207,8 @@ async fn judge(site: &mut Site, from: Timestamp, to: Timestamp) -> Result<()> {
         let [step_on] = steps_on[..] else {
             panic!("{name}: one step on, which is a gap: {:?}", timeline.gaps)
         };
-        // From 2 s ahead of the clock that was set back to the one that was set on.
+        // Recorded time had not followed the first step back: it jumps from 2 s ahead of that clock
+        // to the one set ahead.
         let off = step_on.end.micros_since(step_on.start) - 88_000_000;
         assert!(
             off.abs() <= SLACK_US,

@@ -1,5 +1,5 @@
-//! A node boots with a wall clock that is two years ahead and is put right seconds later: no
-//! footage is deleted for its age, and recording comes back to true time by itself.
+//! A node boots with a wall clock that is two years ahead and is corrected seconds later: no
+//! footage is deleted because of its age, and recording returns to true time by itself.
 
 use crate::support::export_plays;
 use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteOptions};
@@ -15,10 +15,10 @@ use tokio::time::sleep;
 
 const TWO_YEARS_S: i64 = 2 * 365 * 24 * 3600;
 
-/// Longer than retention leaves between two looks.
+/// Longer than the interval of retention.
 const WRONG_FOR: Duration = Duration::from_secs(12);
 
-/// A minute to come back to true time, and what the machine may be late.
+/// A minute to return to true time, and a margin for a busy machine.
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 
 fn tune(_: usize, config: &mut Config) {
@@ -92,7 +92,7 @@ async fn a_clock_that_is_two_years_ahead_at_a_start_costs_seconds_and_no_footage
     assert!(before.is_subset(&segments(&site)?));
     export_plays(&mut site, camera, from, to).await?;
 
-    // Nor does the next process begin where the clock had been.
+    // The next process does not begin at the clock's earlier time either.
     site.cluster.stop(0, STOP_TIMEOUT).await?;
     let restarted = wall_now();
     site.cluster.start(0)?;
@@ -110,14 +110,14 @@ async fn ahead_us(site: &Site) -> std::result::Result<i64, String> {
         .cameras
         .first()
         .and_then(|camera| camera.recording.watermark);
-    // Between two epochs there is none.
+    // Between two epochs there is no watermark.
     Ok(watermark
         .ok_or("nothing is durable in this epoch yet")?
         .micros_since(wall_now()))
 }
 
-/// What was recorded ahead is listed, and goes when an operator says so, but for a segment that has
-/// true times, too.
+/// Footage recorded ahead is listed, and an operator can remove it, except for a segment that also
+/// has true times.
 async fn remove_what_was_ahead(site: &mut Site) -> Result<()> {
     let listed = future(site).await?;
     let recorded_us = |listed: &[FutureFootage]| -> i64 {
@@ -128,7 +128,8 @@ async fn remove_what_was_ahead(site: &mut Site) -> Result<()> {
     };
     assert!(recorded_us(&listed) > 8_000_000, "{listed:?}");
     let body = serde_json::json!({});
-    // The first process was too short to be certain of its clock: an operator vouches for this one.
+    // The first process was too short to be certain of its clock: for this one, an operator
+    // vouches.
     let refused = site
         .api()?
         .call(Method::POST, &["retention", "remove-future"], Some(&body))

@@ -1,4 +1,5 @@
-//! Strangers at a node's two ports: thousands of connections that say nothing, or never all of it.
+//! Strangers at a node's two ports: thousands of connections that send nothing, or never a complete
+//! request.
 
 use crate::support::strangers::{HALF_A_HEAD, NOTHING, Strangers, Watch};
 use holdfast_chaos::oracle::{count_all, expect_whole};
@@ -11,30 +12,30 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// What `docs/operations.md` asks for.
+/// The limit that `docs/operations.md` recommends.
 const FILES_MAX: u64 = 4096;
 
-/// What most shells and service managers give. Half of it is kept for cameras and volumes.
+/// The default of most shells and service managers. Half of it is reserved for cameras and volumes.
 const FEW_FILES: u64 = 1024;
 
 /// More than `FILES_MAX`.
 const CROWD: usize = 4200;
 
-/// They come with so many each, half of them with half a head: all below what an address may have.
+/// Each makes this many connections, half of them with half a head: fewer than an address may have.
 const ADDRESSES: u8 = 250;
 const FROM_EACH: usize = 8;
 
-/// For what a node does within a second or two, on a machine that does other things too.
+/// For work that takes a node a second or two, on a busy machine.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
-/// Beyond a deadline, until the node has looked.
+/// How long after a deadline the node may take to enforce it.
 const LOOK_MAX: Duration = Duration::from_secs(4);
 
-/// Connections beside the strangers': the test's own, and those that are closed already and not
-/// gone yet.
+/// Connections in addition to the strangers': the test's own, and closed ones that have not gone
+/// yet.
 const ALMOST: f64 = 150.0;
 
-/// So that recording needs several while the strangers are there.
+/// So that recording needs several segments while the strangers are there.
 const SEGMENT_SECONDS: u64 = 3;
 
 fn options() -> SiteOptions {
@@ -65,7 +66,8 @@ async fn metric(site: &Site, family: &str, label: Option<&str>) -> Result<f64> {
     sum(&site.metrics(0).await?, family, label).ok_or_else(|| Error::Wrong(format!("no {family}")))
 }
 
-/// They come, nothing is lost, everything is answered, and after the deadline they are gone.
+/// While the strangers are there, nothing is lost and everything is answered; after the deadline
+/// they are gone.
 async fn outlasts(
     site: &mut Site,
     crowd: impl AsyncFnOnce([SocketAddr; 2], &mut Strangers),
@@ -75,13 +77,13 @@ async fn outlasts(
     let (from, sealed_before) = (wall_now(), sealed(site).await?);
     let watch = Watch::begin(ports[0]);
     crowd(ports, &mut strangers).await;
-    // Who has the token is served while they are there.
+    // A client with the token is served while they are there.
     site.ask(0).await?;
     let open = metric(site, "holdfast_open_connections", Some("stranger")).await?;
     let files = metric(site, "holdfast_open_files", None).await?;
     let allowed = metric(site, "holdfast_allowed_files", None).await?;
     println!("{open} strangers are let in; {files} of {allowed} files are open");
-    // What is kept in reserve for the 500 cameras of the default configuration, or half.
+    // Number of files reserved for the 500 cameras of the default configuration, or half.
     assert!(
         allowed - files >= (allowed / 2.0).min(1080.0) - ALMOST,
         "files are left for cameras and volumes"
@@ -170,7 +172,7 @@ async fn from_hundreds_of_addresses(ports: [SocketAddr; 2], strangers: &mut Stra
     }
 }
 
-/// The ports would serve more connections than there are files.
+/// The ports would accept more connections than there are files.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_few_files_those_of_cameras_and_volumes_are_left_alone() -> Result<()> {
     let mut site = recording_site(FEW_FILES).await?;
@@ -196,8 +198,8 @@ fn says_so_once(site: &Site) {
     assert!((2..=8).contains(&lines.len()), "{lines:?}");
 }
 
-/// A connection that carries the token outlasts the deadline of those that do not, and makes room
-/// for nobody.
+/// A connection that carries the token outlasts the deadline of those that do not, and is never
+/// evicted for another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clients_connection_outlasts_strangers_and_their_deadline() -> Result<()> {
     let site = recording_site(FILES_MAX).await?;
@@ -239,7 +241,7 @@ async fn a_clients_connection_outlasts_strangers_and_their_deadline() -> Result<
         Some("port=\"api\""),
     )
     .await?;
-    // The one that the second look itself took.
+    // The one that the second query itself took.
     assert_eq!(
         accepted_after - accepted,
         1.0,

@@ -1,4 +1,4 @@
-//! What is stored is harmed while the node is down: what is whole is served, what is damaged never.
+//! Stored data is damaged while the node is down: sound footage is served, damaged footage never.
 
 use crate::support::export_plays;
 use holdfast_chaos::oracle::{MARGIN, count_all, count_one, expect_whole};
@@ -20,7 +20,7 @@ const RECORDED: Duration = Duration::from_secs(10);
 
 const SEGMENT_SECONDS: u64 = 2;
 
-/// What damage is made of; nowhere else in a segment.
+/// The bytes that damage consists of; they occur nowhere else in a segment.
 const NOISE: &[u8; 32] = b"NOISE-that-no-camera-ever-sent-\xff";
 
 fn options() -> SiteOptions {
@@ -30,7 +30,7 @@ fn options() -> SiteOptions {
     }
 }
 
-/// A stopped node with footage, and between when it is whole.
+/// A stopped node with footage, and the interval in which it is whole.
 async fn recorded() -> Result<(Site, Timestamp, Timestamp)> {
     let mut site = Site::start(options()).await?;
     let from = wall_now();
@@ -137,7 +137,7 @@ async fn damaged_chunks_are_never_served_and_all_others_are() -> Result<()> {
     }
     let lost: u64 = lost_frames(&mut site, from, to).await?;
     assert!(lost > 0, "nothing was damaged: this proves nothing");
-    // By a reader, or by the scrub where that was faster.
+    // By a reader, or by the scrub if it was faster.
     let damaged = prometheus::sum(
         &site.metrics(0).await?,
         "holdfast_volume_found_damaged_chunks_total",
@@ -179,14 +179,14 @@ async fn a_segment_that_is_nothing_but_noise_costs_its_own_footage_only() -> Res
     }
     assert!(
         files[1].exists(),
-        "what cannot be read is kept for whoever can"
+        "an unreadable file is kept for a version that can read it"
     );
     site.pass();
     Ok(())
 }
 
-/// Overwrites what is in the middle of a chunk in the middle of the file: between batches lies
-/// padding, which nobody misses.
+/// Overwrites the middle of a chunk in the middle of the file: damage to the padding between
+/// batches would have no effect.
 fn overwrite_middle(path: &Path, camera: CameraId) {
     let footage = offline::footage(path, camera, StreamKind::Main, |_, _| {}).expect("footage");
     let chunk = footage.entries()[footage.entries().len() / 2].location;

@@ -1,4 +1,4 @@
-//! A camera that was deleted by mistake: its footage is found, and it comes back.
+//! A camera is deleted by mistake: its footage is found, and the camera is restored.
 
 use holdfast_chaos::oracle::{count_all, count_one, expect_whole};
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions};
@@ -92,7 +92,7 @@ async fn a_camera_that_was_deleted_is_found_and_comes_back() -> Result<()> {
         .await?;
     }
 
-    // Its name is taken by another camera, for a while.
+    // Another camera takes its name for a while.
     let other = site
         .add_served(2, "cam01", holdfast_consensus::model::Transport::Tcp)
         .await?;

@@ -1,4 +1,5 @@
-//! A disk that is too small for what comes in: the oldest goes, and recording goes on.
+//! A disk that is too small for the incoming footage: the oldest is deleted, and recording
+//! continues.
 
 use holdfast_camera::CameraOptions;
 use holdfast_chaos::disk::Mount;
@@ -15,7 +16,7 @@ const DISK_BYTES: u64 = 96 << 20;
 
 const FREE_BYTES_MIN: u64 = 24 << 20;
 
-/// 5 MB/s in all: the disk is full after twenty seconds.
+/// 5 MB/s in total: the disk is full after twenty seconds.
 const CAMERA_BPS: u64 = 20_000_000;
 
 fn disk(config: &Config) -> PathBuf {
@@ -70,7 +71,8 @@ async fn on_a_full_disk_the_oldest_goes_and_recording_goes_on() -> Result<()> {
     .await?;
     let from = wall_now();
     sleep(Duration::from_secs(3)).await;
-    // What retention leaves is whole: the newest seconds, and the time of the deletions.
+    // The footage that retention leaves is whole: the newest seconds, which include the time of the
+    // deletions.
     expect_whole(&count_all(&mut site, from, wall_now()).await?)?;
     let page = site.metrics(0).await?;
     assert_eq!(

@@ -1,4 +1,5 @@
-//! Cameras that falter and go on: the timeline says when and why, and everything still plays.
+//! Cameras falter and continue: the timeline has the time and the cause, and everything still
+//! plays.
 
 use crate::support::export_plays;
 use holdfast_camera::Picture;
@@ -22,10 +23,10 @@ const A_WHILE: Duration = Duration::from_secs(3);
 
 const FREEZE: Duration = Duration::from_secs(5);
 
-/// By how much a gap may be told too long or too short, in microseconds.
+/// The most that the bounds of a reported gap may be off, in microseconds.
 const BOUNDS_US: i64 = 1_000_000;
 
-/// By their numbers at the server.
+/// Numbers of the cameras at the server.
 const STALLED: u32 = 1;
 const LOSSY: u32 = 2;
 const CHANGING: u32 = 3;
@@ -34,7 +35,7 @@ const SHUFFLED: u32 = 5;
 const JUMPING: u32 = 6;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hiccups_are_told_with_their_cause_and_everything_still_plays() -> Result<()> {
+async fn hiccups_are_reported_with_their_cause_and_everything_still_plays() -> Result<()> {
     let mut site = Site::prepare(SiteOptions::new(1, JUMPING)).await?;
     site.cluster.form().await?;
     for number in STALLED..=JUMPING {
@@ -68,14 +69,14 @@ async fn hiccups_are_told_with_their_cause_and_everything_still_plays() -> Resul
         verdict.loss.lost <= 50 && verdict.loss.foreign == 0,
         "{verdict:?}"
     );
-    stall_is_told(
+    stall_is_reported(
         &site,
         site.camera(STALLED)?,
         (from, to),
         (frozen_at, resumed_at),
     )
     .await?;
-    loss_is_told(&mut site, from, to).await?;
+    loss_is_reported(&mut site, from, to).await?;
     for camera in site.cameras().to_vec() {
         expect_covered(&site, 0, camera.id, from, to).await?;
         export_plays(&mut site, camera.id, from, to).await?;
@@ -86,7 +87,7 @@ async fn hiccups_are_told_with_their_cause_and_everything_still_plays() -> Resul
     Ok(())
 }
 
-/// All at once; between when one camera was frozen.
+/// Causes all hiccups at once; returns the interval in which one camera was frozen.
 async fn hiccup(site: &Site) -> Result<(Timestamp, Timestamp)> {
     site.camera(CHANGING)?.handle.set_picture(Picture::Small);
     // Several frames: less than 100 ms is no gap in a timeline.
@@ -103,7 +104,7 @@ async fn hiccup(site: &Site) -> Result<(Timestamp, Timestamp)> {
     Ok((frozen_at, resumed_at))
 }
 
-async fn stall_is_told(
+async fn stall_is_reported(
     site: &Site,
     camera: &SiteCamera,
     (from, to): (Timestamp, Timestamp),
@@ -122,7 +123,7 @@ async fn stall_is_told(
         stall.start.micros_since(frozen_at),
         stall.end.micros_since(resumed_at),
     ];
-    println!("the stall is told {off:?} us off");
+    println!("the reported stall is {off:?} us off");
     // It begins with the last frame; it ends with the first keyframe of the next session, up to a
     // GOP after the resumption.
     assert!(
@@ -132,7 +133,7 @@ async fn stall_is_told(
     Ok(())
 }
 
-async fn loss_is_told(site: &mut Site, from: Timestamp, to: Timestamp) -> Result<()> {
+async fn loss_is_reported(site: &mut Site, from: Timestamp, to: Timestamp) -> Result<()> {
     let camera = site.camera(LOSSY)?.clone();
     let timeline = site.timeline(0, camera.id, from, to).await?;
     assert!(
@@ -147,12 +148,12 @@ async fn loss_is_told(site: &mut Site, from: Timestamp, to: Timestamp) -> Result
         timeline.spans.iter().any(|span| span.damaged),
         "what refers to lost frames: {timeline:?}"
     );
-    // It is served all the same.
+    // It is served nevertheless.
     assert!((1..=50).contains(&verdict.loss.lost), "{verdict:?}");
     Ok(())
 }
 
-/// The last that is told is what is durable, not what is hoped for.
+/// The timeline ends with durable footage, not with footage that is expected to become durable.
 async fn ends_at_the_watermark(site: &Site, camera: &SiteCamera, from: Timestamp) -> Result<()> {
     let watermark = |timeline: &Timeline| coverage::extent(timeline).map(|(_, end)| end);
     let before = site
@@ -160,20 +161,20 @@ async fn ends_at_the_watermark(site: &Site, camera: &SiteCamera, from: Timestamp
         .await?
         .cameras
         .into_iter()
-        .find(|told| told.id == camera.id);
+        .find(|known| known.id == camera.id);
     let timeline = site
         .timeline(0, camera.id, from, wall_now().plus(Duration::from_secs(60)))
         .await?;
-    // What a node tells of its recorders is a tick or two old.
+    // A node's report about its recorders is a tick or two old.
     sleep(Duration::from_millis(500)).await;
     let after = site
         .ask(0)
         .await?
         .cameras
         .into_iter()
-        .find(|told| told.id == camera.id);
+        .find(|known| known.id == camera.id);
     let [before, after] =
-        [before, after].map(|told| told.and_then(|told| told.recording.watermark));
+        [before, after].map(|known| known.and_then(|known| known.recording.watermark));
     let end = watermark(&timeline);
     assert!(
         before <= end
@@ -214,13 +215,13 @@ async fn playlist_plays(
     let gaps: Vec<usize> = (0..playlist.segments.len())
         .filter(|&at| is_gap(&playlist.segments[at]))
         .collect();
-    let told = site.timeline(0, camera.id, from, to).await?.gaps;
-    let can_show = told
+    let known_gaps = site.timeline(0, camera.id, from, to).await?.gaps;
+    let can_show = known_gaps
         .iter()
         .any(|gap| gap.end.micros_since(gap.start) >= GAP_MICROS_MIN);
     assert!(
         !can_show || !gaps.is_empty(),
-        "EXT-X-GAP is where the timeline has a gap: {told:?}:\n{text}"
+        "EXT-X-GAP is where the timeline has a gap: {known_gaps:?}:\n{text}"
     );
     let may_skip = [STALLED, LOSSY, SHUFFLED].contains(&camera.handle.id());
     assert!(

@@ -1,4 +1,4 @@
-//! Evidence on a real ext4: a hold outlives retention and a disk that others fill.
+//! Evidence on a real ext4: a hold outlives retention, and a disk that foreign files fill.
 
 use crate::support::export_plays;
 use holdfast_camera::CameraOptions;
@@ -20,7 +20,7 @@ const DISK_BYTES: u64 = 384 << 20;
 
 const CLASS_BYTES_MAX: u64 = 32 << 20;
 
-/// Until a camera tells that it is not recorded.
+/// Number of polls until a camera reports that it is not recorded.
 const ERROR_LOOKS: u32 = 50;
 const ERROR_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -48,8 +48,7 @@ fn tune(_: usize, config: &mut Config) {
     ];
 }
 
-/// A node on a disk of its own, with a camera of each class; `None` where there can be no such
-/// disk.
+/// A node on a disk of its own, with a camera of each class; `None` if there can be no such disk.
 async fn site(classes: &[&str]) -> Result<Option<(Site, Mount, Vec<CameraId>)>> {
     let numbers = 1..=u32::try_from(classes.len()).unwrap_or(u32::MAX);
     let cameras = numbers.clone().map(|id| CameraOptions {
@@ -126,7 +125,7 @@ async fn wait_metric(site: &Site, name: &str, is_so: impl Fn(f64) -> bool) -> Re
     .await
 }
 
-/// Writes until there is no room.
+/// Writes until there is no space.
 fn fill(path: &Path) -> Result<()> {
     let failed = |source| Error::Io {
         what: "fill the disk".into(),
@@ -171,21 +170,21 @@ async fn a_disk_that_others_fill_where_all_is_held_says_so_and_recording_comes_b
         "{why:?}"
     );
     site.cluster.api(0)?.probe("/healthz").await?;
-    // A look is of a moment: as one chunk leaves the queue, the next is taken.
-    let mut is_told = false;
+    // A poll sees one moment: as one chunk leaves the queue, the next is accepted.
+    let mut is_reported = false;
     for _ in 0..ERROR_LOOKS {
-        is_told = site
+        is_reported = site
             .look()
             .await?
             .cameras
             .iter()
             .any(|camera| camera.recording.error.is_some());
-        if is_told {
+        if is_reported {
             break;
         }
         tokio::time::sleep(ERROR_LOOK_INTERVAL).await;
     }
-    assert!(is_told, "no camera says that it is not recorded");
+    assert!(is_reported, "no camera says that it is not recorded");
     std::fs::remove_file(&others).map_err(|source| Error::Io {
         what: "make room".into(),
         source,
@@ -216,7 +215,7 @@ async fn a_disk_that_others_fill_where_all_is_held_says_so_and_recording_comes_b
                 .map_err(|error| error.to_string())?;
             causes.extend(timeline.gaps.iter().map(|gap| gap.cause));
         }
-        // While the queue is written out at last, a chunk or two may come too early.
+        // While the queue is finally written out, a chunk or two may come too early.
         let known = causes
             .iter()
             .all(|cause| matches!(cause, GapCause::VolumeFailed | GapCause::Overload));
@@ -290,7 +289,7 @@ async fn a_full_class_loses_its_oldest_only_and_what_is_held_of_it_still_plays()
     assert_eq!(
         site.timeline(0, held, from, to).await?,
         before,
-        "nobody sees that it was moved"
+        "the move is visible to no reader"
     );
     export_plays(&mut site, held, from, to).await?;
     wait::until("what is not held is gone", SETTLE_TIMEOUT, async || {

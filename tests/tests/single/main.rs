@@ -1,4 +1,4 @@
-//! Stories of one node: what stops it, what its cameras do to it, and what happens to its disk.
+//! Scenarios with one node: reasons not to start, misbehaving cameras, and damage to its disk.
 
 #[path = "../support/mod.rs"]
 mod support;

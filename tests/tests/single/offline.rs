@@ -1,4 +1,4 @@
-//! The offline tools on the volume of a node: beside it while it runs, and after it has stopped.
+//! The offline tools on the volume of a node: while it runs, and after it has stopped.
 
 use crate::support::rot::turn_a_bit;
 use holdfast_chaos::oracle::{count_all, count_one, expect_whole};
@@ -28,7 +28,7 @@ fn options() -> SiteOptions {
     }
 }
 
-/// Exit code, what it printed (JSON where there was any), and what it said on standard error.
+/// Exit code, JSON output (if there was any), and standard error.
 fn holdfast(arguments: &[&str]) -> (i32, Value, String) {
     let binary = holdfast_beside_this().expect("the binary");
     let output = Command::new(binary)
@@ -44,7 +44,8 @@ fn holdfast(arguments: &[&str]) -> (i32, Value, String) {
     )
 }
 
-/// The segment with a header of a later release: the checksum stays where it is in every version.
+/// The segment with a header of a later release: the checksum stays in the same place in every
+/// version.
 fn of_version_9(segment: &[u8]) -> Vec<u8> {
     let mut changed = segment.to_vec();
     changed[8] = 9;
@@ -61,7 +62,7 @@ fn segments(volume: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_volume_is_verified_beside_its_node_and_listed_anew_without_it() -> Result<()> {
+async fn a_volume_is_verified_while_its_node_runs_and_listed_again_after_it() -> Result<()> {
     let mut site = Site::start(options()).await?;
     let from = wall_now();
     sleep(RECORDED).await;
@@ -124,8 +125,8 @@ async fn a_volume_is_verified_beside_its_node_and_listed_anew_without_it() -> Re
 
     fs::remove_dir_all(volume.join("catalogue")).expect("the catalogue");
     let (code, report, said) = holdfast(&["volume", "rebuild-catalogue", &dir]);
-    // One that was begun right before the stop may have no footer yet: the next start finds what is
-    // in it.
+    // A segment begun right before the stop may have no footer yet: the next start reads its
+    // contents.
     let found = report["listed_segments"]
         .as_u64()
         .zip(report["unsealed_segments"].as_u64());
@@ -166,7 +167,7 @@ async fn a_volume_is_verified_beside_its_node_and_listed_anew_without_it() -> Re
     Ok(())
 }
 
-/// Each camera's part is an MP4 that plays; without a camera the tool lists them.
+/// Each camera's part is an MP4 that plays; without a camera the tool lists the cameras.
 async fn extracts(site: &Site, segment: &Path) -> Result<()> {
     let segment = segment.to_str().expect("a path");
     let file = site.dir().join("extracted.mp4");
@@ -177,7 +178,7 @@ async fn extracts(site: &Site, segment: &Path) -> Result<()> {
         let (code, extracted, said) = holdfast(&[
             "segment", "extract", segment, "--camera", camera, "-o", output, "--force",
         ]);
-        // The segment is damaged, and what is sound is written.
+        // The segment is damaged, and the sound part is written.
         assert_eq!(code, expected, "{extracted} {said}");
         if ffmpeg::is_installed().await {
             assert_eq!(ffmpeg::complaints(&file).await?, "", "of camera {camera}");

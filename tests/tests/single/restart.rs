@@ -1,4 +1,5 @@
-//! One node stops in order, or is killed: what it had received, and what it had made durable.
+//! One node stops in order, or is killed: received frames survive the former, durable ones the
+//! latter.
 
 use holdfast_chaos::oracle::{count_one, expect_whole};
 use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteOptions};
@@ -8,23 +9,24 @@ use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// A hundred are measured by the bench.
+/// The bench measures a hundred.
 const ORDERLY_STOPS: usize = 20;
 
 const KILLS: usize = 4;
 
-/// At most a chunk, a flush and a frame are at risk, and what the machine adds that does other
-/// things too; the figure is measured by the bench.
+/// At most a chunk, a flush and a frame are at risk, plus a margin for a busy machine; the bench
+/// measures the figure.
 const KILL_LOSS_MAX: Duration = Duration::from_secs(1);
 
-/// How long a node may be recording again after its process started, beside other tests.
+/// How long after its start a node may take until it records again, with other tests running at the
+/// same time.
 const RESUME_MAX: Duration = Duration::from_secs(8);
 
-/// How long a frame may be on its way: a camera stamps it when it is due, and sends it when the
-/// machine lets it. Later ones were not received when the signal came.
+/// How long a frame may be in transit: a camera stamps it when it is due, and sends it when the
+/// machine allows. Later ones had not been received when the signal came.
 const ON_ITS_WAY_US: i64 = 100_000;
 
-/// What is recorded between two stops.
+/// How long to record between two stops.
 const RUN: Duration = Duration::from_millis(900);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -81,7 +83,7 @@ enum Ending {
     Killed,
 }
 
-/// Records for `length`, ends the node and starts it again. The interval is what must be there
+/// Records for `length`, ends the node and starts it again. Returns the interval that must be there
 /// afterwards.
 async fn run_until(
     site: &mut Site,
@@ -103,7 +105,7 @@ async fn run_until(
     Ok((from, to))
 }
 
-/// Waits until every camera is durable beyond now; tells up to where the least recorded one is.
+/// Waits until every camera is durable beyond now; returns the earliest of their watermarks.
 async fn resumed(site: &mut Site) -> Result<Timestamp> {
     let started = wall_now();
     wait::until("recording resumed at once", RESUME_MAX, async || {

@@ -1,5 +1,5 @@
-//! What rots on the disk is found by reading it again, told with camera and time, and left out of
-//! what is served.
+//! The scrub finds data that rots on the disk, reports it with camera and time, and the node no
+//! longer serves it.
 
 use crate::support::export_plays;
 use crate::support::rot::turn_a_bit;
@@ -32,7 +32,7 @@ fn options() -> SiteOptions {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bit_that_turns_is_found_told_and_left_out_and_the_rest_is_served() -> Result<()> {
+async fn a_flipped_bit_is_found_reported_and_left_out_and_the_rest_is_served() -> Result<()> {
     let mut site = Site::start(options()).await?;
     let from = wall_now();
     sleep(RECORDED).await;
@@ -72,7 +72,7 @@ async fn a_bit_that_turns_is_found_told_and_left_out_and_the_rest_is_served() ->
         (found.camera, found.start, found.end),
         (camera.id, rotten.meta.start, rotten.meta.end())
     );
-    is_told(&site, &rotten).await?;
+    is_reported(&site, &rotten).await?;
 
     let timeline = site.timeline(0, camera.id, from, to).await?;
     let gaps: Vec<_> = timeline
@@ -119,8 +119,8 @@ async fn damaged(site: &Site) -> std::result::Result<wire::DamagedChunk, String>
     first.ok_or_else(|| format!("{volumes:?}"))
 }
 
-/// By the metrics with the camera, by the log with camera and time.
-async fn is_told(site: &Site, rotten: &ChunkEntry) -> Result<()> {
+/// In the metrics with the camera, in the log with camera and time.
+async fn is_reported(site: &Site, rotten: &ChunkEntry) -> Result<()> {
     let page = site.metrics(0).await?;
     let label = format!("camera=\"{}\"", rotten.meta.camera);
     assert_eq!(
@@ -139,7 +139,7 @@ async fn is_told(site: &Site, rotten: &ChunkEntry) -> Result<()> {
     let line = log
         .lines()
         .find(|line| line.contains("is damaged"))
-        .expect("the log tells of the damage");
+        .expect("the log reports the damage");
     for part in [
         format!("camera={}", rotten.meta.camera),
         rotten.meta.start.to_string(),

@@ -1,4 +1,4 @@
-//! What keeps a node from starting: it says what, where and what to do, and ends with an error.
+//! Reasons for a node not to start: the error names the problem, its place and the remedy.
 
 use holdfast_chaos::disk::Mount;
 use holdfast_chaos::oracle::{count_all, expect_whole};
@@ -9,11 +9,11 @@ use holdfast_node::terminal::clock::wall_now;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long a start that fails may take.
+/// The longest that a failing start may take.
 const REFUSAL_MAX: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_is_told_what_is_taken_and_the_first_loses_nothing() -> Result<()> {
+async fn a_second_process_reports_what_is_taken_and_the_first_loses_nothing() -> Result<()> {
     let mut site = Site::start(SiteOptions::new(1, 1)).await?;
     let from = wall_now();
     let config = site.cluster.config(0).clone();
@@ -62,10 +62,10 @@ async fn a_read_only_data_directory_is_refused_with_its_name_and_harmed_in_nothi
         site.pass();
         return Ok(());
     };
-    let told = refused(&site, &config).await?;
+    let output = refused(&site, &config).await?;
     assert!(
-        told.contains(&*config.data_dir.to_string_lossy()) && told.contains("read-only"),
-        "{told}"
+        output.contains(&*config.data_dir.to_string_lossy()) && output.contains("read-only"),
+        "{output}"
     );
     drop(mount);
 
@@ -77,7 +77,7 @@ async fn a_read_only_data_directory_is_refused_with_its_name_and_harmed_in_nothi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unknown_key_is_told_with_file_line_and_name() -> Result<()> {
+async fn an_unknown_key_is_reported_with_file_line_and_name() -> Result<()> {
     let site = Site::prepare(SiteOptions::new(1, 0)).await?;
     let mut text =
         std::fs::read_to_string(site.cluster.config_path(0)).expect("the node's configuration");
@@ -92,18 +92,18 @@ async fn an_unknown_key_is_told_with_file_line_and_name() -> Result<()> {
     for command in [["config", "check"].as_slice(), &["serve", "--config"]] {
         let path = path.to_string_lossy();
         let ended = process::run(&[command, &[&*path]].concat(), REFUSAL_MAX).await?;
-        let told = format!("{}{}", ended.stdout, ended.stderr);
-        assert_ne!(ended.code, Some(0), "{told}");
+        let output = format!("{}{}", ended.stdout, ended.stderr);
+        assert_ne!(ended.code, Some(0), "{output}");
         assert!(
-            told.contains(&format!("{path}:{line}")) && told.contains("storage_"),
-            "{told}"
+            output.contains(&format!("{path}:{line}")) && output.contains("storage_"),
+            "{output}"
         );
     }
     site.pass();
     Ok(())
 }
 
-/// Starts a node that must not come up; what it says.
+/// Starts a node that must not come up; returns its output.
 async fn refused(site: &Site, config: &Config) -> Result<String> {
     let path: PathBuf = site.dir().join("second.toml");
     std::fs::write(

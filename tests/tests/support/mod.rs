@@ -1,4 +1,4 @@
-//! What tests of both binaries do with exports.
+//! Checks of exports for several test binaries.
 
 pub(crate) mod rot;
 pub(crate) mod strangers;
@@ -9,8 +9,7 @@ use holdfast_node::demo::footage;
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
 
-/// Fetches one file and has foreign decoders judge it: `re_mp4` reads its boxes, ffmpeg its
-/// pictures.
+/// Fetches one file and has independent decoders judge it: `re_mp4` its boxes, ffmpeg its pictures.
 pub(crate) async fn export_plays(
     site: &mut Site,
     camera: CameraId,

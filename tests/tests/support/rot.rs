@@ -1,4 +1,4 @@
-//! Bits that turn in what is stored.
+//! Flips bits in stored data.
 
 use holdfast_chaos::{Error, Result};
 use holdfast_storage::chunk::ChunkEntry;
@@ -7,11 +7,11 @@ use holdfast_storage::offline;
 use std::fs;
 use std::path::Path;
 
-/// Length of what stands before a chunk's payload: the record's head and the chunk's.
+/// Number of bytes before a chunk's payload: the record's head and the chunk's.
 const HEADS_BYTES: u64 = 16 + 72;
 
-/// Turns a bit in the middle of a chunk of video that is neither the camera's first in the segment
-/// nor its last, nor begins with a keyframe.
+/// Flips a bit in the middle of a video chunk that is neither the camera's first in the segment nor
+/// its last, and does not begin with a keyframe.
 pub(crate) fn turn_a_bit(segment: &Path, camera: CameraId) -> Result<ChunkEntry> {
     let wrong = |error: holdfast_storage::Error| Error::Wrong(error.to_string());
     let footage = offline::footage(segment, camera, StreamKind::Main, |_, _| {}).map_err(wrong)?;

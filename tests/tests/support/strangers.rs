@@ -1,4 +1,5 @@
-//! Who connects to a node and has no business there, and who asks it meanwhile whether it is well.
+//! Strangers that connect to a node without any authorisation, and a watch that asks the node for
+//! its health at the same time.
 
 use holdfast_node::terminal::clock::monotonic_now;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -12,22 +13,22 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// A request that never becomes whole.
+/// A request that never becomes complete.
 pub(crate) const HALF_A_HEAD: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-";
 pub(crate) const NOTHING: &[u8] = b"";
 
-/// A node whose backlog is full does not answer at all.
+/// A node with a full backlog does not answer at all.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
-/// Between two looks of a [`Watch`].
+/// Time between two polls of a [`Watch`].
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Connections that say one thing and are held.
+/// Connections that send a few bytes and are then held open.
 #[derive(Default)]
 pub(crate) struct Strangers(Vec<TcpStream>);
 
 impl Strangers {
-    /// Takes the descriptors that a shell withholds from the test itself.
+    /// Raises the test's own limit of descriptors to the most that is allowed.
     pub(crate) fn assemble() -> Self {
         let limit = getrlimit(Resource::Nofile);
         setrlimit(
@@ -41,7 +42,7 @@ impl Strangers {
         Self::default()
     }
 
-    /// `count` more from this address.
+    /// Makes `count` more connections from this address.
     pub(crate) async fn come(
         &mut self,
         door: SocketAddr,
@@ -55,7 +56,7 @@ impl Strangers {
             let connected = timeout(CONNECT_MAX, socket.connect(door))
                 .await
                 .expect("the node accepts in time");
-            // It may be closed already.
+            // It may have been closed already.
             if let Ok(mut stream) = connected
                 && stream.write_all(words).await.is_ok()
             {
@@ -64,7 +65,7 @@ impl Strangers {
         }
     }
 
-    /// How many are still open after so long; returns before where none is.
+    /// How many are still open after this time; returns earlier if none is.
     pub(crate) async fn open_after(&mut self, wait: Duration) -> usize {
         let (count, mut closed) = (self.0.len(), 0);
         let all_closed = async {
@@ -107,7 +108,7 @@ impl Watch {
         Self { ended, task }
     }
 
-    /// Every one was answered in time, and there were some.
+    /// Checks that there were requests, and that every one was answered in time.
     pub(crate) async fn end(self, longest: Duration) {
         self.ended.store(true, Relaxed);
         let answers = self.task.await.expect("no panic");

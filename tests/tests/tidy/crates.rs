@@ -1,12 +1,12 @@
-//! Crates: who may import whom, which versions may be doubled, where dependencies come from.
+//! Crates: permitted imports, permitted duplicate versions, permitted sources of dependencies.
 
 use super::{assert_none, root};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// Imports go from later to earlier layers only (DESIGN §3). The test cameras are nobody's layer:
-/// `node` and all above may serve them.
+/// Imports go from later to earlier layers only. The test cameras belong to no layer: `node` and
+/// all above may serve them.
 const LAYERS: [&[&str]; 7] = [
     &["holdfast-storage", "holdfast-camera"],
     &["holdfast-consensus"],
@@ -20,8 +20,8 @@ const LAYERS: [&[&str]; 7] = [
 /// The first layer that may import the test cameras.
 const CAMERA_USERS_FROM: usize = 3;
 
-/// Crates that are in the build in more than one version, and who holds the older one back. A new
-/// doubling fails: take another version, or add it here with its reason.
+/// Crates that are in the build in more than one version, and the crates that hold the older one
+/// back. A new duplicate fails: take another version, or add it here with its reason.
 const DOUBLED: [(&str, &str); 18] = [
     ("base64", "0.22: retina and its http-auth; 0.23: reqwest"),
     ("bitflags", "1: io-uring under tokio-uring 0.5"),
@@ -46,7 +46,7 @@ const DOUBLED: [(&str, &str); 18] = [
     ("thiserror-impl", "as thiserror"),
 ];
 
-/// What `cargo metadata` says for Linux on this architecture.
+/// The output of `cargo metadata` for Linux on this architecture.
 pub(crate) fn metadata() -> Value {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let output = Command::new(env!("CARGO"))
@@ -118,14 +118,14 @@ fn imports_go_one_way() {
             .unwrap()
             .iter()
             .map(|dependency| text(dependency, "name"));
-        // A crate names itself where its own tests need one of its features.
+        // A crate names itself if its own tests need one of its features.
         for imported in imports.filter(|name| names.contains(name) && *name != importer) {
             if !may_import(importer, imported) {
                 findings.push(format!("{importer} imports {imported}"));
             }
         }
     }
-    assert_none("imports against the layers of DESIGN §3", &findings);
+    assert_none("imports against the layers in LAYERS", &findings);
 }
 
 #[test]

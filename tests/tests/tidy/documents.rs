@@ -3,7 +3,7 @@
 use super::{assert_none, files, read, root};
 use std::path::{Path, PathBuf};
 
-/// A path in a document begins with one of these, so that `application/json` is none.
+/// A path in a document begins with one of these, so that `application/json` is not taken for one.
 const FOLDERS: [&str; 11] = [
     "node",
     "consensus",
@@ -102,7 +102,7 @@ fn is_dated(name: &str) -> bool {
 }
 
 #[test]
-fn paths_are_told_from_other_words() {
+fn paths_are_distinguished_from_other_words() {
     let text = "`storage/src/ids.rs`, `docs/`, `application/json`, `storage::ids`, `node/<name>` \
                 [a](b.md#c) [d](https://e/f)";
     assert_eq!(cited_paths(text), ["storage/src/ids.rs", "docs"]);

@@ -1,9 +1,9 @@
-//! Licences of everything that is linked in, against a list of those that may be.
+//! Licences of all linked crates, against a list of permitted ones.
 
 use super::assert_none;
 use super::crates::{metadata, text};
 
-/// Permissive licences that Apache-2.0 OR MIT can be shipped with.
+/// Permissive licences that are compatible with Apache-2.0 OR MIT.
 const ALLOWED: [&str; 11] = [
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -18,8 +18,7 @@ const ALLOWED: [&str; 11] = [
     "Zlib",
 ];
 
-/// Whether an SPDX expression can be met with allowed licences alone. `/` is how old manifests
-/// write OR.
+/// Whether allowed licences alone satisfy an SPDX expression. Old manifests write OR as `/`.
 fn is_allowed(expression: &str) -> bool {
     let spaced = expression
         .replace('/', " OR ")
@@ -30,11 +29,11 @@ fn is_allowed(expression: &str) -> bool {
     either(&mut rest) && rest.is_empty()
 }
 
-/// `a OR b OR ...`, of which AND binds the tighter.
+/// `a OR b OR ...`; AND binds tighter.
 fn either<'a>(words: &mut &'a [&'a str]) -> bool {
     let mut met = both(words);
     while take(words, "OR") {
-        // Both sides are always read, so that `words` moves on.
+        // Both sides are always parsed, so that `words` advances.
         met |= both(words);
     }
     met

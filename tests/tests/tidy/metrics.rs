@@ -1,9 +1,9 @@
-//! Metric names: all begin with `holdfast_` and end with what they count in.
+//! Metric names: all begin with `holdfast_` and end with a unit.
 
 use super::{assert_none, files, read};
 use std::path::{Path, PathBuf};
 
-/// What a name may end with: a base unit of Prometheus, `total` for counters, `info`, or the things
+/// Permitted ends of a name: a base unit of Prometheus, `total` for counters, `info`, or the things
 /// that a gauge counts.
 const UNITS: [&str; 20] = [
     "seconds",
@@ -28,7 +28,7 @@ const UNITS: [&str; 20] = [
     "term",
 ];
 
-/// Names in the sources that share the prefix and are no metrics: crates, as tracing and rustdoc
+/// Names in the sources that share the prefix but are not metrics: crates, as tracing and rustdoc
 /// write them.
 const CRATES: [&str; 8] = [
     "holdfast_node",
@@ -58,7 +58,7 @@ pub(super) fn prefixed(line: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The literal that a constructor's call begins with, where it begins with one.
+/// The literal at the beginning of a constructor's arguments, if there is one.
 pub(super) fn constructed(text: &str) -> Vec<&str> {
     let calls = CONSTRUCTORS
         .iter()
@@ -76,7 +76,7 @@ fn fault(name: &str) -> Option<&'static str> {
     (!UNITS.contains(&unit)).then_some("does not end with a unit (UNITS lists them)")
 }
 
-/// Sources that make metrics; this test's own examples do not count.
+/// Sources that create metrics, without this test's own examples.
 pub(super) fn sources() -> Vec<PathBuf> {
     files("rs")
         .into_iter()

@@ -1,11 +1,11 @@
-//! `docs/operations.md`: every metric of the sources is in it, and none that is not there.
+//! `docs/operations.md` has every metric of the sources, and no others.
 
 use super::metrics::{constructed, prefixed, sources};
 use super::{assert_none, read};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Sources whose metrics nodes serve; tests name some that are not.
+/// Sources whose metrics nodes serve; tests also name metrics that do not exist.
 const SERVED: [&str; 4] = [
     "storage/src",
     "consensus/src",
@@ -13,7 +13,7 @@ const SERVED: [&str; 4] = [
     "node/src",
 ];
 
-/// Names in backquotes at the beginning of a table's row; conditions have blanks.
+/// Names in backquotes at the beginning of a table's row; conditions contain blanks.
 fn documented(text: &str) -> BTreeSet<String> {
     let rows = text
         .lines()

@@ -2,7 +2,7 @@
 
 use super::{assert_none, files, read};
 
-/// Beyond this a file has more than one job.
+/// A longer file has more than one job.
 const LINES_MAX: usize = 850;
 
 #[test]
@@ -29,7 +29,7 @@ fn every_file_says_what_it_is_for() {
     );
 }
 
-/// A word is no sentence: `//! x` says nothing.
+/// One word is not a sentence: `//! x` says nothing.
 fn says_something(line: &str) -> bool {
     line.strip_prefix("//! ")
         .is_some_and(|text| text.split_whitespace().count() >= 3)

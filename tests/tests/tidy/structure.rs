@@ -1,4 +1,4 @@
-//! The shape of the tree: folders import one way, and operators read plain words.
+//! The structure of the tree: folders import one way, and operators read plain words.
 
 use super::assert_none;
 use holdfast_tests::tree::source::{PRODUCT, sources};

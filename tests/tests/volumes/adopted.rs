@@ -1,5 +1,5 @@
-//! Disks of nodes and clusters that are lost: what is on them is listed, saved, and served again,
-//! by the commands of docs/disaster-volumes.md. These need no faulty disk.
+//! Disks of lost nodes and clusters: the commands of docs/disaster-volumes.md list, save, and serve
+//! their contents again. These tests need no faulty disk.
 
 use crate::rig::{disk, rewrite};
 use holdfast_camera::count;
@@ -29,7 +29,7 @@ fn own_disk(_: usize, config: &mut Config) {
     config.storage.volumes = vec![Volume::new(disk(config, "recordings"))];
 }
 
-/// Exit code, what it printed as JSON, and what it said on standard error.
+/// Exit code, JSON output, and standard error.
 fn holdfast(site: &Site, index: usize, arguments: &[&str]) -> (i32, Value, String) {
     let binary = holdfast_beside_this().expect("the binary");
     let mut command = Command::new(binary);
@@ -53,7 +53,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path")
 }
 
-/// That a file holds every frame that the camera sent between the two instants.
+/// Checks that a file has every frame that the camera sent between the two instants.
 fn expect_in_file(camera: &SiteCamera, file: &Path, from: Timestamp, to: Timestamp) -> Result<()> {
     let bytes = fs::read(file).map_err(|source| Error::Io {
         what: "read an extract".to_owned(),
@@ -74,7 +74,7 @@ fn expect_in_file(camera: &SiteCamera, file: &Path, from: Timestamp, to: Timesta
     }
 }
 
-/// Every segment but the newest two, of which one had no footer when its node was killed.
+/// Every segment except the newest two, one of which had no footer when its node was killed.
 fn segments(volume: &Path) -> BTreeMap<PathBuf, u32> {
     let files = fs::read_dir(volume.join("segments/default")).expect("segments");
     let mut paths: Vec<PathBuf> = files.map(|file| file.expect("one").path()).collect();
@@ -113,8 +113,8 @@ async fn wait_state(site: &Site, index: usize, path: &Path, state: &str) -> Resu
     .await
 }
 
-/// Waits until all of a range is listed, and shown as recorded by `node`: a segment that was being
-/// written is read as a whole first.
+/// Waits until all of a range is listed, and shown as recorded by `node`: an unfinished segment is
+/// first read as a whole.
 async fn wait_listed(
     site: &Site,
     index: usize,
@@ -199,14 +199,14 @@ async fn recordings_of_a_lost_cluster_are_saved_and_taken_over() -> Result<()> {
     ]
     .concat();
     let (code, done, said) = holdfast(&site, 0, &extract);
-    // What was being written when the node was killed may be torn: it is named.
+    // A batch that was being written when the node was killed may be torn: it is reported.
     assert!(
         code == 0 || (code == 1 && done["damaged"][0]["chunks"] == 0),
         "{done} {said}"
     );
     expect_in_file(&door, &out, from, to)?;
 
-    // Another system, another cluster, in which one camera was added again.
+    // Another system and another cluster, to which one camera was added again.
     let config = site.cluster.config_path(0).to_owned();
     let mut fresh = Config::load(&config).map_err(|error| Error::Wrong(error.to_string()))?;
     fresh.storage.volumes = vec![Volume::new(disk(&fresh, "fresh"))];

@@ -1,5 +1,5 @@
-//! A disk that answers with EIO: its cameras go on on the node's other volume, or on other nodes,
-//! and it is taken back when it is sound again.
+//! A disk that answers with EIO: its cameras continue on the node's other volume, or on other
+//! nodes, and the node uses the disk again once it is sound.
 
 use crate::rig::{FAULTY, Rig, SOUND, cameras, one_disk, two_disks};
 use holdfast_chaos::Result;
@@ -9,7 +9,7 @@ use holdfast_storage::chunk::GapCause;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// What the disk had not confirmed, and up to the next keyframe.
+/// The data that the disk had not confirmed, and the time until the next keyframe.
 const LOST_MAX: Duration = Duration::from_secs(4);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,7 +69,7 @@ async fn the_cameras_of_a_failed_volume_go_to_the_other_one_and_it_is_taken_back
     Ok(())
 }
 
-/// The other volume fails, and the one that was taken back has everything.
+/// The other volume fails, and the one in use again takes every camera.
 async fn takes_cameras_again(rig: &mut Rig) -> Result<()> {
     crate::rig::rewrite(&rig.site, 0, |changed| {
         changed.storage.volumes[usize::from(SOUND)].retire = true

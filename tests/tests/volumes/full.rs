@@ -1,5 +1,5 @@
-//! A volume that is full with what is held: its cameras go on on the node's other volume, or on
-//! other nodes, and what it had taken is there once it has room.
+//! A volume that is full of held footage: its cameras continue on the node's other volume, or on
+//! other nodes, and the accepted footage is there once the volume has space.
 
 use crate::rig::{cameras, disk, small};
 use holdfast_chaos::disk::Mount;
@@ -16,12 +16,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// The free room that a volume keeps, twice, and some segments.
+/// Twice the free space that a volume keeps, and some segments.
 const DISK_BYTES: u64 = 160 << 20;
 
 const FULL: u16 = 0;
 
-/// What is reserved of segments is used up within seconds, also by half of the cameras, and the
+/// The space reserved for segments is used up within seconds, even by half of the cameras, and the
 /// buffer holds some seconds of all.
 const CAMERA_BPS: u64 = 6_000_000;
 
@@ -44,8 +44,8 @@ fn two_disks(index: usize, config: &mut Config) {
         .push(Volume::new(disk(config, "other")));
 }
 
-/// A site whose first node has its first volume on a disk of its own, and where everything is held;
-/// `None` where there can be no such disk.
+/// A site whose first node has its first volume on a disk of its own, with all footage held; `None`
+/// if there can be no such disk.
 async fn held(nodes: usize, tune: fn(usize, &mut Config)) -> Result<Option<(Site, Mount)>> {
     let mut site = Site::prepare(SiteOptions {
         nodes,
@@ -76,7 +76,7 @@ async fn held(nodes: usize, tune: fn(usize, &mut Config)) -> Result<Option<(Site
     Ok(Some((site, mount)))
 }
 
-/// Somebody else takes all the room.
+/// Fills all free space with a foreign file.
 fn fill(site: &Site) -> Result<PathBuf> {
     let path = disk(site.cluster.config(0), "disk").join("others");
     let mut file = std::fs::File::create(&path).map_err(io("fill the disk"))?;
@@ -145,7 +145,7 @@ async fn the_cameras_of_a_full_volume_go_to_the_other_one_without_loss() -> Resu
     let Some((mut site, _mount)) = held(1, two_disks).await? else {
         return Ok(());
     };
-    // They all have to be there, so that they all have to leave.
+    // All cameras have to be on this volume, so that all have to leave.
     crate::rig::rewrite(&site, 0, |config| config.storage.volumes[1].retire = true)?;
     wait_figure(&site, "holdfast_volume_cameras", "", 4.0).await?;
     crate::rig::rewrite(&site, 0, |config| config.storage.volumes[1].retire = false)?;

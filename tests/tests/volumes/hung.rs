@@ -1,5 +1,5 @@
-//! A disk that hangs for half a minute: nothing waits for it, its cameras go elsewhere, and what it
-//! had taken is there once it goes on.
+//! A disk that hangs for half a minute: nothing waits for it, its cameras move elsewhere, and the
+//! accepted footage is there once it continues.
 
 use crate::rig::{FAULTY, Rig, SOUND, cameras, disk, one_disk, two_disks};
 use holdfast_chaos::faulty::{FaultyDisk, Filesystem};
@@ -19,7 +19,7 @@ const DATA_DIR_BYTES: u64 = 256 << 20;
 
 const HANG: Duration = Duration::from_secs(30);
 
-/// Of any question to the node while a disk hangs.
+/// The longest that any request to the node may take while a disk hangs.
 const ANSWER_MAX: Duration = Duration::from_secs(6);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,7 +76,7 @@ async fn a_hang_of_half_a_minute_loses_no_frame_and_holds_nothing_up() -> Result
     Ok(())
 }
 
-/// While the disk hangs, what is on the other volume is told and played.
+/// While the disk hangs, footage on the other volume is listed and played.
 async fn answers(site: &mut Site, from: Timestamp) -> Result<()> {
     let to = wall_now();
     site.wait_recorded_beyond(to.plus(Duration::from_secs(2)))
@@ -93,7 +93,7 @@ async fn answers(site: &mut Site, from: Timestamp) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_starts_and_stops_beside_a_disk_that_hangs() -> Result<()> {
+async fn a_node_starts_and_stops_while_a_disk_hangs() -> Result<()> {
     let Some(mut rig) = Rig::prepare(1, cameras(2, 500_000), two_disks).await? else {
         return Ok(());
     };
@@ -121,7 +121,7 @@ async fn a_node_starts_and_stops_beside_a_disk_that_hangs() -> Result<()> {
     Ok(())
 }
 
-/// The kernel keeps a process whose requests hang; the node itself is done.
+/// The kernel keeps a process whose requests hang; the node itself has finished.
 async fn stops_in_time(rig: &mut Rig) -> Result<()> {
     crate::rig::rewrite(&rig.site, 0, |config| {
         config.storage.volumes[usize::from(SOUND)].retire = true
@@ -173,8 +173,8 @@ async fn a_data_dir_that_hangs_holds_up_neither_recording_nor_the_nodes_end() ->
         site.pass();
         return Ok(());
     };
-    // Dropped in the order in which they must go: the disk goes on, the processes end, and then it
-    // can be taken away.
+    // Dropped in the order that is necessary: the disk continues, the processes end, and then the
+    // disk can be dismantled.
     let mut site = site;
     let _resumes = faulty.resumes_on_drop();
     site.cluster.form().await?;
@@ -239,7 +239,7 @@ async fn where_the_node_has_no_other_volume_the_cluster_moves_the_cameras_withou
     Ok(())
 }
 
-/// As much as one buffer takes in a few seconds.
+/// Bits per second that fill a buffer in a few seconds.
 const HIGH_BPS: u64 = 15_000_000;
 
 fn small_buffer(index: usize, config: &mut Config) {
@@ -250,8 +250,8 @@ fn small_buffer(index: usize, config: &mut Config) {
 const BUFFER_BYTES: u64 = 20 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_nobody_can_help_the_least_important_is_shed_first_and_memory_is_bounded()
--> Result<()> {
+async fn without_another_node_the_least_important_is_shed_first_and_memory_is_bounded() -> Result<()>
+{
     let Some(mut rig) = Rig::prepare(1, cameras(2, HIGH_BPS), small_buffer).await? else {
         return Ok(());
     };
@@ -297,7 +297,7 @@ async fn where_nobody_can_help_the_least_important_is_shed_first_and_memory_is_b
     let gaps = rig.gaps(from, to).await?;
     assert!(
         gaps.iter().any(|(camera, ..)| camera.handle.id() == 1),
-        "what was shed is told"
+        "shed footage is reported"
     );
     for (camera, cause, _) in gaps {
         assert!(

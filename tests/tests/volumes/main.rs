@@ -1,6 +1,6 @@
-//! Stories of one node's volumes: real filesystems whose disks fail, hang and slow down under a
-//! recording node. As root, with the Debian packages that `holdfast_chaos::faulty` names; elsewhere
-//! they are left out, loudly.
+//! Scenarios with one node's volumes: real filesystems whose disks fail, hang and slow down while a
+//! node records to them. They need root and the Debian packages that `holdfast_chaos::faulty`
+//! names; on other machines they are skipped with a message.
 
 mod adopted;
 mod failed;

@@ -1,6 +1,6 @@
-//! Real mounts that come late, go, and lie over each other, and filesystems that are read-only:
-//! whatever happens, no file of another volume is written, nothing is recorded where a disk should
-//! be, and the node serves.
+//! Real mounts that appear late, disappear, and cover each other, and read-only filesystems: in
+//! every case no file of another volume is written, nothing is recorded where a disk should be
+//! mounted, and the node serves.
 
 use crate::rig::{cameras, disk, in_state, small, wait_in_state};
 use holdfast_chaos::disk::Mount;
@@ -19,7 +19,7 @@ use tokio::time::sleep;
 
 const STORE_BYTES: u64 = 512 << 20;
 const SETTLE: Duration = Duration::from_secs(30);
-/// The rounds of the story with many mounts.
+/// Rounds of the scenario with many mounts.
 const ROUNDS: u32 = 4;
 
 /// One volume, in a folder over which a disk is mounted.
@@ -29,10 +29,10 @@ fn one_mount(_: usize, config: &mut Config) {
     config.storage.volumes = vec![Volume::new(disk(config, "disk"))];
 }
 
-/// A node that records two cameras to its one disk. `None` where this process may not mount.
+/// A node that records two cameras to its one disk. `None` if this process may not mount.
 struct Story {
     site: Site,
-    /// What is mounted at the volume's path, wherever it is mounted now.
+    /// Contents of the volume, independent of where they are mounted.
     store: PathBuf,
     at: PathBuf,
     _filesystem: Mount,
@@ -87,7 +87,7 @@ impl Story {
         Ok(())
     }
 
-    /// All of it can be played.
+    /// Checks that all of it can be played.
     async fn expect_kept(&mut self, (from, to): (Timestamp, Timestamp)) -> Result<()> {
         expect_whole(&count_all(&mut self.site, from, to).await?)?;
         for camera in self.site.cameras().to_vec() {
@@ -166,7 +166,7 @@ async fn a_disk_that_is_mounted_over_a_recording_volume_and_taken_away_again_los
     drop(mount);
     let old = segments(&story.store);
 
-    // An operator takes the folder below for the new disk.
+    // An operator mistakes the folder below the mount for the new disk.
     mark_new(&story.at).expect("the mount point can be written");
     story.site.cluster.start(0)?;
     wait_in_state(&story.site, 1, "active").await?;
@@ -175,7 +175,7 @@ async fn a_disk_that_is_mounted_over_a_recording_volume_and_taken_away_again_los
         let mount = story.mount()?;
         wait_in_state(&story.site, 0, "active").await?;
         recorded.push(story.record_for(3).await?);
-        // Lazily, under a recording node.
+        // Unmounted lazily, under a recording node.
         drop(mount);
         wait_in_state(&story.site, 1, "active").await?;
         recorded.push(story.record_for(3).await?);
@@ -198,7 +198,7 @@ async fn a_disk_that_is_mounted_over_a_recording_volume_and_taken_away_again_los
             "{report:?}"
         );
     }
-    // Both at once, each at a path of its own, show all of it.
+    // Both at once, each at a path of its own, show all of the footage.
     let path = story.site.cluster.config_path(0).to_owned();
     let mut config = Config::load(&path).expect("the node's configuration");
     config.storage.volumes.push(Volume::new(&story.store));
@@ -222,7 +222,7 @@ async fn a_read_only_disk_keeps_no_node_from_starting_and_shows_what_it_holds() 
     let mount = story.mount()?;
     story.form().await?;
     let recorded = story.record_for(3).await?;
-    // What it had open has no footer then.
+    // So that its open segment has no footer.
     story.site.cluster.kill(0).await?;
     drop(mount);
     let mount = Mount::bind_read_only(&story.store, &story.at)?.expect("this process may mount");

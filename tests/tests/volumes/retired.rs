@@ -1,5 +1,5 @@
-//! Volumes that come and go while the node records: through its configuration file, and without
-//! losing a frame. These need no faulty disk.
+//! Volumes are added and retired while the node records: through its configuration file, and
+//! without losing a frame. These tests need no faulty disk.
 
 use crate::rig::{disk, rewrite};
 use holdfast_chaos::oracle::{count_all, expect_covered, expect_whole};
@@ -53,7 +53,7 @@ async fn volumes_are_retired_detached_and_added_while_the_node_records() -> Resu
     let retired_at = wall_now();
     expect_whole(&count_all(&mut site, from, retired_at).await?)?;
 
-    // It survives a restart, in whatever order the file names the volumes, and its footage with it.
+    // It and its footage survive a restart, whatever the order of the volumes in the file.
     rewrite(&site, 0, |config| config.storage.volumes.reverse())?;
     assert!(site.cluster.stop(0, STOP_TIMEOUT).await?.success());
     site.cluster.start(0)?;

@@ -1,4 +1,4 @@
-//! A site whose first node records to two disks of the same size, the first of which has faults on
+//! A site whose first node records to two disks of the same size, the first of which fails on
 //! command.
 
 use holdfast_camera::CameraOptions;
@@ -19,7 +19,7 @@ const DISK_BYTES: u64 = 1 << 30;
 pub(crate) const FAULTY: u16 = 0;
 pub(crate) const SOUND: u16 = 1;
 
-/// In the order in which they must go: the processes hold files on the disks.
+/// In the order in which they must be dropped: the processes hold files on the disks.
 pub(crate) struct Rig {
     _resumes: ResumesOnDrop,
     pub(crate) site: Site,
@@ -49,7 +49,7 @@ pub(crate) fn two_disks(index: usize, config: &mut Config) {
     }
 }
 
-/// Only the first node has the faulty disk, and no other.
+/// The first node has the faulty disk as its only one.
 pub(crate) fn one_disk(index: usize, config: &mut Config) {
     small(config);
     if index == 0 {
@@ -58,7 +58,7 @@ pub(crate) fn one_disk(index: usize, config: &mut Config) {
 }
 
 impl Rig {
-    /// `None` where there are no faulty disks. Nothing runs yet but the cameras.
+    /// `None` if there are no faulty disks. Only the cameras run yet.
     pub(crate) async fn prepare(
         nodes: usize,
         cameras: Vec<CameraOptions>,
@@ -95,14 +95,14 @@ impl Rig {
         }))
     }
 
-    /// All cameras are recorded, by whatever node.
+    /// Starts the site, and waits until every camera is recorded by any node.
     pub(crate) async fn start(&mut self) -> Result<()> {
         self.site.cluster.form().await?;
         self.site.add_all().await?;
         self.site.wait_recorded_beyond(wall_now()).await
     }
 
-    /// A figure of one of the first node's volumes.
+    /// The value of a metric of one of the first node's volumes.
     pub(crate) async fn figure(&self, family: &str, volume: u16) -> Result<f64> {
         let page = self.site.metrics(0).await?;
         let label = format!("volume=\"{volume}\"");
@@ -136,7 +136,7 @@ impl Rig {
         .await
     }
 
-    /// How many cameras the faulty volume has, once each volume has some and `all` are recorded.
+    /// Number of cameras on the faulty volume, once each volume has some and `all` are recorded.
     pub(crate) async fn spread(&self, all: f64) -> Result<f64> {
         wait::until("both volumes have cameras", SETTLE_TIMEOUT, async || {
             let figure = async |volume| {
@@ -154,7 +154,7 @@ impl Rig {
         .await
     }
 
-    /// Gaps of all cameras by cause, each with its length.
+    /// Gaps of all cameras, each with its cause and its length.
     pub(crate) async fn gaps(
         &self,
         from: Timestamp,
@@ -163,11 +163,11 @@ impl Rig {
         let mut all = Vec::new();
         for camera in self.site.cameras() {
             let Timeline { gaps, .. } = self.site.timeline(0, camera.id, from, to).await?;
-            let told = gaps.iter().map(|gap| {
+            let listed = gaps.iter().map(|gap| {
                 let us = u64::try_from(gap.end.micros_since(gap.start)).unwrap_or(0);
                 (camera.clone(), gap.cause, Duration::from_micros(us))
             });
-            all.extend(told);
+            all.extend(listed);
         }
         Ok(all)
     }
@@ -198,7 +198,7 @@ pub(crate) async fn wait_in_state(site: &Site, volume: u16, state: &str) -> Resu
     .await
 }
 
-/// Cameras 1 to `count`, of so many bits per second.
+/// Cameras 1 to `count`, each with this bitrate.
 pub(crate) fn cameras(count: u32, bitrate_bps: u64) -> Vec<CameraOptions> {
     (1..=count)
         .map(|id| CameraOptions {
@@ -208,7 +208,7 @@ pub(crate) fn cameras(count: u32, bitrate_bps: u64) -> Vec<CameraOptions> {
         .collect()
 }
 
-/// Changes the configuration file of a node, as it is now, and has the node read it.
+/// Changes the current configuration file of a node, and has the node read it.
 pub(crate) fn rewrite(site: &Site, index: usize, change: impl FnOnce(&mut Config)) -> Result<()> {
     let path = site.cluster.config_path(index);
     let mut config = Config::load(path).map_err(|error| Error::Wrong(error.to_string()))?;

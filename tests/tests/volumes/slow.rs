@@ -1,5 +1,5 @@
-//! A disk that becomes ten times slower: its least important cameras leave until the rest fits, and
-//! no frame is lost.
+//! A disk becomes ten times slower: its least important cameras leave until the rest fits, and no
+//! frame is lost.
 
 use crate::rig::{FAULTY, Rig, SOUND, cameras, two_disks};
 use holdfast_chaos::oracle::{count_all, expect_whole};
@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 const CAMERAS: u32 = 6;
-/// Three on each volume record 1.5 MB/s.
+/// Three cameras on each volume record 1.5 MB/s.
 const CAMERA_BPS: u64 = 4_000_000;
-/// Room for one of them and not for two, also where a third less is measured because other tests
-/// had the processor.
+/// Enough for one of them but not for two, even if the measured value is a third too low because
+/// other tests had the processor.
 const SLOW_BYTES_PER_SECOND: u64 = 950_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

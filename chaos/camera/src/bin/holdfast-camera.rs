@@ -11,16 +11,16 @@ use std::process::ExitCode;
 
 /// Plays simulated IP cameras over RTSP at rtsp://BIND:PORT/cam/1 and so on.
 ///
-/// Standard input takes commands such as `freeze 3` or `drop-frames 3 10` (any unknown one lists
-/// them all) and answers each with a line. Runs until interrupted; the end of standard input does
-/// not end it.
+/// Standard input takes commands such as `freeze 3` or `drop-frames 3 10` (any unknown command
+/// lists them all); the answer to each is one line. Runs until interrupted; the end of standard
+/// input does not end it.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// How many cameras; their ids count from 1.
+    /// Number of cameras; their ids count from 1.
     #[arg(long, default_value_t = 1)]
     cameras: u32,
-    /// Of each camera's video, in bit/s.
+    /// Bitrate of each camera's video, in bit/s.
     #[arg(long, default_value_t = 2_000_000)]
     bitrate: u64,
     #[arg(long, default_value_t = 25)]
@@ -30,7 +30,7 @@ struct Arguments {
     gop: u32,
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     bind: IpAddr,
-    /// 0 takes any free port, printed at the start.
+    /// 0 chooses any free port, printed at the start.
     #[arg(long, default_value_t = 0)]
     port: u16,
     #[arg(long, requires = "password")]
@@ -44,7 +44,7 @@ struct Arguments {
     password: Option<String>,
     #[arg(long, value_enum, default_value_t = Auth::Digest)]
     auth: Auth,
-    /// A second track with a tone.
+    /// Adds a second track with a tone.
     #[arg(long, value_enum)]
     sound: Option<SoundName>,
     /// Sessions start at a keyframe instead of the current frame.
@@ -137,17 +137,17 @@ async fn run(arguments: &Arguments) -> Result<(), holdfast_camera::Error> {
         handle.address(),
         arguments.cameras
     );
-    // A thread, since reading standard input blocks; the process does not wait for it.
+    // A thread, because reading standard input blocks; the process does not wait for it.
     std::thread::spawn(move || obey(&handle));
     tokio::select! {
         ended = server.run() => ended,
-        // Waits for the user. An error means that no signal can come; then the process is ended from outside.
+        // Waits for the user. An error means that no signal can arrive; then the process is ended from outside.
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }
 
-/// Answers each line of standard input until its end; then keeps the handle, and so the server, for
-/// ever.
+/// Answers each line of standard input until its end; then keeps the handle, and so the server,
+/// forever.
 fn obey(handle: &Handle) {
     for line in std::io::stdin().lines().map_while(Result::ok) {
         if !line.trim().is_empty() {

@@ -1,4 +1,4 @@
-//! What hostile cameras answer to requests.
+//! The answers of hostile cameras to requests.
 
 use super::Hostile;
 use super::datagrams::{self, Ports};
@@ -22,10 +22,10 @@ const TRACKS_AT_ONCE: usize = 1000;
 const TRACK: &str = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track1\r\n";
 const HEAD_OF_SDP: &str =
     "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=hostile\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n";
-/// Stages of a connection at which it can be hung up.
+/// Number of stages of a connection at which it can be hung up.
 const STAGES: u64 = 5;
 
-/// What was set up.
+/// A track that was set up.
 #[derive(Debug, Default)]
 struct Track {
     channel: u8,
@@ -74,7 +74,7 @@ fn play(pipe: &mut Pipe<'_>, shared: &Shared, track: &Track) -> io::Result<()> {
     }
 }
 
-/// Half of the times by a reset (the request stays unread), else in the middle of an answer.
+/// Half of the time with a reset (the request stays unread), otherwise in the middle of an answer.
 fn hang_up(pipe: &mut Pipe<'_>, number: u64) -> io::Result<()> {
     if (number / STAGES).is_multiple_of(2) {
         return pipe.await_request();

@@ -1,4 +1,4 @@
-//! What hostile cameras send over UDP after PLAY.
+//! The UDP packets of hostile cameras after PLAY.
 
 use super::Hostile;
 use super::pipe::Pipe;
@@ -60,8 +60,8 @@ impl Ports {
     }
 }
 
-/// Sends until the camera has had enough. The client's end shows on the RTSP connection only, so it
-/// is tried now and then.
+/// Sends until the camera stops. The client's end shows only on the RTSP connection, so that is
+/// probed now and then.
 pub(super) fn play(pipe: &mut Pipe<'_>, hostile: Hostile, ports: &Ports) -> io::Result<()> {
     match hostile {
         Hostile::UdpFlood => flood(pipe, ports),
@@ -81,7 +81,7 @@ fn flood(pipe: &mut Pipe<'_>, ports: &Ports) -> io::Result<()> {
     }
 }
 
-/// Ordinary frames; between them a third party sends to the same ports from another address.
+/// Sends ordinary frames; between them a third party sends to the same ports from another address.
 fn strangers(pipe: &mut Pipe<'_>, ports: &Ports) -> io::Result<()> {
     let reel = Reel::load(ReelName::Slices).map_err(io::Error::other)?;
     let stranger = UdpSocket::bind((stranger_address(ports.client.ip()), 0))?;
@@ -111,12 +111,13 @@ fn strangers(pipe: &mut Pipe<'_>, ports: &Ports) -> io::Result<()> {
     Ok(())
 }
 
-/// An interleaved packet of a channel that was not set up: it fails where the client is gone.
+/// Sends an interleaved packet on a channel that was not set up: fails if the client is gone.
 fn still_there(pipe: &mut Pipe<'_>) -> io::Result<()> {
     pipe.send(&[b'$', 9, 0, 0])
 }
 
-/// A port where no socket listens any more is no reason to end: the connection shows it.
+/// Ignores errors of a port that no socket listens on any more: the RTSP connection shows the
+/// client's end.
 fn deliver(socket: &UdpSocket, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
     match socket.send_to(datagram, to) {
         Err(error) if error.kind() != io::ErrorKind::ConnectionRefused => Err(error),
@@ -124,7 +125,7 @@ fn deliver(socket: &UdpSocket, datagram: &[u8], to: SocketAddr) -> io::Result<()
     }
 }
 
-/// Another host than the camera, where there is one on this machine.
+/// The address of another host than the camera, if this machine has one.
 fn stranger_address(client: IpAddr) -> IpAddr {
     if client.is_loopback() {
         IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3))

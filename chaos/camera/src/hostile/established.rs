@@ -1,5 +1,5 @@
-//! How many connections of a port are established, as the kernel knows it. Its table of sockets
-//! takes milliseconds to read, whatever is in it: all cameras of a network namespace share one
+//! Number of established connections of a port, according to the kernel. Reading the kernel's
+//! socket table takes milliseconds, whatever its size: all cameras of a network namespace share one
 //! reading.
 
 #![expect(
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How old a reading may be.
+/// The longest that a reading is reused.
 const KEPT: Duration = Duration::from_millis(100);
 
 type ByPort = Arc<HashMap<u16, usize>>;
@@ -26,12 +26,12 @@ pub(super) struct Namespace(PathBuf);
 
 impl Namespace {
     pub(super) fn of_this_thread() -> Self {
-        // Where there is no name all threads are in one.
+        // If the name cannot be read, all threads count as being in one namespace.
         Self(std::fs::read_link("/proc/thread-self/ns/net").unwrap_or_default())
     }
 
-    /// Connections to this port that neither end has closed; up to 100 ms old. Called in the
-    /// thread's own namespace.
+    /// Number of connections to this port that neither end has closed; up to 100 ms old. To be
+    /// called in the thread's own namespace.
     pub(super) fn established(&self, port: u16) -> usize {
         self.by_port().get(&port).copied().unwrap_or(0)
     }

@@ -1,9 +1,9 @@
-//! Cameras that mean harm: a gallery, each picture of which a recorder has to survive without a
-//! lost frame of another camera.
+//! Hostile cameras: each one of this gallery is an attack that a recorder has to survive without
+//! losing a frame of another camera.
 //!
 //! A hostile camera is a server of its own with a thread for each connection. Its buffers are
-//! constant, and it sends no more than [`HostileOptions::rate_bps_max`], so that the machine of a
-//! test survives it. It reads the clock and the network throughout.
+//! constant, and it sends no more than [`HostileOptions::rate_bps_max`], so that the test machine
+//! survives it. It uses the clock and the network throughout.
 
 mod answers;
 mod datagrams;
@@ -20,7 +20,7 @@ use std::fmt;
 use std::str::FromStr;
 
 kinds! {
-    /// What a hostile camera does. Unless it says otherwise it plays over TCP and does everything else rightly.
+    /// The behaviour of a hostile camera. Unless its text says otherwise, it plays over TCP and does everything else correctly.
     #[derive(Serialize, Deserialize)]
     #[serde(try_from = "String", into = "String")]
     Hostile {

@@ -1,5 +1,5 @@
-//! One connection of a hostile camera: requests in, bytes out, at a bounded rate, until the camera
-//! stops.
+//! One connection of a hostile camera: reads requests and sends bytes at a bounded rate, until the
+//! camera stops.
 
 #![expect(
     clippy::disallowed_methods,
@@ -11,14 +11,14 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Bytes handed to the socket at once, so that a stop and the rate are looked at often.
+/// Bytes passed to the socket at once, so that the stop flag and the rate are checked often.
 const BLOCK_BYTES: usize = 64 * 1024;
-/// How long a read or write waits before a stop is looked at.
+/// How long a read or write waits before it checks for a stop.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// A client's request is no longer; more is its mistake, and ends the connection.
+/// A longer request is the client's mistake, and ends the connection.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
-/// How much all connections of a camera have sent, and how much they may.
+/// The bytes that all connections of a camera have sent, and their limit.
 #[derive(Debug)]
 pub(super) struct Meter {
     pub(super) is_stopped: AtomicBool,
@@ -43,7 +43,7 @@ impl Meter {
     }
 
     /// # Errors
-    /// Where the camera has stopped.
+    /// If the camera has stopped.
     pub(super) fn check(&self) -> io::Result<()> {
         let stopped = || io::Error::new(io::ErrorKind::ConnectionAborted, "the camera stops");
         if self.is_stopped.load(Ordering::Relaxed) {
@@ -53,7 +53,7 @@ impl Meter {
         }
     }
 
-    /// Waits, looking for a stop.
+    /// Waits, checking for a stop.
     pub(super) fn wait(&self, time: Duration) -> io::Result<()> {
         let until = Instant::now() + time;
         loop {
@@ -66,8 +66,7 @@ impl Meter {
         }
     }
 
-    /// Counts bytes that were sent, and waits where they were too many. What was not used in the
-    /// past is not saved up.
+    /// Counts sent bytes, and waits if they exceed the rate. Unused rate is not saved up.
     pub(super) fn account(&self, bytes: usize) -> io::Result<()> {
         self.check()?;
         let sent = self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
@@ -79,7 +78,7 @@ impl Meter {
     }
 }
 
-/// A request, as far as a hostile camera cares.
+/// The parts of a request that a hostile camera uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) method: String,
@@ -110,7 +109,7 @@ impl<'a> Pipe<'a> {
         self.stream.peer_addr()
     }
 
-    /// The next request. Interleaved data of the client is skipped.
+    /// The next request. Skips the client's interleaved data.
     pub(super) fn request(&mut self) -> io::Result<Request> {
         loop {
             if let Some(request) = take_request(&mut self.input) {
@@ -130,7 +129,7 @@ impl<'a> Pipe<'a> {
         }
     }
 
-    /// Waits until a request is there, and leaves it unread: closed then, the connection is reset.
+    /// Waits until a request has arrived, and leaves it unread: closing then resets the connection.
     pub(super) fn await_request(&mut self) -> io::Result<()> {
         loop {
             self.meter.check()?;
@@ -151,14 +150,14 @@ impl<'a> Pipe<'a> {
         Ok(())
     }
 
-    /// The same again and again, until the client or the camera has had enough.
+    /// Sends the same bytes again and again, until the client closes or the camera stops.
     pub(super) fn send_without_end(&mut self, bytes: &[u8]) -> io::Result<()> {
         loop {
             self.send(bytes)?;
         }
     }
 
-    /// One byte in `pause`.
+    /// Sends one byte every `pause`.
     pub(super) fn drip(&mut self, bytes: &[u8], pause: Duration) -> io::Result<()> {
         for byte in bytes.chunks(1) {
             self.send(byte)?;
@@ -167,7 +166,7 @@ impl<'a> Pipe<'a> {
         Ok(())
     }
 
-    /// An answer with these head lines behind CSeq.
+    /// Sends an answer with these head lines after CSeq.
     pub(super) fn answer(
         &mut self,
         request: &Request,

@@ -16,27 +16,27 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How often the accepting thread looks for connections, and for a stop.
+/// How often the accepting thread checks for connections, and for a stop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// How often its connections are counted.
 const COUNT_INTERVAL: Duration = Duration::from_millis(100);
-/// Another host than any that a test names, on loopback.
+/// A loopback host that no test uses.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 
 /// How a hostile camera is served.
 #[derive(Clone, Debug)]
 pub struct HostileOptions {
     pub hostile: Hostile,
-    /// Port 0 takes any free port.
+    /// Port 0 chooses any free port.
     pub bind: SocketAddr,
-    /// Of all connections together; `None` for as fast as it goes.
+    /// Limit for all connections together; `None` for unlimited.
     pub rate_bps_max: Option<u64>,
-    /// Connections at the same time; further ones are closed at once.
+    /// The most connections at the same time; further ones are closed at once.
     pub connections_max: usize,
 }
 
 impl HostileOptions {
-    /// On a free port of loopback, 200 Mbit/s and 16 connections at most.
+    /// On a free loopback port, with at most 200 Mbit/s and 16 connections.
     #[must_use]
     pub fn new(hostile: Hostile) -> Self {
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -58,12 +58,12 @@ pub struct HostileCamera {
     accepting: Option<JoinHandle<()>>,
 }
 
-/// What the threads of a camera share.
+/// State that the threads of a camera share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) hostile: Hostile,
     pub(super) address: SocketAddr,
-    /// Where requests would go that follow the camera's words to another host.
+    /// The other host that the camera names: requests would go there if a client followed.
     pub(super) elsewhere: SocketAddr,
     pub(super) meter: Meter,
     threads: AtomicUsize,
@@ -73,10 +73,10 @@ pub(super) struct Shared {
 }
 
 impl HostileCamera {
-    /// Starts it in the network namespace of the calling thread.
+    /// Starts the camera in the network namespace of the calling thread.
     ///
     /// # Errors
-    /// Where the address is taken, or no thread can be started.
+    /// If the address is taken, or no thread can be started.
     pub fn start(options: &HostileOptions) -> io::Result<Self> {
         let listener = TcpListener::bind(options.bind)?;
         listener.set_nonblocking(true)?;
@@ -87,7 +87,7 @@ impl HostileCamera {
             address,
             elsewhere: match &elsewhere {
                 Some(listener) => listener.local_addr()?,
-                // TEST-NET-1 (RFC 5737): it leads nowhere.
+                // TEST-NET-1 (RFC 5737): not reachable.
                 None => SocketAddr::from((Ipv4Addr::new(192, 0, 2, 9), 554)),
             },
             meter: Meter::new(options.rate_bps_max),
@@ -124,25 +124,25 @@ impl HostileCamera {
         format!("rtsp://{}/hostile", self.address)
     }
 
-    /// Connections that no client has closed, as the kernel knows them; up to 200 ms old.
+    /// Number of connections that no client has closed, according to the kernel; up to 200 ms old.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.established.load(Ordering::Relaxed)
     }
 
-    /// Connections so far.
+    /// Number of connections so far.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(Ordering::Relaxed)
     }
 
-    /// Bytes handed to sockets so far.
+    /// Bytes passed to sockets so far.
     #[must_use]
     pub fn sent_bytes(&self) -> u64 {
         self.shared.meter.sent_bytes()
     }
 
-    /// Connections to the other host that the camera names: there should be none.
+    /// Number of connections to the other host that the camera names: there should be none.
     #[must_use]
     pub fn strayed(&self) -> u64 {
         self.shared.strayed.load(Ordering::Relaxed)
@@ -153,13 +153,13 @@ impl Drop for HostileCamera {
     fn drop(&mut self) {
         self.shared.meter.is_stopped.store(true, Ordering::Relaxed);
         if let Some(accepting) = self.accepting.take() {
-            // It ends the connections' threads first; a panic there was shown already.
+            // It first ends the connections' threads; the panic hook has printed any panic.
             let _ = accepting.join();
         }
     }
 }
 
-/// A listener on another host of loopback; `None` for cameras that are not on loopback.
+/// A listener on another loopback host; `None` for cameras that are not on loopback.
 fn elsewhere(own: IpAddr) -> io::Result<Option<TcpListener>> {
     if own != IpAddr::V4(Ipv4Addr::LOCALHOST) {
         return Ok(None);
@@ -184,8 +184,7 @@ fn accept(
             shared.strayed.fetch_add(1, Ordering::Relaxed);
         }
         match listener.accept() {
-            // A thread that cannot be started closes its connection, which is what the camera is
-            // for.
+            // If no thread can be started, its connection is closed, which a hostile camera may do.
             Ok((stream, _)) => threads.extend(admit(stream, shared, connections_max)),
             Err(_) => std::thread::sleep(ACCEPT_PAUSE),
         }

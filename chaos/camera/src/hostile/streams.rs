@@ -1,4 +1,4 @@
-//! What hostile cameras send on the RTSP connection after PLAY.
+//! The data of hostile cameras on the RTSP connection after PLAY.
 
 use super::Hostile;
 use super::pipe::Pipe;
@@ -13,12 +13,12 @@ const FRAME_PAUSE: Duration = Duration::from_millis(40);
 const FRAME_TICKS: u32 = 3600;
 const DRIP_PAUSE: Duration = Duration::from_millis(500);
 const SSRC: u32 = 0x1122_3344;
-/// RTP payload of a giant NAL unit's fragments: as much as one interleaved packet takes.
+/// RTP payload of a giant NAL unit's fragments: as much as fits one interleaved packet.
 const FRAGMENT_BYTES: usize = 60_000;
 const FU_A: u8 = 0x60 | 28;
 const IDR: u8 = 5;
 
-/// Interleaved RTP packets of one track, numbered on.
+/// Interleaved RTP packets of one track, with consecutive numbers.
 pub(super) struct Writer {
     pub(super) channel: u8,
     pub(super) sequence: u16,
@@ -70,7 +70,7 @@ impl Writer {
     }
 }
 
-/// Sends until the client or the camera has had enough.
+/// Sends until the client closes or the camera stops.
 pub(super) fn play(pipe: &mut Pipe<'_>, hostile: Hostile, channel: u8) -> io::Result<()> {
     let reel = Reel::load(ReelName::Slices).map_err(io::Error::other)?;
     let mut writer = Writer::new(channel);
@@ -129,8 +129,8 @@ pub(super) fn play(pipe: &mut Pipe<'_>, hostile: Hostile, channel: u8) -> io::Re
                 .as_bytes(),
         ),
         Hostile::AggregationBomb => pipe.send_without_end(&aggregates(channel)),
-        // The others play rightly; what is hostile about them comes at another stage, or is that
-        // nothing is read.
+        // The others play correctly; their hostile behaviour is at another stage, or is that they
+        // read nothing.
         _ => frames(pipe, &mut writer, &reel, |number| {
             number as u32 * FRAME_TICKS
         }),
@@ -151,14 +151,14 @@ pub(super) fn frames(
     Ok(())
 }
 
-/// All sequence numbers once, so that the same bytes can be sent again and again.
+/// Covers all sequence numbers once, so that the same bytes can be sent again and again.
 pub(super) fn tiny_units(channel: u8, unit: &[u8]) -> Vec<u8> {
     let (mut writer, mut out) = (Writer::new(channel), Vec::new());
     (0..=u16::MAX).for_each(|_| writer.push(false, 1000, &[unit], &mut out));
     out
 }
 
-/// Fragments of one IDR slice: so many bytes, the marker with the last, or without an end.
+/// Fragments of one IDR slice: of a given size with the marker on the last, or endless.
 fn fragments(
     pipe: &mut Pipe<'_>,
     writer: &mut Writer,
@@ -226,7 +226,7 @@ fn tiny_keyframes(pipe: &mut Pipe<'_>, writer: &mut Writer, reel: &Reel) -> io::
     Ok(())
 }
 
-/// Each keyframe with a level of its own.
+/// Each keyframe has a level of its own.
 fn parameter_sets(pipe: &mut Pipe<'_>, writer: &mut Writer, reel: &Reel) -> io::Result<()> {
     let pause = Duration::from_millis(2);
     for number in 0_u64.. {
@@ -239,7 +239,7 @@ fn parameter_sets(pipe: &mut Pipe<'_>, writer: &mut Writer, reel: &Reel) -> io::
             }
             writer.push(false, timestamp, &[&set], &mut out);
         }
-        // The keyframe of the clip, without sets of its own.
+        // The clip's keyframe, without its parameter sets.
         let slices = &reel.frame(0).frame.slices;
         for (at, slice) in slices.iter().enumerate() {
             for payload in packing::of_access_unit(Codec::H264, &[slice], timestamp) {
@@ -291,7 +291,7 @@ fn spoofed(pipe: &mut Pipe<'_>, channel: u8) -> io::Result<()> {
     }
 }
 
-/// STAP-A (RFC 6184, 5.7.1) of 20,000 units of one byte; each packet a frame.
+/// STAP-A (RFC 6184, 5.7.1) of 20,000 units of one byte; each packet is a frame.
 fn aggregates(channel: u8) -> Vec<u8> {
     let payload = [&[0x78][..], &[0, 1, 0x41].repeat(20_000)].concat();
     let (mut writer, mut out) = (Writer::new(channel), Vec::new());

@@ -1,9 +1,9 @@
-//! Sound that comes late, ends, or cannot be read. Video is as it should be.
+//! Sound that starts late, ends, or cannot be read. Video is correct.
 
 use super::kinds::kinds;
 
 kinds! {
-    /// What is odd about a camera's sound.
+    /// The oddity of a camera's sound.
     AudioOddity {
         Aac: "AAC as it should be, which the others of AAC are compared with", "RFC 3640";
         AacWithoutConfig: "AAC whose fmtp line names no config", "bluenviron/mediacommon#144 (Hikvision)";
@@ -37,7 +37,7 @@ impl AudioOddity {
         )
     }
 
-    /// Whether sound is sent so long after PLAY.
+    /// Whether sound is sent this long after PLAY.
     pub(crate) fn sounds_at(self, since_play_us: u64) -> bool {
         match self {
             Self::AudioLate => since_play_us >= 8_000_000,
@@ -48,12 +48,12 @@ impl AudioOddity {
     }
 
     /// The payload of one AAC packet: AU headers and the access unit (RFC 3640, 3.2.1). `adts` is
-    /// it behind its ADTS header.
+    /// the unit with its ADTS header.
     pub(crate) fn aac_payload(self, number: u64, adts: &[u8], unit: &[u8]) -> Vec<u8> {
         let unit = if self == Self::AacInAdts { adts } else { unit };
         let is_malformed = self == Self::AacHeadersMalformed
             || self == Self::AacSometimesMalformed && number % 50 == 49;
-        // 13 bits of size and 3 of index; malformed ones promise more than there is.
+        // 13 bits of size and 3 of index; malformed ones announce more than there is.
         let bytes = if is_malformed {
             unit.len() + 999
         } else {
@@ -63,7 +63,7 @@ impl AudioOddity {
         [&[0, 16][..], &header.to_be_bytes(), unit].concat()
     }
 
-    /// How fast the RTP time of the sound runs against what the description says.
+    /// The rate of the sound's RTP time, in percent of the announced one.
     pub(crate) fn rate_percent(self) -> u64 {
         if self == Self::AudioWrongRate {
             200

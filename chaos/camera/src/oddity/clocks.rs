@@ -1,4 +1,4 @@
-//! RTP clocks that are wrong: what a session's timestamps say against when its frames are sent.
+//! Wrong RTP clocks: a session's timestamps do not match the times at which its frames are sent.
 
 use super::kinds::kinds;
 
@@ -39,8 +39,8 @@ impl Warp {
         }
     }
 
-    /// What to add to the honest RTP time `honest` of the next frame. `offset` is the session's
-    /// own.
+    /// The number to add to `honest`, the honest RTP time of the next frame. `offset` is the
+    /// session's own.
     pub(crate) fn offset(&mut self, honest: u32, offset: u32) -> u32 {
         let first = *self.first.get_or_insert(honest);
         let elapsed = i64::from(honest.wrapping_sub(first).cast_signed());
@@ -54,7 +54,7 @@ impl Warp {
 }
 
 impl ClockOddity {
-    /// Ticks that the RTP time says after `true_ticks`.
+    /// Ticks of the camera's RTP time after `true_ticks`.
     fn elapsed(self, true_ticks: i64) -> i64 {
         let jumps = true_ticks.div_euclid(5 * SECOND) % 2 == 1;
         match self {
@@ -74,7 +74,7 @@ impl ClockOddity {
 mod tests {
     use super::*;
 
-    /// What a session's RTP times say after so many seconds.
+    /// A session's RTP time after this many seconds.
     fn said(oddity: ClockOddity, seconds: i64) -> i64 {
         let mut warp = Warp::new(oddity);
         let honest = |seconds: i64| 4_000_000_000_u32.wrapping_add((seconds * SECOND) as u32);

@@ -1,11 +1,11 @@
-//! What is odd about a camera's answers to requests (RFC 2326), and about when they come.
+//! Odd answers to requests (RFC 2326), in content or in time.
 
 use super::kinds::kinds;
 use crate::reply::Reply;
 use std::time::Duration;
 
 kinds! {
-    /// How a camera's answers differ from the letter.
+    /// How a camera's answers differ from the specification.
     ControlOddity {
         Redirect301: "DESCRIBE is answered with 301 and a Location on the same host",
             "AlexxIT/go2rtc#1881, #1480, #565 (Bambu)";
@@ -42,26 +42,26 @@ kinds! {
     }
 }
 
-/// Who logs in where a camera asks for a login because of its oddity.
+/// The user for cameras whose oddity makes them demand a login.
 pub(super) const USER: &str = "user";
 pub(super) const PASSWORD: &str = "pass";
 
-/// After so long a keepalive is no longer let in with the old nonce.
-const NONCE_LIVES_US: u64 = 8_000_000;
-/// What such cameras say of their session's timeout: clients send a keepalive well before.
+/// After this time a keepalive with the old nonce is no longer accepted.
+const NONCE_VALID_US: u64 = 8_000_000;
+/// The session timeout that such cameras announce: clients send a keepalive well before it.
 const SHORT_TIMEOUT_S: u64 = 10;
-/// Frames that come before the answer to PLAY.
+/// Number of frames sent before the answer to PLAY.
 const FRAMES_BEFORE_ANSWER: u32 = 10;
 
-/// One request, as far as manners depend on it.
+/// The parts of a request that manners depend on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment<'a> {
     pub(crate) method: &'a str,
     pub(crate) cseq: &'a str,
-    /// With the query.
+    /// Including the query.
     pub(crate) url: &'a str,
     pub(crate) transport: &'a str,
-    /// Since PLAY; `None` before.
+    /// Time since PLAY; `None` before.
     pub(crate) playing_us: Option<u64>,
 }
 
@@ -72,7 +72,7 @@ impl Moment<'_> {
     }
 }
 
-/// The manners of one connection.
+/// The odd manners of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Manners {
     last_cseq: String,
@@ -85,12 +85,12 @@ pub(crate) enum Instead {
     Say(Reply),
     /// No answer at all.
     Nothing,
-    /// An honest answer, with another nonce from now on.
+    /// An honest answer, with a new nonce from now on.
     RenewNonce,
 }
 
 impl Manners {
-    /// What comes instead of an honest answer, if anything.
+    /// Replaces an honest answer, if the oddity applies.
     pub(crate) fn instead(
         &mut self,
         oddity: ControlOddity,
@@ -118,7 +118,7 @@ impl Manners {
                 Some(Instead::Say(reply))
             }
             ControlOddity::Keepalive401
-                if is_keepalive && !self.is_renewed && moment.playing_us > Some(NONCE_LIVES_US) =>
+                if is_keepalive && !self.is_renewed && moment.playing_us > Some(NONCE_VALID_US) =>
             {
                 self.is_renewed = true;
                 Some(Instead::RenewNonce)
@@ -148,7 +148,7 @@ impl Manners {
         }
     }
 
-    /// Whether a client that was asked to log in again has to have done so by now.
+    /// Whether the client was asked to log in again with a new nonce.
     pub(crate) fn is_renewed(&self) -> bool {
         self.is_renewed
     }
@@ -159,7 +159,7 @@ impl ControlOddity {
         matches!(self, Self::SetupWithoutServerPort | Self::TcpRefused)
     }
 
-    /// Whether the camera asks for a login.
+    /// Whether the camera demands a login.
     pub(crate) fn asks_for_login(self) -> bool {
         matches!(
             self,
@@ -167,7 +167,7 @@ impl ControlOddity {
         )
     }
 
-    /// What the camera says of its session's timeout, in seconds.
+    /// The session timeout that the camera announces, in seconds.
     pub(crate) fn timeout_s(self) -> Option<u64> {
         let keepalives = [
             Self::Keepalive401,
@@ -189,7 +189,7 @@ impl ControlOddity {
         }
     }
 
-    /// How many frames come before the answer.
+    /// Number of frames sent before the answer.
     pub(crate) fn frames_before_answer(self, method: &str) -> u32 {
         if self == Self::DataBeforePlayAnswer && method == "PLAY" {
             FRAMES_BEFORE_ANSWER
@@ -256,7 +256,7 @@ impl ControlOddity {
     }
 }
 
-/// Replaces a parameter of the `Transport` header, or leaves it out.
+/// Replaces a parameter of the `Transport` header, or removes it.
 fn exchange_parameter(reply: &mut Reply, start: &str, with: Option<&str>) {
     let Some(transport) = reply.get("Transport") else {
         return;

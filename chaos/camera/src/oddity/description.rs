@@ -1,11 +1,11 @@
-//! What is odd about a camera's description (SDP, RFC 4566) and the headers that it comes with.
+//! Odd descriptions (SDP, RFC 4566), and odd headers that accompany them.
 
 use super::audio::AudioOddity;
 use super::kinds::kinds;
 use crate::reply::Reply;
 
 kinds! {
-    /// How the answer to DESCRIBE differs from the letter.
+    /// How the answer to DESCRIBE differs from the specification.
     DescriptionOddity {
         SdpWithoutOrigin: "no o= line, and s= behind t=", "scottlamb/retina#52";
         SdpWithoutName: "no s= line", "a sibling of the missing origin";
@@ -38,10 +38,10 @@ kinds! {
     }
 }
 
-/// Where the description is served.
+/// The address of the description.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place<'a> {
-    /// The camera's URL with a slash at its end.
+    /// The camera's URL with a slash at the end.
     pub(crate) base: &'a str,
     /// Its path.
     pub(crate) path: &'a str,
@@ -195,7 +195,7 @@ impl AudioOddity {
         self == Self::AudioBackChannelFirst
     }
 
-    /// Changes the lines of the track of sound.
+    /// Changes the lines of the sound track.
     pub(crate) fn bend_description(self, reply: &mut Reply) {
         let text = String::from_utf8_lossy(&reply.body).into_owned();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -233,7 +233,7 @@ fn replace(lines: &mut [String], start: &str, with: &str) {
         .for_each(|line| with.clone_into(line));
 }
 
-/// Within the lines.
+/// Replaces text within the lines.
 fn exchange(lines: &mut [String], from: &str, to: &str) {
     lines
         .iter_mut()

@@ -1,6 +1,6 @@
-//! One table for each group of oddities: name, what the camera does, and who met such a camera.
+//! One table for each group of oddities: name, behaviour, and source of the report.
 
-/// Makes an enum of a table. A name on the outside is the variant's own in kebab-case.
+/// Makes an enum from a table. The external name of a variant is its own in kebab-case.
 macro_rules! kinds {
     ($(#[$outer:meta])* $name:ident { $($variant:ident: $about:literal, $source:literal;)+ }) => {
         $(#[$outer])*
@@ -12,19 +12,19 @@ macro_rules! kinds {
         impl $name {
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// One line: what the camera does.
+            /// One line: the behaviour of the camera.
             #[must_use]
             pub fn about(self) -> &'static str {
                 match self { $(Self::$variant => $about),+ }
             }
 
-            /// Where such a camera was met, or which clause it stretches.
+            /// Where such a camera was found, or the clause that it stretches.
             #[must_use]
             pub fn source(self) -> &'static str {
                 match self { $(Self::$variant => $source),+ }
             }
 
-            /// As in scenarios and on the command line.
+            /// The name in scenarios and on the command line.
             #[must_use]
             pub fn name(self) -> String {
                 $crate::oddity::kinds::kebab(match self { $(Self::$variant => stringify!($variant)),+ })

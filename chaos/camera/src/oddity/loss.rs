@@ -1,4 +1,4 @@
-//! Packets that a camera takes a sequence number for and never sends.
+//! Packets that use a sequence number but are never sent.
 
 use super::Oddity;
 use super::kinds::kinds;
@@ -8,7 +8,7 @@ use crate::random::Random;
 use crate::reel::ReelName;
 
 kinds! {
-    /// Which packets of the video are lost, for all sessions alike.
+    /// The video packets that are lost, for all sessions alike.
     LossOddity {
         LossSteady: "every 150th packet is lost, though it is TCP", "scottlamb/retina#119 (Eufy)";
         LossInLongGop: "every 150th packet is lost, and a GOP is 10 s", "scottlamb/retina#119, smart codecs";
@@ -31,14 +31,14 @@ impl LossOddity {
     }
 }
 
-/// What of a camera's packets is lost.
+/// The packets that a camera loses.
 #[derive(Debug)]
 pub(crate) struct Lossy {
     oddity: LossOddity,
     packets: u64,
     frames: u64,
     keyframes: u64,
-    /// Packets of a burst of losses that is under way.
+    /// Remaining packets of the current burst of losses.
     burst_left: u64,
     random: Random,
 }
@@ -58,7 +58,7 @@ impl Lossy {
         })
     }
 
-    /// Marks what of the next frame is lost; whether anything is.
+    /// Marks the lost packets of the next frame; returns whether there are any.
     pub(crate) fn strike(&mut self, payloads: &mut [Payload], is_keyframe: bool) -> bool {
         self.frames += 1;
         self.keyframes += u64::from(is_keyframe);

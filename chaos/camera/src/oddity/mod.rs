@@ -1,8 +1,8 @@
-//! What is odd about a camera: one oddity each, in groups by where they act.
+//! The oddities of cameras, in groups by where they act; a camera has at most one.
 //!
-//! Each group is a table and the pure functions that bend what an honest camera would send. No
-//! oddity harms anybody: each was met at a real camera, and a recorder has to cope with it.
-//! Cameras that mean harm are in `hostile`.
+//! Each group is a table, and pure functions that change what an honest camera would send. Oddities
+//! are harmless: each was found in a real camera, and a recorder has to cope with it. Cameras that
+//! attack are in `hostile`.
 
 mod audio;
 mod clocks;
@@ -56,7 +56,7 @@ pub enum Oddity {
 #[error("`{0}` is no oddity of a camera; `cargo run -p holdfast-camera --example odd` lists them")]
 pub struct UnknownOddity(pub String);
 
-/// Calls a method of whichever group it is.
+/// Calls a method of the group that the oddity belongs to.
 macro_rules! of_group {
     ($oddity:expr, $of:ident => $call:expr) => {
         match $oddity {
@@ -107,19 +107,19 @@ impl Oddity {
             .chain(audio)
     }
 
-    /// As in scenarios and on the command line.
+    /// The name in scenarios and on the command line.
     #[must_use]
     pub fn name(self) -> String {
         of_group!(self, of => of.name())
     }
 
-    /// One line: what the camera does.
+    /// One line: the behaviour of the camera.
     #[must_use]
     pub fn about(self) -> &'static str {
         of_group!(self, of => of.about())
     }
 
-    /// Where such a camera was met, or which clause it stretches.
+    /// Where such a camera was found, or the clause that it stretches.
     #[must_use]
     pub fn source(self) -> &'static str {
         of_group!(self, of => of.source())
@@ -139,7 +139,7 @@ impl Oddity {
         }]
     }
 
-    /// Whether it shows over UDP only.
+    /// Whether it appears only over UDP.
     #[must_use]
     pub fn needs_udp(self) -> bool {
         match self {
@@ -149,7 +149,7 @@ impl Oddity {
         }
     }
 
-    /// The only codec that it can have; `None` where either will do.
+    /// The only codec that it can have; `None` if either will do.
     #[must_use]
     pub fn codec(self) -> Option<Codec> {
         match self {
@@ -160,14 +160,14 @@ impl Oddity {
         }
     }
 
-    /// User name and password that the camera asks for because of it.
+    /// User name and password that the camera demands because of it.
     #[must_use]
     pub fn login(self) -> Option<(&'static str, &'static str)> {
         let asks = self.control().is_some_and(ControlOddity::asks_for_login);
         asks.then_some((control::USER, control::PASSWORD))
     }
 
-    /// By how much later than they are captured frames are sent, in microseconds at most.
+    /// The longest that a frame is held between capture and sending, in microseconds.
     #[must_use]
     pub fn held_us(self) -> u64 {
         match self {
@@ -176,7 +176,7 @@ impl Oddity {
         }
     }
 
-    /// The clip that a camera with this oddity plays, where it is not the common one.
+    /// The clip of a camera with this oddity, if it is not the common one.
     pub(crate) fn reel(oddity: Option<Self>, codec: Codec) -> Option<ReelName> {
         let own = match oddity {
             Some(Self::Payload(of)) => of.reel(codec),

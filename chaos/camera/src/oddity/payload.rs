@@ -1,5 +1,5 @@
-//! What lies in the packets of the video: unusual NAL units, unusual packing, and encodings that
-//! few test cameras have.
+//! Odd contents of video packets: unusual NAL units, unusual packing, and encodings that few test
+//! cameras have.
 
 use super::kinds::kinds;
 use crate::annexb;
@@ -8,7 +8,7 @@ use crate::packing::{self, Payload};
 use crate::reel::ReelName;
 
 kinds! {
-    /// What is in the video's NAL units and how they are packed. What no codec is named for exists in both.
+    /// The video's NAL units and their packing. Oddities that name no codec exist in both.
     PayloadOddity {
         FragmentTypesDiffer: "fragments of one NAL unit differ in their type field",
             "scottlamb/moonfire-nvr#344";
@@ -50,11 +50,11 @@ kinds! {
     }
 }
 
-/// One access unit on its way into packets.
+/// One access unit before packing.
 #[derive(Debug)]
 pub(crate) struct AccessUnit {
     pub(crate) codec: Codec,
-    /// Of the camera's frames, from 0.
+    /// Number of the camera's frame, from 0.
     pub(crate) number: u64,
     pub(crate) is_keyframe: bool,
     pub(crate) nals: Vec<Vec<u8>>,
@@ -93,7 +93,7 @@ impl PayloadOddity {
         }
     }
 
-    /// Parameter sets as the description has them, of those of the clip.
+    /// The parameter sets in the description, given those of the clip.
     pub(crate) fn sets_of_description(self, sets: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         match self {
             Self::SetsInBandOnly => Vec::new(),
@@ -138,7 +138,7 @@ impl PayloadOddity {
                 }
             }
             Self::BrokenLinks => {
-                // BLA_W_LP instead of CRA: as where two streams were spliced.
+                // BLA_W_LP instead of CRA, as if two streams were spliced.
                 for nal in unit.nals.iter_mut().filter(|nal| codec.kind(nal) == 21) {
                     nal[0] = nal[0] & 0x81 | 16 << 1;
                 }
@@ -147,7 +147,7 @@ impl PayloadOddity {
         }
     }
 
-    /// Changes the packets of an access unit; whether the frame can be whole afterwards.
+    /// Changes the packets of an access unit; returns whether the frame can still be whole.
     pub(crate) fn bend_payloads(
         self,
         codec: Codec,
@@ -163,7 +163,7 @@ impl PayloadOddity {
             Self::FragmentStartMissing if number % 40 == 39 => {
                 return !take_marks(codec, payloads, false);
             }
-            // To drop the whole access unit for one damaged unit is right, too.
+            // A recorder may also drop the whole access unit because of one damaged unit.
             Self::EmulationMissing | Self::ForbiddenBit if rarely => return false,
             Self::FragmentEndMissing => {
                 take_marks(codec, payloads, true);
@@ -215,7 +215,7 @@ impl AccessUnit {
         self.nals.insert(at, nal);
     }
 
-    /// Behind the delimiter and the sets that are there.
+    /// After the delimiter and the existing sets.
     fn insert_sets(&mut self, sets: Vec<Vec<u8>>) {
         let comes_after =
             |nal: &Vec<u8>| !matches!(self.codec.unit(nal), Unit::Delimiter | Unit::ParameterSet);
@@ -238,7 +238,7 @@ impl AccessUnit {
     }
 }
 
-/// Behind each PPS the same as number 1.
+/// Adds, after each PPS, the same PPS as number 1.
 fn with_second_pps(nals: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     let doubled = nals.into_iter().flat_map(|nal| {
         let second = (annexb::nal_type(&nal) == annexb::NAL_PPS).then(|| with_pps_id_1(&nal));
@@ -258,7 +258,7 @@ fn with_pps_id_1(nal: &[u8]) -> Vec<u8> {
     with_id_1(nal, 1, fields_before)
 }
 
-/// A NAL unit with 1 instead of 0 in the ue(v) field that stands behind `head` bytes and so many
+/// A NAL unit with 1 instead of 0 in the ue(v) field that follows `head` bytes and `fields_before`
 /// ue(v) fields.
 fn with_id_1(nal: &[u8], head: usize, fields_before: usize) -> Vec<u8> {
     let rbsp = annexb::unescape(&nal[head..]);
@@ -285,7 +285,7 @@ fn with_id_1(nal: &[u8], head: usize, fields_before: usize) -> Vec<u8> {
     out
 }
 
-/// Where the bits go on behind one ue(v).
+/// The position after one ue(v).
 fn after_exp_golomb(bits: &[bool], at: usize) -> usize {
     let zeros = bits.iter().skip(at).take_while(|&&bit| !bit).count();
     at + 2 * zeros + 1
@@ -313,7 +313,7 @@ fn with_other_level(codec: Codec, set: &[u8]) -> Vec<u8> {
 /// Sets under other ids, which no picture uses.
 fn other_sets(codec: Codec, sets: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let other = |set: &Vec<u8>| match (codec, codec.kind(set)) {
-        // The id stands behind profile, constraints and level.
+        // The id follows profile, constraints and level.
         (Codec::H264, 7) => Some(with_id_1(set, 4, 0)),
         (Codec::H264, 8) => Some(with_pps_id_1(set)),
         (Codec::H265, 34) => Some(with_id_1(set, 2, 0)),
@@ -334,7 +334,7 @@ fn stray(payloads: &mut Vec<Payload>, bytes: &[u8], timestamp: u32) {
     payloads.insert(0, Payload::new(bytes.to_vec(), timestamp));
 }
 
-/// Fragments behind the first say that they are of another type.
+/// Fragments after the first claim another type.
 fn differ_in_type(codec: Codec, payloads: &mut [Payload]) {
     let at = codec.header_bytes();
     for payload in payloads {
@@ -344,7 +344,7 @@ fn differ_in_type(codec: Codec, payloads: &mut [Payload]) {
     }
 }
 
-/// Takes the start or end marks off all fragments; whether there were any.
+/// Removes the start or end marks from all fragments; returns whether there were any.
 fn take_marks(codec: Codec, payloads: &mut [Payload], end: bool) -> bool {
     let mut any = false;
     for payload in payloads {
@@ -358,7 +358,7 @@ fn take_marks(codec: Codec, payloads: &mut [Payload], end: bool) -> bool {
     any
 }
 
-/// Small units that are no slices, in one packet.
+/// Puts small units other than slices into one packet.
 fn aggregate(codec: Codec, payloads: &mut Vec<Payload>) {
     let is_small = |payload: &Payload| {
         let unit = codec.unit(&payload.bytes);

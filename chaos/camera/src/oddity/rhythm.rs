@@ -1,4 +1,4 @@
-//! When frames come: rarely, in bursts, with pauses.
+//! Irregular frames: rare, in bursts, with pauses.
 
 use super::Oddity;
 use super::kinds::kinds;
@@ -38,7 +38,7 @@ impl Rhythm {
         }
     }
 
-    /// Frames in how many seconds.
+    /// Number of frames, in how many seconds.
     pub(crate) fn rate(self) -> (u64, u64) {
         match self.oddity {
             Some(RhythmOddity::FrameInFourSeconds) => (1, 4),
@@ -53,14 +53,14 @@ impl Rhythm {
             Some(RhythmOddity::Pauses) => elapsed_us % 8_000_000 >= 6_000_000,
             Some(RhythmOddity::FallsAsleep) => {
                 let within = elapsed_us % 20_000_000;
-                // One frame interval in 2 s is awake.
+                // In each 2 s, it is awake for one frame interval.
                 within >= 8_000_000 && within % 2_000_000 >= 1_000_000 / self.fps
             }
             _ => false,
         }
     }
 
-    /// When frames captured at this time after the camera's start are sent: its burst.
+    /// The burst with which frames captured at this time after the camera's start are sent.
     pub(crate) fn burst(self, elapsed_us: u64) -> Option<u64> {
         (self.oddity == Some(RhythmOddity::Bursts)).then_some(elapsed_us / BURST_US)
     }

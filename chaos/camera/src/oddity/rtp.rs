@@ -1,5 +1,4 @@
-//! What is odd about a session's RTP and RTCP packets: their headers, their order, where they come
-//! from.
+//! Odd RTP and RTCP packets of a session: their headers, their order, their source.
 
 use super::kinds::kinds;
 use crate::codec::Codec;
@@ -9,7 +8,7 @@ use crate::random::Random;
 use crate::reel::ReelName;
 
 kinds! {
-    /// How a session's packets differ from what RFC 3550 asks for.
+    /// How a session's packets differ from RFC 3550.
     RtpOddity {
         MarkerOnEverySlice: "the marker bit is set on the last packet of each slice (H.264, three slices)",
             "OpenIPC/smolrtsp#43, iamscottxu/obs-rtspserver#199";
@@ -37,12 +36,12 @@ kinds! {
     }
 }
 
-/// Where a packet of a track goes.
+/// The destination of a track's packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
     Rtp,
     Rtcp,
-    /// Interleaved, a channel that was not set up.
+    /// Interleaved, on a channel that was not set up.
     Channel(u8),
     /// To the client's RTP port, from another port or address.
     RtpFromElsewhere,
@@ -55,11 +54,11 @@ pub(crate) struct Outgoing {
     pub(crate) packet: Vec<u8>,
 }
 
-/// Bends one session's packets of the video.
+/// Changes one session's video packets.
 #[derive(Debug)]
 pub(crate) struct Bender {
     oddity: RtpOddity,
-    /// Of this session.
+    /// Number of frames of this session.
     frames: u64,
     packets: u64,
     random: Random,
@@ -78,7 +77,7 @@ impl RtpOddity {
         (self == Self::MarkerOnEverySlice).then_some(ReelName::Slices)
     }
 
-    /// Changes what the packets of a frame carry, for all sessions alike.
+    /// Changes the payloads of a frame's packets, for all sessions alike.
     pub(crate) fn bend_payloads(self, number: u64, payloads: &mut Vec<Payload>) {
         let timestamp = payloads.first().map_or(0, |payload| payload.timestamp);
         let rarely = number % 25 == 12;
@@ -108,7 +107,7 @@ impl RtpOddity {
         }
     }
 
-    /// The wall time of a sender report that is due, `None` for a camera that sends none.
+    /// The wall time in a sender report that is due; `None` for a camera that sends none.
     pub(crate) fn report_us(self, wall_us: u64, random: &mut Random) -> Option<u64> {
         match self {
             Self::NoRtcp => None,
@@ -131,7 +130,7 @@ impl Bender {
         }
     }
 
-    /// Changes the session's numbers before its next frame. Rates are of 25 frames a second.
+    /// Changes the session's numbers before its next frame. Rates assume 25 frames a second.
     pub(crate) fn renumber(&mut self, numbers: &mut Numbers) {
         self.frames += 1;
         match self.oddity {
@@ -147,7 +146,7 @@ impl Bender {
         }
     }
 
-    /// What to send for the packets of a frame.
+    /// The packets to send for a frame.
     pub(crate) fn bend(&mut self, ssrc: u32, packets: Vec<Vec<u8>>) -> Vec<Outgoing> {
         let mut out = Vec::new();
         self.before(ssrc, &mut out);
@@ -326,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_tell_other_times() {
+    fn reports_have_other_times() {
         let mut random = Random::seeded(1);
         assert_eq!(RtpOddity::NoRtcp.report_us(5, &mut random), None);
         assert_eq!(RtpOddity::Padding.report_us(5, &mut random), Some(5));

@@ -1,4 +1,5 @@
-//! A recorder's eye on a camera: Retina as the client, and the stamps of what it receives.
+//! A recorder's view of a camera: Retina as the client, and the stamps of the frames that it
+//! receives.
 
 use futures::StreamExt;
 use holdfast_camera::{CameraHandle, CameraOptions, CameraServer, Handle, Options, Stamp, stamp};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server with camera 1 as `change` makes it.
+/// A server with camera 1, configured by `change`.
 pub(crate) async fn server(change: impl Fn(&mut CameraOptions)) -> (Handle, CameraHandle) {
     let mut camera = CameraOptions::new(1);
     change(&mut camera);
@@ -48,7 +49,7 @@ pub(crate) async fn describe(
         .expect("DESCRIBE was not answered in time")
 }
 
-/// The status of the RTSP answer that made a request fail.
+/// The status of the RTSP answer that rejected a request.
 pub(crate) fn status(error: &retina::Error) -> u16 {
     error
         .status_code()
@@ -85,8 +86,7 @@ impl Player {
         })
     }
 
-    /// The next item; `None` where the camera ended the session, `Err` where Retina did not like
-    /// what came.
+    /// The next item; `None` if the camera ended the session, `Err` if Retina rejects the data.
     pub(crate) async fn item(&mut self) -> Option<Result<CodecItem, retina::Error>> {
         tokio::time::timeout(PATIENCE, self.demuxed.next())
             .await
@@ -115,7 +115,7 @@ impl Player {
         self.frames(count).await.iter().map(stamp_of).collect()
     }
 
-    /// Whether nothing at all comes for `time`.
+    /// Whether nothing at all arrives for `time`.
     pub(crate) async fn is_silent_for(&mut self, time: Duration) -> bool {
         tokio::time::timeout(time, self.demuxed.next())
             .await

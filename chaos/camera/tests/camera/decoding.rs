@@ -1,4 +1,4 @@
-//! What the cameras send is decoded by somebody else's decoder without a complaint.
+//! An independent decoder decodes what the cameras send without a complaint.
 
 use crate::client::{server, until};
 use holdfast_camera::{Handle, Picture};
@@ -50,7 +50,7 @@ async fn ffprobe_follows_a_change_of_parameters() {
     assert_eq!(complaints, "");
 }
 
-/// Width and height of each frame that ffprobe decodes in 3 s, and what it complains of.
+/// Width and height of each frame that ffprobe decodes in 3 s, and its messages.
 async fn probe(handle: &Handle, transport: &str) -> (Vec<String>, String) {
     let probing = Command::new("ffprobe")
         .args([

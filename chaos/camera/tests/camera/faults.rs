@@ -1,5 +1,5 @@
-//! Each fault does what it says, no more: the stamps stay true and the session lives unless the
-//! fault ends it.
+//! Each fault does what it claims and no more: the stamps stay true, and the session continues
+//! unless the fault ends it.
 
 use crate::client::{
     Player, describe, neighbours, sequences, server, stamp_of, status, tcp, udp, until,
@@ -63,7 +63,7 @@ async fn reordered_packets_are_reordered_over_udp_only() {
     );
     by_udp.stamps(3).await;
     camera.reorder_frames(3);
-    // Retina takes packets in order only, so each swapped pair costs it one.
+    // Retina accepts packets only in order, so each swapped pair costs it one.
     assert!(lost_packets(&mut by_udp, 20).await > 0);
     let mut frames = by_tcp.frames(20).await;
     assert_eq!(frames.iter().map(|frame| frame.loss()).sum::<u16>(), 0);
@@ -98,7 +98,7 @@ async fn timestamps_jump_by_what_is_asked_for_good() {
         .elapsed();
     assert!(
         later.abs() < 9_000,
-        "the jump is told to new sessions, yet the first frame is at {later}"
+        "new sessions learn of the jump, yet the first frame is at {later}"
     );
     assert!(neighbours(&frames.iter().map(stamp_of).collect::<Vec<_>>()));
 }
@@ -152,7 +152,7 @@ async fn garbage_spoils_as_many_frames_as_asked_for_and_no_more() {
     player.stamps(3).await;
     camera.garbage_frames(4);
     let ordered = camera.sent().end;
-    // Retina ends the session at an H.264 packet that it cannot read, or hands on frames without a
+    // Retina ends the session at an H.264 packet that it cannot read, or passes on frames without a
     // stamp.
     let mut spoiled = false;
     for _ in 0..15 {

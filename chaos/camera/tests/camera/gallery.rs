@@ -1,5 +1,5 @@
-//! Hostile cameras are played by a client that knows no better: each sends what it says, within its
-//! rate, and ends when it should.
+//! A naive client plays the hostile cameras: each sends what it claims, within its rate, and ends
+//! when it should.
 
 #![allow(
     clippy::disallowed_methods,
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// How long a client looks.
+/// How long a client stays.
 const MOMENT: Duration = Duration::from_millis(500);
 const RATE_BPS_MAX: u64 = 80_000_000;
 
@@ -76,11 +76,10 @@ async fn visit(camera: &HostileCamera) -> u64 {
         "DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\n\r\nSETUP {url}/track1 RTSP/1.0\r\nCSeq: 2\r\nTransport: {transport}\r\n\r\n\
          PLAY {url} RTSP/1.0\r\nCSeq: 3\r\n\r\n"
     );
-    // A camera that hangs up may do so before it has read all.
+    // A camera that hangs up may do so before it has read everything.
     let _ = stream.write_all(requests.as_bytes()).await;
     let mut block = vec![0; 64 * 1024];
-    // The first bytes may take long on a busy machine; what comes after them does not have to be
-    // waited for.
+    // The first bytes may take long on a busy machine; later ones need not be waited for.
     let is_silent = matches!(camera.hostile(), Hostile::NeverReads | Hostile::HangsUp);
     let patience = if is_silent { MOMENT } else { PATIENCE };
     let mut bytes = match tokio::time::timeout(patience, stream.read(&mut block)).await {
@@ -92,7 +91,7 @@ async fn visit(camera: &HostileCamera) -> u64 {
             bytes += read as u64;
         }
     };
-    // Most send without an end.
+    // Most cameras send endlessly.
     let _ = tokio::time::timeout(MOMENT, reading).await;
     bytes
 }

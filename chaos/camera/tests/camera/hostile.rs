@@ -1,4 +1,4 @@
-//! Clients that misbehave: none of them stalls the camera or another client.
+//! Misbehaving clients: none of them stalls the camera or another client.
 
 use crate::client::{PATIENCE, Player, neighbours, server, tcp, until};
 use holdfast_camera::Handle;
@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 #[tokio::test]
-async fn a_client_that_does_not_read_loses_its_session_and_stalls_nobody() {
+async fn a_client_that_does_not_read_loses_its_session_and_stalls_no_other() {
     let (handle, camera) = server(|camera| camera.bitrate_bps = 20_000_000).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -16,7 +16,7 @@ async fn a_client_that_does_not_read_loses_its_session_and_stalls_nobody() {
     let mut stamps = Vec::new();
     while camera.sessions() == 2 {
         stamps.extend(player.stamps(5).await);
-        assert!(stamps.len() < 500, "the slow session still lives");
+        assert!(stamps.len() < 500, "the slow session is still alive");
     }
     assert_eq!(camera.sessions_shed(), 1);
     stamps.extend(player.stamps(5).await);
@@ -70,7 +70,7 @@ async fn noise_and_endless_headers_end_the_connection() {
     let endless = [b"OPTIONS * RTSP/1.0\r\nX: ".to_vec(), vec![b'x'; 100_000]].concat();
     for bytes in [b"\x16\x03\x01 GET / \r\n\r\n\r\n".to_vec(), endless] {
         let mut stream = TcpStream::connect(handle.address()).await.unwrap();
-        // The server may close before it has read all.
+        // The server may close before it has read everything.
         let _ = stream.write_all(&bytes).await;
         let read = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 64]))
             .await
@@ -118,7 +118,7 @@ async fn a_connection_that_breaks_gives_its_place_back() {
     until(|| camera.sessions() == 0).await;
 }
 
-/// Sets up and plays camera 1 over this connection, and gives the session's id.
+/// Sets up and plays camera 1 over this connection, and returns the session's id.
 async fn play_by_hand(handle: &Handle, stream: &mut TcpStream) -> String {
     let url = handle.url(1);
     let setup = format!(

@@ -1,4 +1,4 @@
-//! The test cameras as a client sees them, over loopback.
+//! The test cameras from a client's view, over loopback.
 #![cfg(test)]
 
 mod client;

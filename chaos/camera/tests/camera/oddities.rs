@@ -1,5 +1,5 @@
-//! Every oddity is one that a player of others copes with: what ffmpeg copies of it holds the
-//! stamps of its frames.
+//! Another player copes with every oddity: the copy that ffmpeg makes contains the stamps of its
+//! frames.
 
 use holdfast_camera::{
     AudioOddity, CameraOptions, CameraServer, ClockOddity, Codec, ControlOddity, Handle,
@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::process::Command;
 
 const DEADLINE: Duration = Duration::from_secs(40);
-/// Of the camera's time.
+/// In the camera's time.
 const SECONDS: &str = "4";
-/// Cameras that are looked at together.
+/// Number of cameras tested in parallel.
 const TOGETHER: usize = 8;
 
 #[tokio::test]
@@ -78,8 +78,8 @@ async fn ffmpeg_copies_every_odd_camera() {
     );
 }
 
-/// ffmpeg 5.1 stops at another SSRC or a refused OPTIONS, knows no SHA-256, and counts 4 s by a
-/// clock that runs too fast; the others have no 40 frames in 4 s.
+/// ffmpeg 5.1 stops at another SSRC or a rejected OPTIONS, does not support SHA-256, and counts 4 s
+/// by a clock that runs too fast; the others have fewer than 40 frames in 4 s.
 fn is_for_ffmpeg(oddity: &Oddity) -> bool {
     let not = [
         Oddity::Control(ControlOddity::Options551),
@@ -96,8 +96,7 @@ fn is_for_ffmpeg(oddity: &Oddity) -> bool {
     !not.contains(oddity)
 }
 
-/// Of 100 frames that are sent, without those before the first keyframe and those that the oddity
-/// costs.
+/// Out of 100 frames sent, without those before the first keyframe and those that the oddity costs.
 fn least(oddity: Oddity) -> usize {
     match oddity {
         Oddity::Rhythm(_) => 20,
@@ -106,7 +105,7 @@ fn least(oddity: Oddity) -> usize {
     }
 }
 
-/// How many stamps are in what ffmpeg copies, and what it says.
+/// The number of stamps in ffmpeg's copy, and its messages.
 async fn copy(handle: &Handle, id: u32, oddity: Oddity, codec: Codec) -> (usize, String) {
     let login = oddity
         .login()

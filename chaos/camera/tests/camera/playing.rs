@@ -122,7 +122,7 @@ async fn frames_of_sound_arrive_with_stamps_as_they_were_sent() {
 }
 
 #[tokio::test]
-async fn sender_reports_tell_the_wall_time_of_frames() {
+async fn sender_reports_have_the_wall_time_of_frames() {
     let (handle, camera) = server(|_| {}).await;
     let mut player = Player::play(&handle, tcp()).await;
     let report = loop {

@@ -1,4 +1,4 @@
-//! The `holdfast-camera` program: what it prints, and how it is controlled.
+//! The `holdfast-camera` program: its output, and its commands.
 
 use crate::client::PATIENCE;
 use retina::client::{Session, SessionOptions};

@@ -1,15 +1,15 @@
-//! Clients are told the truth: what was acknowledged was carried out, what was refused never is,
-//! and nothing is carried out twice.
+//! Answers to clients are true: an acknowledged write was carried out, a refused one never is, and
+//! none is carried out twice.
 //!
-//! That what was acknowledged stays is for [`super::one_log`]: another entry in its place, or a log
-//! that ends before it, is noticed there.
+//! [`super::one_log`] checks that acknowledged writes stay: it detects another entry in the place
+//! of one, and a log that ends before it.
 
 use super::{Invariant, Seen};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
 pub(super) struct Acknowledged {
-    /// At which entry each write was carried out.
+    /// The entry of each write that was carried out.
     carried_out: BTreeMap<u64, u64>,
     refused: BTreeSet<u64>,
 }
@@ -18,7 +18,8 @@ impl Acknowledged {
     fn apply(&mut self, number: u64, index: u64) -> Result<(), String> {
         if self.refused.contains(&number) {
             return Err(format!(
-                "write {number} is entry {index}, and its client was told that nothing was changed"
+                "write {number} is entry {index}, and its client was answered that nothing was \
+                 changed"
             ));
         }
         match self.carried_out.insert(number, index) {

@@ -1,4 +1,4 @@
-//! Epochs of a camera only grow, along the log.
+//! Epochs of a camera only grow along the log.
 
 use super::{Invariant, Seen};
 use holdfast_storage::ids::{CameraId, Epoch};
@@ -16,7 +16,8 @@ impl Invariant for Epochs {
     }
 
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
-        // Each entry once, whoever is first: that others do the same is for the log.
+        // Each entry once, from the node that reports it first: [`super::one_log`] checks that the
+        // others agree.
         let entry = match seen {
             Seen::Applied { entry, .. } if entry.index == self.next => entry,
             _ => return Ok(()),

@@ -1,12 +1,12 @@
-//! A node takes no part any more only where its data directory was put back, or is a copy: no power
-//! cut, partition or restart looks like that.
+//! A node is fenced only if its data directory was put back, or is a copy: power cuts, partitions
+//! and restarts do not look like that.
 
 use super::{Invariant, Seen};
 use std::collections::BTreeSet;
 
 #[derive(Default)]
 pub(super) struct Fences {
-    /// Put back, or a copy.
+    /// Nodes whose directory was put back or is a copy.
     old: BTreeSet<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! No number of a camera is given twice, along the log: footage would be another camera's.
+//! No camera number is given twice along the log: otherwise footage would become another camera's.
 
 use super::{Invariant, Seen};
 use holdfast_storage::ids::CameraId;
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 pub(super) struct Numbers {
     next: u64,
     given: BTreeSet<CameraId>,
-    /// After the entry before.
+    /// The cameras after the previous entry.
     there: BTreeSet<CameraId>,
 }
 
@@ -18,7 +18,8 @@ impl Invariant for Numbers {
     }
 
     fn see(&mut self, seen: &Seen) -> Result<(), String> {
-        // Each entry once, whoever is first: that others do the same is for the log.
+        // Each entry once, from the node that reports it first: [`super::one_log`] checks that the
+        // others agree.
         let entry = match seen {
             Seen::Applied { entry, .. } if entry.index == self.next => entry,
             _ => return Ok(()),

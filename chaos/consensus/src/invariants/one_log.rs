@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(super) struct OneLog {
     entries: BTreeMap<u64, Entry>,
-    /// Up to where each node's process is.
+    /// The last entry that each node's process has applied.
     applied: BTreeMap<u64, u64>,
 }
 

@@ -1,4 +1,4 @@
-//! A node's vote never goes back, not over a power cut either.
+//! A node's vote never goes back, even after a power cut.
 
 use super::{Invariant, Seen};
 use holdfast_consensus::simulation::SavedVote;
@@ -28,7 +28,8 @@ impl Invariant for Votes {
                 )),
                 _ => Ok(()),
             },
-            // It has forgotten them: that it takes no part shows in what the cluster does.
+            // It has forgotten its votes: that the node takes no part is visible in what the
+            // cluster does.
             Seen::PutBack { node } => {
                 self.saved.remove(node);
                 Ok(())
