@@ -1,13 +1,12 @@
-//! Versions of everything that is stored or sent between nodes: a byte that says which, then
-//! postcard.
+//! Versions of everything that is stored or sent between nodes: a version byte, then postcard.
 //!
-//! A type that changes gets the next version; what the version before wrote stays as a type of its
-//! own, named as [`Format::Previous`], and is migrated when it is read. What a newer version wrote
-//! is refused: it may say what this one would forget. A tighter limit is a change too, as decoding
-//! checks.
+//! A type that changes gets the next version. Its previous version stays as a separate type, named
+//! as [`Format::Previous`], and is migrated when it is read. Data of a newer version is refused: it
+//! may contain what this version would drop. A tighter limit is a change too, because decoding
+//! checks limits.
 //!
-//! [`CLUSTER_VERSION`] is apart from these: it says which commands a node understands, and the
-//! leader uses a command only once all members do ([`crate::state`]).
+//! [`CLUSTER_VERSION`] is independent of these: it says which commands a node understands, and the
+//! leader uses a command only once all members understand it ([`crate::state`]).
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,13 +15,13 @@ use serde::{Deserialize, Serialize};
 /// message.
 pub const CLUSTER_VERSION: u16 = 1;
 
-/// Something that is stored or sent, with a version of its own.
+/// A type that is stored or sent, with its own version.
 pub trait Format: Serialize + DeserializeOwned {
-    /// For people.
+    /// The name in error messages.
     const NAME: &'static str;
-    /// What this type is written as.
+    /// The version in which this type is written.
     const VERSION: u8 = 1;
-    /// What version `VERSION - 1` wrote.
+    /// The type of version `VERSION - 1`.
     type Previous: Format;
 
     fn migrate(previous: Self::Previous) -> Self;
@@ -49,7 +48,7 @@ pub trait Format: Serialize + DeserializeOwned {
     }
 }
 
-/// Stands for what came before a first version: nothing.
+/// The predecessor of a first version: there is none.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Nothing {}
 
@@ -66,7 +65,7 @@ impl Format for Nothing {
     }
 }
 
-/// Why bytes could not be read, or a value not be written.
+/// Why bytes could not be read, or a value could not be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     #[error(
@@ -87,7 +86,7 @@ pub enum CodecError {
 }
 
 /// # Errors
-/// [`CodecError::Unwritable`]: a value that postcard has no form for, a bug.
+/// [`CodecError::Unwritable`]: postcard cannot represent the value, which is a bug.
 pub fn encode<T: Format>(value: &T) -> Result<Vec<u8>, CodecError> {
     let unwritable = |error: postcard::Error| CodecError::Unwritable {
         what: T::NAME,
@@ -113,8 +112,8 @@ pub fn decode<T: Format>(bytes: &[u8]) -> Result<T, CodecError> {
     }
 }
 
-/// Reads what [`encode`] wrote first, and returns what follows it. Only for types that never had
-/// another version.
+/// Reads the first value that [`encode`] wrote, and returns the bytes after it. Only for types that
+/// never had another version.
 ///
 /// # Errors
 /// See [`CodecError`].
@@ -158,7 +157,7 @@ mod golden;
 mod tests {
     use super::*;
 
-    /// Three versions of one message, the first of them for this test alone.
+    /// Three versions of one message, the first of them only for this test.
     #[derive(Serialize, Deserialize)]
     struct Zero {
         name: String,

@@ -1,5 +1,4 @@
-//! What can be asked of the replicated state, and what it answers. Types only; `state` applies
-//! them.
+//! Commands that change the replicated state, and their answers. Types only; `state` applies them.
 
 use crate::model::{
     Actor, CameraName, CameraSpec, DrillStart, DrillStep, Duty, HoldSpec, Invalid, NodeName,
@@ -12,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
 
-/// Steps of drills that a log line tells.
-const STEPS_TOLD_MAX: usize = 8;
+/// The most steps of drills that a log line shows.
+const STEPS_SHOWN_MAX: usize = 8;
 
-/// Cameras that a log line names.
-const CAMERAS_TOLD_MAX: usize = 8;
+/// The most cameras that a log line names.
+const CAMERAS_SHOWN_MAX: usize = 8;
 
-/// One entry of the Raft log: who wanted what, and when by the wall clock of the node that asked.
-/// Every replica applies the same.
+/// One entry of the Raft log: the command, who requested it, and when by the wall clock of the
+/// requesting node. Every replica applies the same entries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogEntry {
     pub at: Timestamp,
@@ -28,15 +27,16 @@ pub struct LogEntry {
 }
 
 impl fmt::Display for LogEntry {
-    /// As of the command.
+    /// Formats like the command.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.command.fmt(f)
     }
 }
 
 impl Command {
-    /// The version of the cluster ([`crate::codec::CLUSTER_VERSION`]) that brought this command, as
-    /// it is filled in. A command that gets a new field or kind of value says here since when.
+    /// The version of the cluster ([`crate::codec::CLUSTER_VERSION`]) that introduced this command
+    /// with its present contents. A command that gets a new field or kind of value returns a newer
+    /// version when it uses it.
     #[must_use]
     pub fn since(&self) -> u16 {
         match self {
@@ -79,45 +79,45 @@ impl Command {
     }
 }
 
-/// What is asked of the replicated state. New kinds come last: logs hold the number of a kind.
+/// A command that changes the replicated state. New kinds are added at the end: logs contain the
+/// number of a kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// First entry of a new cluster: names it and makes its first member.
+    /// First entry of a new cluster: names it and creates its first member.
     Initialize {
         cluster: Uuid,
         node: NodeSpec,
     },
-    /// A new member. The same `attempt` asked twice is answered with the same id, so that a lost
-    /// answer can be asked for again.
+    /// A new member. The same `attempt` always gets the same id, so a lost answer can be requested
+    /// again.
     JoinNode {
         spec: NodeSpec,
         attempt: Uuid,
     },
-    /// A member started: its addresses and capacity as they are now; ends `Duty::Stopping`.
+    /// A member started: updates its addresses and capacity; ends `Duty::Stopping`.
     ReportForDuty {
         node: NodeId,
         spec: NodeSpec,
     },
-    /// `Stopping` asked of a node that drains changes nothing: an operator's drain outlives
-    /// restarts.
+    /// `Stopping` changes nothing for a draining node: an operator's drain survives restarts.
     SetDuty {
         node: NodeId,
         duty: Duty,
     },
-    /// Refused while the node holds cameras, unless `force`: then a camera's mirror, or the target
-    /// of its handoff, owns it at once, and cameras that only this node recorded are left without
-    /// owner until they are placed again.
+    /// Rejected while the node holds cameras, unless `force`: then a camera's mirror, or the target
+    /// of its handoff, becomes its owner immediately, and cameras that only this node recorded have
+    /// no owner until they are placed again.
     RemoveNode {
         node: NodeId,
         force: bool,
     },
-    /// `only_after`: refuse where a camera was added after this one, because room was looked for
-    /// without it; without it, refuse where room must be looked for.
+    /// With `only_after`: rejected if a camera was added after this one, because the headroom check
+    /// did not include it. Without it: rejected if headroom must be checked.
     CreateCamera {
         spec: CameraSpec,
         only_after: Option<CameraId>,
     },
-    /// Refuse unless the camera is still at this revision.
+    /// Rejected unless the camera is still at this revision.
     UpdateCamera {
         camera: CameraId,
         spec: CameraSpec,
@@ -127,12 +127,12 @@ pub enum Command {
         camera: CameraId,
     },
     ChangeSettings(SettingsChange),
-    /// The upgrade to this version is done: what it brings may be used, and there is no way back.
-    /// Refused until every member runs it.
+    /// Finalises the upgrade to this version: its features may be used from now on, and there is no
+    /// way back. Rejected until every member runs it.
     FinalizeVersion {
         version: u16,
     },
-    /// Changes of who records what. Each stands alone: a stale one is skipped and reported, the
+    /// Changes of who records what. They are independent: a stale one is skipped and reported, the
     /// others apply.
     Assign {
         changes: Vec<AssignmentChange>,
@@ -143,51 +143,51 @@ pub enum Command {
     DeleteHold {
         hold: HoldId,
     },
-    /// Cameras are to spread evenly over the nodes again; asked twice, it begins anew.
+    /// Starts spreading cameras evenly over the nodes again; a second request restarts it.
     BeginRebalance,
-    /// The rebalance that began at `since` is over.
+    /// The rebalance that began at `since` has ended.
     EndRebalance {
         since: Timestamp,
     },
-    /// The successors of these cameras record beside their owners from now on, as if those had
-    /// died. A user's, of one camera (no `node`), is refused where that cannot be tried; of a
-    /// node's cameras and of the schedule's that is told among the results.
+    /// Starts a drill: the successors record alongside the owners, as if the owners had died. A
+    /// drill that a user requests for one camera (no `node`) is rejected if it cannot run; for a
+    /// node's cameras and for scheduled drills the reason is recorded in the results.
     BeginDrill {
         node: Option<NodeId>,
-        /// The cluster's schedule asked for it.
+        /// The cluster's schedule requested it.
         is_scheduled: bool,
         starts: Vec<DrillStart>,
     },
-    /// What becomes of running drills. Each step stands alone, as with `Assign`.
+    /// Advances running drills. Each step is independent, as with `Assign`.
     StepDrills {
         steps: Vec<DrillStep>,
     },
-    /// A process ended, maybe because of what cameras sent. Asked twice, it counts once.
+    /// A process ended, possibly because of what cameras sent. A repeated report counts once.
     NoteEnd(ProcessEnd),
-    /// Nothing is held against these cameras any more: a session of theirs lasted, or an operator
-    /// says so.
+    /// Clears all suspicion of these cameras: a session of theirs lasted, or an operator requested
+    /// it.
     ClearCameras {
         cameras: Vec<CameraId>,
     },
-    /// Numbers of cameras up to this one are taken: somewhere is footage of them.
+    /// Reserves camera numbers up to this one: some node has footage of them.
     ReserveCameras {
         upto: CameraId,
     },
-    /// A camera as a backup has it, whatever room there is: it was taken once. Under its number, or
-    /// (`None`) under a new one.
+    /// Restores a camera from a backup, without checking the headroom: it was accepted once. Under
+    /// its number, or (`None`) under a new one.
     ReinstateCamera {
         camera: Option<CameraId>,
         spec: CameraSpec,
     },
-    /// A deleted camera is recorded again, under its number and, unless another is given, its name.
+    /// Records a deleted camera again, under its number and, unless another is given, its name.
     /// `only_after` as in `CreateCamera`.
     RestoreCamera {
         camera: CameraId,
         name: Option<CameraName>,
         only_after: Option<CameraId>,
     },
-    /// Footage of another cluster's cameras is taken over: each gets a number here, the same
-    /// whenever it is asked for.
+    /// Adopts the footage of another cluster's cameras: each gets a number here, the same one for
+    /// every request.
     AdoptCameras {
         cluster: Uuid,
         cameras: Vec<AdoptedCamera>,
@@ -204,7 +204,7 @@ pub enum Command {
     },
 }
 
-/// A camera as another cluster had it.
+/// A camera as another cluster knew it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdoptedCamera {
     /// Its number there.
@@ -223,31 +223,32 @@ pub struct AssignmentChange {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AssignmentOp {
-    /// First owner of a camera that nobody owns.
+    /// The first owner of a camera without one.
     Place {
         owner: NodeId,
         mirror: Option<NodeId>,
         successor: Option<NodeId>,
     },
-    /// The owner is dead. `watermark`: the last that is known of what it made durable.
+    /// The owner is dead. `watermark`: its last known durable watermark.
     TakeOver {
         owner: NodeId,
         mirror: Option<NodeId>,
         successor: Option<NodeId>,
         watermark: Option<Timestamp>,
     },
-    /// Reserves the next epoch for `to`, which records beside the owner until it has proved itself.
+    /// Reserves the next epoch for `to`, which records alongside the owner until it has proved
+    /// itself.
     BeginHandoff {
         to: NodeId,
     },
-    /// `to` (the handoff of epoch `epoch`) proved itself, or its owner died: it is the owner now.
+    /// `to` (the handoff of epoch `epoch`) proved itself, or its owner died: it becomes the owner.
     CompleteHandoff {
         epoch: Epoch,
         mirror: Option<NodeId>,
         successor: Option<NodeId>,
         watermark: Option<Timestamp>,
     },
-    /// The handoff of epoch `epoch` is off; its epoch is never used again.
+    /// Cancels the handoff of epoch `epoch`; that epoch is never used again.
     CancelHandoff {
         epoch: Epoch,
     },
@@ -262,12 +263,12 @@ pub enum AssignmentOp {
     Shed {
         watermark: Option<Timestamp>,
     },
-    /// The same recorders in a new epoch: what they recorded in the one before is stamped with
-    /// times that have yet to come.
+    /// The same recorders in a new epoch: recordings of the previous epoch have timestamps in the
+    /// future.
     Renew,
 }
 
-/// What became of a command that was carried out.
+/// The result of a command that was applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response {
     Done,
@@ -282,20 +283,20 @@ pub enum Response {
     },
     Hold(HoldId),
     Drill(DrillId),
-    /// In the order in which they were asked for.
+    /// In the order of the request.
     Cameras(Vec<CameraId>),
     Export(ExportId),
 }
 
-/// An assignment change that came too late, with the reason.
+/// A stale assignment change, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     pub camera: CameraId,
     pub why: Rejection,
 }
 
-/// A command that the cluster refused. The same on every replica: it follows from the state and the
-/// command alone.
+/// The cluster rejected a command. Every replica comes to the same result: it depends on the state
+/// and the command alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Rejection {
     #[error("there is no node {0}; list the nodes to see their ids")]
@@ -427,7 +428,7 @@ impl Rejection {
 }
 
 impl fmt::Display for Command {
-    /// For logs: what it is about, never a source's address or password.
+    /// For logs: the subject of the command, never a source's address or password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Initialize { cluster, .. } => write!(f, "initialize cluster {cluster}"),
@@ -485,10 +486,10 @@ impl fmt::Display for Command {
                 write!(f, "drills:")?;
                 steps
                     .iter()
-                    .take(STEPS_TOLD_MAX)
+                    .take(STEPS_SHOWN_MAX)
                     .try_for_each(|step| write!(f, " {step}"))?;
-                if steps.len() > STEPS_TOLD_MAX {
-                    write!(f, " and {} more", steps.len() - STEPS_TOLD_MAX)
+                if steps.len() > STEPS_SHOWN_MAX {
+                    write!(f, " and {} more", steps.len() - STEPS_SHOWN_MAX)
                 } else {
                     Ok(())
                 }
@@ -523,10 +524,10 @@ impl fmt::Display for Command {
 fn listed(cameras: &[CameraId]) -> String {
     let first: Vec<String> = cameras
         .iter()
-        .take(CAMERAS_TOLD_MAX)
+        .take(CAMERAS_SHOWN_MAX)
         .map(|camera| format!("camera {camera}"))
         .collect();
-    let more = cameras.len().saturating_sub(CAMERAS_TOLD_MAX);
+    let more = cameras.len().saturating_sub(CAMERAS_SHOWN_MAX);
     let more = if more > 0 {
         format!(" and {more} more")
     } else {

@@ -1,4 +1,4 @@
-//! The handle to what the cluster agrees on: read the state, write commands, know who leads.
+//! The handle to the replicated state: read it, write commands, and find the leader.
 
 #![expect(
     clippy::disallowed_methods,
@@ -50,15 +50,15 @@ const TRANSFER_DEADLINE: Duration = Duration::from_secs(2);
 const RECENT: Duration = Duration::from_millis(600);
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Raft's timing, in milliseconds. Failover of recording does not wait for it.
+/// Raft's timing, in milliseconds. Failover of recording does not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// openraft ticks five times as often, and gives a heartbeat's answer this long: shorter costs
-    /// a node without any camera more than anything else it does.
+    /// openraft ticks five times as often, and waits this long for a heartbeat's answer. A shorter
+    /// interval would cost a node without cameras more than all its other work.
     pub heartbeat_interval_ms: u64,
     pub election_timeout_min_ms: u64,
     pub election_timeout_max_ms: u64,
-    /// A voter that answers nothing for this long gives its vote to a learner, if there is one to
+    /// A voter that does not answer for this long loses its vote to a learner, if there is one to
     /// spare.
     pub voter_absent_max_ms: u64,
 }
@@ -74,23 +74,23 @@ impl Default for Timing {
     }
 }
 
-/// What a node with an identity opens its consensus with.
+/// What a node with an identity needs to open its consensus.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub node: NodeId,
     pub cluster: Uuid,
-    /// In which this node became a member.
+    /// The generation in which this node became a member.
     pub generation: ClusterGeneration,
-    /// Holds `log/` and the snapshot; belongs to this node alone.
+    /// Contains `log/` and the snapshot; used by this node alone.
     pub dir: PathBuf,
     pub timing: Timing,
     /// Shared by all members; not empty.
     pub secret: Secret,
     /// `host:port` at which others reach this node now.
     pub peer_addr: String,
-    /// Addresses of members, for a start at which those that it knows have changed.
+    /// Addresses of members, in case all addresses that it knows have changed when it starts.
     pub peers: Vec<String>,
-    /// Random: tells this process from every other.
+    /// Random: distinguishes this process from every other.
     pub boot: Uuid,
 }
 
@@ -132,16 +132,16 @@ pub enum InitializeFailure {
     Write(WriteError),
 }
 
-/// Whom Raft names as leader, and who votes, as this node knows it.
+/// Raft's leader and its voters, as this node knows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
     pub term: u64,
-    /// The last known one; it may be dead, or without a majority. Whether one can decide now is
+    /// The last known leader; it may be dead, or without a majority. Whether one can decide now is
     /// [`Consensus::leader`].
     pub leader: Option<NodeId>,
     /// This node is the leader.
     pub is_leader: bool,
-    /// More than half of these must live. A newcomer is among them once its vote is committed.
+    /// More than half of these must be alive. A new voter is included once its vote is committed.
     pub voters: Vec<NodeId>,
 }
 
@@ -155,9 +155,9 @@ struct Inner {
     raft: Raft,
     state: watch::Receiver<Arc<ClusterState>>,
     leadership: watch::Receiver<Leadership>,
-    /// As long as a leader counts without an answer, and a follower's leader without a word.
+    /// How long a leader counts without an answer, and a follower's leader without a message.
     lease: Duration,
-    /// Whom this node last followed, and when.
+    /// The leader that this node last followed, and when.
     followed: Mutex<Option<(NodeId, Instant)>>,
     fatal: FatalSignal,
     client: PeerClient,
@@ -168,7 +168,7 @@ struct Inner {
 
 impl Consensus {
     /// Opens log and snapshot and takes part from then on. The state known at the last stop is
-    /// there at once, leader or no leader.
+    /// available immediately, with or without a leader.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -181,7 +181,7 @@ impl Consensus {
         Self::open_over(options, client, Pace::REAL, |log, _| log).await
     }
 
-    /// `fit` may put something before log and state.
+    /// `fit` may wrap the log and the state machine.
     pub(crate) async fn open_over<L: RaftLogStorage<TypeConfig> + Keep + Clone>(
         options: Options,
         client: PeerClient,
@@ -294,7 +294,7 @@ impl Consensus {
         })))
     }
 
-    /// Makes a new cluster with this node as its only member. `at`: the wall clock.
+    /// Creates a new cluster with this node as its only member. `at`: the wall clock.
     ///
     /// # Errors
     /// See [`InitializeFailure`].
@@ -317,7 +317,7 @@ impl Consensus {
         let member = BTreeMap::from([(self.node().0, BasicNode::new(spec.peer_addr.as_str()))]);
         match self.raft().initialize(member).await {
             Ok(()) => {}
-            // An earlier attempt may have come only this far.
+            // An earlier attempt may have stopped here.
             Err(RaftError::APIError(InitializeError::NotAllowed(_)))
                 if self.state().cluster.is_none() => {}
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
@@ -352,7 +352,7 @@ impl Consensus {
         self.identity().cluster()
     }
 
-    /// Which process of this node it is, where the others are, and whether it takes part.
+    /// Which process of this node this is, the addresses of the others, and whether it takes part.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.0.introducer.identity
@@ -379,12 +379,12 @@ impl Consensus {
         self.0.leadership.clone()
     }
 
-    /// Who leads with a majority of the voters behind it, as far as this node can tell: the one
-    /// answer to whether changes can be made now ([`crate::quorum`]).
+    /// The leader that has a majority of the voters behind it, as far as this node knows: the only
+    /// measure of whether changes can be made now ([`crate::quorum`]).
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
-        let can_tell = self.identity().is_open();
-        quorum::leader(&self.evidence(), self.0.lease).filter(|_| can_tell)
+        let is_open = self.identity().is_open();
+        quorum::leader(&self.evidence(), self.0.lease).filter(|_| is_open)
     }
 
     fn evidence(&self) -> Evidence {
@@ -404,7 +404,7 @@ impl Consensus {
         }
     }
 
-    /// This node took what `leader` sent as its leader.
+    /// This node accepted a message from `leader` as its leader's.
     pub(crate) fn follow(&self, leader: NodeId) {
         *self
             .0
@@ -420,8 +420,8 @@ impl Consensus {
         self.0.fatal.subscribe()
     }
 
-    /// On an orderly stop: hands leadership to the voter that is furthest. Whether another node
-    /// leads (or this one never did).
+    /// For an orderly stop: transfers leadership to the voter with the most complete log. Returns
+    /// whether another node leads (or this one never did).
     pub fn transfer_leadership(&self) -> Boxed<'_, bool> {
         Box::pin(self.transfer_to_furthest())
     }
@@ -445,8 +445,8 @@ impl Consensus {
             .is_ok_and(|moved| moved.is_ok())
     }
 
-    /// The voter with the most complete log among those that answered lately; a dead one can be as
-    /// far as the living.
+    /// The voter with the most complete log among those that answered recently; a dead voter's log
+    /// can be as complete as a live one's.
     fn furthest_voter(&self) -> Option<u64> {
         use openraft::async_runtime::Instant as _;
         let metrics = self.raft().metrics().borrow_watched().clone();
@@ -475,7 +475,7 @@ impl Consensus {
         routes::router(self.clone(), self.0.secret.clone())
     }
 
-    /// Stops taking part. Everything acknowledged is durable already.
+    /// Stops taking part. Everything acknowledged is already durable.
     pub fn shutdown(&self) -> Boxed<'_, ()> {
         Box::pin(self.end())
     }
@@ -483,7 +483,7 @@ impl Consensus {
     async fn end(&self) {
         let tasks =
             std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        // They must have ended first: that Raft stops is fatal to whoever watches it.
+        // The tasks have to end first: those that watch Raft treat its end as fatal.
         for task in tasks {
             task.abort();
             drop(task.await);
@@ -495,7 +495,7 @@ impl Consensus {
         }
     }
 
-    /// Why this node takes no part in Raft any more.
+    /// Why this node no longer takes part in Raft.
     pub(crate) fn stopped(&self) -> Option<String> {
         let standing = *self.identity().standing().borrow();
         if matches!(standing, Standing::Fenced(_)) {
@@ -504,7 +504,7 @@ impl Consensus {
         self.ended()
     }
 
-    /// Why Raft does not run any more.
+    /// Why Raft is no longer running.
     pub(crate) fn ended(&self) -> Option<String> {
         let running = self.raft().metrics().borrow_watched().running_state.clone();
         self.0
@@ -523,18 +523,18 @@ impl Consensus {
     }
 }
 
-/// How many entries lie between snapshots, and between what is kept.
+/// How many entries lie between snapshots, and how many are kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     pub(crate) snapshot_after: u64,
-    /// Entries before a snapshot that stay in the log for followers that lag.
+    /// Entries before a snapshot that stay in the log for lagging followers.
     pub(crate) kept: u64,
     pub(crate) purged_at_once: u64,
-    /// A follower that lags by more gets the snapshot.
+    /// A follower that lags by more receives the snapshot.
     pub(crate) lag_max: u64,
-    /// A leader that starts again leads on without an election.
+    /// A restarted leader continues to lead without an election.
     pub(crate) restores_leaders: bool,
-    /// Data directories that are older than what their node has confirmed are found out.
+    /// Detects data directories that are older than what their node has confirmed.
     pub(crate) checks_directories: bool,
 }
 
@@ -562,10 +562,11 @@ fn config(cluster: Uuid, timing: Timing, pace: Pace) -> Result<Arc<Config>, Open
         purge_batch_size: pace.purged_at_once,
         replication_lag_threshold: pace.lag_max,
         enable_pre_vote: Some(true),
-        // Until its peers were asked what they have seen of it.
+        // Disabled until its peers have reported what they have seen of it.
         enable_elect: false,
-        // Followers may hold, and have committed, what a leader lost that died before its own
-        // flush: leading the same term again it would write something else in that place.
+        // A leader that died before its own flush may have lost entries that followers hold and
+        // have committed: leading the same term again, it would write different entries in their
+        // place.
         enable_leader_restore: Some(pace.restores_leaders),
         backoff: "100ms 200ms ..1s".to_owned(),
         ..Config::default()
@@ -576,14 +577,15 @@ fn config(cluster: Uuid, timing: Timing, pace: Pace) -> Result<Arc<Config>, Open
         .map_err(|error| OpenError::Timing(error.to_string()))
 }
 
-/// What is durable of vote and log when a node starts; what a snapshot holds was confirmed too.
+/// What of vote and log is durable when a node starts; the contents of a snapshot were confirmed
+/// too.
 fn began_at(log: &LogStore, machine: &StateMachine) -> Position {
     let (vote, last) = log.vote_and_last();
     Position::new(vote.as_ref(), last.max(machine.applied()).as_ref())
 }
 
-/// Turns openraft's metrics into [`Leadership`] and the fatal signal. An orderly shutdown ends it
-/// first, so any end of Raft that it sees is fatal.
+/// Turns openraft's metrics into [`Leadership`] and the fatal signal. An orderly shutdown ends this
+/// task first, so any end of Raft that it sees is fatal.
 async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal: FatalSignal) {
     let mut metrics = raft.metrics();
     loop {
@@ -595,8 +597,8 @@ async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal
             }
             Err(error) => fatal.raise(format!("Raft ended: {error}")),
         }
-        // The ticks of Raft are for heartbeats and elections, and twenty a second are most of what
-        // an idle node costs. Adding a member changes the metrics first.
+        // Raft's ticks are for heartbeats and elections, and twenty a second are most of the cost
+        // of an idle node. Adding a member changes the metrics first.
         raft.runtime_config().tick(!leads_alone(&now));
         let next = leadership_of(&now);
         leadership.send_if_modified(|before| {
@@ -610,9 +612,9 @@ async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal
     }
 }
 
-/// What it means that the log did not take something.
+/// The meaning of a refused write to the log.
 fn storage_failed(error: &str) -> String {
-    // As raft-log says it; a leader that has what was committed asks for no such thing.
+    // raft-log's message; a leader that has the committed entries never requests this.
     if error.contains("remove committed logs") {
         return format!(
             "the other members decided without what this node had confirmed together with one of them: the data_dir of that one \
@@ -630,8 +632,8 @@ fn leadership_of(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
         .get_joint_config()
         .first();
     let is_leader = metrics.state == ServerState::Leader;
-    // A restarted leader finds its own vote in the log and leads nobody: openraft names it all the
-    // same.
+    // A restarted leader finds its own vote in the log but is not leading: openraft names it as
+    // leader all the same.
     let leader = metrics
         .current_leader
         .filter(|leader| is_leader || *leader != metrics.id);
@@ -643,7 +645,7 @@ fn leadership_of(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
     }
 }
 
-/// Whether this node leads and there is no other member, not even one that learns.
+/// Whether this node leads and there is no other member, not even a learner.
 fn leads_alone(metrics: &RaftMetrics<TypeConfig>) -> bool {
     let membership = metrics.membership_config.membership();
     metrics.state == ServerState::Leader && membership.nodes().all(|(node, _)| *node == metrics.id)

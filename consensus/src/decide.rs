@@ -1,4 +1,4 @@
-//! What follows from the replicated state and what was observed. Pure: no clock, no I/O.
+//! Decisions from the replicated state and from observations. Pure: no clock, no I/O.
 
 pub mod desired;
 pub mod drill;

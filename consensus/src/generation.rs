@@ -1,9 +1,9 @@
 //! Generations of a cluster: one begins when the cluster is founded, and one with each recovery
 //! from the loss of a majority.
 //!
-//! What one generation decided after the last that a recovered node knew is not known to the next,
-//! so the two must never count each other's votes: everything that members send each other names
-//! its sender's generation, and one of another is refused.
+//! A generation does not know what the previous one decided after the last entry that the recovered
+//! node had, so the two must never count each other's votes. Every message between members names
+//! its sender's generation, and a message of another generation is refused.
 
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;
@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
 
-/// One generation of a cluster. Two are the same where their ids are: two nodes that were recovered
-/// apart from each other began two generations of one number.
+/// One generation of a cluster. Two are equal if their ids are: two nodes that were recovered
+/// independently began two generations with the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterGeneration {
-    /// From 1; one more with each recovery.
+    /// Starts at 1; grows by one with each recovery.
     pub number: u64,
-    /// The first one's is the cluster's.
+    /// The first generation's id is the cluster's.
     pub id: Uuid,
     /// How it began; `None`: the cluster was founded.
     pub recovered: Option<Recovered>,
@@ -25,14 +25,14 @@ pub struct ClusterGeneration {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovered {
-    /// The node whose knowledge it began with, as the generation before numbers nodes.
+    /// The node whose state it began with, by its number in the previous generation.
     pub by: NodeId,
     /// By that node's wall clock.
     pub at: Timestamp,
 }
 
 impl ClusterGeneration {
-    /// The one that a cluster is founded with.
+    /// The first generation of a cluster.
     #[must_use]
     pub fn first(cluster: Uuid) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl ClusterGeneration {
         }
     }
 
-    /// The one after this, that `recovered` begins. `id`: random.
+    /// The next generation, which `recovered` begins. `id`: random.
     #[must_use]
     pub fn next(&self, id: Uuid, recovered: Recovered) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Becoming a member, before a node has an identity: ask any member for an id.
+//! Becoming a member, before a node has an identity: request an id from any member.
 
 #![expect(
     clippy::disallowed_methods,
@@ -21,12 +21,12 @@ use uuid::Uuid;
 pub(crate) const JOIN: &str = "/join";
 pub(crate) const CLUSTER: &str = "/cluster";
 
-/// Long enough for an election in the middle.
+/// Long enough for an election during the request.
 pub const JOIN_DEADLINE: Duration = Duration::from_secs(15);
 const ASK_DEADLINE: Duration = Duration::from_secs(4);
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// The identity that a new member stores before it opens `Consensus`. The id is never given out
+/// The identity that a new member stores before it opens `Consensus`. The id is never assigned
 /// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Joined {
@@ -39,7 +39,7 @@ pub struct Joined {
 pub enum JoinError {
     #[error("the cluster refused: {0}")]
     Rejected(Rejection),
-    /// The cluster may have given out an id nevertheless: the next try must name the same attempt.
+    /// The cluster may have assigned an id nevertheless: the next attempt must name the same one.
     #[error("could not join through {peer} within {JOIN_DEADLINE:?}: {why}")]
     Unavailable { peer: String, why: String },
     #[error("could not join through {peer}: {error}")]
@@ -48,7 +48,7 @@ pub enum JoinError {
     Client(std::io::Error),
 }
 
-/// Which cluster the member at `peer` (`host:port` of its peer address) belongs to; asks until
+/// Which cluster the member at `peer` (`host:port` of its peer address) belongs to; retries until
 /// [`JOIN_DEADLINE`].
 ///
 /// # Errors
@@ -65,10 +65,10 @@ pub async fn cluster_of(peer: &str, secret: Secret) -> Result<Uuid, JoinError> {
     .await
 }
 
-/// Asks the member at `peer` (`host:port` of its peer address) for membership; repeats the same
-/// question until [`JOIN_DEADLINE`]. `attempt` is to be made durable before it is used: asked again
-/// with it, after a crash too, the cluster gives the same id instead of refusing the name that it
-/// gave away already. `at`: the wall clock.
+/// Requests membership from the member at `peer` (`host:port` of its peer address); repeats the
+/// same request until [`JOIN_DEADLINE`]. `attempt` must be made durable before it is used: for a
+/// repeated request with it, also after a crash, the cluster returns the same id instead of
+/// rejecting the name as taken. `at`: the wall clock.
 ///
 /// # Errors
 /// See [`JoinError`].
@@ -105,7 +105,7 @@ pub(crate) async fn join_through(
     .await
 }
 
-/// What an answer says that is no yes.
+/// A negative answer.
 enum Refusal {
     Final(Rejection),
     /// Ask again.
@@ -167,7 +167,7 @@ pub(crate) enum JoinAnswer {
     Unavailable(String),
 }
 
-/// By a node that has data of some cluster, and wants to join.
+/// Sent by a node that has data of a cluster and wants to join.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ClusterRequest;
 

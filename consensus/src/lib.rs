@@ -1,9 +1,9 @@
-//! What the cluster agrees on: nodes, cameras, assignments, settings. Video never passes through
-//! here.
+//! The replicated state of the cluster: nodes, cameras, assignments, settings. Video never passes
+//! through here.
 //!
-//! Pure, no clock and no I/O: [`model`] (the nouns), [`state`] (what a command does to them),
-//! [`observe`] (what nodes see of each other), [`decide`] (what follows from both). The world's
-//! edge: [`peer`], openraft behind [`Consensus`], and how a node joins and recovers.
+//! Pure, no clock and no I/O: [`model`] (the nouns), [`state`] (how commands change them),
+//! [`observe`] (what nodes see of each other), [`decide`] (decisions from both). The edges:
+//! [`peer`], openraft behind [`Consensus`], and how a node joins and recovers.
 
 pub mod codec;
 pub mod command;
@@ -31,6 +31,6 @@ pub use peer::auth::{OnAuthorised, peer_auth};
 pub use raft::identity;
 pub use raft::membership::VOTERS_MAX;
 
-/// A future behind a pointer. The code of an `async fn` is generated in every crate that awaits it;
-/// this keeps that of openraft and of the HTTP client in this crate.
+/// A boxed future. The code of an `async fn` is generated in every crate that awaits it; boxing
+/// keeps the code of openraft and of the HTTP client in this crate.
 type Boxed<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

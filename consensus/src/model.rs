@@ -1,10 +1,10 @@
-//! The replicated vocabulary, one file a noun: its types, their limits, and the one place where
+//! The replicated vocabulary, one noun per file: its types, their limits, and the only place where
 //! they are checked.
 //!
-//! A value that could be wrong by itself is a type that cannot be: it is parsed, and decoding
-//! parses too, so that the API, the command line, the log and other members pass through the same
-//! check. What only a whole can get wrong, two fields against each other, is the whole's `check`,
-//! which `state` calls before it takes anything in.
+//! A value with a rule of its own is a type that enforces the rule: it is parsed, and decoding
+//! parses too, so that the API, the command line, the log and other members use the same check. A
+//! rule between several fields is checked by the struct's `check`, which `state` calls before it
+//! accepts a value.
 
 mod actor;
 mod assignment;

@@ -1,4 +1,4 @@
-//! What nodes see of each other: heartbeats, and what each node keeps of them.
+//! What nodes see of each other: heartbeats, and the data that each node keeps of them.
 
 pub mod bitrate;
 pub mod clocks;

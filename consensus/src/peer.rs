@@ -1,4 +1,4 @@
-//! How nodes speak to each other: one client, one way to authorise, one envelope.
+//! Communication between nodes: one client, one authorisation, one envelope.
 
 pub(crate) mod auth;
 pub mod client;

@@ -1,30 +1,30 @@
-//! Whether there is a leader behind whom a majority stands now. Pure; one rule for health, status,
+//! Whether there is a leader with a majority behind it now. Pure; the same rule for health, status,
 //! metrics and refusals.
 //!
-//! Raft names a leader until another one is elected, also where its followers are dead and it can
+//! Raft names a leader until another one is elected, even if its followers are dead and it can
 //! decide nothing. Here a leader counts while a majority of the voters has answered it within an
-//! election timeout, and on any other node while that node has heard from it within as long:
+//! election timeout, and on any other node while that node has heard from it within the same time:
 //! openraft refuses changes by the same measure.
 
 use holdfast_storage::ids::NodeId;
 use std::time::Duration;
 
-/// What a node knows at one moment.
+/// A node's knowledge at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Evidence {
     pub(crate) me: NodeId,
-    /// Whom Raft names.
+    /// The leader that Raft names.
     pub(crate) named: Option<NodeId>,
-    /// This node is the only voter: it needs no answer.
+    /// This node is the only voter: it needs no answers.
     pub(crate) is_only_voter: bool,
-    /// As a leader: how long ago that was sent which a majority has answered; `None` before the
-    /// first time.
+    /// For a leader: the age of the last message that a majority has answered; `None` before the
+    /// first.
     pub(crate) majority: Option<Duration>,
-    /// As a follower: whom this node last followed, and how long ago.
+    /// For a follower: the leader that this node last followed, and how long ago.
     pub(crate) followed: Option<(NodeId, Duration)>,
 }
 
-/// Who leads, with a majority behind it, as far as this node can tell.
+/// The leader with a majority behind it, as far as this node knows.
 pub(crate) fn leader(evidence: &Evidence, lease: Duration) -> Option<NodeId> {
     let leader = evidence.named?;
     let is_fresh = if leader == evidence.me {
@@ -106,7 +106,8 @@ mod tests {
         assert_eq!(follows(2, STALE), None);
         assert_eq!(follows(3, FRESH), None, "that one led before");
         assert_eq!(follows(2, None), None);
-        // That a majority answered this node once, when it led itself, proves nothing of another.
+        // That a majority answered this node once, when it was the leader itself, proves nothing
+        // about another leader.
         assert_eq!(
             leader(
                 &Evidence {

@@ -1,5 +1,4 @@
-//! The openraft adaptor. Nothing outside this crate sees openraft's types: they stop at
-//! `Consensus`.
+//! The openraft adaptor. No other crate sees openraft's types: they end at `Consensus`.
 
 pub(crate) mod fatal;
 pub mod identity;
@@ -30,7 +29,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 
 openraft::declare_raft_types!(
-    /// Node ids are those of [`holdfast_storage::ids::NodeId`], its number alone.
+    /// Node ids are those of [`holdfast_storage::ids::NodeId`], as plain numbers.
     pub(crate) TypeConfig: D = LogEntry, R = Outcome, NodeId = u64, Node = BasicNode, AsyncRuntime = Runtime
 );
 
@@ -52,6 +51,6 @@ pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
     std::fs::set_permissions(dir, Permissions::from_mode(0o700))
 }
 
-/// What applying an entry answered.
+/// The result of applying an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Outcome(pub(crate) Result<Response, Rejection>);

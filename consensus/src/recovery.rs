@@ -1,13 +1,12 @@
-//! A way back where a majority is lost for good: what one stopped node holds becomes the beginning
-//! of a new generation ([`crate::generation`]) of which it is the only member.
+//! Recovery after the permanent loss of a majority: the data of one stopped node becomes the
+//! beginning of a new generation ([`crate::generation`]) of which it is the only member.
 //!
-//! Every entry of its log counts, also those of which it does not know whether they were committed:
-//! some may be the last that users had acknowledged. What the lost members acknowledged without
-//! this node is gone.
+//! Every entry of its log counts, including those that may not have been committed: some may be the
+//! last that users had acknowledged. What the lost members acknowledged without this node is gone.
 //!
-//! Nothing of what it reads is changed: the new generation gets a folder of its own
-//! ([`Remains::write`]), which counts for nothing until the caller says durably that this node
-//! belongs to that generation. So a recovery that is interrupted has happened or has not.
+//! Its data is not changed: the new generation gets its own folder ([`Remains::write`]), which has
+//! no effect until the caller records durably that this node belongs to that generation. So an
+//! interrupted recovery has either happened or not.
 
 use crate::generation::{ClusterGeneration, Recovered};
 use crate::model::Node;
@@ -32,7 +31,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-/// Entries of the log that are read at once.
+/// How many entries of the log are read at once.
 const READ_ENTRIES: u64 = 64;
 
 #[derive(Debug, thiserror::Error)]
@@ -52,14 +51,14 @@ pub enum RecoveryError {
     Unwritable { dir: PathBuf, error: io::Error },
 }
 
-/// How far a log goes.
+/// The end of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LogPosition {
     pub term: u64,
     pub index: u64,
 }
 
-/// What a stopped node holds. As long as it exists, the node cannot start.
+/// The data of a stopped node. As long as this exists, the node cannot start.
 pub struct Remains {
     node: NodeId,
     generation: ClusterGeneration,
@@ -67,15 +66,15 @@ pub struct Remains {
     vote: Option<Vote>,
     last: LogId,
     changed_at: Option<Timestamp>,
-    /// Old and new while they change.
+    /// Old and new set while they change.
     voters: Vec<BTreeSet<NodeId>>,
     fenced: Option<String>,
-    // Its lock.
+    // Holds its lock.
     _log: LogStore,
 }
 
 impl Remains {
-    /// Reads what `node` holds in `dir`, its consensus' folder.
+    /// Reads the data of `node` in `dir`, its consensus folder.
     ///
     /// # Errors
     /// See [`RecoveryError`].
@@ -153,14 +152,14 @@ impl Remains {
         }
     }
 
-    /// When the last change was asked for, by the clock of the node that asked; `None` where it is
-    /// in the snapshot.
+    /// When the last change was requested, by the clock of the requesting node; `None` if it is in
+    /// the snapshot.
     #[must_use]
     pub fn changed_at(&self) -> Option<Timestamp> {
         self.changed_at
     }
 
-    /// Why this node takes no part, where it was fenced.
+    /// Why this node takes no part, if it was fenced.
     #[must_use]
     pub fn fenced(&self) -> Option<&str> {
         self.fenced.as_deref()
@@ -171,7 +170,7 @@ impl Remains {
         self.voters.iter().flatten().copied().collect()
     }
 
-    /// Whether this node and `others` could decide together: then nothing is lost for good.
+    /// Whether this node and `others` could decide together: then nothing is lost permanently.
     #[must_use]
     pub fn is_majority(&self, others: &BTreeSet<NodeId>) -> bool {
         let counts = |node: &&NodeId| **node == self.node || others.contains(node);
@@ -180,8 +179,8 @@ impl Remains {
             .all(|voters| voters.iter().filter(counts).count() > voters.len() / 2)
     }
 
-    /// Writes the beginning of the next generation to `dir`, durably; what is there is set aside.
-    /// Answers the generation, and who was dropped. `id`: random.
+    /// Writes the beginning of the next generation to `dir`, durably; an existing folder is set
+    /// aside. Returns the generation, and the removed members. `id`: random.
     ///
     /// # Errors
     /// It could not be written.
@@ -203,10 +202,9 @@ impl Remains {
         })
     }
 
-    /// The state as a snapshot, as if the recovery had been an entry of a term of its own, and a
-    /// log that ends with it.
-    /// What is there already is what a recovery left that did not end, or what should not be: it is
-    /// set aside.
+    /// Writes the state as a snapshot, as if the recovery had been an entry of its own term, and a
+    /// log that ends with it. Existing content is from an interrupted recovery, or should not be
+    /// there: it is set aside.
     async fn write_state(&self, dir: &Path, state: &ClusterState, id: Uuid) -> io::Result<()> {
         let mut aside = dir.as_os_str().to_owned();
         aside.push(format!(".before-{}", id.simple()));
@@ -269,7 +267,7 @@ impl Remains {
     }
 }
 
-/// Applies what the log holds beyond the snapshot; answers when the last change was asked for.
+/// Applies the log's entries after the snapshot; returns when the last change was requested.
 async fn apply_all(
     log: &mut LogStore,
     machine: &mut StateMachine,
@@ -291,7 +289,7 @@ async fn apply_all(
             if let EntryPayload::Normal(logged) = &entry.payload {
                 changed_at = Some(logged.at);
             }
-            // What was refused then is refused now.
+            // Entries that were rejected then are rejected now.
             drop(machine.apply_entry(entry));
         }
     }

@@ -1,11 +1,11 @@
-//! What a simulation puts in the place of the world: a network, a disk, chance. All else is the
-//! code that runs in a node: openraft, the log and the snapshot in real files, the messages,
-//! routes, authorisation and deadlines.
+//! The parts that a simulation replaces: the network, the disk, randomness. Everything else is the
+//! code of a node: openraft, the log and the snapshot in real files, the messages, routes,
+//! authorisation and deadlines.
 //!
-//! A simulation runs on one thread, in a current-thread runtime whose clock is paused, between
-//! [`enter`] and the end of what that returns. Then it is deterministic: openraft draws its
-//! timeouts from the seed, file work is done on the spot while time stands still, and nothing runs
-//! on other threads but the log's own, which is waited for.
+//! A simulation runs on one thread, in a current-thread runtime whose clock is paused, from
+//! [`enter`] until the value that it returns is dropped. Then it is deterministic: openraft draws
+//! its timeouts from the seed, file work is done immediately while time stands still, and nothing
+//! runs on other threads except the log's own, which is waited for.
 
 use crate::Boxed;
 use crate::consensus::{Consensus, OpenError, Options, Pace};
@@ -30,10 +30,10 @@ use uuid::Uuid;
 /// Longer than any answer.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// What `routes` answer to a request, as a listener would have passed it on.
+/// The answer of `routes` to a request, as if a listener had received it.
 ///
 /// # Errors
-/// No request can be made of this, or its answer cannot be read.
+/// The arguments do not form a request, or its answer cannot be read.
 pub async fn deliver(
     routes: Router,
     path: String,
@@ -50,15 +50,15 @@ pub async fn deliver(
     Ok((status, body.to_vec()))
 }
 
-/// From now on, until what it returns is dropped, this thread simulates: chance comes from
+/// From now on, until the returned value is dropped, this thread simulates: randomness comes from
 /// `random`.
 #[must_use]
 pub fn enter(random: Random) -> impl Drop {
     Seeded::new(random)
 }
 
-/// As [`Consensus::open`], over `transport` and on `disk`. `snapshot_after`: entries between
-/// snapshots, of which a quarter stays in the log.
+/// Like [`Consensus::open`], over `transport` and on `disk`. `snapshot_after`: entries between
+/// snapshots; a quarter of that stays in the log.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -83,14 +83,14 @@ pub fn open(
         pace,
         move |log, machine| {
             machine.witness = Some(disk.witness());
-            machine.tell_installed();
+            machine.report_installed();
             disk.settle();
             SimulatedLog::new(log, disk)
         },
     ))
 }
 
-/// As [`crate::join`], over `transport`.
+/// Like [`crate::join`], over `transport`.
 ///
 /// # Errors
 /// See [`JoinError`].

@@ -26,11 +26,11 @@ use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Owners of a camera that are remembered, newest last. Enough for 64 moves; older footage is found
-/// by asking every node.
+/// How many owners of a camera are remembered, newest last. Enough for 64 moves; older footage is
+/// found by asking every node.
 pub const TENURES_MAX: usize = 64;
 
-/// Times for which a camera was deleted that are remembered once it is restored.
+/// How many deletions of a camera are remembered after it is restored.
 const PAUSES_MAX: usize = 16;
 
 /// Everything that the cluster agrees on. Cheap to clone.
@@ -46,25 +46,25 @@ pub struct ClusterState {
     pub holds: Table<HoldId, Hold>,
     pub drills: Drills,
     pub settings: Settings,
-    /// The newest version of the cluster's commands that may be used: the way back to it is open,
-    /// no further.
+    /// The newest version of the cluster's commands that may be used: members can be downgraded to
+    /// it, but no further.
     pub version: u16,
-    /// When the rebalance that is under way was asked for.
+    /// When the rebalance in progress was requested.
     pub rebalancing_since: Option<Timestamp>,
-    /// Which attempt to join made which member.
+    /// Which attempt to join created which member.
     attempts: Table<Uuid, NodeId>,
     node_last: NodeId,
     camera_last: CameraId,
     hold_last: HoldId,
-    /// Of cameras that something is held against.
+    /// Suspicions of cameras.
     pub suspicions: Table<CameraId, Suspicion>,
-    /// The newest process of each node whose end was noted, by when it had started.
+    /// The newest process of each node whose end was recorded, identified by its start.
     noted_ends: Table<NodeId, u64>,
     /// The generation that a recovery began; `None`: the cluster's first.
     recovery: Option<ClusterGeneration>,
-    /// Cameras that are recorded no more, and whose footage may still be there.
+    /// Cameras that are no longer recorded but may still have footage.
     pub former: Table<CameraId, FormerCamera>,
-    /// Also those that have expired since the last one was made.
+    /// Including those that have expired since the last one was created.
     pub exports: Table<ExportId, Export>,
     export_last: ExportId,
 }
@@ -78,10 +78,10 @@ impl Format for ClusterState {
     }
 }
 
-/// What is remembered of a camera's assignments.
+/// History of a camera's assignments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct History {
-    /// The highest epoch ever given out, also to handoffs that were cancelled.
+    /// The highest epoch ever assigned, including those of cancelled handoffs.
     epoch_last: Epoch,
     tenures: Vec<Tenure>,
     /// The newest [`PAUSES_MAX`] times that it was deleted and restored.
@@ -89,7 +89,7 @@ struct History {
 }
 
 impl ClusterState {
-    /// Who owned `camera`, oldest first; at most [`TENURES_MAX`].
+    /// The owners of `camera`, oldest first; at most [`TENURES_MAX`].
     #[must_use]
     pub fn tenures(&self, camera: CameraId) -> &[Tenure] {
         self.histories
@@ -97,7 +97,8 @@ impl ClusterState {
             .map_or(&[], |history| &history.tenures)
     }
 
-    /// When `camera` was deleted, and until when; the last is without end while it is.
+    /// When `camera` was deleted, and until when; the last interval has no end while the camera is
+    /// deleted.
     #[must_use]
     pub fn pauses(&self, camera: CameraId) -> Vec<Pause> {
         let over = self
@@ -126,7 +127,7 @@ impl ClusterState {
             .find(|node| node.spec.name.as_str() == name)
     }
 
-    /// Whether `node` was a member and is none any more; ids are never given out again.
+    /// Whether `node` was a member and no longer is; ids are never reused.
     #[must_use]
     pub fn has_left(&self, node: NodeId) -> bool {
         node <= self.node_last && !self.nodes.contains(node)
@@ -135,7 +136,7 @@ impl ClusterState {
     /// Applies one entry of the log.
     ///
     /// # Errors
-    /// The command is refused and the state is as it was.
+    /// The command is rejected and the state is unchanged.
     pub fn apply(&mut self, entry: LogEntry) -> Result<Response, Rejection> {
         let LogEntry { at, actor, command } = entry;
         if self.cluster.is_none() && !matches!(command, Command::Initialize { .. }) {
@@ -225,9 +226,9 @@ impl ClusterState {
         Ok(Response::Done)
     }
 
-    /// Refuses a command that a member may not understand, or that would close the way back before
-    /// the upgrade is finalised. The leader asks before it writes the command to the log: a member
-    /// that does not know it could not read it.
+    /// Rejects a command that a member may not understand, or that would prevent a downgrade before
+    /// the upgrade is finalised. The leader checks this before it writes the command to the log,
+    /// because a member that does not know the command could not read it.
     ///
     /// # Errors
     /// [`Rejection::NotFinalized`].

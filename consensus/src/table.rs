@@ -28,8 +28,8 @@ impl<K: Ord + Copy, V: Clone> Table<K, V> {
         self.0.contains_key(&key)
     }
 
-    /// Whether both are clones of one another that have not been changed. Where it is not known,
-    /// they count as different.
+    /// Whether both are clones of one another without changes. If that is not known, they count as
+    /// different.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -65,7 +65,7 @@ impl<K: Ord + Copy, V: Clone> Table<K, V> {
         Arc::make_mut(&mut self.0).remove(&key);
     }
 
-    /// The row of `key`, for changing it.
+    /// The row of `key`, to be changed.
     pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut V> {
         Arc::make_mut(&mut self.0).get_mut(&key).map(Arc::make_mut)
     }

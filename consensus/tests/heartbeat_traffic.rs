@@ -1,5 +1,5 @@
-//! What heartbeats cost at the largest site: computed from the function that decides who is told of
-//! what.
+//! The cost of heartbeats at the largest site, computed from the function that decides which node
+//! gets which reports.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,14 +21,14 @@ use uuid::Uuid;
 const NODES: u64 = 100;
 /// Cameras of each node at 10,000 in all.
 const CAMERAS_PER_NODE: u32 = 100;
-/// Nodes whose cameras there are here, voters and others: what one sends does not depend on what
-/// the others own.
+/// Nodes with cameras in this test, voters and others: what a node sends does not depend on the
+/// others' cameras.
 const OWNERS: [u64; 5] = [1, 5, 6, 51, 100];
 const NOW: Timestamp = Timestamp(1_795_341_600_000_000);
-/// Heads of a request and of an answer, as they are on the wire with a secret of 64 characters, and
-/// the answer's body.
+/// Heads of a request and of an answer on the wire, with a secret of 64 characters, and the
+/// answer's body.
 const HTTP_BYTES: usize = 170 + 120 + 20;
-/// What says who sends, before the heartbeat: its process, its address, what it has made durable.
+/// The sender's part before the heartbeat: its process, its address, its durable position.
 const SENDER_BYTES: usize = 64;
 const BYTES_PER_SECOND_MAX: usize = 240_000;
 
@@ -47,7 +47,7 @@ fn camera(number: u32) -> CameraSpec {
     CameraSpec::new(&format!("c{number}"), &format!("rtsp://10.1.0.1/{number}")).unwrap()
 }
 
-/// The successors of a node's cameras are all other nodes, by turns.
+/// The successors of a node's cameras are all other nodes in turn.
 fn site() -> ClusterState {
     let mut state = ClusterState::default();
     state
@@ -129,7 +129,7 @@ fn heartbeat(state: &ClusterState, from: NodeId) -> Heartbeat {
     }
 }
 
-/// What `from` sends in a second, by whether it votes.
+/// What `from` sends per second, depending on whether it votes.
 fn bytes_per_second(state: &ClusterState, voters: &[NodeId], from: NodeId) -> usize {
     let heartbeat = heartbeat(state, from);
     let audience = Audience::of(
@@ -146,7 +146,7 @@ fn bytes_per_second(state: &ClusterState, voters: &[NodeId], from: NodeId) -> us
 }
 
 #[test]
-fn a_hundred_nodes_with_ten_thousand_cameras_tell_each_other_little() {
+fn a_hundred_nodes_with_ten_thousand_cameras_send_each_other_little() {
     let state = site();
     let voters: Vec<NodeId> = (1..=VOTERS_MAX as u64).map(NodeId).collect();
     for from in OWNERS.map(NodeId) {
@@ -160,31 +160,31 @@ fn a_hundred_nodes_with_ten_thousand_cameras_tell_each_other_little() {
     let all: Vec<NodeId> = state.nodes.keys().collect();
     assert!(
         bytes_per_second(&state, &all, NodeId(51)) > 4 * BYTES_PER_SECOND_MAX,
-        "telling everyone everything costs more"
+        "sending everything to every node costs more"
     );
 }
 
 #[test]
-fn voters_are_told_of_everything_and_others_of_what_concerns_them() {
+fn voters_get_all_reports_and_others_those_that_concern_them() {
     let mut state = site();
     let voters = [NodeId(1), NodeId(2), NodeId(3)];
     let (camera, owner) = (state.owned_by(NodeId(51)).nth(7).unwrap(), NodeId(51));
     let successor = state.assignments.get(camera).unwrap().successor.unwrap();
-    let told = |state: &ClusterState, of: NodeId| {
+    let includes = |state: &ClusterState, of: NodeId| {
         let audience = Audience::of(
             state,
             &voters,
             heartbeat(state, of)
                 .recorders
                 .iter()
-                .map(|told| told.camera),
+                .map(|progress| progress.camera),
         );
-        move |node: NodeId| audience.is_told(node, camera)
+        move |node: NodeId| audience.includes(node, camera)
     };
-    let audience = told(&state, owner);
+    let audience = includes(&state, owner);
     assert!(voters.into_iter().all(&audience) && audience(successor) && !audience(NodeId(90)));
 
-    // Who had it before is told of its heir's keyframe, and then stops.
+    // The previous owner learns of its heir's keyframe, and then stops.
     let heir = NodeId(100);
     let op = AssignmentOp::TakeOver {
         owner: heir,
@@ -200,6 +200,6 @@ fn voters_are_told_of_everything_and_others_of_what_concerns_them() {
     state
         .apply(Command::Assign { changes }.by(Actor::System, NOW))
         .unwrap();
-    let audience = told(&state, heir);
+    let audience = includes(&state, heir);
     assert!(audience(owner) && !audience(NodeId(70)));
 }

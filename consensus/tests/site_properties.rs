@@ -30,7 +30,7 @@ use uuid::Uuid;
 const ROUND: Duration = Duration::from_millis(250);
 /// Node n is in zone n % `ZONES`.
 const ZONES: u64 = 2;
-/// Longer than any patience of the steward.
+/// Longer than any timeout of the steward.
 const LONG: Duration = Duration::from_secs(3_700);
 
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ fn new_camera() -> impl Strategy<Value = NewCamera> {
 
 #[derive(Clone, Debug)]
 struct Plan {
-    /// Cameras, and megabits per second where that is limited.
+    /// Cameras, and megabits per second if that is limited.
     capacities: Vec<(u32, Option<u64>)>,
     failback: bool,
     domains: u64,
@@ -125,7 +125,7 @@ fn plan() -> impl Strategy<Value = Plan> {
 struct Simulation {
     state: ClusterState,
     steward: Steward,
-    /// Told in every round that something changed, so that it goes over all cameras.
+    /// A steward that examines all cameras in every round, because it is shown a change each time.
     thorough: Steward,
     now: Duration,
     wall_ms: i64,
@@ -307,14 +307,14 @@ impl Simulation {
         Bitrates::of_reports(&self.progress)
     }
 
-    /// A quarter of a second; answers how many commands the steward proposed.
+    /// A quarter of a second; returns how many commands the steward proposed.
     fn round(&mut self) -> usize {
         self.now += ROUND;
         self.record();
         let verdicts = self.verdicts();
         let (now, uptime, progress) = (self.wall(), self.now, &self.progress);
-        // The dead do not vote: this is about what a leader decides, not about whether there can be
-        // one.
+        // Dead nodes do not vote: this tests a leader's decisions, not whether there can be a
+        // leader.
         let voters: Vec<NodeId> = self
             .state
             .nodes
@@ -417,7 +417,7 @@ impl Simulation {
         }
     }
 
-    /// Nobody moves a camera that is well twice in a minute.
+    /// The steward does not move a healthy camera twice in a minute.
     fn check_patience(&self, command: &Command) {
         let (Command::Assign { changes }, Some(moved)) = (command, &self.moved) else {
             return;
@@ -441,7 +441,7 @@ impl Simulation {
         }
     }
 
-    /// What holds after every command.
+    /// Invariants after every command.
     fn check(&mut self) {
         let mut load: BTreeMap<NodeId, (u32, u64)> = BTreeMap::new();
         for (camera, assignment) in self.state.assignments.iter() {
@@ -520,7 +520,7 @@ impl Simulation {
 }
 
 impl Simulation {
-    /// Nothing happens any more, every camera can be reached, and all patience comes to its end.
+    /// Nothing happens any more, every camera can be reached, and all timeouts expire.
     fn settle(&mut self) {
         self.broken.clear();
         for _ in 0..2 {
@@ -534,7 +534,7 @@ impl Simulation {
         self.state.cameras.get(camera).unwrap().spec.priority
     }
 
-    /// Whether `node` could record `camera` if whoever gives way to it did.
+    /// Whether `node` could record `camera` if less important cameras made room.
     fn could_take(&self, node: NodeId, camera: CameraId) -> bool {
         let wanted = self.priority(camera);
         let stays = |other: CameraId, is_mirror: bool| {

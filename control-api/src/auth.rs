@@ -1,9 +1,9 @@
-//! The one place where a request is authorised. There is one admin token now; users and roles come
-//! to this file.
+//! The only place where a request is authorised. At present there is one admin token; users and
+//! roles belong here.
 //!
-//! The token comes as `Authorization: Bearer …`. Players cannot send headers, so playback (`GET` of
-//! HLS and exports) takes `?token=…` too. Queries are never logged, and answers to them tell the
-//! browser to send no referrer.
+//! The token is sent as `Authorization: Bearer …`. Players cannot send headers, so playback (`GET`
+//! of HLS and exports) also accepts `?token=…`. Queries are never logged, and their answers forbid
+//! the browser to send a referrer.
 
 use crate::error::{ApiError, ErrorKind};
 use axum::extract::{MatchedPath, Request, State};
@@ -13,14 +13,14 @@ use axum::response::{IntoResponse, Response};
 use holdfast_consensus::OnAuthorised;
 use holdfast_consensus::model::Secret;
 
-/// Routes that take the token in the query.
+/// Routes that accept the token in the query.
 const PLAYBACK_ROUTES: [&str; 3] = [
     "/api/v1/cameras/{id}/hls/",
     "/api/v1/cameras/{id}/export.mp4",
     "/api/v1/exports/{id}/",
 ];
 
-/// Lets a request pass that carries the admin token.
+/// Passes on a request that carries the admin token.
 pub(crate) async fn authorise(
     State(token): State<Secret>,
     request: Request,
@@ -34,7 +34,7 @@ pub(crate) async fn authorise(
     }
 }
 
-/// How the token came.
+/// How the token was sent.
 enum Carrier {
     Header,
     Query,
@@ -93,7 +93,7 @@ fn takes_query_token(request: &Request) -> bool {
             .any(|playback| route.starts_with(playback))
 }
 
-/// Compares in a time that depends on the presented text's length only.
+/// Compares in a time that depends only on the presented text's length.
 fn same(presented: &str, expected: &str) -> bool {
     let (presented, expected) = (presented.as_bytes(), expected.as_bytes());
     let byte = |index: usize| {

@@ -1,5 +1,5 @@
-//! What goes wrong, by what the caller does next, and the one place where it becomes a problem
-//! document (RFC 9457).
+//! Errors by what the caller should do next, and the only place where they become problem documents
+//! (RFC 9457).
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -19,31 +19,31 @@ pub struct Problem {
     pub code: String,
 }
 
-/// Seconds after which a caller may try again where there is no leader or no room.
+/// Seconds after which a caller may try again if there is no leader or no room.
 const RETRY_AFTER_S: &str = "1";
 
-/// What the caller does next.
+/// What the caller should do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// Correct the request: it cannot be read (400).
     Malformed,
-    /// Correct the request: it can be read and asks for what cannot be (422).
+    /// Correct the request: it is well-formed but not valid (422).
     Invalid,
     /// Send a token that is accepted (401).
     Unauthorised,
-    /// Ask for something else: this does not exist (404).
+    /// Request something else: this does not exist (404).
     NotFound,
     /// Use one of the methods in `Allow` (405).
     MethodNotAllowed,
     /// Send less (413).
     TooLarge,
-    /// Send JSON and say so (415).
+    /// Send JSON and declare it (415).
     UnsupportedMediaType,
-    /// Ask without the condition, or for what there is now: it has another tag (412).
+    /// Omit the condition, or request the present version: it has another tag (412).
     PreconditionFailed,
-    /// Ask for bytes that there are (416).
+    /// Request bytes that exist (416).
     RangeNotSatisfiable,
-    /// Look at the present state first (409).
+    /// Check the present state first (409).
     Conflict,
     /// Try again: the cluster has no leader now; nothing was changed (503).
     NoLeader,
@@ -136,13 +136,13 @@ impl ErrorKind {
     }
 }
 
-/// An error of the API. `detail` says what, where and what to do; it is shown to the caller, so it
-/// holds no secrets.
+/// An error of the API. `detail` says what happened, where, and what to do; it is shown to the
+/// caller, so it contains no secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {detail}")]
 pub struct ApiError {
     pub kind: ErrorKind,
-    /// Stable, for programs; finer than `kind` where that helps.
+    /// Stable, for programs; finer than `kind` if that is useful.
     pub code: &'static str,
     pub detail: String,
 }
@@ -157,7 +157,7 @@ impl ApiError {
         }
     }
 
-    /// The same with a code of its own.
+    /// The same error with its own code.
     #[must_use]
     pub fn code(mut self, code: &'static str) -> Self {
         self.code = code;

@@ -1,4 +1,5 @@
-//! Which files an export has: pure. They are cut by the clock, so that every node names the same.
+//! The files of an export. Pure. Files are cut by the clock, so that every node names the same
+//! ones.
 
 use crate::limits::PLAYBACK_RANGE_MAX;
 use crate::playback::growing::SETTLED_AFTER;
@@ -7,7 +8,7 @@ use crate::wire::{Export, ExportFile, ExportState, ExportStatus};
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
 
-/// How an export stands now, without its files.
+/// The status of an export, without its files.
 #[must_use]
 pub fn status(export: Export, now: Timestamp) -> ExportStatus {
     let (total, passed) = (
@@ -32,7 +33,7 @@ pub fn status(export: Export, now: Timestamp) -> ExportStatus {
     }
 }
 
-/// As [`status`], with its files.
+/// Like [`status`], with its files.
 #[must_use]
 pub fn status_with_files(export: Export, now: Timestamp) -> ExportStatus {
     let files = files(&export, now);
@@ -42,7 +43,7 @@ pub fn status_with_files(export: Export, now: Timestamp) -> ExportStatus {
     }
 }
 
-/// The camera and range of a file of this name; `None` where the export has none.
+/// The camera and range of a file of this name; `None` if the export has no such file.
 #[must_use]
 pub fn file_of(export: &Export, name: &str) -> Option<(CameraId, Range)> {
     let mut parts = parts(export);
@@ -92,7 +93,7 @@ fn parts(export: &Export) -> impl Iterator<Item = (CameraId, Range, String)> {
         .flat_map(move |camera| (0..count).map(move |number| part(*camera, number)))
 }
 
-/// What comes is final.
+/// Whether footage up to `to` is final.
 fn is_over(to: Timestamp, now: Timestamp) -> bool {
     to.plus(SETTLED_AFTER) <= now
 }

@@ -1,4 +1,4 @@
-//! Reads paths, queries and bodies; what cannot be read becomes a problem document.
+//! Reads paths, queries and bodies; input that cannot be read becomes a problem document.
 
 use crate::error::{ApiError, ErrorKind};
 use axum::Json;

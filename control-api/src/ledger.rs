@@ -1,4 +1,4 @@
-//! The gap ledger of many cameras, made of their timelines, so that both always tell the same.
+//! The gap ledger of many cameras. It is derived from their timelines, so that both always agree.
 //! Pure.
 
 use crate::limits::{LEDGER_CAMERA_HOURS_MAX, LEDGER_CAMERAS_MAX};
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 const HOUR_US: u64 = 3_600_000_000;
 
-/// Which gaps are asked for.
+/// Which gaps are requested.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Filter {
     pub cause: Option<GapCause>,
@@ -24,7 +24,7 @@ impl Filter {
     }
 }
 
-/// The gaps of one camera's timeline that are asked for.
+/// The requested gaps of one camera's timeline.
 pub fn gaps_of(timeline: &Timeline, filter: Filter) -> impl Iterator<Item = CameraGap> {
     let camera = timeline.camera;
     timeline
@@ -42,7 +42,7 @@ pub fn gaps_of(timeline: &Timeline, filter: Filter) -> impl Iterator<Item = Came
         })
 }
 
-/// How many of each cause, and how long they are together.
+/// The number of gaps of each cause, and their total length.
 #[must_use]
 pub fn sums<'a>(gaps: impl IntoIterator<Item = &'a CameraGap>) -> Vec<GapSum> {
     let mut by_cause: BTreeMap<GapCause, GapSum> = BTreeMap::new();
@@ -58,7 +58,7 @@ pub fn sums<'a>(gaps: impl IntoIterator<Item = &'a CameraGap>) -> Vec<GapSum> {
     by_cause.into_values().collect()
 }
 
-/// The cameras of a page: those after `after`, fewer of them the longer the range is.
+/// The cameras of a page: those after `after`; the longer the range, the fewer.
 #[must_use]
 pub fn page(
     mut cameras: Vec<CameraId>,

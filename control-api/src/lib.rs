@@ -1,7 +1,7 @@
 //! The control API: routes, wire types, authorisation, playback (HLS, MP4) and the metrics page.
 //!
 //! `exports`, `fmp4`, `ledger`, `playback` and `range` are pure; `routes` is the edge, and
-//! [`backend::Backend`] the one seam to the node behind it.
+//! [`backend::Backend`] the only interface to the node behind it.
 
 mod auth;
 pub mod backend;

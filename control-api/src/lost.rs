@@ -1,6 +1,6 @@
-//! What this node found to be lost when it read it. A file in which something is missing is another
-//! file, with another tag: so no client joins the two. It is looked for again after a while: a disk
-//! may have been mended.
+//! Chunks that this node found to be lost when it read them. A file with a missing part is a
+//! different file, with a different tag, so no client joins the two. A lost chunk is tried again
+//! after a while: a disk may have been repaired.
 
 use crate::playback::tear::Absent;
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation};
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Longer than a file takes to be fetched as a rule.
+/// Longer than fetching a file usually takes.
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
 
 /// The oldest are forgotten first.
@@ -42,8 +42,8 @@ impl LostChunks {
         self.lock().found(chunk.location, why, (self.now)());
     }
 
-    /// Why each of these chunks is left out, `None` where it is there as far as is known; nothing
-    /// where all are.
+    /// Why each of these chunks is left out, `None` if it is available as far as is known; empty if
+    /// all are.
     pub(crate) fn of(&self, chunks: &[ChunkEntry]) -> Vec<Option<Absent>> {
         let (known, now) = (self.lock(), (self.now)());
         if known.found.is_empty() {
@@ -56,7 +56,7 @@ impl LostChunks {
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        // Each holder leaves it whole.
+        // Every holder of the lock leaves the map consistent.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,7 +78,7 @@ impl Known {
 
     fn why(&self, at: &ChunkLocation, now: Timestamp) -> Option<Absent> {
         let (_, since, why) = self.found.get(at)?;
-        // Also where the clock was set back.
+        // Also if the clock was set back.
         let is_fresh = (0..KNOWN_FOR.as_micros() as i64).contains(&now.micros_since(*since));
         is_fresh.then_some(*why)
     }

@@ -1,5 +1,5 @@
-//! The API's own metrics (how long requests take, by route template and class of status), and the
-//! page of all metrics.
+//! The API's own metrics (request durations, by route template and class of status), and the page
+//! of all metrics.
 
 #![expect(
     clippy::disallowed_methods,
@@ -21,11 +21,12 @@ const BUCKETS_S: [f64; 11] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0,
 ];
 
-/// From one look at all metrics to the next. It takes milliseconds, and everybody may ask for it.
+/// The minimum time between two collections of all metrics: each takes milliseconds, and any client
+/// may request it.
 const PAGE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The page of all metrics. However many ask for it, it is made ten times a second at most, and
-/// never for who comes after it was begun.
+/// The page of all metrics. It is generated at most ten times a second for any number of requests,
+/// and a request never gets a page whose generation began before it arrived.
 #[derive(Clone, Default)]
 pub(crate) struct Page(Arc<Mutex<Option<Made>>>);
 
@@ -64,7 +65,7 @@ pub(crate) struct RequestMetrics {
 
 impl RequestMetrics {
     /// # Errors
-    /// Where a metric of that name is registered already: the API is built twice upon one registry.
+    /// A metric of that name is registered already: the API was built twice with one registry.
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let help =
             "Time from a request's head to its answer's head, by route, method and class of status";
@@ -76,8 +77,8 @@ impl RequestMetrics {
     }
 }
 
-/// Measures and logs each request. The log names the route's template, never the URI: tokens may
-/// stand in queries.
+/// Measures and logs each request. The log names the route's template, never the URI: queries may
+/// contain tokens.
 pub(crate) async fn observe(
     State(metrics): State<RequestMetrics>,
     request: Request,
@@ -134,7 +135,7 @@ mod tests {
     use prometheus::proto::MetricFamily;
     use prometheus::{IntCounter, Opts};
 
-    /// Counts how often it is looked at.
+    /// Counts how often it is collected.
     struct Looks(IntCounter);
 
     impl Collector for Looks {

@@ -13,8 +13,8 @@ pub struct Range {
 
 impl Range {
     /// # Errors
-    /// [`crate::error::ErrorKind::Malformed`] where one is missing or no time;
-    /// [`crate::error::ErrorKind::Invalid`] where the range is empty or longer than `longest`.
+    /// [`crate::error::ErrorKind::Malformed`] if one is missing or is no time;
+    /// [`crate::error::ErrorKind::Invalid`] if the range is empty or longer than `longest`.
     pub fn parse(
         from: Option<&str>,
         to: Option<&str>,
@@ -28,7 +28,7 @@ impl Range {
     }
 
     /// # Errors
-    /// [`crate::error::ErrorKind::Invalid`] where the range is empty or longer than `longest`.
+    /// [`crate::error::ErrorKind::Invalid`] if the range is empty or longer than `longest`.
     pub fn check(self, longest: Duration) -> Result<Self, ApiError> {
         if self.from >= self.to {
             let detail = format!("`from` ({}) must be before `to` ({})", self.from, self.to);
@@ -47,7 +47,7 @@ impl Range {
     }
 }
 
-/// A time of a query.
+/// A time in a query.
 pub(crate) fn time(name: &str, value: Option<&str>) -> Result<Timestamp, ApiError> {
     let Some(value) = value else {
         let detail = format!(

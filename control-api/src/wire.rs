@@ -1,4 +1,4 @@
-//! The JSON of `/api/v1`. Times are RFC 3339 UTC; passwords go in and never come out.
+//! The JSON of `/api/v1`. Times are RFC 3339 UTC; passwords are accepted and never returned.
 
 mod backup;
 mod camera;
@@ -46,24 +46,23 @@ pub struct Cluster {
     pub voters: Vec<NodeId>,
     pub nodes: Vec<Node>,
     pub cameras: usize,
-    /// Cameras whose watermark moves.
+    /// Cameras whose watermark advances.
     pub cameras_recording: usize,
-    /// What the next failure would cost, as it was a second ago or so; `None` before that was
-    /// found out.
+    /// The cost of the next failure, as of about a second ago; `None` until it is computed.
     #[serde(default)]
     pub failover_headroom: Option<FailoverHeadroom>,
-    /// A rebalance is under way.
+    /// A rebalance is in progress.
     #[serde(default)]
     pub rebalancing: bool,
     /// The newest version of the cluster's commands that is finalised; 0 while this node belongs
     /// to no cluster.
     #[serde(default)]
     pub version: u16,
-    /// Why this node can make no changes now: what `readyz` says; `None` where it can.
+    /// Why this node can make no changes now, as in `readyz`; `None` if it can.
     #[serde(default)]
     pub no_part: Option<String>,
-    /// From 1; one more with each recovery from the loss of a majority. 0 while this node belongs
-    /// to no cluster.
+    /// Starts at 1; grows by one with each recovery from the loss of a majority. 0 while this node
+    /// belongs to no cluster.
     #[serde(default)]
     pub generation: u64,
 }
@@ -72,33 +71,35 @@ pub struct Cluster {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailoverHeadroom {
     pub survives_any_node: bool,
-    /// `None` where the settings do not ask.
+    /// `None` if the settings do not require it.
     pub survives_any_domain: Option<bool>,
-    /// The loss that would cost most; `None` where none would cost a camera.
+    /// The loss that would cost the most cameras; `None` if none would cost a camera.
     pub worst: Option<WorstLoss>,
-    /// Cameras of 4 Mbit/s that could be added.
+    /// How many cameras of 4 Mbit/s could be added.
     pub spare_cameras: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorstLoss {
-    /// `None` where a whole failure domain is meant, or where cameras are not recorded already.
+    /// `None` if the loss is that of a whole failure domain, or if cameras are already not
+    /// recorded.
     pub node: Option<NodeId>,
     pub failure_domain: Option<String>,
-    /// Cameras that would not be recorded.
+    /// How many cameras would not be recorded.
     pub cameras_lost: usize,
 }
 
-/// `GET /settings`: what holds for the whole cluster.
+/// `GET /settings`: settings of the whole cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     pub headroom: HeadroomRule,
-    /// Any failure domain's loss is to be survived, not only any node's.
+    /// The site has to survive the loss of any failure domain, not only of any node.
     pub headroom_over_domains: bool,
     pub failback: Failback,
-    /// How long a preferred node must have been well.
+    /// How many seconds a preferred node must have been well.
     pub failback_after_s: u32,
-    /// Seconds within which each camera's failover is drilled once; 0: none by itself.
+    /// The number of seconds within which each camera's failover is drilled once; 0: no scheduled
+    /// drills.
     #[serde(default)]
     pub drill_every_s: u32,
 }
@@ -147,27 +148,28 @@ pub struct Node {
     pub role: Role,
     pub duty: Duty,
     pub voter: bool,
-    /// As the answering node sees it.
+    /// As seen by the answering node.
     pub alive: bool,
     pub peer_addr: String,
     pub api_addr: String,
     pub failure_domain: String,
     pub camera_capacity: u32,
-    /// Bits per second of all cameras that it may record; `None`: no limit but `camera_capacity`.
+    /// The most bits per second of all cameras that it may record; `None`: no limit except
+    /// `camera_capacity`.
     #[serde(default)]
     pub bitrate_capacity_bps: Option<u64>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Cameras that it owns.
+    /// How many cameras it owns.
     pub cameras: usize,
-    /// Those of them that it records, or is beginning to: what a drain has to wait for.
+    /// How many of them it records, or is beginning to: a drain waits until there are none.
     #[serde(default)]
     pub cameras_recorded: usize,
     /// How far its clock is ahead of the answering node's, in milliseconds; `None` for that node
     /// itself, and while it is not known.
     #[serde(default)]
     pub clock_offset_ms: Option<i64>,
-    /// Bits per second of the cameras that it owns; those that were not measured count 4 Mbit/s.
+    /// Bits per second of the cameras that it owns; those without a measurement count as 4 Mbit/s.
     #[serde(default)]
     pub bitrate_bps: u64,
     /// The newest version of the cluster's commands that it understands.
@@ -190,26 +192,26 @@ pub enum NodeRef {
 /// An element of `GET /nodes/{id}/volumes`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Volume {
-    /// The volume's number on its node, for as long as it lives.
+    /// The volume's number on its node, constant while the volume exists.
     pub index: u16,
     pub path: String,
     /// `active`, `slow`, `retiring`, `retired`, `full`, `hung`, `failed`, `away`, `opening` or
     /// `adopted`.
     pub state: String,
-    /// What is wrong, in words for the operator.
+    /// The problem, as text for the operator.
     pub error: Option<String>,
-    /// Cameras that are recorded to it now.
+    /// How many cameras are recorded to it now.
     pub cameras: u64,
     /// How long records wait until they are durable.
     pub lag_seconds: f64,
-    /// Room in the filesystem, and its size, in bytes.
+    /// Free space and size of the filesystem, in bytes.
     pub free_bytes: u64,
     pub size_bytes: u64,
-    /// Times that it failed, hung or could not be opened, and that it was taken back, since the
+    /// How often it failed, hung or could not be opened, and how often it was used again, since the
     /// node started.
     pub failures: u64,
     pub reattachments: u64,
-    /// The volume's own, wherever its disk is; `None` while it is not open.
+    /// The volume's own id, wherever its disk is; `None` while it is not open.
     #[serde(default)]
     pub id: Option<String>,
 }
@@ -227,7 +229,7 @@ pub struct JoinCluster {
     pub peer: String,
 }
 
-/// A field of a patch that is there: `null` is not a value.
+/// A field that is present in a patch: `null` is not a value.
 fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -237,7 +239,7 @@ fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
         .ok_or_else(|| serde::de::Error::custom("null is not a value; leave the field out"))
 }
 
-/// An element of `GET /scrub`: how one volume is read again, and what of it was found damaged.
+/// An element of `GET /scrub`: the scrub of one volume, and the damage found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeScrub {
     pub node: NodeId,
@@ -245,20 +247,20 @@ pub struct VolumeScrub {
     pub volume: u16,
     /// 0: the scrub is off.
     pub bytes_per_second_max: u64,
-    /// It waits because the disk is behind with recording.
+    /// It pauses because the disk is behind with recording.
     pub is_held_back: bool,
     /// `None` between passes.
     pub pass: Option<ScrubPass>,
-    /// Of the last whole pass; `None` before the first.
+    /// Start of the last complete pass; `None` before the first.
     pub last_started_at: Option<Timestamp>,
     pub last_ended_at: Option<Timestamp>,
     /// Segments that could not be read, since the node started.
     pub failed_segments: u64,
     /// Segments whose header, footer or init segments are damaged, since the node started.
     pub damaged_segments: u64,
-    /// Stored, not served, and a gap in the timeline unless another node recorded the same.
+    /// Stored, but not served; a gap in the timeline unless another node recorded the same.
     pub damaged: Vec<DamagedChunk>,
-    /// Chunks that the list has no room for.
+    /// How many chunks the list has no room for.
     pub damaged_left_out: u64,
 }
 
@@ -291,7 +293,7 @@ pub struct Timeline {
     pub to: Timestamp,
     pub spans: Vec<Span>,
     pub gaps: Vec<Gap>,
-    /// Members that did not answer: what they hold is told as far as others know it.
+    /// Members that did not answer: what they hold is included as far as other nodes know it.
     #[serde(default)]
     pub nodes_left_out: Vec<NodeId>,
 }
@@ -303,12 +305,12 @@ pub struct Span {
     pub node: NodeId,
     pub epoch: Epoch,
     pub rank: Rank,
-    /// Whether it can be played now; false while its node is down.
+    /// Whether it can be played now; `false` while its node is down.
     pub available: bool,
-    /// Its pictures refer to frames that are missing; players conceal what they lack.
+    /// Its pictures refer to missing frames; players conceal what is missing.
     #[serde(default)]
     pub damaged: bool,
-    /// Its times have yet to come: it was recorded while a clock was ahead.
+    /// Its times are in the future: it was recorded while a clock was ahead.
     #[serde(default)]
     pub in_future: bool,
 }
@@ -318,14 +320,14 @@ pub struct Gap {
     pub start: Timestamp,
     pub end: Timestamp,
     pub cause: GapCause,
-    /// The node that did not record; `None` where nobody was assigned.
+    /// The node that did not record; `None` if no node was assigned.
     pub node: Option<NodeId>,
-    /// How many frames are missing, where that is known: packets were lost, or frames that had
-    /// arrived were not stored.
+    /// How many frames are missing, if that is known: packets were lost, or frames that had arrived
+    /// were not stored.
     pub frames_missing: Option<u64>,
 }
 
-/// `GET /gaps`: what of many cameras was not recorded. The same gaps as in the cameras' timelines
+/// `GET /gaps`: what was not recorded of many cameras. The same gaps as in the cameras' timelines
 /// of the same range.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GapLedger {
@@ -333,16 +335,16 @@ pub struct GapLedger {
     pub to: Timestamp,
     /// By camera, then by start.
     pub gaps: Vec<CameraGap>,
-    /// Of `gaps`, one for each cause that is among them.
+    /// Totals of `gaps`, one for each cause among them.
     pub sums: Vec<GapSum>,
     /// As in [`Timeline`].
     pub nodes_left_out: Vec<NodeId>,
-    /// The last camera of this page where more follow: ask again with `after` set to it.
+    /// The last camera of this page if more follow: request the next page with `after` set to it.
     pub next_after: Option<CameraId>,
 }
 
-/// Every frame of the camera in `start..end` is missing: `start` is the end of the last one before
-/// it that is there, `end` the start of the keyframe after it.
+/// Every frame of the camera in `start..end` is missing: `start` is the end of the last existing
+/// frame before it, `end` the start of the keyframe after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CameraGap {
     pub camera: CameraId,
@@ -350,10 +352,10 @@ pub struct CameraGap {
     pub end: Timestamp,
     pub duration_us: i64,
     pub cause: GapCause,
-    /// The node that did not record; `None` where nobody was assigned.
+    /// The node that did not record; `None` if no node was assigned.
     pub node: Option<NodeId>,
-    /// How many frames are missing, where that is known: packets were lost, or frames that had
-    /// arrived were not stored.
+    /// How many frames are missing, if that is known: packets were lost, or frames that had arrived
+    /// were not stored.
     pub frames_missing: Option<u64>,
 }
 
@@ -371,7 +373,7 @@ pub struct NewHold {
     pub reason: String,
     pub camera: CameraId,
     pub from: Timestamp,
-    /// Absent or `null`: all that comes, until the hold is removed.
+    /// Absent or `null`: all future footage, until the hold is removed.
     #[serde(default)]
     pub to: Option<Timestamp>,
 }

@@ -1,5 +1,5 @@
-//! The fuzz targets of the MP4 that is read back, over their corpora and some thousand seeded
-//! variations. `tests/fuzz` runs the same without end.
+//! The fuzz targets of the MP4 readers, over their corpora and some thousand seeded variations.
+//! `tests/fuzz` runs the same endlessly.
 
 #[path = "../../tests/fuzz/src/mp4.rs"]
 mod mp4;

@@ -1,9 +1,9 @@
-//! Which segments hold which camera and time: a cache of the segments' footers in sled, which does
-//! not fsync. It can be deleted at any time.
+//! Which segments hold which camera and time: a cache, in sled, of the segments' footers. sled does
+//! not fsync; the catalogue can be deleted at any time.
 //!
-//! sled panics on some damage and where it may not write, so every call is guarded; any error here
-//! means delete and rebuild. A segment enters and leaves in one atomic batch, several together
-//! where more are to come at once.
+//! sled panics on some kinds of damage and on a read-only disk, so every call is guarded; any error
+//! here means: delete the catalogue and rebuild it. A segment is added and removed in one atomic
+//! batch; several segments share a batch when more follow immediately.
 
 mod bucket;
 mod fuzz;
@@ -39,20 +39,20 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use uuid::Uuid;
 
-/// Grows with every change of the rows; another version is rebuilt. So is the catalogue of another
-/// segment format: what an older release refuses must not be on its list.
+/// Grows with every change of the rows; a catalogue of another version is rebuilt, and so is one of
+/// another segment format: it must not list segments that an older release refuses to read.
 const CATALOGUE_VERSION: u16 = 6;
 
 /// sled's page cache.
 const CACHE_BYTES: u64 = 8 << 20;
 
-/// How many segments back the end of a stream is looked for: of a stream that is recorded into two
-/// classes in turn, or whose last segments have no video, the newest row does not tell.
+/// How many rows back the end of a stream is searched for: the newest row may not show it if the
+/// stream is recorded into two classes in turn, or if its last segments have no video.
 const NEWEST_ROWS_MAX: usize = 16;
 
 const VERSION_KEY: &[u8] = b"v";
 
-/// What the catalogue could not do. Rebuild it.
+/// A failed catalogue operation. The catalogue must be rebuilt.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Broken(pub(crate) String);
@@ -64,7 +64,7 @@ struct SegmentRow {
     closed_at: Timestamp,
 }
 
-/// Where an init segment stands.
+/// The place of an init segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InitPlace {
     pub(crate) segment: SegmentId,
@@ -72,7 +72,8 @@ pub(crate) struct InitPlace {
     pub(crate) bytes: u32,
 }
 
-/// An init segment whose newest place has gone, and an instant that its stream was recorded then.
+/// An init segment whose newest known place was deleted, and an instant at which its stream was
+/// recorded there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Placeless {
     pub(crate) camera: CameraId,
@@ -81,8 +82,8 @@ pub(crate) struct Placeless {
     pub(crate) near: Timestamp,
 }
 
-/// The longest row of each kind in microseconds: how far before an instant a row that reaches it
-/// may start.
+/// The longest row of each kind in microseconds: the furthest that a row which reaches an instant
+/// may start before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Longest {
     stream_us: i64,
@@ -95,8 +96,8 @@ pub(crate) struct Catalogue {
     pending: Mutex<Pending>,
 }
 
-/// Whether somebody has the catalogue's files open. sled's own threads let go of them a moment
-/// after the last handle is gone, and a catalogue in use is not a damaged one.
+/// Whether the catalogue's files are still open. sled's own threads release them a moment after the
+/// last handle is dropped; a catalogue in use is not a damaged one.
 pub(crate) fn is_held(path: &Path) -> bool {
     let Ok(file) = std::fs::File::open(path.join("db")) else {
         return false;
@@ -104,8 +105,8 @@ pub(crate) fn is_held(path: &Path) -> bool {
     flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
 }
 
-/// Whether sled may write there. Where it may not, it panics at some point: the catalogue then
-/// belongs elsewhere. Changes nothing but for an empty folder.
+/// Whether sled may write there. If it may not, it panics at some point, and the catalogue has to
+/// be elsewhere. Changes nothing except that it may create an empty folder.
 pub(crate) fn is_writable(path: &Path) -> bool {
     let may = |path: &Path| rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK).is_ok();
     let entries =
@@ -113,7 +114,7 @@ pub(crate) fn is_writable(path: &Path) -> bool {
     std::fs::create_dir_all(path).is_ok() && may(path) && entries().unwrap_or(false)
 }
 
-/// Closing it writes, which may fail as all that sled does: with a panic.
+/// Closing the database writes, and sled may panic then, as in every call.
 struct Db(Option<sled::Db>);
 
 impl Deref for Db {
@@ -136,12 +137,12 @@ impl Drop for Db {
 }
 
 impl Catalogue {
-    /// Opens what is there.
+    /// Opens the catalogue in `path`.
     pub(crate) fn open(path: &Path, volume: Uuid) -> Result<Self, Broken> {
         Self::open_with(sled::Config::new().path(path), volume)
     }
 
-    /// An empty one, which goes with its folder when it is closed.
+    /// An empty catalogue, deleted with its folder when it is closed.
     pub(crate) fn temporary(path: &Path, volume: Uuid) -> Result<Self, Broken> {
         Self::open_with(sled::Config::new().path(path).temporary(true), volume)
     }
@@ -166,7 +167,7 @@ impl Catalogue {
         })
     }
 
-    /// Every segment that is listed.
+    /// Every listed segment.
     pub(crate) fn segments(&self) -> Result<BTreeMap<SegmentId, Known>, Broken> {
         self.settled(|db| {
             let mut classes: BTreeMap<String, Arc<str>> = BTreeMap::new();
@@ -191,7 +192,7 @@ impl Catalogue {
         })
     }
 
-    /// Lists a sealed segment. Where `more` are to come at once it is written with them.
+    /// Lists a sealed segment. If `more` follow immediately, it is written together with them.
     pub(crate) fn insert(
         &self,
         class: &str,
@@ -256,7 +257,7 @@ impl Catalogue {
         }
     }
 
-    /// What `ask` sees is all that was inserted.
+    /// Runs `ask` after everything that was inserted has been written.
     fn settled<T>(&self, ask: impl FnOnce(&sled::Db) -> Result<T, Broken>) -> Result<T, Broken> {
         guarded(|| {
             self.commit(&mut lock(&self.pending))?;
@@ -271,9 +272,9 @@ impl Catalogue {
             .map_or(Ok(Vec::new()), |value| rows_of(key, &value))
     }
 
-    /// Takes a segment off the list. `head` is its footer's; without it all rows are searched.
-    /// Answers the init segments of which no place is known any more: another segment may hold
-    /// them.
+    /// Removes a segment from the list. `head` is that of its footer; without it all rows are
+    /// searched. Returns the init segments that have no known place any more; another segment may
+    /// hold them.
     pub(crate) fn remove(
         &self,
         id: SegmentId,
@@ -305,7 +306,7 @@ impl Catalogue {
                         .iter()
                         .filter(|table| table.key == init.key)
                         .map(|table| table.end);
-                    // A crash may have left it without a chunk that needs it.
+                    // A crash may have left the init segment without a chunk that needs it.
                     let near = ends.max().unwrap_or(Timestamp::MAX);
                     placeless.push(Placeless {
                         camera,
@@ -320,7 +321,7 @@ impl Catalogue {
         })
     }
 
-    /// The init segment stands there, as far as is known.
+    /// Records `segment` as the place of the init segment.
     pub(crate) fn place_init(&self, init: &InitRow, segment: SegmentId) -> Result<(), Broken> {
         let place = InitPlace {
             segment,
@@ -331,7 +332,7 @@ impl Catalogue {
         self.settled(|db| db.insert(key, encode(&place)?).map(drop).map_err(broken))
     }
 
-    /// As [`Self::remove`], for any number of segments in one search.
+    /// Like [`Self::remove`], for any number of segments in one search.
     pub(crate) fn remove_searched(
         &self,
         ids: &BTreeSet<SegmentId>,
@@ -341,7 +342,7 @@ impl Catalogue {
         }
         self.settled(|db| {
             let mut batch = sled::Batch::default();
-            // Buckets come before init segments in the order of keys.
+            // In key order, buckets come before init segments.
             let mut removed: BTreeMap<(CameraId, StreamKind), Timestamp> = BTreeMap::new();
             let mut placeless = Vec::new();
             for row in db.iter() {
@@ -362,7 +363,7 @@ impl Catalogue {
                 } else if let Some((camera, id)) = keys::init_of(&key) {
                     if ids.contains(&decode::<InitPlace>(&value)?.segment) {
                         batch.remove(key);
-                        // The key does not tell of which stream it is.
+                        // The key does not contain the stream.
                         placeless.extend([StreamKind::Main, StreamKind::Sub].map(|stream| {
                             let near = removed
                                 .get(&(camera, stream))
@@ -424,8 +425,8 @@ impl Catalogue {
         })
     }
 
-    /// The stretches of a stream's rows that overlap `[from, to)`, whole, but of segments that are
-    /// in `not`.
+    /// The stretches of a stream's rows that overlap `[from, to)`, unclipped, except those of the
+    /// segments in `not`.
     pub(crate) fn stretches(
         &self,
         camera: CameraId,
@@ -456,7 +457,7 @@ impl Catalogue {
         self.newest_rows(camera, stream, NEWEST_ROWS_MAX)
     }
 
-    /// As [`Self::last_rows`], of those that start before `at`.
+    /// Like [`Self::last_rows`], for the rows that start before `at`.
     pub(crate) fn last_rows_before(
         &self,
         camera: CameraId,
@@ -471,8 +472,7 @@ impl Catalogue {
         })
     }
 
-    /// The segments with footage that begins at `from` or later, of whatever camera. Reads every
-    /// key.
+    /// The segments with footage of any camera that begins at `from` or later. Reads every key.
     pub(crate) fn segments_beyond(&self, from: Timestamp) -> Result<BTreeSet<SegmentId>, Broken> {
         let hour_us = 3_600_000_000;
         let is_late =
@@ -516,7 +516,7 @@ impl Catalogue {
         })
     }
 
-    /// The segments with a stream's footage next to an instant: those that begin before it and
+    /// The segments with a stream's footage closest to an instant: those that begin before it and
     /// those that begin after it, the nearest first, at most `segments_max` of each.
     pub(crate) fn near(
         &self,
@@ -593,7 +593,7 @@ impl Catalogue {
             .transpose()
     }
 
-    /// The highest number of a camera that has footage here, but for segments that are about to be
+    /// The highest camera number that has footage here, without segments that are about to be
     /// listed.
     pub(crate) fn camera_highest(&self) -> Result<Option<CameraId>, Broken> {
         guarded(|| {
@@ -608,7 +608,7 @@ impl Catalogue {
         })
     }
 
-    /// Hands everything to the kernel.
+    /// Writes everything to the kernel.
     pub(crate) fn flush(&self) -> Result<(), Broken> {
         self.settled(|db| db.flush().map(|_| ()).map_err(broken))
     }
@@ -672,8 +672,8 @@ fn rows_of(key: &BucketKey, value: &[u8]) -> Result<Vec<StreamRow>, Broken> {
     bucket::decode(camera, stream, base, value)
 }
 
-/// The first rows of `buckets` that are wanted, at most `count_max`; with `is_back` each bucket is
-/// read from its end.
+/// The first rows of `buckets` that match, at most `count_max`; with `is_back` each bucket is read
+/// from its end.
 fn first_rows(
     buckets: impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
     is_back: bool,

@@ -1,4 +1,4 @@
-//! What a recorder hands to the store: chunks, the init segments that decode them, and gaps.
+//! What a recorder writes to the store: chunks, the init segments that decode them, and gaps.
 
 use crate::ids::{
     CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind, from_u8,
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The longest payload of a chunk, in bytes (1 MiB, DESIGN §4), unless a single frame is longer.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 
-/// How long a chunk is as a rule, in milliseconds, where a GOP is longer.
+/// The usual length of a chunk in milliseconds, if a GOP is longer.
 pub const CHUNK_MS_DEFAULT: u64 = 360;
 
 /// The longest single frame that is accepted, in bytes.
@@ -33,29 +33,30 @@ impl InitId {
 /// How decoding can begin at a frame of video (ISO/IEC 14496-12, 8.6.2 and 10.1 and 10.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum AccessPoint {
-    /// Its picture and all that follow it in decoding order are whole: IDR (ITU-T H.264, 3.69;
+    /// Its picture, and all that follow it in decoding order, are complete: IDR (ITU-T H.264, 3.69;
     /// H.265, 3.68), and BLA or CRA (H.265, 3.15 and 3.29) whose leading pictures, if any, refer to
     /// nothing before it.
     Sync,
-    /// Its picture is whole at once. Pictures that follow it in decoding order and precede it in
-    /// output order may refer to what was before and are then not decodable: CRA with such leading
-    /// pictures, and I pictures of an open GOP with a recovery point SEI message whose
+    /// Its picture is complete immediately. Pictures that follow it in decoding order and precede
+    /// it in output order may refer to earlier pictures and are then not decodable: CRA with such
+    /// leading pictures, and I pictures of an open GOP with a recovery point SEI message whose
     /// `recovery_frame_cnt` is 0 (H.264, D.2.8).
     Open,
-    /// Gradual refresh: pictures are whole after so many more frames in decoding order, as a
-    /// recovery point SEI message says (`recovery_frame_cnt` of H.264, D.2.8; `recovery_poc_cnt` of
-    /// H.265, D.3.8).
+    /// Gradual refresh: pictures are complete after this many more frames in decoding order,
+    /// according to a recovery point SEI message (`recovery_frame_cnt` of H.264, D.2.8;
+    /// `recovery_poc_cnt` of H.265, D.3.8).
     Recovery { frames: u16 },
 }
 
-/// A chunk whose first frame is an access point, as each frame of sound is.
+/// A chunk whose first frame is an access point; every audio frame is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Access {
     pub point: AccessPoint,
     /// CRC-32 of the first frame's coded slices: its VCL NAL units (ITU-T H.264, table 7-1; H.265,
-    /// table 7-1), one after the other without their lengths. Two recorders of one camera agree on
-    /// it, which is how their recordings are spliced; a camera may add parameter sets and SEI
-    /// messages to each session. Of sound: of the whole first frame.
+    /// table 7-1), concatenated without their lengths. It is the same for two recorders of one
+    /// camera, so their recordings can be spliced; parameter sets and SEI messages are left out
+    /// because a camera may add them to each session. For audio, the CRC-32 of the whole first
+    /// frame.
     pub slices_crc: u32,
 }
 
@@ -68,17 +69,17 @@ impl Access {
         }
     }
 
-    /// Of a chunk of sound.
+    /// The access point of an audio chunk.
     #[must_use]
     pub fn of_sound(first_frame: &[u8]) -> Self {
         Self::sync(crc32fast::hash(first_frame))
     }
 }
 
-/// The longest that [`ChunkMeta::since_access_ms`] can say: 49 days.
+/// The greatest value of [`ChunkMeta::since_access_ms`]: 49 days.
 pub const SINCE_ACCESS_MS_MAX: u32 = u32::MAX - 1;
 
-/// Everything known of a chunk but its bytes.
+/// Everything known of a chunk except its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkMeta {
     pub camera: CameraId,
@@ -97,17 +98,18 @@ pub struct ChunkMeta {
     /// From the first frame to the end of the last, in microseconds.
     pub duration_us: u32,
     pub frames: u32,
-    /// Where the first frame is an access point of video; of sound always.
+    /// Set if the first frame is an access point of video; always set for audio.
     pub access: Option<Access>,
-    /// How long before `start` the session's last access point was stored, in milliseconds and
-    /// rounded up; 0 where the chunk begins with it. `None` where none was since the session began
-    /// or its parameters changed, so that nothing of the chunk can be decoded, and for tracks
-    /// other than video.
+    /// Time from the session's last stored access point to `start`, in milliseconds and rounded up;
+    /// 0 if the chunk begins with it. `None` for tracks other than video, and if there was no
+    /// access point since the session began or its parameters changed: then nothing in the chunk
+    /// can be decoded.
     pub since_access_ms: Option<u32>,
-    /// Frames were lost right before this chunk.
+    /// Frames were lost immediately before this chunk.
     pub after_loss: bool,
-    /// Its pictures refer to frames that were lost since the last access point, or are within a
-    /// gradual refresh that began without whole pictures: a decoder conceals what they lack.
+    /// Its pictures refer to frames that were lost since the last access point, or belong to a
+    /// gradual refresh that did not begin with complete pictures; a decoder conceals what is
+    /// missing.
     pub damaged: bool,
 }
 
@@ -117,22 +119,22 @@ impl ChunkMeta {
         self.start.plus_micros(i64::from(self.duration_us))
     }
 
-    /// The earliest that the session's last access point can be at; `None` where there is none.
+    /// The earliest possible time of the session's last access point; `None` if there is none.
     #[must_use]
     pub fn access_start(&self) -> Option<Timestamp> {
         self.since_access_ms
             .map(|ms| self.start.plus_micros(-1000 * i64::from(ms)))
     }
 
-    /// Whether decoding can begin with this chunk of video. Every frame of other tracks stands for
-    /// itself.
+    /// Whether decoding can begin with this chunk of video. In other tracks every frame is
+    /// independent.
     #[must_use]
     pub fn is_access_point(&self) -> bool {
         self.access.is_some()
     }
 
-    /// Whether `next` is the chunk that its recorder wrote right after this one, with nothing lost
-    /// between.
+    /// Whether `next` is the chunk that the same recorder wrote immediately after this one, with
+    /// nothing lost in between.
     #[must_use]
     pub fn is_followed_by(&self, next: &Self) -> bool {
         self.camera == next.camera
@@ -145,8 +147,8 @@ impl ChunkMeta {
     }
 }
 
-/// A chunk on its way to the disk: CMAF `prft`+`moof`+`mdat` (ISO/IEC 23000-19, 7.3.2.3) in parts,
-/// so that a frame's bytes are copied only once more, into the disk's buffer.
+/// A chunk to be written: CMAF `prft`+`moof`+`mdat` (ISO/IEC 23000-19, 7.3.2.3) in parts, so that a
+/// frame's bytes are copied only once more, into the disk's buffer.
 #[derive(Clone, Debug)]
 pub struct Chunk {
     pub meta: ChunkMeta,
@@ -183,31 +185,31 @@ impl Init {
 pub enum GapCause {
     /// No session could be opened: no route, connection refused, no answer.
     CameraUnreachable = 1,
-    /// The session was open and no frame came.
+    /// The session was open, but no frame arrived.
     CameraStalled = 2,
-    /// The camera or the network lost packets within a session. What follows up to the next access
-    /// point refers to what was lost: it is recorded, and damaged.
+    /// The camera or the network lost packets within a session. Frames up to the next access point
+    /// refer to the lost ones: they are recorded and marked as damaged.
     PacketsLost = 3,
     /// The node that should have recorded was down.
     NodeDown = 4,
     /// The volume could not be written.
     VolumeFailed = 5,
-    /// Shed because a bounded queue or buffer was full.
+    /// Dropped because a bounded queue or buffer was full.
     Overload = 6,
-    /// Recording was ended on purpose and taken up again later.
+    /// Recording was stopped on purpose and resumed later.
     RecorderStopped = 7,
-    /// Stored, but found damaged since.
+    /// Stored, but later found damaged.
     Damaged = 8,
-    /// Nothing was recorded and nothing explains it.
+    /// Nothing was recorded, and no cause is known.
     Unknown = 9,
-    /// The camera answers, but refuses what is asked of it or breaks the protocol.
+    /// The camera answers, but refuses a request or violates the protocol.
     CameraProtocol = 10,
-    /// Frames come, and none at which decoding could begin.
+    /// Frames arrive, but no access point at which decoding could begin.
     AwaitsKeyframe = 11,
-    /// The camera sent more than its budget.
+    /// The camera exceeded its budget.
     OverBudget = 12,
-    /// Processes ended while they recorded the camera: it was held back, as a suspect that waited
-    /// for its turn or in quarantine.
+    /// Processes ended while recording the camera, so it was not recorded: as a suspect that waited
+    /// for its turn, or in quarantine.
     Quarantined = 13,
 }
 
@@ -228,7 +230,7 @@ impl GapCause {
         Self::Unknown,
     ];
 
-    /// As the API, the command line and metrics name it.
+    /// The name in the API, the command line and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -287,21 +289,21 @@ pub enum Record {
     Gap(Gap),
 }
 
-/// Where a durable chunk's payload lies.
+/// The place of a durable chunk's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChunkLocation {
-    /// Index of the volume as its node numbers it, for as long as the volume lives.
+    /// The volume's index on its node, constant while the volume exists.
     pub volume: u16,
     pub segment: SegmentId,
     /// Offset of the chunk's record in the segment file, in bytes.
     pub offset: u64,
     /// Length of the payload in bytes.
     pub payload_bytes: u32,
-    /// The node that has the volume, whichever node recorded the chunk: disks are moved.
+    /// The node that has the volume. Another node may have recorded the chunk: disks are moved.
     pub holder: NodeId,
 }
 
-/// A durable chunk: what it holds and where.
+/// A durable chunk: its metadata and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkEntry {
     pub meta: ChunkMeta,

@@ -1,22 +1,22 @@
-//! Retention classes of a volume: each has segments of its own.
+//! Retention classes of a volume. Each class has its own segments.
 
 use crate::format::CLASS_NAME_BYTES_MAX;
 use std::time::Duration;
 
-/// Most retention classes of one volume; each has a segment open.
+/// The most retention classes of one volume; each has a segment open.
 pub const CLASSES_MAX: usize = 16;
 
 /// A retention class of one volume, as [`crate::VolumeHandle::class`] names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassId(pub(crate) u16);
 
-/// How long one class of recordings stays on a volume. Whichever limit is reached first deletes the
+/// How long one class of recordings is kept on a volume. The first limit to be reached deletes the
 /// oldest segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionClass {
     /// 1 to 64 of `a-z 0-9 - _`: it names a directory.
     pub name: String,
-    /// From the last write of a segment.
+    /// Counted from the last write of a segment.
     pub age_max: Option<Duration>,
     pub bytes_max: Option<u64>,
 }

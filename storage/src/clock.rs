@@ -1,4 +1,4 @@
-//! The wall clock, injected: the one place of the store that reads it.
+//! The wall clock, injected. Only this file of the store reads it.
 
 #![expect(
     clippy::disallowed_methods,
@@ -7,7 +7,7 @@
 
 use crate::time::Timestamp;
 
-/// Tells the wall time. It may jump; nothing in the store measures intervals with it.
+/// Returns the wall time. It may jump; the store never uses it to measure intervals.
 pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }

@@ -1,6 +1,6 @@
-//! The register of chunks that were stored and found damaged since. Pure. Readers and the scrub
-//! fill it, readers lay it over what the segments' footers still list, and it can be lost at any
-//! time: the next pass of the scrub finds the same.
+//! The register of chunks that were stored and later found damaged. Pure. Readers and the scrub
+//! fill it; readers apply it to what the segments' footers still list. It can be lost at any time:
+//! the next pass of the scrub finds the same damage.
 
 use crate::chunk::{ChunkEntry, ChunkMeta, Gap, GapCause};
 use crate::ids::{CameraId, NodeId, SegmentId, SessionId, StreamKind, TrackKind};
@@ -11,13 +11,14 @@ use crate::timeline::{HOLE_US_MIN, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Chunks that are listed. More are counted, and never served either: their checksums fail.
+/// The most chunks that are listed. Further ones are only counted; they are not served either,
+/// because their checksums fail.
 pub const DAMAGED_MAX: usize = 4096;
 
-/// Segments that wait to be looked at out of turn.
+/// Segments waiting to be scrubbed out of turn.
 const SUSPECTS_MAX: usize = 64;
 
-/// A chunk that the index lists and that is not there intact.
+/// A chunk that the index lists but that is not intact in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamagedChunk {
     pub segment: SegmentId,
@@ -29,10 +30,10 @@ pub struct DamagedChunk {
 #[derive(Debug, Default)]
 pub(crate) struct Damage {
     chunks: BTreeMap<(SegmentId, u64), ChunkMeta>,
-    /// Found beyond [`DAMAGED_MAX`].
+    /// Chunks found after [`DAMAGED_MAX`] was reached.
     left_out: u64,
     suspects: BTreeSet<SegmentId>,
-    /// Grows with each change, so that it is known when to write it down.
+    /// Grows with each change; shows when the register has to be saved.
     version: u64,
 }
 
@@ -52,7 +53,7 @@ impl Damage {
         self.chunks.contains_key(&(segment, offset))
     }
 
-    /// Whether it was not known.
+    /// Adds a chunk. Returns whether it is new.
     pub(crate) fn note(&mut self, chunk: DamagedChunk) -> bool {
         if self.has(chunk.segment, chunk.offset) {
             return false;
@@ -67,7 +68,8 @@ impl Damage {
         true
     }
 
-    /// All of a segment was read: exactly `found` is damaged in it. Returns what was not known.
+    /// Replaces a segment's damage with `found` after all of it was read. Returns the chunks that
+    /// are new.
     pub(crate) fn settle(
         &mut self,
         segment: SegmentId,
@@ -98,7 +100,7 @@ impl Damage {
         self.settle(segment, &[]);
     }
 
-    /// Something of this segment could not be read: the scrub looks at it next.
+    /// Some part of this segment could not be read: the scrub reads it next.
     pub(crate) fn suspect(&mut self, segment: SegmentId) {
         if self.suspects.len() < SUSPECTS_MAX {
             self.suspects.insert(segment);
@@ -140,9 +142,9 @@ impl Damage {
         counts
     }
 
-    /// Takes the damaged chunks out of a stream's entries, which have every place of each chunk.
-    /// The chunk after one that is sound nowhere was not damaged, but frames are missing before
-    /// it.
+    /// Removes the damaged chunks from a stream's entries, which contain every place of each chunk.
+    /// If a chunk is sound nowhere, the next one is marked: it is not damaged, but frames are
+    /// missing before it.
     pub(crate) fn leave_out(&self, entries: &mut Vec<ChunkEntry>) {
         if self.is_empty() {
             return;
@@ -167,7 +169,7 @@ impl Damage {
         }
     }
 
-    /// The damaged chunks of a stream that its spans count by: its video. By start.
+    /// The damaged video chunks of a stream, by start: video decides its spans.
     pub(crate) fn video_of(&self, camera: CameraId, stream: StreamKind) -> Vec<ChunkMeta> {
         let of_stream = self
             .chunks
@@ -182,8 +184,8 @@ impl Damage {
     }
 }
 
-/// Where a chunk lies in its session: its copies have the same place, and no other chunk of the
-/// stream has.
+/// A chunk's position in its session. Its copies have the same position, and no other chunk of the
+/// stream has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     node: NodeId,
@@ -201,9 +203,9 @@ fn place(meta: &ChunkMeta) -> Place {
     }
 }
 
-/// What damage does to a stream: the chunks that are sound nowhere, and, as *damaged*, what refers
-/// to them, up to the next access point. `stored` has every place of each chunk, and whether it is
-/// damaged there.
+/// The effect of damage on a stream: the chunks that are sound nowhere and, marked as *damaged*,
+/// the chunks that refer to them, up to the next access point. `stored` has every place of each
+/// chunk, and whether it is damaged there.
 pub(crate) fn lost(stored: &[(ChunkMeta, bool)]) -> Vec<Span> {
     let mut chunks: BTreeMap<Place, (&ChunkMeta, bool)> = BTreeMap::new();
     for (meta, is_damaged) in stored
@@ -217,16 +219,16 @@ pub(crate) fn lost(stored: &[(ChunkMeta, bool)]) -> Vec<Span> {
     let mut decoding = Decoding::default();
     let mut after_lost: Option<SessionId> = None;
     for (meta, is_lost) in chunks.into_values() {
-        let goes_on = after_lost == Some(meta.session);
+        let continues = after_lost == Some(meta.session);
         if is_lost {
             decoding.miss(meta);
-            add(&mut gone, meta, (goes_on, false));
+            add(&mut gone, meta, (continues, false));
             after_lost = Some(meta.session);
             continue;
         }
         if let Some(span) = gone
             .last_mut()
-            .filter(|span| goes_on && touches(span, meta.start))
+            .filter(|span| continues && touches(span, meta.start))
         {
             span.end = span.end.max(meta.start);
         }
@@ -239,12 +241,12 @@ pub(crate) fn lost(stored: &[(ChunkMeta, bool)]) -> Vec<Span> {
     gone
 }
 
-fn add(spans: &mut Vec<Span>, meta: &ChunkMeta, (goes_on, damaged): (bool, bool)) {
+fn add(spans: &mut Vec<Span>, meta: &ChunkMeta, (continues, damaged): (bool, bool)) {
     let (start, end) = (meta.start, meta.end());
     let is_same =
         |span: &&mut Span| (span.node, span.epoch, span.rank) == (meta.node, meta.epoch, meta.rank);
     match spans.last_mut().filter(is_same) {
-        Some(span) if goes_on && touches(span, start) => span.end = span.end.max(end),
+        Some(span) if continues && touches(span, start) => span.end = span.end.max(end),
         _ => spans.push(Span {
             start,
             end,
@@ -260,7 +262,7 @@ fn touches(span: &Span, start: Timestamp) -> bool {
     start.micros_since(span.end) <= HOLE_US_MIN
 }
 
-/// Cuts what is gone out of a stream's spans, and marks what is damaged.
+/// Removes lost parts from a stream's spans, and marks damaged ones.
 pub(crate) fn cut(spans: Vec<Span>, lost: &[Span]) -> Vec<Span> {
     let cut_one = |spans: Vec<Span>, lost: &Span| {
         spans
@@ -271,7 +273,7 @@ pub(crate) fn cut(spans: Vec<Span>, lost: &[Span]) -> Vec<Span> {
     lost.iter().fold(spans, cut_one)
 }
 
-/// What is gone as entries of the gap ledger.
+/// The lost parts as entries of the gap ledger.
 pub(crate) fn gaps(lost: &[Span], range: Range) -> impl Iterator<Item = Gap> {
     let gap = move |gone: &Span| Gap {
         camera: range.camera,
@@ -288,7 +290,8 @@ pub(crate) fn gaps(lost: &[Span], range: Range) -> impl Iterator<Item = Gap> {
         .map(gap)
 }
 
-/// What is left of a span without what the same recorder lost, or with it marked.
+/// The rest of a span after the same recorder's loss is removed from it, or the span with the loss
+/// marked.
 fn without(span: Span, lost: &Span) -> impl Iterator<Item = Span> + use<> {
     let is_apart = (span.node, span.epoch, span.rank) != (lost.node, lost.epoch, lost.rank)
         || lost.end <= span.start
@@ -386,11 +389,11 @@ mod tests {
             .map(|sequence| entry(&chunk(sequence, TrackKind::Video)))
             .collect();
         damage.leave_out(&mut entries);
-        let told: Vec<_> = entries
+        let reported: Vec<_> = entries
             .iter()
             .map(|entry| (entry.meta.sequence, entry.meta.after_loss))
             .collect();
-        assert_eq!(told, [(0, false), (1, false), (3, true), (4, false)]);
+        assert_eq!(reported, [(0, false), (1, false), (3, true), (4, false)]);
     }
 
     #[test]
@@ -411,11 +414,11 @@ mod tests {
         .map(entry)
         .collect();
         damage.leave_out(&mut entries);
-        let told: Vec<_> = entries
+        let reported: Vec<_> = entries
             .iter()
             .map(|entry| (entry.meta.sequence, entry.meta.after_loss))
             .collect();
-        assert_eq!(told, [(1, false), (2, false), (3, false)]);
+        assert_eq!(reported, [(1, false), (2, false), (3, false)]);
         let meta = |sequence| chunk(sequence, TrackKind::Video).meta;
         assert_eq!(
             lost(&[(meta(2), true), (meta(2), false), (meta(3), false)]),
@@ -488,7 +491,7 @@ mod tests {
         assert_eq!(
             found(&[gop[1], (other, false)]),
             [(500, 1000, false)],
-            "another session goes on by itself"
+            "another session is not affected"
         );
     }
 
@@ -520,10 +523,10 @@ mod tests {
         ];
         assert_eq!(cut, expected);
         let all = Range::all(CameraId(1), StreamKind::Main);
-        let told: Vec<_> = gaps(&lost, all)
+        let reported: Vec<_> = gaps(&lost, all)
             .map(|gap| (gap.start.0, gap.end.0, gap.cause))
             .collect();
-        assert_eq!(told, [(1_000_000, 1_500_000, GapCause::Damaged)]);
+        assert_eq!(reported, [(1_000_000, 1_500_000, GapCause::Damaged)]);
         assert_eq!(
             gaps(
                 &lost,

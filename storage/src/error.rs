@@ -1,4 +1,4 @@
-//! What can go wrong with a volume, and what to do about it.
+//! Errors of a volume, and how to deal with them.
 
 use crate::format::FormatError;
 use crate::ids::SegmentId;
@@ -56,7 +56,7 @@ pub enum Error {
     OtherFile { path: PathBuf },
     #[error("{path}: {source}")]
     Format { path: PathBuf, source: FormatError },
-    /// Never served; the segment stays as it is.
+    /// The chunk is never served; the segment stays as it is.
     #[error("chunk at offset {offset} of segment {segment} is damaged: {reason}")]
     Damaged {
         segment: SegmentId,
@@ -70,7 +70,7 @@ pub enum Error {
         camera: crate::ids::CameraId,
         id: u64,
     },
-    /// Transient: it is rebuilt from the segments in the background.
+    /// Transient: the catalogue is rebuilt from the segments in the background.
     #[error("the catalogue of {path} is being rebuilt: {problem}")]
     Catalogue { path: PathBuf, problem: String },
     /// Final for this `Volume`; nothing that was reported durable is lost.
@@ -81,20 +81,19 @@ pub enum Error {
 }
 
 impl Error {
-    /// The operator has to correct something, and no other volume makes up for it: a node does not
-    /// start beside it.
+    /// The operator has to correct something, and no other volume makes up for it: the node does
+    /// not start.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Locked { .. } | Self::ForeignVolume { .. } | Self::Options { .. } => true,
-            // io_uring is demanded.
+            // io_uring is required.
             Self::Io { source, .. } => source.kind() == io::ErrorKind::Unsupported,
             _ => false,
         }
     }
 
-    /// The disk, or what may be done with it, stands in the way of recording: what it holds may be
-    /// readable all the same.
+    /// The disk, or missing permission, prevents recording; what it holds may still be readable.
     #[must_use]
     pub fn is_of_the_disk(&self) -> bool {
         !self.is_configuration()
@@ -127,14 +126,15 @@ impl Error {
     }
 }
 
-/// Why a record was not taken.
+/// Why a record was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// The disk is slower than the cameras. Shed, note the gap, and go on.
+    /// The disk is slower than the cameras. The caller drops the record, notes the gap, and
+    /// continues.
     #[error("the volume's buffer of {bytes_max} bytes is full")]
     Full { bytes_max: u64 },
     /// The buffer filled up while the disk was full and retention could free nothing. Clears by
-    /// itself once there is room.
+    /// itself once there is space.
     #[error("the volume's disk is full and nothing on it may be deleted")]
     NoSpace,
     /// A bug of the caller: chunks end at 1 MiB or after the frame that crosses it.

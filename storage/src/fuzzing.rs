@@ -1,6 +1,6 @@
-//! The fuzz targets' way to what the library keeps to itself. Nothing else may use it.
+//! Access for the fuzz targets to private parts of the crate. Not for any other use.
 
-/// Reads one row of the catalogue as opening and asking it would.
+/// Reads one row of the catalogue as opening it and querying it would.
 pub fn catalogue_row(key: &[u8], value: &[u8]) {
     crate::catalogue::read_row(key, value);
 }

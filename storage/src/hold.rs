@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 /// The class of segments that hold copies of held footage. No configured class may have this name.
 pub const HOLD_CLASS: &str = "hold";
 
-/// How much before a hold is kept with it, in microseconds, so that its first picture can be
-/// decoded: footage plays from a keyframe.
+/// How much footage before a hold is kept with it, in microseconds, so that its first picture can
+/// be decoded: footage plays from a keyframe.
 pub const HOLD_LEAD_US: i64 = 30_000_000;
 
-/// All streams of one camera within `[from, to)`; [`Timestamp::MAX`] is no end.
+/// All streams of one camera within `[from, to)`; [`Timestamp::MAX`] means no end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Hold {
     pub camera: CameraId,
@@ -22,10 +22,10 @@ pub struct Hold {
     pub to: Timestamp,
 }
 
-/// What a set of holds covers.
+/// The footage that a set of holds covers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holds {
-    /// Of each camera, sorted and apart from each other; the lead is in them.
+    /// For each camera, sorted and disjoint, including the lead.
     cameras: BTreeMap<CameraId, Vec<(Timestamp, Timestamp)>>,
 }
 
@@ -52,7 +52,7 @@ fn join(intervals: &mut Vec<(Timestamp, Timestamp)>) {
 }
 
 impl Holds {
-    /// Of intervals that have their lead already.
+    /// From intervals that already include their lead.
     pub(crate) fn of_intervals(intervals: impl IntoIterator<Item = Hold>) -> Self {
         let mut cameras: BTreeMap<CameraId, Vec<(Timestamp, Timestamp)>> = BTreeMap::new();
         for hold in intervals.into_iter().filter(|hold| hold.from < hold.to) {
@@ -70,7 +70,7 @@ impl Holds {
         self.cameras.is_empty()
     }
 
-    /// What is covered, the lead included: apart from each other for each camera.
+    /// The covered intervals, including the lead; disjoint for each camera.
     pub fn intervals(&self) -> impl Iterator<Item = Hold> {
         self.cameras.iter().flat_map(|(camera, of)| {
             of.iter().map(|(from, to)| Hold {
@@ -92,8 +92,8 @@ impl Holds {
         self.covers(gap.camera, gap.start, gap.end)
     }
 
-    /// The held part of a sealed segment in bytes of payload, estimated by time; `None` where
-    /// nothing in it is held.
+    /// Payload bytes of a sealed segment that are held, estimated by time; `None` if nothing in it
+    /// is held.
     pub(crate) fn held_bytes(&self, head: &FooterHead) -> Option<u64> {
         let tracks = head
             .tracks

@@ -1,5 +1,4 @@
-//! Whose data directory this is: its own id and its cluster's, and the lock that keeps a second
-//! process out.
+//! A data directory's own id and its cluster's, and the lock that excludes a second process.
 
 pub(crate) mod adoption;
 
@@ -48,8 +47,8 @@ impl Identity {
     }
 }
 
-/// Reads the directory's identity, or gives it one. `of_segment` is what a segment's header tells
-/// where the file was lost.
+/// Reads the directory's identity, or creates one. If the file is lost, the identity is taken from
+/// `of_segment`, a segment's header.
 pub(crate) fn identify(
     disk: &dyn Disk,
     layout: &Layout,
@@ -71,7 +70,7 @@ pub(crate) fn identify(
     Ok((identity, adoption))
 }
 
-/// How the volume comes to be this cluster's: `None` where it always was.
+/// How this cluster came to own the volume: `None` if it always did.
 ///
 /// # Errors
 /// It is another cluster's.
@@ -98,11 +97,11 @@ pub(crate) fn admit(
     }
 }
 
-/// By its own file, or the newest segment whose header can be read; `None` where there is no
+/// From its own file, or from the newest segment whose header can be read; `None` if there is no
 /// volume.
 ///
 /// # Errors
-/// What is there cannot be read, or is of a newer version.
+/// The volume cannot be read, or is of a newer version.
 pub(crate) fn known(disk: &dyn Disk, layout: &Layout) -> Result<Option<Identity>, Error> {
     if let Some(identity) = read(disk, layout)? {
         return Ok(Some(identity));
@@ -117,7 +116,7 @@ pub(crate) fn known(disk: &dyn Disk, layout: &Layout) -> Result<Option<Identity>
     Ok(of_segment.map(|(volume, cluster)| Identity::new(volume, cluster)))
 }
 
-/// The directory's identity, `None` where it is lost.
+/// The directory's identity, `None` if it is lost.
 ///
 /// # Errors
 /// It cannot be read, or is of a newer version.
@@ -136,11 +135,11 @@ pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Identity>,
     }
 }
 
-/// The id of the volume in a directory, without opening it; `None` where there is none yet. Where
-/// `volume.json` is lost a segment's header says it.
+/// The id of the volume in a directory, without opening it; `None` if there is none yet. If
+/// `volume.json` is lost, the id comes from a segment's header.
 ///
 /// # Errors
-/// What is in the directory cannot be read, or is of a newer version.
+/// The directory's contents cannot be read, or are of a newer version.
 pub fn volume_in(root: &Arc<Root>) -> Result<Option<Uuid>, Error> {
     let (disk, layout) = (
         RealDisk::reading(Arc::clone(root)),
@@ -151,8 +150,8 @@ pub fn volume_in(root: &Arc<Root>) -> Result<Option<Uuid>, Error> {
     Ok(known(&disk, &layout)?.map(|identity| identity.volume))
 }
 
-/// The cluster that a data directory belongs to, without opening it: the one that recorded what is
-/// there, or took it over. `None` where there is no volume yet, or its `volume.json` cannot be
+/// The cluster that a data directory belongs to, without opening it: the cluster that recorded its
+/// contents, or adopted them. `None` if there is no volume yet, or its `volume.json` cannot be
 /// understood.
 ///
 /// # Errors
@@ -192,16 +191,16 @@ pub fn volume_cluster(path: &Path) -> Result<Option<Uuid>, Error> {
     ))
 }
 
-/// The part that every version has.
+/// The fields that every version has.
 #[derive(Deserialize)]
 struct Version {
     version: u16,
 }
 
-/// `None` where it is damaged; it can be made again then.
+/// `None` if it is damaged; it can be recreated then.
 ///
 /// # Errors
-/// It is of a newer version, whatever else that holds.
+/// It is of a newer version, whatever else it contains.
 fn decode(text: &[u8]) -> Result<Option<Identity>, FormatError> {
     match serde_json::from_slice(text) {
         Ok(Version { version }) if version > LAYOUT_VERSION => Err(FormatError::Version {
@@ -212,17 +211,17 @@ fn decode(text: &[u8]) -> Result<Option<Identity>, FormatError> {
     }
 }
 
-/// Keeps other processes out for as long as it lives.
+/// Excludes other processes until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// The process that has the directory now, if one has. Changes nothing.
+    /// The process that has the directory open, if any. Changes nothing.
     ///
     /// # Errors
-    /// The lock cannot be looked at.
+    /// The lock cannot be examined.
     pub(crate) fn holder(root: &Root) -> Result<Option<String>, Error> {
         let path = path_in(root);
         let file = match root.open_file(&path, OFlags::RDONLY) {

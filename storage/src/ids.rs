@@ -1,5 +1,4 @@
-//! Identifiers. Each is a distinct type, so that a camera can never be passed where a node is
-//! meant.
+//! Identifiers. Each is a distinct type, so a camera can never be passed as a node.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -52,24 +51,26 @@ numeric_id!(
     ExportId, u64
 );
 numeric_id!(
-    /// A segment file of one volume: grows by one with each segment that the volume opens, never reused.
+    /// A segment file of one volume. Grows by one with each segment that the volume opens, never
+    /// reused.
     SegmentId, u64
 );
 numeric_id!(
-    /// One uninterrupted RTSP session's recording, named by its start in microseconds since the Unix epoch.
-    /// Chunks of one session are numbered without holes by [`crate::chunk::ChunkMeta::sequence`].
+    /// The recording of one uninterrupted RTSP session, named by its start in microseconds since
+    /// the Unix epoch. Chunks of one session are numbered without holes by
+    /// [`crate::chunk::ChunkMeta::sequence`].
     SessionId, u64
 );
 
 impl Epoch {
-    /// The epoch that follows this one.
+    /// The next epoch.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// In what capacity a node records a camera. Readers prefer the higher epoch, then the lower rank.
+/// In which capacity a node records a camera. Readers prefer the higher epoch, then the lower rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
@@ -78,7 +79,7 @@ pub enum Rank {
     Owner = 0,
     /// The second recorder of a gapless camera.
     Mirror = 1,
-    /// A provisional recorder that saw its owner die.
+    /// A provisional recorder that saw the owner die.
     Successor = 2,
 }
 
@@ -91,7 +92,7 @@ pub enum StreamKind {
     Sub = 1,
 }
 
-/// Which track of a stream. The discriminant plus one is the track's `track_ID` in every MP4 that
+/// A track of a stream. The discriminant plus one is the track's `track_ID` in every MP4 that
 /// Holdfast makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -114,7 +115,7 @@ macro_rules! from_u8 {
     ($name:ident { $($variant:ident),+ }) => {
         impl TryFrom<u8> for $name {
             type Error = u8;
-            /// The variant of this discriminant; the byte itself comes back where there is none.
+            /// The variant of this discriminant; if there is none, the error is the byte.
             fn try_from(byte: u8) -> Result<Self, u8> {
                 $(if byte == Self::$variant as u8 { return Ok(Self::$variant); })+
                 Err(byte)

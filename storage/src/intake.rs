@@ -1,5 +1,5 @@
-//! The way from recorders to the writer: a queue bounded by bytes. Appending takes no lock and
-//! never waits.
+//! The queue from recorders to the writer, bounded in bytes. Appending takes no lock and never
+//! waits.
 
 use crate::AppendError;
 use crate::chunk::Record;
@@ -9,19 +9,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-/// What a record costs beyond its bytes while it waits, so that tiny ones are bounded too.
+/// What a waiting record costs beyond its bytes, so that small records are bounded too.
 const RECORD_OVERHEAD_BYTES: u64 = 256;
 
-/// The writer is woken early when so much has come.
+/// The writer is woken early once this much has arrived.
 const WAKE_BYTES: u64 = 1 << 20;
 
-/// What the writer is asked.
+/// A request to the writer.
 #[derive(Debug)]
 pub(crate) enum Request {
     Record(ClassId, Record),
-    /// Make everything before durable and visible, then answer.
+    /// Make everything before it durable and visible, then answer.
     Flush(oneshot::Sender<()>),
-    /// As `Flush`, then stop.
+    /// Like `Flush`, then stop.
     Close(oneshot::Sender<()>),
 }
 
@@ -30,11 +30,11 @@ pub(crate) enum Request {
 pub(crate) struct Budget {
     bytes_max: u64,
     queued_bytes: AtomicU64,
-    /// A record has come, which may wait for others; or the last handle is gone.
+    /// A record has arrived and may wait for others; or the last handle was dropped.
     pub(crate) arrived: Notify,
-    /// Nothing follows at once what has come.
+    /// The recorder has appended everything that it had; nothing follows immediately.
     pub(crate) complete: Notify,
-    /// Much has come, or somebody waits for an answer.
+    /// Much has arrived, or a caller waits for an answer.
     pub(crate) hurry: Notify,
     pub(crate) has_no_space: AtomicBool,
     /// Why the writer failed.
@@ -58,7 +58,7 @@ impl Budget {
         self.queued_bytes.load(Ordering::Relaxed)
     }
 
-    /// The writer has copied the record.
+    /// Called when the writer has copied the record.
     pub(crate) fn release(&self, record: &Record) {
         self.queued_bytes.fetch_sub(cost(record), Ordering::Relaxed);
     }
@@ -87,16 +87,16 @@ fn cost(record: &Record) -> u64 {
     encoded_bytes(record) as u64 + RECORD_OVERHEAD_BYTES
 }
 
-/// The recorders' end.
+/// The recorders' end of the queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Intake {
     pub(crate) budget: Arc<Budget>,
     sender: mpsc::UnboundedSender<Request>,
-    // Below the sender: when it is dropped for the last time, the channel is closed.
+    // Declared below the sender: when it is dropped for the last time, the channel is closed.
     _farewell: Arc<Farewell>,
 }
 
-/// Wakes the writer when the last handle is gone: it sleeps on [`Budget::arrived`], not on the
+/// Wakes the writer when the last handle is dropped: it sleeps on [`Budget::arrived`], not on the
 /// queue.
 #[derive(Debug)]
 struct Farewell(Arc<Budget>);
@@ -108,7 +108,7 @@ impl Drop for Farewell {
 }
 
 impl Intake {
-    /// The queue itself has no length of its own: every entry is charged to the budget first.
+    /// The queue has no length limit of its own: every entry is charged to the budget first.
     pub(crate) fn new(bytes_max: u64) -> (Self, mpsc::UnboundedReceiver<Request>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let budget = Arc::new(Budget::new(bytes_max));
@@ -129,7 +129,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Leaves it to the caller to wake the writer.
+    /// Does not wake the writer; the caller does.
     pub(crate) fn append_quietly(&self, class: ClassId, record: Record) -> Result<(), AppendError> {
         let bytes = encoded_bytes(&record);
         if bytes > RECORD_PAYLOAD_BYTES_MAX {
@@ -153,7 +153,7 @@ impl Intake {
             })
     }
 
-    /// `false` where the writer has stopped.
+    /// Returns `false` if the writer has stopped.
     pub(crate) fn ask(&self, request: Request) -> bool {
         let is_sent = self.sender.send(request).is_ok();
         self.budget.hurry.notify_one();

@@ -1,9 +1,9 @@
-//! The keeper of one volume: a thread that seals segments, catalogues those of former processes,
-//! and deletes what retention lets go.
+//! The keeper of one volume: a thread that seals segments, catalogues those of earlier processes,
+//! and deletes what retention allows.
 //!
-//! Recording never waits for it. `turn` does one bounded piece of work (sealing first, then room,
-//! then recovery) and says when the next one is due; it reads no clock and never waits, so that a
-//! simulation can drive it. `keep` is the thread that does both.
+//! Recording never waits for it. `turn` does one bounded piece of work (sealing first, then space,
+//! then recovery) and returns when the next one is due; it reads no clock and never waits, so a
+//! simulation can drive it. `keep` is the thread's loop, which does both.
 
 mod copy;
 mod guard;
@@ -34,21 +34,21 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// How often retention looks.
+/// How often retention runs.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often to look whether the volume's path still leads to it.
+/// How often the keeper checks that the volume's path still leads to it.
 const PLACE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long to leave a catalogue that could not be opened, or a footer that could not be written.
+/// How long to wait after a catalogue could not be opened, or a footer could not be written.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A catalogue that somebody still has open is looked at so often, and for so long before it is
+/// How often a catalogue that is still open elsewhere is checked, and how long before it is
 /// replaced.
 const HELD_INTERVAL: Duration = Duration::from_millis(50);
 const HELD_MAX: Duration = Duration::from_secs(2);
-/// How often a long listing tells how far it is.
-const TELL_INTERVAL: Duration = Duration::from_secs(3);
+/// How often a long listing logs its progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Runs `keeper` on this thread until the writer has stopped and its segments are sealed.
 #[expect(
@@ -79,15 +79,15 @@ pub(crate) struct Keeper {
     to_seal: VecDeque<SegmentId>,
     seal_at: Instant,
     open_catalogue_at: Instant,
-    /// Since when somebody else has the catalogue open.
+    /// Since when another volume has had the catalogue open.
     held_since: Option<Instant>,
     retention_at: Instant,
     place_at: Instant,
     recover_at: Instant,
     is_first_listing: bool,
-    tell_at: Instant,
-    /// Since the last line there has been work.
-    is_told: bool,
+    progress_at: Instant,
+    /// Work was done since the last line of progress.
+    is_progress_due: bool,
     holding: hold::Holding,
     inflow: retain::Inflow,
     guard: guard::Guard,
@@ -113,16 +113,16 @@ impl Keeper {
             place_at: now + PLACE_INTERVAL,
             recover_at: now,
             is_first_listing: true,
-            tell_at: now + TELL_INTERVAL,
-            is_told: false,
+            progress_at: now + PROGRESS_INTERVAL,
+            is_progress_due: false,
             holding: hold::Holding::new(now),
             inflow: retain::Inflow::new(now),
             guard,
         }
     }
 
-    /// Does `job`, or else the next thing that is due at `now`. Returns how long to wait for a job
-    /// before the next turn; `None` once it has stopped.
+    /// Does `job`, or else the next piece of work that is due at `now`. Returns how long to wait
+    /// for a job before the next turn; `None` once it has stopped.
     pub(crate) fn turn(&mut self, job: Option<Job>, now: Instant) -> Option<Duration> {
         self.now = now;
         if self.place_at <= now {
@@ -141,7 +141,7 @@ impl Keeper {
         Some(self.wait())
     }
 
-    /// Until something is due.
+    /// Time until the next piece of work is due.
     fn wait(&self) -> Duration {
         if self.holding.is_copying() {
             return Duration::ZERO;
@@ -186,23 +186,23 @@ impl Keeper {
                 self.to_recover.shrink_to_fit();
             }
             self.recover(&found);
-            self.tell_progress(now);
+            self.log_progress(now);
         }
     }
 
-    /// Says in the log how far the listing is.
-    fn tell_progress(&mut self, now: Instant) {
+    /// Logs the progress of the listing.
+    fn log_progress(&mut self, now: Instant) {
         let waiting = self.to_recover.len();
         let is_due = if waiting > 0 {
-            now >= self.tell_at
+            now >= self.progress_at
         } else {
-            self.is_told
+            self.is_progress_due
         };
         if !is_due {
             return;
         }
-        self.tell_at = now + TELL_INTERVAL;
-        self.is_told = waiting > 0;
+        self.progress_at = now + PROGRESS_INTERVAL;
+        self.is_progress_due = waiting > 0;
         let listed = self
             .shared
             .counters
@@ -214,7 +214,7 @@ impl Keeper {
     fn finish(&mut self) {
         while !self.to_seal.is_empty() && self.seal_next() {}
         self.give_up_copy();
-        // The writer notices first where it makes a file.
+        // When it creates a file, the writer may notice a lost path before the keeper does.
         if self.shared.failed.borrow().is_some() {
             self.look_at_place();
         }
@@ -224,13 +224,14 @@ impl Keeper {
         {
             tracing::warn!(%error, "the catalogue was not flushed; it is rebuilt if need be");
         }
-        // What a failed volume has durable can still be read.
+        // A failed volume's durable footage can still be read.
         if self.shared.failed.borrow().is_none() {
             self.close_catalogue();
         }
     }
 
-    /// Closing it waits for the disk, which nobody who looks meanwhile should have to.
+    /// Closing the catalogue waits for the disk; readers that look at the catalogue in the meantime
+    /// must not wait for that.
     fn close_catalogue(&self) {
         let closed = write(&self.shared.catalogue).take();
         drop(closed);
@@ -244,8 +245,8 @@ impl Keeper {
         read(&self.shared.catalogue).is_some()
     }
 
-    /// Opens the catalogue, deleting it first if it is damaged, and drops from the work list what
-    /// it lists already.
+    /// Opens the catalogue, deleting it first if it is damaged, and removes from the work list the
+    /// segments that it already lists.
     fn open_catalogue(&mut self) {
         self.open_catalogue_at = self.now + RETRY_INTERVAL;
         let path = self
@@ -277,10 +278,10 @@ impl Keeper {
         }
     }
 
-    /// Whether to leave the catalogue for now, because the volume that was open here before has not
-    /// let go of it yet. The lock says that no other process has the directory; where a failed
-    /// volume is still read from, its files are taken away from under it after a while, which does
-    /// it no harm.
+    /// Whether to wait with the catalogue because the volume that was open here before has not
+    /// released it yet. The lock guarantees that no other process has the directory. If a failed
+    /// volume is still being read, its catalogue's files are replaced after a while, which does it
+    /// no harm.
     fn waits_for_holder(&mut self, path: &Path) -> bool {
         if !is_held(path) {
             self.held_since = None;
@@ -303,7 +304,7 @@ impl Keeper {
         let gone: BTreeSet<SegmentId> = listed.into_keys().collect();
         let removed = catalogue
             .remove_searched(&gone)
-            .and_then(|placeless| self.place_anew(&catalogue, &placeless));
+            .and_then(|placeless| self.place_again(&catalogue, &placeless));
         if let Err(error) = removed {
             return tracing::error!(%error, "the catalogue cannot be changed; opening it again");
         }
@@ -312,7 +313,7 @@ impl Keeper {
         self.retention_at = self.now;
     }
 
-    /// Lengths are not asked for when the volume is opened: one by one that takes long, and
+    /// Lengths are not read when the volume is opened: reading them one by one takes long, and
     /// recording waits for it.
     fn measure(&mut self) {
         let found = self.to_recover.make_contiguous();
@@ -337,8 +338,8 @@ impl Keeper {
         }
     }
 
-    /// Files that are listed with their present length need no recovery. Leaves in `listed` what
-    /// has no such file.
+    /// Files that are listed with their present length need no recovery. Leaves in `listed` the
+    /// segments that have no such file.
     fn drop_listed(&mut self, listed: &mut BTreeMap<SegmentId, Known>) {
         let mut known = write(&self.shared.known);
         self.to_recover.retain(|found| {
@@ -354,8 +355,8 @@ impl Keeper {
         self.count_pending();
     }
 
-    /// So that what is told of recovery ends when nothing waits any more, whatever was put back on
-    /// the list meanwhile.
+    /// Makes the reported recovery end when no segment waits any more, even if some were put back
+    /// on the list in the meantime.
     fn count_pending(&self) {
         let counters = &self.shared.counters;
         let done = counters.segments_recovered.load(Ordering::Relaxed)
@@ -365,7 +366,7 @@ impl Keeper {
             .store(done + self.to_recover.len() as u64, Ordering::Relaxed);
     }
 
-    /// Throws the catalogue away; everything that was listed is read again.
+    /// Deletes the catalogue; every segment that it listed is read again.
     fn rebuild_catalogue(&mut self, error: &Broken) {
         tracing::warn!(%error, "rebuilding the catalogue from the segments");
         self.shared
@@ -396,7 +397,7 @@ impl Keeper {
         self.count_pending();
     }
 
-    /// Seals the next segment. `false` where there is none, or it has to wait.
+    /// Seals the next segment. `false` if there is none, or it has to wait.
     fn seal_next(&mut self) -> bool {
         let Some(id) = self.to_seal.front().copied() else {
             return false;
@@ -431,8 +432,8 @@ impl Keeper {
         }
     }
 
-    /// Removes a segment that was opened ahead and never got a batch. Where that fails, the next
-    /// start tries again.
+    /// Removes a segment that was opened ahead and never got a batch. If that fails, the next start
+    /// tries again.
     fn remove_empty(&self, id: SegmentId, class: &str) {
         let path = self.shared.layout.segment(class, id);
         match self.shared.disk.remove(&path) {
@@ -468,8 +469,8 @@ impl Keeper {
         Ok((trailer, head))
     }
 
-    /// Puts a sealed segment on the list. Where the catalogue is away, the segment is read again
-    /// once it is back.
+    /// Lists a sealed segment. If the catalogue is closed, the segment is read again once it is
+    /// open.
     fn list(&mut self, class: &Arc<str>, trailer: &Trailer, head: &FooterHead) {
         let id = trailer.segment;
         let bytes = trailer.file_bytes();
@@ -504,7 +505,7 @@ impl Keeper {
         self.count_pending();
     }
 
-    /// Lists one segment of a former process, sealing it first if need be.
+    /// Lists one segment of an earlier process, sealing it first if necessary.
     fn recover(&mut self, found: &Found) {
         let path = self.shared.layout.segment(&found.class, found.id);
         match self.read_or_seal(found, &path) {
@@ -568,8 +569,7 @@ impl Keeper {
         if self.shared.is_reading {
             return Ok(Recovered::Open(open_again(&found.class, id, scan)));
         }
-        // What was flushed or sealed is not torn by a crash, and a crash makes no sector
-        // unreadable.
+        // A crash neither tears what was flushed or sealed, nor makes a sector unreadable.
         let may_be_torn = file.first_unreadable().is_none() && !ends_like_a_seal(&file, path)?;
         let torn = if may_be_torn { scan.torn_batches } else { 0 };
         let damaged = scan.damaged_batches - torn;
@@ -598,16 +598,16 @@ impl Keeper {
     }
 }
 
-/// What became of a segment of a former process.
+/// The result of recovering a segment of an earlier process.
 enum Recovered {
     Sealed(Trailer, FooterHead),
-    /// It has no footer, and gets none: the volume is only read.
+    /// It has no footer, and gets none because the volume is read-only.
     Open(OpenSegment),
-    /// Nothing was ever written behind the header: it was opened ahead of a crash.
+    /// Nothing was written after the header: it was opened ahead before a crash.
     Blank,
 }
 
-/// What a scan found, as if it were still written.
+/// The result of a scan, as an open segment.
 fn open_again(class: &Arc<str>, file: FileId, scan: Scan) -> OpenSegment {
     let Scan {
         index,
@@ -629,10 +629,11 @@ fn open_again(class: &Arc<str>, file: FileId, scan: Scan) -> OpenSegment {
     }
 }
 
-/// What is found is listed and served, so it has to be on the medium, and not only in the memory of
-/// a machine whose last process was killed or gave the volume up after a failed sync. That goes for
-/// a footer, too: a power cut may keep the list and tear the footer. The second attempt does not
-/// claim what the first could not make durable: it reads what is there.
+/// The contents of a recovered file are listed and served, so they have to be on the medium, and
+/// not only in the memory of a machine whose last process was killed or gave up the volume after a
+/// failed sync. That applies to a footer, too: a power cut may keep the list and tear the footer.
+/// The second attempt does not claim as durable what the first could not make durable: it reads
+/// what is there.
 fn settle(file: &dyn DiskFile, path: &Path) -> Result<(), Error> {
     let settled = file.settle().or_else(|error| {
         tracing::warn!(path = %path.display(), %error, "a segment's last writes failed; keeping what reached the disk");
@@ -641,7 +642,8 @@ fn settle(file: &dyn DiskFile, path: &Path) -> Result<(), Error> {
     settled.map_err(Error::io("sync", path))
 }
 
-/// A header of a newer version means hands off. A damaged one does not: its batches may be sound.
+/// A header of a newer version means that the file must not be touched. A damaged header does not:
+/// its batches may be sound.
 fn check_header_version(file: &dyn DiskFile, path: &Path) -> Result<(), Error> {
     use crate::format::{BLOCK_BYTES, FormatError, SegmentHeader};
     let mut block = vec![0; BLOCK_BYTES];

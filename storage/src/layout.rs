@@ -1,4 +1,4 @@
-//! Where things are in a data directory.
+//! File names and directories of a data directory.
 
 use crate::ids::SegmentId;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ fn file_name(id: SegmentId) -> String {
     format!("{:0DIGITS$}{SUFFIX}", id.0)
 }
 
-/// The id of a segment file, by its name alone.
+/// The id of a segment file, from its name alone.
 pub(crate) fn parse_file_name(name: &str) -> Option<SegmentId> {
     let digits = name.strip_suffix(SUFFIX)?;
     let is_canonical = digits.len() >= DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -65,7 +65,7 @@ pub(crate) fn parse_file_name(name: &str) -> Option<SegmentId> {
     (file_name(id) == name).then_some(id)
 }
 
-/// Id and class of a segment file, by its path alone.
+/// Id and class of a segment file, from its path alone.
 pub(crate) fn parse_path(path: &Path) -> Option<(SegmentId, &str)> {
     let id = parse_file_name(path.file_name()?.to_str()?)?;
     Some((id, path.parent()?.file_name()?.to_str()?))

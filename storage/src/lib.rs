@@ -1,10 +1,10 @@
 //! The segment store: ids and times, the chunk/batch/segment format, writer, reader, recovery,
 //! catalogue, retention and scrub.
 //!
-//! `ids`, `time`, `chunk` and `timeline` are the vocabulary that every other crate shares; nothing
-//! in them reads a clock or does I/O, nor does anything in `format`, `hold`, `retention`,
-//! `damage`, `pictures`, `scrub::plan`, `watermark`, `writer::plan` and `writer::ledger`. `disk` is
-//! the only way to the disk, but for the catalogue, which is sled's and can be deleted at any time.
+//! `ids`, `time`, `chunk` and `timeline` are the vocabulary that every other crate shares. They
+//! neither read a clock nor do I/O; nor do `format`, `hold`, `retention`, `damage`, `pictures`,
+//! `scrub::plan`, `watermark`, `writer::plan` and `writer::ledger`. All disk access goes through
+//! `disk`, except that of the catalogue, which is sled's and can be deleted at any time.
 
 mod catalogue;
 pub mod chunk;

@@ -1,5 +1,6 @@
-//! The names of cameras, kept with the segments in `cameras.json`: segments know cameras by number
-//! only, and people who find a disk without its cluster know no numbers. Nothing depends on it.
+//! Camera names, stored with the segments in `cameras.json`: segments identify cameras by number
+//! only, and people who find a disk without its cluster do not know the numbers. Nothing depends on
+//! it.
 
 use crate::Error;
 use crate::disk::Disk;
@@ -15,37 +16,37 @@ use uuid::Uuid;
 
 const FILE_VERSION: u16 = 1;
 
-/// More names of one camera are not kept: the oldest go first.
+/// The most names per camera; the oldest are dropped first.
 pub const NAMES_KEPT_MAX: usize = 4;
 
-/// More cameras are not kept: of those that the cluster does not know any more, the lowest numbers
-/// go first.
+/// The most cameras; of those that the cluster no longer knows, the lowest numbers are dropped
+/// first.
 pub const NAMED_CAMERAS_MAX: usize = 12_000;
 
 /// The longest name in bytes of JSON: 128 characters of four bytes, with quotes.
 const NAME_BYTES_MAX: usize = 128 * 4 + 2;
 
-/// Of a camera's or a name's other fields.
+/// Size of the other fields of a camera or a name.
 const FIELDS_BYTES_MAX: usize = 128;
 
-/// A longer file is not ours.
+/// A longer file was not written by Holdfast.
 const FILE_BYTES_MAX: usize = 4096
     + NAMED_CAMERAS_MAX * (FIELDS_BYTES_MAX + NAMES_KEPT_MAX * (NAME_BYTES_MAX + FIELDS_BYTES_MAX));
 
-/// A name, and since when it was known on this volume.
+/// A name, and since when it has been known on this volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownName {
     pub name: String,
     pub since: Timestamp,
 }
 
-/// A camera as its cluster named it.
+/// A camera with its names from its cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedCamera {
     pub camera: CameraId,
     /// Oldest first; never empty.
     pub names: Vec<KnownName>,
-    /// When the cluster did not record it any more.
+    /// When the cluster had stopped recording it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<Timestamp>,
 }
@@ -58,12 +59,12 @@ impl NamedCamera {
     }
 }
 
-/// A camera as its cluster has it now.
+/// A camera as its cluster knows it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CurrentName {
     pub camera: CameraId,
     pub name: String,
-    /// When it was deleted, of one that the cluster still knows.
+    /// When it was deleted, for a deleted camera that the cluster still knows.
     pub deleted: Option<Timestamp>,
 }
 
@@ -76,7 +77,7 @@ pub struct CameraNames {
     pub cameras: Vec<NamedCamera>,
 }
 
-/// The part that every version has.
+/// The fields that every version has.
 #[derive(Deserialize)]
 struct Version {
     version: u16,
@@ -101,8 +102,8 @@ impl CameraNames {
         self.cameras.get(at)
     }
 
-    /// With what the cluster says at `now`; `None` where that is nothing new. What it does not know
-    /// any more keeps its names: the footage may still be there.
+    /// The names updated with what the cluster knows at `now`; `None` if nothing changes. Cameras
+    /// that the cluster no longer knows keep their names: their footage may still be there.
     #[must_use]
     pub fn updated(&self, current: &[CurrentName], now: Timestamp) -> Option<Self> {
         let mut cameras: BTreeMap<CameraId, NamedCamera> = self
@@ -157,7 +158,7 @@ impl CameraNames {
         (updated != *self).then_some(updated)
     }
 
-    /// One camera a line, so that people can read it.
+    /// One camera per line, so that people can read it.
     fn encode(&self) -> serde_json::Result<Vec<u8>> {
         let lines: serde_json::Result<Vec<String>> =
             self.cameras.iter().map(serde_json::to_string).collect();
@@ -169,10 +170,10 @@ impl CameraNames {
     }
 }
 
-/// What is kept of the cameras' names; `None` where nothing is, or nothing that can be understood.
+/// The stored camera names; `None` if there are none, or they cannot be understood.
 ///
 /// # Errors
-/// It cannot be read, or is of a newer version, which is to be left alone.
+/// The file cannot be read, or is of a newer version, which must not be changed.
 pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<CameraNames>, Error> {
     let path = layout.names();
     let file = match disk.open_read(&path) {
@@ -215,10 +216,10 @@ fn decode(text: &[u8], path: &Path) -> Result<Option<CameraNames>, Error> {
     }
 }
 
-/// Keeps what the cluster says at `now`, where that is new. `false`: it was kept already.
+/// Stores what the cluster knows at `now`, if it is new. `false` if it was stored already.
 ///
 /// # Errors
-/// It cannot be read or written, or a newer version keeps it.
+/// The file cannot be read or written, or is of a newer version.
 pub(crate) fn keep(
     disk: &dyn Disk,
     layout: &Layout,

@@ -1,5 +1,5 @@
-//! Looking into segment files and whole volumes without a running one. Everything here only reads,
-//! but for [`rebuild_catalogue`].
+//! Reads segment files and whole volumes without a running node. Everything here is read-only,
+//! except [`rebuild_catalogue`].
 
 mod footage;
 mod shelf;
@@ -28,13 +28,13 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a segment file says of itself.
+/// What a segment file contains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     pub segment: SegmentId,
-    /// From the header, or from the path where the header is damaged.
+    /// From the header, or from the path if the header is damaged.
     pub class: String,
-    /// `None` where the header block is damaged.
+    /// `None` if the header block is damaged.
     pub node: Option<crate::ids::NodeId>,
     pub volume: Option<uuid::Uuid>,
     pub cluster: Option<uuid::Uuid>,
@@ -49,7 +49,7 @@ pub struct Summary {
     pub streams: Vec<StreamSummary>,
 }
 
-/// One stream's part.
+/// The part of one stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamSummary {
     pub camera: CameraId,
@@ -59,7 +59,7 @@ pub struct StreamSummary {
     pub spans: Vec<Span>,
 }
 
-/// What [`verify`] found.
+/// The result of [`verify`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     pub is_header_sound: bool,
@@ -68,26 +68,26 @@ pub struct Report {
     pub is_footer_sound: Option<bool>,
     pub batches: u32,
     pub damaged_batches: u32,
-    /// Those of them that a crash may have left, if the segment is not sealed.
+    /// How many of them a crash may have left, if the segment is not sealed.
     pub torn_batches: u32,
-    /// So many were damaged already when the segment was sealed after a crash.
+    /// How many batches were already damaged when the segment was sealed after a crash.
     pub damaged_at_sealing: u32,
-    /// The last damaged place has no sound batch behind it.
+    /// No sound batch follows the last damaged place.
     pub is_tail_torn: bool,
-    /// The file ends within a batch: it is not all here.
+    /// The file ends within a batch: it is incomplete.
     pub is_cut_short: bool,
     /// Chunks whose checksum was verified.
     pub chunks_sound: u64,
-    /// Chunks that the footer lists and that are not there intact.
+    /// Chunks that the footer lists but that are not intact.
     pub chunks_lost: u64,
-    /// Init segments that the footer lists and that are not there intact.
+    /// Init segments that the footer lists but that are not intact.
     pub inits_lost: u64,
-    /// Whose chunks are lost, and from when to when.
+    /// Lost chunks by camera and stream, with their times.
     pub lost: Vec<LostChunk>,
 }
 
 impl Report {
-    /// Nothing is damaged but what was known to be when the segment was sealed, and what a crash
+    /// Nothing is damaged beyond what was known when the segment was sealed, and what a crash
     /// leaves.
     #[must_use]
     pub fn is_sound(&self) -> bool {
@@ -121,7 +121,7 @@ struct Opened {
     header: Option<SegmentHeader>,
 }
 
-/// The header names the segment, or the file's name where the header is damaged.
+/// The segment's id comes from the header, or from the file's name if the header is damaged.
 fn open(path: &Path) -> Result<Opened, Error> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let disk = RealDisk::new(IoChoice::Plain, folder).map_err(Error::io("open", path))?;
@@ -151,7 +151,7 @@ fn open(path: &Path) -> Result<Opened, Error> {
     })
 }
 
-/// `progress` is told the bytes read and in all.
+/// `progress` receives the bytes read so far and the total.
 fn scan_all(
     opened: &Opened,
     path: &Path,
@@ -163,7 +163,7 @@ fn scan_all(
         .map_err(Error::format(path))
 }
 
-/// Tells what a segment file holds: from its footer, or by reading all of it where it has none.
+/// Reads a segment file's contents from its footer, or by reading all of the file if it has none.
 ///
 /// # Errors
 /// It is no segment, of a newer version, or cannot be read.
@@ -255,7 +255,8 @@ fn streams(
     streams
 }
 
-/// Reads everything and checks every checksum. `progress` is told the bytes done and in all.
+/// Reads everything and checks every checksum. `progress` receives the bytes done so far and the
+/// total.
 ///
 /// # Errors
 /// It is no segment, of a newer version, or cannot be read. Damage is no error: it is in the

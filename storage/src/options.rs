@@ -1,4 +1,4 @@
-//! What can be set of a volume.
+//! The options of a volume.
 
 use crate::Error;
 use crate::chunk::CHUNK_BYTES_MAX;
@@ -17,8 +17,8 @@ use uuid::Uuid;
 pub struct ScrubOptions {
     /// 0: never.
     pub bytes_per_second_max: u64,
-    /// From the beginning of one pass to that of the next; a pass that takes longer is followed by
-    /// the next at once.
+    /// From the start of one pass to the start of the next; if a pass takes longer, the next one
+    /// follows immediately.
     pub pass_interval: Duration,
 }
 
@@ -33,7 +33,7 @@ impl ScrubOptions {
 pub struct VolumeOptions {
     /// The data directory; made if it does not exist.
     pub path: PathBuf,
-    /// Index of the volume on its node, which keeps it for good; goes into every
+    /// Index of the volume on its node, fixed for good; part of every
     /// [`crate::chunk::ChunkLocation`].
     pub index: u16,
     pub node: NodeId,
@@ -42,33 +42,33 @@ pub struct VolumeOptions {
     pub io: IoChoice,
     /// How often written records are made durable, with one flush for all cameras.
     pub flush_interval: Duration,
-    /// How long a record may wait for others before it is handed to the kernel; a killed process
-    /// loses no more than this. What is [handed over](crate::VolumeHandle::hand_over) does not
-    /// wait, as long as that is not more often than this.
+    /// How long a record may wait for others before it is passed to the kernel; a killed process
+    /// loses no more than this. [Handed over](crate::VolumeHandle::hand_over) records do not wait,
+    /// unless that happens more often than this.
     pub write_delay: Duration,
-    /// A segment is closed after so long.
+    /// A segment is closed after this time.
     pub segment_time_max: Duration,
     /// A segment is closed at this size in bytes.
     pub segment_bytes_max: u64,
-    /// Records that may wait in memory, in bytes; beyond, [`crate::AppendError::Full`].
+    /// The most bytes of records that may wait in memory; beyond, [`crate::AppendError::Full`].
     pub buffer_bytes_max: u64,
     pub retention: Vec<RetentionClass>,
-    /// Room to keep free in the filesystem, in bytes: the oldest segments are deleted to keep it.
-    /// Of a small filesystem it is half at most.
+    /// Space to keep free in the filesystem, in bytes: the oldest segments are deleted to keep it.
+    /// At most half of a small filesystem.
     pub free_bytes_min: u64,
-    /// How careful deletion is with clocks, and with much at once.
+    /// How cautious deletion is about clocks, and about large amounts at once.
     pub caution: Caution,
     pub scrub: ScrubOptions,
-    /// Where the catalogue goes while it cannot be written on the volume, in a folder that is
+    /// Where the catalogue is stored while it cannot be written on the volume, in a folder that is
     /// removed with it. `None`: the system's folder for temporary files.
     pub spare_dir: Option<PathBuf>,
-    /// What may not be deleted. `None`: not known yet; nothing at all is deleted until
-    /// [`crate::VolumeHandle::set_holds`] tells.
+    /// What may not be deleted. `None`: not known yet; nothing is deleted until
+    /// [`crate::VolumeHandle::set_holds`] is called.
     pub holds: Option<Holds>,
 }
 
 impl VolumeOptions {
-    /// The defaults, with one class `default` without limits of its own; the scrub is off.
+    /// The defaults, with one class `default` without limits; the scrub is off.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, node: NodeId, cluster: Uuid) -> Self {
         Self {
@@ -95,7 +95,7 @@ impl VolumeOptions {
         }
     }
 
-    /// The node, and the volume on it.
+    /// The node, and the volume's index on it.
     pub(crate) fn place(&self) -> (NodeId, u16) {
         (self.node, self.index)
     }

@@ -1,30 +1,29 @@
-//! What a decoder makes of one recorder's chunks of video, one after the other. Pure: recorders
-//! mark what they store by it, readers find out by it what holes that came later do to what follows
-//! them.
+//! How a decoder sees one recorder's video chunks, one after the other. Pure: recorders mark what
+//! they store accordingly, and readers determine how later losses affect the chunks after them.
 
 use crate::chunk::{AccessPoint, ChunkMeta};
 
-/// How the pictures of a chunk come out of a decoder.
+/// The state of a chunk's pictures after decoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shown {
-    /// Everything that they refer to is there.
+    /// Everything that they refer to is present.
     Whole,
-    /// A decoder conceals what they lack: they refer to frames that are missing, or a gradual
-    /// refresh has not come to its end.
+    /// A decoder conceals what is missing: they refer to missing frames, or a gradual refresh is
+    /// not complete.
     Damaged,
-    /// There is nothing to begin with: no access point came before them.
+    /// Not decodable: no access point precedes them.
     Nothing,
 }
 
-/// What a decoder has.
+/// The state of a decoder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pictures {
-    /// No access point came yet.
+    /// There was no access point yet.
     #[default]
     Nothing,
     /// Frames are missing since the last access point.
     Damaged,
-    /// Gradual refresh: whole after so many more frames.
+    /// Gradual refresh: complete after this many more frames.
     Refreshing {
         frames: u32,
     },
@@ -32,14 +31,14 @@ pub enum Pictures {
 }
 
 impl Pictures {
-    /// Frames are missing before what comes next.
+    /// Frames are missing before the next chunk.
     pub fn lose(&mut self) {
         if *self != Self::Nothing {
             *self = Self::Damaged;
         }
     }
 
-    /// Takes a chunk of so many frames, of which the first is such an access point.
+    /// Decodes a chunk of `frames` frames; `access` is set if the first is an access point.
     pub fn show(&mut self, access: Option<AccessPoint>, frames: u32) -> Shown {
         *self = match (access, *self) {
             (Some(AccessPoint::Sync | AccessPoint::Open), _) => Self::Whole,
@@ -72,8 +71,8 @@ impl Pictures {
     }
 }
 
-/// Follows the chunks of one track of video as they are stored, in the order of their sequence, and
-/// sees where one is missing.
+/// Follows the stored chunks of one video track, in the order of their sequence, and detects
+/// missing ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Decoding {
     last: Option<ChunkMeta>,
@@ -81,8 +80,8 @@ pub struct Decoding {
 }
 
 impl Decoding {
-    /// How the pictures of the next chunk come out. The first one that is known of a session goes
-    /// on what is stored elsewhere, unless it says otherwise itself.
+    /// The state of the next chunk's pictures. The first known chunk of a session is assumed to
+    /// continue what is stored elsewhere, unless it says otherwise itself.
     pub fn next(&mut self, meta: &ChunkMeta) -> Shown {
         match self.last.replace(*meta) {
             Some(last) if !is_of_one_session(&last, meta) => self.pictures = taken_up(meta),
@@ -126,7 +125,7 @@ mod tests {
     use AccessPoint::{Open, Recovery, Sync};
     use Shown::{Damaged, Nothing, Whole};
 
-    /// Chunks of ten frames each; a loss before those that are `true`.
+    /// Chunks of ten frames each; a loss precedes those that are `true`.
     fn shown(chunks: &[(bool, Option<AccessPoint>)]) -> Vec<Shown> {
         let mut pictures = Pictures::default();
         let show = |(lost, access): &(bool, Option<AccessPoint>)| {

@@ -1,4 +1,5 @@
-//! The one source of chance of a simulation: the same seed, the same numbers, on every machine.
+//! The only source of randomness of a simulation: the same seed gives the same numbers on every
+//! machine.
 
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 #[derive(Clone, Debug)]
@@ -12,7 +13,7 @@ impl Random {
         Self { state: seed }
     }
 
-    /// A generator of its own, so that what is drawn there does not change what is drawn here.
+    /// An independent generator: drawing from it does not change what is drawn here.
     #[must_use]
     pub fn fork(&mut self) -> Self {
         Self::new(self.next())
@@ -30,17 +31,17 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 up to but not `end`; 0 where `end` is 0.
+    /// A number from 0 up to but not including `end`; 0 if `end` is 0.
     pub fn below(&mut self, end: u64) -> u64 {
         if end == 0 { 0 } else { self.next() % end }
     }
 
-    /// From `range.start` up to but not `range.end`.
+    /// A number from `range.start` up to but not including `range.end`.
     pub fn within(&mut self, range: std::ops::Range<u64>) -> u64 {
         range.start + self.below(range.end.saturating_sub(range.start))
     }
 
-    /// Once in `count` times; never where `count` is 0.
+    /// Once in `count` times; never if `count` is 0.
     pub fn one_in(&mut self, count: u32) -> bool {
         count != 0 && self.below(u64::from(count)) == 0
     }

@@ -1,11 +1,11 @@
-//! What readers ask about: an interval of one camera's stream.
+//! The range of a reader's request: an interval of one camera's stream.
 
 use crate::format::index::overlaps;
 use crate::ids::{CameraId, StreamKind};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// `[from, to)` of one stream of one camera; empty where `from` is not before `to`.
+/// `[from, to)` of one stream of one camera; empty if `from` is not before `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
     pub camera: CameraId,
@@ -15,7 +15,7 @@ pub struct Range {
 }
 
 impl Range {
-    /// All of a stream, whenever it was.
+    /// All of a stream, at any time.
     #[must_use]
     pub fn all(camera: CameraId, stream: StreamKind) -> Self {
         Self {
@@ -31,8 +31,8 @@ impl Range {
         self.from >= self.to
     }
 
-    /// Whether `[start, end)` and the range have an instant in common; an empty interval counts as
-    /// its start.
+    /// Whether `[start, end)` and the range share an instant; an empty interval counts as its
+    /// start.
     #[must_use]
     pub fn overlaps(&self, start: Timestamp, end: Timestamp) -> bool {
         overlaps(start, end, self.from, self.to)

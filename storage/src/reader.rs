@@ -1,9 +1,9 @@
-//! Reading what is durable: entries, spans, gaps, init segments, payloads. All of it blocks on the
+//! Reads what is durable: entries, spans, gaps, init segments, payloads. Every call blocks on the
 //! disk.
 //!
-//! A payload's way: one `pread` of the whole record into memory of its own (the one copy, out of
-//! the page cache; a cold read brings it there first), one checksum over it, and from there on the
-//! same bytes up to the socket.
+//! A payload's path: one `pread` of the whole record into its own memory (the one copy, out of the
+//! page cache; a cold read fills that first), one checksum over it, and then the same bytes up to
+//! the socket.
 
 mod damaged;
 
@@ -33,8 +33,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Shared {
-    /// A chunk that stands in two segments, because held footage was copied and its original is
-    /// there still, is listed once: where it stays.
+    /// While held footage has been copied and its original still exists, a chunk is stored in two
+    /// segments; it is listed once, with the place that stays.
     pub(crate) fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
         let mut entries = self.listed(range)?;
         let copies = self.copies_among(&entries);
@@ -48,7 +48,7 @@ impl Shared {
         Ok(entries)
     }
 
-    /// The chunks that overlap `range` of which a copy is listed.
+    /// The chunks that overlap `range` and have a listed copy.
     pub(crate) fn copied(&self, range: Range) -> Result<BTreeSet<ChunkKey>, Error> {
         let entries = self.listed(range)?;
         let copies = self.copies_among(&entries);
@@ -80,16 +80,16 @@ impl Shared {
         segments.into_iter().filter(is_copy).collect()
     }
 
-    /// Every place of every chunk that is not known to be damaged there: a damaged copy neither
-    /// hides its sound original nor lets it go.
+    /// Every place of every chunk, except where it is known to be damaged: a damaged copy neither
+    /// hides its sound original nor allows its deletion.
     pub(crate) fn listed(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
         let mut entries = self.stored(range)?;
         read(&self.damage).leave_out(&mut entries);
         Ok(entries)
     }
 
-    /// Every place of every chunk, damaged or not. The open segments are looked at first: one that
-    /// is sealed meanwhile shows up twice rather than not at all.
+    /// Every place of every chunk, damaged or not. The open segments are read first: one that is
+    /// sealed in the meantime appears twice rather than not at all.
     pub(super) fn stored(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
         let (mut entries, seen) = self.open_entries(range);
         for row in self
@@ -107,7 +107,7 @@ impl Shared {
                         rows.iter()
                             .filter(|entry| range.overlaps(entry.meta.start, entry.meta.end())),
                     ),
-                    // Retention was faster.
+                    // Retention deleted it in the meantime.
                     Err(Error::NoSegment { .. }) => {}
                     Err(error) => return Err(error),
                 }
@@ -129,8 +129,8 @@ impl Shared {
         (entries, seen)
     }
 
-    /// Spans and the ledger: a seam between segments is a hole where the ledger tells of one, so
-    /// that who asks for both asks once.
+    /// Spans and gaps together: a seam between segments is a hole if the ledger has an entry in it,
+    /// so a reader of both needs only one query.
     pub(crate) fn recorded(&self, range: Range) -> Result<(Vec<Span>, Vec<Gap>), Error> {
         let wide = Range {
             from: range.from.plus_micros(-SEAM_US_MAX),
@@ -184,7 +184,7 @@ impl Shared {
         Ok(gaps)
     }
 
-    /// The newest watermark of this process, or what a former one left behind.
+    /// The newest watermark of this process, or else of an earlier one.
     pub(crate) fn watermark(&self, camera: CameraId, stream: StreamKind) -> Option<Watermark> {
         let newest = read(&self.watermarks).newest(camera, stream);
         newest.or_else(|| {
@@ -226,7 +226,7 @@ impl Shared {
 
     pub(crate) fn camera_highest(&self) -> Option<CameraId> {
         let of_now = read(&self.watermarks).camera_highest();
-        // One that is not open yet is asked again later.
+        // If the catalogue is not open yet, the caller asks again later.
         of_now.max(self.ask_catalogue(Catalogue::camera_highest).ok().flatten())
     }
 
@@ -266,8 +266,8 @@ impl Shared {
         }
     }
 
-    /// The payloads of several chunks, in their order. The disk is told of all of them before the
-    /// first is waited for, so that it has them by and by.
+    /// The payloads of several chunks, in their order. The disk is informed of all of them before
+    /// the first read, so that it can prefetch them.
     pub(crate) fn payloads(&self, locations: &[ChunkLocation]) -> Vec<Result<Bytes, Error>> {
         for ChunkLocation {
             segment,
@@ -276,7 +276,7 @@ impl Shared {
             ..
         } in locations.iter().skip(1)
         {
-            // What cannot be opened is told where it is read.
+            // A file that cannot be opened is reported when it is read.
             if let Ok((file, _)) = self.file(*segment) {
                 file.advise_next(*offset, chunk_record_bytes(*payload_bytes as usize) as u64);
             }
@@ -287,7 +287,7 @@ impl Shared {
             .collect()
     }
 
-    /// A chunk's payload, checked.
+    /// A chunk's payload, verified.
     pub(crate) fn payload(&self, location: &ChunkLocation) -> Result<Bytes, Error> {
         let ChunkLocation {
             mut segment,
@@ -297,7 +297,7 @@ impl Shared {
         } = *location;
         let bytes = chunk_record_bytes(payload_bytes as usize);
         let record = match self.record(segment, offset, bytes) {
-            // Whoever asks learned of the chunk before it was moved.
+            // The caller learned of the chunk before it was moved.
             Err(Error::NoSegment { .. })
                 if let Some(moved) = self.caches.moved(segment, offset) =>
             {
@@ -318,9 +318,9 @@ impl Shared {
         }
     }
 
-    /// The bytes of one record, unchecked but for its length. The index knows that length: so many
-    /// `bytes` are read at once, and what its head says beyond is read then. What lies about
-    /// its length is damaged.
+    /// The bytes of one record, unverified except for its length. The index knows that length, so
+    /// `bytes` bytes are read at once; if the record's head says that it is longer, the rest is
+    /// read then. A record with a wrong length is damaged.
     fn record(&self, segment: SegmentId, offset: u64, bytes: usize) -> Result<Vec<u8>, Error> {
         let (file, path) = self.file(segment)?;
         let mut record = Vec::new();
@@ -357,7 +357,7 @@ impl Shared {
         })
     }
 
-    /// While the catalogue is being opened there is an error rather than half an answer.
+    /// While the catalogue is being opened the result is an error rather than half an answer.
     fn ask_catalogue<T>(
         &self,
         ask: impl FnOnce(&Catalogue) -> Result<T, Broken>,
@@ -375,7 +375,8 @@ impl Shared {
         })
     }
 
-    /// One track's chunks of a sealed segment. A damaged table is read from the batches instead.
+    /// One track's chunks of a sealed segment. If its table is damaged, they are read from the
+    /// batches instead.
     fn table(&self, segment: SegmentId, table: &TrackTable) -> Result<Arc<Vec<ChunkEntry>>, Error> {
         if let Some(rows) = self.caches.table(segment, table.key) {
             return Ok(rows);
@@ -430,16 +431,16 @@ impl Shared {
     }
 }
 
-/// How far around a range is looked for the chunks that a seam lies between, in microseconds:
-/// longer than any camera may send no frame (`docs/cameras.md` says how long).
+/// How far around a range the chunks next to a seam are searched for, in microseconds: longer than
+/// a camera may go without a frame (see `docs/cameras.md`).
 const SEAM_US_MAX: i64 = 60_000_000;
 
-/// More is not read at once, whatever length somebody claims.
+/// The most that is read at once, whatever length a record claims.
 const RECORD_BYTES_MAX: usize = RECORD_PAYLOAD_BYTES_MAX + BLOCK_BYTES;
 
 const _: () = assert!(BLOCK_BYTES > RECORD_HEAD_BYTES);
 
-/// As [`crate::watermark::Watermarks`] has it: the furthest of the preferred recorder, by video
+/// As [`crate::watermark::Watermarks`] defines it: the furthest of the preferred recorder, by video
 /// alone. What cannot be played counts, because it is durable; spans leave it out.
 fn newest_mark(rows: &[StreamRow]) -> Option<Watermark> {
     let is_video = |table: &&TrackTable| table.key.track == TrackKind::Video;
@@ -464,7 +465,7 @@ fn newest_mark(rows: &[StreamRow]) -> Option<Watermark> {
     })
 }
 
-/// What a chunk of one stream is known by: its copies have the same key, and no other chunk has.
+/// Identifies a chunk of one stream: its copies have the same key, and no other chunk has it.
 pub(crate) type ChunkKey = (Timestamp, TrackKind, SessionId, u32, Epoch, Rank, NodeId);
 
 pub(crate) fn key_of(meta: &ChunkMeta) -> ChunkKey {

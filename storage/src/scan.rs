@@ -1,5 +1,5 @@
-//! Reads a segment file that has no footer: keeps every sound record, skips and counts what is
-//! damaged. Changes nothing.
+//! Reads a segment file that has no footer: keeps every sound record, skips and counts damaged
+//! places. Changes nothing.
 
 use crate::disk::DiskFile;
 use crate::format::index::{Row, SegmentIndex};
@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 use std::collections::VecDeque;
 use std::io;
 
-/// Files are read in pieces of this size, or of one batch where that is longer.
+/// Files are read in pieces of this size, or of one batch if that is longer.
 const READ_BYTES: usize = 1 << 20;
 
 /// No batch is longer: the longest record with its headers, rounded up.
@@ -20,33 +20,33 @@ const BATCH_READ_BYTES_MAX: usize = crate::format::RECORD_PAYLOAD_BYTES_MAX + (1
 
 const FOOTER_MAGIC: &[u8] = b"HFFT";
 
-/// What a crash interrupted was written at most so long before the last sound batch, in
-/// microseconds: a batch that is older was flushed. More than the flush interval with the longest
-/// flush that a volume survives.
+/// A batch that a crash interrupted was written at most this long before the last sound batch, in
+/// microseconds: an older one was flushed. More than the flush interval plus the longest flush that
+/// a volume survives.
 const UNFLUSHED_US_MAX: i64 = 5_000_000;
 
-/// Reserved room is mostly this; comparing it as a whole is much faster than byte by byte.
+/// Reserved space is mostly zeros; comparing whole blocks is much faster than comparing bytes.
 static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
     pub index: SegmentIndex,
     pub batches: u32,
-    /// Places where something other than zeros was no sound batch.
+    /// Places with something other than zeros that is no sound batch.
     pub damaged_batches: u32,
-    /// Those of them that a crash may have left: with no sound batch behind them, or only such as
+    /// How many of them a crash may have left: no sound batch follows them, or only batches that
     /// were written with them and not flushed yet.
     pub torn_batches: u32,
-    /// The last of these places has no sound batch behind it: what a crash leaves.
+    /// No sound batch follows the last of these places: what a crash leaves.
     pub is_tail_torn: bool,
     /// The file ends within a batch.
     pub is_cut_short: bool,
     /// When the last sound batch was written.
     pub closed_at: Timestamp,
-    /// End of the last thing that is neither zeros nor a footer: a new footer may go here.
+    /// End of the last data that is neither zeros nor a footer: a new footer may be written here.
     pub data_end: u64,
-    /// Nothing but zeros follows the header: a segment that was opened ahead of a crash.
+    /// Only zeros follow the header: the segment was opened ahead before a crash.
     pub is_blank: bool,
 }
 
@@ -59,7 +59,7 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
-    /// The bytes from `offset`, as many as are wanted or the file has.
+    /// The bytes from `offset`, up to `wanted` or the end of the file.
     fn at(&mut self, offset: u64, wanted: usize) -> io::Result<&[u8]> {
         let have = self.start..self.start + self.bytes.len() as u64;
         let left = self.file_bytes.saturating_sub(offset);
@@ -80,13 +80,13 @@ impl Window<'_> {
     }
 }
 
-/// Damage near the end, which may be what a crash left.
+/// Damage near the end, which a crash may have left.
 #[derive(Default)]
 struct Tail {
-    /// Places behind the last sound batch.
+    /// Damaged places after the last sound batch.
     places: u32,
-    /// Places before it, by when the first sound batch behind them was written; those that are too
-    /// old are let go.
+    /// Earlier damaged places, with the time at which the first sound batch after them was written;
+    /// old ones are dropped.
     recent: VecDeque<(Timestamp, u32)>,
 }
 
@@ -108,7 +108,7 @@ impl Tail {
     }
 }
 
-/// What is at a block boundary.
+/// The content of a block boundary.
 enum Found {
     Batch(BatchHead),
     Newer(FormatError),
@@ -117,7 +117,7 @@ enum Found {
     Junk,
 }
 
-/// Scans everything behind the header block. `segment` is what the batches must belong to.
+/// Scans everything after the header block. `segment` is the one that the batches must belong to.
 ///
 /// # Errors
 /// The file cannot be read (outer), or holds a batch or a record of a newer format version (inner):
@@ -129,7 +129,7 @@ pub(crate) fn scan(
     scan_with(file, segment, |_| {})
 }
 
-/// As [`scan`]; `progress` is told how far in the file it has come, in bytes.
+/// Like [`scan`]; `progress` receives the position in the file, in bytes.
 ///
 /// # Errors
 /// As [`scan`].
@@ -206,12 +206,12 @@ fn classify(block: &[u8], segment: SegmentId) -> Found {
     }
 }
 
-/// Takes over the sound records of a batch. Each is trusted for its own checksum, so a damaged
-/// batch may still yield some.
+/// Takes the sound records of a batch. Each has its own checksum, so a damaged batch may still
+/// yield some.
 ///
 /// # Errors
-/// The batch is sound and holds a record of a newer version: without it the segment must not be
-/// sealed.
+/// The batch is sound and holds a record of a newer version: without that record the segment must
+/// not be sealed.
 fn take_batch(
     scan: &mut Scan,
     head: &BatchHead,

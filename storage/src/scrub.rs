@@ -1,9 +1,9 @@
-//! The scrub of one volume: a thread that reads every sealed segment again, slowly, and enters
-//! damaged chunks into the register.
+//! The scrub of one volume: a thread that slowly rereads every sealed segment, and enters damaged
+//! chunks into the register.
 //!
-//! `plan` decides, `paced` reads, `state` remembers over restarts; this file carries out. It reads
-//! at a bounded rate and lowest priority, holds back while the writer is behind, and leaves nothing
-//! in the page cache. Its memory is one segment's index.
+//! `plan` decides, `paced` reads, `state` is saved over restarts; this file executes. The scrub
+//! reads at a bounded rate and lowest priority, pauses while the writer is behind, and leaves
+//! nothing in the page cache. Its memory is one segment's index.
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world")]
 
@@ -28,23 +28,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often to look whether there is something to do.
+/// How often to check for work.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often the state is written at most: that much is done again after a kill.
+/// How often the state is saved at most: a killed process repeats that much.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How soon damage is written down.
+/// How soon damage is saved.
 const SAVE_DAMAGE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Of the thread, for CPU; block layers that know priorities derive theirs from it.
+/// The thread's CPU priority; block layers with priorities derive theirs from it.
 const NICE_MAX: i32 = 19;
 
 pub(crate) struct Scrub {
     shared: Arc<Shared>,
     pacer: Arc<Pacer>,
     pass: Option<Pass>,
-    /// Began and ended.
+    /// Start and end of the last pass.
     last: Option<(Timestamp, Timestamp)>,
     /// When the present turn began.
     now: Instant,
@@ -54,13 +54,13 @@ pub(crate) struct Scrub {
 }
 
 impl Scrub {
-    /// Goes on where `remembered` says.
+    /// Continues at the place in `remembered`.
     pub(crate) fn new(shared: Arc<Shared>, budget: Arc<Budget>, remembered: &Remembered) -> Self {
         let pacer = Pacer::new(Arc::clone(&shared), budget);
         Self::with(shared, pacer, remembered, Instant::now())
     }
 
-    /// Reads without pause, for a simulation that has its own time.
+    /// Reads without pauses, for a simulation in its own time.
     #[cfg(feature = "simulation")]
     pub(crate) fn at_once(
         shared: Arc<Shared>,
@@ -89,7 +89,7 @@ impl Scrub {
 
     /// Runs until [`Control::stop`].
     pub(crate) fn run(mut self) {
-        // Of this thread alone (Linux).
+        // Applies to this thread alone (Linux).
         if let Err(error) = rustix::process::setpriority_process(None, NICE_MAX) {
             tracing::debug!(%error, "the scrub runs at normal priority");
         }
@@ -101,7 +101,7 @@ impl Scrub {
         self.save_if_changed();
     }
 
-    /// Does the next thing: one segment at most. `false` where there was nothing to do.
+    /// Does the next piece of work: one segment at most. `false` if there was nothing to do.
     pub(crate) fn turn(&mut self, now: Instant) -> bool {
         self.now = now;
         self.save_if_due();
@@ -112,7 +112,7 @@ impl Scrub {
             Next::End => self.end(),
             Next::Wait => {}
         }
-        self.tell();
+        self.update_status();
         next != Next::Wait
     }
 
@@ -126,7 +126,7 @@ impl Scrub {
             now: self.shared.clock.now(),
             pass_interval: options.pass_interval,
             is_asked: std::mem::take(&mut lock(&self.shared.scrub.asked).start),
-            // What is not listed yet would be left out of the pass.
+            // Segments that are not listed yet would be left out of the pass.
             is_listed: self.shared.is_listed(),
             suspect: write(&self.shared.damage).take_suspect(),
             last_started_at: self.last.map(|(started_at, _)| started_at),
@@ -169,7 +169,7 @@ impl Scrub {
         self.save_if_changed();
     }
 
-    /// Reads one segment, unless the volume is closed meanwhile: then it stays to be done.
+    /// Reads one segment. If the volume is closed in the meantime, the segment remains to be done.
     fn scrub(&mut self, id: SegmentId) {
         let Some(path) = self.shared.sealed_path(id) else {
             return self.done(id, 0);
@@ -177,7 +177,7 @@ impl Scrub {
         let (bytes, verified) = match self.verify(id, &path) {
             Ok(verified) => verified,
             Err(_) if self.shared.scrub.is_stopped() => return,
-            // Retention was faster.
+            // Retention deleted it in the meantime.
             Err(_) if self.shared.sealed_path(id).is_none() => return self.done(id, 0),
             Err(error) => {
                 tracing::error!(segment = %id, %error, "the scrub cannot read a segment; its footage may be lost");
@@ -206,8 +206,8 @@ impl Scrub {
         Ok((file.read_bytes(), verified))
     }
 
-    /// Where the footer does not tell what is in the segment, the catalogue does: what readers
-    /// list, and only that, must be there.
+    /// If the footer does not list the segment's contents, the catalogue does: exactly what readers
+    /// list must be there.
     fn compare_with_the_catalogue(
         &self,
         id: SegmentId,
@@ -216,7 +216,7 @@ impl Scrub {
         verified: &mut Verified,
     ) -> Result<(), Error> {
         let listed = match self.shared.listed_in(id) {
-            // It is being rebuilt: the next pass tells.
+            // The catalogue is being rebuilt: the next pass will know.
             Err(error @ Error::Catalogue { .. }) => {
                 tracing::warn!(segment = %id, %error, "whose the damaged chunks of a segment without a footer are is not known now");
                 return Ok(());
@@ -237,7 +237,7 @@ impl Scrub {
         }
         let new = write(&self.shared.damage).settle(id, &verified.lost);
         for chunk in &new {
-            self.shared.tell_damage(chunk, "the scrub");
+            self.shared.report_damage(chunk, "the scrub");
         }
         for init in &verified.lost_inits {
             let (camera, stream) = (init.key.camera, init.key.stream);
@@ -252,7 +252,7 @@ impl Scrub {
         }
     }
 
-    /// A segment that is looked at out of turn does not move the pass.
+    /// A segment that is read out of turn does not advance the pass.
     fn done(&mut self, id: SegmentId, bytes: u64) {
         if let Some(pass) = &mut self.pass
             && pass.next <= id
@@ -269,9 +269,9 @@ impl Scrub {
         }
     }
 
-    /// Brings the status up to date.
-    fn tell(&self) {
-        // What is not listed yet cannot be counted.
+    /// Updates the status.
+    fn update_status(&self) {
+        // Segments that are not listed yet cannot be counted.
         let pass = self
             .pass
             .as_ref()

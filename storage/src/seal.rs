@@ -1,5 +1,5 @@
-//! Closing a segment: its footer, its trailer, its true length, durable. The writer's segments and
-//! recovered ones are sealed alike.
+//! Closes a segment: writes its footer and trailer, cuts it to its true length, and makes it
+//! durable. The writer's segments and recovered ones are sealed alike.
 
 use crate::Error;
 use crate::disk::{Disk, DiskFile, FileId};
@@ -7,14 +7,14 @@ use crate::format::index::SegmentIndex;
 use crate::format::{BLOCK, Footer, FooterHead, FormatError, Trailer, decode_head, encode_footer};
 use std::path::Path;
 
-/// Nothing longer is read at once; a footer's head is far smaller.
+/// The most that is read at once; a footer's head is far smaller.
 const HEAD_BYTES_MAX: u64 = 256 << 20;
 
-/// Writes the footer at `footer.offset`, cuts the file behind it and makes it durable. `expected`
-/// is the file that was written or scanned: another one under this name is not touched.
+/// Writes the footer at `footer.offset`, truncates the file after it and makes it durable.
+/// `expected` is the file that was written or scanned: another file of this name is not touched.
 ///
 /// # Errors
-/// The file is another one, or cannot be written; it stays as recoverable as it was.
+/// It is another file, or cannot be written; it stays as recoverable as it was.
 pub(crate) fn seal(
     disk: &dyn Disk,
     path: &Path,
@@ -37,10 +37,10 @@ pub(crate) fn seal(
     Ok((head, trailer))
 }
 
-/// Whether a segment is sealed, and what its footer says.
+/// Whether a segment is sealed, and the contents of its footer.
 pub(crate) enum Sealed {
     Yes(Trailer, FooterHead),
-    /// No footer, or one that cannot be trusted: scan.
+    /// No footer, or one that cannot be trusted: the segment has to be scanned.
     No(FormatError),
 }
 

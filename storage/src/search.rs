@@ -1,4 +1,4 @@
-//! Many seeds of a simulation on all cores, until one fails.
+//! Runs many seeds of a simulation on all cores, until one fails.
 
 #![expect(clippy::disallowed_methods, reason = "progress is shown in real time")]
 
@@ -11,27 +11,27 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Threads that run seeds are called so; what panics there is part of the finding, not noise on the
-/// terminal.
+/// Name of the threads that run seeds; a panic in one of them is part of the finding and is not
+/// printed.
 const THREAD: &str = "seeds";
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
-/// A seed takes seconds. One that takes this long does not end by itself: it spins, or waits for
-/// what does not come.
+/// A seed takes seconds. One that takes this long never ends: it spins, or waits for an event that
+/// does not happen.
 const SEED_MAX: Duration = Duration::from_secs(180);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What one run came to, and the sum of many.
+/// The outcome of one run, and the sum of many.
 pub trait Outcome: Default + fmt::Display + Send {
     fn add(&mut self, other: &Self);
 }
 
-/// What the seeds came to.
+/// The outcome of all seeds.
 pub struct Found<O> {
-    /// The command that repeats a seed, without its number.
+    /// The command that repeats a seed, without the seed's number.
     repeat: &'static str,
     pub seeds: u64,
     pub sum: O,
-    /// The lowest seed that failed among those that ran, and what was wrong.
+    /// The lowest seed that failed among those that ran, and its failure.
     pub failure: Option<(u64, String)>,
 }
 
@@ -67,11 +67,10 @@ impl<O: Outcome> Found<O> {
     }
 }
 
-/// Runs `count` seeds from `first`, without end where `count` is 0. Ends at the first failure; a
-/// panic is one. `repeat` is the command that repeats a seed, without its number.
+/// Runs `count` seeds from `first`, endlessly if `count` is 0. Stops at the first failure; a panic
+/// is a failure. `repeat` is the command that repeats a seed, without the seed's number.
 ///
-/// A seed that does not end cannot be ended: the process is aborted, after it said which seed it
-/// was.
+/// A seed that hangs cannot be stopped: the process prints the seed and aborts.
 #[must_use]
 pub fn search<O: Outcome>(
     repeat: &'static str,

@@ -1,4 +1,4 @@
-//! Segments of a volume as files: those that are there, and what is known of them.
+//! The segment files of a volume, and what is known of them.
 
 use crate::Error;
 use crate::disk::Disk;
@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// A segment file that was there when the volume was opened.
+/// A segment file that existed when the volume was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) id: SegmentId,
@@ -26,13 +26,13 @@ pub(crate) struct Known {
     pub(crate) closed_at: Timestamp,
 }
 
-/// Every segment file, whatever its class, not measured; files with other names are not ours.
+/// Every segment file of any class, not measured; files with other names are ignored.
 pub(crate) fn find_segments(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Found>, Error> {
     let root = layout.segments();
     let mut found = Vec::new();
     let mut classes: Vec<Arc<str>> = Vec::new();
-    let mut tell = |name: &str, is_dir: bool| classes.extend(is_dir.then(|| Arc::from(name)));
-    disk.each_name(&root, &mut tell)
+    let mut add = |name: &str, is_dir: bool| classes.extend(is_dir.then(|| Arc::from(name)));
+    disk.each_name(&root, &mut add)
         .map_err(Error::io("list", &root))?;
     for class in classes {
         let path = layout.class(&class);
@@ -41,8 +41,8 @@ pub(crate) fn find_segments(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Foun
             class: Arc::clone(&class),
             bytes: 0,
         };
-        let mut tell = |name: &str, _| found.extend(parse_file_name(name).map(of));
-        disk.each_name(&path, &mut tell)
+        let mut add = |name: &str, _| found.extend(parse_file_name(name).map(of));
+        disk.each_name(&path, &mut add)
             .map_err(Error::io("list", &path))?;
     }
     Ok(found)

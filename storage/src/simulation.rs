@@ -1,11 +1,11 @@
-//! A volume on a simulated disk, driven on one thread in simulated time: one seed is one run. Only
+//! A volume on a simulated disk, driven on one thread in simulated time. One seed is one run. Only
 //! with the feature `simulation`.
 //!
 //! [`SimulatedVolume::open`] puts writer, keeper and scrub on the current
-//! [`tokio::task::LocalSet`], in a runtime whose clock is paused. The writer runs as it does on its
-//! own thread; keeper and scrub do one turn after the other, with the writer's steps in between.
-//! Nothing here reads a real clock, and nothing but the catalogue (sled, in the directory that the
-//! options name) touches a real disk.
+//! [`tokio::task::LocalSet`], in a runtime whose clock is paused. The writer runs as on its own
+//! thread; keeper and scrub do one turn after the other, interleaved with the writer's steps.
+//! Nothing here reads a real clock, and only the catalogue (sled, in the directory that the options
+//! name) touches a real disk.
 
 #![expect(
     clippy::disallowed_methods,
@@ -35,23 +35,23 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-/// The keeper looks for work this often while it has some, and otherwise.
+/// How often the keeper looks for work while it has some, and otherwise.
 const BUSY_PACE: Duration = Duration::from_millis(1);
 const IDLE_PACE: Duration = Duration::from_millis(20);
-/// The scrub reads a segment so often.
+/// How often the scrub reads a segment.
 const SCRUB_PACE: Duration = Duration::from_millis(5);
 
 /// A volume whose writer, keeper and scrub are tasks of the current thread. Dropping it does not
-/// end them; dropping their runtime does, as a crash would.
+/// end them; dropping their runtime does, like a crash.
 pub struct SimulatedVolume {
     writer: JoinHandle<()>,
     keeper: JoinHandle<()>,
-    /// `None` where it is off.
+    /// `None` if it is off.
     scrub: Option<JoinHandle<()>>,
 }
 
 impl SimulatedVolume {
-    /// As [`crate::Volume::open_on`], but for the lock. To be called within a `LocalSet`.
+    /// Like [`crate::Volume::open_on`], without the lock. Has to be called within a `LocalSet`.
     ///
     /// # Errors
     /// As [`crate::Volume::open_on`].
@@ -108,7 +108,7 @@ impl SimulatedVolume {
         self.writer.is_finished() && self.keeper.is_finished() && !is_scrubbing
     }
 
-    /// Waits for the end of all: for ever, if the machine has stopped.
+    /// Waits until all have ended: forever, if the machine has stopped.
     ///
     /// # Errors
     /// One of them panicked.
@@ -123,7 +123,7 @@ impl SimulatedVolume {
     }
 }
 
-/// What the keeper's thread does, in the runtime's time.
+/// The loop of the keeper's thread, in the runtime's time.
 async fn keep(mut keeper: Keeper, jobs: Receiver<Job>) {
     let mut due_at = Instant::now();
     loop {
@@ -148,7 +148,7 @@ async fn keep(mut keeper: Keeper, jobs: Receiver<Job>) {
     }
 }
 
-/// What the scrub's thread does, in the runtime's time.
+/// The loop of the scrub's thread, in the runtime's time.
 async fn scrub_on(mut scrub: Scrub, shared: Arc<Shared>) {
     while !shared.scrub.is_stopped() {
         let has_worked = scrub.turn(Instant::now().into_std());
@@ -157,14 +157,14 @@ async fn scrub_on(mut scrub: Scrub, shared: Arc<Shared>) {
     scrub.save_if_changed();
 }
 
-/// A wall clock that follows the runtime's paused time, and jumps when told to.
+/// A wall clock that follows the runtime's paused time and can be made to jump.
 pub struct SimulatedClock {
     base_us: AtomicI64,
     started: Instant,
 }
 
 impl SimulatedClock {
-    /// Shows `start` now. To be made within the runtime.
+    /// Shows `start` now. Has to be created within the runtime.
     #[must_use]
     pub fn new(start: Timestamp) -> Self {
         Self {
@@ -184,7 +184,7 @@ impl Clock for SimulatedClock {
     }
 }
 
-/// What a scan finds in the bytes of a segment file, whatever its footer says.
+/// The result of scanning the bytes of a segment file, whatever its footer says.
 ///
 /// # Errors
 /// It holds a batch of a newer version.
@@ -211,13 +211,15 @@ pub fn catalogue_of(root: &Path) -> PathBuf {
     .catalogue()
 }
 
-/// Whether sled still has the catalogue's files open, which it has for a moment after its end.
+/// Whether sled still has the catalogue's files open: it does for a moment after the catalogue is
+/// closed.
 #[must_use]
 pub fn is_catalogue_held(root: &Path) -> bool {
     crate::catalogue::is_held(&catalogue_of(root))
 }
 
-/// Gives an empty disk a volume's identity, so that it does not come from the system's randomness.
+/// Gives an empty disk a volume's identity, so that the identity does not come from the system's
+/// randomness.
 ///
 /// # Errors
 /// The disk fails.

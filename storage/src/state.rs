@@ -1,4 +1,4 @@
-//! The state of one volume that its writer, its keeper and its readers share.
+//! The state of one volume, shared by its writer, its keeper and its readers.
 
 pub(crate) mod caches;
 mod jobs;
@@ -32,16 +32,16 @@ use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// A segment that this process opened, or one that it recovers, until its footer is catalogued.
+/// A segment that this process opened or is recovering, until its footer is catalogued.
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     pub(crate) class: Arc<str>,
-    /// The file that is written, whatever has its name later.
+    /// The written file, even if its name later leads to another one.
     pub(crate) file: FileId,
     pub(crate) state: RwLock<OpenState>,
 }
 
-/// What of an open segment is durable.
+/// The durable part of an open segment.
 #[derive(Debug, Default)]
 pub(crate) struct OpenState {
     pub(crate) index: SegmentIndex,
@@ -75,31 +75,31 @@ pub(crate) struct Counters {
     pub(crate) held_bytes: AtomicU64,
     pub(crate) deletable_bytes: AtomicU64,
     pub(crate) short_bytes: AtomicU64,
-    /// In seconds; [`u64::MAX`] where nothing comes.
+    /// In seconds; [`u64::MAX`] if nothing arrives.
     pub(crate) full_in_s: AtomicU64,
     pub(crate) copied_segments: AtomicU64,
     pub(crate) copied_bytes: AtomicU64,
-    /// The writer asked for room, and nothing could be deleted.
+    /// The writer asked for space, and nothing could be deleted.
     pub(crate) has_nothing_deletable: AtomicBool,
 }
 
 pub(crate) struct Shared {
     pub(crate) options: VolumeOptions,
-    /// Nothing is written: neither footage nor footers.
+    /// The volume is read-only: neither footage nor footers are written.
     pub(crate) is_reading: bool,
     /// The volume's path leads elsewhere.
     pub(crate) is_left: AtomicBool,
     pub(crate) layout: Layout,
     /// The volume's own id.
     pub(crate) volume: Uuid,
-    /// Of a volume that another cluster recorded to.
+    /// For a volume that another cluster recorded to.
     pub(crate) adoption: Option<Adoption>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) open: RwLock<BTreeMap<SegmentId, Arc<OpenSegment>>>,
-    /// Room is reserved in steps of this size.
+    /// Space is reserved in steps of this size.
     pub(crate) allocate_step_bytes: u64,
-    /// The id of the next segment file, whoever makes it.
+    /// The id of the next segment file; writer and keeper both take ids.
     next_segment: AtomicU64,
     /// `None` until they are known: nothing is deleted before.
     pub(crate) holds: RwLock<Option<Arc<Holds>>>,
@@ -114,7 +114,7 @@ pub(crate) struct Shared {
     pub(crate) scrub: Control,
     pub(crate) retention: control::Control,
     pub(crate) counters: Counters,
-    /// Why the first segment is not listed that is not.
+    /// Why the first of the unlisted segments is not listed.
     pub(crate) first_refusal: Mutex<Option<String>>,
     pub(crate) io_mode: Mutex<Option<IoMode>>,
     pub(crate) failed: watch::Sender<Option<Arc<str>>>,
@@ -132,7 +132,7 @@ impl Shared {
         next_segment: SegmentId,
     ) -> Self {
         let holds = options.holds.clone().map(Arc::new);
-        // Where it does not say, the keeper soon logs it.
+        // If the disk does not report its size, the keeper soon logs that.
         let total_bytes = disk
             .space(&layout.root)
             .map_or(u64::MAX, |space| space.total_bytes);
@@ -169,7 +169,7 @@ impl Shared {
         }
     }
 
-    /// Holds are known by the numbers that the segments have.
+    /// Translates the holds to the numbers in the segments.
     pub(crate) fn take_over(&mut self, adoption: Option<Adoption>) {
         if let Some(adopted) = &adoption {
             let holds = read(&self.holds)
@@ -184,7 +184,7 @@ impl Shared {
         SegmentId(self.next_segment.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The id that [`Self::take_segment_id`] gives next.
+    /// The id that [`Self::take_segment_id`] returns next.
     pub(crate) fn next_segment(&self) -> SegmentId {
         SegmentId(self.next_segment.load(Ordering::Relaxed))
     }
@@ -193,7 +193,7 @@ impl Shared {
         &self.options.retention[class].name
     }
 
-    /// Where a segment is, if it is known.
+    /// The path of a segment, if it is known.
     pub(crate) fn segment_path(&self, id: SegmentId) -> Option<PathBuf> {
         let open = read(&self.open)
             .get(&id)
@@ -206,7 +206,7 @@ impl Shared {
         Some(self.layout.segment(&class, id))
     }
 
-    /// As [`Self::segment_path`], of sealed segments only.
+    /// Like [`Self::segment_path`], for sealed segments only.
     pub(crate) fn sealed_path(&self, id: SegmentId) -> Option<PathBuf> {
         let class = read(&self.known)
             .get(&id)
@@ -214,7 +214,7 @@ impl Shared {
         Some(self.layout.segment(&class, id))
     }
 
-    /// Whether every segment of former processes is listed, or refused.
+    /// Whether every segment of earlier processes is listed or refused.
     pub(crate) fn is_listed(&self) -> bool {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let done =

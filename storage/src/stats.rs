@@ -1,4 +1,4 @@
-//! What a volume tells of itself, for metrics and the console.
+//! The statistics of a volume, for metrics and the console.
 
 use crate::disk::IoMode;
 use crate::ids::CameraId;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A snapshot. Counters count from the opening of the volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
-    /// `None` until the writer's thread is up.
+    /// `None` until the writer's thread is running.
     pub io_mode: Option<IoMode>,
     /// Bytes handed to the kernel in batches, padding included.
     pub written_bytes: u64,
@@ -23,17 +23,17 @@ pub struct Stats {
     pub flush_us_last: u64,
     pub flush_us_max: u64,
     pub flush_us_sum: u64,
-    /// Records that wait in memory.
+    /// Bytes of the records that wait in memory.
     pub queued_bytes: u64,
     pub queued_bytes_max: u64,
-    /// Segments that this process writes or has not sealed yet.
+    /// Segments that this process is writing or has not sealed yet.
     pub segments_open: u64,
     /// Sealed and listed.
     pub segments_sealed: u64,
     /// Bytes of the sealed segments.
     pub sealed_bytes: u64,
-    /// Segments of former processes that were not listed when the catalogue was opened; recovery
-    /// is over when as many are recovered or refused.
+    /// Segments of earlier processes that were not listed when the catalogue was opened; recovery
+    /// is complete when the same number is recovered or refused.
     pub segments_to_recover: u64,
     pub segments_recovered: u64,
     /// Left untouched: of a newer format, or unreadable.
@@ -42,39 +42,41 @@ pub struct Stats {
     pub first_refusal: Option<String>,
     pub segments_deleted: u64,
     pub deleted_bytes: u64,
-    /// Found torn by recovery: what a crash interrupted, and nobody was told of.
+    /// Batches that recovery found torn: a crash interrupted them before they were reported
+    /// durable.
     pub torn_batches: u64,
-    /// Found damaged by recovery, though they had been flushed.
+    /// Batches that recovery found damaged although they had been flushed.
     pub damaged_batches: u64,
-    /// Chunks that a reader asked for and did not get because their checksum fails.
+    /// Chunks that a reader requested and did not get because their checksum fails.
     pub damaged_reads: u64,
     /// Chunks found damaged by readers or the scrub, each once.
     pub damaged_chunks: u64,
-    /// Those of them that are still there.
+    /// How many of them still exist.
     pub known_damaged: BTreeMap<CameraId, u64>,
     pub scrub: ScrubStatus,
-    /// Since the last whole pass of the scrub ended; `None` before the first.
+    /// Time since the last complete pass of the scrub ended; `None` before the first.
     pub scrub_age_us: Option<u64>,
     pub chunks_without_init: u64,
     pub catalogue_rebuilds: u32,
     pub is_catalogue_open: bool,
-    /// Of the filesystem, as retention saw it last.
+    /// Of the filesystem, as retention last saw it.
     pub free_bytes: u64,
     pub total_bytes: u64,
-    /// Copies of held footage, and held footage where it was recorded (that part estimated).
+    /// Copies of held footage, and held footage in its original segments (that part estimated).
     pub held_bytes: u64,
-    /// What deleting everything that may go would free.
+    /// What deleting everything deletable would free.
     pub deletable_bytes: u64,
-    /// What is missing of [`crate::VolumeOptions::free_bytes_min`] and cannot be freed.
+    /// How much of [`crate::VolumeOptions::free_bytes_min`] is missing and cannot be freed.
     pub short_bytes: u64,
     /// See [`crate::retention::full_in_s`].
     pub full_in_s: Option<u64>,
-    /// Segments of held footage that were copied before their original went, and their bytes.
+    /// Segments of held footage that were copied before their original was deleted, and their
+    /// bytes.
     pub copied_segments: u64,
     pub copied_bytes: u64,
-    /// Before they are, nothing is deleted.
+    /// Until the holds are known, nothing is deleted.
     pub are_holds_known: bool,
-    /// The disk refused the last write for want of room.
+    /// The disk refused the last write for lack of space.
     pub has_no_space: bool,
     /// And nothing on it may be deleted.
     pub is_stuck: bool,
@@ -83,7 +85,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Those of a volume that could not be opened.
+    /// The statistics of a volume that could not be opened.
     #[must_use]
     pub fn of_unopened(reason: &str) -> Self {
         Self {
@@ -92,7 +94,7 @@ impl Stats {
         }
     }
 
-    /// Whether every segment of former processes is listed, or refused.
+    /// Whether every segment of earlier processes is listed or refused.
     #[must_use]
     pub fn is_recovered(&self) -> bool {
         self.is_catalogue_open
@@ -153,7 +155,7 @@ pub(crate) fn collect(shared: &Shared, queued_bytes: u64, has_no_space: bool) ->
     }
 }
 
-/// Zero where the clock was set back.
+/// Zero if the clock was set back.
 fn age_us(now: Timestamp, then: Timestamp) -> u64 {
     u64::try_from(now.micros_since(then)).unwrap_or(0)
 }

@@ -39,7 +39,7 @@ impl Timestamp {
         self.plus_micros(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
     }
 
-    /// Microseconds from `earlier` to `self`; negative where `self` is the earlier one.
+    /// Microseconds from `earlier` to `self`; negative if `self` is the earlier one.
     #[must_use]
     pub fn micros_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)

@@ -1,10 +1,11 @@
-//! What of a camera was recorded when. Pure: merges what several nodes recorded into one continuous
+//! When a camera was recorded. Pure: merges the recordings of several nodes into one continuous
 //! view.
 //!
-//! Recorded is what can be played. Where frames were lost, a span ends, and the next one begins at
-//! the frame after the loss: *damaged*, because its pictures refer to what was lost, up to the next
-//! access point ([`crate::pictures`]). Such holes are in the gap ledger however short they are.
-//! Other seams of up to [`HOLE_US_MIN`] are jitter. What no access point came before is no span.
+//! Recorded means playable. Where frames were lost a span ends, and the next one begins at the
+//! frame after the loss. It is *damaged* up to the next access point ([`crate::pictures`]), because
+//! its pictures refer to lost ones. Such holes are in the gap ledger however short they are. Other
+//! seams of up to [`HOLE_US_MIN`] are jitter. Frames with no access point before them belong to no
+//! span.
 
 mod merge;
 mod sound;
@@ -24,9 +25,9 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// The shortest interval without a frame that counts as a hole, in microseconds, unless the chunks
-/// around it are consecutive in their session (then it is none) or the gap ledger tells of it (then
-/// it always is one).
+/// The shortest interval without a frame that counts as a hole, in microseconds. Exceptions:
+/// between consecutive chunks of a session there never is a hole, and an interval with an entry in
+/// the gap ledger always is one.
 pub const HOLE_US_MIN: i64 = 100_000;
 
 /// An interval that one node recorded without interruption.
@@ -37,12 +38,12 @@ pub struct Span {
     pub node: NodeId,
     pub epoch: Epoch,
     pub rank: Rank,
-    /// Its pictures lack something: a decoder conceals it.
+    /// Its pictures are incomplete: a decoder conceals what is missing.
     pub damaged: bool,
 }
 
-/// Who recorded a chunk, in the order in which readers prefer them: the higher epoch, then the
-/// lower rank, then the lower node id.
+/// Who recorded a chunk, in the readers' order of preference: the higher epoch, then the lower
+/// rank, then the lower node id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Recorder {
     epoch: Reverse<Epoch>,
@@ -68,8 +69,8 @@ impl Recorder {
     }
 }
 
-/// The intervals of `entries`, sorted by start, one per recorder and interruption. Video decides
-/// where there is any.
+/// The intervals of `entries`, sorted by start, one per recorder and interruption. Video decides if
+/// there is any.
 #[must_use]
 pub fn spans_of(entries: &[ChunkEntry]) -> Vec<Span> {
     let metas: Vec<ChunkMeta> = entries.iter().map(|entry| entry.meta).collect();
@@ -85,7 +86,7 @@ pub fn spans_of(entries: &[ChunkEntry]) -> Vec<Span> {
     }
 }
 
-/// As [`spans_of`], of what one segment holds.
+/// Like [`spans_of`], for the contents of one segment.
 pub(crate) fn stretches_of(metas: &[ChunkMeta]) -> Vec<Stretch> {
     let has_video = metas.iter().any(|meta| meta.track == TrackKind::Video);
     let mut by_recorder: BTreeMap<(Recorder, TrackKind), Vec<ChunkMeta>> = BTreeMap::new();
@@ -137,7 +138,7 @@ fn fold_stretches(mut metas: Vec<ChunkMeta>) -> Vec<Stretch> {
     stretches
 }
 
-/// Whether there is no hole between a span that `before` ends and `next`.
+/// Whether there is no hole between `next` and a span that ends with `before`.
 fn continues(before: &ChunkMeta, end: Timestamp, next: &ChunkMeta) -> bool {
     before.is_followed_by(next) || (!next.after_loss && next.start.micros_since(end) <= HOLE_US_MIN)
 }
@@ -157,8 +158,8 @@ fn touches(last: &Span, next: &Span) -> bool {
     Preference::of(last) == Preference::of(next) && next.start <= last.end
 }
 
-/// In which order spans are shown where there are several: whole before damaged ones, whoever
-/// recorded them.
+/// The order of preference among overlapping spans: complete ones before damaged ones, whichever
+/// node recorded them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Preference(bool, Recorder);
 
@@ -169,8 +170,8 @@ impl Preference {
 }
 
 /// One view of a whole camera from the spans of all its recorders: never two at once, the preferred
-/// recorder wherever it recorded, the others where it did not, and what is damaged where nothing
-/// else is.
+/// recorder wherever it recorded, the others where it did not, and damaged spans where there is
+/// nothing else.
 #[must_use]
 pub fn merge_spans(mut spans: Vec<Span>) -> Vec<Span> {
     spans.retain(|span| span.end > span.start);
@@ -217,8 +218,7 @@ fn uncovered(spans: &[Span], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, 
     free
 }
 
-/// Joins spans of one node that follow each other. A seam is left where `ledger` tells of
-/// a loss within it.
+/// Joins consecutive spans of one node, except where `ledger` records a loss within the seam.
 #[must_use]
 pub(crate) fn join_seams(mut spans: Vec<Span>, ledger: &[Gap]) -> Vec<Span> {
     let ledger = Ledger::of(ledger);
@@ -239,8 +239,8 @@ pub(crate) fn join_seams(mut spans: Vec<Span>, ledger: &[Gap]) -> Vec<Span> {
     joined
 }
 
-/// The intervals of `[from, to)` that no span covers, but for seams of up to [`HOLE_US_MIN`] that
-/// `ledger` does not know.
+/// The intervals of `[from, to)` that no span covers, except seams of up to [`HOLE_US_MIN`] without
+/// an entry in `ledger`.
 #[must_use]
 pub fn holes(
     spans: &[Span],
@@ -266,12 +266,12 @@ impl Ledger {
     }
 
     fn is_hole(&self, start: Timestamp, end: Timestamp) -> bool {
-        end.micros_since(start) > HOLE_US_MIN || self.tells_of(start, end)
+        end.micros_since(start) > HOLE_US_MIN || self.has_entry_within(start, end)
     }
 
-    /// A long outage that is told of elsewhere does not make a seam a hole: an entry counts that
-    /// lies within it.
-    fn tells_of(&self, start: Timestamp, end: Timestamp) -> bool {
+    /// Only an entry that lies within the seam makes it a hole; an entry for a longer outage does
+    /// not.
+    fn has_entry_within(&self, start: Timestamp, end: Timestamp) -> bool {
         let first = self.0.partition_point(|gap| gap.0 < start);
         let mut within = self.0[first..].iter().take_while(|gap| gap.0 < end);
         within.any(|gap| gap.0 < gap.1 && gap.1 <= end)

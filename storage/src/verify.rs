@@ -1,5 +1,5 @@
-//! Reads all of a segment file and holds its footer against its batches. Changes nothing; the scrub
-//! and the offline tools share it.
+//! Reads all of a segment file and compares its footer with its batches. Changes nothing; shared by
+//! the scrub and the offline tools.
 
 use crate::Error;
 use crate::damage::DamagedChunk;
@@ -15,34 +15,34 @@ use crate::seal::{Sealed, read_sealed};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Where a segment stands.
+/// The state of a segment's footer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FooterState {
-    /// There is none: the segment is being written, or its node was killed.
+    /// There is no footer: the segment is being written, or its node was killed.
     Unsealed,
     Sound,
     /// Unreadable in whole or in part.
     Damaged,
 }
 
-/// What was found.
+/// The result of verifying a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verified {
     pub(crate) is_header_sound: bool,
     pub(crate) footer: FooterState,
     pub(crate) scan: Scan,
-    /// Chunks that the scan found, and those that it could not find behind a damaged length, and
-    /// that are intact where the footer lists them.
+    /// Chunks that the scan found, and those that it could not find after a damaged length but that
+    /// are intact where the footer lists them.
     pub(crate) chunks_sound: usize,
-    /// Batches that were damaged when the segment was sealed; what was lost with them is not
-    /// listed.
+    /// Batches that were already damaged when the segment was sealed; what was lost with them is
+    /// not listed.
     pub(crate) damaged_at_sealing: u32,
-    /// Listed, and not there intact. By offset.
+    /// Listed, but not intact. By offset.
     pub(crate) lost: Vec<DamagedChunk>,
     pub(crate) lost_inits: Vec<InitRow>,
 }
 
-/// `progress` is told how far in the file it has come, in bytes.
+/// `progress` receives the position in the file, in bytes.
 ///
 /// # Errors
 /// It cannot be read, or is of a newer version. Damage is no error.
@@ -77,7 +77,7 @@ pub(crate) fn verify_file(
     Ok(verified)
 }
 
-/// The header block, `None` where it is damaged.
+/// The header block, `None` if it is damaged.
 ///
 /// # Errors
 /// It cannot be read, or is of a newer version.
@@ -95,7 +95,7 @@ pub(crate) fn read_header(
     }
 }
 
-/// Everything that the footer lists must be what the scan found.
+/// The scan must have found everything that the footer lists.
 fn compare(
     file: &dyn DiskFile,
     path: &Path,
@@ -122,7 +122,7 @@ fn compare(
     Ok(())
 }
 
-/// The listed chunks of one track must be what the scan found.
+/// The scan must have found the listed chunks of one track.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -149,8 +149,8 @@ pub(crate) fn compare_track(
     Ok(())
 }
 
-/// Whether the record that the footer lists at `offset` is there: a scan goes from record to
-/// record, and does not get past one whose length is damaged.
+/// Whether the record that the footer lists at `offset` is intact: a scan goes from record to
+/// record, and cannot pass one whose length is damaged.
 fn is_intact(
     file: &dyn DiskFile,
     path: &Path,
@@ -176,7 +176,7 @@ fn is_intact(
     Ok(is_there && found.is_some_and(|row| is_listed(&row)))
 }
 
-/// A chunk table, `None` where it is damaged.
+/// A chunk table, `None` if it is damaged.
 ///
 /// # Errors
 /// It cannot be read.

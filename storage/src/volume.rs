@@ -1,4 +1,4 @@
-//! Opening a volume: lock, identity, the writer's, the keeper's and the scrub's threads. Its cost
+//! Opens a volume: its lock, its identity, and the threads of writer, keeper and scrub. The cost
 //! does not depend on how much is stored.
 
 mod handle;
@@ -32,16 +32,16 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
 use tokio::sync::oneshot;
 
-/// The running volume. Whoever opened it awaits [`Volume::run`].
+/// The running volume. The caller that opened it awaits [`Volume::run`].
 pub struct Volume {
     shared: Arc<Shared>,
-    /// One for each thread; it tells that the thread has ended, in whatever way.
+    /// One for each thread: its sender is dropped when the thread ends, in whatever way.
     ended: Vec<oneshot::Receiver<()>>,
 }
 
 impl Volume {
-    /// Opens a data directory and starts recording to it; what former processes left is listed in
-    /// the background. Blocks for some milliseconds.
+    /// Opens a data directory and starts recording to it; the segments of earlier processes are
+    /// listed in the background. Blocks for some milliseconds.
     ///
     /// # Errors
     /// Another process has the directory, it belongs to another cluster, it cannot be written, or
@@ -53,7 +53,7 @@ impl Volume {
         Self::open_in(options, Arc::new(root))
     }
 
-    /// As [`Volume::open`], in a directory that is open already, whatever its path leads to by now.
+    /// Like [`Volume::open`], in a directory that is open already, wherever its path leads now.
     ///
     /// # Errors
     /// As [`Volume::open`].
@@ -65,7 +65,7 @@ impl Volume {
         Self::start(options, Arc::new(disk), Arc::new(SystemClock), lock)
     }
 
-    /// As [`Volume::open`], on a disk and a clock of the caller's.
+    /// Like [`Volume::open`], on a disk and a clock that the caller provides.
     ///
     /// # Errors
     /// As [`Volume::open`].
@@ -102,8 +102,8 @@ impl Volume {
             lock: Arc::clone(&lock),
         };
         let scrub = Scrub::new(Arc::clone(&shared), Arc::clone(&budget), &remembered);
-        // After the writer's end, which has been told by then: what a failed volume has durable can
-        // still be read.
+        // Dropped after the writer's end was reported: a failed volume's durable footage can still
+        // be read.
         let stops = (
             StopKeeper(start.keeper.clone()),
             StopScrub(Arc::clone(&shared)),
@@ -123,14 +123,14 @@ impl Volume {
         Ok((Self { shared, ended }, handle))
     }
 
-    /// Waits until all threads of the volume have ended. A disk that hangs keeps them as long as it
-    /// does.
+    /// Waits until all threads of the volume have ended. A hanging disk delays that as long as it
+    /// hangs.
     ///
     /// # Errors
-    /// It failed, and why. After [`VolumeHandle::close`] it is `Ok`.
+    /// The reason of the failure, if it failed. After [`VolumeHandle::close`] it is `Ok`.
     pub async fn run(self) -> Result<(), Error> {
         for ended in self.ended {
-            // Its sender is dropped at the thread's end at the latest.
+            // The sender is dropped at the thread's end at the latest.
             ended.await.ok();
         }
         let reason = self.shared.failed.borrow().clone();
@@ -143,20 +143,19 @@ impl Volume {
     }
 }
 
-/// What a volume consists of, before anything runs.
+/// The parts of a volume, before anything runs.
 pub(crate) struct Parts {
     pub(crate) shared: Arc<Shared>,
     pub(crate) intake: Intake,
     pub(crate) start: Start,
     pub(crate) keeper: Keeper,
     pub(crate) jobs: Receiver<Job>,
-    /// By the scrub of a former process; its damage is in the register.
+    /// State saved by the scrub of an earlier process; its damage is in the register.
     pub(crate) remembered: Remembered,
 }
 
 impl Parts {
-    /// Reads what is in the directory by its names, and gives the directory its identity if it has
-    /// none.
+    /// Reads the directory by its names, and gives it an identity if it has none.
     pub(crate) fn new<D: Disk>(
         options: VolumeOptions,
         disk: &Arc<D>,
@@ -177,7 +176,7 @@ impl Parts {
         let next = found.iter().map(|found| found.id.0).max().unwrap_or(0) + 1;
         let (intake, requests) = Intake::new(options.buffer_bytes_max);
         let blocking = Arc::clone(disk) as Arc<dyn Disk>;
-        // What is copied on a volume of another cluster stays among the other cluster's.
+        // Copies of held footage on an adopted volume keep the other cluster's identity.
         let options = VolumeOptions {
             cluster: identity.cluster,
             ..options
@@ -221,17 +220,18 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// What a thread of the volume leaves in order when it ends.
+/// What a thread of the volume needs for an orderly end.
 struct Thread {
     shared: Arc<Shared>,
     budget: Arc<Budget>,
-    /// Kept by all threads: no other process comes in while one of them may still write.
+    /// Held by all threads: no other process can open the directory while one of them may still
+    /// write.
     lock: Arc<Lock>,
 }
 
 impl Thread {
-    /// Whatever ends `body` but an orderly stop is the volume's failure. `stops` are dropped when
-    /// that has been told.
+    /// If `body` ends in any way but an orderly stop, the volume has failed. `stops` is dropped
+    /// after that was reported.
     fn spawn(
         self,
         name: &'static str,
@@ -248,7 +248,7 @@ impl Thread {
             }
             drop(stops);
             drop(self.lock);
-            // Whoever supervised the volume may be gone.
+            // The volume's supervisor may be gone.
             end.send(()).ok();
         };
         let spawned = std::thread::Builder::new()
@@ -259,7 +259,7 @@ impl Thread {
             .map_err(Error::io("start a thread for", &root))
     }
 
-    /// The first reason stays.
+    /// The first reason is kept.
     fn fail(&self, problem: String) {
         tracing::error!(volume = %self.shared.layout.root.display(), %problem, "the volume has failed and takes no more records");
         let reason: Arc<str> = Arc::from(problem);
@@ -270,7 +270,7 @@ impl Thread {
     }
 }
 
-/// Runs the writer to its end; then the keeper, which has no more to do, and the scrub are to end.
+/// Runs the writer to its end; then the keeper, which has no more work, and the scrub have to end.
 fn run_writer<D: WriterHost>(disk: &D, start: Start) -> Result<(), String> {
     let mode = Arc::clone(&start.shared);
     let body: Box<dyn FnOnce(D::Batch) -> LocalFuture<()>> = Box::new(move |batch_disk| {
@@ -282,7 +282,7 @@ fn run_writer<D: WriterHost>(disk: &D, start: Start) -> Result<(), String> {
         .map_err(|error| format!("the writer cannot start: {error}"))
 }
 
-/// Recording does not end for a bug of the scrub's.
+/// A bug of the scrub must not end recording.
 fn run_scrub(scrub: Scrub) {
     if catch_unwind(AssertUnwindSafe(|| scrub.run())).is_err() {
         tracing::error!(
@@ -300,21 +300,20 @@ impl Drop for StopScrub {
     }
 }
 
-/// Also where the writer panics.
+/// Stops the keeper, also if the writer panics.
 pub(crate) struct StopKeeper(pub(crate) Sender<Job>);
 
 impl Drop for StopKeeper {
     fn drop(&mut self) {
-        // It may have ended before.
+        // The keeper may have ended already.
         self.0.send(Job::Stop).ok();
     }
 }
 
-/// Opens a volume's directory, and makes it first where it is missing and `is_wanted`; `None` where
-/// it is missing.
+/// Opens a volume's directory. If it is missing: creates it if `is_wanted`, else returns `None`.
 ///
 /// # Errors
-/// It is no directory, or cannot be made or opened.
+/// It is no directory, or cannot be created or opened.
 pub fn open_root(path: &Path, is_wanted: bool) -> Result<Option<Arc<Root>>, Error> {
     if is_wanted {
         prepare_root(path)?;
@@ -329,7 +328,7 @@ pub fn open_root(path: &Path, is_wanted: bool) -> Result<Option<Arc<Root>>, Erro
     }
 }
 
-/// Makes the directory if it is missing, and finds out early whether it can be used.
+/// Creates the directory if it is missing, and checks early that it can be used.
 fn prepare_root(path: &Path) -> Result<(), Error> {
     match std::fs::create_dir_all(path) {
         Err(error)

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 const KEPT_MAX: usize = 4;
 
 /// How far one stream is durable and indexed on this volume, by its video, in one epoch and rank of
-/// this node. Never goes back.
+/// this node. Never decreases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermark {
     pub epoch: Epoch,
@@ -25,8 +25,7 @@ pub(crate) struct Watermarks {
 }
 
 impl Watermarks {
-    /// Takes note of a durable chunk. Tracks other than video do not count: their ends run ahead or
-    /// behind.
+    /// Notes a durable chunk. Tracks other than video do not count: their ends are ahead or behind.
     pub(crate) fn observe(&mut self, meta: &ChunkMeta) {
         if meta.track != TrackKind::Video {
             return;
@@ -53,17 +52,17 @@ impl Watermarks {
         }
     }
 
-    /// The highest number of a camera of which this process recorded something.
+    /// The highest number of a camera that this process recorded.
     pub(crate) fn camera_highest(&self) -> Option<CameraId> {
         self.streams.keys().map(|(camera, _)| *camera).max()
     }
 
-    /// The newest: of the highest epoch, then the lowest rank.
+    /// The newest watermark: of the highest epoch, then the lowest rank.
     pub(crate) fn newest(&self, camera: CameraId, stream: StreamKind) -> Option<Watermark> {
         self.streams.get(&(camera, stream))?.last().copied()
     }
 
-    /// End of what is durable of the newest epoch, in whatever rank: the ones before may have run
+    /// End of the durable footage of the newest epoch, in any rank: earlier epochs may have been
     /// ahead of true time.
     pub(crate) fn durable_until(&self, camera: CameraId, stream: StreamKind) -> Option<Timestamp> {
         let marks = self.streams.get(&(camera, stream))?;

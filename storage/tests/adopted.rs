@@ -1,5 +1,5 @@
-//! Volumes of another cluster that were taken over: read, kept and deleted under this one's
-//! numbers, and never rewritten.
+//! Adopted volumes of another cluster: read, kept and deleted under this cluster's numbers, and
+//! never rewritten.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use support::*;
 use uuid::Uuid;
 
-/// The cluster of `support`, and the one that takes over.
+/// The cluster of `support`, and the one that adopts its volumes.
 const THEIRS: Uuid = Uuid::from_u128(1);
 const OURS: Uuid = Uuid::from_u128(2);
 const ME: NodeId = NodeId(1);
@@ -98,8 +98,8 @@ fn open(options: VolumeOptions) -> (Volume, VolumeHandle) {
     opened
 }
 
-/// The sequence numbers of what is listed under `of`, each read and compared with what was written
-/// as `theirs`.
+/// The sequence numbers listed for camera `of`; each chunk is read and compared with what was
+/// written for `theirs`.
 fn listed(handle: &VolumeHandle, of: u32, theirs: u32) -> Vec<u32> {
     let entries = handle.entries(Range::all(camera(of), MAIN)).unwrap();
     let check = |entry: &holdfast_storage::chunk::ChunkEntry| {
@@ -177,7 +177,7 @@ async fn footage_is_known_by_our_numbers_and_the_segments_stay_as_they_are() {
     );
     close(volume, handle).await;
     assert_eq!(sums(&dir), before);
-    // The list may be changed, and the catalogue knows nothing of it.
+    // The numbers may be changed; the catalogue does not contain them.
     let other = Adoption::new(id, (THEIRS, OURS), Timestamp(T0), vec![number(1, 2)]).unwrap();
     adopt(dir.path(), &other).unwrap();
     let (volume, handle) = open(ours(&dir));
@@ -237,7 +237,7 @@ async fn it_falls_under_our_retention_and_our_holds() {
         );
         std::thread::sleep(Duration::from_millis(20));
     }
-    // What is not held may be gone before it is read.
+    // Footage that is not held may be deleted before it is read.
     let of_theirs = handle.entries(Range::all(camera(12), MAIN)).unwrap();
     let held: Vec<u32> = of_theirs.iter().map(|entry| entry.meta.sequence).collect();
     assert!(
@@ -250,8 +250,8 @@ async fn it_falls_under_our_retention_and_our_holds() {
         .any(|path| path.parent().unwrap().ends_with(HOLD_CLASS));
     assert!(copied, "held footage is copied on the volume");
     close(volume, handle).await;
-    // Were the copies under our cluster's name, a lost volume.json would make the volume ours, with
-    // their numbers.
+    // If the copies named our cluster, a lost volume.json would make the volume ours, with their
+    // numbers.
     std::fs::remove_file(dir.path().join("volume.json")).unwrap();
     let (volume, handle) = open(VolumeOptions {
         holds: Some([hold].into_iter().collect()),
@@ -274,7 +274,7 @@ async fn only_a_whole_list_for_this_volume_and_this_cluster_counts() {
             ),
             "{why}"
         );
-        // The cluster that it is of opens it whatever is there.
+        // Its own cluster opens it in any case.
         let (volume, handle) = open(dir.options());
         assert_eq!(stored(&handle, 2).len(), 4, "{why}");
         close(volume, handle).await;

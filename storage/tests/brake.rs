@@ -1,4 +1,5 @@
-//! What the limits would delete at once is announced, and what is known of it survives the process.
+//! Large deletions that the limits require are announced, and the announcements survive the
+//! process.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(

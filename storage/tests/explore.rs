@@ -1,32 +1,33 @@
-//! Crash exploration: random runs of a volume on the simulated disk, stopped anywhere, and what has
-//! to hold after each stop. One seed is one run: `cargo xtask explore --seed N` repeats it, `cargo
-//! xtask explore --forever` goes on until one fails.
+//! Crash exploration: random runs of a volume on the simulated disk, stopped anywhere, and checks
+//! after each stop. One seed is one run: `cargo xtask explore --seed N` repeats it, `cargo xtask
+//! explore --forever` continues until one fails.
 //!
-//! A run is a few lives of a process on one disk. In each, cameras record, readers read, retention
-//! deletes; it ends in order, by a kill or by a power cut between any two operations of the disk.
-//! Then, on a copy of the disk and with the catalogue kept, deleted, damaged or an older one:
+//! A run consists of a few lives of a process on one disk. In each, cameras record, readers read,
+//! retention deletes; it ends in order, by a kill or by a power cut between any two operations of
+//! the disk. Then, on a copy of the disk and with the catalogue kept, deleted, damaged or an older
+//! one:
 //!
-//! - everything that was below a reported watermark, flushed, or listed, is there byte by byte,
+//! - everything that was below a reported watermark, flushed, or listed is there byte by byte,
 //!   unless retention deleted its segment;
 //! - nothing is listed that was not recorded, and nothing is read with other bytes than were
 //!   recorded;
-//! - the watermark is not behind what was reported;
-//! - the files are what the statistics count, and nothing else is there;
+//! - the watermark is not behind the reported one;
+//! - the files are those that the statistics count, and there are no others;
 //! - a second recovery finds nothing to do, a rebuilt catalogue shows the same, and neither changes
 //!   a file.
 //!
-//! Some seeds have holds, which are set and lifted while retention deletes: what is held when its
-//! segment goes is listed in another one, durably. Some are scrubbed while they record, have a wall
-//! clock that jumps, or lose `volume.json` in a crash. Some start with a wall clock that is wrong
-//! by years and is put right later, or in 1970: nothing is deleted for its age then. In some
-//! another disk, with files of the same names, is mounted over the volume's path while it records:
-//! the volume is left within seconds, and no file of that disk changes. In some the directory is
-//! put back to what it was before an earlier life, with its catalogue or without. In some a limit
-//! is mistyped between two lives: no more is deleted than usual.
+//! Some seeds have holds, which are set and lifted while retention deletes: held footage is durably
+//! listed in another segment before its segment is deleted. Some are scrubbed while they record,
+//! have a wall clock that jumps, or lose `volume.json` in a crash. Some start with a wall clock
+//! that is wrong by years and is corrected later, or in 1970: nothing is deleted for its age then.
+//! In some another disk, with files of the same names, is mounted over the volume's path while it
+//! records: the volume is given up within seconds, and no file of that disk changes. In some the
+//! directory is restored to its state before an earlier life, with or without its catalogue. In
+//! some a limit is mistyped between two lives: no more is deleted than usual.
 //!
-//! Every fourth seed has faults besides: errors, `ENOSPC`, hangs, and bits that flip at rest. There
-//! a volume may fail and a damaged chunk may be gone; everything else holds as above. The scrub
-//! then finds every listed chunk that cannot be read, and calls no other damaged.
+//! Every fourth seed also has faults: errors, `ENOSPC`, hangs, and bits that flip at rest. There a
+//! volume may fail and a damaged chunk may be missing; everything else holds as above. The scrub
+//! then finds every listed chunk that cannot be read, and reports no other as damaged.
 
 #![allow(
     clippy::unwrap_used,
@@ -68,12 +69,12 @@ use uuid::Uuid;
 const NODE: NodeId = NodeId(3);
 const MAIN: StreamKind = StreamKind::Main;
 const VOLUME: Uuid = Uuid::from_u128(7);
-/// Of each run of the tests; `cargo xtask verify` takes ten times as many.
+/// The seeds of each run of the tests; `cargo xtask verify` takes ten times as many.
 const SEEDS: u64 = 200;
 const T0: i64 = 1_795_000_000_000_000;
 
-/// `HOLDFAST_EXPLORE_SEEDS` says how many seeds are run (0: without end), `HOLDFAST_EXPLORE_FIRST`
-/// which is the first.
+/// `HOLDFAST_EXPLORE_SEEDS` is the number of seeds (0: endless), `HOLDFAST_EXPLORE_FIRST` the first
+/// one.
 #[test]
 fn promises_hold_wherever_the_machine_stops() {
     let seeds = number("HOLDFAST_EXPLORE_SEEDS").unwrap_or(SEEDS);

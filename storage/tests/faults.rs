@@ -1,4 +1,4 @@
-//! A disk that fails: the volume says so, and nothing that was reported durable is taken back.
+//! A disk that fails: the volume reports it, and nothing that was reported durable is lost.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(
@@ -83,7 +83,7 @@ async fn a_failed_write_stops_the_volume_and_publishes_nothing() {
     .await;
 }
 
-/// On one thread: were `run` to block it, nothing here would end.
+/// On one thread: if `run` blocked it, nothing here would end.
 #[tokio::test(flavor = "current_thread")]
 async fn a_writer_that_panics_is_a_failed_volume() {
     let dir = Dir::new();

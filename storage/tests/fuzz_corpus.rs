@@ -1,5 +1,5 @@
-//! The fuzz targets of the segment store over their corpora and some thousand seeded variations.
-//! `tests/fuzz` runs the same without end.
+//! The segment store's fuzz targets over their corpora and some thousand seeded variations.
+//! `tests/fuzz` runs the same endlessly.
 
 #[path = "../../tests/fuzz/src/mutate.rs"]
 mod mutate;

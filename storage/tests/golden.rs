@@ -1,5 +1,5 @@
-//! Format v1 is what the golden files say, byte by byte. `HOLDFAST_BLESS=1 cargo test -p
-//! holdfast-storage --test golden` writes it anew: do that only with a new format version.
+//! The golden files define format v1 byte by byte. `HOLDFAST_BLESS=1 cargo test -p holdfast-storage
+//! --test golden` writes them again: do that only with a new format version.
 #![allow(
     clippy::unwrap_used,
     reason = "test code; clippy exempts only functions marked as tests"
@@ -23,9 +23,8 @@ use support::*;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/segment-v1.hfs");
 
-/// Of a process that was killed: no footer, a batch with a flipped bit, a batch without its header,
-/// a torn one at the end. What is in it was taken from the writer once; only readers are held to
-/// it.
+/// From a killed process: no footer, a batch with a flipped bit, a batch without its header, a torn
+/// one at the end. Its contents were taken from the writer once; only readers are tested with it.
 const GOLDEN_DAMAGED: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/golden/segment-v1-damaged.hfs"
@@ -39,7 +38,7 @@ impl Clock for FixedClock {
     }
 }
 
-/// What the writer makes of these records at a fixed time and with a fixed volume id. A flush ends
+/// The writer's output for these records at a fixed time and with a fixed volume id. A flush ends
 /// each batch, so that timing does not show in the file.
 async fn written_now(records: Vec<Record>) -> Vec<u8> {
     let dir = Dir::new();
@@ -137,7 +136,7 @@ fn variant_of(
     })
 }
 
-/// Damages what the writer made, as the file's description says.
+/// Damages the writer's output as in the file's description.
 fn damage(mut segment: Vec<u8>) -> Vec<u8> {
     let starts: Vec<usize> = (0..segment.len())
         .step_by(BLOCK_BYTES)
@@ -213,7 +212,7 @@ fn the_reader_reads_the_golden_file() {
     assert_eq!(sequences, [0, 1]);
 }
 
-/// A volume that a file was copied into, recovered.
+/// Recovers a volume into which a file was copied.
 async fn recovered(file: &str, check: impl FnOnce(&VolumeHandle)) {
     let dir = Dir::new();
     let class = dir.path().join("segments/default");

@@ -1,4 +1,4 @@
-//! Held footage outlives its segments, whatever ends the process in between, and readers see no
+//! Held footage survives its segments, whatever ends the process in between, and readers see no
 //! difference.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
@@ -28,10 +28,10 @@ use support::*;
 
 const CLASS_BYTES_MAX: u64 = 4 << 20;
 
-/// Of each of two cameras: 200 s in about eight segments.
+/// For each of two cameras: 200 s in about eight segments.
 const CHUNKS: u32 = 400;
 
-/// Of camera 1; its lead included, these chunks are held.
+/// A hold on camera 1; including its lead, these chunks are held.
 const HELD: std::ops::Range<u32> = 140..220;
 
 fn at(chunk: u32) -> Timestamp {
@@ -50,7 +50,7 @@ fn holds() -> Holds {
     [held()].into_iter().collect()
 }
 
-/// One class of 4 MiB; nobody has told of holds yet.
+/// One class of 4 MiB; the holds are not known yet.
 fn options(dir: &Dir) -> VolumeOptions {
     let class = RetentionClass {
         name: "default".to_owned(),
@@ -65,7 +65,7 @@ fn options(dir: &Dir) -> VolumeOptions {
     }
 }
 
-/// Both cameras, with a gap of each in what is held, all of it in sealed segments.
+/// Both cameras, each with a gap in the held interval, all of it in sealed segments.
 async fn record(dir: &Dir) {
     let (volume, handle) = Volume::open(options(dir)).unwrap();
     append(&handle, init(1));
@@ -109,7 +109,7 @@ fn wait_until(handle: &VolumeHandle, what: &str, is_so: impl Fn(&Stats) -> bool)
     }
 }
 
-/// Until the class is within its limit, copies apart.
+/// Waits until the class is within its limit, without copies.
 fn wait_retained(handle: &VolumeHandle, dir: &Dir) {
     wait_until(handle, "the class is within its limit", |_| {
         class_bytes(dir) <= CLASS_BYTES_MAX
@@ -174,7 +174,7 @@ fn assert_held(handle: &VolumeHandle) {
     );
 }
 
-/// The chunks of all copies, as their files say.
+/// The chunks in the files of all copies.
 fn copied(dir: &Dir) -> Vec<u32> {
     let mut copied = Vec::new();
     for path in of_class(dir, HOLD_CLASS) {
@@ -216,7 +216,7 @@ async fn nothing_is_deleted_before_it_is_known_what_is_held_and_then_held_footag
         .iter()
         .filter(|entry| HELD.contains(&entry.meta.sequence));
     for entry in moved {
-        // Whoever looked before can read on.
+        // A reader that looked before can continue to read.
         assert_readable(&handle, entry);
     }
     assert!(handle.stats().held_bytes > HELD.len() as u64 * 20_000);
@@ -254,7 +254,7 @@ async fn nothing_is_deleted_before_it_is_known_what_is_held_and_then_held_footag
     close(volume, handle).await;
 }
 
-/// Puts files back as a crash would have left them.
+/// Restores files to the state that a crash would have left.
 fn put_back(files: &[(PathBuf, Vec<u8>)]) {
     files
         .iter()
@@ -319,7 +319,7 @@ async fn a_crash_anywhere_in_a_copy_leaves_each_chunk_copied_once_in_the_end() {
         .step_by(4096)
         .filter(|at| whole[*at..].starts_with(b"HFBT"))
         .collect();
-    // Created; within the first batch; behind it; without its footer.
+    // Created; within the first batch; after it; without its footer.
     for cut in [
         4096,
         batches[0] + 4096,
@@ -330,8 +330,8 @@ async fn a_crash_anywhere_in_a_copy_leaves_each_chunk_copied_once_in_the_end() {
         put_back(&copies);
         std::fs::write(path, &whole[..cut]).unwrap();
         retain_with_holds(&dir).await;
-        // The newest may lie in a segment that need not go, depending on how much the open one has
-        // taken: they are listed there, each once.
+        // The newest may be in a segment that need not be deleted, depending on how much is in the
+        // open one: they are listed there, each once.
         let copied = copied(&dir);
         assert!(copied.len() > HELD.len() / 2, "cut at {cut}: {copied:?}");
         assert_eq!(
@@ -425,7 +425,7 @@ async fn a_copy_is_durable_before_its_footer_says_what_is_in_it() {
     }
 }
 
-/// Changes one byte in the middle of a chunk of camera 1 that is held.
+/// Changes one byte in the middle of a held chunk of camera 1.
 fn damage(path: &Path) -> bool {
     let footage = offline::footage(path, camera(1), MAIN, |_, _| {}).unwrap();
     let held = |entry: &&ChunkEntry| HELD.contains(&entry.meta.sequence);
@@ -439,7 +439,7 @@ fn damage(path: &Path) -> bool {
 }
 
 #[tokio::test]
-async fn a_segment_whose_held_footage_is_damaged_is_kept_whole_for_whoever_can_save_more() {
+async fn a_segment_whose_held_footage_is_damaged_is_kept_whole_in_case_more_can_be_saved() {
     let dir = Dir::new();
     record(&dir).await;
     let damaged = dir
@@ -467,7 +467,8 @@ async fn a_segment_whose_held_footage_is_damaged_is_kept_whole_for_whoever_can_s
     close(volume, handle).await;
 }
 
-/// A crash after the copy was listed and before its original went; then the original rots.
+/// A crash after the copy was listed and before its original was deleted; then the original is
+/// damaged.
 #[tokio::test]
 async fn a_sound_copy_makes_up_for_an_original_that_rotted() {
     let dir = Dir::new();

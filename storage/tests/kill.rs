@@ -1,4 +1,4 @@
-//! kill -9: what was handed to the kernel survives the process, flushed or not.
+//! kill -9: data passed to the kernel survives the process, flushed or not.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(
@@ -17,10 +17,12 @@ use support::*;
 
 const CHILD_DIR: &str = "HOLDFAST_KILL_TEST_DIR";
 
-/// Twice what a record may wait before it is handed to the kernel, and time for a busy machine.
+/// Twice the time that a record may wait before it is passed to the kernel, plus time for a busy
+/// machine.
 const AT_RISK: Duration = Duration::from_millis(200);
 
-/// The child's part: records until it is killed and says what it appended. No flush comes in time.
+/// The child's part: records until it is killed and prints what it appended. No flush happens in
+/// time.
 #[tokio::test]
 async fn child_records_until_killed() {
     let Some(path) = std::env::var_os(CHILD_DIR) else {

@@ -1,6 +1,6 @@
-//! What becomes of a volume whose path leads elsewhere: a disk that is mounted late or over it,
-//! unmounted, swapped. Here another directory takes the place of the volume's own, which to a
-//! program is the same; `tests/tests/volumes/mounts.rs` mounts real ones.
+//! A volume whose path leads elsewhere: a disk that is mounted late or over it, unmounted, or
+//! swapped. Here another directory takes the place of the volume's own, which is the same to a
+//! program; `tests/tests/volumes/mounts.rs` mounts real disks.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ use std::time::Duration;
 use support::*;
 use tokio::time::sleep;
 
-/// Every file below, with what is in it; but for catalogues, which are derived.
+/// Every file below, with its contents; except catalogues, which are derived.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut dirs = vec![dir.to_owned()];
@@ -69,7 +69,7 @@ async fn a_disk_that_is_mounted_late_is_not_written_and_what_lies_below_is_seale
         dir.path().join("below"),
         dir.path().join("disk"),
     );
-    // The disk's own volume has segments of every number that is given below the mount point.
+    // The disk's own volume has segments of every number that is assigned below the mount point.
     filled(&options_at(&dir, &disk), 1, 6).await;
     filled(&options_at(&dir, &path), 2, 1).await;
     let before = files(&disk);
@@ -79,7 +79,7 @@ async fn a_disk_that_is_mounted_late_is_not_written_and_what_lies_below_is_seale
     within(handle.flush()).await.unwrap();
     fs::rename(&path, &below).unwrap();
     fs::rename(&disk, &path).unwrap();
-    // Where the volume is left first, its orderly end is refused.
+    // If the volume is given up first, its orderly end is refused.
     within(handle.close()).await.ok();
     within(volume.run()).await.ok();
     let renamed = |files: BTreeMap<PathBuf, Vec<u8>>, root: &Path| -> BTreeMap<PathBuf, Vec<u8>> {
@@ -185,7 +185,7 @@ async fn a_volume_that_is_only_read_shows_everything_and_changes_nothing() {
     assert!(handle.is_reading() && handle.stats().failed.is_some());
     let class = handle.class("default").unwrap();
     assert!(handle.append(class, chunk(1, 50, 10)).is_err());
-    // The keeper, which ends then, may still have the catalogue.
+    // The keeper, which is ending, may still have the catalogue.
     while !handle.release() {
         sleep(Duration::from_millis(5)).await;
     }

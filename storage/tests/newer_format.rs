@@ -1,5 +1,5 @@
-//! Files of a later release: refused by name, left as they are, byte by byte, while the volume
-//! records, seals, recovers and deletes beside them.
+//! Files of a later release: refused by name and left unchanged, byte by byte, while the volume
+//! records, seals, recovers and deletes others.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(
@@ -49,7 +49,7 @@ fn seal_block(segment: &mut [u8], at: usize) {
     put_crc(segment, at..at + BLOCK_BYTES - 4, at + BLOCK_BYTES - 4);
 }
 
-/// As a killed process leaves it, so that its batches are looked at.
+/// As a killed process leaves it, so that its batches are read.
 fn unseal(segment: &mut Vec<u8>) {
     let footer = (0..segment.len())
         .step_by(BLOCK_BYTES)
@@ -101,7 +101,7 @@ fn newer_trailer(segment: &mut Vec<u8>) {
     seal_block(segment, trailer);
 }
 
-/// Beside a catalogue that lists the others, and beside none.
+/// With a catalogue that lists the others, and without one.
 async fn is_refused_and_left_untouched(make_newer: fn(&mut Vec<u8>), what: &str) {
     for keeps_catalogue in [true, false] {
         let dir = three_segments().await;
@@ -117,7 +117,7 @@ async fn is_refused_and_left_untouched(make_newer: fn(&mut Vec<u8>), what: &str)
         }
         is_refused_by_name(&dir, what);
         for next in [100, 200] {
-            live_beside(&dir, next, what).await;
+            live_alongside(&dir, next, what).await;
             assert!(
                 std::fs::read(file(&dir, NEWER)).unwrap() == segment,
                 "{what}: the file was changed"
@@ -144,7 +144,7 @@ fn is_refused_by_name(dir: &Dir, what: &str) {
 
 /// Records chunks from `next`, seals and deletes in a volume whose second segment is a newer
 /// release's.
-async fn live_beside(dir: &Dir, next: u32, what: &str) {
+async fn live_alongside(dir: &Dir, next: u32, what: &str) {
     let mut options = dir.options();
     options.retention[0].bytes_max = Some(CLASS_BYTES_MAX);
     let (volume, handle) = Volume::open(options).unwrap();
@@ -192,7 +192,8 @@ async fn a_newer_trailer_is_refused_and_left_untouched() {
     is_refused_and_left_untouched(newer_trailer, "segment trailer").await;
 }
 
-/// One byte that rotted, in header or trailer: the checksum tells it from a newer release's block.
+/// One damaged byte, in header or trailer: the checksum distinguishes it from a newer release's
+/// block.
 #[tokio::test]
 async fn a_version_field_that_rotted_costs_nothing() {
     for of_trailer in [false, true] {

@@ -1,4 +1,4 @@
-//! A whole volume without a running one: verified, and listed anew.
+//! A whole volume without a running node: verified, and listed again.
 
 #![allow(
     clippy::unwrap_used,
@@ -31,13 +31,13 @@ fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 }
 
 #[tokio::test]
-async fn a_volume_is_verified_beside_its_node() {
+async fn a_volume_is_verified_while_its_node_runs() {
     let dir = recorded(3).await;
     let (volume, handle) = Volume::open(dir.options()).unwrap();
     record_chunks(&handle, 1, 12..14);
     within(handle.flush()).await.unwrap();
-    let mut told = Vec::new();
-    let report = verify_volume(dir.path(), |progress| told.push(progress.done_segments)).unwrap();
+    let mut seen = Vec::new();
+    let report = verify_volume(dir.path(), |progress| seen.push(progress.done_segments)).unwrap();
     assert!(report.is_sound(), "{report:?}");
     assert_eq!(
         (
@@ -48,7 +48,7 @@ async fn a_volume_is_verified_beside_its_node() {
         (3, 1, 12)
     );
     assert_eq!(report.in_use_by, Some(std::process::id().to_string()));
-    assert!(told.is_sorted() && told.last() == Some(&4), "{told:?}");
+    assert!(seen.is_sorted() && seen.last() == Some(&4), "{seen:?}");
     assert!(matches!(
         rebuild_catalogue(dir.path(), |_| {}),
         Err(Error::Locked { .. })
@@ -102,7 +102,7 @@ async fn losses_are_summed_up_by_camera_and_the_rest_judged() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_cut_short_is_told_from_one_that_a_crash_left() {
+async fn a_file_that_is_cut_short_is_distinguished_from_one_that_a_crash_left() {
     let dir = recorded(1).await;
     let path = dir.segments()[0].clone();
     let whole = std::fs::read(&path).unwrap();

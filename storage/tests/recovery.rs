@@ -59,7 +59,8 @@ fn batch_starts(segment: &[u8]) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn a_killed_process_loses_nothing_that_was_flushed_and_recording_goes_on_in_a_new_segment() {
+async fn a_killed_process_loses_nothing_that_was_flushed_and_recording_continues_in_a_new_segment()
+{
     let dir = Dir::new();
     killed(&dir).await;
     let (volume, handle) = Volume::open(dir.options()).unwrap();
@@ -133,8 +134,7 @@ async fn a_batch_without_its_header_is_skipped_and_the_later_ones_are_salvaged()
     .await;
 }
 
-/// Opens a directory whose only segment has these bytes, on a disk that does not give these blocks
-/// back.
+/// Opens a directory whose only segment has these bytes, on a disk that cannot read these blocks.
 async fn reopened_unreadable(segment: &[u8], blocks: Vec<u64>, check: impl FnOnce(&VolumeHandle)) {
     let dir = Dir::new();
     let class = dir.path().join("segments/default");
@@ -227,7 +227,7 @@ async fn sealed() -> Dir {
     let dir = Dir::new();
     let (volume, handle) = Volume::open(dir.options()).unwrap();
     record_chunks(&handle, 1, 0..12);
-    // On a busy machine the catalogue may be opened later than all this takes, and then not at all.
+    // On a busy machine the catalogue may be opened after all of this, or not at all.
     await_recovery(&handle);
     close(volume, handle).await;
     dir
@@ -339,7 +339,7 @@ fn fill_with(dir: &Path, noise: &[u8]) {
 }
 
 #[tokio::test]
-async fn recording_begins_at_once_beside_ten_thousand_segments_without_a_catalogue() {
+async fn recording_begins_at_once_with_ten_thousand_segments_and_no_catalogue() {
     let dir = Dir::new();
     let class = dir.path().join("segments/default");
     std::fs::create_dir_all(&class).unwrap();

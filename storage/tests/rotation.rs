@@ -26,7 +26,7 @@ fn options(dir: &Dir) -> VolumeOptions {
     }
 }
 
-/// One durable batch a chunk.
+/// One durable batch per chunk.
 async fn record_one_by_one(handle: &VolumeHandle, sequences: Range<u32>) {
     for sequence in sequences {
         append(handle, chunk(1, sequence, CHUNK_BYTES));
@@ -69,8 +69,8 @@ async fn while_the_next_file_is_being_made_batches_become_durable_in_the_old_seg
     append(&handle, init(1));
     record_one_by_one(&handle, 0..1).await;
     faults.create_hangs.store(true, Ordering::SeqCst);
-    // A batch may take 1 MiB: past the limit of 2 MiB since the twelfth, but not by more than the
-    // old segment may grow.
+    // A batch may take 1 MiB: the limit of 2 MiB was exceeded at the twelfth, but not by more than
+    // the old segment may grow.
     record_one_by_one(&handle, 1..20).await;
     assert_eq!(handle.stats().segments_open, 1);
     faults.create_hangs.store(false, Ordering::SeqCst);
@@ -102,12 +102,12 @@ async fn a_segment_that_was_not_needed_is_gone_after_an_orderly_stop() {
 }
 
 #[tokio::test]
-async fn a_segment_that_was_not_needed_is_removed_after_a_crash_and_its_id_not_taken_again_meanwhile()
+async fn a_segment_that_was_not_needed_is_removed_after_a_crash_and_its_id_is_not_reused_in_between()
  {
     let dir = Dir::new();
     let (volume, handle) = Volume::open(options(&dir)).unwrap();
     let chunks = record_until_next_is_open(&dir, &handle).await;
-    // Without a close, the writer leaves its files as a killed process does.
+    // Without a close, the writer leaves its files like a killed process.
     drop(handle);
     within(volume.run()).await.unwrap();
     assert_eq!(names(&dir), ["0000000001", "0000000002"]);

@@ -1,4 +1,4 @@
-//! The scrub finds what rots on the disk, says whose it is, and goes on where it stopped.
+//! The scrub finds damage at rest, reports whose it is, and continues where it stopped.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(
@@ -29,7 +29,7 @@ fn options(dir: &Dir, scrub: ScrubOptions) -> VolumeOptions {
     }
 }
 
-/// Segments of four chunks each, one after the other, of a camera that has an init segment in each.
+/// Segments of four chunks each, one after the other, of a camera with an init segment in each.
 async fn recorded(segments: u32) -> Dir {
     let dir = Dir::new();
     for segment in 0..segments {
@@ -40,7 +40,7 @@ async fn recorded(segments: u32) -> Dir {
     dir
 }
 
-/// Turns a bit within the payload of a chunk.
+/// Flips a bit within the payload of a chunk.
 fn flip(path: &Path, sequence: u32) {
     let mut bytes = std::fs::read(path).unwrap();
     let whole = payload(1, sequence, 10_000);
@@ -60,7 +60,7 @@ fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The first, of a volume that remembers none.
+/// Waits for the first pass, of a volume that has no earlier one.
 fn await_pass(handle: &VolumeHandle) {
     await_that("no pass ends", || {
         handle.stats().scrub.last_ended_at.is_some()
@@ -97,7 +97,7 @@ fn holes(handle: &VolumeHandle) -> Vec<(i64, i64)> {
 const AT_5: (i64, i64) = (5 * CHUNK_US, 6 * CHUNK_US);
 
 #[tokio::test]
-async fn a_flipped_bit_is_found_told_and_the_rest_served() {
+async fn a_flipped_bit_is_found_and_reported_and_the_rest_served() {
     let dir = recorded(3).await;
     flip(&dir.segments()[1], 5);
     let (volume, handle) = Volume::open(options(&dir, FAST)).unwrap();
@@ -133,7 +133,7 @@ async fn a_flipped_bit_is_found_told_and_the_rest_served() {
     close(volume, handle).await;
 }
 
-/// A keyframe every fourth chunk, so that the two chunks behind a damaged one refer to it, and the
+/// A keyframe every fourth chunk, so that the two chunks after a damaged one refer to it, and the
 /// third does not.
 #[tokio::test]
 async fn the_gap_is_the_chunk_and_what_refers_to_it_is_damaged_as_playback_has_it() {
@@ -181,7 +181,7 @@ async fn the_gap_is_the_chunk_and_what_refers_to_it_is_damaged_as_playback_has_i
 }
 
 #[tokio::test]
-async fn what_a_reader_meets_first_is_told_alike_and_remembered_over_a_restart() {
+async fn damage_that_a_reader_finds_first_is_reported_alike_and_remembered_over_a_restart() {
     let dir = recorded(2).await;
     flip(&dir.segments()[1], 5);
     let (volume, handle) = Volume::open(dir.options()).unwrap();
@@ -234,14 +234,14 @@ async fn a_register_that_was_lost_is_found_again_and_what_healed_is_served_again
 }
 
 #[tokio::test]
-async fn a_pass_keeps_to_its_rate_and_goes_on_after_a_restart() {
+async fn a_pass_keeps_to_its_rate_and_continues_after_a_restart() {
     let dir = recorded(6).await;
     let bytes: u64 = dir
         .segments()
         .iter()
         .map(|path| path.metadata().unwrap().len())
         .sum();
-    // The first read of a segment takes all of it: six times a sixth of a second, footers on top.
+    // The first read of a segment reads all of it: six times a sixth of a second, plus footers.
     let slow = ScrubOptions {
         bytes_per_second_max: bytes,
         ..FAST
@@ -258,7 +258,7 @@ async fn a_pass_keeps_to_its_rate_and_goes_on_after_a_restart() {
     close(volume, handle).await;
     let (volume, handle) = Volume::open(options(&dir, slow)).unwrap();
     let pass = || handle.stats().scrub.pass;
-    await_that("the pass does not go on", || pass().is_some());
+    await_that("the pass does not continue", || pass().is_some());
     let again = pass().unwrap();
     assert!(
         (2..6).contains(&again.done_segments) && again.total_segments == 6,
@@ -273,7 +273,7 @@ async fn a_pass_keeps_to_its_rate_and_goes_on_after_a_restart() {
     );
     assert!(
         read < bytes * 9 / 10,
-        "it read {read} of {bytes} bytes, as if it had begun anew"
+        "it read {read} of {bytes} bytes, as if it had begun again"
     );
     close(volume, handle).await;
 }
@@ -286,7 +286,7 @@ async fn the_scrub_holds_back_while_recording_is_behind() {
         .iter()
         .map(|path| path.metadata().unwrap().len())
         .sum();
-    // A segment in half a second.
+    // One segment in half a second.
     let slow = ScrubOptions {
         bytes_per_second_max: bytes / 3,
         ..FAST
@@ -337,7 +337,7 @@ async fn a_damaged_init_segment_is_served_from_another_copy() {
 }
 
 #[tokio::test]
-async fn a_damaged_footer_is_told_and_costs_no_chunk() {
+async fn a_damaged_footer_is_reported_and_costs_no_chunk() {
     let dir = recorded(1).await;
     let path = dir.segments()[0].clone();
     let (volume, handle) = Volume::open(options(&dir, FAST)).unwrap();
@@ -354,7 +354,7 @@ async fn a_damaged_footer_is_told_and_costs_no_chunk() {
     close(volume, handle).await;
 }
 
-/// Turns bits of a sealed segment's footer: of its directory, or of its trailer's checksum.
+/// Flips bits of a sealed segment's footer: of its directory, or of its trailer's checksum.
 fn rot_the_footer(path: &Path, is_trailer: bool) {
     let mut bytes = std::fs::read(path).unwrap();
     let footer = bytes
@@ -372,7 +372,7 @@ fn rot_the_footer(path: &Path, is_trailer: bool) {
 }
 
 #[tokio::test]
-async fn whose_a_damaged_chunk_is_is_told_also_where_the_footer_rotted() {
+async fn a_damaged_chunk_is_identified_although_the_footer_is_damaged_too() {
     for (is_trailer, is_table_kept) in [(false, false), (true, false), (true, true)] {
         let dir = recorded(2).await;
         let (volume, handle) = Volume::open(options(&dir, FAST)).unwrap();
@@ -391,7 +391,7 @@ async fn whose_a_damaged_chunk_is_is_told_also_where_the_footer_rotted() {
         assert_eq!(
             handle.stats().scrub.damaged_segments,
             1,
-            "the footer is told too"
+            "the footer is reported too"
         );
         let entries = handle
             .entries(Range::all(CameraId(1), StreamKind::Main))

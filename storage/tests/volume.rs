@@ -1,4 +1,5 @@
-//! A volume from the outside: what is appended is durable after a flush, and there after a restart.
+//! A volume from the outside: appended records are durable after a flush, and present after a
+//! restart.
 
 #![allow(
     clippy::unwrap_used,
@@ -154,7 +155,7 @@ async fn what_comes_together_is_one_write_without_delay_and_the_next_waits_for_i
     for sequence in 5..8 {
         append(chunk(1, sequence, 3_000));
         handle.hand_over();
-        // The writer is awake by now, and might write it alone.
+        // The writer is awake now, and might write it alone.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     append(chunk(1, 8, 3_000));
@@ -166,7 +167,7 @@ async fn what_comes_together_is_one_write_without_delay_and_the_next_waits_for_i
 }
 
 #[tokio::test]
-async fn what_nobody_handed_over_is_written_on_close() {
+async fn what_was_not_handed_over_is_written_on_close() {
     let dir = Dir::new();
     let (volume, handle) = Volume::open(dir.options()).unwrap();
     let class = handle.class("default").unwrap();
@@ -194,7 +195,7 @@ async fn a_volume_whose_handles_are_all_gone_ends() {
     append(&handle, init(1));
     within(handle.flush()).await.unwrap();
     drop(handle.clone());
-    // The writer sleeps by now.
+    // The writer is asleep now.
     tokio::time::sleep(Duration::from_millis(100)).await;
     drop(handle);
     within(volume.run()).await.unwrap();
@@ -258,7 +259,7 @@ async fn a_frame_longer_than_a_batch_is_stored_whole() {
     close(volume, handle).await;
 }
 
-/// A chunk of one frame, four seconds after the one before.
+/// A chunk of one frame, four seconds after the previous one.
 fn rare(sequence: u32) -> Record {
     let Record::Chunk(chunk) = chunk(1, sequence, 1000) else {
         unreachable!()
@@ -317,7 +318,7 @@ async fn frames_many_seconds_apart_are_one_span_over_segments_also_to_a_query_th
     close(volume, handle).await;
 }
 
-/// Buffers beyond the pool are bounded, and what waits for one is written in the end.
+/// Buffers beyond the pool are bounded, and records that wait for one are written eventually.
 #[tokio::test]
 async fn many_long_frames_are_all_stored() {
     let dir = Dir::new();

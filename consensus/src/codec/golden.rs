@@ -1,8 +1,8 @@
-//! Golden files: what this version writes, byte for byte, and that it reads what it wrote.
+//! Golden files: checks that this version writes the same bytes as before, and reads what it wrote.
 //!
-//! A file is lines of a name and hexadecimal bytes. A change of a format shows here as a
-//! difference: it needs a new version and a new file, and the old file stays, to be migrated.
-//! `UPDATE_GOLDENFILES=1` writes them.
+//! Each line of a file is a name and hexadecimal bytes. A change of a format shows up as a
+//! difference: it needs a new version and a new file; the old file stays, to be migrated.
+//! `UPDATE_GOLDENFILES=1` writes the files.
 
 use super::{CLUSTER_VERSION, Format, decode, encode};
 use crate::command::{
@@ -56,7 +56,8 @@ fn unhex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// Compares what is written with the file, and what is read from the file with what was written.
+/// Compares the written bytes with the file, and the value read from the file with the one that was
+/// written.
 fn golden<T: Format>(file: &str, samples: &[(&str, T)]) {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("golden/{file}.v{}.txt", T::VERSION));
@@ -339,17 +340,16 @@ fn entry(command: Command) -> LogEntry {
     command.by(Actor::Operator(OperatorName::admin()), AT)
 }
 
-/// The state after all that does not take something away again.
+/// The state after all commands that do not remove something again.
 fn state() -> ClusterState {
     let mut state = ClusterState::default();
     for (name, command) in commands().into_iter().take(8) {
-        // A headroom that is strict and gapless cameras that are drilled are not the codec's
-        // matter.
+        // Strict headroom and drills of gapless cameras are not the codec's concern.
         let refused = state.apply(entry(command)).err();
         assert_eq!(refused, None, "{name}");
     }
     assert_eq!(state.apply(entry(Command::NoteEnd(ended()))).err(), None);
-    // One that was deleted, and one of another cluster.
+    // A deleted camera, and one of another cluster.
     let spec = CameraSpec {
         name: "lift".parse().unwrap(),
         ..camera()
@@ -758,7 +758,7 @@ fn a_command_is_used_once_every_member_knows_it_and_its_version_is_finalised() {
             .apply(entry(command))
             .map_err(|rejection| rejection.code())
     };
-    // As if this version's commands were newer than what the cluster has finalised.
+    // As if this version's commands were newer than the version that the cluster has finalised.
     state.version = 0;
     assert_eq!(
         apply(&mut state, Command::BeginRebalance),

@@ -11,7 +11,7 @@ pub(crate) const WRITE: &str = "/write";
 #[derive(Serialize, Deserialize)]
 pub(crate) struct WriteRequest {
     pub(crate) entry: LogEntry,
-    /// Milliseconds that the asking node still waits.
+    /// How many milliseconds the requesting node still waits.
     pub(crate) deadline_ms: u64,
 }
 
@@ -22,7 +22,7 @@ pub(crate) enum WriteAnswer {
         outcome: Outcome,
         index: u64,
     },
-    /// `leader`: who is, as far as the asked node knows.
+    /// `leader`: the leader, as far as the answering node knows.
     NotLeader {
         leader: Option<NodeId>,
     },

@@ -1,5 +1,5 @@
-//! What other members may ask of this one: Raft's messages, forwarded writes, joining. Bodies name
-//! their version, both ways.
+//! Requests from other members: Raft's messages, forwarded writes, joining. Bodies name their
+//! version in both directions.
 
 #![expect(
     clippy::disallowed_methods,
@@ -60,7 +60,7 @@ pub(crate) fn router(consensus: Consensus, secret: Secret) -> Router {
     peer_auth(secret, routes)
 }
 
-/// Why a message was not taken in. The text goes to the asking node's log.
+/// Why a message was not accepted. The text appears in the sending node's log.
 struct Refusal(StatusCode, String);
 
 impl IntoResponse for Refusal {
@@ -82,7 +82,7 @@ fn decode<T: Format>(body: &[u8]) -> Result<T, Refusal> {
     codec::decode(body).map_err(unreadable)
 }
 
-/// What follows the envelope of a message for this node.
+/// The part after the envelope of a message for this node.
 fn addressed<'a>(consensus: &Consensus, body: &'a [u8]) -> Result<&'a [u8], Refusal> {
     let (envelope, body) = codec::decode_first::<Envelope>(body).map_err(unreadable)?;
     if !consensus.identity().is_addressed(&envelope) {
@@ -104,7 +104,8 @@ fn open<T: Format>(consensus: &Consensus, body: &[u8]) -> Result<T, Refusal> {
     decode(addressed(consensus, body)?)
 }
 
-/// A message of Raft: only where this node takes part, and only of a process that counts.
+/// Reads a message of Raft. Accepted only if this node takes part, and only from an admitted
+/// process.
 fn open_raft<T: Format>(consensus: &Consensus, body: &[u8]) -> Result<T, Refusal> {
     let (stamp, body) =
         codec::decode_first::<Stamp>(addressed(consensus, body)?).map_err(unreadable)?;
@@ -124,7 +125,8 @@ fn open_raft<T: Format>(consensus: &Consensus, body: &[u8]) -> Result<T, Refusal
     decode(body)
 }
 
-/// An answer of Raft: with whose it is. Fenced meanwhile, this node has confirmed nothing.
+/// Answers a message of Raft, with this node's identity. If it was fenced in the meantime, it has
+/// confirmed nothing.
 fn answer_raft<T: Format>(consensus: &Consensus, answer: &T) -> Answer {
     let identity = consensus.identity();
     if !identity.is_open() {
@@ -216,12 +218,12 @@ async fn write(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     answer(&match consensus.propose(entry, deadline).await {
         Ok(Proposal::Applied { outcome, index }) => WriteAnswer::Applied { outcome, index },
         Ok(Proposal::NotTaken { leader }) => WriteAnswer::NotLeader { leader },
-        // Also where Raft stopped meanwhile: the entry may be in its log.
+        // Also if Raft stopped in the meantime: the entry may be in its log.
         Err(_) => WriteAnswer::Unknown,
     })
 }
 
-/// Any member answers: the leader's log gives out the id, wherever the question arrived.
+/// Any member answers: the leader's log assigns the id, wherever the request arrived.
 async fn join(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     let JoinRequest { spec, attempt, at } = decode(&body)?;
     answer(&match consensus
@@ -247,7 +249,7 @@ async fn cluster(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     answer(&ClusterAnswer(consensus.cluster()))
 }
 
-/// A process of another member says who it is.
+/// A process of another member introduces itself.
 async fn hello(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     let introduced: Hello = decode(&body)?;
     if introduced.cluster != consensus.cluster() {
@@ -267,7 +269,7 @@ async fn hello(State(consensus): State<Consensus>, body: Bytes) -> Answer {
 }
 
 /// # Errors
-/// This process is about to end, and speaks for its node no more.
+/// This process is about to end, and no longer speaks for its node.
 fn runs(consensus: &Consensus) -> Result<(), Refusal> {
     consensus.ended().map_or(Ok(()), |why| Err(stopped(why)))
 }

@@ -1,4 +1,4 @@
-//! One process: how it ends, and what it does alone.
+//! A single process: how it ends, and what it does alone.
 
 use super::*;
 use crate::command::LogEntry;

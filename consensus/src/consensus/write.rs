@@ -1,5 +1,5 @@
-//! The write path: from any node to the leader's log and back, within a deadline, and honest about
-//! what is not known.
+//! The write path: from any node to the leader's log and back, within a deadline; an unknown result
+//! is reported as unknown.
 
 #![expect(
     clippy::disallowed_methods,
@@ -19,13 +19,13 @@ use openraft::errors::{ClientWriteError, RaftError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// A write is answered within this time, one way or another.
+/// Every write is answered within this time.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(2);
-/// Kept back from the deadline, so that the answer is in time.
+/// Reserved from the deadline, so that the answer arrives in time.
 const ANSWER_MARGIN: Duration = Duration::from_millis(100);
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Why a write brought nothing, or nothing certain.
+/// Why a write failed, or its result is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
     /// Nothing was changed; try again.
@@ -34,7 +34,7 @@ pub enum WriteError {
          changed, recording continues"
     )]
     NoLeader,
-    /// Read before trying again: it may or may not have been carried out.
+    /// Read before trying again: the change may or may not have been made.
     #[error(
         "the cluster did not confirm in time; whether the change was made is unknown: read it back \
          before trying again"
@@ -46,21 +46,21 @@ pub enum WriteError {
     Fatal(String),
 }
 
-/// What became of one proposal.
+/// The result of one proposal.
 pub(crate) enum Proposal {
     Applied {
         outcome: Outcome,
         index: u64,
     },
-    /// Certainly not carried out: not the leader, or the leader is gone. `leader`: who is, as far
-    /// as the asked node knows.
+    /// Certainly not applied: not the leader, or the leader is gone. `leader`: the leader, as far
+    /// as the answering node knows.
     NotTaken {
         leader: Option<NodeId>,
     },
 }
 
-/// Whom to ask next: the leader that was named last, then each member in turn, for a node that was
-/// away knows an old leader.
+/// Which member to ask next: the leader that was named last, then each member in turn, because a
+/// node that was away may name an old leader.
 #[derive(Debug, Default)]
 struct Route {
     hint: Option<NodeId>,
@@ -89,9 +89,9 @@ impl Route {
 }
 
 impl Consensus {
-    /// Carries out the command of `entry`, through the leader wherever it is; answers within
-    /// [`WRITE_DEADLINE`]. What was written is in [`Self::state`] of this node when it returns,
-    /// unless this node lags by more than the deadline.
+    /// Applies the command of `entry`, through whichever node leads; answers within
+    /// [`WRITE_DEADLINE`]. The change is in [`Self::state`] of this node when it returns, unless
+    /// this node lags by more than the deadline.
     ///
     /// # Errors
     /// See [`WriteError`].
@@ -100,12 +100,13 @@ impl Consensus {
             .await
     }
 
-    /// Carries out the command of `entry` if this node leads, and never asks another: what a leader
-    /// decides from its own view of who lives is worth nothing once another leads. Answers
-    /// within [`WRITE_DEADLINE`].
+    /// Applies the command of `entry` if this node leads, and never asks another node: a leader's
+    /// decision from its own view of which nodes are alive is worthless once another node leads.
+    /// Answers within [`WRITE_DEADLINE`].
     ///
     /// # Errors
-    /// [`WriteError::NoLeader`]: this node does not lead, nothing was changed; else see [`WriteError`].
+    /// [`WriteError::NoLeader`]: this node does not lead, nothing was changed; otherwise see
+    /// [`WriteError`].
     pub async fn propose_as_leader(&self, entry: LogEntry) -> Result<Response, WriteError> {
         match self
             .propose(entry, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN)
@@ -116,8 +117,8 @@ impl Consensus {
         }
     }
 
-    /// Carries out the command of `entry` as [`Self::write`] does. Whether it was, and this node
-    /// has applied it, and with it all that was committed before.
+    /// Applies the command of `entry` like [`Self::write`]. Returns whether that succeeded and this
+    /// node has applied it, together with everything committed before.
     pub async fn write_and_see(&self, entry: LogEntry) -> bool {
         let written = self
             .write_there(entry, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN)
@@ -184,10 +185,10 @@ impl Consensus {
             if Instant::now() + RETRY_INTERVAL >= deadline {
                 return Err(WriteError::NoLeader);
             }
-            // Whatever changes, or nothing: look again after a moment.
+            // On any change, or after a moment without one, look again.
             if let Ok(Err(_)) = timeout(RETRY_INTERVAL, leadership.changed()).await {
-                // This node shuts down, and nothing changes any more: looking again would never
-                // wait.
+                // This node is shutting down and nothing changes any more: looking again would
+                // never wait.
                 return Err(WriteError::NoLeader);
             }
         }
@@ -228,8 +229,8 @@ impl Consensus {
         }
     }
 
-    /// Before a camera is added: no number is given out of which any node holds footage, whatever
-    /// the state knows of it. Where that fails, adding the camera fails as well.
+    /// Before a camera is added: makes sure that no number is assigned of which any node holds
+    /// footage, whatever the state knows of it. If that fails, adding the camera fails as well.
     async fn reserve_numbers(&self, entry: &LogEntry, deadline: Instant) {
         let upto = self.identity().camera_highest();
         let gives_numbers = |command| {
@@ -259,7 +260,7 @@ impl Consensus {
         let left = deadline.saturating_duration_since(Instant::now());
         let deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         let envelope = self.identity().envelope(leader);
-        // A bug, and nothing was sent.
+        // A bug; nothing was sent.
         let Ok(request) = envelope.seal(&WriteRequest { entry, deadline_ms }) else {
             return Err(WriteError::Unknown);
         };
@@ -272,7 +273,7 @@ impl Consensus {
             Ok(WriteAnswer::Applied { outcome, index }) => Ok(Proposal::Applied { outcome, index }),
             Ok(WriteAnswer::NotLeader { leader }) => Ok(Proposal::NotTaken { leader }),
             Err(error) if error.is_unsent() => Ok(Proposal::NotTaken { leader: None }),
-            // Refused before it was looked at: another node or cluster is at that address, or it is
+            // Refused without being examined: another node or cluster is at that address, or it is
             // shutting down.
             Err(PeerError::Rejected { status, .. }) if status != 500 => {
                 Ok(Proposal::NotTaken { leader: None })
@@ -293,11 +294,10 @@ impl Consensus {
         })
     }
 
-    /// Waits until this node has applied entry `index`, so that whoever wrote through it reads what
-    /// was written.
+    /// Waits until this node has applied entry `index`, so that a client reads what it wrote.
     async fn catch_up(&self, index: u64, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
-        // The write is done either way; a node that lags answers with an older state for a moment.
+        // The write is done either way; a lagging node returns an older state for a moment.
         self.raft()
             .wait(Some(left))
             .applied_index_at_least(Some(index), "written")

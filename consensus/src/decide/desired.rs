@@ -1,20 +1,20 @@
-//! What this node should be recording now, leader or no leader. Pure.
+//! What this node should be recording now, with or without a leader. Pure.
 //!
 //! Call-back rule: a provisional successor keeps recording while its own evidence says that the
-//! owner is suspect. It goes away when the assignment names another owner, epoch or successor, or
-//! once the owner is alive again and either its heartbeats prove that it records (a watermark of
-//! this epoch after the moment of suspicion) or [`CALL_BACK_AFTER`] has passed since it came back.
+//! owner is suspect. It stops when the assignment names another owner, epoch or successor, or once
+//! the owner is alive again and either its heartbeats prove that it records (a watermark of this
+//! epoch after the moment of suspicion) or [`CALL_BACK_AFTER`] has passed since it returned.
 //!
-//! Drill rule: while a drill is in its first phase, the camera's successor does exactly that beside
-//! its living owner.
+//! Drill rule: in the first phase of a drill, the camera's successor does the same alongside its
+//! live owner.
 //!
-//! Replacement rule: whoever recorded a camera and has no part in it any more, because another owns
-//! it in a newer epoch, records on in its old epoch and rank until the new owner's heartbeats show
-//! a durable keyframe of the newer epoch, and a watermark that has moved since this node saw that
-//! it was replaced, or until [`HANDOFF_MAX`] has passed. So an owner that was thought dead, or a
-//! successor whose place another took, is stopped by proof and not by a promise. A mirror that
-//! another one replaces in the same epoch records on in the same way until that one has proved
-//! itself: the owner may be dying at that moment.
+//! Replacement rule: a recorder that lost its part in a camera, because another node owns the
+//! camera in a newer epoch, continues in its old epoch and rank. It stops when the new owner's
+//! heartbeats show a durable keyframe of the newer epoch and a watermark that has advanced since
+//! this node saw that it was replaced, or when [`HANDOFF_MAX`] has passed. So an owner that was
+//! thought dead, or a successor that was replaced by another, is stopped by proof and not by a
+//! promise. A mirror that is replaced in the same epoch continues in the same way until the new
+//! mirror has proved itself: the owner may be dying at that moment.
 
 use crate::decide::steward::HANDOFF_MAX;
 use crate::model::{Assignment, Phase, RunningDrill};
@@ -28,9 +28,9 @@ use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long a provisional successor outlives its owner's return without proof that the owner
-/// records. One that was alive after all proves it with its next heartbeats; one whose process is
-/// new has to connect and wait for a keyframe first.
+/// How long a provisional successor continues after its owner's return without proof that the owner
+/// records. An owner that was alive all along proves it with its next heartbeats; a new process has
+/// to connect and wait for a keyframe first.
 pub const CALL_BACK_AFTER: Duration = Duration::from_secs(5);
 
 /// One recorder that should run.
@@ -38,13 +38,13 @@ pub const CALL_BACK_AFTER: Duration = Duration::from_secs(5);
 pub struct Desired {
     pub epoch: Epoch,
     pub rank: Rank,
-    /// Of the camera's spec: a change restarts the session.
+    /// Revision of the camera's spec: a change restarts the session.
     pub revision: u64,
 }
 
 type Part = (Epoch, Rank);
 
-/// A successor's stint in place of a suspect owner.
+/// A successor that records in place of a suspect owner.
 #[derive(Clone, Copy, Debug)]
 struct Provisional {
     owner: NodeId,
@@ -57,20 +57,21 @@ struct Provisional {
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     part: Part,
-    /// The epoch and the node that took it, and when this node saw that.
+    /// The epoch and the node that took over.
     lost_to: (Epoch, NodeId),
     since: Duration,
-    /// How far that node was by then: that it was there is no proof that it still is.
+    /// The new recorder's watermark at that time: it proves only that the node had recorded, not
+    /// that it still does.
     heir_at: Option<Timestamp>,
 }
 
-/// What this node records beyond what the assignments say: as a successor that has not been
-/// confirmed, and as a recorder that has been replaced, until the one in its place proves itself.
+/// What this node records beyond the assignments: as an unconfirmed successor, and as a replaced
+/// recorder until its replacement proves itself.
 #[derive(Clone, Debug, Default)]
 pub struct Provisionals {
     successions: BTreeMap<CameraId, Provisional>,
     kept: BTreeMap<CameraId, Kept>,
-    /// All that this node recorded after the last look.
+    /// Everything that this node recorded after the last call.
     before: BTreeMap<CameraId, Part>,
     named: Named,
 }
@@ -112,18 +113,18 @@ fn names(assignment: &Assignment, node: NodeId) -> bool {
     .contains(&Some(node))
 }
 
-/// What this node sees: `now` on its monotonic clock, `wall` on its wall clock.
+/// This node's view: `now` on its monotonic clock, `wall` on its wall clock.
 pub struct View<'a> {
     pub me: NodeId,
     pub now: Duration,
     pub wall: Timestamp,
     pub verdicts: &'a BTreeMap<NodeId, Verdict>,
-    /// The latest progress that `node`'s heartbeats told of `camera`.
+    /// The latest progress of `camera` that `node`'s heartbeats reported.
     pub progress: &'a Reports,
 }
 
 impl Provisionals {
-    /// Takes in the present evidence: starts what must start, calls back what may stop.
+    /// Processes the present evidence: starts provisional recorders, and stops those that may stop.
     pub fn observe(&mut self, state: &ClusterState, view: &View<'_>) {
         if !self.named.is_of(state, view.me) {
             self.named = Named::of(state, view.me);
@@ -138,7 +139,7 @@ impl Provisionals {
 
     fn observe_owners(&mut self, state: &ClusterState, view: &View<'_>) {
         self.successions
-            .retain(|camera, begun| begun.goes_on(*camera, state, view));
+            .retain(|camera, begun| begun.continues(*camera, state, view));
         for camera in self.named.cameras.iter().copied() {
             let Some(assignment) = state.assignments.get(camera) else {
                 continue;
@@ -159,7 +160,7 @@ impl Provisionals {
         }
     }
 
-    /// The recorders that have no part any more and must go on nevertheless.
+    /// The recorders that no longer have a part and must continue nevertheless.
     fn replaced(
         &self,
         state: &ClusterState,
@@ -196,7 +197,7 @@ impl Provisionals {
     }
 }
 
-/// Who records instead of one that had this part.
+/// The recorder that replaces one that had this part.
 fn heir(now: &Assignment, (epoch, rank): Part) -> Option<NodeId> {
     if now.epoch > epoch {
         now.owner
@@ -208,14 +209,14 @@ fn heir(now: &Assignment, (epoch, rank): Part) -> Option<NodeId> {
 }
 
 impl Kept {
-    /// The heir has made a keyframe durable, and goes on.
+    /// The heir has made a keyframe durable, and its watermark advances.
     fn is_proof(&self, report: &Progress) -> bool {
         report.first_keyframe.is_some() && report.watermark > self.heir_at
     }
 }
 
 impl Provisional {
-    fn goes_on(&mut self, camera: CameraId, state: &ClusterState, view: &View<'_>) -> bool {
+    fn continues(&mut self, camera: CameraId, state: &ClusterState, view: &View<'_>) -> bool {
         let unchanged = state.assignments.get(camera).is_some_and(|now| {
             now.owner == Some(self.owner)
                 && now.epoch == self.epoch
@@ -248,7 +249,7 @@ impl Provisional {
     }
 }
 
-/// Its successor is to record it as if its owner were dead.
+/// The camera's successor has to record it as if its owner were dead.
 fn is_drilled(state: &ClusterState, camera: CameraId) -> bool {
     let of_now = |drill: &&RunningDrill| {
         state
@@ -270,8 +271,8 @@ fn is_suspect(view: &View<'_>, node: NodeId) -> bool {
         .is_some_and(|verdict| verdict.is_suspect())
 }
 
-/// Every recorder that `me` should run, with what `provisionals` observed of the same `state`.
-/// Empty once `me` is no member any more.
+/// Every recorder that `me` should run, using what `provisionals` observed of the same `state`.
+/// Empty once `me` is no longer a member.
 #[must_use]
 pub fn desired(
     state: &ClusterState,
@@ -299,7 +300,7 @@ pub fn desired(
     mine.collect()
 }
 
-/// What `me` plays by the assignments and as an unconfirmed successor.
+/// The parts of `me` by the assignments and as an unconfirmed successor.
 fn parts(
     state: &ClusterState,
     me: NodeId,
@@ -325,8 +326,8 @@ fn parts(
     mine.collect()
 }
 
-/// The part that `me` plays: the target of a handoff records in the handoff's epoch, whatever it
-/// was before.
+/// The part of `me`: the target of a handoff records in the handoff's epoch, whatever it was
+/// before.
 fn part(assignment: &Assignment, me: NodeId, provisional: bool) -> Option<Part> {
     if let Some(handoff) = assignment.handoff.filter(|handoff| handoff.to == me) {
         return Some((handoff.epoch, Rank::Owner));

@@ -1,10 +1,9 @@
-//! Drills: failover of cameras whose owners are well, to know that it works before it must. Which
-//! cameras can be drilled now. Pure.
+//! Drills: failovers of cameras whose owners are well, which show that failover works before it is
+//! needed. Decides which cameras can be drilled now. Pure.
 //!
-//! A drill is the failover itself: the successor records provisionally
-//! ([`crate::decide::desired`]), takes the camera over once it has a durable keyframe, and hands it
-//! back by a handoff like any other ([`crate::decide::steward`]). Only the owner does not die, so
-//! no frame is lost.
+//! A drill is a real failover: the successor records provisionally ([`crate::decide::desired`]),
+//! takes over the camera once it has a durable keyframe, and returns it by an ordinary handoff
+//! ([`crate::decide::steward`]). But the owner is alive, so no frame is lost.
 
 mod schedule;
 
@@ -22,22 +21,22 @@ use std::time::Duration;
 
 /// A successor must have a durable keyframe within this time, or failover of the camera has failed.
 pub const TAKE_OVER_MAX: Duration = Duration::from_secs(30);
-/// As the camera's owner it must have one within this time. The first owner records on until then,
-/// and for long enough to begin the way back.
+/// As the camera's owner it must have one within this time. The first owner continues to record
+/// until then, and long enough for the handoff back to begin.
 pub const PROVE_MAX: Duration = Duration::from_secs(12);
 const _: () = assert!(PROVE_MAX.as_secs() < crate::decide::steward::HANDOFF_MAX.as_secs());
 
-/// What is seen of the site by whoever begins drills.
+/// The site as seen by the node that begins drills.
 pub struct Look<'a> {
     pub state: &'a ClusterState,
     pub progress: &'a Reports,
-    /// Lives, and can write.
+    /// Whether the node is alive and can write.
     pub can_record: &'a dyn Fn(NodeId) -> bool,
-    /// The present moment by a node's clock.
+    /// The current time by a node's clock.
     pub now_at: &'a dyn Fn(NodeId) -> Timestamp,
 }
 
-/// The start of a drill of `camera`, with why it cannot begin, where it cannot.
+/// The start of a drill of `camera`, or why it cannot begin.
 #[must_use]
 pub fn start(look: &Look<'_>, camera: CameraId) -> DrillStart {
     let bitrates = Bitrates::of_reports(look.progress);
@@ -45,8 +44,8 @@ pub fn start(look: &Look<'_>, camera: CameraId) -> DrillStart {
     start_one(look, &mut planner, camera)
 }
 
-/// The starts of a drill of `node`: of all cameras that it owns, together, as its death would be.
-/// Gapless ones are left out: their mirrors record them all the time.
+/// The starts of a drill of `node`: all cameras that it owns, together, as if it died. Gapless ones
+/// are left out: their mirrors record them all the time.
 #[must_use]
 pub fn starts_of_node(look: &Look<'_>, node: NodeId) -> Vec<DrillStart> {
     let bitrates = Bitrates::of_reports(look.progress);
@@ -70,7 +69,7 @@ fn start_one(look: &Look<'_>, planner: &mut Planner<'_>, camera: CameraId) -> Dr
     let began_at = (look.now_at)(now.successor.or(now.owner).unwrap_or_default());
     let refusal = refusal(look, planner, camera, &now);
     if refusal.is_none() {
-        // Those that follow find what is left.
+        // Later cameras see what is left.
         planner.add(
             camera,
             &Assignment {
@@ -100,10 +99,11 @@ fn refusal(
     }
     let (owner, successor) = (now.owner?, now.successor?);
     let reported = |node: NodeId| look.progress.get(&(node, camera));
-    let records = reported(owner)
-        .is_some_and(|told| told.state == RecorderState::Recording && told.epoch == now.epoch);
+    let records = reported(owner).is_some_and(|report| {
+        report.state == RecorderState::Recording && report.epoch == now.epoch
+    });
     if !planner.is_fit(owner) || !records {
-        let error = reported(owner).and_then(|told| told.error.as_deref());
+        let error = reported(owner).and_then(|report| report.error.as_deref());
         return Some(Refusal::passing(because(
             format!(
                 "its owner {} does not record it, or is leaving",
@@ -119,7 +119,7 @@ fn refusal(
         );
         return Some(Refusal::failure(why));
     }
-    if reported(successor).is_some_and(|told| told.state != RecorderState::Starting) {
+    if reported(successor).is_some_and(|report| report.state != RecorderState::Starting) {
         let why = format!(
             "its successor {} has a recorder for it still; try again",
             name(state, successor)
@@ -135,7 +135,7 @@ fn refusal(
     (!planner.takes(successor, camera)).then(full)
 }
 
-/// For people.
+/// For messages.
 pub(crate) fn name(state: &ClusterState, node: NodeId) -> String {
     state
         .nodes

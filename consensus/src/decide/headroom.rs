@@ -1,9 +1,9 @@
-//! What the next failure would cost: whether every camera would still be recorded if any one node,
-//! or any one failure domain, died now. Pure.
+//! The cost of the next failure: whether every camera would still be recorded if any one node, or
+//! any one failure domain, died now. Pure.
 //!
-//! The question is answered by playing the death through as the steward would: cameras with a
-//! living recorder stay there, the others go, the most important first, to their successor or to
-//! whoever has room, and less important ones make way where nobody has.
+//! The death is simulated as the steward would handle it: cameras with a live recorder stay there.
+//! The others move, the most important first, to their successor or to any node with capacity; if
+//! there is none, less important cameras make room.
 
 use crate::decide::placement::{Domain, Lack, Planner, Seats, by_priority, domain};
 use crate::model::{Assignment, Role};
@@ -12,19 +12,19 @@ use crate::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the death of some nodes would mean.
+/// The effect of the death of some nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survival {
-    /// Cameras that nobody would record.
+    /// Cameras that no node would record.
     pub lost: Vec<CameraId>,
-    /// Cameras of unknown bitrate that could be added and would be recorded, too.
+    /// How many cameras of unknown bitrate could be added and would be recorded, too.
     pub spare_cameras: u32,
 }
 
-/// Who dies.
+/// The nodes that die.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Victim {
-    /// Nobody more than is dead already.
+    /// Only the nodes that are dead already.
     Nobody,
     Node(NodeId),
     Domain(String),
@@ -33,14 +33,14 @@ pub enum Victim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Headroom {
     pub survives_any_node: bool,
-    /// `None` where the cluster's policy does not ask.
+    /// `None` if the cluster's policy does not require it.
     pub survives_any_domain: Option<bool>,
-    /// The death that would cost most, and what; `None` where none would cost a camera.
+    /// The death that would cost the most cameras, and which; `None` if none would cost a camera.
     pub worst: Option<(Victim, Vec<CameraId>)>,
-    /// Cameras of unknown bitrate, within reach of every node, that could be added and everything
-    /// would still survive.
+    /// How many cameras of unknown bitrate, reachable by every node, could be added so that
+    /// everything still survives.
     pub spare_cameras: u32,
-    /// Cameras that nobody records although nobody more has died, and why.
+    /// Cameras that no node records although no further node has died, and why.
     pub waiting: BTreeMap<CameraId, Lack>,
     /// What the death of each node that can record would cost.
     pub costs: BTreeMap<NodeId, Cost>,
@@ -54,18 +54,18 @@ pub struct Cost {
     pub some: Vec<CameraId>,
 }
 
-/// Cameras that a [`Cost`] names.
+/// The most cameras that a [`Cost`] names.
 const COST_NAMES_MAX: usize = 8;
 
 impl Headroom {
-    /// Cameras that the worst death would cost.
+    /// How many cameras the worst death would cost.
     #[must_use]
     pub fn cameras_lost(&self) -> usize {
         self.worst.as_ref().map_or(0, |(_, lost)| lost.len())
     }
 }
 
-/// `can_record`: lives, and can write.
+/// `can_record`: whether the node is alive and can write.
 pub fn headroom(
     state: &ClusterState,
     bitrates: &Bitrates,
@@ -119,7 +119,7 @@ pub fn headroom(
         .map(|(_, survival)| survival.spare_cameras)
         .min()
         .unwrap_or(0);
-    // The first of equals: what happens by itself goes before what would have to happen.
+    // The first of equals: actual losses come before hypothetical ones.
     let worst = played
         .into_iter()
         .rev()
@@ -137,7 +137,7 @@ pub fn headroom(
     }
 }
 
-/// What the death of `dead`, all at once, would mean now.
+/// The effect of the death of `dead`, all at once, now.
 pub fn survives_loss_of(
     state: &ClusterState,
     bitrates: &Bitrates,
@@ -152,7 +152,7 @@ pub fn survives_loss_of(
     )
 }
 
-/// Failure domains with a name and the recorders in them.
+/// Named failure domains and the recorders in them.
 fn domains<'a>(state: &'a ClusterState, recorders: &[NodeId]) -> BTreeMap<&'a str, Vec<NodeId>> {
     let mut named: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
     for node in recorders {
@@ -170,11 +170,11 @@ fn play(
     can_record: impl Fn(NodeId) -> bool,
 ) -> Survival {
     let mut planner = planner.without(dead);
-    let lives = |node: NodeId| !dead.contains(&node) && can_record(node);
+    let is_alive = |node: NodeId| !dead.contains(&node) && can_record(node);
     let orphans = state
         .assignments
         .iter()
-        .filter(|(_, now)| !is_recorded(now, &planner, lives));
+        .filter(|(_, now)| !is_recorded(now, &planner, is_alive));
     let orphans = by_priority(state, orphans.map(|(camera, _)| camera).collect());
     let mut seats = None;
     let mut lost = BTreeSet::new();
@@ -210,9 +210,9 @@ fn play(
     }
 }
 
-fn is_recorded(now: &Assignment, planner: &Planner<'_>, lives: impl Fn(NodeId) -> bool) -> bool {
+fn is_recorded(now: &Assignment, planner: &Planner<'_>, is_alive: impl Fn(NodeId) -> bool) -> bool {
     let handed = now.handoff.map(|handoff| handoff.to);
-    now.owner.is_some_and(lives)
+    now.owner.is_some_and(is_alive)
         || now
             .mirror
             .into_iter()

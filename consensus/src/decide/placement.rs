@@ -1,5 +1,5 @@
-//! Which node should record which camera: reachability, capacity, failure domains, priority, even
-//! spread, least movement. Pure: nothing here reads a clock.
+//! Which node should record which camera: by reachability, capacity, failure domains, priority,
+//! even spread and least movement. Pure: nothing here reads a clock.
 
 mod seats;
 
@@ -21,15 +21,15 @@ pub struct Placement {
     pub successor: Option<NodeId>,
 }
 
-/// What fails together.
+/// Nodes that fail together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Domain<'a> {
-    /// A node that names no failure domain fails alone.
+    /// A node without a named failure domain fails alone.
     Alone(NodeId),
     Named(&'a str),
 }
 
-/// What `node` fails together with.
+/// The failure domain of `node`.
 #[must_use]
 pub fn domain(state: &ClusterState, node: NodeId) -> Domain<'_> {
     let named = state
@@ -43,17 +43,17 @@ pub fn domain(state: &ClusterState, node: NodeId) -> Domain<'_> {
     }
 }
 
-/// What a camera that nobody records waits for.
+/// What a camera without a recorder waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lack {
-    /// Every node that could record it is full, with cameras that are no less important.
+    /// Every node that could record it is full, with cameras that are at least as important.
     Capacity,
-    /// No node that reaches it can record now.
+    /// No node that can reach it can record now.
     Node,
 }
 
-/// What a node records.
+/// The load of a node's cameras.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Load {
     cameras: u32,
@@ -86,7 +86,7 @@ impl Load {
         self.cameras <= capacity.cameras && self.bps <= capacity.bps
     }
 
-    /// How much of `capacity` this is, in millionths: of cameras or of bits, whatever is scarcer.
+    /// This load's share of `capacity` in millionths: of cameras or of bits, whichever is scarcer.
     fn share(self, capacity: Self) -> u64 {
         let of =
             |load: u64, capacity: u64| u128::from(load) * 1_000_000 / u128::from(capacity.max(1));
@@ -96,22 +96,22 @@ impl Load {
     }
 }
 
-/// Chooses nodes one camera at a time and keeps the books, so that many choices made together
-/// spread evenly.
+/// Chooses nodes one camera at a time and tracks their load, so that many choices together spread
+/// evenly.
 #[derive(Clone, Debug)]
 pub struct Planner<'a> {
     state: &'a ClusterState,
     bitrates: &'a Bitrates,
     fit: BTreeMap<NodeId, &'a Node>,
-    /// Of the cameras that a node records, as owner, mirror or target of a handoff.
+    /// Load of the cameras that a node records, as owner, mirror or target of a handoff.
     load: BTreeMap<NodeId, Load>,
-    /// Of the first node's cameras for which the second is the successor.
+    /// Load of the first node's cameras for which the second is the successor.
     succession: BTreeMap<(NodeId, NodeId), Load>,
 }
 
 impl<'a> Planner<'a> {
-    /// Books as they are in `state`; only recorders that are on duty and `can_record` (live, and
-    /// can write) are chosen.
+    /// Loads as they are in `state`; chooses only recorders that are on duty and `can_record`
+    /// (alive, and able to write).
     pub fn new(
         state: &'a ClusterState,
         bitrates: &'a Bitrates,
@@ -138,7 +138,7 @@ impl<'a> Planner<'a> {
         planner
     }
 
-    /// The same books, and `gone` take no more.
+    /// The same loads, but nodes in `gone` are no longer chosen.
     #[must_use]
     pub fn without(&self, gone: &[NodeId]) -> Self {
         let mut left = self.clone();
@@ -151,13 +151,13 @@ impl<'a> Planner<'a> {
         self.fit.contains_key(&node)
     }
 
-    /// Whether `node` can take on `camera`: fit, within reach, and with room.
+    /// Whether `node` can record `camera`: fit, able to reach it, and with capacity left.
     #[must_use]
     pub fn takes(&self, node: NodeId, camera: CameraId) -> bool {
-        self.takes_beside(node, camera, Load::default())
+        self.takes_with(node, camera, Load::default())
     }
 
-    fn takes_beside(&self, node: NodeId, camera: CameraId, reserved: Load) -> bool {
+    fn takes_with(&self, node: NodeId, camera: CameraId, reserved: Load) -> bool {
         let load = self
             .load_of(node)
             .plus(reserved)
@@ -165,7 +165,7 @@ impl<'a> Planner<'a> {
         self.is_fit(node) && load.fits(self.capacity(node)) && self.state.reaches(node, camera)
     }
 
-    /// Cameras of unknown bitrate that `node` may still take on.
+    /// How many cameras of unknown bitrate `node` can still record.
     #[must_use]
     pub fn spare_cameras(&self, node: NodeId) -> u32 {
         if !self.is_fit(node) {
@@ -185,7 +185,7 @@ impl<'a> Planner<'a> {
         self.fit.keys().copied()
     }
 
-    /// The least loaded node that takes `camera` and is not in `avoid`.
+    /// The least loaded node that can record `camera` and is not in `avoid`.
     #[must_use]
     pub fn owner(&self, camera: CameraId, avoid: &[NodeId]) -> Option<NodeId> {
         self.best(avoid, |node| {
@@ -194,8 +194,8 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// Who takes `camera` where its owner is lost and nobody is known to record it: its successor,
-    /// else whoever has room.
+    /// The new owner of `camera` if its owner is lost and no node is known to record it: its
+    /// successor, else any node with capacity.
     #[must_use]
     pub fn heir(&self, camera: CameraId, now: &Assignment, avoid: &[NodeId]) -> Option<NodeId> {
         let successor = now
@@ -212,8 +212,8 @@ impl<'a> Planner<'a> {
             .or_else(|| self.owner(camera, &[]))
     }
 
-    /// Where `owner`'s camera goes if `owner` dies: elsewhere, preferably in another failure
-    /// domain, spreading one node's cameras over many.
+    /// The successor for `owner`'s camera: another node, preferably in another failure domain; the
+    /// cameras of one node are spread over many successors.
     #[must_use]
     pub fn successor(
         &self,
@@ -228,14 +228,14 @@ impl<'a> Planner<'a> {
                 .get(&(owner, node))
                 .copied()
                 .unwrap_or_default();
-            (node != owner && self.takes_beside(node, camera, inherited)).then(|| {
+            (node != owner && self.takes_with(node, camera, inherited)).then(|| {
                 let same_domain = domains.contains(&self.domain(node));
                 (same_domain, self.share_with(node, camera, inherited))
             })
         })
     }
 
-    /// A second recorder in a failure domain other than the owner's; none where there is no such
+    /// A second recorder in a failure domain other than the owner's; `None` if there is no such
     /// domain.
     #[must_use]
     pub fn mirror(
@@ -255,8 +255,8 @@ impl<'a> Planner<'a> {
         self.domain(node) != owner_domain && self.takes(node, camera)
     }
 
-    /// Completes a placement whose owner is chosen; the camera itself is out of the books.
-    /// `mirror`, the one of before, stays if it can; a new one is named later, once every
+    /// Completes a placement whose owner is chosen; the camera itself must not be counted in the
+    /// loads. `mirror`, the previous one, stays if it can. A new mirror is named later, once every
     /// camera has an owner: a mirror never takes the place of a camera's only recorder.
     #[must_use]
     pub fn around(
@@ -286,7 +286,7 @@ impl<'a> Planner<'a> {
         domain(self.state, node)
     }
 
-    /// What a camera without a recorder waits for; `None` where somebody takes it.
+    /// What a camera without a recorder waits for; `None` if a node can record it.
     #[must_use]
     pub fn lack(&self, camera: CameraId) -> Option<Lack> {
         if self.owner(camera, &[]).is_some() {
@@ -296,7 +296,7 @@ impl<'a> Planner<'a> {
         Some(if reached { Lack::Capacity } else { Lack::Node })
     }
 
-    /// Enters the assignment of `camera` into the books.
+    /// Adds the assignment of `camera` to the loads.
     pub fn add(&mut self, camera: CameraId, assignment: &Assignment) {
         let bps = self.bitrates.of(camera);
         for node in recorders(assignment) {
@@ -309,7 +309,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Takes the assignment of `camera` out of the books, before its replacement is added.
+    /// Removes the assignment of `camera` from the loads, before its replacement is added.
     pub fn remove(&mut self, camera: CameraId, assignment: &Assignment) {
         let bps = self.bitrates.of(camera);
         for node in recorders(assignment) {
@@ -344,7 +344,7 @@ impl<'a> Planner<'a> {
         self.load_of(node).share(self.capacity(node))
     }
 
-    /// How full `node` would be with `camera` and what is `reserved`.
+    /// How full `node` would be with `camera` and the load `reserved`.
     fn share_with(&self, node: NodeId, camera: CameraId, reserved: Load) -> u64 {
         self.load_of(node)
             .plus(reserved)
@@ -381,7 +381,7 @@ fn recorders(assignment: &Assignment) -> impl Iterator<Item = NodeId> {
         .flatten()
 }
 
-/// The order in which cameras are served when not all can be: the highest priority first, the
+/// The order in which cameras are served when capacity is short: the highest priority first, the
 /// oldest among equals.
 #[must_use]
 pub fn by_priority(state: &ClusterState, mut cameras: Vec<CameraId>) -> Vec<CameraId> {

@@ -1,23 +1,24 @@
-//! What the leader does about what it sees: a function of the replicated state and of the nodes'
-//! reports, run a few times a second. It proposes nothing where nothing must change.
+//! The leader's control loop: from the replicated state and the nodes' reports it decides which
+//! changes to propose. Pure; runs a few times a second, and proposes nothing if nothing must
+//! change.
 //!
-//! Order within a round: cameras that nobody alive records come first, by priority; then handoffs,
-//! drains and failing recorders; then the successors and mirrors of what is well. A dead node's
-//! cameras go out in one log entry. Moves that nobody needs (back to a preferred node, to spread
-//! evenly again) wait until nothing else is to be done. A camera whose failover is drilled is left
-//! to its drill while its owner lives.
+//! Order within a round: first the cameras that no live node records, by priority; then handoffs,
+//! drains and failing recorders; then successors and mirrors of cameras that are well. A dead
+//! node's cameras are moved in one log entry. Voluntary moves (back to a preferred node, or to
+//! spread evenly again) wait until nothing else is to be done. A camera under drill is left to its
+//! drill while its owner is alive.
 //!
-//! An owner that lives and fails loses a camera at once where another node was answered by it (a
-//! probe), and keeps it where nobody is: a camera that is rebooted stays where it is. An owner that
-//! recovers before its heir has proved itself keeps the camera too. What an owner that is drained
-//! or stops does not record goes to another node at once: it holds nothing up.
+//! A live owner that fails loses a camera at once if the camera answered another node's probe, and
+//! keeps it if the camera answers no node: a camera that is rebooting is not moved. An owner that
+//! recovers before its heir has proved itself keeps the camera too. Cameras that a draining or
+//! stopping owner does not record move to another node immediately, without a handoff.
 //!
-//! A leader that hears no majority of the voters is the one that is cut off: it takes nothing from
-//! anyone, until it has heard a majority again for as long as silence makes a suspect, so that one
-//! early voice does not condemn the others.
+//! A leader that cannot hear a majority must assume that it is the one partitioned off, and moves
+//! no camera. Once it hears a majority again it waits for one suspect interval; otherwise the first
+//! peer to reconnect would make all the others look dead.
 //!
-//! While neither the state nor the nodes change, a round goes over those cameras alone for which
-//! something may have to be done (`steward/rest.rs`).
+//! While neither the state nor the nodes change, a round examines only those cameras that may need
+//! something (`steward/rest.rs`).
 
 mod drills;
 mod memory;
@@ -47,8 +48,8 @@ use rest::Rest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A node that fell silent is given this long to be heard after all, where a mirror or successor
-/// records in its place meanwhile: the network may be slow.
+/// A node that fell silent gets this long to be heard after all, if a mirror or successor records
+/// in its place: the network may be slow.
 pub const SILENCE_CONFIRMED: Duration = Duration::from_secs(1);
 /// A handoff's target must show a durable keyframe within this time.
 pub const HANDOFF_MAX: Duration = Duration::from_secs(15);
@@ -58,37 +59,37 @@ pub const HANDOFFS_PER_NODE_MAX: usize = 16;
 /// Changes in one log entry.
 pub const CHANGES_PER_COMMAND_MAX: usize = 4_096;
 
-/// What the leader sees in one round.
+/// The leader's view in one round.
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
-    /// The leader's wall clock; stamped into commands.
+    /// The leader's wall clock, for the timestamps of commands.
     pub now: Timestamp,
-    /// The leader's monotonic clock; times the leader's patience.
+    /// The leader's monotonic clock, for timeouts.
     pub uptime: Duration,
     pub state: &'a ClusterState,
-    /// A node that is missing here counts as [`Verdict::Unknown`].
+    /// A missing node counts as [`Verdict::Unknown`].
     pub verdicts: &'a BTreeMap<NodeId, Verdict>,
-    /// Raft's voters, the leader (alive in `verdicts`) among them. Without a majority of them
-    /// alive nothing is decided.
+    /// Raft's voters, including the leader (alive in `verdicts`). Without a live majority of them
+    /// nothing is decided.
     pub voters: &'a [NodeId],
-    /// Nodes that say they cannot write ([`crate::observe::heartbeat::Heartbeat::writable`]): they
-    /// lose their cameras and get none.
+    /// Nodes that report that they cannot write
+    /// ([`crate::observe::heartbeat::Heartbeat::writable`]): they lose their cameras and get none.
     pub unfit: &'a BTreeSet<NodeId>,
     /// Whether a camera that its owner fails to record answered another node.
     pub probes: &'a BTreeMap<(NodeId, CameraId), bool>,
-    /// The latest of each recorder; of dead nodes too, for their last watermark.
+    /// The latest report of each recorder; of dead nodes too, for their last watermark.
     pub progress: &'a Reports,
-    /// The ends of processes that it saw.
+    /// The ends of processes that this node saw.
     pub ends: &'a Ends,
 }
 
-/// Remembers only its patience between rounds. To be made anew each time this node becomes leader,
-/// and asked only while it leads; a round over 10,000 cameras is some milliseconds of work, so it
-/// belongs off the threads that serve I/O.
+/// Keeps only timeouts between rounds. Created again each time this node becomes leader, and called
+/// only while it leads. A round over 10,000 cameras takes some milliseconds, so it must not run on
+/// the threads that serve I/O.
 #[derive(Clone, Debug, Default)]
 pub struct Steward {
     memory: Memory,
-    /// Of the last round that went over all cameras.
+    /// From the last round that examined all cameras.
     rest: Option<Rest>,
 }
 
@@ -129,7 +130,7 @@ impl Steward {
         commands
     }
 
-    /// What to propose for `cameras`, and which of them are not settled.
+    /// The commands to propose for `cameras`, and which of the cameras are not settled.
     fn go_over(
         &mut self,
         input: &Input<'_>,
@@ -166,10 +167,10 @@ impl Steward {
     }
 }
 
-/// What was done about a camera without a living owner.
+/// What was done about a camera without a live owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rescue {
-    /// What could be proposed was.
+    /// Everything possible was proposed.
     Decided,
     /// It waits a moment for its owner, while another node records it.
     Bridged,
@@ -189,14 +190,14 @@ struct Round<'a> {
     input: &'a Input<'a>,
     memory: &'a mut Memory,
     planner: Planner<'a>,
-    /// Under way.
+    /// In progress.
     handoffs_from: BTreeMap<NodeId, usize>,
     handoffs_to: BTreeMap<NodeId, usize>,
-    /// Who could make room; filled when first needed.
+    /// Seats that could be given up; filled when first needed.
     seats: Option<Seats>,
-    /// Cameras that something is proposed for.
+    /// Cameras with a proposed change.
     touched: BTreeSet<CameraId>,
-    /// Cameras that are to be gone over again in the next round.
+    /// Cameras to be examined again in the next round.
     unsettled: BTreeSet<CameraId>,
     changes: Vec<AssignmentChange>,
     steps: Vec<DrillStep>,
@@ -248,7 +249,7 @@ impl<'a> Round<'a> {
             .unwrap_or(Verdict::Unknown)
     }
 
-    /// Dead as far as the leader can tell, or no member.
+    /// The node is dead as far as the leader knows, or no member.
     fn is_lost(&self, node: NodeId) -> bool {
         self.verdict(node).is_suspect() || !self.input.state.nodes.contains(node)
     }
@@ -287,13 +288,13 @@ impl<'a> Round<'a> {
         });
     }
 
-    /// A camera without a living owner.
+    /// Handles a camera without a live owner.
     fn rescue(&mut self, camera: CameraId) -> Rescue {
         let Some(now) = self.assignment(camera) else {
             return Rescue::Decided;
         };
         if let Some(stand_in) = self.stand_in(camera, now) {
-            // Its seat is not for others meanwhile.
+            // Other cameras must not take its seat in the meantime.
             self.planner.remove(camera, now);
             let mirror = now.mirror.filter(|mirror| *mirror != stand_in);
             self.enter(
@@ -345,13 +346,13 @@ impl<'a> Round<'a> {
         self.propose(camera, now, op);
     }
 
-    /// Where its owner fell silent a moment ago, who records on its own evidence until the owner is
-    /// heard again or given up. By waiting nothing is lost, unless that node still hears the
-    /// owner or waits longer for it than this one.
+    /// If the owner fell silent a moment ago: the node that records on its own evidence until the
+    /// owner is heard again or given up. Waiting loses nothing, unless that node still hears the
+    /// owner or waits for it longer than this one.
     fn stand_in(&self, camera: CameraId, now: &Assignment) -> Option<NodeId> {
         now.owner
             .filter(|owner| self.fell_silent(*owner))
-            .and_then(|_| self.beside(camera, now).next())
+            .and_then(|_| self.standbys(camera, now).next())
     }
 
     fn fell_silent(&self, node: NodeId) -> bool {
@@ -365,8 +366,8 @@ impl<'a> Round<'a> {
         self.input.uptime.saturating_sub(since) < SILENCE_CONFIRMED
     }
 
-    /// A handoff's target that lives inherits from a dead owner without more proof, for it is
-    /// connecting already; unless another is further.
+    /// A live target of a handoff inherits from a dead owner without further proof, because it is
+    /// already connecting; unless another node already records.
     fn can_inherit(&self, camera: CameraId, now: &Assignment, handoff: &Handoff) -> bool {
         let report = self
             .progress(handoff.to, camera)
@@ -375,12 +376,12 @@ impl<'a> Round<'a> {
         let may = self.planner.is_fit(handoff.to) && !self.fails(camera, handoff);
         may && (proved
             || !self
-                .beside(camera, now)
+                .standbys(camera, now)
                 .any(|node| self.records(camera, now, node)))
     }
 
-    /// The mirror and the successor, if they can take an orphan.
-    fn beside(&self, camera: CameraId, now: &Assignment) -> impl Iterator<Item = NodeId> {
+    /// The mirror and the successor, if they can take over an orphan.
+    fn standbys(&self, camera: CameraId, now: &Assignment) -> impl Iterator<Item = NodeId> {
         let mirror = now.mirror.filter(|mirror| self.planner.is_fit(*mirror));
         let successor = now
             .successor
@@ -389,7 +390,7 @@ impl<'a> Round<'a> {
     }
 
     /// Whether `node`, the mirror or successor, records an orphan now. A successor's report may be
-    /// of an earlier stint: then its owner came further.
+    /// from an earlier stint: then the owner's watermark is later.
     fn records(&self, camera: CameraId, now: &Assignment, node: NodeId) -> bool {
         let report = self
             .progress(node, camera)
@@ -414,11 +415,11 @@ impl<'a> Round<'a> {
         report.is_some_and(|progress| progress.state == RecorderState::Failing)
     }
 
-    /// Who takes an orphan: whoever records it already, else its mirror or successor; else, or
-    /// where that one is full, whoever has room.
+    /// The new owner of an orphan: a node that already records it, else its mirror or successor; if
+    /// there is none or it is full, any node with capacity.
     fn heir(&self, camera: CameraId, now: &Assignment) -> Option<NodeId> {
         let recording = self
-            .beside(camera, now)
+            .standbys(camera, now)
             .find(|node| self.records(camera, now, *node));
         let mirror = now.mirror.filter(|mirror| self.planner.is_fit(*mirror));
         let refused = self.memory.refused(self.input.uptime, camera);
@@ -427,8 +428,8 @@ impl<'a> Round<'a> {
             .or_else(|| self.planner.heir(camera, now, &refused))
     }
 
-    /// Has less important cameras, or second recorders, make room for `camera`. Answers where the
-    /// room is.
+    /// Makes room for `camera` at the expense of less important cameras or second recorders.
+    /// Returns the node with the room.
     fn make_room(&mut self, camera: CameraId) -> Option<NodeId> {
         let (state, planner) = (self.input.state, &self.planner);
         let seats = self.seats.get_or_insert_with(|| Seats::new(state, planner));
@@ -453,8 +454,8 @@ impl<'a> Round<'a> {
         self.propose(seat.camera, now, AssignmentOp::Shed { watermark });
     }
 
-    /// The mirror that is there already and a successor for `owner`, if possible not one that
-    /// failed with this camera.
+    /// The existing mirror, and a successor for `owner`, if possible not one that failed with this
+    /// camera.
     fn around(&self, camera: CameraId, now: &Assignment, owner: NodeId) -> Placement {
         let mirror = now
             .mirror
@@ -485,7 +486,7 @@ impl<'a> Round<'a> {
         );
     }
 
-    /// A camera whose owner is not known to be dead.
+    /// Handles a camera whose owner is not known to be dead.
     fn tend(&mut self, camera: CameraId) {
         let is_settled = self.is_settled(camera) && !self.touched.contains(&camera);
         if !is_settled {
@@ -515,9 +516,9 @@ impl<'a> Round<'a> {
         }
         let leaves = !is_settled
             && (!self.planner.is_fit(owner) || !self.input.state.reaches(owner, camera));
-        let beside = self.probe_beside(camera, now);
+        let reached = self.probe_standbys(camera, now);
         let failed =
-            health.is_over(beside == Some(false)) || (health.is_sure() && beside == Some(true));
+            health.is_over(reached == Some(false)) || (health.is_sure() && reached == Some(true));
         let fails = failed
             && self.memory.may_move(self.input.uptime, camera)
             && !self.is_quarantined(camera);
@@ -525,11 +526,11 @@ impl<'a> Round<'a> {
             return;
         }
         if !is_settled {
-            self.tend_beside(camera, now, owner);
+            self.place_standbys(camera, now, owner);
         }
     }
 
-    /// On its operator's word, or because its process stops.
+    /// At its operator's request, or because its process is stopping.
     fn is_leaving(&self, node: NodeId) -> bool {
         self.input
             .state
@@ -538,8 +539,8 @@ impl<'a> Round<'a> {
             .is_some_and(|node| node.duty != Duty::Active)
     }
 
-    /// Gives a camera that its living owner does not record to another node at once: no node could
-    /// prove that it records it. Whether there is one.
+    /// Gives a camera that its live owner does not record to another node immediately: there is no
+    /// recording for a handoff to continue. Returns whether there is such a node.
     fn reassign(&mut self, camera: CameraId, now: &Assignment, owner: NodeId) -> bool {
         let is_open = |node: &NodeId| *node != owner && self.planner.is_fit(*node);
         let takes = |node: &NodeId| is_open(node) && self.planner.takes(*node, camera);
@@ -550,8 +551,8 @@ impl<'a> Round<'a> {
         let mirror = now.mirror.filter(is_open);
         let preferred = self.input.state.preferred_node(camera).filter(takes);
         let successor = now.successor.filter(takes);
-        let beside = mirror.or(preferred).or(successor);
-        let Some(to) = beside.or_else(|| self.planner.owner(camera, &[owner])) else {
+        let named = mirror.or(preferred).or(successor);
+        let Some(to) = named.or_else(|| self.planner.owner(camera, &[owner])) else {
             return false;
         };
         self.abort_drill(camera, now);
@@ -591,10 +592,9 @@ impl<'a> Round<'a> {
         })
     }
 
-    /// Whether the camera, which its owner does not get through to, answers its mirror or
-    /// successor.
-    fn probe_beside(&self, camera: CameraId, now: &Assignment) -> Option<bool> {
-        self.beside(camera, now)
+    /// Whether the camera, which its owner cannot reach, answers its mirror or successor.
+    fn probe_standbys(&self, camera: CameraId, now: &Assignment) -> Option<bool> {
+        self.standbys(camera, now)
             .filter_map(|node| self.probe(node, camera))
             .max()
     }
@@ -614,9 +614,9 @@ impl<'a> Round<'a> {
             .progress(handoff.to, camera)
             .filter(|progress| progress.epoch == handoff.epoch);
         let waited = self.input.now.micros_since(handoff.since);
-        // A wall clock that was stepped back would otherwise make a handoff last for ever.
+        // Otherwise, after the wall clock was stepped back, a handoff could last forever.
         let expired = waited.unsigned_abs() > HANDOFF_MAX.as_micros() as u64;
-        // Who may be back in a moment is waited for, where the owner records on.
+        // While the owner still records, wait for a target that may be back in a moment.
         let may_be_back = self.fell_silent(handoff.to) && !self.memory.is_rescue(camera);
         if (self.verdict(handoff.to) == Verdict::Unknown || may_be_back) && !expired {
             return;
@@ -625,7 +625,7 @@ impl<'a> Round<'a> {
         let stays = now.owner.is_some_and(reaches) && health.is_well();
         let may = reaches(handoff.to);
         if self.memory.is_rescue(camera) && stays {
-            // It helped itself: the camera was away for everybody, for instance.
+            // The owner recovered: the camera was unreachable for every node, for instance.
             self.propose(
                 camera,
                 now,
@@ -636,12 +636,11 @@ impl<'a> Round<'a> {
         } else if !may || self.fails(camera, &handoff) {
             self.cancel(camera, now, handoff);
         } else if report.is_some_and(|progress| progress.first_keyframe.is_some()) {
-            // A camera that is back after it was away is its owner's, who tries it every few
-            // seconds; meanwhile both may record it. Where the owner records again,
-            // nobody looks after the camera any more, and it may take a moment until the owner is
-            // well.
+            // A camera that returns after an outage belongs to its owner, which retries every few
+            // seconds; in the meantime both may record it. Once the owner records again, no node
+            // probes the camera any more, and it may take a moment until the owner counts as well.
             let away = self
-                .probe_beside(camera, now)
+                .probe_standbys(camera, now)
                 .map_or(health.has_session(), |reached| !reached);
             let waits = self.memory.is_rescue(camera) && away && !expired;
             if !waits {
@@ -684,7 +683,8 @@ impl<'a> Round<'a> {
         );
     }
 
-    /// Whether a move was begun (or must wait its turn); not where there is nowhere to go.
+    /// Begins a handoff. Returns whether it was begun or waits for its turn; `false` if there is no
+    /// target.
     fn begin_handoff(
         &mut self,
         camera: CameraId,
@@ -728,13 +728,13 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Where to move: the preferred node, else the successor, else the least loaded other node,
-    /// else the mirror; not where the camera did not answer.
+    /// The target of a move: the preferred node, else the successor, else the least loaded other
+    /// node, else the mirror; never a node that the camera did not answer.
     fn target(&self, camera: CameraId, now: &Assignment, owner: NodeId) -> Option<NodeId> {
         let mut avoid = self.memory.refused(self.input.uptime, camera);
         avoid.push(owner);
         avoid.extend(
-            self.beside(camera, now)
+            self.standbys(camera, now)
                 .filter(|node| self.probe(*node, camera) == Some(false)),
         );
         let is_open = |node: &NodeId| self.planner.is_fit(*node) && !avoid.contains(node);
@@ -751,8 +751,8 @@ impl<'a> Round<'a> {
             .or(mirror)
     }
 
-    /// Names a mirror and a successor where there is none that lives, and somebody could be.
-    fn tend_beside(&mut self, camera: CameraId, now: &Assignment, owner: NodeId) {
+    /// Names a mirror and a successor if there is no live one and some node can be it.
+    fn place_standbys(&mut self, camera: CameraId, now: &Assignment, owner: NodeId) {
         let mirror = self.wanted_mirror(camera, now, owner);
         if mirror != now.mirror {
             self.propose(camera, now, AssignmentOp::SetMirror { mirror });

@@ -1,13 +1,13 @@
-//! Which cameras may be the reason why processes ended, from what this node sees and from what is
-//! replicated. Pure.
+//! Which cameras may have caused processes to end, from this node's observations and the replicated
+//! state. Pure.
 //!
-//! The leader has each end noted in the log before it moves the cameras
-//! ([`crate::decide::steward`]). A successor does not wait for that: to what is replicated it adds
-//! the ends that it saw itself and that are not noted yet, by the same rule.
+//! The leader records each end in the log before it moves the cameras ([`crate::decide::steward`]).
+//! A successor does not wait for that: to the replicated ends it adds, by the same rule, those that
+//! it saw itself and that are not recorded yet.
 //!
 //! A camera is blamed for the end of a process that reported a fresh session of it, or that was to
-//! begin one since its last heartbeat. Where a suspect had its turn there, it alone is: the others
-//! have a reason for what happened.
+//! begin one since its last heartbeat. If a suspect had its turn there, only that suspect is
+//! blamed: it explains what happened to the others.
 
 use crate::model::{Assignment, Duty, ProcessEnd, Suspicion, Treatment};
 use crate::observe::heartbeat::{Exposure, RecorderState};
@@ -24,7 +24,7 @@ pub struct Witness<'a> {
     pub state: &'a ClusterState,
     pub verdicts: &'a BTreeMap<NodeId, Verdict>,
     pub progress: &'a Reports,
-    /// It is a voter: nodes report all of their recorders to it.
+    /// The node is a voter: nodes report all of their recorders to it.
     pub hears_all: bool,
     /// By its wall clock.
     pub at: Timestamp,
@@ -41,9 +41,9 @@ struct Seen {
 }
 
 impl Ends {
-    /// Takes in which processes are known to have ended
-    /// ([`crate::observe::liveness::Liveness::ended`]), before anything is heard of those that
-    /// follow them. One that is heard again after all had not ended.
+    /// Notes which processes are known to have ended
+    /// ([`crate::observe::liveness::Liveness::ended`]), before their successors are heard. A
+    /// process that is heard again after all had not ended.
     pub fn observe(&mut self, ended: &[(NodeId, u64)], witness: Witness<'_>) {
         self.0
             .retain(|node, seen| ended.contains(&(*node, seen.end.boot)));
@@ -56,7 +56,7 @@ impl Ends {
         }
     }
 
-    /// Forgives cameras that are recorded well by now.
+    /// Clears cameras that are recorded well by now.
     pub fn settle(&mut self, verdicts: &BTreeMap<NodeId, Verdict>, progress: &Reports) {
         for seen in self.0.values_mut() {
             seen.end
@@ -65,7 +65,7 @@ impl Ends {
         }
     }
 
-    /// Ends that cameras are blamed for and that `state` does not know of, oldest first.
+    /// Ends that cameras are blamed for and that `state` does not contain, oldest first.
     #[must_use]
     pub fn unnoted(&self, state: &ClusterState) -> Vec<(&ProcessEnd, Timestamp)> {
         let unknown = self.0.values().filter(|seen| {
@@ -121,7 +121,7 @@ impl Witness<'_> {
     }
 
     /// Cameras that `node` was to record and did not report: it began them after its last
-    /// heartbeat. What it reported before in the same epoch it had ended.
+    /// heartbeat. Those that it reported before in the same epoch had ended.
     fn begun_since(&self, node: NodeId) -> impl Iterator<Item = CameraId> {
         let assignments = self.state.assignments.iter().filter(|_| self.hears_all);
         assignments.filter_map(move |(camera, now)| {
@@ -165,7 +165,7 @@ pub fn survives(
     })
 }
 
-/// What is held against cameras: what is replicated, and what this node has seen since.
+/// Suspicions of cameras: the replicated ones, and those that this node has seen since.
 #[must_use]
 pub fn suspicions(state: &ClusterState, ends: &Ends) -> BTreeMap<CameraId, Suspicion> {
     let mut held: BTreeMap<CameraId, Suspicion> = state

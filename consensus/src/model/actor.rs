@@ -1,4 +1,4 @@
-//! An actor: who asked for a change. Every entry of the log names one.
+//! An actor: who requested a change. Every entry of the log names one.
 
 use super::text::{checked_text, for_people};
 use holdfast_storage::ids::NodeId;
@@ -24,7 +24,7 @@ impl OperatorName {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Actor {
-    /// The cluster itself, where no member acts yet: a node that founds or joins it.
+    /// The cluster itself, when no member acts yet: a node that founds or joins it.
     System,
     Node(NodeId),
     Operator(OperatorName),

@@ -1,10 +1,10 @@
-//! An assignment: who records a camera, and who did.
+//! An assignment: which nodes record a camera, and which ones did.
 
 use holdfast_storage::ids::{Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A move under way while the old owner still records: `to` records in `epoch` already and must
+/// A move in progress while the old owner still records: `to` already records in `epoch` and must
 /// prove it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handoff {
@@ -14,7 +14,7 @@ pub struct Handoff {
     pub since: Timestamp,
 }
 
-/// Who records a camera.
+/// The recorders of a camera.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     /// The owner's epoch.

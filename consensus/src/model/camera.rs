@@ -1,4 +1,4 @@
-//! A camera: what its user set of it.
+//! A camera: the settings of its user.
 
 use super::text::{Invalid, checked_text, for_people};
 use super::{Labels, RetentionClassName, Source};
@@ -6,7 +6,7 @@ use holdfast_storage::ids::{CameraId, NodeId};
 use serde::{Deserialize, Serialize};
 
 pub const CAMERAS_MAX: usize = 10_000;
-/// The priority of a camera for which none was set.
+/// The priority of a camera without an explicit one.
 pub const PRIORITY_DEFAULT: u8 = 100;
 const NAME_CHARS_MAX: usize = 128;
 
@@ -28,7 +28,7 @@ pub enum Protection {
     Gapless,
 }
 
-/// What the user set of a camera.
+/// A user's settings of a camera.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CameraSpec {
     pub name: CameraName,
@@ -38,14 +38,14 @@ pub struct CameraSpec {
     pub priority: u8,
     pub retention_class: RetentionClassName,
     pub labels: Labels,
-    /// Only nodes that have all of these labels can reach the camera; empty: any node can.
+    /// Only nodes that have all of these labels can reach the camera; if empty, any node can.
     pub node_labels: Labels,
     /// Preferred node; used whenever it is able to record this camera.
     pub preferred_node: Option<NodeId>,
 }
 
 impl CameraSpec {
-    /// A camera with the defaults in all but name and URL.
+    /// A camera with the defaults except for name and URL.
     ///
     /// # Errors
     /// One of the two is not valid.
@@ -63,7 +63,7 @@ impl CameraSpec {
     }
 
     /// # Errors
-    /// Of its source.
+    /// Its source is not valid.
     pub fn check(&self) -> Result<(), Invalid> {
         self.source.check().map_err(|error| error.within("source"))
     }

@@ -6,26 +6,26 @@ use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Drills that are remembered, the newest; and of how many cameras in all, unless one drill alone
-/// has more. The last result of each camera is kept besides.
+/// The most drills that are remembered, the newest ones; and the most cameras in all, unless one
+/// drill alone has more. The last result of each camera is kept as well.
 pub const DRILLS_MAX: usize = 200;
 pub const RESULTS_MAX: usize = 2_000;
-/// Bytes of a reason: what a camera answered may be long.
+/// Maximum length of a reason in bytes: a camera's answer may be long.
 const REASON_BYTES_MAX: usize = 300;
 
-/// What is replicated about drills.
+/// The replicated state of drills.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drills {
     pub(crate) last: DrillId,
     /// The newest [`DRILLS_MAX`].
     pub log: Table<DrillId, Drill>,
     pub running: Table<CameraId, RunningDrill>,
-    /// The last of each camera that passed or failed.
+    /// The last result of each camera that passed or failed.
     pub results: Table<CameraId, DrillResult>,
 }
 
 impl Drills {
-    /// The cameras of `drill` that are under way.
+    /// The cameras of `drill` that are still being drilled.
     pub fn running_of(&self, drill: DrillId) -> impl Iterator<Item = (CameraId, &RunningDrill)> {
         self.running
             .iter()
@@ -33,23 +33,23 @@ impl Drills {
     }
 }
 
-/// A drill of one camera, or of all that one node owned at that moment.
+/// A drill of one camera, or of all cameras that one node owned at the time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drill {
     pub id: DrillId,
     pub node: Option<NodeId>,
     pub is_scheduled: bool,
     pub began_at: Timestamp,
-    /// Of cameras that have ended, in that order.
+    /// The results of cameras that have finished, in that order.
     pub results: Vec<DrillResult>,
 }
 
-/// One camera's drill that is under way.
+/// A running drill of one camera.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunningDrill {
     pub drill: DrillId,
     pub owner: NodeId,
-    /// The owner's.
+    /// The owner's epoch.
     pub epoch: Epoch,
     pub successor: NodeId,
     /// By the successor's clock.
@@ -72,7 +72,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// How long the camera would not have been recorded, where that was measured.
+    /// How long the camera would not have been recorded, if that was measured.
     #[must_use]
     pub fn gap_us(&self) -> Option<u64> {
         match self {
@@ -85,15 +85,15 @@ impl Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The successor took the camera over and recorded it, and its owner has it again.
+    /// The successor took over the camera and recorded it, and the owner has it again.
     Passed,
-    /// Some of that did not happen.
+    /// One of these steps did not happen.
     Failed,
-    /// Something else happened to the camera during the drill. It says nothing about failover.
+    /// Another event affected the camera during the drill. The result says nothing about failover.
     Aborted,
 }
 
-/// How one camera's drill ended.
+/// The result of one camera's drill.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrillResult {
     pub camera: CameraId,
@@ -104,7 +104,7 @@ pub struct DrillResult {
     pub ended_at: Timestamp,
     pub outcome: Outcome,
     /// From the drill's beginning to the successor's first durable keyframe, in microseconds;
-    /// `None` where there was none.
+    /// `None` if there was none.
     pub gap_us: Option<u64>,
     pub is_handed_back: bool,
     /// Why it did not pass.
@@ -115,7 +115,7 @@ pub struct DrillResult {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     pub why: String,
-    /// Failover would not work either.
+    /// A failover would fail for the same reason.
     pub is_failure: bool,
 }
 
@@ -135,20 +135,20 @@ impl Refusal {
     }
 }
 
-/// What a camera's drill begins with, by a node that knows which others are alive.
+/// The start of one camera's drill, from a node that knows which others are alive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrillStart {
     pub camera: CameraId,
-    /// The assignment that was looked at.
+    /// The epoch of the assignment that was checked.
     pub expect: Epoch,
     pub successor: Option<NodeId>,
-    /// Now, by the successor's clock, so that its keyframe's time can be compared.
+    /// The present time by the successor's clock, for comparison with its keyframe's time.
     pub began_at: Timestamp,
     pub refusal: Option<Refusal>,
 }
 
-/// A step of one camera's drill, applied only while that drill runs and the assignment is what it
-/// made of it.
+/// A step of one camera's drill, applied only while that drill runs and the assignment is as the
+/// drill left it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrillStep {
     pub camera: CameraId,
@@ -158,8 +158,8 @@ pub struct DrillStep {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DrillOp {
-    /// The successor has a durable keyframe: it is the owner now, as after a failover, and the
-    /// owner its successor. `watermark`: of the old owner.
+    /// The successor has a durable keyframe: it becomes the owner, as after a failover, and the
+    /// owner its successor. `watermark`: the old owner's.
     TakeOver {
         gap_us: u64,
         watermark: Option<Timestamp>,
@@ -228,7 +228,7 @@ impl fmt::Display for DrillStep {
     }
 }
 
-/// A reason that is short enough to be kept.
+/// A reason, shortened to the maximum length.
 pub(crate) fn bounded(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
     text

@@ -1,5 +1,5 @@
-//! An export: footage of some cameras that is kept for a while, so that it can be fetched file by
-//! file. It costs no room of its own: files are made when they are fetched.
+//! An export: footage of some cameras that is kept for a while, to be fetched file by file. It
+//! takes no space of its own: files are made when they are fetched.
 
 use super::interval::check_order;
 use super::text::{Invalid, checked_text, for_people};
@@ -10,20 +10,20 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub const EXPORTS_MAX: usize = 100;
-/// Cameras of one export.
+/// The most cameras of one export.
 pub const EXPORT_CAMERAS_MAX: usize = 64;
 /// The longest range of one export.
 pub const EXPORT_RANGE_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
 /// Cameras times hours: 64 cameras for four days, or 8 for 31 days.
 pub const EXPORT_CAMERA_HOURS_MAX: u64 = 64 * 4 * 24;
-/// How long an export is kept after it was asked for, or after its range has ended where that is
+/// How long an export is kept after it was requested, or after its range has ended if that is
 /// later.
 pub const EXPORT_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 const NAME_CHARS_MAX: usize = 512;
 
 checked_text!(
-    /// For people: what it is for. 1 to 512 characters, not only blanks, without control characters.
+    /// A description for people. 1 to 512 characters, not only blanks, without control characters.
     ExportName,
     "name",
     |text| for_people(text, NAME_CHARS_MAX)
@@ -32,17 +32,17 @@ checked_text!(
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportSpec {
     pub name: ExportName,
-    /// Each once; may be cameras that were deleted.
+    /// No duplicates; deleted cameras are allowed.
     pub cameras: Vec<CameraId>,
     pub from: Timestamp,
     pub to: Timestamp,
-    /// What refers to lost frames is left out.
+    /// Frames that refer to lost ones are left out.
     pub strict: bool,
 }
 
 impl ExportSpec {
     /// # Errors
-    /// It has no camera, or one twice, or too many, or its range is empty or too long.
+    /// It has no camera, a duplicate or too many, or its range is empty or too long.
     pub fn check(&self) -> Result<(), Invalid> {
         let distinct: BTreeSet<CameraId> = self.cameras.iter().copied().collect();
         let seconds = self.to.micros_since(self.from).max(0).unsigned_abs() / 1_000_000;
@@ -80,7 +80,7 @@ pub struct Export {
 }
 
 impl Export {
-    /// From then on it is as if it had been removed.
+    /// Afterwards the export is treated as removed.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.created_at.max(self.spec.to).plus(EXPORT_KEPT)

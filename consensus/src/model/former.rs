@@ -1,5 +1,5 @@
-//! A camera that is recorded no more, and whose footage may still be there: one that was deleted,
-//! or one of another cluster whose disks were taken over.
+//! A camera that is no longer recorded but may still have footage: a deleted one, or one of another
+//! cluster whose disks were adopted.
 
 use super::{Actor, CameraName, CameraSpec};
 use holdfast_storage::ids::CameraId;
@@ -7,7 +7,7 @@ use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Of more than these the one that was deleted first is forgotten.
+/// The most former cameras; beyond that, the one that was deleted first is forgotten.
 pub const FORMER_CAMERAS_MAX: usize = 1024;
 
 /// A camera's number in another cluster.
@@ -19,12 +19,12 @@ pub struct Origin {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Was {
-    /// What brings it back.
+    /// The settings with which it can be restored.
     Recorded {
         spec: Box<CameraSpec>,
         revision: u64,
     },
-    /// Its footage came with a disk, and its settings did not.
+    /// Its footage came with a disk, without its settings.
     Elsewhere(Origin),
 }
 
@@ -32,7 +32,7 @@ pub enum Was {
 pub struct FormerCamera {
     pub id: CameraId,
     pub name: CameraName,
-    /// When it was deleted, or its footage taken over.
+    /// When it was deleted, or its footage adopted.
     pub since: Timestamp,
     pub by: Actor,
     pub was: Was,
@@ -42,7 +42,7 @@ pub struct FormerCamera {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
     pub from: Timestamp,
-    /// When it was restored; [`Timestamp::MAX`] where it was not.
+    /// When it was restored; [`Timestamp::MAX`] if it was not.
     pub to: Timestamp,
 }
 

@@ -10,7 +10,7 @@ pub const HOLDS_MAX: usize = 1_000;
 const REASON_CHARS_MAX: usize = 512;
 
 checked_text!(
-    /// For people: whose wish a hold is, and why. 1 to 512 characters, not only blanks, without
+    /// For people: who requested a hold, and why. 1 to 512 characters, not only blanks, without
     /// control characters.
     HoldReason,
     "reason",
@@ -21,10 +21,10 @@ checked_text!(
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldSpec {
     pub reason: HoldReason,
-    /// May be a camera that was deleted.
+    /// A deleted camera is allowed.
     pub camera: CameraId,
     pub from: Timestamp,
-    /// `None`: all that comes, until the hold is removed.
+    /// `None`: all future footage, until the hold is removed.
     pub to: Option<Timestamp>,
 }
 

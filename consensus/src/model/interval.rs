@@ -3,10 +3,10 @@
 use super::text::Invalid;
 use holdfast_storage::time::Timestamp;
 
-/// `hint`: what else can be done.
+/// `hint`: an alternative for the user.
 ///
 /// # Errors
-/// It ends before it begins, or where it does.
+/// The interval is empty or ends before it begins.
 pub(super) fn check_order(from: Timestamp, to: Timestamp, hint: &str) -> Result<(), Invalid> {
     if to > from {
         return Ok(());

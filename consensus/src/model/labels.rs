@@ -1,5 +1,4 @@
-//! Labels: what cameras and nodes are marked with, and what a camera asks of the nodes that may
-//! record it.
+//! Labels of nodes, and the labels that a camera requires of the nodes that record it.
 
 use super::text::{Invalid, identifier, printable};
 use serde::{Deserialize, Serialize};

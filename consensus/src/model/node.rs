@@ -1,4 +1,4 @@
-//! A node: what it says of itself, and what it is asked to do.
+//! A node: what it reports about itself, and its duty.
 
 use super::Labels;
 use super::text::{Invalid, checked_text, identifier, printable, shown};
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 pub const NODES_MAX: usize = 100;
 pub const CAMERA_CAPACITY_MAX: u32 = 100_000;
-/// The capacity of a node for which none was set.
+/// The camera capacity of a node without an explicit one.
 pub const CAMERA_CAPACITY_DEFAULT: u32 = 500;
 const NAME_BYTES_MAX: usize = 64;
 const FAILURE_DOMAIN_BYTES_MAX: usize = 64;
@@ -23,7 +23,7 @@ checked_text!(
 );
 
 checked_text!(
-    /// Nodes with the same one fail together. Empty: the node fails alone.
+    /// Nodes with the same failure domain fail together. Empty: the node fails alone.
     #[derive(Default)]
     FailureDomain,
     "failure_domain",
@@ -75,28 +75,28 @@ pub enum Duty {
     /// May own cameras.
     #[default]
     Active,
-    /// An operator asked that it own none.
+    /// An operator requested that it own none.
     Draining,
-    /// Its process is on the way out and owns none until it reports for duty again.
+    /// Its process is stopping and owns none until it reports for duty again.
     Stopping,
 }
 
-/// What a node says of itself when it joins or starts.
+/// A node's report about itself when it joins or starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSpec {
     pub name: NodeName,
-    /// Where other members reach it (Raft, heartbeats, chunk reads).
+    /// The address at which other members reach it (Raft, heartbeats, chunk reads).
     pub peer_addr: HostPort,
-    /// Where its API is.
+    /// The address of its API.
     pub api_addr: HostPort,
     pub role: Role,
     pub failure_domain: FailureDomain,
-    /// Cameras that it may record at once.
+    /// How many cameras it may record at once.
     pub camera_capacity: u32,
-    /// Bits per second of all cameras that it may record at once; `None`: as many as
+    /// The most bits per second of all cameras that it may record at once; `None`: as many as
     /// `camera_capacity` allows.
     pub bitrate_capacity_bps: Option<u64>,
-    /// What cameras may ask for ([`super::CameraSpec::node_labels`]).
+    /// The labels that cameras may require ([`super::CameraSpec::node_labels`]).
     pub labels: Labels,
     /// The newest version of the cluster's commands that it understands
     /// ([`crate::codec::CLUSTER_VERSION`]).
@@ -104,7 +104,7 @@ pub struct NodeSpec {
 }
 
 impl NodeSpec {
-    /// A recorder with the defaults in all but its name and addresses.
+    /// A recorder with the defaults except for its name and addresses.
     ///
     /// # Errors
     /// One of them is not valid.

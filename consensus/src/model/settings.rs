@@ -1,46 +1,46 @@
-//! The settings: what an operator decided for the whole cluster.
+//! The settings that an operator chose for the whole cluster.
 
 use super::text::{Invalid, checked_text, identifier};
 use holdfast_storage::HOLD_CLASS;
 use serde::{Deserialize, Serialize};
 
-/// The retention class of a camera for which none was set.
+/// The retention class of a camera without an explicit one.
 pub const RETENTION_CLASS_DEFAULT: &str = "default";
 const RETENTION_CLASSES_MAX: usize = 16;
 const RETENTION_CLASS_NAME_BYTES_MAX: usize = 63;
-/// A day: who waits longer does not want cameras to go back by themselves.
+/// A day: to wait longer, failback should be switched off.
 const FAILBACK_AFTER_S_MAX: u32 = 24 * 3600;
-/// Each drill opens sessions to a camera.
+/// An hour: each drill opens sessions to a camera.
 const DRILL_EVERY_S_MIN: u32 = 3600;
-/// A year: what is tried more rarely than that is not known to work.
+/// A year: something that is tested more rarely cannot be relied upon.
 const DRILL_EVERY_S_MAX: u32 = 366 * 24 * 3600;
 
-/// What happens to a camera that would leave others, or itself, unrecorded after the loss of a
+/// What to do with a camera that would leave others, or itself, unrecorded after the loss of a
 /// node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadroomRule {
-    /// It is taken, and the answer says so.
+    /// It is accepted, with a warning in the answer.
     #[default]
     Warn,
-    /// It is refused.
+    /// It is rejected.
     Strict,
 }
 
-/// Whether cameras go back to the node that they prefer.
+/// Whether cameras return to their preferred node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Failback {
-    /// They stay where they are until they must move, or a rebalance is asked for.
+    /// They stay where they are until they must move, or a rebalance is requested.
     #[default]
     Stay,
-    /// Once that node has been able to record for [`Settings::failback_after_s`].
+    /// They return once that node has been able to record for [`Settings::failback_after_s`].
     Prefer,
 }
 
 checked_text!(
-    /// A retention class's name: 1 to 63 ASCII letters, digits, `-` and `_`; not `hold`, under
-    /// which held footage is kept.
+    /// A retention class's name: 1 to 63 ASCII letters, digits, `-` and `_`; not `hold`, which is
+    /// the class of held footage.
     RetentionClassName,
     "retention_class",
     retention_class_name
@@ -62,7 +62,7 @@ impl Default for RetentionClassName {
     }
 }
 
-/// How long footage of this class is kept; `None` means no limit but the disk's.
+/// How long footage of this class is kept; `None` means no limit except the disk's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetentionClass {
     pub name: RetentionClassName,
@@ -72,7 +72,7 @@ pub struct RetentionClass {
     pub bytes_max: Option<u64>,
 }
 
-/// At most 16, each with a name of its own and no limit that keeps nothing.
+/// At most 16, with unique names and without limits that keep nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<RetentionClass>")]
 pub struct RetentionClasses(Vec<RetentionClass>);
@@ -121,7 +121,7 @@ impl TryFrom<Vec<RetentionClass>> for RetentionClasses {
 }
 
 impl Default for RetentionClasses {
-    /// The one class that cameras are in unless another is named: 30 days.
+    /// The only class, and the one of cameras without an explicit class: 30 days.
     fn default() -> Self {
         let name = RetentionClassName::default();
         Self(vec![RetentionClass {
@@ -135,12 +135,13 @@ impl Default for RetentionClasses {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     pub headroom: HeadroomRule,
-    /// Not only any one node's loss is to be survived, but that of any failure domain.
+    /// The site has to survive the loss not only of any one node, but of any failure domain.
     pub headroom_over_domains: bool,
     pub failback: Failback,
-    /// Seconds that a preferred node must have been able to record.
+    /// How many seconds a preferred node must have been able to record.
     pub failback_after_s: u32,
-    /// Seconds within which each camera's failover is drilled once; 0: none is drilled by itself.
+    /// The number of seconds within which each camera's failover is drilled once; 0: no scheduled
+    /// drills.
     pub drill_every_s: u32,
     /// The classes that cameras may be in.
     pub retention_classes: RetentionClasses,
@@ -159,7 +160,7 @@ impl Default for Settings {
     }
 }
 
-/// What to change of [`Settings`]; `None` stays as it is.
+/// A change of [`Settings`]; `None` leaves a setting as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingsChange {
     pub headroom: Option<HeadroomRule>,

@@ -1,4 +1,4 @@
-//! Where a camera's stream comes from, and how it is fetched.
+//! The source of a camera's stream, and how it is fetched.
 
 use super::Secret;
 use super::text::{Invalid, printable, shown};
@@ -14,12 +14,12 @@ const STALL_AFTER_MS: RangeInclusive<u64> = 1_000..=600_000;
 /// Bits per second.
 const BUDGET_BPS: RangeInclusive<u64> = 1_000_000..=10_000_000_000;
 
-/// `rtsp://` or `rtsps://` with a host, without credentials: those are kept apart, where they are
-/// secret.
+/// `rtsp://` or `rtsps://` with a host, without credentials: those are stored separately as
+/// secrets.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RtspUrl {
-    /// As it was set.
+    /// The original text.
     text: String,
     url: reqwest::Url,
 }
@@ -79,7 +79,7 @@ impl fmt::Debug for RtspUrl {
     }
 }
 
-/// What was given is never repeated: people paste credentials into URLs.
+/// The error never repeats the input: people paste credentials into URLs.
 fn checked_url(text: &str) -> Result<reqwest::Url, String> {
     const FORM: &str = "use rtsp://host[:port]/path or rtsps://host[:port]/path";
     if text.len() > URL_BYTES_MAX {
@@ -133,7 +133,7 @@ impl Credentials {
         }
         printable(&username, CREDENTIAL_BYTES_MAX).map_err(|why| Invalid::new("username", why))?;
         if let Some(Secret(password)) = &password {
-            // Without what was given.
+            // The error must not repeat the password.
             printable(password, CREDENTIAL_BYTES_MAX).map_err(|_| {
                 let rule =
                     format!("use at most {CREDENTIAL_BYTES_MAX} bytes without control characters");
@@ -172,18 +172,18 @@ impl TryFrom<Unchecked> for Credentials {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
-    /// What the camera offers.
+    /// Whichever the camera offers.
     #[default]
     Auto,
     Tcp,
     Udp,
 }
 
-/// Whether sound is recorded.
+/// Whether audio is recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Audio {
-    /// Where the camera has a track that can be.
+    /// If the camera has an audio track that can be recorded.
     #[default]
     Auto,
     Off,
@@ -205,17 +205,17 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// What proves that an `rtsps://` camera is the right one. As text: `system`, `insecure`, or
-/// `sha256:` and 64 hexadecimal digits, with or without colons between the bytes.
+/// How an `rtsps://` camera is authenticated. As text: `system`, `insecure`, or `sha256:` and 64
+/// hexadecimal digits, with or without colons between the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Tls {
-    /// A certificate for the URL's host that an authority of the node's system has signed.
+    /// By a certificate for the URL's host that an authority of the node's system has signed.
     #[default]
     System,
-    /// Nothing: any certificate is taken.
+    /// Not at all: any certificate is accepted.
     Insecure,
-    /// This certificate, regardless of who signed it.
+    /// By this certificate, regardless of who signed it.
     Pinned(Fingerprint),
 }
 
@@ -298,13 +298,13 @@ pub struct Source {
     pub credentials: Option<Credentials>,
     pub transport: Transport,
     pub audio: Audio,
-    /// Milliseconds without a frame after which a session counts as stalled; `None`: by the
-    /// camera's own rhythm.
+    /// Milliseconds without a frame after which a session counts as stalled; `None`: derived from
+    /// the camera's usual frame interval.
     pub stall_after_ms: Option<u32>,
-    /// Of an `rtsps://` camera.
+    /// For an `rtsps://` camera.
     pub tls: Tls,
-    /// Bits per second above which the session is closed; `None`: by what the camera usually
-    /// sends.
+    /// Bits per second above which the session is closed; `None`: derived from what the camera
+    /// usually sends.
     pub budget_bps: Option<u64>,
 }
 
@@ -312,7 +312,7 @@ impl Source {
     /// `url` without a login, and the defaults.
     ///
     /// # Errors
-    /// The URL is not one of RTSP.
+    /// The URL is no RTSP URL.
     pub fn new(url: &str) -> Result<Self, Invalid> {
         Ok(Self {
             url: url.parse()?,
@@ -326,7 +326,7 @@ impl Source {
     }
 
     /// # Errors
-    /// A number is out of range, or `tls` is set of a camera without TLS.
+    /// A number is out of range, or `tls` is set for a camera without TLS.
     pub fn check(&self) -> Result<(), Invalid> {
         in_range(
             "stall_after_ms",

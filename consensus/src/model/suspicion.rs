@@ -1,4 +1,4 @@
-//! Cameras whose recorders' processes ended: what is held against them, and for how long.
+//! Cameras whose recorders' processes ended: the suspicion against them, and how long it lasts.
 
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
@@ -14,20 +14,20 @@ pub const QUARANTINE_MAX: Duration = Duration::from_secs(86_400);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessEnd {
     pub node: NodeId,
-    /// When that process had started, in microseconds since the Unix epoch: it names the process.
+    /// When that process had started, in microseconds since the Unix epoch: identifies the process.
     pub boot: u64,
     /// The suspect that had its turn there; without one, all cameras whose sessions were fresh.
     pub blamed: Vec<CameraId>,
-    /// Whether those blamed had their turn as suspects.
+    /// Whether the blamed cameras had their turn as suspects.
     pub on_trial: bool,
 }
 
-/// What is held against a camera.
+/// The suspicion against a camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Suspicion {
     /// One process ended with a fresh session of it.
     Once { node: NodeId },
-    /// Two did, one after the other, on different nodes.
+    /// Two processes did, one after the other, on different nodes.
     Suspect { first: NodeId, second: NodeId },
     /// A third one ended while the camera had its turn as a suspect.
     Quarantined {
@@ -37,7 +37,7 @@ pub enum Suspicion {
     },
 }
 
-/// How a camera is to be recorded because of that.
+/// How a camera is recorded because of its suspicion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Treatment {
     #[default]
@@ -49,8 +49,8 @@ pub enum Treatment {
 }
 
 impl Suspicion {
-    /// After a process of `node` ended at `at` that the camera is blamed for. Only a suspect that
-    /// had its turn is quarantined: others waited, or had proven themselves.
+    /// The suspicion after a process of `node` ended at `at` for which the camera is blamed. Only a
+    /// suspect that had its turn is quarantined: others waited, or had proved themselves.
     #[must_use]
     pub fn after(before: Option<Self>, node: NodeId, on_trial: bool, at: Timestamp) -> Self {
         match before {
@@ -80,7 +80,8 @@ impl Suspicion {
             Self::Suspect { .. } => Treatment::Suspect,
             Self::Quarantined { since, times, .. } => {
                 let lasts = quarantine(times);
-                // In both directions: a clock that was ahead when it began does not prolong it.
+                // In both directions: a clock that was ahead at the start does not prolong the
+                // quarantine.
                 let is_over =
                     u128::from(now.micros_since(since).unsigned_abs()) >= lasts.as_micros();
                 if is_over {

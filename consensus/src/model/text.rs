@@ -1,11 +1,11 @@
-//! Checked text: what a value must look like, and the error that says so.
+//! Checked text: the format of a value, and the error that explains it.
 
 use serde::{Deserialize, Serialize};
 
-/// Characters of a wrong value that an error repeats.
+/// How many characters of a wrong value an error repeats.
 const SHOWN_CHARS_MAX: usize = 64;
 
-/// A value that breaks a rule: which field, its value where that may be shown, and the rule.
+/// A value that breaks a rule: the field, its value if it may be shown, and the rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("`{field}` {why}")]
 pub struct Invalid {
@@ -21,7 +21,7 @@ impl Invalid {
         }
     }
 
-    /// The same error of a field that has another name where it was set.
+    /// The same error with the field's name in the user's input.
     #[must_use]
     pub fn named(self, field: &str) -> Self {
         Self {
@@ -30,7 +30,7 @@ impl Invalid {
         }
     }
 
-    /// The same error of a field that lies within `outer`.
+    /// The same error for a field within `outer`.
     #[must_use]
     pub fn within(self, outer: &str) -> Self {
         Self {
@@ -126,7 +126,7 @@ pub(super) fn identifier(text: &str, bytes_max: usize, also: &str) -> Result<(),
     Ok(())
 }
 
-/// A wrong value as an error repeats it.
+/// The form in which an error repeats a wrong value.
 pub(super) fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{:?}…", &text[..end]),

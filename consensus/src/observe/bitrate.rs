@@ -1,11 +1,11 @@
-//! How much each camera sends, as recorders measured it. Pure.
+//! How much each camera sends, as measured by recorders. Pure.
 
 use crate::observe::heartbeat::RecorderState;
 use crate::observe::reports::Reports;
 use holdfast_storage::ids::CameraId;
 use std::collections::BTreeMap;
 
-/// What a camera that nobody has measured counts as, in bits per second.
+/// The assumed bitrate of a camera without a measurement, in bits per second.
 pub const BITRATE_UNKNOWN_BPS: u64 = 4_000_000;
 
 /// The measured bitrate of each camera that has one.
@@ -13,17 +13,17 @@ pub const BITRATE_UNKNOWN_BPS: u64 = 4_000_000;
 pub struct Bitrates(BTreeMap<CameraId, u64>);
 
 impl Bitrates {
-    /// The highest that a present recorder, else a former one, reported of each camera. What a dead
-    /// node last said of its recorders is present.
+    /// The highest bitrate that a present recorder, else an earlier one, reported for each camera.
+    /// The last reports of a dead node count as present.
     #[must_use]
     pub fn of_reports(reports: &Reports) -> Self {
         let mut best: BTreeMap<CameraId, (bool, u64)> = BTreeMap::new();
         for ((_, camera), report) in reports.iter() {
             if let Some(bps) = report.bitrate_bps {
-                let told = (report.state == RecorderState::Recording, bps);
+                let measured = (report.state == RecorderState::Recording, bps);
                 best.entry(camera)
-                    .and_modify(|known| *known = told.max(*known))
-                    .or_insert(told);
+                    .and_modify(|known| *known = measured.max(*known))
+                    .or_insert(measured);
             }
         }
         Self(

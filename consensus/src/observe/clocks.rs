@@ -1,11 +1,10 @@
-//! How far the wall clocks of other nodes are from this one's, measured from heartbeats and their
-//! answers. Pure.
+//! The offsets of other nodes' wall clocks, measured from heartbeats and their answers. Pure.
 //!
-//! As NTP does it (RFC 5905, clause 8): a heartbeat leaves at `sent` and its answer is back at
-//! `returned`, both on this node's clock; the peer's clock said `received` and `answered` between.
-//! If both ways took equally long, the peer's clock is ahead by the mean of the two differences;
-//! whatever the ways took, the error is at most half of the time that was spent on them. So the
-//! sample with the shortest way of the last few counts.
+//! As in NTP (RFC 5905, clause 8): a heartbeat leaves at `sent` and its answer is back at
+//! `returned`, both by this node's clock; in between, the peer's clock showed `received` and
+//! `answered`. If both directions took equally long, the peer's clock is ahead by the mean of the
+//! two differences; in any case the error is at most half of the round-trip time. So the sample
+//! with the shortest round trip of the last few counts.
 
 use crate::observe::heartbeat::HEARTBEAT_INTERVAL;
 use holdfast_storage::ids::NodeId;
@@ -14,18 +13,18 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Samples that are looked at: the last two seconds at [`HEARTBEAT_INTERVAL`]. A clock that is
-/// stepped is seen right after that.
+/// How many samples are considered: the last two seconds at [`HEARTBEAT_INTERVAL`]. A clock step is
+/// seen soon after.
 pub const SAMPLES_MAX: usize = 8;
 const _: () = assert!(SAMPLES_MAX as u128 * HEARTBEAT_INTERVAL.as_millis() == 2_000);
 
-/// Clocks that are further apart than this are worth an alarm: footage of two nodes no longer fits
+/// Clocks that are further apart than this raise an alarm: footage of two nodes no longer fits
 /// together to the frame.
 pub const OFFSET_MAX: Duration = Duration::from_millis(250);
-/// An alarm ends below this, so that it does not come and go.
+/// An alarm ends below this, so that it does not flap.
 const OFFSET_CALM: Duration = Duration::from_millis(200);
 
-/// What a peer answers to a heartbeat, by its wall clock.
+/// A peer's answer to a heartbeat, by its wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
     pub received: Timestamp,
@@ -46,12 +45,12 @@ pub struct Sample {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offset {
     pub micros: i64,
-    /// The truth is within this of it.
+    /// The true offset is within this distance.
     pub error_us: i64,
 }
 
 impl Sample {
-    /// `None` where it took no time or less: a clock was stepped between.
+    /// `None` if the round trip took no time or less: a clock was stepped in between.
     fn offset(self) -> Option<Offset> {
         let Self {
             sent,
@@ -71,7 +70,7 @@ impl Sample {
 }
 
 impl Offset {
-    /// Certainly further off than `limit`.
+    /// Whether the clock is certainly off by more than `limit`.
     fn is_beyond(self, limit: Duration) -> bool {
         u128::from(
             self.micros
@@ -81,7 +80,7 @@ impl Offset {
     }
 }
 
-/// What changed about a peer's clock that an operator should know.
+/// A change of a peer's clock that an operator should know of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alarm {
     /// Its clock is off by more than [`OFFSET_MAX`].
@@ -102,7 +101,7 @@ struct Peer {
 }
 
 impl Clocks {
-    /// Takes in a sample of `node`'s clock.
+    /// Adds a sample of `node`'s clock.
     pub fn take_in(&mut self, node: NodeId, sample: Sample) -> Option<Alarm> {
         let offset = sample.offset()?;
         let peer = self.peers.entry(node).or_default();
@@ -110,7 +109,7 @@ impl Clocks {
         if peer.samples.len() > SAMPLES_MAX {
             peer.samples.pop_front();
         }
-        // A single sample may have met a step half-way.
+        // A single sample may have been taken during a step.
         let best = peer
             .best()
             .filter(|_| peer.samples.len() >= SAMPLES_MAX / 2)?;
@@ -132,12 +131,12 @@ impl Clocks {
         }
     }
 
-    /// Forgets nodes that are no members any more.
+    /// Forgets nodes that are no longer members.
     pub fn keep(&mut self, is_member: impl Fn(NodeId) -> bool) {
         self.peers.retain(|node, _| is_member(*node));
     }
 
-    /// How far each peer's clock is off, where that is known.
+    /// Each peer's clock offset, if it is known.
     #[must_use]
     pub fn offsets(&self) -> BTreeMap<NodeId, Offset> {
         self.peers
@@ -167,8 +166,8 @@ mod tests {
 
     const PEER: NodeId = NodeId(2);
 
-    /// A heartbeat at `at_us` whose ways take `out_us` and `back_us`, with a peer whose clock is
-    /// `ahead_us` ahead.
+    /// A heartbeat at `at_us` whose directions take `out_us` and `back_us`, with a peer whose clock
+    /// is `ahead_us` ahead.
     fn sample(at_us: i64, out_us: i64, back_us: i64, ahead_us: i64) -> Sample {
         let received = at_us + out_us + ahead_us;
         let heard = Heard {
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_is_told_once_and_ends_well_below_it() {
+    fn an_alarm_is_raised_once_and_ends_well_below_it() {
         let quick = |n: i64, ahead_us| sample(n * 250_000, 200, 200, ahead_us);
         let (_, alarms) = fed((0..40).map(|n| quick(n, 251_000)));
         assert_eq!(

@@ -1,5 +1,5 @@
-//! What nodes tell each other four times a second: that they live, and how far their recordings are
-//! durable.
+//! The messages that nodes send each other four times a second: that they are alive, and how far
+//! their recordings are durable.
 
 use crate::state::ClusterState;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
@@ -14,40 +14,40 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
 /// Silence after which a node is suspect.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(1);
 
-/// Where a bad network makes heartbeats irregular, longer silences are usual; but no longer than
-/// this.
+/// On a bad network, where heartbeats arrive irregularly, longer silence is usual; but no longer
+/// than this.
 pub const SUSPECT_AFTER_MAX: Duration = Duration::from_secs(4);
 
-/// What a recorder is doing.
+/// The state of a recorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecorderState {
     /// Connecting for the first time, or waiting for the first durable keyframe.
     Starting,
-    /// The watermark moves.
+    /// The watermark advances.
     Recording,
-    /// It did record or try to, and cannot now; it keeps trying.
+    /// It recorded or tried to, and cannot now; it keeps trying.
     Failing,
 }
 
-/// A session that has lasted this long does not end its process any more.
+/// A session that has lasted this long is no longer expected to end its process.
 pub const FRESH_MAX: Duration = Duration::from_secs(60);
 
-/// Why the end of a recorder's process may be its camera's doing.
+/// Why the end of a recorder's process may have been caused by its camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exposure {
     /// A session is being opened, or began less than [`FRESH_MAX`] ago.
     Fresh,
-    /// The same of a suspect that has its turn.
+    /// The same for a suspect that has its turn.
     OnTrial,
-    /// The same of a suspect that has proven itself in its turn, and of any camera of a process
+    /// The same for a suspect that has proved itself in its turn, and for any camera of a process
     /// that is about to stop: it is not blamed.
     Proven,
-    /// Its node does not report the recorder any more. Never sent.
+    /// Its node no longer reports the recorder. Never sent.
     Gone,
 }
 
-/// How far one recorder is.
+/// Progress of one recorder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Sent", into = "Sent")]
 pub struct Progress {
@@ -61,20 +61,20 @@ pub struct Progress {
     /// Start of the first durable keyframe in this epoch: of the recorder that runs now, once it
     /// has one, else of an earlier one of this node.
     pub first_keyframe: Option<Timestamp>,
-    /// Why it is failing, in words for the operator, without credentials.
+    /// Why it is failing, as text for the operator, without credentials.
     pub error: Option<String>,
-    /// What the camera sends, as measured over the last seconds, in bits per second; `None` where
-    /// nothing comes. On the wire in whole kilobits.
+    /// The camera's bitrate, measured over the last seconds, in bits per second; `None` if nothing
+    /// arrives. On the wire in whole kilobits.
     pub bitrate_bps: Option<u64>,
-    /// How long the recorder may make no progress beyond the usual without anything being wrong
-    /// with it or its node, in milliseconds: its camera sends frames rarely, or has sent more
-    /// than its budget and is left alone for so long.
+    /// How much longer than usual the recorder may make no progress without a fault of it or its
+    /// node, in milliseconds: its camera sends frames rarely, or has exceeded its budget and is
+    /// paused.
     pub patience_ms: Option<u32>,
     pub exposure: Option<Exposure>,
 }
 
-/// [`Progress`] on the wire, where each byte counts for each recorder and each listener, four times
-/// a second: what most recorders have nothing to say of takes one byte together.
+/// [`Progress`] on the wire, where each byte counts for each recorder and each receiver, four times
+/// a second: the fields that most recorders leave empty take one byte together.
 #[derive(Serialize, Deserialize)]
 struct Sent {
     camera: CameraId,
@@ -168,36 +168,36 @@ mod kilobits {
     }
 }
 
-/// What a node found out about a camera that it does not record, and whose owner says that it
-/// cannot: it is asked to describe itself, no more.
+/// The result of a node's probe of a camera that another node owns and fails to record: the node
+/// only asks the camera to describe itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     pub camera: CameraId,
-    /// Whether it answered with a stream that can be recorded, the last time it was asked.
+    /// Whether it last answered with a stream that can be recorded.
     pub reachable: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     pub from: NodeId,
-    /// When the sending process started, in microseconds since the Unix epoch: a change tells a
+    /// When the sending process started, in microseconds since the Unix epoch: a change indicates a
     /// restart.
     pub boot: u64,
     pub sequence: u64,
     pub sent_at: Timestamp,
-    /// At least one of its volumes can be written. A node that says no keeps what it has until
-    /// others have it, and is given nothing more.
+    /// At least one of its volumes can be written. A node without one keeps its cameras until other
+    /// nodes have them, and gets no more.
     pub writable: bool,
-    /// Of those that the receiver is told of ([`Audience`]).
+    /// The recorders that the receiver gets reports of ([`Audience`]).
     pub recorders: Vec<Progress>,
     pub probes: Vec<Probe>,
-    /// Its clock agrees with what it knew before it started, so that others may go by it.
+    /// Its clock agrees with what it knew before it started, so others may rely on it.
     pub vouches: bool,
 }
 
-/// Who is told of which recorders of one node. All voters are told of all, so that whoever leads
-/// next knows how each stands; other nodes only of cameras that they would record if this node did
-/// not, or recorded until it did.
+/// Which nodes get reports of which recorders of one node. All voters get all reports, so that the
+/// next leader knows every recorder's state; other nodes only those of cameras that they would
+/// record if this node did not, or recorded until it did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audience {
     voters: BTreeSet<NodeId>,
@@ -205,8 +205,8 @@ pub struct Audience {
 }
 
 impl Audience {
-    /// Who is told of recorders of `cameras`. Where the voters are not known, nobody is told of
-    /// everything.
+    /// The receivers for recorders of `cameras`. If the voters are not known, no node gets all
+    /// reports.
     #[must_use]
     pub fn of(
         state: &ClusterState,
@@ -219,8 +219,7 @@ impl Audience {
                 continue;
             };
             let handoff = now.handoff.map(|handoff| handoff.to);
-            // The owner before the present one records on until it is told of a keyframe of its
-            // heir.
+            // The previous owner continues to record until it sees a keyframe of its heir.
             let former = state
                 .tenures(camera)
                 .iter()
@@ -243,7 +242,7 @@ impl Audience {
     }
 
     #[must_use]
-    pub fn is_told(&self, node: NodeId, camera: CameraId) -> bool {
+    pub fn includes(&self, node: NodeId, camera: CameraId) -> bool {
         self.voters.contains(&node)
             || self
                 .others
@@ -253,14 +252,14 @@ impl Audience {
 }
 
 impl Heartbeat {
-    /// As it is sent to `node`.
+    /// The heartbeat as it is sent to `node`.
     #[must_use]
     pub fn to(&self, node: NodeId, audience: &Audience) -> Self {
         let recorders = self
             .recorders
             .iter()
-            .filter(|progress| audience.is_told(node, progress.camera));
-        // Probes are for whoever leads.
+            .filter(|progress| audience.includes(node, progress.camera));
+        // Only a leader uses probes.
         let probes = if audience.voters.contains(&node) {
             self.probes.clone()
         } else {

@@ -1,5 +1,5 @@
-//! Who is alive, from heartbeats, refused connections and the passing of time. Pure: time comes in
-//! as a monotonic `Duration` since the process started.
+//! Which nodes are alive, from heartbeats, refused connections and elapsed time. Pure: time is an
+//! argument, a monotonic `Duration` since the process started.
 
 use crate::observe::heartbeat::{HEARTBEAT_INTERVAL, SUSPECT_AFTER, SUSPECT_AFTER_MAX};
 use holdfast_storage::ids::NodeId;
@@ -7,18 +7,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A tick this late means that this process itself was not running (stopped, starved, suspended):
-/// its silence proves nothing about others.
+/// silence during that time proves nothing about others.
 pub const TICK_LATE_MAX: Duration = Duration::from_millis(500);
 
-/// Pauses between heartbeats are remembered for one to two of these.
+/// Pauses between heartbeats are remembered for one to two of these windows.
 const PAUSES_WINDOW: Duration = Duration::from_secs(60);
 
-/// No machine starts again within this time: a process whose address refuses connections, or that
-/// another one replaced, so soon after it was heard ended while its machine ran on.
+/// No machine reboots within this time. If an address refuses connections, or another process
+/// replaces one, this soon after a process was heard, that process ended while its machine kept
+/// running.
 pub const NO_REBOOT_WITHIN: Duration = Duration::from_secs(5);
 
-/// A closed address is tried ten times a second; without a refusal for this long, the next one
-/// begins a new story.
+/// A closed address is tried ten times a second; after a longer time without a refusal, the next
+/// one starts a new sequence.
 pub const REFUSALS_APART_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +30,13 @@ pub enum Verdict {
         since: Duration,
         why: Why,
     },
-    /// Not heard of yet, and not long enough to suspect it.
+    /// Not heard of yet, but not long enough to suspect it.
     Unknown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// Nothing heard for [`SUSPECT_AFTER`], or for twice its longest pause of late, if that is
-    /// more.
+    /// Silent for [`SUSPECT_AFTER`], or for twice its longest recent pause, if that is more.
     Silence,
     /// Its machine refused the connection: the process is gone.
     Refused,
@@ -54,7 +54,7 @@ impl Verdict {
     }
 }
 
-/// What a heartbeat told beyond "alive".
+/// What a heartbeat showed beyond "alive".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     First,
@@ -63,23 +63,24 @@ pub enum Seen {
     Returned,
     /// Another process than before: whatever the old one recorded, it has stopped.
     Restarted,
-    /// Sent by a process that a newer one has replaced, or before what was heard already; ignored.
+    /// Sent by a process that a newer one has replaced, or before a heartbeat that was already
+    /// received; ignored.
     Stale,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Peer {
     heard: Option<Heard>,
-    /// Stays until it is heard again: a grace period never turns a suspect into a live node.
+    /// Stays until the node is heard again: a grace period never turns a suspect into a live node.
     suspect: Option<(Duration, Why)>,
     refusals: Option<Refusals>,
     pauses: Pauses,
-    /// The newest process of it that is known to have ended, by when it had started.
+    /// The newest process of it that is known to have ended, identified by its start.
     ended: Option<u64>,
 }
 
-/// The longest pauses between heartbeats of one process: in the window that runs, and in the one
-/// before.
+/// The longest pauses between heartbeats of one process: in the current window and in the previous
+/// one.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pauses {
     from: Duration,
@@ -89,7 +90,7 @@ struct Pauses {
 
 impl Pauses {
     fn note(self, now: Duration, pause: Duration) -> Self {
-        // An outage says nothing of how regularly heartbeats come.
+        // An outage says nothing about how regularly heartbeats arrive.
         let pause = if pause <= SUSPECT_AFTER_MAX {
             pause
         } else {
@@ -108,15 +109,15 @@ impl Pauses {
         }
     }
 
-    /// Silence that is no wonder, given how heartbeats came.
+    /// The longest silence that is normal, given the previous pauses.
     fn silence_max(&self) -> Duration {
         (self.longest.max(self.longest_before) * 2).clamp(SUSPECT_AFTER, SUSPECT_AFTER_MAX)
     }
 }
 
-/// Connections refused one after the other, of one process. It lives all the same (its advertised
-/// address is wrong, say) if it is heard later than anything that was under way at the first
-/// refusal could arrive.
+/// Consecutive refused connections of one process. The process is alive all the same (its
+/// advertised address is wrong, for instance) if it is heard later than any message that was in
+/// transit at the first refusal.
 #[derive(Clone, Copy, Debug)]
 struct Refusals {
     first: Duration,
@@ -126,7 +127,7 @@ struct Refusals {
 
 impl Refusals {
     fn refused(before: Option<Self>, now: Duration) -> Self {
-        match before.filter(|before| before.goes_on(now)) {
+        match before.filter(|before| before.continues(now)) {
             Some(before) => Self {
                 last: now,
                 ..before
@@ -142,13 +143,13 @@ impl Refusals {
     /// The refused process was heard.
     fn heard(self, now: Duration) -> Option<Self> {
         let later = now.saturating_sub(self.first) >= HEARTBEAT_INTERVAL;
-        self.goes_on(now).then_some(Self {
+        self.continues(now).then_some(Self {
             disproved: self.disproved || later,
             ..self
         })
     }
 
-    fn goes_on(&self, now: Duration) -> bool {
+    fn continues(&self, now: Duration) -> bool {
         now.saturating_sub(self.last) <= REFUSALS_APART_MAX
     }
 }
@@ -177,7 +178,7 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// `now`: everyone gets a full interval from here.
+    /// `now`: every node gets a full interval from here.
     #[must_use]
     pub fn new(me: NodeId, now: Duration) -> Self {
         Self {
@@ -188,10 +189,10 @@ impl Liveness {
         }
     }
 
-    /// A process that started at `boot` was heard. One that started earlier than the known one is
-    /// stale only while the known one is heard: a wall clock that was stepped back must not
-    /// silence a restarted node. What it said before the last that was heard of it (`sequence`)
-    /// was on its way for long, on a connection that was cut: it is stale too, and proves nothing.
+    /// Notes a heartbeat of a process that started at `boot`. A process that started earlier than
+    /// the known one is stale only while the known one is heard: a wall clock that was stepped back
+    /// must not silence a restarted node. A heartbeat older than the last one (`sequence`) was
+    /// delayed on a connection that was cut: it is stale too, and proves nothing.
     pub fn heartbeat(&mut self, now: Duration, from: NodeId, boot: u64, sequence: u64) -> Seen {
         self.look(now);
         let was_suspect = self.verdict(now, from).is_suspect();
@@ -221,7 +222,7 @@ impl Liveness {
             .heard
             .filter(|heard| seen == Seen::Restarted && heard.is_recent(now))
             .map(|heard| heard.boot);
-        // One that is heard had not ended: something else refused in its place.
+        // A process that is heard had not ended: something else refused in its place.
         let ended = replaced.or(peer.ended.filter(|ended| *ended != boot));
         *peer = Peer {
             heard: Some(Heard {
@@ -237,8 +238,8 @@ impl Liveness {
         seen
     }
 
-    /// A new connection to `node` was refused: proof at once, also in a grace period, unless this
-    /// process was heard in spite of refusals.
+    /// Notes that a new connection to `node` was refused: this is proof at once, also in a grace
+    /// period, unless the process was heard in spite of refusals.
     pub fn refused(&mut self, now: Duration, node: NodeId) {
         self.look(now);
         let peer = self.peers.entry(node).or_default();
@@ -254,20 +255,20 @@ impl Liveness {
         }
     }
 
-    /// To be called at least every [`TICK_LATE_MAX`] / 2, before verdicts are asked for.
+    /// Must be called at least every [`TICK_LATE_MAX`] / 2, before verdicts are requested.
     pub fn tick(&mut self, now: Duration) {
         self.look(now);
         self.mark_silent(now);
     }
 
-    /// A new leader judges those that it does not suspect already by what it hears from now on.
+    /// A new leader judges the nodes that it does not already suspect by what it hears from now on.
     pub fn leader_changed(&mut self, now: Duration) {
         self.look(now);
         self.mark_silent(now);
         self.grace_from = now;
     }
 
-    /// Forgets nodes that are no members any more.
+    /// Forgets nodes that are no longer members.
     pub fn keep(&mut self, is_member: impl Fn(NodeId) -> bool) {
         self.peers.retain(|node, _| is_member(*node));
     }
@@ -285,8 +286,8 @@ impl Liveness {
         }
     }
 
-    /// The newest process of each node that ended while its machine ran on, by when it had started.
-    /// Neither a power loss nor silence is among them.
+    /// The newest process of each node that ended while its machine kept running, identified by its
+    /// start. Excludes power losses and silence.
     #[must_use]
     pub fn ended(&self) -> Vec<(NodeId, u64)> {
         self.peers
@@ -305,7 +306,7 @@ impl Liveness {
         nodes.map(|node| (node, self.verdict(now, node))).collect()
     }
 
-    /// Whatever comes first after a stall, everyone gets a full interval from there.
+    /// Starts a full interval for every node if this is the first event after a stall.
     fn look(&mut self, now: Duration) {
         if self.was_away(now) {
             self.grace_from = now;
@@ -313,7 +314,7 @@ impl Liveness {
         self.looked_at = now;
     }
 
-    /// Nobody looked for so long that this process was not running.
+    /// The last event was so long ago that this process was not running.
     fn was_away(&self, now: Duration) -> bool {
         now.saturating_sub(self.looked_at) > TICK_LATE_MAX
     }

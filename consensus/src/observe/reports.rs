@@ -1,17 +1,17 @@
-//! What all recorders told last, kept so that it is cheap to publish.
+//! The latest reports of all recorders, stored so that publishing them is cheap.
 
 use crate::observe::heartbeat::{Exposure, Progress, RecorderState};
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The latest of each recorder. A clone costs one reference count for each node; what a node tells
-/// after it copies that node's reports, never the others'.
+/// The latest report of each recorder. A clone costs one reference count per node; a later report
+/// of a node copies that node's reports, never the others'.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reports(BTreeMap<NodeId, Arc<BTreeMap<CameraId, Progress>>>);
 
 impl Reports {
-    /// Takes in all that `node` tells of its recorders. One that it reports no longer keeps its
+    /// Replaces `node`'s reports of its recorders. A recorder that it no longer reports keeps its
     /// watermark: its footage ends there.
     pub fn report(&mut self, node: NodeId, recorders: Vec<Progress>) {
         let of_node = Arc::make_mut(self.0.entry(node).or_default());
@@ -25,7 +25,7 @@ impl Reports {
         );
     }
 
-    /// Takes in one recorder of `node`.
+    /// Replaces the report of one recorder of `node`.
     pub fn insert(&mut self, node: NodeId, progress: Progress) {
         Arc::make_mut(self.0.entry(node).or_default()).insert(progress.camera, progress);
     }
@@ -35,7 +35,7 @@ impl Reports {
         self.0.get(node)?.get(camera)
     }
 
-    /// What `node` reports of its recorders, and what it reported last of former ones.
+    /// `node`'s reports of its recorders, and its last ones of earlier recorders.
     pub fn of_node(&self, node: NodeId) -> impl Iterator<Item = &Progress> {
         self.0
             .get(&node)
@@ -43,12 +43,12 @@ impl Reports {
             .flat_map(|of_node| of_node.values())
     }
 
-    /// In the order of nodes and cameras.
+    /// By node and camera.
     pub fn iter(&self) -> impl Iterator<Item = ((NodeId, CameraId), &Progress)> {
         self.0.iter().flat_map(|(node, of_node)| {
             of_node
                 .iter()
-                .map(|(camera, told)| ((*node, *camera), told))
+                .map(|(camera, report)| ((*node, *camera), report))
         })
     }
 
@@ -63,16 +63,17 @@ impl Reports {
 }
 
 impl Extend<((NodeId, CameraId), Progress)> for Reports {
-    fn extend<I: IntoIterator<Item = ((NodeId, CameraId), Progress)>>(&mut self, told: I) {
-        told.into_iter()
+    fn extend<I: IntoIterator<Item = ((NodeId, CameraId), Progress)>>(&mut self, reports: I) {
+        reports
+            .into_iter()
             .for_each(|((node, _), progress)| self.insert(node, progress));
     }
 }
 
 impl FromIterator<((NodeId, CameraId), Progress)> for Reports {
-    fn from_iter<I: IntoIterator<Item = ((NodeId, CameraId), Progress)>>(told: I) -> Self {
+    fn from_iter<I: IntoIterator<Item = ((NodeId, CameraId), Progress)>>(items: I) -> Self {
         let mut reports = Self::default();
-        reports.extend(told);
+        reports.extend(items);
         reports
     }
 }

@@ -1,4 +1,4 @@
-//! The one place where a request from another member is authorised.
+//! The only place where a request from another member is authorised.
 
 use crate::model::Secret;
 use axum::Router;
@@ -10,19 +10,19 @@ use axum::response::{IntoResponse, Response};
 use std::fmt;
 use std::sync::Arc;
 
-/// What a server puts into the extensions of each request, to hear which connections carry
-/// authorised ones: those it keeps when it is full.
+/// A server adds this to the extensions of each request, to learn which connections carry
+/// authorised ones: those are kept when it is full.
 #[derive(Clone)]
 pub struct OnAuthorised(Arc<dyn Fn() -> bool + Send + Sync>);
 
 impl OnAuthorised {
-    /// `heard` answers whether the server has room for one more connection of this kind.
+    /// `heard` returns whether the server has room for one more connection of this kind.
     pub fn new(heard: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(heard))
     }
 
-    /// For whatever authorises a request. False: the server has no room, and the request must be
-    /// refused. A request that came through no such server is never refused.
+    /// For the code that authorises a request. `false`: the server has no room, and the request
+    /// must be refused. A request that did not come through such a server is never refused.
     #[must_use]
     pub fn has_room(request: &Request) -> bool {
         request
@@ -38,7 +38,7 @@ impl fmt::Debug for OnAuthorised {
     }
 }
 
-/// `routes`, answered only to who knows the cluster's `secret` (`authorization: Bearer ...`);
+/// Serves `routes` only to clients that know the cluster's `secret` (`authorization: Bearer ...`);
 /// others get 401.
 pub fn peer_auth(secret: Secret, routes: Router) -> Router {
     routes.layer(from_fn_with_state(secret, check))
@@ -57,7 +57,7 @@ async fn check(State(secret): State<Secret>, request: Request, next: Next) -> Re
     next.run(request).await
 }
 
-/// An empty secret authorises nobody.
+/// An empty secret authorises no client.
 fn is_authorised(secret: &Secret, headers: &HeaderMap) -> bool {
     let token = headers
         .get(AUTHORIZATION)
@@ -66,8 +66,7 @@ fn is_authorised(secret: &Secret, headers: &HeaderMap) -> bool {
         && token.is_some_and(|token| equal_in_constant_time(token, secret.0.as_bytes()))
 }
 
-/// Takes as long for the first wrong byte as for the last, so that time tells nothing but the
-/// length.
+/// Takes equally long whichever byte is wrong, so that timing reveals only the length.
 fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
     let difference = a.iter().zip(b).fold(0, |difference, (a, b)| {
         std::hint::black_box(difference | (a ^ b))

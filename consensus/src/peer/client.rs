@@ -1,5 +1,5 @@
 //! Calls to other members: HTTP POST with a body that names its version, the cluster's secret as
-//! bearer token, a deadline each.
+//! bearer token, and a deadline for each call.
 
 use crate::Boxed;
 use crate::codec::{self, CodecError, Format};
@@ -9,11 +9,11 @@ use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
-/// Longer than any answer that a member gives (a snapshot goes in a request).
+/// Longer than any answer of a member (a snapshot is sent in a request).
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// Text of a refusal that is kept.
+/// How much of a refusal's text is kept.
 const REFUSAL_BYTES_MAX: usize = 512;
-/// Within one site a connection is made in milliseconds or not at all.
+/// Within one site a connection is established in milliseconds or not at all.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 const IDLE_PER_PEER_MAX: usize = 8;
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -39,27 +39,27 @@ pub enum PeerError {
         status: u16,
         message: String,
     },
-    /// The two do not speak the same version.
+    /// The two nodes use different versions.
     #[error("{addr} answered what cannot be read: {why}")]
     Garbled { addr: String, why: String },
 }
 
 impl PeerError {
-    /// Whether the request certainly was not carried out.
+    /// Whether the request was certainly not executed.
     #[must_use]
     pub fn is_unsent(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Unreachable { .. })
     }
 }
 
-/// Cheap to clone; connections are kept and shared.
+/// Cheap to clone; connections are pooled and shared.
 #[derive(Clone, Debug)]
 pub struct PeerClient {
     way: Way,
     secret: Secret,
 }
 
-/// What carries requests.
+/// Carries requests.
 #[derive(Clone, Debug)]
 enum Way {
     Http(reqwest::Client),
@@ -104,7 +104,7 @@ impl PeerClient {
     /// `deadline`.
     ///
     /// # Errors
-    /// See [`PeerError`]; [`PeerError::is_unsent`] tells whether trying again is safe.
+    /// See [`PeerError`]; [`PeerError::is_unsent`] shows whether trying again is safe.
     pub async fn call<Req: Format, Resp: Format>(
         &self,
         addr: &str,
@@ -116,7 +116,7 @@ impl PeerClient {
         codec::decode(&answer).map_err(|error| garbled(addr, error))
     }
 
-    /// As [`Self::call`], of a request that is encoded already.
+    /// Like [`Self::call`], for a request that is already encoded.
     pub(crate) async fn call_encoded<Resp: Format>(
         &self,
         addr: &str,
@@ -128,10 +128,10 @@ impl PeerClient {
         codec::decode(&answer).map_err(|error| garbled(addr, error))
     }
 
-    /// As [`Self::call`], for an answer that is raw bytes.
+    /// Like [`Self::call`], for an answer of raw bytes.
     ///
     /// # Errors
-    /// As [`Self::call`].
+    /// Like [`Self::call`].
     pub async fn fetch<Req: Format>(
         &self,
         addr: &str,
@@ -143,7 +143,7 @@ impl PeerClient {
         self.fetch_encoded(addr, path, body, deadline).await
     }
 
-    /// As [`Self::fetch`], of a request that is encoded already.
+    /// Like [`Self::fetch`], for a request that is already encoded.
     pub(crate) async fn fetch_encoded(
         &self,
         addr: &str,
@@ -291,7 +291,7 @@ mod tests {
             .await
     }
 
-    /// Answers every request with `answer` as it is, then closes.
+    /// Answers every request with the bytes `answer`, then closes.
     async fn answering(answer: &'static [u8]) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap().to_string();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_kind_of_failure_is_told_apart() {
+    async fn each_kind_of_failure_is_distinguished() {
         let free = TcpListener::bind("127.0.0.1:0")
             .await
             .unwrap()

@@ -1,4 +1,4 @@
-//! What goes before every message between members.
+//! The header of every message between members.
 
 use crate::codec::{self, CodecError, Format};
 use crate::first_version;
@@ -6,9 +6,9 @@ use holdfast_storage::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Goes before every message but those of nodes that are no members yet, and says for whom it is,
-/// so that an address that another node (or cluster) took over answers no. What follows has a
-/// version of its own.
+/// Precedes every message, except those of nodes that are no members yet, and names the intended
+/// receiver, so that a request is refused if another node (or cluster) now has its address. The
+/// body after it has its own version.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Envelope {
     pub(crate) cluster: Uuid,

@@ -1,11 +1,11 @@
-//! What a simulation puts in the place of the network.
+//! The simulation's replacement for the network.
 
 use super::client::PeerError;
 
 /// Carries one node's requests.
 pub trait Transport: Send + Sync + std::fmt::Debug {
-    /// Posts `body` to `path` at `addr`, with `secret` as bearer token; answers status and body.
-    /// Whoever asks keeps the deadline.
+    /// Posts `body` to `path` at `addr`, with `secret` as bearer token; returns status and body.
+    /// The caller enforces the deadline.
     fn post(
         &self,
         addr: &str,

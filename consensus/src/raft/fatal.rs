@@ -1,10 +1,10 @@
-//! The one-way signal that this node's vote or log is not safe any more, or that Raft does not run
-//! any more: the node must stop.
+//! The one-way signal that this node's vote or log is no longer safe, or that Raft is no longer
+//! running: the node must stop.
 
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Raised once, never lowered.
+/// Raised once, never cleared.
 #[derive(Clone, Debug)]
 pub(crate) struct FatalSignal(Arc<watch::Sender<Option<String>>>);
 

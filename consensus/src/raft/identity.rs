@@ -1,35 +1,35 @@
-//! Which process of which node speaks, and whether its data directory is as new as what that node
-//! has confirmed.
+//! Which process of which node is speaking, and whether its data directory is as new as what that
+//! node has confirmed.
 //!
-//! A data directory can be put back to an earlier state (a VM snapshot, a backup), or exist twice
-//! (a copy). Its node would then vote again where it has voted, or help to decide without what it
-//! had confirmed, and undo what was acknowledged. So:
+//! A data directory can be reset to an earlier state (a VM snapshot, a backup), or exist twice (a
+//! copy). Its node would then vote again where it has voted, or help to decide without what it had
+//! confirmed, and undo acknowledged changes. So:
 //!
 //! - Each start of a node is a new [`Incarnation`]: a generation, counted in the data directory,
 //!   and a random boot id. It is durable before anything is sent. The directory keeps the last
-//!   [`BOOTS_MAX`] of them, each with the [`Position`] that it began at: what was durable then.
-//! - Each node keeps a [`Record`] of every other: its newest incarnation, and how far that has
+//!   [`BOOTS_MAX`] of them, each with the [`Position`] that was durable when it began.
+//! - Each node keeps a [`Record`] of every other node: its newest incarnation, and how far that has
 //!   confirmed.
-//! - A starting node introduces itself ([`introductions`]), and takes no part in Raft before
-//!   ([`gate`]). A peer with a record of it judges its history ([`judge`]): a record that is not in
-//!   the history, or that the next start began before, means that the directory is older than what
-//!   the node has confirmed. Then the node is fenced for good.
-//! - Messages of Raft carry the incarnation, both ways. One that the receiver did not admit counts
-//!   for nothing.
+//! - A starting node introduces itself ([`introductions`]), and takes no part in Raft before that
+//!   ([`gate`]). A peer with a record of it judges its history ([`judge`]): if the record is not in
+//!   the history, or the next start began before it, the directory is older than what the node has
+//!   confirmed. Then the node is fenced permanently.
+//! - Messages of Raft carry the incarnation in both directions. A message of an incarnation that
+//!   the receiver did not admit is ignored.
 //!
-//! Why no vote and no acknowledgement that was counted can be forgotten unseen, while the node that
-//! counted it is reachable: it is in that node's record, durably, before it is counted
-//! ([`ledger::Ledger::confirm`]). An earlier state of the directory then shows in the history: it
-//! lacks the incarnation of the record (the state is from before that start), or has it, and
-//! the next start began with less than the record says (the state is from within that run).
-//! Positions of one node never fall: the vote grows, and under one vote a log is never cut. A power
-//! cut is no earlier state: what is recorded was durable before it was sent.
+//! Why no counted vote or acknowledgement can be forgotten unnoticed while the node that counted it
+//! is reachable: it is in that node's record, durably, before it is counted
+//! ([`ledger::Ledger::confirm`]). An earlier state of the directory then shows in the history:
+//! either the incarnation of the record is missing (the state is from before that start), or the
+//! next start began with less than the record says (the state is from within that run). Positions
+//! of one node never decrease: the vote grows, and under one vote a log is never truncated. A power
+//! cut does not restore an earlier state: what is recorded was durable before it was sent.
 //!
 //! What costs an fsync: a start, at each node; a granted vote and acknowledged entries, at the node
-//! that counts them, in the log's own file and with its next flush. Heartbeats tell positions too,
-//! to nodes that count nothing; those are kept in memory and written at most once a second, where
-//! they changed. So what a *leader* had made durable itself is known to others a heartbeat later,
-//! and durably a second later: `docs/hazards.md`.
+//! that counts them, in the log's own file and with its next flush. Heartbeats report positions
+//! too, to nodes that do not count them; those are kept in memory and written at most once a second
+//! if they changed. So others know what a *leader* itself had made durable one heartbeat later, and
+//! durably one second later: `docs/hazards.md`.
 
 pub(crate) mod addresses;
 pub(crate) mod gate;
@@ -64,18 +64,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Starts that a data directory remembers.
+/// How many starts a data directory remembers.
 pub(crate) const BOOTS_MAX: usize = 32;
 
-/// One process of a node. The later start of one data directory has the higher generation.
+/// One process of a node. A later start of one data directory has a higher generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Incarnation {
     pub generation: u64,
     pub boot: Uuid,
 }
 
-/// What a node has made durable: its vote, and under that vote the last entry of its log. It never
-/// falls.
+/// What a node has made durable: its vote, and the last entry of its log under that vote. It never
+/// decreases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position {
     /// Term and node.
@@ -109,7 +109,7 @@ pub struct Record {
     pub position: Position,
 }
 
-/// Who sends a message.
+/// The sender of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     pub(crate) node: NodeId,
@@ -117,13 +117,13 @@ pub(crate) struct Stamp {
     pub(crate) position: Position,
 }
 
-/// What a node says of itself with each heartbeat and each introduction.
+/// A node's information about itself in each heartbeat and each introduction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sender {
     pub(crate) stamp: Stamp,
-    /// Where others reach it, as its configuration says now.
+    /// The address at which others reach it, from its present configuration.
     pub(crate) peer_addr: String,
-    /// The highest number of a camera of which it holds footage.
+    /// The highest camera number of which it holds footage.
     pub(crate) camera_highest: CameraId,
 }
 
@@ -132,16 +132,16 @@ first_version!(
     Sender => "what a node says of itself",
 );
 
-/// How long a refused process counts as there: it asks again every few seconds.
+/// How long a refused process counts as present: it asks again every few seconds.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
 
-/// Processes of other generations that are spoken of in that time.
+/// How many processes of other generations are logged in that time.
 const BYGONE_MAX: usize = 256;
 
-/// Longest address that is taken from another node.
+/// Longest address that is accepted from another node.
 const ADDR_BYTES_MAX: usize = 255;
 
-/// Why a message of another member counts for nothing.
+/// Why a message of another member is ignored.
 #[derive(Debug, thiserror::Error)]
 pub enum Unheard {
     #[error("the message cannot be read: {0}")]
@@ -166,18 +166,18 @@ struct Inner {
     me: NodeId,
     cluster: Uuid,
     generation: ClusterGeneration,
-    /// As the configuration says.
+    /// From the configuration.
     peer_addr: String,
     ledger: Ledger,
     standing: watch::Sender<Standing>,
-    /// Whether Raft's messages may go in and out.
+    /// Whether Raft's messages may be sent and received.
     is_open: AtomicBool,
-    /// What is durable of vote and log.
+    /// The durable position of vote and log.
     progress: OnceLock<Progress>,
     addresses: Addresses,
     wanted: Wanted,
     others: Mutex<Others>,
-    /// Of which this node holds footage itself.
+    /// The highest camera number of which this node itself holds footage.
     own_camera_highest: AtomicU32,
     camera_highest: watch::Sender<CameraId>,
 }
@@ -188,9 +188,9 @@ struct Others {
     heard: BTreeMap<NodeId, Instant>,
     /// Refused processes, why, and when they last asked.
     refused: BTreeMap<NodeId, (Incarnation, Fence, Instant)>,
-    /// Members that have another cluster secret than this node.
+    /// Members with another cluster secret than this node's.
     strange: BTreeSet<NodeId>,
-    /// Processes of other generations, and when that was last said of each.
+    /// Processes of other generations, and when each was last logged.
     bygone: BTreeMap<Incarnation, Instant>,
 }
 
@@ -230,7 +230,7 @@ impl Identity {
         &self.0.wanted
     }
 
-    /// Where the members are.
+    /// The addresses of the members.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
         self.0.addresses.clone()
@@ -250,7 +250,7 @@ impl Identity {
         self.0.generation
     }
 
-    /// Goes before a message to another member.
+    /// The header of a message to another member.
     pub(crate) fn envelope(&self, to: NodeId) -> Envelope {
         Envelope {
             cluster: self.0.cluster,
@@ -259,7 +259,7 @@ impl Identity {
         }
     }
 
-    /// Whether this node is meant.
+    /// Whether this node is the intended receiver.
     pub(crate) fn is_addressed(&self, envelope: &Envelope) -> bool {
         *envelope == self.envelope(self.0.me)
     }
@@ -278,7 +278,7 @@ impl Identity {
                 Position::new(Some(&it.vote), it.last_log_id.as_ref())
             })
         };
-        // Once, at the start.
+        // Only set once, at the start.
         drop(self.0.progress.set(Box::new(position)));
     }
 
@@ -286,7 +286,7 @@ impl Identity {
         self.0.is_open.load(Ordering::Acquire)
     }
 
-    /// From now on this node takes part, unless it is fenced. Whether it does.
+    /// From now on this node takes part, unless it is fenced. Returns whether it does.
     pub(crate) fn open(&self) -> bool {
         self.0.standing.send_if_modified(|standing| {
             let opens = *standing == Standing::Asking;
@@ -300,7 +300,7 @@ impl Identity {
         takes_part
     }
 
-    /// Ends this node's part for good, also for its later starts.
+    /// Ends this node's participation permanently, also for later starts.
     pub(crate) async fn fence(&self, fence: Fence) {
         self.0.is_open.store(false, Ordering::Release);
         let is_new = self.stand(Standing::Fenced(fence));
@@ -318,7 +318,7 @@ impl Identity {
         }
     }
 
-    /// Whether that is news. What is final stays.
+    /// Changes the standing, except a final one. Returns whether it changed.
     fn stand(&self, now: Standing) -> bool {
         self.0.standing.send_if_modified(|standing| {
             let is_news = !standing.is_final();
@@ -351,7 +351,7 @@ impl Identity {
         }
     }
 
-    /// The highest number of a camera of which this node holds footage.
+    /// The highest camera number of which this node holds footage.
     pub fn holds_footage_up_to(&self, camera: CameraId) {
         self.0
             .own_camera_highest
@@ -359,7 +359,7 @@ impl Identity {
         self.note_cameras(camera);
     }
 
-    /// The highest number of a camera of which any node that was heard holds footage.
+    /// The highest camera number of which any node that was heard holds footage.
     #[must_use]
     pub fn camera_highest(&self) -> CameraId {
         *self.0.camera_highest.borrow()
@@ -376,7 +376,7 @@ impl Identity {
         });
     }
 
-    /// `heartbeat` as it is sent to `to`.
+    /// The encoded `heartbeat` for `to`.
     ///
     /// # Errors
     /// See [`codec::encode`].
@@ -389,7 +389,7 @@ impl Identity {
         .concat())
     }
 
-    /// A heartbeat as it came in, of a process that counts.
+    /// Decodes a heartbeat and checks that its process counts.
     ///
     /// # Errors
     /// See [`Unheard`].
@@ -420,10 +420,10 @@ impl Identity {
                 self.0.ledger.note(node, incarnation, position);
                 self.learn(&sender);
             }
-            // A directory that is older, and the only process of its node: it is seen, and what it
-            // records counts.
+            // Its directory is too old, but it is the only process of its node: it counts as seen,
+            // and its recordings count.
             _ if self.is_refused_alone(node, incarnation) => {}
-            // Of one that was never heard two may run.
+            // Of a node that was never heard, two processes may be running.
             Admission::First | Admission::Unknown => {
                 self.0.wanted.introduce(node);
                 return Err(Unheard::Unintroduced(node));
@@ -432,7 +432,7 @@ impl Identity {
         Ok(heartbeat)
     }
 
-    /// What an admitted process says of itself.
+    /// Notes an admitted process's information about itself.
     pub(crate) fn learn(&self, sender: &Sender) {
         self.heard(sender.stamp.node);
         self.note_cameras(sender.camera_highest);
@@ -447,7 +447,7 @@ impl Identity {
         judge::admission(self.0.ledger.record(stamp.node).as_ref(), stamp.incarnation)
     }
 
-    /// Whether Raft's message from there counts; also keeps what it says.
+    /// Whether a Raft message from this sender counts; if so, its position is noted.
     pub(crate) fn counts(&self, stamp: &Stamp) -> bool {
         let counts = self.admission(stamp) != Admission::Unknown;
         if counts {
@@ -461,11 +461,11 @@ impl Identity {
         counts
     }
 
-    /// Keeps durably that the sender has confirmed `position`, and answers whether that may be
+    /// Records durably that the sender has confirmed `position`, and returns whether that may be
     /// counted.
     ///
     /// # Errors
-    /// It could not be made durable.
+    /// The record could not be made durable.
     pub(crate) async fn confirm(&self, stamp: &Stamp, position: Position) -> io::Result<bool> {
         if !self.counts(stamp) {
             return Ok(false);
@@ -492,7 +492,7 @@ impl Identity {
         self.others().heard.get(&node).copied()
     }
 
-    /// Whether that is news.
+    /// Notes a refused process. Returns whether this is to be logged.
     #[expect(clippy::disallowed_methods, reason = "an edge: when it asked")]
     pub(crate) fn refuse(&self, node: NodeId, incarnation: Incarnation, fence: Fence) -> bool {
         let before = self
@@ -504,7 +504,7 @@ impl Identity {
         })
     }
 
-    /// Whether a process of another generation has not been spoken of lately.
+    /// Whether a process of another generation has not been logged recently.
     #[expect(clippy::disallowed_methods, reason = "an edge: when it asked")]
     pub(crate) fn is_bygone_news(&self, process: Incarnation) -> bool {
         let mut others = self.others();
@@ -522,7 +522,7 @@ impl Identity {
         refused.is_some_and(|(process, fence, _)| process == incarnation && !fence.is_twin())
     }
 
-    /// Nodes of which this one refuses a process, and why, in words.
+    /// Nodes of which this one refuses a process, and why, as text.
     #[must_use]
     pub fn refused(&self) -> BTreeMap<NodeId, String> {
         let others = self.others();
@@ -548,7 +548,7 @@ impl Identity {
         self.others().strange.clone()
     }
 
-    /// `node` did not take a message: it may not know this process, or its secret.
+    /// `node` rejected a message: it may not know this process, or its secret.
     pub fn not_taken_by(&self, node: NodeId) {
         self.0.wanted.introduce(node);
     }

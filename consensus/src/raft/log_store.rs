@@ -1,8 +1,8 @@
-//! Vote and log on disk: one append-only file set with a CRC for each record (the `raft-log`
-//! crate), one fsync for each group of writes.
+//! Vote and log on disk: one append-only set of files with a CRC per record (the `raft-log` crate),
+//! one fsync per group of writes.
 //!
 //! Nothing is acknowledged before its fsync. A failed fsync raises the fatal signal, and every
-//! later write fails: what the kernel dropped after a failed fsync cannot be written again.
+//! later write fails: data that the kernel dropped after a failed fsync cannot be written again.
 
 use super::fatal::FatalSignal;
 use super::{Entry, LogId, TypeConfig, Vote};
@@ -21,8 +21,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// Size at which a log file is closed and the next one begun; a file goes once everything in it is
-/// purged.
+/// Size at which a log file is closed and the next one begun; a file is deleted once everything in
+/// it is purged.
 const CHUNK_BYTES_MAX: usize = 16 << 20;
 /// Entries kept in memory for followers; older ones are read from disk.
 const CACHE_BYTES_MAX: usize = 8 << 20;
@@ -37,7 +37,7 @@ pub(crate) type Payload = EntryPayload<crate::command::LogEntry, u64, BasicNode>
 
 first_version!(Payload => "the Raft log");
 
-/// What `raft-log` stores for us.
+/// The types that `raft-log` stores.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogTypes;
 
@@ -61,7 +61,7 @@ impl raft_log::Types for LogTypes {
     }
 }
 
-/// Told by the flush thread once a group's fsync is done.
+/// The flush thread calls this once a group's fsync is done.
 pub(crate) struct Flushed {
     to: Waiting,
     fatal: FatalSignal,
@@ -71,8 +71,8 @@ pub(crate) struct Flushed {
 enum Waiting {
     Raft(IOFlushed<TypeConfig>),
     Caller(oneshot::Sender<io::Result<()>>),
-    /// Nobody waits; a failure is fatal nevertheless.
-    Nobody,
+    /// No caller waits; a failure is fatal nevertheless.
+    NoCaller,
 }
 
 impl raft_log::Callback for Flushed {
@@ -86,9 +86,9 @@ impl raft_log::Callback for Flushed {
         }
         match self.to {
             Waiting::Raft(callback) => callback.io_completed(result),
-            // A caller that went away (its future was dropped) needs no answer.
+            // A caller that is gone (its future was dropped) needs no answer.
             Waiting::Caller(caller) => drop(caller.send(result)),
-            Waiting::Nobody => {}
+            Waiting::NoCaller => {}
         }
     }
 }
@@ -125,8 +125,8 @@ pub(crate) struct LogStore {
 
 impl LogStore {
     /// Opens or creates the log in `dir`; a torn last record (a write that was never acknowledged)
-    /// is cut off. A record whose length field was damaged so that it reaches past the file's
-    /// end cannot be told from a torn one.
+    /// is cut off. A record whose length field was damaged so that it reaches past the file's end
+    /// cannot be distinguished from a torn one.
     ///
     /// # Errors
     /// The directory is locked by another process, cannot be read or written, or holds a damaged
@@ -150,13 +150,13 @@ impl LogStore {
         })
     }
 
-    /// The log is plain data that every operation leaves whole, so a panic elsewhere does not
-    /// poison it.
+    /// Every operation leaves the log in a consistent state, so a panic elsewhere does not poison
+    /// it.
     fn lock(&self) -> MutexGuard<'_, raft_log::RaftLog<LogTypes>> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was kept last beside vote and log.
+    /// The bytes last stored in addition to vote and log.
     pub(crate) fn kept(&self) -> Option<Vec<u8>> {
         self.lock().log_state().user_data.clone()
     }
@@ -191,8 +191,8 @@ impl LogStore {
             change(&mut log)?;
             log.flush(true, Some(self.flushed(Waiting::Caller(caller))))?;
         }
-        // No deadline: openraft must not go on before the vote is durable; a hung disk shows as
-        // this node not answering.
+        // No deadline: openraft must not continue before the vote is durable; while the disk hangs,
+        // this node does not answer.
         done.await
             .map_err(|_| io::Error::other("the log's flush thread has stopped"))?
     }
@@ -257,15 +257,15 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.durably(|log| log.save_vote(vote).map(drop)).await
     }
 
-    /// Fsynced without being waited for, so that a node that boots alone after a power cut knows
-    /// its last assignments.
+    /// Fsynced without waiting, so that a node that boots alone after a power cut knows its last
+    /// assignments.
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         let Some(committed) = committed else {
             return Ok(());
         };
         let mut log = self.lock();
         log.commit(to_stored_id(&committed))?;
-        log.flush(true, Some(self.flushed(Waiting::Nobody)))
+        log.flush(true, Some(self.flushed(Waiting::NoCaller)))
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {

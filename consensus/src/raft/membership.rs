@@ -1,5 +1,5 @@
-//! Who votes: the leader brings Raft's membership in line with the replicated nodes, one step at a
-//! time. Idempotent, so a new leader just goes on.
+//! Which nodes vote: the leader adapts Raft's membership to the replicated nodes, one step at a
+//! time. Idempotent, so a new leader simply continues.
 
 mod plan;
 
@@ -21,7 +21,7 @@ const STEP_INTERVAL: Duration = Duration::from_millis(250);
 const STEP_DEADLINE: Duration = Duration::from_secs(5);
 /// A learner this close to the end of the log may vote.
 const LAG_ENTRIES_MAX: u64 = 100;
-/// Raft's heartbeats are answered several times in this time by any member that runs.
+/// Any running member answers several of Raft's heartbeats in this time.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Voters that do not answer, and since when; kept by a leader.
@@ -31,7 +31,7 @@ struct Absences {
 }
 
 impl Absences {
-    /// Takes in who answers now; answers who has been absent for `absent_max`.
+    /// Notes which members answer now; returns those that have been absent for `absent_max`.
     fn observe(
         &mut self,
         now: Instant,
@@ -51,9 +51,9 @@ impl Absences {
     }
 }
 
-/// Runs on every node, acts on the leader; ends with Raft. A voter that answered nothing for
-/// `voter_absent_max` counts as lost: its vote goes to a learner that is ready; back again, it
-/// learns.
+/// Runs on every node, acts on the leader; ends with Raft. A voter without an answer for
+/// `voter_absent_max` counts as lost: its vote goes to a learner that is ready; when it returns, it
+/// is a learner.
 pub(crate) async fn run(
     raft: Raft,
     state: watch::Receiver<Arc<ClusterState>>,
@@ -88,7 +88,7 @@ async fn step(
     if planned.is_none() {
         return Ok(());
     }
-    // A new leader may not have applied the entries that made its members: look again once it has.
+    // A new leader may not have applied the entries that added its members: look again once it has.
     raft.ensure_linearizable(ReadPolicy::ReadIndex)
         .await
         .map_err(|error| error.to_string())?;

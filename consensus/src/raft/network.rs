@@ -1,5 +1,5 @@
-//! Raft's messages to other members, as HTTP POSTs. Deadlines are ours: openraft only says how long
-//! it would wait.
+//! Raft's messages to other members, as HTTP POSTs. We set the deadlines: openraft only says how
+//! long it would wait.
 
 use super::messages::{APPEND, PRE_VOTE, SNAPSHOT, SnapshotRequest, TRANSFER, VOTE};
 use super::snapshot_file::SnapshotImage;
@@ -18,7 +18,7 @@ use openraft::raft::{
 use openraft::{BasicNode, OptionalSend, RPCTypes};
 use std::time::Duration;
 
-/// A follower fsyncs before it answers; beside busy video disks that may take several heartbeats.
+/// A follower fsyncs before it answers; next to busy video disks that may take several heartbeats.
 const APPEND_DEADLINE: Duration = Duration::from_secs(1);
 const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -29,11 +29,11 @@ pub(crate) struct Network {
     pub(crate) client: PeerClient,
 }
 
-/// The way to one member.
+/// The connection to one member.
 pub(crate) struct Link {
     network: Network,
     target: NodeId,
-    /// Where it was when it became a member, until the state says where it is now.
+    /// Its address when it became a member, used until the state has its present one.
     addr_at_join: String,
 }
 
@@ -58,8 +58,8 @@ impl Link {
             .unwrap_or_else(|| self.addr_at_join.clone())
     }
 
-    /// The answer, and the process that gave it. A process that does not count is told nothing and
-    /// heard in nothing.
+    /// The answer, and the process that gave it. A process that does not count gets no messages,
+    /// and its answers are ignored.
     async fn call<Req: Format, Resp: Format>(
         &self,
         path: &str,
@@ -98,8 +98,8 @@ impl Link {
         Ok((stamp, codec::decode(body).map_err(garbled)?))
     }
 
-    /// The answer may be counted once this node keeps durably what it confirms: `position`, where
-    /// it confirms anything.
+    /// The answer may be counted once this node has durably recorded the `position` that it
+    /// confirms, if it confirms one.
     async fn counted<Resp>(
         &self,
         (stamp, answer): (Stamp, Resp),
@@ -137,7 +137,7 @@ impl Link {
                 target: self.target.0,
                 timeout,
             }),
-            // Unreachable makes openraft wait before it tries again.
+            // `Unreachable` makes openraft wait before it tries again.
             _ => RPCError::Unreachable(Unreachable::new(error)),
         }
     }
@@ -199,7 +199,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        // Nothing is promised with it, and nothing kept.
+        // A pre-vote promises nothing, so nothing is recorded.
         let answer = async {
             self.counted(self.call(PRE_VOTE, rpc, option.soft_ttl()).await?, None)
                 .await

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A vote as a node keeps it. Ordered as Raft orders votes.
+/// A stored vote. Ordered as Raft orders votes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SavedVote {
     pub term: u64,
@@ -26,24 +26,24 @@ pub struct SavedVote {
 pub struct Applied<'a> {
     pub term: u64,
     pub index: u64,
-    /// `None`: an entry of Raft's own.
+    /// `None`: an internal entry of Raft.
     pub entry: Option<&'a LogEntry>,
-    /// With the entry.
+    /// Including the entry.
     pub state: &'a ClusterState,
 }
 
-/// Is told what one node does.
+/// Observes one node.
 pub trait Witness: Send + Sync {
     fn applied(&self, applied: Applied<'_>);
     /// The state is that of a snapshot up to `index`.
     fn installed(&self, index: u64, state: &ClusterState);
     /// It is durable, as far as the node knows.
     fn saved_vote(&self, vote: SavedVote);
-    /// By a process that starts.
+    /// Called when a process starts.
     fn found_vote(&self, vote: Option<SavedVote>);
 }
 
-/// Known bugs put back: a simulation has to find them.
+/// Known bugs put back, for the simulation to find.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Twist {
     #[default]
@@ -52,10 +52,10 @@ pub enum Twist {
     AcknowledgesEarly,
     /// Votes are not written at all.
     ForgetsVotes,
-    /// A leader that starts again leads on in the same term, also where its log lost what others
-    /// have committed.
+    /// A restarted leader continues to lead in the same term, even if its log lost entries that
+    /// others have committed.
     RestoresLeaders,
-    /// A data directory that was put back to an earlier state is taken for whole.
+    /// A data directory that was reset to an earlier state is accepted as up to date.
     TrustsDirectories,
 }
 
@@ -79,7 +79,7 @@ struct DiskState {
     last_flush_ends: Instant,
 }
 
-/// A flush under way, and how far each file had been written when it began.
+/// A flush in progress, and how far each file had been written when it began.
 pub(crate) struct Flush {
     pub(crate) ends_at: Instant,
     written: BTreeMap<PathBuf, u64>,
@@ -116,22 +116,23 @@ impl Disk {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The process ends here and now, and with it the power: nothing is written or becomes durable
+    /// The process ends immediately, and with it the power: nothing is written or becomes durable
     /// any more.
     pub fn cut(&self) {
         self.lock().is_cut = true;
     }
 
-    /// Whether nobody holds the disk but whoever asks.
+    /// Whether the caller has the only reference to the disk.
     #[must_use]
     pub fn is_released(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
 
-    /// After [`Self::cut`], once it is released: what was not flushed is gone, from some point on.
+    /// To be called after [`Self::cut`], once the disk is released: data that was not flushed is
+    /// lost from some point on.
     ///
     /// # Errors
-    /// The files cannot be cut.
+    /// The files cannot be truncated.
     pub fn lose_unflushed(&self) -> io::Result<()> {
         let mut state = self.lock();
         for (path, length) in lengths(&self.0.log) {
@@ -146,7 +147,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Opening a log makes files, and they are durable.
+    /// Opening a log creates files, and they are durable.
     pub(crate) fn settle(&self) {
         self.lock().durable = lengths(&self.0.log);
     }

@@ -1,9 +1,10 @@
-//! The real log on a disk whose flushes take simulated time, and that loses what was not flushed
-//! when the power fails.
+//! The real log on a disk whose flushes take simulated time, and that loses unflushed data when the
+//! power fails.
 //!
-//! Each write is carried out and fsynced on the spot while the simulation waits, so that the log's
-//! own thread brings no chance into it. That it is durable is told later, once the flush's time is
-//! over; what is not told yet is lost when the power fails, up to a point that the seed chooses.
+//! Each write is executed and fsynced immediately while the simulation waits, so that the log's own
+//! thread adds no randomness. Its durability is reported later, once the flush's time is over;
+//! writes that are not reported yet are lost when the power fails, up to a point that the seed
+//! chooses.
 
 use super::log_store::LogStore;
 use super::simulated_disk::{Disk, SavedVote};
@@ -161,7 +162,7 @@ impl RaftLogStorage<TypeConfig> for SimulatedLog {
         self.flushed().await
     }
 
-    /// Durable on the spot: files of the log may be gone with it.
+    /// Durable immediately: files of the log may be deleted with it.
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         self.disk.check()?;
         at_once(self.inner.purge(upto))?;

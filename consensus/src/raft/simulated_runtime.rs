@@ -1,5 +1,5 @@
-//! tokio, with chance from a seed and file work done on the spot while a simulation runs on this
-//! thread. Otherwise it is tokio as it is.
+//! tokio, with randomness from a seed and file work done immediately while a simulation runs on
+//! this thread. Otherwise plain tokio.
 
 use super::simulated_watch::FairWatch;
 use holdfast_storage::random::Random;
@@ -15,7 +15,7 @@ thread_local! {
     static CHANCE: RefCell<Option<Random>> = const { RefCell::new(None) };
 }
 
-/// While it lives, this thread simulates.
+/// While it exists, this thread simulates.
 #[derive(Debug)]
 pub(crate) struct Seeded(());
 
@@ -102,7 +102,7 @@ impl AsyncRuntime for Runtime {
         self.0.block_on(future)
     }
 
-    /// In a simulation no time passes meanwhile, and nothing else happens.
+    /// In a simulation no time passes during this, and nothing else happens.
     async fn spawn_blocking<F, T>(work: F) -> Result<T, io::Error>
     where
         F: FnOnce() -> T + Send + 'static,

@@ -1,5 +1,5 @@
-//! tokio's watch channel, whose receivers wake in the order in which they began to wait: tokio
-//! chooses an order by chance that no seed reaches.
+//! tokio's watch channel, except that receivers wake in the order in which they began to wait:
+//! tokio chooses a random order that no seed controls.
 
 use futures::FutureExt as _;
 use openraft::async_runtime::watch::{RecvError, SendError, Watch, WatchReceiver, WatchSender};
@@ -11,7 +11,7 @@ use tokio::task::unconstrained;
 #[derive(Debug)]
 pub(crate) struct FairWatch;
 
-/// Rings when a sender goes away: the last one closes the channel.
+/// Rings when a sender is dropped: the last one closes the channel.
 struct Bell(Arc<Notify>);
 
 impl Drop for Bell {
@@ -21,7 +21,7 @@ impl Drop for Bell {
 }
 
 pub(crate) struct Sender<T> {
-    // Goes before the bell rings.
+    // Dropped before the bell rings.
     inner: watch::Sender<T>,
     bell: Bell,
 }
@@ -102,7 +102,7 @@ impl<T: Send + Sync> WatchReceiver<FairWatch, T> for Receiver<T> {
         loop {
             let rung = self.rung.clone();
             let mut rings = pin!(rung.notified());
-            // Before the look, so that nothing is missed between the two.
+            // Before the check, so that nothing is missed between the two.
             rings.as_mut().enable();
             if let Some(changed) = unconstrained(self.inner.changed()).now_or_never() {
                 return changed.map_err(|_| RecvError(()));

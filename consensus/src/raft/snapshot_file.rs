@@ -1,5 +1,5 @@
-//! The latest snapshot as a file: magic, CRC-32 of the rest, then meta data and state as [`codec`]
-//! writes them. Written beside, fsynced, then renamed over the old one.
+//! The latest snapshot as a file: magic, CRC-32 of the rest, then metadata and state as [`codec`]
+//! writes them. It is written to a second file, fsynced, then renamed over the old one.
 
 use super::SnapshotMeta;
 use crate::{codec, first_version};
@@ -9,11 +9,11 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Format 1 of the file around them.
+/// Format 1 of the file's envelope.
 const MAGIC: &[u8; 8] = b"HFSNAP01";
 const HEADER_BYTES: usize = MAGIC.len() + 4;
 
-/// A state as [`codec`] writes it, with what Raft needs to know of it.
+/// A state as [`codec`] writes it, with the metadata that Raft needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotImage {
     pub(crate) meta: SnapshotMeta,
@@ -23,7 +23,7 @@ pub(crate) struct SnapshotImage {
 
 first_version!(SnapshotImage => "the snapshot");
 
-/// Where one node's snapshot lies. Clones share the lock that orders writers.
+/// The path of one node's snapshot. Clones share the lock that orders writers.
 #[derive(Clone, Debug)]
 pub(crate) struct SnapshotFile {
     path: PathBuf,
@@ -38,7 +38,7 @@ impl SnapshotFile {
         }
     }
 
-    /// `None` where there never was one.
+    /// `None` if there never was one.
     ///
     /// # Errors
     /// It cannot be read, or its CRC does not match: the log before it is purged, so the node
@@ -58,7 +58,7 @@ impl SnapshotFile {
         decode(&bytes).map(Some).map_err(what)
     }
 
-    /// Replaces the snapshot, unless the file is newer already.
+    /// Replaces the snapshot, unless the file is newer.
     pub(crate) fn write(&self, image: &SnapshotImage) -> io::Result<()> {
         let _one_writer = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if self
@@ -67,11 +67,11 @@ impl SnapshotFile {
         {
             return Ok(());
         }
-        let beside = self.path.with_extension("new");
-        let mut file = File::create(&beside)?;
+        let temporary = self.path.with_extension("new");
+        let mut file = File::create(&temporary)?;
         file.write_all(&encode(image)?)?;
         file.sync_all()?;
-        fs::rename(&beside, &self.path)?;
+        fs::rename(&temporary, &self.path)?;
         let dir = self
             .path
             .parent()
@@ -104,7 +104,7 @@ fn decode(bytes: &[u8]) -> Result<SnapshotImage, String> {
     }
 }
 
-/// Postcard writes a `Vec<u8>` one element at a time; this writes it at once.
+/// Postcard writes a `Vec<u8>` one element at a time; this writes all of it at once.
 mod as_bytes {
     use serde::de::{Error, SeqAccess, Visitor};
     use serde::{Deserializer, Serializer};

@@ -1,5 +1,5 @@
-//! Applies committed entries to [`ClusterState`] and publishes the result, once for each batch. The
-//! state lives in memory; snapshot plus log rebuild it.
+//! Applies committed entries to [`ClusterState`] and publishes the result, once per batch. The
+//! state is in memory; snapshot plus log rebuild it.
 
 use super::snapshot_file::{SnapshotFile, SnapshotImage};
 use super::{Entry, LogId, Outcome, Runtime, SnapshotMeta, StoredMembership, TypeConfig};
@@ -53,7 +53,7 @@ impl StateMachine {
         self.published.subscribe()
     }
 
-    /// The last entry that the state holds.
+    /// The last entry that the state includes.
     pub(crate) fn applied(&self) -> Option<LogId> {
         self.applied
     }
@@ -74,12 +74,12 @@ impl StateMachine {
         self.membership = meta.last_membership.clone();
         self.publish();
         #[cfg(feature = "simulation")]
-        self.tell_installed();
+        self.report_installed();
         Ok(())
     }
 
     #[cfg(feature = "simulation")]
-    pub(crate) fn tell_installed(&self) {
+    pub(crate) fn report_installed(&self) {
         if let (Some(witness), Some(id)) = (&self.witness, self.applied) {
             witness.installed(id.index, &self.state);
         }
@@ -92,7 +92,7 @@ impl StateMachine {
     pub(crate) fn apply_entry(&mut self, entry: Entry) -> Outcome {
         self.applied = Some(entry.log_id);
         #[cfg(feature = "simulation")]
-        let told = entry.clone();
+        let applied = entry.clone();
         let outcome = match entry.payload {
             EntryPayload::Blank => Outcome(Ok(Response::Done)),
             EntryPayload::Normal(entry) => Outcome(self.state.apply(entry)),
@@ -102,12 +102,12 @@ impl StateMachine {
             }
         };
         #[cfg(feature = "simulation")]
-        self.tell_applied(&told);
+        self.report_applied(&applied);
         outcome
     }
 
     #[cfg(feature = "simulation")]
-    fn tell_applied(&self, entry: &Entry) {
+    fn report_applied(&self, entry: &Entry) {
         let logged = match &entry.payload {
             EntryPayload::Normal(logged) => Some(logged),
             EntryPayload::Blank | EntryPayload::Membership(_) => None,
@@ -132,7 +132,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Ok((self.applied, self.membership.clone()))
     }
 
-    /// Answers only after publishing, so that whoever wrote reads what was written.
+    /// Answers only after publishing, so that clients read what they wrote.
     async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
     where
         S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
@@ -181,7 +181,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 }
 
-/// A view of the state at one entry, to be written out while later entries are applied.
+/// A view of the state at one entry, written out while later entries are applied.
 pub(crate) struct Builder {
     meta: SnapshotMeta,
     state: ClusterState,
@@ -206,8 +206,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     }
 }
 
-/// Runs file work off the runtime's threads. No deadline: a snapshot is complete or it is not
-/// there.
+/// Runs file work off the runtime's threads. No deadline: a snapshot is complete or does not exist.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

@@ -1,5 +1,5 @@
-//! The log and the snapshot on disk: openraft's own suite, then what a restart, a torn write and a
-//! failed fsync must do.
+//! The log and the snapshot on disk: openraft's own suite, then a restart, a torn write and a
+//! failed fsync.
 
 use super::fatal::FatalSignal;
 use super::log_store::LogStore;
@@ -70,7 +70,7 @@ fn vote() -> Vote {
     }
 }
 
-/// The newest log file with anything in it.
+/// The newest log file that is not empty.
 fn last_file(dir: &Path) -> PathBuf {
     let files = fs::read_dir(dir.join("log"))
         .unwrap()
@@ -140,7 +140,7 @@ async fn a_second_process_cannot_open_the_log() {
 }
 
 #[tokio::test]
-async fn a_torn_last_record_is_cut_off_and_the_log_goes_on() {
+async fn a_torn_last_record_is_cut_off_and_the_log_continues() {
     for cut_bytes in 1..24 {
         let dir = tempfile::tempdir().unwrap();
         write_ten(dir.path()).await;

@@ -1,4 +1,4 @@
-//! What a survivor keeps, what it leaps over, and that its new generation can decide.
+//! What a survivor keeps, which numbers it skips, and that its new generation can decide.
 
 use super::*;
 use crate::command::{AssignmentChange, AssignmentOp, Command, LogEntry};
@@ -47,7 +47,7 @@ fn place(camera: u32, owner: u64) -> Command {
     }
 }
 
-/// Three voters, node 2's camera and node 3's; nothing of it is known to be committed.
+/// Three voters, a camera of node 2 and one of node 3; nothing is known to be committed.
 fn history() -> Vec<Entry> {
     let nodes: BTreeMap<u64, BasicNode> = (1..=3)
         .map(|n| (n, BasicNode::new("127.0.0.1:9")))
@@ -215,7 +215,7 @@ async fn one_that_runs_or_has_nothing_or_is_no_member_is_refused() {
 async fn the_new_generation_decides_alone_and_can_be_recovered_again() {
     let dir = directory().await;
     let second = dir.path().join("raft-2");
-    // What an attempt that was interrupted left.
+    // Left behind by an interrupted attempt.
     std::fs::create_dir_all(second.join("log")).unwrap();
     std::fs::write(second.join("snapshot"), "half").unwrap();
     let (generation, _) = open(&dir)

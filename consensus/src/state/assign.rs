@@ -6,7 +6,7 @@ use crate::model::{Assignment, Handoff, Role, Tenure};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 
-/// A new owner with the recorders beside it, and what is known of the old one's footage.
+/// A new owner with its mirror and successor, and what is known of the previous owner's footage.
 struct Succession {
     epoch: Epoch,
     owner: NodeId,
@@ -131,7 +131,7 @@ impl ClusterState {
                 Ok(())
             }
             AssignmentOp::SetSuccessor { successor } => {
-                self.check_beside(camera, &now, successor)?;
+                self.check_standby(camera, &now, successor)?;
                 self.change(camera, |assignment| assignment.successor = successor);
                 Ok(())
             }
@@ -205,7 +205,7 @@ impl ClusterState {
         )
     }
 
-    /// Every camera that is owned gets a new epoch, with the owner that it has.
+    /// Gives every owned camera a new epoch, with the same owner.
     pub(super) fn renew_all(&mut self, at: Timestamp) {
         let owned: Vec<(CameraId, Assignment)> = self
             .assignments
@@ -213,7 +213,7 @@ impl ClusterState {
             .map(|(camera, assignment)| (camera, assignment.clone()))
             .collect();
         for (camera, assignment) in owned {
-            // Of those that nobody owns there is nothing to renew.
+            // A camera without an owner has nothing to renew.
             drop(self.renew(camera, at, &assignment));
         }
     }
@@ -224,7 +224,7 @@ impl ClusterState {
         now: &Assignment,
         mirror: Option<NodeId>,
     ) -> Result<(), Rejection> {
-        self.check_beside(camera, now, mirror)?;
+        self.check_standby(camera, now, mirror)?;
         self.change(camera, |assignment| {
             assignment.mirror = mirror;
             if assignment.successor == mirror {
@@ -235,18 +235,18 @@ impl ClusterState {
     }
 
     /// A mirror or successor is a recorder other than the owner.
-    fn check_beside(
+    fn check_standby(
         &self,
         camera: CameraId,
         now: &Assignment,
-        beside: Option<NodeId>,
+        standby: Option<NodeId>,
     ) -> Result<(), Rejection> {
         require(
             now.owner.is_some(),
             camera,
             "it has no owner; place it first",
         )?;
-        let Some(node) = beside else { return Ok(()) };
+        let Some(node) = standby else { return Ok(()) };
         require(
             now.owner != Some(node),
             camera,
@@ -272,10 +272,10 @@ impl ClusterState {
         next: Succession,
     ) -> Result<(), Rejection> {
         self.check_recorder(camera, next.owner)?;
-        for beside in [next.mirror, next.successor].into_iter().flatten() {
-            self.check_recorder(camera, beside)?;
+        for standby in [next.mirror, next.successor].into_iter().flatten() {
+            self.check_recorder(camera, standby)?;
             require(
-                beside != next.owner,
+                standby != next.owner,
                 camera,
                 "mirror and successor are other nodes than the owner",
             )?;
@@ -317,7 +317,7 @@ impl ClusterState {
         });
     }
 
-    /// Takes `node` out of every assignment.
+    /// Removes `node` from every assignment.
     pub(super) fn release_all(&mut self, node: NodeId, at: Timestamp) {
         let named: Vec<CameraId> = self
             .assignments
@@ -344,8 +344,8 @@ impl ClusterState {
         }
     }
 
-    /// `lost`, the owner of `camera`, leaves: whoever records beside it is the owner now, so that
-    /// its recording does not end before another begins.
+    /// `lost`, the owner of `camera`, leaves: a node that records alongside it becomes the owner
+    /// now, so that its recording does not end before another begins.
     fn bereave(&mut self, camera: CameraId, at: Timestamp, lost: NodeId) {
         let now = self.assignments.get(camera).cloned().unwrap_or_default();
         let successor = now.successor.filter(|successor| *successor != lost);

@@ -7,11 +7,11 @@ use crate::model::{Actor, Assignment, CAMERAS_MAX, Camera, CameraSpec, Invalid};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 
-/// Higher numbers are taken for damage: no site has had so many cameras.
+/// Higher numbers are considered damage: no site has had so many cameras.
 pub(crate) const CAMERA_NUMBER_MAX: CameraId = CameraId(u32::MAX / 2);
 
 impl ClusterState {
-    /// Whether `node` has every label that `camera` asks for.
+    /// Whether `node` has every label that `camera` requires.
     #[must_use]
     pub fn reaches(&self, node: NodeId, camera: CameraId) -> bool {
         let Some(camera) = self.cameras.get(camera) else {
@@ -25,13 +25,13 @@ impl ClusterState {
                 .is_some_and(|node| node.spec.labels.have(asked))
     }
 
-    /// The node that should record `camera` wherever it is able to.
+    /// The preferred node of `camera`, used whenever it is able to record it.
     #[must_use]
     pub fn preferred_node(&self, camera: CameraId) -> Option<NodeId> {
         self.cameras.get(camera)?.spec.preferred_node
     }
 
-    /// The camera that was added last, deleted ones included.
+    /// The camera that was added last, including deleted ones.
     #[must_use]
     pub fn camera_last(&self) -> CameraId {
         self.camera_last
@@ -65,7 +65,7 @@ impl ClusterState {
         })
     }
 
-    /// Where its number was in use before, so were its epochs: there may be footage of them.
+    /// If its number was in use before, so were its epochs: there may be footage with them.
     pub(super) fn reinstate_camera(
         &mut self,
         camera: Option<CameraId>,
@@ -107,7 +107,7 @@ impl ClusterState {
         })
     }
 
-    /// Their numbers are not given out any more.
+    /// These numbers are not assigned any more.
     pub(super) fn reserve_cameras(&mut self, upto: CameraId) -> Result<Response, Rejection> {
         if upto > CAMERA_NUMBER_MAX {
             return Err(Invalid::new(
@@ -172,7 +172,7 @@ impl ClusterState {
             });
         }
         self.check_camera(&spec, Some(id))?;
-        // Another source, or another way to ask for it, may be harmless.
+        // Another source, or other parameters for it, may be harmless.
         if is_other_source {
             self.forgive(id);
         }
@@ -190,7 +190,7 @@ impl ClusterState {
         }
     }
 
-    /// What it was, and who recorded it, is kept in `former`.
+    /// Its settings and its owners are kept in `former`.
     pub(super) fn delete_camera(
         &mut self,
         id: CameraId,

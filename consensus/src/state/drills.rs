@@ -1,4 +1,4 @@
-//! Drills in the replicated state: begun, taken further one step at a time, ended with a result.
+//! Drills in the replicated state: begun, advanced one step at a time, ended with a result.
 
 use super::ClusterState;
 use crate::command::{AssignmentChange, AssignmentOp, Rejection, Response, Skipped};
@@ -72,7 +72,7 @@ impl ClusterState {
         Ok(Response::Drill(id))
     }
 
-    /// What the replicated state alone has against a drill of `camera`.
+    /// Reasons against a drill of `camera` that follow from the replicated state alone.
     pub(crate) fn drill_refusal(&self, camera: CameraId, now: &Assignment) -> Option<Refusal> {
         if now.owner.is_none() {
             return Some(Refusal::failure("it has no owner"));
@@ -263,7 +263,7 @@ impl ClusterState {
         }
     }
 
-    /// `newest` stays, and whatever runs.
+    /// `newest` and all running drills stay.
     fn forget_old_drills(&mut self, newest: DrillId) {
         let log = &self.drills.log;
         let (mut drills, mut results) = (

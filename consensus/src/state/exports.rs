@@ -1,4 +1,4 @@
-//! Exports: what is kept for those who fetch it.
+//! Exports: footage that is kept for fetching.
 
 use super::ClusterState;
 use crate::command::{Rejection, Response};
@@ -7,8 +7,8 @@ use holdfast_storage::ids::{CameraId, ExportId};
 use holdfast_storage::time::Timestamp;
 
 impl ClusterState {
-    /// Those that have expired make room where there is none: a clock that is ahead ends nothing
-    /// while there is.
+    /// Expired exports are removed only if there are too many: while there are not, a clock that is
+    /// ahead ends none.
     pub(super) fn create_export(
         &mut self,
         spec: ExportSpec,

@@ -1,5 +1,5 @@
-//! Cameras that are recorded no more: deleted ones are kept with their settings, so that they can
-//! be restored, and those of another cluster's disks have a number and a name here.
+//! Cameras that are no longer recorded: deleted ones are kept with their settings, so that they can
+//! be restored; cameras of another cluster's disks have a number and a name here.
 
 use super::cameras::CAMERA_NUMBER_MAX;
 use super::{ClusterState, PAUSES_MAX};
@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 impl ClusterState {
-    /// Epochs go on where they were: whatever of it was recorded before stays below what comes.
+    /// Its epochs are remembered, so that everything recorded before stays below what a restored
+    /// camera records.
     pub(super) fn remember(&mut self, camera: Camera, at: Timestamp, by: Actor) {
         let Camera { id, spec, revision } = camera;
         self.make_room(1, &BTreeSet::new());
@@ -44,7 +45,7 @@ impl ClusterState {
         let (mut spec, revision) = self.restorable(id)?;
         self.check_adding(only_after)?;
         spec.name = name.unwrap_or(spec.name);
-        // Where that node has left, any may record it.
+        // If that node has left, any node may record it.
         spec.preferred_node = spec
             .preferred_node
             .filter(|node| self.nodes.contains(*node));
@@ -54,7 +55,7 @@ impl ClusterState {
         }
         let revision = revision + 1;
         if only_after.is_some() {
-            // Another who asked what there is room for has to ask again.
+            // Another client whose headroom check is outdated by this has to repeat it.
             self.camera_last =
                 CameraId(self.camera_last.0.saturating_add(1)).min(CAMERA_NUMBER_MAX);
         }
@@ -67,7 +68,7 @@ impl ClusterState {
         })
     }
 
-    /// What was deleted is recorded again from `at` on; where it was not, nothing changes.
+    /// The deleted camera is recorded again from `at` on; if it was not deleted, nothing changes.
     pub(super) fn end_pause(&mut self, id: CameraId, at: Timestamp) {
         let Some(since) = self.former.get(id).map(|former| former.since) else {
             return;
@@ -87,7 +88,7 @@ impl ClusterState {
     /// The settings of a deleted camera.
     ///
     /// # Errors
-    /// There is none, or its settings are not known.
+    /// There is no such camera, or its settings are not known.
     pub fn restorable(&self, id: CameraId) -> Result<(CameraSpec, u64), Rejection> {
         match self.former.get(id).map(|former| &former.was) {
             Some(Was::Recorded { spec, revision }) => Ok((CameraSpec::clone(spec), *revision)),
@@ -96,7 +97,7 @@ impl ClusterState {
         }
     }
 
-    /// Asked again it gives the same numbers, so that several disks of one cluster agree.
+    /// A repeated request returns the same numbers, so that several disks of one cluster agree.
     pub(super) fn adopt_cameras(
         &mut self,
         cluster: Uuid,
@@ -152,7 +153,7 @@ impl ClusterState {
             .filter(|former| former.origin().is_none())
             .count();
         if deleted + origins.len() > FORMER_CAMERAS_MAX {
-            // Nothing that can be restored goes for it.
+            // A camera that can be restored is not removed for it.
             return Err(Rejection::too_many(
                 "deleted cameras and cameras of another cluster",
                 FORMER_CAMERAS_MAX,
@@ -183,10 +184,10 @@ impl ClusterState {
         Ok(Response::Cameras(numbers))
     }
 
-    /// Those that are recorded, or were never known, are passed over.
+    /// Cameras that are recorded, or were never known, are ignored.
     pub(super) fn forget_cameras(&mut self, cameras: &[(CameraId, Timestamp)]) -> Response {
         for (camera, since) in cameras {
-            // One that was restored and deleted again meanwhile is another matter.
+            // If it was restored and deleted again in the meantime, it has other footage.
             if self
                 .former
                 .get(*camera)
@@ -198,8 +199,8 @@ impl ClusterState {
         Response::Done
     }
 
-    /// For `count` more: those of other clusters go first, then what was deleted first, but nothing
-    /// of `spared`.
+    /// Makes room for `count` more: cameras of other clusters are removed first, then those that
+    /// were deleted first, but none of `spared`.
     fn make_room(&mut self, count: usize, spared: &BTreeSet<Origin>) {
         let surplus = (self.former.len() + count).saturating_sub(FORMER_CAMERAS_MAX);
         let is_spared = |former: &&FormerCamera| {
@@ -230,7 +231,7 @@ impl ClusterState {
     pub(super) fn check_adding(&self, only_after: Option<CameraId>) -> Result<(), Rejection> {
         match only_after {
             Some(last) if last != self.camera_last => Err(Rejection::CamerasChanged(last)),
-            // The node that asked had not heard of the rule yet.
+            // The requesting node did not know of the rule yet.
             None if self.settings.headroom == HeadroomRule::Strict => {
                 Err(Rejection::HeadroomUnchecked)
             }

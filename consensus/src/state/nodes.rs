@@ -37,7 +37,7 @@ impl ClusterState {
         id
     }
 
-    /// A node that is older than what is finalised could not read the log.
+    /// A node older than the finalised version could not read the log.
     fn check_version(&self, spec: &NodeSpec) -> Result<(), Rejection> {
         if spec.version < self.version {
             return Err(Rejection::TooOld {
@@ -74,11 +74,11 @@ impl ClusterState {
     pub(super) fn set_duty(&mut self, id: NodeId, duty: Duty) -> Result<Response, Rejection> {
         let node = self.node_mut(id)?;
         match (node.duty, duty) {
-            // A node that drains has nothing to hand over by stopping, and `Stopping` would end
-            // with the restart.
+            // A draining node has nothing to hand over when it stops, and `Stopping` would end with
+            // the restart.
             (Duty::Draining, Duty::Stopping) => {}
-            // Only its next process may say that it takes cameras again: one that hands them over
-            // must not be given more.
+            // Only its next process may accept cameras again: a process that is handing them over
+            // must not get more.
             (Duty::Stopping, Duty::Active) => {}
             _ => node.duty = duty,
         }
@@ -133,7 +133,7 @@ impl ClusterState {
         Ok(Response::Done)
     }
 
-    /// No camera prefers a node that left; one that joins later under its name has another id.
+    /// No camera prefers a node that left; a later node with its name has another id.
     fn forget_node(&mut self, node: NodeId) {
         let preferring = self
             .cameras

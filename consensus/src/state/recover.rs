@@ -1,9 +1,9 @@
-//! What a node knows becomes the beginning of the cluster's next generation, with that node as its
-//! only member.
+//! The state of one node becomes the beginning of the cluster's next generation, with that node as
+//! its only member.
 //!
-//! The members that are lost may have decided more than this node knows: they may have given out
-//! numbers and epochs, and may record by them as long as they run. So everything that is given out
-//! leaps ahead of what they can have given out.
+//! The lost members may have decided more than this node knows: they may have assigned numbers and
+//! epochs, and may record with them as long as they run. So all numbers that are assigned here skip
+//! ahead of those that they can have assigned.
 
 use super::ClusterState;
 use crate::command::Rejection;
@@ -17,7 +17,7 @@ pub const NUMBERS_LEAP: u32 = 10_000;
 /// More members than will have joined without it.
 pub const NODES_LEAP: u64 = 100;
 /// More changes of a camera's owner than the lost members will have made without it, or will make
-/// before they hear of it.
+/// before they learn of the recovery.
 pub const EPOCHS_LEAP: u64 = 10_000;
 
 impl ClusterState {
@@ -28,7 +28,7 @@ impl ClusterState {
             .or_else(|| self.cluster.map(ClusterGeneration::first))
     }
 
-    /// Begins `generation` with `survivor` as its only member; answers who was dropped.
+    /// Begins `generation` with `survivor` as its only member; returns the removed members.
     ///
     /// # Errors
     /// `survivor` is no member.
@@ -52,7 +52,7 @@ impl ClusterState {
         }
         self.leap();
         self.renew_all(at);
-        // No other could record.
+        // No other node could record.
         if let Some(node) = self.nodes.get_mut(survivor) {
             node.duty = Duty::Active;
         }

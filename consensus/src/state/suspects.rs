@@ -1,4 +1,4 @@
-//! Cameras whose recorders' processes ended, and processes whose ends were noted.
+//! Cameras whose recorders' processes ended, and processes whose ends were recorded.
 
 use super::ClusterState;
 use crate::command::{Rejection, Response};
@@ -7,7 +7,7 @@ use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 
 impl ClusterState {
-    /// Whether this end has had its effect already.
+    /// Whether this end has already been processed.
     #[must_use]
     pub fn is_noted(&self, end: &ProcessEnd) -> bool {
         self.noted_ends.get(end.node) == Some(&end.boot)
@@ -36,7 +36,7 @@ impl ClusterState {
         Ok(Response::Done)
     }
 
-    /// Nothing is held against these cameras any more.
+    /// Clears all suspicion of these cameras.
     pub(super) fn clear(&mut self, cameras: &[CameraId]) -> Result<Response, Rejection> {
         if let Some(unknown) = cameras
             .iter()
@@ -54,7 +54,7 @@ impl ClusterState {
         }
     }
 
-    /// `node` stops in order: its sessions ended well. What made a camera a suspect stays.
+    /// `node` stops in order: its sessions ended well. Suspect cameras remain suspects.
     pub(super) fn forgive_once(&mut self, node: NodeId) {
         let owned: Vec<CameraId> = self.owned_by(node).collect();
         for camera in owned {

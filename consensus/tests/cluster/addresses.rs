@@ -1,4 +1,4 @@
-//! Members whose addresses change, all at once too; and one whose secret is wrong.
+//! Members whose addresses change, even all at once; and one whose secret is wrong.
 
 use super::*;
 
@@ -58,7 +58,7 @@ async fn two_of_three_addresses_change_at_once() {
     for node in stop_and_move(nodes, 2).await {
         nodes_again.push(node.restart().await);
     }
-    // They find the third, and it them.
+    // They find the third, and it finds them.
     write_soon(&nodes_again[2], camera("after")).await;
     eventually("all have both", || {
         nodes_again.iter().all(|node| node.cameras().len() == 2)

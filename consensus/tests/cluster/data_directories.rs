@@ -1,11 +1,11 @@
-//! Data directories that were put back to an earlier state, and such that exist twice.
+//! Data directories that were reset to an earlier state, and such that exist twice.
 
 use super::*;
 use holdfast_consensus::identity::Standing;
 use holdfast_consensus::model::HoldSpec;
 use std::fs;
 
-/// In which three nodes of which two could decide must decide nothing.
+/// How long three nodes, of which two could decide, must decide nothing.
 const NOTHING_HAPPENS: Duration = Duration::from_secs(4);
 
 fn copy(from: &Path, to: &Path) {
@@ -30,14 +30,14 @@ fn is_fenced(node: &TestNode) -> bool {
 }
 
 impl Stopped {
-    /// The directory is as it was when `before` was copied.
+    /// Restores the directory to its state when `before` was copied.
     fn put_back(&self, before: &Path) {
         fs::remove_dir_all(self.dir.path()).unwrap();
         copy(before, self.dir.path());
     }
 }
 
-/// What was acknowledged while the third was away: a camera added, one removed, a hold.
+/// Changes that are acknowledged while the third is away: a camera added, one removed, a hold.
 async fn change_what_matters(node: &TestNode) {
     write_soon(node, camera("precious")).await;
     write_soon(
@@ -68,9 +68,9 @@ fn assert_all_there(node: &TestNode) {
     assert_eq!(state.holds.len(), 1);
 }
 
-/// One is away, the second is put back to before the changes that it confirmed, then the first,
-/// which knows of them, is lost and the third is back: the two that are there hold a majority, and
-/// what was acknowledged lies on the first alone.
+/// The third is away, and the second is reset to before the changes that it confirmed. Then the
+/// first, which has them, is lost and the third returns: the two present nodes are a majority, but
+/// only the first has the acknowledged changes.
 async fn nothing_is_undone(puts_leader_back: bool) {
     let mut nodes = three().await;
     write_soon(&nodes[0], camera("b")).await;
@@ -90,7 +90,7 @@ async fn nothing_is_undone(puts_leader_back: bool) {
     let before = tempfile::tempdir().unwrap();
     copy(second.dir.path(), before.path());
     change_what_matters(&second).await;
-    // Until its heartbeats have said how far it is, where it leads.
+    // Until its heartbeats have reported its position, if it leads.
     sleep(Duration::from_millis(600)).await;
     let second = second.kill().await;
     second.put_back(before.path());
@@ -116,7 +116,7 @@ async fn nothing_is_undone(puts_leader_back: bool) {
 
     let first = first.kill().await;
     let third = away.restart().await;
-    // Its next start does not forget it, whether anyone is there who knows.
+    // Its next start does not forget it, even without a node that knows.
     let second = second.kill().await.restart().await;
     sleep(NOTHING_HAPPENS).await;
     assert!(is_fenced(&second));
@@ -283,7 +283,7 @@ async fn a_number_of_which_there_is_footage_is_not_given_to_a_camera() {
         }
     );
 
-    // A member's footage counts as well, once it has said so.
+    // A member's footage counts as well, once the member has reported it.
     let second = TestNode::joining("n2", &first).await;
     second
         .consensus

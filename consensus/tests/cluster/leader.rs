@@ -1,8 +1,8 @@
-//! Who leads is answered by one rule: a leader without a majority is none.
+//! One rule decides who leads: a leader without a majority does not count.
 
 use super::*;
 
-/// As long as a lease lasts, and something for a machine that does other things too.
+/// The duration of a lease, plus some time for a busy machine.
 const LEASE_ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Longer than an answer takes on a busy machine.
@@ -20,7 +20,7 @@ async fn knows(node: &TestNode, leader: Option<NodeId>) {
     }
 }
 
-/// What was on its way when the others died may still renew a lease.
+/// A message that was in transit when the others died may still renew a lease.
 async fn stays_without(node: &TestNode) {
     let mut since = Instant::now();
     let asked = since;

@@ -30,7 +30,7 @@ mod data_directories;
 mod leader;
 mod recovery;
 
-/// Far beyond what any step takes: a failing test ends, a slow machine does not fail it.
+/// Far longer than any step takes: a failing test ends, and a slow machine does not make it fail.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 struct TestNode {
@@ -163,7 +163,7 @@ impl TestNode {
         }
     }
 
-    /// Gone without a goodbye: its port is closed first, so that nobody hears of it.
+    /// Killed without a goodbye: its port is closed first, so that no node hears of it.
     async fn kill(self) -> Stopped {
         self.server.abort();
         drop(self.server.await);
@@ -240,7 +240,7 @@ async fn three() -> Vec<TestNode> {
     nodes
 }
 
-/// Writes until it is taken: a new leader may need an election first.
+/// Writes until it is accepted: a new leader may need an election first.
 async fn write_soon(node: &TestNode, entry: LogEntry) -> Response {
     let started = Instant::now();
     loop {
@@ -355,7 +355,7 @@ async fn without_a_quorum_writes_fail_in_time_and_the_state_stays() {
     );
     assert_eq!(alone.cameras(), [CameraId(1)]);
 
-    // Alone after a restart, with no leader in sight, it knows what it knew.
+    // Alone after a restart, without a leader, it has its earlier state.
     let alone = alone.kill().await.restart().await;
     assert_eq!(alone.cameras(), [CameraId(1)]);
     assert_eq!(alone.consensus.state().nodes.len(), 3);
@@ -493,7 +493,7 @@ async fn a_restart_starts_from_snapshot_and_log() {
     assert_eq!(again.consensus.state(), before);
     write_soon(&again, camera("side")).await;
 
-    // A newcomer cannot be caught up by the log alone any more.
+    // A newcomer can no longer catch up from the log alone.
     let second = TestNode::joining("n2", &again).await;
     eventually("the newcomer has the snapshot and the log after it", || {
         second.cameras().len() == 3
@@ -607,7 +607,7 @@ async fn messages_for_another_node_or_cluster_and_oversized_ones_are_refused() {
     );
 }
 
-/// As a forwarded write is laid out, its version included.
+/// Has the layout of a forwarded write, including its version.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Forged {
     cluster: Uuid,

@@ -1,11 +1,11 @@
-//! A majority is lost for good: one node begins the next generation, and those of the one before
-//! are nothing to it.
+//! A majority is lost permanently: one node begins the next generation, which ignores members of
+//! the previous one.
 
 use super::*;
 use holdfast_consensus::identity::Standing;
 use holdfast_consensus::recovery::{RecoveryError, Remains};
 
-/// Recovers what `stopped` holds, and starts it as the only member of the next generation.
+/// Recovers the data of `stopped`, and starts it as the only member of the next generation.
 async fn recover(stopped: Stopped) -> TestNode {
     let remains = loop {
         match Remains::open(stopped.dir.path().to_owned(), stopped.node).await {
@@ -72,7 +72,7 @@ async fn members_of_the_generation_before_are_refused_and_say_why() {
         "{written:?}"
     );
 
-    // The majority of the generation before returns.
+    // The majority of the previous generation returns.
     let mut returned = Vec::new();
     for node in dead {
         returned.push(node.restart().await);
@@ -91,7 +91,7 @@ async fn members_of_the_generation_before_are_refused_and_say_why() {
         Standing::Member
     );
 
-    // Also after a restart, with no other there to say so.
+    // Also after a restart, without another node to inform it.
     let first = returned.remove(0).kill().await;
     let alone = survivor.kill().await;
     let first = first.restart().await;

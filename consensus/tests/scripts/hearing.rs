@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const TICK: Duration = Duration::from_millis(50);
 
-/// Of heartbeats that do not say which they are.
+/// Of heartbeats without an explicit sequence.
 const SEQUENCE: u64 = 1;
 
 pub(crate) struct Hearing {
@@ -72,12 +72,12 @@ impl Runner for Hearing {
         match command.name.as_str() {
             // Time passes as usual.
             "wait" => self.wait(numbers[0]),
-            // This process is stopped, or starved, and then goes on.
+            // This process is stopped, or starved, and then continues.
             "stall" => {
                 self.now += Duration::from_millis(numbers[0]);
                 self.liveness.tick(self.now);
             }
-            // The same, and what goes on first is not the tick.
+            // The same, but the first event after it is not the tick.
             "sleep" => self.now += Duration::from_millis(numbers[0]),
             "beats" => nodes
                 .iter()

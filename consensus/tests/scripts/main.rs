@@ -1,5 +1,5 @@
-//! Scripts that read like stories, one behaviour a file. After a change: `UPDATE_GOLDENFILES=1
-//! cargo test -p holdfast-consensus --test scripts`, then read the difference.
+//! Scenario scripts, one behaviour per file. After a change: `UPDATE_GOLDENFILES=1 cargo test -p
+//! holdfast-consensus --test scripts`, then read the difference.
 
 #![allow(
     clippy::unwrap_used,

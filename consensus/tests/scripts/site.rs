@@ -1,5 +1,5 @@
-//! Runs scripts about a site: the replicated state, the steward that leads it, and recorders that
-//! do what they should unless told otherwise.
+//! Runs scripts about a site: the replicated state, its steward, and recorders that work properly
+//! unless the script says otherwise.
 
 mod suspects;
 
@@ -43,17 +43,17 @@ pub(crate) struct Site {
     /// Cameras that a node cannot record.
     broken: BTreeSet<(NodeId, CameraId)>,
     attempts: u128,
-    /// Recorders that run.
+    /// Recorders that are running.
     running: BTreeSet<(NodeId, CameraId)>,
-    /// Cameras that a node has no keyframe of yet.
+    /// Cameras of which a node has no keyframe yet.
     connecting: BTreeSet<(NodeId, CameraId)>,
     /// Nodes whose disks have failed.
     unfit: BTreeSet<NodeId>,
     /// Whether a camera that its owner fails to record answered a node.
     probes: BTreeMap<(NodeId, CameraId), bool>,
-    /// All nodes where none are named.
+    /// All nodes if none are named.
     voters: Vec<NodeId>,
-    /// What cameras send, in bits per second, where that is measured.
+    /// What cameras send, in bits per second, if it is measured.
     bitrates: BTreeMap<CameraId, u64>,
     processes: suspects::Processes,
 }
@@ -111,7 +111,7 @@ fn camera_spec(name: String, args: &mut ArgumentConsumer<'_>) -> Anyhow<CameraSp
     })
 }
 
-/// `key=value`, any number of them, with commas between.
+/// Any number of `key=value`, separated by commas.
 fn labels(text: Option<&str>) -> Anyhow<Labels> {
     let pairs = text.into_iter().flat_map(|text| text.split(','));
     let pair = |pair: &str| {
@@ -201,7 +201,7 @@ impl Site {
         }
     }
 
-    /// The assignments that are not as they were.
+    /// The assignments that have changed.
     fn changed(&self, before: &ClusterState) -> String {
         let new = self
             .state
@@ -233,7 +233,7 @@ impl Site {
         }
     }
 
-    /// One round of the steward; what it proposes is committed.
+    /// One round of the steward; its proposals are committed.
     fn decide(&mut self) -> String {
         let mut steward = std::mem::take(&mut self.steward);
         let commands = steward.decide(&self.input(&self.voters()));
@@ -246,7 +246,7 @@ impl Site {
         text
     }
 
-    /// Every living node records what it should and reports it.
+    /// Every live node records what it should and reports it.
     fn record(&mut self) {
         let wall = self.wall();
         let alive: Vec<NodeId> = self
@@ -270,7 +270,7 @@ impl Site {
             );
             let wanted = desired(&self.state, me, &provisionals);
             self.provisionals.insert(me, provisionals);
-            // What is reported no more stays known, but for what it does.
+            // A recorder that is no longer reported stays known, except for its state.
             let stopped = self
                 .running
                 .iter()
@@ -284,19 +284,19 @@ impl Site {
                 .retain(|(node, camera)| *node != me || wanted.contains_key(camera));
             let is_gone =
                 |node: NodeId, camera: &CameraId| node == me && !wanted.contains_key(camera);
-            let told = self
+            let gone = self
                 .progress
                 .iter()
                 .filter(|((node, camera), _)| is_gone(*node, camera));
-            let gone = told.map(|(_, told)| Progress {
+            let gone = gone.map(|(_, last)| Progress {
                 state: RecorderState::Starting,
-                ..told.clone()
+                ..last.clone()
             });
             gone.collect::<Vec<_>>()
                 .into_iter()
                 .for_each(|gone| self.progress.insert(me, gone));
             for (camera, wanted) in wanted {
-                let goes_on = !self.running.insert((me, camera));
+                let continues = !self.running.insert((me, camera));
                 let broken = self.broken.contains(&(me, camera));
                 let session = if broken {
                     None
@@ -308,7 +308,7 @@ impl Site {
                 let before = self
                     .progress
                     .get(&(me, camera))
-                    .filter(|before| goes_on && before.epoch == wanted.epoch);
+                    .filter(|before| continues && before.epoch == wanted.epoch);
                 let (watermark, first_keyframe) = before.map_or((None, None), |before| {
                     (before.watermark, before.first_keyframe)
                 });
@@ -341,8 +341,8 @@ impl Site {
         }
     }
 
-    /// Time passes: recorders record, the steward decides, four times a second. Says what changed
-    /// and when.
+    /// Time passes: recorders record, the steward decides, four times a second. Returns what
+    /// changed and when.
     fn run_for(&mut self, seconds: u64) -> String {
         let mut text = String::new();
         for _ in 0..seconds * 4 {
@@ -494,7 +494,7 @@ impl Site {
         })
     }
 
-    /// What cameras may ask for of a node, and how much it may record.
+    /// What cameras may require of a node, and how much it may record.
     fn change_traits(&self, node: NodeId, args: &mut ArgumentConsumer<'_>) -> Anyhow<Write> {
         let known = self.state.nodes.get(node).ok_or("which node?")?;
         let (labels, bitrate_capacity_bps) = (labels(args.take_key("labels"))?, take(args, "bps")?);
@@ -564,7 +564,7 @@ impl Site {
             .collect()
     }
 
-    /// A drill of cameras, one by one, or of all of a node.
+    /// A drill of cameras, one by one, or of all cameras of a node.
     fn drill(&mut self, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
         let (at, can_record) = (self.wall(), |node| self.can_record(node));
         let look = Look {
@@ -591,11 +591,12 @@ impl Site {
             for (camera, running) in self.state.drills.running_of(drill.id) {
                 writeln!(text, "{}: camera {camera} {:?}", drill.id, running.phase).unwrap();
             }
-            for told in &drill.results {
-                let gap = told
+            for result in &drill.results {
+                let gap = result
                     .gap_us
                     .map_or("-".to_owned(), |gap_us| format!("{} ms", gap_us / 1000));
-                let (camera, outcome, back) = (told.camera, told.outcome, told.is_handed_back);
+                let (camera, outcome, back) =
+                    (result.camera, result.outcome, result.is_handed_back);
                 write!(
                     text,
                     "{}: camera {camera} {outcome:?}, gap {gap}, handed back: {back}",
@@ -605,7 +606,8 @@ impl Site {
                 writeln!(
                     text,
                     "{}",
-                    told.reason
+                    result
+                        .reason
                         .as_ref()
                         .map_or(String::new(), |why| format!(", {why}"))
                 )
@@ -698,7 +700,7 @@ impl Runner for Site {
                 }
                 String::new()
             }
-            // This node waits for a keyframe of that camera; it has come.
+            // This node waits for a keyframe of that camera; or has received it.
             "connecting" => {
                 self.connecting
                     .insert((need(args, "node")?, need(args, "camera")?));
@@ -709,7 +711,7 @@ impl Runner for Site {
                     .remove(&(need(args, "node")?, need(args, "camera")?));
                 String::new()
             }
-            // This node cannot write, and its recorders say so; or can again.
+            // This node cannot write, and its recorders report that; or can again.
             "disk-fails" => {
                 let node = next(args)?;
                 self.unfit.insert(node);
@@ -729,8 +731,8 @@ impl Runner for Site {
                 }
                 String::new()
             }
-            // What a node found out of a camera that its owner fails to record: yes, no, or nothing
-            // any more.
+            // The result of a node's probe of a camera that its owner fails to record: yes, no, or
+            // none any more.
             "probe" => {
                 let at = (need(args, "node")?, need(args, "camera")?);
                 match args.next_pos() {
@@ -777,7 +779,7 @@ impl Runner for Site {
             "holds" => self.show_holds(),
             "tenures" => self.tenures(next(args)?),
             "desired" => self.show_desired(next(args)?),
-            // What cameras send, as it is measured from now on.
+            // What cameras send, as measured from now on.
             "bitrate" => {
                 let bps = need(args, "bps")?;
                 while let Some(camera) = args.next_pos() {

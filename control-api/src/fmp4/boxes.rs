@@ -2,7 +2,7 @@
 
 use super::Error;
 
-/// Boxes of one container that are looked at before the walk is given up as damaged.
+/// The most boxes of one container that are read before the walk ends with an error.
 const SIBLINGS_MAX: usize = 1 << 20;
 
 pub(crate) type Kind = [u8; 4];
@@ -19,7 +19,7 @@ pub(crate) struct BoxRef {
     pub(crate) end: usize,
 }
 
-/// The boxes that lie one after the other in `bytes[start..end]`.
+/// The consecutive boxes in `bytes[start..end]`.
 pub(crate) fn siblings(bytes: &[u8], start: usize, end: usize) -> Siblings<'_> {
     Siblings {
         bytes,
@@ -45,7 +45,7 @@ impl Iterator for Siblings<'_> {
         }
         self.left -= 1;
         let found = header(self.bytes, self.at, self.end);
-        // After damage there is no telling where the next box begins.
+        // After damage it is unknown where the next box begins.
         self.at = found.as_ref().map_or(self.end, |found| found.end);
         Some(found)
     }
@@ -117,7 +117,8 @@ pub(crate) fn be64(bytes: &[u8], at: usize) -> Result<u64, Error> {
     array(bytes, at).map(u64::from_be_bytes)
 }
 
-/// Overwrites `value` at `at`; the place was read before, so it exists unless the caller erred.
+/// Overwrites `value` at `at`; the place was read before, so it exists unless the caller made a
+/// mistake.
 pub(crate) fn put(bytes: &mut [u8], at: usize, value: &[u8]) -> Result<(), Error> {
     let cut = at
         .checked_add(value.len())

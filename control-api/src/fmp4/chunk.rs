@@ -10,7 +10,7 @@ use mp4_atom::{
     Atom, Encode, Mfhd, Moof, Prft, ReferenceTime, Tfdt, Tfhd, Traf, Trun, TrunEntry, TrunSamples,
 };
 
-/// Frames that one chunk may hold.
+/// The most frames of one chunk.
 pub const CHUNK_FRAMES_MAX: usize = 65_536;
 
 /// Seconds from the NTP era's start (1900) to the Unix epoch.
@@ -18,7 +18,7 @@ const NTP_TO_UNIX_S: i64 = 2_208_988_800;
 
 /// `sample_depends_on = 2`: decodable alone (ISO/IEC 14496-12, 8.8.3.1).
 const FLAGS_SYNC: u32 = 0x0200_0000;
-/// The same with `sample_is_non_sync_sample = 1`: what follows may not be decodable.
+/// The same with `sample_is_non_sync_sample = 1`: following samples may not be decodable.
 const FLAGS_OPEN: u32 = 0x0201_0000;
 /// `sample_depends_on = 1`, `sample_is_non_sync_sample = 1`.
 const FLAGS_NON_SYNC: u32 = 0x0101_0000;
@@ -31,25 +31,25 @@ pub struct Frame {
     /// In ticks of the track's timescale since the Unix epoch ([`Timestamp::ticks`]); grows from
     /// frame to frame.
     pub decode_time: u64,
-    /// In ticks; counts for the last frame of a chunk only, the others last until the next one's
+    /// In ticks; only used for the last frame of a chunk, the others last until the next one's
     /// decode time.
     pub duration: u32,
     /// From decode time to composition time, in ticks.
     pub composition_offset: i32,
-    /// How decoding can begin here; of tracks other than video, every frame is
+    /// How decoding can begin here; in tracks other than video, every frame is
     /// [`AccessPoint::Sync`].
     pub access: Option<AccessPoint>,
 }
 
 /// The chunk of these frames in parts, for one gathering write: the boxes up to the first payload
-/// byte, then each frame's bytes as they are.
+/// byte, then each frame's bytes unchanged.
 ///
 /// `sequence` is the `moof`'s number, from 0 ([`holdfast_storage::chunk::ChunkMeta::sequence`]);
 /// `start` is the wall time of the first frame.
 ///
 /// # Errors
-/// [`Error::Unbuildable`] without frames, with more than [`CHUNK_FRAMES_MAX`], where decode times
-/// do not grow, or where a length leaves 32 bits.
+/// [`Error::Unbuildable`] without frames, with more than [`CHUNK_FRAMES_MAX`], if decode times do
+/// not increase, or if a length exceeds 32 bits.
 pub fn build_chunk(
     track: TrackKind,
     sequence: u32,
@@ -76,10 +76,10 @@ pub fn build_chunk(
         .collect())
 }
 
-/// The chunk of the first frame of the one chunk that `bytes` begins with.
+/// A chunk of only the first frame of the one chunk that `bytes` begins with.
 ///
 /// # Errors
-/// [`Error::Damaged`] where it has none.
+/// [`Error::Damaged`] if it has none.
 pub fn first_frame(bytes: &Bytes, start: Timestamp) -> Result<Bytes, Error> {
     let first = *probe::samples(bytes)?
         .first()
@@ -176,7 +176,8 @@ fn write_head(
     Ok(())
 }
 
-/// Where the moof's only trun has its data offset: behind its version, flags and number of samples.
+/// The offset of the data offset in the moof's only trun: after its version, flags and sample
+/// count.
 fn data_offset_at(out: &[u8], moof_start: usize) -> Option<usize> {
     let moof = boxes::siblings(out, moof_start, out.len()).next()?.ok()?;
     boxes::descend(out, moof, &[b"traf", b"trun"])
@@ -184,7 +185,7 @@ fn data_offset_at(out: &[u8], moof_start: usize) -> Option<usize> {
         .map(|trun| trun.body + 8)
 }
 
-/// `sample_description_index` is always there, so that playback can patch it in place
+/// `sample_description_index` is always present, so that playback can patch it in place
 /// ([`super::patch`]).
 fn moof(
     track: TrackKind,

@@ -1,5 +1,5 @@
-//! Sample groups of a chunk (ISO/IEC 14496-12, 8.9): where decoding can begin though the sample is
-//! no sync sample, `rap ` (10.4) for open random access points and `roll` (10.1) for gradual
+//! Sample groups of a chunk (ISO/IEC 14496-12, 8.9): where decoding can begin although the sample
+//! is no sync sample, `rap ` (10.4) for open random access points and `roll` (10.1) for gradual
 //! refresh.
 
 use super::chunk::Frame;
@@ -12,10 +12,10 @@ const ROLL: FourCC = FourCC::new(b"roll");
 /// `num_leading_samples_known = 0`.
 const LEADING_UNKNOWN: [u8; 1] = [0];
 
-/// An index that is greater by this names a description of the same `traf` (8.9.4).
+/// An index with this added names a description of the same `traf` (8.9.4).
 const OF_FRAGMENT: u32 = 0x1_0000;
 
-/// The groups that these frames are in; none where every access point is a sync sample.
+/// The groups of these frames; none if every access point is a sync sample.
 pub(super) fn of(frames: &[Frame]) -> (Vec<Sgpd>, Vec<Sbgp>) {
     [group(RAP, frames, leading), group(ROLL, frames, distance)]
         .into_iter()
@@ -32,8 +32,8 @@ fn leading(access: AccessPoint) -> Option<Vec<u8>> {
     .then(|| LEADING_UNKNOWN.to_vec())
 }
 
-/// `VisualRollRecoveryEntry`: `roll_distance`, which may not be 0. A refresh that takes longer than
-/// it can say is in no group.
+/// `VisualRollRecoveryEntry`: `roll_distance`, which may not be 0. A refresh longer than the field
+/// can express is in no group.
 fn distance(access: AccessPoint) -> Option<Vec<u8>> {
     let AccessPoint::Recovery { frames } = access else {
         return None;
@@ -106,10 +106,10 @@ mod tests {
     use mp4_atom::{Decode, Moof, Prft};
 
     /// Each group: its type, its descriptions, and its runs.
-    type Told = Vec<(FourCC, Vec<Vec<u8>>, Vec<(u32, u32)>)>;
+    type Groups = Vec<(FourCC, Vec<Vec<u8>>, Vec<(u32, u32)>)>;
 
-    /// The groups that a chunk of such frames holds, as another reader finds them.
-    fn told(access: &[Option<AccessPoint>]) -> Told {
+    /// The groups of a chunk of such frames, as another reader finds them.
+    fn groups(access: &[Option<AccessPoint>]) -> Groups {
         let frame = |(number, access): (usize, &Option<AccessPoint>)| Frame {
             data: vec![1; 4].into(),
             decode_time: number as u64,
@@ -149,13 +149,13 @@ mod tests {
 
     #[test]
     fn sync_samples_are_in_no_group() {
-        assert_eq!(told(&[Some(Sync), None]), []);
+        assert_eq!(groups(&[Some(Sync), None]), []);
     }
 
     #[test]
     fn an_open_access_point_is_a_rap_and_a_gradual_refresh_a_roll() {
         assert_eq!(
-            told(&[Some(Open), None, None]),
+            groups(&[Some(Open), None, None]),
             [(RAP, vec![vec![0]], vec![(1, 0x1_0001), (2, 0)])]
         );
         let refresh = Some(Recovery { frames: 300 });
@@ -165,14 +165,14 @@ mod tests {
             vec![(1, 0), (2, 0x1_0001), (1, 0x1_0002)],
         );
         assert_eq!(
-            told(&[None, refresh, refresh, Some(Recovery { frames: 2 })]),
+            groups(&[None, refresh, refresh, Some(Recovery { frames: 2 })]),
             [roll]
         );
     }
 
     #[test]
     fn what_a_roll_cannot_say_it_does_not_say() {
-        assert_eq!(told(&[Some(Recovery { frames: u16::MAX })]), []);
-        assert_eq!(told(&[Some(Recovery { frames: 0 })])[0].0, RAP);
+        assert_eq!(groups(&[Some(Recovery { frames: u16::MAX })]), []);
+        assert_eq!(groups(&[Some(Recovery { frames: 0 })])[0].0, RAP);
     }
 }

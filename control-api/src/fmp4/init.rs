@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 /// Ticks per second of every video track.
 pub const VIDEO_TIMESCALE: u32 = 90_000;
 
-/// Ticks per second of what a header says of the whole.
+/// Ticks per second of the times of the whole presentation.
 const MOVIE_TIMESCALE: u32 = 1000;
 
 /// What decodes a video track.
@@ -32,7 +32,7 @@ pub struct VideoParameters {
     /// Coded size in pixels.
     pub width: u16,
     pub height: u16,
-    /// Width to height of one pixel, where the stream says so.
+    /// Width to height of one pixel, if the stream specifies it.
     pub pixel_aspect: Option<(u32, u32)>,
 }
 
@@ -58,7 +58,7 @@ pub struct AudioParameters {
 /// The init segment of a video track.
 ///
 /// # Errors
-/// [`Error::Unbuildable`] where the parameters cannot be expressed.
+/// [`Error::Unbuildable`] if the parameters cannot be expressed.
 pub fn video_init(video: &VideoParameters) -> Result<Bytes, Error> {
     let entry = video_entry(video)?;
     let track = Track {
@@ -73,7 +73,7 @@ pub fn video_init(video: &VideoParameters) -> Result<Bytes, Error> {
 /// The init segment of an audio track.
 ///
 /// # Errors
-/// [`Error::Unbuildable`] where the parameters cannot be expressed.
+/// [`Error::Unbuildable`] if the parameters cannot be expressed.
 pub fn audio_init(audio: &AudioParameters) -> Result<Bytes, Error> {
     if audio.sample_rate_hz == 0 || audio.channels == 0 {
         return Err(Error::unbuildable(
@@ -101,17 +101,17 @@ pub(crate) struct Track {
     pub(crate) entries: Vec<Vec<u8>>,
 }
 
-/// What a header says of a presentation's times.
+/// The times of a presentation in its header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Times {
-    /// Players show it from then on, in microseconds.
+    /// Where players begin to show it, in microseconds.
     pub(crate) shown_from_us: u64,
-    /// Of each track from time 0 to its end, in its ticks; empty where it is not known.
+    /// The end of each track, in its ticks from time 0; empty if it is not known.
     pub(crate) durations: BTreeMap<TrackKind, u64>,
 }
 
 impl Times {
-    /// How long a track is shown, in ticks of the movie; 0 where that is not known.
+    /// How long a track is shown, in ticks of the movie; 0 if that is not known.
     fn shown(&self, track: &Track) -> u64 {
         let ticks = self.durations.get(&track.kind).copied().unwrap_or_default();
         let us = u128::from(ticks) * 1_000_000 / u128::from(track.timescale.max(1));
@@ -120,7 +120,7 @@ impl Times {
     }
 }
 
-/// `ftyp` and a `moov` with these tracks, all of whose samples come in fragments.
+/// `ftyp` and a `moov` with these tracks, whose samples are all in fragments.
 pub(crate) fn header(tracks: &[Track], times: &Times) -> Result<Bytes, Error> {
     let mut bytes = Vec::with_capacity(1024);
     write_header(&mut bytes, tracks, times).map_err(|error| Error::unbuildable("init", error))?;
@@ -160,8 +160,8 @@ fn write_header(out: &mut Vec<u8>, tracks: &[Track], times: &Times) -> mp4_atom:
         tracks
             .iter()
             .try_for_each(|track| write_track(out, track, times))?;
-        // Players of fragmented files look here, or into the boxes of unfragmented ones: all say
-        // the same.
+        // Players of fragmented files read this, or the boxes of unfragmented ones: all have the
+        // same value.
         let mehd = (!times.durations.is_empty()).then_some(Mehd {
             fragment_duration: duration,
         });
@@ -202,7 +202,7 @@ fn write_track(out: &mut Vec<u8>, track: &Track, times: &Times) -> mp4_atom::Res
     })
 }
 
-/// One edit up to the end: of a fragmented file, its duration is 0 (ISO/IEC 14496-12, 8.6.6.1).
+/// One edit up to the end: in a fragmented file, its duration is 0 (ISO/IEC 14496-12, 8.6.6.1).
 fn edit(timescale: u32, shown_from_us: u64) -> Edts {
     let media_time = u128::from(shown_from_us) * u128::from(timescale) / 1_000_000;
     let entry = ElstEntry {
@@ -325,7 +325,8 @@ fn audio_entry(audio: &AudioParameters) -> Result<Vec<u8>, Error> {
         data_reference_index: 1,
         channel_count: audio.channels,
         sample_size: 16,
-        // 16.16 fixed point; 0 where the rate does not fit, as the AudioSpecificConfig then rules.
+        // 16.16 fixed point; 0 if the rate does not fit, because the AudioSpecificConfig then
+        // decides.
         sample_rate: u16::try_from(audio.sample_rate_hz).unwrap_or(0).into(),
     };
     let mut out = Vec::with_capacity(128);

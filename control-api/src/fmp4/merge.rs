@@ -1,5 +1,5 @@
 //! Merges stored init segments into the header of one presentation: a video and an audio track
-//! whose `stsd` hold every sample entry in use.
+//! whose `stsd` have every sample entry in use.
 
 use super::Error;
 use super::boxes::{self, BoxRef, Kind, be16, be32};
@@ -14,10 +14,10 @@ use std::collections::BTreeMap;
 /// header.
 const VISUAL_ENTRY_BYTES: usize = 8 + 78;
 
-/// Init segments that one presentation may use per track.
+/// The most init segments per track of one presentation.
 pub const INITS_MAX: usize = 256;
 
-/// What a stored init segment says of its track.
+/// The track of a stored init segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitInfo {
     pub track: TrackKind,
@@ -26,7 +26,7 @@ pub struct InitInfo {
     pub height: u16,
     /// Kind of the sample entry, for example `avc1`.
     pub codec: [u8; 4],
-    /// The sample entry, whole.
+    /// The complete sample entry.
     entry: Vec<u8>,
 }
 
@@ -34,13 +34,13 @@ pub struct InitInfo {
 #[derive(Clone, Debug, Default)]
 pub struct MergedInit {
     pub bytes: Bytes,
-    /// Which `sample_description_index` the chunks of each init take.
+    /// The `sample_description_index` for the chunks of each init.
     pub sample_description_index: BTreeMap<InitId, u32>,
-    /// Where video has more than one entry: each one's parameter sets as NAL units with 4-byte
-    /// lengths, to go before keyframes. Players built on ffmpeg do not follow
-    /// `sample_description_index` in fragments; these they see.
+    /// If video has more than one entry: each one's parameter sets as NAL units with 4-byte
+    /// lengths, to be put before keyframes. Players built on ffmpeg ignore
+    /// `sample_description_index` in fragments, but they read these.
     pub parameter_sets: BTreeMap<InitId, Bytes>,
-    /// Ticks per second of each track in it.
+    /// Ticks per second of each track.
     pub timescale: BTreeMap<TrackKind, u32>,
     tracks: Vec<Track>,
 }
@@ -49,7 +49,7 @@ impl MergedInit {
     /// The header of a presentation whose times are known.
     ///
     /// # Errors
-    /// [`Error::Unbuildable`] where they cannot be expressed.
+    /// [`Error::Unbuildable`] if they cannot be expressed.
     pub(crate) fn with_times(&self, times: &Times) -> Result<Bytes, Error> {
         header(&self.tracks, times)
     }
@@ -57,7 +57,7 @@ impl MergedInit {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
-    /// One track cannot hold both: cut the presentation where this init begins to be used.
+    /// One track cannot hold both: cut the presentation where this init is first used.
     #[error("the {track:?} track changes from {from} to {to}")]
     CodecChanged {
         track: TrackKind,
@@ -76,8 +76,8 @@ pub enum MergeError {
     Unbuildable(#[from] Error),
 }
 
-/// One header for all these inits, each list in order of first use. An init that is named twice
-/// counts once; an empty list makes no track.
+/// One header for all these inits, each list in order of first use. Duplicates count once; an empty
+/// list makes no track.
 ///
 /// # Errors
 /// See [`MergeError`].
@@ -88,8 +88,8 @@ pub fn merge_inits(
     merge_inits_from(video, audio, 0)
 }
 
-/// As [`merge_inits`], of a presentation that players show from `shown_from_us` on, in
-/// microseconds: what lies before is there to be decoded only.
+/// Like [`merge_inits`], for a presentation that players show from `shown_from_us` on, in
+/// microseconds: everything before is only decoded.
 ///
 /// # Errors
 /// See [`MergeError`].
@@ -118,7 +118,7 @@ pub fn merge_inits_from(
 /// Reads an init segment of one track as [`super::init`] writes them.
 ///
 /// # Errors
-/// [`Error::Damaged`] where it is not one.
+/// [`Error::Damaged`] if it is no init segment.
 pub fn parse_init(bytes: &[u8]) -> Result<InitInfo, Error> {
     let moov = boxes::only(bytes, 0, bytes.len(), b"moov")?;
     let trak = boxes::only(bytes, moov.body, moov.end, b"trak")?;

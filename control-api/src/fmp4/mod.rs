@@ -1,7 +1,7 @@
 //! Fragmented MP4 (ISO/IEC 14496-12, CMAF ISO/IEC 23000-19): building init segments and chunks, and
 //! reading, merging and patching stored ones.
 //!
-//! Pure: bytes in, bytes out. Everything that reads stored bytes is bounded and returns [`Error`]
+//! Pure: bytes in, bytes out. All functions that read stored bytes are bounded and return [`Error`]
 //! for damaged input; nothing here panics.
 
 mod boxes;

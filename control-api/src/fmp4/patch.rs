@@ -1,15 +1,15 @@
-//! Rewrites a stored chunk's place in a presentation, in place: decode time, `moof` number and
-//! sample description. Its samples stay untouched.
+//! Rewrites a stored chunk's position in a presentation, in place: decode time, `moof` number and
+//! sample description. Its samples are not changed.
 
 use super::Error;
 use super::boxes::{be32, put};
 use super::probe::{Layout, samples};
 use bytes::BytesMut;
 
-/// Where a chunk stands in what is served.
+/// The position of a chunk in a presentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
-    /// Of the first sample, in ticks of the track's timescale.
+    /// Decode time of the first sample, in ticks of the track's timescale.
     pub decode_time: u64,
     /// Number of the `moof` within the presentation, from 1.
     pub moof_sequence: u32,
@@ -20,8 +20,8 @@ pub struct Placement {
 /// Patches the one chunk that `bytes` begins with.
 ///
 /// # Errors
-/// [`Error::Damaged`] where the chunk is not one that [`super::chunk::build_chunk`] wrote; it may
-/// then be partly patched and must not be served.
+/// [`Error::Damaged`] if [`super::chunk::build_chunk`] did not write the chunk; it may then be
+/// partly patched and must not be served.
 pub fn patch_chunk(bytes: &mut [u8], placement: &Placement) -> Result<(), Error> {
     let layout = Layout::read(bytes)?;
     put(
@@ -48,10 +48,10 @@ pub fn patch_chunk(bytes: &mut [u8], placement: &Placement) -> Result<(), Error>
     }
 }
 
-/// Gives the samples of the one chunk that `bytes` begins with other durations, in ticks.
+/// Replaces the durations, in ticks, of the samples of the one chunk that `bytes` begins with.
 ///
 /// # Errors
-/// As [`patch_chunk`]; also where there are more or fewer durations than samples.
+/// Like [`patch_chunk`]; also if there are more or fewer durations than samples.
 pub fn patch_durations(bytes: &mut [u8], durations: &[u32]) -> Result<(), Error> {
     let layout = Layout::read(bytes)?;
     let table = SampleTable::read(bytes, &layout)?;
@@ -72,10 +72,10 @@ pub fn patch_durations(bytes: &mut [u8], durations: &[u32]) -> Result<(), Error>
     Ok(())
 }
 
-/// The chunk that `bytes` begins with, its first sample made longer by `prefix` in front.
+/// The chunk that `bytes` begins with, with `prefix` put before its first sample's data.
 ///
 /// # Errors
-/// As [`patch_chunk`].
+/// Like [`patch_chunk`].
 pub fn prefix_first_sample(bytes: &[u8], prefix: &[u8]) -> Result<BytesMut, Error> {
     let layout = Layout::read(bytes)?;
     let first =
@@ -108,7 +108,7 @@ pub fn prefix_first_sample(bytes: &[u8], prefix: &[u8]) -> Result<BytesMut, Erro
     Ok(out)
 }
 
-/// The table of a chunk's only `trun`: each sample's duration and size, then what else it has.
+/// The table of a chunk's only `trun`: each sample's duration and size, then its other fields.
 struct SampleTable {
     /// Offset of the first sample's duration.
     at: usize,
@@ -127,7 +127,7 @@ impl SampleTable {
         if flags & 0x301 != 0x301 {
             return Err(unlike);
         }
-        // A lone sample's flags may stand before the table.
+        // If there is a flag for the first sample, its field precedes the table.
         let at = trun.body + if flags & 0x4 == 0 { 12 } else { 16 };
         let stride = 4 * (flags & 0xf00).count_ones() as usize;
         Ok(Self {
@@ -138,8 +138,8 @@ impl SampleTable {
     }
 }
 
-/// Overwrites the time of a box of which version 0 holds 32 bits and version 1 holds 64, `offset`
-/// bytes into its body.
+/// Overwrites a time that has 32 bits in version 0 of a box and 64 in version 1, `offset` bytes
+/// into its body.
 fn put_time(bytes: &mut [u8], body: usize, offset: usize, time: u64) -> Result<(), Error> {
     if be32(bytes, body)? >> 24 != 0 {
         return put(bytes, body + offset, &time.to_be_bytes());

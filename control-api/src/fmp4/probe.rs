@@ -1,5 +1,5 @@
-//! Reads chunks: their samples, their times, and where one chunk ends and the next begins in a
-//! longer file. Never trusts a length.
+//! Reads chunks: their samples, their times, and the boundaries of chunks in a longer file. Never
+//! trusts a length.
 
 use super::Error;
 use super::boxes::{self, BoxRef, be32, be64};
@@ -19,15 +19,15 @@ pub struct Sample {
     pub is_sync: bool,
 }
 
-/// What a chunk says of itself.
+/// The properties of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkInfo {
     pub track_id: u32,
     pub moof_sequence: u32,
     pub sample_description_index: u32,
-    /// Of the first sample, in ticks.
+    /// Decode time of the first sample, in ticks.
     pub decode_time: u64,
-    /// Of all samples together, in ticks.
+    /// Duration of all samples together, in ticks.
     pub duration: u64,
     pub samples: usize,
 }
@@ -35,7 +35,7 @@ pub struct ChunkInfo {
 /// The samples of the one chunk that `bytes` begins with.
 ///
 /// # Errors
-/// [`Error::Damaged`] where a box is missing or a sample lies outside the `mdat`.
+/// [`Error::Damaged`] if a box is missing or a sample lies outside the `mdat`.
 pub fn samples(bytes: &[u8]) -> Result<Vec<Sample>, Error> {
     let layout = Layout::read(bytes)?;
     let mut samples = Vec::new();
@@ -48,7 +48,7 @@ pub fn samples(bytes: &[u8]) -> Result<Vec<Sample>, Error> {
 }
 
 /// # Errors
-/// As [`samples`].
+/// Like [`samples`].
 pub fn chunk_info(bytes: &[u8]) -> Result<ChunkInfo, Error> {
     let layout = Layout::read(bytes)?;
     let samples = samples(bytes)?;
@@ -65,8 +65,8 @@ pub fn chunk_info(bytes: &[u8]) -> Result<ChunkInfo, Error> {
     })
 }
 
-/// Cuts a file into its chunks: each item is the byte range from the first box after the `mdat`
-/// before it up to its own `mdat`'s end, without `ftyp` and `moov`.
+/// Splits a file into its chunks: each item is the byte range from the first box after the previous
+/// `mdat` to the end of its own `mdat`, without `ftyp` and `moov`.
 pub fn chunk_ranges(
     bytes: &[u8],
 ) -> impl Iterator<Item = Result<std::ops::Range<usize>, Error>> + '_ {
@@ -87,7 +87,7 @@ pub fn chunk_ranges(
     })
 }
 
-/// Where the boxes of a chunk of one track lie.
+/// The places of the boxes of a single-track chunk.
 pub(crate) struct Layout {
     pub(crate) prft: Option<BoxRef>,
     pub(crate) mfhd: BoxRef,
@@ -148,7 +148,7 @@ impl Layout {
     }
 }
 
-/// What `tfhd` says for samples that do not say it themselves (ISO/IEC 14496-12, 8.8.7).
+/// The defaults in `tfhd` for samples without their own values (ISO/IEC 14496-12, 8.8.7).
 struct Defaults {
     sample_description_index: u32,
     duration: u32,
@@ -180,7 +180,7 @@ impl Defaults {
     }
 }
 
-/// Optional 32-bit fields in a row, within one box.
+/// Consecutive optional 32-bit fields within one box.
 struct Fields<'a> {
     bytes: &'a [u8],
     at: usize,

@@ -1,5 +1,5 @@
-//! The segment index (ISO/IEC 14496-12, 8.16.3) of a file: where which time is, so that players
-//! seek by asking for bytes.
+//! The segment index (ISO/IEC 14496-12, 8.16.3) of a file: the byte ranges of its times, with which
+//! players seek.
 
 use super::Error;
 use bytes::Bytes;
@@ -7,24 +7,24 @@ use holdfast_storage::chunk::AccessPoint;
 use holdfast_storage::ids::TrackKind;
 use mp4_atom::{Encode, SegmentReference, Sidx};
 
-/// Parts that one index lists.
+/// The most parts that one index lists.
 pub(crate) const PARTS_MAX: usize = 8192;
 
-/// A part is cut where it becomes longer, in bytes: the field has 31 bits.
+/// A longer part is split, in bytes: the field has 31 bits.
 pub(crate) const PART_BYTES_MAX: u64 = 1 << 30;
 
-/// What lies between two places where players may begin.
+/// The section between two places where players may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
-    /// Of its first frame of video, in ticks.
+    /// Time of its first video frame, in ticks.
     pub(crate) at: u64,
     pub(crate) bytes: u64,
-    /// What it begins with.
+    /// The access point that it begins with.
     pub(crate) access: Option<AccessPoint>,
 }
 
-/// The index of parts that follow right after it; `None` where its fields are too narrow for them
-/// (a gap of thirteen hours).
+/// The index of the parts that follow immediately after it; `None` if its fields are too narrow for
+/// them (a gap of thirteen hours).
 ///
 /// # Errors
 /// [`Error::Unbuildable`]: there are more than [`PARTS_MAX`].

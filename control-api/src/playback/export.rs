@@ -1,5 +1,5 @@
-//! Plans an export: one file of everything that can be played in a range, video and audio in the
-//! order of their times.
+//! Plans an export: one file of everything playable in a range, video and audio in the order of
+//! their times.
 
 use super::gate::{Admission, KeyframeGate, from_keyframe_before};
 use super::grid::frame_interval_ns;
@@ -9,31 +9,32 @@ use holdfast_storage::chunk::{ChunkEntry, InitId};
 use holdfast_storage::pictures::{Decoding, Shown};
 use holdfast_storage::time::Timestamp;
 
-/// What an export holds.
+/// The contents of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportPlan {
     /// Wall time of the file's time 0.
     pub base: Timestamp,
-    /// In the order in which they are sent.
+    /// In the order of sending.
     pub chunks: Vec<ChunkEntry>,
     /// In order of first use.
     pub video_inits: Vec<InitId>,
     pub audio_inits: Vec<InitId>,
-    /// Of video, in nanoseconds, for [`super::rebase::Rebaser::in_frames`].
+    /// Interval of video frames in nanoseconds, for [`super::rebase::Rebaser::in_frames`].
     pub frame_interval_ns: Option<u64>,
-    /// Intervals of the asked range that the file does not show.
+    /// The number of intervals of the requested range that the file does not show.
     pub gaps: usize,
-    /// All of them together, in microseconds.
+    /// Their total length in microseconds.
     pub gap_micros: i64,
-    /// How long pictures lack something that a decoder conceals, in microseconds.
+    /// How long pictures are incomplete, so that a decoder conceals what is missing, in
+    /// microseconds.
     pub damaged_micros: i64,
-    /// How long before the asked range the file begins, to be decodable, in microseconds.
+    /// How long before the requested range the file begins, to be decodable, in microseconds.
     pub lead_in_micros: i64,
 }
 
 impl ExportPlan {
-    /// From when on the file is to be shown, in microseconds of its time: what was asked for, where
-    /// the file begins long before that.
+    /// Where to begin showing the file, in microseconds of its time: at the requested range, if the
+    /// file begins long before it.
     #[must_use]
     pub fn shown_from_us(&self) -> u64 {
         let is_long = self.lead_in_micros >= LEAD_IN_SHOWN_MAX.as_micros() as i64;
@@ -45,8 +46,8 @@ impl ExportPlan {
     }
 }
 
-/// The plan for a range, from entries that begin with the access point before it; `None` where
-/// nothing of it can be played. `strict`: what refers to lost frames is left out.
+/// The plan for a range, from entries that begin with the access point before it; `None` if nothing
+/// of it can be played. `strict`: frames that refer to lost ones are left out.
 #[must_use]
 pub fn plan_export(tracks: &Tracks, range: Range, strict: bool) -> Option<ExportPlan> {
     let mut gate = KeyframeGate::new(strict);
@@ -113,7 +114,7 @@ fn first_uses(entries: &[ChunkEntry]) -> Vec<InitId> {
     seen
 }
 
-/// Merges two sorted tracks by start; video goes first where both begin at once.
+/// Merges two sorted tracks by start; video comes first if both begin at the same time.
 pub(crate) fn interleave(video: Vec<ChunkEntry>, audio: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
     let mut chunks = [video, audio].concat();
     chunks.sort_by_key(|entry| (entry.meta.start, entry.meta.track));
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_loss_it_goes_on_with_a_hole_and_says_how_much_is_damaged() {
+    fn after_a_loss_it_continues_with_a_hole_and_says_how_much_is_damaged() {
         let tracks = Tracks {
             video: session(1, Video, 1, 0, "Kd.ddK"),
             audio: vec![],

@@ -1,34 +1,34 @@
-//! The rule of where playback begins and resumes: at access points. After a loss it goes on with
-//! the next frame, whose pictures a decoder conceals as far as they refer to what is missing; where
-//! that is not wanted (*strict*), video before the next access point is left out.
+//! The rule for where playback begins and resumes: at access points. After a loss it continues with
+//! the next frame; a decoder conceals the missing parts of its pictures. If that is not wanted
+//! (*strict*), video before the next access point is left out.
 
 use holdfast_storage::chunk::{AccessPoint, ChunkEntry, ChunkMeta, InitId};
 use holdfast_storage::time::Timestamp;
 
-/// How far before a range playback begins so that a gradual refresh has come to its end there, in
+/// How far before a range playback begins so that a gradual refresh is complete there, in
 /// microseconds.
 const REFRESH_US_MAX: i64 = 10_000_000;
 
-/// What becomes of a video chunk.
+/// The decision about a video chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// Played, and not a continuation of what was played before it. Begins with an access point.
+    /// Played, but does not continue what was played before it. Begins with an access point.
     Begin,
-    /// Played right after the one before.
+    /// Played immediately after the previous one.
     Continue,
-    /// Played after a hole, though it refers to what is missing there.
+    /// Played after a hole, although it refers to what is missing there.
     Resume,
     /// Left out.
     Skip,
 }
 
-/// Admits a track's video chunks one after the other.
+/// Admits a track's video chunks in order.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeyframeGate {
     strict: bool,
     last: Option<ChunkMeta>,
     open: bool,
-    /// What decodes the chunk that was played last.
+    /// The init that decodes the last played chunk.
     played: Option<InitId>,
 }
 
@@ -41,7 +41,7 @@ impl KeyframeGate {
         }
     }
 
-    /// What comes goes on chunks of this init that were played elsewhere.
+    /// The following chunks continue chunks of this init that were played elsewhere.
     #[must_use]
     pub fn within(self, init: InitId) -> Self {
         Self {
@@ -71,9 +71,9 @@ impl KeyframeGate {
     }
 }
 
-/// The part of sorted video entries that shows everything from `from` on: begins at the access
-/// point before it where there is one that leads there, else at the first chunk that reaches beyond
-/// it.
+/// The part of sorted video entries that shows everything from `from` on. It begins at the access
+/// point before `from` if a decodable sequence leads from there to `from`, else at the first chunk
+/// that reaches beyond `from`.
 #[must_use]
 pub fn from_keyframe_before(video: &[ChunkEntry], from: Timestamp, strict: bool) -> &[ChunkEntry] {
     let (reaches, begin) = walk_back(video, from, strict);
@@ -87,8 +87,8 @@ pub fn from_keyframe_before(video: &[ChunkEntry], from: Timestamp, strict: bool)
     }..]
 }
 
-/// From when on entries are needed, where the access point that decodes `from` lies before these:
-/// where its session says that it is.
+/// From when entries are needed if the access point that decodes `from` is earlier than these: the
+/// time that its session gives for it.
 #[must_use]
 pub fn needs_earlier(video: &[ChunkEntry], from: Timestamp, strict: bool) -> Option<Timestamp> {
     let (_, begin) = walk_back(video, from, strict);
@@ -97,8 +97,8 @@ pub fn needs_earlier(video: &[ChunkEntry], from: Timestamp, strict: bool) -> Opt
     first.access_start().filter(|_| leads_there)
 }
 
-/// The first chunk that reaches beyond `from`, and the access point before it or, failing that, the
-/// first chunk that leads there.
+/// The first chunk that reaches beyond `from`, and the access point before it or, if there is none,
+/// the first chunk that leads to it.
 fn walk_back(video: &[ChunkEntry], from: Timestamp, strict: bool) -> (usize, usize) {
     let reaches = video.partition_point(|entry| entry.meta.end() <= from);
     let mut begin = reaches;
@@ -112,8 +112,8 @@ fn walk_back(video: &[ChunkEntry], from: Timestamp, strict: bool) -> (usize, usi
     (reaches, begin)
 }
 
-/// Where to begin so that pictures are whole at `reaches`, if `begin` is too late for that and it
-/// can be done.
+/// Where to begin so that pictures are complete at `reaches`, if `begin` is too late for that and
+/// an earlier beginning is possible.
 fn refreshed_from(video: &[ChunkEntry], (reaches, begin): (usize, usize), strict: bool) -> usize {
     let earliest = video.get(reaches).map_or(Timestamp::MAX, |entry| {
         entry.meta.start.plus_micros(-REFRESH_US_MAX)
@@ -137,7 +137,7 @@ fn refreshed_from(video: &[ChunkEntry], (reaches, begin): (usize, usize), strict
     }
 }
 
-/// Whether what comes right before the chunk at `index` is played before it.
+/// Whether the chunk immediately before the one at `index` is played before it.
 fn is_led_to(video: &[ChunkEntry], index: usize, strict: bool) -> bool {
     let (Some(before), Some(next)) = (
         index.checked_sub(1).and_then(|before| video.get(before)),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_loss_or_a_missing_chunk_it_goes_on_at_once_or_at_the_next_keyframe() {
+    fn after_a_loss_or_a_missing_chunk_it_continues_at_once_or_at_the_next_keyframe() {
         let lost = session(1, Video, 1, 0, "KdldKd");
         assert_eq!(
             admissions(&lost),
@@ -269,7 +269,7 @@ mod tests {
                 slices_crc: 7,
             })
         };
-        // 12 frames a chunk.
+        // 12 frames per chunk.
         (entries[4].meta.access, entries[8].meta.access) = (refresh(20), refresh(20));
         let begins = |entries: &[ChunkEntry], ms: i64| {
             starts_ms(from_keyframe_before(entries, Timestamp(ms * 1000), false))[0]

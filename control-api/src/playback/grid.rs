@@ -1,31 +1,31 @@
-//! Lays the video of an export on a grid of the camera's frame interval. Pure.
+//! Places the video frames of an export on a grid of the camera's frame interval. Pure.
 //!
-//! Recorded times are wall times: where a recorder's clock was corrected, frames lie a little
-//! closer together than the camera sent them, two recorders differ by some milliseconds, and a gap
-//! ends anywhere between two points of the camera's rhythm. Whoever works in whole frames then
-//! finds two of them at one point: editors do, and so does ffmpeg, whose encoders count in the
-//! nominal frame rate by default ("non monotonically increasing dts"). On the grid each frame has a
-//! point of its own, the nearest free one to its time, so that a gap lasts whole frames too.
+//! Recorded times are wall times: where a recorder's clock was corrected, frames are slightly
+//! closer together than the camera sent them; two recorders differ by some milliseconds; and a gap
+//! ends anywhere between two points of the camera's rhythm. Software that works in whole frames
+//! then finds two of them at one point: editors do, and so does ffmpeg, whose encoders count in the
+//! nominal frame rate by default ("non monotonically increasing dts"). On the grid each frame has
+//! its own point, the free one nearest to its time, so gaps are whole frames too.
 //!
-//! The price: a frame may be shown half an interval off, and a camera whose clock runs fast (or a
-//! recorder's line that had to move back) leaves the file that much ahead of the wall clock until
-//! the next gap. Each chunk's `prft` still says when it was recorded.
+//! The price: a frame may be shown half an interval off, and a camera whose clock runs fast (or an
+//! overlapping recorder that had to be moved back) leaves the file that much ahead of the wall
+//! clock until the next gap. Each chunk's `prft` still contains its recording time.
 
 use holdfast_storage::chunk::ChunkEntry;
 
-/// Chunks whose frames are further apart than this times the shortest usual interval belong to
-/// slower times of the camera, as a fraction.
+/// Chunks whose frames are further apart than this multiple of the shortest usual interval, as a
+/// fraction, are from times when the camera sent more slowly.
 const FASTEST: (u64, u64) = (5, 4);
-/// The shortest usual interval is that of the chunk at this fraction of all, in order of their
-/// intervals.
+/// The shortest usual interval is that of the chunk at this fraction of all chunks, ordered by
+/// interval.
 const USUAL_DIVISOR: usize = 20;
-/// How far frames may be shown after their time: a lasting part, in seconds, and one for each so
-/// many seconds of the file (500 ppm, more than two crystals differ). A camera that became faster
-/// than its grid must not be shown in slow motion.
+/// How far frames may be shown after their time: a constant part, in seconds, and one second for
+/// each this many seconds of the file (500 ppm, more than two crystals differ). A camera that
+/// became faster than its grid must not be shown in slow motion.
 pub(super) const LEAD_SECONDS: u64 = 1;
 pub(super) const LEAD_DIVISOR: u64 = 2000;
 
-/// The interval between frames of video where the camera sends them fastest, in nanoseconds; `None`
+/// The interval between video frames when the camera sends them fastest, in nanoseconds; `None`
 /// without frames.
 #[must_use]
 pub fn frame_interval_ns(video: &[ChunkEntry]) -> Option<u64> {
@@ -43,7 +43,7 @@ pub fn frame_interval_ns(video: &[ChunkEntry]) -> Option<u64> {
     intervals.get(fastest / 2).copied()
 }
 
-/// Where the frames of one presentation go, all times in ticks from its beginning.
+/// The grid of one presentation's frames; all times are in ticks from its beginning.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameGrid {
     interval: u64,
@@ -52,7 +52,7 @@ pub struct FrameGrid {
 }
 
 impl FrameGrid {
-    /// `None` where the interval is less than a tick.
+    /// `None` if the interval is less than a tick.
     #[must_use]
     pub fn new(interval_ns: u64, timescale: u32) -> Option<Self> {
         let interval =
@@ -65,14 +65,14 @@ impl FrameGrid {
         })
     }
 
-    /// The point of the next frame, whose time is `time`.
+    /// The point of the next frame, whose time is `time`; takes it.
     pub fn place(&mut self, time: u64) -> u64 {
         let point = self.peek(time);
         self.last = Some(point);
         point
     }
 
-    /// Where [`Self::place`] would place it.
+    /// The point that [`Self::place`] would return.
     #[must_use]
     pub fn peek(&self, time: u64) -> u64 {
         let nearest = time.saturating_add(self.interval / 2) / self.interval * self.interval;
@@ -84,7 +84,7 @@ impl FrameGrid {
         point.min(latest.max(last.saturating_add(1)))
     }
 
-    /// What comes next comes at `end` or later.
+    /// The next frame is placed at `end` or later.
     pub fn skip_to(&mut self, end: u64) {
         self.last = self.last.max(Some(end.saturating_sub(self.interval)));
     }

@@ -1,9 +1,9 @@
 //! Playlists that grow. Their entries are cells of wall time, so that every node lists the same
-//! entries under the same numbers, whichever node dies, and none has to remember what it listed:
-//! what a node holds that is away becomes a gap of the same number.
+//! entries under the same numbers, even if nodes die, and no node has to remember what it listed:
+//! footage on a node that is away becomes a gap of the same number.
 //!
 //! The entry of cell *k*, which covers `[kT, (k+1)T)`, begins with the first access point in the
-//! cell, or else its first chunk, and ends where the next one begins. So it is less than 2T long,
+//! cell, or else its first chunk, and ends where the next entry begins. So it is shorter than 2T,
 //! and known as soon as an access point of the next cell is durable.
 
 use super::Tracks;
@@ -18,19 +18,19 @@ use holdfast_storage::time::Timestamp;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// A cell of wall time without an access point is over when it is so long past: chunks become
+/// A cell of wall time without an access point is final this long after its end: chunks become
 /// durable up to a second after their time, and a successor's first ones up to two.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
-/// How much a live playlist lists.
+/// The length of a live playlist.
 pub const LIVE_WINDOW: Duration = Duration::from_secs(30);
 
-/// How long the cells of one playlist are.
+/// The cell length of a playlist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CellLength {
-    /// Of a live playlist: players stay three target durations behind.
+    /// For a live playlist: players stay three target durations behind.
     Live,
-    /// Of a range whose end has not come: fewer entries, for hours.
+    /// For a range that has not ended yet: fewer entries, for hours.
     Range,
 }
 
@@ -40,24 +40,24 @@ pub struct Cells {
     length: CellLength,
 }
 
-/// An entry of a playlist that grows.
+/// An entry of a growing playlist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub number: i64,
     pub range: Range,
-    /// What decodes it; `None` where there is nothing to play.
+    /// The inits that decode it; `None` if there is nothing to play.
     pub inits: Option<InitPair>,
 }
 
-/// What is listed of a playlist.
+/// The listed part of a playlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     /// The number of the cell that the presentation begins with.
     pub first: i64,
     pub entries: Vec<Entry>,
-    /// What is shown of each entry is its first picture.
+    /// Only the first picture of each entry is shown.
     pub pictures: bool,
-    /// Nothing more will come.
+    /// No more entries will follow.
     pub is_whole: bool,
 }
 
@@ -84,7 +84,7 @@ impl Cells {
         Timestamp(number.saturating_mul(self.micros()))
     }
 
-    /// Where a cell's entry may lie.
+    /// The range in which a cell's entry may lie.
     #[must_use]
     pub fn reach(self, number: i64) -> Range {
         Range {
@@ -129,8 +129,8 @@ impl Cells {
     }
 }
 
-/// What is known of a presentation's cells from `shown` on, which began with cell `first` and ends
-/// with `last`.
+/// The known cells of a presentation from `shown` on; the presentation began with cell `first` and
+/// ends with `last`.
 #[must_use]
 pub fn plan_growing(
     tracks: &Tracks,
@@ -171,8 +171,8 @@ pub fn plan_growing(
 }
 
 impl Listing {
-    /// The same of pictures, for fast search (RFC 8216, 4.3.3.6): one of each entry, under the same
-    /// number and for the same time. An entry without one is a gap.
+    /// The same for pictures, for fast search (RFC 8216, 4.3.3.6): one for each entry, under the
+    /// same number and for the same time. An entry without one is a gap.
     #[must_use]
     pub fn of_pictures(mut self, tracks: &Tracks) -> Self {
         for entry in &mut self.entries {
@@ -194,7 +194,7 @@ fn first_picture(video: &[ChunkEntry], init: InitId) -> Option<&ChunkEntry> {
         .find(|entry| entry.meta.init == init && is_picture(entry))
 }
 
-/// The chunk that the picture of an entry begins.
+/// The chunk that begins with the picture of an entry.
 #[must_use]
 pub fn cell_picture(
     tracks: &Tracks,
@@ -213,7 +213,7 @@ pub fn cell_picture(
     first_picture(&chunks, video).copied()
 }
 
-/// Whether there is footage to be played from `from` on, and no entry of it is known yet.
+/// Whether there is playable footage from `from` on, but no known entry for it yet.
 #[must_use]
 pub fn is_about_to_begin(
     tracks: &Tracks,
@@ -227,7 +227,7 @@ pub fn is_about_to_begin(
         && cells.last_known(&video, now) < cells.number_at(from)
 }
 
-/// The chunks of one entry in the order in which they are sent.
+/// The chunks of one entry in the order of sending.
 #[must_use]
 pub fn cell_chunks(
     tracks: &Tracks,
@@ -251,7 +251,7 @@ pub fn cell_chunks(
     )
 }
 
-/// What of sorted entries begins within a range.
+/// The sorted entries that begin within a range.
 fn between(entries: &[ChunkEntry], range: Range) -> &[ChunkEntry] {
     let from = entries.partition_point(|entry| entry.meta.start < range.from);
     let until = entries.partition_point(|entry| entry.meta.start < range.to);
@@ -268,7 +268,7 @@ fn playable(tracks: &Tracks, strict: bool) -> Vec<ChunkEntry> {
         .collect()
 }
 
-/// What decodes the newest footage.
+/// The inits that decode the newest footage.
 #[must_use]
 pub fn newest_inits(tracks: &Tracks) -> Option<InitPair> {
     let audio = tracks.audio.last().map(|entry| entry.meta.init);
@@ -278,8 +278,8 @@ pub fn newest_inits(tracks: &Tracks) -> Option<InitPair> {
     })
 }
 
-/// The playlist. `opened_with` decoded the footage that there was when the presentation was opened:
-/// while nothing of it is in reach, VLC stops at a playlist without a map.
+/// The playlist. `opened_with` are the inits of the footage that existed when the presentation was
+/// opened: while none of it is in reach, VLC would stop at a playlist without a map.
 #[must_use]
 pub fn write_growing(
     listing: &Listing,
@@ -306,7 +306,7 @@ pub fn write_growing(
         audio: inits.audio.filter(|_| !listing.pictures),
         ..inits
     });
-    // Gaps at the beginning stand under the first map.
+    // Gaps at the beginning use the first map.
     let mut map = listing
         .entries
         .iter()
@@ -341,8 +341,7 @@ pub fn write_growing(
         } else {
             ""
         };
-        // hls.js gives up where an entry that it knows has another path.
-        // Writing to a string cannot fail.
+        // hls.js gives up if a known entry changes its path. Writing to a string cannot fail.
         let _ = writeln!(
             out,
             "cell.m4s?number={}&base={}{query}{live}{strict}{picture}",
@@ -356,8 +355,8 @@ pub fn write_growing(
     out
 }
 
-/// A playlist of playlists with the one that grows: players read this one once, and so each has a
-/// presentation that begins when it came.
+/// A master playlist with the growing one: players read this one once, so each has a presentation
+/// that begins when it was opened.
 #[must_use]
 pub fn write_multivariant(bits_per_second: u64, uri: &str) -> String {
     format!(
@@ -390,7 +389,7 @@ mod tests {
         plan_growing(tracks, LIVE, (0, 0, None), Timestamp(now_ms * 1000), false)
     }
 
-    /// `number: from-to` in milliseconds; `gap` where nothing is played.
+    /// `number: from-to` in milliseconds; `gap` if nothing is played.
     fn sketch(listing: &Listing) -> Vec<String> {
         let show = |entry: &Entry| {
             let (from, to) = (

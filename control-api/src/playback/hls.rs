@@ -1,6 +1,6 @@
-//! Cuts a range into HLS segments at access points, and finds the chunks of one segment again when
-//! it is asked for. A GOP that is too long for one segment is cut, too, and so is one with a hole:
-//! the next segment then goes on within it.
+//! Cuts a range into HLS segments at access points, and finds the chunks of a requested segment
+//! again. A GOP that is too long for one segment, or has a hole, is cut too: the next segment then
+//! continues within it.
 
 use super::export::interleave;
 use super::gate::{Admission, KeyframeGate, from_keyframe_before};
@@ -8,13 +8,13 @@ use super::{GAP_MICROS_MIN, Tracks};
 use crate::range::Range;
 use holdfast_storage::chunk::{AccessPoint, ChunkEntry, Gap, InitId};
 
-/// A segment is ended at the first access point after this time, in microseconds.
+/// A segment ends at the first access point after this time, in microseconds.
 pub const SEGMENT_MICROS_TARGET: i64 = 4_000_000;
 
 /// No segment is longer, in microseconds, unless one chunk is.
 pub const SEGMENT_MICROS_MAX: i64 = 10_400_000;
 
-/// A segment of another recording that is shorter, in microseconds, may have no audio by chance.
+/// A segment of another recording that is shorter, in microseconds, may lack audio by chance.
 const SILENT_MICROS_MIN: i64 = 1_000_000;
 
 /// The inits that decode a segment.
@@ -29,12 +29,12 @@ pub struct InitPair {
 pub struct Segment {
     pub range: Range,
     pub inits: InitPair,
-    /// What it begins with; `None` where it goes on the segment before, within its GOP.
+    /// What it begins with; `None` if it continues the previous segment within its GOP.
     pub access: Option<AccessPoint>,
-    /// Continues the recording of the segment before it.
+    /// Continues the recording of the previous segment.
     pub continues: bool,
-    /// Has other tracks than the segment before it. A change of recorder or of parameters is none:
-    /// VLC stops at discontinuities, and no player needs one there
+    /// Has other tracks than the previous segment. A change of recorder or of parameters is no
+    /// discontinuity: VLC stops at discontinuities, and no player needs one there
     /// (`docs/decisions/2026-11-30-gaps-in-hls.md`).
     pub discontinuity: bool,
 }
@@ -48,8 +48,8 @@ pub enum Item {
 }
 
 /// The playlist's items for a range, from entries that begin with the access point before it. After
-/// the last segment only what the gap ledger knows is a gap: the rest may be on its way. `strict`:
-/// what refers to lost frames is left out.
+/// the last segment only entries of the gap ledger are gaps: other footage may still arrive.
+/// `strict`: frames that refer to lost ones are left out.
 #[must_use]
 pub fn plan_playlist(tracks: &Tracks, gaps: &[Gap], range: Range, strict: bool) -> Vec<Item> {
     let mut segments = cut(&tracks.video, range, strict);
@@ -81,19 +81,19 @@ pub fn plan_playlist(tracks: &Tracks, gaps: &[Gap], range: Range, strict: bool) 
     items
 }
 
-/// Which segment is asked for.
+/// The requested segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
     pub range: Range,
     pub inits: InitPair,
-    /// It goes on the segment before.
+    /// It continues the previous segment.
     pub within_gop: bool,
     pub strict: bool,
 }
 
-/// The chunks of one segment in the order in which they are sent. What was merged since the
-/// playlist was made may differ; chunks that need other inits than the playlist promised, and video
-/// that cannot be decoded, are left out.
+/// The chunks of one segment in the order of sending. The merged recordings may have changed since
+/// the playlist was made; chunks that need other inits than the playlist announced, and video that
+/// cannot be decoded, are left out.
 #[must_use]
 pub fn segment_chunks(tracks: &Tracks, wanted: &Wanted) -> Vec<ChunkEntry> {
     let Wanted {
@@ -183,7 +183,8 @@ fn go_on(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
     }
 }
 
-/// Goes on after a hole: within the segment where it is short, else the playlist has a gap there.
+/// Continues after a hole: within the segment if the hole is short, else the playlist has a gap
+/// there.
 fn resume(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
     match segments.last() {
         Some(open) if entry.meta.start.micros_since(open.range.to) >= GAP_MICROS_MIN => {
@@ -193,8 +194,8 @@ fn resume(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
     }
 }
 
-/// Each segment takes the init of the first audio chunk that begins in it; one too short to have
-/// any takes its predecessor's.
+/// Each segment takes the init of the first audio chunk that begins in it; a segment that is too
+/// short for one takes its predecessor's.
 fn assign_audio(segments: &mut [Segment], audio: &[ChunkEntry]) {
     let mut before: Option<InitPair> = None;
     for segment in segments {
@@ -245,7 +246,7 @@ mod tests {
     }
 
     /// `from-to` in milliseconds, `!` before a discontinuity, `|` before another recording or other
-    /// parameters, `+` where it goes on within a GOP, `gap` before a gap.
+    /// parameters, `+` if it continues within a GOP, `gap` before a gap.
     fn sketch(items: &[Item]) -> Vec<String> {
         let ms = |range: &Range| {
             format!(
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_gop_is_cut_and_goes_on_within_it() {
+    fn a_long_gop_is_cut_and_continues_within_it() {
         let video = session(1, Video, 1, 0, &format!("K{}", "d".repeat(59)));
         let tracks = Tracks {
             video,
@@ -462,7 +463,7 @@ mod tests {
     }
 
     proptest! {
-        /// Of what one recorder stored: the timeline, the playlist and the export are asked for the same chunks.
+        /// Timeline, playlist and export get the same chunks of what one recorder stored.
         #[test]
         fn the_timeline_shows_exactly_what_can_be_played(
             sessions in prop::collection::vec(("[KL][Kdl.]{0,20}", 1i64..7), 1..5),

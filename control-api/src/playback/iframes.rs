@@ -1,5 +1,5 @@
-//! A playlist of single pictures (RFC 8216, 4.3.3.6), for fast search: the access points of what
-//! the range's own playlist lists, at the same times of media. Pure.
+//! A playlist of single pictures (RFC 8216, 4.3.3.6), for fast search: the access points of the
+//! segments in the range's own playlist, at the same media times. Pure.
 
 use super::Tracks;
 use super::hls::{InitPair, Item, Segment};
@@ -9,26 +9,26 @@ use holdfast_storage::chunk::{AccessPoint, ChunkEntry, InitId};
 use holdfast_storage::time::Timestamp;
 use std::fmt::Write;
 
-/// Pictures are at least so far apart, in microseconds: some cameras send nothing but keyframes.
+/// The minimum distance of pictures, in microseconds: some cameras send nothing but keyframes.
 const APART_MICROS_MIN: i64 = 500_000;
 
-/// Pictures of one playlist.
+/// The most pictures of one playlist.
 const PICTURES_MAX: i64 = 10_000;
 
 /// One picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Picture {
-    /// When it was recorded: it is the first of the chunk that begins then.
+    /// When it was recorded: it is the first picture of the chunk that begins then.
     pub at: Timestamp,
     pub init: InitId,
     /// Wall time of the presentation's time 0, for this picture.
     pub base: Timestamp,
-    /// Up to the next one, in microseconds.
+    /// Time until the next one, in microseconds.
     pub shown_micros: i64,
 }
 
-/// The pictures of a playlist's segments ([`super::hls::plan_playlist`]); over gaps, times
-/// continue.
+/// The pictures of a playlist's segments ([`super::hls::plan_playlist`]); media times continue
+/// across gaps.
 #[must_use]
 pub fn plan_pictures(tracks: &Tracks, items: &[Item]) -> Vec<Picture> {
     let segments = items.iter().filter_map(|item| {
@@ -94,7 +94,7 @@ fn pictures_of<'a>(
     within.filter(|entry| entry.meta.init == segment.inits.video && is_picture(entry))
 }
 
-/// Whether a chunk begins with a picture that is whole by itself.
+/// Whether a chunk begins with a picture that is complete by itself.
 #[must_use]
 pub fn is_picture(entry: &ChunkEntry) -> bool {
     let point = entry.meta.access.map(|access| access.point);
@@ -150,7 +150,7 @@ pub fn write_pictures(pictures: &[Picture], request: &Request<'_>) -> String {
     out + "#EXT-X-ENDLIST\n"
 }
 
-/// The most bits a second that any of these chunks needs.
+/// The highest bit rate of any of these chunks.
 #[must_use]
 pub fn peak_bits_per_second<'a>(chunks: impl IntoIterator<Item = &'a ChunkEntry>) -> u64 {
     let bits = |entry: &ChunkEntry| u64::from(entry.location.payload_bytes) * 8_000_000;
@@ -161,7 +161,7 @@ pub fn peak_bits_per_second<'a>(chunks: impl IntoIterator<Item = &'a ChunkEntry>
     peak.unwrap_or_default().max(1)
 }
 
-/// A playlist of the range's own playlist and that of its pictures, by their URIs.
+/// A master playlist of the range's own playlist and the one of its pictures, by their URIs.
 #[must_use]
 pub fn write_with_pictures(
     (main, main_bits): (&str, u64),

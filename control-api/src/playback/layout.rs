@@ -1,8 +1,8 @@
-//! Which byte of what is sent lies in which chunk. All of it is known before the first byte is
-//! read: what a client asks for in parts is made in parts, and the same on every node. Pure.
+//! Which byte of an answer is in which chunk. All of it is known before the first byte is read: a
+//! part that a client requests is made on its own, and is the same on every node. Pure.
 //!
-//! A length that was promised is kept: in the place of a chunk that is damaged or deleted stands a
-//! `free` box (ISO/IEC 14496-12, 8.1.2), which players pass over.
+//! A promised length is kept: a chunk that is damaged or deleted is replaced by a `free` box
+//! (ISO/IEC 14496-12, 8.1.2), which players skip.
 
 use super::schedule::{Place, Placer};
 use super::tear::{Absent, Tear};
@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
-/// Raised when the same footage is sent as other bytes than before, so that no client joins the
-/// two.
+/// Increased when the same footage is sent as different bytes than before, so that no client joins
+/// the two.
 const RENDERING: u32 = 1;
 
 /// A presentation, byte for byte.
@@ -28,7 +28,7 @@ pub struct Layout {
     places: Vec<Place>,
     /// Where each chunk ends, in bytes from the beginning.
     ends: Vec<u64>,
-    /// What stands in whose place a box without content stands.
+    /// Which chunks are replaced by a box without content, and why.
     absent: Vec<Option<Absent>>,
     placer: Placer,
 }
@@ -36,11 +36,11 @@ pub struct Layout {
 /// A part of a presentation, to be sent.
 #[derive(Clone, Debug)]
 pub struct Cut {
-    /// Of what comes before the chunks.
+    /// The part before the chunks.
     pub head: Bytes,
     pub chunks: Vec<ChunkEntry>,
     pub slots: Vec<Slot>,
-    /// As it is after all that comes before.
+    /// The state after everything before this part.
     pub tear: Tear,
     /// Bytes of the first chunks that are not sent.
     pub skip: u64,
@@ -49,19 +49,19 @@ pub struct Cut {
     pub placer: Placer,
 }
 
-/// What a chunk becomes.
+/// How a chunk is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
     pub place: Place,
     /// Number of the `moof` within the presentation, from 1.
     pub number: u32,
     pub bytes: u64,
-    /// Why there is nothing in it.
+    /// Why it is left out.
     pub absent: Option<Absent>,
 }
 
 impl Layout {
-    /// Chunks in the order in which they are sent, after nothing.
+    /// The chunks in the order of sending, without a header.
     #[must_use]
     pub fn of_segment(chunks: Vec<ChunkEntry>, placer: Placer) -> Self {
         let places = placer.schedule(&chunks);
@@ -116,8 +116,8 @@ impl Layout {
         &self.chunks
     }
 
-    /// The same without what is `lost`, chunk by chunk, and what cannot be shown without it.
-    /// `strict`: what refers to it, too.
+    /// The same without the chunks in `lost`, and without those that cannot be shown without them.
+    /// `strict`: chunks that refer to lost frames are left out, too.
     #[must_use]
     pub fn without(mut self, lost: &[Option<Absent>], strict: bool) -> Self {
         let mut tear = Tear::new(strict);
@@ -169,10 +169,10 @@ impl Layout {
         format!("\"{:016x}\"", hasher.finish())
     }
 
-    /// What these bytes are made of, and what has to be read before it is known that they are:
-    /// `strict`: chunks from the access point before them on, whose loss would leave out what
-    /// refers to them; else only where no video comes before these, whose loss would do so,
-    /// too.
+    /// The chunks of which these bytes are made, and those that have to be read before that is
+    /// certain. `strict`: chunks from the previous access point on, because their loss would leave
+    /// out chunks that refer to them; otherwise only if no video precedes these, because then a
+    /// loss has the same effect.
     #[must_use]
     pub fn cut(mut self, range: Range<u64>, strict: bool) -> Cut {
         let head = self.head.len() as u64;
@@ -218,7 +218,7 @@ impl Layout {
         }
     }
 
-    /// Where the chunk at `index` is decided.
+    /// Where the decision about the chunk at `index` begins.
     fn read_from(&self, index: usize, strict: bool) -> usize {
         let is_there = |at: &usize| self.absent[*at].is_none() && is_video(&self.chunks[*at]);
         let is_access = |at: &usize| is_there(at) && self.chunks[*at].meta.is_access_point();
@@ -252,7 +252,7 @@ impl Layout {
         durations
     }
 
-    /// Where players may begin, no more often than an index can say.
+    /// Where players may begin, no more often than an index can list.
     fn parts(&self) -> Vec<Part> {
         let end = self
             .durations()
@@ -293,7 +293,7 @@ fn is_video(entry: &ChunkEntry) -> bool {
     entry.meta.track == TrackKind::Video
 }
 
-/// A box of so many bytes in the place of a chunk, or `None` where none is so short.
+/// A box of this many bytes in place of a chunk, or `None` if no box is so short.
 #[must_use]
 pub fn free_box(bytes: u64) -> Option<Vec<u8>> {
     let length = usize::try_from(bytes).ok().filter(|length| *length >= 8)?;

@@ -1,5 +1,5 @@
-//! What of a camera's merged chunks is played, in which order and at which times. Pure: plans over
-//! [`ChunkEntry`]s; `routes` fetches and sends.
+//! Which of a camera's merged chunks are played, in which order and at which times. Pure: plans
+//! over [`ChunkEntry`]s; `routes` fetches and sends.
 
 pub mod export;
 pub mod gate;
@@ -18,20 +18,20 @@ use holdfast_storage::chunk::ChunkEntry;
 use holdfast_storage::ids::TrackKind;
 use std::time::Duration;
 
-/// How far before the asked range entries are looked for at first, so that playback can begin at
-/// the access point before it: enough for cameras with usual GOPs. Where it is further back, the
+/// How far before the requested range entries are searched for at first, so that playback can begin
+/// at the access point before it: enough for cameras with usual GOPs. If it is further back, the
 /// chunks say where it is ([`gate::needs_earlier`]).
 pub const LOOKBACK: Duration = Duration::from_secs(10);
 
 /// How far beyond a range its entries are merged.
 pub const LOOKAHEAD: Duration = Duration::from_secs(10);
 
-/// A presentation that begins so long before the asked range, or longer, is to be shown from the
-/// range on.
+/// A presentation that begins at least this long before the requested range is shown from the range
+/// on.
 pub const LEAD_IN_SHOWN_MAX: Duration = Duration::from_secs(10);
 
-/// Time without video that counts as a gap in what is played, in microseconds: longer than what
-/// jitter and a low frame rate leave between two chunks.
+/// Time without video that counts as a gap in playback, in microseconds: longer than the interval
+/// that jitter and a low frame rate leave between two chunks.
 pub const GAP_MICROS_MIN: i64 = 200_000;
 
 /// The entries of a stream by track.
@@ -60,16 +60,16 @@ impl Tracks {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! Entries for planners' tests, written down as sessions of chunks.
+    //! Entries for the planners' tests, written as sessions of chunks.
 
     use super::*;
     use holdfast_storage::chunk::{Access, ChunkLocation, ChunkMeta, InitId};
     use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind};
     use holdfast_storage::time::Timestamp;
 
-    /// A session's chunks of half a second from `start_ms`; each letter is one: `K` begins with a
-    /// keyframe, `d` does not, `L` and `l` are the same after a loss, `.` is a chunk that is
-    /// not there.
+    /// A session's chunks of half a second from `start_ms`; each letter is one chunk: `K` begins
+    /// with a keyframe, `d` does not, `L` and `l` are the same after a loss, `.` is a missing
+    /// chunk.
     pub(crate) fn session(
         node: u64,
         track: TrackKind,

@@ -1,9 +1,9 @@
 //! Writes an HLS media playlist (RFC 8216; `EXT-X-GAP` from draft-pantos-hls-rfc8216bis, 4.4.4.7).
-//! Every URI is relative and says all that any node needs to answer it.
+//! Every URI is relative and contains everything that a node needs to answer it.
 //!
-//! A player sees no gaps: each segment says which wall time is time 0 of the presentation for it,
-//! and that is moved by every gap, so that times of media continue.
-//! `docs/decisions/2026-11-30-gaps-in-hls.md` has what players make of other ways.
+//! A player sees no gaps: each segment names the wall time of the presentation's time 0, and every
+//! gap shifts that, so that media times continue. `docs/decisions/2026-11-30-gaps-in-hls.md`
+//! describes how players treat the alternatives.
 
 use super::LEAD_IN_SHOWN_MAX;
 use super::hls::{InitPair, Item, Segment};
@@ -14,29 +14,29 @@ use holdfast_storage::time::Timestamp;
 use serde::Deserialize;
 use std::fmt::Write;
 
-/// Entries that the gaps of one playlist may take together; longer gaps make longer entries.
+/// The most entries for the gaps of one playlist; longer gaps make longer entries.
 pub const GAP_ENTRIES_MAX: i64 = 1000;
 
-/// What a playlist has where nothing was recorded.
+/// How a playlist shows time without footage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapDisplay {
-    /// Nothing: times of media continue, only the wall time jumps.
+    /// Not at all: media times continue, only the wall time jumps.
     #[default]
     Skip,
-    /// `EXT-X-GAP` entries: times of media are wall times.
+    /// `EXT-X-GAP` entries: media times are wall times.
     Entries,
 }
 
-/// What a playlist is made for.
+/// The request for a playlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
     pub range: Range,
     pub stream: StreamKind,
-    /// The token that came in the query, to be handed on: players do not send headers, and
-    /// relative URIs lose the query.
+    /// The token from the query, to be passed on: players do not send headers, and relative URIs
+    /// lose the query.
     pub token: Option<&'a str>,
-    /// What refers to lost frames is left out.
+    /// Frames that refer to lost ones are left out.
     pub strict: bool,
     pub gaps: GapDisplay,
 }
@@ -59,7 +59,7 @@ pub fn write_playlist(items: &[Item], request: &Request<'_>) -> String {
         out += "#EXT-X-INDEPENDENT-SEGMENTS\n";
     }
     write_start(&mut out, &listed, request);
-    // A gap at the beginning stands under the first segment's map.
+    // A gap at the beginning uses the first segment's map.
     let mut map = segments(&listed).next().map(|segment| segment.inits);
     map.iter()
         .for_each(|inits| write_map(&mut out, inits, request));
@@ -106,7 +106,7 @@ fn range_of(item: &Item) -> Range {
     *range
 }
 
-/// Has players show what was asked for, where the keyframe that it is decoded from was long before.
+/// Has players begin at the requested time if the keyframe that decodes it was long before.
 fn write_start(out: &mut String, listed: &[Item], request: &Request<'_>) {
     let from = request.range.from;
     let first = segments(listed)
@@ -128,13 +128,13 @@ fn write_start(out: &mut String, listed: &[Item], request: &Request<'_>) {
     }
 }
 
-/// An init's name in a URI.
+/// The name of an init in a URI.
 #[must_use]
 pub fn init_name(init: InitId) -> String {
     format!("{:016x}", init.0)
 }
 
-/// The init of such a name.
+/// The init with this name.
 #[must_use]
 pub fn init_of_name(name: &str) -> Option<InitId> {
     let plain = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -243,7 +243,7 @@ pub(super) fn write_times(out: &mut String, range: Range) {
     );
 }
 
-/// What a URI says of the inits and of the request.
+/// The part of a URI's query that describes the inits and the request.
 pub(crate) fn query(inits: Option<&InitPair>, request: &Request<'_>) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     inits.iter().for_each(|inits| {
@@ -264,7 +264,7 @@ pub(crate) fn query(inits: Option<&InitPair>, request: &Request<'_>) -> String {
     query.finish()
 }
 
-/// The query of a URI that needs nothing but the token.
+/// The query of a URI that only needs the token.
 pub(super) fn token_query(token: Option<&str>) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     token
@@ -453,15 +453,15 @@ mod tests {
             };
             Item::Segment(Segment { access, ..segment })
         };
-        let is_told =
+        let is_independent =
             |access| parsed(&[segment(1000, 5000, 1, false), with(access)]).independent_segments;
-        assert!(is_told(Some(AccessPoint::Sync)));
+        assert!(is_independent(Some(AccessPoint::Sync)));
         for access in [
             None,
             Some(AccessPoint::Open),
             Some(AccessPoint::Recovery { frames: 9 }),
         ] {
-            assert!(!is_told(access), "{access:?}");
+            assert!(!is_independent(access), "{access:?}");
         }
         let uris: Vec<String> = parsed(&[with(None)])
             .segments

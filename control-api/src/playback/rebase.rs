@@ -1,5 +1,5 @@
-//! Gives each chunk its place in a presentation: times from 0 on that never go back, numbers,
-//! sample descriptions.
+//! Assigns each chunk its place in a presentation: times from 0 that never go back, numbers, sample
+//! descriptions.
 
 use super::grid::FrameGrid;
 use crate::fmp4::Error;
@@ -12,14 +12,14 @@ use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 
-/// Places one presentation's chunks, in the order in which they are sent.
+/// Places one presentation's chunks, in the order of sending.
 #[derive(Clone, Debug)]
 pub struct Rebaser {
     base: Timestamp,
     init: MergedInit,
     /// Where the last chunk of each track ended, in ticks since `base`.
     ends: BTreeMap<TrackKind, u64>,
-    /// Where the frames of video go; without, their times are those of the recording.
+    /// The grid of video frames; without it, their times are those of the recording.
     grid: Option<FrameGrid>,
     /// How far video is shown after its time, in whole frames, in microseconds.
     lead_us: u64,
@@ -28,11 +28,11 @@ pub struct Rebaser {
 
 const NO_SAMPLE: Error = Error::damaged("trun", 0, "no sample");
 
-/// Where a chunk goes, in ticks since the beginning.
+/// The place of a chunk, in ticks from the beginning.
 struct Place {
     decode_time: u64,
     end: u64,
-    /// Of its samples, where they change.
+    /// Durations of its samples, if they change.
     durations: Option<Vec<u32>>,
 }
 
@@ -51,7 +51,7 @@ impl Rebaser {
         }
     }
 
-    /// As [`Rebaser::new`], with the frames of video on a grid of `interval_ns` ([`super::grid`]).
+    /// Like [`Rebaser::new`], with the video frames on a grid of `interval_ns` ([`super::grid`]).
     #[must_use]
     pub fn in_frames(base: Timestamp, init: MergedInit, interval_ns: Option<u64>) -> Self {
         let timescale = init.timescale.get(&TrackKind::Video).copied();
@@ -64,13 +64,13 @@ impl Rebaser {
         }
     }
 
-    /// The chunk's bytes, placed. Where recordings overlap by a little (two recorders' clocks at a
-    /// handover), the later one moves back behind the earlier; gaps stay as they are, or whole
-    /// frames.
+    /// The chunk's bytes, placed. Where recordings overlap slightly (two recorders' clocks at a
+    /// handover), the later one is moved back behind the earlier; gaps stay as they are, or become
+    /// whole frames.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where the chunk cannot be read or its init is not part of the
-    /// presentation; the presentation may go on without it.
+    /// [`Error::Damaged`] if the chunk cannot be read or its init is not part of the presentation;
+    /// the presentation may continue without it.
     pub fn place(&mut self, meta: &ChunkMeta, bytes: Bytes) -> Result<Bytes, Error> {
         let unknown = Error::damaged(
             "chunk",
@@ -111,7 +111,7 @@ impl Rebaser {
         timescale: u32,
         samples: &[Sample],
     ) -> Result<Place, Error> {
-        // Frames that are decoded in another order than they are shown have no one time to go by.
+        // Frames that are decoded in another order than they are shown have no single time to use.
         let in_order = samples.iter().all(|sample| sample.composition_offset == 0);
         match self.grid.filter(|_| track == TrackKind::Video && in_order) {
             Some(grid) => self.place_frames(grid, timescale, samples),
@@ -236,8 +236,8 @@ mod tests {
         (rebaser, video, audio)
     }
 
-    /// Places a chunk of frames at these times, in ticks since the base; decode time and durations
-    /// of what comes out.
+    /// Places a chunk of frames at these times, in ticks from the base; returns the resulting
+    /// decode time and durations.
     fn place(
         rebaser: &mut Rebaser,
         track: TrackKind,
@@ -293,7 +293,7 @@ mod tests {
         );
     }
 
-    /// A camera that changes its picture right after a keyframe leaves such a chunk.
+    /// A camera that changes its picture immediately after a keyframe produces such a chunk.
     #[test]
     fn a_lone_keyframe_gets_its_parameter_sets_where_there_are_several() {
         let header = |level| {
@@ -319,7 +319,7 @@ mod tests {
         }
     }
 
-    /// The reader hands over a part of the record that it read, and keeps nothing of it.
+    /// The reader returns a part of the record that it read, and keeps nothing of it.
     #[test]
     fn a_chunk_is_patched_where_it_lies_and_not_copied() {
         let (mut export, video, _) = rebaser(true);
@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn audio_follows_video_that_is_ahead_by_whole_frames() {
         let (mut export, video, audio) = rebaser(true);
-        // The last three frames lie on one point of the camera's clock: they are shown up to three
+        // The last three frames are at one point of the camera's clock: they are shown up to three
         // frames late, less three ticks.
         place(
             &mut export,

@@ -1,22 +1,22 @@
-//! Which chunks are fetched together: consecutive ones that one node holds on one volume, because a
-//! hop to another thread and back costs as much as reading a chunk does. The first runs are short:
-//! nobody waits for the first byte longer than for one chunk.
+//! Which chunks are fetched together: consecutive ones on one volume of one node, because a hop to
+//! another thread and back costs as much as reading a chunk. The first runs are short, so that a
+//! client waits for the first byte no longer than for one chunk.
 
 use holdfast_storage::chunk::ChunkEntry;
 use std::iter::Peekable;
 use std::vec::IntoIter;
 
-/// Payload of the chunks that are fetched together; one that is longer is fetched alone.
+/// Payload of the chunks that are fetched together; a longer chunk is fetched alone.
 pub const RUN_BYTES_MAX: u64 = 512 << 10;
 
-/// And how many they are at most.
+/// The most chunks that are fetched together.
 pub const RUN_CHUNKS_MAX: usize = 32;
 
-/// All chunks in their order, cut into runs. None is empty.
+/// All chunks in their order, split into runs. None is empty.
 #[derive(Clone, Debug)]
 pub struct Runs {
     chunks: Peekable<IntoIter<ChunkEntry>>,
-    /// Of the next run; it doubles up to [`RUN_CHUNKS_MAX`].
+    /// Limit of the next run; it doubles up to [`RUN_CHUNKS_MAX`].
     chunks_max: usize,
 }
 
@@ -63,7 +63,7 @@ mod tests {
     use crate::playback::testing::session;
     use holdfast_storage::ids::TrackKind::Video;
 
-    /// As many chunks of `payload_bytes` each.
+    /// `count` chunks of `payload_bytes` each.
     fn chunks(node: u64, payload_bytes: u32, count: usize) -> Vec<ChunkEntry> {
         let mut chunks = session(node, Video, 1, 0, &"K".repeat(count));
         chunks

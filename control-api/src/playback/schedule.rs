@@ -1,7 +1,8 @@
-//! When each chunk of a presentation is shown, from what the catalogue says of it. Pure.
+//! When each chunk of a presentation is shown, from the catalogue's information. Pure.
 //!
-//! Nothing here looks into a chunk that comes before: so each can be sent without the others, and
-//! every node sends the same bytes. What a chunk says of its own frames counts within its place.
+//! No decision depends on the contents of an earlier chunk, so each chunk can be sent without the
+//! others, and every node sends the same bytes. The contents of a chunk only decide the times of
+//! its frames within its place.
 
 use super::grid::{LEAD_DIVISOR, LEAD_SECONDS};
 use crate::fmp4::Error;
@@ -14,7 +15,7 @@ use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 
-/// Where a chunk goes, in ticks of its track since the beginning.
+/// The place of a chunk, in ticks of its track from the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     pub at: u64,
@@ -22,13 +23,13 @@ pub struct Place {
     pub until: u64,
 }
 
-/// How a presentation's chunks are placed: where recordings overlap by a little (two recorders'
-/// clocks at a handover), the later one moves back behind the earlier; gaps stay as they are.
+/// How a presentation's chunks are placed: where recordings overlap slightly (two recorders' clocks
+/// at a handover), the later one is moved back behind the earlier; gaps stay as they are.
 #[derive(Clone, Debug)]
 pub struct Placer {
     base: Timestamp,
     init: MergedInit,
-    /// Of a grid on which frames of video lie ([`super::grid`]), in ticks; without, their times
+    /// Interval of the grid of video frames ([`super::grid`]), in ticks; without it, their times
     /// are those of the recording.
     interval: Option<u64>,
 }
@@ -47,7 +48,7 @@ impl Placer {
         }
     }
 
-    /// As [`Placer::new`], with the frames of video on a grid of `interval_ns`.
+    /// Like [`Placer::new`], with the video frames on a grid of `interval_ns`.
     #[must_use]
     pub fn in_frames(base: Timestamp, init: MergedInit, interval_ns: Option<u64>) -> Self {
         let timescale = u128::from(
@@ -91,7 +92,7 @@ impl Placer {
                         .last_video
                         .replace(index)
                         .and_then(|before| places.get_mut(before));
-                    // What comes next may need some of it.
+                    // The next chunk may need some of it.
                     before
                         .into_iter()
                         .for_each(|before| before.until = before.until.min(place.at));
@@ -104,18 +105,18 @@ impl Placer {
         places
     }
 
-    /// What is put before the first sample of a chunk, in bytes.
+    /// The bytes that are put before the first sample of a chunk.
     #[must_use]
     pub fn added_bytes(&self, meta: &ChunkMeta) -> u64 {
         self.parameter_sets(meta)
             .map_or(0, |sets| sets.len() as u64)
     }
 
-    /// A chunk's bytes at its place, as the `moof` of this number.
+    /// A chunk's bytes at its place, as the `moof` with this number.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where the chunk cannot be read or its init is not part of the
-    /// presentation; the presentation may go on without it.
+    /// [`Error::Damaged`] if the chunk cannot be read or its init is not part of the presentation;
+    /// the presentation may continue without it.
     pub fn place(
         &self,
         meta: &ChunkMeta,
@@ -145,8 +146,8 @@ impl Placer {
                 first.saturating_add(place.at.saturating_sub(self.ticks(meta.track, meta.start)))
             }
             Some(interval) => {
-                // Frames that are decoded in another order than they are shown have no one time to
-                // go by.
+                // Frames that are decoded in another order than they are shown have no single time
+                // to use.
                 let in_order = samples.iter().all(|sample| sample.composition_offset == 0);
                 let points = if in_order {
                     on_grid(&times, place, interval)?
@@ -195,7 +196,7 @@ impl Placer {
             .saturating_sub(self.base.ticks(timescale))
     }
 
-    /// Of each sample.
+    /// The time of each sample.
     fn times(&self, track: TrackKind, samples: &[Sample]) -> Vec<u64> {
         let base = self.base.ticks(self.timescale(track));
         samples
@@ -205,12 +206,12 @@ impl Placer {
     }
 }
 
-/// What is known of the chunks before.
+/// The state after the previous chunks.
 #[derive(Debug, Default)]
 struct Scheduler {
-    /// Of video on a grid.
+    /// The last chunk of video on a grid.
     last_video: Option<usize>,
-    /// Where the next frame of video is on the grid at the earliest, and where it is in need.
+    /// The earliest grid point of the next video frame, normally and if necessary.
     next: (u64, u64),
     /// How far video is shown after its time, in whole frames, in microseconds.
     lead_us: u64,
@@ -219,7 +220,7 @@ struct Scheduler {
 }
 
 impl Scheduler {
-    /// The nearest free points of the grid to the recorded time, as many as there are frames.
+    /// The free grid points nearest to the recorded time, as many as there are frames.
     fn frames(
         &mut self,
         (start, end): (u64, u64),
@@ -259,7 +260,7 @@ fn micros(ticks: u64, timescale: u32) -> u64 {
     u64::try_from(u128::from(ticks) * 1_000_000 / u128::from(timescale.max(1))).unwrap_or(u64::MAX)
 }
 
-/// Each frame at the nearest free point to its time; closer together where the place is too short.
+/// Each frame at the free point nearest to its time; closer together if the place is too short.
 fn on_grid(times: &[u64], place: Place, interval: u64) -> Result<Vec<u64>, Error> {
     let count = times.len() as u64;
     let step = interval.min(
@@ -287,11 +288,12 @@ fn on_grid(times: &[u64], place: Place, interval: u64) -> Result<Vec<u64>, Error
     Ok((1..=count).rev().zip(times).map(point).collect())
 }
 
-/// The times of the recording, moved together behind what comes before and before what comes next.
+/// The times of the recording, moved together behind the previous chunk and before the next one.
 fn moved(times: &[u64], place: Place, interval: u64) -> Result<Vec<u64>, Error> {
     let first = *times.first().ok_or(NO_SAMPLE)?;
     let end = place.until.saturating_sub(interval / 2);
-    // A place is rounded to the grid; what is further off was moved behind what comes before.
+    // A place is rounded to the grid; a larger difference means that it was moved behind the
+    // previous chunk.
     let shift = Some(place.at.saturating_sub(first))
         .filter(|shift| *shift > interval / 2)
         .unwrap_or_default();

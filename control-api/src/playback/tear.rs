@@ -1,5 +1,6 @@
-//! What of a file is left out where chunks of it are lost. Pure, and one rule for those that are
-//! known to be lost when it is laid out and for those that turn out to be when they are read.
+//! Which chunks of a file are left out if some are lost. Pure; the same rule applies to chunks that
+//! are known to be lost when the file is laid out and to those that are found lost when they are
+//! read.
 
 use holdfast_storage::chunk::ChunkMeta;
 use holdfast_storage::ids::TrackKind;
@@ -11,16 +12,16 @@ pub enum Absent {
     Damaged,
     /// Retention deleted it.
     Deleted,
-    /// It cannot be shown without what is lost before it.
+    /// It cannot be shown without a lost one before it.
     Torn,
 }
 
-/// Goes over chunks in the order in which they are sent.
+/// Processes chunks in the order of sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tear {
-    /// What refers to lost frames is left out.
+    /// Frames that refer to lost ones are left out.
     strict: bool,
-    /// Video is left out until an access point comes.
+    /// Video is left out until the next access point.
     is_torn: bool,
     /// There was video before.
     has_begun: bool,
@@ -36,7 +37,7 @@ impl Tear {
         }
     }
 
-    /// Why the next chunk is left out; `None` where it is sent.
+    /// Why the next chunk is left out; `None` if it is sent.
     pub fn next(&mut self, meta: &ChunkMeta, lost: Option<Absent>) -> Option<Absent> {
         if meta.track != TrackKind::Video {
             return lost;
@@ -58,7 +59,7 @@ mod tests {
     use crate::playback::testing::session;
     use holdfast_storage::ids::TrackKind::{Audio, Video};
 
-    /// `*` for what is sent, `x` for what is lost, `t` for what is torn.
+    /// `*` for sent, `x` for lost, `t` for torn.
     fn left_out(letters: &str, lost: &[usize], strict: bool) -> String {
         let mut tear = Tear::new(strict);
         let chunks = session(1, Video, 1, 0, letters);

@@ -1,5 +1,5 @@
-//! What is asked for of a camera's footage: the one query of all playlists and exports. Which keys
-//! a route takes of it stands in [`super::queries`], which refuses all others.
+//! The query for a camera's footage, shared by all playlists and exports. Which of its keys a route
+//! accepts is listed in [`super::queries`], which rejects all others.
 
 use crate::backend::Result;
 use crate::error::ApiError;
@@ -18,24 +18,24 @@ pub(super) struct Asked {
     pub(super) to: Option<String>,
     #[serde(default = "main_stream")]
     pub(super) stream: StreamKind,
-    /// Leaves out what refers to lost frames.
+    /// Leaves out frames that refer to lost ones.
     #[serde(default)]
     pub(super) strict: bool,
     #[serde(default)]
     pub(super) gaps: GapDisplay,
-    /// What is recorded now, instead of a range.
+    /// Live footage instead of a range.
     #[serde(default)]
     pub(super) live: bool,
-    /// Of each entry of a list that grows, one picture.
+    /// One picture of each entry of a growing list.
     #[serde(default)]
     pub(super) pictures: bool,
-    /// What decoded the newest footage when the presentation was opened.
+    /// The inits of the newest footage when the presentation was opened.
     video: Option<String>,
     audio: Option<String>,
     token: Option<String>,
 }
 
-/// Of what says all that it needs in its path.
+/// The query of a route whose path contains everything else.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TokenQuery {
@@ -48,7 +48,7 @@ impl Asked {
         Range::parse(self.from.as_deref(), self.to.as_deref(), PLAYBACK_RANGE_MAX)
     }
 
-    /// `None`: what is recorded now.
+    /// `None`: live footage.
     pub(super) fn range_or_live(&self) -> Result<Option<Range>> {
         if !self.live {
             return self.range().map(Some);
@@ -68,7 +68,7 @@ impl Asked {
             .transpose()
     }
 
-    /// What a playlist of `range` is made for.
+    /// The playlist request for `range`.
     pub(super) fn request(&self, range: Range) -> Request<'_> {
         let Self {
             stream,

@@ -1,5 +1,5 @@
-//! `/api/v1/backup` and `/api/v1/restore`: the cluster's configuration, cameras' passwords
-//! included, out and in again. What goes out is sealed by the node: no cleartext leaves it.
+//! `/api/v1/backup` and `/api/v1/restore`: export and import of the cluster's configuration,
+//! including the cameras' passwords. The node seals a backup: no cleartext leaves it.
 
 use super::App;
 use crate::backend::{Backend, Result};

@@ -1,4 +1,4 @@
-//! `/api/v1/cameras`: what is recorded.
+//! `/api/v1/cameras`: the recorded cameras.
 
 use super::App;
 use crate::backend::{Backend, Result};
@@ -76,7 +76,7 @@ pub(super) async fn adopt<B: Backend>(
     app.backend.adopt_cameras(adopt).await.map(Json)
 }
 
-/// Of suspicion and quarantine.
+/// Clears suspicion and quarantine.
 pub(super) async fn release<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,

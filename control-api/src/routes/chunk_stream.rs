@@ -1,10 +1,10 @@
-//! Sends chunks in order, patched into their places, with a few fetched ahead: memory does not grow
-//! with the length of what is sent.
+//! Sends chunks in order, patched into their places, with a few fetched ahead: memory use does not
+//! depend on the length of the answer.
 //!
-//! In the place of a chunk that is damaged, or that retention deleted, stands a `free` box of its
-//! length. Which ones are known to be so is part of what was laid out ([`super::footage`]); one
-//! that turns out to be when it is read is logged, and remembered for the next answer. A chunk that
-//! cannot be fetched ends the transfer, so that the client sees that it is not whole.
+//! A chunk that is damaged, or that retention deleted, is replaced by a `free` box of its length.
+//! Known lost chunks are part of the layout ([`super::footage`]); a chunk that is found lost when
+//! it is read is logged, and remembered for the next answer. A chunk that cannot be fetched ends
+//! the transfer, so that the client sees that it is incomplete.
 
 use crate::backend::{Backend, Lost, Payload, Result};
 use crate::error::ApiError;
@@ -33,14 +33,14 @@ use tokio::task::JoinSet;
 
 type Read = (ChunkEntry, Payload);
 
-/// A chunk on its way to a client.
+/// A chunk to be sent to a client.
 enum Piece {
     Media(Bytes),
-    /// Left out: so many bytes stand in its place.
+    /// Left out: this many bytes take its place.
     Free(u64),
 }
 
-/// What becomes of an answer that has begun when more of its footage turns out to be lost.
+/// What to do when more footage turns out to be lost after the answer has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     IsPassedOver,
@@ -51,7 +51,7 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) enum Unsent {
     Failed(ApiError),
-    /// Some of what was laid out is lost: it is to be laid out again.
+    /// Some of the laid-out footage is lost: it has to be laid out again.
     OfOtherFootage,
 }
 
@@ -61,37 +61,38 @@ impl From<ApiError> for Unsent {
     }
 }
 
-/// Chunks on their way to a client.
+/// The chunks of an answer.
 pub(super) struct ChunkStream {
     runs: BoxStream<'static, Result<Vec<Read>>>,
-    /// What is left of the run that is being sent.
+    /// The rest of the run that is being sent.
     run: IntoIter<Read>,
     slots: IntoIter<Slot>,
     placer: Placer,
     tear: Tear,
     lost: LostChunks,
     found: Found,
-    /// How many were found to be lost when they were read.
+    /// How many were found lost when they were read.
     found_lost: u64,
-    /// Of those that were known, too.
+    /// How many are damaged, including known ones.
     damaged: u64,
-    /// What is sent before chunks.
+    /// Sent before the chunks.
     head: Option<Bytes>,
-    /// Chunks that were looked at before the answer began.
+    /// Chunks that were read before the answer began.
     begun: VecDeque<Piece>,
-    /// Bytes of chunks that are not sent, and then those that are.
+    /// How many bytes of chunks to skip, and then how many to send.
     skip: u64,
     left: u64,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// How often entries are asked for again from further back: once as a rule, more where recordings
-/// are merged otherwise over the longer time.
+/// How often entries are requested again from further back: usually once, more often if the
+/// recordings of the longer time are merged differently.
 const LOOKBACKS_MAX: usize = 4;
 
-/// The entries of a range, from the access point before it on where there is one, and some beyond
-/// it: recordings are merged alike for a playlist and for each of its segments only where the ends
-/// of what is merged are further away than a GOP. Callers take what begins within the range.
+/// The entries of a range, from the access point before it if there is one, and some beyond it:
+/// recordings are merged equally for a playlist and for each of its segments only if the ends of
+/// the merged time are further away than a GOP. Callers take the entries that begin within the
+/// range.
 pub(super) async fn playable_tracks<B: Backend>(
     backend: &B,
     camera: CameraId,
@@ -151,8 +152,8 @@ pub(super) fn no_footage(camera: CameraId, range: Range) -> ApiError {
     ApiError::not_found(detail).code("no-footage")
 }
 
-/// Fetches and merges the inits of a presentation, video's and audio's. `first_use` has when an
-/// init begins to be used, for the caller's eyes.
+/// Fetches and merges the inits of a presentation, for video and audio. `first_use` contains when
+/// each init is first used, for error messages.
 pub(super) async fn merged_init<B: Backend>(
     backend: &B,
     camera: CameraId,
@@ -172,7 +173,7 @@ async fn fetch_inits<B: Backend>(
     ids: &[InitId],
 ) -> Result<Vec<(InitId, Bytes)>> {
     let mut inits = Vec::with_capacity(ids.len().min(INITS_MAX));
-    // One more than fits makes the merge say so.
+    // One more than the limit makes the merge fail with an error.
     for id in ids.iter().take(INITS_MAX + 1) {
         inits.push((*id, backend.init(camera, *id).await?));
     }
@@ -229,9 +230,9 @@ impl ChunkStream {
         }
     }
 
-    /// The body, once it is known that there is one: errors up to the first chunk that is sent are
-    /// an answer of their own, and what is lost up to there makes it another version. Where
-    /// `all` of a presentation is sent, there has to be a chunk that can be.
+    /// The body, once it is certain that there is one: an error before the first sent chunk becomes
+    /// an error response, and a chunk found lost before that makes it another version. If `all` of
+    /// a presentation is sent, there has to be at least one chunk that can be sent.
     pub(super) async fn into_body(
         mut self,
         all: bool,
@@ -277,7 +278,7 @@ impl ChunkStream {
         }
     }
 
-    /// Why nothing at all was sent of a range.
+    /// Why nothing of a range was sent.
     fn nothing(&self, camera: CameraId, range: Range) -> ApiError {
         if self.damaged == 0 {
             return no_footage(camera, range);
@@ -321,7 +322,7 @@ impl ChunkStream {
     }
 
     /// # Errors
-    /// Something is lost that was laid out, and the client joins what it gets to what it has.
+    /// Some of the laid-out footage is lost, and the client joins this answer to what it has.
     fn of_this_version(&self, piece: Piece) -> Result<Piece> {
         if self.found == Found::BreaksOff && self.found_lost > 0 {
             return Err(ApiError::damaged(
@@ -331,7 +332,7 @@ impl ChunkStream {
         Ok(piece)
     }
 
-    /// What of a piece is sent.
+    /// The part of a piece that is sent.
     fn within(&mut self, bytes: &Bytes) -> Bytes {
         let skip = usize::try_from(self.skip)
             .unwrap_or(usize::MAX)
@@ -344,7 +345,7 @@ impl ChunkStream {
         bytes.slice(skip..skip + sent)
     }
 
-    /// The chunk as it is sent.
+    /// The chunk in its sent form.
     fn place(&mut self, entry: &ChunkEntry, slot: Slot, payload: Payload) -> Piece {
         let meta = &entry.meta;
         let placed = payload.and_then(|bytes| {
@@ -405,7 +406,7 @@ impl Piece {
     }
 }
 
-/// In a task of its own, which goes on, and so meets its deadlines, also while the client takes
+/// Reads in a separate task, which continues, and so meets its deadlines, while the client reads
 /// nothing. It ends with the stream.
 async fn read_apart<B: Backend>(backend: B, run: Vec<ChunkEntry>) -> Result<Vec<Read>> {
     let mut reading = JoinSet::new();

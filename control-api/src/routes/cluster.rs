@@ -1,4 +1,4 @@
-//! `/api/v1/cluster`: the cluster as the answering node sees it, and how a node gets into one.
+//! `/api/v1/cluster`: the cluster as the answering node sees it, and how a node becomes a member.
 
 use super::App;
 use crate::backend::{Backend, Result};

@@ -1,4 +1,4 @@
-//! `/api/v1/drills`: failover tried out on cameras that are well, and what came of it.
+//! `/api/v1/drills`: failovers that are tried out while the cameras are well, and their results.
 
 use super::App;
 use crate::backend::{Backend, Result};
@@ -15,7 +15,7 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
-    /// Only what is told of this camera.
+    /// Only this camera's drills.
     camera: Option<CameraId>,
 }
 

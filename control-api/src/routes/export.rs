@@ -23,15 +23,15 @@ use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Clients may keep it, and ask each time whether it is still so.
+/// Clients may cache it, and must revalidate it each time.
 const CHECKED: &str = "private, no-cache";
-/// Intervals of the asked range that the file does not show.
+/// The number of intervals of the requested range that the file does not show.
 const GAPS: HeaderName = HeaderName::from_static("x-holdfast-gaps");
-/// All of them together, in milliseconds.
+/// Their total length in milliseconds.
 const GAP_MS: HeaderName = HeaderName::from_static("x-holdfast-gap-ms");
-/// How long pictures lack something that a decoder conceals, in milliseconds.
+/// How long pictures are incomplete, so that a decoder conceals what is missing, in milliseconds.
 const DAMAGED_MS: HeaderName = HeaderName::from_static("x-holdfast-damaged-ms");
-/// How long before the asked range the file begins, in milliseconds: with the access point that
+/// How long before the requested range the file begins, in milliseconds: at the access point that
 /// decodes the range's beginning.
 const LEAD_IN_MS: HeaderName = HeaderName::from_static("x-holdfast-lead-in-ms");
 /// Wall time of the file's time 0.
@@ -57,7 +57,7 @@ pub(super) async fn download<B: Backend>(
     .await
 }
 
-/// What is exported.
+/// The requested export.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     pub(super) camera: CameraId,
@@ -66,8 +66,8 @@ pub(super) struct Wanted {
     pub(super) strict: bool,
 }
 
-/// Sends an export, or the bytes of it that are asked for. The file of a range is the same each
-/// time and on each node, as long as the footage is.
+/// Sends an export, or the requested bytes of it. The file of a range is identical each time and on
+/// each node, as long as the footage is.
 pub(super) async fn send<B: Backend>(
     app: App<B>,
     wanted: Wanted,
@@ -94,7 +94,7 @@ async fn look<B: Backend>(
     } = wanted;
     let mut permit = permits(&app.exports, units(range.to.micros_since(range.from)))?;
     let tracks = playable_tracks(&app.backend, camera, stream, range, strict).await?;
-    // What has not been recorded yet is no gap.
+    // Footage that has not been recorded yet is no gap.
     let settled = (app.now)().plus_micros(-(SETTLED_AFTER.as_micros() as i64));
     let recorded = tracks
         .video
@@ -169,7 +169,7 @@ fn permits(exports: &Arc<Semaphore>, count: u32) -> Result<OwnedSemaphorePermit>
     })
 }
 
-/// What an export of so many microseconds counts.
+/// How many units an export of this many microseconds counts.
 fn units(micros: i64) -> u32 {
     let units = micros
         .max(1)
@@ -178,7 +178,8 @@ fn units(micros: i64) -> u32 {
     u32::try_from(units).map_or(EXPORT_UNITS_MAX, |units| units.min(EXPORT_UNITS_MAX))
 }
 
-/// What a list of so many chunks counts, whatever the time in which they were recorded.
+/// How many units a list of this many chunks counts, regardless of the time in which they were
+/// recorded.
 fn units_of_chunks(chunks: usize) -> Result<u32> {
     let units = u32::try_from(chunks.div_ceil(EXPORT_UNIT_CHUNKS))
         .ok()
@@ -211,7 +212,7 @@ mod tests {
         let hours = |hours: usize, per_second: usize| units_of_chunks(hours * 3600 * per_second);
         assert_eq!(hours(6, CHUNKS_PER_SECOND), Ok(12), "what its time counts");
         assert_eq!(hours(6, CHUNKS_PER_SECOND * 4), Ok(48));
-        // A camera of 30 frames a second, each a keyframe, and sound.
+        // A camera with 30 frames per second, each a keyframe, and audio.
         assert_eq!(hours(1, 30 + CHUNKS_PER_SECOND / 2).unwrap(), 11);
         let refused = hours(6, CHUNKS_PER_SECOND * 4 + 1).unwrap_err();
         assert_eq!(refused.code, "range-too-long");

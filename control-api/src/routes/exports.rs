@@ -39,7 +39,7 @@ pub(super) async fn show<B: Backend>(
     )))
 }
 
-/// The replicated state checks it: nothing here knows more.
+/// The replicated state checks the request; there is no check here.
 pub(super) async fn create<B: Backend>(
     State(app): State<App<B>>,
     Body(new): Body<NewExport>,

@@ -1,10 +1,11 @@
-//! Answers with footage that was laid out, as a whole or in part.
+//! Answers with laid-out footage, as a whole or in part.
 //!
-//! One tag is one file, byte for byte. Which chunks are lost is part of the tag as far as this node
-//! knows. One that turns out to be lost before an answer has begun makes it lay the file out again,
-//! under another tag. One that turns out later breaks the answer off where the client joins it to
-//! what it has, and is passed over where the answer is whole, or the client says of no version
-//! that it has it (players): its length is kept, and the next answer has the other tag.
+//! One tag stands for one file, byte for byte. The chunks that this node knows to be lost are part
+//! of the tag. If a chunk is found lost before an answer has begun, the file is laid out again,
+//! under another tag. If a chunk is found lost later, the answer is broken off if the client joins
+//! it to what it has. The chunk is skipped if the answer is the whole file, or if the client names
+//! no version that it has (as players do): its length is kept, and the next answer has the other
+//! tag.
 
 use super::App;
 use super::chunk_stream::{ChunkStream, Found, Unsent};
@@ -20,19 +21,19 @@ use holdfast_storage::ids::CameraId;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// How often footage is laid out for one answer: once more for all that was lost before its first
-/// byte, and again where more is lost at that very moment.
+/// byte, and again if more is lost at that very moment.
 const LOOKS_MAX: usize = 4;
 
 /// Footage that was laid out, to be sent.
 pub(super) struct Footage {
     pub(super) layout: Layout,
-    /// What refers to lost frames is left out.
+    /// Frames that refer to lost ones are left out.
     pub(super) strict: bool,
     pub(super) cache: &'static str,
-    /// Sent with every answer that has some of it.
+    /// Sent with every answer that contains some of it.
     pub(super) headers: Vec<(HeaderName, String)>,
     pub(super) permit: Option<OwnedSemaphorePermit>,
-    /// What was asked for.
+    /// The requested camera and range.
     pub(super) of: (CameraId, Range),
 }
 
@@ -84,7 +85,7 @@ impl Footage {
 pub(super) struct Looks(usize);
 
 impl Looks {
-    /// The answer; `None` where footage is to be laid out again, since some of it turned out to be
+    /// The answer; `None` if the footage has to be laid out again, because some of it was found
     /// lost.
     pub(super) fn settle(
         &mut self,

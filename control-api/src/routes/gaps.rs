@@ -1,4 +1,4 @@
-//! `/api/v1/gaps`: what of all cameras was not recorded, and why.
+//! `/api/v1/gaps`: what was not recorded of all cameras, and why.
 
 use super::App;
 use crate::backend::{Backend, Result};
@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 pub(super) struct Query {
     from: Option<String>,
     to: Option<String>,
-    /// All where none is named.
+    /// All cameras if none is given.
     camera: Option<CameraId>,
     cause: Option<GapCause>,
     node: Option<NodeId>,
@@ -52,23 +52,23 @@ pub(super) async fn list<B: Backend>(
     let (cameras, more) = ledger::page(app.backend.camera_ids().await?, query.after, range);
     let mut gaps = Vec::new();
     let mut nodes_left_out = BTreeSet::new();
-    let mut told = 0;
+    let mut listed = 0;
     for some in cameras.chunks(TIMELINES_AT_ONCE) {
         let timelines = app.backend.timelines(some, range.from, range.to).await?;
         for timeline in &timelines {
             gaps.extend(ledger::gaps_of(timeline, filter));
             nodes_left_out.extend(timeline.nodes_left_out.iter().copied());
         }
-        told += some.len();
+        listed += some.len();
         if gaps.len() >= LEDGER_GAPS_MAX {
             break;
         }
     }
-    let last = told
+    let last = listed
         .checked_sub(1)
         .and_then(|last| cameras.get(last))
         .copied();
-    let next_after = last.filter(|_| more || told < cameras.len());
+    let next_after = last.filter(|_| more || listed < cameras.len());
     Ok(Json(answer(range, gaps, nodes_left_out, next_after)))
 }
 

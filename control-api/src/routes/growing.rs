@@ -1,5 +1,5 @@
-//! `/api/v1/cameras/{id}/hls/growing.m3u8` and `cell.m4s`: a presentation that grows, or shows what
-//! is recorded now ([`crate::playback::growing`]). Stateless, as `hls`.
+//! `/api/v1/cameras/{id}/hls/growing.m3u8` and `cell.m4s`: a presentation that grows, or is live
+//! ([`crate::playback::growing`]). Stateless, like `hls`.
 
 use super::App;
 use super::asked::{Asked, init_pair, main_stream};
@@ -31,10 +31,10 @@ use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// What a bit rate is estimated from.
+/// The time over which a bit rate is estimated.
 const MEASURED: Duration = Duration::from_secs(30);
 
-/// Between two looks for a first entry.
+/// Interval between two checks for a first entry.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Deserialize)]
@@ -43,7 +43,7 @@ pub(super) struct CellQuery {
     number: i64,
     /// In microseconds since the Unix epoch.
     base: i64,
-    /// None where nothing was known when the cell was listed.
+    /// `None` if nothing was known when the cell was listed.
     video: Option<String>,
     audio: Option<String>,
     #[serde(default = "main_stream")]
@@ -52,24 +52,24 @@ pub(super) struct CellQuery {
     live: bool,
     #[serde(default)]
     strict: bool,
-    /// Of the cell, the first picture alone.
+    /// Only the first picture of the cell.
     #[serde(default)]
     picture: bool,
     #[serde(rename = "token")]
     _token: Option<String>,
 }
 
-/// What the playlist has that players open.
+/// The contents of the playlist that players open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shows {
     Media,
     WithPictures,
 }
 
-/// What players open: it has them read [`playlist`] from now on, with the beginning in its URI. It
-/// is answered once that has an entry, where one is about to come: hls.js takes a list without
-/// entries for an error, and others have no duration to go by (RFC 8216, 6.3.4). A refusal would be
-/// no better: VLC and GStreamer stop at 503, whatever its `Retry-After` says.
+/// The playlist that players open: it directs them to [`playlist`], with the presentation's
+/// beginning in its URI. If a first entry is about to exist, the answer waits for it: hls.js treats
+/// a list without entries as an error, and other players lack a duration to use (RFC 8216, 6.3.4).
+/// Refusing would be no better: VLC and GStreamer stop at 503, whatever its `Retry-After` says.
 pub(super) async fn open<B: Backend>(
     app: &App<B>,
     id: CameraId,
@@ -96,7 +96,7 @@ pub(super) async fn open<B: Backend>(
             )
             .await?;
         let tracks = Tracks::of(measured);
-        // hls.js never begins where the list begins with gaps and it would begin in one.
+        // hls.js never begins if the list begins with gaps and it would begin in one.
         let recorded = tracks
             .video
             .first()
@@ -147,7 +147,7 @@ pub(super) async fn open<B: Backend>(
         .into_response())
 }
 
-/// `from` is what the presentation began with; without `to` it is live.
+/// `from` is the beginning of the presentation; without `to` it is live.
 pub(super) async fn playlist<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
@@ -156,7 +156,7 @@ pub(super) async fn playlist<B: Backend>(
     let opened_with = asked.inits()?;
     let from = time("from", asked.from.as_deref())?;
     let now = (app.now)();
-    // What is recorded now may be a little ahead of this node's clock.
+    // Live footage may be slightly ahead of this node's clock.
     let latest = now.plus(Duration::from_secs(1));
     let (cells, range) = match &asked.to {
         Some(to) => {
@@ -182,7 +182,7 @@ pub(super) async fn playlist<B: Backend>(
         .to
         .is_some()
         .then(|| cells.number_at(range.to.plus_micros(-1)));
-    // A time that has not come has no entries.
+    // Future times have no entries.
     let reach = Range {
         from: range.from.min(now),
         to: latest.min(range.to.plus(SETTLED_AFTER)),
@@ -225,8 +225,8 @@ pub(super) async fn cell<B: Backend>(
         return nothing_here(&conditions).await;
     };
     let inits = init_pair(video, query.audio.as_deref())?;
-    // What was listed may be on a node that is away now: an entry without media, as at a gap, is
-    // what players go on after.
+    // A listed cell may be on a node that is away now: players continue after an entry without
+    // media, as for a gap.
     let tracks = playable_tracks(&app.backend, id, query.stream, reach, query.strict).await?;
     let mut looks = Looks::default();
     loop {

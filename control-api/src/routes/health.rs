@@ -1,5 +1,5 @@
 //! `/healthz`, `/readyz` and `/metrics`: for machines on the site's network, open to all of them.
-//! They tell nothing of cameras' contents.
+//! They reveal nothing of cameras' contents.
 
 use super::App;
 use crate::backend::{Backend, Result};
@@ -9,12 +9,12 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 
-/// The process lives and answers.
+/// The process is alive and answers.
 pub(super) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// The node can do its work now.
+/// The node can work now.
 pub(super) async fn ready<B: Backend>(State(app): State<App<B>>) -> Result<String> {
     let late = Err(format!("no answer within {} s", READY_DEADLINE.as_secs()));
     match tokio::time::timeout(READY_DEADLINE, app.backend.ready())
@@ -26,7 +26,7 @@ pub(super) async fn ready<B: Backend>(State(app): State<App<B>>) -> Result<Strin
     }
 }
 
-/// The word that probes look for, and below it what an operator should know.
+/// The word that probes look for, followed by what an operator should know.
 fn ready_page(notes: &[String]) -> String {
     std::iter::once("ready")
         .chain(notes.iter().map(String::as_str))

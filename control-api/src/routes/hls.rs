@@ -1,5 +1,5 @@
-//! `/api/v1/cameras/{id}/hls/…`: a range as an HLS presentation. Stateless: each URI says all that
-//! a node needs to answer it.
+//! `/api/v1/cameras/{id}/hls/…`: a range as an HLS presentation. Stateless: each URI contains
+//! everything that a node needs to answer it.
 
 use super::App;
 use super::asked::{Asked, TokenQuery, init_pair, main_stream};
@@ -29,9 +29,9 @@ pub(super) const MEDIA_TYPE: &str = "video/mp4";
 
 /// Init segments are named by their content.
 const FOREVER: &str = "private, max-age=31536000, immutable";
-/// Footage changes only while nodes come back with what they recorded; its tag then changes, too.
+/// Footage changes only while nodes return with what they recorded; its tag changes with it.
 pub(super) const A_WHILE: &str = "private, max-age=300";
-/// What is played of a range may change while nodes come back with what they recorded.
+/// The playable footage of a range may change while nodes return with what they recorded.
 pub(super) const NEVER: &str = "no-store";
 
 #[derive(Deserialize)]
@@ -56,7 +56,7 @@ pub(super) struct SegmentQuery {
     audio: Option<String>,
     #[serde(default = "main_stream")]
     stream: StreamKind,
-    /// The segment goes on the one before.
+    /// The segment continues the previous one.
     #[serde(default)]
     within_gop: bool,
     #[serde(default)]
@@ -201,9 +201,9 @@ pub(super) fn media_of(bytes: &[u8], cache: &'static str) -> Representation {
     }
 }
 
-/// What `EXT-X-GAP` entries point at. Players that know these do not ask for it; VLC and GStreamer
-/// do not, and go on only after an answer that is media, if only a segment type box (ISO/IEC
-/// 14496-12, 8.16.2).
+/// The target of `EXT-X-GAP` entries. Players that know these do not request it; VLC and GStreamer
+/// do not know them, and only continue after an answer that is media, even if it is only a segment
+/// type box (ISO/IEC 14496-12, 8.16.2).
 pub(super) async fn gap(Params(_): Params<TokenQuery>, conditions: Conditions) -> Result<Response> {
     nothing_here(&conditions).await
 }

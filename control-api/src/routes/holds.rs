@@ -21,7 +21,7 @@ pub(super) async fn show<B: Backend>(
     app.backend.hold(id).await.map(Json)
 }
 
-/// The replicated state checks it: nothing here knows more.
+/// The replicated state checks the request; there is no check here.
 pub(super) async fn create<B: Backend>(
     State(app): State<App<B>>,
     Body(new): Body<NewHold>,

@@ -1,6 +1,6 @@
 //! `/api/v1/cameras/{id}/hls/main.m3u8`, `pictures.m3u8` and `picture.m4s`: a range with pictures
-//! for fast search. Stateless, as `hls`. The pictures of what grows are those of its cells
-//! (`growing`).
+//! for fast search. Stateless, like `hls`. The pictures of a growing presentation are those of its
+//! cells (`growing`).
 
 use super::App;
 use super::asked::{Asked, init_pair, main_stream};
@@ -43,7 +43,7 @@ pub(super) struct PictureQuery {
     _token: Option<String>,
 }
 
-/// The playlist and that of its pictures, of a range or of what is recorded now.
+/// The playlist and the one of its pictures, for a range or live.
 pub(super) async fn main<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
@@ -79,7 +79,7 @@ pub(super) async fn main<B: Backend>(
         .into_response())
 }
 
-/// Of a range that has ended: what has not is not listed.
+/// For a range that has ended; later footage is not listed.
 pub(super) async fn playlist<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
@@ -151,7 +151,7 @@ pub(super) async fn picture<B: Backend>(
     .await
 }
 
-/// The first picture of a chunk, with times since `base`.
+/// The first picture of a chunk, with times from `base`.
 pub(super) async fn send_picture<B: Backend>(
     app: &App<B>,
     (camera, entry): (CameraId, ChunkEntry),

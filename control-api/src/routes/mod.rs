@@ -1,4 +1,4 @@
-//! The router: every route once, and what all of them pass through. One file is one resource.
+//! The router: every route once, and the layers that they share. One file per resource.
 
 mod asked;
 mod backup;
@@ -44,10 +44,10 @@ use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// How the API is set up.
+/// The API's configuration.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Opens everything under `/api/v1`.
+    /// The token for everything under `/api/v1`.
     pub admin_token: Secret,
     /// The wall clock; decides whether a playlist's range has ended.
     pub now: fn() -> Timestamp,
@@ -62,14 +62,14 @@ pub enum SetupError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// What handlers share.
+/// The state that handlers share.
 #[derive(Clone)]
 pub(crate) struct App<B> {
     pub(crate) backend: B,
     pub(crate) now: fn() -> Timestamp,
     pub(crate) exports: Arc<Semaphore>,
     pub(crate) lost: LostChunks,
-    /// Of players that wait for a first entry.
+    /// Limits players that wait for a first entry.
     pub(crate) opening: Arc<Semaphore>,
     pub(crate) page: Page,
 }
@@ -98,13 +98,13 @@ pub fn router<B: Backend>(backend: B, options: Options) -> Result<Router, SetupE
             bound,
         ));
     let open = Router::new()
-        // All that ask at one moment have one page: their number is bounded by that of connections.
+        // All simultaneous requests share one page: their number is bounded by that of connections.
         .route("/metrics", get(health::metrics::<B>))
         .route("/healthz", get(health::alive))
         .merge(ready)
         .route_layer(from_fn(queries::refuse_unknown));
-    // Bounded once they are authorised: strangers take no client's place, nor clients that of
-    // health and metrics.
+    // Limited after authorisation: strangers take no client's place, and clients do not take the
+    // place of health and metrics.
     let guarded = api::<B>()
         .route_layer(from_fn(queries::refuse_unknown))
         .route_layer(from_fn_with_state(
@@ -230,7 +230,7 @@ fn api<B: Backend>() -> Router<App<B>> {
         )
 }
 
-/// Bounds the number of requests in work and the time that each may take.
+/// Limits the number of requests being answered and the time that each may take.
 async fn bound(State(requests): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     let Ok(_permit) = requests.try_acquire() else {
         let detail =

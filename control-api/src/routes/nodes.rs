@@ -1,4 +1,4 @@
-//! `/api/v1/nodes`: the members, taking one out of duty, and out of the cluster.
+//! `/api/v1/nodes`: the members; draining and removing them.
 
 use super::App;
 use crate::backend::{Backend, Result};
@@ -13,7 +13,7 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Removal {
-    /// Also where it still owns cameras: they are recorded elsewhere from then on.
+    /// Also if it still owns cameras: other nodes record them from then on.
     #[serde(default)]
     force: bool,
 }

@@ -1,8 +1,8 @@
-//! Answers in parts (RFC 9110, 13 and 14): the one place where a request's conditions and its range
+//! Partial answers (RFC 9110, 13 and 14): the only place where a request's conditions and its range
 //! decide what is sent of a representation whose length and bytes are known.
 //!
-//! A single range is sent as 206. Several are answered whole, as 14.2 allows. There is no
-//! `Last-Modified`: footage that a node brings back has old times.
+//! A single range is sent as 206. Several are answered with the whole, as 14.2 allows. There is no
+//! `Last-Modified`: footage that a returning node brings has old times.
 
 use crate::backend::Result;
 use crate::error::{ApiError, ErrorKind};
@@ -16,7 +16,7 @@ use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
-/// What of a request decides how much is sent.
+/// The parts of a request that decide how much is sent.
 #[derive(Clone, Debug)]
 pub(super) struct Conditions {
     method: Method,
@@ -37,34 +37,34 @@ impl<S: Sync> FromRequestParts<S> for Conditions {
     }
 }
 
-/// What can be sent.
+/// A representation that can be sent.
 #[derive(Clone, Debug)]
 pub(super) struct Representation {
     pub(super) bytes: u64,
-    /// A strong entity tag: other bytes have another.
+    /// A strong entity tag: different bytes have a different one.
     pub(super) tag: String,
     pub(super) content_type: &'static str,
     pub(super) cache: &'static str,
-    /// Sent with every answer that has some of it.
+    /// Sent with every answer that contains some of it.
     pub(super) headers: Vec<(HeaderName, String)>,
 }
 
-/// What is sent.
+/// The decision what to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Sent {
-    /// The client has it (304).
+    /// The client already has it (304).
     Nothing,
     All,
     /// 206.
     Part(Range<u64>),
-    /// It is not what the client means (412).
+    /// It is not the version that the client means (412).
     Other,
     /// The range lies beyond the end (416).
     Unsatisfiable,
 }
 
 impl Representation {
-    /// The answer; `open` makes the body of these bytes, and is not called where none are sent.
+    /// The answer; `open` makes the body of these bytes, and is not called if none are sent.
     pub(super) async fn answer<E: From<ApiError>>(
         self,
         to: &Conditions,
@@ -104,7 +104,7 @@ impl Representation {
         Ok((status, headers, body).into_response())
     }
 
-    /// As [`Representation::answer`], of bytes that are there.
+    /// Like [`Representation::answer`], for bytes in memory.
     pub(super) async fn answer_of(self, to: &Conditions, bytes: Bytes) -> Result<Response> {
         let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
         self.answer(to, async |range: Range<u64>| {
@@ -113,7 +113,7 @@ impl Representation {
         .await
     }
 
-    /// What a client needs to keep it.
+    /// The headers that a client needs to cache it.
     fn conditional(&self) -> Result<HeaderMap> {
         let cache = (header::CACHE_CONTROL, HeaderValue::from_static(self.cache));
         Ok(HeaderMap::from_iter([
@@ -149,7 +149,7 @@ impl Representation {
     }
 }
 
-/// The strong tag of bytes that are there.
+/// The strong tag of bytes in memory.
 pub(super) fn tag_of(bytes: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
@@ -162,8 +162,7 @@ fn value(text: &str) -> Result<HeaderValue> {
 }
 
 impl Conditions {
-    /// Whether other bytes than those of the version that it is answered with would be of no use:
-    /// it joins them to what it has.
+    /// Whether the client can use only bytes of one version, because it joins them to what it has.
     pub(super) fn means_one_version(&self, all: bool) -> bool {
         self.headers.contains_key(header::IF_MATCH)
             || (!all && self.headers.contains_key(header::IF_RANGE))
@@ -198,12 +197,12 @@ impl Conditions {
         }
     }
 
-    /// Whether a condition names what there is; `None` where it is not set.
+    /// Whether a condition matches the present representation; `None` if it is not set.
     fn matches(&self, name: HeaderName, is_it: impl Fn(&str) -> bool) -> Option<bool> {
         let mut lines = self.headers.get_all(name).iter().peekable();
         lines.peek()?;
         let names = |line: &str| line.trim() == "*" || line.split(',').any(|one| is_it(one.trim()));
-        // What cannot be read names nothing.
+        // A value that cannot be read matches nothing.
         Some(lines.any(|line| line.to_str().is_ok_and(names)))
     }
 
@@ -216,7 +215,7 @@ fn opaque(tag: &str) -> &str {
     tag.trim_start_matches("W/")
 }
 
-/// What a `Range` asks for; what cannot be read is passed over (14.2).
+/// The bytes that a `Range` requests; a value that cannot be read is ignored (14.2).
 fn within(range: &str, bytes: u64) -> Sent {
     let Some((unit, set)) = range.split_once('=') else {
         return Sent::All;
@@ -235,7 +234,7 @@ fn within(range: &str, bytes: u64) -> Sent {
             true => Sent::Part(first..last.map_or(bytes, |last| last.saturating_add(1).min(bytes))),
             false => Sent::Unsatisfiable,
         },
-        // So many bytes at the end.
+        // This many bytes at the end.
         (Some(None), Some(Some(suffix))) => match suffix.min(bytes) {
             0 => Sent::Unsatisfiable,
             suffix => Sent::Part(bytes - suffix..bytes),
@@ -244,7 +243,8 @@ fn within(range: &str, bytes: u64) -> Sent {
     }
 }
 
-/// `Some(None)` of nothing, `None` of what is no number. One that is too large is beyond any end.
+/// `Some(None)` for an empty text, `None` for anything but a number. A number that is too large is
+/// beyond any end.
 fn number(digits: &str) -> Option<Option<u64>> {
     let digits = digits.trim();
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,9 +1,9 @@
-//! Unknown query keys are refused on every route: a filter that is not there would otherwise seem
-//! to match everything.
+//! Unknown query keys are rejected on every route: a filter that does not exist would otherwise
+//! seem to match everything.
 //!
-//! A route that reads a query says so here; all others take none. So a route that is added takes
-//! none until it is listed. Which keys it reads stands here too where its type has more of them
-//! ([`super::asked`]); else its type refuses what it does not know.
+//! A route that reads a query is listed here; all others accept none. So a new route accepts none
+//! until it is listed. The keys that it reads are listed here too if its type has more keys
+//! ([`super::asked`]); otherwise its type rejects unknown ones.
 
 use crate::error::ApiError;
 use axum::extract::{MatchedPath, Request};
@@ -11,15 +11,15 @@ use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-/// What a route reads of a query.
+/// The keys that a route reads of a query.
 #[derive(Clone, Copy, Debug)]
 enum Keys {
-    /// What its type knows, which refuses all else.
+    /// Those of its type, which rejects all others.
     OfItsType,
     These(&'static [&'static str]),
 }
 
-/// Of what shows a range.
+/// The keys of routes that show a range.
 const RANGE: [&str; 5] = ["from", "to", "stream", "strict", "token"];
 
 /// Routes that read a query, and which keys.
@@ -92,7 +92,7 @@ const READS: [(Method, &str, Keys); 16] = [
     (Method::GET, "/api/v1/exports/{id}/{file}", Keys::OfItsType),
 ];
 
-/// Lets a request pass whose route reads its query, or that has none.
+/// Passes on a request if its route reads the query, or if it has none.
 pub(super) async fn refuse_unknown(request: Request, next: Next) -> Response {
     let route = request
         .extensions()
@@ -108,7 +108,7 @@ pub(super) async fn refuse_unknown(request: Request, next: Next) -> Response {
     }
 }
 
-/// Why a query is refused.
+/// Why a query is rejected.
 fn refusal(method: &Method, route: &str, query: &str) -> Option<String> {
     let method = if *method == Method::HEAD {
         &Method::GET

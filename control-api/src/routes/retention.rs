@@ -1,5 +1,5 @@
 //! `/api/v1/retention`: what is announced for deletion and why nothing is deleted; an operator's
-//! word on it.
+//! decision about it.
 
 use super::App;
 use crate::backend::{Backend, Result};
@@ -12,10 +12,10 @@ use axum::http::StatusCode;
 use holdfast_storage::retention::RetentionAction;
 use std::time::Duration;
 
-/// No clock that is further ahead than this is looked for: 80 years.
+/// The furthest into the future that footage is searched for: 80 years.
 const FAR: Duration = Duration::from_secs(80 * 365 * 24 * 3600);
 
-/// Spans in one answer; more come once these are removed.
+/// The most spans in one answer; more follow once these are removed.
 const SPANS_MAX: usize = 10_000;
 
 pub(super) async fn list<B: Backend>(
@@ -24,7 +24,7 @@ pub(super) async fn list<B: Backend>(
     app.backend.retention().await.map(Json)
 }
 
-/// What was recorded of every camera by a clock that was ahead.
+/// Footage of every camera that was recorded while a clock was ahead.
 pub(super) async fn future<B: Backend>(
     State(app): State<App<B>>,
 ) -> Result<Json<Vec<FutureFootage>>> {

@@ -1,5 +1,5 @@
-//! `/api/v1/scrub`: how what is stored is read again, what was found damaged, and reading it again
-//! now.
+//! `/api/v1/scrub`: the progress of rereading the stored footage, the damage found, and starting a
+//! pass.
 
 use super::App;
 use crate::backend::{Backend, Result};

@@ -1,4 +1,4 @@
-//! `/api/v1/settings`: what the cluster's owner decided for all of it.
+//! `/api/v1/settings`: the settings of the whole cluster.
 
 use super::App;
 use crate::backend::{Backend, Result};
@@ -11,7 +11,7 @@ pub(super) async fn show<B: Backend>(State(app): State<App<B>>) -> Result<Json<S
     app.backend.settings().await.map(Json)
 }
 
-/// The replicated state checks it: nothing here knows more.
+/// The replicated state checks the request; there is no check here.
 pub(super) async fn change<B: Backend>(
     State(app): State<App<B>>,
     Body(patch): Body<SettingsPatch>,

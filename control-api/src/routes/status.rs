@@ -1,4 +1,4 @@
-//! `/api/v1/status`: how the cluster does, in one answer.
+//! `/api/v1/status`: the state of the cluster in one answer.
 
 use super::App;
 use crate::backend::{Backend, Result};

@@ -1,4 +1,4 @@
-//! `/api/v1/cameras/{id}/timeline`: what was recorded when, and what was not and why.
+//! `/api/v1/cameras/{id}/timeline`: when a camera was recorded, and when and why it was not.
 
 use super::App;
 use crate::backend::{Backend, Result};

@@ -1,4 +1,4 @@
-//! One connection: speaks HTTP/1.1, and says to the port's table how far its client has come.
+//! One connection: speaks HTTP/1.1, and reports its client's progress to the port's table.
 
 use super::Port;
 use super::read_deadline::ReadDeadline;
@@ -24,8 +24,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 
-/// Ends when the client or `evicted`'s sender is gone, or, with the answer under way, when
-/// `stopping`'s is.
+/// Ends when the client disconnects, when `evicted`'s sender is dropped, or, after the answer in
+/// progress, when `stopping`'s is.
 pub(super) async fn serve(
     stream: TcpStream,
     standing: Arc<Standing>,
@@ -33,8 +33,8 @@ pub(super) async fn serve(
     evicted: oneshot::Receiver<Infallible>,
     mut stopping: watch::Receiver<()>,
 ) {
-    // Before the stream, so that it is dropped after it: the table never counts fewer connections
-    // than are open.
+    // Declared before the stream, so that it is dropped after it: the table never counts fewer
+    // connections than are open.
     let _place = Place(Arc::clone(&standing));
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("TCP_NODELAY: {error}");
@@ -44,7 +44,7 @@ pub(super) async fn serve(
         standing: Arc::clone(&standing),
     });
     let mut http = http1::Builder::new();
-    // The table has the deadlines: they differ by what the client has shown.
+    // The table enforces the deadlines: they depend on what the client has shown.
     http.header_read_timeout(None)
         .max_header_size(HEAD_BYTES_MAX);
     let service = TowerToHyperService::new(router);
@@ -53,7 +53,7 @@ pub(super) async fn serve(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         _ = evicted => return,
-        // The sender is dropped, nothing is ever sent.
+        // The sender is dropped; nothing is ever sent.
         _ = stopping.changed() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -86,13 +86,13 @@ fn answer(
     }
 }
 
-/// What the table knows of this connection, from the connection's side.
+/// The table's information about this connection, from the connection's side.
 pub(super) struct Standing {
     port: Arc<Port>,
     id: ConnectionId,
     /// No request is being answered.
     awaits_head: AtomicBool,
-    /// Something of a head has come.
+    /// Part of a head has arrived.
     reads_head: AtomicBool,
     is_authorised: AtomicBool,
     /// It carried an authorised request, and there was no room for it.
@@ -130,7 +130,7 @@ impl Standing {
     }
 }
 
-/// Held as long as the connection is open.
+/// Exists as long as the connection is open.
 struct Place(Arc<Standing>);
 
 impl Drop for Place {
@@ -139,7 +139,7 @@ impl Drop for Place {
     }
 }
 
-/// Held while a request is being answered, until its answer is handed to the socket.
+/// Exists while a request is being answered, until its answer is passed to the socket.
 struct Work(Arc<Standing>);
 
 impl Work {
@@ -188,7 +188,7 @@ impl HttpBody for Answer {
     }
 }
 
-/// A stream that notices the first byte of each head.
+/// A stream that detects the first byte of each head.
 struct Heads<S> {
     stream: S,
     standing: Arc<Standing>,

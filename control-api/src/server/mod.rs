@@ -1,8 +1,8 @@
-//! Serves a router on a listener: a bounded number of connections in all and for each address, a
-//! deadline for every head and every write, an orderly stop. Both ports of a node are served by
-//! this.
+//! Serves a router on a listener, with a limit on connections in all and per address, a deadline
+//! for every head and every write, and an orderly stop. Used for both ports of a node.
 //!
-//! `table` decides who is let in and who goes; `connection` speaks HTTP; `stats` counts.
+//! `table` decides which connections are accepted and which are closed; `connection` speaks HTTP;
+//! `stats` counts.
 
 #![expect(
     clippy::disallowed_methods,
@@ -35,24 +35,24 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-/// Rest after a connection that could not be taken: the cause does not go away at once.
+/// Pause after a connection could not be accepted: the cause does not disappear immediately.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often connections that are overdue are looked for.
+/// How often overdue connections are closed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a port is served.
 #[derive(Clone)]
 pub struct ServerOptions {
     pub limits: ConnectionLimits,
-    /// Whether the process should open no more files and sockets than it must. Asked for each
+    /// Whether the process should open no more files and sockets than necessary. Called for each
     /// newcomer.
     pub files_short: Arc<dyn Fn() -> bool + Send + Sync>,
     pub metrics: PortMetrics,
 }
 
-/// What the connections of a port share. The table's handles close connections when they are
-/// dropped.
+/// The state that a port's connections share. Dropping one of the table's handles closes its
+/// connection.
 struct Port {
     table: Mutex<ConnectionTable<oneshot::Sender<Infallible>>>,
     metrics: PortMetrics,
@@ -60,7 +60,7 @@ struct Port {
 }
 
 impl Port {
-    /// Looks at the table, or changes it, and keeps the metrics true.
+    /// Reads or changes the table, and updates the metrics.
     fn table<T>(
         &self,
         act: impl FnOnce(&mut ConnectionTable<oneshot::Sender<Infallible>>, Duration) -> T,
@@ -72,7 +72,7 @@ impl Port {
     }
 }
 
-/// Serves until `shutdown` is done; then takes no more connections, lets answers that are under way
+/// Serves until `shutdown` completes; then accepts no more connections, lets answers in progress
 /// end for [`SHUTDOWN_GRACE`], and returns. A failing connection or accept is logged and never ends
 /// it.
 pub async fn serve(
@@ -94,7 +94,8 @@ pub async fn serve(
             _ = look.tick(), if !server.connections.is_empty() => server.look(),
             accepted = accept(&listener, server.rests_until), if has_room => {
                 server.take(accepted);
-                // A head that has come already is read before others come: its connection is of use then.
+                // A head that has already arrived is read before more connections are accepted: its
+                // connection counts as useful then.
                 yield_now().await;
             }
         }
@@ -120,7 +121,7 @@ struct Server {
     router: Router,
     port: Arc<Port>,
     files_short: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// Those of the table, and some that it has closed and whose tasks have not ended yet.
+    /// Those in the table, and some closed ones whose tasks have not ended yet.
     connections: JoinSet<()>,
     sockets_max: usize,
     stopping: watch::Receiver<()>,
@@ -152,7 +153,7 @@ impl Server {
         }
     }
 
-    /// Lets a newcomer in, or closes it.
+    /// Accepts a newcomer, or closes it.
     fn take(&mut self, accepted: io::Result<(TcpStream, IpAddr)>) {
         self.rests_until = None;
         let (stream, from) = match accepted {
@@ -181,7 +182,7 @@ impl Server {
                 drop(stream);
                 self.port.metrics.refused(reason);
                 self.log(Event::Refused(reason), &from);
-                // Where it is one address that has too many, others are not to wait for it.
+                // If one address has too many, others must not wait for it.
                 self.rests_until =
                     (reason != table::Shortage::Address).then(|| Instant::now() + ACCEPT_PAUSE);
             }

@@ -1,5 +1,5 @@
-//! A request's body that fails when nothing of it comes for too long, so that a client or member
-//! whose machine is gone in the middle of a request does not hold its connection.
+//! A request body that fails when nothing of it arrives for too long, so that a client or member
+//! whose machine dies in the middle of a request does not keep its connection.
 
 use axum::BoxError;
 use hyper::body::{Body, Frame, SizeHint};
@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 pub(crate) struct ReadDeadline<B> {
     body: B,
     limit: Duration,
-    /// Runs while the next piece is waited for.
+    /// Runs while the next piece is awaited.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
@@ -71,7 +71,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(30);
 
-    /// A body whose pieces come so many seconds one after the other.
+    /// A body whose pieces arrive at intervals of these seconds.
     async fn collected(seconds: &'static [u64]) -> Result<usize, BoxError> {
         let piece = |pause| async move {
             sleep(Duration::from_secs(pause)).await;

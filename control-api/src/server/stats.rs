@@ -1,4 +1,4 @@
-//! What a port's connections come to: counted in metrics, and in the log at most once a minute for
+//! Statistics of a port's connections: counted in metrics, and logged at most once a minute for
 //! each reason.
 
 use super::table::{Overdue, Shortage};
@@ -6,7 +6,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Between two log lines of one reason. What comes in between is counted in the next.
+/// Interval between two log lines of one reason. Events in between are counted in the next line.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 const SHORTAGES: [Shortage; 3] = [Shortage::Port, Shortage::Address, Shortage::Files];
@@ -139,7 +139,7 @@ impl Overdue {
     }
 }
 
-/// What is worth a line in the log.
+/// An event that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Event {
     Evicted(Shortage),
@@ -179,15 +179,15 @@ impl Event {
     }
 }
 
-/// Says when an event may have a line. Pure.
+/// Decides when an event may be logged. Pure.
 #[derive(Default)]
 pub(super) struct Throttle {
-    /// When each last had one, and how many came since.
+    /// When each was last logged, and how many events there were since.
     lines: BTreeMap<Event, (Duration, u64)>,
 }
 
 impl Throttle {
-    /// How many events the line stands for, where one may be written.
+    /// How many events the line stands for, if one may be written.
     pub(super) fn note(&mut self, event: Event, now: Duration) -> Option<u64> {
         let Some((last, since)) = self.lines.get_mut(&event) else {
             self.lines.insert(event, (now, 0));

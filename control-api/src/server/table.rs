@@ -1,37 +1,37 @@
-//! Which connections a port lets in, and which go for them when it is full. Pure.
+//! Which connections a port accepts, and which ones it closes for them when it is full. Pure.
 //!
 //! A connection is a *stranger* until it has carried an authorised request. Strangers make room for
-//! newcomers, the one that has asked for nothing for the longest first; an authorised connection
-//! never does. A place that strangers hold is therefore always to be had, also for who only asks
-//! for health and metrics.
+//! newcomers, starting with the one that has requested nothing for the longest time; an authorised
+//! connection never does. So places that strangers hold are always available, also for clients that
+//! only request health and metrics.
 
 use crate::limits::{BURST_GRACE, HEAD_DEADLINE, IDLE_MAX, STRANGER_WORK_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-/// Of all connections of a port, the part that one address may have.
+/// The inverse of the share of a port's connections that one address may have.
 const ADDRESS_SHARE: usize = 2;
 
-/// Of all connections of a port, the part that authorised ones leave to others.
+/// The inverse of the share of a port's connections that authorised ones leave to others.
 const OPEN_SHARE: usize = 16;
 
-/// Of all connections of a port, the part that is let in also while files are short, and how many
-/// that are at least: health and metrics are answered, and a newcomer's head may be on its way
-/// while others come.
+/// The inverse of the share of a port's connections that is accepted even while files are short,
+/// and their minimum number: health and metrics are answered, and a newcomer's head may be in
+/// transit while others arrive.
 const SPARED_SHARE: usize = 32;
 const SPARED_MIN: usize = 8;
 
-/// How many connections a port serves.
+/// The most connections of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
     /// In all.
     pub max: usize,
-    /// Strangers of one address. Of all kinds it may have half of `max`, or this where it is more.
+    /// Strangers of one address. In total it may have half of `max`, or this if it is more.
     pub per_address_max: usize,
 }
 
-/// What there was no room in.
+/// Where room is short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Shortage {
     /// The port's connections.
@@ -42,10 +42,10 @@ pub(crate) enum Shortage {
     Files,
 }
 
-/// What a connection has been waited for in vain.
+/// What a connection failed to send in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Overdue {
-    /// A whole head.
+    /// A complete head.
     Head,
     /// The next request.
     Idle,
@@ -53,16 +53,16 @@ pub(crate) enum Overdue {
 
 pub(crate) type ConnectionId = u64;
 
-/// A newcomer that was let in.
+/// A newcomer that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Admitted {
     pub(crate) id: ConnectionId,
-    /// Why another connection went for it, where one did.
+    /// Why another connection was closed for it, if one was.
     pub(crate) evicted_for: Option<Shortage>,
 }
 
-/// Times are since any moment, the same for all. `H` holds a connection open: dropping it closes
-/// the connection.
+/// Times are relative to any moment, the same for all. `H` holds a connection open: dropping it
+/// closes the connection.
 pub(crate) struct ConnectionTable<H> {
     limits: ConnectionLimits,
     connections: BTreeMap<ConnectionId, Connection<H>>,
@@ -79,15 +79,15 @@ struct Connection<H> {
 
 #[derive(Clone, Copy)]
 enum Phase {
-    /// Nothing of a request has come since.
+    /// Nothing of a request has arrived since then.
     Waiting { since: Duration },
-    /// Of an authorised connection: the first byte of a head came then.
+    /// For an authorised connection: the first byte of a head arrived then.
     Reading { since: Duration },
-    /// A request is being answered since.
+    /// A request has been in progress since then.
     Working { since: Duration },
 }
 
-/// Whom addresses belong to: IPv6 gives a network of 64 bits to each client.
+/// The client that an address belongs to: an IPv6 client has a network of 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Client(IpAddr);
 
@@ -101,7 +101,8 @@ impl Client {
 }
 
 impl<H> Connection<H> {
-    /// Since when a stranger has been of no use: it makes room in this order. `None`: it does not.
+    /// Since when a stranger has been useless; the one with the earliest time makes room first.
+    /// `None`: it does not.
     fn evictable_since(&self, now: Duration) -> Option<Duration> {
         match self.phase {
             _ if self.is_authorised => None,
@@ -142,11 +143,11 @@ impl<H> ConnectionTable<H> {
         self.authorised
     }
 
-    /// Lets a connection in, if need be in the place of a stranger. `files_short`: the process
-    /// should open no more.
+    /// Accepts a connection, if necessary in place of a stranger. `files_short`: the process should
+    /// open no more.
     ///
     /// # Errors
-    /// What there is no room in, and nobody to make it.
+    /// Where room is short, if no stranger can make room.
     pub(crate) fn admit(
         &mut self,
         from: IpAddr,
@@ -189,7 +190,7 @@ impl<H> ConnectionTable<H> {
         } else if files_short && self.len() >= self.spared() {
             Shortage::Files
         } else if strangers >= per_address_max {
-            // A burst may be clients whose heads are on their way.
+            // A burst may be from clients whose heads are in transit.
             let victim = self.oldest_stranger(now, |connection| connection.client == client);
             let victim = victim.filter(|(since, _)| now.saturating_sub(*since) >= BURST_GRACE);
             return Ok(victim
@@ -206,7 +207,7 @@ impl<H> ConnectionTable<H> {
         Ok(Some(shortage))
     }
 
-    /// All of a client's connections, and its strangers.
+    /// The numbers of a client's connections and of its strangers.
     fn count_of(&self, client: Client) -> (usize, usize) {
         let own = self
             .connections
@@ -231,9 +232,9 @@ impl<H> ConnectionTable<H> {
             .min()
     }
 
-    /// The first byte of a head has come.
+    /// The first byte of a head has arrived.
     pub(crate) fn reading(&mut self, id: ConnectionId, now: Duration) {
-        // A stranger's time runs on: else a byte now and then would keep it.
+        // A stranger's time keeps running: otherwise a byte now and then would keep it.
         if let Some(connection) = self
             .connections
             .get_mut(&id)
@@ -243,12 +244,12 @@ impl<H> ConnectionTable<H> {
         }
     }
 
-    /// A whole head has come.
+    /// A complete head has arrived.
     pub(crate) fn working(&mut self, id: ConnectionId, now: Duration) {
         self.enter(id, Phase::Working { since: now });
     }
 
-    /// The answer is given, or given up.
+    /// The answer was sent or given up.
     pub(crate) fn answered(&mut self, id: ConnectionId, now: Duration) {
         self.enter(id, Phase::Waiting { since: now });
     }
@@ -259,7 +260,8 @@ impl<H> ConnectionTable<H> {
         }
     }
 
-    /// A request was authorised. False where as many connections as may be are authorised already.
+    /// A request was authorised. `false` if the maximum number of connections is authorised
+    /// already.
     pub(crate) fn authorise(&mut self, id: ConnectionId) -> bool {
         let has_room = self.authorised < self.limits.max - self.limits.max.div_ceil(OPEN_SHARE);
         let Some(connection) = self.connections.get_mut(&id) else {
@@ -278,7 +280,7 @@ impl<H> ConnectionTable<H> {
         self.authorised -= usize::from(removed.is_some_and(|connection| connection.is_authorised));
     }
 
-    /// Closes what has been waited for in vain.
+    /// Closes overdue connections.
     pub(crate) fn close_overdue(&mut self, now: Duration) -> Vec<Overdue> {
         let overdue = self
             .connections
@@ -289,8 +291,8 @@ impl<H> ConnectionTable<H> {
         overdue.into_iter().map(|(_, overdue)| overdue).collect()
     }
 
-    /// Closes strangers beyond what an address may have, that came in a burst and did not become
-    /// clients. Where files are short, all that are as old as those, down to what is spared.
+    /// Closes strangers beyond an address's limit that arrived in a burst and did not become
+    /// clients. While files are short, closes all strangers of that age except for a spared number.
     pub(crate) fn close_useless(&mut self, now: Duration, files_short: bool) -> Vec<Shortage> {
         let mut closed = Vec::new();
         for client in self
@@ -317,7 +319,7 @@ impl<H> ConnectionTable<H> {
         (self.limits.max / SPARED_SHARE).max(SPARED_MIN)
     }
 
-    /// Returns how many went.
+    /// Returns how many were closed.
     fn close_oldest(
         &mut self,
         count: usize,

@@ -1,5 +1,5 @@
-//! A stream that fails when its peer takes nothing for too long, so that a client that stands still
-//! does not hold memory and permits for ever.
+//! A stream that fails when its peer accepts nothing for too long, so that a stalled client does
+//! not hold memory and permits forever.
 
 use std::future::Future;
 use std::io;

@@ -1,4 +1,4 @@
-//! The configuration of the cluster, sealed, and what came of putting it back.
+//! The cluster's configuration as a sealed backup, and the result of restoring it.
 
 use holdfast_consensus::model::Secret;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewBackup {
-    /// Seals it. Without it the backup cannot be read.
+    /// Seals the backup; without it the backup cannot be read.
     pub passphrase: Secret,
 }
 
@@ -16,16 +16,16 @@ pub struct NewBackup {
 #[serde(deny_unknown_fields)]
 pub struct NewRestore {
     pub passphrase: Secret,
-    /// What `POST /backup` answered, in base64 (RFC 4648 clause 4).
+    /// The answer of `POST /backup`, in base64 (RFC 4648 clause 4).
     pub backup: String,
-    /// Only say what would be done.
+    /// Only report what would be done.
     #[serde(default)]
     pub dry_run: bool,
     /// Also change what differs.
     #[serde(default)]
     pub overwrite: bool,
-    /// What comes before this one was dealt with by a request before: it is neither done nor
-    /// answered again.
+    /// An earlier request processed everything before this item: it is neither repeated nor
+    /// reported again.
     #[serde(default)]
     pub from: usize,
 }
@@ -38,18 +38,17 @@ pub struct Restored {
     pub made_at: holdfast_storage::time::Timestamp,
     pub cluster: String,
     pub items: Vec<RestoredItem>,
-    /// Time was up before these were looked at: a request with `from` past those that were does
-    /// them.
+    /// How many items were not processed in time: a request with a later `from` processes them.
     pub left: usize,
 }
 
-/// One thing of the backup.
+/// One item of the backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoredItem {
     pub kind: RestoredKind,
     pub name: String,
     pub outcome: RestoreOutcome,
-    /// In words; empty where there is nothing to say.
+    /// A description; empty if there is nothing to say.
     #[serde(default)]
     pub detail: String,
 }
@@ -67,14 +66,14 @@ pub enum RestoredKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RestoreOutcome {
-    /// It is there already, as in the backup.
+    /// It exists already, as in the backup.
     Same,
-    /// It was not there. In a dry run: it would be added.
+    /// It did not exist. In a dry run: it would be added.
     Added,
-    /// It was otherwise. In a dry run: it would be changed.
+    /// It was different. In a dry run: it would be changed.
     Changed,
-    /// It is otherwise, and stays so.
+    /// It is different, and stays so.
     Differs,
-    /// It could not be put back.
+    /// It could not be restored.
     Refused,
 }

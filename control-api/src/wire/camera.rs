@@ -1,5 +1,5 @@
-//! Cameras in JSON, and how a body becomes the replicated [`CameraSpec`]. What a camera may look
-//! like is the model's to say.
+//! Cameras in JSON, and how a body becomes the replicated [`CameraSpec`]. The model defines which
+//! cameras are valid.
 
 use super::{CameraDrill, NodeRef, present};
 use crate::error::ApiError;
@@ -35,14 +35,14 @@ pub struct NewSource {
     pub transport: Transport,
     #[serde(default)]
     pub audio: Audio,
-    /// Milliseconds without a frame after which it counts as stalled; `None` or 0: by the camera's
-    /// own rhythm.
+    /// Milliseconds without a frame after which it counts as stalled; `None` or 0: derived from the
+    /// camera's usual frame interval.
     #[serde(default)]
     pub stall_after_ms: Option<u32>,
     /// `system`, `insecure` or `sha256:…`, for `rtsps://`.
     #[serde(default)]
     pub tls: Tls,
-    /// Bits per second; `None` or 0: by what it usually sends.
+    /// Bits per second; `None` or 0: derived from what it usually sends.
     #[serde(default)]
     pub budget_bps: Option<u64>,
 }
@@ -70,8 +70,8 @@ pub struct NewCamera {
 }
 
 /// Body of `PATCH /cameras/{id}`: absent fields stay as they are, `labels` and `node_labels` are
-/// replaced as a whole. `null` is refused: no field can be taken away but `username`, `password`
-/// and `preferred_node`, which an empty string removes.
+/// replaced as a whole. `null` is rejected: only `username`, `password` and `preferred_node` can be
+/// removed, by an empty string.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CameraPatch {
@@ -178,7 +178,7 @@ pub struct SourcePatch {
     pub budget_bps: Option<u64>,
 }
 
-/// A camera as it is read.
+/// A camera in answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Camera {
     pub id: CameraId,
@@ -194,13 +194,13 @@ pub struct Camera {
     pub preferred_node: Option<NodeId>,
     pub assignment: Assignment,
     pub recording: Recording,
-    /// The last that passed or failed; `None` where there was none.
+    /// The last drill that passed or failed; `None` if there was none.
     #[serde(default)]
     pub last_drill: Option<CameraDrill>,
-    /// Why it is not recorded as usual; `None` where it is.
+    /// Why it is not recorded as usual; `None` if it is.
     #[serde(default)]
     pub held_back: Option<HeldBack>,
-    /// What the change that this answers would cost in a failure; only in answers to changes.
+    /// What the change would cost in a failure; only in answers to changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -217,16 +217,16 @@ pub struct HeldBack {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldAs {
-    /// Two did: it is connected to after all others, one suspect at a time.
+    /// Two processes did: it is connected after all others, one suspect at a time.
     Suspect,
-    /// A third one did in its turn: it is not recorded until then.
+    /// A third one did in the camera's turn: it is not recorded until `until`.
     Quarantined,
 }
 
 impl HeldAs {
     pub const ALL: [Self; 2] = [Self::Suspect, Self::Quarantined];
 
-    /// As metrics name it.
+    /// The name in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -237,7 +237,7 @@ impl HeldAs {
 }
 
 impl HeldBack {
-    /// `None` where the camera is recorded as usual.
+    /// `None` if the camera is recorded as usual.
     #[must_use]
     pub fn of(treatment: Treatment) -> Option<Self> {
         match treatment {
@@ -262,12 +262,12 @@ pub struct Source {
     pub transport: Transport,
     #[serde(default)]
     pub audio: Audio,
-    /// `None`: by the camera's own rhythm.
+    /// `None`: derived from the camera's usual frame interval.
     #[serde(default)]
     pub stall_after_ms: Option<u32>,
     #[serde(default)]
     pub tls: Tls,
-    /// `None`: by what it usually sends.
+    /// `None`: derived from what it usually sends.
     #[serde(default)]
     pub budget_bps: Option<u64>,
 }
@@ -282,18 +282,17 @@ pub struct Assignment {
     pub moving_to: Option<NodeId>,
 }
 
-/// How the camera's recording stands, as the answering node knows it from heartbeats.
+/// The state of the camera's recording, as the answering node knows it from heartbeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recording {
-    /// `None` where no node is known to record it.
+    /// `None` if no node is known to record it.
     pub state: Option<RecorderState>,
     pub node: Option<NodeId>,
-    /// Everything up to here is durable, with `node` or with those that recorded before it. While
-    /// the same node records in the same epoch it never goes back, also where the answering node
-    /// was started anew.
+    /// Everything up to here is durable, on `node` or on earlier recorders. While the same node
+    /// records in the same epoch it never goes back, even if the answering node was restarted.
     pub watermark: Option<Timestamp>,
     pub error: Option<String>,
-    /// Why no node records it, where that is so for longer than a moment.
+    /// Why no node records it, if that has been so for longer than a moment.
     #[serde(default)]
     pub waits_for: Option<Lack>,
 }
@@ -327,7 +326,7 @@ impl NewSource {
 }
 
 impl NewCamera {
-    /// A camera with the defaults in all but its name and source.
+    /// A camera with the defaults except for its name and source.
     pub fn new(name: impl Into<String>, source: NewSource) -> Self {
         Self {
             name: name.into(),
@@ -341,7 +340,7 @@ impl NewCamera {
         }
     }
 
-    /// What is replicated of it; `preferred_node` is the node that it names.
+    /// The replicated part; `preferred_node` is the node that it names.
     ///
     /// # Errors
     /// [`crate::error::ErrorKind::Invalid`], naming the field, its value and the limit.
@@ -360,10 +359,10 @@ impl NewCamera {
 }
 
 impl CameraPatch {
-    /// `spec` with the fields of this patch; `preferred_node` is the node that is preferred then.
+    /// `spec` with the fields of this patch; `preferred_node` is the preferred node after it.
     ///
     /// # Errors
-    /// As [`NewCamera::into_spec`].
+    /// Like [`NewCamera::into_spec`].
     pub fn onto(
         self,
         spec: CameraSpec,
@@ -386,7 +385,7 @@ impl CameraPatch {
 }
 
 impl SourcePatch {
-    /// A user name or password that is absent stays; an empty one is removed.
+    /// An absent user name or password stays; an empty one is removed.
     fn onto(self, source: model::Source) -> Result<model::Source, Invalid> {
         let known = source.credentials.as_ref();
         let known_password = known
@@ -415,7 +414,7 @@ impl SourcePatch {
 }
 
 impl Source {
-    /// As it is shown: without the password.
+    /// The form that is shown: without the password.
     #[must_use]
     pub fn of(source: &model::Source) -> Self {
         let credentials = source.credentials.as_ref();

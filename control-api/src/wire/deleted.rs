@@ -1,41 +1,41 @@
-//! Cameras that are recorded no more, in JSON.
+//! Cameras that are no longer recorded, in JSON.
 
 use holdfast_consensus::model::{FormerCamera, Origin};
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Where a camera's footage came from, of one that this cluster never recorded.
+/// The origin of a camera's footage, for a camera that this cluster never recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CameraOrigin {
     pub cluster: String,
-    /// Its number there.
+    /// Its number in that cluster.
     pub camera: CameraId,
 }
 
-/// From the first to the last of what there is.
+/// From the first to the last existing footage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FootageExtent {
     pub from: Timestamp,
     pub to: Timestamp,
 }
 
-/// One of `GET /cameras/deleted`.
+/// An element of `GET /cameras/deleted`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedCamera {
     pub id: CameraId,
     pub name: String,
-    /// When it was deleted, or its footage taken over.
+    /// When it was deleted, or its footage adopted.
     pub deleted_at: Timestamp,
     /// Who did that.
     pub by: String,
-    /// `None` of one that was recorded here.
+    /// `None` for a camera that was recorded here.
     pub origin: Option<CameraOrigin>,
-    /// Whether `POST /cameras/{id}/restore` brings it back.
+    /// Whether `POST /cameras/{id}/restore` can restore it.
     pub restorable: bool,
-    /// `None` where no node that answers has any.
+    /// `None` if no node that answers has any.
     pub footage: Option<FootageExtent>,
-    /// Whether every node has said all that it has.
+    /// Whether every node has reported its footage.
     pub complete: bool,
 }
 
@@ -63,12 +63,12 @@ impl DeletedCamera {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RestoreCamera {
-    /// Another name, where its own is taken by now.
+    /// Another name, if its own is in use now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
-/// Body of `POST /cameras/adopt`: footage of another cluster's cameras is taken over.
+/// Body of `POST /cameras/adopt`: adopts footage of another cluster's cameras.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdoptCameras {
@@ -80,16 +80,16 @@ pub struct AdoptCameras {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdoptCamera {
-    /// Its number there.
+    /// Its number in that cluster.
     pub camera: CameraId,
     pub name: String,
 }
 
-/// One of the answer, in the order of the request.
+/// An element of the answer, in the order of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CameraNumber {
-    /// Its number there.
+    /// Its number in that cluster.
     pub camera: CameraId,
-    /// Its number here, the same whenever it is asked for.
+    /// Its number here, the same for every request.
     pub id: CameraId,
 }

@@ -6,54 +6,54 @@ use holdfast_storage::ids::{CameraId, DrillId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Body of `POST /drills`: one of the two.
+/// Body of `POST /drills`: one of the two fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewDrill {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub camera: Option<CameraId>,
-    /// All cameras that it owns, together, as its death would be.
+    /// All cameras that the node owns, together, as if it died.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeRef>,
 }
 
-/// Whose failover is drilled.
+/// What is drilled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DrillOf {
     Camera(CameraId),
     Node(NodeRef),
 }
 
-/// A drill of failover, under way or ended.
+/// A drill of failover, running or ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drill {
     pub id: DrillId,
-    /// `None` where one camera was drilled alone.
+    /// `None` if a single camera was drilled.
     pub node: Option<NodeId>,
     /// The settings' schedule began it.
     pub scheduled: bool,
     pub began_at: Timestamp,
     pub running: bool,
-    /// How many of `cameras` have ended so.
+    /// How many of `cameras` have passed.
     pub passed: usize,
     pub failed: usize,
     pub aborted: usize,
-    /// Of the gaps that were measured.
+    /// Median of the measured gaps.
     pub median_gap_us: Option<u64>,
     pub worst_gap_us: Option<u64>,
     /// By number.
     pub cameras: Vec<CameraDrill>,
 }
 
-/// Where one camera's drill is.
+/// The phase of one camera's drill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DrillPhase {
-    /// The successor records beside the owner and has no durable keyframe yet.
+    /// The successor records alongside the owner and has no durable keyframe yet.
     TakingOver,
     /// The successor owns the camera.
     TakenOver,
-    /// The first owner records beside the successor and has no durable keyframe yet.
+    /// The first owner records alongside the successor and has no durable keyframe yet.
     HandingBack,
     Ended,
 }
@@ -64,14 +64,14 @@ pub struct CameraDrill {
     pub camera: CameraId,
     pub drill: DrillId,
     pub owner: Option<NodeId>,
-    /// Who took it over, or was to.
+    /// The node that took it over, or was to.
     pub successor: Option<NodeId>,
     pub phase: DrillPhase,
     pub began_at: Timestamp,
     pub ended_at: Option<Timestamp>,
     /// `None` before it ended.
     pub outcome: Option<Outcome>,
-    /// From the beginning to the successor's first durable keyframe; `None` where there was none
+    /// From the beginning to the successor's first durable keyframe; `None` if there was none
     /// (yet).
     pub gap_us: Option<u64>,
     pub handed_back: bool,

@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewExport {
-    /// What it is for.
+    /// A description.
     pub name: String,
     pub cameras: Vec<CameraId>,
     pub from: Timestamp,
     pub to: Timestamp,
-    /// Leaves out what refers to lost frames.
+    /// Leaves out frames that refer to lost ones.
     #[serde(default)]
     pub strict: bool,
 }
@@ -29,7 +29,7 @@ pub struct Export {
     pub to: Timestamp,
     pub strict: bool,
     pub created_at: Timestamp,
-    /// No retention deletes its footage before.
+    /// Retention does not delete its footage before this time.
     pub expires_at: Timestamp,
 }
 
@@ -42,7 +42,7 @@ pub enum ExportState {
     Ready,
 }
 
-/// An export as it stands.
+/// An export and its status.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExportStatus {
     #[serde(flatten)]
@@ -50,7 +50,7 @@ pub struct ExportStatus {
     pub state: ExportState,
     /// How much of its range has passed, from 0 to 1.
     pub progress: f64,
-    /// Of one export alone; a list leaves them out.
+    /// Only for a single export; lists leave them out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<ExportFile>,
 }
@@ -68,13 +68,13 @@ pub struct ExportFile {
     pub ready: bool,
 }
 
-/// What an export holds and what is missing of it.
+/// What an export contains and what is missing from it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExportManifest {
     #[serde(flatten)]
     pub status: ExportStatus,
     pub gaps: Vec<ExportGap>,
-    /// Beyond those that are listed.
+    /// How many gaps there are beyond the listed ones.
     pub gaps_left_out: usize,
     /// Members that did not answer: what they hold is not in the files either.
     pub nodes_left_out: Vec<NodeId>,

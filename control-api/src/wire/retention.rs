@@ -1,4 +1,4 @@
-//! What volumes delete, and what they do not yet.
+//! What volumes delete, and what they do not delete yet.
 
 use super::{NodeRef, Span};
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -13,10 +13,10 @@ pub struct VolumeRetention {
     pub path: String,
     /// Whether the node's wall clock may decide what is old.
     pub time_is_certain: bool,
-    /// Why nothing is deleted for its age; `null` where it is.
+    /// Why nothing is deleted for its age; `null` if footage is.
     pub paused: Option<RetentionPause>,
     pub announced: Vec<AnnouncedDeletion>,
-    /// What stays free where `free_bytes_min` is above half of the volume.
+    /// What stays free if `free_bytes_min` is more than half of the volume.
     pub clamped_free_bytes_min: Option<u64>,
 }
 
@@ -24,25 +24,25 @@ pub struct VolumeRetention {
 pub struct RetentionPause {
     /// `settling`, `peers_awaited`, `peers_disagree`, `ahead`, `behind`.
     pub reason: String,
-    /// In words, with what to do.
+    /// A description, with what to do.
     pub detail: String,
 }
 
 /// A deletion that is larger than usual.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnnouncedDeletion {
-    /// The retention class; `null`: room that is to stay free.
+    /// The retention class; `null`: free space that has to be kept.
     pub class: Option<String>,
     pub bytes: u64,
-    /// What is stored of the class, or on the volume, as it was announced.
+    /// The stored bytes of the class, or of the volume, when it was announced.
     pub stored_bytes: u64,
     /// `waiting`, `running`, `cancelled`.
     pub state: String,
-    /// 0 while it runs, `null` where it was cancelled.
+    /// 0 while it runs, `null` if it was cancelled.
     pub begins_in_s: Option<u64>,
 }
 
-/// An element of `GET /retention/future`: footage whose times have yet to come.
+/// An element of `GET /retention/future`: footage with times in the future.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FutureFootage {
     pub camera: CameraId,
@@ -50,7 +50,7 @@ pub struct FutureFootage {
     pub span: Span,
 }
 
-/// The body of `POST /retention/release` and `/retention/cancel`; what is left out means all.
+/// The body of `POST /retention/release` and `/retention/cancel`; an absent field means all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionTarget {

@@ -1,4 +1,4 @@
-//! How the cluster does: `GET /status`. Times are those of the answering node.
+//! `GET /status`: the state of the cluster. Times are those of the answering node.
 
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
@@ -15,13 +15,13 @@ pub struct Status {
     pub cameras_recorded: usize,
     pub nodes: usize,
     pub nodes_alive: usize,
-    /// What is wrong, the worst first, then what is worth knowing.
+    /// Problems, the worst first, then notes.
     pub findings: Vec<Finding>,
-    /// Findings that the list has no room for.
+    /// How many findings the list has no room for.
     pub findings_left_out: usize,
-    /// Of the nodes that answered.
+    /// Disks of the nodes that answered.
     pub disks: Vec<Disk>,
-    /// Of each node that is there and records; empty on a single node, and until it was found out.
+    /// For each recorder that is present; empty on a single node, and until it is computed.
     pub next_failure: Vec<NextFailure>,
 }
 
@@ -29,7 +29,7 @@ pub struct Status {
 #[serde(rename_all = "snake_case")]
 pub enum StatusState {
     Well,
-    /// Nothing is lost now, but something is not as it should be.
+    /// Nothing is lost now, but something is wrong.
     Degraded,
     /// A camera that should be recorded is not.
     FootageIsBeingLost,
@@ -40,7 +40,7 @@ pub enum StatusState {
 pub enum Mode {
     /// The node belongs to no cluster.
     None,
-    /// One node records, and nothing takes over when it fails.
+    /// One node records, and nothing takes over if it fails.
     Single,
     Cluster,
 }
@@ -63,10 +63,10 @@ pub struct Finding {
     pub code: String,
     /// What it is about: a camera, a node, a volume.
     pub subject: String,
-    /// `None` where that is not known, or it was never otherwise.
+    /// `None` if that is not known, or if it was always so.
     pub since: Option<Timestamp>,
     pub what: String,
-    /// The command that mends it, or what to do.
+    /// The command that solves it, or what to do.
     pub mend: Option<String>,
     pub camera: Option<CameraId>,
     pub node: Option<NodeId>,
@@ -82,7 +82,7 @@ pub struct Disk {
     pub state: String,
     pub free_bytes: u64,
     pub size_bytes: u64,
-    /// How long free and deletable room lasts at the present rate of writing; `None` while nothing
+    /// How long free and deletable space lasts at the present rate of writing; `None` while nothing
     /// is written.
     pub full_in_seconds: Option<u64>,
 }
@@ -92,7 +92,7 @@ pub struct Disk {
 pub struct NextFailure {
     pub node: NodeId,
     pub node_name: String,
-    /// Cameras that would not be recorded any more.
+    /// How many cameras would no longer be recorded.
     pub cameras_lost: usize,
     /// Some of their names.
     pub some: Vec<String>,

@@ -1,4 +1,4 @@
-//! A backup goes out sealed, and its passphrase never in a URL.
+//! A backup leaves the node sealed, and its passphrase is never in a URL.
 
 use crate::support::client::Client;
 use crate::support::fake::Fake;

@@ -7,7 +7,7 @@ use serde_json::json;
 const GATE: &str = r#"{"name":"gate","source":{"url":"rtsp://10.0.0.9/main","username":"u","password":"hunter2"},"labels":{"site":"n"}}"#;
 
 #[tokio::test]
-async fn a_camera_lives_from_post_to_delete() {
+async fn a_camera_exists_from_post_to_delete() {
     let client = Client::of(&Fake::new());
     let created = client.call("POST", "/api/v1/cameras", Some(GATE)).await;
     assert_eq!(
@@ -203,9 +203,9 @@ async fn a_deleted_camera_is_listed_and_restored() {
     client.call("DELETE", "/api/v1/cameras/1", None).await;
     let deleted = client.get("/api/v1/cameras/deleted").await;
     assert!(!deleted.text().contains("hunter2"));
-    let told = &deleted.json()[0];
+    let listed = &deleted.json()[0];
     assert_eq!(
-        (&told["id"], &told["name"], &told["restorable"]),
+        (&listed["id"], &listed["name"], &listed["restorable"]),
         (&json!(1), &json!("gate"), &json!(true))
     );
     let path = "/api/v1/cameras/1/restore";

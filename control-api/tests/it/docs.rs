@@ -1,4 +1,4 @@
-//! `docs/api.md` keeps up with the code.
+//! `docs/api.md` is complete.
 
 use crate::errors::GUARDED;
 use std::path::Path;

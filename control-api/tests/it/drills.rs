@@ -21,9 +21,9 @@ async fn a_drill_is_of_a_camera_or_of_a_node() {
         (answer.status.as_u16(), answer.header("location")),
         (201, "/api/v1/drills/1")
     );
-    let told = answer.json();
+    let shown = answer.json();
     assert_eq!(
-        (&told["running"], &told["cameras"][0]["phase"]),
+        (&shown["running"], &shown["cameras"][0]["phase"]),
         (&json!(true), &json!("taking_over"))
     );
     assert_eq!(begin(r#"{"node":"n1"}"#).await.json()["node"], json!(1));
@@ -42,8 +42,9 @@ async fn drills_are_listed_by_camera_and_shown_one_by_one() {
             .await;
     }
     let ids = async |path: &str| {
-        let told = client.get(path).await.json();
-        told.as_array()
+        let shown = client.get(path).await.json();
+        shown
+            .as_array()
             .unwrap()
             .iter()
             .map(|drill| drill["id"].as_u64().unwrap())

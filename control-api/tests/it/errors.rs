@@ -1,12 +1,12 @@
-//! Whatever is wrong with a request, the answer is a problem document; without a token there is no
-//! other answer.
+//! For every wrong request the answer is a problem document; without a token there is no other
+//! answer.
 
 use crate::support::client::{Client, TOKEN};
 use crate::support::fake::Fake;
 use axum::body::Body;
 use axum::http::{Request, header};
 
-/// Every route that needs a token, and a method of it.
+/// Every route that needs a token, and one of its methods.
 pub(crate) const GUARDED: [(&str, &str); 56] = [
     ("GET", "/api/v1/status"),
     ("GET", "/api/v1/cluster"),
@@ -137,7 +137,7 @@ async fn a_wrong_header_is_not_saved_by_a_right_query() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_told_in_a_problem_document() {
+async fn a_request_that_cannot_be_read_gets_a_problem_document() {
     let client = Client::of(&Fake::new());
     let cases = [
         ("POST", "/api/v1/cameras", Some("{"), 400, "malformed"),
@@ -227,7 +227,7 @@ async fn no_route_takes_a_query_that_it_does_not_know() {
             answer.text()
         );
     }
-    // Those are all.
+    // The list is complete.
     let source = include_str!("../../src/routes/mod.rs");
     let routes = source
         .split(".route(\"/api/v1")

@@ -26,7 +26,7 @@ async fn strict_export(client: &Client, from_ms: i64, to_ms: i64) -> Answer {
         .await
 }
 
-/// Chunks in whose place there is nothing.
+/// Chunks that are replaced by nothing.
 fn left_out(answer: &Answer) -> usize {
     boxes(&answer.bytes)
         .iter()
@@ -34,7 +34,7 @@ fn left_out(answer: &Answer) -> usize {
         .count()
 }
 
-/// The kinds of the boxes of a file, which they fill.
+/// The kinds of the boxes that make up a file.
 fn boxes(mut file: &[u8]) -> Vec<[u8; 4]> {
     let mut kinds = Vec::new();
     while !file.is_empty() {
@@ -170,7 +170,7 @@ async fn an_export_begins_at_the_keyframe_before_its_range() {
     assert_eq!(ffmpeg::decoded_frames(&answer.bytes, "v:0"), 25 + 13);
 }
 
-/// As of a camera that sends keyframes on changes only.
+/// Like a camera that sends keyframes only on changes.
 #[tokio::test]
 async fn a_keyframe_long_before_the_range_is_found_and_the_file_is_shown_from_the_range_on() {
     if !ffmpeg::is_there() {
@@ -180,14 +180,17 @@ async fn a_keyframe_long_before_the_range_is_found_and_the_file_is_shown_from_th
     fake.record(1, 0, &clip::h264_of_one_gop("320x180", 30));
     let client = Client::of(&fake);
     let answer = export(&client, 28_000, 29_000).await;
-    let told = ["start", "gaps", "lead-in-ms"]
+    let headers = ["start", "gaps", "lead-in-ms"]
         .map(|name| answer.header(&format!("x-holdfast-{name}")).to_owned());
-    assert_eq!(told, [T0.to_string(), "0".to_owned(), "28000".to_owned()]);
+    assert_eq!(
+        headers,
+        [T0.to_string(), "0".to_owned(), "28000".to_owned()]
+    );
     ffmpeg::bytes_decode(&answer.bytes);
-    // All of it is there to be decoded; the time of what was asked for is 0.
+    // All of it is there to be decoded; the requested time is 0.
     let first = ffmpeg::first_time(&answer.bytes);
     assert!((-28.1..=-27.9).contains(&first), "{first}");
-    // A second, and the rest of its last chunk.
+    // One second, and the rest of its last chunk.
     let shown = ffmpeg::frames_from_zero(&answer.bytes);
     assert!((25..=39).contains(&shown), "{shown} frames");
     let retention = fake.chunks(TrackKind::Video)[0].meta.start;
@@ -228,9 +231,9 @@ async fn a_damaged_chunk_is_left_out_and_what_refers_to_it_is_concealed() {
     ffmpeg::bytes_decode(&answer.bytes);
 }
 
-/// A camera that sends a keyframe every few seconds behind a link that loses packets.
+/// A camera that sends a keyframe every few seconds over a link that loses packets.
 #[tokio::test]
-async fn after_lost_frames_an_export_goes_on_within_the_gop_and_decoders_conceal() {
+async fn after_lost_frames_an_export_continues_within_the_gop_and_decoders_conceal() {
     if !ffmpeg::is_there() {
         return;
     }
@@ -239,11 +242,11 @@ async fn after_lost_frames_an_export_goes_on_within_the_gop_and_decoders_conceal
     fake.lose(T0.plus_micros(1_040_000));
     let client = Client::of(&fake);
     let answer = export(&client, 0, 4000).await;
-    let told = ["gaps", "gap-ms", "damaged-ms"]
+    let headers = ["gaps", "gap-ms", "damaged-ms"]
         .map(|name| answer.header(&format!("x-holdfast-{name}")).to_owned());
-    assert_eq!(told, ["1", "520", "2440"]);
+    assert_eq!(headers, ["1", "520", "2440"]);
     let (shown, said) = ffmpeg::concealed_frames(&answer.bytes);
-    // A decoder that meets a hole in the frames' numbers may hold back what it showed for it.
+    // A decoder that finds a hole in the frames' numbers may hold back what it showed for it.
     assert!(
         (100 - 13 - 2..=100 - 13).contains(&shown),
         "{shown} frames: {said}"
@@ -266,7 +269,7 @@ async fn after_lost_frames_an_export_goes_on_within_the_gop_and_decoders_conceal
 }
 
 #[tokio::test]
-async fn a_chunk_that_is_deleted_meanwhile_is_left_out() {
+async fn a_chunk_that_is_deleted_in_the_meantime_is_left_out() {
     if !ffmpeg::is_there() {
         return;
     }

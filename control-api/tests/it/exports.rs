@@ -1,4 +1,4 @@
-//! Exports that are kept, and their files.
+//! Stored exports and their files.
 
 use crate::support::client::Client;
 use crate::support::fake::{CAMERA, Fake, T0};

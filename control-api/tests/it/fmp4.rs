@@ -70,7 +70,7 @@ fn re_mp4_reads_frames_where_we_wrote_them() {
     }
 }
 
-/// A gradual refresh and an open GOP are no sync samples: players may not take them for IDR
+/// A gradual refresh and an open GOP are no sync samples: players must not treat them as IDR
 /// pictures, and a decoder finds them by their SEI.
 #[test]
 fn access_points_that_are_no_sync_samples_are_decoded_and_not_flagged_as_such() {
@@ -94,7 +94,7 @@ fn access_points_that_are_no_sync_samples_are_decoded_and_not_flagged_as_such() 
         let parsed = re_mp4::Mp4::read_bytes(&bytes).unwrap();
         let samples = &parsed.tracks()[&TrackKind::Video.track_id()].samples;
         assert_eq!(samples.iter().filter(|sample| sample.is_sync).count(), 1);
-        // What begins at any of them can be played.
+        // Playback can begin at any of them.
         for point in &points[1..] {
             let (frames, init) = (clip.frames[*point..].to_vec(), clip.init.clone());
             let from_there = file(&Clip {

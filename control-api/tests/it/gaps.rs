@@ -1,4 +1,4 @@
-//! The gap ledger: every gap of every camera's timeline, once, and their sums.
+//! The gap ledger: every gap of every camera's timeline, once, and their totals.
 
 use crate::support::client::Client;
 use crate::support::fake::{Fake, T0};
@@ -21,7 +21,7 @@ fn seeded(seed: u8) -> TestRng {
     TestRng::from_seed(RngAlgorithm::XorShift, &[seed; 16])
 }
 
-/// Gaps of up to some hours over 40 days, one after the other.
+/// Consecutive gaps of up to some hours over 40 days.
 fn holes(rng: &mut TestRng) -> Vec<Gap> {
     let mut at = T0;
     let mut holes = Vec::new();
@@ -95,13 +95,14 @@ async fn the_ledger_is_the_sum_of_the_timelines() {
         let from = T0.plus_micros(rng.random_range(0..9 * DAY_US));
         let to = from.plus_micros(rng.random_range(1..=31 * DAY_US));
         let range = format!("from={from}&to={to}");
-        let (told, _) = ledger(&client, &range).await;
+        let (ledger_gaps, _) = ledger(&client, &range).await;
         let mut expected = Vec::new();
         for camera in 1..=cameras {
             let of_one = timeline(&client, camera, &range).await;
             assert_eq!(
                 ledger(&client, &format!("{range}&camera={camera}")).await.0,
-                told.iter()
+                ledger_gaps
+                    .iter()
                     .filter(|gap| gap.camera == CameraId(camera))
                     .cloned()
                     .collect::<Vec<_>>()
@@ -117,7 +118,7 @@ async fn the_ledger_is_the_sum_of_the_timelines() {
                 )
             }));
         }
-        let told: Vec<_> = told
+        let ledger_gaps: Vec<_> = ledger_gaps
             .into_iter()
             .map(|gap| {
                 (
@@ -130,8 +131,8 @@ async fn the_ledger_is_the_sum_of_the_timelines() {
                 )
             })
             .collect();
-        assert_eq!(told, expected, "{range}");
-        counted += told
+        assert_eq!(ledger_gaps, expected, "{range}");
+        counted += ledger_gaps
             .iter()
             .filter(|(.., frames_missing)| frames_missing.is_some())
             .count();

@@ -1,5 +1,4 @@
-//! Presentations that grow, and live ones: what players read again and again, and what its URIs
-//! answer.
+//! Growing and live presentations: what players read repeatedly, and the answers to its URIs.
 
 use crate::support::client::{Answer, Client, options};
 use crate::support::fake::{CAMERA, Fake, T0};
@@ -12,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// What the clients' clock shows, after [`T0`].
+/// The time of the clients' clock, after [`T0`].
 const NOW_MS: i64 = 3_600_000;
 
 async fn get(client: &Client, uri: &str) -> Answer {
@@ -87,7 +86,7 @@ async fn live_shows_what_there_is_of_the_last_half_minute_and_each_frame_once() 
     );
 }
 
-/// What the clock of the node shows that is opened early, after [`T0`].
+/// The time of the clock of the node that is opened early, after [`T0`].
 static EARLY_MS: AtomicI64 = AtomicI64::new(NOW_MS);
 
 fn early() -> Timestamp {

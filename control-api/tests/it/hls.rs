@@ -1,4 +1,4 @@
-//! HLS: playlists as m3u8-rs reads them, and what their URIs answer.
+//! HLS: playlists as m3u8-rs reads them, and the answers to their URIs.
 
 use crate::support::client::{Answer, Client};
 use crate::support::fake::{CAMERA, Fake, T0};
@@ -158,7 +158,7 @@ async fn the_uris_of_a_playlist_opened_by_query_carry_the_token_on() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_or_not_asked_rightly_is_told() {
+async fn missing_footage_and_wrong_requests_are_reported() {
     let client = Client::of(&Fake::new());
     assert_eq!(
         playlist_answer(&client, 0, 1000, "").await.refusal(),

@@ -1,11 +1,11 @@
-//! Holds: what is held is said, and by whose wish, until it is let go.
+//! Holds: listed with their interval and reason until they are removed.
 
 use crate::support::client::Client;
 use crate::support::fake::Fake;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_hold_lives_from_post_to_delete() {
+async fn a_hold_exists_from_post_to_delete() {
     let client = Client::of(&Fake::new());
     let body = r#"{"reason":"case 7","camera":3,"from":"2026-11-22T10:00:00Z","to":"2026-11-22T11:00:00+01:00"}"#;
     let created = client.call("POST", "/api/v1/holds", Some(body)).await;

@@ -1,4 +1,4 @@
-//! Pictures for fast search: the playlists, and what each picture is.
+//! Pictures for fast search: the playlists, and the contents of each picture.
 
 use crate::support::client::{Answer, Client, TOKEN};
 use crate::support::fake::{CAMERA, Fake, T0};

@@ -1,5 +1,5 @@
-//! What HLS serves segment by segment is what was recorded: nothing is missing where two segments
-//! join, and nothing comes twice.
+//! HLS serves exactly the recorded frames segment by segment: where two segments join, nothing is
+//! missing and nothing is doubled.
 
 use crate::support::client::Client;
 use crate::support::fake::{CAMERA, Fake, T0};
@@ -11,7 +11,7 @@ use holdfast_storage::chunk::ChunkEntry;
 use holdfast_storage::ids::TrackKind;
 use std::collections::BTreeMap;
 
-/// Frames of the range from all segments of its playlist, by track.
+/// The number of frames of the range in all segments of its playlist, by track.
 async fn served(fake: &Fake, from_ms: i64, to_ms: i64) -> BTreeMap<u32, usize> {
     let client = Client::of(fake);
     let base = format!("/api/v1/cameras/{CAMERA}/hls");
@@ -46,7 +46,7 @@ async fn no_sound_is_missing_where_segments_join() {
         fake.record(1, 0, &video);
         fake.record(1, offset_ms, &audio);
         let frames: Vec<usize> = served(&fake, 0, 20_000).await.into_values().collect();
-        // Sound after the last picture may be left out.
+        // Audio after the last picture may be left out.
         let end = T0.plus_micros(19_700_000);
         let before_end = |chunk: &&ChunkEntry| chunk.meta.start < end;
         let sound: u32 = fake

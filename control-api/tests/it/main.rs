@@ -1,6 +1,6 @@
-//! The API as a client sees it, upon a node that is kept in memory, and files as ffmpeg sees them.
+//! The API as a client sees it, with an in-memory node behind it, and files as ffmpeg sees them.
 //!
-//! The modules are marked as tests for clippy, which allows `unwrap` there only.
+//! The modules are marked as tests for clippy, which allows `unwrap` only there.
 
 #[cfg(test)]
 mod backup;

@@ -1,4 +1,4 @@
-//! Answers in parts: what a client that resumes, or a player that seeks, gets of footage.
+//! Partial answers: the footage for a client that resumes, or a player that seeks.
 
 use crate::support::client::{Answer, Client, TOKEN};
 use crate::support::fake::{CAMERA, Fake, T0};
@@ -23,7 +23,7 @@ fn recorded() -> Fake {
     fake
 }
 
-/// An entry of each kind that has bytes, as a playlist names it.
+/// An entry of each kind with bytes, as a playlist names it.
 async fn media_paths(client: &Client) -> Vec<String> {
     let hls = format!("/api/v1/cameras/{CAMERA}/hls");
     let playlist = client
@@ -234,7 +234,7 @@ async fn other_footage_begins_the_file_again() {
     assert_ne!(resumed.header("etag"), before.header("etag"));
 }
 
-/// A chunk that turns out damaged: the length that was promised is kept.
+/// A chunk that is found damaged: the promised length is kept.
 #[tokio::test]
 async fn a_damaged_chunk_moves_no_byte_of_the_others() {
     if !ffmpeg::is_there() {
@@ -271,7 +271,7 @@ async fn a_damaged_chunk_moves_no_byte_of_the_others() {
     );
 }
 
-/// Where the bytes of two answers differ first.
+/// The first place at which the bytes of two answers differ.
 fn differ_at(one: &Answer, other: &Answer) -> usize {
     one.bytes
         .iter()
@@ -352,14 +352,14 @@ async fn what_was_lost_since_is_never_joined_to_what_a_client_has() {
             .0,
         412
     );
-    // A player says of nothing that it has it.
+    // A player names no version that it has.
     let played = Client::of(&fake.restarted())
         .ask("GET", &path, &[("range", &*range)])
         .await;
     assert!(!played.broke_off && played.bytes == after.bytes[earlier..]);
 }
 
-/// Where the boxes of a file begin.
+/// The offsets of the boxes of a file.
 fn box_offsets(file: &[u8]) -> Vec<u64> {
     let (mut offsets, mut at) = (Vec::new(), 0);
     while let Some(size) = file.get(at..).and_then(<[u8]>::first_chunk::<4>) {
@@ -380,7 +380,8 @@ async fn any_part_of_torn_footage_is_that_part_of_the_whole() {
     fake.record(2, 5000, &clip::h264_of_one_gop("320x180", 4));
     fake.record(2, 5003, &clip::aac(44_100, 4));
     fake.record(1, 9100, &clip::h264("320x180", 2, 0));
-    // One was never stored, one is deleted, and two are damaged, sound right before the second.
+    // One was never stored, one is deleted, and two are damaged, with audio immediately before the
+    // second.
     fake.lose(T0.plus_micros(7_600_000));
     let chunks = fake.chunks(TrackKind::Video);
     fake.with(|state| {
@@ -468,13 +469,14 @@ async fn a_range_that_has_not_ended_ends_with_what_is_durable() {
     );
 }
 
-/// A node behind a tap that counts what clients get of it.
+/// A node behind a tap that counts the bytes that clients get from it.
 async fn tapped(client: &Client) -> (u16, Arc<AtomicU64>) {
     let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = node.local_addr().unwrap();
     let router = client.router.clone();
     tokio::spawn(async move { axum::serve(node, router).await });
-    // What is sent and not read yet lies in the sockets' buffers: little, or it would count.
+    // Bytes that are sent but not read yet are in the sockets' buffers: few, otherwise they would
+    // count.
     let tap = TcpSocket::new_v4().unwrap();
     tap.set_send_buffer_size(16 << 10).unwrap();
     tap.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -569,7 +571,7 @@ async fn a_part_is_read_from_its_own_chunks_only() {
     let client = Client::of(&fake);
     let path = export_path(9000);
     let whole: Answer = client.get(&path).await;
-    // Whatever else was read would break it off.
+    // Reading anything else would break the answer off.
     let last = fake.with(|state| {
         let last = state.chunk_count() - 1;
         state.unreachable = (0..last).collect();

@@ -50,7 +50,7 @@ async fn start_with(
     )
 }
 
-/// From an address of its own, on a connection that stays open.
+/// From its own address, on a connection that stays open.
 async fn ask(client: &mut TcpStream, path: &str) -> String {
     let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n");
     client.write_all(head.as_bytes()).await.unwrap();
@@ -70,7 +70,7 @@ async fn connect(port: u16, last: u8) -> TcpStream {
         .unwrap()
 }
 
-/// Whether the server closes the connection soon, without a word.
+/// Whether the server closes the connection soon, without sending anything.
 async fn is_closed(client: &mut TcpStream) -> bool {
     let read = tokio::time::timeout(Duration::from_millis(200), client.read(&mut [0; 64])).await;
     matches!(read, Ok(Ok(0) | Err(_)))
@@ -117,7 +117,7 @@ async fn ffmpeg_plays_a_playlist_and_an_export_over_http() {
     server.await.unwrap();
 }
 
-/// The length was promised: a client that gets less knows that it is not whole.
+/// The length was promised: a client that gets less knows that the answer is incomplete.
 #[tokio::test]
 async fn an_export_that_breaks_off_ends_before_its_length_on_the_wire() {
     if !ffmpeg::is_there() {
@@ -194,7 +194,7 @@ async fn strangers_make_room_in_their_order_and_clients_never_do() {
     half.write_all(b"GET /healthz HTTP/1.1\r\nhost")
         .await
         .unwrap();
-    // The last place is for who has no token, by turns: one more client is told so.
+    // The last place is for clients without a token, in turn: one more client gets that answer.
     let mut late = connect(port, 101).await;
     assert!(is_closed(&mut half).await, "it makes room for the next");
     let refused = ask(&mut late, "/api/v1/cameras").await;

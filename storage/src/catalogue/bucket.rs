@@ -1,10 +1,10 @@
-//! One stream's rows of one hour, packed into one value: sled keeps some hundred bytes in memory
-//! for each 16 keys or so, which one key per segment and camera would make too many. Pure.
+//! One stream's rows of one hour, packed into one value: sled needs some hundred bytes of memory
+//! per 16 keys, too much for one key per segment and camera. Pure.
 //!
-//! Most rows follow the one before: the next segment, from where that one ended, by the same
-//! recorder, with the next chunk of its session, one stretch and one table as long as the row. Such
-//! a row takes some 27 bytes. A timeline reads stretches alone ([`stretches`]), which allocates
-//! nothing for each row.
+//! Most rows continue the row before: the next segment, starting where that one ended, from the
+//! same recorder, with the next chunk of its session, one stretch, and one table as long as the
+//! row. Such a row takes some 27 bytes. A timeline reads only the stretches ([`stretches`]),
+//! without an allocation per row.
 
 use super::Broken;
 use super::varint::{Put, Take};
@@ -14,24 +14,25 @@ use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind
 use crate::time::Timestamp;
 use crate::timeline::{ChunkNumber, Span, Stretch};
 
-/// A row is in the bucket that its start lies in, in microseconds. Sixty rows at the default length
-/// of segments.
+/// Length of a bucket in microseconds; a row is in the bucket that contains its start. At the
+/// default segment length a bucket holds sixty rows.
 const BUCKET_US: i64 = 3_600_000_000;
 
-/// A row that follows the one before takes about so many.
+/// About the size of a row that continues the one before.
 const USUAL_ROW_BYTES: usize = 30;
 
-/// Start and end are those of the row.
+/// Start and end are the row's.
 const AS_ROW: u8 = 0x80;
-/// Node, epoch and rank are those of the stretch before, in whichever row of the bucket.
+/// Node, epoch and rank are those of the previous stretch, which may be in another row of the
+/// bucket.
 const AS_BEFORE: u8 = 0x40;
 /// The stretch is damaged.
 const DAMAGED: u8 = 0x20;
-/// Frames were lost right before it.
+/// Frames were lost immediately before it.
 const AFTER_LOSS: u8 = 0x10;
-/// Its first chunk follows the last of the stretch before.
+/// Its first chunk is the successor of the previous stretch's last chunk.
 const FOLLOWS: u8 = 0x08;
-/// Its last chunk is of the first one's session.
+/// Its first and last chunk belong to one session.
 const ONE_SESSION: u8 = 0x04;
 /// Its track.
 const TRACK_MASK: u8 = 0x03;
@@ -123,7 +124,7 @@ pub(super) fn stretches(
     Ok(())
 }
 
-/// What a row is told relative to.
+/// What a row is encoded relative to.
 struct Before {
     segment: u64,
     end: Timestamp,
@@ -198,8 +199,8 @@ fn put_table(put: &mut Put, row: &StreamRow, table: &TrackTable) {
     put.unsigned(table.payload_bytes);
 }
 
-/// What a row begins with. So many stretches follow, then so many tables; all of them have to be
-/// read before the next row.
+/// The start of a row. It is followed by this many stretches and then this many tables; the caller
+/// reads all of them before the next row.
 struct Head {
     segment: SegmentId,
     start: Timestamp,
@@ -288,7 +289,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Of the first chunk and the last.
+    /// The numbers of the first and the last chunk.
     fn numbers(&mut self, flags: u8) -> Result<(ChunkNumber, ChunkNumber), Broken> {
         let first = match self
             .before
@@ -399,7 +400,7 @@ mod tests {
         }
     }
 
-    /// Rows with stretches and tables of their own, or none.
+    /// Rows whose stretches and tables differ from the row, or that have none.
     fn odd_row(seed: (u64, i64, i64, u32)) -> StreamRow {
         let mut row = row(seed.0, seed.1, seed.2, seed.3);
         let middle = Timestamp(seed.1.wrapping_add(seed.2 / 2));

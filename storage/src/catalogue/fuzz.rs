@@ -1,4 +1,4 @@
-//! One row of the catalogue, read as any of its readers would: for the fuzz targets.
+//! Reads one row of the catalogue as each of its readers would, for the fuzz targets.
 
 use super::keys::{self, segment_of, start_of};
 use super::{Broken, InitPlace, Longest, SegmentRow, bucket, decode, encode};
@@ -6,7 +6,7 @@ use crate::chunk::Gap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What is accepted must come back the same after it was written.
+/// An accepted row must be the same after it is written and read again.
 pub(crate) fn read_row(key: &[u8], value: &[u8]) {
     if let (Some(segment), Some(start)) = (segment_of(key), start_of(key)) {
         assert!(

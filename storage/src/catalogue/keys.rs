@@ -41,7 +41,7 @@ fn prefix(kind: u8, camera: CameraId, stream: StreamKind) -> [u8; PREFIX_BYTES] 
     key
 }
 
-/// Sorts as the signed number does.
+/// Sorts like the signed number.
 fn time_bytes(time: Timestamp) -> [u8; 8] {
     (time.0 as u64 ^ 1 << 63).to_be_bytes()
 }
@@ -57,14 +57,14 @@ pub(super) fn stream_prefix(camera: CameraId, stream: StreamKind) -> [u8; PREFIX
     prefix(STREAM, camera, stream)
 }
 
-/// Of one stream's rows of one hour.
+/// The key of one stream's rows of one hour.
 pub(super) type BucketKey = [u8; START_END];
 
 pub(super) fn bucket_key(camera: CameraId, stream: StreamKind, base: Timestamp) -> BucketKey {
     timed(STREAM, camera, stream, base)
 }
 
-/// The key as a bucket's, if it is one.
+/// The key as a bucket's key, if it is one.
 pub(super) fn as_bucket(key: &[u8]) -> Option<BucketKey> {
     key.try_into()
         .ok()

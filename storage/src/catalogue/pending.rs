@@ -1,5 +1,5 @@
-//! Rows of segments that are listed one soon after the other, gathered to be written at once: each
-//! bucket is then read and written once for many segments instead of once for each.
+//! Collects the rows of segments that are listed in quick succession, so that each bucket is read
+//! and written once for many segments instead of once per segment.
 
 use super::keys::BucketKey;
 use super::{Broken, StreamRow, put_bucket};
@@ -7,11 +7,11 @@ use crate::time::Timestamp;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-/// Rows that are gathered at most, some 250 bytes each.
+/// The most rows that are collected, some 250 bytes each.
 const ROWS_MAX: usize = 16_384;
 
-/// So many are worth a write when the next segment begins in another hour: then no bucket is read
-/// again, or only few.
+/// With this many rows a write is worth it when the next segment begins in another hour: then few
+/// or no buckets are read twice.
 const ROWS_MIN: usize = 4_096;
 
 #[derive(Default)]
@@ -20,12 +20,12 @@ pub(super) struct Pending {
     buckets: BTreeMap<BucketKey, Vec<StreamRow>>,
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
     stream_rows: usize,
-    /// The bucket in which the segment that came last begins.
+    /// The bucket in which the most recent segment begins.
     hour: Option<Timestamp>,
 }
 
 impl Pending {
-    /// Whether to write what is here before another segment comes, whose first row lies in the
+    /// Whether to write the collected rows before adding another segment, whose first row is in the
     /// bucket `hour`.
     pub(super) fn is_due(&self, hour: Option<Timestamp>) -> bool {
         let rows = self.stream_rows + self.rows.len();
@@ -36,7 +36,7 @@ impl Pending {
         self.hour = hour;
     }
 
-    /// A row of the same segment is replaced. `stored` tells what the bucket holds already.
+    /// Adds a row, replacing one of the same segment. `stored` returns the bucket's present value.
     pub(super) fn add_row(
         &mut self,
         key: BucketKey,
@@ -63,7 +63,7 @@ impl Pending {
         self.rows.get(key).map(Vec::as_slice)
     }
 
-    /// Everything as one batch; empty afterwards.
+    /// Everything as one batch; nothing is left afterwards.
     pub(super) fn take(&mut self) -> Result<Option<sled::Batch>, Broken> {
         if self.rows.is_empty() {
             return Ok(None);

@@ -34,8 +34,8 @@ const FOOTER: Footer = Footer {
     damaged_batches: 0,
 };
 
-/// A segment of a minute with two cameras, the first of which was recorded by another node in every
-/// seventh.
+/// A segment of one minute with two cameras; in every seventh segment another node recorded the
+/// first one.
 fn sealed(id: u64) -> (Trailer, FooterHead) {
     let mut index = SegmentIndex::default();
     for camera in 1..=2 {
@@ -131,8 +131,8 @@ fn spans_are_those_of_the_rows_whether_written_or_waiting_but_of_segments_that_a
     );
 }
 
-/// Both streams of one camera in one segment, a minute apart, and init segments of which the second
-/// no chunk needs.
+/// Both streams of one camera in one segment, a minute apart, and two init segments, of which no
+/// chunk needs the second.
 fn of_two_streams() -> (Trailer, FooterHead) {
     let key = |camera, stream| TrackKey {
         camera: CameraId(camera),
@@ -169,8 +169,8 @@ fn of_two_streams() -> (Trailer, FooterHead) {
     (trailer, head)
 }
 
-/// The newest place of an init segment goes: it is looked for near the end of its own stream's
-/// footage, and near the newest where no chunk needed it here.
+/// When the newest place of an init segment is deleted, it is searched for near the end of its own
+/// stream's footage, or near the newest footage if no chunk needed it here.
 #[test]
 fn a_removed_init_segment_is_looked_for_near_its_own_stream() {
     let dir = tempfile::tempdir().unwrap();
@@ -201,7 +201,7 @@ fn a_removed_init_segment_is_looked_for_near_its_own_stream() {
 }
 
 #[test]
-fn a_catalogue_from_beside_another_segment_format_is_not_used() {
+fn a_catalogue_of_another_segment_format_is_not_used() {
     let dir = tempfile::tempdir().unwrap();
     for (format, is_used) in [(FORMAT_VERSION, true), (FORMAT_VERSION + 1, false)] {
         let path = dir.path().join(format.to_string());

@@ -1,5 +1,5 @@
-//! Memory aligned for `O_DIRECT`, owned, and fit to be handed to io_uring. The one file of the
-//! crate with `unsafe` code.
+//! Owned memory, aligned for `O_DIRECT`, that io_uring can use. The only file of the crate with
+//! `unsafe` code.
 #![allow(
     unsafe_code,
     reason = "aligned allocation and tokio-uring's IoBuf contracts need it; every block states its invariant"
@@ -11,8 +11,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use tokio_uring::buf::{IoBuf, IoBufMut};
 
-/// A fixed number of bytes that starts at a block boundary of memory. All of it is initialized from
-/// the start.
+/// A fixed number of bytes, aligned to a block boundary and initialized from the start.
 #[derive(Debug)]
 pub struct AlignedBuffer {
     start: NonNull<u8>,
@@ -56,8 +55,8 @@ impl Drop for AlignedBuffer {
 impl Deref for AlignedBuffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: `start` points to `size` initialized bytes that live as long as `self`; `&self`
-        // excludes writers.
+        // SAFETY: `start` points to `size` initialized bytes that are valid as long as `self`;
+        // `&self` excludes writers.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) }
     }
 }

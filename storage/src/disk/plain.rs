@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 pub(super) type PlainFile = Arc<std::fs::File>;
 
-/// Runs a blocking call off the writer's thread. A panic or a runtime on its way out comes back as
-/// an error.
+/// Runs a blocking call off the writer's thread. Returns an error if it panics or the runtime is
+/// shutting down.
 pub(super) async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

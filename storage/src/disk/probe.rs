@@ -1,5 +1,5 @@
-//! Finds out at the start whether io_uring and `O_DIRECT` work here: seccomp profiles, old kernels
-//! and some filesystems refuse them.
+//! Tests at startup whether io_uring and `O_DIRECT` work here: seccomp profiles, old kernels and
+//! some filesystems refuse them.
 
 use super::{AlignedBuffer, IoChoice, Root};
 use crate::format::BLOCK_BYTES;
@@ -10,7 +10,7 @@ use std::io;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
     Uring,
-    /// With the reason where it was not asked for.
+    /// With the reason, unless it was requested.
     Plain(Option<String>),
 }
 
@@ -25,8 +25,8 @@ pub(super) fn choose(choice: IoChoice, root: &Root) -> io::Result<Choice> {
     }
 }
 
-/// Writes one block to a scratch file the way the writer would. Runs on a thread of its own,
-/// because a runtime cannot be started within another.
+/// Writes one block to a scratch file as the writer would. Runs on its own thread, because a
+/// runtime cannot be started within another.
 fn probe(root: &Root) -> Result<(), String> {
     let path = root.path().join(".probe");
     let file = root

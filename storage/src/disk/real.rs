@@ -22,13 +22,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::task::LocalSet;
 
-/// Threads that plain I/O may use at once: one for each write in flight, one for a sync, and for
-/// each class one that makes its next segment and one that reserves room in the present one, so
-/// that a disk that is slow at these does not hold up writes.
+/// The most threads that plain I/O may use: one per write in progress, one for a sync, and two per
+/// class (creating its next segment, and reserving space in the present one), so that a disk that
+/// is slow at these does not delay writes.
 const PLAIN_THREADS_MAX: usize =
     crate::disk::WRITES_IN_FLIGHT_MAX + 1 + 2 * crate::class::CLASSES_MAX;
 
-/// Entries of the submission queue; more than the operations that a writer ever has in flight.
+/// Entries of the submission queue; more operations than a writer ever has in progress.
 const RING_ENTRIES: u32 = 64;
 
 /// One volume's directory and what is in it; see [`Root`].
@@ -38,19 +38,18 @@ pub struct RealDisk {
 }
 
 impl RealDisk {
-    /// Finds out what works in `dir`, and says in the log, once, if that is less than what was
-    /// wanted.
+    /// Tests what works in `dir`, and logs once if it is less than what was requested.
     ///
     /// # Errors
-    /// The directory cannot be opened, or io_uring was demanded and is refused.
+    /// The directory cannot be opened, or io_uring is required and refused.
     pub fn new(choice: IoChoice, dir: &Path) -> io::Result<Self> {
         Self::in_root(choice, Arc::new(Root::open(dir)?))
     }
 
-    /// As [`Self::new`], in a directory that is open already.
+    /// Like [`Self::new`], in a directory that is open already.
     ///
     /// # Errors
-    /// io_uring was demanded and is refused.
+    /// io_uring is required and refused.
     pub fn in_root(choice: IoChoice, root: Arc<Root>) -> io::Result<Self> {
         let choice = choose(choice, &root)?;
         if let Choice::Plain(Some(why)) = &choice {
@@ -59,7 +58,7 @@ impl RealDisk {
         Ok(Self { choice, root })
     }
 
-    /// For reading: writes nothing to find out what works.
+    /// For reading: does not test anything, because that writes.
     pub(crate) fn reading(root: Arc<Root>) -> Self {
         Self {
             choice: Choice::Plain(None),
@@ -84,12 +83,12 @@ impl Disk for RealDisk {
         Ok(entries)
     }
 
-    fn each_entry(&self, path: &Path, tell: &mut dyn FnMut(DirEntry)) -> io::Result<()> {
-        self.root.each_entry(path, tell)
+    fn each_entry(&self, path: &Path, take: &mut dyn FnMut(DirEntry)) -> io::Result<()> {
+        self.root.each_entry(path, take)
     }
 
-    fn each_name(&self, path: &Path, tell: &mut dyn FnMut(&str, bool)) -> io::Result<()> {
-        self.root.each_name(path, tell)
+    fn each_name(&self, path: &Path, take: &mut dyn FnMut(&str, bool)) -> io::Result<()> {
+        self.root.each_name(path, take)
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -127,10 +126,10 @@ impl Disk for RealDisk {
     }
 }
 
-/// Room in the filesystem that `path` is in.
+/// Space in the filesystem that contains `path`.
 ///
 /// # Errors
-/// There is nothing at `path`, or it cannot be reached.
+/// `path` does not exist or cannot be accessed.
 pub fn space_of(path: &Path) -> io::Result<Space> {
     let stat = rustix::fs::statvfs(path)?;
     Ok(Space {
@@ -163,7 +162,7 @@ impl DiskFile for RealFile {
         self.0.read_exact_at(buffer, offset)
     }
 
-    /// Into memory that was not zeroed before.
+    /// Reads into uninitialized memory.
     fn append_exact_at(&self, buffer: &mut Vec<u8>, bytes: usize, offset: u64) -> io::Result<()> {
         let (start, end) = (buffer.len(), buffer.len() + bytes);
         buffer.reserve_exact(bytes);
@@ -175,7 +174,7 @@ impl DiskFile for RealFile {
                 Err(error) => return Err(error.into()),
             }
         }
-        // What was allocated may be more than what was asked for.
+        // More may have been allocated than was requested.
         buffer.truncate(end);
         Ok(())
     }
@@ -367,7 +366,7 @@ fn fallocate(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
     )
 }
 
-/// Some filesystems cannot reserve; writes then extend the file as they come.
+/// Some filesystems cannot reserve space; writes then extend the file.
 fn tolerate_unsupported(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => Ok(()),
@@ -375,7 +374,7 @@ fn tolerate_unsupported(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// A failed attempt leaves no file behind, so that it can be repeated.
+/// A failed attempt leaves no file behind, so that it can be retried.
 fn create_file(
     root: &Root,
     path: &Path,
@@ -413,7 +412,7 @@ fn try_create(
     }
     drop(file);
     let direct = root.open_file(path, OFlags::WRONLY | OFlags::DIRECT)?;
-    // Another file may have been put there in between.
+    // Another file may have taken the name in between.
     if FileId::of(&direct)? == id {
         Ok((direct, id))
     } else {

@@ -1,7 +1,7 @@
-//! A volume's directory, held open. Every name is looked up from its descriptor, so that whatever
-//! is mounted over its path, or takes its place there, is another directory and stays untouched.
+//! A volume's directory, held open. Every name is resolved from its descriptor, so a directory that
+//! is mounted over its path, or takes its place, is never touched.
 //!
-//! A filesystem may also be mounted over a directory below. Those are compared with what they were
+//! A filesystem may also be mounted over a subdirectory. Those are compared with what they were
 //! when they were first used.
 
 use super::{DirEntry, Space};
@@ -19,15 +19,14 @@ const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
 
-/// As far as the process's mask lets it.
+/// Subject to the process's umask.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
 
-/// An empty file of this name says that an operator wants a new volume in a directory that held
-/// another one.
+/// An empty file of this name: an operator wants a new volume in a directory that held another one.
 const NEW_MARK: &str = "volume.new";
 
-/// What a file is, whatever its name: two names with the same are one file.
+/// Identifies a file independently of its name: two names with the same value are one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileId {
     pub device: u64,
@@ -36,7 +35,7 @@ pub struct FileId {
 
 impl FileId {
     /// # Errors
-    /// The descriptor cannot be asked.
+    /// The descriptor cannot be queried.
     pub(crate) fn of(file: impl AsFd) -> io::Result<Self> {
         Ok(Self::from(&rustix::fs::fstat(file)?))
     }
@@ -56,7 +55,7 @@ pub struct Root {
     path: PathBuf,
     dir: OwnedFd,
     id: FileId,
-    /// The directories below, as they were when they were first used.
+    /// The subdirectories in use, as they were when they were first used.
     below: Mutex<BTreeMap<PathBuf, FileId>>,
 }
 
@@ -76,7 +75,7 @@ impl AsFd for Parent<'_> {
 
 impl Root {
     /// # Errors
-    /// It is not there, is no directory, or cannot be opened.
+    /// It does not exist, is no directory, or cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         let at = if path.as_os_str().is_empty() {
             Path::new(".")
@@ -103,11 +102,11 @@ impl Root {
         self.id
     }
 
-    /// Whether the directory's path still leads to it, and the directories below that were used are
-    /// still those. An error says what is there instead.
+    /// Whether the directory's path still leads to it, and its subdirectories in use are the same.
+    /// An error describes what is there instead.
     ///
     /// # Errors
-    /// A filesystem was mounted there or taken away, or what is there cannot be looked at.
+    /// A filesystem was mounted there or unmounted, or the path cannot be examined.
     pub fn check_place(&self) -> io::Result<()> {
         match rustix::fs::stat(&self.path) {
             Ok(stat) if FileId::from(&stat) == self.id => {}
@@ -119,7 +118,7 @@ impl Root {
                 Ok(stat) if FileId::from(&stat) != *id => {
                     return Err(elsewhere(&self.path.join(below)));
                 }
-                // An empty one may be removed.
+                // An empty subdirectory may be removed.
                 Ok(_) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -127,13 +126,13 @@ impl Root {
         Ok(())
     }
 
-    /// Whether an operator wants a new volume here, see [`mark_new`].
+    /// Whether an operator wants a new volume here; see [`mark_new`].
     #[must_use]
     pub fn is_marked_new(&self) -> bool {
         rustix::fs::statat(&self.dir, NEW_MARK, AtFlags::empty()).is_ok()
     }
 
-    /// The new volume is made.
+    /// Removes the mark once the new volume exists.
     ///
     /// # Errors
     /// The directory cannot be written.
@@ -163,8 +162,8 @@ impl Root {
         Ok(rustix::fs::unlinkat(&self.dir, name, AtFlags::empty())?)
     }
 
-    /// A name for `path` that leads below this directory whatever is mounted over it: for code that
-    /// takes nothing but paths.
+    /// A path for `path` that stays below this directory even if something is mounted over it: for
+    /// code that only accepts paths.
     pub(crate) fn stable_path(&self, path: &Path) -> PathBuf {
         let dir = PathBuf::from(format!("/proc/self/fd/{}", self.dir.as_raw_fd()));
         match path.strip_prefix(&self.path) {
@@ -217,7 +216,7 @@ impl Root {
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
-            // What was removed since is left out.
+            // Entries removed in the meantime are skipped.
             if let Some(stat) = stat_of(&dir, name)? {
                 let bytes = u64::try_from(stat.st_size).unwrap_or(0);
                 take(DirEntry {
@@ -256,7 +255,7 @@ impl Root {
         Ok(rustix::fs::unlinkat(parent, name, AtFlags::empty())?)
     }
 
-    /// Makes the names in the directory of `path` durable.
+    /// Makes the names in the parent directory of `path` durable.
     pub(crate) fn sync_parent(&self, path: &Path) -> io::Result<()> {
         let (parent, _) = self.parent(path)?;
         Ok(rustix::fs::fsync(parent)?)
@@ -312,11 +311,10 @@ impl Root {
     }
 }
 
-/// Says, in the directory itself, that a new volume is wanted there though its path held another
-/// one.
+/// Marks the directory as wanted for a new volume although its path held another one.
 ///
 /// # Errors
-/// The directory is not there or cannot be written.
+/// The directory does not exist or cannot be written.
 pub fn mark_new(dir: &Path) -> io::Result<()> {
     let root = Root::open(dir)?;
     root.scratch(NEW_MARK)?.sync_all()?;

@@ -1,5 +1,5 @@
-//! A file read around the blocks that its disk does not give back: one bad sector costs what stands
-//! in it, and not the segment.
+//! Reads a file around the blocks that its disk cannot read: one bad sector costs its own contents,
+//! not the segment.
 
 use super::{DiskFile, FileId};
 use crate::format::BLOCK_BYTES;
@@ -7,15 +7,15 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Blocks of one file that may be unreadable before the whole file counts as such: each can take a
-/// disk seconds, and a disk that gives nothing back is to be replaced, not worked around.
+/// The most unreadable blocks of one file before the whole file counts as unreadable: each can take
+/// a disk seconds, and a disk that returns nothing has to be replaced, not worked around.
 const UNREADABLE_BLOCKS_MAX: u64 = 64;
 
-/// What stands where a block cannot be read: not zeros, which would be room that was never written,
-/// and nothing that a checksum accepts.
+/// Fills a block that cannot be read. Not zero, which would look like space that was never written,
+/// and accepted by no checksum.
 const UNREADABLE: u8 = 0xdb;
 
-/// Only for reading. A block is tried twice, so that a passing error costs nothing.
+/// Only for reading. Each block is tried twice, so that a transient error has no effect.
 pub(crate) struct Salvaging {
     file: Arc<dyn DiskFile>,
     should_stop: Box<dyn Fn() -> bool + Send + Sync>,
@@ -24,7 +24,7 @@ pub(crate) struct Salvaging {
 }
 
 impl Salvaging {
-    /// `should_stop` is asked at each block that cannot be read.
+    /// `should_stop` is checked at each unreadable block.
     pub(crate) fn new(
         file: Arc<dyn DiskFile>,
         should_stop: impl Fn() -> bool + Send + Sync + 'static,
@@ -38,7 +38,7 @@ impl Salvaging {
         }
     }
 
-    /// Offset of the first block that the disk did not give back.
+    /// Offset of the first unreadable block.
     pub(crate) fn first_unreadable(&self) -> Option<u64> {
         self.first_unreadable.get().copied()
     }

@@ -1,36 +1,36 @@
-//! A disk in memory that fails as disks do, by a seed: one seed is one run.
+//! An in-memory disk that fails as disks do. One seed is one run.
 //!
 //! The fault model:
 //!
-//! - **Durability.** A write is seen by readers once it has ended, and is durable once a sync that
-//!   began after its end has succeeded. After a power cut each change that was not durable (also
-//!   one that had not ended) is there in whole, not at all, or in part, sector by sector (512 or
-//!   4096 bytes); later changes may be there and earlier ones not; of several changes of one sector
-//!   any may be the one that is there. [`Loss`] says by which rule.
-//! - **Lengths and names.** A file's length and reserved room are changes like others: after a
-//!   power cut a file may have its old length with the new data lost behind it, or the new length
-//!   and zeros. A name that appeared or went is durable once its directory was synced: until then a
-//!   created file may be gone after a power cut, and a removed one there again with its data.
-//!   [`Disk::replace`] is one step.
-//! - **Kills.** After a kill everything that had ended is seen, but no more durable than it was;
-//!   writes in flight are there or not.
-//! - **Errors.** `EIO` on write (with any of its sectors written), read, sync, allocate and all
-//!   that concerns names; `ENOSPC` for want of room or by chance. What a failed sync should have
+//! - **Durability.** Readers see a write once it has completed; it is durable once a sync that
+//!   began after its completion has succeeded. After a power cut each change that was not durable
+//!   (including incomplete ones) is present in whole, not at all, or in part, sector by sector (512
+//!   or 4096 bytes); later changes may be present and earlier ones missing; of several changes of
+//!   one sector any may be present. [`Loss`] selects the rule.
+//! - **Lengths and names.** A file's length and reserved space are changes like others: after a
+//!   power cut a file may have its old length, with the new data beyond it lost, or the new length
+//!   and zeros. A created or removed name is durable once its directory was synced: until then a
+//!   created file may be gone after a power cut, and a removed one may be back with its data.
+//!   [`Disk::replace`] is atomic.
+//! - **Kills.** After a kill all completed changes are visible, but no more durable than before;
+//!   writes in progress are present or not.
+//! - **Errors.** `EIO` on write (with any of its sectors written), read, sync, allocate and name
+//!   operations; `ENOSPC` for lack of space or by chance. Data that a failed sync should have
 //!   covered stays visible, and no later sync makes it durable, as with a page cache.
-//! - **Time.** Operations of the writer's half take random times and may hang; they end in any
-//!   order. Those of the blocking half take none: what the keeper does in one turn is not
-//!   interleaved with the writer, but may be cut short between any two operations.
-//! - **Mounts.** [`SimulatedDisk::mount_over`] mounts another disk over the path of this one. What
-//!   was opened stays what it was; [`Disk::check_place`] says so.
-//! - **At rest.** [`SimulatedDisk::damage`] changes bytes that were durable.
+//! - **Time.** Operations of the writer's half take random times and may hang; they complete in any
+//!   order. Those of the blocking half take no time: one turn of the keeper does not interleave
+//!   with the writer, but may be cut short between any two operations.
+//! - **Mounts.** [`SimulatedDisk::mount_over`] mounts another disk over the path of this one. Open
+//!   files and directories are not affected; [`Disk::check_place`] reports the mount.
+//! - **At rest.** [`SimulatedDisk::damage`] changes durable bytes.
 //!
-//! Not modelled: sectors that fail for good, misdirected writes, a disk that lies about syncs
-//! unless told so ([`Lie`]), data of other files in new blocks, a filesystem that is itself damaged
+//! Not modelled: sectors that fail permanently, misdirected writes, a disk that lies about syncs
+//! (unless [`Lie`] says so), data of other files in new blocks, a filesystem that is itself damaged
 //! by a power cut.
 //!
-//! [`SimulatedDisk::stop_after`] ends the machine between any two operations that change something:
-//! from then on nothing changes and nothing of the writer's half ends. [`SimulatedDisk::restart`]
-//! then decides what is there.
+//! [`SimulatedDisk::stop_after`] stops the machine between any two changing operations: after that
+//! nothing changes, and no operation of the writer's half completes. [`SimulatedDisk::restart`]
+//! then decides what is present.
 
 mod batch;
 mod faults;
@@ -54,18 +54,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::task::LocalSet;
 
-/// What does not change while the disk lives.
+/// Properties that are constant while the disk exists.
 #[derive(Clone, Copy, Debug)]
 pub struct Geometry {
     pub capacity_bytes: u64,
-    /// What is written whole or not at all: 512 or 4096.
+    /// The unit that is written atomically: 512 or 4096.
     pub sector_bytes: usize,
 }
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The process was killed; the machine goes on.
+    /// The process was killed; the machine keeps running.
     Killed,
     PowerCut(Loss),
 }
@@ -74,7 +74,7 @@ pub enum End {
 #[derive(Clone)]
 pub struct SimulatedDisk {
     state: Arc<Mutex<State>>,
-    /// What is mounted over it.
+    /// The disk mounted over this one.
     over: Arc<Mutex<Option<Self>>>,
 }
 
@@ -87,7 +87,7 @@ impl SimulatedDisk {
         }
     }
 
-    /// A disk of its own with the same contents and the same future.
+    /// An independent disk with the same contents and the same future.
     #[must_use]
     pub fn fork(&self) -> Self {
         Self {
@@ -96,7 +96,7 @@ impl SimulatedDisk {
         }
     }
 
-    /// Mounts another disk over this one's path; `None` takes it away.
+    /// Mounts another disk over this one's path; `None` unmounts it.
     pub fn mount_over(&self, other: Option<Self>) {
         *lock(&self.over) = other;
     }
@@ -105,7 +105,7 @@ impl SimulatedDisk {
         lock(&self.state).faults.lie == Lie::NamesFollowMounts
     }
 
-    /// What names lead to.
+    /// The state that names resolve to.
     fn named(&self) -> Arc<Mutex<State>> {
         let over = lock(&self.over)
             .as_ref()
@@ -114,7 +114,7 @@ impl SimulatedDisk {
             .unwrap_or_else(|| Arc::clone(&self.state))
     }
 
-    /// A program that follows mounts does not compare files either.
+    /// Simulates a program that follows mounts: it does not compare files either.
     fn id_of(&self, inode: Inode) -> FileId {
         if self.follows_mounts() {
             return FileId {
@@ -132,12 +132,12 @@ impl SimulatedDisk {
         lock(&self.state).faults = faults;
     }
 
-    /// As if the disk had been exchanged for a larger or smaller one.
+    /// As if the disk had been replaced by a larger or smaller one.
     pub fn set_capacity(&self, bytes: u64) {
         lock(&self.state).geometry.capacity_bytes = bytes;
     }
 
-    /// Stops the machine before the operation that comes after so many more.
+    /// Stops the machine after this many more operations.
     pub fn stop_after(&self, operations: u64) {
         let mut state = lock(&self.state);
         state.stop_at = Some(state.operations + operations);
@@ -153,24 +153,25 @@ impl SimulatedDisk {
         lock(&self.state).is_stopped
     }
 
-    /// Decides what is there after the run's end. Nothing of the run may use the disk any more.
+    /// Decides what is present after the end of a run. Nothing of the run may use the disk any
+    /// more.
     pub fn restart(&self, end: End) {
         lock(&self.state).restart(end);
     }
 
-    /// Operations so far that changed something.
+    /// The number of changing operations so far.
     #[must_use]
     pub fn operations(&self) -> u64 {
         lock(&self.state).operations
     }
 
-    /// A checksum of everything that was done so far, in order.
+    /// A checksum of all operations so far, in order.
     #[must_use]
     pub fn digest(&self) -> u32 {
         lock(&self.state).digest
     }
 
-    /// The last operations in words, oldest first.
+    /// Descriptions of the last operations, oldest first.
     #[must_use]
     pub fn recent(&self) -> Vec<String> {
         lock(&self.state).recent.iter().cloned().collect()
@@ -185,7 +186,7 @@ impl SimulatedDisk {
             .collect()
     }
 
-    /// What a reader sees of a file, whole.
+    /// The contents of a file as readers see them.
     #[must_use]
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         let state = lock(&self.state);
@@ -193,12 +194,12 @@ impl SimulatedDisk {
         state.file(inode).ok().map(file::File::contents)
     }
 
-    /// The files that were removed since the last call, as they were.
+    /// The files removed since the last call, with their contents.
     pub fn take_removed(&self) -> Vec<(PathBuf, Vec<u8>)> {
         std::mem::take(&mut lock(&self.state).removed)
     }
 
-    /// Changes a byte of a file on the medium, behind everybody's back.
+    /// Changes a byte of a file on the medium, unnoticed by the program.
     pub fn damage(&self, path: &Path, offset: u64, change: impl Fn(u8) -> u8) {
         let mut state = lock(&self.state);
         if let Ok(inode) = state.find(path)
@@ -214,7 +215,7 @@ impl SimulatedDisk {
         SimulatedBatchDisk::new(self.clone())
     }
 
-    /// An operation on names: counted, and failing by chance.
+    /// A name operation: counted, and failing by chance.
     fn name_operation<T>(
         &self,
         what: &str,
@@ -291,7 +292,7 @@ impl Disk for SimulatedDisk {
     }
 }
 
-/// In real time, for those who run a whole volume on it; a simulation drives
+/// In real time, for tests that run a whole volume on it; a simulation uses
 /// [`SimulatedDisk::batch`] itself.
 impl WriterHost for SimulatedDisk {
     type Batch = SimulatedBatchDisk;

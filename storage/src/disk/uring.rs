@@ -1,8 +1,8 @@
 //! io_uring: writes from registered, aligned buffers with `O_DIRECT`.
 //!
 //! tokio-uring registers any `IoBufMut`; a `Vec` is not aligned, so the registry holds
-//! [`AlignedBuffer`]s. Where the kernel refuses to pin them (`RLIMIT_MEMLOCK`), the same buffers
-//! are used unregistered.
+//! [`AlignedBuffer`]s. If the kernel refuses to pin them (`RLIMIT_MEMLOCK`), the same buffers are
+//! used unregistered.
 
 use super::AlignedBuffer;
 use std::cell::RefCell;
@@ -21,9 +21,9 @@ enum Memory {
     Aligned(AlignedBuffer),
 }
 
-/// A buffer on its way to the disk; a pooled one returns to its pool when dropped.
+/// A buffer for the disk; a pooled one returns to its pool when dropped.
 pub struct Buffer {
-    /// `None` only while the kernel has it.
+    /// `None` only while the kernel uses it.
     memory: Option<Memory>,
     home: Option<Home>,
 }

@@ -1,5 +1,5 @@
-//! A batch: the records of many cameras that were written together, from one block boundary to
-//! another.
+//! A batch: records of many cameras that were written together. It begins and ends at a block
+//! boundary.
 
 use super::bytes::{Put, Take};
 use super::record::encode_record;
@@ -17,7 +17,7 @@ const WHAT: &str = "batch header";
 const MAGIC: [u8; 4] = *b"HFBT";
 const CRC_AT: usize = BATCH_HEADER_BYTES - 4;
 
-/// What a batch's header says.
+/// The contents of a batch's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHead {
     pub segment: SegmentId,
@@ -32,7 +32,7 @@ pub struct BatchHead {
 }
 
 impl BatchHead {
-    /// The room that the batch takes in the file, in bytes.
+    /// The space that the batch takes in the file, in bytes.
     #[must_use]
     pub fn padded_bytes(&self) -> usize {
         padded(self.bytes as usize)
@@ -81,13 +81,14 @@ impl BatchBuilder {
         padded(self.used_bytes + bytes) <= capacity_bytes
     }
 
-    /// What the batch would take in the file if it ended now.
+    /// The space that the batch would take in the file if it ended now.
     #[must_use]
     pub fn padded_bytes(&self) -> usize {
         padded(self.used_bytes)
     }
 
-    /// Appends a record that there is room for, and returns its offset from the start of the batch.
+    /// Appends a record, for which the caller has checked that there is space, and returns its
+    /// offset from the start of the batch.
     pub fn push(&mut self, record: &Record, out: &mut [u8]) -> usize {
         let at = self.used_bytes;
         self.used_bytes += encode_record(record, &mut out[at..], &mut self.body);
@@ -159,7 +160,7 @@ pub fn decode_batch_head(bytes: &[u8]) -> Result<BatchHead, FormatError> {
     })
 }
 
-/// Checks everything that follows the header, up to the padding.
+/// Checks everything after the header, up to the padding.
 ///
 /// # Errors
 /// The batch is cut short or damaged.

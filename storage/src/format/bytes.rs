@@ -2,8 +2,7 @@
 
 use super::FormatError;
 
-/// Writes fields one after the other. The caller sizes `out`; a field beyond its end is a bug and
-/// panics.
+/// Writes fields in order. The caller sizes `out`; a field beyond its end is a bug and panics.
 pub(crate) struct Put<'a> {
     out: &'a mut [u8],
     at: usize,
@@ -41,7 +40,7 @@ impl<'a> Put<'a> {
     }
 }
 
-/// Reads fields one after the other.
+/// Reads fields in order.
 pub(crate) struct Take<'a> {
     what: &'static str,
     bytes: &'a [u8],

@@ -1,5 +1,5 @@
 //! A sealed segment's footer: a head (directory, init, gap and span tables) and one chunk table per
-//! track, each with a checksum, so that one camera's hour is read without reading the others'.
+//! track. Each has its own checksum, so one camera's hour is read without reading the others'.
 
 use super::bytes::{Put, Take};
 use super::record::{GAP_HEAD_BYTES, decode_gap, encode_gap};
@@ -24,7 +24,7 @@ const SPAN_DAMAGED: u8 = 1;
 const SPAN_AFTER_LOSS: u8 = 2;
 pub(crate) const CHUNK_ROW_BYTES: usize = 88;
 
-/// Where one track's chunk table is, and what it spans.
+/// Where one track's chunk table is, and the time that it spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackTable {
     pub key: TrackKey,
@@ -46,7 +46,7 @@ impl TrackTable {
     }
 }
 
-/// Everything of a footer but the chunk tables.
+/// A footer without the chunk tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FooterHead {
     pub tracks: Vec<TrackTable>,
@@ -55,7 +55,7 @@ pub struct FooterHead {
     pub spans: Vec<StreamSpan>,
 }
 
-/// What a segment's footer is made from, apart from its index.
+/// The input of a segment's footer, apart from its index.
 #[derive(Clone, Copy, Debug)]
 pub struct Footer {
     pub segment: SegmentId,
@@ -264,7 +264,7 @@ pub fn decode_head(trailer: &Trailer, bytes: &[u8]) -> Result<FooterHead, Format
     })
 }
 
-/// A table lies within its footer: what a reader allocates for it is bounded by the file.
+/// A table lies within its footer, so the file's size bounds what a reader allocates for it.
 fn directory_row(take: &mut Take<'_>, trailer: &Trailer) -> Result<TrackTable, FormatError> {
     let table = TrackTable {
         key: take_key(take)?,

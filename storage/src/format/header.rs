@@ -1,4 +1,4 @@
-//! The first block of a segment file: whose it is.
+//! The first block of a segment file: which volume, node and class it belongs to.
 
 use super::bytes::{Put, Take};
 use super::{BLOCK_BYTES, FORMAT_VERSION, FormatError, check_block, check_version, seal_block};
@@ -49,8 +49,8 @@ impl SegmentHeader {
         Ok(block)
     }
 
-    /// Reads the first block of a file. The checksum is judged before the version: a block that
-    /// fails it is damaged, whatever version it names.
+    /// Reads the first block of a file. The checksum is checked before the version: a block with a
+    /// wrong checksum is damaged, whatever its version.
     ///
     /// # Errors
     /// The block is short, is no header, is of another version, or is damaged.

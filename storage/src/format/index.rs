@@ -1,5 +1,5 @@
-//! What one segment holds. Pure: the writer fills it as batches become durable, recovery from what
-//! it finds, sealing writes it out.
+//! The contents of one segment. Pure: the writer fills it as batches become durable, recovery fills
+//! it from a scan, and sealing writes it out.
 
 use crate::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId, Record};
 use crate::format::Decoded;
@@ -47,7 +47,7 @@ impl ChunkRow {
         }
     }
 
-    /// Where an entry is within its segment.
+    /// The place of an entry within its segment.
     #[must_use]
     pub fn of(entry: &ChunkEntry) -> Self {
         let ChunkLocation {
@@ -67,8 +67,7 @@ impl ChunkRow {
     }
 }
 
-/// Whether `[start, end)` and `[from, to)` have an instant in common; an empty interval counts as
-/// its start.
+/// Whether `[start, end)` and `[from, to)` share an instant; an empty interval counts as its start.
 #[must_use]
 pub(crate) fn overlaps(start: Timestamp, end: Timestamp, from: Timestamp, to: Timestamp) -> bool {
     start < to && (end > from || start >= from)
@@ -83,7 +82,7 @@ pub struct InitRow {
     pub bytes: u32,
 }
 
-/// A stretch and whose it is.
+/// A stretch, and the stream that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamSpan {
     pub camera: CameraId,
@@ -91,7 +90,7 @@ pub struct StreamSpan {
     pub stretch: Stretch,
 }
 
-/// One record's place in the index.
+/// The index row of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Row {
     Chunk(ChunkRow),
@@ -126,8 +125,8 @@ impl Row {
         }
     }
 
-    /// The row of a record that was read at `offset`; `None` for a kind that this release does not
-    /// know.
+    /// The row of a record that was read at `offset`; `None` if this release does not know its
+    /// kind.
     #[must_use]
     pub fn of(decoded: &Decoded<'_>, offset: u64) -> Option<Self> {
         match *decoded {
@@ -235,7 +234,7 @@ impl SegmentIndex {
             .filter(move |row| row.overlaps(from, to))
     }
 
-    /// The stretches of one stream, by its video where it has any.
+    /// The stretches of one stream; its video decides if there is any.
     fn stretches_of(&self, camera: CameraId, stream: StreamKind) -> Vec<Stretch> {
         let metas: Vec<ChunkMeta> = self
             .rows(camera, stream, Timestamp::MIN, Timestamp::MAX)

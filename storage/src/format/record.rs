@@ -7,11 +7,11 @@ use crate::ids::{CameraId, Epoch, NodeId, SessionId, StreamKind, TrackKind};
 use crate::time::Timestamp;
 use crc32fast::Hasher;
 
-/// Length of the part that all kinds of records begin with.
+/// Length of the head that all kinds of records begin with.
 pub const RECORD_HEAD_BYTES: usize = 16;
 
-/// The longest payload of a record: a chunk that was nearly full when the longest frame came, and
-/// the boxes before them.
+/// The longest payload of a record: a chunk that was nearly full when the longest frame arrived,
+/// and the boxes before them.
 pub const RECORD_PAYLOAD_BYTES_MAX: usize = 18 << 20;
 
 const _: () = assert!(
@@ -35,12 +35,12 @@ const ACCESS_MASK: u8 = 3;
 const ACCESS_SYNC: u8 = 0;
 const ACCESS_OPEN: u8 = 1;
 const ACCESS_RECOVERY: u8 = 2;
-/// Of [`ChunkMeta::since_access_ms`]: there is no access point.
+/// Value of [`ChunkMeta::since_access_ms`] if there is no access point.
 const NO_ACCESS: u32 = u32::MAX;
 const INIT_HEAD_BYTES: usize = 16;
 pub(crate) const GAP_HEAD_BYTES: usize = 40;
 
-/// What a record holds, borrowed from the bytes that it was read from.
+/// The contents of a record, borrowed from the bytes that it was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded<'a> {
     Chunk {
@@ -61,7 +61,7 @@ pub enum Decoded<'a> {
     },
 }
 
-/// How long a record is, as its head says; not yet checked.
+/// The length of a record according to its head; not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordSpan {
     head_bytes: usize,
@@ -107,7 +107,7 @@ pub fn span_of(head: &[u8]) -> Result<RecordSpan, FormatError> {
     Ok(span)
 }
 
-/// The room that a record takes in a batch, in bytes.
+/// The space that a record takes in a batch, in bytes.
 #[must_use]
 pub fn encoded_bytes(record: &Record) -> usize {
     let (head_bytes, payload_bytes) = sizes(record);
@@ -118,7 +118,7 @@ pub fn encoded_bytes(record: &Record) -> usize {
     .padded()
 }
 
-/// What a chunk's record takes up to the end of its payload, in bytes.
+/// The length of a chunk's record up to the end of its payload, in bytes.
 pub(crate) fn chunk_record_bytes(payload_bytes: usize) -> usize {
     RecordSpan {
         head_bytes: ChunkHead::BYTES,
@@ -127,7 +127,7 @@ pub(crate) fn chunk_record_bytes(payload_bytes: usize) -> usize {
     .bytes()
 }
 
-/// As [`chunk_record_bytes`], of an init segment.
+/// Like [`chunk_record_bytes`], for an init segment.
 pub(crate) fn init_record_bytes(payload_bytes: usize) -> usize {
     RecordSpan {
         head_bytes: INIT_HEAD_BYTES,
@@ -229,7 +229,7 @@ pub fn decode_record(bytes: &[u8]) -> Result<(Decoded<'_>, RecordSpan), FormatEr
     Ok((decoded, span))
 }
 
-/// All of a [`ChunkMeta`], in the record and in the footer's table alike.
+/// The encoding of a [`ChunkMeta`], the same in the record and in the footer's table.
 pub(crate) struct ChunkHead;
 
 impl ChunkHead {
@@ -351,7 +351,7 @@ fn decode_init<'a>(head: &[u8], payload: &'a [u8]) -> Result<Decoded<'a>, Format
     })
 }
 
-/// Writes [`GAP_HEAD_BYTES`] bytes, in the record and in the footer's table alike.
+/// Writes [`GAP_HEAD_BYTES`] bytes, the same in the record and in the footer's table.
 pub(crate) fn encode_gap(gap: &Gap, out: &mut [u8]) {
     Put::new(out)
         .u32(gap.camera.0)

@@ -1,4 +1,4 @@
-//! Round trips, wrong sizes and flipped bits of what is stored.
+//! Round trips, wrong sizes and flipped bits of stored structures.
 
 use super::batch::*;
 use super::record::*;
@@ -181,7 +181,8 @@ proptest! {
         prop_assert!(Trailer::decode(&bytes, bytes.len() as u64).is_err());
     }
 
-    /// The batch's checksum is combined from its records' while they are copied; it must be that of the bytes.
+    /// A batch's checksum is combined from those of its records while they are copied; it must
+    /// equal the checksum of the bytes.
     #[test]
     fn a_batch_comes_back_and_any_flipped_bit_is_noticed(
         records in proptest::collection::vec(record(), 1..6), at in any::<proptest::sample::Index>(), bit in 0..8_u8,

@@ -1,8 +1,8 @@
-//! A volume of another cluster that this one has taken over: `adopted.json` says which number here
-//! each of its cameras has. Segments stay as they are, with the numbers that they were written
-//! with; [`crate::VolumeHandle`] puts one number in place of the other, both ways, and nothing
-//! below it knows. The file is put in place in one step: without it the volume is the other
-//! cluster's.
+//! A volume that another cluster recorded and this one has adopted: `adopted.json` maps the number
+//! that each of its cameras has here to the one in its segments. Segments keep the numbers that
+//! they were written with; [`crate::VolumeHandle`] translates them in both directions, and nothing
+//! below it is aware of it. The file is created atomically: without it the volume belongs to the
+//! other cluster.
 
 use crate::Error;
 use crate::disk::{Disk, RealDisk, Root};
@@ -21,11 +21,11 @@ use uuid::Uuid;
 
 const FILE_VERSION: u16 = 1;
 
-/// A longer file is not ours.
+/// A longer file was not written by Holdfast.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// Nodes of another cluster are shown as their number and this: none of this cluster's has such a
-/// number, and none of them is to be taken for one of this cluster's.
+/// Nodes of another cluster are shown as this plus their number: no node of this cluster has such a
+/// number, so they cannot be confused.
 const NODES_ELSEWHERE: u64 = 1_000_000;
 
 const WHAT: &str = "the list of cameras that were taken over";
@@ -33,7 +33,7 @@ const WHAT: &str = "the list of cameras that were taken over";
 /// One camera's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdoptedNumber {
-    /// As its segments have it.
+    /// The number in the volume's segments.
     pub theirs: CameraId,
     pub ours: CameraId,
 }
@@ -43,14 +43,14 @@ pub struct AdoptedNumber {
 pub struct Adoption {
     version: u16,
     pub volume: Uuid,
-    /// The cluster that recorded what is there, and the one that took it over.
+    /// The cluster that recorded the footage, and the one that adopted it.
     pub from: Uuid,
     pub into: Uuid,
     pub at: Timestamp,
     cameras: Vec<AdoptedNumber>,
 }
 
-/// The part that every version has.
+/// The fields that every version has.
 #[derive(Deserialize)]
 struct Version {
     version: u16,
@@ -58,7 +58,7 @@ struct Version {
 
 impl Adoption {
     /// # Errors
-    /// Says which number stands for two cameras.
+    /// A number stands for two cameras; the error says which.
     pub fn new(
         volume: Uuid,
         (from, into): (Uuid, Uuid),
@@ -91,7 +91,7 @@ impl Adoption {
         Ok(())
     }
 
-    /// By their numbers.
+    /// By the numbers of this cluster.
     #[must_use]
     pub fn cameras(&self) -> &[AdoptedNumber] {
         &self.cameras
@@ -116,7 +116,8 @@ impl Adoption {
         NodeId(node.0.saturating_add(NODES_ELSEWHERE))
     }
 
-    /// What is held of their cameras. The lead is in it already.
+    /// The holds on this volume's cameras, with the segments' numbers. The lead is included
+    /// already.
     pub(crate) fn holds(&self, holds: &Holds) -> Holds {
         let translated = holds.intervals().filter_map(|hold| {
             Some(Hold {
@@ -127,7 +128,7 @@ impl Adoption {
         Holds::of_intervals(translated)
     }
 
-    /// The checksum of a line stands in the one below.
+    /// The last line is the checksum of the line before it.
     fn encode(&self) -> serde_json::Result<Vec<u8>> {
         let line = serde_json::to_string(self)?;
         let crc = crc32fast::hash(line.as_bytes());
@@ -160,7 +161,7 @@ fn decode(text: &[u8]) -> Result<Adoption, FormatError> {
     }
 }
 
-/// `None` where the volume was not taken over.
+/// `None` if the volume was not adopted.
 ///
 /// # Errors
 /// It cannot be read, is damaged, or of a newer version.
@@ -180,10 +181,10 @@ pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Adoption>,
     decode(&text).map(Some).map_err(Error::format(&path))
 }
 
-/// How a volume was taken over, without opening it; `None` where it was not.
+/// How a volume was adopted, without opening it; `None` if it was not.
 ///
 /// # Errors
-/// As of the file; that it is damaged is one.
+/// The file cannot be read, or is damaged.
 pub fn adoption_in(root: &Arc<Root>) -> Result<Option<Adoption>, Error> {
     let (disk, layout) = (
         RealDisk::reading(Arc::clone(root)),
@@ -194,8 +195,9 @@ pub fn adoption_in(root: &Arc<Root>) -> Result<Option<Adoption>, Error> {
     read(&disk, &layout)
 }
 
-/// Takes a volume over, or changes which numbers its cameras have. No process may have it open. It
-/// is done once this returns, and not done at all where the machine stops before.
+/// Adopts a volume, or changes its cameras' numbers. No process may have it open. The change is
+/// durable when this returns; if the machine stops earlier, it either happened completely or not at
+/// all.
 ///
 /// # Errors
 /// It is in use, is another volume or another cluster's than `adoption` says, or cannot be written.
@@ -218,7 +220,7 @@ pub fn adopt(dir: &Path, adoption: &Adoption) -> Result<(), Error> {
             expected: adoption.from,
         });
     }
-    // The volume may have lost the file that says whose it is: what was read from its segments
+    // The volume may have lost the file that names its cluster: what was read from its segments
     // stays true.
     if identity::read(&disk, &layout)?.is_none() {
         let path = layout.identity();

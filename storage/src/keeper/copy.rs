@@ -1,9 +1,9 @@
-//! Copying held footage into a segment of the class `hold`, some at a time, so that the keeper can
-//! do what is urgent in between.
+//! Copies held footage into a segment of the class `hold`, in small steps, so that the keeper can
+//! do urgent work in between.
 //!
 //! Batches are made durable before the footer is begun: a footer never lists what a power cut may
-//! take. A copy that was cut off is a segment without footer; recovery lists what of it is sound,
-//! and the next copy leaves that out.
+//! take. An interrupted copy is a segment without a footer; recovery lists its sound part, and the
+//! next copy leaves that out.
 
 use super::Keeper;
 use crate::Error;
@@ -27,16 +27,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Written before it is synced: little enough that recording's own flushes do not wait long behind
-/// it.
+/// Bytes written between syncs: few enough that recording's own flushes do not wait long behind
+/// them.
 const STEP_BYTES: u64 = 8 << 20;
 
-/// What is to be copied of a segment.
+/// What has to be copied of a segment.
 pub(super) struct Copy {
     pub(super) segment: SegmentId,
     /// Length of the segment.
     pub(super) bytes: u64,
-    /// Of everything in it that is held, copied before or not.
+    /// All held bytes in it, whether copied before or not.
     pub(super) held_bytes: u64,
     pub(super) path: PathBuf,
     /// In the order of writing.
@@ -88,7 +88,8 @@ struct Batch {
 }
 
 impl Keeper {
-    /// Whether it turned out anew that the segment cannot go now; else its copy is under way.
+    /// Begins the copy if that is possible now. Returns whether it turned out only now that the
+    /// segment cannot be deleted.
     pub(super) fn begin_copy(&mut self, copy: Copy) -> bool {
         let is_news = self.holding.keep(copy.segment, copy.held_bytes);
         // Copies that are not listed yet would be made twice.
@@ -113,7 +114,7 @@ impl Keeper {
         }
     }
 
-    /// Copies some; `false` where there is nothing to copy.
+    /// Copies one step; `false` if no copy is in progress.
     pub(super) fn copy_some(&mut self) -> bool {
         let Some(mut copying) = self.holding.copying.take() else {
             return false;
@@ -131,7 +132,7 @@ impl Keeper {
         true
     }
 
-    /// The process ends.
+    /// Called when the process ends.
     pub(super) fn give_up_copy(&mut self) {
         if let Some(copying) = self.holding.copying.take() {
             self.remove_copy(&copying);
@@ -144,14 +145,14 @@ impl Keeper {
         self.holding.copy_later(self.now);
     }
 
-    /// What is left of it else is recovered at the next start, and is as good as what it holds.
+    /// Otherwise the rest of it would be recovered at the next start, which is harmless.
     fn remove_copy(&self, copying: &Copying) {
         if let Err(error) = self.shared.disk.remove(&copying.target.path) {
             tracing::warn!(path = %copying.target.path.display(), %error, "an unfinished copy is not removed");
         }
     }
 
-    /// The original goes when retention picks it the next time, and sees that nothing is missing.
+    /// The original is deleted when retention selects it again and finds that nothing is missing.
     fn finish_copy(&mut self, copying: Copying) {
         let (head, trailer) = match copying.target.close(&self.shared) {
             Ok(closed) => closed,
@@ -212,7 +213,7 @@ impl Copying {
         })
     }
 
-    /// Copies up to [`STEP_BYTES`] and makes them durable. Whether that was all.
+    /// Copies up to [`STEP_BYTES`] and makes them durable. Returns whether that was all.
     fn advance(&mut self, shared: &Shared) -> Result<bool, Failure> {
         let until = self.target.end + STEP_BYTES;
         while self.target.end < until && !(self.chunks.is_empty() && self.gaps.is_empty()) {
@@ -252,8 +253,8 @@ impl Copying {
         Ok(batch)
     }
 
-    /// The init segment that has to stand before a chunk. A chunk that had none in its segment has
-    /// none in the copy.
+    /// The init segment that has to precede a chunk. A chunk that had none in its segment has none
+    /// in the copy.
     fn missing_init(&self, row: &ChunkRow) -> Result<Option<Record>, Failure> {
         let (camera, id) = (row.meta.camera, row.meta.init);
         let found = self
@@ -432,7 +433,7 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// Also for records that are longer than a batch, if they are its first.
+    /// A record longer than a batch also fits if it is the first.
     fn has_room(&mut self, bytes: usize) -> bool {
         if self.rows.is_empty() {
             let needed = padded(BATCH_HEADER_BYTES + bytes);
@@ -441,7 +442,7 @@ impl Batch {
         self.builder.has_room(bytes, self.buffer.len())
     }
 
-    /// Whether it was taken.
+    /// Returns whether the record was added.
     fn push(&mut self, record: &Record, batch_at: u64) -> bool {
         let is_taken = self.has_room(encoded_bytes(record));
         if is_taken {

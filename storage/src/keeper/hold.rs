@@ -1,9 +1,10 @@
-//! What the keeper knows of holds: which segments have held footage, and whether one may go.
+//! The keeper's knowledge of holds: which segments have held footage, and whether a segment may be
+//! deleted.
 //!
-//! A segment with held footage goes only after all of it stands in segments of the class `hold`,
-//! durable and listed. So whatever ends the process, and whenever, the footage is there at least
-//! once; readers list a chunk once wherever it stands, and a copy is made only of what no copy has
-//! yet.
+//! A segment with held footage is deleted only after all of that footage is in segments of the
+//! class `hold`, durable and listed. Whenever and however the process ends, the footage exists at
+//! least once. Readers list a chunk once even if it is stored twice, and only footage without a
+//! copy is copied.
 
 use super::Keeper;
 use super::copy::{Copy, Copying};
@@ -27,18 +28,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long to leave copying after a copy failed.
+/// How long to wait with copying after a copy failed.
 const COPY_RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How often it is said that nothing may be deleted.
+/// How often the log says that nothing may be deleted.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 const STREAMS: [StreamKind; 2] = [StreamKind::Main, StreamKind::Sub];
 
 pub(super) struct Holding {
-    /// Those that `held` was worked out for.
+    /// The holds that `held` was computed for.
     holds: Option<Arc<Holds>>,
-    /// Segments with held footage, and how much of it in bytes.
+    /// Segments with held footage, and its bytes.
     held: BTreeMap<SegmentId, u64>,
     pub(super) copying: Option<Copying>,
     copy_at: Instant,
@@ -56,7 +57,7 @@ impl Holding {
         }
     }
 
-    /// The list of segments is another one.
+    /// Called when the list of segments was replaced.
     pub(super) fn forget(&mut self) {
         self.holds = None;
     }
@@ -65,7 +66,7 @@ impl Holding {
         self.held.remove(&id);
     }
 
-    /// A segment was listed.
+    /// Called when a segment was listed.
     pub(super) fn note(&mut self, id: SegmentId, head: &FooterHead) {
         if let Some(bytes) = self.holds.as_ref().and_then(|holds| holds.held_bytes(head)) {
             self.held.insert(id, bytes);
@@ -76,7 +77,7 @@ impl Holding {
         self.held.get(&id).copied()
     }
 
-    /// Whether that is news.
+    /// Returns whether this is new.
     pub(super) fn keep(&mut self, id: SegmentId, held_bytes: u64) -> bool {
         self.held.insert(id, held_bytes) != Some(held_bytes)
     }
@@ -107,16 +108,16 @@ impl Holding {
     }
 }
 
-/// What becomes of a segment that retention picked.
+/// What to do with a segment that retention selected.
 pub(super) enum Verdict {
-    /// Nothing in it is held that does not stand elsewhere.
+    /// Everything held in it is also stored elsewhere.
     Free,
     Copy(Copy),
-    /// It stays where it is, with so many bytes of held footage.
+    /// The segment stays, with this many bytes of held footage.
     Keep(u64),
 }
 
-/// What of a segment is held.
+/// The held part of a segment.
 #[derive(Default)]
 struct Held {
     /// In the order of writing.
@@ -139,8 +140,8 @@ impl Held {
 }
 
 impl Keeper {
-    /// The holds as they are now, and which segments they cover. `None` while they or the segments
-    /// are not known: then nothing may be deleted.
+    /// The current holds, after working out which segments they cover. `None` while the holds or
+    /// the segments are not known: then nothing may be deleted.
     pub(super) fn learn_holds(&mut self) -> Option<Arc<Holds>> {
         let holds = read(&self.shared.holds).clone()?;
         let catalogue = self.catalogue()?;
@@ -166,7 +167,7 @@ impl Keeper {
         }
     }
 
-    /// Looks into the segment itself: the list may be behind.
+    /// Reads the segment itself: the list may be out of date.
     pub(super) fn verdict(&self, id: SegmentId, holds: &Holds) -> Verdict {
         let Some(known) = read(&self.shared.known).get(&id).cloned() else {
             return Verdict::Free;
@@ -227,7 +228,7 @@ impl Keeper {
         }))
     }
 
-    /// What of it stands in no copy yet.
+    /// The part of it that no copy has yet.
     fn without_copied(&self, held: &Held) -> Result<Held, Error> {
         let mut missing = Held {
             inits: held.inits.clone(),
@@ -331,7 +332,7 @@ fn held_segments(catalogue: &Catalogue, holds: &Holds) -> Result<BTreeMap<Segmen
     Ok(held)
 }
 
-/// Reads what of a segment is held: from its footer, or from its batches where that is damaged.
+/// Reads the held part of a segment: from its footer, or from its batches if the footer is damaged.
 fn held_of(file: &dyn DiskFile, id: SegmentId, path: &Path, holds: &Holds) -> Result<Held, Error> {
     let mut held = match read_sealed(file, path)? {
         Sealed::Yes(_, head) => match held_by_footer(file, path, &head, holds)? {

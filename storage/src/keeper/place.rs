@@ -1,4 +1,4 @@
-//! Where a volume is, and where its catalogue goes while it cannot be written.
+//! The volume's path, and the place of its catalogue while the volume cannot be written.
 
 use super::Keeper;
 use crate::catalogue::Catalogue;
@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Keeper {
-    /// A volume whose path leads elsewhere is left: what is recorded on is to be where it is looked
-    /// for after the next start. What it has taken is made durable and sealed where it is.
+    /// Gives up a volume whose path leads elsewhere: recording has to continue where the next start
+    /// will look for it. Records that were accepted become durable and are sealed where the volume
+    /// is.
     pub(super) fn look_at_place(&self) {
         let shared = &self.shared;
         if shared.is_left.load(Ordering::Relaxed) || shared.is_reading {
@@ -18,7 +19,7 @@ impl Keeper {
             let path = shared.layout.root.display();
             tracing::error!(volume = %path, %error, "the volume is left: its path leads elsewhere");
             shared.is_left.store(true, Ordering::Relaxed);
-            // The first reason stays.
+            // The first reason is kept.
             let reason = Arc::from(format!("volume {path} is left: {error}"));
             shared
                 .failed
@@ -26,7 +27,7 @@ impl Keeper {
         }
     }
 
-    /// Where the volume's own may not be written.
+    /// Opens a catalogue elsewhere if the volume's own may not be written.
     pub(super) fn open_spare_catalogue(&mut self) {
         let dir = self
             .shared

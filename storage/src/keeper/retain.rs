@@ -1,4 +1,5 @@
-//! Carrying out what retention decides. Held footage is copied before its segment goes, see `hold`.
+//! Executes what retention decides. Held footage is copied before its segment is deleted, see
+//! `hold`.
 
 use super::Keeper;
 use super::guard::Ages;
@@ -23,17 +24,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How often the writer's need is planned anew because what was picked turned out to be held.
+/// How often reclaiming space for the writer is planned again because a selected segment turned out
+/// to be held.
 const RECLAIM_PLANS_MAX: usize = 64;
 
-/// Footers before and after a segment that are searched for an init segment whose newest place went
-/// with it.
+/// How many footers before and after a segment are searched for an init segment whose newest place
+/// was deleted with it.
 const FOOTERS_SEARCHED_MAX: usize = 128;
 
-/// A copy leaves so much room to the writer.
+/// A copy leaves this much space to the writer.
 const COPY_SPARE_BYTES: u64 = 2 * crate::room::ALLOCATE_BYTES_MIN;
 
-/// What comes in until a segment is sealed, and for this much longer, stays free whatever is
+/// What arrives until a segment is sealed, and for this much longer, stays free whatever is
 /// announced.
 const FLOOR_TIME: Duration = Duration::from_secs(30);
 
@@ -66,7 +68,7 @@ impl Inflow {
 }
 
 impl Keeper {
-    /// Deletes what the limits say, once it is known what is held.
+    /// Deletes what the limits require, once the holds are known.
     pub(super) fn retain(&mut self) {
         let space = match self.shared.disk.space(&self.shared.layout.root) {
             Ok(space) => space,
@@ -75,15 +77,15 @@ impl Keeper {
             }
         };
         if self.shared.is_reading {
-            return self.tell_room(space);
+            return self.report_room(space);
         }
         let Some(holds) = self.learn_holds() else {
-            return self.tell_room(space);
+            return self.report_room(space);
         };
         let asked = self.shared.options.free_bytes_min;
-        // More than half is no limit of a recorder's disk but an error.
+        // A limit of more than half the disk is not intended for recording; it is an error.
         let free_bytes_min = asked.min(space.total_bytes / 2);
-        // While older segments may be unknown, age and size would pick the wrong ones.
+        // While older segments may be unknown, age and size would select the wrong ones.
         let is_complete = self.has_catalogue() && self.to_recover.is_empty();
         if !is_complete && space.free_bytes < free_bytes_min {
             self.recover_oldest();
@@ -110,17 +112,17 @@ impl Keeper {
             .short_bytes
             .store(plan.short_bytes, Ordering::Relaxed);
         if self.delete_planned(&plan, &holds).is_held {
-            // Others go in place of what turned out to be held.
+            // Other segments are deleted in place of those that turned out to be held.
             self.retain_soon();
         }
-        self.tell_room(space);
+        self.report_room(space);
     }
 
-    /// Makes room for the writer, whatever the limits.
+    /// Frees space for the writer, whatever the limits.
     pub(super) fn reclaim(&mut self) {
         let deleted = self.learn_holds().map_or(0, |holds| {
             self.recover_oldest();
-            self.reclaim_beside(&holds)
+            self.reclaim_around(&holds)
         });
         self.shared
             .counters
@@ -131,7 +133,7 @@ impl Keeper {
         }
     }
 
-    fn reclaim_beside(&mut self, holds: &Holds) -> usize {
+    fn reclaim_around(&mut self, holds: &Holds) -> usize {
         let free_bytes = self
             .shared
             .disk
@@ -169,7 +171,7 @@ impl Keeper {
         }
     }
 
-    fn tell_room(&mut self, space: Space) {
+    fn report_room(&mut self, space: Space) {
         let counters = &self.shared.counters;
         counters
             .free_bytes
@@ -198,7 +200,7 @@ impl Keeper {
             .store(full_in_s.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Before anything is deleted for want of room, the oldest has to be known.
+    /// Before anything is deleted for lack of space, the oldest segment has to be known.
     fn recover_oldest(&mut self) {
         let oldest_known = read(&self.shared.known).keys().next().copied();
         if self.has_catalogue()
@@ -234,7 +236,7 @@ impl Keeper {
         }
     }
 
-    /// What of all that the limits say may go now.
+    /// The part of what the limits require that may be deleted now.
     fn plan_braked(&mut self, classes: &[RetentionClass], space: FreeSpace) -> Plan {
         let floor = self
             .floor_bytes()
@@ -257,7 +259,7 @@ impl Keeper {
     }
 
     /// Free space without which recording would end: for each class its open segment and the one
-    /// that is opened ahead, and what comes in soon.
+    /// opened ahead, and what arrives soon.
     fn floor_bytes(&self) -> u64 {
         let options = &self.shared.options;
         let time = options.segment_time_max + FLOOR_TIME;
@@ -290,8 +292,8 @@ impl Keeper {
         outcome
     }
 
-    /// Takes the file away first: a row without a file is cleaned up at the next start, a file
-    /// without a row is listed again.
+    /// Deletes the file first: a row without a file is cleaned up at the next start, a file without
+    /// a row is listed again.
     fn delete(&mut self, id: SegmentId, reason: Reason) -> bool {
         let Some(known) = read(&self.shared.known).get(&id).cloned() else {
             return false;
@@ -336,15 +338,16 @@ impl Keeper {
         };
         let unlisted = catalogue
             .remove(id, head)
-            .and_then(|placeless| self.place_anew(&catalogue, &placeless));
+            .and_then(|placeless| self.place_again(&catalogue, &placeless));
         if let Err(error) = unlisted {
             self.rebuild_catalogue(&error);
         }
     }
 
-    /// The catalogue knows one place of each init segment, the newest. Where that goes first,
-    /// another segment that has it takes over, or what that one holds could not be decoded.
-    pub(super) fn place_anew(
+    /// The catalogue knows one place of each init segment, the newest. If that is deleted first,
+    /// another segment with the init segment has to replace it; otherwise that segment's chunks
+    /// could not be decoded.
+    pub(super) fn place_again(
         &self,
         catalogue: &Catalogue,
         placeless: &[Placeless],
@@ -396,8 +399,8 @@ fn plan(
                 read(&segment.state).data_end,
             )
         })
-        // One that holds nothing yet may be removed: the newest that stays must be one that does
-        // not.
+        // A segment that holds nothing yet may be removed; the newest one that stays must not be
+        // such a segment.
         .filter(|(_, _, bytes)| *bytes > 0)
         .collect();
     let sealed = known
@@ -428,6 +431,6 @@ fn facts<'a>(holding: &Holding, ages: &Ages, id: SegmentId, known: &'a Known) ->
 #[derive(Default)]
 struct Outcome {
     deleted: usize,
-    /// Something that was picked turned out to be held, and cannot be copied now.
+    /// A selected segment turned out to be held, and cannot be copied now.
     is_held: bool,
 }

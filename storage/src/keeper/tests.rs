@@ -62,7 +62,7 @@ fn a_catalogue_lost_during_recovery_leaves_each_segment_to_recover_once() {
     assert_eq!(pending(&shared), 3);
     keeper.open_catalogue();
     while let Some(found) = keeper.to_recover.pop_back() {
-        // None of the files is there.
+        // None of the files exists.
         keeper.recover(&found);
     }
     assert_eq!(pending(&shared), 0, "recovery is over once nothing waits");
@@ -116,7 +116,7 @@ fn the_newest_segment_that_holds_something_stays_though_one_is_opened_ahead() {
     assert_eq!(
         planned(&keeper),
         [],
-        "it is removed if it is not needed, and then segment 1 tells the next id"
+        "it is removed if it is not needed, and then segment 1 determines the next id"
     );
     write(&shared.open).insert(SegmentId(2), open(8192));
     assert_eq!(planned(&keeper), [(SegmentId(1), Reason::ClassBytes)]);
@@ -167,8 +167,8 @@ fn a_footer_that_a_killed_process_did_not_sync_is_durable_before_it_is_listed() 
     );
 }
 
-/// A durable header and, as a process that was killed within the seal leaves it, a footer that is
-/// only in memory. Returns the file as readers see it.
+/// A durable header and a footer that is only in memory, as after a process was killed while
+/// sealing. Returns the file as readers see it.
 fn sealed_segment(disk: &SimulatedDisk, id: SegmentId, path: &Path) -> Vec<u8> {
     disk.create_dir(path.parent().unwrap()).unwrap();
     disk.replace(path, &[0; BLOCK_BYTES]).unwrap();

@@ -1,4 +1,4 @@
-//! One camera's part of a segment file, to be read in any order.
+//! One camera's part of a segment file, readable in any order.
 
 use super::{Opened, open, scan_all};
 use crate::Error;
@@ -10,7 +10,7 @@ use crate::ids::{CameraId, StreamKind};
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 
-/// What is sound of one camera's stream in a segment.
+/// The sound chunks of one camera's stream in a segment.
 pub struct Footage {
     opened: Opened,
     path: PathBuf,
@@ -19,8 +19,8 @@ pub struct Footage {
     damaged_batches: u32,
 }
 
-/// Reads all of the segment and finds the stream's init segments and sound chunks. `progress` is
-/// told the bytes done and in all.
+/// Reads all of the segment and finds the stream's init segments and sound chunks. `progress`
+/// receives the bytes done so far and the total.
 ///
 /// # Errors
 /// It is no segment, of a newer version, or cannot be read. Damage is no error.
@@ -59,7 +59,7 @@ fn entries(
         .iter()
         .filter(|(key, _)| (key.camera, key.stream) == (camera, stream));
     let rows = tracks.flat_map(|(_, rows)| rows);
-    // One file is no volume: the index of none.
+    // A single file has no volume, so no volume index either.
     let mut entries: Vec<ChunkEntry> = rows
         .map(|row| row.entry((row.meta.node, 0), opened.segment))
         .collect();
@@ -74,7 +74,7 @@ impl Footage {
         &self.entries
     }
 
-    /// Places where the segment is damaged: chunks of this stream may have been lost there.
+    /// The number of damaged places in the segment: chunks of this stream may have been lost there.
     #[must_use]
     pub fn damaged_batches(&self) -> u32 {
         self.damaged_batches
@@ -94,7 +94,7 @@ impl Footage {
     /// The init segments, each once.
     ///
     /// # Errors
-    /// As [`Self::read`].
+    /// Like [`Self::read`].
     pub fn inits(&self) -> Result<Vec<(InitId, Bytes)>, Error> {
         let mut inits: Vec<(InitId, Bytes)> = Vec::new();
         for row in &self.inits {

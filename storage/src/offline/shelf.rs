@@ -1,5 +1,5 @@
-//! Whole data directories as one: which streams they hold, and all footage of one stream, without
-//! a node. Everything here only reads, works on read-only mounts, and goes around what is damaged.
+//! Whole data directories as one: their streams, and all footage of one stream, without a node.
+//! Everything here is read-only, works on read-only mounts, and works around damage.
 
 mod footage;
 
@@ -34,19 +34,19 @@ pub struct StreamId {
 #[derive(Clone, Debug)]
 pub struct ShelfVolume {
     pub path: PathBuf,
-    /// The volume's own id and its cluster's; `None` where neither `volume.json` nor a segment
-    /// says.
+    /// The volume's own id and its cluster's; `None` if neither `volume.json` nor a segment has
+    /// them.
     pub identity: Option<(Uuid, Uuid)>,
     pub names: Option<CameraNames>,
-    /// The process that has it open, if one has: what it writes now may be missing.
+    /// The process that has it open, if any: what that process is writing may be missing.
     pub in_use_by: Option<String>,
-    /// Who recorded what is there.
+    /// The nodes that recorded the footage.
     pub nodes: BTreeSet<NodeId>,
     pub segments: u64,
     pub bytes: u64,
 }
 
-/// What all directories hold of a stream. Copies of held footage count, too.
+/// What all directories hold of a stream, including copies of held footage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     pub from: Timestamp,
@@ -64,7 +64,7 @@ struct Piece {
     to: Timestamp,
 }
 
-/// How far it is.
+/// Progress of opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShelfProgress {
     pub done_segments: u64,
@@ -85,15 +85,15 @@ pub struct Shelf {
     failed: Vec<FailedSegment>,
 }
 
-/// What of a segment is known without reading its footage, or all of it where it has no footer.
+/// What is known of a segment without reading its footage, or all of it if it has no footer.
 enum Contents {
     Sealed(FooterHead),
     Scanned(Box<Scan>),
 }
 
 impl Shelf {
-    /// Looks at every segment's footer; one without a sound footer is read as a whole. What cannot
-    /// be read is in [`Self::failed`].
+    /// Reads every segment's footer; a segment without a sound footer is read completely. Failures
+    /// are in [`Self::failed`].
     ///
     /// # Errors
     /// A directory is no volume, or cannot be listed.
@@ -131,7 +131,7 @@ impl Shelf {
         } = directory;
         self.volumes.push(ShelfVolume {
             path: layout.root.clone(),
-            // What cannot be understood is said by the segments.
+            // If the file cannot be understood, the segments have the ids.
             identity: identity::read(disk, layout)
                 .ok()
                 .flatten()
@@ -253,7 +253,8 @@ impl Shelf {
         &self.failed
     }
 
-    /// The gap ledger of a stream within `[from, to)`, as far as it is here; not clipped.
+    /// The gap ledger of a stream within `[from, to)`, as far as the directories contain it; not
+    /// clipped.
     pub fn gaps(
         &self,
         id: StreamId,
@@ -265,8 +266,8 @@ impl Shelf {
             .copied()
     }
 
-    /// All sound chunks of a stream that overlap `[from, to)`, each read once to see that it is
-    /// sound. `progress` gets the segments done and in all.
+    /// All sound chunks of a stream that overlap `[from, to)`; each is read once to verify it.
+    /// `progress` receives the segments done so far and the total.
     pub fn footage(
         &self,
         id: StreamId,

@@ -17,7 +17,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-/// How far an operation on a volume is.
+/// Progress of an operation on a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeProgress<'a> {
     pub path: &'a Path,
@@ -27,21 +27,21 @@ pub struct VolumeProgress<'a> {
     pub total_segments: u64,
 }
 
-/// What [`verify_volume`] found.
+/// The result of [`verify_volume`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeReport {
-    /// The process that has the volume open, if one has: what it writes now is left out.
+    /// The process that has the volume open, if any: what it is writing is left out.
     pub in_use_by: Option<String>,
     pub sound_segments: u64,
     /// Not sealed: left out while a process writes them, else read as far as they go.
     pub unsealed_segments: u64,
-    /// Deleted by the running node meanwhile.
+    /// Deleted by the running node during verification.
     pub deleted_segments: u64,
     pub read_bytes: u64,
     pub sound_chunks: u64,
     pub lost_chunks: u64,
     pub damaged: Vec<DamagedSegment>,
-    /// What could not be judged: unreadable, or of a newer version.
+    /// Segments that could not be verified: unreadable, or of a newer version.
     pub failed: Vec<FailedSegment>,
     /// By camera and stream.
     pub losses: Vec<Loss>,
@@ -59,7 +59,7 @@ pub struct FailedSegment {
     pub error: String,
 }
 
-/// What of one stream is lost, and between when.
+/// The losses of one stream, and the interval that they lie in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
     pub camera: CameraId,
@@ -76,11 +76,11 @@ impl VolumeReport {
     }
 }
 
-/// What [`rebuild_catalogue`] did.
+/// The result of [`rebuild_catalogue`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RebuildReport {
     pub listed_segments: u64,
-    /// Closed and listed by the node when it starts.
+    /// To be closed and listed by the node when it starts.
     pub unsealed_segments: u64,
     pub failed: Vec<FailedSegment>,
 }
@@ -99,7 +99,8 @@ pub(super) struct Opened {
     pub(super) segments: Vec<Segment>,
 }
 
-/// Reads everything and checks every checksum. Changes nothing, and works beside a running node.
+/// Reads everything and checks every checksum. Changes nothing, and can run while a node has the
+/// volume open.
 ///
 /// # Errors
 /// The directory is no volume, or cannot be listed. Damage is no error.
@@ -113,22 +114,22 @@ pub fn verify_volume(
         ..VolumeReport::default()
     };
     let mut losses = BTreeMap::new();
-    let mut told = opened.progress();
+    let mut current = opened.progress();
     for segment in &opened.segments {
-        let before = told.done_bytes;
-        told.path = &segment.path;
+        let before = current.done_bytes;
+        current.path = &segment.path;
         if report.in_use_by.is_some() && !opened.is_sealed(segment) {
             report.unsealed_segments += 1;
         } else {
             let verified = verify(&segment.path, |done, _| {
-                told.done_bytes = before + done;
-                progress(&told);
+                current.done_bytes = before + done;
+                progress(&current);
             });
             report.take(segment, verified, &mut losses);
         }
-        told.done_bytes = before + segment.bytes;
-        told.done_segments += 1;
-        progress(&told);
+        current.done_bytes = before + segment.bytes;
+        current.done_segments += 1;
+        progress(&current);
     }
     report.losses = losses.into_values().collect();
     Ok(report)
@@ -207,9 +208,9 @@ pub fn rebuild_catalogue(
     crate::keeper::delete_dir(&path).map_err(|error| failed(error.to_string()))?;
     let catalogue = Catalogue::open(&path, volume).map_err(|error| failed(error.to_string()))?;
     let mut report = RebuildReport::default();
-    let mut told = opened.progress();
+    let mut current = opened.progress();
     for segment in &opened.segments {
-        told.path = &segment.path;
+        current.path = &segment.path;
         match opened.sealed(segment) {
             Ok(Some((trailer, head))) => {
                 catalogue
@@ -225,9 +226,9 @@ pub fn rebuild_catalogue(
                 });
             }
         }
-        told.done_bytes += segment.bytes;
-        told.done_segments += 1;
-        progress(&told);
+        current.done_bytes += segment.bytes;
+        current.done_segments += 1;
+        progress(&current);
     }
     catalogue
         .flush()
@@ -294,7 +295,7 @@ impl Opened {
         }
     }
 
-    /// Footer and trailer, `None` where there are none that can be trusted.
+    /// Footer and trailer, `None` if there are none that can be trusted.
     fn sealed(
         &self,
         segment: &Segment,
@@ -312,12 +313,12 @@ impl Opened {
         }
     }
 
-    /// What cannot be read is not known to be open.
+    /// A segment that cannot be read is not assumed to be open.
     fn is_sealed(&self, segment: &Segment) -> bool {
         !matches!(self.sealed(segment), Ok(None))
     }
 
-    /// The volume's id, by its own file or the newest segment whose header can be read.
+    /// The volume's id, from its own file or the newest segment whose header can be read.
     fn volume(&self) -> Result<Uuid, Error> {
         if let Some(identity) = identity::read(&self.disk, &self.layout)? {
             return Ok(identity.volume);

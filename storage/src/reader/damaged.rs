@@ -1,5 +1,5 @@
-//! What readers do about damage: tell whose it is and enter it into the register, and look for
-//! another copy where there is one.
+//! Damage found by readers: identify the chunk, enter it into the register, and search for another
+//! copy.
 
 use crate::Error;
 use crate::chunk::{ChunkEntry, ChunkMeta, InitId};
@@ -17,14 +17,14 @@ use crate::verify::read_table;
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
 
-/// Segments that are searched for another copy of an init segment.
+/// The most segments that are searched for another copy of an init segment.
 const COPIES_LOOKED_AT_MAX: usize = 64;
 
-/// How far behind a damaged chunk the next access point is looked for, in microseconds.
+/// How far behind a damaged chunk the next access point is searched for, in microseconds.
 const GOP_US_MAX: i64 = 30_000_000;
 
 impl Shared {
-    /// Counts a record that cannot be served, and has the scrub look at its segment.
+    /// Counts a record that cannot be served, and has the scrub read its segment next.
     pub(super) fn damaged(&self, segment: SegmentId, offset: u64, reason: FormatError) -> Error {
         self.counters.damaged_reads.fetch_add(1, Ordering::Relaxed);
         write(&self.damage).suspect(segment);
@@ -35,7 +35,7 @@ impl Shared {
         }
     }
 
-    /// As [`Self::damaged`], and tells once whose chunk it is.
+    /// Like [`Self::damaged`]; also reports once which chunk it is.
     pub(super) fn damaged_chunk(
         &self,
         segment: SegmentId,
@@ -51,14 +51,14 @@ impl Shared {
                 meta,
             };
             if write(&self.damage).note(chunk) {
-                self.tell_damage(&chunk, "a reader");
+                self.report_damage(&chunk, "a reader");
             }
         }
         self.damaged(segment, offset, reason)
     }
 
     /// Logs and counts a chunk that was not known to be damaged.
-    pub(crate) fn tell_damage(&self, chunk: &DamagedChunk, found_by: &str) {
+    pub(crate) fn report_damage(&self, chunk: &DamagedChunk, found_by: &str) {
         self.counters.damaged_chunks.fetch_add(1, Ordering::Relaxed);
         let ChunkMeta {
             camera,
@@ -73,8 +73,8 @@ impl Shared {
         );
     }
 
-    /// What damage does to a stream, at least within the range ([`damage::lost`]). It rests on the
-    /// register, and on the index for what goes on from there.
+    /// The effect of damage on a stream, at least within the range ([`damage::lost`]). Based on the
+    /// register, and on the index for the chunks that follow.
     pub(super) fn lost(&self, range: Range) -> Result<Vec<Span>, Error> {
         let damaged = read(&self.damage).video_of(range.camera, range.stream);
         let mut windows: Vec<(Timestamp, Timestamp)> = Vec::new();
@@ -104,7 +104,7 @@ impl Shared {
         Ok(lost)
     }
 
-    /// What the index lists at this place, if it is a chunk's.
+    /// The chunk that the index lists at this place, if there is one.
     fn listed_at(&self, segment: SegmentId, offset: u64) -> Option<ChunkMeta> {
         let of = |index: &SegmentIndex| {
             index
@@ -130,10 +130,9 @@ impl Shared {
         })
     }
 
-    /// What readers list of a sealed segment, track by track, where its footer does not tell (any
-    /// more): the catalogue has the directory too, and tables that were read are kept. Of a
-    /// track whose table is damaged itself, readers list what a scan finds. Searches all of the
-    /// catalogue.
+    /// What readers list of a sealed segment, track by track, if its footer cannot be read (any
+    /// more): the catalogue has the directory too, and tables that were read are cached. For a
+    /// track whose table is damaged, readers list what a scan finds. Searches all of the catalogue.
     pub(crate) fn listed_in(
         &self,
         segment: SegmentId,
@@ -151,8 +150,8 @@ impl Shared {
         Ok(listed)
     }
 
-    /// Every segment with chunks that need an init segment has a copy of it: the first sound one of
-    /// the newest segments but `not`.
+    /// Every segment with chunks that need an init segment has a copy of it. Returns the first
+    /// sound copy among the newest segments except `not`.
     pub(super) fn init_elsewhere(
         &self,
         camera: CameraId,
@@ -195,7 +194,7 @@ impl Shared {
 /// The payload of an init segment's record.
 ///
 /// # Errors
-/// It is damaged, or another one.
+/// It is damaged, or a different init segment.
 pub(super) fn sound_init(record: &[u8], id: InitId) -> Result<Bytes, FormatError> {
     match decode_record(record)? {
         (

@@ -1,5 +1,5 @@
-//! A file read at the scrub's rate: waits before each read, leaves nothing in the page cache, and
-//! works around blocks that the disk does not give back.
+//! A file read at the scrub's rate: it waits before each read, leaves nothing in the page cache,
+//! and works around blocks that the disk cannot read.
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it paces reads by time")]
 
@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long to hold back before looking again.
+/// How long to pause before checking again.
 const BEHIND_PAUSE: Duration = Duration::from_millis(500);
 
-/// A flush that ended longer ago tells nothing of now.
+/// A flush that ended longer ago says nothing about the present.
 const FLUSH_NEWS_AGE_MAX: Duration = Duration::from_secs(5);
 
-/// Shares the rate out among reads, and watches the writer.
+/// Shares the rate among reads, and watches the writer.
 pub(super) struct Pacer {
     shared: Arc<Shared>,
     budget: Arc<Budget>,
@@ -31,7 +31,7 @@ struct Seen {
     /// When the next read may begin.
     free_at: Instant,
     flushes: u64,
-    /// When their number was seen to have grown, and what was written by then.
+    /// When the number of flushes was last seen to grow, and what was written by then.
     flushed_at: Instant,
     flushed_bytes: u64,
 }
@@ -41,7 +41,7 @@ impl Pacer {
         Self::with(shared, budget, true, Instant::now())
     }
 
-    /// Admits everything at once.
+    /// Admits every read immediately.
     #[cfg(feature = "simulation")]
     pub(super) fn at_once(shared: Arc<Shared>, budget: Arc<Budget>, now: Instant) -> Self {
         Self::with(shared, budget, false, now)
@@ -65,7 +65,7 @@ impl Pacer {
     /// Waits until `bytes` may be read.
     ///
     /// # Errors
-    /// The scrub shall stop.
+    /// The scrub has to stop.
     fn admit(&self, bytes: usize) -> io::Result<()> {
         if !self.is_paced {
             return Ok(());
@@ -94,7 +94,7 @@ impl Pacer {
         Ok(())
     }
 
-    /// Wake-ups for other reasons do not shorten it.
+    /// Wake-ups for other reasons do not shorten the wait.
     fn sleep(&self, wait: Duration) -> io::Result<()> {
         let until = Instant::now() + wait;
         loop {
@@ -139,7 +139,7 @@ impl Pacer {
     }
 }
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Paced {
     file: Salvaging,
     pacer: Arc<Pacer>,
@@ -161,7 +161,7 @@ impl Paced {
         self.read_bytes.load(Ordering::Relaxed)
     }
 
-    /// Offset of the first block that the disk did not give back.
+    /// Offset of the first unreadable block.
     pub(super) fn first_unreadable(&self) -> Option<u64> {
         self.file.first_unreadable()
     }

@@ -1,11 +1,11 @@
-//! What the scrub does next. Pure: time, what is known and what was asked come in as values.
+//! What the scrub does next. Pure: the time, the known state and the requests are arguments.
 
 use crate::ids::SegmentId;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A pass reads the segments up to the one that was the newest when it began, by id.
+/// A pass reads, by id, the segments up to the one that was the newest when it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pass {
     pub(crate) started_at: Timestamp,
@@ -16,13 +16,13 @@ pub(crate) struct Pass {
     pub(crate) done_segments: u64,
 }
 
-/// What the decision rests on.
+/// The input of the decision.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
     pub(super) now: Timestamp,
     pub(super) pass_interval: Duration,
     pub(super) is_asked: bool,
-    /// All segments of former processes are listed.
+    /// All segments of earlier processes are listed.
     pub(super) is_listed: bool,
     pub(super) suspect: Option<SegmentId>,
     pub(super) last_started_at: Option<Timestamp>,
@@ -31,7 +31,7 @@ pub(super) struct Seen {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Something there could not be read.
+    /// Part of this segment could not be read.
     Suspect(SegmentId),
     Segment(SegmentId),
     Begin,
@@ -39,7 +39,7 @@ pub(super) enum Next {
     Wait,
 }
 
-/// `next_of` tells the next segment of a pass.
+/// `next_of` returns the next segment of a pass.
 pub(super) fn next(
     seen: &Seen,
     pass: Option<&Pass>,
@@ -58,25 +58,27 @@ pub(super) fn next(
     }
 }
 
-/// A last pass in the future is a clock that was set back: better one pass too many.
+/// If the last pass is in the future, the clock was set back: one pass too many is better than
+/// none.
 fn is_due(seen: &Seen) -> bool {
     let interval_us = i64::try_from(seen.pass_interval.as_micros()).unwrap_or(i64::MAX);
     seen.last_started_at
         .is_none_or(|last| !(0..interval_us).contains(&seen.now.micros_since(last)))
 }
 
-/// How the writer fares.
+/// How far the writer is behind.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Load {
     pub(super) queued_bytes: u64,
     pub(super) queued_bytes_max: u64,
     pub(super) last_flush: Duration,
     pub(super) flush_interval: Duration,
-    /// Since the last flush ended, while something is written that waits for one.
+    /// Time since the last flush ended, if written data waits for a flush.
     pub(super) unflushed: Duration,
 }
 
-/// Whether recording comes first now: records pile up, or flushes take longer than they are apart.
+/// Whether recording has priority now: records pile up, or flushes take longer than the interval
+/// between them.
 pub(super) fn is_behind(load: &Load) -> bool {
     load.queued_bytes > load.queued_bytes_max / 8
         || load.last_flush >= load.flush_interval
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_goes_on_to_its_end_and_suspects_go_first() {
+    fn a_pass_continues_to_its_end_and_suspects_go_first() {
         assert_eq!(decide(seen(HOUR), Some(&PASS)), Next::Segment(SegmentId(3)));
         assert_eq!(
             decide(

@@ -1,5 +1,5 @@
-//! What the scrub remembers over a restart, in one small file. Lost or unreadable, it costs a pass
-//! that begins anew and nothing else.
+//! The scrub's state over a restart, in one small file. If it is lost or unreadable, the pass
+//! begins again; nothing else is lost.
 
 use super::plan::Pass;
 use crate::Error;
@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use uuid::Uuid;
 
-/// Another version is not read.
+/// A file of another version is not read.
 const STATE_VERSION: u16 = 1;
 
-/// A longer file is not ours: so much takes a full register.
+/// A longer file was not written by Holdfast: this is the size with a full register.
 const STATE_BYTES_MAX: u64 = 1024 * (DAMAGED_MAX as u64 + 1);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Remembered {
     pub(crate) pass: Option<Pass>,
-    /// Begin and end of the last whole pass.
+    /// Start and end of the last complete pass.
     pub(crate) last: Option<(Timestamp, Timestamp)>,
     pub(crate) damaged: Vec<DamagedChunk>,
 }
@@ -35,7 +35,7 @@ struct File {
 }
 
 impl Remembered {
-    /// What the volume's file says; nothing where there is none that can be used.
+    /// Loads the volume's file; the default state if there is no usable file.
     pub(crate) fn load(disk: &dyn Disk, layout: &Layout, volume: Uuid) -> Self {
         match load(disk, layout, volume) {
             Ok(remembered) => remembered,

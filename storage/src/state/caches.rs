@@ -1,4 +1,5 @@
-//! Bounded caches of open files and chunk tables, least recently used out first.
+//! Bounded caches of open files and chunk tables; the least recently used entries are dropped
+//! first.
 
 use crate::chunk::ChunkEntry;
 use crate::disk::DiskFile;
@@ -9,21 +10,22 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex};
 
-/// Files held open for reading.
+/// The most files held open for reading.
 const FILES_MAX: usize = 64;
 
-/// Rows of chunk tables kept in memory, about 120 bytes each.
+/// The most rows of chunk tables kept in memory, about 120 bytes each.
 const TABLE_ROWS_MAX: usize = 65_536;
 
-/// Chunks whose new places are remembered, about 60 bytes each.
+/// The most chunks whose new places are remembered, about 60 bytes each.
 const MOVED_MAX: usize = 65_536;
 
 type Table = Arc<Vec<ChunkEntry>>;
 
-/// Where each chunk of a segment went, by its former offset.
+/// Where each chunk of a segment was moved, by its earlier offset.
 pub(crate) type Moves = HashMap<u64, (SegmentId, u64)>;
 
-/// Least recently used out first, by a weight. Small enough that eviction may look at all of it.
+/// A cache bounded by weight that drops the least recently used entry first. Small enough for
+/// eviction to scan all of it.
 struct Lru<K, V> {
     entries: HashMap<K, (u64, usize, V)>,
     clock: u64,
@@ -87,7 +89,7 @@ impl<K: Hash + Eq + Copy, V: Clone> Lru<K, V> {
 pub(crate) struct Caches {
     files: Mutex<Lru<SegmentId, Arc<dyn DiskFile>>>,
     tables: Mutex<Lru<(SegmentId, TrackKey), Table>>,
-    /// Of segments whose held chunks were copied and whose file is gone.
+    /// Segments whose held chunks were copied and whose file was deleted.
     moved: Mutex<Lru<SegmentId, Arc<Moves>>>,
 }
 
@@ -126,12 +128,12 @@ impl Caches {
         table
     }
 
-    /// Where a chunk went that was moved lately.
+    /// The new place of a chunk that was moved recently.
     pub(crate) fn moved(&self, id: SegmentId, offset: u64) -> Option<(SegmentId, u64)> {
         lock(&self.moved).get(id)?.get(&offset).copied()
     }
 
-    /// Adds to what is known of a segment's chunks.
+    /// Adds to the known moves of a segment's chunks.
     pub(crate) fn keep_moves(&self, id: SegmentId, moves: &Moves) {
         let mut moved = lock(&self.moved);
         let all: Moves = moved

@@ -1,10 +1,10 @@
-//! What the writer asks of the keeper.
+//! The writer's requests to the keeper.
 
 use crate::ids::SegmentId;
 
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// Nothing more comes into this segment.
+    /// The segment is complete.
     Seal(SegmentId),
     /// The disk is full.
     Reclaim,

@@ -1,4 +1,4 @@
-//! How far the scrub of a volume is, and what is asked of it.
+//! Progress of a volume's scrub, and requests to it.
 
 use crate::locks::lock;
 use crate::time::Timestamp;
@@ -7,19 +7,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How far the scrub is.
+/// Progress of the scrub.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScrubStatus {
     /// 0: off.
     pub bytes_per_second_max: u64,
     /// `None` between passes.
     pub pass: Option<ScrubPass>,
-    /// When the last whole pass began and ended.
+    /// When the last complete pass began and ended.
     pub last_started_at: Option<Timestamp>,
     pub last_ended_at: Option<Timestamp>,
-    /// It waits because the writer is behind.
+    /// It pauses because the writer is behind.
     pub is_held_back: bool,
-    /// Read since the volume was opened.
+    /// Bytes read since the volume was opened.
     pub read_bytes: u64,
     /// Segments that could not be read at all since then.
     pub failed_segments: u64,
@@ -27,7 +27,7 @@ pub struct ScrubStatus {
     pub damaged_segments: u64,
 }
 
-/// A pass under way. Segments that retention deletes count as done.
+/// A pass in progress. Segments that retention deletes count as done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScrubPass {
     pub started_at: Timestamp,
@@ -43,7 +43,7 @@ pub(crate) struct Asked {
     pub(crate) start: bool,
 }
 
-/// What other threads tell the scrub, and what it tells them.
+/// Other threads' requests to the scrub, and its status.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     pub(crate) asked: Mutex<Asked>,
@@ -59,7 +59,7 @@ impl Control {
         self.changed.notify_all();
     }
 
-    /// Begins a pass now, or the one under way anew.
+    /// Begins a pass now, or restarts the one in progress.
     pub(crate) fn start(&self) {
         lock(&self.asked).start = true;
         self.changed.notify_all();
@@ -69,7 +69,7 @@ impl Control {
         lock(&self.asked).stop
     }
 
-    /// Waits; `false` where the scrub shall stop.
+    /// Waits; returns `false` if the scrub has to stop.
     pub(crate) fn wait(&self, wait: Duration) -> bool {
         let asked = lock(&self.asked);
         if asked.stop {

@@ -1,13 +1,14 @@
-//! The splice: of overlapping recordings of one camera, the one continuous list of chunks to play.
+//! The splice: turns overlapping recordings of one camera into the continuous list of chunks to
+//! play.
 //!
-//! Recordings are laid over each other in the order of preference. A lower one fills holes of those
-//! above it; it is entered and left at keyframes of video. Where both recordings hold the same
-//! keyframe, the cut is exactly there, so that no frame is lost or doubled (as long as clocks are
-//! apart by less than a chunk is long), and a GOP is shown from the recording that has more of it;
-//! else the cut is by time.
+//! Recordings are applied in the order of preference. A lower one fills holes of those above it; it
+//! is entered and left at keyframes of video. If both recordings have the same keyframe, the cut is
+//! exactly there, so that no frame is lost or doubled (provided that the clocks differ by less than
+//! the length of a chunk), and a GOP is shown from the recording that has more of it; otherwise the
+//! cut is by time.
 //!
-//! Whole pictures come before all others, whoever recorded them. What is not whole fills what holes
-//! are left, wherever they begin: see [`Class`].
+//! Complete pictures have precedence over all others, whichever node recorded them. Incomplete ones
+//! fill the remaining holes, wherever those begin: see [`Class`].
 
 use super::{HOLE_US_MIN, Recorder, sound};
 use crate::chunk::ChunkEntry;
@@ -19,28 +20,28 @@ use std::collections::BTreeMap;
 /// How far apart two recorders may place the same keyframe, in microseconds.
 const SHARED_KEYFRAME_US_MAX: i64 = 2_000_000;
 
-/// How far two recorders' pictures that are not whole may overlap where one follows the other, in
+/// How far incomplete pictures of two recorders may overlap where one follows the other, in
 /// microseconds: less than a frame.
 const OVERLAP_US_MAX: i64 = 20_000;
 
-/// What a unit of chunks is worth. Comes before who recorded it.
+/// The quality of a unit of chunks. It has precedence over the recorder's preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
-    /// Begins with an access point; all its pictures are whole.
+    /// Begins with an access point; all its pictures are complete.
     Whole,
-    /// Begins with an access point from which pictures become whole. Where another recording has
-    /// the same one, and pictures that were whole before, they stay so.
+    /// Begins with an access point from which pictures gradually become complete. If another
+    /// recording has the same access point, and complete pictures before it, they stay complete.
     Refreshing,
-    /// Whole, and goes on what was recorded before these entries.
+    /// Complete, and continues what was recorded before these entries.
     Continued,
-    /// Refers to frames that are missing.
+    /// Refers to missing frames.
     Torn,
 }
 
 /// Chunks of one recorder without a hole.
 pub(super) type Run = Vec<ChunkEntry>;
 
-/// Chooses among overlapping recordings of one stream of one camera. The answer is sorted by start;
+/// Chooses among overlapping recordings of one stream of one camera. The result is sorted by start;
 /// other tracks follow the choice made for video (`sound.rs`).
 #[must_use]
 pub fn merge(entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
@@ -67,7 +68,7 @@ fn sorted(mut entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
     entries
 }
 
-/// The view as runs in the order of time.
+/// The view as runs, by time.
 fn lay(entries: Vec<ChunkEntry>) -> Vec<Run> {
     let mut by_preference: BTreeMap<(Class, Recorder, TrackKind), Vec<ChunkEntry>> =
         BTreeMap::new();
@@ -101,8 +102,8 @@ fn lay(entries: Vec<ChunkEntry>) -> Vec<Run> {
     view
 }
 
-/// Leaves out what one recorder's clock places behind what follows it: its last chunks, as far as
-/// the clocks are apart.
+/// Drops the last chunks of a recorder that, by its clock, lie after what follows them. They are as
+/// many as the clocks differ by.
 fn keep_order(view: &mut [Run]) {
     for next in 1..view.len() {
         let start = start_of(&view[next]);
@@ -111,10 +112,10 @@ fn keep_order(view: &mut [Run]) {
     }
 }
 
-/// What belongs together, because it cannot be decoded without its beginning: of video a GOP, as
-/// far as it was recorded without a loss, and what is left of it after one. A recorder that is
-/// confirmed, or handed its camera's next epoch, goes on within the GOP, which then counts as
-/// recorded under the preferred of both. What no access point came before is left out.
+/// Groups chunks that cannot be decoded without their beginning: for video a GOP, as far as it was
+/// recorded without a loss, and its rest after a loss. A recorder that is confirmed, or receives
+/// its camera's next epoch, continues within the GOP, which then counts as recorded under the
+/// preferred of both. Chunks with no access point before them are dropped.
 fn units(mut entries: Vec<ChunkEntry>) -> Vec<(Class, Vec<ChunkEntry>)> {
     let place = |entry: &ChunkEntry| {
         (
@@ -134,7 +135,7 @@ fn units(mut entries: Vec<ChunkEntry>) -> Vec<(Class, Vec<ChunkEntry>)> {
         } else {
             Shown::Whole
         };
-        let goes_on =
+        let continues =
             !is_entry(&entry) && previous.is_some_and(|last| last.meta.is_followed_by(&entry.meta));
         previous = Some(entry);
         let class = match (shown, is_entry(&entry)) {
@@ -148,14 +149,15 @@ fn units(mut entries: Vec<ChunkEntry>) -> Vec<(Class, Vec<ChunkEntry>)> {
             (Shown::Damaged, false) => Class::Torn,
         };
         match units.last_mut() {
-            Some((of, unit)) if goes_on && holds(*of, class) => unit.push(entry),
+            Some((of, unit)) if continues && holds(*of, class) => unit.push(entry),
             _ => units.push((class, vec![entry])),
         }
     }
     units
 }
 
-/// Whether a chunk that would be of `class` by itself goes on a unit that is of class `of`.
+/// Whether a unit of class `of` can continue with a chunk that on its own would be of class
+/// `class`.
 fn holds(of: Class, class: Class) -> bool {
     match of {
         Class::Whole => class == Class::Continued,
@@ -165,7 +167,7 @@ fn holds(of: Class, class: Class) -> bool {
 }
 
 /// Splits one recording at its holes; a loss within the session counts as one, however short, and
-/// so does what is between two sessions.
+/// so does the interval between two sessions.
 fn runs(mut recording: Vec<ChunkEntry>) -> Vec<Run> {
     recording.sort_by_key(|entry| (entry.meta.start, entry.meta.session, entry.meta.sequence));
     let mut runs: Vec<Run> = Vec::new();
@@ -180,22 +182,22 @@ fn runs(mut recording: Vec<ChunkEntry>) -> Vec<Run> {
 
 fn joins(last: &ChunkEntry, next: &ChunkEntry) -> bool {
     let gap_us = next.meta.start.micros_since(last.meta.end());
-    let goes_on =
+    let continues =
         last.meta.session == next.meta.session && !next.meta.after_loss && gap_us <= HOLE_US_MIN;
-    last.meta.is_followed_by(&next.meta) || (goes_on && next.meta.track != TrackKind::Video)
+    last.meta.is_followed_by(&next.meta) || (continues && next.meta.track != TrackKind::Video)
 }
 
 pub(super) fn start_of(run: &[ChunkEntry]) -> Timestamp {
     run.first().map_or(Timestamp::MAX, |entry| entry.meta.start)
 }
 
-/// Of a run in the order of starts. Asked for often, so not the latest of all: chunks of one
-/// recorder overlap by jitter alone.
+/// The end of a run sorted by start. Called often, so it does not search for the latest end: chunks
+/// of one recorder overlap only by jitter.
 pub(super) fn end_of(run: &[ChunkEntry]) -> Timestamp {
     run.last().map_or(Timestamp::MIN, |entry| entry.meta.end())
 }
 
-/// Lays `run` into every hole of `view` that it reaches.
+/// Inserts `run` into every hole of `view` that it reaches.
 fn fill(view: &mut Vec<Run>, run: &[ChunkEntry], enter: EnterAt) {
     let mut at = view.partition_point(|before| end_of(before) <= start_of(run));
     while at <= view.len()
@@ -207,7 +209,7 @@ fn fill(view: &mut Vec<Run>, run: &[ChunkEntry], enter: EnterAt) {
     }
 }
 
-/// Lays what of `run` lies in holes of `view` there, wherever they begin.
+/// Inserts the parts of `run` that lie in holes of `view`, wherever they begin.
 fn fill_by_time(view: &mut Vec<Run>, mut run: &[ChunkEntry]) {
     while let Some(first) = run.first() {
         let at = view.partition_point(|shown| start_of(shown) <= first.meta.start);
@@ -261,8 +263,8 @@ fn splice(view: &mut Vec<Run>, at: usize, run: &[ChunkEntry], enter_at: EnterAt)
     }
 }
 
-/// Whether anything is shown then that was not before. Clocks differ: what sticks out by less than
-/// a hole adds nothing, unless keyframes tell better.
+/// Whether the result shows anything that was not shown before. Clocks differ: an overhang of less
+/// than a hole adds nothing, unless shared keyframes prove otherwise.
 fn adds(
     before: Option<&[ChunkEntry]>,
     after: Option<&[ChunkEntry]>,
@@ -282,13 +284,13 @@ fn adds(
     let has_more = frames(&run[enter.run_from..leave.run_until]) > frames(dropped);
     let begins_late = first.is_access_point() && first.start.plus_micros(HOLE_US_MIN) > hole_start;
     let ends_late = hole_start.plus_micros(HOLE_US_MIN) < end_of(run);
-    let goes_on = if enter.is_shared {
+    let lasts = if enter.is_shared {
         has_more
     } else {
         ends_late || (begins_late && has_more)
     };
     let is_hole = hole_start < hole_end || (enter.is_shared && leave.is_shared);
-    is_hole && begins_early && goes_on
+    is_hole && begins_early && lasts
 }
 
 fn frames(entries: &[ChunkEntry]) -> u64 {
@@ -306,8 +308,8 @@ fn slices_crc(entry: &ChunkEntry) -> Option<u32> {
     entry.meta.access.map(|access| access.slices_crc)
 }
 
-/// Where both hold it, the index of `keyframe` in `run`. No node records a keyframe twice: two of
-/// one node are the same picture at two times.
+/// The index of `keyframe` in `run`, if both have it. No node records a keyframe twice: two of one
+/// node are the same picture at two times.
 fn find(run: &[ChunkEntry], keyframe: &ChunkEntry) -> Option<usize> {
     let is_of_one_node = run
         .first()
@@ -320,7 +322,7 @@ fn find(run: &[ChunkEntry], keyframe: &ChunkEntry) -> Option<usize> {
         run.partition_point(|entry| entry.meta.start < near.plus_micros(-SHARED_KEYFRAME_US_MAX));
     let last =
         run.partition_point(|entry| entry.meta.start <= near.plus_micros(SHARED_KEYFRAME_US_MAX));
-    // Pictures of a camera that shows nothing are all the same.
+    // All pictures of a camera that shows nothing are identical.
     (first..last)
         .filter(|index| slices_crc(&run[*index]) == slices_crc(keyframe))
         .min_by_key(|index| run[*index].meta.start.micros_since(near).unsigned_abs())
@@ -328,17 +330,17 @@ fn find(run: &[ChunkEntry], keyframe: &ChunkEntry) -> Option<usize> {
 
 #[derive(Clone, Copy, Debug)]
 struct Enter {
-    /// How many chunks of what is shown before it to keep; `None` for all.
+    /// How many chunks of the run before it to keep; `None` for all.
     before_until: Option<usize>,
     run_from: usize,
-    /// Both hold the keyframe there.
+    /// Both have the keyframe there.
     is_shared: bool,
 }
 
 type EnterAt = fn(Option<&[ChunkEntry]>, &[ChunkEntry]) -> Enter;
 
-/// Where to enter a run whose pictures are whole only if those before it are and go on with the
-/// same access point.
+/// Where to enter a run whose pictures are complete only if the pictures before it are, and
+/// continue with the same access point.
 fn enter_at_shared(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> Enter {
     let shared = before.and_then(|before| last_shared(before, run));
     let nowhere = Enter {
@@ -373,7 +375,7 @@ fn enter_at(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> Enter {
     let hole_start = end_of(before);
     let reach = run.partition_point(|entry| entry.meta.start <= hole_start);
     let covered = run[..reach].iter().rposition(is_entry).filter(|enter| {
-        // Leaving earlier than the run before was entered would throw away all of it.
+        // Leaving the run before earlier than where it was entered would drop all of it.
         run[*enter].meta.start > start_of(before)
     });
     match covered {
@@ -387,7 +389,7 @@ fn enter_at(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> Enter {
     }
 }
 
-/// The latest keyframe that both hold: its index in each.
+/// The latest keyframe that both have: its index in each.
 fn last_shared(before: &[ChunkEntry], run: &[ChunkEntry]) -> Option<(usize, usize)> {
     let earliest = start_of(run).plus_micros(-SHARED_KEYFRAME_US_MAX);
     let latest = end_of(run).plus_micros(SHARED_KEYFRAME_US_MAX);
@@ -401,9 +403,9 @@ fn last_shared(before: &[ChunkEntry], run: &[ChunkEntry]) -> Option<(usize, usiz
 #[derive(Clone, Copy, Debug)]
 struct Leave {
     run_until: usize,
-    /// How many chunks of what is shown after it to drop.
+    /// How many chunks of the run after it to drop.
     after_from: usize,
-    /// Both hold the keyframe there.
+    /// Both have the keyframe there.
     is_shared: bool,
 }
 
@@ -417,8 +419,8 @@ fn leave_at(run: &[ChunkEntry], after: Option<&[ChunkEntry]>) -> Leave {
         };
     };
     let keyframe = after.iter().position(is_entry).unwrap_or(0);
-    // A run that begins within a GOP cannot be decoded before its first keyframe: stay with what
-    // can, if it lasts so long.
+    // A run that begins within a GOP cannot be decoded before its first keyframe: keep the
+    // decodable one, if it is long enough.
     let after_from = if end_of(run) >= after[keyframe].meta.start {
         keyframe
     } else {
@@ -433,7 +435,7 @@ fn leave_at(run: &[ChunkEntry], after: Option<&[ChunkEntry]>) -> Leave {
     }
 }
 
-/// Keeps the chunks that lie before `end` with at least their first half.
+/// Keeps the chunks of which at least the first half lies before `end`.
 fn leave_by_time(run: &[ChunkEntry], end: Timestamp) -> usize {
     run.partition_point(|entry| {
         entry

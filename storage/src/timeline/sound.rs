@@ -1,10 +1,10 @@
-//! Sound with the video that is shown. Pure.
+//! Audio for the shown video. Pure.
 //!
-//! Sound is taken from the recorder whose video is shown. Each chunk of it is named by its first
-//! frame: where one recorder gives way to another and both have chunks that begin with the same
-//! frame, the one ends and the other begins exactly there, so that no frame is lost and none comes
-//! twice. That need not be where the video changes. Where no frame is shared, they are cut where
-//! the one's end and the other's beginning fit best.
+//! Audio is taken from the recorder whose video is shown. Each chunk of audio is identified by its
+//! first frame: where one recorder gives way to another and both have chunks that begin with the
+//! same frame, the change is exactly there, so that no frame is lost and none is doubled. That need
+//! not be where the video changes. If no frame is shared, the cut is where the end of the one and
+//! the beginning of the other fit best.
 
 use super::HOLE_US_MIN;
 use super::merge::{Run, end_of, start_of};
@@ -14,36 +14,36 @@ use crate::time::Timestamp;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// How far before its end a chunk of sound shows whose it is, in microseconds: it ends with a GOP
-/// of video or is longer, and may be off the video by as much as people do not notice.
+/// How far before its end an audio chunk is assigned to an owner, in microseconds: the chunk ends
+/// with a GOP of video or is longer, and may be off the video by as much as people do not notice.
 const SOUND_END_US: i64 = 160_000;
 
-/// How far from a change of recorder its sound may change, in microseconds: two GOPs, as a rule.
+/// How far from a change of recorder the audio may change, in microseconds: usually two GOPs.
 const NEAR_US: i64 = 2_000_000;
 
-/// So many chunks of each recorder, on both sides of a change, are looked at.
+/// The most chunks of each recorder that are considered on each side of a change.
 const NEAR_CHUNKS_MAX: usize = 16;
 
-/// How far apart two recorders may place the same frame of sound, in microseconds. Frames of
-/// silence are all the same.
+/// How far apart two recorders may place the same audio frame, in microseconds. All frames of
+/// silence are identical.
 const SHARED_US_MAX: i64 = 500_000;
 
-/// Recorders' clocks are apart by less, in microseconds: what fits to within this fits as well.
+/// Recorders' clocks differ by less, in microseconds: smaller differences do not matter.
 const FITS_US: i64 = 25_000;
 
-/// Whose video is shown from when to when.
+/// Which recorder's video is shown from when to when.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     node: NodeId,
     start: Timestamp,
     end: Timestamp,
-    /// The same with half of what lies between it and its neighbours, as far as that is short: for
-    /// sound that sticks out.
+    /// The same, extended by half of the distance to its neighbours if that is short, for audio
+    /// that extends beyond the video.
     from: Timestamp,
     until: Timestamp,
 }
 
-/// What of the tracks other than video goes with a view of video.
+/// The chunks of the tracks other than video that belong to a view of video.
 pub(super) fn follow(view: &[Run], others: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
     let pieces = pieces(view);
     let mut tracks: BTreeMap<TrackKind, BTreeMap<NodeId, Vec<ChunkEntry>>> = BTreeMap::new();
@@ -82,7 +82,7 @@ fn pieces(view: &[Run]) -> Vec<Piece> {
     pieces
 }
 
-/// Of one track, by its recorders.
+/// For one track, by its recorders.
 fn follow_track(
     pieces: &[Piece],
     mut recorded: BTreeMap<NodeId, Vec<ChunkEntry>>,
@@ -112,7 +112,7 @@ fn follow_track(
         let mut chunks = of(piece).get(part.clone()).unwrap_or_default();
         let is_cut = joined[next] && !parts[next - 1].is_empty();
         if let Some(end) = shown.last().map(|last| last.meta.end()).filter(|_| !is_cut) {
-            // The piece before was shorter than the time in which its sound can change.
+            // The previous piece was shorter than the time in which its audio can change.
             chunks = &chunks[chunks.partition_point(|entry| middle_of(entry) < end)..];
         }
         shown.extend_from_slice(chunks);
@@ -120,7 +120,7 @@ fn follow_track(
     shown
 }
 
-/// The first of sorted chunks that goes with what is shown from `at` on.
+/// The first of sorted chunks that belongs to what is shown from `at` on.
 fn first_from(chunks: &[ChunkEntry], at: Timestamp) -> usize {
     chunks.partition_point(|entry| {
         entry
@@ -138,30 +138,30 @@ fn middle_of(entry: &ChunkEntry) -> Timestamp {
         .plus_micros(i64::from(entry.meta.duration_us) / 2)
 }
 
-/// Where sound changes from one recorder to another.
+/// Where audio changes from one recorder to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Join {
-    /// How many chunks of the one are shown.
+    /// How many chunks of the first recorder are shown.
     before_until: usize,
-    /// The other's first chunk that is shown.
+    /// The second recorder's first chunk that is shown.
     after_from: usize,
 }
 
-/// How well two recorders' sound fits at a join; less is better.
+/// How well two recorders' audio fits at a join; less is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
-    /// Both have the same frame there, at times so many [`FITS_US`] apart.
+    /// Both have the same frame there, at times that differ by this many [`FITS_US`].
     Shared(u64),
-    /// A hole or an overlap of so many [`FITS_US`].
+    /// A hole or an overlap of this many [`FITS_US`].
     ByTime(u64),
 }
 
-/// The best join near `at`, and of those that are as good the nearest; `None` where one of the two
-/// has no sound near it.
+/// The best join near `at`, and among equals the nearest; `None` if one of the two has no audio
+/// near it.
 fn join(before: &[ChunkEntry], after: &[ChunkEntry], at: Timestamp) -> Option<Join> {
     let ends = near(before, at);
     let joins = near(after, at).flat_map(|after_from| {
-        // The one may have ended before the other begins.
+        // The first may have ended before the second begins.
         (ends.start..=ends.end).map(move |before_until| Join {
             before_until,
             after_from,
@@ -179,8 +179,8 @@ fn join(before: &[ChunkEntry], after: &[ChunkEntry], at: Timestamp) -> Option<Jo
     fits.min_by_key(|(fit, _)| *fit).map(|(_, join)| join)
 }
 
-/// Of going to `next` from `last`, instead of on to `own_next` of the same recorder. `None` where
-/// they would be in another order by their times.
+/// How well `next` fits after `last`, instead of `own_next` of the same recorder. `None` if their
+/// order by time would be different.
 fn fit(last: Option<&ChunkEntry>, own_next: Option<&ChunkEntry>, next: &ChunkEntry) -> Option<Fit> {
     if last.is_some_and(|last| last.meta.start >= next.meta.start) {
         return None;

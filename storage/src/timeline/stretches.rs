@@ -1,5 +1,5 @@
-//! Spans of one segment, with the numbers of the chunks at their ends: so the seam to what another
-//! segment holds is known from a hole, however far apart a camera's frames are. Pure.
+//! Spans of one segment, with the numbers of the chunks at their ends. So a seam to another segment
+//! can be distinguished from a hole, however far apart a camera's frames are. Pure.
 
 use super::{Ledger, Span};
 use crate::chunk::{ChunkMeta, Gap};
@@ -7,18 +7,18 @@ use crate::ids::{NodeId, SessionId, TrackKind};
 use crate::time::Timestamp;
 use std::collections::HashMap;
 
-/// What one segment holds of a span.
+/// The part of a span that one segment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
     pub span: Span,
     pub track: TrackKind,
     pub first: ChunkNumber,
     pub last: ChunkNumber,
-    /// Frames were lost right before it.
+    /// Frames were lost immediately before it.
     pub after_loss: bool,
 }
 
-/// A chunk's number among those of its track and recorder.
+/// A chunk's number in its track and recorder's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkNumber {
     pub session: SessionId,
@@ -40,7 +40,7 @@ impl ChunkNumber {
 }
 
 impl Stretch {
-    /// Of one chunk.
+    /// The stretch of one chunk.
     pub(crate) fn of(meta: &ChunkMeta, damaged: bool) -> Self {
         let ChunkMeta {
             start,
@@ -70,9 +70,9 @@ impl Stretch {
     }
 }
 
-/// Lets a stretch last until the one that begins with its recorder's next chunk, in whatever
-/// segment, epoch and state: a frame lasts until the next one, which may be many seconds. A hole is
-/// left where `ledger` tells of one.
+/// Extends a stretch to the start of the one that begins with its recorder's next chunk, in any
+/// segment, epoch and state: a frame lasts until the next one, which may take many seconds. Where
+/// `ledger` has an entry, the hole stays.
 pub(crate) fn close_seams(stretches: &mut [Stretch], ledger: &[Gap]) {
     stretches.sort_by_key(|stretch| stretch.span.start);
     let mut reached = Timestamp::MIN;
@@ -99,7 +99,7 @@ pub(crate) fn close_seams(stretches: &mut [Stretch], ledger: &[Gap]) {
             .next()
             .and_then(|next| behind_seams.get(&(span.node, *track, next)));
         if let Some(next) =
-            next.filter(|next| **next > span.end && !ledger.tells_of(span.end, **next))
+            next.filter(|next| **next > span.end && !ledger.has_entry_within(span.end, **next))
         {
             span.end = *next;
         }

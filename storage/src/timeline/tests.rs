@@ -1,4 +1,4 @@
-//! Stories of failovers and mirrors, and properties of any recording.
+//! Scenarios of failovers and mirrors, and properties of any recording.
 
 mod seams;
 mod sound;
@@ -9,7 +9,7 @@ use crate::ids::{CameraId, SegmentId, SessionId, StreamKind};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-/// One camera with a GOP of two chunks of 500 ms; frame times are the camera's, `skew_us` is the
+/// One camera with GOPs of two chunks of 500 ms; frame times are the camera's, `skew_us` is the
 /// recorder's clock.
 #[derive(Clone, Copy, Debug)]
 struct Recording {
@@ -23,8 +23,7 @@ const CHUNK_US: i64 = 500_000;
 
 impl Recording {
     fn chunk(self, number: u32, session_from: u32, track: TrackKind) -> ChunkEntry {
-        // A session without its keyframe is not one that a recorder would store; readers must bear
-        // it.
+        // A recorder would not store a session without its keyframe; readers must tolerate it.
         let has_keyframe = track == TrackKind::Video && number - number % 2 >= session_from;
         let meta = ChunkMeta {
             camera: CameraId(1),
@@ -91,7 +90,7 @@ const NEXT: Recording = Recording {
     skew_us: -30_000,
 };
 
-/// Who shows which chunk: node and the camera's own number of it.
+/// The shown chunks: the node, and the camera's own number of the chunk.
 fn shown(entries: &[ChunkEntry]) -> Vec<(u64, u64)> {
     entries
         .iter()
@@ -140,8 +139,8 @@ fn a_recorder_that_begins_within_a_gop_is_entered_at_its_first_keyframe() {
     assert_eq!(shown(&merged)[4..8], [(1, 4), (1, 5), (3, 6), (3, 7)]);
 }
 
-/// A mirror in a clock `skew_us` off, whose chunk number 7 ends after 80 ms, when it becomes the
-/// owner; it goes on within the GOP.
+/// A mirror with a clock `skew_us` off, whose chunk number 7 ends after 80 ms, when it becomes the
+/// owner; it continues within the GOP.
 fn promoted_mirror(skew_us: i64) -> Vec<ChunkEntry> {
     let mut session = Recording { skew_us, ..MIRROR }.video(0..15);
     session[7].meta.duration_us = 80_000;
@@ -163,7 +162,7 @@ fn a_mirror_that_becomes_the_owner_right_after_the_last_frame_of_the_dead_one_lo
             "clock off by {skew_us} us"
         );
     }
-    // Its last frames were durable on the dead one, too.
+    // Its last frames were durable on the dead node, too.
     let mut owner = OWNER.video(0..8);
     owner[7].meta.duration_us = 80_000;
     for skew_us in [-10_000, 0, 10_000] {
@@ -298,7 +297,7 @@ fn audio_follows_the_recorder_of_the_video() {
     );
 }
 
-/// Sound in chunks of 400, 400 and 200 ms a GOP, all of it 60 ms late.
+/// Audio in chunks of 400, 400 and 200 ms per GOP, all of it 60 ms late.
 #[test]
 fn sound_is_neither_lost_nor_doubled_where_one_recorder_gives_way_to_another() {
     let sound = |of: Recording, gops: std::ops::Range<u32>| -> Vec<ChunkEntry> {
@@ -363,7 +362,7 @@ fn extents(spans: &[Span]) -> Vec<(i64, i64)> {
         .collect()
 }
 
-/// The same, and whether it is damaged.
+/// The same, and whether the span is damaged.
 fn marked(spans: &[Span]) -> Vec<(i64, i64, bool)> {
     spans
         .iter()
@@ -434,7 +433,7 @@ fn what_is_damaged_is_so_in_the_next_segment_too() {
     assert_eq!(
         marked(&spans_of(&OWNER.video(0..8)[1..])),
         [(500, 4000, false)],
-        "it goes on what was before"
+        "it continues what was before"
     );
 }
 
@@ -519,7 +518,7 @@ fn a_refresh_that_another_recorder_has_whole_pictures_at_is_entered_there() {
 }
 
 #[test]
-fn what_is_damaged_is_shown_where_nobody_has_it_whole() {
+fn damaged_footage_is_shown_where_no_recorder_has_it_whole() {
     let mut owner = OWNER.video(0..8);
     lose_before(&mut owner[3]);
     assert_eq!(merge(owner.clone()), owner);
@@ -540,7 +539,7 @@ fn what_is_damaged_is_shown_where_nobody_has_it_whole() {
 }
 
 #[test]
-fn seams_between_segments_are_joined_unless_the_ledger_tells_of_a_loss() {
+fn seams_between_segments_are_joined_unless_the_ledger_records_a_loss() {
     let span = |start: i64, end: i64| Span {
         start: Timestamp(start * 1000),
         end: Timestamp(end * 1000),
@@ -556,7 +555,7 @@ fn seams_between_segments_are_joined_unless_the_ledger_tells_of_a_loss() {
     assert_eq!(
         joined(&[lost(0, 1040)]),
         [(0, 2000)],
-        "an outage that is longer tells of something else"
+        "a longer outage is another one"
     );
     assert_eq!(
         extents(&join_seams(vec![span(0, 1000), span(1101, 2000)], &[])),
@@ -636,7 +635,8 @@ fn recordings() -> impl Strategy<Value = Vec<ChunkEntry>> {
 }
 
 proptest! {
-    /// Recorders agree on keyframes here, so the view never doubles a frame, and loses none that a GOP of any recorder holds from its keyframe on.
+    /// Recorders agree on keyframes here, so the view never doubles a frame, and loses none that
+    /// any recorder's GOP holds from its keyframe on.
     #[test]
     fn a_merge_doubles_nothing_and_invents_nothing(entries in recordings()) {
         let merged = merge(entries.clone());
@@ -664,7 +664,7 @@ proptest! {
     }
 }
 
-/// A clock that is stepped has every recording begin anew, without a hole that is worth the name.
+/// After a clock step every recording begins again, without a hole of noticeable length.
 #[test]
 fn two_sessions_of_one_node_with_the_same_picture_are_both_shown() {
     let picture = |mut entries: Vec<ChunkEntry>| {
@@ -686,8 +686,8 @@ fn two_sessions_of_one_node_with_the_same_picture_are_both_shown() {
 const FRAME_US: i64 = 40_000;
 const GOP_FRAMES: u32 = 25;
 
-/// One session, frame by frame: which of the camera's frames it received, at which its recorder was
-/// handed the next epoch, and which was lost.
+/// One session, frame by frame: which of the camera's frames it received, where its recorder
+/// received the next epoch, and which frame was lost.
 #[derive(Clone, Copy, Debug)]
 struct Session {
     recorder: Recording,
@@ -695,12 +695,12 @@ struct Session {
     chunk_frames: u32,
     handed_at: Option<u32>,
     lost: Option<u32>,
-    /// The GOP that a second session begins with, and how many frames the camera had sent since
-    /// the first one's end.
+    /// The GOP that a second session begins with, and how many frames the camera had sent since the
+    /// end of the first.
     again: Option<(u32, u32)>,
 }
 
-/// A chunk, and which of the camera's frames are in it.
+/// A chunk, and the camera's frames in it.
 #[derive(Clone, Debug)]
 struct Piece {
     entry: ChunkEntry,
@@ -826,7 +826,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     /// Clocks are within half a frame of each other: more than that can cost a chunk that is
-    /// shorter. A picture is whole where its GOP is shown up to it without a hole.
+    /// shorter. A picture is complete if its GOP is shown up to it without a hole.
     #[test]
     fn every_frame_that_any_recorder_has_whole_is_shown_whole_and_once(sessions in (session(1), session(2), session(3))) {
         let sessions = [sessions.0, sessions.1, sessions.2].into_iter().flat_map(Session::both);

@@ -1,4 +1,4 @@
-//! What recorders and readers hold of a volume.
+//! The handle of recorders and readers to a volume.
 
 use super::reading::ReadingKeeper;
 use crate::chunk::{ChunkEntry, ChunkLocation, Gap, InitId, Record};
@@ -25,13 +25,13 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-/// Cheap to clone. Dropping all handles abandons the volume without a flush:
+/// Cheap to clone. Dropping all handles abandons the volume without a flush;
 /// [`VolumeHandle::close`] is the orderly way.
 #[derive(Clone)]
 pub struct VolumeHandle {
     shared: Arc<Shared>,
     intake: Intake,
-    /// Of a volume that is only read.
+    /// Set for a volume that is read-only.
     keeper: Option<Arc<ReadingKeeper>>,
 }
 
@@ -63,13 +63,13 @@ impl VolumeHandle {
         self.shared.is_reading
     }
 
-    /// Whether another cluster recorded what is here. Nothing is recorded to it.
+    /// Whether another cluster recorded the footage. Nothing is recorded to such a volume.
     #[must_use]
     pub fn is_adopted(&self) -> bool {
         self.shared.adoption.is_some()
     }
 
-    /// As the segments have it; `None` where nothing here is of this camera.
+    /// The camera's number in the segments; `None` if there is nothing of this camera here.
     fn inward(&self, camera: CameraId) -> Option<CameraId> {
         self.shared
             .adoption
@@ -82,7 +82,7 @@ impl VolumeHandle {
             .map(|camera| Range { camera, ..range })
     }
 
-    /// As this cluster knows it, of what is of `camera` here.
+    /// Translates entries of `camera` to the number that this cluster uses.
     fn outward(&self, camera: CameraId, mut entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
         if self.is_adopted() {
             for ChunkEntry { meta, .. } in &mut entries {
@@ -107,7 +107,8 @@ impl VolumeHandle {
         (spans, gaps)
     }
 
-    /// What was made is no new volume any more, see [`crate::disk::mark_new`].
+    /// Removes the mark of a wanted new volume once the volume is created, see
+    /// [`crate::disk::mark_new`].
     ///
     /// # Errors
     /// The directory cannot be written.
@@ -115,21 +116,21 @@ impl VolumeHandle {
         self.shared.disk.unmark_new()
     }
 
-    /// Whether it failed because its path leads elsewhere, and not for its disk.
+    /// Whether it failed because its path leads elsewhere, and not because of its disk.
     #[must_use]
     pub fn is_left(&self) -> bool {
         self.shared.is_left.load(Ordering::Relaxed)
     }
 
-    /// The volume's own id, which stays with its directory.
+    /// The volume's own id, which belongs to its directory.
     #[must_use]
     pub fn id(&self) -> Uuid {
         self.shared.volume
     }
 
-    /// Lets go of the catalogue of a volume that has failed, so that the directory can be opened
-    /// anew; what is sealed cannot be looked up through this handle any more. To be called once
-    /// [`super::Volume::run`] has returned. `false` while a reader still holds it: ask again.
+    /// Releases the catalogue of a failed volume, so that the directory can be opened again; sealed
+    /// segments can no longer be read through this handle. To be called once [`super::Volume::run`]
+    /// has returned. `false` while a reader still uses it: call again.
     #[must_use]
     pub fn release(&self) -> bool {
         if let Some(keeper) = &self.keeper {
@@ -146,7 +147,8 @@ impl VolumeHandle {
                 None => None,
             }
         };
-        // Closing it waits for the disk, which nobody who looks meanwhile should have to.
+        // Closing it waits for the disk; readers that look at the catalogue in the meantime must
+        // not wait for that.
         drop(closed);
         true
     }
@@ -163,9 +165,9 @@ impl VolumeHandle {
         u16::try_from(index).ok().map(ClassId)
     }
 
-    /// Hands a record over; it is on its way to the disk, not yet durable. Neither waits nor locks.
-    /// A recorder appends its init segment before the first chunk that needs it; later segments
-    /// repeat it by themselves.
+    /// Appends a record, which is then on its way to the disk, but not yet durable. Neither waits
+    /// nor locks. A recorder appends its init segment before the first chunk that needs it; the
+    /// writer repeats it in later segments.
     ///
     /// # Errors
     /// The buffer is full, the record is too long, or the volume takes no more.
@@ -173,26 +175,26 @@ impl VolumeHandle {
         self.intake.append(class, record)
     }
 
-    /// As [`Self::append`], for one of several records that come together: the writer sleeps on
-    /// until [`Self::hand_over`] is called, unless 1 MiB has come.
+    /// Like [`Self::append`], for one of several records that arrive together: the writer sleeps
+    /// until [`Self::hand_over`] is called, unless 1 MiB has arrived.
     ///
     /// # Errors
-    /// Those of [`Self::append`].
+    /// Like [`Self::append`].
     pub fn append_quietly(&self, class: ClassId, record: Record) -> Result<(), AppendError> {
         self.intake.append_quietly(class, record)
     }
 
-    /// What was appended need not wait for more: it goes to the kernel at once, or `write_delay`
-    /// after what went there last.
+    /// Appended records need not wait for more: they are passed to the kernel immediately, or
+    /// `write_delay` after the last time.
     pub fn hand_over(&self) {
         self.intake.budget.complete.notify_one();
     }
 
-    /// Everything appended before is durable and visible on return. Waits as long as the disk does:
-    /// put a deadline on it.
+    /// On return, everything appended before is durable and visible. Waits as long as the disk
+    /// does: use a deadline.
     ///
     /// # Errors
-    /// The volume failed or was closed meanwhile.
+    /// The volume failed or was closed in the meantime.
     pub async fn flush(&self) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();
         self.intake.ask(Request::Flush(answer));
@@ -201,10 +203,10 @@ impl VolumeHandle {
 
     /// Makes everything durable, then stops the volume's threads, sealing its segments;
     /// [`super::Volume::run`] returns once that is done. Nothing is lost if the process ends
-    /// right after this returns. Waits as long as the disk does: put a deadline on it.
+    /// immediately after this returns. Waits as long as the disk does: use a deadline.
     ///
     /// # Errors
-    /// The volume failed before everything was durable, or was closed already.
+    /// The volume failed before everything was durable, or was already closed.
     pub async fn close(&self) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();
         self.intake.ask(Request::Close(answer));
@@ -222,7 +224,7 @@ impl VolumeHandle {
         }
     }
 
-    /// Why the volume failed, once it has.
+    /// The reason of the volume's failure, once it has failed.
     #[must_use]
     pub fn failed(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.shared.failed.subscribe()
@@ -234,11 +236,11 @@ impl VolumeHandle {
         self.shared.published.subscribe()
     }
 
-    /// How far a stream is durable, of the newest epoch. What a former process recorded counts too
-    /// (that look-up may read the catalogue).
+    /// How far a stream is durable in the newest epoch. Footage of earlier processes counts too
+    /// (looking that up may read the catalogue).
     #[must_use]
     pub fn watermark(&self, camera: CameraId, stream: StreamKind) -> Option<Watermark> {
-        // Another cluster's epochs say nothing of this one's.
+        // Another cluster's epochs are unrelated to this one's.
         if self.is_adopted() {
             None
         } else {
@@ -246,8 +248,8 @@ impl VolumeHandle {
         }
     }
 
-    /// As [`Self::watermark`], of what former processes recorded and begins before `at`: a clock
-    /// may have been ahead. Reads the catalogue.
+    /// Like [`Self::watermark`], for footage that earlier processes recorded and that begins before
+    /// `at`: a clock may have been ahead. Reads the catalogue.
     #[must_use]
     pub fn watermark_before(
         &self,
@@ -262,7 +264,7 @@ impl VolumeHandle {
         }
     }
 
-    /// As [`Self::watermark`], of one recorder of this process.
+    /// Like [`Self::watermark`], for one recorder of this process.
     #[must_use]
     pub fn watermark_of(
         &self,
@@ -274,19 +276,19 @@ impl VolumeHandle {
         read(&self.shared.watermarks).of(camera, stream, epoch, rank)
     }
 
-    /// End of what this process recorded of a stream in the newest epoch and is durable. Does not
+    /// The durable end of what this process recorded of a stream in the newest epoch. Does not
     /// touch the disk.
     #[must_use]
     pub fn durable_until(&self, camera: CameraId, stream: StreamKind) -> Option<Timestamp> {
         read(&self.shared.watermarks).durable_until(camera, stream)
     }
 
-    /// The highest number of a camera that has footage here, as far as that is listed. May read the
+    /// The highest camera number that has footage here, as far as that is listed. May read the
     /// catalogue.
     #[must_use]
     pub fn camera_highest(&self) -> Option<CameraId> {
         match &self.shared.adoption {
-            // A node that was recovered may not know that these were given out.
+            // A recovered node may not know that these numbers were assigned.
             Some(adopted) => adopted.cameras().iter().map(|number| number.ours).max(),
             None => self.shared.camera_highest(),
         }
@@ -304,7 +306,7 @@ impl VolumeHandle {
         Ok(self.outward(range.camera, self.shared.entries(inward)?))
     }
 
-    /// What was recorded of a stream within the range, clipped to it, one span per recorder and
+    /// The recorded spans of a stream within the range, clipped to it, one per recorder and
     /// interruption. Blocks on the catalogue.
     ///
     /// # Errors
@@ -313,7 +315,7 @@ impl VolumeHandle {
         Ok(self.recorded(range)?.0)
     }
 
-    /// [`Self::spans`] and [`Self::gaps`] of one look at the catalogue. Blocks on it.
+    /// [`Self::spans`] and [`Self::gaps`] from one look at the catalogue. Blocks on it.
     ///
     /// # Errors
     /// The catalogue is not open.
@@ -340,7 +342,7 @@ impl VolumeHandle {
     /// The init segment of this id. Blocks on the disk.
     ///
     /// # Errors
-    /// It is not here, damaged, or cannot be read.
+    /// It does not exist here, is damaged, or cannot be read.
     pub fn init(&self, camera: CameraId, id: InitId) -> Result<Bytes, Error> {
         let inward = self
             .inward(camera)
@@ -348,23 +350,23 @@ impl VolumeHandle {
         self.shared.init(inward, id)
     }
 
-    /// The payload of a chunk, its checksum verified. Blocks on the disk.
+    /// The payload of a chunk, with its checksum verified. Blocks on the disk.
     ///
     /// # Errors
-    /// The segment is gone, the chunk is damaged, or it cannot be read.
+    /// The segment was deleted, the chunk is damaged, or it cannot be read.
     pub fn read(&self, location: &ChunkLocation) -> Result<Bytes, Error> {
         self.shared.payload(location)
     }
 
-    /// As [`Self::read`], of several chunks that are read one after the other, each with its own
-    /// outcome, in their order.
+    /// Like [`Self::read`], for several chunks that are read one after the other; each has its own
+    /// result, in their order.
     #[must_use]
     pub fn read_all(&self, locations: &[ChunkLocation]) -> Vec<Result<Bytes, Error>> {
         self.shared.payloads(locations)
     }
 
-    /// Chunks that are stored and damaged, by segment and offset, and how many more there are than
-    /// are listed.
+    /// Stored chunks that are damaged, by segment and offset, and how many more there are than are
+    /// listed.
     #[must_use]
     pub fn damaged(&self) -> (Vec<DamagedChunk>, u64) {
         let damage = read(&self.shared.damage);
@@ -380,13 +382,13 @@ impl VolumeHandle {
         (chunks, damage.left_out())
     }
 
-    /// Has the scrub begin a pass now; nothing where it is off.
+    /// Has the scrub begin a pass now; no effect if it is off.
     pub fn start_scrub(&self) {
         self.shared.scrub.start();
     }
 
-    /// What may not be deleted, in place of what was told before. Footage that retention picks from
-    /// then on is spared.
+    /// Replaces the set of holds, which may not be deleted. Footage that retention selects from now
+    /// on is spared.
     pub fn set_holds(&self, holds: Holds) {
         let holds = self
             .shared
@@ -397,11 +399,12 @@ impl VolumeHandle {
         *write(&self.shared.holds) = Some(Arc::new(holds));
     }
 
-    /// Keeps the cameras' names with the segments, for people who find the volume without its
-    /// cluster. `false`: they are kept already, or nothing may be written here. Blocks on the disk.
+    /// Stores the cameras' names with the segments, for people who find the volume without its
+    /// cluster. `false` if they are stored already, or nothing may be written here. Blocks on the
+    /// disk.
     ///
     /// # Errors
-    /// They cannot be written, or a newer version keeps them.
+    /// The names cannot be written, or are stored by a newer version.
     pub fn keep_names(&self, current: &[CurrentName], now: Timestamp) -> Result<bool, Error> {
         let Shared {
             is_reading,
@@ -416,31 +419,31 @@ impl VolumeHandle {
         names::keep(&**disk, layout, options.cluster, current, now)
     }
 
-    /// What the clocks of other members say of this node's: retention by age goes by it from its
-    /// next look on.
+    /// How this node's clock compares with those of other members: retention by age uses it from
+    /// its next run on.
     pub fn set_peer_clocks(&self, peers: PeerClocks) {
         self.shared.retention.set_peers(peers);
     }
 
-    /// How deletion stands, as of the last look. Cheap.
+    /// The state of deletion, as of retention's last run. Cheap.
     #[must_use]
     pub fn retention(&self) -> RetentionStatus {
         self.shared.retention.status()
     }
 
-    /// What an operator says of announced deletions. It counts from the next look on, within
-    /// seconds.
+    /// An operator's decision about announced deletions. It takes effect at retention's next run,
+    /// within seconds.
     pub fn order_retention(&self, order: RetentionOrder) {
         self.shared.retention.order(order);
     }
 
-    /// Whether the disk refused the last write for want of room. Cheap.
+    /// Whether the disk refused the last write for lack of space. Cheap.
     #[must_use]
     pub fn has_no_space(&self) -> bool {
         self.intake.budget.has_no_space.load(Ordering::Relaxed)
     }
 
-    /// What waits in memory, of [`VolumeOptions::buffer_bytes_max`].
+    /// Bytes that wait in memory, of [`VolumeOptions::buffer_bytes_max`].
     #[must_use]
     pub fn queued_bytes(&self) -> u64 {
         self.intake.budget.queued_bytes()

@@ -1,5 +1,5 @@
-//! Opening a volume that cannot be written, so that what it holds can be read: no lock file, no
-//! writer, and a catalogue elsewhere. To its node it is a volume that has failed.
+//! Opens a volume that cannot be written, so that its footage can be read: without a lock file and
+//! a writer, and with a catalogue elsewhere. Its node treats it as a failed volume.
 
 use super::{Volume, VolumeHandle, now};
 use crate::Error;
@@ -21,8 +21,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 
 impl Volume {
-    /// Opens what is there for reading; `why` it cannot be written is the reason of its failure.
-    /// [`Volume::run`] returns at once: nothing is written here.
+    /// Opens an existing volume for reading; `why`, the reason that it cannot be written, becomes
+    /// the reason of its failure. [`Volume::run`] returns immediately: nothing is written here.
     ///
     /// # Errors
     /// Another process records there, it holds no volume or another cluster's, it cannot be read,
@@ -94,13 +94,12 @@ impl Volume {
     }
 }
 
-/// Ends the keeper of a volume that is only read, when the last handle is gone or lets go of the
-/// volume.
+/// Ends the keeper of a read-only volume when the last handle is dropped or releases the volume.
 pub(super) struct ReadingKeeper(mpsc::Sender<Job>);
 
 impl ReadingKeeper {
     pub(super) fn stop(&self) {
-        // It may have ended before.
+        // The keeper may have ended already.
         self.0.send(Job::Stop).ok();
     }
 }

@@ -1,4 +1,4 @@
-//! Building batches: where a record goes, and what must go before it.
+//! Builds batches: where a record is written, and what must precede it.
 
 use super::run::Writer;
 use super::segment::Slot;
@@ -14,11 +14,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// An init segment that no chunk has needed for so long is forgotten; a session that comes back
-/// brings it again. Not by the wall clock: it may be set while a session goes on.
+/// An init segment that no chunk has needed for this long is forgotten; a session that resumes
+/// appends it again. Not by the wall clock, which may be set while a session continues.
 const INIT_KEPT: Duration = Duration::from_secs(3600);
 
-/// A batch that is being filled. It has its place in its segment already.
+/// A batch that is being filled. Its place in its segment is fixed.
 pub(super) struct Filling<B> {
     pub(super) segment: SegmentId,
     pub(super) buffer: B,
@@ -67,7 +67,8 @@ impl Inits {
         }
     }
 
-    /// The init segment that decodes `record`, if it is a chunk and the recorder has brought it.
+    /// The init segment that decodes `record`, if it is a chunk and the recorder has appended that
+    /// init segment.
     fn of(&self, record: &Record) -> Option<Init> {
         let Record::Chunk(chunk) = record else {
             return None;
@@ -84,7 +85,7 @@ impl Inits {
 }
 
 impl<D: BatchDisk> Writer<D> {
-    /// Puts a record into its class's batch. Gives it back while no buffer is free.
+    /// Adds a record to its class's batch. Returns the record while no buffer is free.
     pub(super) fn place(&mut self, class: usize, record: Record) -> Result<(), Record> {
         let Ok(init) = self.room_for(class, &record) else {
             return Err(record);
@@ -136,7 +137,7 @@ impl<D: BatchDisk> Writer<D> {
         }
     }
 
-    /// Takes a buffer, and the next place in the class's segment, which is the next one where the
+    /// Takes a buffer, and the next place in the class's segment, or in the next segment if the
     /// present one is full.
     fn begin_batch(&mut self, class: usize, bytes: usize) -> Result<(), NoBuffer> {
         if self.long_bytes + long_bytes(bytes) > LONG_BUFFERS_BYTES_MAX {
@@ -227,10 +228,10 @@ impl<D: BatchDisk> Writer<D> {
     }
 }
 
-/// All pooled buffers are in use, or longer ones take as much as they may.
+/// All pooled buffers are in use, or longer ones take as much memory as they may.
 struct NoBuffer;
 
-/// What a buffer of this length takes beyond the pool.
+/// The memory that a buffer of this length takes beyond the pool.
 pub(super) fn long_bytes(buffer_bytes: usize) -> usize {
     if buffer_bytes > BATCH_BYTES_MAX {
         buffer_bytes

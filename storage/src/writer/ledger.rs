@@ -1,8 +1,8 @@
 //! The order of batches from written to durable to published. Pure.
 //!
-//! Writes finish in any order; batches are published in the order in which they were pushed,
-//! whichever segment they belong to, and only once a sync that began after their write had finished
-//! has succeeded. So whatever a camera's watermark covers is durable.
+//! Writes finish in any order. Batches are published in the order in which they were pushed, across
+//! segments, and only after the success of a sync that began after their write had finished. So
+//! whatever a camera's watermark covers is durable.
 
 use crate::ids::SegmentId;
 use std::collections::VecDeque;
@@ -20,9 +20,9 @@ struct Batch<T> {
 pub(crate) struct Ledger<T> {
     batches: VecDeque<Batch<T>>,
     next: u64,
-    /// A sync is under way for everything below.
+    /// A sync is in progress for everything below.
     syncing_below: Option<u64>,
-    /// A flush was asked for everything below.
+    /// A flush was requested for everything below.
     wanted_below: Option<u64>,
 }
 
@@ -38,7 +38,7 @@ impl<T> Default for Ledger<T> {
 }
 
 impl<T> Ledger<T> {
-    /// Takes a finished batch, whose write is to come. Returns its number.
+    /// Adds a finished batch that is about to be written. Returns its number.
     pub(crate) fn push(&mut self, segment: SegmentId, contents: T) -> u64 {
         let sequence = self.next;
         self.next += 1;
@@ -64,7 +64,7 @@ impl<T> Ledger<T> {
         self.batches.is_empty()
     }
 
-    /// The number that the next batch will get; everything pushed so far is below.
+    /// The number of the next batch; everything pushed so far is below.
     pub(crate) fn next(&self) -> u64 {
         self.next
     }
@@ -76,13 +76,13 @@ impl<T> Ledger<T> {
             .map_or(self.next, |batch| batch.sequence)
     }
 
-    /// Asks that everything pushed so far becomes durable.
+    /// Requests that everything pushed so far becomes durable.
     pub(crate) fn want_flush(&mut self) {
         self.wanted_below = (!self.is_empty()).then_some(self.next);
     }
 
-    /// If a sync should begin now: the segments to sync. One is under way at a time, and it waits
-    /// for the writes that it was asked to cover.
+    /// The segments to sync, if a sync should begin now. One sync is in progress at a time, and it
+    /// waits for the writes that it has to cover.
     pub(crate) fn begin_sync(&mut self) -> Option<Vec<SegmentId>> {
         let wanted_below = self.wanted_below.filter(|_| self.syncing_below.is_none())?;
         let written_below = self
@@ -104,7 +104,7 @@ impl<T> Ledger<T> {
         Some(segments)
     }
 
-    /// The sync succeeded: what to publish, in order.
+    /// The sync succeeded: returns what to publish, in order.
     pub(crate) fn end_sync(&mut self) -> Vec<(SegmentId, T)> {
         let below = self.syncing_below.take().unwrap_or(0);
         let count = self.below(below).count();
@@ -149,7 +149,8 @@ mod tests {
     }
 
     proptest! {
-        /// Random steps: publication is in order, and never of a batch whose write ended after the sync began.
+        /// Random steps: publication is in order, and never includes a batch whose write ended
+        /// after the sync began.
         #[test]
         fn publishes_in_order_only_what_a_later_sync_covered(steps in proptest::collection::vec((0..5_u8, 0..8_usize), 1..200)) {
             let mut ledger = Ledger::default();

@@ -1,4 +1,4 @@
-//! What the writer decides. Pure: sizes, times and limits come in as values.
+//! The writer's decisions. Pure: sizes, times and limits are arguments.
 
 use super::ALLOCATE_BYTES_MIN;
 use crate::chunk::{InitId, Record};
@@ -7,18 +7,18 @@ use crate::time::Timestamp;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// Chunks of one segment, and an eighth more while the next one's file is being made: bounds the
-/// index that is held in memory until it is sealed.
+/// The most chunks of one segment, plus an eighth while the next one's file is being created:
+/// bounds the index that is held in memory until the segment is sealed.
 pub(crate) const SEGMENT_CHUNKS_MAX: usize = 200_000;
 
-/// The next segment is opened so long before the present one is full, or an eighth of its time if
+/// The next segment is opened this long before the present one is full, or an eighth of its time if
 /// that is less.
 const AHEAD_US_MAX: i64 = 2_000_000;
 
 /// The same in bytes, or an eighth of its length if that is less.
 const AHEAD_BYTES_MAX: u64 = 16 << 20;
 
-/// How far a segment may grow past its length while the next one's file is being made, or half its
+/// How far a segment may exceed its length while the next one's file is being created, or half its
 /// length if that is less.
 const OVERRUN_BYTES_MAX: u64 = 64 << 20;
 
@@ -40,7 +40,7 @@ impl SegmentLimits {
         }
     }
 
-    /// Those at which the next segment is opened.
+    /// The limits at which the next segment is opened.
     fn ahead(self) -> Self {
         Self {
             time_us_max: self.time_us_max - (self.time_us_max / 8).min(AHEAD_US_MAX),
@@ -49,8 +49,8 @@ impl SegmentLimits {
         }
     }
 
-    /// Those at which a segment ends even if batches have to wait for the next one. Time alone does
-    /// no harm.
+    /// The limits at which a segment ends even if batches have to wait for the next one. Exceeding
+    /// the time alone does no harm.
     fn overrun(self) -> Self {
         let bytes_max = self
             .bytes_max
@@ -63,29 +63,29 @@ impl SegmentLimits {
     }
 }
 
-/// The segment that was opened ahead, to follow the present one.
+/// The segment opened ahead, which follows the present one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Successor {
     None,
-    /// Its file is being made.
+    /// Its file is being created.
     Coming,
     Ready {
         opened_at: Timestamp,
     },
 }
 
-/// What to do about a class's segments before its next batch.
+/// What to do with a class's segments before its next batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rotation {
     /// The batch goes into the present segment.
     Stay,
-    /// As `Stay`, and the next segment is opened.
+    /// Like `Stay`, and the next segment is opened.
     Prepare,
-    /// The segment opened ahead takes over, whether its file is there or not.
+    /// The segment opened ahead takes over, whether its file exists or not.
     TakeOver,
-    /// A segment opened now takes over, and the batch waits for its file. One opened ahead long ago
-    /// is given up: ids have to follow the age of what is stored, and other classes went on
-    /// meanwhile.
+    /// A segment opened now takes over, and the batch waits for its file. A segment opened ahead
+    /// long ago is discarded: ids have to follow the age of the contents, and other classes have
+    /// opened newer ones since.
     Open,
 }
 
@@ -97,13 +97,13 @@ pub(crate) struct Fill {
     pub(crate) next_offset: u64,
     pub(crate) next_batch: u32,
     pub(crate) chunks: usize,
-    /// Init segments that stand in this segment already.
+    /// Init segments that this segment already contains.
     pub(crate) inits: HashSet<(CameraId, InitId)>,
 }
 
 impl Fill {
     /// Whether the segment should end before a batch of `batch_bytes`. A clock that jumped back
-    /// does not keep it open for ever: bytes and chunks do not look at it.
+    /// does not keep it open forever: the limits of bytes and chunks do not depend on the clock.
     fn is_full(&self, batch_bytes: usize, limits: SegmentLimits, now: Timestamp) -> bool {
         let is_empty = self.next_batch == 0;
         let age_us = now.micros_since(self.opened_at);
@@ -114,8 +114,8 @@ impl Fill {
                 || self.chunks >= limits.chunks_max)
     }
 
-    /// Whether to go on in this segment. Nothing waits for a file as long as the disk makes one
-    /// within [`AHEAD_US_MAX`] and the bytes of an overrun.
+    /// How to continue after this segment. No batch waits for a file if the disk creates one within
+    /// [`AHEAD_US_MAX`] and the bytes of an overrun.
     pub(crate) fn rotation(
         &self,
         batch_bytes: usize,
@@ -149,7 +149,7 @@ impl Fill {
         (!self.inits.contains(&key)).then_some(key)
     }
 
-    /// Takes note of a record that goes into this segment.
+    /// Notes a record that is written to this segment.
     pub(crate) fn note(&mut self, record: &Record) {
         match record {
             Record::Chunk(_) => self.chunks += 1,
@@ -161,8 +161,8 @@ impl Fill {
     }
 }
 
-/// How many bytes to reserve next, given what is reserved and needed; `None` while there is enough
-/// ahead. `step` is what to ask for now, `step_max` what is asked for while the disk has room.
+/// How many bytes to reserve next, given what is reserved and needed; `None` while enough is
+/// reserved. `step` is the present request size, `step_max` the one used while the disk has space.
 pub(crate) fn allocate_next(allocated: u64, needed: u64, step: u64, step_max: u64) -> Option<u64> {
     let is_short = needed + step_max / 2 > allocated;
     is_short.then(|| {

@@ -1,5 +1,5 @@
-//! From one segment to the next: opened ahead, so that no batch waits for a file, and given up
-//! where it was not needed.
+//! Switches from one segment to the next. The next one is opened ahead, so that no batch waits for
+//! a file, and discarded if it was not needed.
 
 use super::plan::{Rotation, SegmentLimits, Successor};
 use super::run::Writer;
@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 use std::sync::Arc;
 
 impl<D: BatchDisk> Writer<D> {
-    /// Sees to it that the class has a segment for a batch of `batch_bytes`.
+    /// Makes sure that the class has a segment for a batch of `batch_bytes`.
     pub(super) fn rotate(&mut self, class: usize, batch_bytes: usize) {
         let now = self.shared.clock.now();
         match self.rotation(class, batch_bytes, now) {
@@ -49,7 +49,7 @@ impl<D: BatchDisk> Writer<D> {
         id
     }
 
-    /// The segment opened ahead is the class's from here on; its time begins now.
+    /// Makes the segment opened ahead the class's current one; its time begins now.
     fn take_over(&mut self, class: usize, now: Timestamp) {
         let Some(next) = self.ahead[class].take() else {
             return;
@@ -82,8 +82,8 @@ impl<D: BatchDisk> Writer<D> {
         }
     }
 
-    /// Hands a segment to the keeper once nothing more comes and everything in it is published. The
-    /// keeper removes one that holds nothing.
+    /// Passes a segment to the keeper once it is complete and everything in it is published. The
+    /// keeper removes an empty one.
     pub(super) fn seal_if_done(&mut self, id: SegmentId) {
         if self
             .slots

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-/// What a writer is started with.
+/// The input of a new writer.
 pub(crate) struct Start {
     pub(crate) shared: Arc<Shared>,
     pub(crate) budget: Arc<Budget>,
@@ -33,7 +33,7 @@ pub(crate) struct Start {
     pub(crate) keeper: Sender<Job>,
 }
 
-/// An operation that has ended.
+/// A completed operation.
 enum Done<D: BatchDisk> {
     Created(SegmentId, u64, io::Result<(D::File, FileId)>),
     Allocated(SegmentId, u64, io::Result<()>),
@@ -43,11 +43,11 @@ enum Done<D: BatchDisk> {
 
 enum Action<D: BatchDisk> {
     Done(Done<D>),
-    /// Records have come, which may wait for others; or all handles are gone.
+    /// Records have arrived and may wait for others; or all handles were dropped.
     Arrived,
-    /// Nothing follows at once what has come.
+    /// The recorder has appended everything that it had; nothing follows immediately.
     Complete,
-    /// Much has come, or somebody waits.
+    /// Much has arrived, or a caller waits.
     Hurry,
     /// `write_delay` is over.
     HandOver,
@@ -67,12 +67,12 @@ pub(crate) struct Writer<D: BatchDisk> {
     pub(super) slots: BTreeMap<SegmentId, Slot<D::File>>,
     /// By class.
     pub(super) current: Vec<Option<SegmentId>>,
-    /// By class: the segment opened ahead, which will be the next.
+    /// By class: the segment opened ahead, which becomes the next one.
     pub(super) ahead: Vec<Option<SegmentId>>,
     /// By class.
     pub(super) filling: Vec<Option<Filling<D::Buffer>>>,
     pub(super) ready: VecDeque<Ready<D::Buffer>>,
-    /// What buffers take that are longer than those of the pool.
+    /// Memory of buffers that are longer than the pool's.
     pub(super) long_bytes: usize,
     pub(super) ledger: Ledger<Contents>,
     requests: mpsc::UnboundedReceiver<Request>,
@@ -84,12 +84,12 @@ pub(crate) struct Writer<D: BatchDisk> {
     writes_in_flight: usize,
     waiting: Vec<(u64, oneshot::Sender<()>)>,
     hand_over_at: Option<Instant>,
-    /// When batches were finished last that were not full.
+    /// When batches that were not full were last finished.
     handed_over_at: Option<Instant>,
     flush_at: Option<Instant>,
     retry_at: Option<Instant>,
-    /// A write found the disk full: all wait for the retry. Where only a reservation was refused,
-    /// what has room goes on.
+    /// A write found the disk full: all writes wait for the retry. If only a reservation was
+    /// refused, batches with reserved space are still written.
     is_write_refused: bool,
     pub(super) is_closing: bool,
 }
@@ -145,8 +145,8 @@ impl<D: BatchDisk> Writer<D> {
                 self.give_up_ahead(class);
             }
         }
-        // Operations are never dropped: the kernel may still use their buffers. A disk that hangs
-        // holds this thread only.
+        // Operations are never dropped: the kernel may still use their buffers. A hanging disk
+        // blocks only this thread.
         while self.operations.join_next().await.is_some() {}
     }
 
@@ -155,12 +155,12 @@ impl<D: BatchDisk> Writer<D> {
         self.is_closing && !is_filling && self.ledger.is_empty() && self.operations.is_empty()
     }
 
-    /// All handles are gone, and all that they appended is on its way.
+    /// All handles were dropped, and everything that they appended is being written.
     fn is_abandoned(&self) -> bool {
         self.is_idle() && self.requests.is_closed() && self.requests.is_empty()
     }
 
-    /// Nothing waits to be handed over, so nothing tells when to look at the queue again.
+    /// Nothing waits to be handed over, so no timer triggers the next look at the queue.
     fn is_idle(&self) -> bool {
         self.hand_over_at.is_none() && self.held.is_none() && !self.is_closing
     }
@@ -184,7 +184,7 @@ impl<D: BatchDisk> Writer<D> {
         }
     }
 
-    /// The error is the reason to give the volume up.
+    /// An error is the reason to give up the volume.
     fn apply(&mut self, action: Action<D>) -> Result<(), String> {
         match action {
             Action::Done(done) => self.apply_done(done)?,
@@ -206,7 +206,7 @@ impl<D: BatchDisk> Writer<D> {
                 self.hand_over();
             }
             Action::Flush => {
-                // What waits for others goes along, rather than for another interval.
+                // Waiting records are written now too, rather than after another interval.
                 self.finish_batches();
                 self.flush_at = None;
                 self.ledger.want_flush();
@@ -269,7 +269,7 @@ impl<D: BatchDisk> Writer<D> {
         }
     }
 
-    /// Takes nothing new; what was accepted is made durable, and then the writer ends.
+    /// Accepts nothing new; accepted records are made durable, and then the writer ends.
     fn give_up(&mut self) {
         if let Some(reason) = self.failed.borrow().clone() {
             self.budget.failure.get_or_init(|| reason);
@@ -287,12 +287,12 @@ impl<D: BatchDisk> Writer<D> {
         self.waiting.push((self.ledger.next(), answer));
     }
 
-    /// The time that nobody sets.
+    /// Monotonic time.
     pub(super) fn instant() -> Instant {
         Instant::now()
     }
 
-    /// Called when a record has come: both delays count from the oldest that waits.
+    /// Called when a record has arrived: both delays count from the oldest waiting record.
     fn note_waiting(&mut self) {
         let now = Instant::now();
         self.hand_over_at
@@ -346,8 +346,8 @@ impl<D: BatchDisk> Writer<D> {
             .spawn_local(async move { Done::Created(id, bytes, create.await) });
     }
 
-    /// Writes whatever has a file with room, in order within each segment's file and as many as may
-    /// be in flight.
+    /// Writes every batch whose file has space, in order within each segment's file and as many at
+    /// a time as allowed.
     fn start_writes(&mut self) {
         for _ in 0..self.ready.len() {
             let Some(batch) = self.ready.pop_front() else {
@@ -360,7 +360,7 @@ impl<D: BatchDisk> Writer<D> {
         }
     }
 
-    /// Gives the batch back if it has to wait.
+    /// Returns the batch if it has to wait.
     fn start_write(&mut self, batch: Ready<D::Buffer>, is_turn: bool) -> Option<Ready<D::Buffer>> {
         let end = batch.offset + batch.bytes as u64;
         self.allocate_ahead(batch.segment, end);
@@ -410,7 +410,7 @@ impl<D: BatchDisk> Writer<D> {
         else {
             return;
         };
-        // The last step of a segment is only taken if it is needed.
+        // The last step of a segment is only reserved if it is needed.
         let is_near_end = slot.allocated_bytes >= self.shared.options.segment_bytes_max
             && end <= slot.allocated_bytes;
         let Some(bytes) = allocate_next(
@@ -455,7 +455,7 @@ impl<D: BatchDisk> Writer<D> {
             .waiting
             .extract_if(.., |(below, _)| *below <= published_below)
         {
-            // Whoever asked may have given up waiting.
+            // The caller may have given up waiting.
             answer.send(()).ok();
         }
     }

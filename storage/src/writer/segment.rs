@@ -1,4 +1,4 @@
-//! An open segment as the writer sees it: its file, once it is there, and how far it is filled.
+//! An open segment from the writer's view: its file, once it exists, and how far it is filled.
 
 use super::plan::{Fill, Successor};
 use crate::format::{BLOCK, SegmentHeader};
@@ -15,7 +15,7 @@ pub(super) struct Slot<F> {
     pub(super) file: Option<F>,
     pub(super) fill: Fill,
     pub(super) allocated_bytes: u64,
-    /// What to ask for next; halved when the disk refuses.
+    /// The size of the next reservation; halved when the disk refuses.
     pub(super) allocate_step_bytes: u64,
     /// The file is being created or extended.
     pub(super) is_busy: bool,
@@ -52,7 +52,7 @@ impl<F> Slot<F> {
         }
     }
 
-    /// What the plan needs to know of a segment that was opened ahead.
+    /// The state of a segment opened ahead, for the plan.
     pub(super) fn as_successor(&self) -> Successor {
         match self.file {
             Some(_) => Successor::Ready {

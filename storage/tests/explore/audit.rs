@@ -1,5 +1,4 @@
-//! What has to hold after a crash, looked at on a copy of the disk: three starts, the last without
-//! a catalogue.
+//! Checks after a crash, on a copy of the disk: three starts, the last without a catalogue.
 
 #![expect(clippy::disallowed_methods, reason = "the time of the simulation")]
 
@@ -24,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Recovery of what a run leaves takes no longer, in simulated time.
+/// The longest recovery of a run's remains, in simulated time.
 const RECOVERY_MAX: Duration = Duration::from_secs(120);
 
 /// Everything that a stream shows.
@@ -45,7 +44,7 @@ struct Opened {
 /// Every file with its length and checksum.
 type Files = BTreeMap<PathBuf, (u64, u32)>;
 
-/// What a volume keeps apart from its segments.
+/// Files of a volume other than segments.
 const OWN_FILES: [&str; 3] = ["volume.json", "scrub.json", "retention.json"];
 
 pub(crate) struct Audit<'a> {
@@ -56,8 +55,8 @@ pub(crate) struct Audit<'a> {
 }
 
 impl Audit<'_> {
-    /// `disk` is the volume's own; a copy of it is used.
-    /// Returns how many chunks the scrub finds damaged.
+    /// `disk` is the volume's own; a copy of it is used. Returns how many chunks the scrub finds
+    /// damaged.
     pub(crate) fn run(&self, disk: &SimulatedDisk) -> Result<u64, String> {
         let disk = disk.fork();
         disk.set_faults(Faults {
@@ -106,8 +105,8 @@ impl Audit<'_> {
         Ok(found_damaged)
     }
 
-    /// What was shown once is compared; where bits have flipped, less may be found without the
-    /// catalogue, but what was promised.
+    /// Compares with what was shown before; if bits have flipped, less may be found without the
+    /// catalogue, except for what was promised.
     fn open_again(&self, disk: &SimulatedDisk) -> Result<Opened, String> {
         self.open(disk, self.plan.options_for_audit(), |handle| {
             if self.oracle.has_damage {
@@ -176,8 +175,8 @@ impl Audit<'_> {
         opened
     }
 
-    /// After a whole pass: what is listed can be read, and what is called damaged was hit and
-    /// cannot.
+    /// After a complete pass: listed chunks can be read, and chunks reported as damaged were hit
+    /// and cannot be read.
     fn check_scrub(&self, handle: &VolumeHandle) -> Result<u64, String> {
         for stream in self.oracle.streams() {
             for entry in show(handle, stream)?.entries {
@@ -226,7 +225,7 @@ impl Audit<'_> {
             .collect()
     }
 
-    /// Everything promised is there byte by byte, and nothing else than what was recorded.
+    /// Everything promised is there byte by byte, and nothing that was not recorded.
     fn check_promises(&self, handle: &VolumeHandle) -> Result<(), String> {
         let mut found: BTreeSet<Key> = BTreeSet::new();
         for stream in self.oracle.streams() {
@@ -238,7 +237,7 @@ impl Audit<'_> {
                 }
             }
             if let Some(gap) = shown.gaps.iter().find(|gap| !self.oracle.is_known_gap(gap)) {
-                return Err(format!("a gap is listed that nobody reported: {gap:?}"));
+                return Err(format!("a gap is listed that no camera reported: {gap:?}"));
             }
             if let Some(gap) = self
                 .oracle
@@ -269,8 +268,8 @@ impl Audit<'_> {
     ) -> Result<(), String> {
         let meta = &entry.meta;
         let accepted = self.oracle.chunks.get(&Key::of(meta));
-        let accepted =
-            accepted.ok_or_else(|| format!("a chunk is listed that nobody recorded: {entry:?}"))?;
+        let accepted = accepted
+            .ok_or_else(|| format!("a chunk is listed that no camera recorded: {entry:?}"))?;
         if !is_same(&accepted.meta, meta, self.oracle.has_damage) {
             return Err(format!(
                 "listed as {meta:?}, recorded as {:?}",
@@ -419,12 +418,12 @@ fn show(handle: &VolumeHandle, stream: Stream) -> Result<Shown, String> {
     })
 }
 
-/// Waits for a whole pass of the scrub.
+/// Waits for a complete pass of the scrub.
 async fn scrub(handle: &VolumeHandle, clock: &dyn Clock) -> Result<(), String> {
     if handle.stats().segments_sealed == 0 {
         return Ok(());
     }
-    // A pass that began before, at the same instant, may not have known all segments.
+    // A pass that began earlier, at the same instant, may not have known all segments.
     tokio::time::sleep(Duration::from_millis(1)).await;
     let asked_at = clock.now();
     handle.start_scrub();
@@ -458,18 +457,18 @@ fn during(what: &'static str) -> impl Fn(String) -> String {
     move |problem| format!("during {what}: {problem}")
 }
 
-/// What must be told of a chunk of video.
+/// How a chunk of video must be reported.
 #[derive(Clone, Copy, Debug)]
 enum Standing {
     /// Everything since its access point is there.
     Whole,
-    /// Its recorder says so.
+    /// Its recorder marked it as damaged.
     Damaged,
-    /// What it refers to may have been deleted.
+    /// Frames that it refers to may have been deleted.
     Unknown,
 }
 
-/// `None` where it cannot be decoded: no access point of its session and parameters is listed.
+/// `None` if it cannot be decoded: no access point of its session and parameters is listed.
 fn standing(entry: &ChunkEntry, listed: &[ChunkEntry]) -> Option<Standing> {
     let of = &entry.meta;
     let is_before = |meta: &ChunkMeta| {

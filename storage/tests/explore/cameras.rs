@@ -1,5 +1,5 @@
-//! Made-up cameras: what each records next, and when. Sessions, epochs, parameter changes, gaps,
-//! audio, sub streams, by chance.
+//! Simulated cameras: what each records next, and when. Sessions, epochs, parameter changes, gaps,
+//! audio and sub streams are random.
 
 use crate::oracle::Oracle;
 use crate::plan::Plan;
@@ -12,7 +12,7 @@ use holdfast_storage::simulation::Random;
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{AppendError, ClassId, VolumeHandle};
 
-/// A session begins so long after the one before, at least.
+/// The minimum time between the starts of two sessions.
 const CONNECT_US_MIN: i64 = 100_000;
 
 /// One stream of one camera.
@@ -28,10 +28,10 @@ pub(crate) struct Recorder {
     sequences: [u32; 2],
     /// Grows with each change of parameters.
     parameters: u32,
-    /// The init segments that this session has brought.
+    /// The init segments that this session has appended.
     has_init: bool,
     after_loss: bool,
-    /// What a decoder has of the session, and where its last access point is.
+    /// The state of a decoder of the session, and the place of its last access point.
     pictures: Pictures,
     access_start: Option<Timestamp>,
     /// Start of the next chunk.
@@ -70,7 +70,7 @@ pub(crate) fn recorders(plan: &Plan, random: &mut Random) -> Vec<Recorder> {
 }
 
 impl Recorder {
-    /// After a start, or when the camera comes back.
+    /// After a start, or when the camera returns.
     pub(crate) fn begin_session(&mut self, now: Timestamp, plan: &Plan, random: &mut Random) {
         if random.one_in(3) {
             self.epoch = self.epoch.next();
@@ -89,7 +89,7 @@ impl Recorder {
         (self.pictures, self.access_start) = (Pictures::default(), None);
     }
 
-    /// Appends everything that has come by `now`.
+    /// Appends everything that has arrived by `now`.
     pub(crate) fn append_until(
         &mut self,
         now: Timestamp,
@@ -120,7 +120,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// The camera was away: a gap, and perhaps a session that goes on.
+    /// The camera was away: a gap, and perhaps a session that continues.
     fn lose(
         &mut self,
         plan: &Plan,
@@ -137,7 +137,7 @@ impl Recorder {
             start: self.at,
             end,
             cause: GapCause::CameraStalled,
-            // As much as the plan has it, without another draw.
+            // The length that the plan has, without another draw.
             frames_missing: u16::try_from(end.micros_since(self.at) / 40_000)
                 .ok()
                 .filter(|frames| *frames > 0),
@@ -181,7 +181,7 @@ impl Recorder {
                 self.after_loss = false;
                 Ok(())
             }
-            // Shed, as a recorder would.
+            // Dropped, as a recorder would.
             Err(AppendError::Full { .. } | AppendError::NoSpace) => {
                 self.after_loss = true;
                 (self.pictures, self.access_start) = before;
@@ -269,7 +269,7 @@ impl Recorder {
     }
 }
 
-/// Bytes that nothing else has.
+/// Bytes that occur nowhere else.
 fn noise(bytes: usize, random: &mut Random) -> Bytes {
     let mut noise = Vec::with_capacity(bytes + 8);
     while noise.len() < bytes {

@@ -1,5 +1,5 @@
-//! What becomes of the catalogue between two lives. It lies in a real directory, in memory where
-//! the machine has such.
+//! The state of the catalogue between two lives. It is in a real directory, in memory if the
+//! machine has such a filesystem.
 
 use holdfast_storage::simulation::Random;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,9 @@ const SETTLE_MS_MAX: u32 = 20_000;
 /// The directories of one run.
 pub(crate) struct Dirs {
     _dir: TempDir,
-    /// The volume's; nothing but its catalogue is there.
+    /// The volume's directory; it contains only the catalogue.
     pub(crate) root: PathBuf,
-    /// A copy of the catalogue from the midst of a life.
+    /// A copy of the catalogue from the middle of a life.
     pub(crate) older: PathBuf,
     /// A copy of the catalogue from when the directory was backed up.
     backup: PathBuf,
@@ -47,8 +47,8 @@ impl Dirs {
         holdfast_storage::simulation::catalogue_of(&self.root)
     }
 
-    /// Waits, in real time, until the last life's sled has let go of its files: simulated time may
-    /// pass in no time.
+    /// Waits, in real time, until the last life's sled has released its files: simulated time may
+    /// not advance.
     pub(crate) fn settle(&self) -> Result<(), String> {
         for _ in 0..SETTLE_MS_MAX {
             if !holdfast_storage::simulation::is_catalogue_held(&self.root) {
@@ -59,7 +59,7 @@ impl Dirs {
         Err("sled does not let go of its files".to_owned())
     }
 
-    /// What a crash does to the catalogue, which nobody has synced.
+    /// What a crash does to the catalogue, which is never synced.
     pub(crate) fn after_crash(&self, random: &mut Random) -> Result<&'static str, String> {
         let catalogue = self.catalogue();
         match random.below(6) {
@@ -73,12 +73,12 @@ impl Dirs {
         }
     }
 
-    /// Keeps the catalogue together with the rest of the directory.
+    /// Stores the catalogue together with the rest of the directory.
     pub(crate) fn back_up(&self) -> Result<(), String> {
         copy(&self.catalogue(), &self.backup)
     }
 
-    /// Puts the catalogue back to what it was then.
+    /// Restores the catalogue to its state at that time.
     pub(crate) fn take_back(&self) -> Result<(), String> {
         copy(&self.backup, &self.catalogue())
     }
@@ -102,7 +102,7 @@ pub(crate) fn remove(dir: &Path) -> Result<(), String> {
     }
 }
 
-/// Puts a copy of `from` in place of `to`; nothing where there is nothing.
+/// Replaces `to` with a copy of `from`; with nothing if `from` does not exist.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), String> {
     remove(to)?;
     if !from.is_dir() {
@@ -125,7 +125,7 @@ fn copy_into(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Overwrites every file, so that what follows does not depend on how sled lays out its pages.
+/// Overwrites every file, so that the result does not depend on how sled lays out its pages.
 fn damage(dir: &Path) -> Result<(), String> {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return Ok(());

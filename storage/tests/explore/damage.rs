@@ -1,4 +1,4 @@
-//! Bits that flip at rest, and which chunks may suffer from it: those of the batch that was hit.
+//! Bits that flip at rest, and the chunks that may suffer from it: those of the batch that was hit.
 
 use crate::oracle::{Key, Oracle};
 use holdfast_storage::Scan;
@@ -32,8 +32,8 @@ pub(crate) fn flip_bits(disk: &SimulatedDisk, oracle: &mut Oracle, random: &mut 
     ));
 }
 
-/// Where `volume.json` is noise, and no life came so far as to write it again, the headers tell
-/// what stood there: of both nothing could.
+/// If `volume.json` is noise, and no life lasted long enough to write it again, the identity comes
+/// from the headers: both must not be damaged.
 fn has_identity(disk: &SimulatedDisk) -> bool {
     let files = disk.files();
     let identity = files
@@ -44,7 +44,7 @@ fn has_identity(disk: &SimulatedDisk) -> bool {
         .is_some_and(|text| text.starts_with(b"{"))
 }
 
-/// The chunks that are sound in one of these files at least.
+/// The chunks that are sound in at least one of these files.
 fn sound<'a>(disk: &SimulatedDisk, paths: impl Iterator<Item = &'a Path>) -> BTreeSet<Key> {
     let scans = paths.filter_map(|path| scan(disk.contents(path)?, segment_of(path)?).ok());
     let keys_of = |scan: Scan| {
@@ -58,7 +58,7 @@ fn sound<'a>(disk: &SimulatedDisk, paths: impl Iterator<Item = &'a Path>) -> BTr
     scans.flat_map(keys_of).collect()
 }
 
-/// Anywhere in what is not zeros; half of the time in the last blocks, where the footer is.
+/// Anywhere in data other than zeros; half of the time in the last blocks, where the footer is.
 fn interesting(disk: &SimulatedDisk, path: &Path, bytes: u64, random: &mut Random) -> u64 {
     if random.one_in(2) {
         return random.within(bytes.saturating_sub(3 * BLOCK)..bytes);
@@ -71,7 +71,7 @@ fn interesting(disk: &SimulatedDisk, path: &Path, bytes: u64, random: &mut Rando
     random.below(end)
 }
 
-/// What may be lost by a change at `offset`. Earlier damage counts as done.
+/// Notes what may be lost by a change at `offset`. Earlier damage counts too.
 fn note_hit(disk: &SimulatedDisk, path: &Path, offset: u64, oracle: &mut Oracle) {
     let (Some(contents), Some(id)) = (disk.contents(path), segment_of(path)) else {
         return;

@@ -1,10 +1,10 @@
-//! Known bugs put back: the exploration has to find each of them, or it proves nothing.
+//! Known bugs put back: the exploration has to find each of them, otherwise it proves nothing.
 //!
 //! None needs a hook in the store. A disk whose syncs do nothing is a writer that leaves them out;
-//! one that answers syncs before it has done them is a writer that publishes first; one whose names
-//! follow mounts is a store that works by path; one that does not sync copies of held footage is a
-//! keeper that lets originals go too early; and a footer that was changed together with all its
-//! checksums is one whose checksums nobody looks at.
+//! a disk that answers syncs before it has done them is a writer that publishes first; a disk whose
+//! names follow mounts is a store that works by path; a disk that does not sync copies of held
+//! footage is a keeper that deletes originals too early; and a footer that was changed together
+//! with all its checksums is one whose checksums are not verified.
 
 use crate::explore;
 use crate::run::Twist;
@@ -12,10 +12,10 @@ use holdfast_storage::format::{BLOCK, Trailer};
 use holdfast_storage::simulation::{Lie, Random, SimulatedDisk, segment_of};
 use std::path::Path;
 
-/// Each bug shows within so many seeds.
+/// Each bug is found within this many seeds.
 const SEEDS: u64 = 100;
 
-/// What a broken promise of durability is called.
+/// Messages about a broken promise of durability.
 const LOST: &[&str] = &[
     "missing",
     "went back",
@@ -56,7 +56,7 @@ fn a_footer_that_is_trusted_without_its_checksums_is_found() {
         &[
             "differently",
             "recorded as",
-            "nobody recorded",
+            "no camera recorded",
             "missing",
             "went back",
         ],

@@ -1,5 +1,5 @@
 //! One life of the process: it opens the volume, records and reads, and ends in order, by a kill,
-//! or where the machine stops.
+//! or when the machine stops.
 
 #![expect(clippy::disallowed_methods, reason = "the time of the simulation")]
 
@@ -20,18 +20,18 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::sleep;
 
-/// How often cameras deliver and the watermarks are looked at.
+/// How often cameras deliver and the watermarks are checked.
 const TICK: Duration = Duration::from_millis(20);
 
-/// An orderly stop takes no longer, unless the disk is full or hangs: one minute.
+/// The longest orderly stop, unless the disk is full or hangs: one minute.
 const CLOSE_TICKS_MAX: u32 = 3_000;
 
 const DAY_US: u64 = 86_400_000_000;
 
-/// How far it is off at a start at most: ten years.
+/// The most that the clock may be off at a start: ten years.
 const WRONG_US_MAX: u64 = 10 * 365 * 86_400_000_000;
 
-/// How far the wall clock is set at most: two hours.
+/// The most that the wall clock is set: two hours.
 const JUMP_US_MAX: u64 = 7_200_000_000;
 
 pub(crate) struct Life<'a> {
@@ -40,17 +40,17 @@ pub(crate) struct Life<'a> {
     pub(crate) oracle: &'a mut Oracle,
     pub(crate) random: &'a mut Random,
     pub(crate) recorders: &'a mut Vec<Recorder>,
-    /// Where an older state of the catalogue goes.
+    /// Where an older state of the catalogue is stored.
     pub(crate) older: &'a Path,
-    /// For what not every seed has.
+    /// For features that not every seed has.
     pub(crate) more: &'a mut Random,
     /// For mounts.
     pub(crate) mounts: &'a mut Random,
     pub(crate) cover: Option<Cover>,
     pub(crate) holds: &'a mut Vec<Hold>,
-    /// What this life removed.
+    /// The segments that this life removed.
     pub(crate) gone: &'a mut Vec<Gone>,
-    /// The limits say that next to nothing stays.
+    /// The limits say that almost nothing may stay.
     pub(crate) is_mistyped: bool,
     pub(crate) ignores_holds: bool,
     pub(crate) trusts_clocks: bool,
@@ -61,8 +61,8 @@ pub(crate) struct Life<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// Runs `body` on this thread in a runtime of its own with paused time. What still runs at its end
-/// is dropped, as in a crash.
+/// Runs `body` on this thread in its own runtime with paused time. What still runs at its end is
+/// dropped, as in a crash.
 pub(crate) fn simulate<T>(body: impl Future<Output = T>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -75,7 +75,7 @@ pub(crate) fn simulate<T>(body: impl Future<Output = T>) -> Result<T, String> {
 /// How a life ended, as far as the process knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// In its midst.
+    /// In the middle.
     Stopped,
     /// The volume could not be opened, or failed.
     Failed,
@@ -147,7 +147,7 @@ impl Life<'_> {
         self.wrong_us = match self.plan.has_wrong_starts.then(|| self.more.below(3)) {
             None | Some(0) => 0,
             Some(1) => self.more.below(WRONG_US_MAX) as i64,
-            // As where a battery is empty.
+            // As after the loss of its battery.
             Some(_) if self.more.one_in(3) => self.more.below(DAY_US) as i64 - self.now.micros(),
             Some(_) => -(self.more.below(WRONG_US_MAX) as i64),
         };
@@ -155,10 +155,10 @@ impl Life<'_> {
         self.wrong_us
     }
 
-    /// The holds that are set already are told at once, or a little later.
+    /// Holds that are already set are known at once, or a little later.
     fn options(&mut self) -> VolumeOptions {
-        let is_told = !self.plan.has_holds || !self.more.one_in(3);
-        let holds = is_told.then(|| self.told());
+        let are_holds_known = !self.plan.has_holds || !self.more.one_in(3);
+        let holds = are_holds_known.then(|| self.current_holds());
         let options = self.plan.options.clone();
         let caution = match options.caution {
             _ if self.trusts_clocks => Caution::NONE,
@@ -182,7 +182,7 @@ impl Life<'_> {
         options
     }
 
-    fn told(&self) -> Holds {
+    fn current_holds(&self) -> Holds {
         if self.ignores_holds {
             Holds::default()
         } else {
@@ -190,8 +190,8 @@ impl Life<'_> {
         }
     }
 
-    /// What is mounted over the volume is untouched, and the volume is left: what it took before is
-    /// made durable and sealed where it is.
+    /// The disk mounted over the volume is not touched, and the volume is given up: accepted
+    /// records become durable and are sealed where the volume is.
     async fn end_covered(
         &self,
         volume: &SimulatedVolume,
@@ -261,13 +261,13 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// Where names lead to another disk, what is read there proves nothing of what is written
-    /// there.
+    /// If names lead to another disk, reads there prove nothing about writes there.
     fn is_deceived(&self) -> bool {
         self.cover.is_some() && self.plan.faults.lie != Lie::None
     }
 
-    /// What not every seed has: holds that come and go, passes of the scrub, a clock that is set.
+    /// Features that not every seed has: holds that come and go, passes of the scrub, a clock that
+    /// is set.
     fn do_more(
         &mut self,
         now: Timestamp,
@@ -278,7 +278,7 @@ impl Life<'_> {
             take_removed(self.plan, self.disk, self.oracle, Some(handle), self.gone)?;
             if self.more.one_in(50) {
                 self.change_holds(now);
-                handle.set_holds(self.told());
+                handle.set_holds(self.current_holds());
                 self.oracle.hold(self.holds);
             }
         }
@@ -289,7 +289,7 @@ impl Life<'_> {
         if self.plan.has_scrub && self.more.one_in(80) {
             handle.start_scrub();
         }
-        // Not in every life is it put right.
+        // Not every life corrects it.
         if self.wrong_us != 0 && self.more.one_in(400) {
             clock.jump(-std::mem::take(&mut self.wrong_us));
         }
@@ -305,7 +305,7 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// One more, of some seconds or without end, or one fewer.
+    /// Adds a hold, of some seconds or without end, or removes one.
     fn change_holds(&mut self, now: Timestamp) {
         if self.more.one_in(3) && !self.holds.is_empty() {
             let lifted = self.more.below(self.holds.len() as u64) as usize;
@@ -322,7 +322,7 @@ impl Life<'_> {
         self.holds.push(Hold { camera, from, to });
     }
 
-    /// `true` where the volume takes no more.
+    /// Returns `true` if the volume takes no more.
     fn append(&mut self, now: Timestamp, handle: &VolumeHandle) -> Result<bool, String> {
         for recorder in self.recorders.iter_mut() {
             match recorder.append_until(now, self.plan, handle, self.oracle, self.random) {
@@ -340,7 +340,7 @@ impl Life<'_> {
         Ok(false)
     }
 
-    /// Whatever is told of a watermark counts from now on.
+    /// Every reported watermark counts from now on.
     fn observe(&mut self, handle: &VolumeHandle) -> Result<(), String> {
         for recorder in self.recorders.iter() {
             let stream: Stream = (recorder.camera, recorder.stream);
@@ -386,7 +386,7 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// Keeps a copy of the catalogue as it is now, for a later life to find.
+    /// Keeps a copy of the present catalogue, for a later life to find.
     fn keep_older(&mut self, handle: &VolumeHandle) -> Result<(), String> {
         if handle.stats().is_catalogue_open {
             let from = holdfast_storage::simulation::catalogue_of(&self.plan.options.path);

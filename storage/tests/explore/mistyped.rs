@@ -1,5 +1,5 @@
-//! A limit that was mistyped between two lives, so that next to nothing may stay: no more goes than
-//! the usual, which is what came in, a tenth of what is stored, and a segment or two.
+//! A limit that was mistyped between two lives, so that almost nothing may stay: no more is deleted
+//! than usual, which is the amount that arrived, a tenth of what is stored, and a segment or two.
 
 use crate::removed::Gone;
 use holdfast_storage::simulation::{SimulatedDisk, segment_of};
@@ -15,7 +15,7 @@ struct Class {
     largest: u64,
 }
 
-/// The segments that there were when the limit was mistyped.
+/// The segments that existed when the limit was mistyped.
 pub(crate) struct Before(BTreeMap<PathBuf, u64>);
 
 impl Before {
@@ -23,10 +23,10 @@ impl Before {
         Self(segments(disk).into_iter().collect())
     }
 
-    /// Looks at what is left at the end of a life, in which `gone` went.
+    /// Checks what is left at the end of a life in which the segments in `gone` were deleted.
     ///
     /// # Errors
-    /// More went than the usual.
+    /// More was deleted than usual.
     pub(crate) fn check(&self, disk: &SimulatedDisk, gone: &[Gone]) -> Result<(), String> {
         let mut classes: BTreeMap<PathBuf, Class> = BTreeMap::new();
         let mut add = |path: &Path, bytes: u64, count: fn(&mut Class) -> &mut u64| {
@@ -74,7 +74,7 @@ impl Before {
     }
 }
 
-/// Each with what is written of it: of one that is open more is reserved.
+/// Each segment with the bytes written to it: more is reserved for an open one.
 fn segments(disk: &SimulatedDisk) -> Vec<(PathBuf, u64)> {
     let paths = disk
         .files()

@@ -1,4 +1,4 @@
-//! Another disk that is mounted over the volume's path while it records: the volume is left at
+//! Another disk that is mounted over the volume's path while it records: the volume is given up at
 //! once, and no file of the other disk is touched.
 
 use holdfast_storage::simulation::SimulatedDisk;
@@ -12,7 +12,7 @@ pub(crate) struct Cover {
 }
 
 impl Cover {
-    /// What is mounted is a copy of the disk, so that every name is there, too.
+    /// The mounted disk is a copy, so it contains every name, too.
     pub(crate) fn mount(disk: &SimulatedDisk) -> Self {
         let other = disk.fork();
         let files = contents(&other);
@@ -20,7 +20,7 @@ impl Cover {
         Self { other, files }
     }
 
-    /// Whether the other disk is as it was.
+    /// Whether the other disk is unchanged.
     pub(crate) fn check(&self) -> Result<(), String> {
         let files = contents(&self.other);
         let differs = |(path, bytes): &(&PathBuf, &Vec<u8>)| files.get(*path) != Some(*bytes);

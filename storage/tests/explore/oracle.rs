@@ -1,5 +1,5 @@
-//! What was accepted, what was promised, and what may be gone: what the store is held to. Knows
-//! nothing of how the store works.
+//! What was accepted, what was promised, and what may be missing: the standard for the store.
+//! Independent of how the store works.
 
 use bytes::Bytes;
 use holdfast_storage::Watermark;
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) type Stream = (CameraId, StreamKind);
 
-/// Names a chunk among all that were ever made.
+/// Identifies a chunk among all that were ever made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) camera: CameraId,
@@ -50,12 +50,13 @@ pub(crate) struct Accepted {
     life: u32,
     /// Reported as durable: it must be there from now on.
     pub(crate) is_promised: bool,
-    /// It was durable before the crash, and with it all that came before it: its init segment has
-    /// to be there too. One that recovery salvaged from what was not durable may have lost it.
+    /// It was durable before the crash, together with everything before it: its init segment has to
+    /// be there too. The init segment of a chunk that recovery salvaged from data that was not
+    /// durable may be lost.
     pub(crate) is_decodable: bool,
-    /// Its segment was deleted by retention, or damaged at rest: it need not be there any more.
+    /// Its segment was deleted by retention, or damaged at rest: the chunk may be missing.
     pub(crate) is_excused: bool,
-    /// It was hit by damage at rest, in one of its places at least.
+    /// It was hit by damage at rest, in at least one of its places.
     pub(crate) is_hit: bool,
 }
 
@@ -79,11 +80,11 @@ pub(crate) struct Oracle {
     newest: BTreeMap<Stream, Watermark>,
     order: u64,
     life: u32,
-    /// A flush or close has answered for everything accepted before, in this life.
+    /// A flush or close in this life has confirmed everything accepted before.
     flushed_below: u64,
     /// Something was damaged at rest.
     pub(crate) has_damage: bool,
-    /// As the volume was told last.
+    /// The holds that the volume last received.
     holds: Vec<Hold>,
 }
 
@@ -94,7 +95,7 @@ impl Oracle {
         self.marks.clear();
     }
 
-    /// The number that the next accepted record gets.
+    /// The number of the next accepted record.
     pub(crate) fn order(&self) -> u64 {
         self.order
     }
@@ -133,7 +134,7 @@ impl Oracle {
         self.order += 1;
     }
 
-    /// A flush answered for everything with a lower number.
+    /// A flush confirmed everything with a lower number.
     pub(crate) fn flushed(&mut self, below: u64) {
         self.flushed_below = self.flushed_below.max(below);
     }
@@ -155,11 +156,11 @@ impl Oracle {
         }
     }
 
-    /// A listed chunk has to be one that was accepted, and to stay.
+    /// A listed chunk has to be one that was accepted, and must stay.
     pub(crate) fn listed(&mut self, entry: &ChunkEntry) -> Result<&Accepted, String> {
         let accepted = self.chunks.get_mut(&Key::of(&entry.meta));
-        let accepted =
-            accepted.ok_or_else(|| format!("a chunk is listed that nobody recorded: {entry:?}"))?;
+        let accepted = accepted
+            .ok_or_else(|| format!("a chunk is listed that no camera recorded: {entry:?}"))?;
         if !is_same(&accepted.meta, &entry.meta, self.has_damage) {
             return Err(format!(
                 "listed as {:?}, recorded as {:?}",
@@ -170,7 +171,7 @@ impl Oracle {
         Ok(accepted)
     }
 
-    /// Draws the sum at the end of a life: what was promised stays so.
+    /// The end of a life: promised chunks stay promised.
     pub(crate) fn end_life(&mut self) {
         let (life, below) = (self.life, self.flushed_below);
         for accepted in self
@@ -197,13 +198,13 @@ impl Oracle {
         }
     }
 
-    /// The volume is told of these holds, in place of those before.
+    /// The volume receives these holds in place of the previous ones.
     pub(crate) fn hold(&mut self, holds: &[Hold]) {
         self.holds = holds.to_vec();
     }
 
-    /// Whether a hold keeps a chunk, wherever retention deletes it. What was hit by damage may be
-    /// copied, or seem copied, where it is damaged.
+    /// Whether a hold keeps a chunk, wherever retention deletes it. A chunk that was hit by damage
+    /// may be copied, or seem copied, where it is damaged.
     pub(crate) fn is_kept(&self, accepted: &Accepted) -> bool {
         let meta = &accepted.meta;
         !accepted.is_hit
@@ -211,7 +212,7 @@ impl Oracle {
             && covers(&self.holds, meta.camera, meta.start, meta.end())
     }
 
-    /// Chunks that are there for a hold.
+    /// Chunks that are kept by a hold.
     pub(crate) fn kept(&self) -> u64 {
         self.chunks
             .values()
@@ -219,7 +220,7 @@ impl Oracle {
             .count() as u64
     }
 
-    /// What stood in a deleted segment need not be there, unless it is held.
+    /// The contents of a deleted segment may be missing, unless they are held.
     pub(crate) fn excuse_all(&mut self, scan: &Scan) {
         let rows = scan.index.tracks().values().flatten();
         for key in rows.map(|row| Key::of(&row.meta)) {
@@ -246,14 +247,15 @@ impl Oracle {
         }
     }
 
-    /// Chunks that were hit need not be there, but those that are sound in some place.
+    /// Chunks that were hit may be missing, except those that are sound in some place.
     pub(crate) fn excuse_hit_but(&mut self, sound: &BTreeSet<Key>) {
         for (key, accepted) in &mut self.chunks {
             accepted.is_excused |= accepted.is_hit && !sound.contains(key);
         }
     }
 
-    /// The newest watermark that was reported of a stream, unless what it stands on may be gone.
+    /// The newest reported watermark of a stream, unless the footage that it depends on may be
+    /// missing.
     pub(crate) fn newest_mark(&self, stream: Stream) -> Option<Watermark> {
         let mark = *self.newest.get(&stream)?;
         let is_excused = self.of_stream(stream).any(|accepted| {
@@ -285,7 +287,7 @@ impl Oracle {
             .collect()
     }
 
-    /// Chunks that must be there and are not among `found`.
+    /// Chunks that must be there and are not in `found`.
     pub(crate) fn missing(&self, found: &BTreeSet<Key>) -> Vec<&Accepted> {
         let must = self
             .chunks
@@ -312,7 +314,7 @@ impl Oracle {
         is_of_damage || self.gaps.iter().any(|accepted| accepted.gap == *gap)
     }
 
-    /// Reads what is listed, and compares every byte. Returns whether it could be read.
+    /// Reads a listed chunk and compares every byte. Returns whether it could be read.
     pub(crate) fn check_bytes(
         &self,
         handle: &VolumeHandle,
@@ -332,7 +334,7 @@ impl Oracle {
     }
 }
 
-/// Of a chunk that is listed behind a damaged one it is told that frames are missing before it.
+/// A chunk listed after a damaged one is marked as having missing frames before it.
 pub(crate) fn is_same(recorded: &ChunkMeta, listed: &ChunkMeta, has_damage: bool) -> bool {
     // Never the other way round.
     let after_loss = if has_damage && listed.after_loss {
@@ -347,7 +349,7 @@ pub(crate) fn is_same(recorded: &ChunkMeta, listed: &ChunkMeta, has_damage: bool
         }
 }
 
-/// As it is documented: with a lead, so that the first picture can be decoded.
+/// As documented: with a lead, so that the first picture can be decoded.
 fn covers(holds: &[Hold], camera: CameraId, start: Timestamp, end: Timestamp) -> bool {
     let mut of_camera = holds.iter().filter(|hold| hold.camera == camera);
     of_camera.any(|hold| {

@@ -1,5 +1,5 @@
-//! What a seed stands for: the volume's options, the disk's size and faults, the cameras. Drawn
-//! once, at the start.
+//! The plan of a seed: the volume's options, the disk's size and faults, the cameras. Drawn once,
+//! at the start.
 
 use holdfast_storage::retention::Caution;
 use holdfast_storage::simulation::{Faults, Geometry, Lie, Random};
@@ -13,22 +13,22 @@ use crate::NODE;
 /// More than any run fills.
 pub(crate) const CAPACITY_BYTES_MAX: u64 = 1 << 40;
 
-/// Sets the stream apart from which the newer parts of a plan are drawn.
+/// Separates the random stream of the newer parts of a plan.
 pub(crate) const MORE: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// As [`MORE`], for mounts.
+/// Like [`MORE`], for mounts.
 pub(crate) const MOUNTS: u64 = 0xd1b5_4a32_d192_ed03;
 
-/// As [`MORE`], for directories that are put back.
+/// Like [`MORE`], for restored directories.
 pub(crate) const OLD: u64 = 0xa076_1d64_78bd_642f;
 
-/// As [`MORE`], for limits that are mistyped.
+/// Like [`MORE`], for mistyped limits.
 const MISTYPED: u64 = 0xe703_7ed1_a0b4_28db;
 
-/// A little longer than the keeper leaves retention.
+/// Slightly longer than the keeper's retention interval.
 const RETENTION_INTERVAL: Duration = Duration::from_millis(5_200);
 
-/// Once, and whenever it is asked for.
+/// One pass, and more on request.
 const SCRUB: ScrubOptions = ScrubOptions {
     bytes_per_second_max: u64::MAX,
     pass_interval: Duration::MAX,
@@ -37,9 +37,9 @@ const SCRUB: ScrubOptions = ScrubOptions {
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) cameras: u32,
-    /// The process is started so often.
+    /// How often the process is started.
     pub(crate) lives: u32,
-    /// Simulated time from a start to its end, unless the machine stops before.
+    /// Simulated time from a start to its end, unless the machine stops earlier.
     pub(crate) life_max: Duration,
     pub(crate) geometry: Geometry,
     pub(crate) faults: Faults,
@@ -48,27 +48,27 @@ pub(crate) struct Plan {
     pub(crate) chunk_us: u64,
     pub(crate) payload_bytes_max: u64,
     pub(crate) options: VolumeOptions,
-    /// Evidence is marked and let go while the volume runs.
+    /// Holds are set and removed while the volume runs.
     pub(crate) has_holds: bool,
-    /// Everything is read again beside recording.
+    /// Everything is scrubbed during recording.
     pub(crate) has_scrub: bool,
     /// The wall clock is set while the volume runs.
     pub(crate) has_jumps: bool,
-    /// Records are appended together with others and handed over when the last has come, as ingest
-    /// does it.
+    /// Records are appended together with others and handed over after the last one, as ingest
+    /// does.
     pub(crate) appends_quietly: bool,
     /// `volume.json` is noise after some crashes.
     pub(crate) loses_identity: bool,
     /// In some lives another disk is mounted over the volume's path.
     pub(crate) has_mounts: bool,
-    /// The wall clock is wrong when the process starts, by up to ten years, and is put right soon;
-    /// all that is stored is younger than its class allows.
+    /// The wall clock is wrong when the process starts, by up to ten years, and is corrected soon;
+    /// everything stored is younger than its class allows.
     pub(crate) has_wrong_starts: bool,
-    /// The directory is put back to what it was between two earlier lives.
+    /// The directory is restored to its state between two earlier lives.
     pub(crate) is_put_back: bool,
-    /// Before the last life all limits are mistyped: next to nothing may stay.
+    /// Before the last life all limits are mistyped: almost nothing may stay.
     pub(crate) is_mistyped: bool,
-    /// A life lasts at least so long, unless the machine stops before.
+    /// The minimum length of a life, unless the machine stops earlier.
     pub(crate) life_min: Duration,
 }
 
@@ -115,13 +115,13 @@ impl Plan {
         (plan, random)
     }
 
-    /// Drawn from a stream of its own, so that a seed without these is the run that it was before
-    /// them.
+    /// Drawn from a separate stream, so that a seed without these is the same run as before they
+    /// existed.
     fn draw_more(&mut self, more: &mut Random) {
         self.has_holds = more.one_in(4);
         self.has_scrub = more.one_in(4);
         self.loses_identity = more.one_in(4);
-        // The audit tells one pass of the scrub from another by the time.
+        // The audit distinguishes passes of the scrub by their times.
         self.has_jumps = more.one_in(4) && !self.has_scrub && !self.has_damage;
         self.appends_quietly = self.seed % 2 == 1;
         if self.has_scrub {
@@ -157,7 +157,7 @@ impl Plan {
         }
     }
 
-    /// The brake is all that keeps what the limits would delete.
+    /// Only the brake keeps what the limits would delete.
     fn draw_mistyped(&mut self, mistyped: &mut Random) {
         let is_huge = self.geometry.capacity_bytes == CAPACITY_BYTES_MAX;
         let is_free = is_huge
@@ -191,10 +191,9 @@ impl Plan {
         }
     }
 
-    /// Without limits: what is there stays.
+    /// Without limits: nothing is deleted.
     pub(crate) fn options_for_audit(&self) -> VolumeOptions {
-        // Where holds are not known, nothing is deleted: not even a copy that nobody needs any
-        // more.
+        // While holds are not known nothing is deleted, not even a copy that is no longer needed.
         let mut options = VolumeOptions {
             free_bytes_min: 0,
             holds: None,
@@ -209,7 +208,7 @@ impl Plan {
         options
     }
 
-    /// As [`Self::options_for_audit`], and everything is read again.
+    /// Like [`Self::options_for_audit`], with the scrub.
     pub(crate) fn options_for_scrub(&self) -> VolumeOptions {
         VolumeOptions {
             scrub: SCRUB,
@@ -258,7 +257,7 @@ fn has_errors(faults: &Faults) -> bool {
     .any(|chance| **chance != 0)
 }
 
-/// A clean disk is late, and no more. A faulty one has each fault or not.
+/// A clean disk is only late. A faulty one has each fault or not.
 fn faults(is_faulty: bool, random: &mut Random) -> Faults {
     let mut latent = random.fork();
     let mut chance = |one_in: u64| {

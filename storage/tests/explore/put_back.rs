@@ -1,7 +1,7 @@
-//! A volume's directory that is put back to what it was between two earlier lives, as from a
-//! snapshot or a backup: what came later is gone, and all that was there then stays. The catalogue
-//! is put back with it, or is the newer one, which knows of segments that are gone and takes their
-//! numbers for those that are recorded in their place.
+//! A volume's directory that is restored to its state between two earlier lives, as from a snapshot
+//! or a backup: everything later is gone, and everything from then stays. The catalogue is restored
+//! with it, or is the newer one, which lists segments that are gone and takes their numbers for
+//! those that are recorded in their place.
 
 use crate::catalogues::Dirs;
 use crate::oracle::Oracle;
@@ -25,8 +25,7 @@ impl Backup {
         })
     }
 
-    /// What the volume's disk is from now on, and what the store is held to. Whether the catalogue
-    /// is the newer one.
+    /// Restores the volume's disk and the oracle. Returns whether the catalogue is the newer one.
     ///
     /// # Errors
     /// The catalogue cannot be copied.

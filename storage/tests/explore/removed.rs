@@ -1,4 +1,4 @@
-//! Files that the store removed: whether it might, and what need not be there any more.
+//! Files that the store removed: whether it was allowed to, and what may be missing from now on.
 
 use crate::mistyped::written;
 use crate::oracle::{Key, Oracle};
@@ -8,14 +8,14 @@ use holdfast_storage::simulation::{SimulatedDisk, scan, segment_of};
 use holdfast_storage::{Range, Scan, VolumeHandle};
 use std::path::PathBuf;
 
-/// A segment with something in it that was removed.
+/// A removed segment that was not empty.
 pub(crate) struct Gone {
     pub(crate) path: PathBuf,
     pub(crate) bytes: u64,
 }
 
-/// Looks at what was removed since the last time, and adds it to `gone`. `handle` is that of a
-/// volume that runs.
+/// Checks what was removed since the last call, and adds it to `gone`. `handle` is that of a
+/// running volume.
 pub(crate) fn take_removed(
     plan: &Plan,
     disk: &SimulatedDisk,
@@ -25,7 +25,7 @@ pub(crate) fn take_removed(
 ) -> Result<(), String> {
     let removed = disk.take_removed();
     for (path, contents) in removed {
-        // Opened ahead, or nothing reached it: there is nothing behind its header.
+        // Opened ahead, or nothing was written to it: nothing follows its header.
         let is_blank = contents.iter().skip(BLOCK_BYTES).all(|byte| *byte == 0);
         if !is_blank && !plan.may_delete() {
             return Err(format!("{} was deleted without a reason", path.display()));
@@ -45,7 +45,7 @@ pub(crate) fn take_removed(
     Ok(())
 }
 
-/// What is held stands in another segment, and is listed there.
+/// Held footage is stored and listed in another segment.
 fn check_held(scan: &Scan, oracle: &Oracle, handle: &VolumeHandle) -> Result<(), String> {
     for row in scan.index.tracks().values().flatten() {
         let meta = &row.meta;
@@ -58,7 +58,7 @@ fn check_held(scan: &Scan, oracle: &Oracle, handle: &VolumeHandle) -> Result<(),
             continue;
         }
         let to = meta.end().max(meta.start.plus_micros(1));
-        // The catalogue may be away.
+        // The catalogue may not be open.
         let Ok(listed) = handle.entries(Range {
             camera: meta.camera,
             stream: meta.stream,

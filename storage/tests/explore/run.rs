@@ -1,4 +1,4 @@
-//! One seed: a few lives with what lies between them, and an audit after each.
+//! One seed: a few lives, the events between them, and an audit after each.
 
 use crate::audit::Audit;
 use crate::cameras::recorders;
@@ -19,7 +19,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// What a run came to.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// Of every operation of every life, in order.
@@ -29,38 +29,38 @@ pub(crate) struct Outcome {
     pub(crate) chunks: u64,
     /// Chunks that had been reported as durable.
     pub(crate) promised: u64,
-    /// Chunks that had not, and may be gone.
+    /// Chunks that had not been reported as durable, and may be gone.
     pub(crate) lost: u64,
     /// Segments that retention deleted.
     pub(crate) deleted: u64,
     /// Lives that ended because the volume failed.
     pub(crate) failed_volumes: u64,
-    /// Times that bits flipped at rest.
+    /// How often bits flipped at rest.
     pub(crate) flipped: u64,
     /// Lives that ended in order.
     pub(crate) closed: u64,
     /// Segments of held footage that were copied.
     pub(crate) copied: u64,
-    /// Chunks that were there for a hold at the end.
+    /// Chunks that a hold kept until the end.
     pub(crate) held: u64,
     /// Chunks that the scrub found damaged in an audit.
     pub(crate) found_damaged: u64,
-    /// Times that the wall clock was set.
+    /// How often the wall clock was set.
     pub(crate) jumps: u64,
-    /// Times that the directory lost its identity.
+    /// How often the directory lost its identity.
     pub(crate) unnamed: u64,
     /// Lives in which another disk was mounted over the volume's path.
     pub(crate) covered: u64,
-    /// Starts with a wall clock that was wrong.
+    /// Starts with a wrong wall clock.
     pub(crate) wrong_starts: u64,
-    /// Times that the directory was put back.
+    /// How often the directory was restored.
     pub(crate) put_back: u64,
     /// Lives whose limits were mistyped.
     pub(crate) mistyped: u64,
 }
 
 impl Outcome {
-    /// So that seeds that try nothing do not pass.
+    /// So that seeds that test nothing do not pass.
     pub(crate) fn has_seen_everything(&self) -> bool {
         let Self {
             lost,
@@ -172,15 +172,15 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What a run changes of its plan, to put a known bug back.
+/// A run's changes to its plan, to put a known bug back.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Twist {
     pub(crate) lie: Lie,
     /// Called with the disk after each crash.
     pub(crate) tamper: Option<fn(&SimulatedDisk, &mut Random)>,
-    /// The volume is told that nothing is held.
+    /// The volume is informed that nothing is held.
     pub(crate) ignores_holds: bool,
-    /// The volume believes its wall clock.
+    /// The volume trusts its wall clock.
     pub(crate) trusts_clocks: bool,
     /// Nothing is announced, and nothing waits.
     pub(crate) has_no_brake: bool,
@@ -189,7 +189,7 @@ pub(crate) struct Twist {
 struct Run {
     plan: Plan,
     random: Random,
-    /// For what not every seed has.
+    /// For features that not every seed has.
     more: Random,
     mounts: Random,
     old: Random,
@@ -198,11 +198,11 @@ struct Run {
     disk: SimulatedDisk,
     oracle: Oracle,
     outcome: Outcome,
-    /// What happened, for whoever looks into a failure.
+    /// The events of the run, for the analysis of a failure.
     story: Vec<String>,
 }
 
-/// Runs a seed. The error says what did not hold, and how it came to that.
+/// Runs a seed. The error describes the failure, and how it came about.
 pub(crate) fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
     let dirs = Dirs::new()?;
     let (mut plan, mut random) = Plan::new(seed, &dirs.root);
@@ -231,7 +231,8 @@ pub(crate) fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
     }
 }
 
-/// Makes noise of `volume.json` where a segment's header can tell what stood there. Whether it did.
+/// Replaces `volume.json` with noise if a segment's header has the identity. Returns whether it
+/// did.
 fn lose_identity(disk: &SimulatedDisk) -> bool {
     let files = disk.files();
     let is_named = |path: &Path| {
@@ -264,7 +265,7 @@ impl Run {
         let (mut now, mut backup) = (Timestamp(T0), None);
         for life in 1..=self.plan.lives {
             let before = self.disk.operations();
-            // Retention looks only every few seconds.
+            // Retention runs only every few seconds.
             let stop_after = self.stop_after().filter(|_| !self.plan.is_mistyped);
             if let Some(operations) = stop_after {
                 self.disk.stop_after(operations);
@@ -330,8 +331,8 @@ impl Run {
         Ok(())
     }
 
-    /// Keeps a copy of the directory after the first life, and puts it back after the next, before
-    /// there is another one.
+    /// Keeps a copy of the directory after the first life, and restores it after the next, before
+    /// another one.
     fn put_back(&mut self, life: u32, backup: &mut Option<Backup>) -> Result<(), String> {
         if let Some(backup) = backup.take() {
             let (disk, oracle, is_newer) =

@@ -11,23 +11,23 @@ use super::testimony::Testimony;
 use holdfast_storage::disk::IoChoice;
 use std::time::{Duration, Instant};
 
-/// Cuts that one volume goes through: each recovery finds what the ones before left.
+/// Cuts of one volume: each recovery finds what the previous ones left.
 const CUTS_A_VOLUME: u32 = 3;
 
 const BEFORE_CUT_MIN: Duration = Duration::from_millis(600);
 const BEFORE_CUT_MAX: Duration = Duration::from_millis(1800);
 
 /// DESIGN §4: a power cut costs a stream at most this much, on a machine that keeps up. Cuts that
-/// cost more are counted, and judged by how late the machine was: this test shares it with whatever
-/// else runs.
+/// cost more are counted, and judged by how late the machine was, which this test shares with other
+/// processes.
 const LOSS_US_MAX: i64 = 1_000_000;
 
-/// What is at risk on a machine that is never late: a chunk, a tick, the write's delay, the flush
+/// The time at risk on a machine that is never late: a chunk, a tick, the write's delay, the flush
 /// interval.
 const AT_RISK_US: i64 = 400_000 + 50_000 + 20_000 + 500_000;
 
-/// The tick, the writer's timers, the write and the flush may each come late, and what is seen of
-/// it is only a sample.
+/// The tick, the writer's timers, the write and the flush may each be late, and only a sample of
+/// that is seen.
 const LATE_TIMES_MAX: i64 = 4;
 const UNSEEN_US_MAX: i64 = 250_000;
 
@@ -103,7 +103,7 @@ fn one_volume(
     Ok(())
 }
 
-/// What the recorder said, and when its power went.
+/// The recorder's testimony, and when its power was cut.
 fn record_and_cut(
     filesystem: &Filesystem,
     orders: &Orders,

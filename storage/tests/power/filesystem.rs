@@ -4,7 +4,7 @@ use super::scratch::{detach, run, text, unmount};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// The least that xfs takes is 300 MiB; the file is sparse.
+/// xfs needs at least 300 MiB; the file is sparse.
 const IMAGE_BYTES: u64 = 1 << 30;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Kind {
 /// A sparse file with an empty filesystem in it.
 ///
 /// # Errors
-/// As `mkfs` says.
+/// The error of `mkfs`.
 pub(crate) fn make_image(kind: Kind, image: &Path) -> Result<(), String> {
     let made = File::create(image).and_then(|file| file.set_len(IMAGE_BYTES));
     made.map_err(|error| format!("{}: {error}", image.display()))?;
@@ -40,20 +40,20 @@ pub(crate) struct Filesystem {
 }
 
 impl Filesystem {
-    /// A new one in `dir`.
+    /// A new filesystem in `dir`.
     ///
     /// # Errors
-    /// As the tools say.
+    /// The errors of the tools.
     pub(crate) fn new(kind: Kind, dir: &Path) -> Result<Self, String> {
         let image = dir.join("disk.img");
         make_image(kind, &image)?;
         Self::open(&image, dir)
     }
 
-    /// Mounts the filesystem in an image below `dir`; its journal is replayed by that.
+    /// Mounts the filesystem in an image below `dir`, which replays its journal.
     ///
     /// # Errors
-    /// As the tools say.
+    /// The errors of the tools.
     pub(crate) fn open(image: &Path, dir: &Path) -> Result<Self, String> {
         let at = dir.join("mnt");
         std::fs::create_dir_all(&at).map_err(|error| format!("{}: {error}", at.display()))?;
@@ -81,7 +81,7 @@ impl Filesystem {
     /// was not synced is lost.
     ///
     /// # Errors
-    /// As `xfs_io` says; its `-x` makes it work on ext4 too.
+    /// The error of `xfs_io`; its `-x` makes it work on ext4 too.
     pub(crate) fn cut(&self) -> Result<(), String> {
         run("xfs_io", &["-x", "-c", "shutdown", text(&self.at)])?;
         let probe = self.at.join("after-the-cut");
@@ -94,10 +94,10 @@ impl Filesystem {
         }
     }
 
-    /// The power is back.
+    /// Turns the power on again.
     ///
     /// # Errors
-    /// As the tools say.
+    /// The errors of the tools.
     pub(crate) fn restart(&mut self) -> Result<(), String> {
         unmount(&self.at)?;
         self.is_mounted = false;

@@ -1,5 +1,5 @@
-//! Made-up footage that can be made again: everything of a chunk follows from its camera, its
-//! session and its number. Pure.
+//! Reproducible footage: everything in a chunk follows from its camera, its session and its number.
+//! Pure.
 
 use bytes::Bytes;
 use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, Init, InitId, Record};
@@ -12,7 +12,7 @@ pub(crate) const NODE: NodeId = NodeId(3);
 /// The default of a node's chunker.
 pub(crate) const CHUNK_US: i64 = 400_000;
 
-/// Cameras begin within one chunk of each other, so that a chunk of some camera ends in every tick.
+/// Cameras begin within one chunk of each other, so that some camera's chunk ends in every tick.
 const PHASE_US: i64 = 10_000;
 
 const NOISE_BYTES: usize = 1 << 20;
@@ -31,7 +31,7 @@ static NOISE: LazyLock<Bytes> = LazyLock::new(|| {
     (0..NOISE_BYTES / 8).flat_map(|_| next()).collect()
 });
 
-/// A run of the recorder: named by its start, in microseconds; its epoch grows with every run.
+/// A run of the recorder: identified by its start, in microseconds; its epoch grows with every run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Session {
     pub(crate) began_us: i64,
@@ -49,7 +49,7 @@ impl Session {
     }
 }
 
-/// Another one in every session, as after a change of the camera's settings.
+/// A different one in every session, as after a change of the camera's settings.
 pub(crate) fn init_bytes(camera: u32, session: Session) -> Bytes {
     Bytes::from(format!(
         "ftyp+moov of camera {camera} since {}",
@@ -105,7 +105,7 @@ pub(crate) fn is_payload(camera: u32, session: Session, sequence: u32, payload: 
         .is_some_and(|rest| rest == body)
 }
 
-/// The chunk's name, then noise of its own length from a place of its own.
+/// The chunk's name, then noise of a length and from a position that depend on it.
 fn parts(camera: u32, session: Session, sequence: u32) -> [Bytes; 2] {
     let name = format!(
         "camera {camera} session {} chunk {sequence};",

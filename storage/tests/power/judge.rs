@@ -16,14 +16,14 @@ pub(crate) struct Found {
     pub(crate) chunks: u64,
     pub(crate) bytes: u64,
     pub(crate) damaged_batches: u64,
-    /// By camera, from 1: until when the last session is there without a hole, in microseconds.
+    /// By camera, from 1: until when the last session is complete, in microseconds.
     pub(crate) until_us: Vec<i64>,
 }
 
 /// Recovers the volume, checks every chunk in it and every promise, and closes it in order.
 ///
 /// # Errors
-/// What is missing, wrong or too much.
+/// What is missing, wrong, or should not be there.
 pub(crate) fn judge(volume: &Path, sessions: &[Testimony], cameras: u32) -> Result<Found, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -128,7 +128,7 @@ fn stored(
             .iter()
             .filter_map(|testimony| testimony.session)
             .find(|session| session.epoch == epoch);
-        let session = named.ok_or_else(|| format!("{}: nobody recorded it", what()))?;
+        let session = named.ok_or_else(|| format!("{}: no session recorded it", what()))?;
         if entry.meta != footage::meta(camera, session, sequence) {
             return Err(format!("{}: listed as {:?}", what(), entry.meta));
         }

@@ -1,5 +1,5 @@
 //! The recorder's part: hundreds of cameras in real time through the store's public API, until the
-//! power goes.
+//! power is cut.
 
 use super::footage::{self, Session};
 use holdfast_storage::disk::IoChoice;
@@ -10,17 +10,17 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
-/// About 0.5 Mbit/s each: what a build without optimisation takes on a busy machine.
+/// About 0.5 Mbit/s each: as much as an unoptimised build can handle on a busy machine.
 pub(crate) const CAMERAS: u32 = 300;
 
-/// How often frames are taken in, as ingest does.
+/// How often frames are processed, as in ingest.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
-/// Segments begin and are sealed three times a second: each file that is created makes the
-/// filesystem commit what it has.
+/// Segments are begun and sealed three times a second: each created file makes the filesystem
+/// commit.
 pub(crate) const SEGMENT_BYTES_SHORT: u64 = 6 << 20;
 
-/// One segment outlasts the run: only the writer's own flushes make it durable.
+/// One segment lasts longer than the run: only the writer's own flushes make it durable.
 pub(crate) const SEGMENT_BYTES_LONG: u64 = 256 << 20;
 
 const VOLUME: &str = "HOLDFAST_POWER_VOLUME";
@@ -54,7 +54,7 @@ impl Orders {
         })
     }
 
-    /// Starts the recorder as a process of its own; its standard output is its testimony.
+    /// Starts the recorder as a separate process; its standard output is its testimony.
     pub(crate) fn start(&self) -> Child {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
@@ -95,7 +95,7 @@ pub(crate) fn now_us() -> i64 {
         .as_micros() as i64
 }
 
-/// Records and tells what is durable, until it is killed.
+/// Records and prints what is durable, until it is killed.
 pub(crate) async fn record(orders: &Orders) {
     let options = VolumeOptions {
         segment_bytes_max: orders.segment_bytes_max,
@@ -107,7 +107,7 @@ pub(crate) async fn record(orders: &Orders) {
         epoch: orders.epoch,
     };
     let mut recorder = Recorder::new(handle.clone(), session, orders.cameras);
-    // Whatever the test's harness wrote before ends with this line.
+    // Output of the test harness before this ends with this line.
     println!("\nbegan {} {}", session.began_us, session.epoch);
     let mut progress = handle.progress();
     let mut tick = tokio::time::interval(TICK);
@@ -146,7 +146,7 @@ impl Recorder {
         }
     }
 
-    /// Every chunk that has ended by then.
+    /// Appends every chunk that has ended by then.
     fn take_in(&mut self, until_us: i64) {
         for index in 0..self.streams.len() {
             let camera = index as u32 + 1;
@@ -165,7 +165,7 @@ impl Recorder {
         println!("tick {until_us} {}", self.handle.stats().flush_us_last);
     }
 
-    /// One line for all watermarks that have moved.
+    /// One line for all watermarks that have advanced.
     fn report(&mut self) {
         let mut line = String::from("durable");
         for (camera, (_, reported)) in (1_u32..).zip(&mut self.streams) {

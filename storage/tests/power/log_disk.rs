@@ -1,9 +1,9 @@
-//! A disk with a volatile cache, and the log of it: every write and flush in order, with marks
+//! A disk with a volatile cache, and its log: every write and flush in order, with marks in
 //! between. The kernel reaches it through nbdfuse.
 //!
-//! Served is NBD (the `proto.md` of the NBD project): the fixed newstyle handshake, reads, writes
-//! and flushes, one request after the other. A write that was answered may still be lost, until a
-//! flush after it was answered.
+//! It serves NBD (the `proto.md` of the NBD project): the fixed newstyle handshake, reads, writes
+//! and flushes, one request after the other. An answered write may still be lost until a later
+//! flush was answered.
 
 use super::scratch::{run, text, unmount};
 use std::fs::File;
@@ -33,10 +33,10 @@ const REPLY_ACK: u32 = 1;
 const REPLY_INFO: u32 = 3;
 const REPLY_UNSUPPORTED: u32 = 0x8000_0001;
 
-/// More than nbdfuse ever asks for at once.
+/// More than nbdfuse ever requests at once.
 const REQUEST_BYTES_MAX: usize = 32 << 20;
 
-/// nbdfuse shows its file within so many looks.
+/// How often to check for nbdfuse's file before giving up.
 const LOOKS_MAX: u32 = 200;
 
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
@@ -53,7 +53,7 @@ pub(crate) enum Event {
 
 pub(crate) type Log = Arc<Mutex<Vec<Event>>>;
 
-/// The disk as a file that a loop device can be made of, until it is dropped.
+/// The disk as a file from which a loop device can be made; it exists until this is dropped.
 pub(crate) struct LogDisk {
     folder: PathBuf,
     nbdfuse: Child,
@@ -128,7 +128,7 @@ impl Drop for LogDisk {
     }
 }
 
-/// One client, to its end.
+/// Serves one client until it disconnects.
 fn serve(listener: &UnixListener, image: &File, log: &Log) {
     let outcome = listener.accept().and_then(|(mut stream, _)| {
         let bytes = image.metadata()?.len();
@@ -192,7 +192,7 @@ fn reply_to_option(
     )
 }
 
-/// Answers one request. `false` after the last.
+/// Answers one request. Returns `false` after the last.
 fn answer(stream: &mut UnixStream, image: &File, log: &Log) -> io::Result<bool> {
     let (magic, _flags, kind): ([u8; 4], [u8; 2], [u8; 2]) =
         (take(stream)?, take(stream)?, take(stream)?);

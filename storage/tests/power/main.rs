@@ -2,8 +2,8 @@
 //! by byte, whatever the kernel or the disk lost.
 //!
 //! These tests mount loop devices, so they need root and are marked `#[ignore]`: `cargo xtask
-//! verify` runs a few cuts of each kind, `cargo xtask power` hundreds. Where they cannot run they
-//! say so.
+//! verify` runs a few cuts of each kind, `cargo xtask power` hundreds. If they cannot run they
+//! print a message.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(
@@ -28,7 +28,7 @@ mod testimony;
 use filesystem::Kind;
 use holdfast_storage::disk::IoChoice;
 
-/// The recorder whose power is cut: this very program, started again. Does nothing without orders.
+/// The recorder whose power is cut: this same program, started again. Does nothing without orders.
 #[tokio::test]
 async fn recorder() {
     if let Some(orders) = load::Orders::from_environment() {

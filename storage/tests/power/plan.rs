@@ -1,4 +1,4 @@
-//! How many cuts and when: numbers from the environment, moments from a seed.
+//! The number and times of cuts: numbers from the environment, times from a seed.
 
 use super::footage::mix;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 const CUTS: u32 = 6;
 const REPLAYS: usize = 8;
 
-/// A number that the environment may set.
+/// A number that the environment may override.
 fn number<T: std::str::FromStr>(variable: &str, default: T) -> T {
     std::env::var(variable).map_or(default, |text| {
         text.parse()
@@ -27,7 +27,7 @@ pub(crate) fn replays() -> usize {
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// The same seed gives the same plan; what the kernel does meanwhile is its own affair.
+    /// The same seed gives the same plan; the kernel's behaviour during it may differ.
     pub(crate) fn from_environment() -> Self {
         let seed = number("HOLDFAST_POWER_SEED", 1);
         println!("HOLDFAST_POWER_SEED={seed}");

@@ -1,4 +1,4 @@
-//! The recorder as a process of its own, and who listens to it.
+//! The recorder as a separate process, and the reader of its output.
 
 use super::load::Orders;
 use super::testimony::Testimony;
@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A recorder that says nothing for so long has failed.
+/// A recorder without output for this long has failed.
 const START_MAX: Duration = Duration::from_secs(20);
 
 /// Killed when dropped.
@@ -18,7 +18,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Returns once it records. `note` is told each line before anyone else.
+    /// Returns once it records. `note` receives each line first.
     ///
     /// # Errors
     /// It does not begin.
@@ -50,7 +50,8 @@ impl Recorder {
         Ok(recorder)
     }
 
-    /// Kills it and hears it out: whatever it said must hold, also what it said last.
+    /// Kills it and reads the rest of its output: everything that it reported must hold, including
+    /// its last lines.
     pub(crate) fn end(&mut self) -> Testimony {
         self.kill();
         self.listener

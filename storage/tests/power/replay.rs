@@ -1,5 +1,5 @@
-//! Power cuts at the disk: one run is recorded write by write, then its disk is made again as of
-//! many moments, with a random half of the writes lost that no flush had covered, and judged.
+//! Power cuts at the disk: one run is recorded write by write. Then its disk is reconstructed at
+//! many moments, with a random half of the unflushed writes lost, and judged.
 
 use super::filesystem::{Filesystem, Kind, make_image};
 use super::judge::judge;
@@ -16,17 +16,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What goes through NBD and FUSE on a busy machine without falling behind.
+/// As much as NBD and FUSE can handle on a busy machine without falling behind.
 const CAMERAS: u32 = 100;
 
 /// Once with short segments, once with one long one.
 const RECORDED: Duration = Duration::from_secs(4);
 
-/// What a disk loses of a torn write, and what ext4 and xfs take for the least that is written at
-/// once.
+/// The unit that a disk loses of a torn write, and the least that ext4 and xfs write at once.
 const BLOCK_BYTES: usize = 4096;
 
-/// Moments that are printed one line for.
+/// One line is printed for every so many moments.
 const SHOWN_EVERY: usize = 25;
 
 pub(crate) fn run(kind: Kind, io: IoChoice) {
@@ -51,7 +50,7 @@ pub(crate) fn run(kind: Kind, io: IoChoice) {
     );
 }
 
-/// How many moments were judged, and how many writes were lost or torn in all.
+/// Returns how many moments were judged, and how many writes were lost or torn in total.
 fn one_run(
     kind: Kind,
     io: IoChoice,
@@ -88,8 +87,7 @@ fn one_run(
     Ok((moments, lost))
 }
 
-/// Everything that the disk was asked for, and everything that the recorder said, in the order in
-/// which it happened.
+/// All requests to the disk and all output of the recorder, in the order of their occurrence.
 fn record(
     scratch: &Scratch,
     image: &Path,
@@ -121,8 +119,8 @@ fn record(
     Ok(log)
 }
 
-/// Random moments of the recording at which something was not flushed: each right after a write. In
-/// their order.
+/// Random moments of the recording at which something was not flushed, each immediately after a
+/// write; in order.
 fn moments_of(log: &[Event], moments: usize, random: &mut Random) -> Vec<usize> {
     let is_begin = |event: &Event| matches!(event, Event::Mark(line) if line.starts_with("began "));
     let first = log.iter().position(is_begin).unwrap();
@@ -136,7 +134,7 @@ fn moments_of(log: &[Event], moments: usize, random: &mut Random) -> Vec<usize> 
     found
 }
 
-/// The disk as it was: what was flushed is in the base, what was not is pending.
+/// A past state of the disk: flushed data is in the base, unflushed writes are pending.
 struct Past<'a> {
     dir: PathBuf,
     base: PathBuf,
@@ -162,7 +160,7 @@ impl<'a> Past<'a> {
         })
     }
 
-    /// On to the end of this part of the log.
+    /// Advances to the end of this part of the log.
     fn advance(&mut self, log: &'a [Event]) -> Result<(), String> {
         for event in &log[self.next..] {
             match event {
@@ -185,7 +183,8 @@ impl<'a> Past<'a> {
         self.dir.join("cut.img")
     }
 
-    /// Makes the disk as the cut leaves it. How many pending writes are whole in it, of how many.
+    /// Makes the disk as the cut leaves it. Returns how many pending writes are complete in it, and
+    /// how many there were.
     fn cut(&self, random: &mut Random) -> Result<(usize, usize), String> {
         command(
             "cp",
@@ -199,7 +198,7 @@ impl<'a> Past<'a> {
         for (offset, bytes) in &self.pending {
             let fate = random.below(3);
             kept += usize::from(fate == 0);
-            // A third is whole, a third is gone, a third is torn: half of the blocks in all.
+            // A third is complete, a third is gone, a third is torn: half of the blocks in total.
             for (number, block) in (0_u64..).zip(bytes.chunks(BLOCK_BYTES)) {
                 let is_kept = fate == 0 || fate == 1 && random.below(2) == 0;
                 if is_kept {
@@ -212,7 +211,7 @@ impl<'a> Past<'a> {
         Ok((kept, self.pending.len()))
     }
 
-    /// How many chunks are there, all promised ones among them.
+    /// Returns how many chunks are there, including all promised ones.
     fn judge(&self) -> Result<u64, String> {
         let filesystem = Filesystem::open(&self.image(), &self.dir)?;
         let volume = filesystem.at().join("volume");

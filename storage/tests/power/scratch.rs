@@ -1,5 +1,5 @@
-//! Room for disk images: a folder of this process, with everything mounted in it taken away again,
-//! also what a killed run left behind.
+//! Space for disk images: a folder of this process. Everything mounted in it is unmounted again,
+//! including what a killed run left behind.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,15 +7,15 @@ use std::time::Duration;
 
 const PREFIX: &str = "holdfast-power-";
 
-/// The kernel lets go of a killed process's files some moments after its end.
+/// The kernel releases a killed process's files some time after its end.
 const UMOUNT_ATTEMPTS_MAX: u32 = 100;
 
 const UMOUNT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What a command printed.
+/// Runs a command and returns its output.
 ///
 /// # Errors
-/// It cannot be run, or failed; with what it said.
+/// It cannot be run, or failed; with its output.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     let shown = || format!("`{program} {}`", arguments.join(" "));
     let output = Command::new(program)
@@ -58,7 +58,7 @@ pub(crate) fn missing(programs: &[&str]) -> Option<String> {
         .map(|why| format!("there are no loop devices: {why}"))
 }
 
-/// Says loudly that a test did not run.
+/// Prints that a test did not run.
 pub(crate) fn leave_out(what: &str, why: &str) {
     eprintln!("\n*** LEFT OUT: {what}: {why} ***\n");
 }
@@ -68,8 +68,7 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// In memory where there is room: a cut costs the same there, and the disk of this machine is
-    /// not worn.
+    /// In memory if there is space: a cut costs the same there, and spares this machine's disk.
     pub(crate) fn new() -> Self {
         let memory = PathBuf::from("/dev/shm");
         let base = if memory.is_dir() {
@@ -98,7 +97,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Folders of processes that are gone.
+/// Folders of processes that have ended.
 fn leftovers(base: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(base).unwrap().map(|entry| entry.unwrap());
     let is_orphan = |name: &str| {
@@ -122,10 +121,10 @@ fn remove(path: &Path) {
         .filter_map(|line| line.split(' ').nth(1))
         .map(Path::new);
     let mut below: Vec<&Path> = points.filter(|at| at.starts_with(path)).collect();
-    // What was mounted last lies on what was mounted before.
+    // Later mounts may be on top of earlier ones.
     below.reverse();
-    // A device that is mounted goes with its mount, and only then can the folder of its image be
-    // unmounted.
+    // Detaching a mounted device takes effect when it is unmounted, and only then can the folder of
+    // its image be unmounted.
     let detached = loops_below(path).into_iter().map(|device| detach(&device));
     let problems = detached
         .chain(below.into_iter().map(unmount))
@@ -148,7 +147,7 @@ fn loops_below(path: &Path) -> Vec<String> {
 }
 
 /// # Errors
-/// Somebody still uses it.
+/// It is still in use.
 pub(crate) fn unmount(at: &Path) -> Result<(), String> {
     let mut outcome = Ok(());
     for _ in 0..UMOUNT_ATTEMPTS_MAX {

@@ -1,9 +1,9 @@
-//! What a recorder said before its power went, line by line. Pure.
+//! A recorder's output before its power was cut, line by line. Pure.
 
 use super::footage::Session;
 use std::collections::BTreeMap;
 
-/// The last two seconds before a cut say how busy the machine was.
+/// The last two seconds before a cut show how busy the machine was.
 const RECENT_US: i64 = 2_000_000;
 
 #[derive(Debug, Default)]
@@ -11,15 +11,15 @@ pub(crate) struct Testimony {
     pub(crate) session: Option<Session>,
     /// How far each camera was reported durable, in microseconds.
     pub(crate) durable: BTreeMap<u32, i64>,
-    /// When the recorder took frames in, and how long the last flush before had taken, both in
+    /// When the recorder processed frames, and how long the last flush before had taken, both in
     /// microseconds.
     ticks: Vec<(i64, i64)>,
-    /// Records that were not taken, by when and why.
+    /// Rejected records, by time and reason.
     refused: Vec<(i64, String)>,
 }
 
 impl Testimony {
-    /// A line that the cut tore is none.
+    /// A line that the cut tore is ignored.
     pub(crate) fn hear(&mut self, line: &str) {
         let Some((word, rest)) = line.split_once(' ') else {
             return;
@@ -54,7 +54,7 @@ impl Testimony {
         }
     }
 
-    /// Until when frames were received that came before the cut.
+    /// The end of the frames that were received before the cut.
     pub(crate) fn received_us(&self, cut_us: i64) -> i64 {
         self.ticks
             .iter()
@@ -64,7 +64,7 @@ impl Testimony {
             .unwrap_or(0)
     }
 
-    /// What was refused before there was any cut.
+    /// The rejections before any cut.
     pub(crate) fn refused_before(&self, cut_us: i64) -> Option<&str> {
         self.refused
             .iter()
@@ -72,7 +72,7 @@ impl Testimony {
             .map(|(_, why)| why.as_str())
     }
 
-    /// How much later than planned this machine did things in the last seconds before the cut: its
+    /// How much later than planned this machine worked in the last seconds before the cut: its
     /// longest pause between ticks, and its slowest flush.
     pub(crate) fn late_us(&self, cut_us: i64, tick_us: i64) -> i64 {
         let recent: Vec<_> = self

@@ -1,4 +1,4 @@
-//! The real disk, which can be full for the blocking half, and remembers what was done to each file
+//! The real disk, which can be full for the blocking half, and records the operations on each file
 //! that it opened for writing.
 
 #![allow(
@@ -19,7 +19,7 @@ type Steps = Arc<Mutex<BTreeMap<PathBuf, Vec<String>>>>;
 
 pub(crate) struct WatchedDisk {
     inner: RealDisk,
-    /// Writes of the blocking half find no room.
+    /// Writes of the blocking half find no space.
     pub(crate) is_full: Arc<AtomicBool>,
     steps: Steps,
 }

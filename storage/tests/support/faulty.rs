@@ -19,17 +19,17 @@ use std::time::Duration;
 pub(crate) struct Faults {
     pub(crate) sync_fails: AtomicBool,
     pub(crate) write_fails: AtomicBool,
-    /// Clears when a file is removed.
+    /// Cleared when a file is removed.
     pub(crate) is_full: AtomicBool,
-    /// Nothing more can be reserved; what is can be written.
+    /// No more space can be reserved; reserved space can be written.
     pub(crate) refuses_room: AtomicBool,
     /// How often that was refused.
     pub(crate) refusals: AtomicU32,
     /// No flush ends until this clears.
     pub(crate) sync_hangs: AtomicBool,
-    /// New files are not made until this clears.
+    /// New files are not created until this clears.
     pub(crate) create_hangs: AtomicBool,
-    /// Offsets of blocks that no file gives back.
+    /// Offsets of blocks that cannot be read from any file.
     pub(crate) unreadable: Mutex<Vec<u64>>,
     /// The writer's thread hits a bug.
     pub(crate) sync_panics: AtomicBool,
@@ -224,7 +224,7 @@ pub(crate) fn open(dir: &Dir, options: VolumeOptions) -> (Volume, VolumeHandle, 
     open_with(dir, options, Faults::default())
 }
 
-/// As [`open`], with faults from the start.
+/// Like [`open`], with faults from the start.
 pub(crate) fn open_with(
     dir: &Dir,
     options: VolumeOptions,

@@ -1,4 +1,4 @@
-//! What the tests of the store share: made-up chunks, and a volume in a directory of its own.
+//! Shared by the store's tests: generated chunks, and a volume in its own directory.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
@@ -66,7 +66,7 @@ pub(crate) fn meta(camera: u32, sequence: u32) -> ChunkMeta {
     }
 }
 
-/// In two parts, as frames come.
+/// In two parts, as frames arrive.
 pub(crate) fn chunk(camera: u32, sequence: u32, bytes: usize) -> Record {
     let whole = payload(camera, sequence, bytes);
     let parts = vec![whole.slice(..bytes / 3), whole.slice(bytes / 3..)];
@@ -159,7 +159,7 @@ pub(crate) fn await_recovery(handle: &VolumeHandle) {
     }
 }
 
-/// The sequence numbers that are listed, each read and compared with what was written.
+/// The listed sequence numbers; each chunk is read and compared with what was written.
 pub(crate) fn stored(handle: &VolumeHandle, camera: u32) -> Vec<u32> {
     let entries = handle
         .entries(Range::all(CameraId(camera), StreamKind::Main))

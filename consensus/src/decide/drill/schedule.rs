@@ -1,4 +1,4 @@
-//! Which camera's turn it is, where drills happen by themselves. Pure.
+//! Which camera is due for a scheduled drill. Pure.
 
 use crate::model::Drills;
 use crate::state::ClusterState;
@@ -6,12 +6,12 @@ use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 
-/// No camera may have changed its owner within this time, for a drill to begin by itself.
+/// A scheduled drill does not begin if any camera changed its owner within this time.
 pub const QUIET_BEFORE: Duration = Duration::from_secs(60);
 
-/// The cameras whose turn it is, the one whose last result is oldest first; one of them is to be
-/// drilled now. Empty unless it is time for the next: never two at once, evenly spread over the
-/// period, and nothing is moving, or did a moment ago.
+/// The cameras that are due, the one with the oldest last result first; one of them is to be
+/// drilled now. Empty unless the next drill is due: one at a time, evenly spread over the period,
+/// and only if nothing is moving or has just moved.
 #[must_use]
 pub fn due(state: &ClusterState, now: Timestamp) -> Vec<CameraId> {
     let drills = &state.drills;
@@ -29,8 +29,8 @@ pub fn due(state: &ClusterState, now: Timestamp) -> Vec<CameraId> {
         return Vec::new();
     }
     let last = |camera: &CameraId| drills.results.get(*camera).map(|result| result.ended_at);
-    // A turn more or less does not matter; without it each round would begin later than the one
-    // before.
+    // One spacing more or less does not matter; without it each round would begin later than the
+    // previous one.
     let is_due = |camera: &CameraId| {
         last(camera).is_none_or(|last| has_passed(last, now) + spacing >= period)
     };
@@ -58,7 +58,7 @@ fn is_quiet(state: &ClusterState, now: Timestamp) -> bool {
     !is_moving && moved.all(|at| has_passed(at, now) >= QUIET_BEFORE)
 }
 
-/// A clock that was stepped back counts as time that has passed.
+/// If the clock was stepped back, the time counts as passed.
 fn has_passed(since: Timestamp, now: Timestamp) -> Duration {
     Duration::from_micros(now.micros_since(since).unsigned_abs())
 }

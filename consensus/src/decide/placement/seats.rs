@@ -1,5 +1,5 @@
-//! Who makes room when capacity is short: the least important cameras, and second recorders before
-//! only ones. Pure.
+//! Which cameras make room when capacity is short: the least important ones, and second recorders
+//! before only ones. Pure.
 
 use super::{Load, Planner, priority};
 use crate::model::Assignment;
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seat {
     pub camera: CameraId,
-    /// The node is its mirror, else its owner.
+    /// The node is the camera's mirror, else its owner.
     pub is_mirror: bool,
     priority: u8,
 }
@@ -20,9 +20,10 @@ pub struct Seat {
 /// The seats of every fit node.
 #[derive(Clone, Debug)]
 pub struct Seats {
-    /// Who gives way first is last: mirrors, then the least important, the newest among equals.
+    /// The first to be given up is last: mirrors, then the least important, the newest among
+    /// equals.
     taken: BTreeMap<NodeId, Vec<Seat>>,
-    /// Cameras whose mirror gave way.
+    /// Cameras whose mirror was given up.
     without_mirror: BTreeSet<CameraId>,
 }
 
@@ -30,7 +31,7 @@ impl Seats {
     #[must_use]
     pub fn new(state: &ClusterState, planner: &Planner<'_>) -> Self {
         let mut seats: BTreeMap<NodeId, Vec<Seat>> = BTreeMap::new();
-        // Where the owner is not fit, the others may be needed.
+        // If the owner is not fit, the other recorders may be needed.
         let is_well = |owner: Option<NodeId>| owner.is_some_and(|owner| planner.is_fit(owner));
         for (camera, now) in state
             .assignments
@@ -39,7 +40,7 @@ impl Seats {
         {
             let priority = priority(state, camera);
             for (node, is_mirror) in [(now.owner, false), (now.mirror, true)] {
-                // A node that becomes the owner keeps its place anyway.
+                // A node that becomes the owner keeps its seat anyway.
                 let node = node.filter(|node| {
                     planner.is_fit(*node) && now.handoff.is_none_or(|to| to.to != *node)
                 });
@@ -62,9 +63,9 @@ impl Seats {
         }
     }
 
-    /// The node on which `camera` costs least, and the seats that must go there: each of a less
-    /// important camera, or the mirror's of one that is no more important. None where that
-    /// helps nowhere.
+    /// The node on which `camera` costs least, and the seats to give up there: each of a less
+    /// important camera, or a mirror's of one that is not more important. `None` if that helps on
+    /// no node.
     #[must_use]
     pub fn cheapest(&self, camera: CameraId, planner: &Planner<'_>) -> Option<(NodeId, Vec<Seat>)> {
         let offers = self
@@ -84,7 +85,7 @@ impl Seats {
             .map(|((.., node), leaving)| (node, leaving))
     }
 
-    /// `camera` is not recorded any more, or has no mirror any more.
+    /// `camera` is no longer recorded, or has no mirror any more.
     pub fn vacate(&mut self, seat: Seat) {
         let goes =
             |other: &Seat| other.camera == seat.camera && (other.is_mirror || !seat.is_mirror);
@@ -96,7 +97,7 @@ impl Seats {
         }
     }
 
-    /// `now` without what gave way of it already.
+    /// `now` without the seats that were given up.
     #[must_use]
     pub fn left_of(&self, camera: CameraId, now: &Assignment) -> Assignment {
         let mirror = now
@@ -124,7 +125,7 @@ fn leaving(
     let mut load: Load = planner.load_of(node);
     let mut leaving = Vec::new();
     for seat in seats.iter().rev() {
-        // The owners that follow are no less important than this one.
+        // The owners after this one are at least as important.
         if load.and(rate).fits(capacity) || !(seat.is_mirror || gives_way(seat)) {
             break;
         }

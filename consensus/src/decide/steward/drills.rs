@@ -1,6 +1,6 @@
-//! Drills that run: the successor takes the camera over once it has shown a durable keyframe, and
-//! hands it back once it has shown one as its owner. Whatever else happens to the camera
-//! meanwhile ends the drill, and is dealt with as ever.
+//! Running drills: the successor takes over the camera once it has shown a durable keyframe, and
+//! hands it back once it has shown one as its owner. Any other event of the camera ends the drill,
+//! and is handled as usual.
 
 use super::{HANDOFF_MAX, HANDOFFS_PER_NODE_MAX, Health, Round};
 use crate::decide::drill::{PROVE_MAX, TAKE_OVER_MAX, because, name};
@@ -15,7 +15,7 @@ impl<'a> Round<'a> {
         self.input.state.drills.running.get(camera)
     }
 
-    /// A camera that is drilled, whose owner lives, and that is not on its way.
+    /// Handles a drilled camera whose owner is alive and that is not being handed over.
     pub(super) fn tend_drill(
         &mut self,
         camera: CameraId,
@@ -89,7 +89,7 @@ impl<'a> Round<'a> {
             ));
         }
         let (owner, successor) = (self.named(drill.owner), self.named(drill.successor));
-        // A leader that was just elected may not have heard of it yet.
+        // A newly elected leader may not have received the report yet.
         let is_known = self
             .progress(drill.owner, camera)
             .is_some_and(|report| report.epoch == drill.epoch);
@@ -156,7 +156,7 @@ impl<'a> Round<'a> {
         let has_proved = report.is_some_and(|report| report.first_keyframe.is_some());
         let is_late =
             !has_proved && self.is_over(now.moved_at.unwrap_or(drill.began_at), PROVE_MAX);
-        // It does not wait for its turn then.
+        // In that case it does not wait for its turn.
         if is_late || health.is_over(false) || self.is_failing(drill.successor, camera, epoch) {
             let error = self.error(drill.successor, camera);
             let failure = because(
@@ -176,7 +176,7 @@ impl<'a> Round<'a> {
             .then_some(DrillOp::HandBack { failure: None })
     }
 
-    /// The way back is over.
+    /// Ends a drill after the handoff back.
     fn end(
         &self,
         camera: CameraId,
@@ -220,14 +220,14 @@ impl<'a> Round<'a> {
         self.progress(node, camera)?.error.as_deref()
     }
 
-    /// As with handoffs, a wall clock that was stepped back counts as time that has passed.
+    /// As with handoffs, if a wall clock was stepped back, the time counts as passed.
     fn is_over(&self, since: Timestamp, max: Duration) -> bool {
         self.input.now.micros_since(since).unsigned_abs() > max.as_micros() as u64
     }
 }
 
 /// From the drill's beginning to the successor's first keyframe, once that is durable; `None`
-/// before. What an earlier stint of the successor left counts for nothing.
+/// before. Results of an earlier stint of the successor do not count.
 fn gap_us(report: &Progress, drill: &RunningDrill) -> Option<u64> {
     let is_of_now = report
         .watermark

@@ -1,5 +1,5 @@
 //! What the steward remembers between its rounds: how long a recorder has failed, and which moves
-//! did not work. Lost with leadership, and harmless to lose.
+//! did not work. Lost with leadership, which does no harm.
 
 use crate::observe::heartbeat::{Progress, RecorderState, SUSPECT_AFTER};
 use crate::observe::reports::Reports;
@@ -8,32 +8,31 @@ use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A recorder that says it fails is given this long to help itself, where nobody is known to reach
-/// its camera.
+/// How long a recorder that reports a failure may try to recover, if no node is known to reach its
+/// camera.
 pub const FAILING_MAX: Duration = Duration::from_secs(5);
-/// Where its mirror or successor does not reach the camera either, this long: it is away for
-/// everybody, most likely, and its owner's when it comes back.
+/// The same if its mirror or successor does not reach the camera either: the camera is most likely
+/// down for every node, and stays with its owner when it returns.
 pub const AWAY_MAX: Duration = Duration::from_secs(15);
-/// It is given only this long where another node does reach the camera: enough for a session that
-/// broke to be opened again.
+/// The same if another node does reach the camera: enough for a broken session to be opened again.
 pub const FAILING_SURE: Duration = Duration::from_millis(750);
-/// It is given no time at all then, where it has made no progress for this long already: it waited
-/// for frames in vain.
+/// With no progress for this long, the recorder gets no time at all then: it waited for frames in
+/// vain.
 pub const QUIET_SURE: Duration = Duration::from_millis(2_500);
-/// A recorder that says it records, and makes no progress, is given this long: more than a slow
-/// disk may take.
+/// How long a recorder may report that it records without making progress: more than a slow disk
+/// may take.
 pub const QUIET_MAX: Duration = Duration::from_secs(8);
-/// A recorder whose session is open is given this long for a keyframe, however long its camera was
-/// away before.
+/// How long a recorder with an open session may wait for a keyframe, however long its camera was
+/// down before.
 pub const STARTING_MAX: Duration = Duration::from_secs(5);
-/// A recorder that starts, or says nothing, is given this long in all.
+/// How long a recorder that is starting, or not reporting, may take in all.
 pub const STALLED_MAX: Duration = Duration::from_secs(15);
-/// No recorder is given more time than this for want of frames or of a budget, whatever it says.
+/// The most time that any recorder gets for rare frames or an exceeded budget, whatever it reports.
 const PATIENCE_MAX: Duration = Duration::from_secs(600);
 /// A camera is moved off a failing recorder at most once in this time; doubles while moves do not
 /// help.
 pub const MOVE_INTERVAL: Duration = Duration::from_secs(60);
-/// A target that proved nothing is not asked again for this long; doubles each time.
+/// A target without proof is not chosen again for this long; doubles each time.
 pub const TARGET_BACKOFF: Duration = Duration::from_secs(30);
 const DOUBLINGS_MAX: u32 = 4;
 
@@ -44,13 +43,13 @@ pub(super) struct Memory {
     refusals: BTreeMap<(CameraId, NodeId), Tries>,
     /// Cameras that are being moved because their owner fails.
     rescues: BTreeSet<CameraId>,
-    /// Since when each node has been able to record without a break.
+    /// Since when each node has been able to record without interruption.
     fit_since: BTreeMap<NodeId, Duration>,
-    /// When the leader last heard no majority.
+    /// When the leader last did not hear a majority.
     deaf_at: Option<Duration>,
 }
 
-/// The owner's recorder as seen over time.
+/// The owner's recorder as observed over time.
 #[derive(Clone, Debug)]
 struct Watch {
     owner: NodeId,
@@ -63,18 +62,18 @@ struct Watch {
     patience: Duration,
 }
 
-/// How an owner's recorder does, by what it says and by its progress.
+/// The health of an owner's recorder, from its reports and its progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Health {
-    /// How long it has said that it fails.
+    /// How long it has reported a failure.
     failing: Option<Duration>,
-    /// How long it has had a session and no keyframe.
+    /// How long it has had a session but no keyframe.
     starting: Option<Duration>,
     /// How long it has made no progress.
     quiet: Duration,
-    /// It says that it records.
+    /// It reports that it records.
     records: bool,
-    /// How much longer than others it may make no progress ([`Progress::patience_ms`]).
+    /// How much longer than usual it may make no progress ([`Progress::patience_ms`]).
     patience: Duration,
 }
 
@@ -83,17 +82,17 @@ impl Health {
         self.failing.is_none() && self.records && self.quiet < QUIET_SURE + self.patience
     }
 
-    /// There is nothing to lose by taking its camera away.
+    /// Taking its camera away would lose nothing.
     pub(super) fn records_nothing(self) -> bool {
         !self.records && (self.failing.is_some() || self.quiet >= QUIET_SURE)
     }
 
-    /// By what it said last, whether or not anything has come of it yet.
+    /// According to its last report, whether or not it has made progress yet.
     pub(super) fn has_session(self) -> bool {
         self.records || self.starting.is_some()
     }
 
-    /// It fails, and would have helped itself by now if it could.
+    /// It fails, and would have recovered by now if it could.
     pub(super) fn is_sure(self) -> bool {
         let is_long = |failing| {
             failing >= FAILING_SURE + self.patience || self.quiet >= QUIET_SURE + self.patience
@@ -101,12 +100,13 @@ impl Health {
         self.failing.is_some_and(is_long)
     }
 
-    /// It gives no reason to move its camera, whatever the others know of that camera.
+    /// It is no reason to move its camera, whatever other nodes report of that camera.
     fn is_good_enough(self) -> bool {
         !self.is_sure() && !self.is_over(false)
     }
 
-    /// It has failed, or shown nothing, for too long, whoever else may reach the camera.
+    /// It has failed, or made no progress, for too long, whether or not another node reaches the
+    /// camera.
     pub(super) fn is_over(self, is_away: bool) -> bool {
         let quiet_max = if self.records { QUIET_MAX } else { STALLED_MAX } + self.patience;
         let failing_max = if is_away { AWAY_MAX } else { FAILING_MAX } + self.patience;
@@ -138,7 +138,7 @@ impl Tries {
 }
 
 impl Memory {
-    /// Forgets cameras that are no more.
+    /// Forgets cameras that no longer exist.
     pub(super) fn forget(&mut self, exists: impl Fn(CameraId) -> bool) {
         self.watches.retain(|camera, _| exists(*camera));
         self.rescues.retain(|camera| exists(*camera));
@@ -146,7 +146,7 @@ impl Memory {
         self.refusals.retain(|(camera, _), _| exists(*camera));
     }
 
-    /// Forgets what was tried long ago.
+    /// Forgets old attempts.
     pub(super) fn expire(&mut self, now: Duration) {
         self.moves
             .retain(|_, tries| now < tries.at + 2 * tries.wait(MOVE_INTERVAL));
@@ -154,8 +154,8 @@ impl Memory {
             .retain(|_, tries| now < tries.at + 2 * tries.wait(TARGET_BACKOFF));
     }
 
-    /// Takes in whether the leader hears a majority; whether it did for long enough to trust what
-    /// it does not hear.
+    /// Notes whether the leader hears a majority. Returns whether it has heard one for long enough
+    /// to trust silence.
     pub(super) fn hears(&mut self, now: Duration, majority: bool) -> bool {
         if !majority {
             self.deaf_at = Some(now);
@@ -164,7 +164,7 @@ impl Memory {
             .is_none_or(|at| now.saturating_sub(at) >= SUSPECT_AFTER)
     }
 
-    /// Takes in what `owner` says of its recorder.
+    /// Processes `owner`'s report of its recorder.
     pub(super) fn watch(
         &mut self,
         now: Duration,
@@ -189,8 +189,8 @@ impl Memory {
         watch.look(now, progress)
     }
 
-    /// Takes in what the owners say that were watched before, of all cameras but `others`. Answers
-    /// which of those may be moved and are not recorded as they should.
+    /// Processes the reports of the owners that were watched before, for all cameras except
+    /// `others`. Returns those that may be moved and are not recorded properly.
     pub(super) fn watch_again(
         &mut self,
         now: Duration,
@@ -230,7 +230,7 @@ impl Memory {
         self.rescues.contains(&camera)
     }
 
-    /// Takes in who can record now.
+    /// Notes which nodes can record now.
     pub(super) fn note_fit(&mut self, now: Duration, fit: impl Iterator<Item = NodeId>) {
         self.fit_since = fit
             .map(|node| (node, self.fit_since.get(&node).copied().unwrap_or(now)))
@@ -305,7 +305,7 @@ impl Watch {
                 self.progressed_at = now;
                 self.failing_since = None;
             }
-            // It has a session again, and must show progress.
+            // It has a session again, and must make progress.
             RecorderState::Starting => self.failing_since = None,
             RecorderState::Recording => {}
         }
@@ -336,7 +336,7 @@ mod tests {
         }
     }
 
-    /// How a recorder is seen that has said the same for `seconds`.
+    /// The health of a recorder that has reported the same for `seconds`.
     fn after(state: RecorderState, patience_ms: Option<u32>, seconds: u64) -> Health {
         let mut memory = Memory::default();
         let report = report(state, patience_ms);

@@ -1,5 +1,5 @@
-//! What is left to do for a site at rest: almost nothing, as nothing changes but that recorders
-//! make progress. Then a round looks at every watermark and goes over few cameras.
+//! Fast path for an idle site: while only recorders' progress changes, a round checks every
+//! watermark and examines few cameras.
 
 use super::{Input, Round};
 use crate::model::Protection;
@@ -8,13 +8,13 @@ use crate::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a round that went over all cameras found, and what it found it from.
+/// The result of a round that examined all cameras, and its inputs.
 #[derive(Clone, Debug)]
 pub(super) struct Rest {
     state: ClusterState,
     verdicts: BTreeMap<NodeId, Verdict>,
     unfit: BTreeSet<NodeId>,
-    /// Cameras that each round must go over.
+    /// Cameras that each round must examine.
     pub(super) unsettled: BTreeSet<CameraId>,
 }
 
@@ -33,7 +33,7 @@ impl Rest {
         }
     }
 
-    /// Whether it still holds. A rebalance looks at all cameras until it is over.
+    /// Whether the result is still valid. A rebalance examines all cameras until it is over.
     pub(super) fn holds(&self, input: &Input<'_>) -> bool {
         let is_same = self.verdicts == *input.verdicts
             && self.unfit == *input.unfit
@@ -43,8 +43,8 @@ impl Rest {
 }
 
 impl Round<'_> {
-    /// Whether nothing is to be done for `camera` while the state and the nodes stay as they are,
-    /// and its owner records it. Bitrates, probes and time make no difference to it.
+    /// Whether nothing has to be done for `camera` while the state and the nodes do not change and
+    /// its owner records it, whatever the bitrates, the probes and the time.
     pub(super) fn is_settled(&self, camera: CameraId) -> bool {
         if self.drill(camera).is_some() {
             return false;

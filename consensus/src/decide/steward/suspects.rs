@@ -1,5 +1,5 @@
-//! Cameras that nodes may have died of: the leader has the ends of processes noted before it moves
-//! their cameras, and clears cameras that have proven themselves.
+//! Cameras that may have ended nodes' processes: the leader records the ends in the log before it
+//! moves the cameras, and clears cameras that have proved themselves.
 
 use super::Input;
 use crate::command::Command;

@@ -1,6 +1,6 @@
-//! Moves that nobody needs: back to a preferred node, and to spread evenly again when the owner of
-//! the cluster asks. Each is a handoff like any other; few are under way at a time, and a camera
-//! that moved within the last minute stays.
+//! Voluntary moves: back to a preferred node, and to spread cameras evenly again at an operator's
+//! request. Each is an ordinary handoff; few are in progress at a time, and a camera that moved
+//! within the last minute stays.
 
 use super::{HANDOFFS_PER_NODE_MAX, MOVE_INTERVAL, Round};
 use crate::decide::placement::Planner;
@@ -11,12 +11,12 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A rebalance that has not come to its end by then is over: some camera always fails.
+/// A rebalance that has not finished by then is ended: some camera keeps failing.
 pub const REBALANCE_MAX: Duration = Duration::from_secs(3600);
 
 impl<'a> Round<'a> {
-    /// Begins what may be begun now of the voluntary moves of `cameras`, which have living owners.
-    /// Whether a rebalance has nothing left to do.
+    /// Begins the voluntary moves of `cameras`, which have live owners, that may begin now. Returns
+    /// whether a rebalance has nothing left to do.
     pub(super) fn move_freely(&mut self, cameras: &[CameraId]) -> bool {
         let settings = &self.input.state.settings;
         let Some(since) = self.input.state.rebalancing_since else {
@@ -32,13 +32,13 @@ impl<'a> Round<'a> {
             return true;
         }
         let some_wait = self.return_home(cameras, Duration::ZERO);
-        // One after the other: the books of the second do not know the moves of the first.
+        // One after the other: the second does not know the first one's moves in its loads.
         let is_home = self.changes.is_empty() && !some_wait;
         is_home && !self.spread(cameras) && self.changes.is_empty() && self.handoffs_from.is_empty()
     }
 
-    /// Cameras whose preferred node has been able to record for `patience` go there. Whether some
-    /// must wait for their turn.
+    /// Moves cameras to their preferred node once that has been able to record for `patience`.
+    /// Returns whether some must wait for their turn.
     fn return_home(&mut self, cameras: &[CameraId], patience: Duration) -> bool {
         let mut some_wait = false;
         for camera in cameras.iter().copied() {
@@ -69,8 +69,8 @@ impl<'a> Round<'a> {
         some_wait
     }
 
-    /// The fullest nodes give cameras, the least important first, to those that stay emptier than
-    /// they are. Whether some must wait for their turn.
+    /// Moves cameras, the least important first, from the fullest nodes to nodes that stay emptier
+    /// than they are. Returns whether some must wait for their turn.
     fn spread(&mut self, cameras: &[CameraId]) -> bool {
         let mut after = self.after_handoffs();
         let mut movable = self.movable(cameras);
@@ -100,7 +100,7 @@ impl<'a> Round<'a> {
         some_wait
     }
 
-    /// The books as they are once every handoff that is under way is done.
+    /// The loads after every handoff in progress is done.
     fn after_handoffs(&self) -> Planner<'a> {
         let mut after = self.planner.clone();
         for (camera, now) in self.input.state.assignments.iter() {
@@ -120,8 +120,8 @@ impl<'a> Round<'a> {
         after
     }
 
-    /// What each node could give away, the least important last. Who is at home stays, and who
-    /// moved in this rebalance already.
+    /// The cameras that each node could give away, the least important last. Cameras on their
+    /// preferred node stay, and so do those that already moved in this rebalance.
     fn movable(&self, cameras: &[CameraId]) -> BTreeMap<NodeId, Vec<CameraId>> {
         let state = self.input.state;
         let mut movable: BTreeMap<NodeId, Vec<CameraId>> = BTreeMap::new();
@@ -167,7 +167,7 @@ impl<'a> Round<'a> {
         improving.next()
     }
 
-    /// A camera that its owner records as it should, and that is neither on its way nor drilled.
+    /// A camera that its owner records properly, and that is neither being handed over nor drilled.
     fn at_rest(&self, camera: CameraId) -> Option<(&'a Assignment, NodeId)> {
         let now = self
             .assignment(camera)
@@ -179,7 +179,8 @@ impl<'a> Round<'a> {
         (report.state == RecorderState::Recording).then_some((now, owner))
     }
 
-    /// Begins a move unless the camera moved lately, or enough are under way. Whether it did.
+    /// Begins a move unless the camera moved recently, or enough moves are in progress. Returns
+    /// whether it did.
     fn move_in_turn(
         &mut self,
         camera: CameraId,

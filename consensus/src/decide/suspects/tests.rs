@@ -12,7 +12,7 @@ use uuid::Uuid;
 const AT: Timestamp = Timestamp(1_795_341_600_000_000);
 const DEAD: NodeId = NodeId(2);
 
-/// Three nodes; node 2 owns cameras 1 to 3 in their first epoch, node 3 succeeds.
+/// Three nodes; node 2 owns cameras 1 to 3 in their first epoch, node 3 is the successor.
 fn state() -> ClusterState {
     let mut state = ClusterState::default();
     let node =
@@ -69,8 +69,8 @@ fn report(camera: u32, epoch: u64, exposure: Option<Exposure>) -> Progress {
     }
 }
 
-/// Who is blamed when the process of `node` ends that reported this, and whether as a suspect in
-/// its turn.
+/// The cameras that are blamed when the process of `node` ends after these reports, and whether as
+/// a suspect in its turn.
 fn blamed(node: NodeId, hears_all: bool, reports: Vec<Progress>) -> (Vec<u32>, bool) {
     let mut progress = Reports::default();
     progress.report(node, reports);
@@ -134,7 +134,7 @@ fn what_a_node_began_since_its_last_heartbeat_is_blamed_too() {
     assert!(blamed(DEAD, true, ended).0.is_empty());
     // The successor of a dead node has begun all of its cameras.
     assert_eq!(blamed(NodeId(3), true, Vec::new()).0, [1, 2, 3]);
-    // Who is no voter does not know what was left out.
+    // A node that is no voter does not know what was left out.
     assert!(blamed(DEAD, false, vec![report(1, 1, None)]).0.is_empty());
 }
 

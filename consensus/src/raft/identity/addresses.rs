@@ -1,9 +1,9 @@
-//! Where the members are: as the replicated state says, unless a member's newest process has said
-//! otherwise since.
+//! The addresses of the members: those in the replicated state, unless a member's newest process
+//! has reported another one since.
 //!
 //! Addresses of a majority may change at once, and then nothing new can be replicated. So each
-//! heartbeat and each introduction names its sender's address. It counts until the state says
-//! something else than it did when it was heard.
+//! heartbeat and each introduction contains its sender's address. It is used until the address in
+//! the state changes after it was received.
 
 use crate::state::ClusterState;
 use holdfast_storage::ids::NodeId;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// Nodes whose addresses are kept beyond those that the state knows: a newcomer's peers.
+/// How many nodes' addresses are kept beyond those in the state: a newcomer's peers.
 const LEARNT_MAX: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Learnt {
 #[derive(Clone, Debug)]
 struct Known {
     addr: String,
-    /// What the state said then.
+    /// The address in the state at that time.
     replicated: Option<String>,
 }
 
@@ -60,7 +60,7 @@ impl Addresses {
             .map(|node| node.spec.peer_addr.to_string())
     }
 
-    /// `host:port` at which `node` takes messages of other members.
+    /// `host:port` at which `node` accepts messages of other members.
     #[must_use]
     pub fn of(&self, node: NodeId) -> Option<String> {
         let replicated = self.replicated(node);
@@ -72,7 +72,7 @@ impl Addresses {
         learnt.map(|known| known.addr).or(replicated)
     }
 
-    /// Changes with each address that is learnt; those of the state come with the state.
+    /// Changes with each address that is learnt; addresses in the state change with the state.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -107,7 +107,7 @@ impl Addresses {
             .collect()
     }
 
-    /// Those that count though the state does not say them.
+    /// The addresses in use that differ from the state's.
     pub(crate) fn moved(&self) -> Vec<(NodeId, String)> {
         let nodes: Vec<NodeId> = self.lock().keys().copied().collect();
         let moved = nodes

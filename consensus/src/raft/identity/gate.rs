@@ -1,24 +1,24 @@
-//! When a node that has started may take part: once everyone who can be reached has said what it
-//! has seen of it. Pure.
+//! When a started node may take part: once every peer that can be reached has reported what it has
+//! seen of it. Pure.
 //!
-//! No answer that is waited for can be missed for long: a peer that cannot be reached counts as
-//! asked after one attempt. So a start is later by one round trip, or by the deadline of one
-//! question where a peer is silent; recording does not wait.
+//! The wait is short: a peer that cannot be reached counts as asked after one attempt. So a start
+//! is delayed by one round trip, or by the deadline of one request if a peer is silent; recording
+//! does not wait.
 
-/// How it stands with asking one peer.
+/// The state of the request to one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
     /// It has admitted this process.
     pub(crate) has_admitted: bool,
-    /// An attempt to ask it failed, which began after the first peer had admitted this process.
+    /// An attempt failed that began after the first peer had admitted this process.
     pub(crate) failed_after_first: bool,
     /// Any attempt failed.
     pub(crate) failed: bool,
 }
 
-/// `is_only_voter`: this node decides alone. Any other can do nothing without a peer anyway, so it
-/// waits for the first: before that its own network may not be up yet, and nothing that failed says
-/// anything.
+/// `is_only_voter`: this node decides alone. Any other node can do nothing without a peer anyway,
+/// so it waits for the first: until then its own network may not be up, and a failed attempt says
+/// nothing.
 pub(crate) fn opens(peers: &[Asked], is_only_voter: bool) -> bool {
     let any = peers.iter().any(|peer| peer.has_admitted);
     let is_settled = |peer: &Asked| {

@@ -1,9 +1,9 @@
-//! Introductions: a process says who it is and how its data directory came to be, and hears what
-//! the other has seen of it.
+//! Introductions: a process sends its identity and the history of its data directory, and receives
+//! what the other node has seen of it.
 //!
-//! Each node introduces itself to every other when it starts, and again to any that does not know
-//! its process: a peer that was away then. An answer introduces the peer as well. Nothing here is
-//! on the path of a message that counts.
+//! Each node introduces itself to every other when it starts, and again to any node that does not
+//! know its process, because that node was away at the time. An answer introduces the peer as well.
+//! No message that counts waits for this.
 
 #![expect(
     clippy::disallowed_methods,
@@ -34,16 +34,17 @@ use uuid::Uuid;
 pub(crate) const HELLO: &str = "/hello";
 pub(crate) const WHO: &str = "/who";
 
-/// Long enough for the other to ask a third, and for a flush on each side.
+/// Long enough for the other to ask a third node, and for a flush on each side.
 const HELLO_DEADLINE: Duration = Duration::from_millis(1_500);
-/// A process that runs answers within this time, or was heard within [`HEARD_WITHIN`].
+/// A running process answers within this time, or was heard within [`HEARD_WITHIN`].
 const WHO_DEADLINE: Duration = Duration::from_millis(500);
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
-/// One that has to wait, or could not ask, asks again after this; and no node is asked more often.
+/// After this a process that has to wait, or could not ask, asks again; and no node is asked more
+/// often.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
-/// A refused one asks so often: so that peers which start later know of it.
+/// How often a refused process asks, so that peers which start later know of it.
 const REFUSED_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// How often what is known in memory alone is written.
+/// How often information that is only in memory is written.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,7 +52,7 @@ pub(crate) struct Hello {
     pub(crate) cluster: Uuid,
     pub(crate) sender: Sender,
     pub(crate) history: Vec<Boot>,
-    /// Where other nodes have said that they are, and the replicated state does not say it yet.
+    /// Addresses that other nodes have reported and the replicated state does not have yet.
     pub(crate) moved: Vec<(NodeId, String)>,
     pub(crate) generation: ClusterGeneration,
 }
@@ -65,16 +66,16 @@ pub(crate) struct HelloAnswer {
     pub(crate) generation: ClusterGeneration,
 }
 
-/// What one node says to a process of another.
+/// A node's answer to a process of another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Verdict {
     Admitted,
-    /// Ask again: whether the process before still runs is not known yet.
+    /// Ask again: it is not known yet whether the previous process still runs.
     Wait,
     No(Why),
-    /// As admitted, and it was removed from the cluster.
+    /// Admitted, but the node was removed from the cluster.
     Removed,
-    /// The two are of different generations of the cluster: neither is anything to the other.
+    /// The two belong to different generations of the cluster and ignore each other.
     OtherGeneration,
 }
 
@@ -91,20 +92,21 @@ first_version!(
     WhoAnswer => "which process it is",
 );
 
-/// Nodes that a process has to introduce itself to again, or that have to introduce themselves.
+/// Nodes to which a process has to introduce itself again, or that have to introduce themselves.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     nodes: Mutex<BTreeSet<NodeId>>,
-    /// Where others say that a node is: it is asked there, and counts once it has answered itself.
+    /// Reported addresses of nodes: the node is asked there, and the address counts once the node
+    /// itself has answered.
     rumours: Mutex<BTreeMap<NodeId, String>>,
     news: Notify,
 }
 
-/// Of nodes in one introduction, and of those that are to be asked.
+/// The most nodes in one introduction, and the most that are still to be asked.
 const RUMOURS_MAX: usize = 256;
 
 impl Wanted {
-    /// Of members: a cluster has few.
+    /// Only called for members: a cluster has few.
     pub(crate) fn introduce(&self, node: NodeId) {
         if self
             .nodes
@@ -142,7 +144,7 @@ impl Wanted {
     }
 }
 
-/// What introductions need of a node.
+/// The parts of a node that introductions need.
 #[derive(Clone)]
 pub(crate) struct Introducer {
     pub(crate) identity: Identity,
@@ -167,7 +169,7 @@ impl Introducer {
     /// Answers an introduction.
     ///
     /// # Errors
-    /// What must be durable first could not be made so.
+    /// Something that has to be durable first could not be made durable.
     pub(crate) async fn receive(&self, hello: &Hello) -> io::Result<HelloAnswer> {
         let verdict = if self.meet(&hello.sender, hello.generation).await {
             self.identity.wanted().hear_of(&hello.moved);
@@ -191,8 +193,8 @@ impl Introducer {
         })
     }
 
-    /// Whether the sender is of this node's generation. Is it of a later one, then this node's is
-    /// no more.
+    /// Whether the sender is of this node's generation. If the sender's is a later one, this node's
+    /// generation has been replaced.
     async fn meet(&self, sender: &Sender, theirs: ClusterGeneration) -> bool {
         let (identity, mine) = (&self.identity, self.identity.generation());
         if theirs.is(&mine) {
@@ -267,7 +269,7 @@ impl Introducer {
             if is_admitted {
                 identity.learn(sender);
             }
-            // One that was removed may have to confirm just that: its vote is gone only once Raft's
+            // A removed node may have to confirm exactly that: its vote is gone only once Raft's
             // members are changed.
             let has_left = self.state.borrow().has_left(node);
             return Ok(match (is_admitted, has_left) {
@@ -287,8 +289,8 @@ impl Introducer {
         Ok(Verdict::No(why))
     }
 
-    /// Whether `process` of `node` still runs, as it says itself; of a node that was never heard,
-    /// any but the newcomer.
+    /// Whether `process` of `node` still runs, by its own answer; for a node that was never heard,
+    /// any process except the newcomer.
     async fn runs(
         &self,
         node: NodeId,
@@ -311,7 +313,7 @@ impl Introducer {
             {
                 Runs::Yes
             }
-            // Silence is no proof: its way here may be cut in one direction.
+            // Silence is no proof: the connection may be cut in one direction.
             Err(
                 PeerError::Timeout { .. }
                 | PeerError::Closed { .. }
@@ -335,7 +337,7 @@ impl Introducer {
             .map_or_else(|| format!("node {node}"), |node| node.spec.name.to_string())
     }
 
-    /// Introduces this process at `addr`, and takes in who is there.
+    /// Introduces this process at `addr`, and processes the introduction in the answer.
     async fn ask(&self, addr: &str) -> Result<(NodeId, Verdict), PeerError> {
         let answer: HelloAnswer = self
             .client
@@ -371,7 +373,7 @@ enum Key {
     Node(NodeId),
     /// An address from the configuration, of a member or not.
     Hint(String),
-    /// Where another said that this node is; asked once.
+    /// An address that another node reported for this node; asked once.
     Rumour(NodeId, String),
 }
 
@@ -381,7 +383,7 @@ struct Target {
     /// `None`: it knows this process.
     due: Option<Instant>,
     asked: Asked,
-    /// It says that this node's secret is wrong, and that was logged.
+    /// It reported that this node's secret is wrong, and that was logged.
     refuses_secret: bool,
 }
 
@@ -426,19 +428,19 @@ pub(crate) async fn run(introducer: Introducer, raft: Raft, hints: Vec<String>) 
 }
 
 struct Round {
-    /// Changes with each address that is learnt: every member hears of it.
+    /// Changes with each address that is learnt: every member is informed.
     moves: watch::Receiver<u64>,
     introducer: Introducer,
     raft: Raft,
     hints: Vec<String>,
     targets: BTreeMap<Key, Target>,
-    /// Tasks of their own: they may hold the ledger, which the round waits for.
+    /// Separate tasks: they may hold the ledger, which the round waits for.
     asking: JoinSet<Answered>,
     first_admitted: Option<Instant>,
 }
 
 impl Round {
-    /// Finds out who is to be asked, asks those that are due, and opens the gate.
+    /// Determines which peers have to be asked, asks those that are due, and opens the gate.
     fn look(&mut self) {
         let now = Instant::now();
         self.find(now);
@@ -470,7 +472,7 @@ impl Round {
         self.open();
     }
 
-    /// Members of which others know a new address, and this node does not.
+    /// Members with a reported new address that this node does not know.
     fn rumours(&self) -> Vec<(Key, String)> {
         let identity = &self.introducer.identity;
         let rumours = identity.wanted().take_rumours().into_iter();
@@ -593,10 +595,10 @@ impl Round {
         if verdict == Verdict::OtherGeneration {
             target.asked.failed = true;
             target.asked.failed_after_first |= first_admitted.is_some_and(|first| begun >= first);
-            // Its numbers of nodes mean nothing here.
+            // Its node numbers have no meaning here.
             return;
         }
-        // A hint found a member: that one has been asked with it.
+        // A hint led to a member: that member has been asked with it.
         if let Some(target) = self.targets.get_mut(&Key::Node(node)) {
             target.due = again;
             target.asked.has_admitted |= matches!(verdict, Verdict::Admitted | Verdict::Removed);
@@ -610,7 +612,7 @@ impl Round {
                 if node != identity.node() && self.first_admitted.is_none() =>
             {
                 self.first_admitted = Some(now);
-                // What failed before this says nothing.
+                // Earlier failures say nothing.
                 self.targets
                     .values_mut()
                     .for_each(|target| target.due = target.due.map(|_| now));

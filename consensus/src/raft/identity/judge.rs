@@ -1,20 +1,20 @@
-//! Whether a data directory is as new as what another node has seen of it. Pure; `identity.rs` says
-//! why this is enough.
+//! Whether a data directory is as new as what another node has seen of it. Pure; `identity.rs`
+//! explains why this is sufficient.
 
 use super::{Boot, Incarnation, Record};
 
-/// What a record says of the process that a history ends with.
+/// How a record relates to the last process of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Judgement {
     /// It is the process of the record.
     Same,
-    /// A later start of a directory that holds all that the record says.
+    /// A later start of a directory that contains everything in the record.
     Later,
-    /// The directory does not hold what the record says.
+    /// The directory does not contain everything in the record.
     Older,
 }
 
-/// What `record` says of a directory with the starts `history`, the newest last.
+/// Compares `record` with a directory's starts `history`, the newest last.
 pub(crate) fn judge(history: &[Boot], record: &Record) -> Judgement {
     let Some(newest) = history.last() else {
         return Judgement::Older;
@@ -27,7 +27,7 @@ pub(crate) fn judge(history: &[Boot], record: &Record) -> Judgement {
         .iter()
         .position(|boot| boot.incarnation.generation == generation)
     else {
-        // Before what is remembered; or a start that this directory has never seen.
+        // Older than the remembered starts; or a start that this directory has never seen.
         let is_forgotten =
             generation < newest.incarnation.generation && history.len() == super::BOOTS_MAX;
         return if is_forgotten {
@@ -51,7 +51,7 @@ pub(crate) fn judge(history: &[Boot], record: &Record) -> Judgement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     Admitted,
-    /// Nothing was ever heard of its node.
+    /// No process of its node was ever heard.
     First,
     /// Another process of its node was; this one has to introduce itself.
     Unknown,
@@ -152,7 +152,8 @@ mod tests {
             Judgement::Older,
             "a vote"
         );
-        // However long it runs, and often it starts, before it reaches a peer that knows.
+        // However long it runs, and however often it starts, before it reaches a peer that knows
+        // it.
         let history = [history[0], history[1], boot(3, 13, position(9, 99))];
         assert_eq!(
             judge(&history, &record(1, 11, position(3, 10))),
@@ -194,7 +195,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_a_new_leader_took_back_is_not_missed() {
-        // Under vote 3 it held entry 10; under vote 4 its log was cut.
+        // Under vote 3 it held entry 10; under vote 4 its log was truncated.
         let cut = Position {
             vote: (4, 2),
             last: Some((3, 1, 8)),

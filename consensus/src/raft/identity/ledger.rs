@@ -1,5 +1,5 @@
-//! What a data directory remembers of its own starts, and of other nodes: in the Raft log's files,
-//! so that it is as old or as new as vote and log are.
+//! The record of a data directory's own starts, and of other nodes. It is in the Raft log's files,
+//! so that it is exactly as old as vote and log.
 
 use super::judge::{Judgement, judge};
 use super::standing::Fence;
@@ -14,25 +14,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-/// Other nodes of which something is kept; more than a cluster has members.
+/// The most other nodes of which a record is kept; more than a cluster has members.
 const SEEN_MAX: usize = 256;
 
-/// Keeps bytes in place of those that it kept before; they are durable when it answers.
+/// Stores bytes in place of the previous ones; they are durable when the call completes.
 pub(crate) trait Keep: Send + Sync + 'static {
     fn keep(&self, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>>;
 }
 
-/// Keeps by a task of the runtime on which it is made. That task alone owns the store: to drop one
-/// may take as long as its disk hangs, and no other thread is to wait for that.
+/// Stores through a task of the runtime on which it is created. Only that task owns the store:
+/// dropping the store may take as long as its disk hangs, and no other thread must wait for that.
 pub(crate) struct Apart(mpsc::Sender<(Vec<u8>, oneshot::Sender<io::Result<()>>)>);
 
 impl Apart {
     pub(crate) fn new(store: impl Keep) -> Self {
-        // A writer waits until that is durable.
+        // A writer waits until its bytes are durable.
         let (asks, mut asked) = mpsc::channel::<(Vec<u8>, oneshot::Sender<_>)>(1);
         tokio::spawn(async move {
             while let Some((bytes, done)) = asked.recv().await {
-                // One that does not wait any longer has no use for the answer.
+                // A caller that no longer waits does not need the answer.
                 drop(done.send(store.keep(bytes).await));
             }
         });
@@ -67,7 +67,7 @@ pub(crate) struct Ledger {
     written: tokio::sync::Mutex<u64>,
     store: Box<dyn Keep>,
     incarnation: Incarnation,
-    /// Only a simulation's is: it takes every directory for whole.
+    /// Only set in a simulation: it accepts every directory as up to date.
     is_trusting: bool,
 }
 
@@ -78,11 +78,11 @@ struct Versioned {
 }
 
 impl Ledger {
-    /// Begins the next generation, durably. `before`: what was kept until now; `began_at`: what is
-    /// durable of vote and log.
+    /// Begins the next generation, durably. `before`: the previously stored bytes; `began_at`: the
+    /// durable position of vote and log.
     ///
     /// # Errors
-    /// What was kept cannot be read, or the new start not be made durable.
+    /// The stored bytes cannot be read, or the new start cannot be made durable.
     pub(crate) async fn begin(
         store: Box<dyn Keep>,
         before: Option<&[u8]>,
@@ -148,7 +148,7 @@ impl Ledger {
         self.lock().kept.seen.get(&node).copied()
     }
 
-    /// Makes durable all that is known now. Those who ask at once share a flush.
+    /// Makes everything known now durable. Concurrent callers share a flush.
     ///
     /// # Errors
     /// It could not be made durable.
@@ -170,8 +170,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Keeps durably that this process of `node` has confirmed `position`. False: another process
-    /// of it is known.
+    /// Records durably that this process of `node` has confirmed `position`. `false`: another
+    /// process of it is known.
     ///
     /// # Errors
     /// It could not be made durable.
@@ -183,12 +183,12 @@ impl Ledger {
     ) -> io::Result<bool> {
         match self.note(node, incarnation, position) {
             Noted::Another => Ok(false),
-            // Nor may what another has noted in memory alone be counted.
+            // Information that was noted only in memory must be durable too before it is counted.
             Noted::Known | Noted::News => self.write().await.map(|()| true),
         }
     }
 
-    /// As [`Self::confirm`], in memory: durable with the next that is written.
+    /// Like [`Self::confirm`], in memory: durable with the next write.
     pub(crate) fn note(&self, node: NodeId, incarnation: Incarnation, position: Position) -> Noted {
         let mut now = self.lock();
         let Versioned { kept, version } = &mut *now;
@@ -212,7 +212,7 @@ impl Ledger {
         Noted::News
     }
 
-    /// What is known of `node` against what it says of its starts.
+    /// Judges `node`'s history by its record.
     pub(crate) fn judge(&self, node: NodeId, history: &[Boot]) -> Judgement {
         match self.record(node) {
             None => Judgement::Later,
@@ -221,7 +221,7 @@ impl Ledger {
         }
     }
 
-    /// Takes the newest process of `node` for the one that counts, durably, unless the record has
+    /// Records the newest process of `node` as the one that counts, durably, unless the record has
     /// changed since it was judged.
     ///
     /// # Errors
@@ -269,7 +269,7 @@ impl Ledger {
         self.write().await
     }
 
-    /// Makes room where it is short; nodes that left may be heard for a while.
+    /// Removes records if there are too many; nodes that left may still be heard for a while.
     pub(crate) fn keep(&self, is_kept: impl Fn(NodeId) -> bool) {
         let mut now = self.lock();
         let before = now.kept.seen.len();
@@ -287,7 +287,7 @@ impl Ledger {
 pub(crate) enum Noted {
     Known,
     News,
-    /// Of another process, or there is no room: it counts for nothing.
+    /// From another process, or there is no room: it does not count.
     Another,
 }
 
@@ -357,7 +357,7 @@ mod tests {
         assert!(ledger.confirm(NodeId(2), peer, at(7)).await.unwrap());
         assert!(ledger.confirm(NodeId(2), peer, at(3)).await.unwrap());
         assert_eq!(writes(), before + 1);
-        // What a heartbeat said is in memory alone; what is counted then must be on the disk.
+        // A heartbeat's information is only in memory; what is counted must be on the disk.
         assert_eq!(ledger.note(NodeId(2), peer, at(9)), Noted::News);
         assert_eq!(writes(), before + 1);
         assert!(ledger.confirm(NodeId(2), peer, at(9)).await.unwrap());

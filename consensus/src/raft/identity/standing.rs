@@ -1,4 +1,4 @@
-//! Whether this node takes part in what the cluster decides, and if not, why; in words for its
+//! Whether this node takes part in the cluster's decisions, and if not, why; with text for its
 //! operator.
 
 use crate::generation::{ClusterGeneration, Recovered};
@@ -7,29 +7,29 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
 
-/// Why a node takes no part any more: kept in its data directory.
+/// Why a node no longer takes part; stored in its data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fence {
-    /// Who has seen it.
+    /// The node that detected it.
     pub by: NodeId,
     pub why: Why,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Why {
-    /// The other has seen more of this node than its directory holds.
+    /// The other node has seen more of this node than its directory contains.
     Older,
     /// Another process with this node's identity runs.
     Twin,
-    /// Its cluster goes on without it, in a later generation.
+    /// Its cluster continues without it, in a later generation.
     Replaced(Replaced),
 }
 
-/// A generation that is no more, and the one that took its place.
+/// A generation that ended, and the one that replaced it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replaced {
     pub cluster: Uuid,
-    /// The number of the one that is no more.
+    /// The number of the generation that ended.
     pub was: u64,
     pub now: ClusterGeneration,
 }
@@ -60,7 +60,7 @@ impl Fence {
         self.why == Why::Twin
     }
 
-    /// What it is, said of another node than the one that says it.
+    /// The text about a node other than the reporting one.
     pub(crate) fn of_another(&self) -> String {
         match self.why {
             Why::Older => "its data_dir is older than what it has confirmed: restored from a backup or a copy? It neither \
@@ -80,7 +80,7 @@ impl Fence {
 pub enum Standing {
     /// It has just started, and asks its peers what they have seen of it.
     Asking,
-    /// It votes, or learns, like any other.
+    /// It votes, or is a learner, like any other.
     Member,
     Fenced(Fence),
     Removed {
@@ -89,13 +89,13 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// Stays so as long as the process runs.
+    /// Whether this is final while the process runs.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Fenced(_) | Self::Removed { .. })
     }
 
-    /// Another process with this node's identity runs, and records what is this node's.
+    /// Whether another process with this node's identity runs, and records this node's cameras.
     #[must_use]
     pub fn is_twin(&self) -> bool {
         matches!(self, Self::Fenced(fence) if fence.is_twin())

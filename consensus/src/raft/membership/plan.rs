@@ -1,11 +1,11 @@
-//! Who should vote, and the next step towards it. Pure.
+//! Which nodes should vote, and the next step towards that. Pure.
 //!
-//! The number of voters is odd, because one more voter than an odd number survives no more deaths
-//! and slows every write: one, three from three nodes on, five from five. Two nodes are the
-//! exception: both vote, so that what was acknowledged is on both; losing either stops changes (not
-//! recording) until it is back, and a third node, a witness say, ends that. Among those who could
-//! vote, first the failure domains are spread over, then witnesses go before recorders, whose disks
-//! are busy; among equals whoever votes already keeps its vote.
+//! The number of voters is odd: one more voter than an odd number survives no more deaths and slows
+//! down every write. There is one voter, three from three nodes on, and five from five. Two nodes
+//! are the exception: both vote, so that acknowledged changes are on both. The loss of either stops
+//! changes (not recording) until it is back; a third node, for instance a witness, avoids that.
+//! Candidates are chosen first to spread over failure domains, then witnesses before recorders,
+//! whose disks are busy; among equals, present voters keep their votes.
 
 use crate::decide::placement::{Domain, domain};
 use crate::model::{Node, Role};
@@ -13,7 +13,7 @@ use crate::state::ClusterState;
 use holdfast_storage::ids::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Five voters survive two deaths; more would slow every write.
+/// Five voters survive two deaths; more would slow down every write.
 pub const VOTERS_MAX: usize = 5;
 
 /// One change of Raft's membership.
@@ -23,29 +23,29 @@ pub(super) enum Step {
         node: NodeId,
         addr: String,
     },
-    /// From now on these vote, and whoever voted before learns.
+    /// These become the voters, and all other present voters become learners.
     SetVoters(BTreeSet<NodeId>),
-    /// A learner leaves altogether.
+    /// Removes a learner completely.
     Remove(NodeId),
 }
 
-/// Raft's view as the leader has it, reduced to what the plan needs.
+/// The leader's view of Raft, reduced to what the plan needs.
 #[derive(Clone, Debug)]
 pub(super) struct Members {
     pub(super) leader: NodeId,
-    /// Of the old and of the new set while voters change.
+    /// Of the old and the new set while voters change.
     pub(super) voters: BTreeSet<NodeId>,
     pub(super) learners: BTreeSet<NodeId>,
-    /// Who answers.
+    /// Members that answer.
     pub(super) heard: BTreeSet<NodeId>,
-    /// Who answers, and whose log is (nearly) complete.
+    /// Members that answer and whose log is (nearly) complete.
     pub(super) caught_up: BTreeSet<NodeId>,
-    /// A change of voters is half done: a leader died over it.
+    /// A change of voters is incomplete: a leader died during it.
     pub(super) is_changing: bool,
 }
 
-/// The next step: first who left loses its vote and goes, then who came is added, then votes go
-/// where they should be. `lost`: voters that are long gone.
+/// The next step: first a node that left loses its vote and is removed, then a new node is added,
+/// then votes are moved where they should be. `lost`: voters that have been absent for long.
 pub(super) fn plan(
     state: &ClusterState,
     members: &Members,
@@ -55,7 +55,7 @@ pub(super) fn plan(
         return None; // not initialized yet
     }
     if !members.voters.contains(&members.leader) && !members.learners.contains(&members.leader) {
-        return None; // it has taken itself out, and leads only until the others have that
+        return None; // it has removed itself, and leads only until the others have that entry
     }
     let gone = |node: &NodeId| !state.nodes.contains(*node);
     if let Some(leaver) = members.learners.iter().copied().find(gone) {
@@ -82,8 +82,8 @@ fn newcomer(node: &Node, members: &Members) -> Option<Step> {
     })
 }
 
-/// Who should vote. A voter that is `lost` keeps its vote only where nobody can have it instead and
-/// the others would survive no more deaths without it.
+/// The nodes that should vote. A voter that is `lost` keeps its vote only if no other node can have
+/// it and the others would not survive more deaths without it.
 fn voters(state: &ClusterState, members: &Members, lost: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
     let ready = members.learners.intersection(&members.caught_up);
     let could: BTreeSet<NodeId> = members
@@ -122,8 +122,8 @@ fn voters(state: &ClusterState, members: &Members, lost: &BTreeSet<NodeId>) -> B
     chosen
 }
 
-/// How many of `could` should vote, of whom `alive` are not lost: as many as survive the most
-/// further deaths.
+/// How many of `could` should vote if `alive` of them are not lost: the number that survives the
+/// most further deaths.
 fn count(could: usize, alive: usize) -> usize {
     if could <= 2 {
         return could;
@@ -143,7 +143,7 @@ mod tests {
     use holdfast_storage::time::Timestamp;
     use uuid::Uuid;
 
-    /// A recorder that fails alone; as `"w"` a witness, else in that failure domain.
+    /// A recorder that fails alone; with `"w"` a witness, else a recorder in that failure domain.
     fn spec(n: usize, domain: &str) -> NodeSpec {
         let (peer, api) = (format!("10.0.0.{n}:7001"), format!("10.0.0.{n}:7000"));
         NodeSpec {
@@ -186,7 +186,7 @@ mod tests {
         ids.iter().copied().map(NodeId).collect()
     }
 
-    /// All of whom answer.
+    /// A membership in which all members answer.
     fn members(voters: &[u64], learners: &[u64]) -> Members {
         let all = ids(&[voters, learners].concat());
         let (voters, learners) = (ids(voters), ids(learners));

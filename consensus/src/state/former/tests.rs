@@ -1,4 +1,4 @@
-//! Deleted cameras come back as they were; those of other clusters have one number for good.
+//! Deleted cameras come back as they were; those of other clusters keep one number permanently.
 
 use super::*;
 use crate::command::{AssignmentChange, AssignmentOp, Command};
@@ -335,7 +335,7 @@ fn of_too_many_the_oldest_are_forgotten() {
 }
 
 #[test]
-fn a_deleted_camera_that_a_backup_brings_back_goes_on_in_its_epochs() {
+fn a_deleted_camera_that_a_backup_brings_back_continues_in_its_epochs() {
     let mut state = founded();
     let gate = add(&mut state, "gate");
     place(&mut state, gate);

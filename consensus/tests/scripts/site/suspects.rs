@@ -1,5 +1,5 @@
-//! Processes that end, and cameras that are suspected for it: recorders keep their sessions, and
-//! suspects their turns.
+//! Processes that end, and cameras that are suspected of causing it: recorders keep their sessions,
+//! and suspects their turns.
 
 use super::{Anyhow, Site, next};
 use goldenscript::ArgumentConsumer;
@@ -14,11 +14,11 @@ use std::time::Duration;
 /// How long a suspect has its turn.
 const TURN: Duration = Duration::from_secs(10);
 
-/// What is known of processes and sessions.
+/// The processes and sessions.
 #[derive(Default)]
 pub(super) struct Processes {
     pub(super) ends: Ends,
-    /// Processes that each node has had before the present one.
+    /// How many processes each node has had before the present one.
     number: BTreeMap<NodeId, u64>,
     ended: BTreeMap<NodeId, u64>,
     /// When each session began, and whether it is a suspect's.
@@ -26,7 +26,7 @@ pub(super) struct Processes {
 }
 
 impl Site {
-    /// Of processes and sessions, or of the state.
+    /// Commands about processes and sessions; others go to the state.
     pub(super) fn process_command(
         &mut self,
         name: &str,
@@ -44,7 +44,8 @@ impl Site {
         })
     }
 
-    /// The processes of these nodes end, and their machines run on; or they are there again.
+    /// The processes of these nodes end while their machines keep running; or they are started
+    /// again.
     fn end_processes(&mut self, args: &mut ArgumentConsumer<'_>, kills: bool) -> Anyhow<()> {
         while let Some(node) = args.next_pos() {
             let node: NodeId = node.parse()?;
@@ -64,7 +65,7 @@ impl Site {
             }
             self.processes.sessions.retain(|(of, _), _| *of != node);
             self.witness();
-            // The reports of the next process say nothing of this one.
+            // The next process's reports say nothing about this one.
             self.running.retain(|(of, _)| *of != node);
             self.progress.report(node, Vec::new());
         }
@@ -92,8 +93,8 @@ impl Site {
         self.processes.ends.settle(&self.verdicts, &self.progress);
     }
 
-    /// Whether the recorder of `camera` on `me` has a session now, and what that exposes its
-    /// process to. `None` where it waits.
+    /// Whether the recorder of `camera` on `me` has a session now, and to what that exposes its
+    /// process. `None` if it waits.
     pub(super) fn session(&mut self, me: NodeId, camera: CameraId) -> Option<Option<Exposure>> {
         let held = treatments(&self.state, &self.processes.ends, self.wall());
         let standing = held.get(&camera).copied().unwrap_or_default();
@@ -125,7 +126,7 @@ impl Site {
         self.processes.sessions.remove(&(me, camera));
     }
 
-    /// What is held against cameras, as any node sees it.
+    /// The suspicions of cameras, as any node sees them.
     fn show_suspicions(&self) -> String {
         let held = suspicions(&self.state, &self.processes.ends);
         let line = |(camera, suspicion): (CameraId, Suspicion)| {
@@ -137,7 +138,7 @@ impl Site {
         held.into_iter().map(line).collect()
     }
 
-    /// The cameras that a node has sessions of.
+    /// The cameras of which a node has sessions.
     fn show_sessions(&self, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
         let me: NodeId = next(args)?;
         let mine = self

@@ -1,4 +1,5 @@
-//! Files are laid out from the catalogue alone, and every part of one is what the whole has there.
+//! Files are laid out from the catalogue alone, and every part of a file equals the same part of
+//! the whole.
 
 use super::*;
 use crate::fmp4::init::{VideoCodec, VideoParameters, video_init};

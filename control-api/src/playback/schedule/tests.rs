@@ -1,4 +1,5 @@
-//! Decode times from the catalogue alone are those of the frames as they are sent.
+//! Decode times that are computed from the catalogue alone equal those of the frames as they are
+//! sent.
 
 use super::*;
 use crate::fmp4::chunk::{Frame, build_chunk};
@@ -48,8 +49,7 @@ fn placer(in_frames: bool) -> Placer {
     }
 }
 
-/// A chunk whose frames are at these times, in milliseconds since the base, and what is stored of
-/// it.
+/// A chunk whose frames are at these times, in milliseconds from the base, and its stored bytes.
 fn chunk(track: TrackKind, times_ms: &[i64], end_ms: i64, offset: i32) -> (ChunkEntry, Bytes) {
     let timescale = if track == Video { 90_000 } else { 8000 };
     let ticks = |ms: i64| BASE.plus_micros(ms * 1000).ticks(timescale);
@@ -194,7 +194,7 @@ fn a_chunk_is_placed_alike_whatever_was_placed_before_it() {
 
 #[test]
 fn audio_follows_video_that_is_ahead_by_whole_frames() {
-    // Six frames within one frame's time are shown up to five later.
+    // Six frames within one frame's time are shown up to five frames later.
     let burst = chunk(Video, &[0, 1, 2, 3, 4, 5], 6, 0);
     let late = chunk(Video, &[6, 7], 46, 0);
     let sound = chunk(Audio, &[200], 240, 0);
@@ -261,7 +261,8 @@ fn a_chunk_is_patched_where_it_lies_and_not_copied() {
 }
 
 proptest! {
-    /// Whatever comes, in whichever order frames are shown: times grow from frame to frame, and from chunk to chunk.
+    /// For any chunks and any order of frames: times increase from frame to frame, and from chunk
+    /// to chunk.
     #[test]
     fn times_grow(
         chunks in prop::collection::vec((0i64..900, prop::collection::vec(1i64..90, 1..12), any::<bool>()), 1..12),
@@ -269,7 +270,7 @@ proptest! {
     ) {
         let (mut at, mut all) = (0, Vec::new());
         for (pause, spans, is_reordered) in &chunks {
-            // Some overlap what was before.
+            // Some overlap the previous one.
             at += if at > 400 { pause - 300 } else { *pause };
             let mut times = vec![at];
             times.extend(spans.iter().scan(at, |time, span| { *time += span; Some(*time) }));

@@ -1,4 +1,4 @@
-//! The decision who is let in and who goes, in cases: by address, by age, by what was said.
+//! Which connections are accepted and which closed, in cases: by address, by age, by what was sent.
 
 use super::*;
 use std::cell::RefCell;
@@ -9,7 +9,7 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
     per_address_max: 4,
 };
 
-/// Says its name when its connection is closed.
+/// Records its name when its connection is closed.
 struct Held(u8, Rc<RefCell<Vec<u8>>>);
 
 impl Drop for Held {
@@ -33,7 +33,7 @@ impl Rig {
         }
     }
 
-    /// Connections are named in their order, from 1.
+    /// Connections are numbered in their order, from 1.
     fn admit(&mut self, from: &str, ms: u64, files_short: bool) -> Result<Admitted, Shortage> {
         self.names += 1;
         let held = Held(self.names, Rc::clone(&self.closed));
@@ -53,7 +53,7 @@ impl Rig {
         id
     }
 
-    /// Which went since the last look.
+    /// The connections closed since the last call.
     fn closed(&self) -> Vec<u8> {
         self.closed.take()
     }
@@ -118,7 +118,7 @@ fn authorised_connections_never_go_and_leave_places_to_others() {
         "the last places are for strangers"
     );
     rig.stranger("10.0.1.2", 2);
-    // They have the last places by turns.
+    // They take turns at the last places.
     rig.admit("10.0.1.3", 3, false).unwrap();
     assert_eq!(rig.closed(), [31]);
     assert_eq!(
@@ -196,7 +196,7 @@ fn short_of_files_a_newcomer_needs_anothers_place_and_a_few_are_served_all_the_s
         Some(Shortage::Files)
     );
     assert_eq!(rig.closed(), [1]);
-    // Of those that came before files were short, all go that are beyond the few.
+    // Of the connections from before files were short, all beyond the spared ones are closed.
     (0..3).for_each(|number| _ = rig.client(&address(20 + number), 2));
     assert_eq!(rig.table.close_useless(at(499), true), []);
     assert_eq!(
@@ -230,7 +230,7 @@ fn a_head_is_waited_for_ten_seconds_whatever_of_it_has_come() {
     assert_eq!(rig.closed(), [1, 2]);
     assert_eq!(rig.table.close_overdue(at(79_999)), []);
     assert_eq!(rig.table.close_overdue(at(80_000)), [Overdue::Head]);
-    // What a connection that is gone still does changes nothing.
+    // Later events of a closed connection change nothing.
     rig.table.working(silent, at(80_001));
     assert!(!rig.table.authorise(silent));
     assert_eq!((rig.table.len(), rig.table.authorised()), (0, 0));
@@ -252,7 +252,7 @@ fn a_connection_that_is_at_work_or_used_every_minute_stays() {
 }
 
 #[test]
-fn clients_are_told_apart_by_address_and_by_network_of_ipv6() {
+fn clients_are_distinguished_by_address_and_by_network_of_ipv6() {
     let same = [
         ("10.0.0.1", "::ffff:10.0.0.1"),
         ("2001:db8::1", "2001:db8::ffff:1:2:3"),

@@ -21,7 +21,7 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// What the body said before it ended or broke.
+    /// The body up to its end or the break.
     pub(crate) bytes: Bytes,
     pub(crate) broke_off: bool,
 }
@@ -45,7 +45,7 @@ impl Client {
         self.call("GET", path, None).await
     }
 
-    /// As [`Client::get`], with more headers.
+    /// Like [`Client::get`], with more headers.
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut request = Request::builder()
             .method(method)
@@ -114,7 +114,7 @@ impl Answer {
             .map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The problem document, checked against what every one of them must be.
+    /// The problem document, checked against the common requirements.
     pub(crate) fn problem(&self) -> Problem {
         assert_eq!(
             self.header("content-type"),

@@ -21,7 +21,7 @@ pub(crate) struct Clip {
     pub(crate) frames: Vec<Frame>,
 }
 
-/// H.264 of 25 frames a second with a keyframe every second; `bframes` reorders frames.
+/// H.264 with 25 frames per second and a keyframe every second; `bframes` reorders frames.
 pub(crate) fn h264(size: &str, seconds: u32, bframes: u32) -> Clip {
     let (b, g) = (bframes.to_string(), "keyint=25:min-keyint=25:scenecut=0");
     let file = encode_video(
@@ -47,7 +47,7 @@ pub(crate) fn h264(size: &str, seconds: u32, bframes: u32) -> Clip {
     )
 }
 
-/// H.264 of 25 frames a second with one keyframe, the first.
+/// H.264 with 25 frames per second and one keyframe, the first.
 pub(crate) fn h264_of_one_gop(size: &str, seconds: u32) -> Clip {
     let gop = "keyint=infinite:scenecut=0";
     let file = encode_video(
@@ -71,8 +71,8 @@ pub(crate) fn h264_of_one_gop(size: &str, seconds: u32) -> Clip {
     )
 }
 
-/// H.264 of 25 frames a second whose only IDR picture is the first: each second a gradual refresh
-/// begins, or an open GOP.
+/// H.264 with 25 frames per second whose only IDR picture is the first: each second a gradual
+/// refresh begins, or an open GOP.
 pub(crate) fn h264_without_idr(size: &str, seconds: u32, gradual: bool) -> Clip {
     let params = if gradual {
         "keyint=25:min-keyint=25:scenecut=0:intra-refresh=1:bframes=0"
@@ -111,8 +111,8 @@ pub(crate) fn h264_without_idr(size: &str, seconds: u32, gradual: bool) -> Clip 
     clip
 }
 
-/// What an access unit of H.264 says of itself: an IDR picture, or a recovery point SEI message
-/// (ITU-T H.264, D.1.8).
+/// How decoding can begin at an access unit of H.264: an IDR picture, or a recovery point SEI
+/// message (ITU-T H.264, D.1.8).
 fn access_point(mut data: &[u8]) -> Option<AccessPoint> {
     let mut recovery = None;
     while let Some((length, rest)) = data.split_first_chunk::<4>() {
@@ -145,7 +145,7 @@ fn exp_golomb(bytes: &[u8]) -> u16 {
     u16::try_from((bits << zeros >> (31 - zeros)) - 1).unwrap()
 }
 
-/// H.265 of 25 frames a second with a keyframe every second.
+/// H.265 with 25 frames per second and a keyframe every second.
 pub(crate) fn h265(size: &str, seconds: u32) -> Clip {
     let params = "keyint=25:min-keyint=25:scenecut=0:log-level=none";
     let file = encode_video(

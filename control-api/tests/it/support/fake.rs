@@ -1,4 +1,4 @@
-//! A node in memory: cameras, one leader or none, and chunks that can be damaged or out of reach.
+//! An in-memory node: cameras, a leader or none, and chunks that can be damaged or out of reach.
 
 use super::clip::{Clip, chunked};
 use super::{former, volume};
@@ -28,7 +28,7 @@ pub(crate) const CAMERA: CameraId = CameraId(7);
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) initialised: bool,
-    /// What every write fails with.
+    /// The error of every write.
     pub(crate) writes_fail: Option<ErrorKind>,
     pub(crate) stands_still: bool,
     pub(crate) not_ready: Option<String>,
@@ -44,9 +44,9 @@ pub(crate) struct State {
     payloads: BTreeMap<u64, Bytes>,
     inits: BTreeMap<InitId, Bytes>,
     pub(crate) gaps: Vec<Gap>,
-    /// What timelines show as gaps, by camera.
+    /// Gaps in the timelines, by camera.
     pub(crate) holes: BTreeMap<CameraId, Vec<wire::Gap>>,
-    /// By index among all chunks recorded.
+    /// By index among all recorded chunks.
     pub(crate) damaged: BTreeSet<u64>,
     pub(crate) deleted: BTreeSet<u64>,
     pub(crate) unreachable: BTreeSet<u64>,
@@ -69,7 +69,7 @@ impl Fake {
         }
     }
 
-    /// The same node after a restart: what its process knew is gone.
+    /// The same node after a restart: its process's knowledge is gone.
     pub(crate) fn restarted(&self) -> Self {
         Self {
             state: self.state.clone(),
@@ -97,7 +97,7 @@ impl Fake {
         });
     }
 
-    /// The chunk of video that starts then was never stored.
+    /// As if the chunk of video that starts then was never stored.
     pub(crate) fn lose(&self, start: Timestamp) {
         self.with(|state| {
             let is_lost = |entry: &ChunkEntry| {
@@ -139,7 +139,7 @@ impl Fake {
     }
 }
 
-/// Of a picture, so that no two are alike.
+/// A checksum of a picture, so that no two are equal.
 fn checksum(data: &[u8]) -> u32 {
     data.iter().fold(7, |sum: u32, byte| {
         sum.wrapping_mul(31).wrapping_add(u32::from(*byte))
@@ -147,7 +147,7 @@ fn checksum(data: &[u8]) -> u32 {
 }
 
 impl State {
-    /// All that were recorded, of any track.
+    /// The number of recorded chunks of all tracks.
     pub(crate) fn chunk_count(&self) -> u64 {
         self.payloads.len() as u64
     }
@@ -161,7 +161,7 @@ impl State {
         clip: &Clip,
         frames: &[Frame],
     ) {
-        // Rounded up, so that the wall time gives the same ticks back, as a recorder's does.
+        // Rounded up, so that the wall time gives the same ticks again, as a recorder's does.
         let ticks_micros =
             |ticks: u64| (ticks * 1_000_000).div_ceil(u64::from(clip.timescale)) as i64;
         let start = session_start.plus_micros(ticks_micros(frames[0].decode_time));
@@ -416,7 +416,7 @@ impl Backend for Fake {
         self.settings().await
     }
 
-    /// Says how long the passphrase is.
+    /// Returns the length of the passphrase.
     async fn backup(&self, passphrase: Secret) -> Result<Bytes> {
         Ok(Bytes::from(format!(
             "sealed with {} characters",
@@ -637,7 +637,7 @@ impl Backend for Fake {
 
     async fn drills(&self, camera: Option<CameraId>) -> Result<Vec<wire::Drill>> {
         let of_camera = |drill: &&wire::Drill| {
-            camera.is_none_or(|camera| drill.cameras.iter().any(|told| told.camera == camera))
+            camera.is_none_or(|camera| drill.cameras.iter().any(|drilled| drilled.camera == camera))
         };
         Ok(self.with(|state| state.drills.iter().filter(of_camera).cloned().collect()))
     }
@@ -654,7 +654,7 @@ impl Backend for Fake {
                 wire::DrillOf::Camera(camera) => (camera, None),
                 wire::DrillOf::Node(_) => (CAMERA, Some(NodeId(1))),
             };
-            let told = wire::CameraDrill {
+            let drilled = wire::CameraDrill {
                 camera,
                 drill: id,
                 owner: Some(NodeId(1)),
@@ -678,7 +678,7 @@ impl Backend for Fake {
                 aborted: 0,
                 median_gap_us: None,
                 worst_gap_us: None,
-                cameras: vec![told],
+                cameras: vec![drilled],
             };
             state.drills.push(drill.clone());
             Ok(drill)

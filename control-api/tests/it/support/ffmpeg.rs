@@ -1,10 +1,10 @@
-//! Runs ffmpeg and ffprobe, which nobody here wrote. Tests that need them say loudly when they are
-//! left out.
+//! Runs ffmpeg and ffprobe, which are independent of this code. Tests that need them print a
+//! message if they are left out.
 
 use std::path::Path;
 use std::process::Command;
 
-/// Whether ffmpeg is installed; says so on standard error where it is not.
+/// Whether ffmpeg is installed; prints a message to standard error if it is not.
 pub(crate) fn is_there() -> bool {
     let found = Command::new("ffmpeg")
         .arg("-version")
@@ -28,7 +28,7 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// Decodes everything; panics where ffmpeg has anything to say.
+/// Decodes everything; panics if ffmpeg prints any message.
 pub(crate) fn decodes_without_a_message(source: &str) {
     run(
         "ffmpeg",
@@ -43,7 +43,7 @@ pub(crate) fn bytes_decode(bytes: &[u8]) {
     decodes_without_a_message(&path);
 }
 
-/// Decodes a file from a point on, as a viewer does who jumps there.
+/// Decodes a file from a position on, as when a viewer seeks there.
 pub(crate) fn decodes_from(bytes: &[u8], seconds: &str) {
     let dir = tempfile::tempdir().unwrap();
     run(
@@ -63,7 +63,7 @@ pub(crate) fn decodes_from(bytes: &[u8], seconds: &str) {
     );
 }
 
-/// Frames that the decoder gives for a stream, `v:0` or `a:0`.
+/// The number of frames that the decoder returns for a stream, `v:0` or `a:0`.
 pub(crate) fn decoded_frames(bytes: &[u8], stream: &str) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let path = write(dir.path(), bytes);
@@ -87,7 +87,7 @@ pub(crate) fn decoded_frames(bytes: &[u8], stream: &str) -> usize {
         .unwrap()
 }
 
-/// Frames of video that the decoder gives, and what it says of those that lack something.
+/// The number of video frames that the decoder returns, and its messages about incomplete ones.
 pub(crate) fn concealed_frames(bytes: &[u8]) -> (usize, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = write(dir.path(), bytes);
@@ -114,7 +114,7 @@ pub(crate) fn concealed_frames(bytes: &[u8]) -> (usize, String) {
     (frames, said)
 }
 
-/// How long the file says that it is, in seconds.
+/// The length according to the file, in seconds.
 pub(crate) fn length_seconds(bytes: &[u8]) -> f64 {
     let dir = tempfile::tempdir().unwrap();
     let path = write(dir.path(), bytes);
@@ -133,12 +133,12 @@ pub(crate) fn length_seconds(bytes: &[u8]) -> f64 {
         .unwrap()
 }
 
-/// Presentation time of the first packet of video, in seconds, as the file's edit list has it.
+/// Presentation time of the first video packet, in seconds, according to the file's edit list.
 pub(crate) fn first_time(bytes: &[u8]) -> f64 {
     packet_times(bytes).first().copied().expect("a packet")
 }
 
-/// Packets of video that are not before the file's time 0.
+/// The number of video packets that are not before the file's time 0.
 pub(crate) fn frames_from_zero(bytes: &[u8]) -> usize {
     packet_times(bytes)
         .iter()
@@ -159,14 +159,15 @@ fn packet_times(bytes: &[u8]) -> Vec<f64> {
         "-of",
         "csv=p=0",
     ];
-    let told = String::from_utf8(run("ffprobe", &[&args[..], &[&path]].concat())).unwrap();
-    told.lines()
+    let output = String::from_utf8(run("ffprobe", &[&args[..], &[&path]].concat())).unwrap();
+    output
+        .lines()
         .map(|line| line.trim_end_matches(',').parse().unwrap())
         .collect()
 }
 
-/// The flags of each packet of video in its order, as ffprobe names them: `K__` for a sync sample.
-/// Without its parser, which takes every recovery point for a keyframe.
+/// The flags of each video packet in order, as ffprobe names them: `K__` for a sync sample. Without
+/// its parser, which treats every recovery point as a keyframe.
 pub(crate) fn packet_flags(bytes: &[u8]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let path = write(dir.path(), bytes);
@@ -184,8 +185,9 @@ pub(crate) fn packet_flags(bytes: &[u8]) -> Vec<String> {
         "-of",
         "csv=p=0",
     ];
-    let told = String::from_utf8(run("ffprobe", &[&args[..], &[&path]].concat())).unwrap();
-    told.lines()
+    let output = String::from_utf8(run("ffprobe", &[&args[..], &[&path]].concat())).unwrap();
+    output
+        .lines()
         .map(|line| line.trim_end_matches(',').to_owned())
         .collect()
 }

@@ -36,7 +36,7 @@ pub(super) fn restore(state: &mut State, id: CameraId, restore: wire::RestoreCam
     Ok(())
 }
 
-/// Theirs and a hundred.
+/// Their numbers plus a hundred.
 pub(super) fn numbers(adopt: &wire::AdoptCameras) -> Vec<wire::CameraNumber> {
     let number = |camera: CameraId| wire::CameraNumber {
         camera,

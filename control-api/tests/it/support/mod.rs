@@ -1,4 +1,4 @@
-//! What tests share: the node in memory, clips, ffmpeg, and a client.
+//! Shared by the tests: the in-memory node, clips, ffmpeg, and a client.
 
 pub(crate) mod client;
 pub(crate) mod clip;

@@ -1,4 +1,4 @@
-//! What the fake node says of its one volume.
+//! The state of the fake node's only volume.
 
 use super::fake::{State, T0};
 use holdfast_control_api::wire;

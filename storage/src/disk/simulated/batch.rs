@@ -1,5 +1,5 @@
-//! The writer's half of the simulated disk: operations take time, end in any order, and never end
-//! once the machine has stopped.
+//! The writer's half of the simulated disk: operations take time, complete in any order, and never
+//! complete once the machine has stopped.
 
 use super::faults::{Kind, Lie};
 use super::state::{Inode, State};
@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How late a sync is done that was answered at once.
+/// How late a sync is done that was acknowledged immediately.
 const LATE_SYNC: Duration = Duration::from_millis(30);
 
 type Home = Rc<RefCell<Vec<Vec<u8>>>>;
 
-/// A buffer that keeps what was in it when it comes back, as real ones do.
+/// A buffer that keeps its old contents when it is reused, as real ones do.
 pub struct SimulatedBuffer {
     bytes: Vec<u8>,
     home: Option<Home>,
@@ -59,7 +59,7 @@ pub struct SimulatedBatchDisk {
 
 impl SimulatedBatchDisk {
     pub(super) fn new(disk: SimulatedDisk) -> Self {
-        // Given their memory when they are first taken.
+        // Allocated when they are first used.
         let pool = vec![Vec::new(); BUFFERS];
         Self {
             disk,
@@ -107,7 +107,7 @@ impl BatchDisk for SimulatedBatchDisk {
             let exists =
                 matches!(&created, Err(error) if error.kind() == io::ErrorKind::AlreadyExists);
             if created.is_err() && !exists {
-                // As the real disk does, so that it can be tried again; where that fails too the
+                // As on the real disk, so that the operation can be retried; if this fails too, the
                 // file stays.
                 disk.name_operation("take back", &path, |state| state.take_back(&path))
                     .ok();
@@ -187,7 +187,7 @@ impl SimulatedDisk {
         self.unless_stopped().await;
     }
 
-    /// Does not return where the machine has stopped.
+    /// Never returns if the machine has stopped.
     async fn unless_stopped(&self) {
         if self.is_stopped() {
             std::future::pending::<()>().await;
@@ -195,7 +195,7 @@ impl SimulatedDisk {
     }
 }
 
-/// Each step may be the last.
+/// The machine may stop at each step.
 fn create_file(
     disk: &SimulatedDisk,
     path: &Path,
@@ -235,7 +235,7 @@ impl State {
     }
 }
 
-/// The write is under way: after a power cut it may be there. Returns its number.
+/// Starts the write: after a power cut its data may be present. Returns its number.
 fn launch(
     disk: &SimulatedDisk,
     file: &SimulatedBatchFile,
@@ -270,7 +270,7 @@ fn land(disk: &SimulatedDisk, file: &SimulatedBatchFile, write: u64, end: u64) -
     }
 }
 
-/// Returns the moment: what was done before is covered.
+/// Returns the moment of the sync: it covers all earlier operations.
 fn begin_sync(disk: &SimulatedDisk, file: &SimulatedBatchFile) -> io::Result<u64> {
     let mut state = lock(&disk.state);
     state.operate("begin sync", &file.path, 0)?;

@@ -1,51 +1,51 @@
-//! What may go wrong while the simulated disk runs, and how often.
+//! Which faults the simulated disk injects, and how often.
 
 use crate::random::Random;
 use std::io;
 use std::time::Duration;
 
-/// A chance of one in so many; 0 is never.
+/// A probability of one in this many; 0 is never.
 pub type OneIn = u32;
 
-/// Each operation of a kind fails or is late by chance.
+/// Each operation of a kind may fail or be late by chance.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Of the writer's and the keeper's writes: `EIO`, with each sector written or not.
+    /// Writes of the writer and the keeper: `EIO`, with each sector written or not.
     pub write_fails: OneIn,
-    /// `EIO`; what was not durable stays visible and never becomes durable by another sync.
+    /// `EIO`; data that was not durable stays visible, and no later sync makes it durable.
     pub sync_fails: OneIn,
     pub read_fails: OneIn,
     /// `EIO` when a segment is created or extended.
     pub allocate_fails: OneIn,
-    /// `EIO` of everything that concerns names and lengths: open, cut, replace, remove, list.
+    /// `EIO` of operations on names and lengths: open, truncate, replace, remove, list.
     pub name_fails: OneIn,
-    /// `ENOSPC` though there is room.
+    /// `ENOSPC` although there is space.
     pub no_space: OneIn,
-    /// An operation of the writer's half takes up to so long; never less than a tenth of a
+    /// The longest duration of an operation of the writer's half; the shortest is a tenth of a
     /// millisecond.
     pub latency_max: Duration,
     /// An operation of the writer's half takes `hang` longer.
     pub hangs: OneIn,
     pub hang: Duration,
-    /// How the disk deceives.
+    /// How the disk lies.
     pub lie: Lie,
 }
 
-/// What a dishonest disk does. An honest program cannot keep its promises on it: these put known
-/// bugs back without touching the program.
+/// What a dishonest disk does. A correct program cannot keep its promises on it: this restores
+/// known bugs without changing the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lie {
     #[default]
     None,
-    /// The writer's syncs do nothing: as if the program had left them out.
+    /// The writer's syncs do nothing, as if the program had left them out.
     SyncDoesNothing,
-    /// The writer's syncs are answered at once and done later: as if the program had published
-    /// first.
+    /// The writer's syncs are acknowledged immediately and done later, as if the program had
+    /// published first.
     SyncIsLate,
-    /// The keeper's syncs of copies of held footage do nothing: as if the program had let originals
-    /// go before their copies were durable.
+    /// The keeper's syncs of copies of held footage do nothing, as if the program had deleted
+    /// originals before their copies were durable.
     CopySyncDoesNothing,
-    /// What concerns names follows the path to what is mounted over it: as if the program had used
+    /// Name operations follow the path to what is mounted over it, as if the program had used
     /// paths.
     NamesFollowMounts,
 }

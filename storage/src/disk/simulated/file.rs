@@ -1,5 +1,5 @@
-//! One simulated file: what readers see, what is on the medium for sure, and what is between the
-//! two. Pure.
+//! One simulated file: what readers see, what is certainly on the medium, and what is in between.
+//! Pure.
 
 use crate::format::BLOCK_BYTES;
 use crate::random::Random;
@@ -10,15 +10,15 @@ pub(super) const PAGE: u64 = BLOCK_BYTES as u64;
 
 type Page = Arc<[u8; BLOCK_BYTES]>;
 
-/// Bytes of a file by page; a page that is not there is zeros.
+/// Bytes of a file by page; a missing page is all zeros.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     pages: BTreeMap<u64, Page>,
     bytes: u64,
 }
 
-/// Something that was done to a file and is not durable yet. A page beyond the length is not seen,
-/// and is lost unless the length follows.
+/// A change of a file that is not durable yet. A page beyond the length is not visible, and is lost
+/// unless the new length becomes durable.
 #[derive(Clone, Debug)]
 enum Change {
     Page(u64, Page),
@@ -32,25 +32,26 @@ pub(super) type Pages = Vec<(u64, Page)>;
 pub(super) struct File {
     seen: Content,
     durable: Content,
-    /// With the moments at which they were done, oldest first.
+    /// With the times of the changes, oldest first.
     pending: Vec<(u64, Change)>,
-    /// Writes that were begun and have not ended.
+    /// Writes in progress.
     flying: BTreeMap<u64, Pages>,
-    /// What a failed sync has given up: the kernel shows it, and no later sync makes it durable.
+    /// Data that a failed sync has given up: visible to readers, but no later sync makes it
+    /// durable.
     abandoned: Vec<Change>,
     pub(super) reserved_bytes: u64,
 }
 
-/// How much of what was not synced is on the medium after a power cut.
+/// How much of the unsynced data is on the medium after a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// All of it is lost.
     Everything,
     /// None of it is lost.
     Nothing,
-    /// Each sector of each change is there or not, by chance: so many of eight are kept.
+    /// Each sector of each change is present or not, by chance: this many of eight are kept.
     Scattered { kept_of_eight: u32 },
-    /// Changes are there up to some point, and the one at that point in part.
+    /// All changes up to some point are present, and the one at that point in part.
     Ordered,
 }
 
@@ -81,7 +82,7 @@ impl Content {
         }
     }
 
-    /// Copies what is at `offset`. The caller has checked the length.
+    /// Copies the bytes at `offset`. The caller has checked the length.
     fn read(&self, buffer: &mut [u8], offset: u64) {
         let mut done = 0;
         while done < buffer.len() {
@@ -104,7 +105,7 @@ impl File {
         self.seen.bytes
     }
 
-    /// Fills `buffer`; `false` where the file is shorter.
+    /// Fills `buffer`; `false` if the file is shorter.
     pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> bool {
         let is_there = offset + buffer.len() as u64 <= self.seen.bytes;
         if is_there {
@@ -119,7 +120,7 @@ impl File {
         bytes
     }
 
-    /// The pages that a write of `bytes` at `offset` changes, as they are after it.
+    /// The pages that a write of `bytes` at `offset` changes, with their new contents.
     pub(super) fn pages_of(&self, bytes: &[u8], offset: u64) -> Pages {
         let mut pages: Pages = Vec::new();
         let mut done = 0;
@@ -136,7 +137,7 @@ impl File {
         pages
     }
 
-    /// Shows `pages`, which end at byte `end`, to readers.
+    /// Makes `pages`, which end at byte `end`, visible to readers.
     pub(super) fn write(&mut self, stamp: u64, pages: Pages, end: u64) {
         let bytes = self.seen.bytes.max(end);
         for (number, page) in pages {
@@ -148,7 +149,7 @@ impl File {
         self.reserved_bytes = self.reserved_bytes.max(bytes);
     }
 
-    /// As [`Self::write`], with each sector written or not.
+    /// Like [`Self::write`], with each sector written or not.
     pub(super) fn write_in_part(
         &mut self,
         stamp: u64,
@@ -172,7 +173,7 @@ impl File {
         self.reserved_bytes = bytes;
     }
 
-    /// Makes room, which also lengthens the file.
+    /// Reserves space, which also extends the file.
     pub(super) fn allocate(&mut self, stamp: u64, end: u64) {
         if end > self.seen.bytes {
             self.change(stamp, Change::Length(end));
@@ -193,7 +194,7 @@ impl File {
         self.flying.remove(&write).unwrap_or_default()
     }
 
-    /// Everything that was done before `stamp` is on the medium.
+    /// Everything done before `stamp` is on the medium.
     pub(super) fn sync(&mut self, stamp: u64) {
         let done = self.pending.partition_point(|(at, _)| *at < stamp);
         for (_, change) in self.pending.drain(..done) {
@@ -208,7 +209,7 @@ impl File {
             .extend(self.pending.drain(..done).map(|(_, change)| change));
     }
 
-    /// What is there after a power cut.
+    /// The contents after a power cut.
     pub(super) fn after_power_cut(
         &self,
         loss: Loss,
@@ -242,7 +243,7 @@ impl File {
                 Loss::Ordered => {}
             }
         }
-        // Data without its length is lost.
+        // Data beyond the durable length is lost.
         durable.set_bytes(durable.bytes);
         Self {
             seen: durable.clone(),
@@ -252,7 +253,7 @@ impl File {
         }
     }
 
-    /// What is there after the process was killed: all that had landed, and what was in flight by
+    /// The contents after the process was killed: all completed writes, and those in progress by
     /// chance.
     pub(super) fn after_kill(&mut self, stamp: u64, random: &mut Random) {
         for (_, pages) in std::mem::take(&mut self.flying) {
@@ -263,7 +264,7 @@ impl File {
         }
     }
 
-    /// Changes a byte on the medium and in what readers see.
+    /// Changes a byte on the medium and in the readers' view.
     pub(super) fn damage(&mut self, offset: u64, change: impl Fn(u8) -> u8) {
         let (number, within) = (offset / PAGE, (offset % PAGE) as usize);
         for content in [&mut self.seen, &mut self.durable] {
@@ -277,7 +278,7 @@ impl File {
     }
 }
 
-/// Takes over those sectors of `over` that are kept.
+/// Copies the kept sectors of `over`.
 fn mix(under: &mut Page, over: &Page, sector_bytes: usize, mut is_kept: impl FnMut(usize) -> bool) {
     let under = Arc::make_mut(under);
     for at in (0..BLOCK_BYTES).step_by(sector_bytes) {

@@ -1,5 +1,5 @@
-//! The simulated filesystem behind one lock: names, files, room, and what was done so far. Pure but
-//! for the lock around it.
+//! The simulated filesystem behind one lock: names, files, space, and what was done so far. Pure
+//! except for the lock around it.
 
 use super::faults::{Faults, Kind, input_output_error};
 use super::file::{File, Loss, Pages};
@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Operations that are remembered in words, for whoever looks into a failure.
+/// Operations that are kept as descriptions for the analysis of a failure.
 const RECENT_MAX: usize = 400;
 
 pub(super) type Inode = u64;
 
-/// A name that appeared or went, not durable until its directory is synced.
+/// A name that was created or removed; not durable until its directory is synced.
 #[derive(Clone, Debug)]
 struct NameChange {
     path: PathBuf,
@@ -32,15 +32,15 @@ pub(super) struct State {
     durable_names: BTreeMap<PathBuf, Inode>,
     pending_names: Vec<NameChange>,
     dirs: BTreeSet<PathBuf>,
-    /// Files that were removed, as they were.
+    /// Removed files with their contents.
     pub(super) removed: Vec<(PathBuf, Vec<u8>)>,
-    /// Counts everything that happens, and orders it.
+    /// Counts and orders all events.
     pub(super) stamp: u64,
-    /// Operations that change something.
+    /// The number of changing operations.
     pub(super) operations: u64,
     pub(super) stop_at: Option<u64>,
     pub(super) is_stopped: bool,
-    /// CRC-32 of all that was done, in order.
+    /// CRC-32 of all operations, in order.
     pub(super) digest: u32,
     pub(super) recent: VecDeque<String>,
 }
@@ -66,8 +66,7 @@ impl State {
         }
     }
 
-    /// Counts an operation that changes something. An error where the machine has stopped, or stops
-    /// now, before it.
+    /// Counts a changing operation. An error if the machine has stopped, or stops now, before it.
     pub(super) fn operate(&mut self, what: &str, path: &Path, detail: u64) -> io::Result<()> {
         self.is_stopped |= self.stop_at.is_some_and(|at| self.operations >= at);
         if self.is_stopped {
@@ -139,7 +138,7 @@ impl State {
         Ok(())
     }
 
-    /// As [`Self::remove`], of a file that never held anything.
+    /// Like [`Self::remove`], for a file that never held anything.
     pub(super) fn take_back(&mut self, path: &Path) -> io::Result<()> {
         self.find(path)?;
         self.rename(path, None);
@@ -161,7 +160,7 @@ impl State {
         }
     }
 
-    /// Puts a whole file there, durably.
+    /// Replaces a file, durably.
     pub(super) fn replace(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let inode = self.next_stamp();
         let mut file = File::default();
@@ -221,7 +220,7 @@ impl State {
         }
     }
 
-    /// An error where a file that grows to `end` would not fit.
+    /// An error if a file that grows to `end` would not fit.
     pub(super) fn check_room(&self, inode: Inode, end: u64) -> io::Result<()> {
         let grows = end.saturating_sub(self.file(inode)?.reserved_bytes);
         if grows > self.space().free_bytes {
@@ -245,13 +244,13 @@ impl State {
         Ok(())
     }
 
-    /// Everything that was done so far becomes durable, or is given up.
+    /// Makes everything done so far durable, or gives it up.
     pub(super) fn sync(&mut self, inode: Inode) -> io::Result<()> {
         let (failed, stamp) = (self.check(Kind::Sync), self.next_stamp());
         self.sync_until(inode, stamp, failed)
     }
 
-    /// As [`Self::sync`], of what was done before `stamp`.
+    /// Like [`Self::sync`], for what was done before `stamp`.
     pub(super) fn sync_until(
         &mut self,
         inode: Inode,
@@ -266,7 +265,7 @@ impl State {
         failed
     }
 
-    /// What failed syncs gave up is there or not, and that is what readers see.
+    /// Decides whether data that failed syncs gave up is present; readers see the result.
     pub(super) fn settle(&mut self, inode: Inode) -> io::Result<()> {
         let (sector_bytes, mut random) = (self.geometry.sector_bytes, self.random.fork());
         let file = self.file_mut(inode)?;
@@ -278,7 +277,7 @@ impl State {
         Ok(())
     }
 
-    /// The machine or the process ended, and starts again.
+    /// Restarts after the end of the machine or the process.
     pub(super) fn restart(&mut self, end: End) {
         match end {
             End::Killed => self.kill(),

@@ -1,4 +1,4 @@
-//! The fault model, tried: each loss that it promises does happen, and nothing that it forbids.
+//! Tests of the fault model: each loss that it promises happens, and nothing that it forbids.
 
 use super::*;
 use crate::disk::BatchDisk;
@@ -30,7 +30,7 @@ fn simulate<T>(body: impl Future<Output = T>) -> T {
     LocalSet::new().block_on(&runtime, body)
 }
 
-/// A durable file of a header block and room for more, with block `number` filled with each of
+/// A durable file of a header block and reserved space, with block `number` filled with each of
 /// `fills` in turn.
 async fn written(
     disk: &SimulatedDisk,

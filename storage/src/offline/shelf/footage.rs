@@ -1,4 +1,4 @@
-//! The footage of one stream on a shelf, to be read in any order.
+//! The footage of one stream on a shelf, readable in any order.
 
 use super::super::footage::read_record;
 use super::super::{FailedSegment, open};
@@ -18,23 +18,23 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Segments that are kept open for reading: footage of one time may be in several.
+/// The most segments held open for reading: footage of one time may be in several.
 const OPEN_MAX: usize = 16;
 
-/// A segment of the directory of this number.
+/// A segment, and the index of its directory.
 type Place = (u16, SegmentId);
 
-/// What of a segment was not read back sound.
+/// What of a segment could not be read soundly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostOnShelf {
     pub path: PathBuf,
-    /// Listed, and not there intact.
+    /// Listed, but not intact.
     pub chunks: Vec<ChunkMeta>,
-    /// Damaged places of a segment that has no sound list: what was there is not known.
+    /// Damaged places of a segment without a sound list: what was stored there is not known.
     pub damaged_batches: u32,
 }
 
-/// What is sound of one stream in a range.
+/// The sound footage of one stream in a range.
 #[derive(Default)]
 pub struct ShelfFootage {
     paths: BTreeMap<Place, PathBuf>,
@@ -45,7 +45,7 @@ pub struct ShelfFootage {
     failed: Vec<FailedSegment>,
 }
 
-/// A stream's part of a segment, as it is listed.
+/// The part of a stream that a segment lists.
 struct Listed {
     chunks: Vec<ChunkRow>,
     inits: Vec<InitRow>,
@@ -59,7 +59,7 @@ impl ShelfFootage {
         &self.entries
     }
 
-    /// What decodes them, as far as it is sound in any segment.
+    /// The init segments that decode them, as far as any segment has a sound one.
     #[must_use]
     pub fn inits(&self) -> &[(InitId, Bytes)] {
         &self.inits
@@ -116,7 +116,7 @@ impl ShelfFootage {
             let listed = listed(&contents(&opened, path)?, id, &*file, path)?;
             match listed {
                 Some(listed) => Ok((file, listed)),
-                // A chunk table is damaged: the batches have what it listed.
+                // A chunk table is damaged: the batches contain what it listed.
                 None => {
                     let listed = self::listed(&scanned(&*file, &opened, path)?, id, &*file, path)?;
                     listed.map(|listed| (file, listed)).ok_or(Error::NoSegment {
@@ -170,7 +170,7 @@ impl ShelfFootage {
         self.paths.insert((*volume, *id), path.clone());
     }
 
-    /// Each once; one that is damaged here may be sound in another segment.
+    /// Each once; an init segment that is damaged here may be sound in another segment.
     fn keep_init(&mut self, file: &dyn DiskFile, path: &Path, row: &InitRow) {
         if self.inits.iter().any(|(id, _)| *id == row.id) {
             return;
@@ -185,7 +185,7 @@ impl ShelfFootage {
         }
     }
 
-    /// Held footage stands in two segments until its original is deleted.
+    /// Held footage is stored in two segments until its original is deleted.
     pub(super) fn forget_copies(&mut self) {
         self.entries.sort_by_key(|entry| key_of(&entry.meta));
         self.entries
@@ -193,7 +193,7 @@ impl ShelfFootage {
     }
 }
 
-/// What the segment lists of the stream; `None` where a table of it is damaged.
+/// What the segment lists of the stream; `None` if one of the stream's tables is damaged.
 fn listed(
     contents: &Contents,
     id: StreamId,
@@ -238,7 +238,7 @@ fn listed(
     }
 }
 
-/// What the disk does not give back is damaged.
+/// A block that the disk cannot read is damaged.
 fn is_sound(file: &dyn DiskFile, path: &Path, row: &ChunkRow) -> bool {
     let Ok(record) = read_record(file, path, row.offset) else {
         return false;

@@ -1,8 +1,8 @@
-//! Where one segment ends and the next begins.
+//! Seams between one segment and the next.
 
 use super::*;
 
-/// A camera of one frame in four seconds, whose chunks lie in two segments.
+/// A camera with one frame every four seconds, whose chunks are in two segments.
 fn rare(mut entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
     for (number, meta) in (0..).zip(entries.iter_mut().map(|entry| &mut entry.meta)) {
         (meta.start, meta.duration_us) = (Timestamp(4_000_000 * number), 40_000);
@@ -11,7 +11,7 @@ fn rare(mut entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
     entries
 }
 
-/// What is shown of `entries` where a segment ends before each of `begins`.
+/// What is shown of `entries` if a segment ends before each of `begins`.
 fn over_segments(entries: &[ChunkEntry], begins: &[usize], ledger: &[Gap]) -> Vec<Span> {
     let bounds: Vec<_> = [&[0], begins, &[entries.len()]].concat();
     let metas = |segment: &[usize]| {
@@ -55,7 +55,7 @@ fn chunks_that_follow_each_other_over_a_seam_are_one_span_however_rare_frames_ar
     assert_eq!(
         extents(&paused),
         [(0, 8_040), (12_000, 20_040)],
-        "the ledger tells of it"
+        "the ledger has an entry for it"
     );
     let mut other = recorded.clone();
     other[3..]

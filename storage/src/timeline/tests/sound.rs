@@ -1,17 +1,17 @@
-//! Sound where one recorder gives way to another: each of its frames is shown once.
+//! Audio where one recorder gives way to another: each of its frames is shown once.
 
 use super::*;
 
-/// Frames of sound are 64 ms long, as AAC is at 16 kHz.
+/// Audio frames are 64 ms long, as in AAC at 16 kHz.
 const SOUND_US: i64 = 64_000;
 
-/// One recorder's sound, chunk by chunk.
+/// One recorder's audio, chunk by chunk.
 #[derive(Clone, Debug)]
 struct Heard {
     of: Recording,
     /// The frames with which chunks begin, and the one before which the last ends.
     cuts: Vec<u32>,
-    /// How far its recorder places sound after its video.
+    /// How far its recorder places audio after its video.
     off_us: i64,
     is_silence: bool,
 }
@@ -26,7 +26,7 @@ impl Heard {
         }
     }
 
-    /// Named by their first frames, in `location.offset`.
+    /// Identified by their first frames, in `location.offset`.
     fn chunks(&self) -> Vec<ChunkEntry> {
         let chunk = |(sequence, frames): (u32, &[u32])| {
             let [from, until] = [frames[0], frames[1]];
@@ -43,7 +43,7 @@ impl Heard {
     }
 }
 
-/// Each frame of sound that is shown, in order.
+/// The shown audio frames, in order.
 fn heard(entries: Vec<ChunkEntry>) -> Vec<u64> {
     let shown = merge(entries)
         .into_iter()
@@ -55,8 +55,8 @@ fn heard(entries: Vec<ChunkEntry>) -> Vec<u64> {
         .collect()
 }
 
-/// Video of both in GOPs of a second: the next owner begins at 6 s, between frames 93 and 94 of
-/// sound, and is shown from there on; the one before ends at 8.5 s.
+/// Video of both in GOPs of one second: the next owner begins at 6 s, between audio frames 93 and
+/// 94, and is shown from there on; the previous one ends at 8.5 s.
 fn video() -> Vec<ChunkEntry> {
     [OWNER.video(0..17), NEXT.video(12..24)].concat()
 }
@@ -125,8 +125,8 @@ fn silence_changes_where_it_is_nearest() {
 }
 
 #[test]
-fn where_nobody_recorded_a_hole_stays_and_all_that_was_stored_is_shown() {
-    // The owner died at 4 s, its sound a little before its video; the next one began at 6 s.
+fn where_no_node_recorded_a_hole_stays_and_everything_stored_is_shown() {
+    // The owner died at 4 s, its audio slightly before its video; the next one began at 6 s.
     let entries = |before: &[u32]| {
         let (before, after) = (
             Heard::of(OWNER, before.iter().copied()),
@@ -163,8 +163,8 @@ fn a_chunk_that_lies_in_two_places_is_shown_once() {
     );
 }
 
-/// Beginnings of chunks from `from` to `until`, none longer than 7 frames; those of `shared` are
-/// among them.
+/// Beginnings of chunks from `from` to `until`, none longer than 7 frames, including those in
+/// `shared`.
 fn cuts((from, until): (u32, u32), own: &BTreeSet<u32>, shared: &BTreeSet<u32>) -> Vec<u32> {
     let inside = own
         .union(shared)
@@ -187,7 +187,7 @@ proptest! {
     fn whatever_the_cuts_no_more_is_lost_or_doubled_than_they_leave(
         own in (proptest::collection::btree_set(60..110_u32, 0..6), proptest::collection::btree_set(60..110_u32, 0..6)),
         shared in proptest::collection::btree_set(70..105_u32, 0..2),
-        // With what clocks are apart, less than a frame: a chunk may be as short.
+        // With the difference of the clocks, less than a frame: a chunk may be as short.
         off_us in -33_000..93_000_i64,
     ) {
         let before = Heard::of(OWNER, cuts((0, 106), &own.0, &shared));
@@ -199,7 +199,7 @@ proptest! {
         if both.iter().any(|cut| (70..106).contains(cut)) {
             prop_assert_eq!((missing, doubled), (vec![], 0), "{:?} and {:?}", before.cuts, after.cuts);
         } else {
-            // Seven frames of a chunk, cut in the middle, and what the recorder is off.
+            // Seven frames of a chunk, cut in the middle, plus the recorder's offset.
             prop_assert!(missing.len() <= 5 && doubled <= 1, "{missing:?} of {shown:?}");
         }
     }

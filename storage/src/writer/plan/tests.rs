@@ -1,4 +1,4 @@
-//! When a segment ends, when the next one is opened, and how much room is reserved.
+//! Tests of when a segment ends, when the next one is opened, and how much space is reserved.
 
 use super::*;
 use crate::room::{ALLOCATE_STEP_BYTES, allocate_step};
@@ -31,7 +31,7 @@ fn at_offset(next_offset: u64) -> Fill {
     }
 }
 
-/// What is done about `fill` with the next segment there, coming, and missing.
+/// The decision about `fill` with the next segment ready, coming, and missing.
 fn rotations(fill: &Fill, now_us: i64) -> [Rotation; 3] {
     let rotation = |successor| fill.rotation(BATCH, LIMITS, successor, Timestamp(now_us));
     [

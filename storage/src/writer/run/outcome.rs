@@ -1,5 +1,5 @@
-//! What follows when an operation has ended: publication after a sync, another try on a full disk,
-//! or the volume's failure.
+//! The consequences of a completed operation: publication after a sync, a retry on a full disk, or
+//! the volume's failure.
 
 #![expect(
     clippy::disallowed_methods,
@@ -61,7 +61,7 @@ impl<D: BatchDisk> Writer<D> {
                 Ok(())
             }
             Err(error) => {
-                // One that was given up meanwhile is not tried again.
+                // A segment that was discarded in the meantime is not retried.
                 self.seal_if_done(id);
                 self.no_space_or(id, "open segment", error)
             }
@@ -112,7 +112,8 @@ impl<D: BatchDisk> Writer<D> {
         }
     }
 
-    /// A full disk is waited out, with less demanded each time; any other error is final.
+    /// A full disk is retried after a delay, each time with a smaller request; any other error is
+    /// final.
     fn no_space_or(&mut self, id: SegmentId, action: &str, error: io::Error) -> Result<(), String> {
         if !matches!(
             error.kind(),
@@ -135,7 +136,8 @@ impl<D: BatchDisk> Writer<D> {
         self.budget.has_no_space.store(false, Ordering::Relaxed);
     }
 
-    /// Publishes what the sync covered: the index first, then the watermarks, then the news.
+    /// Publishes what the sync covered: first the index, then the watermarks, then the
+    /// notification.
     fn synced(&mut self, started: Instant) {
         self.count_flush(started.elapsed());
         let durable = self.ledger.end_sync();

@@ -1,4 +1,4 @@
-//! Whose turn it is, over hours of a small site.
+//! The schedule of a small site over hours.
 
 use super::*;
 use crate::command::Command;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 const HOUR_US: i64 = 3_600_000_000;
 const PERIOD_S: u32 = 4 * 3600;
 
-/// Two nodes and cameras that the first owns, the last of them gapless; all assigned at 0.
+/// Two nodes, and cameras that the first one owns, the last of them gapless; all assigned at 0.
 fn site(cameras: u32) -> ClusterState {
     let mut state = ClusterState::default();
     let node =
@@ -82,7 +82,7 @@ fn every(state: &mut ClusterState, seconds: u32) {
         .unwrap();
 }
 
-/// A drill of `camera`, over at once.
+/// A drill of `camera` that ends immediately.
 fn drill(state: &mut ClusterState, camera: CameraId, at: Timestamp, outcome: Outcome) {
     let expect = state.assignments.get(camera).unwrap().epoch;
     let start = DrillStart {
@@ -119,8 +119,8 @@ fn drill(state: &mut ClusterState, camera: CameraId, at: Timestamp, outcome: Out
     assert!(state.drills.running.is_empty());
 }
 
-/// Lets `hours` pass from `from` and drills whatever is due, looking every ten minutes: which
-/// camera at which minute.
+/// Lets `hours` pass from `from` and drills what is due, checking every ten minutes. Returns which
+/// camera was drilled at which minute.
 fn pass(state: &mut ClusterState, from: i64, hours: i64) -> Vec<(i64, u32)> {
     let mut begun = Vec::new();
     for now in (from..from + hours * HOUR_US)
