@@ -9,8 +9,8 @@
 //! drill while its owner is alive.
 //!
 //! A live owner that fails loses a camera at once if the camera answered another node's probe, and
-//! keeps it if the camera answers no node: a camera that is rebooting is not moved. An owner that
-//! recovers before its heir has proved itself keeps the camera too. Cameras that a draining or
+//! only after `AWAY_MAX` if it answers no node: a camera that is rebooting is not moved. An owner
+//! that recovers before its heir has proved itself keeps the camera too. Cameras that a draining or
 //! stopping owner does not record move to another node immediately, without a handoff.
 //!
 //! A leader that cannot hear a majority must assume that it is the one partitioned off, and moves
