@@ -3,6 +3,7 @@
 pub(crate) mod descriptors;
 pub(crate) mod identity;
 pub(crate) mod member;
+pub(crate) mod part;
 pub mod preflight;
 pub(crate) mod process;
 pub(crate) mod recovery;

@@ -148,6 +148,7 @@ fn export() -> ExportSpec {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one of each kind")]
 fn commands() -> Vec<(&'static str, Command)> {
     let (owner, successor) = (NodeId(1), Some(NodeId(2)));
     let op = AssignmentOp::Place {

@@ -19,6 +19,7 @@ use crate::footage::former;
 use crate::footage::peer_reads::{read_routes, sight_route};
 use crate::footage::retention;
 use crate::host::identity::Identity;
+use crate::host::part::Parts;
 use crate::member::alive;
 use crate::member::drive::{self, Drive, LookAtSelf};
 use crate::member::link::{EVENTS_MAX, Links, LinksOptions, Outgoing, heartbeat_routes};
@@ -47,7 +48,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
@@ -110,7 +110,7 @@ pub(crate) struct Member {
     stopping: watch::Sender<bool>,
     /// Until a lane has taken in everything that had arrived before.
     last_look: Duration,
-    tasks: Vec<AbortHandle>,
+    parts: Parts,
     /// Its threads live as long as the member.
     _ingest: IngestRuntime,
 }
@@ -210,15 +210,7 @@ impl Member {
             leadership: consensus.leadership(),
             addresses: consensus.identity().addresses(),
         };
-        let own_routes = heartbeat_routes(consensus.identity().clone(), link_events, wall_clock)
-            .merge(read_routes(volumes.clone()))
-            .merge(sight_route(sight_seen.clone()))
-            .merge(retention::routes(volumes.clone()));
-        let peer_routes = consensus.peer_routes().merge(holdfast_consensus::peer_auth(
-            secrets.cluster.clone(),
-            own_routes,
-        ));
-        let (breaking, broken) = watch::channel(None);
+        let peer_routes = peer_routes(&consensus, secrets, link_events, &volumes, &sight_seen);
         let holds = tell_holds(
             consensus.clone(),
             volumes.clone(),
@@ -241,41 +233,22 @@ impl Member {
             clock,
         );
         let forgetting = former::forget(consensus.clone(), view.clone(), clock);
-        let tasks = vec![
-            spawn_part(
-                "the volumes' warden",
-                volumes.clone().watch(),
-                breaking.clone(),
-            ),
-            spawn_part(
-                "the recorders' supervisor",
-                recorders.run(),
-                breaking.clone(),
-            ),
-            spawn_part("the pilot", drive.run(), breaking.clone()),
-            spawn_part("the holds", holds, breaking.clone()),
-            spawn_part("the probes", probing, breaking.clone()),
-            spawn_part("the certainty of the time", certainty, breaking.clone()),
-            spawn_part("the failover headroom", headroom, breaking.clone()),
-            spawn_part("the drills' schedule", schedule, breaking.clone()),
-            spawn_part("the sign of life", signs, breaking.clone()),
-            spawn_part(
-                "the cameras' numbers",
-                tell_cameras(consensus.clone(), volumes.clone()),
-                breaking.clone(),
-            ),
-            spawn_part(
-                "the cameras' names",
-                keep_names(consensus.clone(), volumes.clone(), clock),
-                breaking.clone(),
-            ),
-            spawn_part(
-                "what is forgotten of deleted cameras",
-                forgetting,
-                breaking.clone(),
-            ),
-            spawn_part("the report for duty", duty, breaking),
-        ];
+        let (mut parts, broken) = Parts::new();
+        parts.run("the volumes' warden", volumes.clone().watch());
+        parts.run("the recorders' supervisor", recorders.run());
+        parts.run("the pilot", drive.run());
+        parts.run("the holds", holds);
+        parts.run("the probes", probing);
+        parts.run("the certainty of the time", certainty);
+        parts.run("the failover headroom", headroom);
+        parts.run("the drills' schedule", schedule);
+        parts.run("the sign of life", signs);
+        let numbers = tell_cameras(consensus.clone(), volumes.clone());
+        parts.run("the cameras' numbers", numbers);
+        let names = keep_names(consensus.clone(), volumes.clone(), clock);
+        parts.run("the cameras' names", names);
+        parts.run("what is forgotten of deleted cameras", forgetting);
+        parts.run("the report for duty", duty);
         Ok(Self {
             identity,
             clock,
@@ -290,7 +263,7 @@ impl Member {
             broken,
             stopping,
             last_look: Duration::from_millis(config.ingest.tick_ms) * LAST_LOOK_TICKS,
-            tasks,
+            parts,
             _ingest: ingest,
         })
     }
@@ -326,7 +299,7 @@ impl Member {
             .close()
             .await
             .map_err(|error| error.to_string());
-        self.tasks.iter().for_each(AbortHandle::abort);
+        self.parts.stop();
         self.consensus.shutdown().await;
         recorders.and(volumes)
     }
@@ -533,26 +506,20 @@ fn supervisor_options(config: &Config, identity: Identity) -> supervisor::Option
     }
 }
 
-/// Runs a part that must live as long as the member: that it ended, or panicked, is told.
-fn spawn_part(
-    name: &'static str,
-    part: impl Future<Output = ()> + Send + 'static,
-    broken: watch::Sender<Option<String>>,
-) -> AbortHandle {
-    let part = tokio::spawn(part);
-    let abort = part.abort_handle();
-    tokio::spawn(async move {
-        let why = match part.await {
-            Ok(()) => format!("{name} ended"),
-            Err(error) => format!("{name} failed: {error}"),
-        };
-        broken.send_if_modified(|broken| {
-            let is_first = broken.is_none();
-            broken.get_or_insert(why);
-            is_first
-        });
-    });
-    abort
+/// Everything of the peer port: Raft's messages, heartbeats, what other nodes read.
+fn peer_routes(
+    consensus: &Consensus,
+    secrets: &Secrets,
+    link_events: mpsc::Sender<LinkEvent>,
+    volumes: &Volumes,
+    sight: &watch::Receiver<Arc<Sight>>,
+) -> axum::Router {
+    let own_routes = heartbeat_routes(consensus.identity().clone(), link_events, wall_clock)
+        .merge(read_routes(volumes.clone()))
+        .merge(sight_route(sight.clone()))
+        .merge(retention::routes(volumes.clone()));
+    let own_routes = holdfast_consensus::peer_auth(secrets.cluster.clone(), own_routes);
+    consensus.peer_routes().merge(own_routes)
 }
 
 /// Tells of which cameras there is footage here: their numbers must not be given out again,

@@ -17,11 +17,17 @@ use std::time::Duration;
 /// A process that has run for so long has heard what the cluster knows.
 const INFORMED: Duration = Duration::from_secs(5);
 
+/// While a majority votes for so long, a process that ended is noted.
+const NOTED_WITHIN: Duration = Duration::from_secs(10);
+
 #[derive(Default)]
 pub(super) struct DeadlyCameras {
     /// Processes that ended though their nodes knew that the camera is a suspect, since it became
-    /// one.
-    suspected: BTreeMap<CameraId, Vec<NodeId>>,
+    /// one, and when the last of them did. One that could not be noted before the next ended does
+    /// not count.
+    suspected: BTreeMap<CameraId, (Vec<NodeId>, Duration)>,
+    /// Since when a majority votes without a break.
+    majority_since: Option<Duration>,
 }
 
 impl Invariant for DeadlyCameras {
@@ -36,9 +42,12 @@ impl Invariant for DeadlyCameras {
                     .retain(|camera, _| !begins_anew(*camera, before, after));
                 Ok(())
             }
-            // Nothing can be noted of what ends, and nodes that start know no better.
-            Seen::Sent { .. } if !self.suspected.is_empty() && !site.world.has_majority() => {
-                self.suspected.clear();
+            Seen::Sent { .. } if site.world.has_majority() => {
+                self.majority_since.get_or_insert(site.now());
+                Ok(())
+            }
+            Seen::Sent { .. } => {
+                self.majority_since = None;
                 Ok(())
             }
             Seen::Killed {
@@ -74,8 +83,16 @@ impl DeadlyCameras {
     }
 
     fn in_turn(&mut self, site: &Site<'_>, camera: CameraId, node: NodeId) -> Result<(), String> {
-        let suspected = self.suspected.entry(camera).or_default();
+        let now = site.now();
+        let majority_since = self.majority_since;
+        let (suspected, ended_at) = self.suspected.entry(camera).or_default();
+        let could_be_noted = majority_since
+            .is_some_and(|since| now.saturating_sub(since.max(*ended_at)) >= NOTED_WITHIN);
+        if !could_be_noted {
+            suspected.pop();
+        }
         suspected.push(node);
+        *ended_at = now;
         let spec = site
             .world
             .truth()

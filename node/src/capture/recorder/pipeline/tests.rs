@@ -87,21 +87,38 @@ impl MemorySink {
     }
 
     pub(crate) fn gaps(&self) -> Vec<(i64, i64, GapCause)> {
-        let records = self.records.lock().unwrap();
-        let gap = |record: &Record| {
-            if let Record::Gap(gap) = record {
-                Some(*gap)
-            } else {
-                None
-            }
-        };
-        let ms = |time: Timestamp| time.micros_since(START) / 1000;
-        records
-            .iter()
-            .filter_map(gap)
-            .map(|gap| (ms(gap.start), ms(gap.end), gap.cause))
-            .collect()
+        self.ledger().into_iter().map(shown).collect()
     }
+
+    /// As [`Self::gaps`], but the pieces of one outage are one, as in the timeline.
+    pub(crate) fn outages(&self) -> Vec<(i64, i64, GapCause)> {
+        let mut outages: Vec<Gap> = Vec::new();
+        for piece in self.ledger() {
+            let is_before = |gap: &&mut Gap| {
+                (gap.camera, gap.cause, gap.end) == (piece.camera, piece.cause, piece.start)
+            };
+            match outages.iter_mut().find(is_before) {
+                Some(gap) => gap.end = piece.end,
+                None => outages.push(piece),
+            }
+        }
+        outages.into_iter().map(shown).collect()
+    }
+
+    fn ledger(&self) -> Vec<Gap> {
+        let records = self.records.lock().unwrap();
+        let gap = |record: &Record| match record {
+            Record::Gap(gap) => Some(*gap),
+            _ => None,
+        };
+        records.iter().filter_map(gap).collect()
+    }
+}
+
+/// In milliseconds since the start.
+fn shown(gap: Gap) -> (i64, i64, GapCause) {
+    let ms = |time: Timestamp| time.micros_since(START) / 1000;
+    (ms(gap.start), ms(gap.end), gap.cause)
 }
 
 impl MemorySink {

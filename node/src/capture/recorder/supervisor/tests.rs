@@ -174,7 +174,7 @@ async fn a_camera_that_hangs_up_or_freezes_is_reconnected_and_the_gap_is_known()
         assert!(
             sessions.len() >= 2 && chunks.windows(2).all(|pair| pair[0].end() <= pair[1].start)
         );
-        let gaps = sink.gaps();
+        let gaps = sink.outages();
         let breaks: Vec<_> = chunks
             .windows(2)
             .filter(|pair| pair[0].session != pair[1].session)
@@ -214,7 +214,7 @@ async fn a_camera_that_refuses_fails_alone() {
     );
     let sink = site.end().await;
     assert_eq!(
-        sink.gaps().iter().map(|gap| gap.2).collect::<Vec<_>>(),
+        sink.outages().iter().map(|gap| gap.2).collect::<Vec<_>>(),
         [GapCause::CameraProtocol]
     );
 }
@@ -253,7 +253,7 @@ async fn a_camera_whose_frames_cannot_be_decoded_says_why_and_what_to_do() {
         .await;
         let sink = site.end().await;
         assert_eq!(
-            sink.gaps().iter().map(|gap| gap.2).collect::<Vec<_>>(),
+            sink.outages().iter().map(|gap| gap.2).collect::<Vec<_>>(),
             [cause]
         );
         assert_eq!(sink.chunks(TrackKind::Video), []);
@@ -307,7 +307,7 @@ async fn a_panic_hits_one_recorder_which_starts_again_and_tells_the_gap() {
         "the other camera's session went on"
     );
     assert_eq!(
-        sink.gaps().iter().map(|gap| gap.2).collect::<Vec<_>>(),
+        sink.outages().iter().map(|gap| gap.2).collect::<Vec<_>>(),
         [GapCause::Unknown]
     );
 }
@@ -340,7 +340,7 @@ async fn a_new_epoch_keeps_the_session_and_a_new_source_replaces_it() {
     assert!(promoted.session == first.session && last.session > first.session);
     assert!(chunks.windows(2).all(|pair| pair[0].end() <= pair[1].start));
     assert_eq!(
-        sink.gaps().iter().map(|gap| gap.2).collect::<Vec<_>>(),
+        sink.outages().iter().map(|gap| gap.2).collect::<Vec<_>>(),
         [GapCause::RecorderStopped]
     );
 }

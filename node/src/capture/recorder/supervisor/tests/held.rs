@@ -51,11 +51,11 @@ async fn suspects_are_recorded_after_all_others_one_at_a_time() {
     assert_eq!(played(), 2);
     let sink = site.end().await;
     let waited = sink
-        .gaps()
+        .outages()
         .iter()
         .filter(|gap| gap.2 == GapCause::Quarantined)
         .count();
-    assert_eq!(waited, 2, "both waited: {:?}", sink.gaps());
+    assert_eq!(waited, 2, "both waited: {:?}", sink.outages());
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn who_is_in_quarantine_is_not_connected_to_until_it_is_released() {
     assert_eq!(site.status(1).unwrap().exposure, Some(Exposure::Fresh));
     let sink = site.end().await;
     assert_eq!(
-        sink.gaps().iter().map(|gap| gap.2).collect::<Vec<_>>(),
+        sink.outages().iter().map(|gap| gap.2).collect::<Vec<_>>(),
         [GapCause::Quarantined]
     );
 }
@@ -124,7 +124,7 @@ async fn a_fresh_session_is_left_when_the_camera_goes_into_quarantine() {
         .await;
     let sink = site.end().await;
     assert_eq!(
-        sink.gaps().iter().map(|gap| gap.2).collect::<Vec<_>>(),
+        sink.outages().iter().map(|gap| gap.2).collect::<Vec<_>>(),
         [GapCause::Quarantined]
     );
 }
