@@ -91,6 +91,8 @@ pub(super) struct Certainty {
     /// The first segment that this process may have written.
     first: SegmentId,
     has_marked: bool,
+    /// The last mark is this process's, and it has trusted its clock since.
+    is_own: bool,
     pub(super) is_trusted: bool,
     saved_at: Option<Duration>,
 }
@@ -112,6 +114,7 @@ impl Certainty {
             },
             first: shelf.next(),
             has_marked: false,
+            is_own: false,
             is_trusted: false,
             saved_at: None,
         }
@@ -134,21 +137,23 @@ impl Certainty {
         let open = SegmentId(shelf.next().0.saturating_sub(1)).max(self.first);
         if was_trusted && !self.is_trusted {
             shelf.marks.doubt(open);
+            self.is_own = false;
         }
         let time = judged.ok()?;
+        let mut is_first = false;
         if !std::mem::replace(&mut self.has_marked, true) {
             let started_at =
                 time.plus_micros(-i64::try_from(uptime.as_micros()).unwrap_or(i64::MAX));
-            shelf
-                .marks
-                .begin(self.first, started_at, self.trust.is_vouched());
+            let is_vouched = self.trust.is_vouched();
+            self.is_own = shelf.marks.begin(self.first, started_at, is_vouched);
+            is_first = true;
         }
         if !was_trusted {
-            shelf.marks.begin(open, time, self.trust.is_vouched());
+            let is_own = shelf.marks.begin(open, time, self.trust.is_vouched());
+            self.is_own = is_own || self.is_own && is_first && open == self.first;
         }
-        shelf
-            .marks
-            .extend((open, shelf.next()), time, self.trust.is_vouched());
+        let trust = (self.trust.is_vouched(), self.is_own);
+        self.is_own = shelf.marks.extend((open, shelf.next()), time, trust);
         if self
             .saved_at
             .is_none_or(|saved| now >= saved + SAVE_INTERVAL)

@@ -16,6 +16,10 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
+/// What a part may read before its first byte, to see that nothing was lost that decides about it:
+/// minutes of video.
+const READ_BACK_BYTES_MAX: u64 = 64 << 20;
+
 /// Increased when the same footage is sent as different bytes than before, so that no client joins
 /// the two.
 const RENDERING: u32 = 1;
@@ -218,14 +222,16 @@ impl Layout {
         }
     }
 
-    /// Where the decision about the chunk at `index` begins.
+    /// Where the decision about the chunk at `index` begins, if that is near. A GOP may be as long
+    /// as a session: what is lost far before is found by the answer that sends it.
     fn read_from(&self, index: usize, strict: bool) -> usize {
         let is_there = |at: &usize| self.absent[*at].is_none() && is_video(&self.chunks[*at]);
         let is_access = |at: &usize| is_there(at) && self.chunks[*at].meta.is_access_point();
-        let Some(begin) = (0..=index).rev().find(is_access) else {
-            return 0;
-        };
-        if strict || !(0..begin).any(|at| is_there(&at)) {
+        let begin = (0..=index).rev().find(is_access).unwrap_or(0);
+        let bytes_before = index.checked_sub(1).map_or(0, |before| self.ends[before])
+            - begin.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let is_near = bytes_before <= READ_BACK_BYTES_MAX;
+        if is_near && (strict || !(0..begin).any(|at| is_there(&at))) {
             begin
         } else {
             index

@@ -244,8 +244,13 @@ impl ChunkStream {
                 .next()
                 .await
                 .ok_or_else(|| self.nothing(camera, range))??;
-            read += piece.bytes();
             let is_enough = matches!(piece, Piece::Media(_)) || !all;
+            if piece.bytes() <= self.skip {
+                // It was read for what its loss would change.
+                self.skip -= piece.bytes();
+                continue;
+            }
+            read += piece.bytes();
             self.begun.push_back(piece);
             if is_enough && read > self.skip {
                 break;

@@ -82,8 +82,8 @@ pub(super) async fn open<B: Backend>(
     } else {
         CellLength::Live
     });
-    let place = app.opening.try_acquire();
-    let mut waited = Duration::ZERO;
+    let began = (app.now)();
+    let mut place = None;
     let (tracks, from) = loop {
         let now = (app.now)();
         let measured = app
@@ -105,12 +105,17 @@ pub(super) async fn open<B: Backend>(
             .plus_micros(-(LIVE_WINDOW.as_micros() as i64))
             .max(recorded);
         let from = range.map_or(live, |range| range.from);
-        let may_wait = place.is_ok() && waited < FIRST_ENTRY_DEADLINE;
-        if !may_wait || !is_about_to_begin(&tracks, cells, from, now, of.strict) {
+        if !is_about_to_begin(&tracks, cells, from, now, of.strict) {
+            break (tracks, from);
+        }
+        // What takes time is looking, where nodes are slow.
+        let waited = (app.now)().micros_since(began);
+        place = place.or_else(|| app.opening.try_acquire().ok());
+        let is_over = !(0..FIRST_ENTRY_DEADLINE.as_micros() as i64).contains(&waited);
+        if place.is_none() || is_over {
             break (tracks, from);
         }
         sleep(LOOK_INTERVAL).await;
-        waited += LOOK_INTERVAL;
     };
     drop(place);
     let chunks = [&tracks.video, &tracks.audio].into_iter().flatten();

@@ -23,7 +23,7 @@ use plan::{Plan, Work, refused};
 use sealed::{OpenError, SealError};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 /// How long one request may apply changes; the next request does the rest.
@@ -32,7 +32,7 @@ const RESTORES_FOR: Duration = Duration::from_secs(7);
 const _: () = assert!(RESTORES_FOR.as_secs() * 2 <= REQUEST_DEADLINE.as_secs());
 
 /// Deriving a key from a passphrase takes a core for a while: one at a time.
-static SEALING: Mutex<()> = Mutex::const_new(());
+static SEALING: Semaphore = Semaphore::const_new(1);
 
 pub(crate) async fn make(
     state: Arc<ClusterState>,
@@ -91,8 +91,13 @@ pub(crate) async fn restore(
 /// Runs work that takes a core for a while off the runtime's threads: deriving a key, and
 /// everything that iterates over all cameras.
 async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let _one = SEALING.lock().await;
-    let done = spawn_blocking(work).await;
+    // The turn ends with the work, whether a client waits for it or not.
+    let turn = SEALING.acquire().await.ok();
+    let done = spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    let done = done.await;
     done.map_err(|error| {
         ApiError::internal(format!(
             "a bug kept the backup from being read or written: {error}"
@@ -216,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn what_goes_over_the_whole_state_waits_for_its_turn_apart() {
         let passphrase = || Secret("correct horse battery staple".to_owned());
-        let turn = SEALING.lock().await;
+        let turn = SEALING.acquire().await.unwrap();
         let made = make(Arc::default(), Timestamp(0), passphrase());
         futures::pin_mut!(made);
         assert!(

@@ -11,12 +11,24 @@ use crate::retention::{
 };
 use crate::state::Shared;
 use crate::time::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often what is remembered is written, where nothing but time has changed: a kill costs so
 /// much of a wait.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// An open segment that has not grown for so long, and for twice the time that segments are written,
+/// is not written any more: its class is idle, and what comes next goes to another segment.
+const IDLE_AFTER: Duration = Duration::from_secs(600);
+
+/// How far an open segment has grown, and since when.
+#[derive(Clone, Copy, Debug)]
+struct Growth {
+    data_end: u64,
+    since: Duration,
+}
 
 /// How old segments are.
 #[derive(Clone, Debug)]
@@ -58,6 +70,9 @@ pub(super) struct Guard {
     brake: Brake,
     pause: Option<Pause>,
     has_marked: bool,
+    /// The last mark is this process's, and it has trusted its clock since.
+    is_own: bool,
+    open: BTreeMap<SegmentId, Growth>,
     is_refused: bool,
     removes_future: bool,
     /// What was shown in the log last.
@@ -91,6 +106,8 @@ impl Guard {
             brake: Brake::new(caution.wait, remembered.announced.clone()),
             pause: Some(Pause::Settling),
             has_marked: false,
+            is_own: false,
+            open: BTreeMap::new(),
             is_refused: remembered.is_refused,
             removes_future: false,
             shown: None,
@@ -134,12 +151,13 @@ impl Guard {
             // given again.
             self.is_doubt_unsaved = self.ages.marks.doubt(self.first);
         }
+        self.watch_open(uptime);
         while let Some(order) = self.shared.retention.next_order() {
             self.obey(&order, reading);
         }
         match self.trust.judge(reading) {
             Ok(time) => self.trust_in(time, uptime),
-            Err(pause) => self.doubt(pause),
+            Err(pause) => self.doubt(pause, uptime),
         }
         self.announce_pause();
     }
@@ -156,33 +174,70 @@ impl Guard {
     fn trust_in(&mut self, time: Timestamp, uptime: Duration) {
         let was_trusted = self.ages.trusted.replace(time).is_some();
         (self.pause, self.is_refused) = (None, false);
-        let next = self.shared.next_segment();
-        let (open, is_vouched) = (self.oldest_open().unwrap_or(next), self.trust.is_vouched());
-        if !std::mem::replace(&mut self.has_marked, true) {
+        let (open, next) = (self.oldest_written(uptime), self.shared.next_segment());
+        let is_vouched = self.trust.is_vouched();
+        let is_first = !std::mem::replace(&mut self.has_marked, true);
+        if is_first {
             let started_at =
                 time.plus_micros(-i64::try_from(uptime.as_micros()).unwrap_or(i64::MAX));
-            self.ages.marks.begin(self.first, started_at, is_vouched);
+            self.is_own = self.ages.marks.begin(self.first, started_at, is_vouched);
         }
         if !was_trusted {
             // What this process closed before is as old as it, at most, and its stamps are of a
             // clock in doubt.
-            self.ages.marks.begin(open, time, is_vouched);
+            let has_closed = open > self.first;
+            let is_own = self.ages.marks.begin(open, time, is_vouched);
+            self.is_own = is_own || self.is_own && is_first && !has_closed;
         }
-        self.ages.marks.extend((open, next), time, is_vouched);
+        let trust = (is_vouched, self.is_own);
+        self.is_own = self.ages.marks.extend((open, next), time, trust);
     }
 
-    fn doubt(&mut self, pause: Pause) {
+    fn doubt(&mut self, pause: Pause, uptime: Duration) {
         if self.ages.trusted.is_some() {
-            let open = self
-                .oldest_open()
-                .unwrap_or_else(|| self.shared.next_segment());
+            let open = self.oldest_written(uptime);
             self.is_doubt_unsaved |= self.ages.marks.doubt(open);
+            self.is_own = false;
         }
         (self.ages.trusted, self.pause) = (None, Some(pause));
     }
 
-    fn oldest_open(&self) -> Option<SegmentId> {
-        read(&self.shared.open).keys().next().copied()
+    /// Looks which open segments grow. One that did not for long, and does again, was not closed.
+    fn watch_open(&mut self, uptime: Duration) {
+        let idle_after = self.idle_after();
+        let mut woken = None;
+        let open = read(&self.shared.open);
+        self.open.retain(|id, _| open.contains_key(id));
+        for (id, segment) in open.iter() {
+            let now = Growth {
+                data_end: read(&segment.state).data_end,
+                since: uptime,
+            };
+            let known = self.open.entry(*id).or_insert(now);
+            if known.data_end != now.data_end {
+                let was_idle = uptime.saturating_sub(known.since) >= idle_after;
+                woken = woken.or(was_idle.then_some(*id));
+                *known = now;
+            }
+        }
+        drop(open);
+        if let Some(id) = woken {
+            self.is_doubt_unsaved |= self.ages.marks.reopen(id);
+            self.is_own = false;
+        }
+    }
+
+    fn idle_after(&self) -> Duration {
+        IDLE_AFTER.max(2 * self.shared.options.segment_time_max)
+    }
+
+    /// The oldest open segment that is still written; the next one where there is none.
+    fn oldest_written(&self, uptime: Duration) -> SegmentId {
+        let idle_after = self.idle_after();
+        let is_written = |growth: &Growth| uptime.saturating_sub(growth.since) < idle_after;
+        let mut written = self.open.iter().filter(|(_, growth)| is_written(growth));
+        let oldest = written.next().map(|(id, _)| *id);
+        oldest.unwrap_or_else(|| self.shared.next_segment())
     }
 
     fn obey(&mut self, order: &RetentionOrder, reading: Reading) {

@@ -26,6 +26,7 @@ struct Mark {
     first: SegmentId,
     at: Timestamp,
     /// The stamps of what has a number from `first` up to this one count.
+    #[serde(default)]
     dated_to: SegmentId,
 }
 
@@ -38,13 +39,13 @@ impl Marks {
     /// A process that began at `at` with the segment `first`, or had it open then, trusts its
     /// clock. On a volume without a past there is nothing that could contradict a clock: there
     /// it marks no more than where that past begins, until it was trusted for a day, or another
-    /// has vouched for it.
-    pub fn begin(&mut self, first: SegmentId, at: Timestamp, is_vouched: bool) {
+    /// has vouched for it. Returns whether the last mark is this process's now.
+    pub fn begin(&mut self, first: SegmentId, at: Timestamp, is_vouched: bool) -> bool {
         self.refute(first, at);
         // A directory that was put back gives numbers a second time.
         self.doubt(first);
         if !self.0.is_empty() && !self.is_backed(at) && !is_vouched {
-            return;
+            return false;
         }
         if self
             .0
@@ -61,24 +62,28 @@ impl Marks {
             at,
             dated_to: first,
         });
+        true
     }
 
-    /// The process that began last trusts its clock at `at`: the oldest segment that is open is
-    /// `open`, and the one that is opened next will be `next`.
+    /// A process trusts its clock at `at`: the oldest segment that is written is `open`, and the one
+    /// that is opened next will be `next`. `is_own`: the last mark is this process's, and it has
+    /// trusted its clock since; returns whether that is so now. Otherwise the process begins here,
+    /// once its stamps count: what it closed before is dated by no mark of its own.
     pub fn extend(
         &mut self,
         (open, next): (SegmentId, SegmentId),
         at: Timestamp,
-        is_vouched: bool,
-    ) {
-        self.refute(open, at);
-        let is_new = |last: &Mark| last.dated_to == last.first && last.first < open;
-        if self.0.last().is_none_or(is_new) {
-            self.begin(open, at, is_vouched);
+        (is_vouched, is_own): (bool, bool),
+    ) -> bool {
+        let is_refuted = self.refute(open, at);
+        let counts = self.is_backed(at) || is_vouched;
+        let mut is_own = is_own && !is_refuted;
+        if self.0.is_empty() || counts && !is_own {
+            is_own = self.begin(open, at, is_vouched);
         }
         let counts = self.is_backed(at) || is_vouched;
-        let Some(last) = self.0.last_mut().filter(|_| counts) else {
-            return;
+        let Some(last) = self.0.last_mut().filter(|_| counts && is_own) else {
+            return is_own;
         };
         last.dated_to = last.dated_to.max(next);
         if last.first < open && at.micros_since(last.at) >= MARK_INTERVAL_US {
@@ -89,6 +94,15 @@ impl Marks {
                 dated_to: next,
             });
         }
+        is_own
+    }
+
+    /// The segment `id`, which was taken for closed, is written again: no mark may say that it was
+    /// closed before. Returns whether one did.
+    pub fn reopen(&mut self, id: SegmentId) -> bool {
+        let before = self.0.len();
+        self.0.retain(|mark| mark.first <= id);
+        self.doubt(id) || self.0.len() != before
     }
 
     /// Whether the volume was in use a day before `at`.
@@ -122,10 +136,12 @@ impl Marks {
         }
     }
 
-    /// What contradicts a later mark was trusted in error.
-    fn refute(&mut self, first: SegmentId, at: Timestamp) {
+    /// What contradicts a later mark was trusted in error. Returns whether there was any.
+    fn refute(&mut self, first: SegmentId, at: Timestamp) -> bool {
+        let before = self.0.len();
         self.0
             .retain(|known| known.at <= at && known.first <= first);
+        self.0.len() != before
     }
 
     fn push(&mut self, mark: Mark) {
@@ -166,7 +182,11 @@ mod tests {
         for (first, next, at) in all {
             marks.begin(SegmentId(*first), day(*at), true);
             marks.begin(SegmentId(*first), day(*at), true);
-            marks.extend((SegmentId(*first), SegmentId(*next)), day(*at), true);
+            marks.extend(
+                (SegmentId(*first), SegmentId(*next)),
+                day(*at),
+                (true, true),
+            );
         }
         marks
     }
@@ -229,38 +249,91 @@ mod tests {
     fn the_first_clock_of_a_volume_dates_what_is_recorded_after_a_day_or_once_another_vouches_for_it()
      {
         let hour = |hour: i64| Timestamp(100 * DAY + hour * DAY / 24);
-        let mut marks = Marks::default();
-        let mut extend = |open: u64, at, is_vouched| {
-            marks.extend((SegmentId(open), SegmentId(open + 1)), at, is_vouched);
-            [1, 5, 8].map(|id| closed(&marks, id, 100, 130))
+        // Stamps of the day before, which no mark allows.
+        let shown = |marks: &Marks| [1, 5, 8].map(|id| closed(marks, id, 100, 130));
+        let mut steady = Marks::default();
+        let mut extend = |open: u64, at| {
+            steady.extend((SegmentId(open), SegmentId(open + 1)), at, (false, true));
+            shown(&steady)
         };
-        assert_eq!(extend(1, hour(0), false), [130; 3]);
+        assert_eq!(extend(1, hour(0)), [130; 3]);
         assert_eq!(
-            extend(5, hour(23), false),
+            extend(5, hour(23)),
             [130; 3],
             "it may be weeks behind, and nothing says so"
         );
         assert_eq!(
+            extend(7, hour(24)),
+            [100, 100, 130],
+            "it has been the same clock since"
+        );
+        assert_eq!(extend(9, hour(25)), [100, 101, 101]);
+        let mut doubted = Marks::default();
+        let mut extend = |open: u64, at, is_own| {
+            let range = (SegmentId(open), SegmentId(open + 1));
+            let is_own = doubted.extend(range, at, (false, is_own));
+            (shown(&doubted), is_own)
+        };
+        assert_eq!(extend(1, hour(0), true), ([130; 3], true));
+        assert_eq!(
+            extend(5, hour(23), false),
+            ([130; 3], false),
+            "another process"
+        );
+        assert_eq!(
             extend(7, hour(24), false),
-            [101, 101, 130],
+            ([101, 101, 130], true),
             "as young as it was then"
         );
-        assert_eq!(extend(9, hour(25), false), [101, 101, 101]);
         let mut vouched = Marks::default();
         vouched.begin(SegmentId(1), hour(0), false);
-        vouched.extend((SegmentId(5), SegmentId(6)), hour(1), true);
+        vouched.extend((SegmentId(5), SegmentId(6)), hour(1), (true, true));
         assert_eq!([1, 5].map(|id| closed(&vouched, id, 0, 130)), [100, 100]);
-        assert_eq!([1, 5].map(|id| closed(&vouched, id, 120, 130)), [100, 120]);
+        assert_eq!([1, 5].map(|id| closed(&vouched, id, 120, 130)), [120, 120]);
+    }
+
+    #[test]
+    fn what_one_process_stamped_is_not_dated_by_the_mark_of_another() {
+        let mut marks = Marks::default();
+        marks.begin(SegmentId(1), day(100), true);
+        marks.extend((SegmentId(4), SegmentId(5)), day(100), (true, true));
+        // The next one starts weeks behind and is never trusted; the third has the right time.
+        let later = Timestamp(100 * DAY + DAY / 2);
+        let is_own = marks.begin(SegmentId(9), later, false);
+        assert!(!is_own);
+        marks.extend((SegmentId(10), SegmentId(11)), day(101), (false, is_own));
+        assert_eq!(
+            [3, 6, 10].map(|id| closed(&marks, id, 100, 130)),
+            [100, 101, 101]
+        );
+    }
+
+    #[test]
+    fn a_segment_that_is_written_again_was_not_closed() {
+        let mut marks = marks(&[(1, 10, 100), (10, 20, 110)]);
+        assert_eq!(closed(&marks, 5, 101, 120), 101);
+        assert!(marks.reopen(SegmentId(5)));
+        assert_eq!(
+            [4, 5, 12].map(|id| closed(&marks, id, 101, 120)),
+            [101, 120, 120]
+        );
+        assert!(!marks.reopen(SegmentId(5)));
+    }
+
+    #[test]
+    fn marks_of_a_file_without_dates_are_read() {
+        let marks: Marks = serde_json::from_str(r#"[{"first":1,"at":0}]"#).unwrap();
+        assert_eq!(closed(&marks, 1, 0, 120), 120, "no stamp counts");
     }
 
     #[test]
     fn a_first_clock_that_was_weeks_behind_makes_nothing_old() {
         let mut marks = Marks::default();
         marks.begin(SegmentId(3), day(81), false);
-        marks.extend((SegmentId(4), SegmentId(5)), day(81), false);
+        marks.extend((SegmentId(4), SegmentId(5)), day(81), (false, true));
         // The next process hears from another what day it is.
         marks.begin(SegmentId(5), day(100), true);
-        marks.extend((SegmentId(5), SegmentId(6)), day(100), true);
+        marks.extend((SegmentId(5), SegmentId(6)), day(100), (true, true));
         assert_eq!([1, 3, 4, 5].map(|id| closed(&marks, id, 81, 101)), [100; 4]);
     }
 
@@ -275,7 +348,7 @@ mod tests {
             [101, 120]
         );
         marks.begin(SegmentId(15), day(110), false);
-        marks.extend((SegmentId(15), SegmentId(16)), day(110), false);
+        marks.extend((SegmentId(15), SegmentId(16)), day(110), (false, true));
         assert_eq!(
             [7, 8, 14].map(|id| closed(&marks, id, 0, 120)),
             [100, 110, 110]
@@ -286,9 +359,9 @@ mod tests {
     #[test]
     fn a_process_has_a_mark_a_day_and_one_that_is_contradicted_goes() {
         let mut marks = Marks::default();
-        marks.extend((SegmentId(1), SegmentId(7)), day(100), true);
+        marks.extend((SegmentId(1), SegmentId(7)), day(100), (true, true));
         let mut extend = |open: u64, at: Timestamp| {
-            marks.extend((SegmentId(open), SegmentId(open + 1)), at, true);
+            marks.extend((SegmentId(open), SegmentId(open + 1)), at, (true, true));
             marks
                 .0
                 .iter()
@@ -315,7 +388,7 @@ mod tests {
         for at in 110..120 {
             marks.begin(SegmentId(12), day(at), false);
         }
-        marks.extend((SegmentId(12), SegmentId(13)), day(120), false);
+        marks.extend((SegmentId(12), SegmentId(13)), day(120), (false, true));
         assert_eq!(marks.0.len(), 4);
         assert_eq!(closed(&marks, 11, 0, 130), 110, "before the first of them");
         assert_eq!(closed(&marks, 12, 0, 130), 119, "after the last of them");
@@ -343,8 +416,9 @@ mod tests {
             [0, 699, 1_999]
         );
         let mut holes = Marks::default();
-        days.iter()
-            .for_each(|(first, _, at)| holes.begin(SegmentId(*first), day(*at), true));
+        days.iter().for_each(|(first, _, at)| {
+            holes.begin(SegmentId(*first), day(*at), true);
+        });
         assert_eq!(holes.0.len(), MARKS_MAX);
         assert_eq!(
             holes.0.last().map(|last| last.first.0),

@@ -156,6 +156,23 @@ fn a_free_box_is_as_long_as_what_it_stands_for() {
     assert_eq!((free_box(7), free_box(1 << 33)), (None, None));
 }
 
+#[test]
+fn a_part_deep_in_a_long_gop_reads_back_no_further_than_is_near() {
+    // One access point, then chunks of 16 MiB that refer to it.
+    let layout = file("Kddddddddddd", 16 << 20);
+    for strict in [false, true] {
+        let cut = layout
+            .clone()
+            .cut(layout.bytes() - 1..layout.bytes(), strict);
+        assert_eq!(cut.slots.len(), 1, "strict: {strict}");
+        let near = layout.clone().cut(32 << 20..33 << 20, strict);
+        assert!(
+            near.slots[0].number == 1 && near.skip > 16 << 20,
+            "strict: {strict}"
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn the_parts_of_a_file_are_the_file(letters in "K[Kd]{0,12}", from in 0u64..3000, bytes in 0u64..3000) {
@@ -174,5 +191,6 @@ proptest! {
         prop_assert_eq!(rendered(&part), rendered(&all)[range.start as usize..range.end as usize].to_vec());
         let wanted: usize = part.slots.iter().map(|slot| slot.bytes as usize).sum();
         prop_assert!(wanted as u64 <= part.skip + part.bytes + 113, "nothing is read beyond what is asked for");
+        prop_assert!(part.skip <= READ_BACK_BYTES_MAX, "nor far before it");
     }
 }

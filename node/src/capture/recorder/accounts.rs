@@ -39,7 +39,7 @@ impl Signs {
             self.accounted
         };
         let stamped = if is_certain {
-            newest.or(Some(now))
+            newest.max(Some(now))
         } else {
             newest.max(self.stamped)
         };
@@ -52,9 +52,8 @@ impl Signs {
 
     /// Nothing was stamped after it.
     fn floor(self) -> Option<Timestamp> {
-        self.stamped
-            .map(|stamped| stamped.plus_micros(SIGN_US_MAX))
-            .or(self.last)
+        let stamped = self.stamped.map(|stamped| stamped.plus_micros(SIGN_US_MAX));
+        stamped.max(self.last)
     }
 
     /// Up to when it is in the ledger why nothing was recorded. Processes that end as soon as they
