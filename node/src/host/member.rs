@@ -22,7 +22,7 @@ use crate::host::identity::Identity;
 use crate::host::part::Parts;
 use crate::member::alive;
 use crate::member::drive::{self, Drive, LookAtSelf};
-use crate::member::link::{EVENTS_MAX, Links, LinksOptions, Outgoing, heartbeat_routes};
+use crate::member::link::{EVENTS_MAX, LinkEvent, Links, LinksOptions, Outgoing, heartbeat_routes};
 use crate::member::pilot::{Own, Sight, TICK};
 use crate::member::probes::Probes;
 use crate::parts::certainty;

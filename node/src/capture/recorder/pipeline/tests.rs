@@ -11,7 +11,7 @@ use super::*;
 use crate::capture::ingest::media::{SenderReport, VideoCodec};
 use crate::capture::recorder::mux;
 use bytes::Bytes;
-use holdfast_storage::chunk::{AccessPoint, ChunkMeta, Record};
+use holdfast_storage::chunk::{AccessPoint, ChunkMeta, Gap, Record};
 use holdfast_storage::ids::{Epoch, Rank};
 use std::sync::Mutex;
 
