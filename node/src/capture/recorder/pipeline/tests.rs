@@ -128,7 +128,7 @@ struct Story {
     wall: WallTrust,
     pipeline: Pipeline,
     rtp_off: i64,
-    told: bool,
+    parameters_sent: bool,
 }
 
 const OWNER: Identity = Identity {
@@ -174,7 +174,7 @@ fn story_after(before: Before) -> Story {
         wall,
         pipeline,
         rtp_off: 0,
-        told: false,
+        parameters_sent: false,
     }
 }
 
@@ -229,7 +229,7 @@ impl Story {
     }
 
     fn push(&mut self, mut frame: MediaFrame) {
-        if !std::mem::replace(&mut self.told, true) {
+        if !std::mem::replace(&mut self.parameters_sent, true) {
             frame.parameters = Some(h264(1280));
         }
         self.pipeline.item(SessionItem::Frame(frame)).unwrap();
@@ -244,7 +244,7 @@ impl Story {
 
     fn lose(&mut self, ms: i64, cause: GapCause) {
         self.pipeline.session_lost(cause, self.now(ms));
-        self.told = false;
+        self.parameters_sent = false;
     }
 
     fn video(&self) -> Vec<ChunkMeta> {
@@ -298,7 +298,7 @@ fn a_session_begins_at_a_keyframe_and_is_numbered_without_holes() {
         matches!(story.sink.records.lock().unwrap()[0], Record::Init(_)),
         "what decodes it comes first"
     );
-    assert_eq!(story.sink.gaps(), [], "nobody asked for what was before");
+    assert_eq!(story.sink.gaps(), [], "recording was not requested before");
     let status = story.status.read();
     assert_eq!(
         (status.first_keyframe, status.received_until),
@@ -510,7 +510,7 @@ impl MemorySink {
         *self.refuse_once.lock().unwrap() = Some(SinkError::Moved { lost });
     }
 
-    /// What the volume has that goes on: everything from record `from` on.
+    /// The records of the volume that continues: everything from record `from` on.
     fn since(&self, from: usize) -> Self {
         Self {
             records: Mutex::new(self.records.lock().unwrap()[from..].to_vec()),

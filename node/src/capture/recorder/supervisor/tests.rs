@@ -284,7 +284,7 @@ impl Mux for PanickingMux {
 }
 
 #[tokio::test]
-async fn a_panic_hits_one_recorder_which_starts_again_and_tells_the_gap() {
+async fn a_panic_hits_one_recorder_which_starts_again_and_records_the_gap() {
     let cameras = [
         ScriptedCamera::start(Script::default()),
         ScriptedCamera::start(Script::default()),
@@ -304,7 +304,7 @@ async fn a_panic_hits_one_recorder_which_starts_again_and_tells_the_gap() {
     assert_eq!(
         (counts.panics, counts.sessions),
         (1, 3),
-        "the other camera's session went on"
+        "the other camera's session continued"
     );
     assert_eq!(
         sink.gaps().iter().map(|gap| gap.2).collect::<Vec<_>>(),
