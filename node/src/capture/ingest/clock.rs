@@ -43,12 +43,12 @@
 //!      camera's buffer is full, and it drops frames;
 //!    - the session's other track shows it.
 //!
-//!    What was held back and comes at once is none of 4 and 5 either: it leaves the least lateness
-//!    alone.
+//!    Frames that were held back and arrive at once trigger neither 4 nor 5: they leave the least
+//!    lateness alone.
 //!
 //! A link that is too slow and shows none of 6 for 4 s (frames of one size, no reports, nothing
-//! dropped) is taken for a clock: its frames are stamped as they arrive, and times are right again
-//! soon after.
+//! dropped) is mistaken for a clock: its frames are stamped as they arrive, and times are right
+//! again soon after.
 //!
 //! Decode times grow strictly, always. Where RTP time goes back a little (B-frames), the difference
 //! is the composition offset.
@@ -95,13 +95,14 @@ const CONTINUED_US: i64 = 100_000;
 /// camera keeps a longer GOP to begin with.
 const BACKLOG_US_MAX: i64 = 20_000_000;
 
-/// A frame as it came.
+/// A received frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrived {
     pub rtp: i64,
     pub at: Timestamp,
     pub bytes: usize,
-    /// When it was sent, where the other track's reports tell ([`alongside_video`]).
+    /// When it was sent, if the other track's reports allow it to be computed
+    /// ([`alongside_video`]).
     pub sent: Option<Timestamp>,
     /// The session's other track shows that the network delays.
     pub is_held: bool,
@@ -208,8 +209,8 @@ impl TrackClock {
         );
     }
 
-    /// The wall clock was set by `by_us`: the line goes with it. Nothing is stamped before `floor`
-    /// any more.
+    /// The wall clock was set by `by_us`: the line moves with it. From now on nothing is stamped
+    /// before `floor`.
     pub fn shift(&mut self, by_us: i64, floor: Timestamp) {
         if let Some(line) = &mut self.line {
             line.shift(by_us);
@@ -224,7 +225,7 @@ impl TrackClock {
         self.last_decode_us = floor.micros().saturating_sub(Self::tick_us(self.timescale));
     }
 
-    /// Takes in what the camera says of its clocks, at wall time `arrival`.
+    /// Takes a sender report that arrived at wall time `arrival`.
     pub fn report(&mut self, report: SenderReport, arrival: Timestamp) {
         let Some(line) = self.line else { return };
         let honest = line.at_scale(HONEST_PPB);
@@ -296,7 +297,7 @@ impl TrackClock {
             .saturating_add(step_us.unwrap_or(0))
     }
 
-    /// Has the line follow one more frame.
+    /// Updates the line with one more frame.
     fn follow(&mut self, frame: &Arrived, arrival_us: i64) -> Option<Correction> {
         let Some(line) = self.line else {
             self.begin(

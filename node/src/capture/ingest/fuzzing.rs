@@ -1,4 +1,4 @@
-//! The fuzz targets' way to what reads what cameras send. Nothing else may use it.
+//! Gives the fuzz targets access to the parsers of what cameras send. No other code may use it.
 
 use crate::capture::ingest::codec::audio::{AudioDepacketizer, AudioOffer};
 use crate::capture::ingest::codec::nal;
@@ -29,8 +29,8 @@ pub enum Heard {
     Fault,
 }
 
-/// Takes a connection's bytes as they come, and answers what they held, and whether the connection
-/// is of use still.
+/// Takes a connection's bytes as they come. Returns what they held, and whether the connection is
+/// still usable.
 #[must_use]
 pub fn connection<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Heard>, bool) {
     let mut framing = Framing::default();
@@ -75,8 +75,7 @@ fn hear(event: Event<'_>) -> Option<Heard> {
     })
 }
 
-/// What a session would send next, of what a head makes it say: the login, and its id at the
-/// camera.
+/// What a session would send next in response to a head: the login, and its id at the camera.
 #[must_use]
 pub fn answers(bytes: &[u8]) -> Vec<Vec<u8>> {
     let Some(head) = head::parse(bytes) else {
@@ -103,7 +102,7 @@ pub fn answers(bytes: &[u8]) -> Vec<Vec<u8>> {
     authorization.into_iter().chain(session).collect()
 }
 
-/// What of a description (SDP) would be recorded; `None` where it is refused.
+/// What would be recorded by a description (SDP); `None` if it is refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Described {
     description: Description,

@@ -43,8 +43,8 @@ pub struct WallClock {
     origin: Instant,
     /// Wall time at `origin` as it is used, in microseconds since the Unix epoch.
     used_us: i64,
-    /// The same as the system's clock last told it.
-    told_us: i64,
+    /// The same by the last reading of the system's clock.
+    system_us: i64,
     updated: Instant,
 }
 
@@ -55,7 +55,7 @@ impl WallClock {
         Self {
             origin: now,
             used_us: wall.max(floor).micros(),
-            told_us: wall.micros(),
+            system_us: wall.micros(),
             updated: now,
         }
     }
@@ -69,17 +69,17 @@ impl WallClock {
     /// Follows a pair of simultaneous readings. Returns whether the wall clock has stepped since
     /// the last (re)start.
     pub fn observe(&mut self, now: Instant, wall: Timestamp) -> bool {
-        let told_us = wall
+        let system_us = wall
             .micros()
             .saturating_sub(signed_micros(self.origin, now));
-        if told_us.saturating_sub(self.told_us).saturating_abs() > STEP_US {
+        if system_us.saturating_sub(self.system_us).saturating_abs() > STEP_US {
             return true;
         }
-        self.told_us = told_us;
+        self.system_us = system_us;
         let elapsed_us = signed_micros(self.updated, now).max(0);
         let most_us = elapsed_us / (1_000_000 / FOLLOW_PPM);
         if most_us > 0 {
-            self.used_us += (told_us - self.used_us).clamp(-most_us, most_us);
+            self.used_us += (system_us - self.used_us).clamp(-most_us, most_us);
             self.updated = now;
         }
         false
@@ -88,10 +88,10 @@ impl WallClock {
     /// How far recorded time is ahead of the wall clock, in microseconds, by its last reading.
     #[must_use]
     pub fn ahead_us(&self) -> i64 {
-        self.used_us.saturating_sub(self.told_us)
+        self.used_us.saturating_sub(self.system_us)
     }
 
-    /// Anchors anew after a step.
+    /// Anchors again after a step.
     pub fn restart(&mut self, now: Instant, wall: Timestamp, floor: Timestamp) {
         *self = Self::new(now, wall, floor);
     }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_back_is_told_and_a_restart_never_goes_before_the_floor() {
+    fn a_step_back_is_reported_and_a_restart_never_goes_before_the_floor() {
         let origin = Instant::now();
         let mut clock = WallClock::new(origin, START, Timestamp::MIN);
         let now = origin + Duration::from_secs(1);
@@ -158,11 +158,11 @@ mod tests {
         assert_eq!(clock.time_of(now), floor);
         assert!(
             !clock.observe(now + Duration::from_secs(1), stepped.plus_micros(1_000_000)),
-            "one step is told once"
+            "one step is reported once"
         );
         assert!(
             clock.time_of(now + Duration::from_secs(1)) > floor,
-            "time goes on"
+            "time continues"
         );
     }
 

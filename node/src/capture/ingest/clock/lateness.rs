@@ -1,4 +1,4 @@
-//! Whether the network or the camera's clock is why frames come late, or early. Pure.
+//! Decides whether late or early frames are due to the network or to the camera's clock. Pure.
 
 use super::fit::Trend;
 use super::rate::{Evidence, GROWING_US, Rate, learn};
@@ -12,18 +12,18 @@ const FLAT_US: i64 = 3_000_000;
 const FLAT_UNEVEN_US: i64 = 10_000_000;
 /// The same after the network was known to be why.
 const FLAT_NETWORK_US: i64 = 30_000_000;
-/// What is about the same, in microseconds.
+/// Differences up to this count as none, in microseconds.
 const SAME_US: f64 = 150_000.0;
 /// Frames that are later than that for so long, without a network to be seen: arrivals count.
 const BOUND_US: i64 = 2_000_000;
 const BOUND_PATIENCE_US: i64 = 8_000_000;
-/// How long what showed a network counts.
+/// How long evidence of a network counts.
 const SHOWN_US: i64 = 10_000_000;
 
-/// Beyond that, in microseconds, no report is believed that a network is why frames are late.
+/// Beyond this lateness, in microseconds, reports that blame the network are not believed.
 const REPORTED_US_MAX: i64 = 12_000_000;
 
-/// What is to be done about the line.
+/// What to do about the line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Verdict {
     Keep,
@@ -58,7 +58,7 @@ pub(super) struct Lateness {
 }
 
 impl Lateness {
-    /// Everything so far was seen by another line.
+    /// Forgets everything that was measured against another line.
     pub(super) fn restart(&mut self) {
         *self = Self {
             network_shown_us: self.network_shown_us,
@@ -76,9 +76,8 @@ impl Lateness {
         self.seen.period_us(now_us)
     }
 
-    /// Takes a frame in. At the end of each stretch, what is to be done about the line; `word` is
-    /// what
-    /// sender reports say of frames that began to be late at a time.
+    /// Takes a frame. At the end of each stretch, returns what to do about the line; `word` is what
+    /// sender reports say of frames that began to be late at a given time.
     pub(super) fn take(
         &mut self,
         sight: Sight,

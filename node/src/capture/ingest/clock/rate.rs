@@ -1,4 +1,4 @@
-//! The rate that RTP time runs at, where arrivals or sender reports show that it is not the line's.
+//! Learns the rate of RTP time when arrivals or sender reports show that it is not the line's.
 //! Pure.
 
 use super::fit::Trend;
@@ -62,7 +62,7 @@ pub(super) enum Rate {
     Useless,
 }
 
-/// The rate to go on with, where it is another one.
+/// The rate to continue with, if it differs from the current one.
 pub(super) fn learn(seen: &Stretches, now_us: i64, evidence: Evidence) -> Option<Rate> {
     let scale = evidence.scale_ppb as f64 / HONEST_PPB as f64;
     let (trend, new) = shown(seen, evidence, scale)?;

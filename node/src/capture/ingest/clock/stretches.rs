@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 /// A stretch of arrival time, in microseconds.
 pub(super) const STRETCH_US: i64 = 500_000;
-/// So many are remembered: 12 s of them, and longer where frames are rarer.
+/// How many are remembered: 12 s of them, and longer if frames are rarer.
 const STRETCHES_MAX: usize = 24;
 /// No trend is made of fewer; of fewer still only where each has a frame or two.
 const STRETCHES_MIN: usize = 5;
@@ -63,14 +63,14 @@ pub(super) struct Stretch {
 pub(super) struct Stretches {
     closed: VecDeque<Stretch>,
     open: Option<Stretch>,
-    /// Where the next one begins, while frames go on.
+    /// Where the next one begins, while frames keep coming.
     next_us: Option<i64>,
     /// Of the frames before the next one.
     bytes: u64,
 }
 
 impl Stretches {
-    /// Takes a frame in. Whether a stretch has ended with the frames before.
+    /// Takes a frame. Returns whether the frames before it completed a stretch.
     pub(super) fn take(&mut self, sight: Sight) -> bool {
         let ended = self
             .open

@@ -44,7 +44,7 @@ const ARENA_BYTES_MAX: usize = 256 << 10;
 pub(super) enum Part<'a> {
     /// A whole NAL unit.
     Nal(&'a [u8]),
-    /// The first fragment of a NAL unit; its header is put together anew from the fragment's.
+    /// The first fragment of a NAL unit, whose header is rebuilt from the fragment's.
     First {
         header: [u8; 2],
         header_bytes: usize,
@@ -64,7 +64,7 @@ pub(super) struct AccessUnits {
     undecodable: Option<Undecodable>,
     arena: BytesMut,
     open: Option<Unit>,
-    /// The unit in the making is too long: what comes of it is left out.
+    /// The unit in the making is too long: the rest of it is dropped.
     is_skipping: bool,
     marking: Marking,
     /// Packets that were lost since the last unit.
@@ -82,7 +82,7 @@ struct Unit {
     last_arrival: Instant,
     lost: u32,
     picture: Picture,
-    /// Where the length of the NAL unit lies of which fragments are coming.
+    /// The place of the length field of the NAL unit whose fragments are arriving.
     fragment_at: Option<usize>,
     is_marked: bool,
     is_damaged: bool,
@@ -143,9 +143,8 @@ impl AccessUnits {
         }
     }
 
-    /// What is there of the next packet decides first whether the unit in the making ends. `first`
-    /// is its first NAL unit, `None` where that is not known: it continues a fragment, or was
-    /// malformed.
+    /// Begins the next packet, which first decides whether the unit in the making ends. `first` is
+    /// its first NAL unit; `None` if it continues a fragment or is malformed.
     pub(super) fn begin_packet(
         &mut self,
         packet: &Packet<'_>,
@@ -188,7 +187,7 @@ impl AccessUnits {
             }
             None => {
                 if continues && packet.lost == 0 && self.last_rtp == Some(packet.rtp) {
-                    // Its picture was given away at the marker bit.
+                    // Its picture was handed over at the marker bit.
                     self.marking.is_wrong = true;
                 }
                 self.open(packet);
@@ -242,7 +241,7 @@ impl AccessUnits {
         }
     }
 
-    /// Gives away a unit that nothing more is expected of.
+    /// Hands over a unit that is not expected to continue.
     pub(super) fn idle(&mut self, now: Instant, out: &mut impl Extend<MediaFrame>) {
         let Some(unit) = &self.open else { return };
         let waits = match unit.is_marked {
@@ -269,7 +268,7 @@ impl AccessUnits {
         }
     }
 
-    /// Why nothing that came can be decoded, where the parameter sets are why.
+    /// Why none of the stream can be decoded, if parameter sets are the reason.
     pub(super) fn undecodable(&self) -> Option<&Undecodable> {
         self.undecodable.as_ref()
     }
@@ -288,8 +287,8 @@ impl AccessUnits {
         });
     }
 
-    /// Packets were lost right before this one. What they were of is not known where the unit has
-    /// not ended.
+    /// Packets were lost right before this one. If the unit has not ended, they may have been part
+    /// of it.
     fn note_loss(&mut self, packet: &Packet<'_>) {
         let lost = u32::from(packet.lost);
         match &mut self.open {
@@ -371,7 +370,7 @@ impl AccessUnits {
         }
     }
 
-    /// The unit may not become longer than a frame that can be stored.
+    /// Keeps the unit from becoming longer than a frame that can be stored.
     fn make_room(&mut self, bytes: usize) -> Result<(), Fault> {
         if self.arena.len() + bytes <= FRAME_BYTES_MAX {
             return Ok(());
@@ -430,7 +429,7 @@ impl AccessUnits {
         self.see(packet, begin)
     }
 
-    /// Takes note of the NAL unit that lies in the arena from `at` on.
+    /// Inspects the NAL unit in the arena from `at` on.
     fn see(&mut self, packet: &Packet<'_>, at: usize) -> Result<(), Fault> {
         let nal = &self.arena[at..];
         let Some(unit) = &mut self.open else {
@@ -439,7 +438,7 @@ impl AccessUnits {
         match inspect(self.codec, nal) {
             Nal::Slice(slice) => {
                 if unit.picture.slices == 0 {
-                    // What came before its slices may have had a time of its own.
+                    // The NAL units before its slices may have had a time of their own.
                     (unit.rtp, unit.arrival) = (packet.rtp, packet.arrival);
                 }
                 unit.picture.see(slice);
@@ -561,7 +560,7 @@ impl Picture {
         }
     }
 
-    /// Where the stream itself says that decoding can begin here.
+    /// How decoding can begin here, if the stream itself says so.
     fn access(&self) -> Option<AccessPoint> {
         if self.sync == self.slices {
             return Some(AccessPoint::Sync);

@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{SHA256, SHA512_256, digest};
 use md5::{Digest as _, Md5};
 use std::fmt::Write;
 
-/// A nonce that was used more often than anyone can have used it.
+/// More uses than a nonce can have.
 const USES_MAX: u32 = 0x7fff_ffff;
 
 /// A challenge that can be answered.
@@ -44,7 +44,7 @@ enum Quality {
     AuthInt,
 }
 
-/// What is asked for, and by whom.
+/// The request, and the user that sends it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asking<'a> {
     pub(crate) user: &'a str,

@@ -1,7 +1,7 @@
-//! Parts the bytes of a connection into messages and interleaved data (RFC 2326, 10.12). Pure.
+//! Splits the bytes of a connection into messages and interleaved data (RFC 2326, 10.12). Pure.
 //!
-//! Everything has a bound before it is kept: a head, a body, what lies between messages. Bytes that
-//! belong to nothing are skipped, as ffmpeg does, up to a bound.
+//! Everything that is kept is bounded: a head, a body, bytes between messages. Bytes that belong to
+//! nothing are skipped, as ffmpeg does, up to a bound.
 
 use super::head::{self, Head};
 use crate::capture::ingest::codec::Fault;
@@ -92,7 +92,7 @@ impl Framing {
         buffer[..self.pending.len()].copy_from_slice(&self.pending);
     }
 
-    /// Parts `bytes`, which begin with what was pending, and keeps what is incomplete.
+    /// Splits `bytes`, which begin with the pending ones, and keeps an incomplete rest.
     ///
     /// # Errors
     /// Nothing more can be read from the connection. What `each` returns ends it, too.
@@ -136,7 +136,7 @@ impl Framing {
                 Begins::Yes => self.message(bytes),
                 Begins::NotYetKnown => Ok(Next::Incomplete),
                 Begins::No => {
-                    // Wherever reads end, what follows is found at the same place.
+                    // The result does not depend on where reads end.
                     let skipped = (1..bytes.len())
                         .find(|at| may_begin(&bytes[*at..]))
                         .unwrap_or(bytes.len());
@@ -232,7 +232,7 @@ fn data(bytes: &[u8]) -> Next<'_> {
     }
 }
 
-/// Whether data or a message begins with `bytes`, as far as they go. What is no first byte is seen
+/// Whether data or a message may begin with `bytes`, as far as they go. Rejects a wrong first byte
 /// fast: a camera may send nothing else.
 fn may_begin(bytes: &[u8]) -> bool {
     match bytes {

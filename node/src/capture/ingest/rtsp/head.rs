@@ -1,8 +1,8 @@
-//! The head of a message: put right line by line, then parsed by retina. Pure.
+//! The head of a message: corrected line by line, then parsed by retina. Pure.
 //!
 //! Cameras send header lines without a value or a colon, control characters, bare line feeds,
 //! versions such as `RTSP/1.1`, status lines without a phrase. Such lines are left out or replaced;
-//! what a message needs is its status and the headers that can be read.
+//! a message needs only its status and its readable headers.
 
 use retina::rtsp::msg::{Headers, Message};
 use retina::rtsp::parse::Parser;

@@ -1,4 +1,4 @@
-//! The addresses of a camera: of its tracks, and where it redirects to. Pure.
+//! The addresses of a camera: of its tracks, and of its redirects. Pure.
 
 use url::Url;
 
