@@ -5,8 +5,8 @@ use crate::sound::{Excuses, missing_sound};
 use holdfast_camera::{Gap, Sent, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What lies so close to the ends of a presentation may be beyond them: wall times of a recording
-/// run behind captures.
+/// Frames this close to the ends of a presentation may be beyond them: wall times of a recording
+/// lag behind captures.
 const END_US: i64 = 1_000_000;
 
 /// A list that grows may end so long before the end of the run: two cells, and what they wait for.
@@ -22,7 +22,7 @@ const DRIFT_US_MAX: i64 = 150_000;
 /// Times of playlists are microseconds, those of media ticks.
 const ROUNDED_US: i64 = 1_000;
 
-/// Where less is missing, times do not continue but go on.
+/// A shorter hole is no gap: media times advance over it as wall time does.
 const GAP_US_MIN: i64 = 200_000;
 
 /// What is known of the camera that was played.
@@ -91,7 +91,7 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Whether one more frame that is missing or doubled there is none too many.
+    /// Whether one more missing or doubled frame is excused there.
     fn excuse(&mut self, aspect: Aspect, at_us: i64) -> bool {
         aspect == Aspect::Sound && self.excuses.excuse(at_us)
     }
@@ -111,7 +111,8 @@ impl Judge<'_> {
         });
     }
 
-    /// Each frame is the camera's own, whole, there once, and in order. Which ones are there.
+    /// Checks that each frame is the camera's own, whole, present once, and in order. Returns the
+    /// frames that are present.
     fn walk(&mut self, aspect: Aspect) -> BTreeSet<u64> {
         let mut seen: BTreeMap<u64, &str> = BTreeMap::new();
         let mut last = None;
@@ -283,7 +284,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Times go on as captures did, but for gaps over which they continue.
+    /// Times advance as captures did, except over gaps, where media times are continuous.
     fn rhythm(&mut self) {
         for aspect in [Aspect::Frames, Aspect::Sound] {
             let mut before: Option<(&Entry, &Sample)> = None;

@@ -1,8 +1,7 @@
 //! A player of the harness's own: it reads playlists and fetches what they list, as players do, and
 //! keeps what it got frame by frame, so that it can be compared with what the cameras sent.
 //!
-//! `playlist`, `media` and `judge` are functions of their inputs; `fetch`, `walk` and `watch` touch
-//! the world.
+//! `playlist`, `media` and `judge` are pure; `fetch`, `walk` and `watch` do I/O.
 
 mod fetch;
 mod judge;
@@ -54,7 +53,7 @@ impl Kind {
 pub struct Showing {
     pub camera: String,
     pub kind: Kind,
-    /// Whom it asked.
+    /// The node or nodes that it asked.
     pub asked: String,
     /// What it asked for begins here.
     pub from_us: i64,

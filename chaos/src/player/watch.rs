@@ -24,7 +24,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Cells abut; durations are written in microseconds and read as 32-bit floating point.
 const ABUT_US: i64 = 4;
 
-/// What is watched, and by whom.
+/// The presentation to watch, and the nodes to ask.
 pub(crate) struct Watch {
     pub(crate) camera: String,
     pub(crate) kind: Kind,
@@ -125,7 +125,7 @@ impl Watch {
         }
     }
 
-    /// Asks one free node after the other until one answers, and says which did.
+    /// Asks one free node after the other until one answers, and returns which did.
     ///
     /// # Errors
     /// What they said, where none has answered for so long.

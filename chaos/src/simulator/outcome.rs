@@ -29,7 +29,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// So that seeds that try nothing do not pass.
+    /// Whether the runs tried everything: seeds that try nothing must not pass.
     #[must_use]
     pub fn has_seen_everything(&self, seeds: u64) -> bool {
         let Self {

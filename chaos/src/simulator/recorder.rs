@@ -103,7 +103,7 @@ pub(super) struct Tried {
 }
 
 pub(super) struct Recorder {
-    /// Tells this recorder from earlier ones of the same camera.
+    /// Distinguishes this recorder from earlier ones of the same camera.
     pub(super) number: u64,
     pub(super) running: Running,
     pub(super) session: Session,
@@ -201,7 +201,7 @@ impl Recorder {
         self.begin_attempt(now);
     }
 
-    /// Ends it; how far it came, and up to where the ledger says why not.
+    /// Ends it. Returns how far it recorded, and up to where the ledger explains the rest.
     pub(super) fn finish(mut self, now: Now) -> (Option<Timestamp>, Option<Timestamp>) {
         self.pipeline.finish(now);
         (self.status.received_until(), self.status.accounted_until())
@@ -243,7 +243,7 @@ impl Recorder {
         (!waits).then_some(leave == Leave::InTurn)
     }
 
-    /// Has heartbeats tell what the session exposes this process to.
+    /// Makes heartbeats report what the session exposes this process to.
     fn expose(&self, now: Now) {
         self.status.set_exposure(self.held.exposure(now.instant));
     }
@@ -300,14 +300,14 @@ impl Recorder {
         self.has_left &= !self.is_recording();
     }
 
-    /// Does what is due by time alone; whether the session is over for want of frames.
+    /// Does periodic work. Returns whether the session is over for lack of frames.
     pub(super) fn tick(&mut self, now: Now, monotonic: Duration) -> bool {
         self.pipeline.tick(now);
         self.expose(now);
         matches!(self.session, Session::Open { heard_at, .. } if monotonic.saturating_sub(heard_at) >= STALL)
     }
 
-    /// The session is over, or there was none; how long until the next attempt.
+    /// The session is over, or there was none. Returns how long until the next attempt.
     pub(super) fn failed(
         &mut self,
         error: &SessionError,

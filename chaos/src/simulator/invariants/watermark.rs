@@ -10,7 +10,7 @@ type Recording = (NodeId, CameraId, Epoch, Rank);
 
 #[derive(Default)]
 pub(super) struct Watermark {
-    told: BTreeMap<Recording, Timestamp>,
+    reported: BTreeMap<Recording, Timestamp>,
     durable: BTreeMap<Recording, Timestamp>,
 }
 
@@ -57,7 +57,7 @@ impl Watermark {
                 "node {node} reports {progress:?}, and {durable:?} is durable"
             ));
         }
-        match self.told.insert(recording, now) {
+        match self.reported.insert(recording, now) {
             Some(before) if before > now => Err(format!(
                 "node {node} reported {before} of camera {camera}, epoch {epoch}, {rank:?}, and \
                  then {now}"

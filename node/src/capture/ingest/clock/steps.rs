@@ -12,8 +12,7 @@ const STILL_US: i64 = 60_000;
 /// 16 out of order.
 const REORDERED_FRAMES: u32 = 17;
 const REORDERED_US: i64 = 500_000;
-/// RTP time that goes back by more frames than this, or by more microseconds than the next
-/// constant, jumps.
+/// RTP time that goes back by more frames than this, or by more than [`BACK_US_MAX`], jumps.
 const BACK_FRAMES: i64 = 8;
 const BACK_US_MAX: i64 = 500_000;
 /// After this many jumps within [`JUMPS_US`] only arrivals count.
