@@ -28,7 +28,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Runs until consensus is gone.
-pub(crate) async fn tell_holds(
+pub(crate) async fn publish_holds(
     consensus: Consensus,
     volumes: Volumes,
     (node, clock): (NodeId, Clock),

@@ -1,10 +1,11 @@
-//! When segments were closed, though the clock that stamped them may have been wrong. Pure.
+//! Determines when segments were closed, although the clock that stamped them may have been wrong.
+//! Pure.
 //!
 //! Segments are numbered in the order in which they are opened, whatever the clock says. A mark is
-//! a moment at which the time was trusted: what has a smaller number was closed by then, the rest
-//! later. A stamp counts only where the process that wrote it trusted its clock then, and only
-//! between its marks. What any other process wrote is as young as the marks allow: it may have been
-//! recorded a moment before the next one.
+//! a moment at which the time was trusted: segments with smaller numbers were closed by then, the
+//! rest later. A stamp counts only if the process that wrote it trusted its clock then, and only
+//! between its marks. Segments of any other process are as young as the marks allow: they may have
+//! been recorded a moment before the next one.
 
 use crate::ids::SegmentId;
 use crate::time::Timestamp;
@@ -20,12 +21,12 @@ const MARK_INTERVAL_US: i64 = 24 * 3600 * 1_000_000;
 /// comes after.
 const SAME_FIRST_MAX: usize = 2;
 
-/// What has a number below `first` was closed at `at` or before, the rest later.
+/// Segments with numbers below `first` were closed at `at` or before, the rest later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     first: SegmentId,
     at: Timestamp,
-    /// The stamps of what has a number from `first` up to this one count.
+    /// The stamps of segments from `first` up to this number count.
     dated_to: SegmentId,
 }
 
@@ -36,9 +37,9 @@ pub struct Marks(Vec<Mark>);
 
 impl Marks {
     /// A process that began at `at` with the segment `first`, or had it open then, trusts its
-    /// clock. On a volume without a past there is nothing that could contradict a clock: there
-    /// it marks no more than where that past begins, until it was trusted for a day, or another
-    /// has vouched for it.
+    /// clock. On a volume without a past nothing could contradict a clock: there the mark only
+    /// notes where that past begins, until the clock was trusted for a day, or another node has
+    /// vouched for it.
     pub fn begin(&mut self, first: SegmentId, at: Timestamp, is_vouched: bool) {
         self.refute(first, at);
         // A directory that was put back gives numbers a second time.
@@ -99,8 +100,7 @@ impl Marks {
             .is_some_and(|oldest| at.micros_since(oldest.at) >= MARK_INTERVAL_US)
     }
 
-    /// From the segment `open` on, nothing is known of the stamps. Returns whether any counted
-    /// before.
+    /// From the segment `open` on, stamps no longer count. Returns whether any did before.
     pub fn doubt(&mut self, open: SegmentId) -> bool {
         let Some(last) = self.0.last_mut().filter(|last| last.dated_to > open) else {
             return false;
@@ -114,7 +114,7 @@ impl Marks {
     #[must_use]
     pub fn closed_at(&self, id: SegmentId, closed_at: Timestamp, now: Timestamp) -> Timestamp {
         let next = self.0.partition_point(|mark| mark.first <= id);
-        // Where a past begins may be a clock's word alone: nothing is older because of it.
+        // The beginning of a past may be known from a clock alone: it makes nothing older.
         let to = self.0.get(next.max(1)).map_or(now, |mark| mark.at.min(now));
         match next.checked_sub(1).map(|last| self.0[last]) {
             Some(from) if id < from.dated_to => closed_at.min(to).max(from.at.min(to)),
@@ -122,7 +122,7 @@ impl Marks {
         }
     }
 
-    /// What contradicts a later mark was trusted in error.
+    /// Removes marks that contradict this one: their clock was trusted in error.
     fn refute(&mut self, first: SegmentId, at: Timestamp) {
         self.0
             .retain(|known| known.at <= at && known.first <= first);
@@ -135,8 +135,8 @@ impl Marks {
         self.0.push(mark);
     }
 
-    /// Joins the oldest two between which all stamps count. Where there are none, the oldest goes:
-    /// what it dated is as young as the next one allows.
+    /// Joins the oldest two between which all stamps count. If there are none, the oldest goes: the
+    /// segments that it dated are then as young as the next one allows.
     fn make_room(&mut self) {
         let joined = self
             .0

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waiter_that_gives_up_blocks_nobody() {
+    fn a_waiter_that_gives_up_blocks_no_other() {
         let admission = Admission::new(1);
         let held = admission.admit(0).now_or_never().unwrap();
         let mut gone = Box::pin(admission.admit(9));

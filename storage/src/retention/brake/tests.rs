@@ -194,7 +194,7 @@ fn what_cannot_be_judged_for_a_while_is_not_forgotten() {
 }
 
 #[test]
-fn a_node_that_was_off_for_a_week_announces_what_grew_old_meanwhile() {
+fn a_node_that_was_off_for_a_week_announces_what_grew_old_in_the_meantime() {
     // Thirty days of footage, a week of which is over its age when the node is back.
     let stored = 30 * DAY_MIN * SEGMENT;
     let mut class = Class::of(stored, stored / 30 * 23);

@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn another_source_that_goes_on_alone_is_followed() {
+    fn another_source_that_continues_alone_is_followed() {
         let mut run = Run::new(false);
         [1, 2]
             .into_iter()

@@ -346,7 +346,7 @@ async fn a_new_epoch_keeps_the_session_and_a_new_source_replaces_it() {
 }
 
 #[tokio::test]
-async fn recording_goes_on_when_nobody_says_any_more_what_to_record() {
+async fn recording_continues_when_the_sender_of_desired_recordings_is_gone() {
     let camera = ScriptedCamera::start(Script::default());
     let mut site = site(Arc::new(PlainMux));
     site.desire(&[(1, want(&camera, 1))]);

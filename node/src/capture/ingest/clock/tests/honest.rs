@@ -280,7 +280,7 @@ fn what_came_while_the_reader_stood_still_belongs_where_it_was_sent() {
 }
 
 #[test]
-fn a_jump_of_rtp_time_either_way_anchors_anew_at_the_arrival() {
+fn a_jump_of_rtp_time_either_way_anchors_again_at_the_arrival() {
     for jump in [5 * i64::from(RATE), -5 * i64::from(RATE)] {
         let mut clock = clock();
         warm_up(&mut clock, 250);
