@@ -383,10 +383,10 @@ fn sound_must_be_as_complete_as_video_at_the_joins_and_with_it() {
             "{off:?}"
         );
     }
-    let beside_a_gap = Story::with_gap(5, 9).said(Kind::Closed, |entries| {
+    let next_to_a_gap = Story::with_gap(5, 9).said(Kind::Closed, |entries| {
         media(entries, 4).sound.pop();
     });
-    assert_eq!(beside_a_gap, [], "one track may end earlier");
+    assert_eq!(next_to_a_gap, [], "one track may end earlier");
 }
 
 #[test]

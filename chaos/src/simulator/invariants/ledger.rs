@@ -77,9 +77,9 @@ impl Ledger {
         let unknown = pieces.iter().find(|piece| {
             let is_unknown = piece.cause == GapCause::Unknown
                 && !self.was_unowned(camera, piece.start, piece.end);
-            let goes_on = piece.end == to && owner_cannot_write(site.world, camera);
+            let continues = piece.end == to && owner_cannot_write(site.world, camera);
             is_unknown
-                && !goes_on
+                && !continues
                 && !ended_unreported(site.world, tenures, piece.start, piece.end)
                 && has_owner_with_footage(&chunks, tenures, piece.start)
         });

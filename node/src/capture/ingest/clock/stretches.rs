@@ -79,8 +79,8 @@ impl Stretches {
             let is_rare = open.frames == 1 && self.last().is_some_and(|last| last.frames == 1);
             self.close();
             let next_us = open.began_us.saturating_add(STRETCH_US);
-            let goes_on = sight.arrival_us.saturating_sub(open.last_at_us) < STRETCH_US / 2;
-            self.next_us = Some(next_us).filter(|_| goes_on);
+            let continues = sight.arrival_us.saturating_sub(open.last_at_us) < STRETCH_US / 2;
+            self.next_us = Some(next_us).filter(|_| continues);
             if is_rare {
                 // Frames are so rare that each is a stretch of its own.
                 self.add(sight);
