@@ -37,8 +37,8 @@ pub struct SegmentFacts<'a> {
     pub closed_at: Timestamp,
     /// Sealed and indexed; anything else counts, and stays.
     pub is_deletable: bool,
-    /// Bytes of footage in it that is held; `None` where nothing is. Before the segment goes they
-    /// are copied into the class [`HOLD_CLASS`].
+    /// Bytes of footage in it that is held; `None` if nothing is. Before the segment goes they are
+    /// copied into the class [`HOLD_CLASS`].
     pub held_bytes: Option<u64>,
 }
 

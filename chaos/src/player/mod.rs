@@ -87,7 +87,7 @@ pub struct Media {
 /// One frame as it is decoded, times in microseconds of the presentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// `None` where it carries none, or is damaged.
+    /// `None` if it carries none, or is damaged.
     pub stamp: Option<Stamp>,
     pub decode_us: i64,
     pub duration_us: i64,

@@ -169,7 +169,7 @@ impl Watch {
 }
 
 impl Watching {
-    /// Where its list is; `None` where it never could be opened.
+    /// Where its list is; `None` if it never could be opened.
     pub(crate) fn uri(&self) -> Option<String> {
         lock(&self.seen).uri.clone()
     }

@@ -26,7 +26,7 @@ const SIGN: &str = "alive";
 const ACCOUNTED: &str = "accounted";
 const STAMPED: &str = "stamped";
 
-/// The last signs of processes before this one; `None` where there was none, or it cannot be read.
+/// The last signs of processes before this one; `None` if there was none, or it cannot be read.
 pub(crate) fn last_signs(data_dir: &Path) -> Signs {
     let modified = |name| std::fs::metadata(data_dir.join(name)).and_then(|file| file.modified());
     let sign = |name| modified(name).ok().map(Timestamp::from_system);

@@ -213,8 +213,8 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// `known` was the time when the process before this one was last sure of it; `None` where
-    /// nothing is stored yet.
+    /// `known` was the time when the process before this one was last sure of it; `None` if nothing
+    /// is stored yet.
     #[must_use]
     pub fn new(caution: Caution, known: Option<Timestamp>) -> Self {
         let anchor = known.map(|time| Anchor {

@@ -13,12 +13,12 @@ const MEAN_OVER: Duration = Duration::from_secs(600);
 /// shorter.
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// What one camera has sent.
+/// The budget of one camera, and its use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     /// The budget that a user set, in bits per second.
     set_bps: Option<u64>,
-    /// Bits per second, over [`MEAN_OVER`]; 0 where nothing is known.
+    /// Bits per second, over [`MEAN_OVER`]; 0 if nothing is known.
     mean_bps: u64,
     window_began: Instant,
     window_bytes: u64,
@@ -42,7 +42,7 @@ impl Budget {
         }
     }
 
-    /// What the camera usually sends, in bits per second, for the next session.
+    /// The camera's usual rate, in bits per second, for the next session.
     pub(crate) fn mean_bps(&self) -> u64 {
         self.mean_bps
     }

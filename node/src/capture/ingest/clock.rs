@@ -88,8 +88,7 @@ const EARLY_US: i64 = 250_000;
 /// No frame is stamped later than that after its arrival.
 const EARLY_MAX_US: i64 = 750_000;
 /// Arrivals this far from where the spacing of frames puts them belong to a stream that continues,
-/// in
-/// microseconds: two ticks of the reader.
+/// in microseconds: two ticks of the reader.
 const CONTINUED_US: i64 = 100_000;
 /// How far the first frames may place the line before the first one's arrival, in microseconds: no
 /// camera keeps a longer GOP to begin with.
@@ -108,7 +107,7 @@ pub struct Arrived {
     pub is_held: bool,
 }
 
-/// What was done about a clock that does not run as it should.
+/// The correction of a clock that does not run as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Correction {
     /// RTP time jumped.
@@ -179,8 +178,8 @@ impl TrackClock {
     }
 
     /// Anchors the line by the first frames together (RTP time and arrival of each, in order): the
-    /// earliest relative to its RTP time decides,
-    /// so that neither a late first frame nor a burst of old ones bends the beginning.
+    /// earliest relative to its RTP time decides, so that neither a late first frame nor a burst of
+    /// old ones bends the beginning.
     pub fn settle(&mut self, first_frames: &[(i64, Timestamp)]) {
         let Some((rtp, arrival)) = first_frames.first().copied() else {
             return;
@@ -261,8 +260,8 @@ impl TrackClock {
         }
     }
 
-    /// The wall time that the line gives to `rtp`; `None` before the first frame, and where RTP
-    /// time is of no use.
+    /// The wall time that the line gives to `rtp`; `None` before the first frame, and if RTP time
+    /// is of no use.
     #[must_use]
     pub fn expected(&self, rtp: i64) -> Option<Timestamp> {
         self.line
@@ -476,7 +475,7 @@ impl TrackClock {
         Correction::Arrivals
     }
 
-    /// Takes RTP time again, where it has been of use for long enough.
+    /// Uses RTP time again once it has been of use for long enough.
     fn leave_counting(&mut self, rtp: i64, arrival_us: i64) -> Option<Correction> {
         let honest = Line::through(self.timescale, 0, 0, 0);
         let counted = self.counted.as_mut()?;

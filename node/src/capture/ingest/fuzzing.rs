@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 /// Of a description.
 pub const MEDIA_MAX: usize = sdp::MEDIA_MAX;
 
-/// What the bytes of a connection held.
+/// The content of a connection's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     Data(u8, Vec<u8>),
@@ -113,7 +113,7 @@ pub struct Described {
     pub clocks_hz: Vec<u32>,
 }
 
-/// Reads a description, and makes what would take its tracks' packets.
+/// Parses a description, and sets up the receivers of its tracks' packets.
 #[must_use]
 pub fn description(bytes: &[u8]) -> Option<Described> {
     let description = sdp::parse(bytes).ok()?;
@@ -228,7 +228,7 @@ impl Track {
         self.0.idle(now, &mut self.1)
     }
 
-    /// What it gave.
+    /// The items that it yielded.
     pub fn take(&mut self) -> Vec<SessionItem> {
         self.1.drain(..).collect()
     }
@@ -244,8 +244,7 @@ pub fn is_coded(codec: VideoCodec, nal: &[u8]) -> bool {
     nal::is_coded(codec, nal)
 }
 
-/// What a NAL unit's recovery point SEI message says; `None` where it has none, or is something
-/// else.
+/// What a NAL unit's recovery point SEI message says; `None` if it has none, or is something else.
 #[must_use]
 pub fn recovery(codec: VideoCodec, nal: &[u8]) -> Option<u16> {
     match nal::inspect(codec, nal) {

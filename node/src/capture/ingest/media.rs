@@ -100,7 +100,7 @@ pub struct MediaFrame {
     pub received_wall: Timestamp,
     /// NAL units with four-byte lengths, as they came, or raw audio.
     pub data: Bytes,
-    /// How decoding can begin at this frame, where it can; every frame of audio is
+    /// How decoding can begin at this frame, if it can; every frame of audio is
     /// [`AccessPoint::Sync`].
     pub access: Option<AccessPoint>,
     /// RTP packets that were lost right before this frame or within it.

@@ -49,7 +49,7 @@ impl Rhythm {
         }
     }
 
-    /// The longest distance of the last frames, for the next session; `None` where it is not known.
+    /// The longest distance of the last frames, for the next session; `None` if it is not known.
     pub(crate) fn longest(&self) -> Option<Duration> {
         let longest = self
             .distances

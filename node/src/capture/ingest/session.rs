@@ -70,7 +70,7 @@ pub struct CameraMemory {
     pub(crate) needs_udp: Arc<AtomicBool>,
     /// The longest usual distance of its frames, in milliseconds; 0: not known.
     pub(crate) rhythm_ms: Arc<AtomicU64>,
-    /// What it usually sends, in bits per second; 0: not known.
+    /// Its usual rate, in bits per second; 0: not known.
     pub(crate) mean_bps: Arc<AtomicU64>,
 }
 
@@ -82,13 +82,13 @@ impl CameraMemory {
     }
 }
 
-/// A session that plays. What it holds is bounded: by [`crate::capture::ingest::rtsp::framing`]'s
-/// bounds, one access unit in the making for each track, and what one read brings.
+/// A playing session. Its memory is bounded: [`crate::capture::ingest::rtsp::framing`]'s bounds,
+/// one access unit in the making for each track, and the data of one read.
 pub struct Session {
     connection: Connection,
     media: Media,
     deadlines: Deadlines,
-    /// How long no frame may come, where the camera's settings say so.
+    /// How long no frame may come, if the camera's settings say so.
     stall_after: Option<Duration>,
     memory: CameraMemory,
     keepalive: Keepalive,
@@ -294,7 +294,7 @@ impl Session {
             return Poll::Ready(Ok(()));
         }
         if self.alarm.as_mut().poll(context).is_ready() {
-            // Far away; looking arms it for what is due.
+            // Far away; `look` arms it for what is due.
             self.arm(now + KEEPALIVE_MAX);
             return Poll::Ready(Ok(()));
         }

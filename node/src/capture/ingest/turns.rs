@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 /// A suspect has its turn until it has recorded for this long, unless set otherwise.
 pub const TURN: Duration = Duration::from_secs(10);
 /// If many wait, turns are shorter, so that all together take about this long; but no turn is
-/// shorter than a tenth of what is set. The more suspects there are, the less likely each of them
-/// is the cause.
+/// shorter than a tenth of the set length. The more suspects there are, the less likely each of
+/// them is the cause.
 const ALL_TURNS: Duration = Duration::from_secs(200);
 
 /// Cheap to clone; all clones share the one turn.

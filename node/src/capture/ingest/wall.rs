@@ -1,12 +1,12 @@
 //! Wall time that never steps within a recording: the monotonic clock, anchored to the system's
 //! wall clock. Pure.
 //!
-//! Intervals come from the monotonic clock; the wall clock only anchors. Where both drift apart
-//! slowly (NTP slews the wall clock), the anchor follows at no more than 500 ppm. Where the wall
-//! clock steps by more than 250 ms, [`WallClock::observe`] says so and nothing changes until the
-//! recorder calls [`WallClock::restart`] at a moment of its choosing (a keyframe). A restart never
-//! goes back before `floor`, the end of what was recorded: after a step back, recorded time
-//! therefore runs ahead of the wall clock, and returns to it at 500 ppm or at a later step.
+//! Intervals come from the monotonic clock; the wall clock only anchors. If both drift apart slowly
+//! (NTP slews the wall clock), the anchor follows at no more than 500 ppm. If the wall clock steps
+//! by more than 250 ms, [`WallClock::observe`] reports it, and nothing changes until the recorder
+//! calls [`WallClock::restart`] at a moment of its choosing (a keyframe). A restart never goes back
+//! before `floor`, the end of the footage: after a step back, recorded time therefore runs ahead of
+//! the wall clock, and returns to it at 500 ppm or at a later step.
 
 use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ pub const STEP_US: i64 = 250_000;
 /// How fast the anchor follows, in parts per million.
 pub const FOLLOW_PPM: i64 = 500;
 
-/// Recorded time that is further ahead of a wall clock that is certain comes back to it in a new
-/// epoch, in microseconds.
+/// If recorded time is further ahead of a certain wall clock than this, in microseconds, it returns
+/// to it in a new epoch.
 pub const AHEAD_US_MAX: i64 = 300_000_000;
 
 /// Whether the system's wall clock is certain, as the node judges it for all of its recorders.
@@ -49,7 +49,7 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// A clock that says `wall` at `now`, or `floor` where that is later.
+    /// A clock that shows `wall` at `now`, or `floor` if that is later.
     #[must_use]
     pub fn new(now: Instant, wall: Timestamp, floor: Timestamp) -> Self {
         Self {

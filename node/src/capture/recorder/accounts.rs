@@ -93,7 +93,7 @@ impl Accounts {
     /// Of the cameras that node `me` still has. Its last process gave its last sign of life as
     /// `signs` say, and had recorded each camera `until` then: why nothing was recorded before that
     /// it had written down itself, if it had the time. Where `is_all_read` is false a volume is
-    /// away, and may hold more: then nothing is stamped before what the last process had stamped,
+    /// away, and may hold more: then nothing is stamped before the last process's newest stamp,
     /// whatever the clock says now.
     pub fn of(
         state: &ClusterState,

@@ -1,8 +1,8 @@
 //! Cuts one track's frames into chunks. Pure.
 //!
 //! A chunk ends before an access point, before the frame that would make it longer than 500 ms or
-//! larger than 1 MiB, where frames were lost, and where no frame came for 600 ms. Access points
-//! that follow each other within 5 ms share a chunk: each chunk costs memory until its segment is
+//! larger than 1 MiB, at a loss of frames, and when no frame came for 600 ms. Access points that
+//! follow each other within 5 ms share a chunk: each chunk costs memory until its segment is
 //! sealed, and a camera must not decide how much. A frame lasts until the next one; the last one,
 //! as long as the one before it. Chunks of a track never overlap: a frame that would begin before
 //! the end of the last chunk begins at that end.
@@ -81,7 +81,7 @@ impl Cut {
     }
 }
 
-/// What a frame led to.
+/// The result of a frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pushed {
     pub cut: Option<Cut>,
@@ -138,8 +138,7 @@ impl Chunker {
         self.timescale
     }
 
-    /// Takes a frame; `lost` where frames right before it were lost. Returns the chunk that it
-    /// ended.
+    /// Takes a frame; `lost`: frames right before it were lost. Returns the chunk that it ended.
     pub fn push(&mut self, mut frame: TimedFrame, lost: bool) -> Pushed {
         if let Some(after) = self.not_before() {
             frame.decode = frame.decode.max(after);

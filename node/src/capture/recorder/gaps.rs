@@ -25,13 +25,13 @@ pub struct Interval {
     pub start: Timestamp,
     pub end: Timestamp,
     pub cause: GapCause,
-    /// How many frames are missing, where that is known.
+    /// How many frames are missing, if known.
     pub frames: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Outage {
-    /// End of what was written of it.
+    /// End of the part that was written.
     from: Timestamp,
     cause: GapCause,
 }

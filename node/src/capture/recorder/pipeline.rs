@@ -525,7 +525,7 @@ impl Pipeline {
         }
     }
 
-    /// Since when nothing is recorded, where no outage is open.
+    /// Since when nothing is recorded, if no outage is open.
     fn missing_since(&self) -> Timestamp {
         self.reached.unwrap_or(self.began)
     }
@@ -543,8 +543,8 @@ impl Pipeline {
         late_us.max().unwrap_or(0)
     }
 
-    /// Nothing may be stamped before it: the end of all that was handed over, and of what the
-    /// ledger says was missing.
+    /// Nothing may be stamped before it: the end of all footage that was handed over, and of the
+    /// ledger's gaps.
     fn floor(&self) -> Timestamp {
         let audio_until = self.audio.as_ref().and_then(|audio| audio.chunker.end());
         [

@@ -63,7 +63,7 @@ pub fn recordings(
 /// The role of a newly started process for a camera that its node may have recorded before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Former {
-    /// Its recording broke off with the last process: what was not recorded since is a gap.
+    /// Its recording broke off with the last process: the time since then is a gap.
     Recorder,
     /// It stands in for the owner when it must. Its absence is no gap, but its new footage must not
     /// lie before its old.
@@ -71,7 +71,7 @@ pub enum Former {
 }
 
 impl Former {
-    /// `None` where it has no part in the camera.
+    /// `None` if it has no part in the camera.
     #[must_use]
     pub fn of(assignment: &Assignment, me: NodeId) -> Option<Self> {
         let is_target = assignment.handoff.is_some_and(|handoff| handoff.to == me);
@@ -103,7 +103,7 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
     pub phase: Phase,
-    /// What it was started or last updated with.
+    /// The recording that it was started or last updated with.
     pub with: DesiredRecording,
 }
 

@@ -70,7 +70,7 @@ counters! {
     clock_arrivals,
 }
 
-/// What was wrong with what a camera sent, by kind. Only grows.
+/// Faults of a camera's stream, by kind. Only grows.
 #[derive(Debug, Default)]
 pub struct FaultCounters([AtomicU64; Fault::ALL.len()]);
 
@@ -105,9 +105,9 @@ pub struct Status {
     /// End of what was handed over; not necessarily durable yet.
     pub received_until: Option<Timestamp>,
     pub counts: Counts,
-    /// What was wrong with what the camera sent, and how often.
+    /// Faults of the camera's stream, and how often each occurred.
     pub faults: Vec<(Fault, u64)>,
-    /// Wall time per RTP time of video in parts per billion, where that was learnt from arrivals.
+    /// Wall time per RTP time of video in parts per billion, if learnt from arrivals.
     pub clock_rate_ppb: Option<i64>,
     /// How much longer than usual it may make no progress: its camera sends rarely, or is left
     /// alone because it sent too much.

@@ -392,7 +392,7 @@ impl SupervisorHandle {
     /// Stops all recorders and waits until their last chunks are handed to the sink.
     ///
     /// # Errors
-    /// [`Error::StillRunning`] after the deadline, [`Error::Gone`] where it was shut down already.
+    /// [`Error::StillRunning`] after the deadline, [`Error::Gone`] if it was shut down already.
     pub async fn shutdown(&self) -> Result<(), Error> {
         let (reply, outcome) = oneshot::channel();
         self.requests

@@ -116,7 +116,7 @@ struct Recorder {
     source: Source,
     deadlines: Deadlines,
     lane: Lane,
-    /// What the lane is for.
+    /// The carrier that the lane is for.
     carrier: Carrier,
     /// The camera has refused one carrier, and the other was tried.
     has_switched: bool,
@@ -240,13 +240,13 @@ impl RecorderHandle {
         });
     }
 
-    /// Counts when the recorder connects the next time.
+    /// Takes effect at the next attempt to connect.
     pub fn set_priority(&self, priority: u8) {
         self.control
             .send_modify(|control| control.priority = priority);
     }
 
-    /// Counts when the recorder connects the next time, or at once where it waits to.
+    /// Takes effect at the next attempt to connect, or at once if the recorder waits for one.
     pub fn set_treatment(&self, treatment: Treatment) {
         self.control.send_if_modified(|control| {
             std::mem::replace(&mut control.treatment, treatment) != treatment

@@ -37,7 +37,7 @@ pub(super) struct Track {
     init_stored: bool,
     sequence: u32,
     pub(super) lost: bool,
-    /// What a decoder has of what the session stored.
+    /// What a decoder holds after the session's stored chunks.
     pictures: Pictures,
     /// Where the session's last access point is.
     access_start: Option<Timestamp>,

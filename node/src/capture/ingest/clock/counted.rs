@@ -63,7 +63,7 @@ impl Counted {
         self.late_us = self.late_us.saturating_sub(pull_us);
         self.window_frames += 1;
         let elapsed_us = arrival_us.saturating_sub(self.window_began_us);
-        // What is held back at the end of a window would make its frames seem rare.
+        // Frames that are held back at the end of a window would make its frames seem rare.
         let is_held =
             arrival_us.saturating_sub(self.shown_us) > HELD_US && elapsed_us < 2 * WINDOW_US;
         if elapsed_us >= WINDOW_US && !is_held {

@@ -34,10 +34,10 @@ pub(super) enum Verdict {
     Rate(Rate),
 }
 
-/// What is known of the line and beyond it.
+/// The inputs of a decision: the line, and facts from elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
-    /// Arrival minus RTP time where a frame is on the line.
+    /// Arrival minus RTP time of a frame on the line.
     pub(super) line_us: i64,
     pub(super) scale_ppb: i64,
     pub(super) tick_us: i64,
@@ -140,7 +140,7 @@ impl Lateness {
     }
 
     fn look_for_a_network(&mut self, now_us: i64, late_us: i64, delays: bool, known: Known) {
-        // Where lateness grows on through holes, the network lost what is missing, and delays
+        // If lateness keeps growing through holes, the network lost the missing frames, and delays
         // nothing.
         let is_full = self.is_gradual
             && self

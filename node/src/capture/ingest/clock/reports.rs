@@ -1,14 +1,11 @@
 //! What sender reports say about lateness: the camera's RTP time against its own clock, and that
-//! one
-//! against arrivals. Pure.
+//! one against arrivals. Pure.
 //!
 //! From one report to another pass NTP time at the camera, RTP time, and arrival time. Arrivals
-//! that
-//! take longer than NTP time are a network's delay; NTP time that is longer than RTP time is what
-//! the
-//! RTP clock leaves out. Reports count once their clock is *proven*: it ran as arrivals do over
-//! [`SPAN_US_MIN`]. A clock that is made up from RTP time, jumps, or stands in 1970 is never proven
-//! while it would matter.
+//! that take longer than NTP time are a network's delay; NTP time that is longer than RTP time is
+//! what the RTP clock leaves out. Reports count once their clock is *proven*: it ran as arrivals do
+//! over [`SPAN_US_MIN`]. A clock that is made up from RTP time, jumps, or stands in 1970 is never
+//! proven while it would matter.
 
 use crate::capture::ingest::media::SenderReport;
 
@@ -56,8 +53,8 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// Takes a report in, where frames of about `frame_rtp` came before it; `micros` makes
-    /// microseconds of ticks as they should be.
+    /// Takes a report that followed frames of about `frame_rtp`; `micros` converts ticks to
+    /// microseconds at the nominal rate.
     pub(super) fn take(
         &mut self,
         report: SenderReport,

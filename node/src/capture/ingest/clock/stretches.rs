@@ -14,8 +14,7 @@ const RARE_FRAMES: i64 = 2;
 /// No fewer say where lateness goes after a bend.
 const COURSE_MIN: usize = 4;
 /// Frames to know a flow by, and how far they must be off the other one: in microseconds, and as
-/// many
-/// times as they are off it.
+/// many times as they are off it.
 const FLOW_FRAMES_MIN: f64 = 8.0;
 const FLOW_OFF_US: f64 = 18_000.0;
 const FLOW_OFF_TIMES: f64 = 1.4;
@@ -48,13 +47,13 @@ pub(super) struct Stretch {
     /// Of the least late frame: its arrival, and arrival minus RTP time.
     pub(super) least_at_us: i64,
     pub(super) least_us: i64,
-    /// Arrival minus RTP time where a frame was on the line, when it began.
+    /// Arrival minus RTP time of a frame on the line, when the stretch began.
     line_us: i64,
     frames: i64,
     first_media_us: i64,
     last_media_us: i64,
     last_at_us: i64,
-    /// Arrivals against RTP time, and against bytes: what a clock and what a link explains.
+    /// Arrivals against RTP time, which a clock explains, and against bytes, which a link explains.
     by_time: Moments,
     by_bytes: Moments,
 }
@@ -108,7 +107,7 @@ impl Stretches {
         self.closed.back()
     }
 
-    /// The last `us`, where there are enough stretches.
+    /// The stretches of the last `us`, if there are enough.
     pub(super) fn window(&self, us: i64) -> Option<impl Iterator<Item = &Stretch> + Clone> {
         let since_us = self
             .last()?
@@ -147,9 +146,9 @@ impl Stretches {
         )
     }
 
-    /// The same where it goes now, without what was before a bend, and arrival time per RTP time
-    /// there.
-    /// Only stretches count whose least lateness is beyond the bend, where there are many.
+    /// The same for the present course, without the part before a bend, and arrival time per RTP
+    /// time there. If there are many stretches, only those count whose least lateness is beyond the
+    /// bend.
     pub(super) fn course(&self, us: i64, is_after: impl Fn(i64) -> bool) -> Option<(Trend, f64)> {
         let all: Vec<_> = self.window(us)?.collect();
         let after: Vec<_> = all
@@ -214,8 +213,8 @@ impl Stretches {
         Some(now_us.saturating_sub(first.began_us) / frames.max(1))
     }
 
-    /// What explains when the late frames of the last `us` came, where frames came at a distance of
-    /// `mean_us` before; late are those after `late_us`.
+    /// What explains the arrivals of late frames in the last `us`, given that frames came at a
+    /// distance of `mean_us` before; a frame after `late_us` is late.
     pub(super) fn flow(&self, us: i64, late_us: i64, mean_us: Option<i64>) -> Flow {
         let Some(window) = self.window(us) else {
             return Flow::Unclear;
@@ -246,8 +245,7 @@ impl Stretches {
     }
 
     /// Whether frames are missing from the last `us`: more than one in twenty of those that came in
-    /// so
-    /// much RTP time at a distance of `mean_us`.
+    /// so much RTP time at a distance of `mean_us`.
     pub(super) fn have_holes(&self, us: i64, mean_us: i64) -> bool {
         let Some(window) = self.window(us) else {
             return false;

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const LENGTH_BYTES: usize = 4;
-/// How long a unit with a marker bit waits for what may follow.
+/// How long a unit with a marker bit waits for more of it.
 const HELD: Duration = Duration::from_millis(100);
 /// So many units in a row that nothing followed show that markers can be believed.
 const PROVEN_UNITS: u32 = 64;
@@ -32,8 +32,8 @@ const UNMARKED: Duration = Duration::from_millis(300);
 const UNFINISHED: Duration = Duration::from_secs(2);
 /// A continuation's RTP time is at most this far from its picture's, in parts of a second.
 const SAME_PICTURE_DIVISOR: i64 = 100;
-/// Pictures without any reference are access points where nothing better came for this long: of
-/// closed GOPs, what follows them may refer to what came before.
+/// Pictures without any reference count as access points if nothing better came for this long: in
+/// closed GOPs, later pictures may refer to earlier ones.
 const INTRA_AFTER: Duration = Duration::from_secs(10);
 /// The same at a session's begin.
 const INTRA_AFTER_START: Duration = Duration::from_secs(2);
@@ -88,7 +88,7 @@ struct Unit {
     is_damaged: bool,
 }
 
-/// What a unit's slices say of their picture.
+/// What a unit's slices show of their picture.
 #[derive(Default)]
 struct Picture {
     slices: u32,
@@ -311,7 +311,7 @@ impl AccessUnits {
     fn ends_before(&self, unit: &Unit, packet: &Packet<'_>, first: Option<Nal>) -> bool {
         let is_same_time = unit.rtp == packet.rtp;
         if unit.picture.slices == 0 && unit.fragment_at.is_none() && !self.is_skipping {
-            // What it waits for was lost.
+            // The packets that it waits for were lost.
             return !is_same_time && (packet.lost > 0 || unit.lost > 0 || unit.is_damaged);
         }
         let Some(first) = first else {
@@ -357,7 +357,8 @@ impl AccessUnits {
             return Ok(());
         };
         if unit.fragment_at.is_none() {
-            // Its begin was lost with others; where none was, the fragment belongs to nothing.
+            // Its start was lost with other packets; if none was lost, the fragment belongs to
+            // nothing.
             unit.is_damaged |= unit.lost > 0;
             return Err(Fault::Fragment);
         }
@@ -489,7 +490,7 @@ impl AccessUnits {
         }]);
     }
 
-    /// Keeps what is left of the arena for the next frame, unless a large one has made it large.
+    /// Keeps the rest of the arena for the next frame, unless a large frame has made it large.
     fn make_arena(&mut self, frame_bytes: usize) {
         if self.arena.capacity() > ARENA_BYTES_MAX {
             self.arena = BytesMut::new();
@@ -499,7 +500,7 @@ impl AccessUnits {
         self.arena.reserve(frame_bytes.min(ARENA_BYTES_MAX / 4));
     }
 
-    /// How decoding can begin at the unit, where it can.
+    /// How decoding can begin at the unit, if it can.
     fn access(&mut self, unit: &Unit, is_damaged: bool) -> Option<AccessPoint> {
         if is_damaged {
             return None;
@@ -519,7 +520,7 @@ impl AccessUnits {
         (unit.picture.is_intra() && is_late).then_some(AccessPoint::Open)
     }
 
-    /// What decodes from here on, where it was not announced yet.
+    /// The parameters that decode from here on, if they were not announced yet.
     fn parameters(&mut self, pps: Option<u8>, is_access: bool) -> Option<Arc<TrackParameters>> {
         if self.announced.is_some() && !self.sets.has_changed() {
             return None;

@@ -17,7 +17,7 @@ const RECOVERY_POINT: u32 = 6;
 pub(crate) enum Nal {
     Slice(Slice),
     ParameterSet(SetKind),
-    /// Frames in decoding order until the picture is whole, where a recovery point SEI message says
+    /// Frames in decoding order until the picture is whole, if a recovery point SEI message says
     /// so.
     Sei {
         recovery: Option<u16>,

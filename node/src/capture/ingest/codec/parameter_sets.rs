@@ -195,7 +195,7 @@ impl ParameterSets {
         })
     }
 
-    /// The set of this id or, where the camera names one that it never sent, the first.
+    /// The set of this id, or the first if the camera never sent that one.
     fn referred(&self, kind: SetKind, id: Option<u8>) -> Option<&Set> {
         let first = || self.of(kind).next();
         id.and_then(|id| self.sets.get(&(kind, id))).or_else(first)

@@ -93,7 +93,7 @@ impl VideoDepacketizer {
             // The first one is enough.
             Err(Fault::Payload)
         };
-        // What is wrong with the payload shows when its parts are taken.
+        // A malformed payload is reported when its parts are taken.
         let _ = match self.codec {
             VideoCodec::H264 => h264::parts(payload, self.has_numbers, each),
             VideoCodec::H265 => h265::parts(payload, self.has_numbers, each),

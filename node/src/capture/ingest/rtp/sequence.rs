@@ -253,8 +253,8 @@ impl Sequence {
         }
     }
 
-    /// Takes the packets before the first that waits for lost, where it has waited long enough or
-    /// too many wait.
+    /// Treats the packets before the first waiting one as lost, if it has waited long enough or too
+    /// many wait.
     fn give_up(&mut self, now: Instant, deliver: &mut impl FnMut(Packet<'_>)) {
         let is_due = |kept: &Kept| now.saturating_duration_since(kept.arrival.instant) >= WAITING;
         while self.waiting.len() > WAITING_MAX || self.waiting.iter().any(is_due) {

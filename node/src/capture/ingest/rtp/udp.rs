@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 
-/// What a socket may hold, in bytes, as far as the system lets it (`net.core.rmem_max`): some
-/// keyframes.
+/// The receive buffer of a socket, in bytes, as far as the system allows it (`net.core.rmem_max`):
+/// some keyframes.
 const RECEIVE_BYTES: usize = 4 << 20;
 /// Tries to find a free even port and the one above it (RFC 3550, 11).
 const TRIES_MAX: usize = 32;
@@ -94,8 +94,8 @@ impl UdpPair {
         }
     }
 
-    /// A camera with several addresses may send from another one: it is followed where it alone
-    /// sends.
+    /// A camera with several addresses may send from another one, which is followed if no other
+    /// address sends.
     fn is_cameras(&mut self, from: IpAddr, is_rtcp: bool) -> bool {
         if from == self.camera.to_canonical() {
             self.has_heard |= !is_rtcp;

@@ -1,4 +1,4 @@
-//! A connection to a camera's RTSP port: requests, answers, and what comes interleaved.
+//! A connection to a camera's RTSP port: requests, answers, and interleaved data.
 
 use super::framing::{Event, Framing, FramingError, PENDING_BYTES_MAX};
 use super::head::{Fields, Head};
@@ -25,7 +25,7 @@ use tokio_rustls::client::TlsStream;
 use url::Url;
 
 const USER_AGENT: &str = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
-/// What is read at once: more than a tick's worth of any camera within its budget.
+/// The most that is read at once: more than a tick's worth of any camera within its budget.
 pub(crate) const READ_BYTES_MAX: usize = 256 << 10;
 /// The most that a camera may send before it answers a request.
 const UNANSWERED_BYTES_MAX: usize = 4 << 20;

@@ -1,7 +1,7 @@
-//! Digest authentication (RFC 7616; RFC 2069 where a camera names no `qop`). Pure: the client's
-//! nonce comes in as a value.
+//! Digest authentication (RFC 7616; RFC 2069 if a camera names no `qop`). Pure: the client's nonce
+//! is passed in.
 //!
-//! What the camera sent is hashed and sent back byte for byte: realms come in UTF-8, in Latin-1 and
+//! The camera's values are hashed and sent back byte for byte: realms come in UTF-8, in Latin-1 and
 //! in no encoding at all, and a camera compares hashes.
 
 use super::challenge::Challenge;
@@ -54,8 +54,8 @@ pub(crate) struct Asking<'a> {
 }
 
 impl Digest {
-    /// `None` where the challenge is of another scheme, lacks something, or asks for what is not
-    /// known.
+    /// `None` if the challenge is of another scheme, lacks something, or requires something
+    /// unknown.
     pub(crate) fn of(challenge: &Challenge) -> Option<Self> {
         if !challenge.scheme.eq_ignore_ascii_case("digest") {
             return None;
@@ -288,7 +288,7 @@ mod tests {
         }
     }
 
-    /// What the camera does: it hashes its own bytes.
+    /// The camera's side: it hashes its own bytes.
     #[test]
     fn a_realm_in_any_encoding_is_hashed_and_sent_back_as_it_came() {
         for realm in [

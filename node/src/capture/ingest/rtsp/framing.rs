@@ -36,7 +36,7 @@ const DATA_HEAD_BYTES: usize = 4;
 /// The largest thing that is kept until the rest of it comes.
 pub(crate) const PENDING_BYTES_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX;
 
-/// What the bytes of a connection hold.
+/// An element of a connection's bytes.
 pub(crate) enum Event<'a> {
     /// Interleaved data.
     Data {
@@ -74,7 +74,7 @@ pub(crate) struct Framing {
     skipped: usize,
 }
 
-/// What lies at the begin of the bytes.
+/// The element at the start of the bytes.
 enum Next<'a> {
     /// An event, and how many bytes it takes.
     Event(Event<'a>, usize),
@@ -87,7 +87,7 @@ impl Framing {
         self.pending.len()
     }
 
-    /// Copies what is kept to the begin of `buffer`; what was read belongs right behind it.
+    /// Copies the kept bytes to the start of `buffer`; newly read bytes belong right behind them.
     pub(crate) fn resume(&self, buffer: &mut [u8]) {
         buffer[..self.pending.len()].copy_from_slice(&self.pending);
     }
@@ -147,7 +147,7 @@ impl Framing {
         }
     }
 
-    /// Empty lines are part of what follows them, so that they are no event of their own.
+    /// Empty lines are part of the next event, so that they are no event of their own.
     fn next_after<'a>(&mut self, bytes: &'a [u8], blank: usize) -> Result<Next<'a>, FramingError> {
         let rest = &bytes[blank..];
         if rest.is_empty() {

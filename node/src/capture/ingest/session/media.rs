@@ -36,7 +36,7 @@ pub(super) struct Media {
     pub(super) faults_in_row: u32,
     last_fault: Option<Fault>,
     audio_faults: u32,
-    /// When what is being handled was read.
+    /// When the data being handled was read.
     pub(super) arrival: Arrival,
     pub(super) last_video: Instant,
     pub(super) rhythm: Rhythm,
@@ -113,7 +113,7 @@ impl Media {
         }
     }
 
-    /// Takes what the connection brought.
+    /// Takes an event of the connection.
     pub(super) fn take(&mut self, event: Event<'_>) -> Result<(), TurnError> {
         match event {
             Event::Data { channel, payload } => self.interleaved(channel, payload),
@@ -195,7 +195,7 @@ impl Media {
         self.tracks.iter().any(|track| track.rtp.is_waiting())
     }
 
-    /// The stream is over: what is left of it.
+    /// The stream is over: hands over the rest of it.
     pub(super) fn finish(&mut self) {
         self.tracks
             .iter_mut()

@@ -63,7 +63,7 @@ pub(super) struct SetUpSession {
 struct Introduced {
     connection: Connection,
     description: Description,
-    /// What the description's relative addresses belong to, and what was asked for.
+    /// The bases of the description's relative addresses, and the requested address.
     bases: Vec<String>,
     has_get_parameter: bool,
     is_encrypted: bool,

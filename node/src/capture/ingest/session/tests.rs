@@ -1,4 +1,4 @@
-//! Sessions against scripted cameras: what is yielded, and which class each failure is.
+//! Sessions with scripted cameras: the yielded frames, and the class of each failure.
 
 use super::script::{AUDIO, Script, ScriptedCamera, Then, VIDEO};
 use super::*;
@@ -195,7 +195,7 @@ async fn a_wrong_password_is_reported_and_not_repeated() {
     );
 }
 
-/// What comes up to an empty line.
+/// The bytes up to an empty line.
 fn head_of(socket: &mut std::net::TcpStream) -> Vec<u8> {
     let mut head = Vec::new();
     let mut byte = [0];

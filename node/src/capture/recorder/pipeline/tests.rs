@@ -1,4 +1,4 @@
-//! A recorder's life as a story: frames in, records out, with time as a value.
+//! Stories of a recorder: frames in, records out, with time as a value.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 
@@ -48,7 +48,7 @@ impl Mux for PlainMux {
     }
 }
 
-/// Keeps what it is given, or refuses it.
+/// Keeps records, or refuses them.
 #[derive(Default)]
 pub(crate) struct MemorySink {
     pub(crate) records: Mutex<Vec<Record>>,
@@ -105,7 +105,7 @@ impl MemorySink {
 }
 
 impl MemorySink {
-    /// Over all entries; `None` where it is not known of one.
+    /// Over all entries; `None` if it is not known of one.
     fn frames_missing(&self) -> Option<u32> {
         let records = self.records.lock().unwrap();
         let gaps = records.iter().filter_map(|record| {
@@ -121,7 +121,7 @@ impl MemorySink {
 
 struct Story {
     origin: Instant,
-    /// What the wall clock is off, in milliseconds.
+    /// How far the wall clock is off, in milliseconds.
     wall_off_ms: i64,
     sink: Arc<MemorySink>,
     status: Arc<StatusCell>,
@@ -503,7 +503,7 @@ fn a_failed_volume_is_named_as_the_cause() {
 }
 
 impl MemorySink {
-    /// The camera's volume fails, having lost what it took since `lost_ms.0`.
+    /// The camera's volume fails, and loses the records since `lost_ms.0`.
     fn move_on(&self, lost_ms: Option<(i64, i64)>) {
         let at = |ms| START.plus_micros(ms * 1000);
         let lost = lost_ms.map(|(from, until)| (at(from), at(until)));
