@@ -1,5 +1,5 @@
-//! What players get is judged as it should be: nothing is said of what is sound, and whatever is
-//! wrong is named with its URI and its frames.
+//! The judge's verdicts: correct playback is not blamed, and every error is named with its URI and
+//! its frames.
 
 use super::judge::{Aspect, Truth, judge};
 use super::media::Init;
@@ -31,7 +31,7 @@ fn sent(every_us: i64) -> Vec<Sent> {
         .collect()
 }
 
-/// What was sent, and what of it is not stored.
+/// The sent frames, and those of them that are not stored.
 struct Story {
     video: Vec<Sent>,
     sound: Vec<Sent>,

@@ -43,7 +43,7 @@ pub(crate) struct Watching {
     kind: Kind,
 }
 
-/// What is asked for.
+/// A request.
 #[derive(Debug)]
 enum Wanted {
     /// With this query.
@@ -77,7 +77,7 @@ impl Wanted {
     }
 }
 
-/// What a player has got so far.
+/// Everything that a player has got so far.
 #[derive(Debug, Default)]
 struct Seen {
     /// Where the list is, once it was opened.
@@ -128,7 +128,7 @@ impl Watch {
     /// Asks one free node after the other until one answers, and returns which did.
     ///
     /// # Errors
-    /// What they said, where none has answered for so long.
+    /// The nodes' errors, if none has answered for [`UNANSWERED_MAX`].
     async fn ask(
         &self,
         fetcher: &mut Fetcher,
@@ -182,7 +182,7 @@ impl Watching {
         self.kind
     }
 
-    /// What it has got.
+    /// Stops the player, and returns everything that it got.
     pub(crate) fn end(self) -> Showing {
         let seen = lock(&self.seen);
         Showing {
@@ -197,7 +197,7 @@ impl Watching {
 }
 
 impl Seen {
-    /// Takes an answer in; entries that it lists for the first time.
+    /// Takes an answer. Returns the entries that it lists for the first time.
     fn take(&mut self, answer: Answer, node: &str) -> Vec<Listed> {
         match answer {
             Answer::Opened(uri) => self.uri = Some(uri),

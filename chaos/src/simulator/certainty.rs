@@ -85,7 +85,7 @@ impl Shelf {
     }
 }
 
-/// What one process knows, from the moment when it opened the volume.
+/// The knowledge of one process since it opened the volume.
 pub(super) struct Certainty {
     opened: Duration,
     trust: Trust,

@@ -67,7 +67,7 @@ impl Kind {
     ];
 }
 
-/// A fault that lasts, with what it takes to mend it.
+/// A fault that stays until it is mended, with what is needed to mend it.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
     Down(NodeId),
@@ -79,7 +79,7 @@ pub(super) enum Fault {
     VolumeSlow(NodeId, Duration),
     Unseen(Vec<(NodeId, CameraId)>),
     Draining(NodeId),
-    /// These started with a clock that is off by so many microseconds; everyone's, or one node's.
+    /// These started with a clock that is off by so many microseconds: all nodes', or one node's.
     WrongClock {
         nodes: Vec<NodeId>,
         off_us: i64,

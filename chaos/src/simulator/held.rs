@@ -22,7 +22,7 @@ const VAIN_TURNS: u32 = 3;
 pub(super) enum Leave {
     Given,
     InTurn,
-    /// What is waited for has begun just now, or is what was waited for before.
+    /// The session must wait. The wait has just begun, or continues.
     Waits {
         is_new: bool,
     },
@@ -32,7 +32,7 @@ pub(super) struct Held {
     turns: Turns,
     turn: Option<Turn>,
     waits: Option<Pin<Box<dyn Future<Output = Turn>>>>,
-    /// For what it waits.
+    /// The reason for the wait.
     by: Option<Treatment>,
     /// Until the first attempt is over.
     newcomer: Option<Newcomer>,

@@ -80,7 +80,7 @@ impl Site<'_> {
         self.world.queue.now()
     }
 
-    /// Whether a node has left the camera, or waits with it, because of what it may do.
+    /// Whether a node has left the camera, or delays it, because it may be deadly.
     fn is_held_back(&self, camera: CameraId) -> bool {
         let processes = self
             .world

@@ -47,7 +47,7 @@ const PROPOSAL_DEADLINE: Duration = Duration::from_millis(1_900);
 /// Ticks between heartbeats whose answers are looked at, and how many of them: about one a second.
 const ANSWERED_EVERY: u64 = 10;
 const ANSWERED_OF: u64 = 3;
-/// Messages that wait for a paused process; what is more is lost with its connections.
+/// The most messages that wait for a paused process; further ones are lost with its connections.
 const MESSAGES_WAITING_MAX: usize = 64;
 
 pub(super) struct Machine {
@@ -101,7 +101,7 @@ pub(super) struct Process {
     audience: Audience,
     probes: Schedule,
     peers: Vec<NodeId>,
-    /// What the pilot saw last.
+    /// The pilot's last view.
     sight: Arc<Sight>,
     turns: Turns,
     /// While the volume is open.
@@ -147,7 +147,7 @@ impl Machine {
         }
     }
 
-    /// Starts the process with what the last one left.
+    /// Starts the process from the state that the last one left.
     pub(super) fn start(&mut self, cx: &mut Context<'_>) {
         let Some(mut durable) = self.durable.take() else {
             return;
@@ -396,7 +396,7 @@ impl Machine {
         }
     }
 
-    /// Hands the pilot an event and carries out what it decides.
+    /// Hands the pilot an event and carries out its decisions.
     fn inform(&mut self, event: Event, cx: &mut Context<'_>) {
         let (me, wall) = (self.id, self.wall(cx.now));
         let process = self.process();
@@ -700,7 +700,7 @@ impl Machine {
         self.raft(cx, |_, _| ());
     }
 
-    /// Does something with Raft, and what follows from it.
+    /// Acts on Raft, and handles the consequences.
     fn raft(&mut self, cx: &mut Context<'_>, act: impl FnOnce(&mut Raft, Duration)) {
         let process = self.process();
         if process.standing != Standing::Member {

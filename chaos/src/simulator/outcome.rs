@@ -6,7 +6,7 @@ use std::fmt;
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Of everything that happened, in order.
+    /// A digest of all events, in order.
     pub digest: u64,
     /// Simulated seconds.
     pub seconds: u64,

@@ -46,7 +46,7 @@ impl World {
         }
     }
 
-    /// Whether a node takes part in what the cluster decides.
+    /// Whether a node takes part in the cluster's decisions.
     pub(super) fn is_voting(&self, node: NodeId) -> bool {
         self.is_running(node)
             && self

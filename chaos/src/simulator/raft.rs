@@ -61,7 +61,7 @@ pub(super) struct Durable {
     term: u64,
     voted_for: Option<NodeId>,
     snapshot: Snapshot,
-    /// What comes after the snapshot.
+    /// The entries after the snapshot.
     log: Vec<Arc<Entry>>,
     committed: u64,
 }
@@ -139,7 +139,7 @@ pub(super) struct Raft {
 }
 
 impl Durable {
-    /// Of a node that knows nothing, not even who votes.
+    /// The state of a node that knows nothing, not even the voters.
     pub(super) fn blank() -> Self {
         let state = Arc::new(encode(&ClusterState::default()));
         let snapshot = Snapshot {
@@ -169,7 +169,7 @@ impl Durable {
         }
     }
 
-    /// As it would be had votes and log never been synced: what came after the last snapshot is
+    /// The state as if votes and log had never been synced: everything after the last snapshot is
     /// gone.
     pub(super) fn forget(&mut self) {
         self.log.clear();
@@ -308,7 +308,7 @@ impl Raft {
         }
     }
 
-    /// What was applied since the last call.
+    /// The entries applied since the last call.
     pub(super) fn take_news(&mut self) -> Vec<Applied> {
         std::mem::take(&mut self.news)
     }

@@ -1,6 +1,6 @@
 //! One recorder of a simulated node: the real pipeline, status and backoff, with sessions to
-//! simulated cameras. A frame's bytes end with its number, so that what is durable can be compared
-//! with what the camera sent.
+//! simulated cameras. A frame's bytes end with its number, so that durable footage can be compared
+//! with the camera's frames.
 
 use super::held::{Held, Leave, PATIENCE};
 use super::volume::Volume;
@@ -95,7 +95,7 @@ pub(super) enum Session {
     },
 }
 
-/// How a session came to be tried: what the node knew of the camera, and for how long it had run.
+/// The circumstances of an attempt: what the node knew of the camera, and for how long it had run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tried {
     pub(super) knew: Treatment,
@@ -119,7 +119,7 @@ pub(super) struct Recorder {
     missed: u16,
 }
 
-/// What a recorder is started with.
+/// The parameters of a recorder.
 pub(super) struct Start {
     pub(super) camera: CameraId,
     pub(super) node: NodeId,
@@ -207,14 +207,14 @@ impl Recorder {
         (self.status.received_until(), self.status.accounted_until())
     }
 
-    /// Whether it receives and records what the camera sends.
+    /// Whether it receives and records frames.
     pub(super) fn is_recording(&self) -> bool {
         matches!(self.session, Session::Open { .. })
             && self.status().state == RecorderState::Recording
     }
 
-    /// Whether it waits because of what the camera may do, or has left it for that and not got it
-    /// back.
+    /// Whether it waits because the camera may be deadly, or has left the camera for that reason
+    /// and not returned.
     pub(super) fn is_held_back(&self) -> bool {
         self.session == Session::Held || self.has_left
     }
@@ -248,8 +248,7 @@ impl Recorder {
         self.status.set_exposure(self.held.exposure(now.instant));
     }
 
-    /// The camera has answered; the session is left at once where the camera is in quarantine by
-    /// now.
+    /// The camera has answered; the session is left at once if the camera is in quarantine by now.
     pub(super) fn opened(&mut self, at: Now, now: Duration) {
         if is_quarantine(self.running.with.treatment) {
             return self.hold_back(at);

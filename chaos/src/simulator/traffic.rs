@@ -34,15 +34,14 @@ pub(super) enum Input {
     Attempt(CameraId, u64),
     /// A suspect connects, after heartbeats have announced it.
     Dial(CameraId, u64),
-    /// What came of it.
+    /// The outcome of the attempt.
     Dialed(CameraId, u64, bool),
     Frame {
         camera: CameraId,
         number: u64,
         keyframe: bool,
     },
-    /// What a camera answered that was asked to describe itself, at this revision of its
-    /// specification.
+    /// A camera's answer to DESCRIBE, at this revision of its specification.
     Described(CameraId, u64, bool),
     /// A client asks this node for a change.
     Ask {

@@ -15,8 +15,7 @@ pub enum Twist {
     None,
     /// Heartbeats report what was handed to the volume, not what is durable.
     ReceivedCountsAsDurable,
-    /// A process that starts finds neither its vote nor what came into the log since the last
-    /// snapshot.
+    /// A starting process finds neither its vote nor the log entries since the last snapshot.
     VotesAreNotSynced,
     /// The wall clock decides what is old, even if it is contradicted.
     ClocksAreBelieved,

@@ -20,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Records that may wait for the disk.
 const QUEUE_MAX: usize = 200;
 
-/// What is durable of one recording: its chunks, and which of the camera's frames are in them.
+/// The durable part of one recording: its chunks, and which of the camera's frames are in them.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) meta: ChunkMeta,
@@ -41,7 +41,7 @@ pub(super) struct Volume(Mutex<Inner>);
 struct Inner {
     failed: bool,
     queue: Vec<Record>,
-    /// What the disk is being given.
+    /// The records being flushed.
     flushing: Option<Vec<Record>>,
     /// Gaps that were accepted and lost with the volume; they are written again when it is back.
     gaps_lost: Vec<Gap>,
@@ -91,7 +91,7 @@ impl Volume {
         true
     }
 
-    /// The disk has made durable what it was given, unless it failed in the meantime.
+    /// The disk has made the flushed records durable, unless it failed in the meantime.
     pub(super) fn end_flush(&self) -> (Vec<Stored>, Vec<Gap>) {
         let mut inner = self.inner();
         let records = inner.flushing.take().unwrap_or_default();

@@ -31,7 +31,7 @@ pub enum Subject {
     FreeSpace,
 }
 
-/// What the limits would delete now.
+/// The deletion that the limits ask for now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
     pub bytes: u64,
@@ -219,8 +219,8 @@ impl Ledger {
     fn usual(&mut self, wish: Wish, uptime: Duration) -> u64 {
         let came = self.came.sum(uptime);
         let may_go = came.saturating_add(wish.stored_bytes / SHARE);
-        // A ring whose tenth is used up continues: what is no more than comes in soon is never
-        // announced.
+        // A ring whose tenth is used up continues: a deletion of no more than comes in soon is
+        // never announced.
         may_go
             .saturating_sub(self.went.sum(uptime))
             .max(2 * wish.largest_bytes)

@@ -17,8 +17,8 @@ pub const MARKS_MAX: usize = 1024;
 /// How far marks of one process are apart, in microseconds.
 const MARK_INTERVAL_US: i64 = 24 * 3600 * 1_000_000;
 
-/// Marks of starts between which nothing was recorded: one for what comes before them, one for what
-/// comes after.
+/// The most marks of starts between which nothing was recorded: one for the segments before them,
+/// one for those after.
 const SAME_FIRST_MAX: usize = 2;
 
 /// Segments with numbers below `first` were closed at `at` or before, the rest later.

@@ -23,7 +23,7 @@ pub struct RetentionStatus {
     pub is_time_likely: bool,
     /// More than the clock itself confirms it: other members may rely on it.
     pub may_vouch: bool,
-    /// Why nothing is deleted for its age, where a class has a limit of age.
+    /// Why nothing is deleted for its age, if a class has a limit of age.
     pub paused: Option<Pause>,
     pub announced: Vec<Announced>,
     /// The room that stays free, if it is less than was configured, because the volume is small.

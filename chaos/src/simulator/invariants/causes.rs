@@ -92,7 +92,7 @@ fn shown(site: &Site<'_>) -> Vec<Shown> {
 }
 
 fn check(before: &Shown, last: &[Shown]) -> Result<(), String> {
-    // A guess may give way to what is known.
+    // A guess may give way to a known cause.
     if matches!(before.cause, GapCause::NodeDown | GapCause::Unknown) {
         return Ok(());
     }

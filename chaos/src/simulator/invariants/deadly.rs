@@ -14,7 +14,7 @@ use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A process that has run for so long has heard what the cluster knows.
+/// A process that has run for this long knows the cluster's state.
 const INFORMED: Duration = Duration::from_secs(5);
 
 #[derive(Default)]

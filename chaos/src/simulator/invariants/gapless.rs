@@ -1,6 +1,6 @@
 //! A gapless camera that two nodes record loses no frame to the trouble of one: it takes two nodes
-//! in trouble within [`AT_ONCE`] to lose both. Not while the camera is held back for what it may
-//! do: in quarantine both leave it.
+//! in trouble within [`AT_ONCE`] to lose both. Not checked while the camera is held back: in
+//! quarantine both leave it.
 
 use super::{Invariant, Seen, Site};
 use holdfast_consensus::model::Protection;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// The time in which a camera that lost one of its recorders may not have another yet.
 const AT_ONCE: Duration = Duration::from_secs(25);
-/// What a node's trouble may bring about comes within this time.
+/// The time within which a node's trouble has its effects.
 const ECHO: Duration = Duration::from_secs(10);
 
 #[derive(Default)]

@@ -6,7 +6,7 @@ use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a node's trouble may bring about comes within this time.
+/// The time within which a node's trouble has its effects.
 const ECHO: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
@@ -81,7 +81,8 @@ impl MakeBeforeBreak {
     }
 }
 
-/// It let go of the camera to an owner that had proved itself, and fell into trouble right after.
+/// It released the camera to an owner that had proved itself, and that fell into trouble right
+/// after.
 fn is_excused(site: &Site<'_>, camera: CameraId, node: NodeId, since: Duration) -> bool {
     let Some(now) = site.world.truth().assignments.get(camera) else {
         return true;
@@ -116,7 +117,7 @@ fn has_had_part(site: &Site<'_>, camera: CameraId, node: NodeId) -> bool {
         .assignments
         .get(camera)
         .filter(|now| now.owner.is_some());
-    // The owner, or the one that it has replaced, who records on until the owner proves itself.
+    // The owner, or the previous one, which records until the owner proves itself.
     let has_owned = truth
         .tenures(camera)
         .iter()

@@ -1,4 +1,4 @@
-//! A watermark never goes back, and nothing beyond what is durable is reported.
+//! A watermark never goes back, and never exceeds durable footage.
 
 use super::{Invariant, Seen, Site};
 use holdfast_consensus::observe::heartbeat::Progress;

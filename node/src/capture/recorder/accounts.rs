@@ -90,9 +90,9 @@ const UNFLUSHED_US: i64 = 2_000_000;
 const UNWRITTEN_US: i64 = super::gaps::PIECE_US_MAX + 5_000_000;
 
 impl Accounts {
-    /// Of the cameras that node `me` still has. Its last process gave its last sign of life as
-    /// `signs` say, and had recorded each camera `until` then: why nothing was recorded before that
-    /// it had written down itself, if it had the time. Where `is_all_read` is false a volume is
+    /// The accounts of the cameras that node `me` still has. `signs` are its last process's signs
+    /// of life, and `until` is how far it had recorded each camera: earlier gaps the process had
+    /// entered in the ledger itself, if it had the time. If `is_all_read` is false, a volume is
     /// away, and may hold more: then nothing is stamped before the last process's newest stamp,
     /// whatever the clock says now.
     pub fn of(

@@ -6,15 +6,17 @@ use super::reports::Word;
 use super::stretches::{Flow, STRETCH_US, Sight, Stretches};
 use super::{EARLY_US, LATE_US};
 
-/// How long frames must be late by the same for the line to be moved to them, in microseconds.
+/// How long frames must be late by a constant amount before the line moves to them, in
+/// microseconds.
 const FLAT_US: i64 = 3_000_000;
-/// The same where lateness has changed unevenly since it began.
+/// The same if lateness has changed unevenly since it began.
 const FLAT_UNEVEN_US: i64 = 10_000_000;
-/// The same after the network was known to be why.
+/// The same after the network was known to be the reason.
 const FLAT_NETWORK_US: i64 = 30_000_000;
 /// Differences up to this count as none, in microseconds.
 const SAME_US: f64 = 150_000.0;
-/// Frames that are later than that for so long, without a network to be seen: arrivals count.
+/// If frames are later than this for [`BOUND_PATIENCE_US`], without evidence of a network, arrivals
+/// count.
 const BOUND_US: i64 = 2_000_000;
 const BOUND_PATIENCE_US: i64 = 8_000_000;
 /// How long evidence of a network counts.

@@ -7,7 +7,8 @@ use super::reports::Word;
 use super::stretches::{Flow, Stretches};
 use super::{EARLY_NOTED_US, EARLY_US};
 
-/// How long lateness must grow evenly to be the clock's, and by how much, in microseconds.
+/// How long, and by how much, lateness must grow evenly to be attributed to the clock, in
+/// microseconds.
 pub(super) const GROWING_US: i64 = 4_000_000;
 const GROWTH_US_MIN: f64 = 400_000.0;
 /// The same if the arrivals' pattern shows that it is the clock's, and if it also grows fast.
@@ -17,7 +18,7 @@ const GROWTH_FAST_US_MIN: f64 = 1_200_000.0;
 /// The same for earliness.
 const EARLY_GROWING_US: i64 = 3_000_000;
 const EARLY_GROWTH_US_MIN: f64 = 200_000.0;
-/// The same where sender reports say that RTP time lies.
+/// The same if sender reports show that RTP time lies.
 const REPORTED_US: i64 = 2_000_000;
 const REPORTED_GROWTH_US_MIN: f64 = 150_000.0;
 /// The same for a drift, once frames are late by [`EARLY_US`].

@@ -1,14 +1,14 @@
 //! Collects the NAL units of RTP packets into access units, byte for byte as they came, each with
 //! four bytes of length before it. Pure: every packet brings its time of arrival.
 //!
-//! Where an access unit ends: at the marker bit (RFC 6184, 5.1; RFC 7798, 4.1) or where the RTP
-//! time changes. Cameras err in both, so the slices decide: one that does not begin a picture
-//! continues the one before, whatever marker bit and time say; parameter sets and SEI without a
+//! An access unit ends at the marker bit (RFC 6184, 5.1; RFC 7798, 4.1) or when the RTP time
+//! changes. Cameras err in both, so the slices decide: a slice that does not begin a picture
+//! continues the previous one, regardless of marker bit and time; parameter sets and SEI without a
 //! slice wait for their picture. Until a camera has shown that nothing follows its marker bits, a
 //! marked unit is held for [`HELD`] or until the next packet.
 //!
-//! Where packets are lost within a unit, the rest is kept, the cut NAL unit included, and the unit
-//! is marked: decoders conceal what is missing.
+//! If packets are lost within a unit, the rest is kept, including the cut NAL unit, and the unit is
+//! marked: decoders conceal the missing parts.
 
 use super::nal::{Nal, Slice, SliceKind, inspect};
 use super::parameter_sets::ParameterSets;
