@@ -1,12 +1,12 @@
-//! Failover, simulated: a whole site in one thread, by seed. `cargo xtask simulate --seed N`
-//! repeats a run, `cargo xtask simulate --forever` goes on until one fails.
+//! Simulates failover: a whole site in one thread, by seed. `cargo xtask simulate --seed N` repeats
+//! a run, `cargo xtask simulate --forever` continues until one fails.
 //!
-//! Real is what decides: the replicated state, placement, steward, liveness, provisional recording,
-//! the pilot, the reconciliation, the recorder's pipeline with its gap ledger. Simulated is what it
-//! touches: time, clocks, the network, Raft's messages and logs, volumes, cameras. A seed draws a
-//! site and how bad its world is, disturbs it for a while, then mends all but what lasts, and
-//! everything has to be well again within [`BUDGET`]. What must hold is in `invariants`, one a
-//! file.
+//! The deciding code is real: the replicated state, placement, steward, liveness, provisional
+//! recording, the pilot, the reconciliation, the recorder's pipeline with its gap ledger. Its
+//! environment is simulated: time, clocks, the network, Raft's messages and logs, volumes, cameras.
+//! A seed draws a site and how bad its world is. Faults disturb the site for a while; then all but
+//! the lasting ones are mended, and everything has to be well again within [`BUDGET`]. `invariants`
+//! has one file for each property that must hold.
 
 mod certainty;
 mod clocks;

@@ -1,15 +1,15 @@
-//! Which frames of sound are missing though the video around them is there, and what of that a
-//! change of recorder excuses. Pure.
+//! Finds frames of sound that are missing although the video around them is present, and which of
+//! them a change of recorder excuses. Pure.
 
 use holdfast_camera::Sent;
 
-/// Sound comes later than its video, and both are stored in chunks of their own: where a recorder
-/// dies, video may reach further by a chunk and what is underway.
+/// Sound comes later than its video, and both are stored in separate chunks: when a recorder dies,
+/// video may reach further by a chunk and the data underway.
 pub(crate) const EDGE_US: u64 = 600_000;
 
-/// What of sound may be missing or doubled where one recorder gives way to another, in
-/// microseconds. None is, where both have a chunk that begins with the same frame, as they do
-/// unless packets were lost there.
+/// How much sound may be missing or doubled where one recorder replaces another, in microseconds.
+/// None is if both have a chunk that begins with the same frame, as they do unless packets were
+/// lost there.
 const SEAM_US_MAX: u64 = 150_000;
 
 /// Frames that a camera sends further apart are no run.
@@ -53,7 +53,7 @@ pub(crate) fn missing_sound(
         .collect()
 }
 
-/// What changes of recorder excuse. Little.
+/// The few frames that changes of recorder excuse.
 #[derive(Clone, Debug)]
 pub(crate) struct Excuses<'a> {
     /// Captures around each change.
@@ -74,7 +74,7 @@ impl<'a> Excuses<'a> {
         }
     }
 
-    /// Whether it is excused that the frame captured then is missing, or comes once more.
+    /// Whether a missing or doubled frame captured then is excused.
     pub(crate) fn excuse(&mut self, at_us: i64) -> bool {
         let near = self
             .seams

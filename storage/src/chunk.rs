@@ -7,7 +7,7 @@ use crate::time::Timestamp;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// The longest payload of a chunk, in bytes (1 MiB, DESIGN §4), unless a single frame is longer.
+/// The longest payload of a chunk, in bytes (1 MiB), unless a single frame is longer.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 
 /// The usual length of a chunk in milliseconds, if a GOP is longer.

@@ -1,7 +1,7 @@
-//! Which segments to delete. Pure: files, limits, holds, room and time come in as values.
+//! Which segments to delete. Pure: files, limits, holds, room and time are passed in as values.
 //!
-//! `trust` says whether the clock may decide what is old, `marks` when a segment was closed
-//! whatever the clock said then, and `brake` how much of what the limits would delete may go now.
+//! `trust` decides whether the clock may be used for ages, `marks` when a segment was closed even
+//! if its clock was wrong, and `brake` how much of what the limits would delete may go now.
 
 pub mod brake;
 pub(crate) mod control;
@@ -27,7 +27,7 @@ use crate::time::Timestamp;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// What retention knows of a segment.
+/// A segment, as retention sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentFacts<'a> {
     pub id: SegmentId,
@@ -37,14 +37,14 @@ pub struct SegmentFacts<'a> {
     pub closed_at: Timestamp,
     /// Sealed and indexed; anything else counts, and stays.
     pub is_deletable: bool,
-    /// Bytes of footage in it that is held; `None` where nothing is. Before the segment goes they
-    /// are copied into the class [`HOLD_CLASS`].
+    /// Bytes of footage in it that is held; `None` if nothing is. Before the segment goes they are
+    /// copied into the class [`HOLD_CLASS`].
     pub held_bytes: Option<u64>,
 }
 
 impl SegmentFacts<'_> {
-    /// So much of it is held that deleting it would free next to nothing: it stays where it is, and
-    /// counts for no limit of its class.
+    /// Whether so much of it is held that deleting it would free next to nothing: it stays in
+    /// place, and counts for no limit of its class.
     fn is_kept_whole(&self) -> bool {
         self.class != HOLD_CLASS
             && self
@@ -78,7 +78,7 @@ pub(crate) fn is_worth_keeping_whole(bytes: u64, held_bytes: u64) -> bool {
     held_bytes >= bytes - bytes / KEPT_WHOLE_SHARE
 }
 
-/// A segment of which less than one part in so many is not held is kept whole.
+/// A segment is kept whole if less than one part in this many is not held.
 const KEPT_WHOLE_SHARE: u64 = 8;
 
 /// The filesystem's room in bytes, and what must stay free.
@@ -96,7 +96,7 @@ pub enum Reason {
     ClassBytes,
     FreeSpace,
     Released,
-    /// An operator removes what was recorded ahead of time.
+    /// An operator removes footage that was recorded ahead of time.
     Ahead,
 }
 
@@ -117,7 +117,7 @@ impl fmt::Display for Reason {
 pub struct Plan {
     /// Oldest first.
     pub deletions: Vec<(SegmentId, Reason)>,
-    /// What of the room that must stay free cannot be reached by deleting, in bytes.
+    /// How much of the room that must stay free deletion cannot provide, in bytes.
     pub short_bytes: u64,
 }
 
@@ -125,11 +125,11 @@ pub struct Plan {
 pub type Allow<'a> = dyn FnMut(&Subject, Wish) -> u64 + 'a;
 
 /// The segments to delete, of `segments` by id (what is not deletable may come in any order). The
-/// newest segment of the volume always stays, because its id tells the next one. A class that is no
-/// longer configured has no limits of its own, but gives way when the disk is short of space.
-/// Copies of held footage go when no hold covers them any more, and only then: the limits of the
-/// class that they came from were over when they were made. Where `now` is not known, age is no
-/// reason. `allow` is asked once for each class, and for free space.
+/// newest segment of the volume always stays, because its id determines the next one. A class that
+/// is no longer configured has no limits of its own, but gives way when the disk is short of space.
+/// Copies of held footage go only when no hold covers them any more: they had exceeded the limits
+/// of their own class when they were made. If `now` is not known, age is no reason. `allow` is
+/// asked once for each class, and for free space.
 #[must_use]
 pub fn plan_deletions<'a>(
     segments: &(impl Iterator<Item = SegmentFacts<'a>> + Clone),
@@ -204,7 +204,7 @@ fn choose_in_class<'a>(
     wanted
 }
 
-/// Returns what is missing still when everything has gone that may, in bytes.
+/// Returns how many bytes are still missing after every permitted deletion.
 fn choose_for_space<'a>(
     segments: &(impl Iterator<Item = SegmentFacts<'a>> + Clone),
     space: FreeSpace,
@@ -270,7 +270,7 @@ fn within<'a>(
     })
 }
 
-/// How a volume's bytes stand to deletion.
+/// A volume's bytes by whether they can be deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Holding {
     /// What deleting everything that may go would free.
@@ -279,7 +279,7 @@ pub struct Holding {
     pub held_bytes: u64,
 }
 
-/// How the sealed segments stand to deletion if there were room for every copy.
+/// How many bytes of the sealed segments could be deleted, if there were room for every copy.
 #[must_use]
 pub fn holding<'a>(segments: impl Iterator<Item = SegmentFacts<'a>>) -> Holding {
     let mut holding = Holding::default();

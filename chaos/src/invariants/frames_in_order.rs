@@ -24,8 +24,8 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
     broken(offences, || "all in order".to_owned())
 }
 
-/// The first frame that is served after one that was captured later, and is not excused: both, in
-/// the order in which they are served.
+/// The first frame that is served after one that was captured later and is not excused, as the pair
+/// in the order served.
 fn first_back(
     camera: &CameraEvidence,
     found: &[Found],

@@ -1,5 +1,5 @@
-//! What must hold whatever goes wrong, one file each, and the thresholds of a scenario. Pure:
-//! everything is judged from what was seen.
+//! The invariants, one file each, which must hold under any faults, and the thresholds of a
+//! scenario. Pure: everything is judged from the recorded history.
 //!
 //! An invariant that does not hold names the first frame or event that breaks it; the lines of the
 //! history around it come with it.
@@ -37,7 +37,7 @@ const AROUND: usize = 6;
 /// A line that is longer is cut: some list every camera.
 const LINE_CHARS_MAX: usize = 300;
 
-/// What one invariant says.
+/// The verdict of one invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Holds(String),
@@ -119,8 +119,8 @@ fn finish(evidence: &Evidence, name: String, outcome: Outcome) -> Check {
 }
 
 fn around(events: &[Event], at_us: i64) -> Vec<String> {
-    // What is looked at all the time says nothing of why.
-    let telling: Vec<&Event> = events
+    // Periodic observations do not help to explain a failure.
+    let relevant: Vec<&Event> = events
         .iter()
         .filter(|event| {
             !matches!(
@@ -129,8 +129,8 @@ fn around(events: &[Event], at_us: i64) -> Vec<String> {
             )
         })
         .collect();
-    let at = telling.partition_point(|event| event.at_us < at_us);
-    let near = &telling[at.saturating_sub(AROUND)..(at + AROUND).min(telling.len())];
+    let at = relevant.partition_point(|event| event.at_us < at_us);
+    let near = &relevant[at.saturating_sub(AROUND)..(at + AROUND).min(relevant.len())];
     near.iter()
         .map(|event| event.line().chars().take(LINE_CHARS_MAX).collect())
         .collect()
@@ -202,7 +202,7 @@ impl Evidence {
     }
 }
 
-/// How far from a change of recorder its sound may change: where both have the same frame.
+/// How far from a change of recorder its sound may change: at a frame that both have.
 const SEAM_US: i64 = 2_500_000;
 
 impl CameraEvidence {

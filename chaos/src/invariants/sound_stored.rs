@@ -1,5 +1,5 @@
-//! Where video is stored, the sound that was sent with it is, too, whole, but for a frame or two at
-//! changes of recorder.
+//! Wherever video is stored, the sound that was sent with it is stored, too, except for a frame or
+//! two at changes of recorder.
 
 use super::{Outcome, broken};
 use crate::evidence::Evidence;

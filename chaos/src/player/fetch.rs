@@ -24,7 +24,7 @@ pub(crate) struct Node {
     pub(crate) url: String,
 }
 
-/// Asks for what one camera shows.
+/// Fetches the presentations of one camera.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetcher {
     http: Client,
@@ -75,7 +75,7 @@ impl Fetcher {
     /// An entry with its media. A gap's URI answers, too, though players that know gaps do not ask.
     ///
     /// # Errors
-    /// What the node answers instead, with the URI.
+    /// The node's answer if it is another, with the URI.
     pub(super) async fn entry(&mut self, node: &Node, listed: &Listed) -> Result<Entry, String> {
         let uri = without_token(&listed.uri);
         let media = self

@@ -1,12 +1,12 @@
-//! Compares what a player got with what its camera sent. Pure.
+//! Compares the frames that a player got with those that its camera sent. Pure.
 
 use super::{Entry, Kind, Sample, Showing};
 use crate::sound::{Excuses, missing_sound};
 use holdfast_camera::{Gap, Sent, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What lies so close to the ends of a presentation may be beyond them: wall times of a recording
-/// run behind captures.
+/// Frames this close to the ends of a presentation may be beyond them: wall times of a recording
+/// lag behind captures.
 const END_US: i64 = 1_000_000;
 
 /// A list that grows may end so long before the end of the run: two cells, and what they wait for.
@@ -16,21 +16,21 @@ const BEHIND_US_MAX: i64 = 12_000_000;
 /// correct their clocks, and two of them differ.
 const UNEVEN_US_MAX: i64 = 150_000;
 
-/// How far sound may be from the video that it was heard with.
+/// How far sound may be from the video that it was captured with.
 const DRIFT_US_MAX: i64 = 150_000;
 
 /// Times of playlists are microseconds, those of media ticks.
 const ROUNDED_US: i64 = 1_000;
 
-/// Where less is missing, times do not continue but go on.
+/// A shorter hole is no gap: media times advance over it as wall time does.
 const GAP_US_MIN: i64 = 200_000;
 
-/// What is known of the camera that was played.
+/// The facts about the played camera.
 #[derive(Clone, Debug)]
 pub(crate) struct Truth<'a> {
     pub(crate) number: u32,
     pub(crate) sent: &'a [Sent],
-    /// What is not stored.
+    /// Frames that are not stored.
     pub(crate) lost: &'a [Gap],
     pub(crate) sound: &'a [Sent],
     pub(crate) sound_lost: &'a [Gap],
@@ -39,7 +39,8 @@ pub(crate) struct Truth<'a> {
     pub(crate) to_us: i64,
     /// Captures that may have been out of reach when a list that grows was read.
     pub(crate) excused: Vec<(i64, i64)>,
-    /// Captures around changes of recorder, where a frame or two of sound may be lost or doubled.
+    /// Captures around changes of recorder, at which a frame or two of sound may be lost or
+    /// doubled.
     pub(crate) seams: Vec<(i64, i64)>,
     /// A fault had the camera send garbage.
     pub(crate) sends_garbage: bool,
@@ -61,8 +62,7 @@ pub(crate) struct Offence {
     pub(crate) at_us: Option<i64>,
 }
 
-/// Everything that is wrong with what a player got. The lists themselves were judged when they were
-/// read.
+/// All errors in what a player got. The lists themselves were judged when they were read.
 pub(crate) fn judge(showing: &Showing, truth: &Truth<'_>) -> Vec<Offence> {
     let excuses = Excuses::new(&truth.seams, truth.sound);
     let mut judge = Judge {
@@ -91,7 +91,7 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Whether one more frame that is missing or doubled there is none too many.
+    /// Whether one more missing or doubled frame is excused there.
     fn excuse(&mut self, aspect: Aspect, at_us: i64) -> bool {
         aspect == Aspect::Sound && self.excuses.excuse(at_us)
     }
@@ -111,7 +111,8 @@ impl Judge<'_> {
         });
     }
 
-    /// Each frame is the camera's own, whole, there once, and in order. Which ones are there.
+    /// Checks that each frame is the camera's own, whole, present once, and in order. Returns the
+    /// frames that are present.
     fn walk(&mut self, aspect: Aspect) -> BTreeSet<u64> {
         let mut seen: BTreeMap<u64, &str> = BTreeMap::new();
         let mut last = None;
@@ -151,7 +152,7 @@ impl Judge<'_> {
         seen.into_keys().collect()
     }
 
-    /// What is stored is shown.
+    /// Checks that everything stored is shown.
     fn completeness(&mut self, shown: &BTreeSet<u64>) {
         let Truth {
             sent,
@@ -256,7 +257,7 @@ impl Judge<'_> {
         !self.showing.kind.is_final() && excused.any(|(from, to)| (*from..=*to).contains(&at_us))
     }
 
-    /// Each entry begins where its playlist says.
+    /// Checks that each entry begins where its playlist says.
     fn beginnings(&mut self) {
         let mut media_us = 0;
         for entry in &self.showing.entries {
@@ -283,7 +284,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Times go on as captures did, but for gaps over which they continue.
+    /// Checks that times advance as captures did, except over gaps, where media times are
+    /// continuous.
     fn rhythm(&mut self) {
         for aspect in [Aspect::Frames, Aspect::Sound] {
             let mut before: Option<(&Entry, &Sample)> = None;
@@ -329,7 +331,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Sound is with the video that it was heard with.
+    /// Checks that sound is close to the video that it was captured with.
     fn drift(&mut self) {
         for entry in &self.showing.entries {
             let video = samples(entry, Aspect::Frames);

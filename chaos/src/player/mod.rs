@@ -1,8 +1,7 @@
-//! A player of the harness's own: it reads playlists and fetches what they list, as players do, and
-//! keeps what it got frame by frame, so that it can be compared with what the cameras sent.
+//! The harness's own player: it reads playlists and fetches their entries, as players do, and keeps
+//! every frame, for comparison with the cameras' frames.
 //!
-//! `playlist`, `media` and `judge` are functions of their inputs; `fetch`, `walk` and `watch` touch
-//! the world.
+//! `playlist`, `media` and `judge` are pure; `fetch`, `walk` and `watch` do I/O.
 
 mod fetch;
 mod judge;
@@ -27,7 +26,7 @@ pub enum Kind {
     Grown,
     /// A list that grows, each entry fetched when it was first listed.
     Growing,
-    /// The same of what is recorded now, in a window.
+    /// The same for live footage, in a window.
     Live,
 }
 
@@ -49,18 +48,18 @@ impl Kind {
     }
 }
 
-/// What a player got of one camera.
+/// Everything that a player got of one camera.
 #[derive(Clone, Debug)]
 pub struct Showing {
     pub camera: String,
     pub kind: Kind,
-    /// Whom it asked.
+    /// The node or nodes that it asked.
     pub asked: String,
-    /// What it asked for begins here.
+    /// Where the requested range begins.
     pub from_us: i64,
     /// In the order of the presentation.
     pub entries: Vec<Entry>,
-    /// What was wrong with the lists and the answers themselves.
+    /// Errors in the lists and the answers themselves.
     pub wrong: Vec<String>,
 }
 
@@ -88,7 +87,7 @@ pub struct Media {
 /// One frame as it is decoded, times in microseconds of the presentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// `None` where it carries none, or is damaged.
+    /// `None` if it carries none, or is damaged.
     pub stamp: Option<Stamp>,
     pub decode_us: i64,
     pub duration_us: i64,

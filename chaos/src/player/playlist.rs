@@ -1,4 +1,4 @@
-//! Reads playlists, and says what is wrong with one by itself.
+//! Parses playlists, and checks each by itself.
 
 use m3u8_rs::{MediaPlaylist, MediaSegment};
 
@@ -34,7 +34,7 @@ impl Listed {
             .ok()
     }
 
-    /// What stays of its URI for good: in a list that grows, which inits it names may change with
+    /// The part of its URI that never changes: in a growing list the named inits may change with
     /// what is in reach.
     pub(super) fn lasting(&self) -> String {
         let (path, query) = self.uri.split_once('?').unwrap_or((&self.uri, ""));

@@ -1,5 +1,5 @@
-//! What players get is judged as it should be: nothing is said of what is sound, and whatever is
-//! wrong is named with its URI and its frames.
+//! The judge's verdicts: correct playback is not blamed, and every error is named with its URI and
+//! its frames.
 
 use super::judge::{Aspect, Truth, judge};
 use super::media::Init;
@@ -31,7 +31,7 @@ fn sent(every_us: i64) -> Vec<Sent> {
         .collect()
 }
 
-/// What was sent, and what of it is not stored.
+/// The sent frames, and those of them that are not stored.
 struct Story {
     video: Vec<Sent>,
     sound: Vec<Sent>,
@@ -383,10 +383,10 @@ fn sound_must_be_as_complete_as_video_at_the_joins_and_with_it() {
             "{off:?}"
         );
     }
-    let beside_a_gap = Story::with_gap(5, 9).said(Kind::Closed, |entries| {
+    let next_to_a_gap = Story::with_gap(5, 9).said(Kind::Closed, |entries| {
         media(entries, 4).sound.pop();
     });
-    assert_eq!(beside_a_gap, [], "one track may end earlier");
+    assert_eq!(next_to_a_gap, [], "one track may end earlier");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Plays a presentation from its beginning to its end, once everything is there.
+//! Plays a presentation from beginning to end, once it is complete.
 
 use super::fetch::{Fetcher, Node};
 use super::playlist::{self, Listed, Playlist};
@@ -110,7 +110,7 @@ async fn play(fetcher: &mut Fetcher, node: &Node, list: &Playlist, showing: &mut
     }
 }
 
-/// What the second list has otherwise.
+/// The first difference between the two lists.
 fn changed(first: &[Listed], second: &[Listed], who: &str) -> Option<String> {
     let other = first
         .iter()

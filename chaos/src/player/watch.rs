@@ -24,7 +24,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Cells abut; durations are written in microseconds and read as 32-bit floating point.
 const ABUT_US: i64 = 4;
 
-/// What is watched, and by whom.
+/// The presentation to watch, and the nodes to ask.
 pub(crate) struct Watch {
     pub(crate) camera: String,
     pub(crate) kind: Kind,
@@ -43,7 +43,7 @@ pub(crate) struct Watching {
     kind: Kind,
 }
 
-/// What is asked for.
+/// A request.
 #[derive(Debug)]
 enum Wanted {
     /// With this query.
@@ -77,7 +77,7 @@ impl Wanted {
     }
 }
 
-/// What a player has got so far.
+/// Everything that a player has got so far.
 #[derive(Debug, Default)]
 struct Seen {
     /// Where the list is, once it was opened.
@@ -125,10 +125,10 @@ impl Watch {
         }
     }
 
-    /// Asks one free node after the other until one answers, and says which did.
+    /// Asks one free node after the other until one answers, and returns which did.
     ///
     /// # Errors
-    /// What they said, where none has answered for so long.
+    /// The nodes' errors, if none has answered for [`UNANSWERED_MAX`].
     async fn ask(
         &self,
         fetcher: &mut Fetcher,
@@ -169,7 +169,7 @@ impl Watch {
 }
 
 impl Watching {
-    /// Where its list is; `None` where it never could be opened.
+    /// Where its list is; `None` if it never could be opened.
     pub(crate) fn uri(&self) -> Option<String> {
         lock(&self.seen).uri.clone()
     }
@@ -182,7 +182,7 @@ impl Watching {
         self.kind
     }
 
-    /// What it has got.
+    /// Stops the player, and returns everything that it got.
     pub(crate) fn end(self) -> Showing {
         let seen = lock(&self.seen);
         Showing {
@@ -197,7 +197,7 @@ impl Watching {
 }
 
 impl Seen {
-    /// Takes an answer in; entries that it lists for the first time.
+    /// Takes an answer. Returns the entries that it lists for the first time.
     fn take(&mut self, answer: Answer, node: &str) -> Vec<Listed> {
         match answer {
             Answer::Opened(uri) => self.uri = Some(uri),

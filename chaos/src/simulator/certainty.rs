@@ -1,7 +1,8 @@
-//! What a machine knows of the time, and what it deletes for its age because of that. Real are what
-//! is certain (`Trust`), how old a segment is (`Marks`), what the limits would delete, what the
-//! others' clocks say, and which cameras need a new epoch. The simulator keeps what the volume
-//! remembers between two processes, and lets no brake hide what the clock alone would do.
+//! What a machine knows of the time, and which segments it therefore deletes for their age. Real
+//! are the trust in the clock (`Trust`), the age of a segment (`Marks`), the limits' deletions, the
+//! comparison with others' clocks, and the choice of cameras that need a new epoch. The simulator
+//! keeps what the volume remembers between two processes, and has no brake, which would hide the
+//! effects of the clock.
 
 use super::EPOCH;
 use super::twist::Twist;
@@ -22,10 +23,10 @@ const CLASS: &str = "default";
 const SEGMENT_TIME: Duration = Duration::from_secs(10);
 /// Since when volumes are in use when a simulation begins, in microseconds.
 const IN_USE_US: i64 = 2 * 24 * 3_600_000_000;
-/// How often what is known is written down.
+/// How often this knowledge is saved.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What is on the volume of time and age.
+/// What the volume stores about time and age.
 #[derive(Debug)]
 pub(super) struct Shelf {
     /// When the time was certain last.
@@ -43,7 +44,7 @@ struct Segment {
     closed_at: Timestamp,
 }
 
-/// A segment that was deleted for its age, though nothing is so old.
+/// A segment that was deleted for its age, though no footage is that old.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deleted {
     pub(super) stamped: Timestamp,
@@ -84,7 +85,7 @@ impl Shelf {
     }
 }
 
-/// What one process knows, from the moment when it opened the volume.
+/// The knowledge of one process since it opened the volume.
 pub(super) struct Certainty {
     opened: Duration,
     trust: Trust,
@@ -120,7 +121,7 @@ impl Certainty {
         }
     }
 
-    /// Looks at the clocks, and says what is deleted because of them.
+    /// Checks the clocks, and returns what is deleted because of them.
     pub(super) fn look(
         &mut self,
         shelf: &mut Shelf,

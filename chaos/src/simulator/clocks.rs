@@ -1,6 +1,6 @@
-//! Machines that start with a wall clock that is wrong, by hours or by years, or in 1970: one, or
-//! all as by one bad source of time. It is put right while they run. The disk of some comes late,
-//! too, as it does where it is mounted by name.
+//! Machines that start with a wrong wall clock, by hours or by years, or in 1970: one machine, or
+//! all as by one bad source of time. The clock is corrected while they run. The disk of some
+//! machines appears late, too, as if mounted by name.
 
 use super::faults::Fault;
 use super::world::World;
@@ -67,7 +67,7 @@ impl World {
         self.machine(node).wall_off_us += by_us;
     }
 
-    /// A machine that is added has its time from where all others have it.
+    /// An added machine uses the same source of time as all others.
     pub(super) fn share_wrong_clock(&mut self, node: NodeId) {
         let mut shared = None;
         for fault in self.faults.values_mut() {

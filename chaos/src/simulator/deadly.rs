@@ -1,6 +1,5 @@
-//! Cameras that end each process which has had a session of them for a while, as often as that
-//! comes about; and what an operator does in the end: the camera is mended, and what is in
-//! quarantine released.
+//! Cameras that end every process that has had a session with them for a while; at the end an
+//! operator mends the camera and releases cameras in quarantine.
 
 use super::faults::Fault;
 use super::invariants::Seen;
@@ -13,7 +12,7 @@ use std::time::Duration;
 
 /// Cameras of a run that are deadly.
 const DEADLY_MAX: usize = 2;
-/// Everyone loses the camera for so long when it becomes deadly: it starts again.
+/// How long all nodes lose a camera that becomes deadly, because it restarts.
 const REBOOT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
@@ -88,7 +87,7 @@ impl World {
         let has_session = recorder
             .is_some_and(|now| now.number == number && matches!(now.session, Session::Open { .. }));
         let tried = recorder.and_then(|recorder| recorder.tried);
-        if is_over || machine.lives != life || machine.is_paused || !has_session {
+        if is_over || machine.starts != life || machine.is_paused || !has_session {
             return;
         }
         self.outcome.killed += 1;
@@ -102,7 +101,7 @@ impl World {
         self.begin_for(Fault::Down(node), true, Some(down));
     }
 
-    /// An operator releases what is in quarantine once everything is mended.
+    /// An operator releases cameras in quarantine once everything is mended.
     pub(super) fn release(&mut self) {
         let now = self.machine_wall();
         let suspicions = self.truth().suspicions.iter();

@@ -1,5 +1,5 @@
-//! What goes wrong: drawn by weight, done to the world, mended after a while. Also what people do
-//! to a site while things go wrong.
+//! Faults: drawn by weight, applied to the world, mended after a while. Also operators' actions on
+//! a site in trouble.
 
 use super::EPOCH;
 use super::plan::Pace;
@@ -67,7 +67,7 @@ impl Kind {
     ];
 }
 
-/// A fault that lasts, with what it takes to mend it.
+/// A fault that stays until it is mended, with what is needed to mend it.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
     Down(NodeId),
@@ -79,7 +79,7 @@ pub(super) enum Fault {
     VolumeSlow(NodeId, Duration),
     Unseen(Vec<(NodeId, CameraId)>),
     Draining(NodeId),
-    /// These started with a clock that is off by so many microseconds; everyone's, or one node's.
+    /// These started with a clock that is off by so many microseconds: all nodes', or one node's.
     WrongClock {
         nodes: Vec<NodeId>,
         off_us: i64,
@@ -123,7 +123,7 @@ impl Trouble {
 }
 
 impl World {
-    /// Does the next thing to the site, and sets the time for the one after.
+    /// Applies the next fault or action to the site, and schedules the one after.
     pub(super) fn disturb(&mut self) {
         if self.queue.now() >= self.unrest_ends {
             return;
@@ -343,7 +343,7 @@ impl World {
         match &fault {
             Fault::Down(node) => {
                 if self.machines[node].is_volume_failed {
-                    self.untold.push((*node, EPOCH.plus(now)));
+                    self.unreported.push((*node, EPOCH.plus(now)));
                 }
                 self.kill(*node);
             }
@@ -445,7 +445,7 @@ impl World {
         }
     }
 
-    /// Nothing happens any more, and all is mended but what lasts.
+    /// Ends the disturbance: no new faults, and all but the lasting ones are mended.
     pub(super) fn calm_down(&mut self) {
         let numbers: Vec<u64> = self.faults.keys().copied().collect();
         let mut lasting = self.plan.lasting;
@@ -470,8 +470,8 @@ impl World {
         self.is_calm = true;
     }
 
-    /// Whether the voters that live without the node of this fault are a majority: else nothing
-    /// could be decided any more.
+    /// Whether the voters that are alive without the node of this fault are a majority; without
+    /// one, nothing can be decided.
     fn majority_without(&self, number: u64) -> bool {
         let Fault::Down(lost) = self.faults[&number] else {
             return true;

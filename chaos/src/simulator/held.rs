@@ -1,6 +1,6 @@
-//! What a recorder does with a camera that nodes may have died of, as
-//! `node/src/capture/recorder/task` has it: the real turns, and the real account of what a session
-//! exposes its process to. Only the waiting is the simulator's: who waits looks at each tick.
+//! How a recorder treats a camera that may have ended processes, as in
+//! `node/src/capture/recorder/task`: the real turns, and the real account of what a session exposes
+//! its process to. Only the waiting is the simulator's: a waiting recorder checks at each tick.
 
 use futures::FutureExt;
 use holdfast_consensus::model::Treatment;
@@ -10,9 +10,9 @@ use holdfast_node::capture::recorder::contact::Contact;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-/// Heartbeats have said by then that a suspect has its turn.
+/// By then heartbeats have announced that a suspect has its turn.
 pub(super) const ANNOUNCED_AFTER: Duration = HEARTBEAT_INTERVAL.saturating_mul(2);
-/// A recorder that waits for its turn is not given up.
+/// The cluster does not give up a recorder that waits for its turn.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3600);
 /// A suspect that brings nothing to record has its turn for so many times the usual length.
 const VAIN_TURNS: u32 = 3;
@@ -22,7 +22,7 @@ const VAIN_TURNS: u32 = 3;
 pub(super) enum Leave {
     Given,
     InTurn,
-    /// What is waited for has begun just now, or is what was waited for before.
+    /// The session must wait. The wait has just begun, or continues.
     Waits {
         is_new: bool,
     },
@@ -32,7 +32,7 @@ pub(super) struct Held {
     turns: Turns,
     turn: Option<Turn>,
     waits: Option<Pin<Box<dyn Future<Output = Turn>>>>,
-    /// For what it waits.
+    /// The reason for the wait.
     by: Option<Treatment>,
     /// Until the first attempt is over.
     newcomer: Option<Newcomer>,
@@ -72,7 +72,7 @@ impl Held {
             },
         };
         if let Leave::Waits { .. } = leave {
-            // Suspects wait for newcomers, and this is none any more.
+            // Suspects wait for newcomers, and this recorder is no longer one.
             (self.by, self.newcomer) = (Some(treatment), None);
         } else {
             (self.by, self.waits) = (None, None);

@@ -1,5 +1,5 @@
-//! What must hold, one invariant a file. Each watches all that happens and says what is wrong as
-//! soon as it can tell.
+//! The invariants, one a file. Each watches all events, and reports a violation as soon as it can
+//! detect it.
 
 mod acknowledged;
 mod called_back;
@@ -30,22 +30,22 @@ use holdfast_storage::chunk::ChunkMeta;
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::time::Duration;
 
-/// What an invariant is shown.
+/// An event that is shown to invariants.
 pub(super) enum Seen<'a> {
     /// An entry of the log was applied for the first time anywhere.
     Decided {
         before: &'a ClusterState,
         after: &'a ClusterState,
     },
-    /// A node's parts were told of the state up to this entry.
+    /// A node published the state up to this entry to its parts.
     Published {
         node: NodeId,
         index: u64,
         state: &'a ClusterState,
     },
-    /// Whoever asked for a change was told that it was made.
+    /// A client that requested a change got the answer that it was made.
     Acknowledged { index: u64, entry: &'a LogEntry },
-    /// How far a node's process says that its recorders are.
+    /// The progress of its recorders that a node's process reports.
     Reported {
         node: NodeId,
         progress: &'a [Progress],
@@ -80,7 +80,7 @@ impl Site<'_> {
         self.world.queue.now()
     }
 
-    /// Whether a node has left the camera, or waits with it, because of what it may do.
+    /// Whether a node has left the camera, or delays it, because it may be deadly.
     fn is_held_back(&self, camera: CameraId) -> bool {
         let processes = self
             .world
@@ -97,7 +97,7 @@ pub(super) trait Invariant {
     fn name(&self) -> &'static str;
 
     /// # Errors
-    /// What does not hold, in words.
+    /// The violation, in words.
     fn see(&mut self, site: &Site<'_>, seen: &Seen<'_>) -> Result<(), String>;
 }
 

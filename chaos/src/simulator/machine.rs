@@ -1,6 +1,6 @@
-//! One machine of the simulated site: its clock, its disk, and the process on it, which is the real
-//! pilot, the real reconciliation and real recorders, with Raft in small. It touches nothing else:
-//! what it wants done in the world it leaves as [`Effect`]s.
+//! One machine of the simulated site: its clock, its disk, and the process on it, which has the
+//! real pilot, the real reconciliation and real recorders, with a minimal Raft. It touches nothing
+//! else: its actions on the world are [`Effect`]s.
 
 mod directory;
 mod time;
@@ -47,7 +47,7 @@ const PROPOSAL_DEADLINE: Duration = Duration::from_millis(1_900);
 /// Ticks between heartbeats whose answers are looked at, and how many of them: about one a second.
 const ANSWERED_EVERY: u64 = 10;
 const ANSWERED_OF: u64 = 3;
-/// Messages that wait for a paused process; what is more is lost with its connections.
+/// The most messages that wait for a paused process; further ones are lost with its connections.
 const MESSAGES_WAITING_MAX: usize = 64;
 
 pub(super) struct Machine {
@@ -64,7 +64,7 @@ pub(super) struct Machine {
     pub(super) backlog: Vec<Input>,
     /// Without power nothing answers, not even with a refusal.
     pub(super) has_power: bool,
-    pub(super) lives: u64,
+    pub(super) starts: u64,
     signs: Signs,
     /// The disk.
     pub(super) shelf: Shelf,
@@ -101,7 +101,7 @@ pub(super) struct Process {
     audience: Audience,
     probes: Schedule,
     peers: Vec<NodeId>,
-    /// What the pilot saw last.
+    /// The pilot's last view.
     sight: Arc<Sight>,
     turns: Turns,
     /// While the volume is open.
@@ -121,7 +121,7 @@ impl Machine {
             is_paused: false,
             backlog: Vec::new(),
             has_power: true,
-            lives: 0,
+            starts: 0,
             signs: Signs::default(),
             shelf: Shelf::default(),
             chunks: Vec::new(),
@@ -147,7 +147,7 @@ impl Machine {
         }
     }
 
-    /// Starts the process with what the last one left.
+    /// Starts the process from the state that the last one left.
     pub(super) fn start(&mut self, cx: &mut Context<'_>) {
         let Some(mut durable) = self.durable.take() else {
             return;
@@ -155,7 +155,7 @@ impl Machine {
         if cx.twist == Twist::VotesAreNotSynced {
             durable.forget();
         }
-        self.lives += 1;
+        self.starts += 1;
         let raft = Raft::open(self.id, durable, cx.now, cx.random.fork());
         let boot = u64::try_from(self.wall(cx.now).micros()).unwrap_or(0);
         let state = Arc::clone(raft.state());
@@ -215,7 +215,7 @@ impl Machine {
             Input::Introduced,
         ));
         self.connect(&state, cx);
-        self.tell(Event::State(state), cx);
+        self.inform(Event::State(state), cx);
         for (phase_ms, input) in [
             (100, Input::Tick),
             (50, Input::RaftTick),
@@ -252,8 +252,8 @@ impl Machine {
         }
     }
 
-    /// Keeps what happens to a paused process until it goes on. Its timers are few: each is set
-    /// anew when it has run.
+    /// Keeps a paused process's inputs until it continues. Its timers are few: each is set again
+    /// when it has run.
     pub(super) fn wait(&mut self, input: Input) {
         let messages = self
             .backlog
@@ -265,7 +265,7 @@ impl Machine {
         }
     }
 
-    /// The process goes on with what has waited for it.
+    /// The process continues with the inputs that have waited for it.
     pub(super) fn resume(&mut self, cx: &mut Context<'_>) {
         self.is_paused = false;
         let backlog = std::mem::take(&mut self.backlog);
@@ -279,14 +279,14 @@ impl Machine {
         match input {
             Input::Tick => self.tick(cx),
             Input::Look => self.look(cx),
-            Input::Introduced => self.process().standing.told(),
+            Input::Introduced => self.process().standing.introduced(),
             Input::RaftTick => {
                 self.raft(cx, |raft, now| raft.tick(now));
                 cx.effects.push(Effect::After(raft::TICK, Input::RaftTick));
             }
             Input::Beat(to) => self.beat(to, cx),
             Input::Closed(to) => cx.effects.push(Effect::Probe(to)),
-            Input::Refused(node) => self.tell(Event::Link(LinkEvent::Refused(node)), cx),
+            Input::Refused(node) => self.inform(Event::Link(LinkEvent::Refused(node)), cx),
             Input::Message(from, message) => self.receive(from, message, cx),
             Input::Flush => self.flush(cx),
             Input::Flushed => self.flushed(cx),
@@ -381,7 +381,7 @@ impl Machine {
         };
         cx.effects
             .push(Effect::Fact(Fact::Reported(own.recorders.clone())));
-        self.tell(Event::Tick(own), cx);
+        self.inform(Event::Tick(own), cx);
         self.see_to_proposals(cx);
         cx.effects.push(Effect::After(TICK, Input::Tick));
     }
@@ -396,8 +396,8 @@ impl Machine {
         }
     }
 
-    /// Hands the pilot an event and carries out what it decides.
-    fn tell(&mut self, event: Event, cx: &mut Context<'_>) {
+    /// Hands the pilot an event and carries out its decisions.
+    fn inform(&mut self, event: Event, cx: &mut Context<'_>) {
         let (me, wall) = (self.id, self.wall(cx.now));
         let process = self.process();
         let uptime = cx.now.saturating_sub(process.started);
@@ -428,7 +428,7 @@ impl Machine {
         }
         if !proposals.is_empty() {
             process.is_proposing = true;
-            let told = proposals
+            let described = proposals
                 .iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
@@ -438,7 +438,7 @@ impl Machine {
                     .into_iter()
                     .map(|command| command.by(Actor::Node(me), wall)),
             );
-            cx.effects.push(Effect::Fact(Fact::Proposed(told)));
+            cx.effects.push(Effect::Fact(Fact::Proposed(described)));
         }
         let is_fenced = process.standing == Standing::Fenced;
         let desired = desired.map(|desired| {
@@ -627,7 +627,7 @@ impl Machine {
     fn flushed(&mut self, cx: &mut Context<'_>) {
         let (chunks, gaps) = self.process().volume.end_flush();
         if !chunks.is_empty() {
-            let (process, wall) = (self.lives, self.wall(cx.now));
+            let (process, wall) = (self.starts, self.wall(cx.now));
             self.shelf.took(process, cx.now, wall);
         }
         cx.effects.extend(
@@ -655,7 +655,7 @@ impl Machine {
                     );
                     cx.effects.push(Effect::Send(from, heard));
                 }
-                self.tell(Event::Link(LinkEvent::Heartbeat(heartbeat)), cx);
+                self.inform(Event::Link(LinkEvent::Heartbeat(heartbeat)), cx);
             }
             Message::Heard(sent, heard) => {
                 let sample = Sample {
@@ -663,7 +663,7 @@ impl Machine {
                     heard,
                     returned: self.wall(cx.now),
                 };
-                self.tell(Event::Link(LinkEvent::Answered(from, sample)), cx);
+                self.inform(Event::Link(LinkEvent::Answered(from, sample)), cx);
             }
             Message::Write { write, entry } => self.write(write, entry, from, cx),
             Message::Written {
@@ -700,7 +700,7 @@ impl Machine {
         self.raft(cx, |_, _| ());
     }
 
-    /// Does something with Raft, and what follows from it.
+    /// Acts on Raft, and handles the consequences.
     fn raft(&mut self, cx: &mut Context<'_>, act: impl FnOnce(&mut Raft, Duration)) {
         let process = self.process();
         if process.standing != Standing::Member {
@@ -726,12 +726,12 @@ impl Machine {
                 state: Arc::clone(&state),
             }));
             self.connect(&state, cx);
-            self.tell(Event::State(state), cx);
+            self.inform(Event::State(state), cx);
         }
         let process = self.process();
         if leadership != process.leadership {
             process.leadership = leadership.clone();
-            self.tell(Event::Leadership(leadership), cx);
+            self.inform(Event::Leadership(leadership), cx);
         }
     }
 
@@ -803,7 +803,7 @@ impl Machine {
             return self.raft(cx, |_, _| ());
         }
         if std::mem::take(&mut process.is_proposing) {
-            self.tell(Event::Proposed, cx);
+            self.inform(Event::Proposed, cx);
         }
     }
 }

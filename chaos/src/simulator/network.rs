@@ -1,8 +1,8 @@
-//! The network: who reaches whom, in which direction, how late.
+//! The network: which nodes reach each other, in which direction, and with what delay.
 //!
-//! Nodes talk over TCP, so a lost packet is a late one, and where only one direction is cut a
-//! connection lives on for [`HALF_OPEN`]: then its sender has missed an answer and cannot connect
-//! anew. Cameras are reached, or not, from each node.
+//! Nodes talk over TCP, so a lost packet is a late one. If only one direction is cut, a connection
+//! stays open for [`HALF_OPEN`]: then its sender has missed an answer and cannot connect again.
+//! Each node either reaches a camera or does not.
 
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::random::Random;

@@ -6,7 +6,7 @@ use std::fmt;
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Of everything that happened, in order.
+    /// A digest of all events, in order.
     pub digest: u64,
     /// Simulated seconds.
     pub seconds: u64,
@@ -29,7 +29,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// So that seeds that try nothing do not pass.
+    /// Whether the runs tried everything: seeds that try nothing must not pass.
     #[must_use]
     pub fn has_seen_everything(&self, seeds: u64) -> bool {
         let Self {

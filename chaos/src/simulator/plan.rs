@@ -1,12 +1,12 @@
-//! What a seed stands for: the site, how bad the world is, and which faults it knows. Drawn once,
-//! at the start.
+//! The plan of a seed: the site, how bad the world is, and which faults occur. Drawn once, at the
+//! start.
 
 use super::faults::Kind;
 use holdfast_consensus::model::{CameraSpec, NodeSpec, Protection, Role};
 use holdfast_storage::random::Random;
 use std::time::Duration;
 
-/// Sets the stream apart from which the newer parts of a plan are drawn.
+/// Selects a separate random stream for the newer parts of a plan.
 pub(super) const MORE: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// How faults follow each other.
@@ -40,7 +40,7 @@ pub(super) struct Plan {
     /// How long faults are made.
     pub(super) unrest: Duration,
     pub(super) kinds: Vec<(Kind, u64)>,
-    /// Faults that nobody mends at the end.
+    /// Faults that are not mended at the end.
     pub(super) lasting: usize,
     /// A camera ends each process that records it, and little else happens.
     pub(super) is_deadly: bool,
@@ -75,8 +75,8 @@ impl Plan {
         }
     }
 
-    /// Drawn from a stream of its own, so that a seed without these is the run that it was before
-    /// them.
+    /// Drawn from a stream of their own, so that a seed without these parts is the same run as
+    /// before they existed.
     pub(super) fn draw_more(&mut self, more: &mut Random) {
         if more.one_in(4) {
             self.kinds.push((Kind::WrongClock, more.within(3..9)));

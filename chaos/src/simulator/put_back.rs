@@ -1,8 +1,7 @@
-//! Data directories that are put back to an earlier state while the others run and could know. That
-//! such a node is found out is for the simulation of consensus, which has the real account of who
-//! confirmed what; here it is found out a moment after its start, and what follows is the node's
-//! own: it takes no part in Raft, says that it can record nothing, and records only what no other
-//! node records.
+//! Data directories that are put back to an earlier state while other nodes run and can detect it.
+//! The simulation of consensus, which has the real account of confirmations, tests the detection;
+//! here it happens a moment after the start. Then the node takes no part in Raft, reports that it
+//! can record nothing, and records only cameras that no other node records.
 
 use super::faults::Fault;
 use super::world::World;
@@ -16,7 +15,7 @@ impl World {
         if has_old {
             return;
         }
-        // Who could know has to be there.
+        // The nodes that could detect it have to be present.
         let numbers: Vec<u64> = self.faults.keys().copied().collect();
         numbers.into_iter().for_each(|number| self.mend(number));
         if !self.is_running(node) {
@@ -47,7 +46,7 @@ impl World {
         }
     }
 
-    /// Whether a node takes part in what the cluster decides.
+    /// Whether a node takes part in the cluster's decisions.
     pub(super) fn is_voting(&self, node: NodeId) -> bool {
         self.is_running(node)
             && self

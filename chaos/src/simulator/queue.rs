@@ -1,5 +1,5 @@
-//! Simulated time: what happens next, and when. Two things at one moment happen in the order in
-//! which they were asked for.
+//! Simulated time: the next event, and when it happens. Simultaneous events happen in the order in
+//! which they were scheduled.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

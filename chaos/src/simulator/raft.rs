@@ -1,11 +1,11 @@
-//! Raft in small, as far as failover depends on it: elections with pre-vote, replication, commits
+//! A minimal Raft, as far as failover depends on it: elections with pre-vote, replication, commits
 //! by majority, leaders that step down when no majority answers, single changes of the voters,
-//! snapshots for those who lag. No I/O and no clock; what is durable is so before any message
+//! snapshots for nodes that lag. No I/O and no clock; state becomes durable before any message
 //! leaves.
 //!
 //! It stands in for openraft, whose own tests and `consensus/tests/cluster.rs` are about Raft
-//! itself. Here it gives what the rest has to live with: states that lag and jump, leaders that are
-//! deposed and do not know it, proposals whose fate is not known.
+//! itself. It produces the conditions that the other code must handle: states that lag and jump,
+//! leaders that are deposed and do not know it, proposals of unknown outcome.
 
 use holdfast_consensus::Leadership;
 use holdfast_consensus::codec;
@@ -61,7 +61,7 @@ pub(super) struct Durable {
     term: u64,
     voted_for: Option<NodeId>,
     snapshot: Snapshot,
-    /// What comes after the snapshot.
+    /// The entries after the snapshot.
     log: Vec<Arc<Entry>>,
     committed: u64,
 }
@@ -139,7 +139,7 @@ pub(super) struct Raft {
 }
 
 impl Durable {
-    /// Of a node that knows nothing, not even who votes.
+    /// The state of a node that knows nothing, not even the voters.
     pub(super) fn blank() -> Self {
         let state = Arc::new(encode(&ClusterState::default()));
         let snapshot = Snapshot {
@@ -169,7 +169,7 @@ impl Durable {
         }
     }
 
-    /// As it would be had votes and log never been synced: what came after the last snapshot is
+    /// The state as if votes and log had never been synced: everything after the last snapshot is
     /// gone.
     pub(super) fn forget(&mut self) {
         self.log.clear();
@@ -213,7 +213,7 @@ impl Durable {
         }
     }
 
-    /// Who votes by the log up to `index`.
+    /// The voters by the log up to `index`.
     fn voters(&self, index: u64) -> &BTreeSet<NodeId> {
         let count =
             usize::try_from(index.saturating_sub(self.snapshot.index)).unwrap_or(usize::MAX);
@@ -308,7 +308,7 @@ impl Raft {
         }
     }
 
-    /// What was applied since the last call.
+    /// The entries applied since the last call.
     pub(super) fn take_news(&mut self) -> Vec<Applied> {
         std::mem::take(&mut self.news)
     }
@@ -317,7 +317,7 @@ impl Raft {
         std::mem::take(&mut self.outbox)
     }
 
-    /// Appends as the leader: index and term by which the entry's fate can be told.
+    /// Appends as the leader. Returns the index and term that identify the entry.
     pub(super) fn propose(&mut self, now: Duration, payload: Payload) -> Option<(u64, u64)> {
         if !self.leads() {
             return None;
@@ -500,7 +500,7 @@ impl Raft {
         }
     }
 
-    /// Whether `from` leads in `term`, as far as this node can tell.
+    /// Whether `from` leads in `term`, as far as this node knows.
     fn follow(&mut self, now: Duration, from: NodeId, term: u64) -> bool {
         if term < self.durable.term {
             let (term, next) = (self.durable.term, self.durable.last_index());
@@ -583,7 +583,7 @@ impl Raft {
         }
     }
 
-    /// Sends everyone what they lack, and that this node leads.
+    /// Sends every node the entries that it lacks, and asserts leadership.
     fn replicate(&mut self, now: Duration) {
         let members: Vec<NodeId> = self
             .state
@@ -718,8 +718,8 @@ impl Raft {
         };
     }
 
-    /// What a leader does four times a second: steps down where no majority answers, and changes
-    /// the voters one at a time.
+    /// A leader's work four times a second: it steps down if no majority answers, and changes the
+    /// voters one at a time.
     fn look_after_voters(&mut self, now: Duration) {
         let voters = self.votes().clone();
         let Role::Leads { followers, .. } = &self.role else {

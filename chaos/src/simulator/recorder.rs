@@ -1,6 +1,6 @@
 //! One recorder of a simulated node: the real pipeline, status and backoff, with sessions to
-//! simulated cameras. A frame's bytes end with its number, so that what is durable can be compared
-//! with what the camera sent.
+//! simulated cameras. A frame's bytes end with its number, so that durable footage can be compared
+//! with the camera's frames.
 
 use super::held::{Held, Leave, PATIENCE};
 use super::volume::Volume;
@@ -95,7 +95,7 @@ pub(super) enum Session {
     },
 }
 
-/// How a session came to be tried: what the node knew of the camera, and for how long it had run.
+/// The circumstances of an attempt: what the node knew of the camera, and for how long it had run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tried {
     pub(super) knew: Treatment,
@@ -103,7 +103,7 @@ pub(super) struct Tried {
 }
 
 pub(super) struct Recorder {
-    /// Tells this recorder from earlier ones of the same camera.
+    /// Distinguishes this recorder from earlier ones of the same camera.
     pub(super) number: u64,
     pub(super) running: Running,
     pub(super) session: Session,
@@ -119,7 +119,7 @@ pub(super) struct Recorder {
     missed: u16,
 }
 
-/// What a recorder is started with.
+/// The parameters of a recorder.
 pub(super) struct Start {
     pub(super) camera: CameraId,
     pub(super) node: NodeId,
@@ -201,20 +201,20 @@ impl Recorder {
         self.begin_attempt(now);
     }
 
-    /// Ends it; how far it came, and up to where the ledger says why not.
+    /// Ends it. Returns how far it recorded, and up to where the ledger explains the rest.
     pub(super) fn finish(mut self, now: Now) -> (Option<Timestamp>, Option<Timestamp>) {
         self.pipeline.finish(now);
         (self.status.received_until(), self.status.accounted_until())
     }
 
-    /// Whether it receives and records what the camera sends.
+    /// Whether it receives and records frames.
     pub(super) fn is_recording(&self) -> bool {
         matches!(self.session, Session::Open { .. })
             && self.status().state == RecorderState::Recording
     }
 
-    /// Whether it waits because of what the camera may do, or has left it for that and not got it
-    /// back.
+    /// Whether it waits because the camera may be deadly, or has left the camera for that reason
+    /// and not returned.
     pub(super) fn is_held_back(&self) -> bool {
         self.session == Session::Held || self.has_left
     }
@@ -243,13 +243,12 @@ impl Recorder {
         (!waits).then_some(leave == Leave::InTurn)
     }
 
-    /// Has heartbeats tell what the session exposes this process to.
+    /// Makes heartbeats report what the session exposes this process to.
     fn expose(&self, now: Now) {
         self.status.set_exposure(self.held.exposure(now.instant));
     }
 
-    /// The camera has answered; the session is left at once where the camera is in quarantine by
-    /// now.
+    /// The camera has answered; the session is left at once if the camera is in quarantine by now.
     pub(super) fn opened(&mut self, at: Now, now: Duration) {
         if is_quarantine(self.running.with.treatment) {
             return self.hold_back(at);
@@ -300,14 +299,14 @@ impl Recorder {
         self.has_left &= !self.is_recording();
     }
 
-    /// Does what is due by time alone; whether the session is over for want of frames.
+    /// Does periodic work. Returns whether the session is over for lack of frames.
     pub(super) fn tick(&mut self, now: Now, monotonic: Duration) -> bool {
         self.pipeline.tick(now);
         self.expose(now);
         matches!(self.session, Session::Open { heard_at, .. } if monotonic.saturating_sub(heard_at) >= STALL)
     }
 
-    /// The session is over, or there was none; how long until the next attempt.
+    /// The session is over, or there was none. Returns how long until the next attempt.
     pub(super) fn failed(
         &mut self,
         error: &SessionError,

@@ -1,5 +1,4 @@
-//! What happened, for whoever looks into a failure, and a digest of it all, by which two runs are
-//! compared.
+//! The log of a run, for diagnosing a failure, and a digest of it, by which two runs are compared.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,7 +12,7 @@ const AFTER_MAX: usize = 12;
 pub(super) struct Story {
     lines: VecDeque<String>,
     hasher: DefaultHasher,
-    /// What was wrong, once something was, with the lines before it and so many after it.
+    /// The first failure, with the lines before it and after it.
     failed: Option<(String, Vec<String>)>,
 }
 

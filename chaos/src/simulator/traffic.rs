@@ -1,4 +1,4 @@
-//! What happens to a simulated machine, what it says to others, and what it wants of the world.
+//! The inputs of a simulated machine, its messages, and the effects that it requests of the world.
 
 use super::certainty::Deleted;
 use super::raft::{self, Entry};
@@ -14,7 +14,7 @@ use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What happens to a machine.
+/// An input of a machine.
 #[derive(Clone, Debug)]
 pub(super) enum Input {
     Tick,
@@ -34,15 +34,14 @@ pub(super) enum Input {
     Attempt(CameraId, u64),
     /// A suspect connects, after heartbeats have announced it.
     Dial(CameraId, u64),
-    /// What came of it.
+    /// The outcome of the attempt.
     Dialed(CameraId, u64, bool),
     Frame {
         camera: CameraId,
         number: u64,
         keyframe: bool,
     },
-    /// What a camera answered that was asked to describe itself, at this revision of its
-    /// specification.
+    /// A camera's answer to DESCRIBE, at this revision of its specification.
     Described(CameraId, u64, bool),
     /// A client asks this node for a change.
     Ask {
@@ -70,7 +69,7 @@ pub(super) enum Message {
     },
 }
 
-/// What a machine wants of the world, and what the world should know.
+/// An action that a machine requests of the world, or a fact that it reports.
 #[derive(Debug)]
 pub(super) enum Effect {
     Send(NodeId, Message),
@@ -85,7 +84,7 @@ pub(super) enum Effect {
     Fact(Fact),
 }
 
-/// What happened, for whoever watches.
+/// An event, for the invariants and the log.
 #[derive(Debug)]
 pub(super) enum Fact {
     Applied {
@@ -108,7 +107,7 @@ pub(super) enum Fact {
     Proposed(String),
 }
 
-/// What a machine is handed with each input.
+/// The context that a machine gets with each input.
 pub(super) struct Context<'a> {
     /// Time since the simulation began.
     pub(super) now: Duration,

@@ -8,25 +8,24 @@ use holdfast_node::capture::recorder::status::Status;
 use holdfast_storage::ids::CameraId;
 use std::collections::BTreeMap;
 
-/// What a run changes of how nodes are wired.
+/// The bug that a run puts into the wiring of nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Twist {
     #[default]
     None,
-    /// Heartbeats tell what was handed to the volume, not what is durable.
+    /// Heartbeats report what was handed to the volume, not what is durable.
     ReceivedCountsAsDurable,
-    /// A process that starts finds neither its vote nor what came into the log since the last
-    /// snapshot.
+    /// A starting process finds neither its vote nor the log entries since the last snapshot.
     VotesAreNotSynced,
-    /// The wall clock says what is old, whatever contradicts it.
+    /// The wall clock decides what is old, even if it is contradicted.
     ClocksAreBelieved,
     /// A directory that was put back takes part as any other.
     DirectoriesAreBelieved,
-    /// Cameras that processes ended of are recorded as any other.
+    /// Cameras that ended processes are recorded as any other.
     SuspectsAreNotHeldBack,
-    /// A start does not reckon with what a volume holds that is away.
+    /// A start ignores the footage on a volume that is away.
     AwayVolumesAreForgotten,
-    /// No node asks for a new epoch where recorded time has run ahead.
+    /// No node requests a new epoch when recorded time has run ahead.
     NothingIsRenewed,
 }
 

@@ -1,10 +1,10 @@
 //! A node's volume, as recorders see it: takes records without waiting, makes them durable one
 //! flush after the other, fails, and comes back.
 //!
-//! What it stands in for (`node/src/volumes.rs` over `storage`) is explored by itself. It keeps the
-//! same promises: only what is durable counts, a watermark never goes back within an epoch and
-//! rank, and what a failed volume had taken is told to the recorder once, when there is a volume
-//! again.
+//! The code that it stands in for (`node/src/volumes.rs` over `storage`) has tests of its own. It
+//! keeps the same promises: only what is durable counts, a watermark never goes back within an
+//! epoch and rank, and the loss of a failed volume is reported to the recorder once, when there is
+//! a volume again.
 
 use super::recorder::frames_of;
 use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
@@ -20,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Records that may wait for the disk.
 const QUEUE_MAX: usize = 200;
 
-/// What is durable of one recording: its chunks, and which of the camera's frames are in them.
+/// The durable part of one recording: its chunks, and which of the camera's frames are in them.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) meta: ChunkMeta,
@@ -41,11 +41,12 @@ pub(super) struct Volume(Mutex<Inner>);
 struct Inner {
     failed: bool,
     queue: Vec<Record>,
-    /// What the disk is being given.
+    /// The records being flushed.
     flushing: Option<Vec<Record>>,
-    /// Gaps that were taken and lost with the volume: it is told them again when it is back.
+    /// Gaps that were accepted and lost with the volume; they are written again when it is back.
     gaps_lost: Vec<Gap>,
-    /// What was taken and lost with the volume, by camera, until its recorder has been told.
+    /// Records that were accepted and lost with the volume, by camera, until their recorder knows
+    /// of it.
     lost: BTreeMap<CameraId, Option<(Timestamp, Timestamp)>>,
     marks: BTreeMap<(CameraId, Epoch, Rank), Mark>,
     /// Cameras that have records here.
@@ -80,7 +81,7 @@ fn camera_of(record: &Record) -> CameraId {
 }
 
 impl Volume {
-    /// Gives the disk all that waits; whether it was given anything.
+    /// Gives the disk all waiting records. Returns whether there were any.
     pub(super) fn begin_flush(&self) -> bool {
         let mut inner = self.inner();
         if inner.failed || inner.flushing.is_some() || inner.queue.is_empty() {
@@ -90,7 +91,7 @@ impl Volume {
         true
     }
 
-    /// The disk has made durable what it was given, unless it failed meanwhile.
+    /// The disk has made the flushed records durable, unless it failed in the meantime.
     pub(super) fn end_flush(&self) -> (Vec<Stored>, Vec<Gap>) {
         let mut inner = self.inner();
         let records = inner.flushing.take().unwrap_or_default();
@@ -122,7 +123,7 @@ impl Volume {
             homes,
             ..
         } = &mut *inner;
-        // What was lost before and has not been told stays to be told.
+        // An earlier loss that was not reported yet is kept.
         homes
             .keys()
             .for_each(|camera| _ = lost.entry(*camera).or_default());
@@ -150,7 +151,7 @@ impl Volume {
         !self.inner().failed
     }
 
-    /// As the node's own volumes tell it: only what is durable counts.
+    /// As a real node's volumes report it: only what is durable counts.
     pub(super) fn progress(&self, status: Status) -> Progress {
         let inner = self.inner();
         let mark = inner

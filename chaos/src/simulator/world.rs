@@ -1,4 +1,4 @@
-//! The simulated world: machines, network, cameras, time, and one thing after the other.
+//! The simulated world: machines, network, cameras, time, and the sequence of events.
 
 use super::deadly::{Deadly, Struck};
 use super::faults::{Fault, Trouble};
@@ -68,7 +68,7 @@ pub(super) struct World {
     pub(super) deadly: BTreeMap<CameraId, Deadly>,
     /// Processes that ended while their volume had failed, and when: they could write nothing
     /// down.
-    pub(super) untold: Vec<(NodeId, Timestamp)>,
+    pub(super) unreported: Vec<(NodeId, Timestamp)>,
     twist: Twist,
     origin: Instant,
     story: Story,
@@ -88,7 +88,7 @@ pub(super) struct World {
     pub(super) outcome: Outcome,
 }
 
-/// Runs a seed. The error says what did not hold, and how it came to that.
+/// Runs a seed. The error says which invariant failed, and what led to it.
 ///
 /// # Errors
 /// See above.
@@ -128,7 +128,7 @@ impl World {
             joined: 0,
             has_clock_steps: false,
             deadly: BTreeMap::new(),
-            untold: Vec::new(),
+            unreported: Vec::new(),
             twist,
             origin,
             story: Story::default(),
@@ -155,7 +155,7 @@ impl World {
         }
     }
 
-    /// All that a run consists of; `None` as soon as something is wrong.
+    /// The phases of a run; `None` as soon as something is wrong.
     fn go_through(&mut self) -> Option<()> {
         self.pass(FOUNDING_MAX, World::is_founded)?;
         self.pass(QUIET, |_| false)?;
@@ -173,7 +173,7 @@ impl World {
         (!self.story.has_failed()).then_some(())
     }
 
-    /// Lets time pass, at most so much, until it is so; `None` where something is wrong.
+    /// Lets up to `time` pass, until `is_so` holds; `None` if something is wrong.
     fn pass(&mut self, time: Duration, is_so: impl Fn(&Self) -> bool) -> Option<()> {
         let end = self.queue.now() + time;
         self.run_until(end, |world| world.story.has_failed() || is_so(world));
@@ -217,7 +217,7 @@ impl World {
         let Some(machine) = self
             .machines
             .get_mut(&node)
-            .filter(|machine| machine.lives == life)
+            .filter(|machine| machine.starts == life)
         else {
             return;
         };
@@ -243,7 +243,7 @@ impl World {
         }
     }
 
-    /// Lets a machine do something, and collects what it wants.
+    /// Lets a machine act, and collects its effects.
     fn with(&mut self, node: NodeId, act: impl FnOnce(&mut Machine, &mut Context<'_>)) {
         let Some(machine) = self.machines.get_mut(&node) else {
             return;
@@ -260,7 +260,7 @@ impl World {
                 twist,
             },
         );
-        let life = machine.lives;
+        let life = machine.starts;
         self.effects
             .extend(effects.into_iter().map(|effect| (node, life, effect)));
     }
@@ -311,7 +311,8 @@ impl World {
         }
     }
 
-    /// For the process that runs there now: nothing reaches one that starts later.
+    /// Sends an input to the process that runs there now; a process that starts later does not
+    /// receive it.
     pub(super) fn later(&mut self, delay: Duration, node: NodeId, input: Input) {
         if let Some(machine) = self
             .machines
@@ -319,7 +320,7 @@ impl World {
             .filter(|machine| machine.process.is_some())
         {
             self.queue
-                .after(delay, Event::Machine(node, machine.lives, input));
+                .after(delay, Event::Machine(node, machine.starts, input));
         }
     }
 
@@ -352,7 +353,7 @@ impl World {
             .after(delay, Event::Machine(node, life, outcome(reached)));
     }
 
-    /// A camera sends a frame to whoever has a session.
+    /// A camera sends a frame to every recorder with a session.
     fn film(&mut self, camera: CameraId, number: u64) {
         if !self.truth.cameras.contains(camera) {
             return;
@@ -493,7 +494,7 @@ impl World {
         response: Option<&Result<Response, Rejection>>,
     ) {
         self.outcome.decided += 1;
-        self.say(told(self.decided.len(), command, before, &self.truth));
+        self.say(decision(self.decided.len(), command, before, &self.truth));
         if let (Command::JoinNode { .. }, Some(Ok(Response::Node(node)))) = (command, response)
             && !self.machines.contains_key(node)
         {
@@ -550,7 +551,7 @@ impl World {
         &self.truth
     }
 
-    /// What is entry `index` of the log, but for Raft's own.
+    /// Entry `index` of the log; `None` for Raft's own entries.
     pub(super) fn decided(&self, index: u64) -> Option<&LogEntry> {
         match &self
             .decided
@@ -562,7 +563,7 @@ impl World {
         }
     }
 
-    /// What the log makes of the state up to entry `index`.
+    /// The state after entry `index` of the log.
     pub(super) fn truth_at(&self, index: u64) -> Option<&ClusterState> {
         self.truths
             .get(usize::try_from(index).ok()?.checked_sub(1)?)
@@ -573,7 +574,7 @@ impl World {
         EPOCH.plus(self.queue.now())
     }
 
-    /// Who votes, as the node knows it that has applied most.
+    /// The voters, as known to the node that has applied most.
     pub(super) fn voters(&self) -> Vec<NodeId> {
         let rafts = self
             .machines
@@ -638,7 +639,7 @@ impl World {
         });
     }
 
-    /// Asks some node for a change; whether it was made may never be known.
+    /// Requests a change of some node; whether it was made may never be known.
     pub(super) fn write(&mut self, command: Command) {
         let running: Vec<NodeId> = self
             .machines
@@ -673,7 +674,7 @@ impl World {
         self.story.fail(self.queue.now(), invariant, why);
     }
 
-    /// Shows what happened to everyone who watches.
+    /// Shows an event to every invariant.
     pub(super) fn show(&mut self, seen: &Seen<'_>) {
         if self.story.has_failed() {
             return;
@@ -726,8 +727,13 @@ fn renewed(command: &Command, response: Option<&Result<Response, Rejection>>) ->
     }
 }
 
-/// A decided command, with what became of assignments.
-fn told(index: usize, command: &Command, before: &ClusterState, after: &ClusterState) -> String {
+/// A line of the log: a decided command, with its changes of assignments.
+fn decision(
+    index: usize,
+    command: &Command,
+    before: &ClusterState,
+    after: &ClusterState,
+) -> String {
     let changed = after
         .assignments
         .iter()

@@ -133,7 +133,7 @@ fn cut(video: &[ChunkEntry], range: Range, strict: bool) -> Vec<Segment> {
         match gate.admit(&entry.meta) {
             Admission::Skip => {}
             Admission::Begin => begin(&mut segments, entry, false),
-            Admission::Continue => go_on(&mut segments, entry),
+            Admission::Continue => append_video(&mut segments, entry),
             Admission::Resume => resume(&mut segments, entry),
         }
     }
@@ -167,7 +167,7 @@ fn begin(segments: &mut Vec<Segment>, entry: &ChunkEntry, continues: bool) {
     });
 }
 
-fn go_on(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
+fn append_video(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
     let meta = &entry.meta;
     let Some(open) = segments.last_mut() else {
         return begin(segments, entry, false);
@@ -190,7 +190,7 @@ fn resume(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
         Some(open) if entry.meta.start.micros_since(open.range.to) >= GAP_MICROS_MIN => {
             begin(segments, entry, true)
         }
-        _ => go_on(segments, entry),
+        _ => append_video(segments, entry),
     }
 }
 

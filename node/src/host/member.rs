@@ -1,6 +1,6 @@
 //! A node that belongs to a cluster: starts its parts in order, and stops them in order.
 //!
-//! Volumes and recorders come up with what the node last knew; nothing waits for a leader.
+//! Volumes and recorders start from the node's last known state; nothing waits for a leader.
 
 use crate::capture::ingest::admission::{Admission, CONNECTING_MAX};
 use crate::capture::ingest::runtime::{self, IngestHandle, IngestRuntime};
@@ -28,7 +28,7 @@ use crate::member::probes::Probes;
 use crate::parts::certainty;
 use crate::parts::drills;
 use crate::parts::headroom;
-use crate::parts::holds::tell_holds;
+use crate::parts::holds::publish_holds;
 use crate::parts::names::keep_names;
 use crate::volumes::Volumes;
 use crate::volumes::sink::{GapTotals, VolumeSink};
@@ -51,14 +51,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-/// How long recording waits for the catalogue to open, which tells how far the last process came; a
-/// damaged one is rebuilt beside recording.
+/// How long recording waits for the catalogue to open, which shows how far the last process
+/// recorded; a damaged one is rebuilt while recording runs.
 const CATALOGUE_WAIT_MAX: Duration = Duration::from_millis(500);
 /// How long a stopping node waits for others to take its cameras over.
 const HANDOVER_MAX: Duration = Duration::from_secs(20);
 /// How long last chunks and TEARDOWNs may take.
 const RECORDERS_STOP_MAX: Duration = Duration::from_secs(5);
-/// Ticks of an ingest lane until it has surely taken in what had arrived before: the one under way,
+/// Ticks after which an ingest lane has read everything that had arrived before: the one under way,
 /// and a whole one.
 const LAST_LOOK_TICKS: u32 = 2;
 /// A chunk without a further frame ends this long after its longest time.
@@ -67,12 +67,12 @@ const CHUNK_IDLE_US: i64 = 100_000;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often one whose report is refused tries again.
 const REFUSED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
-/// Cameras that it does not record are given to others within this time of its word that it stops,
-/// where there is a leader.
+/// If there is a leader, cameras that a stopping node does not record are given to others within
+/// this time of its announcement.
 const REASSIGNED_WITHIN: Duration = Duration::from_secs(1);
-/// How often a node looks of which cameras it holds footage.
+/// How often a node checks of which cameras it holds footage.
 const CAMERAS_LOOK: Duration = Duration::from_secs(5);
-/// How often a stopping node looks whether it still owns cameras.
+/// How often a stopping node checks whether it still owns cameras.
 const HANDOVER_LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
@@ -99,16 +99,16 @@ pub(crate) struct Member {
     pub(crate) volumes: Volumes,
     pub(crate) view: View,
     pub(crate) sight: watch::Receiver<Arc<Sight>>,
-    /// What the next failure would cost; `None` before that was found out.
+    /// The cost of the next failure; `None` until it is known.
     pub(crate) headroom: watch::Receiver<Option<Arc<Headroom>>>,
     pub(crate) supervisor: SupervisorHandle,
     pub(crate) gaps: Arc<GapTotals>,
-    /// Everything of the peer port.
+    /// All routes of the peer port.
     pub(crate) peer_routes: axum::Router,
     /// Names the first part that ended by itself.
     pub(crate) broken: watch::Receiver<Option<String>>,
     stopping: watch::Sender<bool>,
-    /// Until a lane has taken in everything that had arrived before.
+    /// How long until a lane has read everything that had arrived before.
     last_look: Duration,
     parts: Parts,
     /// Its threads live as long as the member.
@@ -211,7 +211,7 @@ impl Member {
             addresses: consensus.identity().addresses(),
         };
         let peer_routes = peer_routes(&consensus, secrets, link_events, &volumes, &sight_seen);
-        let holds = tell_holds(
+        let holds = publish_holds(
             consensus.clone(),
             volumes.clone(),
             (identity.node, clock),
@@ -243,7 +243,7 @@ impl Member {
         parts.run("the failover headroom", headroom);
         parts.run("the drills' schedule", schedule);
         parts.run("the sign of life", signs);
-        let numbers = tell_cameras(consensus.clone(), volumes.clone());
+        let numbers = publish_cameras(consensus.clone(), volumes.clone());
         parts.run("the cameras' numbers", numbers);
         let names = keep_names(consensus.clone(), volumes.clone(), clock);
         parts.run("the cameras' names", names);
@@ -268,7 +268,7 @@ impl Member {
         })
     }
 
-    /// Hands all cameras over, makes everything durable, and leaves. `hand_over` is false where
+    /// Hands over all cameras, makes everything durable, and stops. `hand_over` is false if
     /// consensus has failed.
     ///
     /// # Errors
@@ -278,8 +278,7 @@ impl Member {
         if hand_over {
             self.hand_over().await;
             self.announce().await;
-            // What cameras sent before the stop has arrived, but lanes look for it only once a
-            // tick.
+            // The cameras' last data has arrived, but lanes read it only once a tick.
             sleep(self.last_look).await;
         }
         let recorders = self
@@ -304,7 +303,7 @@ impl Member {
         recorders.and(volumes)
     }
 
-    /// Asks the others to take this node's cameras, and records on until they do.
+    /// Asks the other nodes to take this node's cameras, and records until they do.
     async fn hand_over(&self) {
         match timeout(HANDOVER_MAX, self.hand_all_over()).await {
             Ok(true) => tracing::info!("all cameras are handed over"),
@@ -318,7 +317,7 @@ impl Member {
         }
     }
 
-    /// Waits until heartbeats have announced the stop, where the cluster's state does not: others
+    /// If the cluster's state does not announce the stop, waits until heartbeats have: other nodes
     /// would take it for a crash.
     async fn announce(&self) {
         let state = self.consensus.state();
@@ -331,8 +330,8 @@ impl Member {
         }
     }
 
-    /// Whether all cameras were taken over that this node records; false as soon as no node is left
-    /// that could. What it does not record has nothing to lose.
+    /// Whether other nodes took over all cameras that this node records; false as soon as no node
+    /// is left that could. Cameras that it does not record have nothing to lose.
     async fn hand_all_over(&self) -> bool {
         let me = self.identity.node;
         let mut reported = usize::MAX;
@@ -376,12 +375,13 @@ impl Member {
 
     /// Cameras whose recorders of this node are not known to fail.
     fn recorded(&self) -> BTreeSet<CameraId> {
-        let told = self
+        let recorders = self
             .supervisor
             .statuses()
             .into_iter()
             .map(|status| self.volumes.progress(status));
-        told.filter(|progress| progress.state != RecorderState::Failing)
+        recorders
+            .filter(|progress| progress.state != RecorderState::Failing)
             .map(|progress| progress.camera)
             .collect()
     }
@@ -398,7 +398,7 @@ impl Member {
     }
 }
 
-/// A view whose connections to other nodes are not those that clients' footage comes through.
+/// A view with separate connections to other nodes, not shared with clients' footage.
 fn apart(view: &View, secrets: &Secrets) -> Result<View, StartError> {
     let client = PeerClient::new(secrets.cluster.clone()).map_err(StartError::Client)?;
     Ok(View {
@@ -426,7 +426,7 @@ async fn open_consensus(
     .await
 }
 
-/// Until the pilot knows more.
+/// The heartbeat until the pilot has more to report.
 fn first_heartbeat(from: NodeId, clock: Clock) -> Outgoing {
     let heartbeat = Heartbeat {
         from,
@@ -454,7 +454,7 @@ fn look_at_self(
         recorders: supervisor
             .statuses()
             .into_iter()
-            // No camera is to blame for the end of a process that stops, nor proven by it.
+            // A regular stop neither blames a camera nor proves it harmless.
             .map(|status| match status.exposure {
                 Some(_) if *stopping.borrow() => Status {
                     exposure: Some(Exposure::Proven),
@@ -522,9 +522,9 @@ fn peer_routes(
     consensus.peer_routes().merge(own_routes)
 }
 
-/// Tells of which cameras there is footage here: their numbers must not be given out again,
-/// whatever the cluster knows of them.
-async fn tell_cameras(consensus: Consensus, volumes: Volumes) {
+/// Publishes of which cameras this node holds footage: their numbers must not be assigned again,
+/// even if the cluster does not know them.
+async fn publish_cameras(consensus: Consensus, volumes: Volumes) {
     loop {
         let looked = volumes.clone();
         // It may read a catalogue.
@@ -539,8 +539,8 @@ async fn tell_cameras(consensus: Consensus, volumes: Volumes) {
     }
 }
 
-/// Keeps the cluster's knowledge of this node true while it is not stopping: its addresses, its
-/// capacity, and that it takes cameras, also where an earlier process' stop is decided only now.
+/// Keeps the cluster's knowledge of this node up to date until it stops: its addresses, its
+/// capacity, and that it takes cameras, even if an earlier process's stop is decided only now.
 async fn report_for_duty(
     consensus: Consensus,
     (me, clock): (NodeId, Clock),

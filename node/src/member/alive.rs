@@ -1,12 +1,12 @@
-//! A sign of life on the disk, so that a process that comes back after a crash knows until when the
-//! last one ran. What was not recorded before that is not for it to guess: the last process, and
-//! others, wrote down what they saw.
+//! A sign of life on the disk, so that a process that starts after a crash knows until when the
+//! last one ran. It does not guess why footage is missing before that: the last process, and other
+//! nodes, recorded what they saw.
 //!
 //! The sign is the modification time of an empty file in the data directory: it costs no write and
-//! no flush. A second file has the same of processes that ran for long enough to write down
-//! anything at all, a third how far recorders had stamped. After a power cut they may be old by as
-//! long as the kernel keeps inodes in memory; then more is shown as `node_down`, where nothing else
-//! is known.
+//! no flush. A second file has the same for processes that ran long enough to write any gap entry,
+//! a third the newest time that recorders had stamped. After a power cut these times may be
+//! outdated by as long as the kernel keeps inodes in memory; then more is shown as `node_down` if
+//! nothing else is known.
 
 use crate::capture::ingest::wall::WallTrust;
 use crate::capture::recorder::accounts::Signs;
@@ -26,7 +26,7 @@ const SIGN: &str = "alive";
 const ACCOUNTED: &str = "accounted";
 const STAMPED: &str = "stamped";
 
-/// The last signs of processes before this one; `None` where there was none, or it cannot be read.
+/// The last signs of processes before this one; `None` if there was none, or it cannot be read.
 pub(crate) fn last_signs(data_dir: &Path) -> Signs {
     let modified = |name| std::fs::metadata(data_dir.join(name)).and_then(|file| file.modified());
     let sign = |name| modified(name).ok().map(Timestamp::from_system);
@@ -37,7 +37,7 @@ pub(crate) fn last_signs(data_dir: &Path) -> Signs {
     }
 }
 
-/// Gives signs of life until it is dropped, after those that earlier processes left.
+/// Gives signs of life until it is dropped, continuing those of earlier processes.
 pub(crate) async fn keep(
     (data_dir, mut last): (PathBuf, Signs),
     (clock, wall): (Clock, WallTrust),
@@ -72,7 +72,7 @@ pub(crate) async fn keep(
     }
 }
 
-/// Open once they were written.
+/// Opened when they are first written.
 #[derive(Default)]
 struct Files([Option<File>; 3]);
 

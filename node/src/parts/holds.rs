@@ -1,5 +1,5 @@
-//! Passes to the volumes what retention may not delete: held footage, and footage that is kept for
-//! exports.
+//! Passes to the volumes which footage retention may not delete: held footage, and footage that is
+//! kept for exports.
 //!
 //! Volumes delete nothing before they have the holds. They get the cluster's holds: once this node
 //! has seen all that was committed before it started, so that a hold that was made while it was
@@ -28,7 +28,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Runs until consensus is gone.
-pub(crate) async fn tell_holds(
+pub(crate) async fn publish_holds(
     consensus: Consensus,
     volumes: Volumes,
     (node, clock): (NodeId, Clock),

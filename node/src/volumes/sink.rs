@@ -1,5 +1,5 @@
 //! The destination of recorders' records: the camera's volume, while it has room for a camera of
-//! this priority (DESIGN rule 10).
+//! this priority. An overloaded volume sheds the lowest priority first.
 
 use crate::capture::recorder::sink::{RecordSink, SinkError};
 use crate::volumes::{Opened, Volumes};

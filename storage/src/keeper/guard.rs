@@ -1,5 +1,5 @@
-//! What stands between the limits and deletion: whether the time is trusted, and the brake.
-//! `retention` decides; this keeps what it has to know between two looks and over a restart.
+//! Guards deletion by the limits: trust in the time, and the brake. `retention` decides; this
+//! module keeps its state between two checks and over a restart.
 
 use crate::ids::SegmentId;
 use crate::locks::read;
@@ -15,8 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often what is remembered is written, where nothing but time has changed: a kill costs so
-/// much of a wait.
+/// How often the state is saved if only times have changed: a kill costs this much of a wait.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// An open segment that has not grown for so long, and for twice the time that segments are written,
@@ -35,7 +34,7 @@ struct Growth {
 pub(super) struct Ages {
     trusted: Option<Timestamp>,
     marks: Marks,
-    /// Where nothing is ever doubted, stamps are right.
+    /// If false, every stamp is taken to be right.
     is_careful: bool,
 }
 
@@ -52,7 +51,7 @@ impl Ages {
     }
 }
 
-/// What begins later than this from now was recorded by a clock that was ahead.
+/// Footage that begins later than this from now was recorded by a clock that was ahead.
 const FUTURE_US_MIN: i64 = 60_000_000;
 
 pub(super) struct Guard {
@@ -60,10 +59,10 @@ pub(super) struct Guard {
     started: Instant,
     /// The first segment that this process may have written.
     first: SegmentId,
-    /// What the process before knew; taken once the newest footage is known.
+    /// What the previous process knew; used once the newest footage is known.
     remembered: Option<Remembered>,
-    /// What was known before this process: the next one has to agree with it, too, where this one
-    /// never trusts its clock.
+    /// What was known before this process: if this process never trusts its clock, the next one has
+    /// to agree with it, too.
     before: Option<Timestamp>,
     trust: Trust,
     ages: Ages,
@@ -75,11 +74,11 @@ pub(super) struct Guard {
     open: BTreeMap<SegmentId, Growth>,
     is_refused: bool,
     removes_future: bool,
-    /// What was shown in the log last.
+    /// The state that was logged last.
     shown: Option<&'static str>,
     saved: Remembered,
     saved_at: Instant,
-    /// Stamps that counted do not any more, and a restart does not know.
+    /// Stamps that counted before do not any more, and that is not saved yet.
     is_doubt_unsaved: bool,
 }
 
@@ -119,8 +118,8 @@ impl Guard {
         }
     }
 
-    /// Looks at the clocks, and at what an operator has said since. Before every segment is known
-    /// nothing is old.
+    /// Checks the clocks, and applies operators' orders. Until every segment is known, no segment
+    /// counts as old.
     pub(super) fn look(&mut self, is_complete: bool, now: Instant) {
         if !is_complete {
             return;
@@ -147,8 +146,8 @@ impl Guard {
             if remembered.is_refused {
                 self.trust.refuse();
             }
-            // The process before may have opened a segment that held nothing, and its number is
-            // given again.
+            // The previous process may have opened a segment that held nothing, and its number is
+            // assigned again.
             self.is_doubt_unsaved = self.ages.marks.doubt(self.first);
         }
         self.watch_open(uptime);
@@ -162,7 +161,7 @@ impl Guard {
         self.announce_pause();
     }
 
-    /// When the newest segment of former processes was closed, as it says itself.
+    /// When the newest segment of former processes was closed, by its own stamp.
     fn newest_before(&self) -> Option<Timestamp> {
         let known = read(&self.shared.known);
         known
@@ -265,7 +264,7 @@ impl Guard {
         }
     }
 
-    /// The time from which on footage is to be removed, if an operator has asked for that.
+    /// The time from which footage is to be removed, if an operator has requested that.
     pub(super) fn take_removal(&mut self) -> Option<Timestamp> {
         if !std::mem::take(&mut self.removes_future) {
             return None;
@@ -281,8 +280,8 @@ impl Guard {
         &self.ages
     }
 
-    /// How many bytes of what the limits say may go now. `floor_bytes` are free space without which
-    /// recording would end.
+    /// How many of the bytes that the limits would delete may go now. `floor_bytes` is the free
+    /// space without which recording would end.
     pub(super) fn allow(
         &mut self,
         subject: &Subject,
@@ -306,7 +305,8 @@ impl Guard {
         }
     }
 
-    /// What was announced of a class with a limit of age cannot be judged without a time.
+    /// An announced deletion of a class with a limit of age cannot be judged without a trusted
+    /// time.
     fn is_frozen(&self, subject: &Subject) -> bool {
         let Subject::Class(name) = subject else {
             return false;
@@ -399,10 +399,10 @@ impl Guard {
         });
     }
 
-    /// Writes down what a restart must not forget: at once where something was announced or
-    /// decided, now and then otherwise.
+    /// Saves the state for a restart: at once if a deletion was announced or decided, otherwise
+    /// periodically.
     pub(super) fn save(&mut self, is_last: bool, now: Instant) {
-        // Before the first look nothing is known that the file does not say.
+        // Before the first check, the file already has everything that is known.
         if self.shared.options.caution == Caution::NONE || self.remembered.is_some() {
             return;
         }

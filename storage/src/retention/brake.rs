@@ -1,11 +1,11 @@
 //! The brake on deletion: how much of what the limits would delete may go now. Pure: bytes and
-//! times come in as values.
+//! times are passed in as values.
 //!
-//! In an hour so much may go at once as came in, and a tenth of what is stored. What the limits
-//! would delete beyond that, after a start, a changed limit or a clock, is announced and waits.
-//! Then, or when an operator releases it, it goes at a bounded rate; when he cancels it, it stays
-//! for as long as the limits are the same. A disk that fills up does not wait: of what free space
-//! asks for, as much goes as comes in, and what recording needs.
+//! Each hour, as much may go at once as came in, plus a tenth of what is stored. A larger deletion,
+//! after a start, a changed limit or a clock's step, is announced and waits. After the wait, or
+//! when an operator releases it, it proceeds at a bounded rate; if an operator cancels it, the
+//! footage stays for as long as the limits are the same. A disk that fills up does not wait: for
+//! free space, as much goes as comes in, and as recording needs.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -14,14 +14,14 @@ use std::time::Duration;
 /// The part of what is stored that may go within [`PACE_TIME`] beyond what came in.
 const SHARE: u64 = 10;
 const PACE_TIME: Duration = Duration::from_secs(3600);
-/// What comes in within this part of it is never much.
+/// A deletion of no more than comes in within this part of [`PACE_TIME`] is never announced.
 const SOON: u64 = 6;
 /// The steps in which the last hour is counted.
 const STEP: Duration = Duration::from_secs(60);
-/// What was announced goes at a rate at which everything stored would take so long.
+/// An announced deletion proceeds at a rate at which everything stored would take this long.
 const RUN_TIME: Duration = Duration::from_secs(2 * 3600);
 
-/// What a limit speaks of.
+/// The subject of a limit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
@@ -31,7 +31,7 @@ pub enum Subject {
     FreeSpace,
 }
 
-/// What the limits would delete now.
+/// The deletion that the limits ask for now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
     pub bytes: u64,
@@ -50,10 +50,10 @@ pub enum State {
     Cancelled,
 }
 
-/// A deletion that is more than the usual.
+/// A deletion beyond the usual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announcement {
-    /// What would go in all, as the limits say now.
+    /// How much would go in all by the present limits.
     pub bytes: u64,
     pub stored_bytes: u64,
     pub state: State,
@@ -62,7 +62,7 @@ pub struct Announcement {
     limits: u64,
 }
 
-/// What an operator should be shown.
+/// A change to show to operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     Announced,
@@ -84,12 +84,12 @@ struct Ledger {
     went: Window,
     announcement: Option<Announcement>,
     looked_at: Duration,
-    /// What may go of what was announced; less than nothing where the last segment was larger.
+    /// How much of the announced deletion may go; negative if the last segment was larger.
     credit: i64,
 }
 
 impl Brake {
-    /// `wait` is zero where nothing waits. `announced` is what the process before had announced.
+    /// With a `wait` of zero nothing waits. `announced` is what the previous process had announced.
     #[must_use]
     pub fn new(wait: Duration, announced: Vec<(Subject, Announcement)>) -> Self {
         let ledger = |announcement| Ledger {
@@ -103,8 +103,8 @@ impl Brake {
         Self { wait, ledgers }
     }
 
-    /// How many bytes may go now, `uptime` after the start. To be called at each look, also where
-    /// the wish is for nothing.
+    /// How many bytes may go now, `uptime` after the start. Call it at each check, even if the wish
+    /// is zero.
     pub fn allow(
         &mut self,
         subject: &Subject,
@@ -142,7 +142,7 @@ impl Brake {
         )
     }
 
-    /// The limits cannot be judged now: what was announced stays as it is, and does not wait on.
+    /// The limits cannot be judged now: an announced deletion stays as it is, and its wait pauses.
     pub fn skip(&mut self, subject: &Subject, uptime: Duration) {
         if let Some(ledger) = self.ledgers.get_mut(subject) {
             ledger.looked_at = uptime;
@@ -160,7 +160,7 @@ impl Brake {
     pub fn came(&mut self, subject: &Subject, bytes: u64, uptime: Duration) {
         let ledger = self.ledgers.entry(subject.clone()).or_default();
         ledger.came.add(bytes, uptime);
-        // The room that free space asks for is not to shrink while a deletion waits.
+        // The required free space must not shrink while a deletion waits.
         if *subject == Subject::FreeSpace && ledger.announcement.is_some() {
             ledger.credit = ledger.credit.saturating_add(signed(bytes));
         }
@@ -176,12 +176,12 @@ impl Brake {
         }
     }
 
-    /// What was announced goes now. Returns how much was.
+    /// Releases announced deletions. Returns how many.
     pub fn release(&mut self, is_meant: impl Fn(&Subject) -> bool) -> usize {
         self.set(State::Running, is_meant)
     }
 
-    /// What was announced stays, for as long as the limits are the same.
+    /// Cancels announced deletions, for as long as the limits are the same.
     pub fn cancel(&mut self, is_meant: impl Fn(&Subject) -> bool) -> usize {
         self.set(State::Cancelled, is_meant)
     }
@@ -203,7 +203,7 @@ impl Brake {
             .filter_map(|(subject, ledger)| Some((subject, ledger.announcement.as_ref()?)))
     }
 
-    /// How long it takes until it begins; `None` where it was cancelled.
+    /// How long until it begins; `None` if it was cancelled.
     #[must_use]
     pub fn begins_in(&self, announcement: &Announcement) -> Option<Duration> {
         match announcement.state {
@@ -215,12 +215,12 @@ impl Brake {
 }
 
 impl Ledger {
-    /// What may go without being announced.
+    /// How much may go without announcement.
     fn usual(&mut self, wish: Wish, uptime: Duration) -> u64 {
         let came = self.came.sum(uptime);
         let may_go = came.saturating_add(wish.stored_bytes / SHARE);
-        // A ring whose tenth is used up continues: what is no more than comes in soon is never
-        // announced.
+        // A ring whose tenth is used up continues: a deletion of no more than comes in soon is
+        // never announced.
         may_go
             .saturating_sub(self.went.sum(uptime))
             .max(2 * wish.largest_bytes)

@@ -1,5 +1,5 @@
-//! What passes between a volume's keeper and those who look at it: the peers' clocks, an operator's
-//! word, how it stands.
+//! The exchange between a volume's keeper and its observers: peers' clocks, operators' orders,
+//! status.
 
 use super::brake::Subject;
 use super::status::RetentionStatus;
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-/// Words that wait for the keeper; beyond, the oldest are dropped.
+/// The most orders that wait for the keeper; beyond that, the oldest are dropped.
 const ORDERS_MAX: usize = 16;
 
-/// What an operator says of announced deletions, of one class or of all.
+/// An operator's order about announced deletions, of one class or of all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetentionOrder {
     pub action: RetentionAction,
@@ -25,10 +25,10 @@ pub struct RetentionOrder {
 pub enum RetentionAction {
     /// It begins now, and the clock is right.
     Release,
-    /// It stays as long as its reason is the same, and a clock that is in doubt does not count by
+    /// The footage stays as long as the reason is the same, and a clock in doubt does not count by
     /// itself.
     Cancel,
-    /// Footage whose times have yet to come goes, where the time is certain; of whatever class.
+    /// Footage with future times is deleted, of every class, if the time is certain.
     RemoveFuture,
 }
 

@@ -1,5 +1,5 @@
-//! What retention remembers over a restart, in one small file. Lost or unreadable, the newest
-//! footage says what time it was, and what was announced waits again.
+//! Retention's state over a restart, in one small file. If it is lost or unreadable, the newest
+//! footage shows what time it was, and announced deletions wait again.
 
 use super::brake::{Announcement, Subject};
 use super::marks::{MARKS_MAX, Marks};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// Another version is not read.
 const FILE_VERSION: u16 = 1;
 
-/// A longer file is not ours.
+/// A longer file is not one of these.
 const FILE_BYTES_MAX: u64 = 128 * MARKS_MAX as u64 + 1024 * (CLASSES_MAX as u64 + 2);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,7 +39,7 @@ struct File {
 }
 
 impl Remembered {
-    /// What the volume's file says; nothing where there is none that can be used.
+    /// The content of the volume's file; empty if there is no usable one.
     pub(crate) fn load(disk: &dyn Disk, layout: &Layout, volume: Uuid) -> Self {
         match load(disk, layout, volume) {
             Ok(remembered) => remembered,

@@ -1,9 +1,9 @@
-//! When a volume is full: from what comes in, what is free, and what retention may still delete.
-//! Pure.
+//! Forecasts when a volume is full, from the incoming rate, the free space, and what retention may
+//! still delete. Pure.
 
 use std::time::Duration;
 
-/// How far back the rate of writing looks.
+/// The time over which the rate of writing is averaged.
 const MEMORY: Duration = Duration::from_secs(60);
 
 /// Bytes a second, smoothed: each second counts less the longer it is ago.
@@ -36,8 +36,8 @@ impl Rate {
 /// Seconds until neither free room nor anything deletable is left, if from now on nothing that
 /// comes may be deleted. `None`: nothing comes.
 ///
-/// In a ring that is in order this is the time that footage stays, and does not change. It falls
-/// while holds or other files take the room, and at 0 recording ends.
+/// In a healthy ring this is the time that footage stays, and does not change. It falls while holds
+/// or other files take up the room; at 0 recording ends.
 #[must_use]
 pub fn full_in_s(free_bytes: u64, deletable_bytes: u64, rate: Rate) -> Option<u64> {
     let room = free_bytes.saturating_add(deletable_bytes) as f64;

@@ -1,10 +1,11 @@
-//! When segments were closed, though the clock that stamped them may have been wrong. Pure.
+//! Determines when segments were closed, although the clock that stamped them may have been wrong.
+//! Pure.
 //!
 //! Segments are numbered in the order in which they are opened, whatever the clock says. A mark is
-//! a moment at which the time was trusted: what has a smaller number was closed by then, the rest
-//! later. A stamp counts only where the process that wrote it trusted its clock then, and only
-//! between its marks. What any other process wrote is as young as the marks allow: it may have been
-//! recorded a moment before the next one.
+//! a moment at which the time was trusted: segments with smaller numbers were closed by then, the
+//! rest later. A stamp counts only if the process that wrote it trusted its clock then, and only
+//! between its marks. Segments of any other process are as young as the marks allow: they may have
+//! been recorded a moment before the next one.
 
 use crate::ids::SegmentId;
 use crate::time::Timestamp;
@@ -16,11 +17,11 @@ pub const MARKS_MAX: usize = 1024;
 /// How far marks of one process are apart, in microseconds.
 const MARK_INTERVAL_US: i64 = 24 * 3600 * 1_000_000;
 
-/// Marks of starts between which nothing was recorded: one for what comes before them, one for what
-/// comes after.
+/// The most marks of starts between which nothing was recorded: one for the segments before them,
+/// one for those after.
 const SAME_FIRST_MAX: usize = 2;
 
-/// What has a number below `first` was closed at `at` or before, the rest later.
+/// Segments with numbers below `first` were closed at `at` or before, the rest later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     first: SegmentId,
@@ -113,8 +114,7 @@ impl Marks {
             .is_some_and(|oldest| at.micros_since(oldest.at) >= MARK_INTERVAL_US)
     }
 
-    /// From the segment `open` on, nothing is known of the stamps. Returns whether any counted
-    /// before.
+    /// From the segment `open` on, stamps no longer count. Returns whether any did before.
     pub fn doubt(&mut self, open: SegmentId) -> bool {
         let Some(last) = self.0.last_mut().filter(|last| last.dated_to > open) else {
             return false;
@@ -128,7 +128,7 @@ impl Marks {
     #[must_use]
     pub fn closed_at(&self, id: SegmentId, closed_at: Timestamp, now: Timestamp) -> Timestamp {
         let next = self.0.partition_point(|mark| mark.first <= id);
-        // Where a past begins may be a clock's word alone: nothing is older because of it.
+        // The beginning of a past may be known from a clock alone: it makes nothing older.
         let to = self.0.get(next.max(1)).map_or(now, |mark| mark.at.min(now));
         match next.checked_sub(1).map(|last| self.0[last]) {
             Some(from) if id < from.dated_to => closed_at.min(to).max(from.at.min(to)),
@@ -151,8 +151,8 @@ impl Marks {
         self.0.push(mark);
     }
 
-    /// Joins the oldest two between which all stamps count. Where there are none, the oldest goes:
-    /// what it dated is as young as the next one allows.
+    /// Joins the oldest two between which all stamps count. If there are none, the oldest goes: the
+    /// segments that it dated are then as young as the next one allows.
     fn make_room(&mut self) {
         let joined = self
             .0

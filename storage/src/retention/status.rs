@@ -1,4 +1,4 @@
-//! What retention shows of itself.
+//! The status of retention.
 
 use super::{Pause, State};
 use serde::{Deserialize, Serialize};
@@ -17,15 +17,15 @@ pub struct Announced {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetentionStatus {
-    /// Whether the wall clock counts.
+    /// Whether the wall clock is trusted.
     pub is_time_trusted: bool,
-    /// Nothing contradicts the wall clock, though it may have to prove itself still.
+    /// Nothing contradicts the wall clock, though it may still have to prove itself.
     pub is_time_likely: bool,
-    /// And by more than itself: other members may go by it.
+    /// More than the clock itself confirms it: other members may rely on it.
     pub may_vouch: bool,
-    /// Why nothing is deleted for its age, where a class has a limit of age.
+    /// Why nothing is deleted for its age, if a class has a limit of age.
     pub paused: Option<Pause>,
     pub announced: Vec<Announced>,
-    /// What stays free where that is less than was asked for, because the volume is small.
+    /// The room that stays free, if it is less than was configured, because the volume is small.
     pub clamped_free_bytes_min: Option<u64>,
 }

@@ -1,11 +1,11 @@
-//! Whether the wall clock may decide what is old. Pure: readings come in as values.
+//! Whether the wall clock may be used for ages. Pure: readings are passed in as values.
 //!
 //! Three witnesses have to agree: this node's wall clock, the clocks of its peers, and what was
 //! known before, which is the last time that was trusted, or the newest footage from before this
-//! start, plus the time that has passed since. A clock that stepped is left to settle first. Where
-//! what was known contradicts a clock that nothing else contradicts, the node may have been off for
-//! long: such a clock has to stay steady for a day, and one that is further ahead than
-//! [`ABSENCE_MAX`] is taken for right only when a peer or an operator vouches for it.
+//! start, plus the time that has passed since. A clock that stepped is left to settle first. If
+//! only the known time contradicts a clock, the node may have been off for long: such a clock has
+//! to stay steady for a day, and one that is further ahead than [`ABSENCE_MAX`] is trusted only
+//! when a peer or an operator vouches for it.
 
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ const STEP: Duration = Duration::from_secs(2);
 pub struct Caution {
     /// A clock that stepped is not trusted for so long.
     pub clock_settle: Duration,
-    /// A clock may be so far ahead of what the process before knew: the node was off.
+    /// How far a clock may be ahead of what the previous process knew: the node was off.
     pub absence: Duration,
     /// A clock that only the past contradicts has to be steady for so long.
     pub doubt: Duration,
@@ -41,7 +41,7 @@ impl Caution {
         wait: Duration::from_secs(24 * 3600),
     };
 
-    /// Every clock is trusted, and nothing waits: for tests of what the limits say.
+    /// Every clock is trusted, and nothing waits: for tests of the limits.
     pub const NONE: Self = Self {
         clock_settle: Duration::ZERO,
         absence: Duration::MAX,
@@ -50,7 +50,7 @@ impl Caution {
     };
 }
 
-/// What the clocks of the other members say of this node's.
+/// How the clocks of the other members compare with this node's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PeerClocks {
     /// There is no other member, or none has answered for so long that none is waited for.
@@ -67,7 +67,7 @@ pub enum PeerClocks {
     },
 }
 
-/// Why the wall clock does not count.
+/// Why the wall clock is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pause {
@@ -116,7 +116,7 @@ impl Pause {
         }
     }
 
-    /// Every start is settling for a moment: that is nothing to act on.
+    /// Whether it needs attention: every start settles for a moment, which does not.
     #[must_use]
     pub fn is_notable(self) -> bool {
         !matches!(self, Self::Settling | Self::PeersAwaited)
@@ -196,7 +196,7 @@ impl Reading {
     }
 }
 
-/// What is known of the time, over a process.
+/// What a process knows of the time.
 #[derive(Clone, Debug)]
 pub struct Trust {
     caution: Caution,
@@ -204,17 +204,17 @@ pub struct Trust {
     /// The last look, and since when the clock has not stepped.
     last: Option<(i64, Duration)>,
     is_refused: bool,
-    /// What was trusted was more than this clock alone.
+    /// The trust was based on more than this clock alone.
     has_witness: bool,
-    /// False where what was known was never trusted.
+    /// False if the known time was never trusted.
     is_proven: bool,
     /// A peer or an operator has said of this process's clock that it is right.
     is_vouched: bool,
 }
 
 impl Trust {
-    /// `known` was the time when the process before this one was last sure of it; `None` where
-    /// nothing is stored yet.
+    /// `known` was the time when the process before this one was last sure of it; `None` if nothing
+    /// is stored yet.
     #[must_use]
     pub fn new(caution: Caution, known: Option<Timestamp>) -> Self {
         let anchor = known.map(|time| Anchor {
@@ -234,9 +234,9 @@ impl Trust {
         }
     }
 
-    /// What was known is what footage says that a former process stamped, and nothing says whether
-    /// that one trusted its clock: a clock that agrees with it has to stay steady for as long
-    /// as one that does not.
+    /// Marks the known time as only a stamp in footage of a former process, which may not have
+    /// trusted its clock: a clock that agrees with it has to stay steady for as long as one that
+    /// does not.
     #[must_use]
     pub fn unproven(self) -> Self {
         Self {
@@ -245,8 +245,8 @@ impl Trust {
         }
     }
 
-    /// What was known is what a process knew of a volume without a past, which nothing could
-    /// contradict: it is no witness.
+    /// Marks the known time as one from a volume without a past, which nothing could contradict: it
+    /// is no witness.
     #[must_use]
     pub fn unwitnessed(self) -> Self {
         Self {
@@ -285,7 +285,7 @@ impl Trust {
         Ok(reading.wall)
     }
 
-    /// An operator says that the wall clock is right.
+    /// An operator confirms the wall clock.
     pub fn accept(&mut self, reading: Reading) {
         (self.has_witness, self.is_vouched) = (true, true);
         self.know(reading);
@@ -300,20 +300,20 @@ impl Trust {
         (self.is_refused, self.is_proven) = (false, true);
     }
 
-    /// Whether it may vouch for others, where it trusts its clock: a volume on which nothing was
-    /// stored before knows no better than they do.
+    /// Whether a node that trusts its clock may vouch for others: a new volume knows no more than
+    /// they do.
     #[must_use]
     pub fn may_vouch(&self) -> bool {
         self.has_witness
     }
 
-    /// Whether another than this node has said that its clock is right.
+    /// Whether a peer or an operator has confirmed its clock.
     #[must_use]
     pub fn is_vouched(&self) -> bool {
         self.is_vouched
     }
 
-    /// An operator says that it is not: it has to agree with what was known.
+    /// An operator refuses the wall clock: it has to agree with the known time.
     pub fn refuse(&mut self) {
         self.is_refused = true;
     }

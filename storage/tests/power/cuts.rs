@@ -17,8 +17,8 @@ const CUTS_A_VOLUME: u32 = 3;
 const BEFORE_CUT_MIN: Duration = Duration::from_millis(600);
 const BEFORE_CUT_MAX: Duration = Duration::from_millis(1800);
 
-/// DESIGN §4: a power cut costs a stream at most this much, on a machine that keeps up. Cuts that
-/// cost more are counted, and judged by how late the machine was, which this test shares with other
+/// A power cut costs a stream at most this much, on a machine that keeps up. Cuts that cost more
+/// are counted, and judged by how late the machine was, which this test shares with other
 /// processes.
 const LOSS_US_MAX: i64 = 1_000_000;
 

@@ -1,5 +1,5 @@
-//! VLC, GStreamer and hls.js play across whatever a recording has been through: gaps of any length,
-//! a handoff, the death of the recorder. None stops, and none misses what is stored.
+//! VLC, GStreamer and hls.js play across gaps of any length, a handoff, and the death of the
+//! recorder. None stops, and none misses stored footage.
 
 use crate::heard::{FRAME_US, Jump, heard, jumps};
 use crate::hls_js::Page;
@@ -28,7 +28,7 @@ const SLACK_FRAMES: f64 = 5.0;
 /// Where a recorder died, sound may end before its video, and two recorders' clocks differ where a
 /// busy machine reads late: hls.js hops over more than a frame of sound that is missing.
 const HOP_FRAMES: f64 = 20.0;
-/// By how much the clocks of two recorders may differ, which move to each other then.
+/// By how much the clocks of two recorders may differ until they converge.
 const UNEVEN_US_MAX: i64 = 150_000;
 /// By how much sound may end earlier than its video there: a chunk, and what had yet to come.
 const SILENT_US_MAX: i64 = 500_000;
@@ -39,8 +39,9 @@ const OVERLAP_US_MAX: i64 = 110_000;
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(40);
 /// Beyond the presentation's own length, on a machine that does other things too.
 const LATE_MAX: Duration = Duration::from_secs(40);
-/// VLC says nowhere how far it came: how long it plays is all there is. It begins and ends within
-/// some seconds; what stands still for a gap is late by the gap's length, which is 20 s or more.
+/// VLC does not report its position, so only its playing time is known. It begins and ends within
+/// some seconds; a player that stands still for a gap is late by the gap's length, which is 20 s or
+/// more.
 const VLC_LATE_SECONDS_MAX: f64 = 15.0;
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(45);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -248,7 +249,7 @@ fn url(site: &Site, index: usize, camera: &SiteCamera, query: &str) -> String {
     )
 }
 
-/// Who owns the camera, as node `asked` says.
+/// The camera's owner according to node `asked`.
 async fn owner(site: &Site, camera: &SiteCamera, asked: usize) -> Option<usize> {
     let look = site.ask(asked).await.unwrap();
     let found = look.cameras.iter().find(|found| found.id == camera.id)?;

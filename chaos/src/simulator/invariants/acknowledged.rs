@@ -1,5 +1,5 @@
-//! No acknowledged command is lost: what a client was told is in the log, at that place, and every
-//! node's state is what the log makes of it.
+//! No acknowledged command is lost: it is in the log at the acknowledged place, and every node's
+//! state follows from the log.
 
 use super::{Invariant, Seen, Site};
 use holdfast_consensus::command::LogEntry;

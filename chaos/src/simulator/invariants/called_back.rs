@@ -1,5 +1,5 @@
-//! Once the site is well again, nobody records who is not asked to: provisional recordings are
-//! called back, replaced recorders have stopped.
+//! Once the site is well again, only assigned nodes record: provisional recordings are called back,
+//! replaced recorders have stopped.
 
 use super::{Invariant, Seen, Site};
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -15,7 +15,7 @@ impl Invariant for CalledBack {
         if !matches!(seen, Seen::Settled) || !site.world.has_majority() {
             return Ok(());
         }
-        // Who was removed while it was away has not been told.
+        // A node that was removed while it was away does not know it.
         let members = &site.world.truth().nodes;
         let running = site
             .world
@@ -42,7 +42,8 @@ impl Invariant for CalledBack {
     }
 }
 
-/// A node whose directory was put back knows no better, and records what no other node does.
+/// A node whose directory was put back does not know the current state, and records cameras that no
+/// other node records.
 fn is_alone(site: &Site<'_>, node: NodeId, camera: CameraId) -> bool {
     let others = site
         .world

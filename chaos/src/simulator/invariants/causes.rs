@@ -1,5 +1,5 @@
-//! A recorded cause is final: what a node that was alive wrote of a gap is shown of it for good,
-//! whatever nodes that come back say later. Not where clocks were stepped: then intervals of one
+//! A recorded cause is final: the cause that a running node wrote for a gap is shown permanently,
+//! whatever returning nodes report later. Not checked if clocks were stepped: then intervals of one
 //! node's time mean nothing on another.
 
 use super::ledger::held;
@@ -12,13 +12,13 @@ use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline::{holes, spans_of};
 use std::time::Duration;
 
-/// What came so lately may not be durable yet: of a gap that goes on a piece is written every 10 s.
+/// Entries this recent may not be durable yet: an open gap is written in pieces of 10 s.
 const LATE: Duration = Duration::from_secs(12);
-/// How often to look what is shown.
+/// How often to check the shown gaps.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Looks that are compared in the end.
 const LOOKS_MAX: usize = 64;
-/// Where one cause ends and another begins is not known better.
+/// How precisely the boundary between two causes is known.
 const SEAM_US: i64 = 250_000;
 
 /// A gap of a camera as it was shown.
@@ -65,7 +65,7 @@ impl Invariant for Causes {
     }
 }
 
-/// All gaps, as every node's disk together tell them.
+/// All gaps, from the disks of all nodes together.
 fn shown(site: &Site<'_>) -> Vec<Shown> {
     let mut all = Vec::new();
     for camera in site.world.truth().cameras.keys() {
@@ -92,7 +92,7 @@ fn shown(site: &Site<'_>) -> Vec<Shown> {
 }
 
 fn check(before: &Shown, last: &[Shown]) -> Result<(), String> {
-    // A guess may give way to what is known.
+    // A guess may give way to a known cause.
     if matches!(before.cause, GapCause::NodeDown | GapCause::Unknown) {
         return Ok(());
     }

@@ -1,10 +1,10 @@
-//! A camera that ends processes is held back as is documented: a node that knows that it is in
-//! quarantine does not try it, and a suspect takes one process in its turn (two, where two nodes
-//! record it, each of which has turns of its own), while a majority can note that it did.
+//! A camera that ends processes is held back as documented: a node that knows of its quarantine
+//! does not try it, and a suspect ends one process in its turn (two if two nodes record it, each of
+//! which has turns of its own), while a majority can record that it did.
 //!
-//! A node that has just started goes by the state that it had when its last process ended, and may
-//! try the camera once more before it hears of the quarantine: recording does not wait for a
-//! leader. Those do not count.
+//! A node that has just started uses the state of its last process, and may try the camera once
+//! more before it hears of the quarantine, as recording does not wait for a leader. Such attempts
+//! do not count.
 
 use super::{Invariant, Seen, Site};
 use crate::simulator::recorder::Tried;
@@ -14,7 +14,7 @@ use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A process that has run for so long has heard what the cluster knows.
+/// A process that has run for this long knows the cluster's state.
 const INFORMED: Duration = Duration::from_secs(5);
 
 /// While a majority votes for so long, a process that ended is noted.
@@ -39,7 +39,7 @@ impl Invariant for DeadlyCameras {
         match seen {
             Seen::Decided { before, after } => {
                 self.suspected
-                    .retain(|camera, _| !begins_anew(*camera, before, after));
+                    .retain(|camera, _| !begins_again(*camera, before, after));
                 Ok(())
             }
             Seen::Sent { .. } if site.world.has_majority() => {
@@ -60,8 +60,8 @@ impl Invariant for DeadlyCameras {
     }
 }
 
-/// It is cleared, or put into quarantine once more: what comes after that is another story.
-fn begins_anew(camera: CameraId, before: &ClusterState, after: &ClusterState) -> bool {
+/// Whether the suspicion changed: cleared, or in quarantine once more. Then counting begins again.
+fn begins_again(camera: CameraId, before: &ClusterState, after: &ClusterState) -> bool {
     before.suspicions.get(camera) != after.suspicions.get(camera)
 }
 

@@ -1,5 +1,5 @@
-//! Nothing is deleted for its age before its time: all footage of a run is minutes old, whatever
-//! the clocks say.
+//! Footage is not deleted for its age too early: all footage of a run is minutes old, whatever the
+//! clocks say.
 
 use super::{Invariant, Seen, Site};
 use crate::simulator::EPOCH;

@@ -1,5 +1,5 @@
-//! A camera that its owner does not record holds up no drain: it has nothing to lose, and is given
-//! to another node at once.
+//! A camera that its owner does not record does not delay a drain: it has nothing to lose, and is
+//! given to another node at once.
 
 use super::{Invariant, Seen, Site};
 use holdfast_consensus::model::{Duty, Role};
@@ -80,7 +80,7 @@ impl Drains {
             .all(|node| !site.world.trouble.of_node(*node, since));
         if is_quiet && !truth.drills.running.contains(camera) && has_heir(site, owner) {
             return Err(format!(
-                "camera {camera}, which nobody records, still keeps node {owner}"
+                "camera {camera}, which no node records, still keeps node {owner}"
             ));
         }
         Ok(())

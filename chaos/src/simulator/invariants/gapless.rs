@@ -1,6 +1,6 @@
 //! A gapless camera that two nodes record loses no frame to the trouble of one: it takes two nodes
-//! in trouble within [`AT_ONCE`] to lose both. Not while the camera is held back for what it may
-//! do: in quarantine both leave it.
+//! in trouble within [`AT_ONCE`] to lose both. Not checked while the camera is held back: in
+//! quarantine both leave it.
 
 use super::{Invariant, Seen, Site};
 use holdfast_consensus::model::Protection;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// The time in which a camera that lost one of its recorders may not have another yet.
 const AT_ONCE: Duration = Duration::from_secs(25);
-/// What a node's trouble may bring about comes within this time.
+/// The time within which a node's trouble has its effects.
 const ECHO: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
@@ -42,7 +42,7 @@ impl Invariant for Gapless {
 
 /// It lost its mirror to a more important camera, or because owner and mirror came to be in one
 /// failure domain and there is no other: from then on it has one recorder only. Whether it should
-/// have two again is `recorded_again`'s.
+/// have two again is checked by `recorded_again`.
 fn gave_way(
     site: &Site<'_>,
     camera: CameraId,
@@ -79,7 +79,7 @@ impl Gapless {
             self.both_at.remove(&camera);
             return Ok(());
         }
-        // One that has lost its place records on for a moment.
+        // A mirror that has lost its place records for a moment longer.
         let has_mirror = site
             .world
             .truth()
@@ -110,7 +110,7 @@ impl Gapless {
             return Ok(());
         }
         Err(format!(
-            "nobody records camera {camera}; two nodes did at {:.3} s, and only {in_trouble:?} had \
+            "no node records camera {camera}; two nodes did at {:.3} s, and only {in_trouble:?} had \
              trouble",
             both_at.as_secs_f64()
         ))

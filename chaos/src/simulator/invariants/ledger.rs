@@ -1,6 +1,6 @@
-//! Every interval that is not recorded is explained, as readers are told it: by the gap ledger, or
-//! by an owner that died. Checked once the site is well again, with what all nodes' disks hold. Not
-//! where clocks were stepped: then intervals of one node's time mean nothing on another.
+//! Every interval without footage is explained to readers: by the gap ledger, or by an owner that
+//! died. Checked once the site is well again, over all nodes' disks. Not checked if clocks were
+//! stepped: then intervals of one node's time mean nothing on another.
 
 use super::{Invariant, Seen, Site};
 use crate::simulator::EPOCH;
@@ -15,12 +15,12 @@ use holdfast_storage::timeline::{holes, spans_of};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What came so lately may not be durable yet: of a gap that goes on a piece is written every 10 s.
+/// Entries this recent may not be durable yet: an open gap is written in pieces of 10 s.
 const LATE: Duration = Duration::from_secs(12);
 /// A camera that gets an owner again is recorded within this time.
 const FIRST_START_US: i64 = 10_000_000;
 
-/// Nobody owned a camera from then to then.
+/// An interval in which a camera had no owner.
 type Unowned = (Timestamp, Option<Timestamp>);
 
 #[derive(Default)]
@@ -77,10 +77,10 @@ impl Ledger {
         let unknown = pieces.iter().find(|piece| {
             let is_unknown = piece.cause == GapCause::Unknown
                 && !self.was_unowned(camera, piece.start, piece.end);
-            let goes_on = piece.end == to && owner_cannot_write(site.world, camera);
+            let continues = piece.end == to && owner_cannot_write(site.world, camera);
             is_unknown
-                && !goes_on
-                && !ended_untold(site.world, tenures, piece.start, piece.end)
+                && !continues
+                && !ended_unreported(site.world, tenures, piece.start, piece.end)
                 && has_owner_with_footage(&chunks, tenures, piece.start)
         });
         match unknown {
@@ -105,7 +105,7 @@ impl Ledger {
 }
 
 /// A gap is explained when it ends. Until then, for as long as no other node has room, the camera's
-/// state tells that its owner is dead or its volume has failed.
+/// state shows that its owner is dead or its volume has failed.
 fn owner_cannot_write(world: &World, camera: CameraId) -> bool {
     let owner = world
         .truth()
@@ -116,23 +116,22 @@ fn owner_cannot_write(world: &World, camera: CameraId) -> bool {
     machine.is_some_and(|machine| machine.is_volume_failed || !machine.is_running())
 }
 
-/// Why its owner did not record it was known to a process alone whose volume had failed, and that
-/// ended.
-fn ended_untold(world: &World, tenures: &[Tenure], start: Timestamp, end: Timestamp) -> bool {
+/// The reason was known only to an owner's process whose volume had failed, and that process ended.
+fn ended_unreported(world: &World, tenures: &[Tenure], start: Timestamp, end: Timestamp) -> bool {
     let owner = tenures
         .iter()
         .rfind(|tenure| tenure.from <= start)
         .map(|tenure| tenure.node);
     let upto = end.plus(LATE);
     world
-        .untold
+        .unreported
         .iter()
         .any(|(node, at)| Some(*node) == owner && start < *at && *at <= upto)
 }
 
 /// Whether the owner at `at` had recorded anything of its tenure. One that had not, because it
-/// never reached the camera, does not know after a restart that it was to record it: that is not
-/// explained yet.
+/// never reached the camera, does not know after a restart that it should have recorded it: such a
+/// gap is not explained yet.
 fn has_owner_with_footage(chunks: &[ChunkEntry], tenures: &[Tenure], at: Timestamp) -> bool {
     let Some(tenure) = tenures.iter().rfind(|tenure| tenure.from <= at) else {
         return true;

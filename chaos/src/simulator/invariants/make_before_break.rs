@@ -1,17 +1,17 @@
-//! A recorder without trouble does not let go of its camera before another records it, whatever
-//! others believe of its node; but for one that is held back for what it may do.
+//! A recorder without trouble does not release its camera before another node records it, whatever
+//! others believe of its node, unless the camera is held back because it may be deadly.
 
 use super::{Invariant, Seen, Site};
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a node's trouble may bring about comes within this time.
+/// The time within which a node's trouble has its effects.
 const ECHO: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 pub(super) struct MakeBeforeBreak {
-    /// Who recorded each camera's last frame that anybody recorded.
+    /// Which nodes recorded the last recorded frame of each camera.
     last: BTreeMap<CameraId, Vec<NodeId>>,
 }
 
@@ -22,7 +22,7 @@ impl Invariant for MakeBeforeBreak {
 
     fn see(&mut self, site: &Site<'_>, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
-            // Let go for want of room: whoever takes it later begins anew.
+            // Released for lack of room: its next recorder begins again.
             Seen::Decided { after, .. } => {
                 self.last.retain(|camera, _| {
                     after
@@ -69,10 +69,10 @@ impl MakeBeforeBreak {
         };
         match last.iter().find(is_well) {
             Some(node) => Err(format!(
-                "nobody records camera {camera} any more, and node {node}, which did, had no \
+                "no node records camera {camera} any more, and node {node}, which did, had no \
                  trouble"
             )),
-            // Whoever begins anew later did not let go of anything now.
+            // A recorder that begins again later has not released anything now.
             None => {
                 self.last.remove(&camera);
                 Ok(())
@@ -81,7 +81,8 @@ impl MakeBeforeBreak {
     }
 }
 
-/// It let go of the camera to an owner that had proved itself, and fell into trouble right after.
+/// It released the camera to an owner that had proved itself, and that fell into trouble right
+/// after.
 fn is_excused(site: &Site<'_>, camera: CameraId, node: NodeId, since: Duration) -> bool {
     let Some(now) = site.world.truth().assignments.get(camera) else {
         return true;
@@ -94,7 +95,7 @@ fn is_excused(site: &Site<'_>, camera: CameraId, node: NodeId, since: Duration) 
             .is_some_and(|owner| site.world.trouble.of_node(owner, since))
 }
 
-/// A camera that it was given meanwhile may have taken the place.
+/// A camera that it was given in the meantime may have taken the place.
 fn has_room(site: &Site<'_>, node: NodeId) -> bool {
     let truth = site.world.truth();
     let taken = truth
@@ -108,15 +109,15 @@ fn has_room(site: &Site<'_>, node: NodeId) -> bool {
         .is_some_and(|node| taken < node.spec.camera_capacity as usize)
 }
 
-/// Not one that only stands in: it goes when its owner is back for a while (`CALL_BACK_AFTER`),
-/// proof or no proof.
+/// Not a node that only stands in: it stops once the owner is back for a while (`CALL_BACK_AFTER`),
+/// with or without proof.
 fn has_had_part(site: &Site<'_>, camera: CameraId, node: NodeId) -> bool {
     let truth = site.world.truth();
     let now = truth
         .assignments
         .get(camera)
         .filter(|now| now.owner.is_some());
-    // The owner, or the one that it has replaced, who records on until the owner proves itself.
+    // The owner, or the previous one, which records until the owner proves itself.
     let has_owned = truth
         .tenures(camera)
         .iter()

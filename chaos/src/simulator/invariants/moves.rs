@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_secs(60);
-/// What a node's trouble may bring about comes within this time.
+/// The time within which a node's trouble has its effects.
 const ECHO: Duration = Duration::from_secs(30);
 
 #[derive(Default)]

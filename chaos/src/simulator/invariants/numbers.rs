@@ -1,4 +1,4 @@
-//! No number of a camera is given twice: footage would be another camera's.
+//! No camera number is given twice: footage would belong to another camera.
 
 use super::{Invariant, Seen, Site};
 use holdfast_storage::ids::CameraId;

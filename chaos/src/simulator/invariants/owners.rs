@@ -1,5 +1,5 @@
-//! An epoch has one owner: in every state that any node ever has, and among those who stored a
-//! chunk as owner. Epochs grow.
+//! An epoch has one owner: in every state of every node, and among the nodes that stored a chunk as
+//! owner. Epochs grow.
 
 use super::{Invariant, Seen, Site};
 use holdfast_consensus::state::ClusterState;
@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(super) struct Owners {
     owners: BTreeMap<(CameraId, Epoch), NodeId>,
-    /// The last epoch of each camera that each node was told of, and at which entry.
-    told: BTreeMap<(NodeId, CameraId), (u64, Epoch)>,
+    /// The last epoch of each camera that was published on each node, and at which entry.
+    last: BTreeMap<(NodeId, CameraId), (u64, Epoch)>,
 }
 
 impl Invariant for Owners {
@@ -62,12 +62,12 @@ impl Owners {
     fn published(&mut self, node: NodeId, index: u64, state: &ClusterState) -> Result<(), String> {
         for (camera, now) in state.assignments.iter() {
             let (at, epoch) = self
-                .told
+                .last
                 .insert((node, camera), (index, now.epoch))
                 .unwrap_or_default();
             if index >= at && now.epoch < epoch {
                 return Err(format!(
-                    "camera {camera}: node {node} was told epoch {epoch}, and then {}",
+                    "camera {camera}: node {node} has seen epoch {epoch}, and then {}",
                     now.epoch
                 ));
             }

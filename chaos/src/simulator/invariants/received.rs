@@ -1,14 +1,14 @@
-//! What a recorder without trouble receives becomes durable: no handoff, change of identity or
-//! orderly stop costs a frame.
+//! Everything that a recorder without trouble receives becomes durable: no handoff, change of
+//! identity or orderly stop costs a frame.
 
 use super::{Invariant, Seen, Site};
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// From the camera to the disk: a chunk, a flush, and what a slow disk had waiting.
+/// From the camera to the disk: a chunk, a flush, and the backlog of a slow disk.
 const DURABLE_WITHIN: Duration = Duration::from_secs(4);
-/// What a node's trouble may bring about comes within this time.
+/// The time within which a node's trouble has its effects.
 const ECHO: Duration = Duration::from_secs(15);
 
 struct Frame {

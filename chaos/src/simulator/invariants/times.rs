@@ -1,6 +1,6 @@
-//! Times of a recording only grow: a node that records a camera on in an epoch does not stamp
-//! anything before what it stored in it, whichever of its processes did, and whatever its clock
-//! says. Readers could not tell which of two chunks is the later one.
+//! Times of a recording only grow: within an epoch a node never stamps a chunk before one that it
+//! has stored, also across its processes and whatever its clock says. Otherwise readers could not
+//! order the chunks.
 
 use super::{Invariant, Seen, Site};
 use holdfast_storage::chunk::ChunkMeta;

@@ -1,4 +1,4 @@
-//! A watermark never goes back, and nothing beyond what is durable is reported.
+//! A watermark never goes back, and never exceeds durable footage.
 
 use super::{Invariant, Seen, Site};
 use holdfast_consensus::observe::heartbeat::Progress;
@@ -10,7 +10,7 @@ type Recording = (NodeId, CameraId, Epoch, Rank);
 
 #[derive(Default)]
 pub(super) struct Watermark {
-    told: BTreeMap<Recording, Timestamp>,
+    reported: BTreeMap<Recording, Timestamp>,
     durable: BTreeMap<Recording, Timestamp>,
 }
 
@@ -57,7 +57,7 @@ impl Watermark {
                 "node {node} reports {progress:?}, and {durable:?} is durable"
             ));
         }
-        match self.told.insert(recording, now) {
+        match self.reported.insert(recording, now) {
             Some(before) if before > now => Err(format!(
                 "node {node} reported {before} of camera {camera}, epoch {epoch}, {rank:?}, and \
                  then {now}"

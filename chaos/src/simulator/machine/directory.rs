@@ -3,7 +3,7 @@
 use super::Machine;
 use std::time::Duration;
 
-/// A process that starts has heard by then what others have seen of its node.
+/// By then a starting process has heard what others have seen of its node.
 pub(super) const INTRODUCED_AFTER: Duration = Duration::from_millis(300);
 
 /// Whether a process takes part in Raft.
@@ -19,8 +19,8 @@ impl Standing {
         if is_old { Self::Asking } else { Self::Member }
     }
 
-    /// The others have said what they have seen.
-    pub(super) fn told(&mut self) {
+    /// The other nodes have reported what they have seen.
+    pub(super) fn introduced(&mut self) {
         if *self == Self::Asking {
             *self = Self::Fenced;
         }
@@ -39,7 +39,8 @@ impl Machine {
             .map(|durable| (durable, self.signs));
     }
 
-    /// Puts that copy in place of the directory, while no process runs. Whether it is older.
+    /// Puts that copy in place of the directory, while no process runs. Returns whether it is
+    /// older.
     pub(in super::super) fn put_back(&mut self) -> bool {
         if let (Some((durable, signs)), Some(now)) = (self.backup.take(), self.durable.as_mut()) {
             self.is_old |= durable.is_behind(now);

@@ -1,5 +1,5 @@
-//! What a machine does about the time: how far its footage reaches, what is certain, and who needs
-//! a new epoch because of it.
+//! How a machine handles time: how far its footage reaches, whether the time is certain, and which
+//! cameras therefore need a new epoch.
 
 use super::super::certainty::Certainty;
 use super::super::recorder::Recorder;
@@ -22,8 +22,8 @@ use std::time::Duration;
 const UNTRACKED: u64 = 0;
 
 impl Machine {
-    /// How far former processes recorded a camera, as volumes tell it: of what may be ahead of time
-    /// the newest epoch counts.
+    /// How far former processes recorded a camera, by its volumes. Of footage that may be ahead of
+    /// time only the newest epoch counts.
     pub(super) fn recorded_until(&self, camera: CameraId, now: Timestamp) -> Option<Timestamp> {
         let newest = |until: Timestamp| {
             let metas = self
@@ -62,8 +62,8 @@ impl Machine {
             .given(self.wall(now), uptime, (newest, is_certain));
     }
 
-    /// What the server does once a second: what is certain of the time, and who needs a new epoch
-    /// because of it.
+    /// The server's work once a second: checks whether the time is certain, and which cameras
+    /// therefore need a new epoch.
     pub(super) fn look(&mut self, cx: &mut Context<'_>) {
         let (me, wall, twist) = (self.id, self.wall(cx.now), cx.twist);
         let Some(process) = self.process.as_mut() else {

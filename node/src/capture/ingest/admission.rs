@@ -1,5 +1,5 @@
-//! Bounds how many cameras are connected to at once, the highest priority first (DESIGN rules 3 and
-//! 10).
+//! Bounds how many connections are opened at once, so that a node that takes over many cameras is
+//! not overrun by them; the highest priority goes first.
 
 use super::turns::Turns;
 use std::collections::BinaryHeap;
@@ -30,7 +30,7 @@ struct Queue {
 #[derive(Debug)]
 struct Waiting {
     priority: u8,
-    /// Among equals, who came first goes first.
+    /// Among equals, first come, first served.
     arrival: std::cmp::Reverse<u64>,
     admit: oneshot::Sender<Permit>,
 }
@@ -50,15 +50,15 @@ impl Admission {
         }
     }
 
-    /// Of suspects, who ask for a turn first.
+    /// The turns of suspects, who need one before they may connect.
     #[must_use]
     pub fn turns(&self) -> &Turns {
         &self.turns
     }
 
-    /// Waits for a turn. The wait is bounded by those ahead, each of whom holds a permit for no
-    /// longer than a session's opening deadlines; dropping the future gives the turn up.
-    /// Waiters are as many as recorders, so the queue is bounded by the assignments.
+    /// Waits for a permit. The wait is bounded by the waiters ahead, each of which holds a permit
+    /// no longer than a session's opening deadlines; dropping the future gives up the place in the
+    /// queue. Waiters are as many as recorders, so the queue is bounded by the assignments.
     pub async fn admit(&self, priority: u8) -> Permit {
         let turn = {
             let mut queue = lock(&self.queue);
@@ -96,7 +96,7 @@ impl Drop for Permit {
 }
 
 impl Queue {
-    /// Whom to admit in place of the one who leaves; without one, the place is free.
+    /// Which waiter to admit in place of the one that leaves; without one, the place is free.
     fn release(&mut self) -> Option<Waiting> {
         while let Some(waiting) = self.waiting.pop() {
             if !waiting.admit.is_closed() {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waiter_that_gives_up_blocks_nobody() {
+    fn a_waiter_that_gives_up_blocks_no_other() {
         let admission = Admission::new(1);
         let held = admission.admit(0).now_or_never().unwrap();
         let mut gone = Box::pin(admission.admit(9));

@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt. Pure: randomness comes in.
+//! How long to wait before the next attempt. Pure: randomness is passed in.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub const REFUSED_DELAY_MAX: Duration = Duration::from_secs(300);
 /// longer; twice as long each time, up to [`REFUSED_DELAY_MAX`].
 pub const OVER_BUDGET_DELAY_MIN: Duration = Duration::from_secs(10);
 
-/// Doubling delays with jitter, so that cameras that fell together do not come back together.
+/// Doubling delays with jitter, so that cameras that failed together do not reconnect together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Backoff {
     failures: u32,
@@ -38,9 +38,9 @@ impl Backoff {
         between(low, ceiling, random)
     }
 
-    /// The delay after a login that was refused: 30 s, 1 min, 2 min, 4 min, 5 min, 5 min, and up to
-    /// a quarter more, but as after any other failure for the first refusal of a login that the
-    /// camera had accepted: a camera that starts up may refuse everybody for a moment.
+    /// The delay after a refused login: 30 s, 1 min, 2 min, 4 min, 5 min, 5 min, and up to a
+    /// quarter more. The first refusal of a login that the camera had accepted before is delayed as
+    /// any other failure: a camera that starts up may refuse every login for a moment.
     pub fn next_delay_refused(&mut self, random: u32) -> Duration {
         if std::mem::take(&mut self.accepted) {
             return self.next_delay(random);
@@ -64,7 +64,7 @@ impl Backoff {
         between(low, low + low / 4, random)
     }
 
-    /// A session has shown for long that the camera keeps its budget.
+    /// A session has shown for long enough that the camera keeps its budget.
     pub fn keeps_budget(&mut self) {
         self.floods = 0;
     }

@@ -1,11 +1,11 @@
-//! How much a camera may send: a multiple of what it usually sends, so that one that floods costs
-//! no other. Pure.
+//! How much a camera may send: a multiple of its usual rate, so that a flooding camera harms no
+//! other. Pure.
 
 use std::time::{Duration, Instant};
 
-/// Without a setting, a camera may always send as much, in bits per second.
+/// The rate that a camera without a setting may always send, in bits per second.
 const FREE_BPS: u64 = 64_000_000;
-/// Without a setting, a camera may send this many times its mean.
+/// A camera without a setting may send this many times its mean.
 const MEAN_FACTOR: u64 = 4;
 /// Over how long the mean is taken.
 const MEAN_OVER: Duration = Duration::from_secs(600);
@@ -13,12 +13,12 @@ const MEAN_OVER: Duration = Duration::from_secs(600);
 /// shorter.
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// What one camera has sent.
+/// The budget of one camera, and its use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     /// The budget that a user set, in bits per second.
     set_bps: Option<u64>,
-    /// Bits per second, over [`MEAN_OVER`]; 0 where nothing is known.
+    /// Bits per second, over [`MEAN_OVER`]; 0 if nothing is known.
     mean_bps: u64,
     window_began: Instant,
     window_bytes: u64,
@@ -42,7 +42,7 @@ impl Budget {
         }
     }
 
-    /// What the camera usually sends, in bits per second, for the next session.
+    /// The camera's usual rate, in bits per second, for the next session.
     pub(crate) fn mean_bps(&self) -> u64 {
         self.mean_bps
     }
@@ -84,7 +84,7 @@ fn bits_per_second(bytes: u64, elapsed: Duration) -> u64 {
     u64::try_from(bits / elapsed.as_millis().max(1)).unwrap_or(u64::MAX)
 }
 
-/// The mean with what was sent in `elapsed` in it.
+/// The mean updated by what was sent in `elapsed`.
 fn weighted(mean: u64, sent: u64, elapsed: Duration) -> u64 {
     let (new, all) = (elapsed.min(MEAN_OVER).as_millis(), MEAN_OVER.as_millis());
     let sum = u128::from(mean) * (all - new) + u128::from(sent) * new;
@@ -95,7 +95,7 @@ fn weighted(mean: u64, sent: u64, elapsed: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    /// Sends `mbps` for `seconds`; how long until it was too much.
+    /// Sends `mbps` for `seconds`; returns how long until it was too much.
     fn send(budget: &mut Budget, from: &mut Instant, mbps: u64, seconds: u32) -> Option<u32> {
         (0..seconds * 10).find_map(|tenth| {
             *from += Duration::from_millis(100);

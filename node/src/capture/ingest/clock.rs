@@ -1,57 +1,57 @@
-//! Wall time of frames: when they were sent, whatever the network and the camera's RTP clock do.
-//! Pure.
+//! Wall time of frames: when they were sent, regardless of delays in the network and errors of the
+//! camera's RTP clock. Pure.
 //!
 //! Per track, a line maps RTP time to wall time (`line.rs`). No frame can arrive before it was
 //! sent, so the line follows the *earliest* arrivals. The frames of a session's first moments
 //! anchor it together ([`TrackClock::settle`]); without them the first frame does. Then:
 //!
-//! 1. *Slew.* Where a frame arrives more than 5 ms earlier than the line says, the line moves back
-//!    by at most 0.5 % of the time that passes; by at most 50 % for 5 s after a single frame
-//!    anchored it or one came more than 250 ms early. Where all frames of 10 s arrived more than 5
-//!    ms later, it moves forward by at most 500 ppm (the difference of two crystals). Within these
-//!    5 ms the spacing of frames is exactly the camera's. No frame is stamped more than 750 ms
-//!    after its arrival.
-//! 2. *Jump.* Where a step of RTP time is more than twice the usual one and ahead of arrivals and
-//!    line by more than 250 ms (1 s while the line settles), or goes back by more than B-frames do,
-//!    the line begins again: with the spacing that frames had where they keep coming, else up to
-//!    800 ms before the arrival.
-//! 3. *Arrivals.* Where RTP time is of no use (the same for 4 frames, no later for 17, 3 jumps in 5
-//!    s, or a rate beyond 1 to 1,000), frames are counted and follow their arrivals (`counted.rs`),
+//! 1. *Slew.* If a frame arrives more than 5 ms earlier than the line says, the line moves back by
+//!    at most 0.5 % of the time that passes; by at most 50 % for 5 s after a single frame anchored
+//!    it or one came more than 250 ms early. If all frames of 10 s arrived more than 5 ms later, it
+//!    moves forward by at most 500 ppm (the difference of two crystals). Within these 5 ms the
+//!    spacing of frames is exactly the camera's. No frame is stamped more than 750 ms after its
+//!    arrival.
+//! 2. *Jump.* If a step of RTP time is more than twice the usual one and ahead of arrivals and line
+//!    by more than 250 ms (1 s while the line settles), or goes back by more than B-frames do, the
+//!    line begins again: with the previous spacing if frames keep coming, else up to 800 ms before
+//!    the arrival.
+//! 3. *Arrivals.* If RTP time is of no use (the same for 4 frames, no later for 17, 3 jumps in 5 s,
+//!    or a rate beyond 1 to 1,000), frames are counted and follow their arrivals (`counted.rs`),
 //!    until RTP time has agreed with arrivals for 10 s.
-//! 4. *Rate.* Lateness is looked at in stretches of half a second, each for its least late frame
+//! 4. *Rate.* Lateness is measured in stretches of half a second, each by its least late frame
 //!    (`stretches.rs`). The line takes on the rate that arrivals show ([`rate`]), at the least late
 //!    frames,
-//!    - where lateness grows evenly for 4 s, by 0.4 s or more (by 0.3 s, or for 2.5 s by 1.2 s,
-//!      where frames come as a clock says; for 10 s where it drifts and 250 ms are reached; for 2 s
-//!      where sender reports say that RTP time lies), and no network is the reason (6);
-//!    - where it falls evenly for 3 s, by 0.2 s or more (for 10 s, by 0.1 s), and frames come
-//!      before the line or it moved back for them: nothing arrives before it was sent;
-//!    - where RTP time has run at the rate of an honest clock for 2 s: a learnt rate is given up.
-//! 5. *Move.* Where frames are late by the same, more than 800 ms, for 3 s (10 s where lateness was
-//!    uneven before, 30 s where a network was the reason), the camera's clock stood still, and the
-//!    line moves to them; also where they are more than 2 s late for 8 s and not less and less; at
-//!    once where one is more than 60 s late (`lateness.rs`).
+//!    - if lateness grows evenly for 4 s, by 0.4 s or more (by 0.3 s, or for 2.5 s by 1.2 s, if the
+//!      arrivals follow a clock; for 10 s if it drifts and 250 ms are reached; for 2 s if sender
+//!      reports show that RTP time lies), and no network is the reason (6);
+//!    - if it falls evenly for 3 s, by 0.2 s or more (for 10 s, by 0.1 s), and frames come before
+//!      the line or it moved back for them: nothing arrives before it was sent;
+//!    - if RTP time has run at the rate of an honest clock for 2 s: a learnt rate is given up.
+//! 5. *Move.* If frames are late by a constant amount of more than 800 ms for 3 s (10 s if lateness
+//!    was uneven before, 30 s if a network was the reason), the camera's clock stood still, and the
+//!    line moves to them; also if they are more than 2 s late for 8 s without catching up; at once
+//!    if one is more than 60 s late (`lateness.rs`).
 //! 6. *Network.* The line stays where it is, for 10 s after a network was last seen to be the
 //!    reason:
 //!    - bytes explain the arrivals of late frames better than RTP time does, as a link that carries
 //!      less than the camera sends delays what follows a keyframe more;
 //!    - proven sender reports say that RTP time runs as the camera's own clock does while both
 //!      arrive late, or they are overdue; the next one is waited for (`reports.rs`). This holds up
-//!      to 12 s of lateness, and not where frames come as RTP time says whatever their size, or as
-//!      often as before though RTP time changed;
+//!      to 12 s of lateness, unless frames arrive by RTP time regardless of their size, or as often
+//!      as before although RTP time changed;
 //!    - lateness came by and by, does not grow, and more than one frame in twenty is missing: the
 //!      camera's buffer is full, and it drops frames;
 //!    - the session's other track shows it.
 //!
-//!    What was held back and comes at once is none of 4 and 5 either: it leaves the least lateness
-//!    alone.
+//!    Frames that were held back and arrive at once trigger neither 4 nor 5: they leave the least
+//!    lateness alone.
 //!
 //! A link that is too slow and shows none of 6 for 4 s (frames of one size, no reports, nothing
-//! dropped) is taken for a clock: its frames are stamped as they arrive, and times are right again
-//! soon after.
+//! dropped) is mistaken for a clock: its frames are stamped as they arrive, and times are right
+//! again soon after.
 //!
-//! Decode times grow strictly, always. Where RTP time goes back a little (B-frames), the difference
-//! is the composition offset.
+//! Decode times always grow strictly. If RTP time goes back a little (B-frames), the difference is
+//! the composition offset.
 
 mod audio;
 mod counted;
@@ -75,7 +75,7 @@ use reports::Reports;
 use steps::{Step, Steps};
 use stretches::Sight;
 
-/// Jumps beyond it are jumps always, in microseconds.
+/// A longer jump always counts as one, in microseconds.
 pub const JUMP_US: i64 = 1_000_000;
 /// Lateness that must have a reason, in microseconds: recorded times may be off by a second.
 const LATE_US: i64 = 800_000;
@@ -87,27 +87,27 @@ const EARLY_NOTED_US: i64 = 100_000;
 const EARLY_US: i64 = 250_000;
 /// No frame is stamped later than that after its arrival.
 const EARLY_MAX_US: i64 = 750_000;
-/// Arrivals this far from where the spacing of frames puts them belong to a stream that continues,
-/// in
-/// microseconds: two ticks of the reader.
+/// If arrivals are this close to the spacing of frames, in microseconds, the stream continues: two
+/// ticks of the reader.
 const CONTINUED_US: i64 = 100_000;
 /// How far the first frames may place the line before the first one's arrival, in microseconds: no
 /// camera keeps a longer GOP to begin with.
 const BACKLOG_US_MAX: i64 = 20_000_000;
 
-/// A frame as it came.
+/// A received frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrived {
     pub rtp: i64,
     pub at: Timestamp,
     pub bytes: usize,
-    /// When it was sent, where the other track's reports tell ([`alongside_video`]).
+    /// When it was sent, if the other track's reports allow it to be computed
+    /// ([`alongside_video`]).
     pub sent: Option<Timestamp>,
     /// The session's other track shows that the network delays.
     pub is_held: bool,
 }
 
-/// What was done about a clock that does not run as it should.
+/// The correction of a clock that does not run as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Correction {
     /// RTP time jumped.
@@ -178,8 +178,8 @@ impl TrackClock {
     }
 
     /// Anchors the line by the first frames together (RTP time and arrival of each, in order): the
-    /// earliest relative to its RTP time decides,
-    /// so that neither a late first frame nor a burst of old ones bends the beginning.
+    /// earliest relative to its RTP time decides, so that neither a late first frame nor a burst of
+    /// old ones bends the beginning.
     pub fn settle(&mut self, first_frames: &[(i64, Timestamp)]) {
         let Some((rtp, arrival)) = first_frames.first().copied() else {
             return;
@@ -208,8 +208,8 @@ impl TrackClock {
         );
     }
 
-    /// The wall clock was set by `by_us`: the line goes with it. Nothing is stamped before `floor`
-    /// any more.
+    /// The wall clock was set by `by_us`: the line moves with it. From now on nothing is stamped
+    /// before `floor`.
     pub fn shift(&mut self, by_us: i64, floor: Timestamp) {
         if let Some(line) = &mut self.line {
             line.shift(by_us);
@@ -224,7 +224,7 @@ impl TrackClock {
         self.last_decode_us = floor.micros().saturating_sub(Self::tick_us(self.timescale));
     }
 
-    /// Takes in what the camera says of its clocks, at wall time `arrival`.
+    /// Takes a sender report that arrived at wall time `arrival`.
     pub fn report(&mut self, report: SenderReport, arrival: Timestamp) {
         let Some(line) = self.line else { return };
         let honest = line.at_scale(HONEST_PPB);
@@ -260,8 +260,8 @@ impl TrackClock {
         }
     }
 
-    /// The wall time that the line gives to `rtp`; `None` before the first frame, and where RTP
-    /// time is of no use.
+    /// The wall time that the line gives to `rtp`; `None` before the first frame, and if RTP time
+    /// is of no use.
     #[must_use]
     pub fn expected(&self, rtp: i64) -> Option<Timestamp> {
         self.line
@@ -296,7 +296,7 @@ impl TrackClock {
             .saturating_add(step_us.unwrap_or(0))
     }
 
-    /// Has the line follow one more frame.
+    /// Updates the line with one more frame.
     fn follow(&mut self, frame: &Arrived, arrival_us: i64) -> Option<Correction> {
         let Some(line) = self.line else {
             self.begin(
@@ -435,8 +435,7 @@ impl TrackClock {
         jumps(if was_early { JUMP_US } else { EARLY_US })
     }
 
-    /// Begins the line again behind what was stamped, with the spacing that its frames had where
-    /// they keep coming.
+    /// Begins the line again after the last stamp, with the previous spacing if frames keep coming.
     fn jump(&mut self, line: &Line, rtp: i64, arrival_us: i64) -> Correction {
         if self.steps.jump(arrival_us) {
             return self.count(rtp, arrival_us);
@@ -475,7 +474,7 @@ impl TrackClock {
         Correction::Arrivals
     }
 
-    /// Takes RTP time again, where it has been of use for long enough.
+    /// Uses RTP time again once it has been of use for long enough.
     fn leave_counting(&mut self, rtp: i64, arrival_us: i64) -> Option<Correction> {
         let honest = Line::through(self.timescale, 0, 0, 0);
         let counted = self.counted.as_mut()?;

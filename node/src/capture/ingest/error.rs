@@ -45,7 +45,7 @@ pub enum SessionError {
     /// Fix the camera's settings.
     #[error("the camera's login cannot be used: {0}")]
     Login(&'static str),
-    /// Fix the certificate, or what is said of it.
+    /// Fix the certificate, or the camera's TLS settings.
     #[error("no encrypted connection: {0}; see docs/cameras.md for certificates of cameras")]
     Tls(String),
     /// Fix the URL.

@@ -1,4 +1,4 @@
-//! The fuzz targets' way to what reads what cameras send. Nothing else may use it.
+//! Gives the fuzz targets access to the parsers of what cameras send. No other code may use it.
 
 use crate::capture::ingest::codec::audio::{AudioDepacketizer, AudioOffer};
 use crate::capture::ingest::codec::nal;
@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 /// Of a description.
 pub const MEDIA_MAX: usize = sdp::MEDIA_MAX;
 
-/// What the bytes of a connection held.
+/// The content of a connection's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     Data(u8, Vec<u8>),
@@ -29,8 +29,8 @@ pub enum Heard {
     Fault,
 }
 
-/// Takes a connection's bytes as they come, and answers what they held, and whether the connection
-/// is of use still.
+/// Takes a connection's bytes as they come. Returns what they held, and whether the connection is
+/// still usable.
 #[must_use]
 pub fn connection<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Heard>, bool) {
     let mut framing = Framing::default();
@@ -75,8 +75,7 @@ fn hear(event: Event<'_>) -> Option<Heard> {
     })
 }
 
-/// What a session would send next, of what a head makes it say: the login, and its id at the
-/// camera.
+/// What a session would send next in response to a head: the login, and its id at the camera.
 #[must_use]
 pub fn answers(bytes: &[u8]) -> Vec<Vec<u8>> {
     let Some(head) = head::parse(bytes) else {
@@ -103,7 +102,7 @@ pub fn answers(bytes: &[u8]) -> Vec<Vec<u8>> {
     authorization.into_iter().chain(session).collect()
 }
 
-/// What of a description (SDP) would be recorded; `None` where it is refused.
+/// What would be recorded by a description (SDP); `None` if it is refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Described {
     description: Description,
@@ -114,7 +113,7 @@ pub struct Described {
     pub clocks_hz: Vec<u32>,
 }
 
-/// Reads a description, and makes what would take its tracks' packets.
+/// Parses a description, and sets up the receivers of its tracks' packets.
 #[must_use]
 pub fn description(bytes: &[u8]) -> Option<Described> {
     let description = sdp::parse(bytes).ok()?;
@@ -229,7 +228,7 @@ impl Track {
         self.0.idle(now, &mut self.1)
     }
 
-    /// What it gave.
+    /// The items that it yielded.
     pub fn take(&mut self) -> Vec<SessionItem> {
         self.1.drain(..).collect()
     }
@@ -245,8 +244,7 @@ pub fn is_coded(codec: VideoCodec, nal: &[u8]) -> bool {
     nal::is_coded(codec, nal)
 }
 
-/// What a NAL unit's recovery point SEI message says; `None` where it has none, or is something
-/// else.
+/// What a NAL unit's recovery point SEI message says; `None` if it has none, or is something else.
 #[must_use]
 pub fn recovery(codec: VideoCodec, nal: &[u8]) -> Option<u16> {
     match nal::inspect(codec, nal) {

@@ -1,4 +1,4 @@
-//! What a session yields: frames, and what is needed to decode them.
+//! What a session yields: frames, and the parameters to decode them.
 
 use bytes::Bytes;
 use holdfast_storage::chunk::{AccessPoint, GapCause};
@@ -33,7 +33,7 @@ pub enum TrackParameters {
         /// Cropped, in pixels.
         width: u16,
         height: u16,
-        /// Sample aspect ratio, where the stream tells it.
+        /// Sample aspect ratio, if the stream has one.
         pixel_aspect_ratio: Option<(u32, u32)>,
         /// RTP clock rate, in Hz.
         timescale: u32,
@@ -67,7 +67,7 @@ impl TrackParameters {
     }
 }
 
-/// Why nothing that a camera sends can be decoded.
+/// Why none of a camera's frames can be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Undecodable {
     /// It may come with a later keyframe.
@@ -100,16 +100,17 @@ pub struct MediaFrame {
     pub received_wall: Timestamp,
     /// NAL units with four-byte lengths, as they came, or raw audio.
     pub data: Bytes,
-    /// How decoding can begin at this frame, where it can; every frame of audio is
+    /// How decoding can begin at this frame, if it can; every frame of audio is
     /// [`AccessPoint::Sync`].
     pub access: Option<AccessPoint>,
     /// RTP packets that were lost right before this frame or within it.
     pub lost_packets: u16,
     /// A part of the frame is missing.
     pub is_damaged: bool,
-    /// Its length in ticks, where the codec tells (audio).
+    /// Its length in ticks, if the codec defines it (audio).
     pub length: Option<u32>,
-    /// What decodes this frame and those after it: with the first frame, and whenever it changes.
+    /// The parameters to decode this frame and those after it: with the first frame, and whenever
+    /// they change.
     pub parameters: Option<Arc<TrackParameters>>,
 }
 

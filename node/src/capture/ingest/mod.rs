@@ -1,8 +1,8 @@
-//! From a camera's RTSP URL to whole frames with smoothed wall time.
+//! Turns a camera's RTSP stream into whole frames with smoothed wall time.
 //!
 //! `session` holds one camera's connection: `rtsp` speaks with it, `rtp` orders its packets,
-//! `codec` makes frames of them. `backoff`, `clock`, `rhythm`, `tracks` and `wall` decide: time and
-//! randomness come in as values. `runtime` has the threads.
+//! `codec` makes frames of them. `backoff`, `clock`, `rhythm`, `tracks` and `wall` are deciding
+//! code: time and randomness are passed in. `runtime` has the threads.
 
 pub mod admission;
 pub mod backoff;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Distances between frames that are remembered.
 const REMEMBERED: usize = 8;
-/// Nothing is waited for longer, unless the camera's settings say so.
+/// The longest wait for a frame, unless the camera's settings say otherwise.
 const PATIENCE_MAX: Duration = Duration::from_secs(60);
 /// While the rhythm is not known, of a camera that answers.
 const PATIENCE_UNKNOWN: Duration = Duration::from_secs(15);
@@ -49,7 +49,7 @@ impl Rhythm {
         }
     }
 
-    /// The longest distance of the last frames, for the next session; `None` where it is not known.
+    /// The longest distance of the last frames, for the next session; `None` if it is not known.
     pub(crate) fn longest(&self) -> Option<Duration> {
         let longest = self
             .distances
@@ -65,8 +65,8 @@ impl Rhythm {
         self.seen >= KNOWN
     }
 
-    /// How long no frame may come, where `stall` is how long a camera of many frames a second may
-    /// send none. `answers`: it has answered a request since its last frame.
+    /// How long the camera may send no frame; `stall` is that limit for a camera of many frames a
+    /// second. `answers`: it has answered a request since its last frame.
     pub(crate) fn patience(&self, stall: Duration, answers: bool) -> Duration {
         if !self.is_known() && answers {
             return stall.max(PATIENCE_UNKNOWN);

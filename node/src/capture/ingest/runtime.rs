@@ -1,11 +1,12 @@
-//! The threads that RTSP sessions live on, and nothing else.
+//! The threads that run RTSP sessions, and nothing else.
 //!
-//! Wake-ups, not bytes, are what ingest costs (DESIGN §5). A *ticked* lane is a current-thread
-//! runtime that turns its reactor once per tick: everything that arrived meanwhile waits in the
-//! sockets' buffers (the kernel grows those of TCP by itself) and is handled in one go. UDP buffers
-//! would overflow in a tick, so UDP sessions live on a lane that wakes at once. A ticked lane, too,
-//! wakes at once for a while when a session asks for it ([`Lane::wake_at_once`]): an RTSP handshake
-//! is half a dozen round trips, and a failover must not pay a tick for each.
+//! The cost of ingest is wake-ups, not bytes: threads wake by the tick, not by the packet. A
+//! *ticked* lane is a current-thread runtime that turns its reactor once per tick: between ticks,
+//! data waits in the sockets' buffers (the kernel grows those of TCP by itself), and each tick
+//! handles all of it. UDP buffers would overflow in a tick, so UDP sessions run on a lane that
+//! wakes at once. A ticked lane also wakes at once for a while when a session requests it
+//! ([`Lane::wake_at_once`]): an RTSP handshake is half a dozen round trips, and a failover must not
+//! pay a tick for each.
 
 #![expect(
     clippy::disallowed_methods,
@@ -30,10 +31,10 @@ const TURNS_PER_TICK: usize = 2;
 /// Tasks that one turn may run before it looks at the reactor again: more than a lane can hold, so
 /// that one turn runs all.
 const TASKS_PER_TURN: u32 = 4 * SESSIONS_PER_LANE_MAX as u32;
-/// How long a ticked lane that wakes at once does so before it looks whether it still should.
+/// For this long a ticked lane wakes at once before it checks whether it still should.
 const AT_ONCE_SLICE: Duration = Duration::from_millis(20);
-/// Time between two looks of a lane without sessions: what sessions left behind, such as closing
-/// sockets, is handled then.
+/// The tick of a lane without sessions: it handles what sessions left behind, such as closing
+/// sockets.
 const IDLE_TICK: Duration = Duration::from_secs(1);
 /// Lanes that can be configured.
 const LANES_MAX: usize = 64;
@@ -107,7 +108,7 @@ struct Shared {
     sleeper: std::sync::OnceLock<thread::Thread>,
 }
 
-/// Counts a session for as long as it lives, also where it ends by a panic.
+/// Counts a session until it ends, be it by a panic.
 struct Counted(Arc<Shared>);
 
 impl IngestRuntime {
@@ -146,8 +147,8 @@ impl IngestRuntime {
         self.handle.clone()
     }
 
-    /// Stops the threads and waits for them. Sessions that still live are dropped: stop the
-    /// recorders before.
+    /// Stops the threads and waits for them. Sessions that still run are dropped: stop the
+    /// recorders first.
     pub fn shutdown(self) {
         for lane in self.handle.lanes() {
             lane.shared.request_stop();
@@ -298,14 +299,14 @@ fn run_ticked(runtime: Runtime, shared: &Shared, tick: Duration) {
         }
         runtime.block_on(turn());
         if shared.sessions.load(Ordering::Acquire) == 0 {
-            // Whatever is spawned, or stops the lane, wakes it.
+            // A spawned session, or a stop of the lane, wakes it.
             thread::park_timeout(IDLE_TICK);
             continue;
         }
         // A token left by `wake` ends the sleep early, which costs one turn.
         thread::park_timeout(tick.saturating_sub(began.elapsed()));
     }
-    // A name lookup may hang in the runtime's blocking pool; nobody waits for it.
+    // Does not wait for a name lookup that hangs in the runtime's blocking pool.
     runtime.shutdown_background();
 }
 

@@ -1,5 +1,4 @@
-//! One RTSP session that plays: what its sockets bring becomes frames, by the clock and within
-//! bounds.
+//! One playing RTSP session: turns what its sockets bring into frames, within deadlines and bounds.
 
 #![expect(
     clippy::disallowed_methods,
@@ -28,9 +27,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::time::{Sleep, sleep, timeout};
 
-/// What a session handles before others have their turn.
+/// How many bytes a session handles before it yields to others.
 const TURN_BYTES_MAX: usize = 256 << 10;
-/// How soon a session looks again at what waits for its end.
+/// How soon a session checks units and packets that wait for more.
 const SOON: Duration = Duration::from_millis(100);
 /// A camera's session is kept alive at least this often.
 const KEEPALIVE_MAX: Duration = Duration::from_secs(30);
@@ -63,7 +62,7 @@ impl Default for Deadlines {
     }
 }
 
-/// What sessions of one camera learn for those after them. Cheap to clone; all clones share it.
+/// What sessions of one camera learn for later ones. Cheap to clone; all clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct CameraMemory {
     pub(crate) login: LoginMemory,
@@ -71,7 +70,7 @@ pub struct CameraMemory {
     pub(crate) needs_udp: Arc<AtomicBool>,
     /// The longest usual distance of its frames, in milliseconds; 0: not known.
     pub(crate) rhythm_ms: Arc<AtomicU64>,
-    /// What it usually sends, in bits per second; 0: not known.
+    /// Its usual rate, in bits per second; 0: not known.
     pub(crate) mean_bps: Arc<AtomicU64>,
 }
 
@@ -83,25 +82,25 @@ impl CameraMemory {
     }
 }
 
-/// A session that plays. What it holds is bounded: by [`crate::capture::ingest::rtsp::framing`]'s
-/// bounds, one access unit in the making for each track, and what one read brings.
+/// A playing session. Its memory is bounded: [`crate::capture::ingest::rtsp::framing`]'s bounds,
+/// one access unit in the making for each track, and the data of one read.
 pub struct Session {
     connection: Connection,
     media: Media,
     deadlines: Deadlines,
-    /// How long no frame may come, where the camera's settings say so.
+    /// How long no frame may come, if the camera's settings say so.
     stall_after: Option<Duration>,
     memory: CameraMemory,
     keepalive: Keepalive,
     /// What PLAY was sent to.
     url: String,
-    /// The session is over, once what it brought is handed out.
+    /// Ends the session once everything received is handed out.
     end: Option<SessionError>,
     /// Armed for when something is due; armed again only when it has run out, not for each frame.
     alarm: Pin<Box<Sleep>>,
     /// When [`Self::alarm`] runs out.
     alarm_at: Instant,
-    /// Bytes handled since others had their turn.
+    /// Bytes handled since the session last yielded.
     spent_bytes: usize,
     budget: Budget,
     /// How much longer than usual the camera may send no frame.
@@ -201,7 +200,7 @@ impl Session {
         }
     }
 
-    /// What is due by the clock, whatever the sockets bring.
+    /// Does what is due by the clock, regardless of the sockets.
     fn look(&mut self, now: Instant) -> Result<(), SessionError> {
         self.media.idle(now);
         let answers = self
@@ -269,7 +268,7 @@ impl Session {
     /// One look at the sockets; ready where something came or is due.
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SessionError>> {
         if self.spent_bytes >= TURN_BYTES_MAX {
-            // Others first.
+            // Yields to other sessions.
             self.spent_bytes = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -295,7 +294,7 @@ impl Session {
             return Poll::Ready(Ok(()));
         }
         if self.alarm.as_mut().poll(context).is_ready() {
-            // Far away; looking arms it for what is due.
+            // Far away; `look` arms it for what is due.
             self.arm(now + KEEPALIVE_MAX);
             return Poll::Ready(Ok(()));
         }
@@ -312,7 +311,7 @@ impl Session {
         })
     }
 
-    /// Answers what the camera asked, and takes note of what it answered.
+    /// Answers the camera's requests, and handles its answers.
     fn converse(&mut self) {
         for asked in std::mem::take(&mut self.media.asked) {
             match asked {
@@ -326,7 +325,7 @@ impl Session {
         }
     }
 
-    /// Any answer is one to the keepalive: nothing else is asked while the session plays.
+    /// Any answer is one to the keepalive: the session sends no other request while it plays.
     fn answered(&mut self, status: u16, challenges: Option<&[u8]>) {
         self.keepalive.answered = Some(Instant::now());
         if !std::mem::take(&mut self.keepalive.is_open) {

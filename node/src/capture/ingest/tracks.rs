@@ -1,4 +1,4 @@
-//! Which of the tracks that a camera offers are recorded: one video, and one audio where it can be.
+//! Which of the tracks that a camera offers are recorded: one video, and one audio if possible.
 //! Pure.
 
 use super::error::{SessionError, detail};
@@ -21,7 +21,7 @@ pub(crate) struct Chosen<'a, Codec> {
 /// Chooses the first video of a supported codec. Talk-back channels come last.
 ///
 /// # Errors
-/// `NoVideo` without a video track, `UnsupportedCodec` where none of them can be recorded.
+/// `NoVideo` without a video track, `UnsupportedCodec` if none of them can be recorded.
 pub(crate) fn video(description: &Description) -> Result<Chosen<'_, VideoCodec>, SessionError> {
     of_kind(description, "video", video_codec)
         .next()

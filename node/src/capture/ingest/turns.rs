@@ -1,5 +1,5 @@
-//! Suspects connect after all others, one at a time: a camera that ends its process does so when
-//! the others have their sessions, and no other suspect can be blamed for it.
+//! Suspects connect after all other cameras, one at a time: if a suspect ends the process, the
+//! others already have their sessions, and no other suspect can be blamed.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 
 /// A suspect has its turn until it has recorded for this long, unless set otherwise.
 pub const TURN: Duration = Duration::from_secs(10);
-/// Where many wait, turns are shorter, so that all together take about this long; but a turn is no
-/// shorter than a tenth of what is set. Of two cameras that are hundreds together in being
-/// suspected, each is that much less likely to be the reason.
+/// If many wait, turns are shorter, so that all together take about this long; but no turn is
+/// shorter than a tenth of the set length. The more suspects there are, the less likely each of
+/// them is the cause.
 const ALL_TURNS: Duration = Duration::from_secs(200);
 
 /// Cheap to clone; all clones share the one turn.
@@ -21,7 +21,7 @@ pub struct Turns(Arc<Mutex<Queue>>);
 #[derive(Debug)]
 pub struct Turn(Arc<Mutex<Queue>>);
 
-/// A camera that is no suspect and has not been tried yet; suspects wait while there is one.
+/// A camera that is no suspect and has not been tried yet. Suspects wait while there is one.
 #[derive(Debug)]
 pub struct Newcomer(Arc<Mutex<Queue>>);
 
@@ -91,7 +91,7 @@ impl Drop for Newcomer {
     }
 }
 
-/// Gives the turn to who waits longest, where it is free.
+/// Gives a free turn to the suspect that has waited longest.
 fn pass_on(turns: &Arc<Mutex<Queue>>) {
     let next = lock(turns).next();
     if let Some(next) = next {

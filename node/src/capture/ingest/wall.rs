@@ -1,12 +1,12 @@
 //! Wall time that never steps within a recording: the monotonic clock, anchored to the system's
 //! wall clock. Pure.
 //!
-//! Intervals come from the monotonic clock; the wall clock only anchors. Where both drift apart
-//! slowly (NTP slews the wall clock), the anchor follows at no more than 500 ppm. Where the wall
-//! clock steps by more than 250 ms, [`WallClock::observe`] says so and nothing changes until the
-//! recorder calls [`WallClock::restart`] at a moment of its choosing (a keyframe). A restart never
-//! goes back before `floor`, the end of what was recorded: after a step back, recorded time
-//! therefore runs ahead of the wall clock, and returns to it at 500 ppm or at a later step.
+//! Intervals come from the monotonic clock; the wall clock only anchors. If both drift apart slowly
+//! (NTP slews the wall clock), the anchor follows at no more than 500 ppm. If the wall clock steps
+//! by more than 250 ms, [`WallClock::observe`] reports it, and nothing changes until the recorder
+//! calls [`WallClock::restart`] at a moment of its choosing (a keyframe). A restart never goes back
+//! before `floor`, the end of the footage: after a step back, recorded time therefore runs ahead of
+//! the wall clock, and returns to it at 500 ppm or at a later step.
 
 use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ pub const STEP_US: i64 = 250_000;
 /// How fast the anchor follows, in parts per million.
 pub const FOLLOW_PPM: i64 = 500;
 
-/// Recorded time that is further ahead of a wall clock that is certain comes back to it in a new
-/// epoch, in microseconds.
+/// If recorded time is further ahead of a certain wall clock than this, in microseconds, it returns
+/// to it in a new epoch.
 pub const AHEAD_US_MAX: i64 = 300_000_000;
 
 /// Whether the system's wall clock is certain, as the node judges it for all of its recorders.
@@ -43,19 +43,19 @@ pub struct WallClock {
     origin: Instant,
     /// Wall time at `origin` as it is used, in microseconds since the Unix epoch.
     used_us: i64,
-    /// The same as the system's clock last told it.
-    told_us: i64,
+    /// The same by the last reading of the system's clock.
+    system_us: i64,
     updated: Instant,
 }
 
 impl WallClock {
-    /// A clock that says `wall` at `now`, or `floor` where that is later.
+    /// A clock that shows `wall` at `now`, or `floor` if that is later.
     #[must_use]
     pub fn new(now: Instant, wall: Timestamp, floor: Timestamp) -> Self {
         Self {
             origin: now,
             used_us: wall.max(floor).micros(),
-            told_us: wall.micros(),
+            system_us: wall.micros(),
             updated: now,
         }
     }
@@ -69,17 +69,17 @@ impl WallClock {
     /// Follows a pair of simultaneous readings. Returns whether the wall clock has stepped since
     /// the last (re)start.
     pub fn observe(&mut self, now: Instant, wall: Timestamp) -> bool {
-        let told_us = wall
+        let system_us = wall
             .micros()
             .saturating_sub(signed_micros(self.origin, now));
-        if told_us.saturating_sub(self.told_us).saturating_abs() > STEP_US {
+        if system_us.saturating_sub(self.system_us).saturating_abs() > STEP_US {
             return true;
         }
-        self.told_us = told_us;
+        self.system_us = system_us;
         let elapsed_us = signed_micros(self.updated, now).max(0);
         let most_us = elapsed_us / (1_000_000 / FOLLOW_PPM);
         if most_us > 0 {
-            self.used_us += (told_us - self.used_us).clamp(-most_us, most_us);
+            self.used_us += (system_us - self.used_us).clamp(-most_us, most_us);
             self.updated = now;
         }
         false
@@ -88,10 +88,10 @@ impl WallClock {
     /// How far recorded time is ahead of the wall clock, in microseconds, by its last reading.
     #[must_use]
     pub fn ahead_us(&self) -> i64 {
-        self.used_us.saturating_sub(self.told_us)
+        self.used_us.saturating_sub(self.system_us)
     }
 
-    /// Anchors anew after a step.
+    /// Anchors again after a step.
     pub fn restart(&mut self, now: Instant, wall: Timestamp, floor: Timestamp) {
         *self = Self::new(now, wall, floor);
     }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_back_is_told_and_a_restart_never_goes_before_the_floor() {
+    fn a_step_back_is_reported_and_a_restart_never_goes_before_the_floor() {
         let origin = Instant::now();
         let mut clock = WallClock::new(origin, START, Timestamp::MIN);
         let now = origin + Duration::from_secs(1);
@@ -158,11 +158,11 @@ mod tests {
         assert_eq!(clock.time_of(now), floor);
         assert!(
             !clock.observe(now + Duration::from_secs(1), stepped.plus_micros(1_000_000)),
-            "one step is told once"
+            "one step is reported once"
         );
         assert!(
             clock.time_of(now + Duration::from_secs(1)) > floor,
-            "time goes on"
+            "time continues"
         );
     }
 

@@ -1,5 +1,5 @@
-//! What is known of a camera before its next recorder of this node begins: how far it was recorded,
-//! and since when nothing says why it was not. Pure.
+//! What this node knows of a camera before its next recorder begins: how far it was recorded, and
+//! from when on a gap is still unexplained. Pure.
 
 use super::pipeline::Before;
 use super::reconcile::Former;
@@ -10,22 +10,21 @@ use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What the processes before this one left behind of when they ran.
+/// When earlier processes ran, from what they left behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signs {
-    /// When the last one ran last, by its wall clock.
+    /// The last sign of life of the last process, by its wall clock.
     pub last: Option<Timestamp>,
     /// The same of those that had run for [`ACCOUNTED_AFTER`].
     pub accounted: Option<Timestamp>,
-    /// How far the times went that recorders had stamped by then: ahead of the clock where that
-    /// was set back.
+    /// The newest time that recorders had stamped by then: ahead of the clock if that was set back.
     pub stamped: Option<Timestamp>,
 }
 
 impl Signs {
-    /// After the next sign, at `now`, of a process that has run for `uptime` and whose recorders
-    /// have come to `newest`. What was stamped before counts until the clock is certain: the
-    /// volume that holds it may be away.
+    /// The signs after the next one, at `now`, of a process that has run for `uptime` and whose
+    /// recorders have stamped up to `newest`. Earlier stamps count until the clock is certain: the
+    /// volume that holds that footage may be away.
     #[must_use]
     pub fn given(
         self,
@@ -56,8 +55,8 @@ impl Signs {
         stamped.max(self.last)
     }
 
-    /// Up to when it is in the ledger why nothing was recorded. Processes that end as soon as they
-    /// have started, one after the other, as a deadly camera has them do, leave nothing there.
+    /// Up to when the ledger explains what was not recorded. Processes that end right after they
+    /// start, as a deadly camera causes one after the other, write nothing there.
     fn written_down(self) -> Option<Timestamp> {
         self.last
             .map(|last| self.accounted.map_or(last, |accounted| accounted.min(last)))
@@ -67,8 +66,7 @@ impl Signs {
 /// So much may have been recorded since the last sign.
 const SIGN_US_MAX: i64 = 2_000_000;
 
-/// A process that has run for so long has made durable what it said first of what it does not
-/// record.
+/// A process that has run this long has made its first gap entries durable.
 pub const ACCOUNTED_AFTER: Duration = Duration::from_secs(3);
 
 /// As many cameras as this process ever recorded.
@@ -76,14 +74,14 @@ pub const ACCOUNTED_AFTER: Duration = Duration::from_secs(3);
 pub struct Accounts {
     /// Nothing is stamped before.
     recorded_until: BTreeMap<CameraId, Timestamp>,
-    /// Recorded, or in the ledger why not, by recorders that ended.
+    /// Recorded or explained in the ledger, by recorders that have ended.
     accounted_until: BTreeMap<CameraId, Timestamp>,
     /// Since when and why cameras were not recorded before their first recorder of this process.
     missing: BTreeMap<CameraId, (Timestamp, GapCause)>,
 }
 
-/// What was received so shortly before a process ended was not durable, and its last sign of life
-/// is as old as their interval, at most.
+/// Footage received this shortly before a process ended was not durable. Includes the age of its
+/// last sign of life, which is at most one interval.
 const UNFLUSHED_US: i64 = 2_000_000;
 /// Where footage was coming until so shortly before, nothing else stopped it: a volume that is slow
 /// keeps more of it in memory. An outage of the camera that had lasted longer is in the ledger: it
@@ -91,10 +89,10 @@ const UNFLUSHED_US: i64 = 2_000_000;
 const UNWRITTEN_US: i64 = super::gaps::PIECE_US_MAX + 5_000_000;
 
 impl Accounts {
-    /// Of the cameras that node `me` still has. Its last process gave its last sign of life as
-    /// `signs` say, and had recorded each camera `until` then: why nothing was recorded before that
-    /// it had written down itself, if it had the time. Where `is_all_read` is false a volume is
-    /// away, and may hold more: then nothing is stamped before what the last process had stamped,
+    /// The accounts of the cameras that node `me` still has. `signs` are its last process's signs
+    /// of life, and `until` is how far it had recorded each camera: earlier gaps the process had
+    /// entered in the ledger itself, if it had the time. If `is_all_read` is false, a volume is
+    /// away, and may hold more: then nothing is stamped before the last process's newest stamp,
     /// whatever the clock says now.
     pub fn of(
         state: &ClusterState,
@@ -134,7 +132,7 @@ impl Accounts {
             .extend(missing.map(|missing| (camera, missing)));
     }
 
-    /// A recorder has ended that had come so far.
+    /// A recorder has ended that had got this far.
     pub fn ended(
         &mut self,
         camera: CameraId,
@@ -147,8 +145,8 @@ impl Accounts {
             .extend(accounted_until.map(|until| (camera, until)));
     }
 
-    /// What goes before a recorder that begins now; `cause` says why nothing was recorded since the
-    /// last one of this process, where that was its duty.
+    /// What precedes a recorder that begins now; `cause` is why nothing was recorded since the last
+    /// one of this process, if this node was responsible.
     pub fn before(&mut self, camera: CameraId, cause: Option<GapCause>) -> Before {
         let (missing_since, cause) = match (cause, self.missing.remove(&camera)) {
             (Some(cause), _) => (self.accounted_until.get(&camera).copied(), Some(cause)),
@@ -339,7 +337,7 @@ mod tests {
                 stamped: Some(at(899))
             }
         );
-        // The clock is set back, and the recorder goes on from where it was; then none runs.
+        // The clock is set back, and the recorder continues from where it was; then none runs.
         let back = ahead
             .given(at(101), ACCOUNTED_AFTER, (Some(at(900)), false))
             .given(at(102), second, (None, false));

@@ -1,16 +1,16 @@
-//! A session that sends frames of video, and none to begin at. Pure.
+//! A session that sends frames of video but no access point. Pure.
 
 use crate::capture::ingest::media::Undecodable;
 use holdfast_storage::chunk::GapCause;
 use std::time::{Duration, Instant};
 
-/// After this long it is said.
+/// After this long it is reported.
 const SAID_AFTER: Duration = Duration::from_secs(3);
 /// After this long recording begins at any frame: footage that decoders must conceal is better than
 /// none.
 const BEGINS_AFTER: Duration = Duration::from_secs(30);
 
-/// Since when it does, and why, where that is known.
+/// Since when it does so, and why, if known.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Awaited {
     since: Option<Instant>,
@@ -18,19 +18,19 @@ pub(super) struct Awaited {
 }
 
 impl Awaited {
-    /// A frame came at `at` that is none to begin at. Whether to begin at it all the same.
+    /// A frame without an access point came at `at`. Returns whether to begin at it all the same.
     pub(super) fn frame(&mut self, at: Instant) -> bool {
         at.saturating_duration_since(*self.since.get_or_insert(at)) >= BEGINS_AFTER
     }
 
-    /// What the session knows of what it sends.
+    /// Sets why the session's frames cannot be decoded.
     pub(super) fn set_undecodable(&mut self, why: Option<&Undecodable>) {
         if self.undecodable.as_ref() != why {
             self.undecodable = why.cloned();
         }
     }
 
-    /// What to say of it once it takes long, in the ledger and to people.
+    /// The gap cause and the message for operators, once it takes long.
     pub(super) fn message(&self, now: Instant) -> Option<(GapCause, String)> {
         let waited = now.saturating_duration_since(self.since?);
         if waited < SAID_AFTER {

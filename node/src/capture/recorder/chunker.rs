@@ -1,11 +1,11 @@
 //! Cuts one track's frames into chunks. Pure.
 //!
 //! A chunk ends before an access point, before the frame that would make it longer than 500 ms or
-//! larger than 1 MiB, where frames were lost, and where no frame came for 600 ms. Access points
-//! that follow each other within 5 ms share a chunk: each chunk costs memory until its segment is
-//! sealed, and a camera must not decide how much. A frame lasts
-//! until the next one; where there is none (yet), as long as the one before. Chunks of a track
-//! never overlap: a frame that would begin before the end of the last chunk begins at that end.
+//! larger than 1 MiB, at a loss of frames, and when no frame came for 600 ms. Access points that
+//! follow each other within 5 ms share a chunk: each chunk costs memory until its segment is
+//! sealed, and a camera must not decide how much. A frame lasts until the next one; the last one,
+//! as long as the one before it. Chunks of a track never overlap: a frame that would begin before
+//! the end of the last chunk begins at that end.
 
 use super::mux::Frame;
 use crate::capture::ingest::codec::slices::slices_crc;
@@ -14,21 +14,21 @@ use bytes::Bytes;
 use holdfast_storage::chunk::{Access, AccessPoint, CHUNK_BYTES_MAX};
 use holdfast_storage::time::Timestamp;
 
-/// How long a frame is taken to last where nothing tells, in microseconds (25 frames per second).
+/// The assumed length of a frame of unknown length, in microseconds (25 frames per second).
 const FRAME_US_DEFAULT: i64 = 40_000;
 /// The longest that a frame can last, in microseconds; a longer time without a frame is a gap.
 const FRAME_US_MAX: i64 = 3_000_000;
 /// Frames of a chunk: enough for 500 ms of any sane stream, and a bound for those that are not.
 pub const CHUNK_FRAMES_MAX: usize = 512;
-/// A chunk that begins with an access point is at least so long, in microseconds, before the next
-/// one ends it.
+/// The shortest chunk, in microseconds, that begins with an access point and that the next access
+/// point ends.
 const ACCESS_US_MIN: i64 = 5_000;
 /// A hole between two chunks that is worth an entry in the gap ledger, in microseconds.
 const HOLE_US_MIN: i64 = 100_000;
 
 /// Distances between frames that are remembered as the camera's rhythm.
 const USUAL_SPANS: usize = 8;
-/// So many times the usual distance is a pause: frames are missing.
+/// A pause of this many usual distances means that frames are missing.
 const USUAL_SPANS_MAX: i64 = 3;
 
 #[derive(Clone, Copy, Debug)]
@@ -57,19 +57,19 @@ pub struct TimedFrame {
     pub data: Bytes,
     pub decode: Timestamp,
     pub composition_us: i32,
-    /// How decoding can begin here; of tracks other than video it says nothing.
+    /// How decoding can begin here; meaningless for tracks other than video.
     pub access: Option<AccessPoint>,
-    /// Where the codec tells it.
+    /// Known for some codecs.
     pub length_us: Option<i64>,
 }
 
-/// A chunk that is complete but for its place in a recording.
+/// A chunk that lacks only its place in a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
     pub frames: Vec<Frame>,
     pub start: Timestamp,
     pub duration_us: u32,
-    /// Where the first frame is an access point of video; of sound always.
+    /// Set if the first frame is an access point of video; always set for sound.
     pub access: Option<Access>,
     pub after_loss: bool,
 }
@@ -81,7 +81,7 @@ impl Cut {
     }
 }
 
-/// What a frame led to.
+/// The result of a frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pushed {
     pub cut: Option<Cut>,
@@ -89,7 +89,7 @@ pub struct Pushed {
     pub begins: bool,
     /// An interval right before the frame that holds no frame.
     pub hole: Option<(Timestamp, Timestamp)>,
-    /// How many frames the hole lacks, where frames were lost and come evenly.
+    /// How many frames are missing in the hole, if frames were lost and frames come evenly.
     pub lost_frames: Option<u32>,
 }
 
@@ -138,8 +138,7 @@ impl Chunker {
         self.timescale
     }
 
-    /// Takes a frame; `lost` where frames right before it were lost. Returns the chunk that it
-    /// ended.
+    /// Takes a frame; `lost`: frames right before it were lost. Returns the chunk that it ended.
     pub fn push(&mut self, mut frame: TimedFrame, lost: bool) -> Pushed {
         if let Some(after) = self.not_before() {
             frame.decode = frame.decode.max(after);
@@ -195,7 +194,7 @@ impl Chunker {
         Ok(cut)
     }
 
-    /// How long the chunk in the making is, up to its last frame, in microseconds.
+    /// The length of the open chunk up to its last frame, in microseconds.
     #[must_use]
     pub fn open_us(&self) -> i64 {
         self.open
@@ -209,12 +208,12 @@ impl Chunker {
         self.after_loss = true;
     }
 
-    /// What is pushed from here on is of this codec. The open chunk must have been flushed.
+    /// Frames pushed from here on are of this codec. The open chunk must have been flushed.
     pub fn set_codec(&mut self, codec: Option<VideoCodec>) {
         self.codec = codec;
     }
 
-    /// Time begins anew: what comes next has no relation to the chunks before, which must have been
+    /// Time begins again: later frames have no relation to the chunks before, which must have been
     /// flushed.
     pub fn restart(&mut self) {
         (self.end, self.last_decode, self.spans_us) = (None, None, [None; 2]);
@@ -271,7 +270,8 @@ impl Chunker {
         }
     }
 
-    /// Where nothing was lost, frames are missing only where the camera usually sends more of them.
+    /// If no loss was reported, frames count as missing only if the camera usually sends more of
+    /// them.
     fn hole_before(&self, decode: Timestamp, lost: bool) -> Option<(Timestamp, Timestamp)> {
         let end = self.end.filter(|_| self.open.is_empty())?;
         let hole_us = decode.micros_since(end);
@@ -284,8 +284,8 @@ impl Chunker {
         (hole_us > least_us).then_some((end, decode))
     }
 
-    /// How many frames come in so long a time: known where the last two distances agree so well
-    /// that the time is a whole number of them.
+    /// How many frames come in such a time: known only if the last two distances agree and the time
+    /// is a whole number of them.
     fn frames_in(&self, hole_us: i64) -> Option<u32> {
         let [Some(last_us), Some(before_us)] = self.spans_us else {
             return None;

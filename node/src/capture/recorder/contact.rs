@@ -1,5 +1,5 @@
-//! How what a camera sends could end this process: heartbeats carry it, so that others know which
-//! camera to blame if it ends. Pure.
+//! How this process is exposed to what a camera sends. Heartbeats carry it, so that other nodes
+//! know which camera to blame if the process ends. Pure.
 
 use holdfast_consensus::observe::heartbeat::{Exposure, FRESH_MAX};
 use std::time::Instant;
@@ -7,8 +7,7 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Contact {
     opens: bool,
-    /// The last attempt brought no session: the camera is away, most likely, and away it does no
-    /// harm.
+    /// The last attempt opened no session: most likely the camera is away, and does no harm.
     is_away: bool,
     /// When the last session began.
     began: Option<Instant>,
@@ -39,7 +38,7 @@ impl Contact {
         self.turn_is_over();
     }
 
-    /// The session was given up for what the camera may do.
+    /// The session was given up because of what the camera may do.
     pub fn left(&mut self) {
         (self.opens, self.began) = (false, None);
         self.turn_is_over();

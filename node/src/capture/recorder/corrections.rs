@@ -1,5 +1,4 @@
-//! What is said of cameras whose RTP clocks do not run as they should: each kind once a session,
-//! then at
+//! Logs corrections of RTP clocks that do not run as they should: each kind once a session, then at
 //! most once in [`AGAIN`]. Reads no clock.
 
 use super::status::{Counters, StatusCell};
@@ -47,9 +46,8 @@ impl Kind {
 }
 
 impl Corrections {
-    /// Counts a correction of a track's clock at `now`, keeps what the clock is followed by, and
-    /// logs it
-    /// where that is due.
+    /// Counts a correction of a track's clock at `now`, keeps how the clock is followed, and logs
+    /// the correction if that is due.
     pub(super) fn note(
         &mut self,
         camera: CameraId,

@@ -3,8 +3,8 @@
 //! While nothing can be recorded, one *outage* is open. It is written in consecutive pieces, at
 //! least every 10 s, so that a crash loses no more than that and no interval is written twice. A
 //! recorder's first pieces are shorter: its process may not last. Short gaps within a recording are
-//! noted one by one. What could not be written yet waits in a bounded queue; neighbours of the same
-//! cause are joined.
+//! noted one by one. Entries that could not be written yet wait in a bounded queue, which joins
+//! neighbours of the same cause.
 
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::time::Timestamp;
@@ -25,13 +25,13 @@ pub struct Interval {
     pub start: Timestamp,
     pub end: Timestamp,
     pub cause: GapCause,
-    /// How many frames are missing, where that is known.
+    /// How many frames are missing, if known.
     pub frames: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Outage {
-    /// End of what was written of it.
+    /// End of the part that was written.
     from: Timestamp,
     cause: GapCause,
 }
@@ -55,8 +55,8 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// Notes an interval that has ended, and how many frames are missing from it, where that is
-    /// known; empty ones are left out.
+    /// Records an interval that has ended, with the number of missing frames if known; ignores an
+    /// empty one.
     pub fn note(&mut self, start: Timestamp, end: Timestamp, cause: GapCause, frames: Option<u32>) {
         if end <= start {
             return;
@@ -79,8 +79,8 @@ impl Ledger {
         }
     }
 
-    /// Opens an outage at `start`. Where one is open, its cause changes at `now`; one that lasted
-    /// no moment was none.
+    /// Opens an outage at `start`. If one is open, its cause changes at `now`; one that was too
+    /// short for a frame is dropped.
     pub fn open(&mut self, start: Timestamp, now: Timestamp, cause: GapCause) {
         match self.outage {
             Some(outage) if outage.cause == cause => {}
@@ -111,8 +111,8 @@ impl Ledger {
         self.outage = None;
     }
 
-    /// The wall clock was set from `before` to `now`: an open outage goes on at `now`, and the time
-    /// between is nobody's.
+    /// The wall clock was set from `before` to `now`: an open outage continues at `now`, and the
+    /// time between them belongs to no outage.
     pub fn rebase(&mut self, before: Timestamp, now: Timestamp) {
         self.write_piece(before);
         self.outage = self.outage.map(|outage| Outage {

@@ -1,6 +1,6 @@
-//! From a session's frames to records for the volume writer.
+//! Turns a session's frames into records for the volume writer.
 //!
-//! `chunker`, `gaps` and `reconcile` decide: time comes in as a value. `pipeline` applies a
+//! `chunker`, `gaps` and `reconcile` are deciding code: time is passed in. `pipeline` applies a
 //! session's items to them without waiting for anything. `task` and `supervisor` run it.
 
 pub mod accounts;

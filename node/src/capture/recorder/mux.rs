@@ -7,7 +7,7 @@ use holdfast_storage::time::Timestamp;
 
 pub use holdfast_control_api::fmp4::Frame;
 
-/// What cannot be expressed in MP4.
+/// Something that cannot be expressed in MP4.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it cannot be written as MP4: {0}")]
 pub struct Error(pub String);

@@ -1,13 +1,13 @@
-//! From one recorder's session items to its records. Waits for nothing and reads no clock: every
-//! call brings the time.
+//! Turns one recorder's session items into records. It never waits and reads no clock: every call
+//! passes the time.
 //!
 //! A recording session begins at a keyframe and numbers its chunks without holes, per track. It
-//! ends with the RTSP session, or where the system's wall clock stepped: then a new one begins at
-//! the next keyframe, anchored to the new wall time but never before the end of what was recorded
-//! (see [`crate::capture::ingest::wall`]). Where the camera's volume failed and another one goes
-//! on, a new session begins with the next chunk that starts at a keyframe, and what the old volume
-//! lost is a gap. A change of identity ends chunks, not the session; where recorded time had run
-//! far ahead, a new epoch begins at true time (`realign`).
+//! ends with the RTSP session, or when the system's wall clock steps: then a new one begins at the
+//! next keyframe, anchored to the new wall time but never before the end of the footage (see
+//! [`crate::capture::ingest::wall`]). When the camera's volume fails and another one takes over, a
+//! new session begins with the next chunk that starts at a keyframe, and what the old volume lost
+//! is a gap. A change of identity ends chunks, not the session; if recorded time had run far ahead,
+//! a new epoch begins at true time (`realign`).
 
 mod realign;
 mod sound;
@@ -42,14 +42,14 @@ const FIRST_WINDOW: Duration = Duration::from_millis(400);
 /// More first frames are not held.
 const FIRST_FRAMES_MAX: usize = 256;
 
-/// A moment on both clocks.
+/// One instant on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     pub instant: Instant,
     pub wall: Timestamp,
 }
 
-/// What stays the same as long as a recorder lives.
+/// What stays the same for the life of a recorder.
 #[derive(Clone)]
 pub struct Context {
     pub camera: CameraId,
@@ -65,15 +65,15 @@ pub struct Context {
     pub wall: WallTrust,
 }
 
-/// What went before a recorder: footage that ended, and why.
+/// What preceded a recorder: where earlier footage ended, and why.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Before {
     /// Nothing is stamped before it.
     pub recorded_until: Option<Timestamp>,
-    /// Since when nothing is recorded, nor in the ledger why not; `None`: since recording is asked
-    /// for.
+    /// Since when there is neither footage nor an entry in the ledger; `None`: since recording was
+    /// requested.
     pub missing_since: Option<Timestamp>,
-    /// Why nothing was recorded since; `None` where that was nobody's duty.
+    /// Why nothing was recorded since; `None` if no node was responsible for recording it.
     pub cause: Option<GapCause>,
 }
 
@@ -89,8 +89,7 @@ pub struct Pipeline {
     ledger: Ledger,
     /// End of the last chunk of video: nothing is stamped before it.
     recorded_until: Option<Timestamp>,
-    /// When recording was asked for: what was not recorded before is not for this recorder to
-    /// explain.
+    /// When recording was requested: this recorder does not explain earlier gaps.
     began: Timestamp,
     /// End of the last chunk of video that this recorder handed over.
     reached: Option<Timestamp>,
@@ -102,12 +101,12 @@ pub struct Pipeline {
     awaited: Awaited,
     /// The session's volume is gone: the next one begins with a chunk that starts at a keyframe.
     awaits_keyframe: bool,
-    /// Why nothing of what is stored of video can be decoded, up to the next access point: none
-    /// came since the session began or its parameters changed.
+    /// Why the stored video cannot be decoded up to the next access point: none came since the
+    /// session began or its parameters changed.
     torn_by: Option<GapCause>,
     video: Option<Track>,
     audio: Option<Track>,
-    /// The latest moment that was brought: reports come without one.
+    /// The latest time that was passed in: reports come without one.
     latest: Instant,
     corrections: Corrections,
 }
@@ -165,7 +164,7 @@ impl Pipeline {
         }
     }
 
-    /// Does what is due by time alone: ends idle chunks, writes pieces of an outage, retries.
+    /// Does periodic work: ends idle chunks, writes pieces of an outage, retries.
     pub fn tick(&mut self, now: Now) {
         self.latest = self.latest.max(now.instant);
         if self.wall.observe(now.instant, now.wall) && self.session.is_none() {
@@ -211,7 +210,7 @@ impl Pipeline {
         self.write_gaps();
     }
 
-    /// Hands over what is left, when recording ends on purpose. An outage that is open ends now.
+    /// Hands over the rest when recording ends on purpose. An open outage ends now.
     pub fn finish(&mut self, now: Now) {
         self.release();
         self.flush();
@@ -228,7 +227,7 @@ impl Pipeline {
         self.session.is_some()
     }
 
-    /// What the RTSP session knows of why nothing that it brings can be decoded.
+    /// Sets why, as far as the RTSP session knows, none of its frames can be decoded.
     pub fn set_undecodable(&mut self, why: Option<&Undecodable>) {
         if self.session.is_none() {
             self.awaited.set_undecodable(why);
@@ -245,7 +244,7 @@ impl Pipeline {
         );
         if let Some(parameters) = &frame.parameters {
             if self.track(frame.track).is_some() {
-                // What is held was sent with the parameters before.
+                // The held frames were sent with the previous parameters.
                 self.release();
             }
             self.set_parameters(frame.track, parameters)?;
@@ -268,7 +267,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Anchors the clock by the frames that are held, and takes them.
+    /// Anchors the clock by the held frames, and takes them.
     fn release(&mut self) {
         let first = std::mem::take(&mut self.first);
         for kind in [TrackKind::Video, TrackKind::Audio] {
@@ -314,7 +313,8 @@ impl Pipeline {
         self.record(frame.track, timed, lost, correction.is_some());
     }
 
-    /// Takes note of video that nothing can begin at, and lets recording begin anyway in the end.
+    /// Notes a frame of video at which decoding cannot begin; after a while recording begins
+    /// anyway.
     fn await_access(&mut self, frame: &mut MediaFrame) {
         if frame.track != TrackKind::Video {
             return;
@@ -329,7 +329,8 @@ impl Pipeline {
         }
     }
 
-    /// Where a session sends frames that cannot be recorded yet, its status and the ledger say so.
+    /// Reports in the status and the ledger that a session sends frames that cannot be recorded
+    /// yet.
     fn say_what_is_awaited(&mut self, now: Instant, time: Timestamp) {
         if let Some((cause, message)) = self.awaited.message(now) {
             self.ledger.open(self.missing_since(), time, cause);
@@ -355,7 +356,7 @@ impl Pipeline {
         if let Some((start, end)) = pushed.hole.filter(|_| kind == TrackKind::Video) {
             let cause = match (lost, corrected) {
                 (true, _) => GapCause::PacketsLost,
-                // The camera may have sent, and its frames have earlier times.
+                // The camera may have sent frames, which have earlier times.
                 (false, true) => GapCause::Unknown,
                 (false, false) => GapCause::CameraStalled,
             };
@@ -474,8 +475,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Learns of steps of the wall clock; at a keyframe, or when that takes too long, a new session
-    /// begins.
+    /// Notices steps of the wall clock. A new session then begins at a keyframe, or without one
+    /// after [`STEP_PATIENCE`].
     fn follow_wall_clock(&mut self, frame: &MediaFrame) {
         self.realign_at(frame);
         if !self.wall.observe(frame.received, frame.received_wall) {
@@ -492,15 +493,15 @@ impl Pipeline {
         }
     }
 
-    /// Anchors everything to the wall clock anew. Where a session is being recorded, it ends and
-    /// the next one begins.
+    /// Anchors everything to the wall clock again. A session that is being recorded ends, and the
+    /// next one begins.
     fn restart_clock(&mut self, now: Now) {
         self.flush();
         self.count(|counters| &counters.clock_steps, 1);
         self.stepped_at = None;
         let (floor, before) = (self.floor(), self.wall.time_of(now.instant));
-        // What arrives now is a little older: for none of it to be stamped before the floor,
-        // arrivals go on as much later.
+        // Frames that arrive now were captured a little earlier. The clock restarts that much
+        // later, so that none of them is stamped before the floor.
         let late_us = self.late_us(before);
         self.wall
             .restart(now.instant, now.wall, floor.plus_micros(late_us));
@@ -524,7 +525,7 @@ impl Pipeline {
         }
     }
 
-    /// Since when nothing is recorded, where no outage is open.
+    /// Since when nothing is recorded, if no outage is open.
     fn missing_since(&self) -> Timestamp {
         self.reached.unwrap_or(self.began)
     }
@@ -542,8 +543,8 @@ impl Pipeline {
         late_us.max().unwrap_or(0)
     }
 
-    /// Nothing may be stamped before it: the end of all that was handed over, and of what the
-    /// ledger says was missing.
+    /// Nothing may be stamped before it: the end of all footage that was handed over, and of the
+    /// ledger's gaps.
     fn floor(&self) -> Timestamp {
         let audio_until = self.audio.as_ref().and_then(|audio| audio.chunker.end());
         [

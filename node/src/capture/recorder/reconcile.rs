@@ -1,4 +1,4 @@
-//! What to start, change and stop so that what runs becomes what is desired. Pure.
+//! What to start, change and stop so that the running recorders match the desired ones. Pure.
 
 use super::status::Identity;
 use holdfast_consensus::decide::desired::Desired;
@@ -8,7 +8,7 @@ use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
 use std::collections::BTreeMap;
 
-/// What this node is to record of one camera.
+/// What this node should record of one camera.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredRecording {
     pub epoch: Epoch,
@@ -34,7 +34,7 @@ impl DesiredRecording {
     }
 }
 
-/// The recorders to run, with what they need to know of their cameras.
+/// The recorders to run, with the facts that they need about their cameras.
 #[must_use]
 pub fn recordings(
     state: &ClusterState,
@@ -60,18 +60,18 @@ pub fn recordings(
         .collect()
 }
 
-/// What a process that starts anew is to a camera that its node may have recorded before.
+/// The role of a newly started process for a camera that its node may have recorded before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Former {
-    /// Its recording broke off with the last process: what was not recorded since is a gap.
+    /// Its recording broke off with the last process: the time since then is a gap.
     Recorder,
-    /// It stands in for the owner when it must: nobody missed it, but what it records now must not
-    /// lie before what it recorded then.
+    /// It stands in for the owner when it must. Its absence is no gap, but its new footage must not
+    /// lie before its old.
     StandIn,
 }
 
 impl Former {
-    /// `None` where it has no part in the camera.
+    /// `None` if it has no part in the camera.
     #[must_use]
     pub fn of(assignment: &Assignment, me: NodeId) -> Option<Self> {
         let is_target = assignment.handoff.is_some_and(|handoff| handoff.to == me);
@@ -91,7 +91,7 @@ impl Former {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Running,
-    /// It was told to stop, and its last chunk may not be handed over yet.
+    /// It was asked to stop, and its last chunk may not be handed over yet.
     Stopping,
     /// It ended by itself (a panic) and waits before it starts again.
     Resting,
@@ -103,7 +103,7 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
     pub phase: Phase,
-    /// What it was started or last updated with.
+    /// The recording that it was started or last updated with.
     pub with: DesiredRecording,
 }
 
@@ -112,15 +112,15 @@ pub enum Action {
     /// Give the recorder its new identity and priority.
     Update(CameraId),
     Start(CameraId),
-    /// Stop the recorder. Where the camera is still desired, the next reconciliation after its end
-    /// starts it anew.
+    /// Stop the recorder. If the camera is still desired, the next reconciliation after its end
+    /// starts it again.
     Stop(CameraId),
     /// It is at rest and no longer wanted.
     Forget(CameraId),
 }
 
-/// The actions, in the order to take them: what costs nothing first, then starts by priority, those
-/// that are held back after the others, stops last (make before break).
+/// The actions in the order to take them: first those that cost nothing, then starts by priority
+/// with held-back cameras after the others, stops last (make before break).
 #[must_use]
 pub fn reconcile(
     desired: &BTreeMap<CameraId, DesiredRecording>,
@@ -256,7 +256,7 @@ mod tests {
         }
     }
 
-    /// Carries actions out on the model, as the supervisor does in the world.
+    /// Carries out actions on the model, as the supervisor does for real.
     fn act(
         action: Action,
         desired: &BTreeMap<CameraId, DesiredRecording>,

@@ -16,9 +16,9 @@ pub enum SinkError {
     /// The volume cannot be written.
     #[error("the volume cannot be written: {0}")]
     Failed(String),
-    /// The camera's records go to another volume from now on, which has nothing of this session:
-    /// send its init segments again. Told once. `lost` is what the volume before had taken and
-    /// did not make durable.
+    /// From now on the camera's records go to another volume, which has nothing of this session:
+    /// send the init segments again. Returned once. `lost` is what the previous volume had accepted
+    /// and did not make durable.
     #[error("the camera's volume has failed; recording continues on another one")]
     Moved {
         lost: Option<(Timestamp, Timestamp)>,
@@ -26,9 +26,9 @@ pub enum SinkError {
 }
 
 pub trait RecordSink: Send + Sync {
-    /// Hands a record over without waiting.
+    /// Hands over a record without waiting.
     ///
     /// # Errors
-    /// The record is not taken, and nothing of it is stored.
+    /// The sink rejects the record, and nothing of it is stored.
     fn append(&self, retention_class: &str, record: Record) -> Result<(), SinkError>;
 }

@@ -1,4 +1,4 @@
-//! What a recorder tells of itself, for heartbeats and metrics. Counters only grow.
+//! What a recorder reports of itself, for heartbeats and metrics. Counters only grow.
 
 use crate::capture::ingest::clock::HONEST_PPB;
 use crate::capture::ingest::codec::Fault;
@@ -46,7 +46,7 @@ counters! {
     frame_bytes,
     /// RTP packets that never came.
     lost_packets,
-    /// Frames before the first keyframe of a session, and such as cannot be recorded.
+    /// Frames before the first keyframe of a session, and frames that cannot be recorded.
     discarded_frames,
     /// Chunks handed to the volume writer.
     chunks,
@@ -70,7 +70,7 @@ counters! {
     clock_arrivals,
 }
 
-/// What was wrong with what a camera sent, by kind. Only grows.
+/// Faults of a camera's stream, by kind. Only grows.
 #[derive(Debug, Default)]
 pub struct FaultCounters([AtomicU64; Fault::ALL.len()]);
 
@@ -90,7 +90,7 @@ impl FaultCounters {
     }
 }
 
-/// One recorder as it stands.
+/// The state of one recorder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     pub camera: CameraId,
@@ -105,14 +105,14 @@ pub struct Status {
     /// End of what was handed over; not necessarily durable yet.
     pub received_until: Option<Timestamp>,
     pub counts: Counts,
-    /// What was wrong with what the camera sent, and how often.
+    /// Faults of the camera's stream, and how often each occurred.
     pub faults: Vec<(Fault, u64)>,
-    /// Wall time per RTP time of video in parts per billion, where that was learnt from arrivals.
+    /// Wall time per RTP time of video in parts per billion, if learnt from arrivals.
     pub clock_rate_ppb: Option<i64>,
-    /// How long it may make no progress beyond the usual: its camera sends rarely, or is left
+    /// How much longer than usual it may make no progress: its camera sends rarely, or is left
     /// alone because it sent too much.
     pub patience: Option<Duration>,
-    /// Why the end of this process might be its camera's doing.
+    /// How its camera might cause the end of this process.
     pub exposure: Option<Exposure>,
 }
 
@@ -123,17 +123,17 @@ pub struct StatusCell {
     stream: StreamKind,
     pub counters: Counters,
     pub faults: FaultCounters,
-    told: Mutex<Told>,
+    report: Mutex<Report>,
 }
 
 #[derive(Clone, Debug)]
-struct Told {
+struct Report {
     identity: Identity,
     state: RecorderState,
     error: Option<String>,
     first_keyframe: Option<Timestamp>,
     received_until: Option<Timestamp>,
-    /// Recorded, or in the ledger why not.
+    /// Recorded or explained in the ledger.
     accounted_until: Option<Timestamp>,
     clock_rate_ppb: Option<i64>,
     patience: Option<Duration>,
@@ -143,7 +143,7 @@ struct Told {
 impl StatusCell {
     #[must_use]
     pub fn new(camera: CameraId, stream: StreamKind, identity: Identity) -> Self {
-        let told = Told {
+        let report = Report {
             identity,
             state: RecorderState::Starting,
             error: None,
@@ -159,7 +159,7 @@ impl StatusCell {
             stream,
             counters: Counters::default(),
             faults: FaultCounters::default(),
-            told: Mutex::new(told),
+            report: Mutex::new(report),
         }
     }
 
@@ -170,111 +170,110 @@ impl StatusCell {
 
     #[must_use]
     pub fn read(&self) -> Status {
-        let told = self.told().clone();
+        let report = self.report().clone();
         Status {
             camera: self.camera,
             stream: self.stream,
-            identity: told.identity,
-            state: told.state,
-            error: told.error,
-            first_keyframe: told.first_keyframe,
-            received_until: told.received_until,
+            identity: report.identity,
+            state: report.state,
+            error: report.error,
+            first_keyframe: report.first_keyframe,
+            received_until: report.received_until,
             counts: self.counters.read(),
             faults: self.faults.occurred().collect(),
-            clock_rate_ppb: told.clock_rate_ppb,
-            patience: told.patience,
-            exposure: told.exposure,
+            clock_rate_ppb: report.clock_rate_ppb,
+            patience: report.patience,
+            exposure: report.exposure,
         }
     }
 
     /// End of what was handed over.
     #[must_use]
     pub fn received_until(&self) -> Option<Timestamp> {
-        self.told().received_until
+        self.report().received_until
     }
 
-    /// Up to here it is recorded, or in the ledger why not.
+    /// Everything up to here is recorded or explained in the ledger.
     #[must_use]
     pub fn accounted_until(&self) -> Option<Timestamp> {
-        self.told().accounted_until
+        self.report().accounted_until
     }
 
-    /// The ledger says why nothing was recorded up to here.
+    /// The ledger explains what was not recorded up to here.
     pub fn accounted(&self, until: Timestamp) {
-        let mut told = self.told();
-        told.accounted_until = told.accounted_until.max(Some(until));
+        let mut report = self.report();
+        report.accounted_until = report.accounted_until.max(Some(until));
     }
 
     /// A new identity has yet to hand over its first keyframe.
     pub fn set_identity(&self, identity: Identity) {
-        let mut told = self.told();
-        if told.identity.epoch != identity.epoch {
-            told.first_keyframe = None;
+        let mut report = self.report();
+        if report.identity.epoch != identity.epoch {
+            report.first_keyframe = None;
         }
-        told.identity = identity;
+        report.identity = identity;
     }
 
-    /// A new identity begins at true time: what was handed over before says nothing of it.
+    /// A new identity begins at true time; what was handed over before does not count for it.
     pub fn realign(&self, identity: Identity) {
         self.set_identity(identity);
-        self.told().received_until = None;
+        self.report().received_until = None;
     }
 
-    /// The rate that the video's RTP clock is followed at, where that is not its own; `None` where
-    /// it is.
+    /// The rate at which the video's RTP clock is followed; `None` if it is the nominal one.
     pub fn set_clock_rate(&self, ppb: Option<i64>) {
-        self.told().clock_rate_ppb = ppb.filter(|ppb| *ppb != HONEST_PPB);
+        self.report().clock_rate_ppb = ppb.filter(|ppb| *ppb != HONEST_PPB);
     }
 
     /// A chunk was handed over.
     pub fn recorded(&self, start: Timestamp, end: Timestamp, keyframe: bool) {
-        let mut told = self.told();
-        told.received_until = told.received_until.max(Some(end));
-        told.accounted_until = told.accounted_until.max(Some(end));
-        if keyframe && told.first_keyframe.is_none() {
-            told.first_keyframe = Some(start);
+        let mut report = self.report();
+        report.received_until = report.received_until.max(Some(end));
+        report.accounted_until = report.accounted_until.max(Some(end));
+        if keyframe && report.first_keyframe.is_none() {
+            report.first_keyframe = Some(start);
         }
-        if told.first_keyframe.is_some() {
-            told.state = RecorderState::Recording;
-            told.error = None;
+        if report.first_keyframe.is_some() {
+            report.state = RecorderState::Recording;
+            report.error = None;
         }
     }
 
-    /// A session was opened: what failed before fails no more.
+    /// A session was opened: an earlier failure is over.
     pub fn connected(&self) {
-        let mut told = self.told();
-        if told.state == RecorderState::Failing {
-            told.state = RecorderState::Starting;
+        let mut report = self.report();
+        if report.state == RecorderState::Failing {
+            report.state = RecorderState::Starting;
         }
     }
 
-    /// Nothing may come for so much longer than usual.
+    /// The camera may be silent for this much longer than usual.
     pub fn set_patience(&self, patience: Option<Duration>) {
-        self.told().patience = patience;
+        self.report().patience = patience;
     }
 
     pub fn set_exposure(&self, exposure: Option<Exposure>) {
-        self.told().exposure = exposure;
+        self.report().exposure = exposure;
     }
 
     /// A session is open and sends nothing that can be recorded yet; why.
     pub fn awaiting(&self, why: String) {
-        self.told().error = Some(why);
+        self.report().error = Some(why);
     }
 
     pub fn failing(&self, error: String) {
-        let mut told = self.told();
-        told.state = RecorderState::Failing;
-        told.error = Some(error);
+        let mut report = self.report();
+        report.state = RecorderState::Failing;
+        report.error = Some(error);
     }
 
     /// Keeps what an earlier recorder of the same camera had handed over.
     pub fn resume(&self, until: Option<Timestamp>) {
-        let mut told = self.told();
-        told.received_until = told.received_until.max(until);
+        let mut report = self.report();
+        report.received_until = report.received_until.max(until);
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

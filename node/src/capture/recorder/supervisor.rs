@@ -1,5 +1,4 @@
-//! Starts, updates and stops recorders so that they match what is desired, and starts those again
-//! that panicked.
+//! Starts, updates and stops recorders to match the desired set, and restarts those that panicked.
 
 #![expect(
     clippy::disallowed_methods,
@@ -23,7 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// Requests to shut down that may wait; there is one, from the process' own shutdown.
 const REQUESTS_MAX: usize = 4;
-/// A recorder that lived this long makes its next panic a first one.
+/// After a recorder has run this long, its next panic counts as a first one.
 const PROVEN_AFTER: Duration = Duration::from_secs(60);
 
 pub type Desired = BTreeMap<CameraId, DesiredRecording>;
@@ -52,8 +51,8 @@ pub struct Supervisor {
     options: Options,
     services: Services,
     desired: watch::Receiver<Desired>,
-    /// Whoever says what is desired is gone; what it said last goes on being recorded (DESIGN rule
-    /// 1).
+    /// The sender of the desired recordings is gone. The last set continues to be recorded: footage
+    /// before everything else.
     undirected: bool,
     requests: mpsc::Receiver<ShutDown>,
     shared: Arc<Shared>,
@@ -95,7 +94,7 @@ enum Event {
     Rested,
     ShutDown(ShutDown),
     Undirected,
-    /// All handles are gone: nobody could stop it any more.
+    /// All handles are gone: no caller could stop it any more.
     Orphaned,
 }
 
@@ -130,7 +129,7 @@ impl Supervisor {
         (supervisor, handle)
     }
 
-    /// What an earlier process left of the cameras. To be called before [`Self::run`].
+    /// Sets what an earlier process left behind of the cameras. Call it before [`Self::run`].
     pub fn go_by(&mut self, accounts: Accounts) {
         self.accounts = accounts;
     }
@@ -142,7 +141,8 @@ impl Supervisor {
             match self.select().await {
                 Event::ShutDown(ShutDown(reply)) => {
                     let outcome = self.stop_all().await;
-                    // Nobody waits for the outcome any more: it was logged where it failed.
+                    // The caller may have stopped waiting; a failed stop was logged where it
+                    // happened.
                     drop(reply.send(outcome));
                     return;
                 }
@@ -256,7 +256,7 @@ impl Supervisor {
         self.recorders.insert(camera, entry);
     }
 
-    /// A recorder's task is over: as it was told, or by a panic.
+    /// A recorder's task has ended, as requested or by a panic.
     fn ended(&mut self, camera: CameraId, outcome: Result<(), JoinError>) {
         let Some(entry) = self.recorders.get_mut(&camera) else {
             return;
@@ -270,7 +270,7 @@ impl Supervisor {
             Ok(()) if entry.running.phase == Phase::Stopping && entry.cause.is_none() => {
                 self.forget(camera)
             }
-            // Its source changed: it is to start again at once.
+            // Its source changed: start it again at once.
             Ok(()) => entry.running.phase = Phase::Rested,
             Err(error) => {
                 tracing::error!(%camera, %error, "recorder panicked; starting it again");
@@ -373,7 +373,7 @@ impl Entry {
 }
 
 impl SupervisorHandle {
-    /// All recorders as they stand, for heartbeats and metrics.
+    /// The status of every recorder, for heartbeats and metrics.
     #[must_use]
     pub fn statuses(&self) -> Vec<Status> {
         self.shared
@@ -392,7 +392,7 @@ impl SupervisorHandle {
     /// Stops all recorders and waits until their last chunks are handed to the sink.
     ///
     /// # Errors
-    /// [`Error::StillRunning`] after the deadline, [`Error::Gone`] where it was shut down already.
+    /// [`Error::StillRunning`] after the deadline, [`Error::Gone`] if it was shut down already.
     pub async fn shutdown(&self) -> Result<(), Error> {
         let (reply, outcome) = oneshot::channel();
         self.requests

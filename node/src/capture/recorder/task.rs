@@ -1,5 +1,4 @@
-//! One recorder: sessions one after the other, with backoff, on an ingest lane until it is told to
-//! stop.
+//! One recorder: sessions one after the other, with backoff, on an ingest lane until it is stopped.
 
 #![expect(
     clippy::disallowed_methods,
@@ -35,7 +34,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 
-/// How long after the start of an attempt its lane wakes at once.
+/// For this long after the start of an attempt its lane wakes at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// Attempts after a success that are worth waking at once for; a camera that stays away is not.
 const AT_ONCE_FAILURES_MAX: u32 = 2;
@@ -46,7 +45,7 @@ const PROVEN_AFTER: Duration = Duration::from_secs(10);
 /// that it keeps it.
 const LEFT_ALONE_MARGIN: Duration = Duration::from_secs(10);
 
-/// Heartbeats have said by then that a suspect has its turn, should its process end at once.
+/// By then heartbeats have announced that a suspect has its turn, in case its process ends at once.
 const ANNOUNCED_AFTER: Duration = HEARTBEAT_INTERVAL.saturating_mul(2);
 
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +97,7 @@ pub struct Services {
     pub wall: WallTrust,
 }
 
-/// Steers one recorder; dropping the last clone stops it.
+/// Controls one recorder; dropping the last clone stops it.
 #[derive(Clone, Debug)]
 pub struct RecorderHandle {
     control: Arc<watch::Sender<Control>>,
@@ -117,7 +116,7 @@ struct Recorder {
     source: Source,
     deadlines: Deadlines,
     lane: Lane,
-    /// What the lane is for.
+    /// The carrier that the lane is for.
     carrier: Carrier,
     /// The camera has refused one carrier, and the other was tried.
     has_switched: bool,
@@ -136,7 +135,7 @@ struct Recorder {
     keeper: Keeper,
 }
 
-/// Keeps the recording in order while something else is awaited.
+/// Does the recording's housekeeping while something else is awaited.
 struct Keeper {
     pipeline: Pipeline,
     control: watch::Receiver<Control>,
@@ -149,7 +148,7 @@ struct Keeper {
     treatment: Treatment,
 }
 
-/// Why what was awaited is given up.
+/// Why an awaited operation is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Halt {
     /// The recorder was stopped.
@@ -197,7 +196,7 @@ pub fn start(
         Carrier::Tcp
     };
     let ingest = services.ingest.clone();
-    // Counted before any suspect that is started after it can look.
+    // Counted before a suspect that is started later can check.
     let newcomer = (treatment == Treatment::Usual).then(|| services.admission.turns().newcomer());
     let make = move |lane| async move {
         let mut recorder = Recorder::new(
@@ -211,16 +210,16 @@ pub fn start(
         );
         recorder.newcomer = newcomer;
         if let Some(recorder) = recorder.run().await {
-            go_on_over_udp(recorder, &ingest).await;
+            continue_over_udp(recorder, &ingest).await;
         }
     };
     let task = services.ingest.spawn(carrier, make)?;
     Ok((handle, task))
 }
 
-/// Runs a recorder whose camera refuses interleaved data on the lane for UDP; a panic there is one
-/// here.
-async fn go_on_over_udp(recorder: Recorder, ingest: &IngestHandle) {
+/// Runs a recorder whose camera refuses interleaved data on the lane for UDP, and propagates a
+/// panic from there.
+async fn continue_over_udp(recorder: Recorder, ingest: &IngestHandle) {
     match ingest.spawn(Carrier::Udp, |lane| recorder.moved(lane).run()) {
         Ok(task) => {
             if let Err(error) = task.await
@@ -234,28 +233,28 @@ async fn go_on_over_udp(recorder: Recorder, ingest: &IngestHandle) {
 }
 
 impl RecorderHandle {
-    /// The chunks that follow carry `identity`; the session goes on.
+    /// The chunks that follow carry `identity`; the session continues.
     pub fn set_identity(&self, identity: Identity) {
         self.control.send_if_modified(|control| {
             std::mem::replace(&mut control.identity, identity) != identity
         });
     }
 
-    /// Counts when the recorder connects the next time.
+    /// Takes effect at the next attempt to connect.
     pub fn set_priority(&self, priority: u8) {
         self.control
             .send_modify(|control| control.priority = priority);
     }
 
-    /// Counts when the recorder connects the next time, or at once where it waits to.
+    /// Takes effect at the next attempt to connect, or at once if the recorder waits for one.
     pub fn set_treatment(&self, treatment: Treatment) {
         self.control.send_if_modified(|control| {
             std::mem::replace(&mut control.treatment, treatment) != treatment
         });
     }
 
-    /// Hands over the last chunk and tears down the session; the task's end tells when that is
-    /// done.
+    /// Makes the recorder hand over the last chunk and tear down the session; the task ends when
+    /// that is done.
     pub fn stop(&self) {
         self.control.send_modify(|control| control.stop = true);
     }
@@ -316,7 +315,7 @@ impl Recorder {
         }
     }
 
-    /// Until it is stopped; or until it is to go on over UDP, which its lane is not for.
+    /// Runs until it is stopped, or until it must continue over UDP, on another lane.
     #[tracing::instrument(name = "recorder", skip_all, fields(camera = %self.status.camera()))]
     async fn run(mut self) -> Option<Self> {
         loop {
@@ -339,7 +338,7 @@ impl Recorder {
         None
     }
 
-    /// Goes on on the lane for UDP.
+    /// The recorder for the lane for UDP.
     fn moved(mut self, lane: Lane) -> Self {
         (self.lane, self.carrier) = (lane, Carrier::Udp);
         // A timer belongs to the lane where it was made.
@@ -450,7 +449,7 @@ impl Recorder {
         Ok(error)
     }
 
-    /// Takes note of a failure. How long to wait before the next attempt.
+    /// Records a failure. Returns how long to wait before the next attempt.
     fn failed(&mut self, error: &SessionError) -> Duration {
         let now = now();
         self.count(|counters| &counters.failures);
@@ -465,14 +464,14 @@ impl Recorder {
         // Another node would fare no better with a camera that sends too much.
         let is_left_alone = matches!(error, SessionError::OverBudget { .. });
         self.set_patience(is_left_alone.then_some(delay + LEFT_ALONE_MARGIN));
-        self.status.failing(told(error, now.wall, delay));
+        self.status.failing(failure_message(error, now.wall, delay));
         if self.logged.replace(error.class()) != Some(error.class()) {
             tracing::warn!(class = error.class(), %error, next_attempt_in = ?delay, "not recording; trying again");
         }
         delay
     }
 
-    /// Takes note of what the session found out about the camera.
+    /// Keeps what the session found out about the camera.
     fn note(&mut self, session: &mut Session) {
         if let Some(faults) = session.take_faults() {
             self.status.faults.add(&faults);
@@ -504,7 +503,7 @@ impl Keeper {
             }
             tokio::select! {
                 biased;
-                // Before what looks at how long nothing came.
+                // Before housekeeping, which checks for how long nothing came.
                 output = &mut future => return Ok(output),
                 _ = self.housekeeping.tick() => {
                     self.expose();
@@ -518,7 +517,7 @@ impl Keeper {
         }
     }
 
-    /// Has heartbeats tell what the session exposes this process to.
+    /// Makes heartbeats report what the session exposes this process to.
     fn expose(&mut self) {
         let exposure = self.contact.exposure(Instant::now());
         if std::mem::replace(&mut self.exposure, exposure) != exposure {
@@ -556,8 +555,8 @@ fn is_quarantine(treatment: Treatment) -> bool {
     matches!(treatment, Treatment::Quarantined { .. })
 }
 
-/// What an operator is told of a failure; where the next attempt is far, also when it comes.
-fn told(error: &SessionError, now: Timestamp, delay: Duration) -> String {
+/// The message about a failure for operators; if the next attempt is far off, with its time.
+fn failure_message(error: &SessionError, now: Timestamp, delay: Duration) -> String {
     if delay <= DELAY_MAX {
         return error.to_string();
     }
@@ -588,17 +587,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_far_attempt_is_told_with_its_time() {
+    fn a_far_attempt_is_reported_with_its_time() {
         let (error, now) = (
             SessionError::AuthFailed(401),
             Timestamp(1_795_341_600_400_000),
         );
         let plain = error.to_string();
-        assert_eq!(told(&error, now, DELAY_MAX), plain);
+        assert_eq!(failure_message(&error, now, DELAY_MAX), plain);
         let expected = format!(
             "{plain}; the next attempt is at 2026-11-22T10:00:30.000000Z, or at once when the \
              camera is changed here"
         );
-        assert_eq!(told(&error, now, Duration::from_secs(30)), expected);
+        assert_eq!(
+            failure_message(&error, now, Duration::from_secs(30)),
+            expected
+        );
     }
 }

@@ -20,7 +20,8 @@ pub(super) enum NotStored {
     Sink(#[from] SinkError),
     #[error("a chunk was left out: {0}")]
     Mux(#[from] mux::Error),
-    /// Nothing before it could be decoded on the volume that the camera moved to.
+    /// On the volume that the camera moved to, frames before the next keyframe could not be
+    /// decoded.
     #[error("recording continues on another volume at the next keyframe")]
     AwaitsKeyframe,
 }
@@ -36,7 +37,7 @@ pub(super) struct Track {
     init_stored: bool,
     sequence: u32,
     pub(super) lost: bool,
-    /// What a decoder has of what the session stored.
+    /// What a decoder holds after the session's stored chunks.
     pictures: Pictures,
     /// Where the session's last access point is.
     access_start: Option<Timestamp>,
@@ -78,7 +79,7 @@ impl Track {
         self.forget_pictures();
     }
 
-    /// What comes next does not go on what came before.
+    /// The next frames do not refer to the ones before.
     fn forget_pictures(&mut self) {
         (self.pictures, self.access_start) = (Pictures::default(), None);
     }
@@ -89,8 +90,8 @@ impl Track {
         self.chunker.restart();
     }
 
-    /// Appends the chunk; only one that was taken uses up a number of the sequence. How its
-    /// pictures come out of a decoder.
+    /// Appends the chunk; a rejected one uses up no sequence number. Returns how a decoder shows
+    /// its pictures.
     pub(super) fn store(
         &mut self,
         context: &Context,
@@ -119,8 +120,8 @@ impl Track {
         Ok(shown)
     }
 
-    /// What a decoder has after the chunk, and how it shows it. Every frame of other tracks than
-    /// video stands for itself.
+    /// What a decoder holds after the chunk, and how it shows the chunk. On tracks other than video
+    /// every frame stands for itself.
     fn show(&self, cut: &Cut) -> (Pictures, Shown) {
         if self.kind != TrackKind::Video {
             return (self.pictures, Shown::Whole);
@@ -188,7 +189,7 @@ fn frames(cut: &Cut) -> u32 {
     u32::try_from(cut.frames.len()).unwrap_or(u32::MAX)
 }
 
-/// Rounded up; what is longer than a chunk can say is said to be as long as it can.
+/// Rounded up, and capped at the largest value that a chunk can hold.
 fn since_ms(access_start: Timestamp, start: Timestamp) -> u32 {
     let ms = (start.micros_since(access_start).max(0) + 999) / 1000;
     u32::try_from(ms).map_or(SINCE_ACCESS_MS_MAX, |ms| ms.min(SINCE_ACCESS_MS_MAX))

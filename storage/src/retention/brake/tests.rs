@@ -32,7 +32,7 @@ impl Class {
         Duration::from_secs(self.at_min * 60)
     }
 
-    /// One more segment comes in, and what the brake allows of what is over the limit goes.
+    /// One more segment comes in, and the excess over the limit goes as far as the brake allows.
     fn minute(&mut self, comes: u64) {
         self.at_min += 1;
         let now = self.now();
@@ -194,13 +194,13 @@ fn what_cannot_be_judged_for_a_while_is_not_forgotten() {
 }
 
 #[test]
-fn a_node_that_was_off_for_a_week_announces_what_grew_old_meanwhile() {
+fn a_node_that_was_off_for_a_week_announces_what_grew_old_in_the_meantime() {
     // Thirty days of footage, a week of which is over its age when the node is back.
     let stored = 30 * DAY_MIN * SEGMENT;
     let mut class = Class::of(stored, stored / 30 * 23);
     class.minutes(1);
     assert_eq!(class.changes, [Change::Announced]);
-    // After a night it is no more than what is usual.
+    // After a night it is no more than usual.
     let mut class = Class::of(stored, stored - 12 * 60 * SEGMENT);
     class.minutes(1);
     assert_eq!(class.changes, []);

@@ -5,9 +5,7 @@ use crate::capture::ingest::media::SenderReport;
 use holdfast_storage::time::Timestamp;
 
 /// When the audio frame of RTP time `rtp` was sent, by both tracks' sender reports and the video's
-/// line.
-/// `None` where a report is missing or where it contradicts the real arrival by more than
-/// [`JUMP_US`]
+/// line. `None` if a report is missing or contradicts the real arrival by more than [`JUMP_US`]
 /// (some cameras' reports are nonsense).
 #[must_use]
 pub fn alongside_video(

@@ -1,5 +1,4 @@
-//! Frames whose RTP time is of no use: they follow one another as they come, evenly where they come
-//! evenly. Pure.
+//! Stamps frames whose RTP time is of no use by their arrivals, evenly if they arrive evenly. Pure.
 
 use super::LATE_US;
 
@@ -64,7 +63,7 @@ impl Counted {
         self.late_us = self.late_us.saturating_sub(pull_us);
         self.window_frames += 1;
         let elapsed_us = arrival_us.saturating_sub(self.window_began_us);
-        // What is held back at the end of a window would make its frames seem rare.
+        // Frames that are held back at the end of a window would make its frames seem rare.
         let is_held =
             arrival_us.saturating_sub(self.shown_us) > HELD_US && elapsed_us < 2 * WINDOW_US;
         if elapsed_us >= WINDOW_US && !is_held {
@@ -79,13 +78,13 @@ impl Counted {
         self.shown_us
     }
 
-    /// When the next frame is, if it comes as the last ones did.
+    /// The time of the next frame, if it comes as the last ones did.
     pub(super) fn expected_next_us(&self) -> i64 {
         self.shown_us.saturating_add(self.period_us)
     }
 
-    /// Looks at a frame's RTP time, where `micros` makes microseconds of ticks. Whether it has been
-    /// of use for long enough.
+    /// Checks a frame's RTP time; `micros` converts ticks to microseconds. Returns whether it has
+    /// been of use for long enough.
     pub(super) fn agrees(
         &mut self,
         rtp: i64,

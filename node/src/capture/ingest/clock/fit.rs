@@ -1,6 +1,6 @@
 //! Straight lines through points, by least squares. Pure.
 
-/// What is kept of a set of points to fit a straight line through them; sets can be merged.
+/// The moments of a set of points, to fit a straight line through them; sets can be merged.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Moments {
     count: f64,

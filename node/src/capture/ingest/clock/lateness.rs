@@ -1,4 +1,4 @@
-//! Whether the network or the camera's clock is why frames come late, or early. Pure.
+//! Decides whether late or early frames are due to the network or to the camera's clock. Pure.
 
 use super::fit::Trend;
 use super::rate::{Evidence, GROWING_US, Rate, learn};
@@ -6,24 +6,26 @@ use super::reports::Word;
 use super::stretches::{Flow, STRETCH_US, Sight, Stretches};
 use super::{EARLY_US, LATE_US};
 
-/// How long frames must be late by the same for the line to be moved to them, in microseconds.
+/// How long frames must be late by a constant amount before the line moves to them, in
+/// microseconds.
 const FLAT_US: i64 = 3_000_000;
-/// The same where lateness has changed unevenly since it began.
+/// The same if lateness has changed unevenly since it began.
 const FLAT_UNEVEN_US: i64 = 10_000_000;
-/// The same after the network was known to be why.
+/// The same after the network was known to be the reason.
 const FLAT_NETWORK_US: i64 = 30_000_000;
-/// What is about the same, in microseconds.
+/// Differences up to this count as none, in microseconds.
 const SAME_US: f64 = 150_000.0;
-/// Frames that are later than that for so long, without a network to be seen: arrivals count.
+/// If frames are later than this for [`BOUND_PATIENCE_US`], without evidence of a network, arrivals
+/// count.
 const BOUND_US: i64 = 2_000_000;
 const BOUND_PATIENCE_US: i64 = 8_000_000;
-/// How long what showed a network counts.
+/// How long evidence of a network counts.
 const SHOWN_US: i64 = 10_000_000;
 
-/// Beyond that, in microseconds, no report is believed that a network is why frames are late.
+/// Beyond this lateness, in microseconds, reports that blame the network are not believed.
 const REPORTED_US_MAX: i64 = 12_000_000;
 
-/// What is to be done about the line.
+/// What to do about the line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Verdict {
     Keep,
@@ -34,10 +36,10 @@ pub(super) enum Verdict {
     Rate(Rate),
 }
 
-/// What is known of the line and beyond it.
+/// The inputs of a decision: the line, and facts from elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
-    /// Arrival minus RTP time where a frame is on the line.
+    /// Arrival minus RTP time of a frame on the line.
     pub(super) line_us: i64,
     pub(super) scale_ppb: i64,
     pub(super) tick_us: i64,
@@ -58,7 +60,7 @@ pub(super) struct Lateness {
 }
 
 impl Lateness {
-    /// Everything so far was seen by another line.
+    /// Forgets everything that was measured against another line.
     pub(super) fn restart(&mut self) {
         *self = Self {
             network_shown_us: self.network_shown_us,
@@ -76,9 +78,8 @@ impl Lateness {
         self.seen.period_us(now_us)
     }
 
-    /// Takes a frame in. At the end of each stretch, what is to be done about the line; `word` is
-    /// what
-    /// sender reports say of frames that began to be late at a time.
+    /// Takes a frame. At the end of each stretch, returns what to do about the line; `word` is what
+    /// sender reports say of frames that began to be late at a given time.
     pub(super) fn take(
         &mut self,
         sight: Sight,
@@ -141,7 +142,7 @@ impl Lateness {
     }
 
     fn look_for_a_network(&mut self, now_us: i64, late_us: i64, delays: bool, known: Known) {
-        // Where lateness grows on through holes, the network lost what is missing, and delays
+        // If lateness keeps growing through holes, the network lost the missing frames, and delays
         // nothing.
         let is_full = self.is_gradual
             && self

@@ -12,14 +12,14 @@ const EARLY_SLEW_DIVISOR: i64 = 200;
 const EARLY_SLEW_DIVISOR_SETTLING: i64 = 2;
 /// Forward slew.
 const LATE_SLEW_DIVISOR: i64 = 2000;
-/// Slew either way where the rate was learnt from arrivals and may be off by a little.
+/// Slew either way if the rate was learnt from arrivals and may be slightly off.
 const LEARNT_SLEW_DIVISOR: i64 = 50;
 /// Differences that leave the line alone, in microseconds.
 const DEADBAND_US: i64 = 5_000;
 /// Over how long the earliest arrival is looked for before the line moves forward, in microseconds
 /// of arrival time.
 const WINDOW_US: i64 = 10_000_000;
-/// The same where the rate was learnt.
+/// The same if the rate was learnt.
 const LEARNT_WINDOW_US: i64 = 2_000_000;
 
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ impl Line {
         }
     }
 
-    /// The same where one frame alone says where the line is.
+    /// The same if the position of the line is known from a single frame.
     pub(super) fn unsettled(self) -> Self {
         Self {
             settled_at_us: self.window_began_us.saturating_add(SETTLING_US),

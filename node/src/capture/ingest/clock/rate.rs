@@ -1,4 +1,4 @@
-//! The rate that RTP time runs at, where arrivals or sender reports show that it is not the line's.
+//! Learns the rate of RTP time when arrivals or sender reports show that it is not the line's.
 //! Pure.
 
 use super::fit::Trend;
@@ -7,17 +7,18 @@ use super::reports::Word;
 use super::stretches::{Flow, Stretches};
 use super::{EARLY_NOTED_US, EARLY_US};
 
-/// How long lateness must grow evenly to be the clock's, and by how much, in microseconds.
+/// How long, and by how much, lateness must grow evenly to be attributed to the clock, in
+/// microseconds.
 pub(super) const GROWING_US: i64 = 4_000_000;
 const GROWTH_US_MIN: f64 = 400_000.0;
-/// The same where how frames come shows that it is the clock's, and where it grows fast then.
+/// The same if the arrivals' pattern shows that it is the clock's, and if it also grows fast.
 const CLOCK_GROWTH_US_MIN: f64 = 300_000.0;
 const GROWING_FAST_US: i64 = 2_500_000;
 const GROWTH_FAST_US_MIN: f64 = 1_200_000.0;
 /// The same for earliness.
 const EARLY_GROWING_US: i64 = 3_000_000;
 const EARLY_GROWTH_US_MIN: f64 = 200_000.0;
-/// The same where sender reports say that RTP time lies.
+/// The same if sender reports show that RTP time lies.
 const REPORTED_US: i64 = 2_000_000;
 const REPORTED_GROWTH_US_MIN: f64 = 150_000.0;
 /// The same for a drift, once frames are late by [`EARLY_US`].
@@ -36,7 +37,7 @@ const TICK_US_MAX: f64 = 50_000.0;
 /// Why frames may be late, or early.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evidence {
-    /// Arrival minus RTP time where a frame is on the line.
+    /// Arrival minus RTP time of a frame on the line.
     pub(super) line_us: i64,
     /// Of the least late frame of the last stretch, after the line.
     pub(super) late_us: f64,
@@ -51,8 +52,7 @@ pub(super) struct Evidence {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Rate {
     /// Wall time per RTP time in parts per billion, and arrival minus RTP time of the least late
-    /// frames
-    /// at the present rate, now.
+    /// frames at the present rate, now.
     Of {
         ppb: i64,
         least_us: i64,
@@ -62,7 +62,7 @@ pub(super) enum Rate {
     Useless,
 }
 
-/// The rate to go on with, where it is another one.
+/// The rate to continue with, if it differs from the current one.
 pub(super) fn learn(seen: &Stretches, now_us: i64, evidence: Evidence) -> Option<Rate> {
     let scale = evidence.scale_ppb as f64 / HONEST_PPB as f64;
     let (trend, new) = shown(seen, evidence, scale)?;
@@ -99,7 +99,8 @@ fn shown(seen: &Stretches, evidence: Evidence, scale: f64) -> Option<(Trend, f64
     let is_learnt = scale_ppb != HONEST_PPB;
     let scale_of = |trend: &Trend| scale / (1.0 - trend.slope);
     let is_honest = |trend: &Trend| (scale_of(trend) - 1.0).abs() <= HONEST_WITHIN;
-    // What arrives before it was sent is the clock's; what is late may be the network's.
+    // Frames that seem to arrive before they were sent are the clock's doing; late ones may be the
+    // network's.
     let may_be_clocks = !is_networks && word != Word::Awaited;
 
     let again = is_learnt
@@ -110,7 +111,7 @@ fn shown(seen: &Stretches, evidence: Evidence, scale: f64) -> Option<(Trend, f64
                 && is_honest(trend)
                 && (trend.growth < 0.0 || !is_networks)
         });
-    // A backlog that is made good falls as well, and leaves the line where it is.
+    // The lateness of a backlog that is worked off falls as well, and leaves the line where it is.
     let is_early = |us: i64, trend: &Trend| {
         let moved_us = seen.moved_back_us(us, evidence.line_us) as f64;
         late_us <= -(EARLY_NOTED_US as f64) || moved_us >= trend.growth.abs() / 2.0

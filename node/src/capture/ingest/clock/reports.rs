@@ -1,11 +1,8 @@
-//! What sender reports say about lateness: the camera's RTP time against its own clock, and that
-//! one
-//! against arrivals. Pure.
+//! Interprets sender reports about lateness: compares the camera's RTP time with its own clock, and
+//! that clock with arrivals. Pure.
 //!
-//! From one report to another pass NTP time at the camera, RTP time, and arrival time. Arrivals
-//! that
-//! take longer than NTP time are a network's delay; NTP time that is longer than RTP time is what
-//! the
+//! From one report to the next, NTP time at the camera, RTP time and arrival time pass. Arrival
+//! time that exceeds NTP time is a network's delay; NTP time that exceeds RTP time is time that the
 //! RTP clock leaves out. Reports count once their clock is *proven*: it ran as arrivals do over
 //! [`SPAN_US_MIN`]. A clock that is made up from RTP time, jumps, or stands in 1970 is never proven
 //! while it would matter.
@@ -26,7 +23,7 @@ const AWAITED_US_MAX: i64 = 15_000_000;
 /// A report is overdue after one and a half of the usual interval and this, in microseconds.
 const OVERDUE_US: i64 = 500_000;
 
-/// What reports say of lateness.
+/// The verdict of reports on lateness.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Word {
     #[default]
@@ -56,8 +53,8 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// Takes a report in, where frames of about `frame_rtp` came before it; `micros` makes
-    /// microseconds of ticks as they should be.
+    /// Takes a report that followed frames of about `frame_rtp`; `micros` converts ticks to
+    /// microseconds at the nominal rate.
     pub(super) fn take(
         &mut self,
         report: SenderReport,
@@ -102,7 +99,7 @@ impl Reports {
         };
     }
 
-    /// What the reports say at `now_us` of frames that began to be late at `since_us`.
+    /// The verdict at `now_us` on frames that began to be late at `since_us`.
     pub(super) fn word(&self, since_us: i64, now_us: i64) -> Word {
         let interval_us = self.intervals_us[0].max(self.intervals_us[1]);
         if !self.is_proven || interval_us > AWAITED_US_MAX {

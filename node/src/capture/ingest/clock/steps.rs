@@ -1,20 +1,21 @@
-//! From frame to frame: how RTP time and arrivals go on, and where RTP time is of no use. Pure.
+//! Tracks how RTP time and arrivals advance from frame to frame, and detects RTP time that is of no
+//! use. Pure.
 
 use super::EARLY_US;
 
-/// So many frames in a row with one RTP time make it one that stands still.
+/// RTP time that is the same for this many frames in a row stands still.
 const STILL_FRAMES: u32 = 3;
-/// Over how long they must have come: what comes at once may be parts of one picture, in
-/// microseconds.
+/// Over how long they must have come, in microseconds: frames that come at once may be parts of one
+/// picture.
 const STILL_US: i64 = 60_000;
 /// So many frames in a row before the latest RTP time are no B-frames: H.264 and H.265 put at most
 /// 16 out of order.
 const REORDERED_FRAMES: u32 = 17;
 const REORDERED_US: i64 = 500_000;
-/// RTP time that goes back by more frames than that jumps, or by so many microseconds.
+/// RTP time that goes back by more frames than this, or by more than [`BACK_US_MAX`], jumps.
 const BACK_FRAMES: i64 = 8;
 const BACK_US_MAX: i64 = 500_000;
-/// So many jumps within [`JUMPS_US`], and only arrivals count.
+/// After this many jumps within [`JUMPS_US`] only arrivals count.
 const JUMPS: usize = 3;
 const JUMPS_US: i64 = 5_000_000;
 /// The mean step is that of about so many frames.
@@ -110,7 +111,7 @@ impl Steps {
         (self.last_rtp, self.last_arrival_us, self.last_us) = (rtp, arrival_us, step.rtp_us);
     }
 
-    /// Whether RTP time does not go on.
+    /// Whether RTP time does not advance.
     pub(super) fn stands_still(&self, arrival_us: i64) -> bool {
         let still = self.still >= STILL_FRAMES
             && arrival_us.saturating_sub(self.still_since_us) >= STILL_US;
@@ -126,7 +127,7 @@ impl Steps {
         step.rtp_us < -reordered_us.clamp(EARLY_US, BACK_US_MAX)
     }
 
-    /// Counts a jump. Whether there were so many that RTP time is of no use.
+    /// Counts a jump. Returns whether there were so many that RTP time is of no use.
     pub(super) fn jump(&mut self, arrival_us: i64) -> bool {
         self.jumped_at_us.rotate_left(1);
         self.jumped_at_us[JUMPS - 1] = Some(arrival_us);

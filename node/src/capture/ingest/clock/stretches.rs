@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 /// A stretch of arrival time, in microseconds.
 pub(super) const STRETCH_US: i64 = 500_000;
-/// So many are remembered: 12 s of them, and longer where frames are rarer.
+/// How many are remembered: 12 s of them, and longer if frames are rarer.
 const STRETCHES_MAX: usize = 24;
 /// No trend is made of fewer; of fewer still only where each has a frame or two.
 const STRETCHES_MIN: usize = 5;
@@ -14,8 +14,7 @@ const RARE_FRAMES: i64 = 2;
 /// No fewer say where lateness goes after a bend.
 const COURSE_MIN: usize = 4;
 /// Frames to know a flow by, and how far they must be off the other one: in microseconds, and as
-/// many
-/// times as they are off it.
+/// many times as they are off it.
 const FLOW_FRAMES_MIN: f64 = 8.0;
 const FLOW_OFF_US: f64 = 18_000.0;
 const FLOW_OFF_TIMES: f64 = 1.4;
@@ -48,13 +47,13 @@ pub(super) struct Stretch {
     /// Of the least late frame: its arrival, and arrival minus RTP time.
     pub(super) least_at_us: i64,
     pub(super) least_us: i64,
-    /// Arrival minus RTP time where a frame was on the line, when it began.
+    /// Arrival minus RTP time of a frame on the line, when the stretch began.
     line_us: i64,
     frames: i64,
     first_media_us: i64,
     last_media_us: i64,
     last_at_us: i64,
-    /// Arrivals against RTP time, and against bytes: what a clock and what a link explains.
+    /// Arrivals against RTP time, which a clock explains, and against bytes, which a link explains.
     by_time: Moments,
     by_bytes: Moments,
 }
@@ -63,14 +62,14 @@ pub(super) struct Stretch {
 pub(super) struct Stretches {
     closed: VecDeque<Stretch>,
     open: Option<Stretch>,
-    /// Where the next one begins, while frames go on.
+    /// Where the next one begins, while frames keep coming.
     next_us: Option<i64>,
     /// Of the frames before the next one.
     bytes: u64,
 }
 
 impl Stretches {
-    /// Takes a frame in. Whether a stretch has ended with the frames before.
+    /// Takes a frame. Returns whether the frames before it completed a stretch.
     pub(super) fn take(&mut self, sight: Sight) -> bool {
         let ended = self
             .open
@@ -79,8 +78,8 @@ impl Stretches {
             let is_rare = open.frames == 1 && self.last().is_some_and(|last| last.frames == 1);
             self.close();
             let next_us = open.began_us.saturating_add(STRETCH_US);
-            let goes_on = sight.arrival_us.saturating_sub(open.last_at_us) < STRETCH_US / 2;
-            self.next_us = Some(next_us).filter(|_| goes_on);
+            let continues = sight.arrival_us.saturating_sub(open.last_at_us) < STRETCH_US / 2;
+            self.next_us = Some(next_us).filter(|_| continues);
             if is_rare {
                 // Frames are so rare that each is a stretch of its own.
                 self.add(sight);
@@ -108,7 +107,7 @@ impl Stretches {
         self.closed.back()
     }
 
-    /// The last `us`, where there are enough stretches.
+    /// The stretches of the last `us`, if there are enough.
     pub(super) fn window(&self, us: i64) -> Option<impl Iterator<Item = &Stretch> + Clone> {
         let since_us = self
             .last()?
@@ -147,9 +146,9 @@ impl Stretches {
         )
     }
 
-    /// The same where it goes now, without what was before a bend, and arrival time per RTP time
-    /// there.
-    /// Only stretches count whose least lateness is beyond the bend, where there are many.
+    /// The same for the present course, without the part before a bend, and arrival time per RTP
+    /// time there. If there are many stretches, only those count whose least lateness is beyond the
+    /// bend.
     pub(super) fn course(&self, us: i64, is_after: impl Fn(i64) -> bool) -> Option<(Trend, f64)> {
         let all: Vec<_> = self.window(us)?.collect();
         let after: Vec<_> = all
@@ -214,8 +213,8 @@ impl Stretches {
         Some(now_us.saturating_sub(first.began_us) / frames.max(1))
     }
 
-    /// What explains when the late frames of the last `us` came, where frames came at a distance of
-    /// `mean_us` before; late are those after `late_us`.
+    /// What explains the arrivals of late frames in the last `us`, given that frames came at a
+    /// distance of `mean_us` before; a frame after `late_us` is late.
     pub(super) fn flow(&self, us: i64, late_us: i64, mean_us: Option<i64>) -> Flow {
         let Some(window) = self.window(us) else {
             return Flow::Unclear;
@@ -246,8 +245,7 @@ impl Stretches {
     }
 
     /// Whether frames are missing from the last `us`: more than one in twenty of those that came in
-    /// so
-    /// much RTP time at a distance of `mean_us`.
+    /// so much RTP time at a distance of `mean_us`.
     pub(super) fn have_holes(&self, us: i64, mean_us: i64) -> bool {
         let Some(window) = self.window(us) else {
             return false;

@@ -1,4 +1,4 @@
-//! What the clock promises, on scripted and on random cameras and networks.
+//! The guarantees of the clock, on scripted and on random cameras and networks.
 
 mod honest;
 mod lies;

@@ -1,14 +1,14 @@
 //! Collects the NAL units of RTP packets into access units, byte for byte as they came, each with
 //! four bytes of length before it. Pure: every packet brings its time of arrival.
 //!
-//! Where an access unit ends: at the marker bit (RFC 6184, 5.1; RFC 7798, 4.1) or where the RTP
-//! time changes. Cameras err in both, so the slices decide: one that does not begin a picture
-//! continues the one before, whatever marker bit and time say; parameter sets and SEI without a
+//! An access unit ends at the marker bit (RFC 6184, 5.1; RFC 7798, 4.1) or when the RTP time
+//! changes. Cameras err in both, so the slices decide: a slice that does not begin a picture
+//! continues the previous one, regardless of marker bit and time; parameter sets and SEI without a
 //! slice wait for their picture. Until a camera has shown that nothing follows its marker bits, a
 //! marked unit is held for [`HELD`] or until the next packet.
 //!
-//! Where packets are lost within a unit, the rest is kept, the cut NAL unit included, and the unit
-//! is marked: decoders conceal what is missing.
+//! If packets are lost within a unit, the rest is kept, including the cut NAL unit, and the unit is
+//! marked: decoders conceal the missing parts.
 
 use super::nal::{Nal, Slice, SliceKind, inspect};
 use super::parameter_sets::ParameterSets;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const LENGTH_BYTES: usize = 4;
-/// How long a unit with a marker bit waits for what may follow.
+/// How long a unit with a marker bit waits for more of it.
 const HELD: Duration = Duration::from_millis(100);
 /// So many units in a row that nothing followed show that markers can be believed.
 const PROVEN_UNITS: u32 = 64;
@@ -32,8 +32,8 @@ const UNMARKED: Duration = Duration::from_millis(300);
 const UNFINISHED: Duration = Duration::from_secs(2);
 /// A continuation's RTP time is at most this far from its picture's, in parts of a second.
 const SAME_PICTURE_DIVISOR: i64 = 100;
-/// Pictures without any reference are access points where nothing better came for this long: of
-/// closed GOPs, what follows them may refer to what came before.
+/// Pictures without any reference count as access points if nothing better came for this long: in
+/// closed GOPs, later pictures may refer to earlier ones.
 const INTRA_AFTER: Duration = Duration::from_secs(10);
 /// The same at a session's begin.
 const INTRA_AFTER_START: Duration = Duration::from_secs(2);
@@ -44,7 +44,7 @@ const ARENA_BYTES_MAX: usize = 256 << 10;
 pub(super) enum Part<'a> {
     /// A whole NAL unit.
     Nal(&'a [u8]),
-    /// The first fragment of a NAL unit; its header is put together anew from the fragment's.
+    /// The first fragment of a NAL unit, whose header is rebuilt from the fragment's.
     First {
         header: [u8; 2],
         header_bytes: usize,
@@ -64,7 +64,7 @@ pub(super) struct AccessUnits {
     undecodable: Option<Undecodable>,
     arena: BytesMut,
     open: Option<Unit>,
-    /// The unit in the making is too long: what comes of it is left out.
+    /// The unit in the making is too long: the rest of it is dropped.
     is_skipping: bool,
     marking: Marking,
     /// Packets that were lost since the last unit.
@@ -82,13 +82,13 @@ struct Unit {
     last_arrival: Instant,
     lost: u32,
     picture: Picture,
-    /// Where the length of the NAL unit lies of which fragments are coming.
+    /// The place of the length field of the NAL unit whose fragments are arriving.
     fragment_at: Option<usize>,
     is_marked: bool,
     is_damaged: bool,
 }
 
-/// What a unit's slices say of their picture.
+/// What a unit's slices show of their picture.
 #[derive(Default)]
 struct Picture {
     slices: u32,
@@ -143,9 +143,8 @@ impl AccessUnits {
         }
     }
 
-    /// What is there of the next packet decides first whether the unit in the making ends. `first`
-    /// is its first NAL unit, `None` where that is not known: it continues a fragment, or was
-    /// malformed.
+    /// Begins the next packet, which first decides whether the unit in the making ends. `first` is
+    /// its first NAL unit; `None` if it continues a fragment or is malformed.
     pub(super) fn begin_packet(
         &mut self,
         packet: &Packet<'_>,
@@ -188,7 +187,7 @@ impl AccessUnits {
             }
             None => {
                 if continues && packet.lost == 0 && self.last_rtp == Some(packet.rtp) {
-                    // Its picture was given away at the marker bit.
+                    // Its picture was handed over at the marker bit.
                     self.marking.is_wrong = true;
                 }
                 self.open(packet);
@@ -242,7 +241,7 @@ impl AccessUnits {
         }
     }
 
-    /// Gives away a unit that nothing more is expected of.
+    /// Hands over a unit that is not expected to continue.
     pub(super) fn idle(&mut self, now: Instant, out: &mut impl Extend<MediaFrame>) {
         let Some(unit) = &self.open else { return };
         let waits = match unit.is_marked {
@@ -269,7 +268,7 @@ impl AccessUnits {
         }
     }
 
-    /// Why nothing that came can be decoded, where the parameter sets are why.
+    /// Why none of the stream can be decoded, if parameter sets are the reason.
     pub(super) fn undecodable(&self) -> Option<&Undecodable> {
         self.undecodable.as_ref()
     }
@@ -288,8 +287,8 @@ impl AccessUnits {
         });
     }
 
-    /// Packets were lost right before this one. What they were of is not known where the unit has
-    /// not ended.
+    /// Packets were lost right before this one. If the unit has not ended, they may have been part
+    /// of it.
     fn note_loss(&mut self, packet: &Packet<'_>) {
         let lost = u32::from(packet.lost);
         match &mut self.open {
@@ -312,7 +311,7 @@ impl AccessUnits {
     fn ends_before(&self, unit: &Unit, packet: &Packet<'_>, first: Option<Nal>) -> bool {
         let is_same_time = unit.rtp == packet.rtp;
         if unit.picture.slices == 0 && unit.fragment_at.is_none() && !self.is_skipping {
-            // What it waits for was lost.
+            // The packets that it waits for were lost.
             return !is_same_time && (packet.lost > 0 || unit.lost > 0 || unit.is_damaged);
         }
         let Some(first) = first else {
@@ -358,7 +357,8 @@ impl AccessUnits {
             return Ok(());
         };
         if unit.fragment_at.is_none() {
-            // Its begin was lost with others; where none was, the fragment belongs to nothing.
+            // Its start was lost with other packets; if none was lost, the fragment belongs to
+            // nothing.
             unit.is_damaged |= unit.lost > 0;
             return Err(Fault::Fragment);
         }
@@ -371,7 +371,7 @@ impl AccessUnits {
         }
     }
 
-    /// The unit may not become longer than a frame that can be stored.
+    /// Keeps the unit from becoming longer than a frame that can be stored.
     fn make_room(&mut self, bytes: usize) -> Result<(), Fault> {
         if self.arena.len() + bytes <= FRAME_BYTES_MAX {
             return Ok(());
@@ -430,7 +430,7 @@ impl AccessUnits {
         self.see(packet, begin)
     }
 
-    /// Takes note of the NAL unit that lies in the arena from `at` on.
+    /// Inspects the NAL unit in the arena from `at` on.
     fn see(&mut self, packet: &Packet<'_>, at: usize) -> Result<(), Fault> {
         let nal = &self.arena[at..];
         let Some(unit) = &mut self.open else {
@@ -439,7 +439,7 @@ impl AccessUnits {
         match inspect(self.codec, nal) {
             Nal::Slice(slice) => {
                 if unit.picture.slices == 0 {
-                    // What came before its slices may have had a time of its own.
+                    // The NAL units before its slices may have had a time of their own.
                     (unit.rtp, unit.arrival) = (packet.rtp, packet.arrival);
                 }
                 unit.picture.see(slice);
@@ -490,7 +490,7 @@ impl AccessUnits {
         }]);
     }
 
-    /// Keeps what is left of the arena for the next frame, unless a large one has made it large.
+    /// Keeps the rest of the arena for the next frame, unless a large frame has made it large.
     fn make_arena(&mut self, frame_bytes: usize) {
         if self.arena.capacity() > ARENA_BYTES_MAX {
             self.arena = BytesMut::new();
@@ -500,7 +500,7 @@ impl AccessUnits {
         self.arena.reserve(frame_bytes.min(ARENA_BYTES_MAX / 4));
     }
 
-    /// How decoding can begin at the unit, where it can.
+    /// How decoding can begin at the unit, if it can.
     fn access(&mut self, unit: &Unit, is_damaged: bool) -> Option<AccessPoint> {
         if is_damaged {
             return None;
@@ -520,7 +520,7 @@ impl AccessUnits {
         (unit.picture.is_intra() && is_late).then_some(AccessPoint::Open)
     }
 
-    /// What decodes from here on, where it was not announced yet.
+    /// The parameters that decode from here on, if they were not announced yet.
     fn parameters(&mut self, pps: Option<u8>, is_access: bool) -> Option<Arc<TrackParameters>> {
         if self.announced.is_some() && !self.sets.has_changed() {
             return None;
@@ -561,7 +561,7 @@ impl Picture {
         }
     }
 
-    /// Where the stream itself says that decoding can begin here.
+    /// How decoding can begin here, if the stream itself says so.
     fn access(&self) -> Option<AccessPoint> {
         if self.sync == self.slices {
             return Some(AccessPoint::Sync);

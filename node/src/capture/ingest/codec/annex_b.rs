@@ -5,7 +5,7 @@ use memchr::memmem;
 
 const START_CODE: &[u8] = &[0, 0, 1];
 
-/// The NAL units of `bytes`: all of it where it holds no start code. Zero bytes before a start code
+/// The NAL units of `bytes`: all of it if it holds no start code. Zero bytes before a start code
 /// belong to it (`leading_zero_8bits`, `zero_byte`, `trailing_zero_8bits`).
 pub(super) fn split(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(bytes);

@@ -56,7 +56,7 @@ pub(crate) struct AudioOffer<'a> {
 
 impl AudioDepacketizer {
     /// # Errors
-    /// What the description lacks, for people: the track cannot be recorded.
+    /// The track cannot be recorded; says what the description lacks.
     pub(crate) fn new(offer: &AudioOffer<'_>) -> Result<Self, String> {
         let encoding = match offer.codec {
             AudioCodec::Aac => "mpeg4-generic",
@@ -100,7 +100,7 @@ impl AudioDepacketizer {
     /// Takes the next packet; its frames go to `out`.
     ///
     /// # Errors
-    /// Something in it could not be used; what came before that was.
+    /// Part of it could not be used; what came before that part was.
     pub(crate) fn push(
         &mut self,
         packet: &Packet<'_>,
@@ -234,7 +234,7 @@ impl AacFormat {
         })
     }
 
-    /// The sizes of the frames, in bytes, and what follows the AU headers; `None` where they do not
+    /// The sizes of the frames, in bytes, and what follows the AU headers; `None` if they do not
     /// add up.
     fn headers(self, payload: &[u8]) -> Option<(Vec<usize>, &[u8])> {
         let (bits, rest) = payload.split_first_chunk::<2>()?;
@@ -259,7 +259,7 @@ impl AacFormat {
     }
 }
 
-/// A raw frame, where the camera sends it with an ADTS header (ISO/IEC 14496-3, 1.A.2.2).
+/// A frame without the ADTS header that some cameras send (ISO/IEC 14496-3, 1.A.2.2).
 fn without_adts(frame: &[u8]) -> &[u8] {
     let Some(header) = frame.first_chunk::<ADTS_BYTES>() else {
         return frame;

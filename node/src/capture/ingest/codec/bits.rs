@@ -1,8 +1,8 @@
 //! Reads the first fields of a NAL unit: fixed-length and Exp-Golomb codes of its RBSP (ITU-T
 //! H.264, 7.2 and 9.1; H.265 is the same in both), past the emulation prevention bytes. Pure.
 //!
-//! It accepts what encoders must not send (`00 00 00`, `00 00 02`): only an end of the data is an
-//! error.
+//! It accepts sequences that encoders must not send (`00 00 00`, `00 00 02`): only the end of the
+//! data is an error.
 
 /// A position within a NAL unit.
 #[derive(Clone, Debug)]

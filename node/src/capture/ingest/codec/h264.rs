@@ -11,9 +11,9 @@ const MTAP24: u8 = 27;
 const FU_A: u8 = 28;
 const FU_B: u8 = 29;
 
-/// Hands each part of a packet's payload to `each`. What follows a part that does not add up is
-/// left out. `is_interleaved`: `packetization-mode=2`, which alone has packets with decoding order
-/// numbers; some cameras send other things under their types.
+/// Hands each part of a packet's payload to `each`. Parts after a malformed one are dropped.
+/// `is_interleaved`: `packetization-mode=2`, which alone has packets with decoding order numbers;
+/// some cameras send other things under their types.
 pub(super) fn parts<'a>(
     payload: &'a [u8],
     is_interleaved: bool,

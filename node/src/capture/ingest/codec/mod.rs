@@ -1,9 +1,8 @@
 //! From RTP payloads to frames: the payload formats of H.264 (RFC 6184), H.265 (RFC 7798), AAC (RFC
-//! 3640) and G.711 (RFC 3551), as cameras send them. Pure: packets come in with their time of
-//! arrival.
+//! 3640) and G.711 (RFC 3551), as cameras send them. Pure: packets carry their time of arrival.
 //!
-//! What deviates from the letter is accepted as ffmpeg would accept it; what cannot be used is
-//! counted as a [`Fault`] and costs no more than what it hit.
+//! Deviations from the standards are accepted as ffmpeg accepts them. Unusable data is counted as a
+//! [`Fault`] and costs only the unit in which it occurs.
 
 mod access_unit;
 mod annex_b;
@@ -38,7 +37,7 @@ pub struct Packet<'a> {
     pub arrival: Arrival,
 }
 
-/// What was wrong with a packet, or with what it holds.
+/// What was wrong with a packet or its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// Bytes between messages that belong to none.

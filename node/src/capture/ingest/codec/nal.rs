@@ -1,5 +1,5 @@
-//! What a NAL unit is: a slice, a parameter set, supplemental information (ITU-T H.264, 7.3 and
-//! 7.4; H.265, 7.3 and 7.4). Pure.
+//! Classifies NAL units: slice, parameter set, supplemental information (ITU-T H.264, 7.3 and 7.4;
+//! H.265, 7.3 and 7.4). Pure.
 
 use super::bits::Bits;
 use crate::capture::ingest::media::VideoCodec;
@@ -12,12 +12,12 @@ const SEI_SKIPPED_MAX: u32 = 256;
 /// `payloadType` of the recovery point SEI message, the same in H.264 (D.1.8) and H.265 (D.2.8).
 const RECOVERY_POINT: u32 = 6;
 
-/// A NAL unit, as far as recording must know it.
+/// What recording needs to know of a NAL unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nal {
     Slice(Slice),
     ParameterSet(SetKind),
-    /// Frames in decoding order until the picture is whole, where a recovery point SEI message says
+    /// Frames in decoding order until the picture is whole, if a recovery point SEI message says
     /// so.
     Sei {
         recovery: Option<u16>,
@@ -30,7 +30,8 @@ pub(crate) enum Nal {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slice {
-    /// It is the first one of its picture; `None` where the header is cut off or does not say.
+    /// Whether it is the first slice of its picture; `None` if the header is cut off or does not
+    /// say.
     pub(crate) begins_picture: Option<bool>,
     pub(crate) kind: SliceKind,
     /// The picture parameter set that it refers to.
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_of_h264_tell_their_picture() {
+    fn slices_of_h264_show_their_picture() {
         // first_mb 0, slice_type 7 (I), pps 0: 1 0001000 1
         let idr = slice(H264, &[0x65, 0b1000_1000, 0b1000_0000]);
         let expected = Slice {
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_of_h265_tell_their_picture() {
+    fn slices_of_h265_show_their_picture() {
         // first_slice_segment_in_pic_flag 1, no_output_of_prior_pics_flag 0, pps 0: 1 0 1
         let idr = slice(H265, &[19 << 1, 1, 0b1010_0000]);
         let expected = Slice {

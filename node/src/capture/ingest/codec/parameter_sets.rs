@@ -1,5 +1,5 @@
-//! The parameter sets of a stream, by their ids: all that were seen, and what an init segment says
-//! of them. Pure but for what retina logs.
+//! The parameter sets of a stream by id: all that were seen, and the decoder configuration for an
+//! init segment. Pure but for what retina logs.
 //!
 //! A camera may send several sets of a kind, and pictures name the one they refer to (ITU-T H.264,
 //! 7.4.1.2.1; H.265, 7.4.2.4.2). All of them go into the decoder configuration record, so that a
@@ -69,8 +69,8 @@ impl ParameterSets {
     }
 
     /// Takes in the sets of an SDP's `fmtp` (RFC 6184, 8.1 `sprop-parameter-sets`; RFC 7798, 7.1
-    /// `sprop-vps`, `-sps`, `-pps`). What cannot be read is left out: most cameras send their
-    /// sets within the stream, too.
+    /// `sprop-vps`, `-sps`, `-pps`). Skips unreadable ones: most cameras also send their sets
+    /// within the stream.
     pub(crate) fn read_fmtp(&mut self, fmtp: &str) {
         for (name, value) in fmtp
             .split(';')
@@ -195,7 +195,7 @@ impl ParameterSets {
         })
     }
 
-    /// The set of this id or, where the camera names one that it never sent, the first.
+    /// The set of this id, or the first if the camera never sent that one.
     fn referred(&self, kind: SetKind, id: Option<u8>) -> Option<&Set> {
         let first = || self.of(kind).next();
         id.and_then(|id| self.sets.get(&(kind, id))).or_else(first)
@@ -310,7 +310,7 @@ fn skip(bits: &mut Bits<'_>, count: u32) -> Option<()> {
     (0..count).try_for_each(|_| bits.bit().map(drop))
 }
 
-/// What retina reads in one set of each kind.
+/// What retina parses from one set of each kind.
 fn h265_parameters(
     video: &[u8],
     sequence: &[u8],

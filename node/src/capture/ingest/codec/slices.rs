@@ -1,4 +1,4 @@
-//! What of a frame is the picture: its coded slices. Pure.
+//! The part of a frame that is the picture: its coded slices. Pure.
 
 use super::nal::is_coded;
 use crate::capture::ingest::media::VideoCodec;

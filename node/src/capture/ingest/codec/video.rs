@@ -6,7 +6,7 @@ use super::{Fault, Packet, h264, h265};
 use crate::capture::ingest::media::{MediaFrame, Undecodable, VideoCodec};
 use std::time::Instant;
 
-/// What of a fragmented NAL unit's begin is looked at: headers of slices.
+/// How much of the start of a fragmented NAL unit is read: headers of slices.
 const PEEK_BYTES: usize = 16;
 
 pub(crate) struct VideoDepacketizer {
@@ -49,7 +49,7 @@ impl VideoDepacketizer {
         outcome
     }
 
-    /// Gives away what nothing more is expected of.
+    /// Hands over units that are not expected to continue.
     pub(crate) fn idle(&mut self, now: Instant, out: &mut impl Extend<MediaFrame>) {
         self.units.idle(now, out);
     }
@@ -64,12 +64,12 @@ impl VideoDepacketizer {
         self.units.finish(out);
     }
 
-    /// Why nothing that came can be decoded, where the parameter sets are why.
+    /// Why none of the stream can be decoded, if parameter sets are the reason.
     pub(crate) fn undecodable(&self) -> Option<&Undecodable> {
         self.units.undecodable()
     }
 
-    /// The first NAL unit of a payload; `None` where it continues a fragment, or none can be told.
+    /// The first NAL unit of a payload; `None` if it continues a fragment, or cannot be found.
     fn first_nal(&self, payload: &[u8]) -> Option<Nal> {
         let mut first = None;
         let each = |part: Part<'_>| {
@@ -93,7 +93,7 @@ impl VideoDepacketizer {
             // The first one is enough.
             Err(Fault::Payload)
         };
-        // What is wrong with the payload shows when its parts are taken.
+        // A malformed payload is reported when its parts are taken.
         let _ = match self.codec {
             VideoCodec::H264 => h264::parts(payload, self.has_numbers, each),
             VideoCodec::H265 => h265::parts(payload, self.has_numbers, each),

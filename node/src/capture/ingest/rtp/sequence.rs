@@ -1,9 +1,9 @@
-//! Puts a track's packets in order and says what was lost. Pure.
+//! Puts a track's packets in order and counts lost ones. Pure.
 //!
-//! Sequence numbers and synchronisation sources (SSRC) are hints, as cameras reset both without a
-//! word: a source is followed once two of its packets in a row came and none of the one before
-//! between them; numbers that jump are followed where the RTP time goes on. Over UDP, packets that
-//! came early wait a moment for those before them.
+//! Sequence numbers and synchronisation sources (SSRC) are hints, as cameras reset both without
+//! notice. A new source is followed once two of its packets came in a row, with none of the old
+//! source between them; numbers that jump are followed if the RTP time continues. Over UDP, packets
+//! that came early wait a moment for those before them.
 
 use crate::capture::ingest::codec::{Arrival, Fault, Packet};
 use std::collections::VecDeque;
@@ -45,8 +45,8 @@ pub(crate) struct Sequence {
     stranger: Option<(u32, Kept)>,
     /// Packets that came before others, by number.
     waiting: VecDeque<Kept>,
-    /// The number that would follow the last one from behind, and how many such have followed each
-    /// other.
+    /// The number that would follow the last packet from behind, and how many such packets came in
+    /// a row.
     behind: Option<(u16, u32)>,
 }
 
@@ -123,7 +123,7 @@ impl Sequence {
         Ok(())
     }
 
-    /// Hands over what has waited long enough for what seems to be lost.
+    /// Hands over packets that have waited long enough for lost ones.
     pub(crate) fn idle(&mut self, now: Instant, mut deliver: impl FnMut(Packet<'_>)) {
         if !self.waiting.is_empty() {
             self.give_up(now, &mut deliver);
@@ -185,7 +185,7 @@ impl Sequence {
                 if let Some(source) = &mut self.source {
                     source.ssrc = ssrc;
                 }
-                // What came between the two sources is not known.
+                // How many packets were lost between the two sources is not known.
                 self.next(&first.received(ssrc), 1, deliver);
                 self.next(packet, 0, deliver);
                 Ok(())
@@ -241,7 +241,7 @@ impl Sequence {
         Ok(())
     }
 
-    /// Hands over what waited for the packet that came.
+    /// Hands over the packets that waited for the one that came.
     fn release(&mut self, deliver: &mut impl FnMut(Packet<'_>)) {
         while let (Some(first), Some(source)) = (self.waiting.front(), self.source) {
             if first.number != source.next {
@@ -253,8 +253,8 @@ impl Sequence {
         }
     }
 
-    /// Takes the packets before the first that waits for lost, where it has waited long enough or
-    /// too many wait.
+    /// Treats the packets before the first waiting one as lost, if it has waited long enough or too
+    /// many wait.
     fn give_up(&mut self, now: Instant, deliver: &mut impl FnMut(Packet<'_>)) {
         let is_due = |kept: &Kept| now.saturating_duration_since(kept.arrival.instant) >= WAITING;
         while self.waiting.len() > WAITING_MAX || self.waiting.iter().any(is_due) {
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn another_source_that_goes_on_alone_is_followed() {
+    fn another_source_that_continues_alone_is_followed() {
         let mut run = Run::new(false);
         [1, 2]
             .into_iter()

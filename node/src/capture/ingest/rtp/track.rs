@@ -106,7 +106,7 @@ impl RtpTrack {
         Ok(())
     }
 
-    /// Hands over what nothing more is expected of.
+    /// Hands over units that are not expected to continue.
     ///
     /// # Errors
     /// Something in it could not be used.
@@ -143,7 +143,7 @@ impl RtpTrack {
         }
     }
 
-    /// Why nothing that came can be decoded, where the parameter sets are why.
+    /// Why none of the stream can be decoded, if parameter sets are the reason.
     pub(crate) fn undecodable(&self) -> Option<&Undecodable> {
         match &self.depacketizer {
             Depacketizer::Video(video) => video.undecodable(),

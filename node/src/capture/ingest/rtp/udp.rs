@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 
-/// What a socket may hold, in bytes, as far as the system lets it (`net.core.rmem_max`): some
-/// keyframes.
+/// The receive buffer of a socket, in bytes, as far as the system allows it (`net.core.rmem_max`):
+/// some keyframes.
 const RECEIVE_BYTES: usize = 4 << 20;
 /// Tries to find a free even port and the one above it (RFC 3550, 11).
 const TRIES_MAX: usize = 32;
@@ -25,8 +25,8 @@ pub(crate) struct UdpPair {
     /// The even port.
     pub(crate) port: u16,
     camera: IpAddr,
-    /// Whether RTP packets came from the camera's address; else another one that sends is followed
-    /// in the end.
+    /// Whether RTP packets came from the camera's address; without any, another address that sends
+    /// is followed after a while.
     has_heard: bool,
     /// An address that sends, of a camera that does not, and how many packets.
     other: Option<(IpAddr, u32)>,
@@ -66,8 +66,8 @@ impl UdpPair {
         Err(last)
     }
 
-    /// The next packet of one of the sockets, from any port of the camera; what others send is left
-    /// out and counted in `strangers`.
+    /// The next packet of one of the sockets, from any port of the camera; packets from other
+    /// addresses are dropped and counted in `strangers`.
     pub(crate) fn poll(
         &mut self,
         context: &mut Context<'_>,
@@ -94,8 +94,8 @@ impl UdpPair {
         }
     }
 
-    /// A camera with several addresses may send from another one: it is followed where it alone
-    /// sends.
+    /// A camera with several addresses may send from another one, which is followed if no other
+    /// address sends.
     fn is_cameras(&mut self, from: IpAddr, is_rtcp: bool) -> bool {
         if from == self.camera.to_canonical() {
             self.has_heard |= !is_rtcp;
@@ -112,8 +112,7 @@ impl UdpPair {
         packets >= OTHER_PACKETS_MIN
     }
 
-    /// Opens the way for the camera's packets in firewalls that let only answers in. What the
-    /// camera does with it does not matter.
+    /// Opens firewalls that let only answers in for the camera's packets. The camera may ignore it.
     pub(crate) fn punch(&self, ports: (u16, u16)) {
         for (socket, port) in [(&self.rtp, ports.0), (&self.rtcp, ports.1)] {
             // An RTP packet without payload, and a receiver report without reports.

@@ -1,4 +1,4 @@
-//! A connection to a camera's RTSP port: requests, answers, and what comes interleaved.
+//! A connection to a camera's RTSP port: requests, answers, and interleaved data.
 
 use super::framing::{Event, Framing, FramingError, PENDING_BYTES_MAX};
 use super::head::{Fields, Head};
@@ -25,17 +25,18 @@ use tokio_rustls::client::TlsStream;
 use url::Url;
 
 const USER_AGENT: &str = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
-/// What is read at once: more than a tick's worth of any camera within its budget.
+/// The most that is read at once: more than a tick's worth of any camera within its budget.
 pub(crate) const READ_BYTES_MAX: usize = 256 << 10;
-/// What may come before a request is answered.
+/// The most that a camera may send before it answers a request.
 const UNANSWERED_BYTES_MAX: usize = 4 << 20;
-/// Requests that the camera does not read.
+/// The most that may be queued for a camera that does not read.
 const OUTGOING_BYTES_MAX: usize = 16 << 10;
 /// Until the camera names another.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
 thread_local! {
-    /// What is read from sockets lies here while it is parted: one buffer for all sessions of a thread.
+    /// Holds what was read from a socket while it is split up: one buffer for all sessions of a
+    /// thread.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; PENDING_BYTES_MAX + READ_BYTES_MAX]);
 }
 
@@ -80,7 +81,7 @@ impl Reply {
     }
 }
 
-/// Why a connection is of no more use.
+/// Why a connection is no longer usable.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectionError {
     #[error(transparent)]
@@ -134,8 +135,8 @@ impl Connection {
         })
     }
 
-    /// Sends a request and waits for its answer; a challenge is answered. What comes interleaved
-    /// meanwhile goes to `data`. The caller has a deadline.
+    /// Sends a request and waits for its answer; a challenge is answered. Interleaved data that
+    /// arrives in the meantime goes to `data`. The caller has a deadline.
     ///
     /// # Errors
     /// The connection is of no more use.
@@ -161,8 +162,7 @@ impl Connection {
         }
     }
 
-    /// Queues a request; [`Self::poll_turn`] sends it. One that the camera has no room for is left
-    /// out.
+    /// Queues a request; [`Self::poll_turn`] sends it. Drops it if the queue is full.
     pub(crate) fn queue(&mut self, method: &str, url: &str, headers: &[(&str, String)]) {
         if self.outgoing.len() > OUTGOING_BYTES_MAX {
             return;
@@ -209,8 +209,8 @@ impl Connection {
         self.login.accepted();
     }
 
-    /// Sends what is queued as far as the camera takes it, and hands what one read brings to
-    /// `each`. How many bytes that was.
+    /// Sends as much of the queue as the camera takes, and hands the result of one read to `each`.
+    /// Returns how many bytes were read.
     ///
     /// # Errors
     /// The connection is of no more use, or what `each` returned.

@@ -1,7 +1,7 @@
-//! Digest authentication (RFC 7616; RFC 2069 where a camera names no `qop`). Pure: the client's
-//! nonce comes in as a value.
+//! Digest authentication (RFC 7616; RFC 2069 if a camera names no `qop`). Pure: the client's nonce
+//! is passed in.
 //!
-//! What the camera sent is hashed and sent back byte for byte: realms come in UTF-8, in Latin-1 and
+//! The camera's values are hashed and sent back byte for byte: realms come in UTF-8, in Latin-1 and
 //! in no encoding at all, and a camera compares hashes.
 
 use super::challenge::Challenge;
@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{SHA256, SHA512_256, digest};
 use md5::{Digest as _, Md5};
 use std::fmt::Write;
 
-/// A nonce that was used more often than anyone can have used it.
+/// More uses than a nonce can have.
 const USES_MAX: u32 = 0x7fff_ffff;
 
 /// A challenge that can be answered.
@@ -44,7 +44,7 @@ enum Quality {
     AuthInt,
 }
 
-/// What is asked for, and by whom.
+/// The request, and the user that sends it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asking<'a> {
     pub(crate) user: &'a str,
@@ -54,8 +54,8 @@ pub(crate) struct Asking<'a> {
 }
 
 impl Digest {
-    /// `None` where the challenge is of another scheme, lacks something, or asks for what is not
-    /// known.
+    /// `None` if the challenge is of another scheme, lacks something, or requires something
+    /// unknown.
     pub(crate) fn of(challenge: &Challenge) -> Option<Self> {
         if !challenge.scheme.eq_ignore_ascii_case("digest") {
             return None;
@@ -288,7 +288,7 @@ mod tests {
         }
     }
 
-    /// What the camera does: it hashes its own bytes.
+    /// The camera's side: it hashes its own bytes.
     #[test]
     fn a_realm_in_any_encoding_is_hashed_and_sent_back_as_it_came() {
         for realm in [

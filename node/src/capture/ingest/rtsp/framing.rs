@@ -1,7 +1,7 @@
-//! Parts the bytes of a connection into messages and interleaved data (RFC 2326, 10.12). Pure.
+//! Splits the bytes of a connection into messages and interleaved data (RFC 2326, 10.12). Pure.
 //!
-//! Everything has a bound before it is kept: a head, a body, what lies between messages. Bytes that
-//! belong to nothing are skipped, as ffmpeg does, up to a bound.
+//! Everything that is kept is bounded: a head, a body, bytes between messages. Bytes that belong to
+//! nothing are skipped, as ffmpeg does, up to a bound.
 
 use super::head::{self, Head};
 use crate::capture::ingest::codec::Fault;
@@ -36,7 +36,7 @@ const DATA_HEAD_BYTES: usize = 4;
 /// The largest thing that is kept until the rest of it comes.
 pub(crate) const PENDING_BYTES_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX;
 
-/// What the bytes of a connection hold.
+/// An element of a connection's bytes.
 pub(crate) enum Event<'a> {
     /// Interleaved data.
     Data {
@@ -74,7 +74,7 @@ pub(crate) struct Framing {
     skipped: usize,
 }
 
-/// What lies at the begin of the bytes.
+/// The element at the start of the bytes.
 enum Next<'a> {
     /// An event, and how many bytes it takes.
     Event(Event<'a>, usize),
@@ -87,12 +87,12 @@ impl Framing {
         self.pending.len()
     }
 
-    /// Copies what is kept to the begin of `buffer`; what was read belongs right behind it.
+    /// Copies the kept bytes to the start of `buffer`; newly read bytes belong right behind them.
     pub(crate) fn resume(&self, buffer: &mut [u8]) {
         buffer[..self.pending.len()].copy_from_slice(&self.pending);
     }
 
-    /// Parts `bytes`, which begin with what was pending, and keeps what is incomplete.
+    /// Splits `bytes`, which begin with the pending ones, and keeps an incomplete rest.
     ///
     /// # Errors
     /// Nothing more can be read from the connection. What `each` returns ends it, too.
@@ -136,7 +136,7 @@ impl Framing {
                 Begins::Yes => self.message(bytes),
                 Begins::NotYetKnown => Ok(Next::Incomplete),
                 Begins::No => {
-                    // Wherever reads end, what follows is found at the same place.
+                    // The result does not depend on where reads end.
                     let skipped = (1..bytes.len())
                         .find(|at| may_begin(&bytes[*at..]))
                         .unwrap_or(bytes.len());
@@ -147,7 +147,7 @@ impl Framing {
         }
     }
 
-    /// Empty lines are part of what follows them, so that they are no event of their own.
+    /// Empty lines are part of the next event, so that they are no event of their own.
     fn next_after<'a>(&mut self, bytes: &'a [u8], blank: usize) -> Result<Next<'a>, FramingError> {
         let rest = &bytes[blank..];
         if rest.is_empty() {
@@ -232,7 +232,7 @@ fn data(bytes: &[u8]) -> Next<'_> {
     }
 }
 
-/// Whether data or a message begins with `bytes`, as far as they go. What is no first byte is seen
+/// Whether data or a message may begin with `bytes`, as far as they go. Rejects a wrong first byte
 /// fast: a camera may send nothing else.
 fn may_begin(bytes: &[u8]) -> bool {
     match bytes {

@@ -1,8 +1,8 @@
-//! The head of a message: put right line by line, then parsed by retina. Pure.
+//! The head of a message: corrected line by line, then parsed by retina. Pure.
 //!
 //! Cameras send header lines without a value or a colon, control characters, bare line feeds,
 //! versions such as `RTSP/1.1`, status lines without a phrase. Such lines are left out or replaced;
-//! what a message needs is its status and the headers that can be read.
+//! a message needs only its status and its readable headers.
 
 use retina::rtsp::msg::{Headers, Message};
 use retina::rtsp::parse::Parser;
@@ -27,7 +27,7 @@ pub(crate) enum Head {
 /// The headers of a message. Several of one name are one, with commas between.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fields {
-    /// Without what is not ASCII.
+    /// Without bytes that are not ASCII.
     headers: Headers,
     /// By name in lower case, those that are not all ASCII, as they came.
     foreign: BTreeMap<String, Vec<u8>>,
@@ -64,7 +64,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Head> {
     let mut head = first_line(&String::from_utf8_lossy(lines.next()?))?;
     let mut foreign: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for (name, value) in lines.take(LINES_MAX).filter_map(header) {
-        // The body is not part of what retina parses here.
+        // Retina does not parse the body here.
         if name.eq_ignore_ascii_case("content-length") {
             continue;
         }
@@ -152,7 +152,7 @@ fn first_line(line: &str) -> Option<String> {
     is_method.then(|| format!("{first} * RTSP/1.0\r\n"))
 }
 
-/// Name and value, where the line has both.
+/// Name and value, if the line has both.
 fn header(line: &[u8]) -> Option<(&str, &[u8])> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());

@@ -1,8 +1,8 @@
-//! How a session shows the camera who it is (RFC 2326, D; RFC 7616, RFC 7617). Pure but for the
+//! How a session authenticates to the camera (RFC 2326, D; RFC 7616, RFC 7617). Pure but for the
 //! nonces that it draws.
 //!
-//! Nothing is sent before the camera asks. A camera that has asked for Digest once is not given the
-//! password in clear afterwards, whoever answers at its address.
+//! Nothing is sent before the camera asks. Once a camera has asked for Digest, the password is
+//! never again sent in clear to its address, where an impostor may answer.
 
 use super::challenge;
 use super::digest::{Asking, Digest};
@@ -15,8 +15,8 @@ use uuid::Uuid;
 /// Challenges that are answered for one request: a nonce that has run out, and one more.
 const ANSWERS_MAX: u32 = 2;
 
-/// What is known of a camera's ways to ask, from session to session. Cheap to clone; all clones
-/// share it.
+/// Which authentication a camera has asked for, kept from session to session. Cheap to clone; all
+/// clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LoginMemory(Arc<AtomicBool>);
 

@@ -1,9 +1,8 @@
-//! RTSP 1.0 (RFC 2326) as a client, towards cameras: bounded, and tolerant of answers that are not
-//! by the letter.
+//! An RTSP 1.0 client (RFC 2326) for cameras: bounded, and tolerant of deviations from the
+//! standard.
 //!
-//! [`connection`] and [`tls`] touch the world; the rest decides: bytes come in as values. Message
-//! heads are parsed by retina once [`framing`] has found their end within its bounds and [`head`]
-//! has put them right.
+//! [`connection`] and [`tls`] do I/O; the rest is deciding code on bytes. Retina parses message
+//! heads once [`framing`] has found their end within its bounds and [`head`] has corrected them.
 
 pub(crate) mod challenge;
 pub(crate) mod connection;

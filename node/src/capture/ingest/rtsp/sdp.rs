@@ -23,7 +23,7 @@ pub(crate) struct Media {
     pub(crate) control: Option<String>,
     /// The camera wants to be sent to: a talk-back channel (ONVIF Streaming Specification, 5.3).
     pub(crate) is_back_channel: bool,
-    /// Frames per second, where the camera says so.
+    /// Frames per second, if the camera says so.
     pub(crate) frame_rate: Option<f64>,
     pub(crate) formats: Vec<Format>,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Format {
     pub(crate) payload_type: u8,
     /// In lower case; empty where neither the description nor RFC 3551 names it.
     pub(crate) encoding: String,
-    /// RTP clock rate, in Hz; 0 where it is not known.
+    /// RTP clock rate, in Hz; 0 if it is not known.
     pub(crate) clock_hz: u32,
     pub(crate) channels: Option<NonZeroU16>,
     pub(crate) fmtp: Option<String>,

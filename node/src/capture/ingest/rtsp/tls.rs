@@ -40,7 +40,7 @@ fn with(verifier: Arc<dyn ServerCertVerifier>) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// Without any authority that can be read, everything is refused.
+/// If no authority can be read, it refuses every certificate.
 fn system_verifier() -> Arc<dyn ServerCertVerifier> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
@@ -58,7 +58,7 @@ fn system_verifier() -> Arc<dyn ServerCertVerifier> {
     }
 }
 
-/// Takes a certificate by what is said here, whatever name, dates and authority it has.
+/// Accepts a certificate by this rule, regardless of its name, dates and authority.
 #[derive(Debug)]
 enum OwnWord {
     /// The one with this SHA-256.

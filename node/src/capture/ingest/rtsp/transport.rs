@@ -26,7 +26,7 @@ impl Asked {
     }
 }
 
-/// What a camera answered; absent where it does not say, or nothing that can be read.
+/// The camera's answer; fields that are missing or unreadable are absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Granted {
     pub(crate) channels: Option<(u8, u8)>,

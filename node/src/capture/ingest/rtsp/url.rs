@@ -1,4 +1,4 @@
-//! The addresses of a camera: of its tracks, and where it redirects to. Pure.
+//! The addresses of a camera: of its tracks, and of its redirects. Pure.
 
 use url::Url;
 
@@ -27,7 +27,8 @@ pub(crate) fn host_and_port(url: &Url) -> (String, u16) {
 /// Where a camera redirects to.
 ///
 /// # Errors
-/// The place is another host, or would carry in clear what was encrypted. `None`: it is no address.
+/// The target is another host, or unencrypted though the connection was encrypted. `None`: it is no
+/// address.
 pub(crate) fn redirected(from: &Url, location: &str) -> Result<Url, Option<Url>> {
     let to = from.join(location.trim()).map_err(|_| None)?;
     let mut shown = to.clone();

@@ -79,7 +79,7 @@ fn a_ticked_lane_wakes_once_a_tick_whatever_arrives() {
 #[test]
 fn an_at_once_lane_does_not_wait_for_ticks() {
     let turns = turns_for(20, 1000, Carrier::Udp);
-    assert!(turns <= 2, "the ticked lane beside it woke {turns} times");
+    assert!(turns <= 2, "the ticked lane next to it woke {turns} times");
 }
 
 /// Time for ten round trips to a peer that answers after 5 ms, on a lane with a tick of 100 ms.

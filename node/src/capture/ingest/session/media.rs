@@ -1,5 +1,5 @@
-//! What comes while a session plays: to which track it belongs, what becomes of it, and what was
-//! wrong with it.
+//! Received data of a playing session: finds its track, turns it into frames, and counts its
+//! faults.
 
 use crate::capture::ingest::codec::{Arrival, Fault};
 use crate::capture::ingest::error::{SessionError, Stage};
@@ -26,7 +26,7 @@ const AUDIO_FAULTS_MAX: u32 = 200;
 
 pub(super) struct Media {
     tracks: Vec<MediaTrack>,
-    /// What is to be handed out.
+    /// Items to hand out.
     pub(super) ready: VecDeque<SessionItem>,
     pub(super) asked: Vec<Asked>,
     faults: [u32; Fault::ALL.len()],
@@ -36,7 +36,7 @@ pub(super) struct Media {
     pub(super) faults_in_row: u32,
     last_fault: Option<Fault>,
     audio_faults: u32,
-    /// When what is being handled was read.
+    /// When the data being handled was read.
     pub(super) arrival: Arrival,
     pub(super) last_video: Instant,
     pub(super) rhythm: Rhythm,
@@ -55,7 +55,7 @@ pub(super) enum Route {
     Udp(UdpPair),
 }
 
-/// What a camera said in between.
+/// A request or answer of the camera between data.
 pub(super) enum Asked {
     /// It asks something; answered with this status.
     Request {
@@ -113,7 +113,7 @@ impl Media {
         }
     }
 
-    /// Takes what the connection brought.
+    /// Takes an event of the connection.
     pub(super) fn take(&mut self, event: Event<'_>) -> Result<(), TurnError> {
         match event {
             Event::Data { channel, payload } => self.interleaved(channel, payload),
@@ -147,7 +147,7 @@ impl Media {
         }
     }
 
-    /// Takes what the UDP sockets hold. How many bytes that were.
+    /// Reads the UDP sockets. Returns how many bytes they held.
     pub(super) fn poll_udp(&mut self, context: &mut Context<'_>) -> Result<usize, SessionError> {
         let mut read = 0;
         let mut buffer = std::mem::take(&mut self.udp_buffer);
@@ -179,7 +179,7 @@ impl Media {
         Ok(read)
     }
 
-    /// Gives away what nothing more is expected of.
+    /// Hands over units that are not expected to continue.
     pub(super) fn idle(&mut self, now: Instant) {
         let before = self.ready.len();
         for at in 0..self.tracks.len() {
@@ -195,7 +195,7 @@ impl Media {
         self.tracks.iter().any(|track| track.rtp.is_waiting())
     }
 
-    /// The stream is over: what is left of it.
+    /// The stream is over: hands over the rest of it.
     pub(super) fn finish(&mut self) {
         self.tracks
             .iter_mut()

@@ -1,5 +1,4 @@
-//! From a camera's address to a session that plays: DESCRIBE, SETUP of each track, PLAY (RFC 2326,
-//! 10).
+//! Opens a session at a camera's address: DESCRIBE, SETUP of each track, PLAY (RFC 2326, 10).
 
 #![expect(
     clippy::disallowed_methods,
@@ -40,7 +39,7 @@ const CHANNEL_FIRST: u8 = 0;
 /// Interleaved data that comes before PLAY is answered and is kept, in packets.
 const EARLY_PACKETS_MAX: usize = 4096;
 
-/// What the camera's settings say of a session that plays.
+/// The camera's settings for a playing session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
     pub(super) stall_after: Option<Duration>,
@@ -64,7 +63,7 @@ pub(super) struct SetUpSession {
 struct Introduced {
     connection: Connection,
     description: Description,
-    /// What the description's relative addresses belong to, and what was asked for.
+    /// The bases of the description's relative addresses, and the requested address.
     bases: Vec<String>,
     has_get_parameter: bool,
     is_encrypted: bool,
@@ -140,7 +139,7 @@ impl SetUpSession {
         })
     }
 
-    /// Has the camera send.
+    /// Makes the camera send.
     ///
     /// # Errors
     /// Every class of [`SessionError`] but `Stalled`; the session is gone then.
@@ -198,7 +197,7 @@ pub(super) async fn probe(source: &Source, deadline: Duration) -> Result<(), Ses
     tracks::video(&introduced.description).map(drop)
 }
 
-/// DESCRIBE, at the address where the camera wants to be asked.
+/// Sends DESCRIBE, following the camera's redirects.
 async fn introduce(source: &Source, memory: &CameraMemory) -> Result<Introduced, SessionError> {
     let mut url = source.url.url().clone();
     for _ in 0..=REDIRECTS_MAX {
@@ -397,7 +396,7 @@ fn refusal(stage: Stage, reply: &Reply) -> SessionError {
     classify(stage, reply.status)
 }
 
-/// What an end of the connection at `stage` is to people.
+/// The error for operators when the connection ends at `stage`.
 pub(super) fn lost(stage: Stage, error: ConnectionError) -> SessionError {
     match error {
         ConnectionError::Login(Refusal::Credentials) => SessionError::AuthFailed(401),

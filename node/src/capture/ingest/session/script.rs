@@ -1,5 +1,4 @@
-//! A camera for tests that does what a script says: answers, refuses, keeps silent, freezes, talks
-//! garbage.
+//! A scripted camera for tests: answers, refuses, keeps silent, freezes, sends garbage.
 
 #![expect(
     clippy::disallowed_methods,
@@ -27,7 +26,7 @@ pub(crate) enum Then {
     Freeze,
     Close,
     Garbage,
-    /// Packets are lost: sequence numbers and times go on.
+    /// Packets are lost: sequence numbers and times continue.
     Skip(u16),
 }
 
@@ -105,7 +104,7 @@ fn serve(
                 continue;
             }
             let method = request.split(' ').next()?;
-            // Counted first, so that whoever has the answer sees the count.
+            // Counted first, so that a test that has the answer sees the count.
             match method {
                 "PLAY" => plays.fetch_add(1, SeqCst),
                 "TEARDOWN" => teardowns.fetch_add(1, SeqCst),

@@ -1,4 +1,4 @@
-//! Sessions against scripted cameras: what is yielded, and which class each failure is.
+//! Sessions with scripted cameras: the yielded frames, and the class of each failure.
 
 use super::script::{AUDIO, Script, ScriptedCamera, Then, VIDEO};
 use super::*;
@@ -110,7 +110,7 @@ async fn yields_frames_with_parameters_first() {
 }
 
 #[tokio::test]
-async fn audio_comes_beside_video() {
+async fn audio_comes_with_video() {
     let media = format!("{VIDEO}{AUDIO}");
     let (frames, _) = watch(
         open(Script {
@@ -175,7 +175,7 @@ async fn a_closed_port_or_silence_is_unreachable() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_and_not_repeated() {
+async fn a_wrong_password_is_reported_and_not_repeated() {
     let camera = ScriptedCamera::start(Script {
         auth: true,
         ..Script::default()
@@ -195,7 +195,7 @@ async fn a_wrong_password_is_told_and_not_repeated() {
     );
 }
 
-/// What comes up to an empty line.
+/// The bytes up to an empty line.
 fn head_of(socket: &mut std::net::TcpStream) -> Vec<u8> {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -324,7 +324,7 @@ async fn damaged_parameter_sets_end_the_session_at_the_latest_with_the_frames() 
 }
 
 #[tokio::test]
-async fn how_a_session_ends_is_told_apart() {
+async fn how_a_session_ends_is_distinguished() {
     let after = 5;
     for (then, class) in [
         (Then::Freeze, "stalled"),

@@ -61,7 +61,7 @@ fn a_chunk_ends_at_half_a_second_or_a_keyframe() {
     assert!(cuts.iter().all(|cut| cut.duration_us <= 500_000));
 }
 
-/// What exports are counted by (`control-api`'s limits).
+/// The bound by which exports are counted (`control-api`'s limits).
 #[test]
 fn a_camera_makes_no_more_chunks_than_an_export_counts_on() {
     let limits = Limits {

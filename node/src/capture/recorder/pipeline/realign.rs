@@ -1,6 +1,6 @@
-//! Back to true time. A recording never goes back within its epoch: where the wall clock had been
-//! ahead for a moment, recorded time runs ahead from then on. Once the node is certain of its clock
-//! it asks for a new epoch, which readers prefer, and that one begins at true time. What was
+//! Returns recorded time to true time. Time never goes back within an epoch, so after the wall
+//! clock was ahead for a moment, recorded time stays ahead. Once the node is certain of its clock
+//! it requests a new epoch, which readers prefer and which begins at true time. Footage that was
 //! recorded ahead keeps its times.
 
 use super::{Now, Pipeline, STEP_PATIENCE};
@@ -64,7 +64,7 @@ impl Pipeline {
             self.begin_session(restarted.plus_micros(-late_us));
             self.tear(TrackKind::Video, GapCause::Unknown);
         }
-        // What no sink took by now ends with the epoch.
+        // Entries that no sink has taken by now end with the epoch.
         if !self.ledger.is_open() {
             self.ledger = Ledger::default();
         }

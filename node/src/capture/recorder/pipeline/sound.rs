@@ -1,6 +1,6 @@
-//! When chunks of sound end, and when sound was sent: both by the video. Readers go from one
-//! recorder to another at keyframes, and where both cut their sound before the same frame none of
-//! it is lost and none comes twice.
+//! Aligns chunks of sound, and the times of sound, with the video. Readers switch from one recorder
+//! to another at keyframes; because both recorders cut sound before the same frame, no sound is
+//! lost and none comes twice.
 
 use super::Pipeline;
 use crate::capture::ingest::clock::alongside_video;
@@ -12,11 +12,11 @@ use holdfast_storage::time::Timestamp;
 /// not decide how many chunks its sound has.
 const KEYFRAME_US: i64 = 400_000;
 
-/// The longest chunk of sound, in microseconds, where it is not cut with video before: it comes
-/// later, and would else be cut in two each time.
+/// The longest chunk of sound, in microseconds, unless video cuts it earlier. It is longer than a
+/// chunk of video because sound arrives later and would otherwise be cut in two each time.
 const CHUNK_US_MAX: i64 = 500_000;
 
-/// Of sound, where those are video's.
+/// The limits for sound, from those for video.
 pub(super) fn limits(video: Limits) -> Limits {
     let longer_us = video.duration_us.saturating_add(video.duration_us / 2);
     Limits {
@@ -28,9 +28,9 @@ pub(super) fn limits(video: Limits) -> Limits {
 /// Where a session's sound is cut.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SoundCuts {
-    /// When the keyframe was that the session began with. Sound of before has no video.
+    /// The time of the session's first keyframe. Earlier sound has no video.
     begins: Option<Timestamp>,
-    /// In which [`KEYFRAME_US`] the last keyframe was at which sound is cut.
+    /// The number of the [`KEYFRAME_US`] interval of the last keyframe at which sound was cut.
     keyframe_in: Option<i64>,
     /// Sound is to be cut before its first frame at or after this time.
     awaited: Option<Timestamp>,
@@ -42,7 +42,7 @@ impl SoundCuts {
         self.begins = Some(start);
     }
 
-    /// Whether sound of that time comes from before the session.
+    /// Whether sound of that time precedes the session.
     pub(super) fn is_early(&self, decode: Timestamp) -> bool {
         self.begins.is_some_and(|begins| decode < begins)
     }
@@ -55,8 +55,8 @@ impl SoundCuts {
 }
 
 impl Pipeline {
-    /// When a frame of sound was sent, by both tracks' reports; `None` for other tracks, and where
-    /// reports do not say it.
+    /// When a frame of sound was sent, by both tracks' reports; `None` for other tracks, and if the
+    /// reports do not allow it.
     pub(super) fn alongside(
         &self,
         kind: TrackKind,
@@ -77,14 +77,14 @@ impl Pipeline {
             }
             match sound.chunker.flush_before(decode) {
                 Ok(cut) => cut,
-                // It comes later than the video that it was heard with.
+                // Sound arrives later than the video that it belongs to.
                 Err(NotReached) => {
                     self.sound.awaited.get_or_insert(decode);
                     return;
                 }
             }
         } else if sound.chunker.open_us() >= self.context.limits.duration_us / 2 {
-            // What a kill costs is the same of both: they become durable together.
+            // A kill costs equally much of both: they become durable together.
             sound
                 .chunker
                 .flush_before(decode)

@@ -1,4 +1,4 @@
-//! Hands chunks and the ledger's entries to the sink; what the sink does not take is a gap.
+//! Hands chunks and gap ledger entries to the sink. A chunk that the sink rejects becomes a gap.
 
 use super::{Cut, NotStored, Pipeline, SinkError};
 use holdfast_storage::chunk::{Gap, GapCause, Record};
@@ -7,8 +7,8 @@ use holdfast_storage::pictures::Shown;
 use holdfast_storage::time::Timestamp;
 
 impl Pipeline {
-    /// Hands a chunk over, its init segment first where that is new. What the sink does not take is
-    /// a gap.
+    /// Hands over a chunk, preceded by its init segment if that is new. If the sink rejects it, it
+    /// becomes a gap.
     pub(super) fn emit(&mut self, kind: TrackKind, cut: Option<Cut>) {
         let Some(cut) = cut.filter(|_| self.session.is_some()) else {
             return;
@@ -40,8 +40,8 @@ impl Pipeline {
         self.write_gaps();
     }
 
-    /// Why nothing of a chunk can be decoded, though it is stored: that is as good as not recorded.
-    /// What is damaged only is recorded.
+    /// Why no picture of a stored chunk can be decoded, which is as good as not recorded. Footage
+    /// that is only damaged counts as recorded.
     fn torn_by(&mut self, shown: Shown) -> Option<GapCause> {
         match shown {
             Shown::Nothing => Some(self.torn_by.unwrap_or(GapCause::Unknown)),
@@ -52,7 +52,7 @@ impl Pipeline {
         }
     }
 
-    /// What comes next of video may have nothing to begin with. The first cause stays.
+    /// The video that follows may lack an access point. The first cause stays.
     pub(super) fn tear(&mut self, kind: TrackKind, cause: GapCause) {
         if kind == TrackKind::Video {
             self.torn_by.get_or_insert(cause);
@@ -78,7 +78,7 @@ impl Pipeline {
         }
     }
 
-    /// The camera's volume is another one, which has nothing of this session.
+    /// The camera has moved to another volume, which has nothing of this session.
     fn moved(&mut self, lost: Option<(Timestamp, Timestamp)>) {
         if let Some((start, end)) = lost {
             self.ledger.note(start, end, GapCause::VolumeFailed, None);
@@ -145,10 +145,10 @@ impl Pipeline {
                     self.ledger.written();
                     self.context.status.accounted(interval.end);
                 }
-                // Told once for each volume that fails.
+                // Returned once for each volume that fails.
                 Err(SinkError::Moved { lost }) => self.moved(lost),
-                // It stays in the ledger for the next time; the chunk that could not be written
-                // already told of the sink.
+                // It stays in the ledger for the next time; the failed write of the chunk already
+                // reported the sink's error.
                 Err(SinkError::Full | SinkError::NoSpace | SinkError::Failed(_)) => return,
             }
         }

@@ -1,4 +1,4 @@
-//! A recorder's life as a story: frames in, records out, with time as a value.
+//! Stories of a recorder: frames in, records out, with time as a value.
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 
@@ -48,7 +48,7 @@ impl Mux for PlainMux {
     }
 }
 
-/// Keeps what it is given, or refuses it.
+/// Keeps records, or refuses them.
 #[derive(Default)]
 pub(crate) struct MemorySink {
     pub(crate) records: Mutex<Vec<Record>>,
@@ -122,7 +122,7 @@ fn shown(gap: Gap) -> (i64, i64, GapCause) {
 }
 
 impl MemorySink {
-    /// Over all entries; `None` where it is not known of one.
+    /// Over all entries; `None` if it is not known of one.
     fn frames_missing(&self) -> Option<u32> {
         let records = self.records.lock().unwrap();
         let gaps = records.iter().filter_map(|record| {
@@ -138,14 +138,14 @@ impl MemorySink {
 
 struct Story {
     origin: Instant,
-    /// What the wall clock is off, in milliseconds.
+    /// How far the wall clock is off, in milliseconds.
     wall_off_ms: i64,
     sink: Arc<MemorySink>,
     status: Arc<StatusCell>,
     wall: WallTrust,
     pipeline: Pipeline,
     rtp_off: i64,
-    told: bool,
+    parameters_sent: bool,
 }
 
 const OWNER: Identity = Identity {
@@ -191,7 +191,7 @@ fn story_after(before: Before) -> Story {
         wall,
         pipeline,
         rtp_off: 0,
-        told: false,
+        parameters_sent: false,
     }
 }
 
@@ -246,7 +246,7 @@ impl Story {
     }
 
     fn push(&mut self, mut frame: MediaFrame) {
-        if !std::mem::replace(&mut self.told, true) {
+        if !std::mem::replace(&mut self.parameters_sent, true) {
             frame.parameters = Some(h264(1280));
         }
         self.pipeline.item(SessionItem::Frame(frame)).unwrap();
@@ -261,7 +261,7 @@ impl Story {
 
     fn lose(&mut self, ms: i64, cause: GapCause) {
         self.pipeline.session_lost(cause, self.now(ms));
-        self.told = false;
+        self.parameters_sent = false;
     }
 
     fn video(&self) -> Vec<ChunkMeta> {
@@ -315,7 +315,7 @@ fn a_session_begins_at_a_keyframe_and_is_numbered_without_holes() {
         matches!(story.sink.records.lock().unwrap()[0], Record::Init(_)),
         "what decodes it comes first"
     );
-    assert_eq!(story.sink.gaps(), [], "nobody asked for what was before");
+    assert_eq!(story.sink.gaps(), [], "recording was not requested before");
     let status = story.status.read();
     assert_eq!(
         (status.first_keyframe, status.received_until),
@@ -520,14 +520,14 @@ fn a_failed_volume_is_named_as_the_cause() {
 }
 
 impl MemorySink {
-    /// The camera's volume fails, having lost what it took since `lost_ms.0`.
+    /// The camera's volume fails, and loses the records since `lost_ms.0`.
     fn move_on(&self, lost_ms: Option<(i64, i64)>) {
         let at = |ms| START.plus_micros(ms * 1000);
         let lost = lost_ms.map(|(from, until)| (at(from), at(until)));
         *self.refuse_once.lock().unwrap() = Some(SinkError::Moved { lost });
     }
 
-    /// What the volume has that goes on: everything from record `from` on.
+    /// The records of the volume that continues: everything from record `from` on.
     fn since(&self, from: usize) -> Self {
         Self {
             records: Mutex::new(self.records.lock().unwrap()[from..].to_vec()),

@@ -284,7 +284,7 @@ impl Mux for PanickingMux {
 }
 
 #[tokio::test]
-async fn a_panic_hits_one_recorder_which_starts_again_and_tells_the_gap() {
+async fn a_panic_hits_one_recorder_which_starts_again_and_records_the_gap() {
     let cameras = [
         ScriptedCamera::start(Script::default()),
         ScriptedCamera::start(Script::default()),
@@ -304,7 +304,7 @@ async fn a_panic_hits_one_recorder_which_starts_again_and_tells_the_gap() {
     assert_eq!(
         (counts.panics, counts.sessions),
         (1, 3),
-        "the other camera's session went on"
+        "the other camera's session continued"
     );
     assert_eq!(
         sink.outages().iter().map(|gap| gap.2).collect::<Vec<_>>(),
@@ -346,7 +346,7 @@ async fn a_new_epoch_keeps_the_session_and_a_new_source_replaces_it() {
 }
 
 #[tokio::test]
-async fn recording_goes_on_when_nobody_says_any_more_what_to_record() {
+async fn recording_continues_when_the_sender_of_desired_recordings_is_gone() {
     let camera = ScriptedCamera::start(Script::default());
     let mut site = site(Arc::new(PlainMux));
     site.desire(&[(1, want(&camera, 1))]);

@@ -1,5 +1,5 @@
-//! Cameras that are held back, because processes that recorded them ended: suspects wait for their
-//! turn, others for the end of their quarantine.
+//! Holds back cameras because processes that recorded them ended: suspects wait for their turn,
+//! others for the end of their quarantine.
 
 use super::{Halt, Recorder, now};
 use crate::capture::ingest::turns::Turn;
@@ -9,10 +9,10 @@ use holdfast_storage::chunk::GapCause;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-/// A recorder that waits for its turn is not given up: with another node it would wait, too.
+/// The cluster does not give up a recorder that waits for its turn: on another node it would wait,
+/// too.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// A suspect whose session brings nothing to record has its turn for so many times the usual length
-/// at most.
+/// The longest turn of a suspect whose session brings nothing to record, in usual turns.
 const VAIN_TURNS: u32 = 3;
 
 impl Recorder {
@@ -60,7 +60,7 @@ impl Recorder {
     }
 
     fn hold_back(&mut self, treatment: Treatment) {
-        // Suspects wait for newcomers, and this is none any more.
+        // Suspects wait for newcomers, and this recorder is no longer one.
         self.newcomer = None;
         self.keeper
             .pipeline
@@ -85,8 +85,8 @@ impl Recorder {
         }
     }
 
-    /// What is left of a turn once its session, which began at `began`, has recorded for long
-    /// enough, or brought nothing for too long.
+    /// Ends the turn once its session, which began at `began`, has recorded for long enough or
+    /// brought nothing for too long.
     pub(super) fn keep_turn(&mut self, turn: Option<Turn>, began: Instant) -> Option<Turn> {
         let kept = turn.filter(|turn| {
             let (lasts, age) = (turn.lasts(self.turn), began.elapsed());

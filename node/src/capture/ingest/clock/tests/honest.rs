@@ -1,4 +1,4 @@
-//! What the smoothing promises, on scripted and on random arrivals.
+//! The guarantees of the smoothing, on scripted and on random arrivals.
 
 use super::*;
 use proptest::prelude::*;
@@ -97,7 +97,7 @@ fn frames_that_keep_coming_over_a_jump_keep_their_spacing() {
         let mut clock = clock();
         let mut stamp = |n: i64| {
             let sent_us = n * FRAME_US;
-            // What a reader's tick of 50 ms makes of it.
+            // As seen by a reader with a tick of 50 ms.
             let arrival_us = sent_us + (50_000 - sent_us % 50_000) % 50_000;
             let jumped = if n < 301 { 0 } else { jump };
             clock.stamp(&arrived(
@@ -260,8 +260,8 @@ fn a_camera_whose_clock_is_one_percent_slow_is_followed_at_its_rate() {
     assert!((1_009_000_000..1_011_000_000).contains(&ppb), "{ppb}");
 }
 
-/// The process was stopped: what fitted into the socket's buffer comes at once when it continues,
-/// the camera has dropped what did not.
+/// The process was stopped: frames that fitted into the socket's buffer come at once when it
+/// continues; the camera has dropped the others.
 #[test]
 fn what_came_while_the_reader_stood_still_belongs_where_it_was_sent() {
     let mut clock = clock();
@@ -280,7 +280,7 @@ fn what_came_while_the_reader_stood_still_belongs_where_it_was_sent() {
 }
 
 #[test]
-fn a_jump_of_rtp_time_either_way_anchors_anew_at_the_arrival() {
+fn a_jump_of_rtp_time_either_way_anchors_again_at_the_arrival() {
     for jump in [5 * i64::from(RATE), -5 * i64::from(RATE)] {
         let mut clock = clock();
         warm_up(&mut clock, 250);

@@ -76,7 +76,7 @@ fn lying(fps: i64, gop: i64, from_us: i64, lie: Lie) -> Vec<Sent> {
 
 proptest! {
     // One seed: a few in ten thousand draw a link and a jitter that hide one another, which no rule
-    // can tell apart.
+    // can separate.
     #![proptest_config(ProptestConfig { cases: 300, rng_seed: RngSeed::Fixed(13), ..ProptestConfig::default() })]
 
     #[test]

@@ -26,7 +26,7 @@ pub(super) enum Says {
 #[derive(Clone, Debug)]
 pub(super) struct Network {
     pub(super) jitter_us: i64,
-    /// The reader looks at its sockets so often.
+    /// How often the reader looks at its sockets.
     pub(super) tick_us: i64,
     /// Nothing passes from one to the other, relative to the start; it comes at once then.
     pub(super) holds: Vec<(i64, i64)>,
@@ -133,9 +133,8 @@ pub(super) fn watch(frames: &[Sent], says: Says, network: &Network) -> Vec<Came>
     came
 }
 
-/// Holds what came to the promises: stamps grow, are never a second after the arrival, and where
-/// `lies`
-/// says so of the time since the start, within a second of sending.
+/// Checks the guarantees: stamps grow, are never a second after the arrival, and, if `counts` holds
+/// for the time since the start, are within a second of sending.
 pub(super) fn hold_to(came: &[Came], counts: impl Fn(i64) -> bool) -> Result<(), String> {
     for pair in came.windows(2) {
         if pair[1].stamp.decode.ticks(RATE) <= pair[0].stamp.decode.ticks(RATE) {

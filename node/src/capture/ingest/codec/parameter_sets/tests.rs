@@ -1,4 +1,4 @@
-//! Bounds of what is kept; what the sets are for is tested with the streams in `video`.
+//! Bounds of the kept sets; their use is tested with the streams in `video`.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! A camera's packets over TCP, and what one bad byte among them costs.
+//! A camera's packets over TCP, and the cost of one bad byte among them.
 
 use super::*;
 use crate::capture::ingest::media::VideoCodec;
@@ -81,7 +81,7 @@ fn samples(packets: &[Vec<u8>]) -> Vec<Bytes> {
             instant: began + Duration::from_millis(at),
             wall: Timestamp(0),
         };
-        // What cannot be used is counted by the session.
+        // The session counts unusable packets.
         let _ = track.rtp(packet, arrival, &mut items);
     }
     track.finish(&mut items);

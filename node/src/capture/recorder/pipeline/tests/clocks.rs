@@ -111,7 +111,7 @@ fn a_jump_of_the_cameras_clock_breaks_nothing() {
 }
 
 #[test]
-fn audio_is_recorded_beside_video_and_never_before_its_keyframe() {
+fn audio_is_recorded_with_video_and_never_before_its_keyframe() {
     let mut story = story();
     let parameters = Arc::new(TrackParameters::Audio {
         codec: crate::capture::ingest::media::AudioCodec::Pcma,

@@ -1,4 +1,4 @@
-//! What a loss costs: the ledger has what is missing, and what refers to it is marked.
+//! The cost of a loss: the ledger has the missing interval, and frames that refer to it are marked.
 
 use super::*;
 

@@ -64,7 +64,7 @@ fn a_new_epoch_begins_at_true_time_with_a_keyframe_and_loses_no_frame() {
 }
 
 #[test]
-fn an_epoch_that_begins_while_the_clock_is_in_doubt_goes_on_where_the_last_one_was() {
+fn an_epoch_that_begins_while_the_clock_is_in_doubt_continues_where_the_last_one_was() {
     let mut story = ran_ahead();
     story.wall.set(false);
     story.pipeline.set_identity(NEXT);

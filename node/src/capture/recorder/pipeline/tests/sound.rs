@@ -7,7 +7,7 @@ use crate::capture::ingest::media::AudioCodec;
 const SOUND_MS: i64 = 64;
 const TICKS_A_MS: i64 = 16;
 
-/// A camera that was on for a long time: what it captures when, and how much later that comes.
+/// A camera that was on for a long time: when it captures, and how much later frames arrive.
 #[derive(Clone, Copy, Debug)]
 struct Heard {
     frame_ms: i64,
@@ -34,7 +34,7 @@ enum Comes {
 }
 
 impl Heard {
-    /// What comes of what is captured from `from_ms` on, in order: when, and what.
+    /// The arrivals of everything captured from `from_ms` on, in order: when, and what.
     fn comes(self, from_ms: i64, to_ms: i64) -> Vec<(i64, Comes)> {
         let on = |ms: i64| (from_ms..to_ms).contains(&ms);
         let pictures = (0..to_ms)
