@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// lag behind captures.
 const END_US: i64 = 1_000_000;
 
-/// A list that grows may end so long before the end of the run: two cells, and what they wait for.
+/// How long before the end of the run a growing list may end: two cells, and the time for which
+/// they wait.
 const BEHIND_US_MAX: i64 = 12_000_000;
 
 /// How far the time between two neighbours may be from that between their captures: recorders

@@ -60,7 +60,7 @@ pub(super) fn without_token(uri: &str) -> String {
 /// Reads a media playlist.
 ///
 /// # Errors
-/// Why it is none.
+/// It is no media playlist; says why.
 pub(super) fn parse(text: &str) -> Result<Playlist, String> {
     let list = m3u8_rs::parse_media_playlist_res(text.as_bytes())
         .map_err(|error| format!("no playlist: {error}"))?;

@@ -149,7 +149,7 @@ impl Story {
         }
     }
 
-    /// What is said after `change`.
+    /// The judge's verdicts after `change`.
     fn said(&self, kind: Kind, change: impl FnOnce(&mut Vec<Entry>)) -> Vec<(Aspect, String)> {
         let mut showing = self.shown(kind);
         change(&mut showing.entries);
@@ -217,7 +217,7 @@ fn a_list_that_stops_growing_is_named() {
             text.contains("frames 400 to 900 are stored and not shown; part7.m4s"),
             "{text}"
         );
-        // Two cells, and what they wait for, may not be listed yet.
+        // Two cells, and the time for which they wait, may not be listed yet.
         assert_eq!(
             Story::whole().said(kind, |entries| entries.truncate(19)),
             [],

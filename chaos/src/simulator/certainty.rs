@@ -19,9 +19,9 @@ use std::time::Duration;
 /// How long footage is kept: longer than any clock may be wrong without a witness.
 const AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 const CLASS: &str = "default";
-/// A segment is sealed after so long.
+/// A segment is sealed after this time.
 const SEGMENT_TIME: Duration = Duration::from_secs(10);
-/// Since when volumes are in use when a simulation begins, in microseconds.
+/// How long volumes have been in use when a simulation begins, in microseconds.
 const IN_USE_US: i64 = 2 * 24 * 3_600_000_000;
 /// How often this knowledge is saved.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);

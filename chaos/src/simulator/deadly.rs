@@ -17,7 +17,7 @@ const REBOOT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 pub(super) struct Deadly {
-    /// A process ends so long after its session began.
+    /// How long after the session began the process ends.
     after: Duration,
     is_over: bool,
 }

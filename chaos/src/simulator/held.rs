@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub(super) const ANNOUNCED_AFTER: Duration = HEARTBEAT_INTERVAL.saturating_mul(2);
 /// The cluster does not give up a recorder that waits for its turn.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3600);
-/// A suspect that brings nothing to record has its turn for so many times the usual length.
+/// The turn of a suspect that brings nothing to record, in usual turns.
 const VAIN_TURNS: u32 = 3;
 
 /// Whether a session may be opened.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// How long a connection outlives the way back.
 const HALF_OPEN: Duration = Duration::from_secs(1);
-/// A lost packet is sent again after so long; each time that it is lost again, twice as long.
+/// A lost packet is sent again after this time, which doubles each time that it is lost again.
 const RETRANSMIT: Duration = Duration::from_millis(200);
 const RETRANSMITS_MAX: u32 = 4;
 

@@ -23,11 +23,11 @@ const STEP: Duration = Duration::from_secs(2);
 /// How careful deletion is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caution {
-    /// A clock that stepped is not trusted for so long.
+    /// How long a clock that stepped is not trusted.
     pub clock_settle: Duration,
     /// How far a clock may be ahead of what the previous process knew: the node was off.
     pub absence: Duration,
-    /// A clock that only the past contradicts has to be steady for so long.
+    /// How long a clock that only the past contradicts has to be steady.
     pub doubt: Duration,
     /// How long an announced deletion waits; zero: nothing is announced, and nothing waits.
     pub wait: Duration,
@@ -53,7 +53,7 @@ impl Caution {
 /// How the clocks of the other members compare with this node's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PeerClocks {
-    /// There is no other member, or none has answered for so long that none is waited for.
+    /// There is no other member, or none has answered for so long that the node stops waiting.
     #[default]
     Alone,
     /// There are others, and none has been heard yet.
@@ -77,7 +77,7 @@ pub enum Pause {
     PeersAwaited,
     /// As many other clocks contradict it as agree.
     PeersDisagree { disagreeing: u32 },
-    /// It is ahead of what was known before by so many seconds, and taken for right in so many;
+    /// It is ahead of the known time by `by_s` seconds, and will be trusted in `trusted_in_s`;
     /// `None`: not by itself.
     Ahead {
         by_s: u64,
@@ -88,8 +88,8 @@ pub enum Pause {
         by_s: u64,
         trusted_in_s: Option<u64>,
     },
-    /// It agrees with the newest footage of the process before, which was never certain of its own
-    /// clock.
+    /// It agrees with the newest footage of the previous process, which was never certain of its
+    /// own clock.
     Unproven { trusted_in_s: Option<u64> },
 }
 

@@ -39,7 +39,7 @@
 //!      arrive late, or they are overdue; the next one is waited for (`reports.rs`). This holds up
 //!      to 12 s of lateness, unless frames arrive by RTP time regardless of their size, or as often
 //!      as before although RTP time changed;
-//!    - lateness came by and by, does not grow, and more than one frame in twenty is missing: the
+//!    - lateness came gradually, does not grow, and more than one frame in twenty is missing: the
 //!      camera's buffer is full, and it drops frames;
 //!    - the session's other track shows it.
 //!

@@ -9,7 +9,7 @@ const REMEMBERED: usize = 8;
 const PATIENCE_MAX: Duration = Duration::from_secs(60);
 /// While the rhythm is not known, of a camera that answers.
 const PATIENCE_UNKNOWN: Duration = Duration::from_secs(15);
-/// From so many distances on, the rhythm is known.
+/// After this many distances the rhythm is known.
 const KNOWN: u32 = 3;
 
 /// The distances of a camera's frames.

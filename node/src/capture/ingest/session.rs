@@ -183,8 +183,8 @@ impl Session {
         self.media.undecodable()
     }
 
-    /// Ends the session with a TEARDOWN that has a deadline; then the sockets are closed, whatever
-    /// the camera does.
+    /// Ends the session with a TEARDOWN that has a deadline; then closes the sockets, with or
+    /// without an answer.
     pub async fn close(mut self) {
         let torn_down = self
             .connection

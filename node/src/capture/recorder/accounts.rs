@@ -63,7 +63,7 @@ impl Signs {
     }
 }
 
-/// So much may have been recorded since the last sign.
+/// The most that may have been recorded since the last sign.
 const SIGN_US_MAX: i64 = 2_000_000;
 
 /// A process that has run this long has made its first gap entries durable.
@@ -83,9 +83,9 @@ pub struct Accounts {
 /// Footage received this shortly before a process ended was not durable. Includes the age of its
 /// last sign of life, which is at most one interval.
 const UNFLUSHED_US: i64 = 2_000_000;
-/// Where footage was coming until so shortly before, nothing else stopped it: a volume that is slow
-/// keeps more of it in memory. An outage of the camera that had lasted longer is in the ledger: it
-/// is noticed within seconds, and its first piece is written after ten more.
+/// If footage came until this shortly before the end, only the end of the process stopped it: a
+/// slow volume keeps more of it in memory. A longer outage of the camera is in the ledger: it is
+/// noticed within seconds, and its first piece is written after ten more.
 const UNWRITTEN_US: i64 = super::gaps::PIECE_US_MAX + 5_000_000;
 
 impl Accounts {

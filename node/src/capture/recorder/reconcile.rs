@@ -13,14 +13,14 @@ use std::collections::BTreeMap;
 pub struct DesiredRecording {
     pub epoch: Epoch,
     pub rank: Rank,
-    /// Of the camera's specification; a new one whose source and retention class are the same
-    /// restarts nothing.
+    /// The revision of the camera's specification; a new one with the same source and retention
+    /// class restarts nothing.
     pub revision: u64,
     pub source: Source,
     pub retention_class: String,
     /// 0 to 255; the highest is started first.
     pub priority: u8,
-    /// Whether processes that recorded it ended.
+    /// Whether it is held back, because processes that recorded it ended.
     pub treatment: Treatment,
 }
 
@@ -99,7 +99,7 @@ pub enum Phase {
     Rested,
 }
 
-/// A recorder as it is.
+/// A present recorder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
     pub phase: Phase,

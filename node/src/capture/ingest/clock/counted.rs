@@ -12,7 +12,7 @@ const HELD_US: i64 = 150_000;
 const AHEAD_US: i64 = 50_000;
 /// RTP time that agrees with arrivals to within this is taken again, in microseconds.
 const AGREES_US: i64 = 300_000;
-/// After so long, in microseconds of arrival time.
+/// RTP time must agree for this long, in microseconds of arrival time.
 const TRIAL_US: i64 = 10_000_000;
 
 #[derive(Clone, Copy, Debug)]

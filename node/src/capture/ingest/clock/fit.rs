@@ -73,10 +73,11 @@ impl Moments {
     }
 }
 
-/// Even is what is off by so many microseconds, and one part in [`EVEN_DIVISOR`] of the growth.
+/// Growth counts as even if points are off the line by no more than this, in microseconds, plus one
+/// part in [`EVEN_DIVISOR`] of the growth.
 pub(super) const EVEN_US: f64 = 60_000.0;
 const EVEN_DIVISOR: f64 = 30.0;
-/// What grows by and by grows by less of its growth at once.
+/// Growth counts as gradual if no single step exceeds this share of it.
 const STEP_SHARE_MAX: f64 = 0.7;
 
 impl Trend {
@@ -84,7 +85,7 @@ impl Trend {
         self.residual <= EVEN_US + self.growth.abs() / EVEN_DIVISOR
     }
 
-    /// Even, and no jump of which the points around it make a line.
+    /// Even, and not a jump that the surrounding points turn into a line.
     pub(super) fn is_gradual(&self) -> bool {
         self.is_even() && self.step <= STEP_SHARE_MAX * self.growth.abs()
     }

@@ -53,7 +53,7 @@ pub(super) struct Known {
 pub(super) struct Lateness {
     seen: Stretches,
     late_since_us: Option<i64>,
-    /// Frames became late by and by, not all at once behind a silence.
+    /// Frames became late gradually, not all at once after a silence.
     is_gradual: bool,
     is_uneven: bool,
     network_shown_us: Option<i64>,

@@ -25,7 +25,7 @@ const REPORTED_GROWTH_US_MIN: f64 = 150_000.0;
 const DRIFTING_US: i64 = 10_000_000;
 const DRIFT_US_MIN: f64 = 40_000.0;
 const EARLY_DRIFT_US_MIN: f64 = 100_000.0;
-/// How long the rate of an honest clock must hold, to be within so much of one.
+/// How long the rate of an honest clock must hold, to within [`HONEST_WITHIN`].
 const HONEST_AGAIN_US: i64 = 2_000_000;
 const HONEST_WITHIN: f64 = 0.03;
 /// A learnt rate that changes by less is the same, refined.

@@ -18,9 +18,9 @@ const BACK_US_MAX: i64 = 500_000;
 /// After this many jumps within [`JUMPS_US`] only arrivals count.
 const JUMPS: usize = 3;
 const JUMPS_US: i64 = 5_000_000;
-/// The mean step is that of about so many frames.
+/// The mean step is averaged over about this many frames.
 const AVERAGED_MAX: i64 = 32;
-/// Before so many, also of those that are late.
+/// Up to this many frames, late ones are averaged, too.
 const AVERAGED_MIN: i64 = 8;
 
 #[derive(Clone, Copy, Debug)]

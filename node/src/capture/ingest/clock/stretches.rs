@@ -7,14 +7,14 @@ use std::collections::VecDeque;
 pub(super) const STRETCH_US: i64 = 500_000;
 /// How many are remembered: 12 s of them, and longer if frames are rarer.
 const STRETCHES_MAX: usize = 24;
-/// No trend is made of fewer; of fewer still only where each has a frame or two.
+/// The fewest stretches for a trend; even fewer suffice only if each has a frame or two.
 const STRETCHES_MIN: usize = 5;
 const RARE_STRETCHES_MIN: usize = 3;
 const RARE_FRAMES: i64 = 2;
-/// No fewer say where lateness goes after a bend.
+/// The fewest stretches that show the course of lateness after a bend.
 const COURSE_MIN: usize = 4;
-/// Frames to know a flow by, and how far they must be off the other one: in microseconds, and as
-/// many times as they are off it.
+/// How many frames identify a flow, and how much worse the other explanation must fit: in
+/// microseconds, and as a factor.
 const FLOW_FRAMES_MIN: f64 = 8.0;
 const FLOW_OFF_US: f64 = 18_000.0;
 const FLOW_OFF_TIMES: f64 = 1.4;
@@ -35,9 +35,10 @@ pub(super) struct Sight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
     Unclear,
-    /// As their bytes say: a link that carries less than the camera sends.
+    /// As their sizes say: a link that carries less than the camera sends.
     Link,
-    /// As their RTP times say, whatever their size; or as often as before, while RTP times changed.
+    /// As their RTP times say, regardless of their size; or as often as before, while RTP times
+    /// changed.
     Clock,
 }
 

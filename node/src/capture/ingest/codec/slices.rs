@@ -7,7 +7,7 @@ use crc32fast::Hasher;
 const LENGTH_BYTES: usize = 4;
 
 /// CRC-32 of a frame's coded slices ([`holdfast_storage::chunk::Access::slices_crc`]). `data` are
-/// NAL units with four-byte lengths; one that is cut short counts as far as it is there.
+/// NAL units with four-byte lengths; of one that is cut short, the present part counts.
 #[must_use]
 pub(crate) fn slices_crc(codec: VideoCodec, data: &[u8]) -> u32 {
     let mut crc = Hasher::new();

@@ -29,7 +29,7 @@ const SOON_TICKS: u32 = 45_000;
 pub(crate) struct Received<'a> {
     pub(crate) ssrc: u32,
     pub(crate) number: u16,
-    /// RTP time as it is in the header.
+    /// RTP time from the header.
     pub(crate) rtp: u32,
     pub(crate) marker: bool,
     pub(crate) payload: &'a [u8],

@@ -57,8 +57,8 @@ impl Head {
     }
 }
 
-/// Parses a head, with or without the empty line at its end. `None`: its first line is none of
-/// RTSP's.
+/// Parses a head, with or without the empty line at its end. `None`: its first line is not one of
+/// RTSP.
 pub(crate) fn parse(bytes: &[u8]) -> Option<Head> {
     let mut lines = lines(bytes);
     let mut head = first_line(&String::from_utf8_lossy(lines.next()?))?;

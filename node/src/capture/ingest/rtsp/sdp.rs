@@ -70,7 +70,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Description, String> {
 }
 
 impl Media {
-    /// `video 0 RTP/AVP 96 97`; the port does not matter, whatever it says.
+    /// `video 0 RTP/AVP 96 97`; the port is ignored.
     fn of(value: &str) -> Self {
         let mut words = value.split_ascii_whitespace();
         let kind = words.next().unwrap_or_default().to_ascii_lowercase();
