@@ -267,7 +267,7 @@ mod tests {
             [100, 100, 130],
             "it has been the same clock since"
         );
-        assert_eq!(extend(9, hour(25)), [100, 101, 101]);
+        assert_eq!(extend(9, hour(25)), [100, 100, 101]);
         let mut doubted = Marks::default();
         let mut extend = |open: u64, at, is_own| {
             let range = (SegmentId(open), SegmentId(open + 1));
@@ -322,7 +322,8 @@ mod tests {
 
     #[test]
     fn marks_of_a_file_without_dates_are_read() {
-        let marks: Marks = serde_json::from_str(r#"[{"first":1,"at":0}]"#).unwrap();
+        let marks: Marks =
+            serde_json::from_str(r#"[{"first":1,"at":"1970-01-01T00:00:00Z"}]"#).unwrap();
         assert_eq!(closed(&marks, 1, 0, 120), 120, "no stamp counts");
     }
 
