@@ -46,6 +46,8 @@ pub(crate) async fn keep(
     let mut signs = interval(SIGN_INTERVAL);
     signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut files, mut is_warned) = (Files::default(), false);
+    // Recorders begin now: before, nothing could be written down, however long the start took.
+    let began = clock.elapsed();
     loop {
         signs.tick().await;
         let newest = recorders
@@ -53,7 +55,11 @@ pub(crate) async fn keep(
             .iter()
             .filter_map(|status| status.received_until)
             .max();
-        last = last.given(clock.now(), clock.elapsed(), (newest, wall.is_certain()));
+        last = last.given(
+            clock.now(),
+            clock.elapsed().saturating_sub(began),
+            (newest, wall.is_certain()),
+        );
         let data_dir = data_dir.clone();
         // The disk may hang.
         let given = spawn_blocking(move || files.give(&data_dir, last)).await;
