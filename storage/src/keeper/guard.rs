@@ -454,3 +454,156 @@ fn class_of(subject: &Subject) -> Option<&str> {
         Subject::FreeSpace => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::disk::{FileId, IoChoice, RealDisk};
+    use crate::ids::NodeId;
+    use crate::layout::Layout;
+    use crate::locks::write;
+    use crate::options::VolumeOptions;
+    use crate::state::{OpenSegment, OpenState};
+    use std::sync::RwLock;
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use uuid::Uuid;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[derive(Debug)]
+    struct Wall(AtomicI64);
+
+    impl Clock for Wall {
+        fn now(&self) -> Timestamp {
+            Timestamp(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    /// A volume that runs for days, with a segment an hour.
+    struct Story {
+        _dir: tempfile::TempDir,
+        wall: Arc<Wall>,
+        shared: Arc<Shared>,
+        guard: Guard,
+        now: Instant,
+    }
+
+    impl Story {
+        #[expect(clippy::disallowed_methods, reason = "an instant to count from")]
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let wall = Arc::new(Wall(1_795_341_600_000_000.into()));
+            let shared = Arc::new(Shared::new(
+                VolumeOptions::new(dir.path(), NodeId(1), Uuid::nil()),
+                Layout {
+                    root: dir.path().to_owned(),
+                },
+                Uuid::nil(),
+                Arc::new(RealDisk::new(IoChoice::Plain, dir.path()).unwrap()),
+                wall.clone(),
+                SegmentId(1),
+            ));
+            let now = Instant::now();
+            let guard = Guard::new(Arc::clone(&shared), now);
+            Self {
+                _dir: dir,
+                wall,
+                shared,
+                guard,
+                now,
+            }
+        }
+
+        fn open(&self) -> SegmentId {
+            let id = self.shared.take_segment_id();
+            let state = OpenState {
+                data_end: 8192,
+                ..OpenState::default()
+            };
+            let file = FileId {
+                device: 0,
+                inode: 0,
+            };
+            let segment = OpenSegment {
+                class: Arc::from("default"),
+                file,
+                state: RwLock::new(state),
+            };
+            write(&self.shared.open).insert(id, Arc::new(segment));
+            id
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.wall
+                .0
+                .fetch_add(time.as_micros() as i64, Ordering::Relaxed);
+            self.now += time;
+            self.guard.look(true, self.now);
+        }
+
+        /// Records for so many hours. Returns each segment with its stamp.
+        fn record(&mut self, hours: usize) -> Vec<(SegmentId, Timestamp)> {
+            let mut closed = Vec::new();
+            for _ in 0..hours {
+                let id = self.open();
+                self.pass(HOUR / 2);
+                self.pass(HOUR / 2);
+                write(&self.shared.open).remove(&id);
+                closed.push((id, self.wall.now()));
+            }
+            closed
+        }
+    }
+
+    #[test]
+    fn an_idle_class_and_a_clock_in_doubt_make_no_footage_of_others_younger() {
+        let mut story = Story::new();
+        story.pass(Duration::from_secs(60));
+        // A class whose only camera is off from now on.
+        let idle = story.open();
+        let closed = story.record(72);
+        assert!(read(&story.shared.open).contains_key(&idle));
+        // The clock steps by an hour, and is set right again two hours later.
+        story
+            .wall
+            .0
+            .fetch_add(HOUR.as_micros() as i64, Ordering::Relaxed);
+        story.pass(Duration::from_secs(1));
+        assert!(story.guard.ages().now().is_none(), "it is in doubt");
+        let in_doubt = story.record(2);
+        story
+            .wall
+            .0
+            .fetch_sub(HOUR.as_micros() as i64, Ordering::Relaxed);
+        story.pass(Duration::from_secs(1));
+        story.pass(Duration::from_secs(60));
+        let now = story.guard.ages().now().expect("it is trusted again");
+        for (id, stamp) in &closed {
+            assert_eq!(story.guard.ages().closed_at(*id, *stamp), *stamp, "{id}");
+        }
+        let (id, stamp) = in_doubt[0];
+        let shown = story
+            .guard
+            .ages()
+            .closed_at(id, stamp.plus_micros(-1_000_000_000_000));
+        assert!(
+            shown > closed[71].1 && shown <= now,
+            "what was stamped in doubt is young"
+        );
+    }
+
+    #[test]
+    fn an_idle_segment_that_is_written_again_was_not_closed() {
+        let mut story = Story::new();
+        story.pass(Duration::from_secs(60));
+        let idle = story.open();
+        let closed = story.record(48);
+        let segment = read(&story.shared.open)[&idle].clone();
+        write(&segment.state).data_end += 4096;
+        story.pass(Duration::from_secs(60));
+        let now = story.guard.ages().now().expect("the clock is right");
+        let shown = |(id, stamp): (SegmentId, Timestamp)| story.guard.ages().closed_at(id, stamp);
+        assert_eq!(shown((idle, closed[0].1)), now, "its stamp says nothing");
+    }
+}

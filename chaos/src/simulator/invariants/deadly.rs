@@ -18,7 +18,7 @@ use std::time::Duration;
 const INFORMED: Duration = Duration::from_secs(5);
 
 /// While a majority votes for so long, a process that ended is noted.
-const NOTED_WITHIN: Duration = Duration::from_secs(10);
+const NOTED_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
 pub(super) struct DeadlyCameras {

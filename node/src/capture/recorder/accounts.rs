@@ -356,7 +356,8 @@ mod tests {
         );
         assert_eq!(
             back.given(at(103), second, (Some(at(102)), true)).floor(),
-            Some(at(104))
+            Some(at(105)),
+            "a recorder that has ended since may have stamped up to now"
         );
     }
 
