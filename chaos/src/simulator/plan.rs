@@ -77,7 +77,8 @@ impl Plan {
 
     /// Drawn from a stream of their own, so that a seed without these parts is the same run as
     /// before they existed.
-    pub(super) fn draw_more(&mut self, more: &mut Random) {
+    /// `is_deadly`: with cameras that end processes, whatever is drawn.
+    pub(super) fn draw_more(&mut self, more: &mut Random, is_deadly: bool) {
         if more.one_in(4) {
             self.kinds.push((Kind::WrongClock, more.within(3..9)));
         }
@@ -88,7 +89,7 @@ impl Plan {
             (self.pace, self.lasting) = (Pace::Usual, 0);
             self.kinds.push((Kind::PutBack, 12));
         }
-        if more.one_in(6) {
+        if more.one_in(6) || is_deadly {
             (self.is_deadly, self.lasting) = (true, 0);
             self.unrest = Duration::from_secs(more.within(60..120));
             self.kinds = vec![

@@ -99,7 +99,10 @@ pub(super) struct World {
 pub fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
     let mut random = Random::new(seed);
     let mut plan = Plan::new(&mut random);
-    plan.draw_more(&mut Random::new(seed ^ MORE));
+    plan.draw_more(
+        &mut Random::new(seed ^ MORE),
+        twist == Twist::SuspectsAreNotHeldBack,
+    );
     let mut world = World::new(plan, random, twist, Instant::now());
     world.live();
     match world.story.failure() {
