@@ -112,7 +112,7 @@ pub(super) async fn open<B: Backend>(
         if !is_about_to_begin(&tracks, cells, from, now, of.strict) {
             break (tracks, from);
         }
-        // What takes time is looking, where nodes are slow.
+        // A look takes time, too, if nodes are slow.
         place = place.or_else(|| app.opening.try_acquire().ok());
         if place.is_none() || began.elapsed() >= FIRST_ENTRY_DEADLINE {
             break (tracks, from);
