@@ -269,6 +269,12 @@ impl TrackClock {
             .map(|line| Timestamp(line.at(rtp)))
     }
 
+    /// What was stamped last: every frame to come is stamped later.
+    #[must_use]
+    pub fn stamped_until(&self) -> Timestamp {
+        Timestamp(self.last_decode_us)
+    }
+
     /// When the next frame is, if it comes as the last one did; `None` before the first frame.
     #[must_use]
     pub fn expected_next(&self) -> Option<Timestamp> {

@@ -179,7 +179,7 @@ impl Pipeline {
             let cut = self.track(kind).and_then(|track| track.chunker.idle(time));
             self.emit(kind, cut);
         }
-        self.ledger.advance(time);
+        self.ledger.advance(self.certainly_missing_until(time));
         self.write_gaps();
     }
 
@@ -333,7 +333,8 @@ impl Pipeline {
     /// yet.
     fn say_what_is_awaited(&mut self, now: Instant, time: Timestamp) {
         if let Some((cause, message)) = self.awaited.message(now) {
-            self.ledger.open(self.missing_since(), time, cause);
+            let until = self.certainly_missing_until(time);
+            self.ledger.open(self.missing_since(), until, cause);
             self.context.status.awaiting(message);
         }
     }
@@ -528,6 +529,15 @@ impl Pipeline {
     /// Since when nothing is recorded, if no outage is open.
     fn missing_since(&self) -> Timestamp {
         self.reached.unwrap_or(self.began)
+    }
+
+    /// How far an open outage may be written: no frame to come is stamped before it.
+    fn certainly_missing_until(&self, time: Timestamp) -> Timestamp {
+        // A clock does not follow frames that are later than a jump. If none can be stamped, the
+        // outage is written all the same.
+        let earliest = time.plus_micros(-JUMP_US);
+        let stamped = self.video.as_ref().map(|video| video.clock.stamped_until());
+        stamped.map_or(time, |stamped| stamped.clamp(earliest, time))
     }
 
     /// How much older than its arrival at `arrival` a frame is, at most, in microseconds.
