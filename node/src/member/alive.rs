@@ -12,13 +12,13 @@ use crate::capture::ingest::wall::WallTrust;
 use crate::capture::recorder::accounts::Signs;
 use crate::capture::recorder::supervisor::SupervisorHandle;
 use crate::clock::Clock;
+use crate::member::ticks::ticks;
 use holdfast_storage::time::Timestamp;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
 
 const SIGN_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -43,8 +43,7 @@ pub(crate) async fn keep(
     (clock, wall): (Clock, WallTrust),
     recorders: SupervisorHandle,
 ) {
-    let mut signs = interval(SIGN_INTERVAL);
-    signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut signs = ticks(SIGN_INTERVAL);
     let (mut files, mut is_warned) = (Files::default(), false);
     // Recorders begin now: before, nothing could be written down, however long the start took.
     let began = clock.elapsed();

@@ -25,7 +25,8 @@ use std::time::Duration;
 
 /// How often the pilot decides when nothing happens.
 pub const TICK: Duration = Duration::from_millis(100);
-/// The same for a node without peers: it watches no other node.
+/// The same for a node without peers: it watches no other node. Its volumes are examined as often,
+/// so that it wakes once for both.
 pub const TICK_ALONE: Duration = Duration::from_millis(250);
 /// A tick that is this late counts as a process that did not run.
 const _: () = assert!(TICK_ALONE.as_millis() * 2 <= TICK_LATE_MAX.as_millis());

@@ -8,6 +8,7 @@ use crate::capture::recorder::supervisor::SupervisorHandle;
 use crate::clock::Clock;
 use crate::footage::cluster_footage::View;
 use crate::member::pilot::Sight;
+use crate::member::ticks::ticks;
 use holdfast_consensus::Consensus;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
 use holdfast_consensus::model::Actor;
@@ -16,7 +17,6 @@ use holdfast_storage::ids::NodeId;
 use holdfast_storage::retention::{PeerClocks, TOLERANCE};
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
-use tokio::time::sleep;
 
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -41,7 +41,9 @@ pub(crate) async fn keep(
         me, volumes, sight, ..
     } = view;
     let mut steady = Steady::default();
+    let mut looks = ticks(LOOK_INTERVAL);
     loop {
+        looks.tick().await;
         let (state, seen) = (consensus.state(), sight.borrow().clone());
         volumes.set_peer_clocks(peer_clocks(me, &state, &seen, clock.elapsed()));
         let is_steady = steady.look(clock.elapsed(), clock.now());
@@ -63,7 +65,6 @@ pub(crate) async fn keep(
                 tracing::warn!(%error, "recorded times stay ahead until the cluster decides");
             }
         }
-        sleep(LOOK_INTERVAL).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Has the volumes keep the names of the cameras, as the cluster knows them.
 
 use crate::clock::Clock;
+use crate::member::ticks::ticks;
 use crate::volumes::{Names, Volumes};
 use holdfast_consensus::Consensus;
 use holdfast_consensus::model::CameraName;
@@ -8,7 +9,6 @@ use holdfast_consensus::state::ClusterState;
 use holdfast_storage::CurrentName;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
 
 /// How often to look; changes of several cameras in a row are written once.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -16,7 +16,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// Runs as long as the member.
 pub(crate) async fn keep_names(consensus: Consensus, volumes: Volumes, clock: Clock) {
     let mut seen: Option<(Arc<ClusterState>, Names)> = None;
+    let mut looks = ticks(LOOK_INTERVAL);
     loop {
+        looks.tick().await;
         let state = consensus.state();
         // Before it has caught up, a member that has just joined knows no camera.
         if state.cluster.is_some() {
@@ -28,7 +30,6 @@ pub(crate) async fn keep_names(consensus: Consensus, volumes: Volumes, clock: Cl
             volumes.keep_names(&names, clock.now());
             seen = Some((state, names));
         }
-        sleep(LOOK_INTERVAL).await;
     }
 }
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-const TICK: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_millis(250);
 /// The interval at which the cameras' rates are counted.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long an idle volume's last lag counts.
