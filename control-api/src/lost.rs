@@ -1,6 +1,6 @@
 //! Chunks that this node found to be lost when it read them. A file with a missing part is a
 //! different file, with a different tag, so no client joins the two. A lost chunk is tried again
-//! after a while: a disk may have been repaired.
+//! when nothing has needed it for a while: a disk may have been repaired.
 
 use crate::playback::tear::Absent;
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation};
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Longer than fetching a file usually takes.
+/// Longer than a client that fetches a file in parts pauses.
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
 
 /// The oldest are forgotten first.
@@ -24,6 +24,7 @@ pub(crate) struct LostChunks {
 
 #[derive(Debug, Default)]
 struct Known {
+    /// With when they were last needed.
     found: HashMap<ChunkLocation, (u64, Timestamp, Absent)>,
     /// By the order in which they were found.
     order: BTreeMap<u64, ChunkLocation>,
@@ -45,7 +46,7 @@ impl LostChunks {
     /// Why each of these chunks is left out, `None` if it is available as far as is known; empty if
     /// all are.
     pub(crate) fn of(&self, chunks: &[ChunkEntry]) -> Vec<Option<Absent>> {
-        let (known, now) = (self.lock(), (self.now)());
+        let (mut known, now) = (self.lock(), (self.now)());
         if known.found.is_empty() {
             return Vec::new();
         }
@@ -76,11 +77,14 @@ impl Known {
         }
     }
 
-    fn why(&self, at: &ChunkLocation, now: Timestamp) -> Option<Absent> {
-        let (_, since, why) = self.found.get(at)?;
+    fn why(&mut self, at: &ChunkLocation, now: Timestamp) -> Option<Absent> {
+        let (_, needed, why) = self.found.get_mut(at)?;
         // Also if the clock was set back.
-        let is_fresh = (0..KNOWN_FOR.as_micros() as i64).contains(&now.micros_since(*since));
-        is_fresh.then_some(*why)
+        let is_fresh = (0..KNOWN_FOR.as_micros() as i64).contains(&now.micros_since(*needed));
+        is_fresh.then(|| {
+            *needed = now;
+            *why
+        })
     }
 }
 
@@ -91,23 +95,26 @@ mod tests {
     use holdfast_storage::ids::TrackKind::Video;
 
     #[test]
-    fn what_was_found_lost_is_known_for_an_hour() {
+    fn what_was_found_lost_is_known_until_it_was_not_needed_for_an_hour() {
         let chunks = session(1, Video, 1, 0, "KdK");
         let (mut known, at) = (Known::default(), |chunk: usize| chunks[chunk].location);
         known.found(at(1), Absent::Damaged, Timestamp(5));
         let later = |micros: i64| Timestamp(5).plus(KNOWN_FOR).plus_micros(micros);
         assert_eq!(known.why(&at(1), Timestamp(5)), Some(Absent::Damaged));
         assert_eq!(known.why(&at(1), later(-1)), Some(Absent::Damaged));
+        let after = |needed: Timestamp, micros: i64| needed.plus(KNOWN_FOR).plus_micros(micros);
+        let needed = after(later(-1), -1);
+        assert_eq!(known.why(&at(1), needed), Some(Absent::Damaged));
         assert_eq!(
             [
-                known.why(&at(1), later(0)),
-                known.why(&at(1), Timestamp(4)),
-                known.why(&at(0), later(-1))
+                known.why(&at(1), after(needed, 0)),
+                known.why(&at(1), needed.plus_micros(-1)),
+                known.why(&at(0), needed)
             ],
             [None; 3]
         );
-        known.found(at(1), Absent::Deleted, later(0));
-        assert_eq!(known.why(&at(1), later(1)), Some(Absent::Deleted));
+        known.found(at(1), Absent::Deleted, after(needed, 0));
+        assert_eq!(known.why(&at(1), after(needed, 1)), Some(Absent::Deleted));
     }
 
     #[test]
