@@ -25,6 +25,16 @@ pub enum Lost {
     Deleted,
 }
 
+/// The durable chunks of a range.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    pub chunks: Vec<ChunkEntry>,
+    /// Who is expected to list more in a moment: a node that is alive and did not answer in time,
+    /// or a volume whose disk is slow or whose catalogue is being rebuilt. Who is away altogether
+    /// is not late.
+    pub late: Option<String>,
+}
+
 /// The node behind the API. Implementations set their own deadlines: a write ends within 2 s, as
 /// done, as [`crate::error::ErrorKind::NoLeader`], or as
 /// [`crate::error::ErrorKind::OutcomeUnknown`]; the API gives up on any call that takes longer than
@@ -165,7 +175,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
         stream: StreamKind,
         from: Timestamp,
         to: Timestamp,
-    ) -> impl Future<Output = Result<Vec<ChunkEntry>>> + Send;
+    ) -> impl Future<Output = Result<Listing>> + Send;
     /// The gap ledger's entries that overlap `from..to`.
     fn gaps(
         &self,

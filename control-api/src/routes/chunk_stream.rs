@@ -6,7 +6,7 @@
 //! it is read is logged, and remembered for the next answer. A chunk that cannot be fetched ends
 //! the transfer, so that the client sees that it is incomplete.
 
-use crate::backend::{Backend, Lost, Payload, Result};
+use crate::backend::{Backend, Listing, Lost, Payload, Result};
 use crate::error::ApiError;
 use crate::fmp4::merge::{INITS_MAX, MergeError, MergedInit, merge_inits};
 use crate::limits::{PLAYED_MAX, READ_DEADLINE, RUNS_AHEAD};
@@ -100,9 +100,20 @@ pub(super) async fn playable_tracks<B: Backend>(
     range: Range,
     strict: bool,
 ) -> Result<Tracks> {
+    Ok(playable(backend, (camera, stream), range, strict).await?.0)
+}
+
+/// [`playable_tracks`], and who may have more of them in a moment ([`Listing::late`]).
+pub(super) async fn playable<B: Backend>(
+    backend: &B,
+    (camera, stream): (CameraId, StreamKind),
+    range: Range,
+    strict: bool,
+) -> Result<(Tracks, Option<String>)> {
     let mut from = range.from.plus_micros(-(LOOKBACK.as_micros() as i64));
     let to = range.to.plus(LOOKAHEAD);
-    let mut tracks = Tracks::of(backend.entries(camera, stream, from, to).await?);
+    let Listing { chunks, mut late } = backend.entries(camera, stream, from, to).await?;
+    let mut tracks = Tracks::of(chunks);
     for _ in 0..LOOKBACKS_MAX {
         let earlier =
             needs_earlier(&tracks.video, range.from, strict).filter(|earlier| *earlier < from);
@@ -111,9 +122,10 @@ pub(super) async fn playable_tracks<B: Backend>(
             return Err(too_far(camera, range, earlier));
         }
         from = earlier;
-        tracks = Tracks::of(backend.entries(camera, stream, from, to).await?);
+        let listing = backend.entries(camera, stream, from, to).await?;
+        (tracks, late) = (Tracks::of(listing.chunks), listing.late.or(late));
     }
-    Ok(tracks)
+    Ok((tracks, late))
 }
 
 fn too_far(camera: CameraId, range: Range, keyframe: Timestamp) -> ApiError {

@@ -3,9 +3,9 @@
 
 use super::App;
 use super::asked::Asked;
-use super::chunk_stream::{Unsent, merged_init, playable_tracks, unplayable};
+use super::chunk_stream::{Unsent, merged_init, playable, unplayable};
 use super::footage::{Footage, Looks};
-use super::parts::Conditions;
+use super::parts::{Conditions, may_be_complete_soon};
 use crate::backend::{Backend, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
@@ -93,7 +93,7 @@ async fn look<B: Backend>(
         strict,
     } = wanted;
     let mut permit = permits(&app.exports, units(range.to.micros_since(range.from)))?;
-    let tracks = playable_tracks(&app.backend, camera, stream, range, strict).await?;
+    let (tracks, late) = playable(&app.backend, (camera, stream), range, strict).await?;
     // Footage that has not been recorded yet is no gap.
     let settled = (app.now)().plus_micros(-(SETTLED_AFTER.as_micros() as i64));
     let recorded = tracks
@@ -104,8 +104,10 @@ async fn look<B: Backend>(
         to: range.to.min(recorded),
         ..range
     };
-    let mut plan =
-        plan_export(&tracks, range, strict).ok_or_else(|| unplayable(camera, range, &tracks))?;
+    let mut plan = plan_export(&tracks, range, strict).ok_or_else(|| match &late {
+        Some(late) => may_be_complete_soon(late),
+        None => unplayable(camera, range, &tracks),
+    })?;
     drop(tracks);
     let all = units(range.to.micros_since(plan.base)).max(units_of_chunks(plan.chunks.len())?);
     permit.merge(permits(
@@ -140,6 +142,7 @@ async fn look<B: Backend>(
         cache: CHECKED,
         headers,
         permit,
+        late,
         of: (camera, range),
     };
     footage.answer(app, conditions).await

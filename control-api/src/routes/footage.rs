@@ -33,6 +33,8 @@ pub(super) struct Footage {
     /// Sent with every answer that contains some of it.
     pub(super) headers: Vec<(HeaderName, String)>,
     pub(super) permit: Option<OwnedSemaphorePermit>,
+    /// Who may have more of it in a moment ([`crate::backend::Listing::late`]).
+    pub(super) late: Option<String>,
     /// The requested camera and range.
     pub(super) of: (CameraId, Range),
 }
@@ -49,6 +51,7 @@ impl Footage {
             cache,
             headers,
             permit,
+            late,
             of,
         } = self;
         let lost = app.lost.of(layout.chunks());
@@ -60,6 +63,7 @@ impl Footage {
             content_type: MEDIA_TYPE,
             cache,
             headers,
+            late,
         };
         let open = async |sent: std::ops::Range<u64>| {
             let all = sent == (0..bytes);

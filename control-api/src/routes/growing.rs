@@ -3,7 +3,7 @@
 
 use super::App;
 use super::asked::{Asked, init_pair, main_stream};
-use super::chunk_stream::{Unsent, merged_init, no_footage, playable_tracks};
+use super::chunk_stream::{Unsent, merged_init, no_footage, playable, playable_tracks};
 use super::footage::{Footage, Looks};
 use super::hls::{NEVER, PLAYLIST_TYPE, nothing_here};
 use super::iframes::send_picture;
@@ -99,7 +99,7 @@ pub(super) async fn open<B: Backend>(
                 now,
             )
             .await?;
-        let tracks = Tracks::of(measured);
+        let tracks = Tracks::of(measured.chunks);
         // hls.js never begins if the list begins with gaps and it would begin in one.
         let recorded = tracks
             .video
@@ -234,10 +234,10 @@ pub(super) async fn cell<B: Backend>(
     let inits = init_pair(video, query.audio.as_deref())?;
     // A listed cell may be on a node that is away now: players continue after an entry without
     // media, as for a gap.
-    let tracks = playable_tracks(&app.backend, id, query.stream, reach, query.strict).await?;
+    let playable = playable(&app.backend, (id, query.stream), reach, query.strict).await?;
     let mut looks = Looks::default();
     loop {
-        match looks.settle(look(&app, &query, (&tracks, inits), (id, reach), &conditions).await) {
+        match looks.settle(look(&app, &query, (&playable, inits), (id, reach), &conditions).await) {
             Some(Ok(answer)) => return Ok(answer),
             Some(Err(_)) => return nothing_here(&conditions).await,
             None => {}
@@ -248,7 +248,7 @@ pub(super) async fn cell<B: Backend>(
 async fn look<B: Backend>(
     app: &App<B>,
     query: &CellQuery,
-    (tracks, inits): (&Tracks, InitPair),
+    ((tracks, late), inits): (&(Tracks, Option<String>), InitPair),
     (camera, reach): (CameraId, Range),
     conditions: &Conditions,
 ) -> std::result::Result<Response, Unsent> {
@@ -290,6 +290,7 @@ async fn look<B: Backend>(
         cache: NEVER,
         headers,
         permit,
+        late: late.clone(),
         of: (camera, reach),
     }
     .answer(app, conditions)

@@ -3,7 +3,7 @@
 
 use super::App;
 use super::asked::{Asked, TokenQuery, init_pair, main_stream};
-use super::chunk_stream::{Unsent, merged_init, no_footage, playable_tracks, unplayable};
+use super::chunk_stream::{Unsent, merged_init, no_footage, playable, playable_tracks, unplayable};
 use super::footage::{Footage, Looks};
 use super::growing::{self, Shows};
 use super::parts::{Conditions, Representation, tag_of};
@@ -164,7 +164,7 @@ async fn look<B: Backend>(
         strict,
         ..
     } = *wanted;
-    let tracks = playable_tracks(&app.backend, camera, stream, range, strict).await?;
+    let (tracks, late) = playable(&app.backend, (camera, stream), range, strict).await?;
     let chunks = segment_chunks(&tracks, wanted);
     if chunks.is_empty() {
         return Err(no_footage(camera, range).into());
@@ -184,6 +184,7 @@ async fn look<B: Backend>(
         cache: A_WHILE,
         headers,
         permit,
+        late,
         of: (camera, range),
     }
     .answer(app, conditions)
@@ -198,6 +199,7 @@ pub(super) fn media_of(bytes: &[u8], cache: &'static str) -> Representation {
         content_type: MEDIA_TYPE,
         cache,
         headers: Vec::new(),
+        late: None,
     }
 }
 

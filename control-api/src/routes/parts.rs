@@ -47,6 +47,8 @@ pub(super) struct Representation {
     pub(super) cache: &'static str,
     /// Sent with every answer that contains some of it.
     pub(super) headers: Vec<(HeaderName, String)>,
+    /// Who may have more of it in a moment.
+    pub(super) late: Option<String>,
 }
 
 /// The decision what to send.
@@ -70,6 +72,9 @@ impl Representation {
         to: &Conditions,
         open: impl AsyncFnOnce(Range<u64>) -> std::result::Result<Body, E>,
     ) -> std::result::Result<Response, E> {
+        if let Some(late) = self.late.as_ref().filter(|_| to.means_another(&self.tag)) {
+            return Err(may_be_complete_soon(late).into());
+        }
         let (status, range) = match to.decide(&self.tag, self.bytes) {
             Sent::Nothing => {
                 return Ok((StatusCode::NOT_MODIFIED, self.conditional()?).into_response());
@@ -149,6 +154,12 @@ impl Representation {
     }
 }
 
+/// The answer to a client that has, or needs, what `late` may have.
+pub(super) fn may_be_complete_soon(late: &str) -> ApiError {
+    let detail = format!("{late}: what was requested may be complete in a moment");
+    ApiError::unavailable(detail).code("footage-late")
+}
+
 /// The strong tag of bytes in memory.
 pub(super) fn tag_of(bytes: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
@@ -168,6 +179,19 @@ impl Conditions {
             || (!all && self.headers.contains_key(header::IF_RANGE))
     }
 
+    /// Whether the client means another version than the present one.
+    fn means_another(&self, tag: &str) -> bool {
+        let unmatched = self.matches(header::IF_MATCH, |one| one == tag) == Some(false);
+        unmatched || !self.continues(tag)
+    }
+
+    /// Whether the client has the beginning of this version, or says nothing of what it has.
+    fn continues(&self, tag: &str) -> bool {
+        self.headers
+            .get(header::IF_RANGE)
+            .is_none_or(|known| known.as_bytes() == tag.as_bytes())
+    }
+
     /// In the order of RFC 9110, 13.2.2.
     fn decide(&self, tag: &str, bytes: u64) -> Sent {
         if !self
@@ -183,14 +207,10 @@ impl Conditions {
         {
             return Sent::Nothing;
         }
-        let is_same = self
-            .headers
-            .get(header::IF_RANGE)
-            .is_none_or(|known| known.as_bytes() == tag.as_bytes());
         // A range is defined for GET alone (14.2).
         match self
             .text(header::RANGE)
-            .filter(|_| is_same && self.method == Method::GET)
+            .filter(|_| self.continues(tag) && self.method == Method::GET)
         {
             Some(range) => within(range, bytes),
             None => Sent::All,

@@ -3,6 +3,7 @@
 use crate::support::client::{Answer, Client, TOKEN};
 use crate::support::fake::{CAMERA, Fake, T0};
 use crate::support::{clip, ffmpeg};
+use holdfast_storage::chunk::ChunkEntry;
 use holdfast_storage::ids::TrackKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -232,6 +233,75 @@ async fn other_footage_begins_the_file_again() {
         .await;
     assert_eq!(resumed.status.as_u16(), 200);
     assert_ne!(resumed.header("etag"), before.header("etag"));
+}
+
+/// A node that is slow for a moment does not make a client begin again.
+#[tokio::test]
+async fn who_resumes_waits_for_who_is_late() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let fake = recorded();
+    let client = Client::of(&fake);
+    let path = export_path(9000);
+    let whole = client.get(&path).await;
+    let (all, tag) = (
+        fake.with(|state| state.entries.clone()),
+        whole.header("etag"),
+    );
+    let late = |is_late: bool| {
+        let is_listed =
+            |entry: &&ChunkEntry| !is_late || entry.meta.start < T0.plus_micros(5_000_000);
+        fake.with(|state| {
+            state.late = is_late.then(|| "node 2 is slow to answer".to_owned());
+            state.entries = all.iter().filter(is_listed).copied().collect();
+        });
+    };
+    late(true);
+    let resumed = [("range", "bytes=1000-"), ("if-range", tag)];
+    for known in [&resumed[..], &[("if-match", tag)]] {
+        let refused = client.ask("GET", &path, known).await;
+        assert_eq!(refused.refusal(), (503, "footage-late".to_owned()));
+        assert_eq!(refused.header("retry-after"), "1");
+    }
+    // Who has nothing gets what there is.
+    let part = client.get(&path).await;
+    assert_eq!(part.status.as_u16(), 200);
+    let part_tag = part.header("etag");
+    assert_ne!(part_tag, tag);
+    let of_part = [("range", "bytes=1000-"), ("if-range", part_tag)];
+    assert_eq!(
+        client.ask("GET", &path, &of_part).await.status.as_u16(),
+        206
+    );
+    late(false);
+    let resumed = client.ask("GET", &path, &resumed).await;
+    assert_eq!(resumed.status.as_u16(), 206);
+    assert_eq!(resumed.bytes, whole.bytes[1000..]);
+    // The last one went away altogether.
+    fake.lose(T0.plus_micros(8_000_000));
+    let other = client.ask("GET", &path, &[("if-match", tag)]).await;
+    assert_eq!(other.status.as_u16(), 412);
+}
+
+/// Where nothing at all is listed yet, nothing can be said of the footage.
+#[tokio::test]
+async fn what_only_the_late_have_may_come_in_a_moment() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let fake = Fake::new();
+    let client = Client::of(&fake);
+    let path = export_path(9000);
+    assert_eq!(
+        client.get(&path).await.refusal(),
+        (404, "no-footage".to_owned())
+    );
+    fake.with(|state| state.late = Some("volume 1 of node 2 is slow to list".to_owned()));
+    assert_eq!(
+        client.get(&path).await.refusal(),
+        (503, "footage-late".to_owned())
+    );
 }
 
 /// A chunk that is found damaged: the promised length is kept.

@@ -20,7 +20,7 @@ use holdfast_consensus::model::{
 };
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{JoinError, WriteError};
-use holdfast_control_api::backend::{Payload, Result};
+use holdfast_control_api::backend::{Listing, Payload, Result};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, wire};
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
@@ -545,9 +545,9 @@ impl Backend for NodeBackend {
         stream: StreamKind,
         from: Timestamp,
         to: Timestamp,
-    ) -> Result<Vec<ChunkEntry>> {
+    ) -> Result<Listing> {
         let member = self.member()?;
-        let entries = member
+        let listing = member
             .view
             .entries(Range {
                 camera,
@@ -557,9 +557,9 @@ impl Backend for NodeBackend {
             })
             .await
             .map_err(view_error)?;
-        let known = is_known(&member.consensus.state(), camera) || !entries.is_empty();
-        if known {
-            Ok(entries)
+        let is_known = is_known(&member.consensus.state(), camera) || !listing.chunks.is_empty();
+        if is_known {
+            Ok(listing)
         } else {
             Err(no_camera(camera))
         }

@@ -19,7 +19,7 @@ use holdfast_consensus::codec::Format;
 use holdfast_consensus::identity::Addresses;
 use holdfast_consensus::peer::client::{PeerClient, PeerError};
 use holdfast_consensus::state::ClusterState;
-use holdfast_control_api::backend::{Lost, Payload};
+use holdfast_control_api::backend::{Listing, Lost, Payload};
 use holdfast_control_api::wire;
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
@@ -172,23 +172,45 @@ impl View {
     }
 
     /// The durable chunks of the whole cluster, merged into one view.
-    pub(crate) async fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, ViewError> {
+    pub(crate) async fn entries(&self, range: Range) -> Result<Listing, ViewError> {
         let question = EntriesRequest(range);
         let peers = self.ask::<_, EntriesAnswer>(ENTRIES_PATH, &question);
         let (own, answers) = tokio::join!(self.volumes.entries(range), peers);
         // A failure to read here must not hide what the peers can read.
         let (own, failure) = match own {
-            Ok(entries) => (entries, None),
-            Err(error) => (Vec::new(), Some(error)),
+            Ok((entries, late)) => (Some(EntriesAnswer { entries, late }), None),
+            Err(error) => (None, Some(error)),
         };
-        let peers = answers
-            .into_iter()
-            .filter_map(|answer| answer.answer)
-            .flat_map(|EntriesAnswer(entries)| entries);
-        let entries: Vec<_> = own.into_iter().chain(peers).collect();
+        let own = Answer {
+            node: self.me,
+            answer: own,
+        };
+        let (mut chunks, mut late) = (Vec::new(), None);
+        for Answer { node, answer } in answers.into_iter().chain([own]) {
+            let Some(EntriesAnswer {
+                entries,
+                late: volume,
+            }) = answer
+            else {
+                // Its volumes may have failed for good.
+                let may_answer = node != self.me && self.is_alive(node);
+                late =
+                    late.or_else(|| may_answer.then(|| format!("node {node} is slow to answer")));
+                continue;
+            };
+            chunks.extend(entries);
+            late = late.or_else(|| {
+                volume.map(|volume| format!("volume {volume} of node {node} is slow to list"))
+            });
+        }
         match failure {
-            Some(error) if entries.is_empty() => Err(error.into()),
-            _ => Ok(merge(entries)),
+            Some(error) if chunks.is_empty() => Err(error.into()),
+            failure => Ok(Listing {
+                chunks: merge(chunks),
+                late: late.or(failure
+                    .filter(ReadError::is_passing)
+                    .map(|error| error.to_string())),
+            }),
         }
     }
 

@@ -38,7 +38,11 @@ pub(crate) struct SpansAnswer(pub(crate) Vec<Recorded>);
 pub(crate) struct EntriesRequest(pub(crate) Range);
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct EntriesAnswer(pub(crate) Vec<ChunkEntry>);
+pub(crate) struct EntriesAnswer {
+    pub(crate) entries: Vec<ChunkEntry>,
+    /// A volume that may list more of them in a moment.
+    pub(crate) late: Option<u16>,
+}
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ChunkRequest(pub(crate) ChunkLocation);
@@ -163,7 +167,10 @@ async fn spans(State(volumes): State<Volumes>, body: Bytes) -> Response {
 
 async fn entries(State(volumes): State<Volumes>, body: Bytes) -> Response {
     match decode::<EntriesRequest>(&body) {
-        Ok(EntriesRequest(range)) => reply(volumes.entries(range).await.map(EntriesAnswer)),
+        Ok(EntriesRequest(range)) => {
+            let answer = |(entries, late)| EntriesAnswer { entries, late };
+            reply(volumes.entries(range).await.map(answer))
+        }
         Err(rejection) => *rejection,
     }
 }

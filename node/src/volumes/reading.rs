@@ -54,15 +54,49 @@ impl ReadError {
     }
 }
 
+/// The chunks of a range, and the first volume that may list more of them in a moment.
+pub(crate) type Entries = (Vec<ChunkEntry>, Option<u16>);
+
+/// The answers of the volumes, each with its number.
+struct Answers<T> {
+    of: Vec<(u16, T)>,
+    /// How many volumes there are, open or not.
+    volumes: usize,
+    /// The first one that could not be read.
+    failed: Option<(u16, ReadError)>,
+}
+
+impl<T> Answers<T> {
+    /// # Errors
+    /// No volume has an answer, and one could not be read.
+    fn some(self) -> Result<Vec<T>, ReadError> {
+        match self.failed {
+            Some((_, error)) if self.of.is_empty() => Err(error),
+            _ => Ok(self.of.into_iter().map(|(_, answer)| answer).collect()),
+        }
+    }
+}
+
+impl<T> Answers<(bool, T)> {
+    /// The first volume that may list more in a moment: its disk is slow, or it reports that not all
+    /// of it is listed yet.
+    fn late(&self) -> Option<u16> {
+        let slow = self.failed.iter().filter(|(_, error)| error.is_passing());
+        let unlisted = self.of.iter().filter(|(_, (is_listed, _))| !is_listed);
+        let slow = slow.map(|(volume, _)| *volume);
+        slow.chain(unlisted.map(|(volume, _)| *volume)).next()
+    }
+}
+
 impl Volumes {
     /// What the node holds of a range, and whether that is all of it.
     pub(crate) async fn recorded(&self, range: Range) -> Result<Recorded, ReadError> {
-        let (answers, is_complete) = self.of_each(move |handle| recorded(handle, range)).await?;
+        let answers = self.of_each(move |handle| recorded(handle, range)).await;
         let mut all = Recorded {
-            complete: is_complete,
+            complete: answers.of.len() == answers.volumes,
             ..Recorded::default()
         };
-        for (is_recovered, spans, gaps) in answers {
+        for (is_recovered, spans, gaps) in answers.some()? {
             all.complete &= is_recovered;
             all.spans.extend(spans);
             all.gaps.extend(gaps);
@@ -75,9 +109,16 @@ impl Volumes {
         try_join_all(ranges.iter().map(|range| self.recorded(*range))).await
     }
 
-    pub(crate) async fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, ReadError> {
-        let read = move |handle: &VolumeHandle| handle.entries(range);
-        Ok(self.of_each(read).await?.0.concat())
+    pub(crate) async fn entries(&self, range: Range) -> Result<Entries, ReadError> {
+        let read = move |handle: &VolumeHandle| {
+            // Asked first: what is listed in the meantime may be in the answer.
+            let is_recovered = handle.stats().is_recovered();
+            Ok((is_recovered, handle.entries(range)?))
+        };
+        let answers = self.of_each(read).await;
+        let late = answers.late();
+        let listed = answers.some()?.into_iter().map(|(_, entries)| entries);
+        Ok((listed.flatten().collect(), late))
     }
 
     pub(crate) async fn init(&self, camera: CameraId, init: InitId) -> Result<Bytes, ReadError> {
@@ -122,15 +163,11 @@ impl Volumes {
         slot.open().cloned().ok_or_else(away)
     }
 
-    /// The answers of all volumes that have one, and whether those are all. A volume that cannot be
-    /// read does not hide what the others hold.
-    ///
-    /// # Errors
-    /// The first one, if no volume has an answer.
+    /// A volume that cannot be read does not hide what the others hold.
     async fn of_each<T: Send + 'static>(
         &self,
         read: impl Fn(&VolumeHandle) -> Result<T, holdfast_storage::Error> + Clone + Send + 'static,
-    ) -> Result<(Vec<T>, bool), ReadError> {
+    ) -> Answers<T> {
         let (asked, count) = {
             let slots = self.slots();
             let answers = |slot: &&Slot| slot.standing() != Standing::Hung;
@@ -145,21 +182,21 @@ impl Volumes {
         let reads = asked
             .iter()
             .map(|volume| read_disk(volume, LIST_MAX, read.clone()));
-        let (mut answers, mut failed) = (Vec::new(), None);
-        for answer in join_all(reads).await {
+        let mut answers = Answers {
+            of: Vec::new(),
+            volumes: count,
+            failed: None,
+        };
+        for (volume, answer) in asked.iter().zip(join_all(reads).await) {
             match answer {
-                Ok(answer) => answers.push(answer),
+                Ok(answer) => answers.of.push((volume.index(), answer)),
                 Err(error) => {
                     tracing::warn!(%error, "a volume is left out of an answer");
-                    failed.get_or_insert(error);
+                    answers.failed.get_or_insert((volume.index(), error));
                 }
             }
         }
-        let is_complete = answers.len() == count;
-        match failed {
-            Some(error) if answers.is_empty() => Err(error),
-            _ => Ok((answers, is_complete)),
-        }
+        answers
     }
 }
 
@@ -173,12 +210,30 @@ fn payload_of(
         Err(error @ holdfast_storage::Error::Damaged { .. }) => {
             Ok(Err(Lost::Damaged(error.to_string())))
         }
+        // One sector costs its chunk. If the disk is gone, its volume fails, and nothing is lost.
+        Err(error @ holdfast_storage::Error::Io { .. })
+            if is_of_the_medium(&error) && !volume.has_failed() =>
+        {
+            Ok(Err(Lost::Damaged(error.to_string())))
+        }
         // While segments of former processes are not listed yet, it may be in one of them.
         Err(holdfast_storage::Error::NoSegment { .. }) if volume.handle.stats().is_recovered() => {
             Ok(Err(Lost::Deleted))
         }
         other => Ok(Ok(other?)),
     }
+}
+
+/// Whether the disk answered that it cannot read this place, as drives do for a bad sector: `EIO`,
+/// `ENODATA` (the block layer's "medium error") or `EILSEQ` (its "protection error").
+fn is_of_the_medium(error: &holdfast_storage::Error) -> bool {
+    let holdfast_storage::Error::Io { source, .. } = error else {
+        return false;
+    };
+    let code = source.raw_os_error();
+    [libc::EIO, libc::ENODATA, libc::EILSEQ]
+        .map(Some)
+        .contains(&code)
 }
 
 /// The deadline includes the wait for a permit: a volume that hangs keeps those that it was given.
@@ -212,4 +267,44 @@ fn recorded(handle: &VolumeHandle, range: Range) -> Result<RecordedThere, holdfa
     let is_recovered = handle.stats().is_recovered();
     let (spans, gaps) = handle.recorded(range)?;
     Ok((is_recovered, spans, gaps))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_slow_or_not_all_listed_may_list_more_in_a_moment() {
+        let answers = |is_listed: &[bool], failed| Answers {
+            of: (0..)
+                .zip(is_listed.iter().map(|is_listed| (*is_listed, ())))
+                .collect(),
+            volumes: 9,
+            failed,
+        };
+        let hangs = ReadError::Hangs {
+            index: 7,
+            wait_max: LIST_MAX,
+        };
+        assert_eq!(answers(&[true, true], None).late(), None);
+        assert_eq!(answers(&[true, false], None).late(), Some(1));
+        assert_eq!(answers(&[true], Some((7, hangs))).late(), Some(7));
+        let gone = ReadError::NoVolume(8);
+        assert_eq!(answers(&[true], Some((8, gone))).late(), None);
+    }
+
+    #[test]
+    fn a_bad_sector_is_damage_and_a_missing_file_is_not() {
+        let error = |code| holdfast_storage::Error::Io {
+            action: "read",
+            path: "/volume/segment".into(),
+            source: std::io::Error::from_raw_os_error(code),
+        };
+        for code in [libc::EIO, libc::ENODATA, libc::EILSEQ] {
+            assert!(is_of_the_medium(&error(code)), "{code}");
+        }
+        for code in [libc::ENOENT, libc::EMFILE, libc::EACCES] {
+            assert!(!is_of_the_medium(&error(code)), "{code}");
+        }
+    }
 }

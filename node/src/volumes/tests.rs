@@ -242,7 +242,7 @@ async fn failed(volumes: &Volumes, index: u16) {
 }
 
 async fn stored(volumes: &Volumes) -> Vec<(u32, u16)> {
-    let entries = volumes.entries(all()).await.unwrap();
+    let (entries, _) = volumes.entries(all()).await.unwrap();
     let mut stored: Vec<_> = entries
         .iter()
         .map(|entry| (entry.meta.sequence, entry.location.volume))

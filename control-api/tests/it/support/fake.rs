@@ -4,7 +4,7 @@ use super::clip::{Clip, chunked};
 use super::{former, volume};
 use bytes::Bytes;
 use holdfast_consensus::model::{CameraSpec, Duty, Role, Secret};
-use holdfast_control_api::backend::{Lost, Payload, Result};
+use holdfast_control_api::backend::{Listing, Lost, Payload, Result};
 use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, wire};
 use holdfast_storage::chunk::{Access, ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
@@ -41,6 +41,8 @@ pub(crate) struct State {
     rebalancing: bool,
     failback_after_s: u32,
     pub(crate) entries: Vec<ChunkEntry>,
+    /// Who may list more of them in a moment.
+    pub(crate) late: Option<String>,
     payloads: BTreeMap<u64, Bytes>,
     inits: BTreeMap<InitId, Bytes>,
     pub(crate) gaps: Vec<Gap>,
@@ -719,15 +721,16 @@ impl Backend for Fake {
         stream: StreamKind,
         from: Timestamp,
         to: Timestamp,
-    ) -> Result<Vec<ChunkEntry>> {
+    ) -> Result<Listing> {
         let asked = |entry: &&ChunkEntry| {
             (entry.meta.camera, entry.meta.stream) == (camera, stream)
                 && entry.meta.start < to
                 && entry.meta.end() > from
         };
-        Ok(merge(self.with(|state| {
-            state.entries.iter().filter(asked).copied().collect()
-        })))
+        Ok(self.with(|state| Listing {
+            chunks: merge(state.entries.iter().filter(asked).copied().collect()),
+            late: state.late.clone(),
+        }))
     }
 
     async fn gaps(&self, _camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Vec<Gap>> {

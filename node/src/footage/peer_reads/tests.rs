@@ -147,7 +147,13 @@ fn messages_are_as_version_1_wrote_them() {
         line("spans-request", &SpansRequest(vec![range()])),
         line("spans-answer", &SpansAnswer(vec![recorded()])),
         line("entries-request", &EntriesRequest(range())),
-        line("entries-answer", &EntriesAnswer(vec![chunk()])),
+        line(
+            "entries-answer",
+            &EntriesAnswer {
+                entries: vec![chunk()],
+                late: Some(1),
+            },
+        ),
         line(
             "init-request",
             &InitRequest {
