@@ -434,3 +434,6 @@ struct Outcome {
     /// A selected segment turned out to be held, and cannot be copied now.
     is_held: bool,
 }
+
+#[cfg(test)]
+mod tests;
