@@ -220,6 +220,12 @@ impl Chunker {
         self.usual_us = [None; USUAL_SPANS];
     }
 
+    /// Where the open chunk begins, if there is one.
+    #[must_use]
+    pub fn begun(&self) -> Option<Timestamp> {
+        self.open.first().map(|first| first.decode)
+    }
+
     /// End of the last chunk, if any.
     #[must_use]
     pub fn end(&self) -> Option<Timestamp> {

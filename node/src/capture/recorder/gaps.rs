@@ -111,10 +111,14 @@ impl Ledger {
         self.outage = None;
     }
 
-    /// The wall clock was set from `before` to `now`: an open outage continues at `now`, and the
-    /// time between them belongs to no outage.
-    pub fn rebase(&mut self, before: Timestamp, now: Timestamp) {
-        self.write_piece(before);
+    /// Makes the piece of the open outage up to `end` due, however short.
+    pub fn write_until(&mut self, end: Timestamp) {
+        self.write_piece(end);
+    }
+
+    /// The wall clock was set to `now`, and the open outage was written until then
+    /// ([`Self::write_until`]): it continues at `now`, and the time between belongs to no outage.
+    pub fn rebase(&mut self, now: Timestamp) {
         self.outage = self.outage.map(|outage| Outage {
             from: now,
             ..outage

@@ -42,6 +42,9 @@ const FIRST_WINDOW: Duration = Duration::from_millis(400);
 /// More first frames are not held.
 const FIRST_FRAMES_MAX: usize = 256;
 
+/// Frames that are later belong to a session that has stalled, which ends.
+const LATE_US_MAX: i64 = 3_000_000;
+
 /// One instant on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
@@ -500,7 +503,10 @@ impl Pipeline {
         self.flush();
         self.count(|counters| &counters.clock_steps, 1);
         self.stepped_at = None;
-        let (floor, before) = (self.floor(), self.wall.time_of(now.instant));
+        let before = self.wall.time_of(now.instant);
+        // What is missing until now is written, and its time is not used again.
+        self.ledger.write_until(before);
+        let floor = self.floor();
         // Frames that arrive now were captured a little earlier. The clock restarts that much
         // later, so that none of them is stamped before the floor.
         let late_us = self.late_us(before);
@@ -511,7 +517,7 @@ impl Pipeline {
         for track in [&mut self.video, &mut self.audio].into_iter().flatten() {
             track.shift_clock(restarted.micros_since(before), floor);
         }
-        self.ledger.rebase(before, restarted);
+        self.ledger.rebase(restarted);
         match (self.session, self.reached) {
             (Some(_), _) => {
                 let until = self.recorded_until;
@@ -531,13 +537,16 @@ impl Pipeline {
         self.reached.unwrap_or(self.began)
     }
 
-    /// How far an open outage may be written: no frame to come is stamped before it.
+    /// How far an open outage may be written: neither a frame to come nor one of an open chunk is
+    /// stamped before it.
     fn certainly_missing_until(&self, time: Timestamp) -> Timestamp {
-        // A clock does not follow frames that are later than a jump. If none can be stamped, the
-        // outage is written all the same.
-        let earliest = time.plus_micros(-JUMP_US);
-        let stamped = self.video.as_ref().map(|video| video.clock.stamped_until());
-        stamped.map_or(time, |stamped| stamped.clamp(earliest, time))
+        let Some(video) = &self.video else {
+            return time;
+        };
+        // If no frame can be stamped for so long, the outage is written all the same.
+        let earliest = time.plus_micros(-LATE_US_MAX);
+        let until = video.chunker.begun().unwrap_or(video.clock.stamped_until());
+        until.clamp(earliest, time)
     }
 
     /// How much older than its arrival at `arrival` a frame is, at most, in microseconds.

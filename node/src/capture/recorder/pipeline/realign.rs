@@ -51,7 +51,8 @@ impl Pipeline {
             "recorded time had run ahead; a new epoch begins at true time, what was recorded ahead \
              keeps its times"
         );
-        self.ledger.rebase(before, restarted);
+        self.ledger.write_until(before);
+        self.ledger.rebase(restarted);
         self.write_gaps();
         for track in [&mut self.video, &mut self.audio].into_iter().flatten() {
             track.shift_clock(restarted.micros_since(before), Timestamp::MIN);

@@ -4,6 +4,7 @@
 
 mod clocks;
 mod loss;
+mod outage;
 mod realign;
 mod sound;
 
@@ -393,41 +394,6 @@ fn a_camera_never_reached_is_missing_since_recording_was_asked_for() {
     story.lose(4000, GapCause::CameraUnreachable);
     story.pipeline.finish(story.now(6000));
     assert_eq!(story.sink.gaps(), [(0, 6000, GapCause::CameraUnreachable)]);
-}
-
-/// The recorder writes an outage in pieces: none of them may reach into what comes in time.
-#[test]
-fn a_piece_of_an_outage_ends_before_the_frames_that_end_it() {
-    // Pieces are due at 1.04 and at 3.04 s; the keyframe is from 3.0 s.
-    for (late_ms, first_ms) in [(0, 2880), (0, 3000), (400, 2000), (900, 1480)] {
-        let mut story = story();
-        story.lose(1040, GapCause::CameraUnreachable);
-        // The path's delay grows to `late_ms` within a second.
-        let delay_ms = |ms: i64| late_ms.min((ms - first_ms) * late_ms / 900);
-        let mut frames = (first_ms..4000)
-            .step_by(40)
-            .map(|ms| (ms, ms + delay_ms(ms)))
-            .peekable();
-        for now in (1040..5000).step_by(20) {
-            while let Some((ms, at)) = frames.next_if(|(_, at)| *at <= now) {
-                let Now { instant, wall } = story.now(at);
-                let frame = MediaFrame {
-                    received: instant,
-                    received_wall: wall,
-                    ..story.frame(ms, ms == 3000)
-                };
-                story.push(frame);
-            }
-            story.pipeline.tick(story.now(now));
-        }
-        story.pipeline.finish(story.now(5000));
-        let began = times(&story.video())[0].0;
-        assert_eq!(
-            story.sink.outages(),
-            [(0, began, GapCause::CameraUnreachable)],
-            "{late_ms} ms late, from {first_ms} ms on"
-        );
-    }
 }
 
 #[test]
