@@ -194,11 +194,13 @@ impl<V: Clone + PartialEq> Homes<V> {
         home.forget_durable_gaps(durable_until(&home.volume));
         home.gaps.retain(|taken| taken.gap != *gap);
         if home.gaps.len() >= GAPS_MAX {
-            let oldest = home.gaps.remove(0).gap;
+            // They came in this order, and need not lie in it.
+            let (first, second) = (home.gaps.remove(0).gap, home.gaps[0].gap);
             home.gaps[0].gap = Gap {
-                end: home.gaps[0].gap.end,
+                start: first.start.min(second.start),
+                end: first.end.max(second.end),
                 frames_missing: None,
-                ..oldest
+                ..first
             };
         }
         let behind = home.taken.map_or(gap.end, |taken| taken.until.max(gap.end));
@@ -470,6 +472,15 @@ mod tests {
             (kept.len(), kept[0], kept[1]),
             (GAPS_MAX, gap(0, 25), gap(25, 26)),
             "all of them are covered"
+        );
+        let mut homes = recorded();
+        homes.took_gap(&gap(40, 50), |_| None);
+        homes.took_gap(&gap(5, 10), |_| None);
+        (0..GAPS_MAX as i64).for_each(|at| homes.took_gap(&gap(60 + at, 61 + at), |_| None));
+        assert_eq!(
+            homes.gaps(CAMERA, |_| None)[0].start,
+            Timestamp(5),
+            "whatever their order"
         );
     }
 

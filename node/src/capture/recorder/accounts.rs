@@ -15,7 +15,8 @@ use std::time::Duration;
 pub struct Signs {
     /// The last sign of life of the last process, by its wall clock.
     pub last: Option<Timestamp>,
-    /// The same of those that had run for [`ACCOUNTED_AFTER`].
+    /// The same of those that had run for [`ACCOUNTED_AFTER`]; before there is one, when the first
+    /// process began.
     pub accounted: Option<Timestamp>,
     /// The newest time that recorders had stamped by then: ahead of the clock if that was set back.
     pub stamped: Option<Timestamp>,
@@ -35,7 +36,10 @@ impl Signs {
         let accounted = if uptime >= ACCOUNTED_AFTER {
             Some(now)
         } else {
-            self.accounted
+            // The first process of all: before it began, nothing was to be written down.
+            let uptime_us = i64::try_from(uptime.as_micros()).unwrap_or(i64::MAX);
+            let began = || self.last.is_none().then(|| now.plus_micros(-uptime_us));
+            self.accounted.or_else(began)
         };
         let stamped = if is_certain {
             newest.max(Some(now))
@@ -333,7 +337,7 @@ mod tests {
             ahead,
             Signs {
                 last: Some(at(900)),
-                accounted: None,
+                accounted: Some(at(899)),
                 stamped: Some(at(899))
             }
         );
