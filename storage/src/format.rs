@@ -46,6 +46,8 @@ pub enum FormatError {
     Checksum { what: &'static str },
     #[error("{what} holds an impossible value")]
     Invalid { what: &'static str },
+    #[error("the disk cannot read {what}: {error}")]
+    Unreadable { what: &'static str, error: String },
 }
 
 /// `bytes` rounded up to whole blocks.

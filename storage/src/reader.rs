@@ -6,11 +6,13 @@
 //! the socket.
 
 mod damaged;
+mod medium;
 
 use crate::Error;
 use crate::catalogue::{Broken, Catalogue, InitPlace, StreamRow};
 use crate::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
 use crate::damage::cut;
+use crate::disk::Salvaging;
 use crate::format::index::InitRow;
 use crate::format::{
     BLOCK_BYTES, Decoded, FormatError, RECORD_HEAD_BYTES, RECORD_PAYLOAD_BYTES_MAX, TrackTable,
@@ -27,6 +29,7 @@ use crate::timeline::{Span, close_seams, join_seams, stretches_of};
 use crate::watermark::Watermark;
 use bytes::Bytes;
 use damaged::sound_init;
+use medium::is_bad_sector;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -109,6 +112,10 @@ impl Shared {
                     ),
                     // Retention deleted it in the meantime.
                     Err(Error::NoSegment { .. }) => {}
+                    // It costs itself, not what other segments hold.
+                    Err(error @ Error::Damaged { .. }) => {
+                        tracing::error!(segment = %row.segment, %error, "a segment's chunks cannot be listed");
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -333,6 +340,14 @@ impl Shared {
                 Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                     Err(self.damaged_chunk(segment, offset, FormatError::Short { what: "record" }))
                 }
+                Err(error) if is_bad_sector(&*file, &error, at) => Err(self.damaged_chunk(
+                    segment,
+                    offset,
+                    FormatError::Unreadable {
+                        what: "the record",
+                        error: error.to_string(),
+                    },
+                )),
                 Err(error) => {
                     write(&self.damage).suspect(segment);
                     Err(Error::io("read", &path)(error))
@@ -375,23 +390,40 @@ impl Shared {
         })
     }
 
-    /// One track's chunks of a sealed segment. If its table is damaged, they are read from the
-    /// batches instead.
+    /// One track's chunks of a sealed segment. If its table is damaged, or lies in a bad sector,
+    /// they are read from the batches instead, around bad sectors.
+    ///
+    /// # Errors
+    /// `Damaged` if the batches cannot be read either, and the disk reads other places.
     fn table(&self, segment: SegmentId, table: &TrackTable) -> Result<Arc<Vec<ChunkEntry>>, Error> {
         if let Some(rows) = self.caches.table(segment, table.key) {
             return Ok(rows);
         }
         let (file, path) = self.file(segment)?;
         let mut bytes = vec![0; table.bytes()];
-        file.read_exact_at(&mut bytes, table.offset)
-            .map_err(Error::io("read", &path))?;
-        let rows = match decode_table(table, &bytes) {
+        let rows = match file.read_exact_at(&mut bytes, table.offset) {
+            Ok(()) => decode_table(table, &bytes),
+            Err(error) if is_bad_sector(&*file, &error, table.offset) => {
+                Err(FormatError::Unreadable {
+                    what: "the chunk table",
+                    error: error.to_string(),
+                })
+            }
+            Err(error) => return Err(Error::io("read", &path)(error)),
+        };
+        let rows = match rows {
             Ok(rows) => rows,
             Err(reason) => {
                 tracing::warn!(%segment, %reason, "a chunk table is damaged: reading the segment's batches instead");
-                let scanned = scan(&*file, segment)
-                    .map_err(Error::io("scan", &path))?
-                    .map_err(Error::format(&path))?;
+                write(&self.damage).suspect(segment);
+                let around = Salvaging::new(Arc::clone(&file), || false);
+                let scanned = scan(&around, segment)
+                    .map_err(|error| {
+                        let what = "the segment";
+                        let error = error.to_string();
+                        self.damaged(segment, 0, FormatError::Unreadable { what, error })
+                    })?
+                    .map_err(|reason| self.damaged(segment, 0, reason))?;
                 scanned
                     .index
                     .tracks()

@@ -174,6 +174,68 @@ async fn a_sector_that_cannot_be_read_costs_what_stands_in_it() {
     .await;
 }
 
+/// A volume with one sealed segment of twelve chunks, on a disk whose sectors can go bad.
+async fn on_a_disk_that_ages(check: impl FnOnce(&VolumeHandle, &Faults, &[u8])) {
+    let dir = Dir::new();
+    let (volume, handle) = Volume::open(dir.options()).unwrap();
+    record_chunks(&handle, 1, 0..12);
+    close(volume, handle).await;
+    let segment = std::fs::read(&dir.segments()[0]).unwrap();
+    let (volume, handle, faults) = open_with(&dir, dir.options(), Faults::default());
+    await_recovery(&handle);
+    check(&handle, &faults, &segment);
+    close(volume, handle).await;
+}
+
+fn all_of(camera: u32) -> Range {
+    Range::all(CameraId(camera), StreamKind::Main)
+}
+
+#[tokio::test]
+async fn a_bad_sector_below_a_footer_hides_no_chunk_from_readers() {
+    on_a_disk_that_ages(|handle, faults, segment| {
+        let last = *batch_starts(segment).last().unwrap() as u64;
+        let footer = (0..segment.len() as u64)
+            .step_by(BLOCK_BYTES)
+            .filter(|at| *at > last && segment[*at as usize..].starts_with(b"HFFT"));
+        let footer = footer.min().expect("it is sealed");
+        let blocks = (footer..segment.len() as u64).step_by(BLOCK_BYTES);
+        *faults.unreadable.lock().unwrap() = blocks.collect();
+        assert_eq!(stored(handle, 1), (0..12).collect::<Vec<_>>());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bad_sector_costs_its_chunk_and_a_disk_that_is_gone_costs_none() {
+    on_a_disk_that_ages(|handle, faults, segment| {
+        let entries = handle.entries(all_of(1)).unwrap();
+        let places: Vec<_> = entries.iter().map(|entry| entry.location).collect();
+        let is_read = || -> Vec<bool> {
+            let read = handle.read_all(&places);
+            read.iter().map(Result::is_ok).collect()
+        };
+        // Everything cannot be read: the disk was pulled.
+        let all = (0..segment.len() as u64).step_by(BLOCK_BYTES);
+        *faults.unreadable.lock().unwrap() = all.collect();
+        for read in handle.read_all(&places) {
+            assert!(matches!(read, Err(Error::Io { .. })), "{read:?}");
+        }
+        faults.unreadable.lock().unwrap().clear();
+        assert!(is_read().iter().all(|is_read| *is_read), "it is back");
+        assert_eq!(handle.entries(all_of(1)).unwrap(), entries);
+        // One sector, in the middle of the sixth chunk.
+        let at = places[5].offset + u64::from(places[5].payload_bytes) / 2;
+        *faults.unreadable.lock().unwrap() = vec![at / BLOCK * BLOCK];
+        let read = handle.read_all(&places[5..6]);
+        assert!(matches!(read[0], Err(Error::Damaged { .. })), "{read:?}");
+        let lost = is_read().iter().filter(|is_read| !**is_read).count();
+        assert!((1..=2).contains(&lost), "{lost} chunks");
+        assert!(handle.entries(all_of(1)).unwrap().len() < entries.len());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_disk_that_gives_nothing_back_does_not_have_its_segments_closed() {
     let mut segment = killed(&Dir::new()).await;

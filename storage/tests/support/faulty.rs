@@ -114,7 +114,8 @@ impl DiskFile for FaultyFile {
         let read = offset..offset + buffer.len() as u64;
         let is_hit = |block: &u64| *block < read.end && *block + BLOCK_BYTES as u64 > read.start;
         if self.faults.unreadable.lock().unwrap().iter().any(is_hit) {
-            return Err(io::Error::other("injected"));
+            // As a disk answers.
+            return Err(rustix::io::Errno::IO.into());
         }
         self.inner.read_exact_at(buffer, offset)
     }
