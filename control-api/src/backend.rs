@@ -27,7 +27,7 @@ pub enum Lost {
 
 /// The durable chunks of a range.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
+pub struct Listed {
     pub chunks: Vec<ChunkEntry>,
     /// Who is expected to list more in a moment: a node that is alive and did not answer in time,
     /// or a volume whose disk is slow or whose catalogue is being rebuilt. Who is away altogether
@@ -175,7 +175,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
         stream: StreamKind,
         from: Timestamp,
         to: Timestamp,
-    ) -> impl Future<Output = Result<Listing>> + Send;
+    ) -> impl Future<Output = Result<Listed>> + Send;
     /// The gap ledger's entries that overlap `from..to`.
     fn gaps(
         &self,

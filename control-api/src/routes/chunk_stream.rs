@@ -6,7 +6,7 @@
 //! it is read is logged, and remembered for the next answer. A chunk that cannot be fetched ends
 //! the transfer, so that the client sees that it is incomplete.
 
-use crate::backend::{Backend, Listing, Lost, Payload, Result};
+use crate::backend::{Backend, Listed, Lost, Payload, Result};
 use crate::error::ApiError;
 use crate::fmp4::merge::{INITS_MAX, MergeError, MergedInit, merge_inits};
 use crate::limits::{PLAYED_MAX, READ_DEADLINE, RUNS_AHEAD};
@@ -103,7 +103,7 @@ pub(super) async fn playable_tracks<B: Backend>(
     Ok(playable(backend, (camera, stream), range, strict).await?.0)
 }
 
-/// [`playable_tracks`], and who may have more of them in a moment ([`Listing::late`]).
+/// [`playable_tracks`], and who may have more of them in a moment ([`Listed::late`]).
 pub(super) async fn playable<B: Backend>(
     backend: &B,
     (camera, stream): (CameraId, StreamKind),
@@ -112,7 +112,7 @@ pub(super) async fn playable<B: Backend>(
 ) -> Result<(Tracks, Option<String>)> {
     let mut from = range.from.plus_micros(-(LOOKBACK.as_micros() as i64));
     let to = range.to.plus(LOOKAHEAD);
-    let Listing { chunks, mut late } = backend.entries(camera, stream, from, to).await?;
+    let Listed { chunks, mut late } = backend.entries(camera, stream, from, to).await?;
     let mut tracks = Tracks::of(chunks);
     for _ in 0..LOOKBACKS_MAX {
         let earlier =

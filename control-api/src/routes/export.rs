@@ -34,6 +34,8 @@ const DAMAGED_MS: HeaderName = HeaderName::from_static("x-holdfast-damaged-ms");
 /// How long before the requested range the file begins, in milliseconds: at the access point that
 /// decodes the range's beginning.
 const LEAD_IN_MS: HeaderName = HeaderName::from_static("x-holdfast-lead-in-ms");
+/// Who may have more of the range in a moment: the file may be without it.
+const LATE: HeaderName = HeaderName::from_static("x-holdfast-late");
 /// Wall time of the file's time 0.
 const START: HeaderName = HeaderName::from_static("x-holdfast-start");
 
@@ -135,7 +137,9 @@ async fn look<B: Backend>(
         plan.shown_from_us(),
     )
     .map_err(|error| ApiError::internal(error.to_string()))?;
-    let (headers, permit) = (headers(camera, &plan), Some(permit));
+    let mut headers = headers(camera, &plan);
+    headers.extend(late.iter().map(|late| (LATE, late.clone())));
+    let permit = Some(permit);
     let footage = Footage {
         layout,
         strict,

@@ -33,7 +33,7 @@ pub(super) struct Footage {
     /// Sent with every answer that contains some of it.
     pub(super) headers: Vec<(HeaderName, String)>,
     pub(super) permit: Option<OwnedSemaphorePermit>,
-    /// Who may have more of it in a moment ([`crate::backend::Listing::late`]).
+    /// Who may have more of it in a moment ([`crate::backend::Listed::late`]).
     pub(super) late: Option<String>,
     /// The requested camera and range.
     pub(super) of: (CameraId, Range),

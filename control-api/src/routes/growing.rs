@@ -3,7 +3,7 @@
 
 use super::App;
 use super::asked::{Asked, init_pair, main_stream};
-use super::chunk_stream::{Unsent, merged_init, no_footage, playable, playable_tracks};
+use super::chunk_stream::{Unsent, merged_init, no_footage, playable};
 use super::footage::{Footage, Looks};
 use super::hls::{NEVER, PLAYLIST_TYPE, nothing_here};
 use super::iframes::send_picture;
@@ -194,9 +194,11 @@ pub(super) async fn playlist<B: Backend>(
         from: range.from.min(now),
         to: latest.min(range.to.plus(SETTLED_AFTER)),
     };
-    let tracks = playable_tracks(&app.backend, id, asked.stream, reach, asked.strict).await?;
+    let (tracks, late) = playable(&app.backend, (id, asked.stream), reach, asked.strict).await?;
     let shown = (cells.number_at(from), cells.number_at(range.from), last);
-    let listing = plan_growing(&tracks, cells, shown, now, asked.strict);
+    let mut listing = plan_growing(&tracks, cells, shown, now, asked.strict);
+    // Who has the end of the list does not ask for more.
+    listing.is_whole &= late.is_none();
     let listing = if asked.pictures {
         listing.of_pictures(&tracks)
     } else {

@@ -181,7 +181,8 @@ async fn look<B: Backend>(
     Footage {
         layout,
         strict,
-        cache: A_WHILE,
+        // The next answer may have more.
+        cache: if late.is_some() { NEVER } else { A_WHILE },
         headers,
         permit,
         late,

@@ -157,6 +157,28 @@ async fn a_range_that_has_not_ended_grows_and_lists_only_what_is_whole() {
     assert!(nothing_yet.segments.is_empty() && !nothing_yet.end_list);
 }
 
+/// Who has the end of a list does not ask for it again.
+#[tokio::test]
+async fn a_list_does_not_end_while_a_node_is_late_with_its_footage() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let fake = Fake::new();
+    fake.record(1, NOW_MS - 60_000, &clip::h264("320x180", 10, 0));
+    let client = Client::of(&fake);
+    let past = range(NOW_MS - 60_000, NOW_MS - 30_000);
+    let has_end = async || {
+        let answer = get(&client, &format!("growing.m3u8?{past}")).await;
+        let playlist = m3u8_rs::parse_media_playlist_res(&answer.bytes);
+        playlist
+            .unwrap_or_else(|error| panic!("{error}: {}", answer.text()))
+            .end_list
+    };
+    assert!(has_end().await);
+    fake.with(|state| state.late = Some("node 2 is slow to answer".to_owned()));
+    assert!(!has_end().await);
+}
+
 #[tokio::test]
 async fn what_was_listed_and_is_out_of_reach_now_answers_as_a_gap_does() {
     if !ffmpeg::is_there() {

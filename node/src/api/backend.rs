@@ -20,7 +20,7 @@ use holdfast_consensus::model::{
 };
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{JoinError, WriteError};
-use holdfast_control_api::backend::{Listing, Payload, Result};
+use holdfast_control_api::backend::{Listed, Payload, Result};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, wire};
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
@@ -545,7 +545,7 @@ impl Backend for NodeBackend {
         stream: StreamKind,
         from: Timestamp,
         to: Timestamp,
-    ) -> Result<Listing> {
+    ) -> Result<Listed> {
         let member = self.member()?;
         let listing = member
             .view
@@ -557,7 +557,8 @@ impl Backend for NodeBackend {
             })
             .await
             .map_err(view_error)?;
-        let is_known = is_known(&member.consensus.state(), camera) || !listing.chunks.is_empty();
+        let may_be_known = !listing.chunks.is_empty() || listing.late.is_some();
+        let is_known = is_known(&member.consensus.state(), camera) || may_be_known;
         if is_known {
             Ok(listing)
         } else {

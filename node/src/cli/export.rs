@@ -45,6 +45,8 @@ pub(super) struct ExportHeaders {
     lead_in_ms: Option<i64>,
     gap_ms: Option<i64>,
     damaged_ms: Option<i64>,
+    /// Who may have more in a moment.
+    late: Option<String>,
 }
 
 /// The parts of the requested range that are not in the file, by the timeline.
@@ -150,6 +152,11 @@ fn describe(exported: &Exported) -> String {
             "\n{chunks_left_out} chunks of less than half a second are left out: they are damaged, or were deleted during the transfer"
         ));
     }
+    if let Some(late) = &headers.late {
+        text.push_str(&format!(
+            "\n{late}: the file may lack what is stored there; export again in a moment"
+        ));
+    }
     text.push_str(&describe_missing(missing, headers.gap_ms));
     text
 }
@@ -228,6 +235,7 @@ impl ExportHeaders {
             lead_in_ms: ms("x-holdfast-lead-in-ms"),
             gap_ms: ms("x-holdfast-gap-ms"),
             damaged_ms: ms("x-holdfast-damaged-ms"),
+            late: header("x-holdfast-late").map(str::to_owned),
         }
     }
 }
@@ -279,6 +287,7 @@ mod tests {
         };
         let headers = ExportHeaders {
             damaged_ms: Some(250),
+            late: Some("node 3 does not answer in time".to_owned()),
             ..ExportHeaders::default()
         };
         let exported = Exported {
@@ -290,6 +299,10 @@ mod tests {
         };
         let text = describe(&exported);
         assert!(text.contains("MISSING 12.500 s"), "{text}");
+        assert!(
+            text.contains("node 3 does not answer in time: the file may lack"),
+            "{text}"
+        );
         assert!(
             text.contains("1970-01-01T00:00:00.000000Z  0.500 s  camera_unreachable  node 2"),
             "{text}"

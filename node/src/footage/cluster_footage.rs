@@ -19,7 +19,7 @@ use holdfast_consensus::codec::Format;
 use holdfast_consensus::identity::Addresses;
 use holdfast_consensus::peer::client::{PeerClient, PeerError};
 use holdfast_consensus::state::ClusterState;
-use holdfast_control_api::backend::{Listing, Lost, Payload};
+use holdfast_control_api::backend::{Listed, Lost, Payload};
 use holdfast_control_api::wire;
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
@@ -172,44 +172,42 @@ impl View {
     }
 
     /// The durable chunks of the whole cluster, merged into one view.
-    pub(crate) async fn entries(&self, range: Range) -> Result<Listing, ViewError> {
+    pub(crate) async fn entries(&self, range: Range) -> Result<Listed, ViewError> {
         let question = EntriesRequest(range);
-        let peers = self.ask::<_, EntriesAnswer>(ENTRIES_PATH, &question);
+        let peers = self.ask_each::<_, EntriesAnswer>(ENTRIES_PATH, &question);
         let (own, answers) = tokio::join!(self.volumes.entries(range), peers);
-        // A failure to read here must not hide what the peers can read.
-        let (own, failure) = match own {
-            Ok((entries, late)) => (Some(EntriesAnswer { entries, late }), None),
-            Err(error) => (None, Some(error)),
-        };
-        let own = Answer {
-            node: self.me,
-            answer: own,
-        };
         let (mut chunks, mut late) = (Vec::new(), None);
-        for Answer { node, answer } in answers.into_iter().chain([own]) {
-            let Some(EntriesAnswer {
-                entries,
-                late: volume,
-            }) = answer
-            else {
-                // Its volumes may have failed for good.
-                let may_answer = node != self.me && self.is_alive(node);
-                late =
-                    late.or_else(|| may_answer.then(|| format!("node {node} is slow to answer")));
-                continue;
+        for (node, answer) in answers {
+            let is_late = match answer {
+                Some(Ok(EntriesAnswer { entries, late })) => {
+                    chunks.extend(entries);
+                    late.map(|volume| volume_is_late(node, volume))
+                }
+                // Its next answer would be the same.
+                Some(Err(PeerError::Rejected { .. } | PeerError::Garbled { .. })) | None => None,
+                Some(Err(_)) => Some(format!("node {node} does not answer in time")),
             };
-            chunks.extend(entries);
-            late = late.or_else(|| {
-                volume.map(|volume| format!("volume {volume} of node {node} is slow to list"))
-            });
+            late = late.or(is_late);
         }
+        // A failure to read here must not hide what the peers can read.
+        let failure = match own {
+            Ok((entries, volume)) => {
+                chunks.extend(entries);
+                late = late.or(volume.map(|volume| volume_is_late(self.me, volume)));
+                None
+            }
+            Err(error) => {
+                late = late.or(error
+                    .is_late()
+                    .then(|| format!("node {} is slow to list", self.me)));
+                Some(error)
+            }
+        };
         match failure {
             Some(error) if chunks.is_empty() => Err(error.into()),
-            failure => Ok(Listing {
+            _ => Ok(Listed {
                 chunks: merge(chunks),
-                late: late.or(failure
-                    .filter(ReadError::is_passing)
-                    .map(|error| error.to_string())),
+                late,
             }),
         }
     }
@@ -373,18 +371,31 @@ impl View {
         path: &str,
         question: &Q,
     ) -> Vec<Answer<A>> {
+        let asked = self.ask_each(path, question).await;
+        let answers = asked.into_iter().map(|(node, answer)| Answer {
+            node,
+            answer: answer.and_then(Result::ok),
+        });
+        answers.collect()
+    }
+
+    /// The answers of all peers, each with its node; `None` of a node that is not alive.
+    async fn ask_each<Q: Format + Sync, A: Format>(
+        &self,
+        path: &str,
+        question: &Q,
+    ) -> Vec<(NodeId, Option<Result<A, PeerError>>)> {
         let asks = self.peers().into_iter().map(|(node, addr)| async move {
             if !self.is_alive(node) {
-                return Answer { node, answer: None };
+                return (node, None);
             }
             let answer = self
                 .client
                 .call(&addr, path, question, ANSWER_DEADLINE)
                 .await;
-            let answer = answer
-                .inspect_err(|error| tracing::warn!(%node, %error, "left out of an answer"))
-                .ok();
-            Answer { node, answer }
+            let answer =
+                answer.inspect_err(|error| tracing::warn!(%node, %error, "left out of an answer"));
+            (node, Some(answer))
         });
         join_all(asks).await
     }
@@ -394,4 +405,8 @@ impl View {
             .inspect_err(|error| tracing::error!(%error, "own recordings cannot be read"))
             .ok()
     }
+}
+
+fn volume_is_late(node: NodeId, volume: u16) -> String {
+    format!("volume {volume} of node {node} is slow, or not all of it is listed yet")
 }

@@ -55,11 +55,16 @@ pub(crate) fn put_together(known: Known<'_>) -> wire::Timeline {
         watermarks,
         pauses,
     } = known;
-    let silent: Vec<NodeId> = answers
-        .iter()
-        .filter(|answer| answer.answer.is_none())
-        .map(|answer| answer.node)
-        .collect();
+    let is_silent = |answer: &Answer<Recorded>| answer.answer.is_none();
+    let is_partial = |answer: &Answer<Recorded>| {
+        let recorded = answer.answer.as_ref();
+        recorded.is_some_and(|recorded| !recorded.complete)
+    };
+    let nodes = |is: &dyn Fn(&Answer<Recorded>) -> bool| -> Vec<NodeId> {
+        let answers = answers.iter().filter(|answer| is(answer));
+        answers.map(|answer| answer.node).collect()
+    };
+    let (silent, partial) = (nodes(&is_silent), nodes(&is_partial));
     let recorded: Vec<Recorded> = answers
         .into_iter()
         .filter_map(|answer| answer.answer)
@@ -92,11 +97,11 @@ pub(crate) fn put_together(known: Known<'_>) -> wire::Timeline {
         (None, None) => now,
     };
     let end = end.min(range.to);
-    let spans = with_silent(
-        &available,
-        &silent_spans(tenures, &silent, &watermarks),
-        range,
-    );
+    let mut unavailable = silent_spans(tenures, &silent, &watermarks);
+    // Where there is neither footage nor a gap, it may hold footage that it cannot list now.
+    let unlisted = silent_spans(tenures, &partial, &watermarks);
+    unavailable.extend(unlisted.into_iter().flat_map(|span| without(span, &ledger)));
+    let spans = with_silent(&available, &unavailable, range);
     let covered: Vec<Span> = spans.iter().map(|(span, _)| *span).collect();
     let holes = holes(&covered, &ledger, range.from, end.max(range.from));
     let gaps = explain(
@@ -117,7 +122,7 @@ pub(crate) fn put_together(known: Known<'_>) -> wire::Timeline {
         to,
         spans,
         gaps,
-        nodes_left_out: silent,
+        nodes_left_out: silent.into_iter().chain(partial).collect(),
     }
 }
 
@@ -152,16 +157,16 @@ fn entry_of(pause: &Pause, range: Range, tenures: &[Tenure], spans: &[Span]) -> 
     }
 }
 
-/// Footage on nodes that do not answer: their time with the camera, as far as they reported it
-/// before they fell silent.
+/// Footage on nodes that do not answer, or cannot list all that they hold: their time with the
+/// camera, as far as they reported it.
 fn silent_spans(
     tenures: &[Tenure],
-    silent: &[NodeId],
+    nodes: &[NodeId],
     watermarks: &BTreeMap<NodeId, Timestamp>,
 ) -> Vec<Span> {
     let spans = tenures
         .iter()
-        .filter(|tenure| silent.contains(&tenure.node))
+        .filter(|tenure| nodes.contains(&tenure.node))
         .filter_map(|tenure| {
             let end = tenure
                 .until
@@ -182,6 +187,20 @@ fn silent_spans(
             })
         });
     spans.collect()
+}
+
+/// What is left of a span between gaps.
+fn without(span: Span, gaps: &[Gap]) -> Vec<Span> {
+    let mut gaps: Vec<&Gap> = gaps.iter().collect();
+    gaps.sort_by_key(|gap| gap.start);
+    let (mut left, mut start) = (Vec::new(), span.start);
+    for gap in gaps {
+        let end = gap.start.min(span.end);
+        left.extend((start < end).then_some(Span { start, end, ..span }));
+        start = start.max(gap.end);
+    }
+    left.extend((start < span.end).then_some(Span { start, ..span }));
+    left
 }
 
 /// Both kinds of spans in one order, cut to the range; playable footage hides footage that is not
@@ -257,5 +276,99 @@ fn wire_span(span: &Span, available: bool, now: Timestamp) -> wire::Span {
         available,
         damaged,
         in_future,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_storage::ids::{CameraId, StreamKind};
+
+    const NODE: NodeId = NodeId(1);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp(seconds * 1_000_000)
+    }
+
+    fn span(from: i64, to: i64) -> Span {
+        Span {
+            start: at(from),
+            end: at(to),
+            node: NODE,
+            epoch: Epoch(1),
+            rank: Rank::Owner,
+            damaged: false,
+        }
+    }
+
+    fn gap(from: i64, to: i64) -> Gap {
+        Gap {
+            camera: CameraId(1),
+            stream: StreamKind::Main,
+            node: NODE,
+            epoch: Epoch(1),
+            start: at(from),
+            end: at(to),
+            cause: GapCause::CameraUnreachable,
+            frames_missing: None,
+        }
+    }
+
+    /// Of a node that owns the camera from 0 s on and is durable until 100 s.
+    fn timeline(complete: bool, spans: &[(i64, i64)], gaps: &[(i64, i64)]) -> wire::Timeline {
+        let tenures = [Tenure {
+            epoch: Epoch(1),
+            node: NODE,
+            from: at(0),
+            until: None,
+        }];
+        let recorded = Recorded {
+            spans: spans.iter().map(|(from, to)| span(*from, *to)).collect(),
+            gaps: gaps.iter().map(|(from, to)| gap(*from, *to)).collect(),
+            complete,
+        };
+        put_together(Known {
+            range: Range {
+                camera: CameraId(1),
+                stream: StreamKind::Main,
+                from: at(0),
+                to: at(100),
+            },
+            now: at(100),
+            answers: vec![Answer {
+                node: NODE,
+                answer: Some(recorded),
+            }],
+            tenures: &tenures,
+            watermarks: [(NODE, at(100))].into(),
+            pauses: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn what_is_not_listed_yet_is_no_gap() {
+        let (spans, gaps) = ([(60, 70), (80, 100)], [(70, 80)]);
+        let whole = timeline(true, &spans, &gaps);
+        assert_eq!(whole.nodes_left_out, []);
+        let of = |timeline: &wire::Timeline| -> Vec<(i64, i64)> {
+            let seconds = |time: Timestamp| time.micros() / 1_000_000;
+            let gaps = timeline.gaps.iter();
+            gaps.map(|gap| (seconds(gap.start), seconds(gap.end)))
+                .collect()
+        };
+        assert_eq!(of(&whole), [(0, 60), (70, 80)]);
+        let partial = timeline(false, &spans, &gaps);
+        assert_eq!(partial.nodes_left_out, [NODE]);
+        assert_eq!(of(&partial), [(70, 80)], "what the ledger has is a gap");
+        let shown: Vec<_> = partial
+            .spans
+            .iter()
+            .map(|span| (span.start, span.end, span.available))
+            .collect();
+        let expected = [(0, 60, false), (60, 70, true), (80, 100, true)];
+        assert_eq!(
+            shown,
+            expected.map(|(from, to, available)| (at(from), at(to), available))
+        );
     }
 }

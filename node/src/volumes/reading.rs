@@ -45,11 +45,18 @@ impl ReadError {
     /// The data may be available later: the catalogue is being rebuilt, or the volume's disk is
     /// away.
     pub(crate) fn is_passing(&self) -> bool {
+        let is_away = matches!(
+            self,
+            Self::Away { .. } | Self::Store(holdfast_storage::Error::Io { .. })
+        );
+        is_away || self.is_late()
+    }
+
+    /// The data is expected in a moment.
+    pub(crate) fn is_late(&self) -> bool {
         matches!(
             self,
-            Self::Store(holdfast_storage::Error::Catalogue { .. })
-                | Self::Away { .. }
-                | Self::Hangs { .. }
+            Self::Store(holdfast_storage::Error::Catalogue { .. }) | Self::Hangs { .. }
         )
     }
 }
@@ -62,15 +69,16 @@ struct Answers<T> {
     of: Vec<(u16, T)>,
     /// How many volumes there are, open or not.
     volumes: usize,
-    /// The first one that could not be read.
-    failed: Option<(u16, ReadError)>,
+    /// The first one that is being opened.
+    opening: Option<u16>,
+    failed: Vec<(u16, ReadError)>,
 }
 
 impl<T> Answers<T> {
     /// # Errors
     /// No volume has an answer, and one could not be read.
     fn some(self) -> Result<Vec<T>, ReadError> {
-        match self.failed {
+        match self.failed.into_iter().next() {
             Some((_, error)) if self.of.is_empty() => Err(error),
             _ => Ok(self.of.into_iter().map(|(_, answer)| answer).collect()),
         }
@@ -78,13 +86,14 @@ impl<T> Answers<T> {
 }
 
 impl<T> Answers<(bool, T)> {
-    /// The first volume that may list more in a moment: its disk is slow, or it reports that not all
-    /// of it is listed yet.
+    /// The first volume that may list more in a moment: its disk is slow, it is being opened, or it
+    /// reports that not all of it is listed yet.
     fn late(&self) -> Option<u16> {
-        let slow = self.failed.iter().filter(|(_, error)| error.is_passing());
+        let slow = self.failed.iter().filter(|(_, error)| error.is_late());
         let unlisted = self.of.iter().filter(|(_, (is_listed, _))| !is_listed);
         let slow = slow.map(|(volume, _)| *volume);
-        slow.chain(unlisted.map(|(volume, _)| *volume)).next()
+        let unlisted = unlisted.map(|(volume, _)| *volume);
+        slow.chain(self.opening).chain(unlisted).next()
     }
 }
 
@@ -168,8 +177,9 @@ impl Volumes {
         &self,
         read: impl Fn(&VolumeHandle) -> Result<T, holdfast_storage::Error> + Clone + Send + 'static,
     ) -> Answers<T> {
-        let (asked, count) = {
+        let (asked, volumes, opening) = {
             let slots = self.slots();
+            let mut opening = slots.iter().filter(|slot| slot.is_opening());
             let answers = |slot: &&Slot| slot.standing() != Standing::Hung;
             let asked: Vec<_> = slots
                 .iter()
@@ -177,22 +187,23 @@ impl Volumes {
                 .filter_map(Slot::open)
                 .cloned()
                 .collect();
-            (asked, slots.len())
+            (asked, slots.len(), opening.next().map(|slot| slot.index))
         };
         let reads = asked
             .iter()
             .map(|volume| read_disk(volume, LIST_MAX, read.clone()));
         let mut answers = Answers {
             of: Vec::new(),
-            volumes: count,
-            failed: None,
+            volumes,
+            opening,
+            failed: Vec::new(),
         };
         for (volume, answer) in asked.iter().zip(join_all(reads).await) {
             match answer {
                 Ok(answer) => answers.of.push((volume.index(), answer)),
                 Err(error) => {
                     tracing::warn!(%error, "a volume is left out of an answer");
-                    answers.failed.get_or_insert((volume.index(), error));
+                    answers.failed.push((volume.index(), error));
                 }
             }
         }
@@ -210,30 +221,12 @@ fn payload_of(
         Err(error @ holdfast_storage::Error::Damaged { .. }) => {
             Ok(Err(Lost::Damaged(error.to_string())))
         }
-        // One sector costs its chunk. If the disk is gone, its volume fails, and nothing is lost.
-        Err(error @ holdfast_storage::Error::Io { .. })
-            if is_of_the_medium(&error) && !volume.has_failed() =>
-        {
-            Ok(Err(Lost::Damaged(error.to_string())))
-        }
         // While segments of former processes are not listed yet, it may be in one of them.
         Err(holdfast_storage::Error::NoSegment { .. }) if volume.handle.stats().is_recovered() => {
             Ok(Err(Lost::Deleted))
         }
         other => Ok(Ok(other?)),
     }
-}
-
-/// Whether the disk answered that it cannot read this place, as drives do for a bad sector: `EIO`,
-/// `ENODATA` (the block layer's "medium error") or `EILSEQ` (its "protection error").
-fn is_of_the_medium(error: &holdfast_storage::Error) -> bool {
-    let holdfast_storage::Error::Io { source, .. } = error else {
-        return false;
-    };
-    let code = source.raw_os_error();
-    [libc::EIO, libc::ENODATA, libc::EILSEQ]
-        .map(Some)
-        .contains(&code)
 }
 
 /// The deadline includes the wait for a permit: a volume that hangs keeps those that it was given.
@@ -275,36 +268,29 @@ mod tests {
 
     #[test]
     fn who_is_slow_or_not_all_listed_may_list_more_in_a_moment() {
-        let answers = |is_listed: &[bool], failed| Answers {
+        let answers = |is_listed: &[bool], failed: Vec<(u16, ReadError)>| Answers {
             of: (0..)
                 .zip(is_listed.iter().map(|is_listed| (*is_listed, ())))
                 .collect(),
             volumes: 9,
+            opening: None,
             failed,
         };
-        let hangs = ReadError::Hangs {
+        let hangs = || ReadError::Hangs {
             index: 7,
             wait_max: LIST_MAX,
         };
-        assert_eq!(answers(&[true, true], None).late(), None);
-        assert_eq!(answers(&[true, false], None).late(), Some(1));
-        assert_eq!(answers(&[true], Some((7, hangs))).late(), Some(7));
-        let gone = ReadError::NoVolume(8);
-        assert_eq!(answers(&[true], Some((8, gone))).late(), None);
-    }
-
-    #[test]
-    fn a_bad_sector_is_damage_and_a_missing_file_is_not() {
-        let error = |code| holdfast_storage::Error::Io {
-            action: "read",
-            path: "/volume/segment".into(),
-            source: std::io::Error::from_raw_os_error(code),
+        let gone = || ReadError::NoVolume(8);
+        assert_eq!(answers(&[true, true], vec![]).late(), None);
+        assert_eq!(answers(&[true, false], vec![]).late(), Some(1));
+        assert_eq!(answers(&[true], vec![(7, hangs())]).late(), Some(7));
+        assert_eq!(answers(&[true], vec![(8, gone())]).late(), None);
+        let both = vec![(8, gone()), (7, hangs())];
+        assert_eq!(answers(&[true], both).late(), Some(7), "one hides no other");
+        let opening = Answers {
+            opening: Some(3),
+            ..answers(&[true], vec![])
         };
-        for code in [libc::EIO, libc::ENODATA, libc::EILSEQ] {
-            assert!(is_of_the_medium(&error(code)), "{code}");
-        }
-        for code in [libc::ENOENT, libc::EMFILE, libc::EACCES] {
-            assert!(!is_of_the_medium(&error(code)), "{code}");
-        }
+        assert_eq!(opening.late(), Some(3));
     }
 }

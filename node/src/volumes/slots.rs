@@ -108,6 +108,10 @@ impl Slot {
         }
     }
 
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self.place, Place::Opening)
+    }
+
     pub(super) fn standing(&self) -> Standing {
         let Some(opened) = self.open() else {
             return Standing::Away;

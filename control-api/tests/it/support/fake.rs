@@ -4,7 +4,7 @@ use super::clip::{Clip, chunked};
 use super::{former, volume};
 use bytes::Bytes;
 use holdfast_consensus::model::{CameraSpec, Duty, Role, Secret};
-use holdfast_control_api::backend::{Listing, Lost, Payload, Result};
+use holdfast_control_api::backend::{Listed, Lost, Payload, Result};
 use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, wire};
 use holdfast_storage::chunk::{Access, ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
@@ -721,13 +721,13 @@ impl Backend for Fake {
         stream: StreamKind,
         from: Timestamp,
         to: Timestamp,
-    ) -> Result<Listing> {
+    ) -> Result<Listed> {
         let asked = |entry: &&ChunkEntry| {
             (entry.meta.camera, entry.meta.stream) == (camera, stream)
                 && entry.meta.start < to
                 && entry.meta.end() > from
         };
-        Ok(self.with(|state| Listing {
+        Ok(self.with(|state| Listed {
             chunks: merge(state.entries.iter().filter(asked).copied().collect()),
             late: state.late.clone(),
         }))
