@@ -87,10 +87,14 @@ fn takes_query_token(request: &Request) -> bool {
         .extensions()
         .get::<MatchedPath>()
         .map_or("", MatchedPath::as_str);
-    reads
-        && PLAYBACK_ROUTES
-            .iter()
-            .any(|playback| route.starts_with(playback))
+    reads && is_playback(route)
+}
+
+/// Whether `GET` of the route accepts the token in the query.
+pub(crate) fn is_playback(route: &str) -> bool {
+    PLAYBACK_ROUTES
+        .iter()
+        .any(|playback| route.starts_with(playback))
 }
 
 /// Compares in a time that depends only on the presented text's length.

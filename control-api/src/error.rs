@@ -4,18 +4,22 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Content type of every error (RFC 9457, clause 3).
 pub const PROBLEM_TYPE: &str = "application/problem+json";
 
 /// RFC 9457, `application/problem+json`. `code` is stable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
+    /// `urn:holdfast:problem:` and the code.
     #[serde(rename = "type")]
     pub kind: String,
     pub title: String,
     pub status: u16,
+    /// For people: what happened, where, and what to do.
     pub detail: String,
+    /// Stable, for programs.
     pub code: String,
 }
 

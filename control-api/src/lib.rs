@@ -14,8 +14,10 @@ pub mod limits;
 mod lost;
 mod metrics;
 pub mod playback;
+mod problems;
 pub mod range;
 mod routes;
+mod schema;
 mod server;
 pub mod wire;
 

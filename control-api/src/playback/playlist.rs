@@ -13,12 +13,13 @@ use holdfast_storage::ids::StreamKind;
 use holdfast_storage::time::Timestamp;
 use serde::Deserialize;
 use std::fmt::Write;
+use utoipa::ToSchema;
 
 /// The most entries for the gaps of one playlist; longer gaps make longer entries.
 pub const GAP_ENTRIES_MAX: i64 = 1000;
 
 /// How a playlist shows time without footage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GapDisplay {
     /// Not at all: media times continue, only the wall time jumps.

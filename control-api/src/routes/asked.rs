@@ -7,21 +7,28 @@ use crate::limits::PLAYBACK_RANGE_MAX;
 use crate::playback::hls::InitPair;
 use crate::playback::playlist::{GapDisplay, Request, init_of_name};
 use crate::range::Range;
+use crate::schema;
 use holdfast_storage::chunk::InitId;
 use holdfast_storage::ids::StreamKind;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Asked {
+    #[param(value_type = Option<schema::Timestamp>)]
     pub(super) from: Option<String>,
+    #[param(value_type = Option<schema::Timestamp>)]
     pub(super) to: Option<String>,
     #[serde(default = "main_stream")]
+    #[param(value_type = schema::StreamKind)]
     pub(super) stream: StreamKind,
     /// Leaves out frames that refer to lost ones.
     #[serde(default)]
     pub(super) strict: bool,
     #[serde(default)]
+    #[param(inline)]
     pub(super) gaps: GapDisplay,
     /// Live footage instead of a range.
     #[serde(default)]
@@ -36,8 +43,9 @@ pub(super) struct Asked {
 }
 
 /// The query of a route whose path contains everything else.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct TokenQuery {
     #[serde(rename = "token")]
     _token: Option<String>,

@@ -4,12 +4,21 @@
 use super::App;
 use crate::backend::{Backend, Result};
 use crate::extract::Body;
+use crate::schema;
 use crate::wire::{NewBackup, NewRestore, Restored};
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 
+/// The cluster's configuration, sealed with the passphrase.
+#[utoipa::path(
+    post,
+    path = "/api/v1/backup",
+    operation_id = "make_backup",
+    request_body = NewBackup,
+    responses((status = 200, content_type = "application/octet-stream", body = schema::Media)),
+)]
 pub(super) async fn make<B: Backend>(
     State(app): State<App<B>>,
     Body(NewBackup { passphrase }): Body<NewBackup>,
@@ -22,6 +31,14 @@ pub(super) async fn make<B: Backend>(
     Ok((headers, sealed))
 }
 
+/// Opens a backup and restores it, or reports what that would do.
+#[utoipa::path(
+    post,
+    path = "/api/v1/restore",
+    operation_id = "restore_backup",
+    request_body = NewRestore,
+    responses((status = 200, body = Restored)),
+)]
 pub(super) async fn restore<B: Backend>(
     State(app): State<App<B>>,
     Body(restore): Body<NewRestore>,

@@ -3,6 +3,8 @@
 use super::App;
 use crate::backend::{Backend, Result};
 use crate::extract::{Body, Segment};
+use crate::problems::NotFound;
+use crate::schema;
 use crate::wire::{
     AdoptCameras, Camera, CameraNumber, CameraPatch, DeletedCamera, NewCamera, RestoreCamera,
 };
@@ -12,10 +14,25 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use holdfast_storage::ids::CameraId;
 
+/// All cameras.
+#[utoipa::path(
+    get,
+    path = "/api/v1/cameras",
+    operation_id = "list_cameras",
+    responses((status = 200, body = Vec<Camera>)),
+)]
 pub(super) async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<Camera>>> {
     app.backend.cameras().await.map(Json)
 }
 
+/// One camera.
+#[utoipa::path(
+    get,
+    path = "/api/v1/cameras/{id}",
+    operation_id = "show_camera",
+    params(("id" = schema::CameraId, Path)),
+    responses((status = 200, body = Camera), NotFound),
+)]
 pub(super) async fn show<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
@@ -23,6 +40,14 @@ pub(super) async fn show<B: Backend>(
     app.backend.camera(id).await.map(Json)
 }
 
+/// Adds a camera.
+#[utoipa::path(
+    post,
+    path = "/api/v1/cameras",
+    operation_id = "add_camera",
+    request_body = NewCamera,
+    responses((status = 201, body = Camera), NotFound),
+)]
 pub(super) async fn create<B: Backend>(
     State(app): State<App<B>>,
     Body(new): Body<NewCamera>,
@@ -36,6 +61,15 @@ pub(super) async fn create<B: Backend>(
     ))
 }
 
+/// Changes a camera; absent fields stay.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/cameras/{id}",
+    operation_id = "change_camera",
+    params(("id" = schema::CameraId, Path)),
+    request_body = CameraPatch,
+    responses((status = 200, body = Camera), NotFound),
+)]
 pub(super) async fn change<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
@@ -44,7 +78,14 @@ pub(super) async fn change<B: Backend>(
     app.backend.patch_camera(id, patch).await.map(Json)
 }
 
-/// The footage stays until retention deletes it.
+/// Ends the camera's recording; its footage stays until retention deletes it.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/cameras/{id}",
+    operation_id = "delete_camera",
+    params(("id" = schema::CameraId, Path)),
+    responses((status = 204), NotFound),
+)]
 pub(super) async fn remove<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
@@ -55,12 +96,28 @@ pub(super) async fn remove<B: Backend>(
         .map(|()| StatusCode::NO_CONTENT)
 }
 
+/// Deleted cameras, as long as the cluster remembers them.
+#[utoipa::path(
+    get,
+    path = "/api/v1/cameras/deleted",
+    operation_id = "list_deleted_cameras",
+    responses((status = 200, body = Vec<DeletedCamera>)),
+)]
 pub(super) async fn deleted<B: Backend>(
     State(app): State<App<B>>,
 ) -> Result<Json<Vec<DeletedCamera>>> {
     app.backend.deleted_cameras().await.map(Json)
 }
 
+/// Records a deleted camera again, under its number.
+#[utoipa::path(
+    post,
+    path = "/api/v1/cameras/{id}/restore",
+    operation_id = "restore_camera",
+    params(("id" = schema::CameraId, Path)),
+    request_body = RestoreCamera,
+    responses((status = 200, body = Camera), NotFound),
+)]
 pub(super) async fn restore<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
@@ -69,6 +126,14 @@ pub(super) async fn restore<B: Backend>(
     app.backend.restore_camera(id, restore).await.map(Json)
 }
 
+/// Assigns numbers and names to cameras of another cluster, for their footage.
+#[utoipa::path(
+    post,
+    path = "/api/v1/cameras/adopt",
+    operation_id = "adopt_cameras",
+    request_body = AdoptCameras,
+    responses((status = 200, body = Vec<CameraNumber>)),
+)]
 pub(super) async fn adopt<B: Backend>(
     State(app): State<App<B>>,
     Body(adopt): Body<AdoptCameras>,
@@ -77,6 +142,13 @@ pub(super) async fn adopt<B: Backend>(
 }
 
 /// Clears suspicion and quarantine.
+#[utoipa::path(
+    post,
+    path = "/api/v1/cameras/{id}/release",
+    operation_id = "release_camera",
+    params(("id" = schema::CameraId, Path)),
+    responses((status = 200, body = Camera), NotFound),
+)]
 pub(super) async fn release<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,

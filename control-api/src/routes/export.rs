@@ -14,7 +14,9 @@ use crate::playback::export::{ExportPlan, plan_export};
 use crate::playback::growing::SETTLED_AFTER;
 use crate::playback::layout::Layout;
 use crate::playback::schedule::Placer;
+use crate::problems::MediaAnswers;
 use crate::range::Range;
+use crate::schema;
 use axum::extract::State;
 use axum::http::{HeaderName, header};
 use axum::response::Response;
@@ -39,6 +41,15 @@ const LATE: HeaderName = HeaderName::from_static("x-holdfast-late");
 /// Wall time of the file's time 0.
 const START: HeaderName = HeaderName::from_static("x-holdfast-start");
 
+/// The range as one MP4 file.
+#[utoipa::path(
+    get,
+    path = "/api/v1/cameras/{id}/export.mp4",
+    operation_id = "export_range",
+    tag = "footage",
+    params(("id" = schema::CameraId, Path), Asked),
+    responses(MediaAnswers),
+)]
 pub(super) async fn download<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,

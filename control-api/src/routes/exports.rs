@@ -10,7 +10,9 @@ use crate::error::ApiError;
 use crate::exports::{file_of, status, status_with_files};
 use crate::extract::{Body, Params, Segment};
 use crate::limits::{LEDGER_GAPS_MAX, TIMELINES_AT_ONCE};
+use crate::problems::{MediaAnswers, NotFound};
 use crate::range::Range;
+use crate::schema;
 use crate::wire::{Export, ExportGap, ExportManifest, ExportStatus, NewExport, Timeline};
 use axum::Json;
 use axum::extract::State;
@@ -19,6 +21,13 @@ use axum::response::{IntoResponse, Response};
 use holdfast_storage::ids::{CameraId, ExportId, NodeId, StreamKind};
 use std::collections::BTreeSet;
 
+/// Exports that have not expired, without their files.
+#[utoipa::path(
+    get,
+    path = "/api/v1/exports",
+    operation_id = "list_exports",
+    responses((status = 200, body = Vec<ExportStatus>)),
+)]
 pub(super) async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<ExportStatus>>> {
     let (exports, now) = (app.backend.exports().await?, (app.now)());
     Ok(Json(
@@ -29,6 +38,14 @@ pub(super) async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<V
     ))
 }
 
+/// One export, with its files.
+#[utoipa::path(
+    get,
+    path = "/api/v1/exports/{id}",
+    operation_id = "show_export",
+    params(("id" = schema::ExportId, Path)),
+    responses((status = 200, body = ExportStatus), NotFound),
+)]
 pub(super) async fn show<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<ExportId>,
@@ -39,7 +56,15 @@ pub(super) async fn show<B: Backend>(
     )))
 }
 
-/// The replicated state checks the request; there is no check here.
+// The replicated state checks the request; there is no check here.
+/// Exports footage of several cameras, or of many hours.
+#[utoipa::path(
+    post,
+    path = "/api/v1/exports",
+    operation_id = "add_export",
+    request_body = NewExport,
+    responses((status = 201, body = ExportStatus), NotFound),
+)]
 pub(super) async fn create<B: Backend>(
     State(app): State<App<B>>,
     Body(new): Body<NewExport>,
@@ -54,6 +79,14 @@ pub(super) async fn create<B: Backend>(
     ))
 }
 
+/// Ends an export; its footage is no longer held.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/exports/{id}",
+    operation_id = "delete_export",
+    params(("id" = schema::ExportId, Path)),
+    responses((status = 204), NotFound),
+)]
 pub(super) async fn remove<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<ExportId>,
@@ -64,6 +97,14 @@ pub(super) async fn remove<B: Backend>(
         .map(|()| StatusCode::NO_CONTENT)
 }
 
+/// What the export contains, and what is missing from it.
+#[utoipa::path(
+    get,
+    path = "/api/v1/exports/{id}/manifest.json",
+    operation_id = "show_export_manifest",
+    params(("id" = schema::ExportId, Path), TokenQuery),
+    responses((status = 200, body = ExportManifest), NotFound),
+)]
 pub(super) async fn manifest<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<ExportId>,
@@ -101,6 +142,14 @@ async fn timelines<B: Backend>(backend: &B, export: &Export) -> Result<Vec<Timel
     Ok(timelines)
 }
 
+/// A file of the export, as its `files` name it.
+#[utoipa::path(
+    get,
+    path = "/api/v1/exports/{id}/{file}",
+    operation_id = "get_export_file",
+    params(("id" = schema::ExportId, Path), ("file" = String, Path), TokenQuery),
+    responses(MediaAnswers),
+)]
 pub(super) async fn file<B: Backend>(
     State(app): State<App<B>>,
     Segment((id, name)): Segment<(ExportId, String)>,

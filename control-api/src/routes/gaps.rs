@@ -5,7 +5,9 @@ use crate::backend::{Backend, Result};
 use crate::extract::Params;
 use crate::ledger::{self, Filter};
 use crate::limits::{LEDGER_GAPS_MAX, TIMELINE_RANGE_MAX, TIMELINES_AT_ONCE};
+use crate::problems::{Invalid, NotFound};
 use crate::range::Range;
+use crate::schema;
 use crate::wire::{CameraGap, GapLedger};
 use axum::Json;
 use axum::extract::State;
@@ -13,19 +15,36 @@ use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::{CameraId, NodeId};
 use serde::Deserialize;
 use std::collections::BTreeSet;
+use utoipa::IntoParams;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Query {
+    #[param(value_type = schema::Timestamp, required = true)]
     from: Option<String>,
+    #[param(value_type = schema::Timestamp, required = true)]
     to: Option<String>,
     /// All cameras if none is given.
+    #[param(value_type = Option<schema::CameraId>)]
     camera: Option<CameraId>,
+    #[param(value_type = Option<schema::GapCause>)]
     cause: Option<GapCause>,
+    #[param(value_type = Option<schema::NodeId>)]
     node: Option<NodeId>,
+    #[param(value_type = Option<schema::CameraId>)]
     after: Option<CameraId>,
 }
 
+/// What was not recorded, of all cameras or of one, with causes.
+#[utoipa::path(
+    get,
+    path = "/api/v1/gaps",
+    operation_id = "list_gaps",
+    tag = "footage",
+    params(Query),
+    responses((status = 200, body = GapLedger), NotFound, Invalid),
+)]
 pub(super) async fn list<B: Backend>(
     State(app): State<App<B>>,
     Params(query): Params<Query>,

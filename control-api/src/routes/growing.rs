@@ -21,7 +21,9 @@ use crate::playback::iframes::{is_picture, peak_bits_per_second, write_with_pict
 use crate::playback::layout::Layout;
 use crate::playback::playlist::{GapDisplay, Request, query};
 use crate::playback::schedule::Placer;
+use crate::problems::{Invalid, MediaAnswers, NotFound};
 use crate::range::{Range, time};
+use crate::schema;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -30,6 +32,7 @@ use holdfast_storage::time::Timestamp;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
+use utoipa::IntoParams;
 
 /// The time over which a bit rate is estimated.
 const MEASURED: Duration = Duration::from_secs(30);
@@ -37,8 +40,9 @@ const MEASURED: Duration = Duration::from_secs(30);
 /// Interval between two checks for a first entry.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct CellQuery {
     number: i64,
     /// In microseconds since the Unix epoch.
@@ -47,6 +51,7 @@ pub(super) struct CellQuery {
     video: Option<String>,
     audio: Option<String>,
     #[serde(default = "main_stream")]
+    #[param(value_type = schema::StreamKind)]
     stream: StreamKind,
     #[serde(default)]
     live: bool,
@@ -154,7 +159,21 @@ pub(super) async fn open<B: Backend>(
         .into_response())
 }
 
+/// A playlist that grows, or is live; players get its URI from `index.m3u8`.
+///
 /// `from` is the beginning of the presentation; without `to` it is live.
+#[utoipa::path(
+    get,
+    path = "/api/v1/cameras/{id}/hls/growing.m3u8",
+    operation_id = "get_growing_playlist",
+    tag = "footage",
+    params(("id" = schema::CameraId, Path), Asked),
+    responses(
+        (status = 200, content_type = "application/vnd.apple.mpegurl", body = String),
+        NotFound,
+        Invalid,
+    ),
+)]
 pub(super) async fn playlist<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
@@ -218,6 +237,15 @@ pub(super) async fn playlist<B: Backend>(
     ))
 }
 
+/// An entry of a growing playlist; its URI is the playlist's.
+#[utoipa::path(
+    get,
+    path = "/api/v1/cameras/{id}/hls/cell.m4s",
+    operation_id = "get_cell",
+    tag = "footage",
+    params(("id" = schema::CameraId, Path), CellQuery),
+    responses(MediaAnswers),
+)]
 pub(super) async fn cell<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,

@@ -10,11 +10,25 @@ use axum::http::header;
 use axum::response::IntoResponse;
 
 /// The process is alive and answers.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "check_alive",
+    security(()),
+    responses((status = 200, content_type = "text/plain", body = String)),
+)]
 pub(super) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// The node can work now.
+/// Whether the node can work now; `ready`, and then what an operator should know.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "check_ready",
+    security(()),
+    responses((status = 200, content_type = "text/plain", body = String)),
+)]
 pub(super) async fn ready<B: Backend>(State(app): State<App<B>>) -> Result<String> {
     let late = Err(format!("no answer within {} s", READY_DEADLINE.as_secs()));
     match tokio::time::timeout(READY_DEADLINE, app.backend.ready())
@@ -35,6 +49,13 @@ fn ready_page(notes: &[String]) -> String {
 }
 
 /// Prometheus text format, version 0.0.4.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "get_metrics",
+    security(()),
+    responses((status = 200, content_type = "text/plain", body = String)),
+)]
 pub(super) async fn metrics<B: Backend>(State(app): State<App<B>>) -> Result<impl IntoResponse> {
     let page = app.page.of(&app.backend.metrics()).await;
     let page = page

@@ -15,7 +15,9 @@ use crate::playback::hls::{Wanted, plan_playlist, segment_chunks};
 use crate::playback::layout::Layout;
 use crate::playback::playlist::{GapDisplay, write_playlist};
 use crate::playback::schedule::Placer;
+use crate::problems::{Invalid, MediaAnswers, NotFound};
 use crate::range::Range;
+use crate::schema;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -23,6 +25,7 @@ use bytes::Bytes;
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 pub(super) const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 pub(super) const MEDIA_TYPE: &str = "video/mp4";
@@ -34,19 +37,22 @@ pub(super) const A_WHILE: &str = "private, max-age=300";
 /// The playable footage of a range may change while nodes return with what they recorded.
 pub(super) const NEVER: &str = "no-store";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct InitQuery {
     video: String,
     audio: Option<String>,
     #[serde(rename = "stream")]
+    #[param(value_type = Option<schema::StreamKind>)]
     _stream: Option<StreamKind>,
     #[serde(rename = "token")]
     _token: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct SegmentQuery {
     /// In microseconds since the Unix epoch, as `to` and `base`.
     from: i64,
@@ -55,6 +61,7 @@ pub(super) struct SegmentQuery {
     video: String,
     audio: Option<String>,
     #[serde(default = "main_stream")]
+    #[param(value_type = schema::StreamKind)]
     stream: StreamKind,
     /// The segment continues the previous one.
     #[serde(default)]
@@ -65,6 +72,19 @@ pub(super) struct SegmentQuery {
     _token: Option<String>,
 }
 
+/// A range as HLS, or live footage.
+#[utoipa::path(
+    get,
+    path = "/api/v1/cameras/{id}/hls/index.m3u8",
+    operation_id = "get_playlist",
+    tag = "footage",
+    params(("id" = schema::CameraId, Path), Asked),
+    responses(
+        (status = 200, content_type = "application/vnd.apple.mpegurl", body = String),
+        NotFound,
+        Invalid,
+    ),
+)]
 pub(super) async fn playlist<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
@@ -93,6 +113,15 @@ pub(super) async fn playlist<B: Backend>(
     Ok((headers, write_playlist(&items, &asked.request(range))).into_response())
 }
 
+/// The init segment of a playlist; its URI is the playlist's.
+#[utoipa::path(
+    get,
+    path = "/api/v1/cameras/{id}/hls/init.mp4",
+    operation_id = "get_init_segment",
+    tag = "footage",
+    params(("id" = schema::CameraId, Path), InitQuery),
+    responses(MediaAnswers),
+)]
 pub(super) async fn init<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
@@ -112,6 +141,15 @@ pub(super) async fn init<B: Backend>(
         .await
 }
 
+/// A segment of a playlist; its URI is the playlist's.
+#[utoipa::path(
+    get,
+    path = "/api/v1/cameras/{id}/hls/segment.m4s",
+    operation_id = "get_segment",
+    tag = "footage",
+    params(("id" = schema::CameraId, Path), SegmentQuery),
+    responses(MediaAnswers),
+)]
 pub(super) async fn segment<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
@@ -204,9 +242,18 @@ pub(super) fn media_of(bytes: &[u8], cache: &'static str) -> Representation {
     }
 }
 
-/// The target of `EXT-X-GAP` entries. Players that know these do not request it; VLC and GStreamer
-/// do not know them, and only continue after an answer that is media, even if it is only a segment
-/// type box (ISO/IEC 14496-12, 8.16.2).
+/// Media without frames: the target of a playlist's `EXT-X-GAP` entries.
+///
+/// Players that know these do not request it; VLC and GStreamer do not know them, and only continue
+/// after an answer that is media, even if it is only a segment type box (ISO/IEC 14496-12, 8.16.2).
+#[utoipa::path(
+    get,
+    path = "/api/v1/cameras/{id}/hls/gap.m4s",
+    operation_id = "get_gap",
+    tag = "footage",
+    params(("id" = schema::CameraId, Path), TokenQuery),
+    responses(MediaAnswers),
+)]
 pub(super) async fn gap(Params(_): Params<TokenQuery>, conditions: Conditions) -> Result<Response> {
     nothing_here(&conditions).await
 }

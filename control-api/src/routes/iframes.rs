@@ -21,7 +21,9 @@ use crate::playback::iframes::{
 };
 use crate::playback::playlist::query;
 use crate::playback::schedule::Placer;
+use crate::problems::{Invalid, MediaAnswers, NotFound};
 use crate::range::Range;
+use crate::schema;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -29,21 +31,36 @@ use holdfast_storage::chunk::ChunkEntry;
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct PictureQuery {
     /// In microseconds since the Unix epoch, as `base`.
     at: i64,
     base: i64,
     video: String,
     #[serde(default = "main_stream")]
+    #[param(value_type = schema::StreamKind)]
     stream: StreamKind,
     #[serde(rename = "token")]
     _token: Option<String>,
 }
 
 /// The playlist and the one of its pictures, for a range or live.
+#[utoipa::path(
+    get,
+    path = "/api/v1/cameras/{id}/hls/main.m3u8",
+    operation_id = "get_main_playlist",
+    tag = "footage",
+    params(("id" = schema::CameraId, Path), Asked),
+    responses(
+        (status = 200, content_type = "application/vnd.apple.mpegurl", body = String),
+        NotFound,
+        Invalid,
+    ),
+)]
 pub(super) async fn main<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
@@ -79,7 +96,21 @@ pub(super) async fn main<B: Backend>(
         .into_response())
 }
 
-/// For a range that has ended; later footage is not listed.
+/// The pictures of a range that has ended, for fast search.
+///
+/// Footage of a later time is not listed.
+#[utoipa::path(
+    get,
+    path = "/api/v1/cameras/{id}/hls/pictures.m3u8",
+    operation_id = "get_pictures_playlist",
+    tag = "footage",
+    params(("id" = schema::CameraId, Path), Asked),
+    responses(
+        (status = 200, content_type = "application/vnd.apple.mpegurl", body = String),
+        NotFound,
+        Invalid,
+    ),
+)]
 pub(super) async fn playlist<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
@@ -121,6 +152,15 @@ async fn planned<B: Backend>(
     }
 }
 
+/// A picture; its URI is the playlist's.
+#[utoipa::path(
+    get,
+    path = "/api/v1/cameras/{id}/hls/picture.m4s",
+    operation_id = "get_picture",
+    tag = "footage",
+    params(("id" = schema::CameraId, Path), PictureQuery),
+    responses(MediaAnswers),
+)]
 pub(super) async fn picture<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,

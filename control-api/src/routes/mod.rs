@@ -16,6 +16,7 @@ mod hls;
 mod holds;
 mod iframes;
 mod nodes;
+mod openapi;
 mod parts;
 mod queries;
 mod retention;
@@ -123,6 +124,7 @@ pub fn router<B: Backend>(backend: B, options: Options) -> Result<Router, SetupE
 
 fn api<B: Backend>() -> Router<App<B>> {
     Router::new()
+        .route("/api/v1/openapi.json", get(openapi::show))
         .route("/api/v1/status", get(status::show::<B>))
         .route("/api/v1/cluster", get(cluster::show::<B>))
         .route("/api/v1/cluster/init", post(cluster::init::<B>))

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 
 /// The keys that a route reads of a query.
 #[derive(Clone, Copy, Debug)]
-enum Keys {
+pub(super) enum Keys {
     /// Those of its type, which rejects all others.
     OfItsType,
     These(&'static [&'static str]),
@@ -108,6 +108,13 @@ pub(super) async fn refuse_unknown(request: Request, next: Next) -> Response {
     }
 }
 
+/// The keys of a route; `None` if it reads no query.
+pub(super) fn keys_of(method: &Method, route: &str) -> Option<Keys> {
+    let mut reads = READS.iter();
+    let read = reads.find(|(known, path, _)| known == method && *path == route);
+    read.map(|(.., keys)| *keys)
+}
+
 /// Why a query is rejected.
 fn refusal(method: &Method, route: &str, query: &str) -> Option<String> {
     let method = if *method == Method::HEAD {
@@ -116,15 +123,12 @@ fn refusal(method: &Method, route: &str, query: &str) -> Option<String> {
         method
     };
     let mut keys = url::form_urlencoded::parse(query.as_bytes()).map(|(key, _)| key);
-    match READS
-        .iter()
-        .find(|(known, path, _)| known == method && *path == route)
-    {
+    match keys_of(method, route) {
         None => keys
             .next()
             .map(|key| format!("takes none, and `{key}` was asked for")),
-        Some((.., Keys::OfItsType)) => None,
-        Some((.., Keys::These(known))) => {
+        Some(Keys::OfItsType) => None,
+        Some(Keys::These(known)) => {
             let unknown = keys.find(|key| !known.contains(&&**key))?;
             Some(format!(
                 "takes `{}`, and `{unknown}` was asked for",

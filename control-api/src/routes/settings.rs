@@ -7,11 +7,26 @@ use crate::wire::{Settings, SettingsPatch};
 use axum::Json;
 use axum::extract::State;
 
+/// Settings of the whole cluster.
+#[utoipa::path(
+    get,
+    path = "/api/v1/settings",
+    operation_id = "show_settings",
+    responses((status = 200, body = Settings)),
+)]
 pub(super) async fn show<B: Backend>(State(app): State<App<B>>) -> Result<Json<Settings>> {
     app.backend.settings().await.map(Json)
 }
 
-/// The replicated state checks the request; there is no check here.
+// The replicated state checks the request; there is no check here.
+/// Changes settings; absent fields stay.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/settings",
+    operation_id = "change_settings",
+    request_body = SettingsPatch,
+    responses((status = 200, body = Settings)),
+)]
 pub(super) async fn change<B: Backend>(
     State(app): State<App<B>>,
     Body(patch): Body<SettingsPatch>,

@@ -1,20 +1,24 @@
 //! The cluster's configuration as a sealed backup, and the result of restoring it.
 
+use crate::schema;
 use holdfast_consensus::model::Secret;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Body of `POST /backup`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewBackup {
     /// Seals the backup; without it the backup cannot be read.
+    #[schema(value_type = schema::Secret)]
     pub passphrase: Secret,
 }
 
 /// Body of `POST /restore`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRestore {
+    #[schema(value_type = schema::Secret)]
     pub passphrase: Secret,
     /// The answer of `POST /backup`, in base64 (RFC 4648 clause 4).
     pub backup: String,
@@ -31,10 +35,11 @@ pub struct NewRestore {
 }
 
 /// Answer of `POST /restore`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Restored {
     pub dry_run: bool,
     /// When the backup was made, and of which cluster.
+    #[schema(value_type = schema::Timestamp)]
     pub made_at: holdfast_storage::time::Timestamp,
     pub cluster: String,
     pub items: Vec<RestoredItem>,
@@ -43,7 +48,7 @@ pub struct Restored {
 }
 
 /// One item of the backup.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RestoredItem {
     pub kind: RestoredKind,
     pub name: String,
@@ -53,7 +58,7 @@ pub struct RestoredItem {
     pub detail: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RestoredKind {
     RetentionClass,
@@ -63,7 +68,7 @@ pub enum RestoredKind {
     Node,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RestoreOutcome {
     /// It exists already, as in the backup.

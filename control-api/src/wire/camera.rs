@@ -3,6 +3,7 @@
 
 use super::{CameraDrill, NodeRef, present};
 use crate::error::ApiError;
+use crate::schema;
 use holdfast_consensus::decide::placement::Lack;
 use holdfast_consensus::model::{
     self, Audio, CameraSpec, Credentials, Invalid, Labels, PRIORITY_DEFAULT, Protection,
@@ -13,6 +14,7 @@ use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 fn default_priority() -> u8 {
     PRIORITY_DEFAULT
@@ -22,7 +24,7 @@ fn default_retention_class() -> String {
     RETENTION_CLASS_DEFAULT.to_owned()
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSource {
     /// `rtsp://host[:port]/path` or `rtsps://…`, without credentials.
@@ -32,28 +34,32 @@ pub struct NewSource {
     #[serde(default)]
     pub password: Option<String>,
     #[serde(default)]
+    #[schema(value_type = schema::Transport)]
     pub transport: Transport,
     #[serde(default)]
+    #[schema(value_type = schema::Audio)]
     pub audio: Audio,
-    /// Milliseconds without a frame after which it counts as stalled; `None` or 0: derived from the
+    /// Milliseconds without a frame after which it counts as stalled; `null` or 0: derived from the
     /// camera's usual frame interval.
     #[serde(default)]
     pub stall_after_ms: Option<u32>,
     /// `system`, `insecure` or `sha256:…`, for `rtsps://`.
     #[serde(default)]
+    #[schema(value_type = schema::Tls)]
     pub tls: Tls,
-    /// Bits per second; `None` or 0: derived from what it usually sends.
+    /// Bits per second; `null` or 0: derived from what it usually sends.
     #[serde(default)]
     pub budget_bps: Option<u64>,
 }
 
 /// Body of `POST /cameras`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewCamera {
     pub name: String,
     pub source: NewSource,
     #[serde(default)]
+    #[schema(value_type = schema::Protection)]
     pub protection: Protection,
     #[serde(default = "default_priority")]
     pub priority: u8,
@@ -66,13 +72,14 @@ pub struct NewCamera {
     pub node_labels: BTreeMap<String, String>,
     /// Preferred node; used whenever it is able to record this camera.
     #[serde(default)]
+    #[schema(value_type = Option<schema::NodeRef>)]
     pub preferred_node: Option<NodeRef>,
 }
 
 /// Body of `PATCH /cameras/{id}`: absent fields stay as they are, `labels` and `node_labels` are
 /// replaced as a whole. `null` is rejected: only `username`, `password` and `preferred_node` can be
 /// removed, by an empty string.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CameraPatch {
     #[serde(
@@ -80,52 +87,60 @@ pub struct CameraPatch {
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = String)]
     pub name: Option<String>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = SourcePatch)]
     pub source: Option<SourcePatch>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = schema::Protection)]
     pub protection: Option<Protection>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = u8)]
     pub priority: Option<u8>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = String)]
     pub retention_class: Option<String>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub labels: Option<BTreeMap<String, String>>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = BTreeMap<String, String>)]
     pub node_labels: Option<BTreeMap<String, String>>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = schema::NodeRef)]
     pub preferred_node: Option<NodeRef>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourcePatch {
     #[serde(
@@ -133,57 +148,67 @@ pub struct SourcePatch {
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = String)]
     pub url: Option<String>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = String)]
     pub username: Option<String>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = String)]
     pub password: Option<String>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = schema::Transport)]
     pub transport: Option<Transport>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = schema::Audio)]
     pub audio: Option<Audio>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = u32)]
     pub stall_after_ms: Option<u32>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = schema::Tls)]
     pub tls: Option<Tls>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = u64)]
     pub budget_bps: Option<u64>,
 }
 
 /// A camera in answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Camera {
+    #[schema(value_type = schema::CameraId)]
     pub id: CameraId,
     pub name: String,
     pub source: Source,
+    #[schema(value_type = schema::Protection)]
     pub protection: Protection,
     pub priority: u8,
     pub retention_class: String,
@@ -191,13 +216,14 @@ pub struct Camera {
     #[serde(default)]
     pub node_labels: BTreeMap<String, String>,
     #[serde(default)]
+    #[schema(value_type = Option<schema::NodeId>)]
     pub preferred_node: Option<NodeId>,
     pub assignment: Assignment,
     pub recording: Recording,
-    /// The last drill that passed or failed; `None` if there was none.
+    /// The last drill that passed or failed; `null` if there was none.
     #[serde(default)]
     pub last_drill: Option<CameraDrill>,
-    /// Why it is not recorded as usual; `None` if it is.
+    /// Why it is not recorded as usual; `null` if it is.
     #[serde(default)]
     pub held_back: Option<HeldBack>,
     /// What the change would cost in a failure; only in answers to changes.
@@ -206,15 +232,16 @@ pub struct Camera {
 }
 
 /// Processes of several nodes ended while they began to record the camera.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HeldBack {
     #[serde(rename = "as")]
     pub standing: HeldAs,
     /// When its quarantine ends.
+    #[schema(value_type = Option<schema::Timestamp>)]
     pub until: Option<Timestamp>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldAs {
     /// Two processes did: it is connected after all others, one suspect at a time.
@@ -237,7 +264,7 @@ impl HeldAs {
 }
 
 impl HeldBack {
-    /// `None` if the camera is recorded as usual.
+    /// `null` if the camera is recorded as usual.
     #[must_use]
     pub fn of(treatment: Treatment) -> Option<Self> {
         match treatment {
@@ -254,46 +281,58 @@ impl HeldBack {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Source {
     pub url: String,
     pub username: Option<String>,
     pub has_password: bool,
+    #[schema(value_type = schema::Transport)]
     pub transport: Transport,
     #[serde(default)]
+    #[schema(value_type = schema::Audio)]
     pub audio: Audio,
-    /// `None`: derived from the camera's usual frame interval.
+    /// `null`: derived from the camera's usual frame interval.
     #[serde(default)]
     pub stall_after_ms: Option<u32>,
     #[serde(default)]
+    #[schema(value_type = schema::Tls)]
     pub tls: Tls,
-    /// `None`: derived from what it usually sends.
+    /// `null`: derived from what it usually sends.
     #[serde(default)]
     pub budget_bps: Option<u64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Assignment {
+    #[schema(value_type = schema::Epoch)]
     pub epoch: Epoch,
+    #[schema(value_type = Option<schema::NodeId>)]
     pub owner: Option<NodeId>,
+    #[schema(value_type = Option<schema::NodeId>)]
     pub mirror: Option<NodeId>,
+    #[schema(value_type = Option<schema::NodeId>)]
     pub successor: Option<NodeId>,
     /// The node that is taking over while the owner still records.
+    #[schema(value_type = Option<schema::NodeId>)]
     pub moving_to: Option<NodeId>,
 }
 
 /// The state of the camera's recording, as the answering node knows it from heartbeats.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Recording {
-    /// `None` if no node is known to record it.
+    /// `null` if no node is known to record it.
+    #[schema(value_type = Option<schema::RecorderState>)]
     pub state: Option<RecorderState>,
+    #[schema(value_type = Option<schema::NodeId>)]
     pub node: Option<NodeId>,
     /// Everything up to here is durable, on `node` or on earlier recorders. While the same node
     /// records in the same epoch it never goes back, even if the answering node was restarted.
+    #[schema(value_type = Option<schema::Timestamp>)]
     pub watermark: Option<Timestamp>,
     pub error: Option<String>,
     /// Why no node records it, if that has been so for longer than a moment.
     #[serde(default)]
+    #[schema(value_type = Option<schema::Lack>)]
     pub waits_for: Option<Lack>,
 }
 

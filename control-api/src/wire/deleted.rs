@@ -1,39 +1,46 @@
 //! Cameras that are no longer recorded, in JSON.
 
+use crate::schema;
 use holdfast_consensus::model::{FormerCamera, Origin};
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The origin of a camera's footage, for a camera that this cluster never recorded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CameraOrigin {
     pub cluster: String,
     /// Its number in that cluster.
+    #[schema(value_type = schema::CameraId)]
     pub camera: CameraId,
 }
 
 /// From the first to the last existing footage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FootageExtent {
+    #[schema(value_type = schema::Timestamp)]
     pub from: Timestamp,
+    #[schema(value_type = schema::Timestamp)]
     pub to: Timestamp,
 }
 
 /// An element of `GET /cameras/deleted`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeletedCamera {
+    #[schema(value_type = schema::CameraId)]
     pub id: CameraId,
     pub name: String,
     /// When it was deleted, or its footage adopted.
+    #[schema(value_type = schema::Timestamp)]
     pub deleted_at: Timestamp,
     /// Who did that.
     pub by: String,
-    /// `None` for a camera that was recorded here.
+    /// `null` for a camera that was recorded here.
     pub origin: Option<CameraOrigin>,
     /// Whether `POST /cameras/{id}/restore` can restore it.
     pub restorable: bool,
-    /// `None` if no node that answers has any.
+    /// `null` if no node that answers has any.
     pub footage: Option<FootageExtent>,
     /// Whether every node has reported its footage.
     pub complete: bool,
@@ -60,7 +67,7 @@ impl DeletedCamera {
 }
 
 /// Body of `POST /cameras/{id}/restore`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestoreCamera {
     /// Another name, if its own is in use now.
@@ -69,7 +76,7 @@ pub struct RestoreCamera {
 }
 
 /// Body of `POST /cameras/adopt`: adopts footage of another cluster's cameras.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdoptCameras {
     /// That cluster's id.
@@ -77,19 +84,22 @@ pub struct AdoptCameras {
     pub cameras: Vec<AdoptCamera>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdoptCamera {
     /// Its number in that cluster.
+    #[schema(value_type = schema::CameraId)]
     pub camera: CameraId,
     pub name: String,
 }
 
 /// An element of the answer, in the order of the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CameraNumber {
     /// Its number in that cluster.
+    #[schema(value_type = schema::CameraId)]
     pub camera: CameraId,
     /// Its number here, the same for every request.
+    #[schema(value_type = schema::CameraId)]
     pub id: CameraId,
 }

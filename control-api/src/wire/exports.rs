@@ -2,38 +2,49 @@
 //! file.
 
 use super::Gap;
+use crate::schema;
 use holdfast_storage::ids::{CameraId, ExportId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Body of `POST /exports`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewExport {
     /// A description.
     pub name: String,
+    #[schema(value_type = Vec<schema::CameraId>)]
     pub cameras: Vec<CameraId>,
+    #[schema(value_type = schema::Timestamp)]
     pub from: Timestamp,
+    #[schema(value_type = schema::Timestamp)]
     pub to: Timestamp,
     /// Leaves out frames that refer to lost ones.
     #[serde(default)]
     pub strict: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Export {
+    #[schema(value_type = schema::ExportId)]
     pub id: ExportId,
     pub name: String,
+    #[schema(value_type = Vec<schema::CameraId>)]
     pub cameras: Vec<CameraId>,
+    #[schema(value_type = schema::Timestamp)]
     pub from: Timestamp,
+    #[schema(value_type = schema::Timestamp)]
     pub to: Timestamp,
     pub strict: bool,
+    #[schema(value_type = schema::Timestamp)]
     pub created_at: Timestamp,
     /// Retention does not delete its footage before this time.
+    #[schema(value_type = schema::Timestamp)]
     pub expires_at: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExportState {
     /// Its range has not ended.
@@ -43,7 +54,7 @@ pub enum ExportState {
 }
 
 /// An export and its status.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ExportStatus {
     #[serde(flatten)]
     pub export: Export,
@@ -56,20 +67,23 @@ pub struct ExportStatus {
 }
 
 /// A file of up to six hours of one camera.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExportFile {
+    #[schema(value_type = schema::CameraId)]
     pub camera: CameraId,
     pub name: String,
     /// Path on every node.
     pub url: String,
+    #[schema(value_type = schema::Timestamp)]
     pub from: Timestamp,
+    #[schema(value_type = schema::Timestamp)]
     pub to: Timestamp,
     /// Its range has ended.
     pub ready: bool,
 }
 
 /// What an export contains and what is missing from it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ExportManifest {
     #[serde(flatten)]
     pub status: ExportStatus,
@@ -77,11 +91,13 @@ pub struct ExportManifest {
     /// How many gaps there are beyond the listed ones.
     pub gaps_left_out: usize,
     /// Members that did not answer: what they hold is not in the files either.
+    #[schema(value_type = Vec<schema::NodeId>)]
     pub nodes_left_out: Vec<NodeId>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExportGap {
+    #[schema(value_type = schema::CameraId)]
     pub camera: CameraId,
     #[serde(flatten)]
     pub gap: Gap,

@@ -1,12 +1,15 @@
 //! What volumes delete, and what they do not delete yet.
 
 use super::{NodeRef, Span};
+use crate::schema;
 use holdfast_storage::ids::{CameraId, NodeId};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// An element of `GET /retention`: one volume.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VolumeRetention {
+    #[schema(value_type = schema::NodeId)]
     pub node: NodeId,
     /// Its number on the node.
     pub volume: u16,
@@ -20,7 +23,7 @@ pub struct VolumeRetention {
     pub clamped_free_bytes_min: Option<u64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RetentionPause {
     /// `settling`, `peers_awaited`, `peers_disagree`, `ahead`, `behind`.
     pub reason: String,
@@ -29,7 +32,7 @@ pub struct RetentionPause {
 }
 
 /// A deletion that is larger than usual.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AnnouncedDeletion {
     /// The retention class; `null`: free space that has to be kept.
     pub class: Option<String>,
@@ -43,18 +46,20 @@ pub struct AnnouncedDeletion {
 }
 
 /// An element of `GET /retention/future`: footage with times in the future.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FutureFootage {
+    #[schema(value_type = schema::CameraId)]
     pub camera: CameraId,
     #[serde(flatten)]
     pub span: Span,
 }
 
 /// The body of `POST /retention/release` and `/retention/cancel`; an absent field means all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionTarget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::NodeRef>)]
     pub node: Option<NodeRef>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<u16>,

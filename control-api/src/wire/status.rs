@@ -1,11 +1,14 @@
 //! `GET /status`: the state of the cluster. Times are those of the answering node.
 
+use crate::schema;
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
+    #[schema(value_type = schema::Timestamp)]
     pub at: Timestamp,
     pub state: StatusState,
     /// One sentence.
@@ -25,7 +28,7 @@ pub struct Status {
     pub next_failure: Vec<NextFailure>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusState {
     Well,
@@ -35,7 +38,7 @@ pub enum StatusState {
     FootageIsBeingLost,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The node belongs to no cluster.
@@ -45,7 +48,7 @@ pub enum Mode {
     Cluster,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Footage is being lost.
@@ -56,24 +59,28 @@ pub enum Severity {
 }
 
 /// One thing that an operator should know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
     pub severity: Severity,
     /// Stable; docs/operations.md lists them.
     pub code: String,
     /// What it is about: a camera, a node, a volume.
     pub subject: String,
-    /// `None` if that is not known, or if it was always so.
+    /// `null` if that is not known, or if it was always so.
+    #[schema(value_type = Option<schema::Timestamp>)]
     pub since: Option<Timestamp>,
     pub what: String,
     /// The command that solves it, or what to do.
     pub mend: Option<String>,
+    #[schema(value_type = Option<schema::CameraId>)]
     pub camera: Option<CameraId>,
+    #[schema(value_type = Option<schema::NodeId>)]
     pub node: Option<NodeId>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Disk {
+    #[schema(value_type = schema::NodeId)]
     pub node: NodeId,
     pub node_name: String,
     pub volume: u16,
@@ -82,14 +89,15 @@ pub struct Disk {
     pub state: String,
     pub free_bytes: u64,
     pub size_bytes: u64,
-    /// How long free and deletable space lasts at the present rate of writing; `None` while nothing
+    /// How long free and deletable space lasts at the present rate of writing; `null` while nothing
     /// is written.
     pub full_in_seconds: Option<u64>,
 }
 
 /// What the death of a node would cost now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NextFailure {
+    #[schema(value_type = schema::NodeId)]
     pub node: NodeId,
     pub node_name: String,
     /// How many cameras would no longer be recorded.
