@@ -32,6 +32,8 @@ mod iframes;
 #[cfg(test)]
 mod joins;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod parts;
 #[cfg(test)]
 mod server;

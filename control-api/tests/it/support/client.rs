@@ -1,5 +1,6 @@
 //! A client that calls the router without a network.
 
+use super::contract::Exchange;
 use super::fake::{Fake, T0};
 use axum::Router;
 use axum::body::Body;
@@ -73,7 +74,26 @@ impl Client {
         .await
     }
 
+    /// Sends a request, and compares it and its answer with the OpenAPI document.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let (head, body) = request.into_parts();
+        let (method, uri) = (head.method.clone(), head.uri.clone());
+        let sent = body.collect().await.unwrap().to_bytes();
+        let request = Request::from_parts(head, Body::from(sent.clone()));
+        let answer = self.answer(request).await;
+        Exchange {
+            method: method.as_str(),
+            path: uri.path(),
+            sent: &sent,
+            status: answer.status.as_u16(),
+            content_type: answer.header("content-type"),
+            answered: (!answer.broke_off).then_some(&answer.bytes),
+        }
+        .check();
+        answer
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Answer {
         let (parts, mut body) = self
             .router
             .clone()

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod clip;
+pub(crate) mod contract;
 pub(crate) mod fake;
 pub(crate) mod ffmpeg;
 mod former;
