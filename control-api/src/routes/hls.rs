@@ -254,7 +254,11 @@ pub(super) fn media_of(bytes: &[u8], cache: &'static str) -> Representation {
     params(("id" = schema::CameraId, Path), TokenQuery),
     responses(MediaAnswers),
 )]
-pub(super) async fn gap(Params(_): Params<TokenQuery>, conditions: Conditions) -> Result<Response> {
+pub(super) async fn gap(
+    Segment(_): Segment<CameraId>,
+    Params(_): Params<TokenQuery>,
+    conditions: Conditions,
+) -> Result<Response> {
     nothing_here(&conditions).await
 }
 

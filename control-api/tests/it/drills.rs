@@ -12,7 +12,8 @@ async fn a_drill_is_of_a_camera_or_of_a_node() {
         ("{}", 422),
         (r#"{"camera":7,"node":1}"#, 422),
         (r#"{"cameras":[7]}"#, 422),
-        ("[", 400),
+        ("[", 422),
+        ("{", 400),
     ] {
         assert_eq!(begin(wrong).await.status.as_u16(), status, "{wrong}");
     }

@@ -168,6 +168,21 @@ async fn a_request_that_cannot_be_read_gets_a_problem_document() {
             "unsupported-media-type",
         ),
         ("PATCH", "/api/v1/cameras/1", Some("\"x\""), 422, "invalid"),
+        ("PATCH", "/api/v1/cameras/1", Some("[]"), 422, "invalid"),
+        (
+            "POST",
+            "/api/v1/retention/cancel",
+            Some("[null,null]"),
+            422,
+            "invalid",
+        ),
+        (
+            "GET",
+            "/api/v1/cameras/-1/hls/gap.m4s",
+            None,
+            400,
+            "malformed",
+        ),
         (
             "PATCH",
             "/api/v1/cameras/1",
