@@ -40,19 +40,19 @@ macro_rules! words {
 
 schemas! {
     /// A camera of the site: from 1, never reused.
-    CameraId: number(KnownFormat::Int32);
+    CameraId: number().maximum(Some(u32::MAX));
     /// A node of the cluster: from 1, never reused.
-    NodeId: number(KnownFormat::Int64);
+    NodeId: number();
     /// The version of a camera's assignment: grows with every change of owner.
-    Epoch: number(KnownFormat::Int64);
+    Epoch: number();
     /// A hold: from 1, never reused.
-    HoldId: number(KnownFormat::Int64);
+    HoldId: number();
     /// A drill: from 1, never reused.
-    DrillId: number(KnownFormat::Int64);
+    DrillId: number();
     /// An export: from 1, never reused.
-    ExportId: number(KnownFormat::Int64);
+    ExportId: number();
     /// A segment file of one volume.
-    SegmentId: number(KnownFormat::Int64);
+    SegmentId: number();
     /// RFC 3339; answers are in UTC, with microseconds.
     Timestamp: text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
     /// Accepted and never returned.
@@ -100,9 +100,9 @@ fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
-fn number(format: KnownFormat) -> ObjectBuilder {
+fn number() -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(Type::Integer)
-        .format(Some(SchemaFormat::KnownFormat(format)))
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
         .minimum(Some(0))
 }

@@ -62,6 +62,7 @@ pub struct NewCamera {
     #[schema(value_type = schema::Protection)]
     pub protection: Protection,
     #[serde(default = "default_priority")]
+    #[schema(maximum = 255)]
     pub priority: u8,
     #[serde(default = "default_retention_class")]
     pub retention_class: String,
@@ -108,7 +109,7 @@ pub struct CameraPatch {
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(value_type = u8)]
+    #[schema(value_type = u8, maximum = 255)]
     pub priority: Option<u8>,
     #[serde(
         default,

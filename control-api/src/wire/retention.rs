@@ -62,6 +62,7 @@ pub struct RetentionTarget {
     #[schema(value_type = Option<schema::NodeRef>)]
     pub node: Option<NodeRef>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 65_535)]
     pub volume: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,

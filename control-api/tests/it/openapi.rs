@@ -197,6 +197,7 @@ fn what_differs_from_a_schema_is_found() {
         |body| body["nome"] = json!("x"),
         |body| body["protection"] = json!("none"),
         |body| body["priority"] = json!(-1),
+        |body| body["priority"] = json!(256),
         |body| body["preferred_node"] = json!(1.5),
         |body| body["source"] = json!({}),
         |body| body["labels"] = json!({"a": 1}),

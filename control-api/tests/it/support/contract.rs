@@ -112,9 +112,8 @@ pub(crate) fn check(schema: &'static Value, value: &Value, at: &str) -> Result<(
                 let any = means.as_array().unwrap().iter();
                 any.filter(|any| check(any, value, at).is_ok()).count() == 1
             }
-            "minimum" => value
-                .as_f64()
-                .is_none_or(|value| value >= means.as_f64().unwrap()),
+            "minimum" => is_within(value, |value| value >= means.as_f64().unwrap()),
+            "maximum" => is_within(value, |value| value <= means.as_f64().unwrap()),
             "format" => has_format(means.as_str().unwrap(), value),
             "items" => {
                 for (index, item) in value.as_array().into_iter().flatten().enumerate() {
@@ -182,6 +181,11 @@ fn is_of(types: &Value, value: &Value) -> bool {
     types
         .as_array()
         .map_or_else(|| is(types), |any| any.iter().any(is))
+}
+
+/// Whether a number is within a bound; what is no number has none.
+fn is_within(value: &Value, bound: impl Fn(f64) -> bool) -> bool {
+    value.as_f64().is_none_or(bound)
 }
 
 fn has_format(format: &str, value: &Value) -> bool {
