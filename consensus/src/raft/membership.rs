@@ -18,8 +18,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, interval, timeout};
 
 const STEP_INTERVAL: Duration = Duration::from_millis(250);
-/// The same for a node that knows no other.
-const REST: Duration = Duration::from_secs(1);
 const STEP_DEADLINE: Duration = Duration::from_secs(5);
 /// A learner this close to the end of the log may vote.
 const LAG_ENTRIES_MAX: u64 = 100;
@@ -58,17 +56,13 @@ impl Absences {
 /// is a learner.
 pub(crate) async fn run(
     raft: Raft,
-    mut state: watch::Receiver<Arc<ClusterState>>,
+    state: watch::Receiver<Arc<ClusterState>>,
     voter_absent_max: Duration,
 ) {
     let mut ticks = interval(STEP_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut absences = Absences::default();
     loop {
-        if state.borrow_and_update().nodes.len() <= 1 {
-            // As long as no other node is known, there is nothing to change.
-            let _ = timeout(REST, state.changed()).await;
-        }
         let now = ticks.tick().await;
         if !raft.is_leader() {
             absences = Absences::default();
