@@ -7,12 +7,12 @@
 
 mod damaged;
 mod medium;
+mod rescan;
 
 use crate::Error;
 use crate::catalogue::{Broken, Catalogue, InitPlace, StreamRow};
 use crate::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
 use crate::damage::cut;
-use crate::disk::Salvaging;
 use crate::format::index::InitRow;
 use crate::format::{
     BLOCK_BYTES, Decoded, FormatError, RECORD_HEAD_BYTES, RECORD_PAYLOAD_BYTES_MAX, TrackTable,
@@ -22,7 +22,6 @@ use crate::hold::HOLD_CLASS;
 use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
 use crate::locks::{read, write};
 use crate::range::Range;
-use crate::scan::scan;
 use crate::state::Shared;
 use crate::time::Timestamp;
 use crate::timeline::{Span, close_seams, join_seams, stretches_of};
@@ -391,10 +390,7 @@ impl Shared {
     }
 
     /// One track's chunks of a sealed segment. If its table is damaged, or lies in a bad sector,
-    /// they are read from the batches instead, around bad sectors.
-    ///
-    /// # Errors
-    /// `Damaged` if the batches cannot be read either, and the disk reads other places.
+    /// they are read from the batches instead, around bad sectors (`rescan`).
     fn table(&self, segment: SegmentId, table: &TrackTable) -> Result<Arc<Vec<ChunkEntry>>, Error> {
         if let Some(rows) = self.caches.table(segment, table.key) {
             return Ok(rows);
@@ -413,24 +409,7 @@ impl Shared {
         };
         let rows = match rows {
             Ok(rows) => rows,
-            Err(reason) => {
-                tracing::warn!(%segment, %reason, "a chunk table is damaged: reading the segment's batches instead");
-                write(&self.damage).suspect(segment);
-                let around = Salvaging::new(Arc::clone(&file), || false);
-                let scanned = scan(&around, segment)
-                    .map_err(|error| {
-                        let what = "the segment";
-                        let error = error.to_string();
-                        self.damaged(segment, 0, FormatError::Unreadable { what, error })
-                    })?
-                    .map_err(|reason| self.damaged(segment, 0, reason))?;
-                scanned
-                    .index
-                    .tracks()
-                    .get(&table.key)
-                    .cloned()
-                    .unwrap_or_default()
-            }
+            Err(reason) => return self.rescan((segment, table.key), (&file, &path), &reason),
         };
         let entries = rows
             .into_iter()

@@ -2,6 +2,7 @@
 
 pub(crate) mod caches;
 mod jobs;
+pub(crate) mod rescans;
 mod scrubbing;
 
 pub(crate) use jobs::Job;
@@ -25,6 +26,7 @@ use crate::segments::Known;
 use crate::time::Timestamp;
 use crate::watermark::Watermarks;
 use caches::Caches;
+use rescans::Rescans;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -111,6 +113,7 @@ pub(crate) struct Shared {
     pub(crate) is_catalogue_suspect: AtomicBool,
     pub(crate) caches: Caches,
     pub(crate) damage: RwLock<Damage>,
+    pub(crate) rescans: Mutex<Rescans>,
     pub(crate) scrub: Control,
     pub(crate) retention: control::Control,
     pub(crate) counters: Counters,
@@ -156,6 +159,7 @@ impl Shared {
             is_catalogue_suspect: false.into(),
             caches: Caches::default(),
             damage: RwLock::default(),
+            rescans: Mutex::default(),
             scrub: Control::default(),
             retention: control::Control::default(),
             counters: Counters {

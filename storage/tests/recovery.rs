@@ -204,6 +204,15 @@ async fn a_bad_sector_below_a_footer_hides_no_chunk_from_readers() {
         assert_eq!(stored(handle, 1), (0..12).collect::<Vec<_>>());
     })
     .await;
+    on_a_disk_that_ages(|handle, faults, segment| {
+        let all = (0..segment.len() as u64).step_by(BLOCK_BYTES);
+        *faults.unreadable.lock().unwrap() = all.collect();
+        let gone = handle.entries(all_of(1));
+        assert!(matches!(gone, Err(Error::Io { .. })), "{gone:?}");
+        faults.unreadable.lock().unwrap().clear();
+        assert_eq!(stored(handle, 1), (0..12).collect::<Vec<_>>());
+    })
+    .await;
 }
 
 #[tokio::test]

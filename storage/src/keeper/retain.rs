@@ -11,7 +11,7 @@ use crate::format::FooterHead;
 use crate::format::index::InitRow;
 use crate::hold::Holds;
 use crate::ids::SegmentId;
-use crate::locks::{read, write};
+use crate::locks::{lock, read, write};
 use crate::retention::{
     self, Allow, FreeSpace, Plan, Rate, Reason, SegmentFacts, Subject, full_in_s, plan_deletions,
 };
@@ -308,6 +308,7 @@ impl Keeper {
         write(&self.shared.known).remove(&id);
         self.shared.caches.forget(id);
         write(&self.shared.damage).forget(id);
+        lock(&self.shared.rescans).forget(id);
         self.holding.forget_segment(id);
         match reason {
             Reason::Age | Reason::ClassBytes => {

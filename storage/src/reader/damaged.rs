@@ -1,6 +1,7 @@
 //! Damage found by readers: identify the chunk, enter it into the register, and search for another
 //! copy.
 
+use super::medium::is_bad_sector;
 use crate::Error;
 use crate::chunk::{ChunkEntry, ChunkMeta, InitId};
 use crate::damage::{self, DamagedChunk};
@@ -143,8 +144,17 @@ impl Shared {
         for table in &tables {
             let kept = self.caches.table(segment, table.key);
             let kept = kept.map(|entries| entries.iter().map(ChunkRow::of).collect());
-            let rows =
-                kept.map_or_else(|| read_table(&*file, &path, table), |rows| Ok(Some(rows)))?;
+            let rows = match kept {
+                Some(rows) => Some(rows),
+                None => match read_table(&*file, &path, table) {
+                    Err(Error::Io { source, .. })
+                        if is_bad_sector(&*file, &source, table.offset) =>
+                    {
+                        None
+                    }
+                    read => read?,
+                },
+            };
             listed.extend(rows.map(|rows| (table.key, rows)));
         }
         Ok(listed)

@@ -23,7 +23,7 @@ fn is_of_the_medium(error: &io::Error) -> bool {
 
 /// Whether the file's first block, or the second one if `except` lies in the first, can be read: by
 /// the disk, not from what the kernel has cached.
-fn answers(file: &dyn DiskFile, except: u64) -> bool {
+pub(super) fn answers(file: &dyn DiskFile, except: u64) -> bool {
     let bytes = BLOCK_BYTES as u64;
     let at = if except < bytes { bytes } else { 0 };
     file.forget_cached(at, bytes);
