@@ -79,11 +79,22 @@ pub(crate) fn put_together(known: Known<'_>) -> wire::Timeline {
             .flat_map(|recorded| recorded.spans)
             .collect(),
     );
-    ledger.extend(
-        pauses
-            .iter()
-            .map(|pause| entry_of(pause, range, tenures, &available)),
-    );
+    let paused: Vec<Gap> = pauses
+        .iter()
+        .map(|pause| entry_of(pause, range, tenures, &available))
+        .collect();
+    let own_gaps = |span: &Span| -> Vec<Gap> {
+        let own = ledger.iter().filter(|gap| gap.node == span.node);
+        own.chain(&paused).copied().collect()
+    };
+    // Where there is neither footage nor a gap of its own, a node may hold footage that it cannot
+    // list now; what another node could not record meanwhile says nothing of it.
+    let unlisted = silent_spans(tenures, &partial, &watermarks)
+        .into_iter()
+        .flat_map(|span| without(span, &own_gaps(&span)));
+    let mut unavailable = silent_spans(tenures, &silent, &watermarks);
+    unavailable.extend(unlisted);
+    ledger.extend(&paused);
     let deleted_at = pauses
         .last()
         .filter(|pause| pause.to == Timestamp::MAX)
@@ -97,10 +108,6 @@ pub(crate) fn put_together(known: Known<'_>) -> wire::Timeline {
         (None, None) => now,
     };
     let end = end.min(range.to);
-    let mut unavailable = silent_spans(tenures, &silent, &watermarks);
-    // Where there is neither footage nor a gap, it may hold footage that it cannot list now.
-    let unlisted = silent_spans(tenures, &partial, &watermarks);
-    unavailable.extend(unlisted.into_iter().flat_map(|span| without(span, &ledger)));
     let spans = with_silent(&available, &unavailable, range);
     let covered: Vec<Span> = spans.iter().map(|(span, _)| *span).collect();
     let holes = holes(&covered, &ledger, range.from, end.max(range.from));
@@ -285,6 +292,7 @@ mod tests {
     use holdfast_storage::ids::{CameraId, StreamKind};
 
     const NODE: NodeId = NodeId(1);
+    const MIRROR: NodeId = NodeId(2);
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp(seconds * 1_000_000)
@@ -327,6 +335,19 @@ mod tests {
             gaps: gaps.iter().map(|(from, to)| gap(*from, *to)).collect(),
             complete,
         };
+        // Another node did not reach the camera at all.
+        let elsewhere = Recorded {
+            gaps: vec![Gap {
+                node: MIRROR,
+                ..gap(0, 100)
+            }],
+            complete: true,
+            ..Recorded::default()
+        };
+        let of = |node, recorded| Answer {
+            node,
+            answer: Some(recorded),
+        };
         put_together(Known {
             range: Range {
                 camera: CameraId(1),
@@ -335,10 +356,7 @@ mod tests {
                 to: at(100),
             },
             now: at(100),
-            answers: vec![Answer {
-                node: NODE,
-                answer: Some(recorded),
-            }],
+            answers: vec![of(NODE, recorded), of(MIRROR, elsewhere)],
             tenures: &tenures,
             watermarks: [(NODE, at(100))].into(),
             pauses: Vec::new(),

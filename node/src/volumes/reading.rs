@@ -69,8 +69,8 @@ struct Answers<T> {
     of: Vec<(u16, T)>,
     /// How many volumes there are, open or not.
     volumes: usize,
-    /// The first one that is being opened.
-    opening: Option<u16>,
+    /// The first one that was not asked, and may answer in a moment.
+    awaited: Option<u16>,
     failed: Vec<(u16, ReadError)>,
 }
 
@@ -86,14 +86,27 @@ impl<T> Answers<T> {
 }
 
 impl<T> Answers<(bool, T)> {
-    /// The first volume that may list more in a moment: its disk is slow, it is being opened, or it
-    /// reports that not all of it is listed yet.
+    /// The first volume that may list more in a moment: its disk is slow, it has been away for only
+    /// a moment, or it reports that not all of it is listed yet.
     fn late(&self) -> Option<u16> {
         let slow = self.failed.iter().filter(|(_, error)| error.is_late());
         let unlisted = self.of.iter().filter(|(_, (is_listed, _))| !is_listed);
         let slow = slow.map(|(volume, _)| *volume);
         let unlisted = unlisted.map(|(volume, _)| *volume);
-        slow.chain(self.opening).chain(unlisted).next()
+        slow.chain(self.awaited).chain(unlisted).next()
+    }
+}
+
+impl Answers<(bool, Vec<ChunkEntry>)> {
+    /// # Errors
+    /// No volume has an answer, and none is expected in a moment.
+    fn entries(self) -> Result<Entries, ReadError> {
+        let late = self.late();
+        if self.of.is_empty() && late.is_some() {
+            return Ok((Vec::new(), late));
+        }
+        let listed = self.some()?.into_iter().map(|(_, entries)| entries);
+        Ok((listed.flatten().collect(), late))
     }
 }
 
@@ -124,10 +137,7 @@ impl Volumes {
             let is_recovered = handle.stats().is_recovered();
             Ok((is_recovered, handle.entries(range)?))
         };
-        let answers = self.of_each(read).await;
-        let late = answers.late();
-        let listed = answers.some()?.into_iter().map(|(_, entries)| entries);
-        Ok((listed.flatten().collect(), late))
+        self.of_each(read).await.entries()
     }
 
     pub(crate) async fn init(&self, camera: CameraId, init: InitId) -> Result<Bytes, ReadError> {
@@ -177,9 +187,10 @@ impl Volumes {
         &self,
         read: impl Fn(&VolumeHandle) -> Result<T, holdfast_storage::Error> + Clone + Send + 'static,
     ) -> Answers<T> {
-        let (asked, volumes, opening) = {
+        let now = self.inner.clock.elapsed();
+        let (asked, volumes, awaited) = {
             let slots = self.slots();
-            let mut opening = slots.iter().filter(|slot| slot.is_opening());
+            let mut awaited = slots.iter().filter(|slot| slot.may_answer_soon(now));
             let answers = |slot: &&Slot| slot.standing() != Standing::Hung;
             let asked: Vec<_> = slots
                 .iter()
@@ -187,7 +198,7 @@ impl Volumes {
                 .filter_map(Slot::open)
                 .cloned()
                 .collect();
-            (asked, slots.len(), opening.next().map(|slot| slot.index))
+            (asked, slots.len(), awaited.next().map(|slot| slot.index))
         };
         let reads = asked
             .iter()
@@ -195,7 +206,7 @@ impl Volumes {
         let mut answers = Answers {
             of: Vec::new(),
             volumes,
-            opening,
+            awaited,
             failed: Vec::new(),
         };
         for (volume, answer) in asked.iter().zip(join_all(reads).await) {
@@ -273,7 +284,7 @@ mod tests {
                 .zip(is_listed.iter().map(|is_listed| (*is_listed, ())))
                 .collect(),
             volumes: 9,
-            opening: None,
+            awaited: None,
             failed,
         };
         let hangs = || ReadError::Hangs {
@@ -287,10 +298,22 @@ mod tests {
         assert_eq!(answers(&[true], vec![(8, gone())]).late(), None);
         let both = vec![(8, gone()), (7, hangs())];
         assert_eq!(answers(&[true], both).late(), Some(7), "one hides no other");
-        let opening = Answers {
-            opening: Some(3),
+        let awaited = Answers {
+            awaited: Some(3),
             ..answers(&[true], vec![])
         };
-        assert_eq!(opening.late(), Some(3));
+        assert_eq!(awaited.late(), Some(3));
+        let only = |failed| Answers::<(bool, Vec<ChunkEntry>)> {
+            of: Vec::new(),
+            volumes: 1,
+            awaited: None,
+            failed: vec![failed],
+        };
+        assert_eq!(
+            only((7, hangs())).entries().unwrap(),
+            (vec![], Some(7)),
+            "a node's only volume is late as any other"
+        );
+        assert!(only((8, gone())).entries().is_err());
     }
 }

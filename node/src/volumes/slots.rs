@@ -37,6 +37,10 @@ pub(super) enum Place {
     Closing,
 }
 
+/// A volume that hangs, or is being opened, for longer is away: what it holds is not expected in a
+/// moment any more.
+const AWAITED_MAX: Duration = Duration::from_secs(60);
+
 /// Counts since the node started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -72,6 +76,8 @@ pub(super) struct Slot {
     pub(super) counts: Counts,
     /// Times that a camera left it for another volume of this node.
     pub(super) moved_cameras: AtomicU64,
+    /// Since when it is not asked for what it holds: it is being opened, or hangs.
+    silent_since: Option<Duration>,
     /// Since when it has had nothing to write.
     pub(super) idle_since: Option<Duration>,
 }
@@ -96,6 +102,7 @@ impl Slot {
             bandwidth: None,
             counts: Counts::default(),
             moved_cameras: 0.into(),
+            silent_since: None,
             idle_since: None,
         }
     }
@@ -108,8 +115,24 @@ impl Slot {
         }
     }
 
-    pub(super) fn is_opening(&self) -> bool {
+    fn is_opening(&self) -> bool {
         matches!(self.place, Place::Opening)
+    }
+
+    /// Notes since when it is not asked for what it holds.
+    pub(super) fn note_silence(&mut self, now: Duration) {
+        let is_silent = self.is_opening() || self.standing() == Standing::Hung;
+        self.silent_since = self
+            .silent_since
+            .filter(|_| is_silent)
+            .or(is_silent.then_some(now));
+    }
+
+    /// Whether it is not asked for what it holds, and has not been for only a moment.
+    pub(super) fn may_answer_soon(&self, now: Duration) -> bool {
+        let is_silent = self.is_opening() || self.standing() == Standing::Hung;
+        let since = self.silent_since.unwrap_or(now);
+        is_silent && now.saturating_sub(since) < AWAITED_MAX
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -234,6 +257,27 @@ mod tests {
 
     fn slot() -> Slot {
         Slot::new("/v".into(), 3, Role::Record)
+    }
+
+    #[test]
+    fn a_volume_that_opens_or_hangs_is_awaited_for_a_minute() {
+        let mut slot = slot();
+        let second = Duration::from_secs;
+        slot.place = Place::Opening;
+        assert!(
+            slot.may_answer_soon(second(5)),
+            "the warden has not seen it"
+        );
+        slot.note_silence(second(10));
+        slot.note_silence(second(11));
+        assert!(slot.may_answer_soon(second(69)));
+        assert!(!slot.may_answer_soon(second(70)));
+        slot.place = Place::Away("no disk".into());
+        slot.note_silence(second(71));
+        assert!(!slot.may_answer_soon(second(72)));
+        slot.place = Place::Opening;
+        slot.note_silence(second(80));
+        assert!(slot.may_answer_soon(second(139)), "it is another time");
     }
 
     #[test]

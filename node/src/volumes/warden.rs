@@ -69,6 +69,7 @@ impl Volumes {
             .collect();
         let mut left = Vec::new();
         for slot in self.slots_mut().iter_mut() {
+            slot.note_silence(now);
             let Some((stats, opened)) = figures
                 .iter()
                 .find(|(_, opened)| slot.open() == Some(opened))
