@@ -92,18 +92,7 @@ const LOOKBACKS_MAX: usize = 4;
 /// The entries of a range, from the access point before it if there is one, and some beyond it:
 /// recordings are merged equally for a playlist and for each of its segments only if the ends of
 /// the merged time are further away than a GOP. Callers take the entries that begin within the
-/// range.
-pub(super) async fn playable_tracks<B: Backend>(
-    backend: &B,
-    camera: CameraId,
-    stream: StreamKind,
-    range: Range,
-    strict: bool,
-) -> Result<Tracks> {
-    Ok(playable(backend, (camera, stream), range, strict).await?.0)
-}
-
-/// [`playable_tracks`], and who may have more of them in a moment ([`Listed::late`]).
+/// range. Also returns who may have more of them in a moment ([`Listed::late`]).
 pub(super) async fn playable<B: Backend>(
     backend: &B,
     (camera, stream): (CameraId, StreamKind),

@@ -5,7 +5,7 @@ use super::App;
 use super::asked::Asked;
 use super::chunk_stream::{Unsent, merged_init, playable, unplayable};
 use super::footage::{Footage, Looks};
-use super::parts::{Conditions, may_be_complete_soon};
+use super::parts::{Conditions, LATE, may_be_complete_soon};
 use crate::backend::{Backend, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
@@ -36,8 +36,6 @@ const DAMAGED_MS: HeaderName = HeaderName::from_static("x-holdfast-damaged-ms");
 /// How long before the requested range the file begins, in milliseconds: at the access point that
 /// decodes the range's beginning.
 const LEAD_IN_MS: HeaderName = HeaderName::from_static("x-holdfast-lead-in-ms");
-/// Who may have more of the range in a moment: the file may be without it.
-const LATE: HeaderName = HeaderName::from_static("x-holdfast-late");
 /// Wall time of the file's time 0.
 const START: HeaderName = HeaderName::from_static("x-holdfast-start");
 

@@ -3,10 +3,10 @@
 
 use super::App;
 use super::asked::{Asked, TokenQuery, init_pair, main_stream};
-use super::chunk_stream::{Unsent, merged_init, no_footage, playable, playable_tracks, unplayable};
+use super::chunk_stream::{Unsent, merged_init, no_footage, playable, unplayable};
 use super::footage::{Footage, Looks};
 use super::growing::{self, Shows};
-use super::parts::{Conditions, Representation, tag_of};
+use super::parts::{Conditions, LATE, Representation, may_be_complete_soon, tag_of};
 use crate::backend::{Backend, Result};
 use crate::extract::{Params, Segment};
 use crate::limits::PLAYED_MAX;
@@ -97,20 +97,25 @@ pub(super) async fn playlist<B: Backend>(
         let request = asked.request(range.unwrap_or(Range { from: now, to: now }));
         return growing::open(&app, id, range, &request, Shows::Media).await;
     };
-    let tracks = playable_tracks(&app.backend, id, asked.stream, range, strict).await?;
+    let (tracks, late) = playable(&app.backend, (id, asked.stream), range, strict).await?;
     let known = match asked.gaps {
         GapDisplay::Skip => Vec::new(),
         GapDisplay::Entries => app.backend.gaps(id, range.from, range.to).await?,
     };
     let items = plan_playlist(&tracks, &known, range, strict);
     if items.is_empty() {
-        return Err(unplayable(id, range, &tracks));
+        return Err(late.map_or_else(
+            || unplayable(id, range, &tracks),
+            |late| may_be_complete_soon(&late),
+        ));
     }
     let headers = [
         (header::CONTENT_TYPE, PLAYLIST_TYPE),
         (header::CACHE_CONTROL, NEVER),
     ];
-    Ok((headers, write_playlist(&items, &asked.request(range))).into_response())
+    let late = late.map(|late| [(LATE, late)]);
+    let text = write_playlist(&items, &asked.request(range));
+    Ok((headers, late, text).into_response())
 }
 
 /// The init segment of a playlist; its URI is the playlist's.
@@ -205,7 +210,11 @@ async fn look<B: Backend>(
     let (tracks, late) = playable(&app.backend, (camera, stream), range, strict).await?;
     let chunks = segment_chunks(&tracks, wanted);
     if chunks.is_empty() {
-        return Err(no_footage(camera, range).into());
+        let missing = late.map_or_else(
+            || no_footage(camera, range),
+            |late| may_be_complete_soon(&late),
+        );
+        return Err(missing.into());
     }
     let init = merged_init(
         &app.backend,

@@ -4,10 +4,10 @@
 
 use super::App;
 use super::asked::{Asked, init_pair, main_stream};
-use super::chunk_stream::{merged_init, no_footage, playable_tracks, unplayable};
+use super::chunk_stream::{merged_init, no_footage, playable, unplayable};
 use super::growing::{self, Shows};
 use super::hls::{A_WHILE, NEVER, PLAYLIST_TYPE, media_of};
-use super::parts::Conditions;
+use super::parts::{Conditions, may_be_complete_soon};
 use crate::backend::{Backend, Lost, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
@@ -143,10 +143,13 @@ async fn planned<B: Backend>(
     range: Range,
     asked: &Asked,
 ) -> Result<(Tracks, Vec<Item>)> {
-    let tracks = playable_tracks(&app.backend, id, asked.stream, range, asked.strict).await?;
+    let (tracks, late) = playable(&app.backend, (id, asked.stream), range, asked.strict).await?;
     let items = plan_playlist(&tracks, &[], range, asked.strict);
     if items.is_empty() {
-        Err(unplayable(id, range, &tracks))
+        Err(late.map_or_else(
+            || unplayable(id, range, &tracks),
+            |late| may_be_complete_soon(&late),
+        ))
     } else {
         Ok((tracks, items))
     }
@@ -174,14 +177,12 @@ pub(super) async fn picture<B: Backend>(
         to: at.plus_micros(1),
     }
     .check(PLAYBACK_RANGE_MAX)?;
-    let tracks = playable_tracks(&app.backend, id, asked.stream, range, false).await?;
+    let (tracks, late) = playable(&app.backend, (id, asked.stream), range, false).await?;
     let is_it =
         |entry: &&_| is_picture(entry) && entry.meta.start == at && entry.meta.init == inits.video;
-    let entry = *tracks
-        .video
-        .iter()
-        .find(is_it)
-        .ok_or_else(|| no_footage(id, range))?;
+    let entry = *tracks.video.iter().find(is_it).ok_or_else(|| {
+        late.map_or_else(|| no_footage(id, range), |late| may_be_complete_soon(&late))
+    })?;
     send_picture(
         &app,
         (id, entry),

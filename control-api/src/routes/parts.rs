@@ -16,6 +16,9 @@ use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
+/// Who may have more of the range in a moment: the answer may be without it.
+pub(super) const LATE: HeaderName = HeaderName::from_static("x-holdfast-late");
+
 /// The parts of a request that decide how much is sent.
 #[derive(Clone, Debug)]
 pub(super) struct Conditions {
