@@ -5,7 +5,7 @@ use super::App;
 use super::asked::Asked;
 use super::chunk_stream::{Unsent, merged_init, playable, unplayable};
 use super::footage::{Footage, Looks};
-use super::parts::{Conditions, LATE, may_be_complete_soon};
+use super::parts::{Conditions, LATE, missing_or_late};
 use crate::backend::{Backend, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
@@ -115,10 +115,8 @@ async fn look<B: Backend>(
         to: range.to.min(recorded),
         ..range
     };
-    let mut plan = plan_export(&tracks, range, strict).ok_or_else(|| match &late {
-        Some(late) => may_be_complete_soon(late),
-        None => unplayable(camera, range, &tracks),
-    })?;
+    let mut plan = plan_export(&tracks, range, strict)
+        .ok_or_else(|| missing_or_late(late.as_ref(), || unplayable(camera, range, &tracks)))?;
     drop(tracks);
     let all = units(range.to.micros_since(plan.base)).max(units_of_chunks(plan.chunks.len())?);
     permit.merge(permits(

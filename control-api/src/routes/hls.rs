@@ -6,7 +6,7 @@ use super::asked::{Asked, TokenQuery, init_pair, main_stream};
 use super::chunk_stream::{Unsent, merged_init, no_footage, playable, unplayable};
 use super::footage::{Footage, Looks};
 use super::growing::{self, Shows};
-use super::parts::{Conditions, LATE, Representation, may_be_complete_soon, tag_of};
+use super::parts::{Conditions, LATE, Representation, missing_or_late, tag_of};
 use crate::backend::{Backend, Result};
 use crate::extract::{Params, Segment};
 use crate::limits::PLAYED_MAX;
@@ -104,10 +104,9 @@ pub(super) async fn playlist<B: Backend>(
     };
     let items = plan_playlist(&tracks, &known, range, strict);
     if items.is_empty() {
-        return Err(late.map_or_else(
-            || unplayable(id, range, &tracks),
-            |late| may_be_complete_soon(&late),
-        ));
+        return Err(missing_or_late(late.as_ref(), || {
+            unplayable(id, range, &tracks)
+        }));
     }
     let headers = [
         (header::CONTENT_TYPE, PLAYLIST_TYPE),
@@ -210,11 +209,7 @@ async fn look<B: Backend>(
     let (tracks, late) = playable(&app.backend, (camera, stream), range, strict).await?;
     let chunks = segment_chunks(&tracks, wanted);
     if chunks.is_empty() {
-        let missing = late.map_or_else(
-            || no_footage(camera, range),
-            |late| may_be_complete_soon(&late),
-        );
-        return Err(missing.into());
+        return Err(missing_or_late(late.as_ref(), || no_footage(camera, range)).into());
     }
     let init = merged_init(
         &app.backend,

@@ -7,7 +7,7 @@ use super::asked::{Asked, init_pair, main_stream};
 use super::chunk_stream::{merged_init, no_footage, playable, unplayable};
 use super::growing::{self, Shows};
 use super::hls::{A_WHILE, NEVER, PLAYLIST_TYPE, media_of};
-use super::parts::{Conditions, may_be_complete_soon};
+use super::parts::{Conditions, missing_or_late};
 use crate::backend::{Backend, Lost, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
@@ -146,10 +146,9 @@ async fn planned<B: Backend>(
     let (tracks, late) = playable(&app.backend, (id, asked.stream), range, asked.strict).await?;
     let items = plan_playlist(&tracks, &[], range, asked.strict);
     if items.is_empty() {
-        Err(late.map_or_else(
-            || unplayable(id, range, &tracks),
-            |late| may_be_complete_soon(&late),
-        ))
+        Err(missing_or_late(late.as_ref(), || {
+            unplayable(id, range, &tracks)
+        }))
     } else {
         Ok((tracks, items))
     }
@@ -180,9 +179,11 @@ pub(super) async fn picture<B: Backend>(
     let (tracks, late) = playable(&app.backend, (id, asked.stream), range, false).await?;
     let is_it =
         |entry: &&_| is_picture(entry) && entry.meta.start == at && entry.meta.init == inits.video;
-    let entry = *tracks.video.iter().find(is_it).ok_or_else(|| {
-        late.map_or_else(|| no_footage(id, range), |late| may_be_complete_soon(&late))
-    })?;
+    let entry = *tracks
+        .video
+        .iter()
+        .find(is_it)
+        .ok_or_else(|| missing_or_late(late.as_ref(), || no_footage(id, range)))?;
     send_picture(
         &app,
         (id, entry),

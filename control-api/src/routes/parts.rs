@@ -157,8 +157,15 @@ impl Representation {
     }
 }
 
-/// The answer to a client that has, or needs, what `late` may have.
-pub(super) fn may_be_complete_soon(late: &str) -> ApiError {
+/// Why nothing is sent: `missing`, unless `late` may have it.
+pub(super) fn missing_or_late(
+    late: Option<&String>,
+    missing: impl FnOnce() -> ApiError,
+) -> ApiError {
+    late.map_or_else(missing, |late| may_be_complete_soon(late))
+}
+
+fn may_be_complete_soon(late: &str) -> ApiError {
     let detail = format!("{late}: what was requested may be complete in a moment");
     ApiError::unavailable(detail).code("footage-late")
 }

@@ -297,21 +297,20 @@ async fn who_resumes_waits_for_who_is_late() {
 /// Where nothing at all is listed yet, nothing can be said of the footage.
 #[tokio::test]
 async fn what_only_the_late_have_may_come_in_a_moment() {
-    if !ffmpeg::is_there() {
-        return;
-    }
     let fake = Fake::new();
     let client = Client::of(&fake);
-    let path = export_path(9000);
-    assert_eq!(
-        client.get(&path).await.refusal(),
-        (404, "no-footage".to_owned())
-    );
+    let range = format!("from={T0}&to={}", T0.plus_micros(9_000_000));
+    let paths = ["export.mp4", "hls/index.m3u8", "hls/pictures.m3u8"]
+        .map(|path| format!("/api/v1/cameras/{CAMERA}/{path}?{range}"));
+    for path in &paths {
+        let found = client.get(path).await.refusal();
+        assert_eq!(found, (404, "no-footage".to_owned()), "{path}");
+    }
     fake.with(|state| state.late = Some("volume 1 of node 2 is slow to list".to_owned()));
-    assert_eq!(
-        client.get(&path).await.refusal(),
-        (503, "footage-late".to_owned())
-    );
+    for path in &paths {
+        let found = client.get(path).await.refusal();
+        assert_eq!(found, (503, "footage-late".to_owned()), "{path}");
+    }
 }
 
 /// A chunk that is found damaged: the promised length is kept.

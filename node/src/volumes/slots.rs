@@ -115,13 +115,14 @@ impl Slot {
         }
     }
 
-    fn is_opening(&self) -> bool {
-        matches!(self.place, Place::Opening)
+    /// Whether it is not asked for what it holds, and may be again.
+    fn is_silent(&self) -> bool {
+        matches!(self.place, Place::Opening) || self.standing() == Standing::Hung
     }
 
     /// Notes since when it is not asked for what it holds.
     pub(super) fn note_silence(&mut self, now: Duration) {
-        let is_silent = self.is_opening() || self.standing() == Standing::Hung;
+        let is_silent = self.is_silent();
         self.silent_since = self
             .silent_since
             .filter(|_| is_silent)
@@ -130,9 +131,8 @@ impl Slot {
 
     /// Whether it is not asked for what it holds, and has not been for only a moment.
     pub(super) fn may_answer_soon(&self, now: Duration) -> bool {
-        let is_silent = self.is_opening() || self.standing() == Standing::Hung;
         let since = self.silent_since.unwrap_or(now);
-        is_silent && now.saturating_sub(since) < AWAITED_MAX
+        self.is_silent() && now.saturating_sub(since) < AWAITED_MAX
     }
 
     pub(super) fn standing(&self) -> Standing {

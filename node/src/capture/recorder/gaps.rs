@@ -86,7 +86,7 @@ impl Ledger {
             Some(outage) if outage.cause == cause => {}
             Some(outage) => {
                 if now.micros_since(outage.from) >= MOMENT_US {
-                    self.write_piece(now);
+                    self.write_until(now);
                 }
                 self.outage = self.outage.map(|outage| Outage { cause, ..outage });
             }
@@ -100,20 +100,15 @@ impl Ledger {
             .outage
             .is_some_and(|outage| now.micros_since(outage.from) >= self.piece_us)
         {
-            self.write_piece(now);
+            self.write_until(now);
             self.piece_us = (2 * self.piece_us).min(PIECE_US_MAX);
         }
     }
 
     /// Ends the outage, if one is open, at the first frame after it.
     pub fn close(&mut self, end: Timestamp) {
-        self.write_piece(end);
+        self.write_until(end);
         self.outage = None;
-    }
-
-    /// Makes the piece of the open outage up to `end` due, however short.
-    pub fn write_until(&mut self, end: Timestamp) {
-        self.write_piece(end);
     }
 
     /// The wall clock was set to `now`, and the open outage was written until then
@@ -146,7 +141,8 @@ impl Ledger {
         self.waiting.pop_front();
     }
 
-    fn write_piece(&mut self, end: Timestamp) {
+    /// Makes the piece of the open outage up to `end` due, however short.
+    pub fn write_until(&mut self, end: Timestamp) {
         if let Some(outage) = self.outage {
             self.note(outage.from, end, outage.cause, None);
             self.outage = Some(Outage {
