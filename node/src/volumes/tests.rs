@@ -541,20 +541,19 @@ async fn a_detached_volume_is_closed_once_its_cameras_are_gone_and_comes_back() 
     volumes.close().await.unwrap();
 }
 
-/// Six chunks, each in a segment of its own, on a volume whose limits keep nothing.
+/// Six chunks of three processes, and so in three segments whatever the disk's pace, on a volume
+/// whose limits keep nothing.
 async fn expired(dir: &TempDir, path: &Path) -> Config {
     let mut config = config(dir, &[path]);
-    config.storage.segment_seconds = 0;
-    let volumes = open(&config).await.unwrap();
-    let sink = sink(&volumes);
-    sink.append("default", Record::Init(init())).unwrap();
-    for sequence in 0..6 {
-        sink.append("default", chunk(sequence)).unwrap();
-        volume(&volumes, 0).handle.flush().await.unwrap();
+    for chunks in [0..2, 2..4, 4..6] {
+        let volumes = open(&config).await.unwrap();
+        let sink = sink(&volumes);
+        sink.append("default", Record::Init(init())).unwrap();
+        chunks.for_each(|sequence| sink.append("default", chunk(sequence)).unwrap());
+        let opened = volume(&volumes, 0);
+        volumes.close().await.unwrap();
+        eventually("the volume has ended", || opened.has_ended()).await;
     }
-    let opened = volume(&volumes, 0);
-    volumes.close().await.unwrap();
-    eventually("the volume has ended", || opened.has_ended()).await;
     config.retention[0].bytes_max = Some(config::ByteSize(1));
     config
 }

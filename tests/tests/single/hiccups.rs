@@ -23,6 +23,9 @@ const A_WHILE: Duration = Duration::from_secs(3);
 
 const FREEZE: Duration = Duration::from_secs(5);
 
+/// Of two losses so far apart, one at least is not at the end of a GOP.
+const HALF_A_GOP: Duration = Duration::from_millis(500);
+
 /// The most that the bounds of a reported gap may be off, in microseconds.
 const BOUNDS_US: i64 = 1_000_000;
 
@@ -90,18 +93,26 @@ async fn hiccups_are_reported_with_their_cause_and_everything_still_plays() -> R
 /// Causes all hiccups at once; returns the interval in which one camera was frozen.
 async fn hiccup(site: &Site) -> Result<(Timestamp, Timestamp)> {
     site.camera(CHANGING)?.handle.set_picture(Picture::Small);
-    // Several frames: less than 100 ms is no gap in a timeline.
-    site.camera(LOSSY)?.handle.drop_packets(30);
+    lose_packets(site)?;
     site.camera(SHUFFLED)?.handle.reorder_frames(10);
     site.camera(JUMPING)?.handle.jump_timestamps(3_600_000);
     let frozen_at = wall_now();
     site.camera(STALLED)?.handle.freeze();
-    sleep(FREEZE).await;
+    sleep(HALF_A_GOP).await;
+    lose_packets(site)?;
+    sleep(FREEZE - HALF_A_GOP).await;
     site.camera(STALLED)?.handle.resume();
     let resumed_at = wall_now();
     site.camera(CHANGING)?.handle.set_picture(Picture::Main);
     site.camera(JUMPING)?.handle.jump_timestamps(-7_200_000);
     Ok((frozen_at, resumed_at))
+}
+
+/// Loses several frames: less than 100 ms is no gap in a timeline. Where they are the last ones of
+/// a GOP, no frame that is left refers to them.
+fn lose_packets(site: &Site) -> Result<()> {
+    site.camera(LOSSY)?.handle.drop_packets(30);
+    Ok(())
 }
 
 async fn stall_is_reported(
