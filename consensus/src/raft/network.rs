@@ -84,13 +84,15 @@ impl Link {
             .fetch_encoded(&addr, path, message, deadline)
             .await
             .inspect_err(|error| {
-                if matches!(
+                // It does not know this process, or it is of another generation of the cluster.
+                let is_not_taken = matches!(
                     error,
                     PeerError::Rejected {
-                        status: 401 | 409,
+                        status: 401 | 409 | 421,
                         ..
                     }
-                ) {
+                );
+                if is_not_taken {
                     identity.not_taken_by(self.target);
                 }
             })?;
