@@ -3,7 +3,7 @@
 
 use crate::Outcome;
 use holdfast_camera::{Stamp, stamp};
-use holdfast_control_api::fmp4::probe;
+use holdfast_storage::cmaf::probe;
 use holdfast_storage::ids::{CameraId, StreamKind, TrackKind};
 use holdfast_storage::offline::footage;
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! The control API: routes, wire types, authorisation, playback (HLS, MP4) and the metrics page.
 //!
-//! `exports`, `fmp4`, `ledger`, `playback` and `range` are pure; `routes` is the edge, and
+//! `exports`, `ledger`, `playback` and `range` are pure; `routes` is the edge, and
 //! [`backend::Backend`] the only interface to the node behind it.
 
 mod auth;
@@ -8,7 +8,6 @@ pub mod backend;
 pub mod error;
 pub mod exports;
 mod extract;
-pub mod fmp4;
 pub mod ledger;
 pub mod limits;
 mod lost;

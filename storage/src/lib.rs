@@ -1,8 +1,8 @@
-//! The segment store: ids and times, the chunk/batch/segment format, writer, reader, recovery,
-//! catalogue, retention and scrub.
+//! The segment store: ids and times, the payload (`cmaf`), the chunk/batch/segment format, writer,
+//! reader, recovery, catalogue, retention and scrub.
 //!
 //! `ids`, `time`, `chunk` and `timeline` are the vocabulary that every other crate shares. They
-//! neither read a clock nor do I/O; nor do `format`, `hold`, `retention`, `damage`, `pictures`,
+//! neither read a clock nor do I/O; nor do `cmaf`, `format`, `hold`, `retention`, `damage`, `pictures`,
 //! `scrub::plan`, `watermark`, `writer::plan` and `writer::ledger`. All disk access goes through
 //! `disk`, except that of the catalogue, which is sled's and can be deleted at any time.
 
@@ -10,6 +10,7 @@ mod catalogue;
 pub mod chunk;
 mod class;
 pub mod clock;
+pub mod cmaf;
 mod damage;
 pub mod disk;
 mod error;

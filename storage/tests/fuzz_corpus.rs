@@ -1,6 +1,8 @@
-//! The segment store's fuzz targets over their corpora and some thousand seeded variations.
+//! The fuzz targets of the segment store and of its payload over their corpora and some thousand seeded variations.
 //! `tests/fuzz` runs the same endlessly.
 
+#[path = "../../tests/fuzz/src/mp4.rs"]
+mod mp4;
 #[path = "../../tests/fuzz/src/mutate.rs"]
 mod mutate;
 #[path = "../../tests/fuzz/src/segments.rs"]
@@ -41,4 +43,14 @@ fn whole_segments() {
 #[test]
 fn rows_of_the_catalogue() {
     replay("catalogue", segments::catalogue, 20_000);
+}
+
+#[test]
+fn chunks() {
+    replay("mp4_chunk", mp4::chunk, 20_000);
+}
+
+#[test]
+fn init_segments() {
+    replay("mp4_init", mp4::init, 20_000);
 }

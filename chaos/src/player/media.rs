@@ -2,7 +2,7 @@
 
 use super::{Media, Sample};
 use holdfast_camera::{Stamp, sound, stamp};
-use holdfast_control_api::fmp4::{Error, probe};
+use holdfast_storage::cmaf::{Error, probe};
 use re_mp4::Mp4;
 use std::collections::BTreeMap;
 

@@ -5,12 +5,12 @@ use super::judge::{Aspect, Truth, judge};
 use super::media::Init;
 use super::*;
 use holdfast_camera::{Gap, Sent, Sound, sound};
-use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
-use holdfast_control_api::fmp4::init::{
+use holdfast_storage::chunk::{AccessPoint, InitId};
+use holdfast_storage::cmaf::chunk::{Frame, build_chunk};
+use holdfast_storage::cmaf::init::{
     AudioCodec, AudioParameters, VideoCodec, VideoParameters, audio_init, video_init,
 };
-use holdfast_control_api::fmp4::merge::merge_inits;
-use holdfast_storage::chunk::{AccessPoint, InitId};
+use holdfast_storage::cmaf::merge::merge_inits;
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
 

@@ -3,10 +3,10 @@
 
 use crate::evidence::Found;
 use holdfast_camera::{Stamp, sound, stamp};
-use holdfast_control_api::fmp4::{self, probe};
 use holdfast_node::client::Api;
 use holdfast_node::demo::footage::export;
 use holdfast_node::terminal::error::{CliError, ExitKind};
+use holdfast_storage::cmaf::{self, probe};
 use holdfast_storage::ids::{CameraId, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
@@ -63,7 +63,7 @@ pub async fn fetch(
 
 impl Footage {
     /// Adds a window, without the part that the previous window already contained.
-    fn add(&mut self, file: &[u8]) -> Result<(), fmp4::Error> {
+    fn add(&mut self, file: &[u8]) -> Result<(), cmaf::Error> {
         let mut video = Track::new(&mut self.frames, &mut self.unstamped);
         let mut heard = Track::new(&mut self.sound, &mut self.sound_unstamped);
         for range in probe::chunk_ranges(file) {
@@ -135,8 +135,8 @@ fn wall_us(chunk: &[u8]) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
     use holdfast_storage::chunk::AccessPoint;
+    use holdfast_storage::cmaf::chunk::{Frame, build_chunk};
 
     fn chunk(sequences: std::ops::Range<u64>, at_us: i64) -> Vec<u8> {
         let frame = |sequence| {

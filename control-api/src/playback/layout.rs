@@ -6,11 +6,11 @@
 
 use super::schedule::{Place, Placer};
 use super::tear::{Absent, Tear};
-use crate::fmp4::Error;
-use crate::fmp4::init::Times;
-use crate::fmp4::sidx::{PART_BYTES_MAX, PARTS_MAX, Part, index};
 use bytes::Bytes;
 use holdfast_storage::chunk::{ChunkEntry, ChunkMeta};
+use holdfast_storage::cmaf::Error;
+use holdfast_storage::cmaf::init::Times;
+use holdfast_storage::cmaf::sidx::{PART_BYTES_MAX, PARTS_MAX, Part, index};
 use holdfast_storage::ids::TrackKind;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

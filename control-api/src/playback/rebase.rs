@@ -2,12 +2,12 @@
 //! descriptions.
 
 use super::grid::FrameGrid;
-use crate::fmp4::Error;
-use crate::fmp4::merge::MergedInit;
-use crate::fmp4::patch::{Placement, patch_chunk, patch_durations, prefix_first_sample};
-use crate::fmp4::probe::{Sample, samples};
 use bytes::{Bytes, BytesMut};
 use holdfast_storage::chunk::ChunkMeta;
+use holdfast_storage::cmaf::Error;
+use holdfast_storage::cmaf::merge::MergedInit;
+use holdfast_storage::cmaf::patch::{Placement, patch_chunk, patch_durations, prefix_first_sample};
+use holdfast_storage::cmaf::probe::{Sample, samples};
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
@@ -190,13 +190,13 @@ impl Rebaser {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fmp4::chunk::{Frame, build_chunk};
-    use crate::fmp4::init::{
-        AudioCodec, AudioParameters, VideoCodec, VideoParameters, audio_init, video_init,
-    };
-    use crate::fmp4::merge::merge_inits;
     use crate::playback::testing::session;
     use holdfast_storage::chunk::{AccessPoint, InitId};
+    use holdfast_storage::cmaf::chunk::{Frame, build_chunk};
+    use holdfast_storage::cmaf::init::{
+        AudioCodec, AudioParameters, VideoCodec, VideoParameters, audio_init, video_init,
+    };
+    use holdfast_storage::cmaf::merge::merge_inits;
 
     const BASE_MS: i64 = 1_795_341_600_000;
     const FRAME: u64 = 3600;

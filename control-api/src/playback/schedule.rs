@@ -5,12 +5,12 @@
 //! its frames within its place.
 
 use super::grid::{LEAD_DIVISOR, LEAD_SECONDS};
-use crate::fmp4::Error;
-use crate::fmp4::merge::MergedInit;
-use crate::fmp4::patch::{Placement, patch_chunk, patch_durations, prefix_first_sample};
-use crate::fmp4::probe::{Sample, samples};
 use bytes::{Bytes, BytesMut};
 use holdfast_storage::chunk::{ChunkEntry, ChunkMeta};
+use holdfast_storage::cmaf::Error;
+use holdfast_storage::cmaf::merge::MergedInit;
+use holdfast_storage::cmaf::patch::{Placement, patch_chunk, patch_durations, prefix_first_sample};
+use holdfast_storage::cmaf::probe::{Sample, samples};
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;

@@ -8,7 +8,6 @@
 
 use crate::backend::{Backend, Listed, Lost, Payload, Result};
 use crate::error::ApiError;
-use crate::fmp4::merge::{INITS_MAX, MergeError, MergedInit, merge_inits};
 use crate::limits::{PLAYED_MAX, READ_DEADLINE, RUNS_AHEAD};
 use crate::lost::LostChunks;
 use crate::playback::gate::needs_earlier;
@@ -22,6 +21,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use holdfast_storage::chunk::{ChunkEntry, ChunkMeta, InitId};
+use holdfast_storage::cmaf::merge::{INITS_MAX, MergeError, MergedInit, merge_inits};
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use http_body_util::StreamBody;

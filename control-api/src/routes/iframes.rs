@@ -11,7 +11,6 @@ use super::parts::{Conditions, missing_or_late};
 use crate::backend::{Backend, Lost, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
-use crate::fmp4::chunk::first_frame;
 use crate::limits::PLAYBACK_RANGE_MAX;
 use crate::playback::Tracks;
 use crate::playback::growing::SETTLED_AFTER;
@@ -28,6 +27,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use holdfast_storage::chunk::ChunkEntry;
+use holdfast_storage::cmaf::chunk::first_frame;
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use serde::Deserialize;
@@ -210,7 +210,7 @@ pub(super) async fn send_picture<B: Backend>(
         Some(Err(Lost::Damaged(detail))) => return Err(ApiError::damaged(detail)),
         Some(Err(Lost::Deleted)) | None => return Err(no_footage(camera, range)),
     };
-    let damaged = |error: crate::fmp4::Error| ApiError::damaged(error.to_string());
+    let damaged = |error: holdfast_storage::cmaf::Error| ApiError::damaged(error.to_string());
     let picture = first_frame(&chunk, entry.meta.start).map_err(damaged)?;
     let placer = Placer::new(base, init);
     let place = placer.schedule(&[entry]).pop().unwrap_or_default();

@@ -3,8 +3,8 @@
 use crate::support::client::{Answer, Client};
 use crate::support::fake::{CAMERA, Fake, T0};
 use crate::support::{clip, ffmpeg};
-use holdfast_control_api::fmp4::probe;
 use holdfast_control_api::limits::EXPORT_UNITS_MAX;
+use holdfast_storage::cmaf::probe;
 use holdfast_storage::ids::TrackKind;
 use std::collections::BTreeMap;
 
@@ -119,7 +119,7 @@ async fn h265_with_g711_is_exported() {
     fake.record(
         1,
         0,
-        &clip::g711(holdfast_control_api::fmp4::init::AudioCodec::PcmUlaw, 2),
+        &clip::g711(holdfast_storage::cmaf::init::AudioCodec::PcmUlaw, 2),
     );
     let answer = export(&Client::of(&fake), 0, 2000).await;
     ffmpeg::bytes_decode(&answer.bytes);

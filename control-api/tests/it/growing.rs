@@ -3,8 +3,8 @@
 use crate::support::client::{Answer, Client, options};
 use crate::support::fake::{CAMERA, Fake, T0};
 use crate::support::{clip, ffmpeg};
-use holdfast_control_api::fmp4::probe::{chunk_ranges, samples};
 use holdfast_control_api::{Options, router};
+use holdfast_storage::cmaf::probe::{chunk_ranges, samples};
 use holdfast_storage::time::Timestamp;
 use m3u8_rs::{MediaPlaylist, MediaPlaylistType};
 use std::sync::atomic::{AtomicI64, Ordering};

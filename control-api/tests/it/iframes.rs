@@ -3,7 +3,7 @@
 use crate::support::client::{Answer, Client, TOKEN};
 use crate::support::fake::{CAMERA, Fake, T0};
 use crate::support::{clip, ffmpeg};
-use holdfast_control_api::fmp4::probe::samples;
+use holdfast_storage::cmaf::probe::samples;
 
 async fn get(client: &Client, uri: &str) -> Answer {
     client
@@ -131,7 +131,7 @@ async fn what_grows_has_a_picture_of_each_entry_under_its_number() {
                 picture.uri
             );
             let is_gap = picture.unknown_tags.iter().any(|tag| tag.tag == "X-GAP");
-            let media = holdfast_control_api::fmp4::probe::chunk_ranges(&answer.bytes);
+            let media = holdfast_storage::cmaf::probe::chunk_ranges(&answer.bytes);
             let media: Vec<_> = media
                 .filter_map(|range| samples(&answer.bytes[range.unwrap()]).ok())
                 .collect();

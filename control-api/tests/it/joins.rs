@@ -6,8 +6,8 @@ use crate::support::fake::{CAMERA, Fake, T0};
 use crate::support::{clip, ffmpeg};
 use axum::body::Body;
 use axum::http::Request;
-use holdfast_control_api::fmp4::probe::{chunk_info, chunk_ranges, samples};
 use holdfast_storage::chunk::ChunkEntry;
+use holdfast_storage::cmaf::probe::{chunk_info, chunk_ranges, samples};
 use holdfast_storage::ids::TrackKind;
 use std::collections::BTreeMap;
 

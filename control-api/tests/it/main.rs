@@ -9,6 +9,8 @@ mod cameras;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod cmaf;
+#[cfg(test)]
 mod docs;
 mod drills;
 #[cfg(test)]
@@ -17,8 +19,6 @@ mod errors;
 mod export;
 #[cfg(test)]
 mod exports;
-#[cfg(test)]
-mod fmp4;
 #[cfg(test)]
 mod gaps;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::capture::ingest::media::{AudioCodec, TrackParameters, VideoCodec};
 use crate::capture::recorder::mux::{Error, Frame, Mux};
 use bytes::Bytes;
-use holdfast_control_api::fmp4;
+use holdfast_storage::cmaf;
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
 
@@ -22,12 +22,12 @@ impl Mux for CmafMux {
                 height,
                 pixel_aspect_ratio,
                 ..
-            } => fmp4::video_init(&fmp4::VideoParameters {
+            } => cmaf::video_init(&cmaf::VideoParameters {
                 codec: match codec {
-                    VideoCodec::H264 => fmp4::VideoCodec::Avc {
+                    VideoCodec::H264 => cmaf::VideoCodec::Avc {
                         avcc: config.to_vec(),
                     },
-                    VideoCodec::H265 => fmp4::VideoCodec::Hevc {
+                    VideoCodec::H265 => cmaf::VideoCodec::Hevc {
                         hvcc: config.to_vec(),
                     },
                 },
@@ -40,13 +40,13 @@ impl Mux for CmafMux {
                 config,
                 channels,
                 timescale,
-            } => fmp4::audio_init(&fmp4::AudioParameters {
+            } => cmaf::audio_init(&cmaf::AudioParameters {
                 codec: match codec {
-                    AudioCodec::Aac => fmp4::AudioCodec::Aac {
+                    AudioCodec::Aac => cmaf::AudioCodec::Aac {
                         config: config.to_vec(),
                     },
-                    AudioCodec::Pcma => fmp4::AudioCodec::PcmAlaw,
-                    AudioCodec::Pcmu => fmp4::AudioCodec::PcmUlaw,
+                    AudioCodec::Pcma => cmaf::AudioCodec::PcmAlaw,
+                    AudioCodec::Pcmu => cmaf::AudioCodec::PcmUlaw,
                 },
                 sample_rate_hz: *timescale,
                 channels: *channels,
@@ -62,6 +62,6 @@ impl Mux for CmafMux {
         start: Timestamp,
         frames: &[Frame],
     ) -> Result<Vec<Bytes>, Error> {
-        fmp4::build_chunk(track, sequence, start, frames).map_err(|error| Error(error.to_string()))
+        cmaf::build_chunk(track, sequence, start, frames).map_err(|error| Error(error.to_string()))
     }
 }

@@ -3,7 +3,7 @@
 use crate::client::Api;
 use crate::terminal::error::{CliError, ExitKind};
 use holdfast_camera::{Stamp, stamp};
-use holdfast_control_api::fmp4::{self, probe};
+use holdfast_storage::cmaf::{self, probe};
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
@@ -104,7 +104,7 @@ async fn open(
 ///
 /// # Errors
 /// A chunk is damaged.
-pub fn stamps_of(file: &[u8]) -> Result<Vec<Stamp>, fmp4::Error> {
+pub fn stamps_of(file: &[u8]) -> Result<Vec<Stamp>, cmaf::Error> {
     let mut found = Vec::new();
     for range in probe::chunk_ranges(file) {
         let chunk = &file[range?];
@@ -121,8 +121,8 @@ pub fn stamps_of(file: &[u8]) -> Result<Vec<Stamp>, fmp4::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
     use holdfast_storage::chunk::AccessPoint;
+    use holdfast_storage::cmaf::chunk::{Frame, build_chunk};
     use holdfast_storage::ids::TrackKind;
 
     #[test]

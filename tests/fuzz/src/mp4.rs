@@ -5,10 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a finding")]
 
 use bytes::Bytes;
-use holdfast_control_api::fmp4::merge::{merge_inits, parse_init};
-use holdfast_control_api::fmp4::patch::{Placement, patch_chunk, prefix_first_sample};
-use holdfast_control_api::fmp4::probe;
 use holdfast_storage::chunk::InitId;
+use holdfast_storage::cmaf::merge::{merge_inits, parse_init};
+use holdfast_storage::cmaf::patch::{Placement, patch_chunk, prefix_first_sample};
+use holdfast_storage::cmaf::probe;
 
 /// Longer than any parameter sets that precede a keyframe.
 const PREFIX: &[u8] = &[0xa5; 40];

@@ -3,17 +3,17 @@
 
 use crate::clips::{Clip, GOP_FRAMES};
 use crate::judges;
-use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
-use holdfast_control_api::fmp4::init::{
-    AudioCodec, AudioParameters, VIDEO_TIMESCALE, VideoCodec, VideoParameters, audio_init,
-    video_init,
-};
-use holdfast_control_api::fmp4::merge::merge_inits;
 use holdfast_control_api::playback::Tracks;
 use holdfast_control_api::playback::export::plan_export;
 use holdfast_control_api::playback::rebase::Rebaser;
 use holdfast_control_api::range::Range;
 use holdfast_storage::chunk::{Access, AccessPoint, ChunkEntry, ChunkLocation, ChunkMeta, InitId};
+use holdfast_storage::cmaf::chunk::{Frame, build_chunk};
+use holdfast_storage::cmaf::init::{
+    AudioCodec, AudioParameters, VIDEO_TIMESCALE, VideoCodec, VideoParameters, audio_init,
+    video_init,
+};
+use holdfast_storage::cmaf::merge::merge_inits;
 use holdfast_storage::ids::{
     CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind,
 };

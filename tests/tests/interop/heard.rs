@@ -2,7 +2,7 @@
 
 use crate::judges;
 use holdfast_camera::sound;
-use holdfast_control_api::fmp4::probe::{chunk_info, chunk_ranges, samples};
+use holdfast_storage::cmaf::probe::{chunk_info, chunk_ranges, samples};
 use holdfast_storage::ids::TrackKind;
 use reqwest::Url;
 

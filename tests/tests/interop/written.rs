@@ -2,9 +2,9 @@
 
 use crate::clips::{Clip, GOP_FRAMES};
 use crate::constructed::{AccessUnit, access_units, video_header};
-use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
-use holdfast_control_api::fmp4::init::{AudioCodec, AudioParameters, VIDEO_TIMESCALE, audio_init};
 use holdfast_storage::chunk::{Access, AccessPoint, Chunk, ChunkMeta, Init, InitId, Record};
+use holdfast_storage::cmaf::chunk::{Frame, build_chunk};
+use holdfast_storage::cmaf::init::{AudioCodec, AudioParameters, VIDEO_TIMESCALE, audio_init};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{ClassId, Volume, VolumeHandle, VolumeOptions};

@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use holdfast_benches::Outcome;
-use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
-use holdfast_control_api::fmp4::init::{VideoCodec, VideoParameters, video_init};
 use holdfast_storage::chunk::{Access, AccessPoint, Chunk, ChunkMeta, Init, InitId, Record};
+use holdfast_storage::cmaf::chunk::{Frame, build_chunk};
+use holdfast_storage::cmaf::init::{VideoCodec, VideoParameters, video_init};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{AppendError, ClassId, Volume, VolumeHandle, VolumeOptions};

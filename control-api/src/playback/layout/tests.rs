@@ -2,10 +2,10 @@
 //! the whole.
 
 use super::*;
-use crate::fmp4::init::{VideoCodec, VideoParameters, video_init};
-use crate::fmp4::merge::merge_inits;
 use crate::playback::testing::session;
 use holdfast_storage::chunk::InitId;
+use holdfast_storage::cmaf::init::{VideoCodec, VideoParameters, video_init};
+use holdfast_storage::cmaf::merge::merge_inits;
 use holdfast_storage::ids::TrackKind::Video;
 use holdfast_storage::time::Timestamp;
 use mp4_atom::{Decode, Ftyp, Moov, Sidx};

@@ -2,13 +2,13 @@
 //! sent.
 
 use super::*;
-use crate::fmp4::chunk::{Frame, build_chunk};
-use crate::fmp4::init::{
-    AudioCodec, AudioParameters, VideoCodec, VideoParameters, audio_init, video_init,
-};
-use crate::fmp4::merge::merge_inits;
 use crate::playback::testing::session;
 use holdfast_storage::chunk::{AccessPoint, ChunkLocation, InitId};
+use holdfast_storage::cmaf::chunk::{Frame, build_chunk};
+use holdfast_storage::cmaf::init::{
+    AudioCodec, AudioParameters, VideoCodec, VideoParameters, audio_init, video_init,
+};
+use holdfast_storage::cmaf::merge::merge_inits;
 use holdfast_storage::ids::SegmentId;
 use holdfast_storage::ids::TrackKind::{Audio, Video};
 use proptest::prelude::*;

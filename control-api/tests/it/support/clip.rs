@@ -3,13 +3,13 @@
 
 use super::ffmpeg::run;
 use bytes::Bytes;
-use holdfast_control_api::fmp4::chunk::Frame;
-use holdfast_control_api::fmp4::init::{
+use holdfast_storage::chunk::AccessPoint;
+use holdfast_storage::cmaf::chunk::Frame;
+use holdfast_storage::cmaf::init::{
     AudioCodec, AudioParameters, VIDEO_TIMESCALE, VideoCodec, VideoParameters, audio_init,
     video_init,
 };
-use holdfast_control_api::fmp4::probe;
-use holdfast_storage::chunk::AccessPoint;
+use holdfast_storage::cmaf::probe;
 use holdfast_storage::ids::TrackKind;
 use mp4_atom::{Decode, Esds};
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
 
-pub use holdfast_control_api::fmp4::Frame;
+pub use holdfast_storage::cmaf::Frame;
 
 /// Something that cannot be expressed in MP4.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

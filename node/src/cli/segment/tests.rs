@@ -3,11 +3,11 @@
 use super::*;
 use crate::cli::args::{ExtractArgs, StreamArg};
 use bytes::Bytes;
-use holdfast_control_api::fmp4::{self, Frame, probe};
 use holdfast_control_api::playback::Tracks;
 use holdfast_control_api::playback::export::plan_export;
 use holdfast_control_api::range::Range;
 use holdfast_storage::chunk::{Access, AccessPoint, Chunk, ChunkMeta, Init, InitId, Record};
+use holdfast_storage::cmaf::{self, Frame, probe};
 use holdfast_storage::disk::IoChoice;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
@@ -26,10 +26,10 @@ const AVCC: [u8; 19] = [
 ];
 
 pub(super) fn init() -> Bytes {
-    let codec = fmp4::VideoCodec::Avc {
+    let codec = cmaf::VideoCodec::Avc {
         avcc: AVCC.to_vec(),
     };
-    fmp4::video_init(&fmp4::VideoParameters {
+    cmaf::video_init(&cmaf::VideoParameters {
         codec,
         width: 320,
         height: 240,
@@ -51,7 +51,7 @@ pub(super) fn chunk(camera: u32, sequence: u32) -> Chunk {
     let is_keyframe = sequence.is_multiple_of(2);
     let frame = Frame {
         data: frame(camera, sequence).into(),
-        decode_time: start.ticks(fmp4::init::VIDEO_TIMESCALE),
+        decode_time: start.ticks(cmaf::init::VIDEO_TIMESCALE),
         duration: 45_000,
         composition_offset: 0,
         access: is_keyframe.then_some(AccessPoint::Sync),
@@ -76,7 +76,7 @@ pub(super) fn chunk(camera: u32, sequence: u32) -> Chunk {
     };
     Chunk {
         meta,
-        parts: fmp4::build_chunk(TrackKind::Video, sequence, start, &[frame]).unwrap(),
+        parts: cmaf::build_chunk(TrackKind::Video, sequence, start, &[frame]).unwrap(),
     }
 }
 

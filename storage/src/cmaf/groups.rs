@@ -3,7 +3,7 @@
 //! refresh.
 
 use super::chunk::Frame;
-use holdfast_storage::chunk::AccessPoint;
+use crate::chunk::AccessPoint;
 use mp4_atom::{AnySampleGroupEntry, FourCC, Sbgp, SbgpEntry, Sgpd, SgpdEntry};
 
 const RAP: FourCC = FourCC::new(b"rap ");
@@ -99,10 +99,10 @@ fn place_of(descriptions: &mut Vec<Vec<u8>>, description: Vec<u8>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fmp4::chunk::build_chunk;
+    use crate::cmaf::chunk::build_chunk;
+    use crate::ids::TrackKind;
+    use crate::time::Timestamp;
     use AccessPoint::{Open, Recovery, Sync};
-    use holdfast_storage::ids::TrackKind;
-    use holdfast_storage::time::Timestamp;
     use mp4_atom::{Decode, Moof, Prft};
 
     /// Each group: its type, its descriptions, and its runs.

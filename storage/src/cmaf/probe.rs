@@ -285,7 +285,7 @@ mod tests {
 
         #[test]
         fn a_flipped_byte_never_panics_nor_reads_outside(at in 0usize..230, value in any::<u8>()) {
-            let mut bytes = crate::fmp4::patch::tests::two_frame_chunk();
+            let mut bytes = crate::cmaf::patch::tests::two_frame_chunk();
             let length = bytes.len();
             bytes[at % length] = value;
             for sample in samples(&bytes).unwrap_or_default() {
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_file_is_cut_into_its_chunks() {
-        let chunk = crate::fmp4::patch::tests::two_frame_chunk();
+        let chunk = crate::cmaf::patch::tests::two_frame_chunk();
         let file = [
             &[0, 0, 0, 8][..],
             b"ftyp",

@@ -11,7 +11,7 @@ pub mod init;
 pub mod merge;
 pub mod patch;
 pub mod probe;
-pub(crate) mod sidx;
+pub mod sidx;
 
 pub use chunk::{Frame, build_chunk};
 pub use init::{AudioCodec, AudioParameters, VideoCodec, VideoParameters, audio_init, video_init};
@@ -32,7 +32,9 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) const fn damaged(what: &'static str, at: usize, why: &'static str) -> Self {
+    /// Something other than what this module writes, at this byte of the box or table `what`.
+    #[must_use]
+    pub const fn damaged(what: &'static str, at: usize, why: &'static str) -> Self {
         Self::Damaged { what, at, why }
     }
 

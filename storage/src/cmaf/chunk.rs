@@ -2,10 +2,10 @@
 //! are not copied.
 
 use super::{Error, boxes, groups, probe};
+use crate::chunk::AccessPoint;
+use crate::ids::TrackKind;
+use crate::time::Timestamp;
 use bytes::Bytes;
-use holdfast_storage::chunk::AccessPoint;
-use holdfast_storage::ids::TrackKind;
-use holdfast_storage::time::Timestamp;
 use mp4_atom::{
     Atom, Encode, Mfhd, Moof, Prft, ReferenceTime, Tfdt, Tfhd, Traf, Trun, TrunEntry, TrunSamples,
 };
@@ -44,7 +44,7 @@ pub struct Frame {
 /// The chunk of these frames in parts, for one gathering write: the boxes up to the first payload
 /// byte, then each frame's bytes unchanged.
 ///
-/// `sequence` is the `moof`'s number, from 0 ([`holdfast_storage::chunk::ChunkMeta::sequence`]);
+/// `sequence` is the `moof`'s number, from 0 ([`crate::chunk::ChunkMeta::sequence`]);
 /// `start` is the wall time of the first frame.
 ///
 /// # Errors
@@ -225,7 +225,7 @@ fn moof(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fmp4::probe;
+    use crate::cmaf::probe;
     use proptest::prelude::*;
 
     fn frame(decode_time: u64, bytes: &'static [u8], is_sync: bool) -> Frame {

@@ -2,10 +2,10 @@
 
 use crate::support::clip::{self, Clip};
 use crate::support::ffmpeg;
-use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
-use holdfast_control_api::fmp4::init::AudioCodec;
-use holdfast_control_api::fmp4::{init, probe};
 use holdfast_storage::chunk::AccessPoint;
+use holdfast_storage::cmaf::chunk::{Frame, build_chunk};
+use holdfast_storage::cmaf::init::AudioCodec;
+use holdfast_storage::cmaf::{init, probe};
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
 

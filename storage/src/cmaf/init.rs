@@ -2,8 +2,8 @@
 //! parameters.
 
 use super::Error;
+use crate::ids::TrackKind;
 use bytes::Bytes;
-use holdfast_storage::ids::TrackKind;
 use mp4_atom::{
     Audio, BufMut, Dinf, Dref, DrefEntry, Edts, Elst, ElstEntry, Encode, Esds, FourCC, Ftyp, Hdlr,
     Mdhd, Mehd, Mvex, Mvhd, Pasp, Smhd, Stco, Stsc, Stsz, Stts, Tkhd, Trex, Url, Visual, Vmhd,
@@ -103,11 +103,11 @@ pub(crate) struct Track {
 
 /// The times of a presentation in its header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Times {
+pub struct Times {
     /// Where players begin to show it, in microseconds.
-    pub(crate) shown_from_us: u64,
+    pub shown_from_us: u64,
     /// The end of each track, in its ticks from time 0; empty if it is not known.
-    pub(crate) durations: BTreeMap<TrackKind, u64>,
+    pub durations: BTreeMap<TrackKind, u64>,
 }
 
 impl Times {

@@ -4,9 +4,9 @@
 use super::Error;
 use super::boxes::{self, BoxRef, Kind, be16, be32};
 use super::init::{Times, Track, header};
+use crate::chunk::InitId;
+use crate::ids::TrackKind;
 use bytes::Bytes;
-use holdfast_storage::chunk::InitId;
-use holdfast_storage::ids::TrackKind;
 use mp4_atom::{Avcc, Decode, Hvcc};
 use std::collections::BTreeMap;
 
@@ -50,7 +50,7 @@ impl MergedInit {
     ///
     /// # Errors
     /// [`Error::Unbuildable`] if they cannot be expressed.
-    pub(crate) fn with_times(&self, times: &Times) -> Result<Bytes, Error> {
+    pub fn with_times(&self, times: &Times) -> Result<Bytes, Error> {
         header(&self.tracks, times)
     }
 }
@@ -261,7 +261,7 @@ impl InitInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fmp4::init::{
+    use crate::cmaf::init::{
         AudioCodec, AudioParameters, VideoCodec, VideoParameters, audio_init, video_init,
     };
     use proptest::prelude::*;

@@ -152,11 +152,11 @@ fn put_time(bytes: &mut [u8], body: usize, offset: usize, time: u64) -> Result<(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::fmp4::chunk::{Frame, build_chunk};
-    use crate::fmp4::probe;
-    use holdfast_storage::chunk::AccessPoint;
-    use holdfast_storage::ids::TrackKind;
-    use holdfast_storage::time::Timestamp;
+    use crate::chunk::AccessPoint;
+    use crate::cmaf::chunk::{Frame, build_chunk};
+    use crate::cmaf::probe;
+    use crate::ids::TrackKind;
+    use crate::time::Timestamp;
     use proptest::prelude::*;
 
     const EPOCH_TICKS: u64 = 1_795_341_600 * 90_000;

@@ -2,25 +2,25 @@
 //! players seek.
 
 use super::Error;
+use crate::chunk::AccessPoint;
+use crate::ids::TrackKind;
 use bytes::Bytes;
-use holdfast_storage::chunk::AccessPoint;
-use holdfast_storage::ids::TrackKind;
 use mp4_atom::{Encode, SegmentReference, Sidx};
 
 /// The most parts that one index lists.
-pub(crate) const PARTS_MAX: usize = 8192;
+pub const PARTS_MAX: usize = 8192;
 
 /// A longer part is split, in bytes: the field has 31 bits.
-pub(crate) const PART_BYTES_MAX: u64 = 1 << 30;
+pub const PART_BYTES_MAX: u64 = 1 << 30;
 
 /// The section between two places where players may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
+pub struct Part {
     /// Time of its first video frame, in ticks.
-    pub(crate) at: u64,
-    pub(crate) bytes: u64,
+    pub at: u64,
+    pub bytes: u64,
     /// The access point that it begins with.
-    pub(crate) access: Option<AccessPoint>,
+    pub access: Option<AccessPoint>,
 }
 
 /// The index of the parts that follow immediately after it; `None` if its fields are too narrow for
@@ -28,7 +28,7 @@ pub(crate) struct Part {
 ///
 /// # Errors
 /// [`Error::Unbuildable`]: there are more than [`PARTS_MAX`].
-pub(crate) fn index(parts: &[Part], end: u64, timescale: u32) -> Result<Option<Bytes>, Error> {
+pub fn index(parts: &[Part], end: u64, timescale: u32) -> Result<Option<Bytes>, Error> {
     if parts.len() > PARTS_MAX {
         return Err(Error::unbuildable(
             "sidx",
