@@ -7,16 +7,22 @@
 //! wakes at once. A ticked lane also wakes at once for a while when a session requests it
 //! ([`Lane::wake_at_once`]): an RTSP handshake is half a dozen round trips, and a failover must not
 //! pay a tick for each.
+//!
+//! A session whose sockets do not run dry is interrupted ([`yield_to_others`]) until the lane has
+//! looked at the sockets of all others.
 
 #![expect(
     clippy::disallowed_methods,
     reason = "an edge: it waits for the world, and keeps deadlines"
 )]
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::Context;
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
@@ -29,7 +35,7 @@ pub const SESSIONS_PER_LANE_MAX: usize = 2048;
 /// beginning is acknowledged (RFC 896) would cost a second read a tick otherwise.
 const TURNS_PER_TICK: usize = 2;
 /// Tasks that one turn may run before it looks at the reactor again: more than a lane can hold, so
-/// that one turn runs all.
+/// that one turn runs all. No task wakes itself within a turn.
 const TASKS_PER_TURN: u32 = 4 * SESSIONS_PER_LANE_MAX as u32;
 /// For this long a ticked lane wakes at once before it checks whether it still should.
 const AT_ONCE_SLICE: Duration = Duration::from_millis(20);
@@ -298,6 +304,9 @@ fn run_ticked(runtime: Runtime, shared: &Shared, tick: Duration) {
             continue;
         }
         runtime.block_on(turn());
+        if HAS_MORE.take() {
+            continue;
+        }
         if shared.sessions.load(Ordering::Acquire) == 0 {
             // A spawned session, or a stop of the lane, wakes it.
             thread::park_timeout(IDLE_TICK);
@@ -308,6 +317,23 @@ fn run_ticked(runtime: Runtime, shared: &Shared, tick: Duration) {
     }
     // Does not wait for a name lookup that hangs in the runtime's blocking pool.
     runtime.shutdown_background();
+}
+
+thread_local! {
+    /// A session of this lane yielded with data left.
+    static HAS_MORE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has the task of `context`, which returns [`Poll::Pending`] now, polled again after the others.
+/// The reactor turns before that: if the task woke itself, the lane would run it alone, because
+/// nothing would show that other sockets are readable.
+///
+/// [`Poll::Pending`]: std::task::Poll::Pending
+pub fn yield_to_others(context: &mut Context<'_>) {
+    HAS_MORE.set(true);
+    // Its first poll only registers the task, to be woken once the reactor has turned.
+    let is_ready = pin!(tokio::task::yield_now()).poll(context).is_ready();
+    debug_assert!(!is_ready);
 }
 
 /// Lets every task that is ready, or becomes so, run.

@@ -17,6 +17,7 @@ use super::error::SessionError;
 use super::media::{SessionItem, Undecodable};
 use super::rtsp::connection::Connection;
 use super::rtsp::login::LoginMemory;
+use super::runtime::yield_to_others;
 use holdfast_consensus::model::Source;
 use holdfast_storage::time::Timestamp;
 use std::future::poll_fn;
@@ -268,9 +269,8 @@ impl Session {
     /// One look at the sockets; ready where something came or is due.
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SessionError>> {
         if self.spent_bytes >= TURN_BYTES_MAX {
-            // Yields to other sessions.
             self.spent_bytes = 0;
-            context.waker().wake_by_ref();
+            yield_to_others(context);
             return Poll::Pending;
         }
         let now = Instant::now();

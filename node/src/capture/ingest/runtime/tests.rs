@@ -140,3 +140,51 @@ fn absurd_options_are_refused() {
         Err(Error::Lanes(0))
     ));
 }
+
+/// One session never runs dry; returns how often it was polled between two messages to another one,
+/// at most.
+fn polls_between_messages(carrier: Carrier) -> u64 {
+    const MESSAGES: usize = 20;
+    let ingest = start(5);
+    let handle = ingest.handle();
+    let polls = Arc::new(AtomicU64::new(0));
+    let greedy = Arc::clone(&polls);
+    let never_dry = handle.spawn(carrier, |_| {
+        std::future::poll_fn(move |context| {
+            greedy.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(1));
+            yield_to_others(context);
+            std::task::Poll::<()>::Pending
+        })
+    });
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let other = handle.spawn(carrier, |_| async move {
+        let mut socket = tokio::net::TcpStream::connect(addr).await.unwrap();
+        for _ in 0..MESSAGES {
+            let byte = socket.read_u8().await.unwrap();
+            socket.write_u8(byte).await.unwrap();
+        }
+    });
+    let (mut socket, _) = listener.accept().unwrap();
+    let mut longest = 0;
+    for _ in 0..MESSAGES {
+        let before = polls.load(Ordering::Relaxed);
+        let mut answer = [0];
+        std::io::Write::write_all(&mut socket, b"x").unwrap();
+        std::io::Read::read_exact(&mut socket, &mut answer).unwrap();
+        longest = longest.max(polls.load(Ordering::Relaxed) - before);
+    }
+    wait(other.unwrap()).unwrap();
+    never_dry.unwrap().abort();
+    ingest.shutdown();
+    longest
+}
+
+#[test]
+fn a_session_that_never_runs_dry_holds_up_no_other() {
+    for carrier in [Carrier::Tcp, Carrier::Udp] {
+        let polls = polls_between_messages(carrier);
+        assert!(polls < 100, "{carrier:?}: {polls} turns of it came between");
+    }
+}
