@@ -35,18 +35,21 @@ pub use export::{
 };
 pub use former::{FORMER_CAMERAS_MAX, FormerCamera, Origin, Pause, Was};
 pub use hold::{HOLDS_MAX, Hold, HoldReason, HoldSpec};
-pub use labels::{LABELS_MAX, Labels};
+pub use labels::{LABEL_KEY, LABEL_VALUE, LABELS_MAX, Labels};
 pub use node::{
     CAMERA_CAPACITY_DEFAULT, CAMERA_CAPACITY_MAX, Duty, FailureDomain, HostPort, NODES_MAX, Node,
     NodeName, NodeSpec, Role, check_capacity,
 };
 pub use secret::Secret;
 pub use settings::{
-    Failback, HeadroomRule, RETENTION_CLASS_DEFAULT, RetentionClass, RetentionClassName,
-    RetentionClasses, Settings, SettingsChange,
+    DRILL_EVERY_S_MAX, FAILBACK_AFTER_S_MAX, Failback, HeadroomRule, RETENTION_CLASS_DEFAULT,
+    RetentionClass, RetentionClassName, RetentionClasses, Settings, SettingsChange,
 };
-pub use source::{Audio, Credentials, Fingerprint, RtspUrl, Source, Tls, Transport};
+pub use source::{
+    Audio, BUDGET_BPS, CREDENTIAL, Credentials, Fingerprint, RtspUrl, STALL_AFTER_MS, Source, Tls,
+    Transport, URL_BYTES_MAX,
+};
 pub use suspicion::{ProcessEnd, QUARANTINE_MAX, QUARANTINE_MIN, Suspicion, Treatment};
-pub use text::Invalid;
+pub use text::{Invalid, TextRule};
 
 pub(crate) use drill::bounded;

@@ -32,7 +32,7 @@ macro_rules! problems {
 
 problems! {
     /// Correct the request: it cannot be parsed.
-    Malformed 400 ["malformed", "range-missing", "range-unreadable", "live-range"]
+    Malformed 400 ["malformed", "range-unreadable"]
     /// Send the token.
     Unauthorised 401 ["unauthorised"]
     /// Ask for something else.
@@ -58,8 +58,8 @@ problems! {
     RangeNotSatisfiable 416 ["range-not-satisfiable"]
     /// Correct the request: it can be parsed, but is invalid.
     Invalid 422 [
-        "invalid", "unknown-retention-class", "camera-invalid", "peer-invalid", "range-empty",
-        "range-too-long", "codec-change", "too-many-parameter-changes", "keyframe-too-far",
+        "invalid", "unknown-retention-class", "camera-invalid", "peer-invalid", "range-missing",
+        "range-empty", "range-too-long", "live-range", "codec-change", "too-many-parameter-changes", "keyframe-too-far",
         "passphrase-weak", "passphrase-wrong", "backup-invalid", "backup-damaged", "backup-forged"
     ]
     /// `damaged`: the stored data is damaged; `internal`: report a bug.

@@ -54,7 +54,7 @@ pub(crate) fn time(name: &str, value: Option<&str>) -> Result<Timestamp, ApiErro
             "the query has no `{name}`; add it in RFC 3339, for example \
              `{name}=2026-11-22T10:00:00Z`"
         );
-        return Err(ApiError::malformed(detail).code("range-missing"));
+        return Err(ApiError::invalid(detail).code("range-missing"));
     };
     value.parse().map_err(|error| {
         let hint = if value.contains(' ') {

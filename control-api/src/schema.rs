@@ -3,10 +3,11 @@
 //! serde gives their texts.
 
 use holdfast_consensus::decide::placement;
-use holdfast_consensus::model;
+use holdfast_consensus::model::{self, TextRule};
 use holdfast_consensus::observe::heartbeat;
 use holdfast_storage::{chunk, ids};
 use serde_json::json;
+use std::ops::RangeInclusive;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{
     KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type,
@@ -55,6 +56,39 @@ schemas! {
     SegmentId: number();
     /// RFC 3339; answers are in UTC, with microseconds.
     Timestamp: text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+    /// A camera's name, for people.
+    CameraName: form(model::CameraName::RULE);
+    /// The name of a retention class.
+    RetentionClassName: form(model::RetentionClassName::RULE);
+    /// Why a hold was requested, and by whom.
+    HoldReason: form(model::HoldReason::RULE);
+    /// A description of an export.
+    ExportName: form(model::ExportName::RULE);
+    /// Labels: keys and values.
+    Labels: ObjectBuilder::new()
+        .additional_properties(Some(Schema::Object(form(model::LABEL_VALUE).build())))
+        .property_names(Some(Schema::Object(form(model::LABEL_KEY).build())))
+        .max_properties(Some(model::LABELS_MAX));
+    /// `rtsp://host[:port]/path` or `rtsps://…`, without credentials.
+    RtspUrl: text()
+        .pattern(Some("^[rR][tT][sS][pP][sS]?://[^/@?#]+([/?#].*)?$"))
+        .max_length(Some(model::URL_BYTES_MAX));
+    /// The user name at a camera.
+    Username: form(model::CREDENTIAL);
+    /// The password at a camera: accepted and never returned.
+    Password: form(model::CREDENTIAL).format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)));
+    /// Milliseconds.
+    StallAfter: zero_or(&model::STALL_AFTER_MS);
+    /// Bits per second.
+    Budget: zero_or(&model::BUDGET_BPS);
+    /// Seconds.
+    FailbackAfter: number().maximum(Some(model::FAILBACK_AFTER_S_MAX));
+    /// Seconds.
+    DrillEvery: number().maximum(Some(model::DRILL_EVERY_S_MAX));
+    /// A cluster's id (RFC 9562).
+    ClusterId: text().pattern(Some("^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"));
+    /// The name of an init segment, from a playlist.
+    InitName: text().pattern(Some("^[0-9a-fA-F]{16}$"));
     /// Accepted and never returned.
     Secret: text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)));
     /// How an `rtsps://` camera is authenticated: `system`, `insecure` or `sha256:…`.
@@ -98,6 +132,36 @@ schemas! {
 
 fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
+}
+
+/// A text of this form. Bytes are counted as characters, of which there are never more.
+fn form(rule: TextRule) -> ObjectBuilder {
+    const CONTROL: &str = r"\u0000-\u001f\u007f-\u009f";
+    let (length_min, length_max, pattern) = match rule {
+        TextRule::ForPeople { chars_max } => {
+            let pattern = format!("^[^{CONTROL}]*[^\\s{CONTROL}][^{CONTROL}]*$");
+            (1, chars_max, pattern)
+        }
+        TextRule::Printable { bytes_max } => (0, bytes_max, format!("^[^{CONTROL}]*$")),
+        TextRule::Identifier { bytes_max, also } => {
+            let also = also.replace('-', r"\-");
+            (1, bytes_max, format!("^[A-Za-z0-9{also}]+$"))
+        }
+    };
+    text()
+        .min_length(Some(length_min))
+        .max_length(Some(length_max))
+        .pattern(Some(pattern))
+}
+
+/// 0, which means the default, or a number of this range.
+fn zero_or(range: &RangeInclusive<u64>) -> OneOfBuilder {
+    let bound = |value: u64| usize::try_from(value).ok();
+    let zero = number().enum_values(Some([json!(0)]));
+    let range = number()
+        .minimum(bound(*range.start()))
+        .maximum(bound(*range.end()));
+    OneOfBuilder::new().item(zero).item(range)
 }
 
 fn number() -> ObjectBuilder {

@@ -142,14 +142,14 @@ pub struct SettingsPatch {
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(value_type = u32)]
+    #[schema(value_type = schema::FailbackAfter)]
     pub failback_after_s: Option<u32>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(value_type = u32)]
+    #[schema(value_type = schema::DrillEvery)]
     pub drill_every_s: Option<u32>,
 }
 
@@ -242,6 +242,7 @@ pub struct InitCluster {}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinCluster {
+    #[schema(min_length = 1)]
     pub peer: String,
 }
 
@@ -419,6 +420,7 @@ pub struct GapSum {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewHold {
+    #[schema(value_type = schema::HoldReason)]
     pub reason: String,
     #[schema(value_type = schema::CameraId)]
     pub camera: CameraId,

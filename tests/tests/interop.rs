@@ -1,5 +1,5 @@
 //! Tests Holdfast with independent software: cameras on GStreamer's RTSP server, and ffmpeg,
-//! re_mp4, m3u8-rs, VLC, GStreamer and hls.js in Chromium as judges of what it serves.
+//! re_mp4, m3u8-rs, VLC, GStreamer, hls.js in Chromium and schemathesis as judges of what it serves.
 //!
 //! These tests need Debian packages and are ignored by default: `cargo xtask verify` runs them. A
 //! node is a real `holdfast serve`.
@@ -16,6 +16,8 @@ mod across;
 mod clips;
 #[path = "interop/constructed.rs"]
 mod constructed;
+#[path = "interop/contract.rs"]
+mod contract;
 #[path = "interop/exports.rs"]
 mod exports;
 #[path = "interop/faults.rs"]

@@ -3,10 +3,12 @@
 use std::process::{Command, Stdio};
 
 /// GStreamer's RTSP server plays cameras of foreign make; ffmpeg decodes what was recorded, VLC,
-/// GStreamer and Chromium play it; libfaketime steps a node's wall clock.
-const INTEROP: [&str; 15] = [
+/// GStreamer and Chromium play it; libfaketime steps a node's wall clock; Python's packages come
+/// from PyPI.
+const INTEROP: [&str; 16] = [
     "ffmpeg",
     "python3",
+    "python3-venv",
     "python3-gi",
     "gir1.2-gst-rtsp-server-1.0",
     "gir1.2-gst-plugins-base-1.0",

@@ -1,6 +1,6 @@
 //! An actor: who requested a change. Every entry of the log names one.
 
-use super::text::{checked_text, for_people};
+use super::text::{TextRule, checked_text};
 use holdfast_storage::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -11,7 +11,9 @@ checked_text!(
     /// A person or a program that uses the API, by the name of its token: 1 to 128 characters.
     OperatorName,
     "operator",
-    |text| for_people(text, NAME_CHARS_MAX)
+    rule TextRule::ForPeople {
+        chars_max: NAME_CHARS_MAX
+    }
 );
 
 impl OperatorName {

@@ -1,6 +1,6 @@
 //! A camera: the settings of its user.
 
-use super::text::{Invalid, checked_text, for_people};
+use super::text::{Invalid, TextRule, checked_text};
 use super::{Labels, RetentionClassName, Source};
 use holdfast_storage::ids::{CameraId, NodeId};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,9 @@ checked_text!(
     /// characters.
     CameraName,
     "name",
-    |text| for_people(text, NAME_CHARS_MAX)
+    rule TextRule::ForPeople {
+        chars_max: NAME_CHARS_MAX
+    }
 );
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 //! takes no space of its own: files are made when they are fetched.
 
 use super::interval::check_order;
-use super::text::{Invalid, checked_text, for_people};
+use super::text::{Invalid, TextRule, checked_text};
 use holdfast_storage::ids::{CameraId, ExportId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,9 @@ checked_text!(
     /// A description for people. 1 to 512 characters, not only blanks, without control characters.
     ExportName,
     "name",
-    |text| for_people(text, NAME_CHARS_MAX)
+    rule TextRule::ForPeople {
+        chars_max: NAME_CHARS_MAX
+    }
 );
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

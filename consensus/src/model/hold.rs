@@ -1,7 +1,7 @@
 //! A hold: footage that no retention may delete.
 
 use super::interval::check_order;
-use super::text::{Invalid, checked_text, for_people};
+use super::text::{Invalid, TextRule, checked_text};
 use holdfast_storage::ids::{CameraId, HoldId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,9 @@ checked_text!(
     /// control characters.
     HoldReason,
     "reason",
-    |text| for_people(text, REASON_CHARS_MAX)
+    rule TextRule::ForPeople {
+        chars_max: REASON_CHARS_MAX
+    }
 );
 
 /// Footage that no retention may delete.

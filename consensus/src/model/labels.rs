@@ -1,12 +1,15 @@
 //! Labels of nodes, and the labels that a camera requires of the nodes that record it.
 
-use super::text::{Invalid, identifier, printable};
+use super::text::{Invalid, TextRule};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 pub const LABELS_MAX: usize = 32;
-const KEY_BYTES_MAX: usize = 63;
-const VALUE_BYTES_MAX: usize = 256;
+pub const LABEL_KEY: TextRule = TextRule::Identifier {
+    bytes_max: 63,
+    also: "-_./",
+};
+pub const LABEL_VALUE: TextRule = TextRule::Printable { bytes_max: 256 };
 
 /// At most [`LABELS_MAX`]. A key is an identifier with `-`, `_`, `.` and `/`; a value may be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,9 +44,11 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
             )));
         }
         for (key, value) in &labels {
-            identifier(key, KEY_BYTES_MAX, "-_./")
+            LABEL_KEY
+                .check(key)
                 .map_err(|why| invalid(format!("has a key that {why}")))?;
-            printable(value, VALUE_BYTES_MAX)
+            LABEL_VALUE
+                .check(value)
                 .map_err(|why| invalid(format!("has a value at {key:?} that {why}")))?;
         }
         Ok(Self(labels))

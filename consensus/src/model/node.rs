@@ -1,7 +1,7 @@
 //! A node: what it reports about itself, and its duty.
 
 use super::Labels;
-use super::text::{Invalid, checked_text, identifier, printable, shown};
+use super::text::{Invalid, TextRule, checked_text, shown};
 use crate::codec::CLUSTER_VERSION;
 use holdfast_storage::ids::NodeId;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,10 @@ checked_text!(
     /// A node's name: 1 to 64 ASCII letters, digits, `-`, `_` and `.`.
     NodeName,
     "name",
-    |text| identifier(text, NAME_BYTES_MAX, "-_.")
+    rule TextRule::Identifier {
+        bytes_max: NAME_BYTES_MAX,
+        also: "-_."
+    }
 );
 
 checked_text!(
@@ -27,7 +30,9 @@ checked_text!(
     #[derive(Default)]
     FailureDomain,
     "failure_domain",
-    |text| printable(text, FAILURE_DOMAIN_BYTES_MAX)
+    rule TextRule::Printable {
+        bytes_max: FAILURE_DOMAIN_BYTES_MAX
+    }
 );
 
 checked_text!(

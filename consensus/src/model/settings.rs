@@ -1,6 +1,6 @@
 //! The settings that an operator chose for the whole cluster.
 
-use super::text::{Invalid, checked_text, identifier};
+use super::text::{Invalid, TextRule, checked_text};
 use holdfast_storage::HOLD_CLASS;
 use serde::{Deserialize, Serialize};
 
@@ -9,11 +9,11 @@ pub const RETENTION_CLASS_DEFAULT: &str = "default";
 const RETENTION_CLASSES_MAX: usize = 16;
 const RETENTION_CLASS_NAME_BYTES_MAX: usize = 63;
 /// A day: to wait longer, failback should be switched off.
-const FAILBACK_AFTER_S_MAX: u32 = 24 * 3600;
+pub const FAILBACK_AFTER_S_MAX: u32 = 24 * 3600;
 /// An hour: each drill opens sessions to a camera.
 const DRILL_EVERY_S_MIN: u32 = 3600;
 /// A year: something that is tested more rarely cannot be relied upon.
-const DRILL_EVERY_S_MAX: u32 = 366 * 24 * 3600;
+pub const DRILL_EVERY_S_MAX: u32 = 366 * 24 * 3600;
 
 /// What to do with a camera that would leave others, or itself, unrecorded after the loss of a
 /// node.
@@ -46,8 +46,15 @@ checked_text!(
     retention_class_name
 );
 
+impl RetentionClassName {
+    pub const RULE: TextRule = TextRule::Identifier {
+        bytes_max: RETENTION_CLASS_NAME_BYTES_MAX,
+        also: "-_",
+    };
+}
+
 fn retention_class_name(text: &str) -> Result<(), String> {
-    identifier(text, RETENTION_CLASS_NAME_BYTES_MAX, "-_")?;
+    RetentionClassName::RULE.check(text)?;
     if text == HOLD_CLASS {
         return Err(format!(
             "is \"{HOLD_CLASS}\", under which held footage is kept; choose another name"

@@ -1,18 +1,22 @@
 //! The source of a camera's stream, and how it is fetched.
 
 use super::Secret;
-use super::text::{Invalid, printable, shown};
+use super::text::{Invalid, TextRule, shown};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-const URL_BYTES_MAX: usize = 2_048;
+pub const URL_BYTES_MAX: usize = 2_048;
+/// The form of a user name and of a password.
+pub const CREDENTIAL: TextRule = TextRule::Printable {
+    bytes_max: CREDENTIAL_BYTES_MAX,
+};
 const CREDENTIAL_BYTES_MAX: usize = 256;
 /// Milliseconds.
-const STALL_AFTER_MS: RangeInclusive<u64> = 1_000..=600_000;
+pub const STALL_AFTER_MS: RangeInclusive<u64> = 1_000..=600_000;
 /// Bits per second.
-const BUDGET_BPS: RangeInclusive<u64> = 1_000_000..=10_000_000_000;
+pub const BUDGET_BPS: RangeInclusive<u64> = 1_000_000..=10_000_000_000;
 
 /// `rtsp://` or `rtsps://` with a host, without credentials: those are stored separately as
 /// secrets.
@@ -131,10 +135,12 @@ impl Credentials {
                 "is empty; a password needs a user name",
             ));
         }
-        printable(&username, CREDENTIAL_BYTES_MAX).map_err(|why| Invalid::new("username", why))?;
+        CREDENTIAL
+            .check(&username)
+            .map_err(|why| Invalid::new("username", why))?;
         if let Some(Secret(password)) = &password {
             // The error must not repeat the password.
-            printable(password, CREDENTIAL_BYTES_MAX).map_err(|_| {
+            CREDENTIAL.check(password).map_err(|_| {
                 let rule =
                     format!("use at most {CREDENTIAL_BYTES_MAX} bytes without control characters");
                 Invalid::new("password", format!("has {} bytes; {rule}", password.len()))

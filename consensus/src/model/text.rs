@@ -40,8 +40,43 @@ impl Invalid {
     }
 }
 
-/// A string type with one rule. `$check` returns why a text breaks it.
+/// The form of a text. Schemas of the API come from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextRule {
+    /// 1 to `chars_max` characters for people: not only blanks, no control characters.
+    ForPeople { chars_max: usize },
+    /// At most `bytes_max` bytes without control characters; may be empty.
+    Printable { bytes_max: usize },
+    /// 1 to `bytes_max` ASCII letters, digits and characters of `also`.
+    Identifier {
+        bytes_max: usize,
+        also: &'static str,
+    },
+}
+
+impl TextRule {
+    /// Returns why `text` breaks it.
+    pub(super) fn check(self, text: &str) -> Result<(), String> {
+        match self {
+            Self::ForPeople { chars_max } => for_people(text, chars_max),
+            Self::Printable { bytes_max } => printable(text, bytes_max),
+            Self::Identifier { bytes_max, also } => identifier(text, bytes_max, also),
+        }
+    }
+}
+
+/// A string type with one rule: a [`TextRule`], or one with an exception, for which `$check`
+/// returns why a text breaks it.
 macro_rules! checked_text {
+    ($(#[$doc:meta])* $name:ident, $field:literal, rule $rule:expr) => {
+        $crate::model::text::checked_text!(
+            $(#[$doc])* $name, $field, |text| Self::RULE.check(text)
+        );
+
+        impl $name {
+            pub const RULE: $crate::model::TextRule = $rule;
+        }
+    };
     ($(#[$doc:meta])* $name:ident, $field:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(
@@ -86,8 +121,7 @@ macro_rules! checked_text {
 }
 pub(super) use checked_text;
 
-/// At most `chars_max` characters for people: not only blanks, no control characters.
-pub(super) fn for_people(text: &str, chars_max: usize) -> Result<(), String> {
+fn for_people(text: &str, chars_max: usize) -> Result<(), String> {
     let length = text.chars().count();
     if text.trim().is_empty() || length > chars_max || text.chars().any(char::is_control) {
         return Err(format!(
@@ -99,8 +133,7 @@ pub(super) fn for_people(text: &str, chars_max: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// At most `bytes_max` bytes without control characters; may be empty.
-pub(super) fn printable(text: &str, bytes_max: usize) -> Result<(), String> {
+fn printable(text: &str, bytes_max: usize) -> Result<(), String> {
     if text.len() > bytes_max || text.chars().any(char::is_control) {
         return Err(format!(
             "is {} ({} bytes); use at most {bytes_max} bytes without control characters",
@@ -111,8 +144,7 @@ pub(super) fn printable(text: &str, bytes_max: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// 1 to `bytes_max` ASCII letters, digits and characters of `also`.
-pub(super) fn identifier(text: &str, bytes_max: usize, also: &str) -> Result<(), String> {
+fn identifier(text: &str, bytes_max: usize, also: &str) -> Result<(), String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || also.contains(c);
     if text.is_empty() || text.len() > bytes_max || !text.chars().all(is_allowed) {
         let others: Vec<String> = also.chars().map(|c| format!("`{c}`")).collect();

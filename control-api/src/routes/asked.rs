@@ -37,7 +37,9 @@ pub(super) struct Asked {
     #[serde(default)]
     pub(super) pictures: bool,
     /// The inits of the newest footage when the presentation was opened.
+    #[param(value_type = Option<schema::InitName>)]
     video: Option<String>,
+    #[param(value_type = Option<schema::InitName>)]
     audio: Option<String>,
     token: Option<String>,
 }
@@ -64,7 +66,7 @@ impl Asked {
         if self.from.is_some() || self.to.is_some() {
             let detail =
                 "`live=true` shows what is recorded now; leave `from` and `to` out, or `live`";
-            return Err(ApiError::malformed(detail).code("live-range"));
+            return Err(ApiError::invalid(detail).code("live-range"));
         }
         Ok(None)
     }

@@ -48,7 +48,9 @@ pub(super) struct CellQuery {
     /// In microseconds since the Unix epoch.
     base: i64,
     /// `None` if nothing was known when the cell was listed.
+    #[param(value_type = Option<schema::InitName>)]
     video: Option<String>,
+    #[param(value_type = Option<schema::InitName>)]
     audio: Option<String>,
     #[serde(default = "main_stream")]
     #[param(value_type = schema::StreamKind)]

@@ -41,7 +41,9 @@ pub(super) const NEVER: &str = "no-store";
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct InitQuery {
+    #[param(value_type = schema::InitName)]
     video: String,
+    #[param(value_type = Option<schema::InitName>)]
     audio: Option<String>,
     #[serde(rename = "stream")]
     #[param(value_type = Option<schema::StreamKind>)]
@@ -58,7 +60,9 @@ pub(super) struct SegmentQuery {
     from: i64,
     to: i64,
     base: i64,
+    #[param(value_type = schema::InitName)]
     video: String,
+    #[param(value_type = Option<schema::InitName>)]
     audio: Option<String>,
     #[serde(default = "main_stream")]
     #[param(value_type = schema::StreamKind)]

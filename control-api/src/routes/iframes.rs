@@ -40,6 +40,7 @@ pub(super) struct PictureQuery {
     /// In microseconds since the Unix epoch, as `base`.
     at: i64,
     base: i64,
+    #[param(value_type = schema::InitName)]
     video: String,
     #[serde(default = "main_stream")]
     #[param(value_type = schema::StreamKind)]

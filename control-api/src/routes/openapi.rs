@@ -13,6 +13,7 @@ use crate::problems::{
     self, Conflict, Internal, Invalid, Malformed, OutcomeUnknown, TooLarge, Unauthorised,
     Unavailable, UnsupportedMediaType,
 };
+use crate::schema::InitName;
 use axum::http::{Method, StatusCode, header};
 use axum::response::IntoResponse;
 use std::collections::BTreeMap;
@@ -103,7 +104,7 @@ const CONDITIONS: [&str; 4] = ["Range", "If-Range", "If-Match", "If-None-Match"]
         health::ready,
         health::metrics
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, InitName)),
     security(("bearer" = [])),
     modifiers(&Common)
 )]

@@ -27,11 +27,13 @@ fn default_retention_class() -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSource {
-    /// `rtsp://host[:port]/path` or `rtsps://…`, without credentials.
+    #[schema(value_type = schema::RtspUrl)]
     pub url: String,
     #[serde(default)]
+    #[schema(value_type = Option<schema::Username>)]
     pub username: Option<String>,
     #[serde(default)]
+    #[schema(value_type = Option<schema::Password>)]
     pub password: Option<String>,
     #[serde(default)]
     #[schema(value_type = schema::Transport)]
@@ -42,6 +44,7 @@ pub struct NewSource {
     /// Milliseconds without a frame after which it counts as stalled; `null` or 0: derived from the
     /// camera's usual frame interval.
     #[serde(default)]
+    #[schema(value_type = Option<schema::StallAfter>)]
     pub stall_after_ms: Option<u32>,
     /// `system`, `insecure` or `sha256:…`, for `rtsps://`.
     #[serde(default)]
@@ -49,6 +52,7 @@ pub struct NewSource {
     pub tls: Tls,
     /// Bits per second; `null` or 0: derived from what it usually sends.
     #[serde(default)]
+    #[schema(value_type = Option<schema::Budget>)]
     pub budget_bps: Option<u64>,
 }
 
@@ -56,6 +60,7 @@ pub struct NewSource {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewCamera {
+    #[schema(value_type = schema::CameraName)]
     pub name: String,
     pub source: NewSource,
     #[serde(default)]
@@ -65,11 +70,14 @@ pub struct NewCamera {
     #[schema(maximum = 255)]
     pub priority: u8,
     #[serde(default = "default_retention_class")]
+    #[schema(value_type = schema::RetentionClassName)]
     pub retention_class: String,
     #[serde(default)]
+    #[schema(value_type = schema::Labels)]
     pub labels: BTreeMap<String, String>,
     /// Only nodes with all of these labels may record it.
     #[serde(default)]
+    #[schema(value_type = schema::Labels)]
     pub node_labels: BTreeMap<String, String>,
     /// Preferred node; used whenever it is able to record this camera.
     #[serde(default)]
@@ -88,7 +96,7 @@ pub struct CameraPatch {
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::CameraName)]
     pub name: Option<String>,
     #[serde(
         default,
@@ -116,21 +124,21 @@ pub struct CameraPatch {
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::RetentionClassName)]
     pub retention_class: Option<String>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = schema::Labels)]
     pub labels: Option<BTreeMap<String, String>>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = schema::Labels)]
     pub node_labels: Option<BTreeMap<String, String>>,
     #[serde(
         default,
@@ -149,21 +157,21 @@ pub struct SourcePatch {
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::RtspUrl)]
     pub url: Option<String>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::Username)]
     pub username: Option<String>,
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::Password)]
     pub password: Option<String>,
     #[serde(
         default,
@@ -184,7 +192,7 @@ pub struct SourcePatch {
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(value_type = u32)]
+    #[schema(value_type = schema::StallAfter)]
     pub stall_after_ms: Option<u32>,
     #[serde(
         default,
@@ -198,7 +206,7 @@ pub struct SourcePatch {
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(value_type = u64)]
+    #[schema(value_type = schema::Budget)]
     pub budget_bps: Option<u64>,
 }
 

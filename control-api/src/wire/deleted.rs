@@ -72,6 +72,7 @@ impl DeletedCamera {
 pub struct RestoreCamera {
     /// Another name, if its own is in use now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::CameraName>)]
     pub name: Option<String>,
 }
 
@@ -80,6 +81,7 @@ pub struct RestoreCamera {
 #[serde(deny_unknown_fields)]
 pub struct AdoptCameras {
     /// That cluster's id.
+    #[schema(value_type = schema::ClusterId)]
     pub cluster: String,
     pub cameras: Vec<AdoptCamera>,
 }
@@ -90,6 +92,7 @@ pub struct AdoptCamera {
     /// Its number in that cluster.
     #[schema(value_type = schema::CameraId)]
     pub camera: CameraId,
+    #[schema(value_type = schema::CameraName)]
     pub name: String,
 }
 

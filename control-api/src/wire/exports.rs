@@ -12,9 +12,9 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewExport {
-    /// A description.
+    #[schema(value_type = schema::ExportName)]
     pub name: String,
-    #[schema(value_type = Vec<schema::CameraId>)]
+    #[schema(value_type = Vec<schema::CameraId>, min_items = 1, max_items = 64)]
     pub cameras: Vec<CameraId>,
     #[schema(value_type = schema::Timestamp)]
     pub from: Timestamp,

@@ -157,7 +157,7 @@ async fn what_cannot_be_asked_is_refused_by_name() {
     let client = Client::of(&Fake::new());
     let end = |days: i64| -> Timestamp { T0.plus_micros(days * DAY_US) };
     for (query, refusal) in [
-        (format!("to={T0}"), (400, "range-missing")),
+        (format!("to={T0}"), (422, "range-missing")),
         (format!("from={T0}&to={T0}"), (422, "range-empty")),
         (format!("from={T0}&to={}", end(32)), (422, "range-too-long")),
         (

@@ -206,10 +206,10 @@ async fn what_is_not_asked_rightly_is_refused() {
     for (uri, status, code) in [
         (
             format!("index.m3u8?live=true&{}", range(0, 1000)),
-            400,
+            422,
             "live-range",
         ),
-        ("growing.m3u8".to_owned(), 400, "range-missing"),
+        ("growing.m3u8".to_owned(), 422, "range-missing"),
         (
             format!("growing.m3u8?{}", range(0, 7 * 3_600_000)),
             422,

@@ -184,6 +184,27 @@ async fn every_read_of_json_is_as_the_document_says() {
 }
 
 #[test]
+fn every_schema_that_is_named_is_there() {
+    fn names<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(fields) => {
+                into.extend(fields.get("$ref").and_then(Value::as_str));
+                fields.values().for_each(|value| names(value, into));
+            }
+            Value::Array(items) => items.iter().for_each(|item| names(item, into)),
+            _ => {}
+        }
+    }
+    let mut all = Vec::new();
+    names(document(), &mut all);
+    assert!(all.len() > 100, "{}", all.len());
+    for name in all {
+        let pointer = name.trim_start_matches('#');
+        assert!(document().pointer(pointer).is_some(), "{name}");
+    }
+}
+
+#[test]
 fn what_differs_from_a_schema_is_found() {
     let camera = &document()["components"]["schemas"]["NewCamera"];
     let with = |change: fn(&mut Value)| {
@@ -201,6 +222,13 @@ fn what_differs_from_a_schema_is_found() {
         |body| body["preferred_node"] = json!(1.5),
         |body| body["source"] = json!({}),
         |body| body["labels"] = json!({"a": 1}),
+        |body| body["labels"] = json!({"a b": "1"}),
+        |body| body["labels"] = json!({"a": "\u{7}"}),
+        |body| body["name"] = json!(""),
+        |body| body["name"] = json!(" \u{3000}"),
+        |body| body["name"] = json!("x".repeat(129)),
+        |body| body["source"]["url"] = json!("http://h/"),
+        |body| body["source"]["stall_after_ms"] = json!(999),
     ] {
         assert!(with(change).is_err());
     }
