@@ -42,7 +42,7 @@ pub use node::{
 };
 pub use secret::Secret;
 pub use settings::{
-    DRILL_EVERY_S_MAX, FAILBACK_AFTER_S_MAX, Failback, HeadroomRule, RETENTION_CLASS_DEFAULT,
+    DRILL_EVERY_S, FAILBACK_AFTER_S_MAX, Failback, HeadroomRule, RETENTION_CLASS_DEFAULT,
     RetentionClass, RetentionClassName, RetentionClasses, Settings, SettingsChange,
 };
 pub use source::{

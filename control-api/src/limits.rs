@@ -80,6 +80,10 @@ pub const BODY_BYTES_MAX: usize = 64 << 10;
 /// about 7 MiB.
 pub const BACKUP_BYTES_MAX: usize = 24 << 20;
 
+/// Limits of a passphrase that seals a backup.
+pub const PASSPHRASE_CHARS_MIN: usize = 12;
+pub const PASSPHRASE_BYTES_MAX: usize = 1_024;
+
 /// Bytes of a request to restore a backup: the backup in base64, and the rest of the body.
 pub const RESTORE_BODY_BYTES_MAX: usize = BACKUP_BYTES_MAX / 3 * 4 + (64 << 10);
 

@@ -59,8 +59,9 @@ problems! {
     /// Correct the request: it can be parsed, but is invalid.
     Invalid 422 [
         "invalid", "unknown-retention-class", "camera-invalid", "peer-invalid", "range-missing",
-        "range-empty", "range-too-long", "live-range", "codec-change", "too-many-parameter-changes", "keyframe-too-far",
-        "passphrase-weak", "passphrase-wrong", "backup-invalid", "backup-damaged", "backup-forged"
+        "range-empty", "range-too-long", "live-range", "codec-change",
+        "too-many-parameter-changes", "keyframe-too-far", "passphrase-weak", "passphrase-wrong",
+        "backup-invalid", "backup-damaged", "backup-forged"
     ]
     /// `damaged`: the stored data is damaged; `internal`: report a bug.
     Internal 500 ["damaged", "internal"]

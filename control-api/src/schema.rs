@@ -2,6 +2,7 @@
 //! OpenAPI. Each has the name of its type. The compiler compares the variants with the type's, and
 //! serde gives their texts.
 
+use crate::limits::{PASSPHRASE_BYTES_MAX, PASSPHRASE_CHARS_MIN};
 use holdfast_consensus::decide::placement;
 use holdfast_consensus::model::{self, TextRule};
 use holdfast_consensus::observe::heartbeat;
@@ -76,23 +77,28 @@ schemas! {
     /// The user name at a camera.
     Username: form(model::CREDENTIAL);
     /// The password at a camera: accepted and never returned.
-    Password: form(model::CREDENTIAL).format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)));
-    /// Milliseconds.
+    Password: form(model::CREDENTIAL).format(hidden());
+    /// Seals a backup.
+    Passphrase: text()
+        .format(hidden())
+        .min_length(Some(PASSPHRASE_CHARS_MIN))
+        .max_length(Some(PASSPHRASE_BYTES_MAX));
+    /// Milliseconds; 0: by the camera's own rhythm.
     StallAfter: zero_or(&model::STALL_AFTER_MS);
-    /// Bits per second.
+    /// Bits per second; 0: by what the camera usually sends.
     Budget: zero_or(&model::BUDGET_BPS);
     /// Seconds.
     FailbackAfter: number().maximum(Some(model::FAILBACK_AFTER_S_MAX));
-    /// Seconds.
-    DrillEvery: number().maximum(Some(model::DRILL_EVERY_S_MAX));
+    /// Seconds; 0: no scheduled drills.
+    DrillEvery: zero_or(&model::DRILL_EVERY_S);
     /// A cluster's id (RFC 9562).
     ClusterId: text().pattern(Some("^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"));
     /// The name of an init segment, from a playlist.
     InitName: text().pattern(Some("^[0-9a-fA-F]{16}$"));
     /// Accepted and never returned.
-    Secret: text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)));
+    Secret: text().format(hidden());
     /// How an `rtsps://` camera is authenticated: `system`, `insecure` or `sha256:…`.
-    Tls: text().pattern(Some("^(system|insecure|sha256:[0-9a-fA-F]{64})$"));
+    Tls: text().pattern(Some("^(system|insecure|sha256:[0-9a-fA-F]{2}(:?[0-9a-fA-F]{2}){31})$"));
     /// A node, by number or by name.
     NodeRef: OneOfBuilder::new().item(NodeId::schema()).item(text());
     /// Bytes.
@@ -134,7 +140,11 @@ fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
-/// A text of this form. Bytes are counted as characters, of which there are never more.
+fn hidden() -> Option<SchemaFormat> {
+    Some(SchemaFormat::KnownFormat(KnownFormat::Password))
+}
+
+/// A text of this form. `maxLength` counts characters; a text never has more characters than bytes.
 fn form(rule: TextRule) -> ObjectBuilder {
     const CONTROL: &str = r"\u0000-\u001f\u007f-\u009f";
     let (length_min, length_max, pattern) = match rule {

@@ -1,5 +1,6 @@
 //! Tests Holdfast with independent software: cameras on GStreamer's RTSP server, and ffmpeg,
-//! re_mp4, m3u8-rs, VLC, GStreamer, hls.js in Chromium and schemathesis as judges of what it serves.
+//! re_mp4, m3u8-rs, VLC, GStreamer, hls.js in Chromium and schemathesis as judges of what it
+//! serves.
 //!
 //! These tests need Debian packages and are ignored by default: `cargo xtask verify` runs them. A
 //! node is a real `holdfast serve`.

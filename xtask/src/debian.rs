@@ -3,8 +3,8 @@
 use std::process::{Command, Stdio};
 
 /// GStreamer's RTSP server plays cameras of foreign make; ffmpeg decodes what was recorded, VLC,
-/// GStreamer and Chromium play it; libfaketime steps a node's wall clock; Python's packages come
-/// from PyPI.
+/// GStreamer and Chromium play it; libfaketime steps a node's wall clock; `python3-venv`
+/// installs schemathesis from PyPI.
 const INTEROP: [&str; 16] = [
     "ffmpeg",
     "python3",

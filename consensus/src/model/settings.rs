@@ -3,6 +3,7 @@
 use super::text::{Invalid, TextRule, checked_text};
 use holdfast_storage::HOLD_CLASS;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 
 /// The retention class of a camera without an explicit one.
 pub const RETENTION_CLASS_DEFAULT: &str = "default";
@@ -10,10 +11,9 @@ const RETENTION_CLASSES_MAX: usize = 16;
 const RETENTION_CLASS_NAME_BYTES_MAX: usize = 63;
 /// A day: to wait longer, failback should be switched off.
 pub const FAILBACK_AFTER_S_MAX: u32 = 24 * 3600;
-/// An hour: each drill opens sessions to a camera.
-const DRILL_EVERY_S_MIN: u32 = 3600;
-/// A year: something that is tested more rarely cannot be relied upon.
-pub const DRILL_EVERY_S_MAX: u32 = 366 * 24 * 3600;
+/// From an hour, since each drill opens sessions to a camera, to a year: something that is tested
+/// more rarely cannot be relied upon.
+pub const DRILL_EVERY_S: RangeInclusive<u64> = 3600..=366 * 24 * 3600;
 
 /// What to do with a camera that would leave others, or itself, unrecorded after the loss of a
 /// node.
@@ -203,8 +203,12 @@ impl Settings {
             let why = format!("is {failback}; at most {FAILBACK_AFTER_S_MAX} s are supported");
             return Err(Invalid::new("failback_after_s", why));
         }
-        if drill != 0 && !(DRILL_EVERY_S_MIN..=DRILL_EVERY_S_MAX).contains(&drill) {
-            let range = format!("{DRILL_EVERY_S_MIN} to {DRILL_EVERY_S_MAX} s are supported");
+        if drill != 0 && !DRILL_EVERY_S.contains(&u64::from(drill)) {
+            let range = format!(
+                "{} to {} s are supported",
+                DRILL_EVERY_S.start(),
+                DRILL_EVERY_S.end()
+            );
             let why = format!("is {drill}; {range}, and 0 for no scheduled drills");
             return Err(Invalid::new("drill_every_s", why));
         }

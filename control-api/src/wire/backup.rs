@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub struct NewBackup {
     /// Seals the backup; without it the backup cannot be read.
-    #[schema(value_type = schema::Secret, min_length = 12)]
+    #[schema(value_type = schema::Passphrase)]
     pub passphrase: Secret,
 }
 

@@ -229,6 +229,7 @@ fn what_differs_from_a_schema_is_found() {
         |body| body["name"] = json!("x".repeat(129)),
         |body| body["source"]["url"] = json!("http://h/"),
         |body| body["source"]["stall_after_ms"] = json!(999),
+        |body| body["source"]["tls"] = json!("sha256:00"),
     ] {
         assert!(with(change).is_err());
     }

@@ -21,8 +21,11 @@ async fn requests_made_from_the_openapi_document_are_answered_as_it_says() {
     site.add("gate", &nothing_there).await;
     let document = format!("{}/api/v1/openapi.json", site.cluster.api_url(0));
     let token = format!("Authorization: Bearer {}", site.cluster.token().0);
+    let folder = site.dir().to_owned();
     let report = tokio::task::spawn_blocking(move || {
         Command::new(schemathesis())
+            // It leaves what it found, and what it tried, in its folder.
+            .current_dir(folder)
             .args(["--config-file", SETTINGS, "run", &document])
             .args(["--header", &token, "--phases", "coverage,fuzzing"])
             .args(["--max-examples", REQUESTS, "--seed", "1"])
@@ -36,7 +39,8 @@ async fn requests_made_from_the_openapi_document_are_answered_as_it_says() {
     assert!(report.status.success(), "{}: {stderr}", report.status);
 }
 
-/// The program, installed once from the package registry.
+/// The program, installed once from the package registry. What it depends on is not pinned: other
+/// versions may make other requests.
 fn schemathesis() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("schemathesis-{VERSION}"));
     let program = folder.join("bin/schemathesis");

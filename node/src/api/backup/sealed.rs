@@ -23,7 +23,7 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
 use aws_lc_rs::pbkdf2::{PBKDF2_HMAC_SHA256, derive};
 use aws_lc_rs::rand;
 use holdfast_consensus::model::Secret;
-use holdfast_control_api::limits::BACKUP_BYTES_MAX;
+use holdfast_control_api::limits::{BACKUP_BYTES_MAX, PASSPHRASE_BYTES_MAX, PASSPHRASE_CHARS_MIN};
 use std::num::NonZeroU32;
 
 const MAGIC: &[u8; 8] = b"HFBACKUP";
@@ -38,10 +38,6 @@ const HEADER_BYTES: usize = 8 + 2 + 4 + SALT_BYTES + NONCE_LEN + CHECK_BYTES;
 const CRC_BYTES: usize = 4;
 /// The bytes that AES-GCM adds.
 const TAG_BYTES: usize = 16;
-
-/// Characters of a passphrase.
-pub(crate) const PASSPHRASE_CHARS_MIN: usize = 12;
-const PASSPHRASE_BYTES_MAX: usize = 1_024;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SealError {
