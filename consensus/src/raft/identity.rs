@@ -548,7 +548,8 @@ impl Identity {
         self.others().strange.clone()
     }
 
-    /// `node` rejected a message: it may not know this process, or its secret.
+    /// `node` rejected a message: it may not know this process, or its secret, or be of another
+    /// generation.
     pub fn not_taken_by(&self, node: NodeId) {
         self.0.wanted.introduce(node);
     }

@@ -84,7 +84,8 @@ impl Link {
             .fetch_encoded(&addr, path, message, deadline)
             .await
             .inspect_err(|error| {
-                // It does not know this process, or it is of another generation of the cluster.
+                // The peer does not know this process or its secret, or the message is not for its
+                // node, cluster or generation.
                 let is_not_taken = matches!(
                     error,
                     PeerError::Rejected {

@@ -1,4 +1,4 @@
-//! Recorders' frames as CMAF: the recorder's seam, filled by the control API's fMP4 builder.
+//! Recorders' frames as CMAF: fills the recorder's seam with `holdfast_storage::cmaf`.
 
 use crate::capture::ingest::media::{AudioCodec, TrackParameters, VideoCodec};
 use crate::capture::recorder::mux::{Error, Frame, Mux};

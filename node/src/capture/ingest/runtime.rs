@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 /// Sessions that one lane accepts.
 pub const SESSIONS_PER_LANE_MAX: usize = 2048;
 /// How many times a tick turns the reactor: once to learn what arrived, once to handle it. What
-/// that wakes has to wait for the next tick: a sender that holds back the rest of a frame until its
+/// that wakes has to wait for the next tick, unless a session has more: a sender that holds back the rest of a frame until its
 /// beginning is acknowledged (RFC 896) would cost a second read a tick otherwise.
 const TURNS_PER_TICK: usize = 2;
 /// Tasks that one turn may run before it looks at the reactor again: more than a lane can hold, so
@@ -203,7 +203,7 @@ impl IngestHandle {
         Ok(task)
     }
 
-    /// How many times the threads woke, in sum: what ingest costs.
+    /// How many times the threads looked at their sockets, in sum: what ingest costs.
     #[must_use]
     pub fn turns(&self) -> u64 {
         self.lanes()
@@ -339,6 +339,8 @@ pub fn yield_to_others(context: &mut Context<'_>) {
 /// Lets every task that is ready, or becomes so, run.
 async fn turn() {
     for _ in 0..TURNS_PER_TICK {
+        // What a session has more now is handled in this round.
+        HAS_MORE.set(false);
         tokio::task::yield_now().await;
     }
 }

@@ -1,4 +1,4 @@
-//! How frames become CMAF bytes: the seam to the fMP4 builder.
+//! How frames become CMAF bytes: the seam to the CMAF builder.
 
 use crate::capture::ingest::media::TrackParameters;
 use bytes::Bytes;

