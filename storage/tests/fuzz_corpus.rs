@@ -1,4 +1,5 @@
-//! The fuzz targets of the segment store and of its payload over their corpora and some thousand seeded variations.
+//! The fuzz targets of the segment store and of its payload over their corpora and some thousand
+//! seeded variations.
 //! `tests/fuzz` runs the same endlessly.
 
 #[path = "../../tests/fuzz/src/mp4.rs"]

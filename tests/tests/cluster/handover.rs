@@ -1,9 +1,10 @@
 //! A node stops in order, or is drained: its cameras move before it stops, and not one frame is
 //! lost.
 
+use crate::steady::steady;
 use holdfast_chaos::oracle::{count_all, expect_covered, expect_whole};
 use holdfast_chaos::process::run;
-use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteOptions, source};
+use holdfast_chaos::site::{STOP_TIMEOUT, Site, source};
 use holdfast_chaos::{Result, prometheus};
 use holdfast_consensus::model::Duty;
 use holdfast_node::terminal::clock::wall_now;
@@ -19,7 +20,7 @@ const A_WHILE: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_of_all_nodes_loses_no_frame() -> Result<()> {
-    let mut site = Site::start(SiteOptions::new(3, 6)).await?;
+    let mut site = Site::start(steady(6)).await?;
     site.wait_one_recorder_each().await?;
     let from = wall_now();
     // Followers first, as an operator would; the leader changes in the meantime.
@@ -60,7 +61,7 @@ async fn stop_and_start(site: &mut Site, index: usize) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drained_node_owns_nothing_until_there_are_new_cameras_and_no_frame_is_lost() -> Result<()>
 {
-    let mut site = Site::start(SiteOptions::new(3, 6)).await?;
+    let mut site = Site::start(steady(6)).await?;
     site.wait_one_recorder_each().await?;
     let from = wall_now();
     let leader = site.leader().await?;

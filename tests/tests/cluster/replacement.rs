@@ -1,6 +1,7 @@
 //! A node that is lost permanently is removed, and another takes its name, but never its number. A
 //! node with another cluster's data is not admitted.
 
+use crate::steady::steady;
 use holdfast_chaos::site::{SETTLE_TIMEOUT, STOP_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Error, Result, wait};
 use holdfast_control_api::wire::{InitCluster, JoinCluster, Node};
@@ -13,7 +14,7 @@ const REBALANCE_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_node_is_replaced_by_one_of_its_name_with_another_number() -> Result<()> {
-    let mut site = Site::start(SiteOptions::new(3, 6)).await?;
+    let mut site = Site::start(steady(6)).await?;
     site.wait_one_recorder_each().await?;
     let leader = site.leader().await?;
     let (dead, asked) = ((leader + 1) % 3, leader);

@@ -26,6 +26,9 @@ const FREEZE: Duration = Duration::from_secs(5);
 /// Of two losses so far apart, one at least is not at the end of a GOP.
 const HALF_A_GOP: Duration = Duration::from_millis(500);
 
+/// How often the end of a timeline is compared with the watermark.
+const LOOKS: usize = 5;
+
 /// The most that the bounds of a reported gap may be off, in microseconds.
 const BOUNDS_US: i64 = 1_000_000;
 
@@ -164,8 +167,27 @@ async fn loss_is_reported(site: &mut Site, from: Timestamp, to: Timestamp) -> Re
     Ok(())
 }
 
-/// The timeline ends with durable footage, not with footage that is expected to become durable.
+/// The timeline ends with durable footage, not with footage that is expected to become durable. A
+/// report may be late, but not each time.
 async fn ends_at_the_watermark(site: &Site, camera: &SiteCamera, from: Timestamp) -> Result<()> {
+    let mut ends = Vec::new();
+    for _ in 0..LOOKS {
+        let (before, end, after) = end_and_watermarks(site, camera, from).await?;
+        let latest = after.map(|mark| mark.plus_micros(holdfast_storage::timeline::HOLE_US_MIN));
+        if before <= end && end <= latest {
+            return Ok(());
+        }
+        ends.push((before, end, after));
+    }
+    panic!("{ends:?}");
+}
+
+/// Where the timeline ends, and the watermarks before and after it was fetched.
+async fn end_and_watermarks(
+    site: &Site,
+    camera: &SiteCamera,
+    from: Timestamp,
+) -> Result<(Option<Timestamp>, Option<Timestamp>, Option<Timestamp>)> {
     let watermark = |timeline: &Timeline| coverage::extent(timeline).map(|(_, end)| end);
     let before = site
         .ask(0)
@@ -186,18 +208,12 @@ async fn ends_at_the_watermark(site: &Site, camera: &SiteCamera, from: Timestamp
         .find(|known| known.id == camera.id);
     let [before, after] =
         [before, after].map(|known| known.and_then(|known| known.recording.watermark));
-    let end = watermark(&timeline);
-    assert!(
-        before <= end
-            && end <= after.map(|mark| mark.plus_micros(holdfast_storage::timeline::HOLE_US_MIN)),
-        "{before:?} {end:?} {after:?}"
-    );
     assert!(
         coverage::faults(&timeline).is_empty(),
         "{:?}",
         coverage::faults(&timeline)
     );
-    Ok(())
+    Ok((before, watermark(&timeline), after))
 }
 
 /// The playlist has a gap wherever the timeline has one that it can show, and every segment that it

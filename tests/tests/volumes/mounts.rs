@@ -191,10 +191,14 @@ async fn a_disk_that_is_mounted_over_a_recording_volume_and_taken_away_again_los
         changed.is_empty(),
         "old footage was written to: {changed:?}"
     );
-    for volume in [&story.store, &story.at] {
+    // Where the writer notices first, as it opens the next segment, its present one gets no footer
+    // before the volume is opened again.
+    for (volume, unsealed_max) in [(&story.store, 1), (&story.at, 0)] {
         let report = verify_volume(volume, |_| {}).expect("a volume");
         assert!(
-            report.is_sound() && report.failed.is_empty() && report.unsealed_segments == 0,
+            report.is_sound()
+                && report.failed.is_empty()
+                && report.unsealed_segments <= unsealed_max,
             "{report:?}"
         );
     }
