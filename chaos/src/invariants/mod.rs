@@ -15,6 +15,7 @@ mod frames_once;
 mod frames_own;
 mod gaps_told;
 mod hls;
+mod moves;
 mod nodes_stay_up;
 mod one_owner;
 mod orders_obeyed;

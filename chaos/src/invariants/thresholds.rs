@@ -1,12 +1,11 @@
 //! The thresholds that a scenario sets in `[expect]`.
 
-use super::Outcome;
+use super::{Outcome, moves};
 use crate::evidence::DEADLY_KILL;
 use crate::evidence::Evidence;
 use crate::figures;
-use crate::history::{Event, What};
+use crate::history::What;
 use crate::scenario::{Class, Expect};
-use std::collections::BTreeMap;
 
 /// One check for each threshold that is set.
 pub(super) fn check(evidence: &Evidence) -> Vec<(String, Outcome)> {
@@ -18,7 +17,6 @@ pub(super) fn check(evidence: &Evidence) -> Vec<(String, Outcome)> {
         lost_frames_standard_max,
         lost_frames_gapless_max,
         lost_frames_unaffected_max,
-        moves_max,
         deadly_kills_max,
         settled_within_s,
         api_answered_percent_min,
@@ -85,12 +83,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<(String, Outcome)> {
             deadly_kills(evidence),
             "nodes ended by deadly cameras",
         ),
-        at_most(
-            "moves_max",
-            *moves_max,
-            moves(&evidence.events),
-            "changes of an owner",
-        ),
+        moves::check(evidence),
         settled,
         answered(
             evidence,
@@ -131,30 +124,6 @@ fn deadly_kills(evidence: &Evidence) -> u64 {
         .iter()
         .filter(|fault| fault.action == DEADLY_KILL)
         .count() as u64
-}
-
-/// How often a camera changed its owner, according to the nodes' reports together.
-fn moves(events: &[Event]) -> u64 {
-    let mut owners: BTreeMap<&str, BTreeMap<u64, &str>> = BTreeMap::new();
-    for event in events {
-        if let What::Assignment {
-            camera,
-            epoch,
-            owner: Some(owner),
-            ..
-        } = &event.what
-        {
-            owners.entry(camera).or_default().insert(*epoch, owner);
-        }
-    }
-    let changes = |by_epoch: &BTreeMap<u64, &str>| {
-        by_epoch
-            .values()
-            .zip(by_epoch.values().skip(1))
-            .filter(|(before, after)| before != after)
-            .count() as u64
-    };
-    owners.values().map(changes).sum()
 }
 
 /// When the first lost frame was captured.
