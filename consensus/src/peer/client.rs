@@ -284,11 +284,15 @@ mod tests {
 
     crate::first_version!(Number => "a number");
 
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     async fn ask(addr: &str) -> Result<Number, PeerError> {
+        ask_for(addr, PATIENCE).await
+    }
+
+    async fn ask_for(addr: &str, deadline: Duration) -> Result<Number, PeerError> {
         let client = PeerClient::new(Secret("only for tests".into())).unwrap();
-        client
-            .call(addr, "/ask", &Number(1), Duration::from_millis(300))
-            .await
+        client.call(addr, "/ask", &Number(1), deadline).await
     }
 
     /// Answers every request with the bytes `answer`, then closes.
@@ -320,7 +324,8 @@ mod tests {
         );
 
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let late = ask(&silent.local_addr().unwrap().to_string())
+        let silent = silent.local_addr().unwrap().to_string();
+        let late = ask_for(&silent, Duration::from_millis(300))
             .await
             .unwrap_err();
         assert!(

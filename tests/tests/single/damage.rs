@@ -4,6 +4,7 @@ use crate::support::export_plays;
 use holdfast_chaos::oracle::{MARGIN, count_all, count_one, expect_whole};
 use holdfast_chaos::prometheus;
 use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteOptions};
+use holdfast_chaos::wait;
 use holdfast_chaos::{Error, Result};
 use holdfast_node::demo::footage;
 use holdfast_node::terminal::clock::wall_now;
@@ -13,12 +14,14 @@ use holdfast_storage::time::Timestamp;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::time::sleep;
 
-/// Several segments, at [`SEGMENT_SECONDS`] each.
-const RECORDED: Duration = Duration::from_secs(10);
+/// At least as many are there after [`recorded`].
+const SEGMENTS_MIN: usize = 5;
 
 const SEGMENT_SECONDS: u64 = 2;
+
+/// A slow disk takes its time for a new segment.
+const RECORDED_MAX: Duration = Duration::from_secs(60);
 
 /// The bytes that damage consists of; they occur nowhere else in a segment.
 const NOISE: &[u8; 32] = b"NOISE-that-no-camera-ever-sent-\xff";
@@ -34,7 +37,13 @@ fn options() -> SiteOptions {
 async fn recorded() -> Result<(Site, Timestamp, Timestamp)> {
     let mut site = Site::start(options()).await?;
     let from = wall_now();
-    sleep(RECORDED).await;
+    wait::until("several segments", RECORDED_MAX, async || {
+        match segments(&site).len() {
+            SEGMENTS_MIN.. => Ok(()),
+            count => Err(format!("{count} of {SEGMENTS_MIN}")),
+        }
+    })
+    .await?;
     let to = wall_now();
     expect_whole(&count_all(&mut site, from, to).await?)?;
     stop(&mut site).await?;
