@@ -5,3 +5,5 @@ pub mod clocks;
 pub mod heartbeat;
 pub mod liveness;
 pub mod reports;
+pub mod sight;
+pub mod volume;

@@ -6,8 +6,8 @@ use super::plan::Pace;
 use super::traffic::Input;
 use super::world::{Event, World};
 use holdfast_consensus::command::Command;
+use holdfast_consensus::decide::drill::Drilled;
 use holdfast_consensus::model::Duty;
-use holdfast_node::parts::drills::Who;
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -301,8 +301,8 @@ impl World {
     fn drill(&mut self, asked: NodeId) {
         let cameras: Vec<CameraId> = self.truth().cameras.keys().collect();
         let who = match cameras.is_empty() || self.random.one_in(3) {
-            true => Who::Node(self.some_node()),
-            false => Who::Camera(*self.random.pick(&cameras)),
+            true => Drilled::Node(self.some_node()),
+            false => Drilled::Camera(*self.random.pick(&cameras)),
         };
         let now = self.queue.now();
         let machine = self.machine(asked);

@@ -16,9 +16,11 @@ use super::volume::{Stored, Volume};
 use holdfast_consensus::Leadership;
 use holdfast_consensus::command::{Command, LogEntry};
 use holdfast_consensus::decide::desired::Desired;
+use holdfast_consensus::decide::drill::{Drilled, begin};
 use holdfast_consensus::model::{Actor, Treatment};
 use holdfast_consensus::observe::clocks::{Heard, Sample};
 use holdfast_consensus::observe::heartbeat::{Audience, Heartbeat, Progress};
+use holdfast_consensus::observe::sight::Sight;
 use holdfast_consensus::state::ClusterState;
 use holdfast_node::capture::ingest::error::SessionError;
 use holdfast_node::capture::ingest::turns::Turns;
@@ -30,9 +32,8 @@ use holdfast_node::capture::recorder::reconcile::{
 use holdfast_node::capture::recorder::status::Counters;
 use holdfast_node::member::drive::alone;
 use holdfast_node::member::link::LinkEvent;
-use holdfast_node::member::pilot::{Decision, Event, Own, Pilot, Sight, TICK};
+use holdfast_node::member::pilot::{Decision, Event, Own, Pilot, TICK};
 use holdfast_node::member::probes::schedule::{Answer, Schedule};
-use holdfast_node::parts::drills::{Who, begin};
 use holdfast_storage::chunk::{Gap, GapCause};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
@@ -319,7 +320,7 @@ impl Machine {
     }
 
     /// The command that begins a drill, as this node sees the site.
-    pub(super) fn drill(&self, who: Who, now: Duration) -> Option<Command> {
+    pub(super) fn drill(&self, who: Drilled, now: Duration) -> Option<Command> {
         let process = self.process.as_ref()?;
         Some(begin(
             who,

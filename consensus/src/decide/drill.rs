@@ -9,11 +9,13 @@ mod schedule;
 
 pub use schedule::{QUIET_BEFORE, due};
 
+use crate::command::Command;
 use crate::decide::placement::Planner;
 use crate::model::{Assignment, DrillStart, Refusal, bounded};
 use crate::observe::bitrate::Bitrates;
 use crate::observe::heartbeat::RecorderState;
 use crate::observe::reports::Reports;
+use crate::observe::sight::Sight;
 use crate::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
@@ -34,6 +36,46 @@ pub struct Look<'a> {
     pub can_record: &'a dyn Fn(NodeId) -> bool,
     /// The current time by a node's clock.
     pub now_at: &'a dyn Fn(NodeId) -> Timestamp,
+}
+
+/// What to drill.
+#[derive(Clone, Copy)]
+pub enum Drilled {
+    Camera(CameraId),
+    Node(NodeId),
+}
+
+/// The command that begins a drill now, as this node (`me`) sees the site.
+#[must_use]
+pub fn begin(
+    what: Drilled,
+    is_scheduled: bool,
+    (state, sight, me): (&ClusterState, &Sight, NodeId),
+    at: Timestamp,
+) -> Command {
+    // The successor stamps its frames by its own clock.
+    let ahead_us = |node| {
+        sight
+            .clocks
+            .get(&node)
+            .filter(|_| node != me)
+            .map_or(0, |offset| offset.micros)
+    };
+    let look = Look {
+        state,
+        progress: &sight.progress,
+        can_record: &|node| sight.can_record(node),
+        now_at: &|node| at.plus_micros(ahead_us(node)),
+    };
+    let (node, starts) = match what {
+        Drilled::Camera(camera) => (None, vec![start(&look, camera)]),
+        Drilled::Node(node) => (Some(node), starts_of_node(&look, node)),
+    };
+    Command::BeginDrill {
+        node,
+        is_scheduled,
+        starts,
+    }
 }
 
 /// The start of a drill of `camera`, or why it cannot begin.

@@ -5,11 +5,14 @@
 //! The others move, the most important first, to their successor or to any node with capacity; if
 //! there is none, less important cameras make room.
 
+use crate::command::Command;
 use crate::decide::placement::{Domain, Lack, Planner, Seats, by_priority, domain};
-use crate::model::{Assignment, Role};
+use crate::model::{Actor, Assignment, Role};
 use crate::observe::bitrate::Bitrates;
+use crate::observe::sight::Sight;
 use crate::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The effect of the death of some nodes.
@@ -134,6 +137,59 @@ pub fn headroom(
         spare_cameras,
         waiting,
         costs,
+    }
+}
+
+/// The same as a node sees the site.
+#[must_use]
+pub fn of_sight(state: &ClusterState, sight: &Sight) -> Headroom {
+    headroom(state, &Bitrates::of_reports(&sight.progress), |node| {
+        sight.can_record(node)
+    })
+}
+
+/// What `command` would cost in a failure, beyond what a failure would cost already; `None` if
+/// nothing, or if the command is refused.
+#[must_use]
+pub fn cost_of(
+    state: &ClusterState,
+    sight: &Sight,
+    command: Command,
+    now: Timestamp,
+) -> Option<String> {
+    let mut changed = state.clone();
+    changed.apply(command.by(Actor::System, now)).ok()?;
+    let (before, after) = (of_sight(state, sight), of_sight(&changed, sight));
+    (after.cameras_lost() > before.cameras_lost()).then(|| describe(state, &after))
+}
+
+/// What the worst loss would cost.
+fn describe(state: &ClusterState, headroom: &Headroom) -> String {
+    let Some((victim, lost)) = &headroom.worst else {
+        return "every camera would be recorded".to_owned();
+    };
+    let name = |node: &NodeId| {
+        state
+            .nodes
+            .get(*node)
+            .map_or_else(|| node.to_string(), |node| node.spec.name.to_string())
+    };
+    let cameras = if lost.len() == 1 {
+        "1 camera".to_owned()
+    } else {
+        format!("{} cameras", lost.len())
+    };
+    match victim {
+        Victim::Nobody => {
+            format!("{cameras} of the cluster cannot be recorded: no node that may has room")
+        }
+        Victim::Node(node) => format!(
+            "if node {} died now, {cameras} would not be recorded",
+            name(node)
+        ),
+        Victim::Domain(domain) => {
+            format!("if failure domain {domain} failed now, {cameras} would not be recorded")
+        }
     }
 }
 

@@ -4,14 +4,15 @@
 use crate::api::backend::{NodeBackend, write_error};
 use crate::api::status;
 use crate::host::member::Member;
-use crate::parts::headroom::forecast;
 use holdfast_consensus::WriteError;
 use holdfast_consensus::command::{Command, Rejection, Response};
+use holdfast_consensus::decide::headroom;
 use holdfast_consensus::model::HeadroomRule;
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::backend::Result;
 use holdfast_control_api::{ApiError, ErrorKind, wire};
 use holdfast_storage::ids::CameraId;
+use tokio::task::spawn_blocking;
 
 /// The attempts for a camera whose headroom check became invalid because other cameras were added
 /// in between.
@@ -38,7 +39,13 @@ impl NodeBackend {
             // Nothing could take over, whatever is added: `status` reports that once.
             return Ok(None);
         }
-        match forecast(state, sight, command.clone(), self.host.clock.now()).await {
+        let (command, now) = (command.clone(), self.host.clock.now());
+        let cost = spawn_blocking(move || headroom::cost_of(&state, &sight, command, now)).await;
+        let cost = cost.unwrap_or_else(|error| {
+            tracing::error!(%error, "computing the failover headroom of a change failed");
+            None
+        });
+        match cost {
             Some(cost) if is_strict => {
                 let detail = format!(
                     "{cost}, and the settings refuse that; add nodes or capacity, or set \

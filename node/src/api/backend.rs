@@ -10,14 +10,15 @@ use crate::footage::former::Remains;
 use crate::footage::retention::OrderRequest;
 use crate::host::member::Member;
 use crate::host::process::{BecomeError, Host};
-use crate::member::pilot::Sight;
-use crate::parts::drills::{self, Who};
+use crate::parts::drills;
 use bytes::Bytes;
 use holdfast_consensus::command::{AdoptedCamera, Command, Rejection, Response};
+use holdfast_consensus::decide::drill::{self, Drilled};
 use holdfast_consensus::model::{
     Actor, CameraName, Duty, Export, ExportSpec, Hold, HoldSpec, Invalid, OperatorName, Secret,
     SettingsChange,
 };
+use holdfast_consensus::observe::sight::Sight;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{JoinError, WriteError};
 use holdfast_control_api::backend::{Listed, Payload, Result};
@@ -491,10 +492,10 @@ impl Backend for NodeBackend {
         let sight = member.view.whole_sight().await;
         let state = member.consensus.state();
         let who = match of {
-            wire::DrillOf::Camera(camera) => Who::Camera(camera),
-            wire::DrillOf::Node(node) => Who::Node(named_node(&state, &node)?),
+            wire::DrillOf::Camera(camera) => Drilled::Camera(camera),
+            wire::DrillOf::Node(node) => Drilled::Node(named_node(&state, &node)?),
         };
-        let command = drills::begin(
+        let command = drill::begin(
             who,
             false,
             (&state, &sight, member.view.me),

@@ -1,13 +1,13 @@
 //! The replicated state and the pilot's sight, in the terms of the API. Pure.
 
-use crate::member::pilot::Sight;
 use crate::parts::drills;
-use crate::volumes::report::VolumeReport;
 use holdfast_consensus::Consensus;
 use holdfast_consensus::decide::headroom::{Headroom, Victim};
 use holdfast_consensus::model::{Assignment, Camera, Export, Hold};
 use holdfast_consensus::observe::bitrate::Bitrates;
 use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
+use holdfast_consensus::observe::sight::Sight;
+use holdfast_consensus::observe::volume::VolumeReport;
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire;
 use holdfast_storage::ids::{CameraId, NodeId};

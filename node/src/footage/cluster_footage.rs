@@ -8,8 +8,7 @@ use crate::footage::peer_reads::{
 };
 use crate::footage::scrub;
 use crate::footage::timeline::{self, Answer};
-use crate::member::pilot::Sight;
-use crate::volumes::report::{Recorded, VolumeReport};
+use crate::volumes::report::Recorded;
 use crate::volumes::{ReadError, Volumes};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -17,6 +16,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use holdfast_consensus::Leadership;
 use holdfast_consensus::codec::Format;
 use holdfast_consensus::identity::Addresses;
+use holdfast_consensus::observe::sight::Sight;
+use holdfast_consensus::observe::volume::VolumeReport;
 use holdfast_consensus::peer::client::{PeerClient, PeerError};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::backend::{Listed, Lost, Payload};

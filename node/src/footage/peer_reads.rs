@@ -2,8 +2,7 @@
 //! have types and versions of their own, apart from the API's JSON.
 
 use crate::footage::scrub;
-use crate::member::pilot::Sight;
-use crate::volumes::report::{Recorded, VolumeReport};
+use crate::volumes::report::Recorded;
 use crate::volumes::{ReadError, Volumes};
 use axum::Router;
 use axum::body::Bytes;
@@ -14,6 +13,8 @@ use axum::routing::post;
 use holdfast_consensus::codec::{self, Format};
 use holdfast_consensus::first_version;
 use holdfast_consensus::observe::heartbeat::Progress;
+use holdfast_consensus::observe::sight::Sight;
+use holdfast_consensus::observe::volume::VolumeReport;
 use holdfast_control_api::backend::{Lost, Payload};
 use holdfast_control_api::limits::TIMELINES_AT_ONCE;
 use holdfast_storage::Range;

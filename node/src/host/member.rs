@@ -23,7 +23,7 @@ use crate::host::part::Parts;
 use crate::member::alive;
 use crate::member::drive::{self, Drive, LookAtSelf};
 use crate::member::link::{EVENTS_MAX, LinkEvent, Links, LinksOptions, Outgoing, heartbeat_routes};
-use crate::member::pilot::{Own, Sight, TICK};
+use crate::member::pilot::{Own, TICK};
 use crate::member::probes::Probes;
 use crate::parts::certainty;
 use crate::parts::drills;
@@ -38,6 +38,7 @@ use holdfast_consensus::model::{Actor, Duty, Invalid, Node, NodeSpec, Role, Secr
 use holdfast_consensus::observe::heartbeat::{
     Audience, Exposure, HEARTBEAT_INTERVAL, Heartbeat, RecorderState,
 };
+use holdfast_consensus::observe::sight::Sight;
 use holdfast_consensus::peer::client::PeerClient;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Timing, WriteError};

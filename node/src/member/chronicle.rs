@@ -1,7 +1,7 @@
 //! The log lines that operators look for: which node records which camera from now on, and why, in
 //! one line, with names. Pure.
 
-use crate::member::pilot::Sight;
+use holdfast_consensus::observe::sight::Sight;
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;

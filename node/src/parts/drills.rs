@@ -3,17 +3,15 @@
 
 use crate::clock::Clock;
 use crate::footage::cluster_footage::View;
-use crate::member::pilot::Sight;
 use crate::member::ticks::ticks;
 use holdfast_consensus::Consensus;
 use holdfast_consensus::command::Command;
-use holdfast_consensus::decide::drill::{Look, QUIET_BEFORE, due, start, starts_of_node};
+use holdfast_consensus::decide::drill::{Drilled, QUIET_BEFORE, begin, due};
 use holdfast_consensus::decide::headroom::Headroom;
 use holdfast_consensus::model::{Actor, Drill, DrillResult, Outcome, Phase, RunningDrill};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire;
-use holdfast_storage::ids::{CameraId, NodeId};
-use holdfast_storage::time::Timestamp;
+use holdfast_storage::ids::CameraId;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -23,46 +21,6 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Cameras whose turn it is that are considered in one look.
 const TRIED_MAX: usize = 16;
-
-/// What to drill.
-#[derive(Clone, Copy)]
-pub enum Who {
-    Camera(CameraId),
-    Node(NodeId),
-}
-
-/// The command that begins a drill now, as this node (`me`) sees the site.
-#[must_use]
-pub fn begin(
-    who: Who,
-    is_scheduled: bool,
-    (state, sight, me): (&ClusterState, &Sight, NodeId),
-    at: Timestamp,
-) -> Command {
-    // The successor stamps its frames by its own clock.
-    let ahead_us = |node| {
-        sight
-            .clocks
-            .get(&node)
-            .filter(|_| node != me)
-            .map_or(0, |offset| offset.micros)
-    };
-    let look = Look {
-        state,
-        progress: &sight.progress,
-        can_record: &|node| sight.can_record(node),
-        now_at: &|node| at.plus_micros(ahead_us(node)),
-    };
-    let (node, starts) = match who {
-        Who::Camera(camera) => (None, vec![start(&look, camera)]),
-        Who::Node(node) => (Some(node), starts_of_node(&look, node)),
-    };
-    Command::BeginDrill {
-        node,
-        is_scheduled,
-        starts,
-    }
-}
 
 /// Begins scheduled drills while this node leads and all is well; runs as long as the node does.
 pub(crate) async fn keep_schedule(
@@ -97,7 +55,7 @@ pub(crate) async fn keep_schedule(
         let tried = due(&state, clock.now()).into_iter().take(TRIED_MAX);
         let begun = tried.map(|camera| {
             begin(
-                Who::Camera(camera),
+                Drilled::Camera(camera),
                 true,
                 (&state, &sight, view.me),
                 clock.now(),

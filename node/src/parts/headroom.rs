@@ -1,17 +1,12 @@
-//! What the next failure would cost, kept up to date in the background, and what a change would
-//! make of it.
+//! What the next failure would cost, kept up to date in the background.
 
 use crate::footage::cluster_footage::View;
-use crate::member::pilot::Sight;
 use crate::member::ticks::ticks;
 use holdfast_consensus::Consensus;
-use holdfast_consensus::command::Command;
-use holdfast_consensus::decide::headroom::{Headroom, Victim, headroom};
-use holdfast_consensus::model::Actor;
-use holdfast_consensus::observe::bitrate::Bitrates;
+use holdfast_consensus::decide::headroom::{self, Headroom};
+use holdfast_consensus::observe::sight::Sight;
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::NodeId;
-use holdfast_storage::time::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,68 +61,9 @@ pub(crate) async fn watch(
         let seen = view.whole_sight().await;
         let state = Arc::clone(&basis.state);
         last = Some(basis);
-        match spawn_blocking(move || assess(&state, &seen)).await {
+        match spawn_blocking(move || headroom::of_sight(&state, &seen)).await {
             Ok(headroom) => _ = published.send_replace(Some(Arc::new(headroom))),
             Err(error) => tracing::error!(%error, "computing the failover headroom failed"),
-        }
-    }
-}
-
-fn assess(state: &ClusterState, sight: &Sight) -> Headroom {
-    headroom(state, &Bitrates::of_reports(&sight.progress), |node| {
-        sight.can_record(node)
-    })
-}
-
-/// What `command` would cost in a failure, beyond what a failure would cost already; `None` if
-/// nothing, or if the command is refused.
-pub(crate) async fn forecast(
-    state: Arc<ClusterState>,
-    sight: Arc<Sight>,
-    command: Command,
-    now: Timestamp,
-) -> Option<String> {
-    let found = spawn_blocking(move || {
-        let mut changed = ClusterState::clone(&state);
-        changed.apply(command.by(Actor::System, now)).ok()?;
-        let (before, after) = (assess(&state, &sight), assess(&changed, &sight));
-        (after.cameras_lost() > before.cameras_lost()).then(|| describe(&state, &after))
-    });
-    match found.await {
-        Ok(found) => found,
-        Err(error) => {
-            tracing::error!(%error, "computing the failover headroom of a change failed");
-            None
-        }
-    }
-}
-
-/// What the worst loss would cost.
-fn describe(state: &ClusterState, headroom: &Headroom) -> String {
-    let Some((victim, lost)) = &headroom.worst else {
-        return "every camera would be recorded".to_owned();
-    };
-    let name = |node: &NodeId| {
-        state
-            .nodes
-            .get(*node)
-            .map_or_else(|| node.to_string(), |node| node.spec.name.to_string())
-    };
-    let cameras = if lost.len() == 1 {
-        "1 camera".to_owned()
-    } else {
-        format!("{} cameras", lost.len())
-    };
-    match victim {
-        Victim::Nobody => {
-            format!("{cameras} of the cluster cannot be recorded: no node that may has room")
-        }
-        Victim::Node(node) => format!(
-            "if node {} died now, {cameras} would not be recorded",
-            name(node)
-        ),
-        Victim::Domain(domain) => {
-            format!("if failure domain {domain} failed now, {cameras} would not be recorded")
         }
     }
 }

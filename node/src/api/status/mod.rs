@@ -12,9 +12,9 @@ mod site;
 mod tests;
 mod volumes;
 
-use crate::member::pilot::Sight;
-use crate::volumes::report::VolumeReport;
 use holdfast_consensus::decide::headroom::{Cost, Headroom};
+use holdfast_consensus::observe::sight::Sight;
+use holdfast_consensus::observe::volume::VolumeReport;
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire::{Disk, Finding, Mode, NextFailure, Severity, Status, StatusState};
 use holdfast_storage::ids::{CameraId, NodeId};

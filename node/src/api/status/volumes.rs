@@ -1,8 +1,8 @@
 //! Volumes that are not as they should be.
 
 use super::Known;
-use crate::volumes::report::VolumeReport;
 use holdfast_consensus::model::{Node, Role};
+use holdfast_consensus::observe::volume::VolumeReport;
 use holdfast_control_api::wire::{Finding, Severity};
 use holdfast_storage::ids::NodeId;
 

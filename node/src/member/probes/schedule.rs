@@ -1,9 +1,9 @@
 //! Which cameras to probe and when. Pure.
 
 use crate::capture::ingest::backoff::{Backoff, DELAY_MAX};
-use crate::member::pilot::Sight;
 use holdfast_consensus::model::Assignment;
 use holdfast_consensus::observe::heartbeat::{Probe, Progress, RecorderState};
+use holdfast_consensus::observe::sight::Sight;
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
