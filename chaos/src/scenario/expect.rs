@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Within this time a hostile camera's sockets are closed on any machine.
+const CLOSED_AT_ALL_MS: u64 = 30_000;
+
 /// Each threshold is judged only if it is set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -45,7 +48,8 @@ pub struct Expect {
 }
 
 impl Expect {
-    /// The same without the thresholds that depend on the speed of the machine.
+    /// The same without the thresholds that depend on the speed of the machine. Sockets must be
+    /// closed all the same.
     #[must_use]
     pub fn without_timing(self) -> Self {
         Self {
@@ -55,6 +59,7 @@ impl Expect {
             settled_within_s: None,
             behind_ms_max: None,
             moves_if_behind: true,
+            hostile_closed_within_ms: self.hostile_closed_within_ms.map(|_| CLOSED_AT_ALL_MS),
             ..self
         }
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// Stops waiting for sockets that are still open after this time.
-const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A hostile camera that the cluster records, or tries to record.
