@@ -11,6 +11,16 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::marker::PhantomData;
+use utoipa::IntoParams;
+
+/// The query of a route whose path contains everything else.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TokenQuery {
+    #[serde(rename = "token")]
+    _token: Option<String>,
+}
 
 /// A JSON body: an object.
 pub(crate) struct Body<T>(pub(crate) T);

@@ -2,18 +2,14 @@
 //! wire types give what differs between routes; what they have in common is added here.
 
 use super::queries::{self, Keys};
-use super::{
-    backup, cameras, cluster, drills, export, exports, gaps, growing, health, hls, holds, iframes,
-    nodes, retention, scrub, settings, status, timeline,
-};
-use crate::auth;
-use crate::backend::Result;
 use crate::error::{ApiError, Problem};
 use crate::problems::{
     self, Conflict, Internal, Invalid, Malformed, OutcomeUnknown, TooLarge, Unauthorised,
     Unavailable, UnsupportedMediaType,
 };
+use crate::resources::ports::Result;
 use crate::schema::InitName;
+use crate::{auth, media, resources};
 use axum::http::{Method, StatusCode, header};
 use axum::response::IntoResponse;
 use std::collections::BTreeMap;
@@ -42,71 +38,9 @@ const CONDITIONS: [&str; 4] = ["Range", "If-Range", "If-Match", "If-None-Match"]
             another method 405 `method-not-allowed` with an `Allow` header, both as problem \
             documents. `docs/api.md` describes each route."
     ),
-    paths(
-        show,
-        status::show,
-        cluster::show,
-        cluster::init,
-        cluster::join,
-        cluster::finalize,
-        cluster::rebalance,
-        backup::make,
-        backup::restore,
-        settings::show,
-        settings::change,
-        nodes::list,
-        nodes::volumes,
-        nodes::drain,
-        nodes::undrain,
-        nodes::remove,
-        scrub::list,
-        scrub::start,
-        retention::list,
-        retention::future,
-        retention::release,
-        retention::cancel,
-        retention::remove_future,
-        cameras::list,
-        cameras::show,
-        cameras::create,
-        cameras::change,
-        cameras::remove,
-        cameras::deleted,
-        cameras::restore,
-        cameras::adopt,
-        cameras::release,
-        holds::list,
-        holds::show,
-        holds::create,
-        holds::remove,
-        exports::list,
-        exports::show,
-        exports::create,
-        exports::remove,
-        exports::manifest,
-        exports::file,
-        drills::list,
-        drills::show,
-        drills::begin,
-        gaps::list,
-        timeline::show,
-        hls::playlist,
-        hls::init,
-        hls::segment,
-        hls::gap,
-        growing::playlist,
-        growing::cell,
-        iframes::main,
-        iframes::playlist,
-        iframes::picture,
-        export::download,
-        health::alive,
-        health::ready,
-        health::metrics
-    ),
+    paths(show),
     components(schemas(Problem, InitName)),
-    security(("bearer" = [])),
-    modifiers(&Common)
+    security(("bearer" = []))
 )]
 struct Document;
 
@@ -118,11 +52,27 @@ struct Document;
     responses((status = 200, body = serde_json::Map<String, serde_json::Value>))
 )]
 pub(super) async fn show() -> Result<impl IntoResponse> {
-    let text = Document::openapi()
+    let text = document()
         .to_pretty_json()
         .map_err(|error| ApiError::internal(format!("the document cannot be written: {error}")))?;
     let json = (header::CONTENT_TYPE, "application/json");
     Ok(([json], text + "\n"))
+}
+
+fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    for (noun, mut part) in resources::documents() {
+        for (_, operation) in part.paths.paths.values_mut().flat_map(operations) {
+            let tags = operation.tags.get_or_insert_default();
+            if tags.is_empty() {
+                tags.push(noun.to_owned());
+            }
+        }
+        document.merge(part);
+    }
+    document.merge(media::Paths::openapi());
+    Common.modify(&mut document);
+    document
 }
 
 /// What the routes have in common.

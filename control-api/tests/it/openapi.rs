@@ -5,8 +5,11 @@ use crate::errors::{GUARDED, OPEN};
 use crate::support::client::Client;
 use crate::support::contract::{FILE, check, document};
 use crate::support::fake::{CAMERA, Fake, T0};
+use regex::Regex;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 const METHODS: [&str; 8] = [
     "GET", "POST", "PATCH", "DELETE", "PUT", "OPTIONS", "TRACE", "HEAD",
@@ -38,13 +41,31 @@ async fn the_document_in_the_tree_is_what_the_code_makes() {
     );
 }
 
+/// The texts of all source files of a folder.
+fn sources_below(folder: &Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts.extend(sources_below(&path));
+        } else {
+            texts.push(fs::read_to_string(path).unwrap());
+        }
+    }
+    texts
+}
+
 #[tokio::test]
 async fn the_document_has_the_methods_of_the_router_and_no_others() {
     let client = Client::of(&Fake::new());
     let mut routed = BTreeSet::new();
-    let source = include_str!("../../src/routes/mod.rs");
-    let literals = source.split('"').skip(1).step_by(2);
-    let paths: BTreeSet<&str> = literals.filter(|text| text.starts_with('/')).collect();
+    let sources = sources_below(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
+    let route = Regex::new(r#"\.route\(\s*"(/[^"]+)""#).unwrap();
+    let paths: BTreeSet<&str> = sources
+        .iter()
+        .flat_map(|source| route.captures_iter(source))
+        .map(|found| found.get(1).unwrap().as_str())
+        .collect();
     assert!(paths.len() > 40, "{paths:?}");
     for path in paths {
         let given = path.replace("{id}", "1");

@@ -9,7 +9,7 @@ use holdfast_consensus::command::{Command, Rejection, Response};
 use holdfast_consensus::decide::headroom;
 use holdfast_consensus::model::HeadroomRule;
 use holdfast_consensus::state::ClusterState;
-use holdfast_control_api::backend::Result;
+use holdfast_control_api::ports::Result;
 use holdfast_control_api::{ApiError, ErrorKind, wire};
 use holdfast_storage::ids::CameraId;
 use tokio::task::spawn_blocking;

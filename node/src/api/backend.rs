@@ -21,7 +21,7 @@ use holdfast_consensus::model::{
 use holdfast_consensus::observe::sight::Sight;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{JoinError, WriteError};
-use holdfast_control_api::backend::{Listed, Payload, Result};
+use holdfast_control_api::ports::{Listed, Payload, Result};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, wire};
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};

@@ -7,7 +7,7 @@ use super::timeline::{range, seconds};
 use crate::client::{Api, ApiOptions};
 use crate::terminal::error::CliError;
 use crate::terminal::output::Output;
-use holdfast_control_api::ledger::sums;
+use holdfast_control_api::resources::gaps::ledger::sums;
 use holdfast_control_api::wire::{Camera, GapLedger, Node};
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;

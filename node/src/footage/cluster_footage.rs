@@ -20,7 +20,7 @@ use holdfast_consensus::observe::sight::Sight;
 use holdfast_consensus::observe::volume::VolumeReport;
 use holdfast_consensus::peer::client::{PeerClient, PeerError};
 use holdfast_consensus::state::ClusterState;
-use holdfast_control_api::backend::{Listed, Lost, Payload};
+use holdfast_control_api::ports::{Listed, Lost, Payload};
 use holdfast_control_api::wire;
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};

@@ -7,7 +7,7 @@ use super::{Opened, Volumes};
 use crate::volumes::report::Recorded;
 use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
-use holdfast_control_api::backend::{Lost, Payload};
+use holdfast_control_api::ports::{Lost, Payload};
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::timeline::Span;

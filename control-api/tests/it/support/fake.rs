@@ -4,7 +4,7 @@ use super::clip::{Clip, chunked};
 use super::{former, volume};
 use bytes::Bytes;
 use holdfast_consensus::model::{CameraSpec, Duty, Role, Secret};
-use holdfast_control_api::backend::{Listed, Lost, Payload, Result};
+use holdfast_control_api::ports::{Listed, Lost, Payload, Result};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, wire};
 use holdfast_storage::chunk::{Access, ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
 use holdfast_storage::cmaf::chunk::{Frame, build_chunk};

@@ -2,7 +2,7 @@
 
 use super::fake::State;
 use holdfast_consensus::model::Invalid;
-use holdfast_control_api::backend::Result;
+use holdfast_control_api::ports::Result;
 use holdfast_control_api::{ApiError, wire};
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;

@@ -1,0 +1,253 @@
+//! `/api/v1/exports`: footage of several cameras, or of many hours, that is kept for a day and
+//! fetched file by file. A file is made as it is fetched.
+
+mod files;
+
+pub(crate) use files::file_of;
+
+use super::timeline::{Gap, Timeline};
+use crate::extract::TokenQuery;
+use crate::extract::{Body, Params, Segment};
+use crate::limits::{LEDGER_GAPS_MAX, TIMELINES_AT_ONCE};
+use crate::problems::NotFound;
+use crate::resources::app::App;
+use crate::resources::ports::{Backend, Result};
+use crate::schema;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use files::{status, status_with_files};
+use holdfast_storage::ids::{CameraId, ExportId, NodeId};
+use holdfast_storage::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use utoipa::{OpenApi, ToSchema};
+
+/// Body of `POST /exports`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewExport {
+    #[schema(value_type = schema::ExportName)]
+    pub name: String,
+    #[schema(value_type = Vec<schema::CameraId>, min_items = 1, max_items = 64)]
+    pub cameras: Vec<CameraId>,
+    #[schema(value_type = schema::Timestamp)]
+    pub from: Timestamp,
+    #[schema(value_type = schema::Timestamp)]
+    pub to: Timestamp,
+    /// Leaves out frames that refer to lost ones.
+    #[serde(default)]
+    pub strict: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Export {
+    #[schema(value_type = schema::ExportId)]
+    pub id: ExportId,
+    pub name: String,
+    #[schema(value_type = Vec<schema::CameraId>)]
+    pub cameras: Vec<CameraId>,
+    #[schema(value_type = schema::Timestamp)]
+    pub from: Timestamp,
+    #[schema(value_type = schema::Timestamp)]
+    pub to: Timestamp,
+    pub strict: bool,
+    #[schema(value_type = schema::Timestamp)]
+    pub created_at: Timestamp,
+    /// Retention does not delete its footage before this time.
+    #[schema(value_type = schema::Timestamp)]
+    pub expires_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportState {
+    /// Its range has not ended.
+    Recording,
+    /// Every file can be fetched.
+    Ready,
+}
+
+/// An export and its status.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ExportStatus {
+    #[serde(flatten)]
+    pub export: Export,
+    pub state: ExportState,
+    /// How much of its range has passed, from 0 to 1.
+    pub progress: f64,
+    /// Only for a single export; lists leave them out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ExportFile>,
+}
+
+/// A file of up to six hours of one camera.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExportFile {
+    #[schema(value_type = schema::CameraId)]
+    pub camera: CameraId,
+    pub name: String,
+    /// Path on every node.
+    pub url: String,
+    #[schema(value_type = schema::Timestamp)]
+    pub from: Timestamp,
+    #[schema(value_type = schema::Timestamp)]
+    pub to: Timestamp,
+    /// Its range has ended.
+    pub ready: bool,
+}
+
+/// What an export contains and what is missing from it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ExportManifest {
+    #[serde(flatten)]
+    pub status: ExportStatus,
+    pub gaps: Vec<ExportGap>,
+    /// How many gaps there are beyond the listed ones.
+    pub gaps_left_out: usize,
+    /// Members that did not answer: what they hold is not in the files either.
+    #[schema(value_type = Vec<schema::NodeId>)]
+    pub nodes_left_out: Vec<NodeId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExportGap {
+    #[schema(value_type = schema::CameraId)]
+    pub camera: CameraId,
+    #[serde(flatten)]
+    pub gap: Gap,
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(list, show, create, remove, manifest))]
+pub(super) struct Paths;
+
+pub(crate) fn routes<B: Backend>() -> Router<App<B>> {
+    Router::new()
+        .route("/api/v1/exports", get(list::<B>).post(create::<B>))
+        .route("/api/v1/exports/{id}", get(show::<B>).delete(remove::<B>))
+        .route("/api/v1/exports/{id}/manifest.json", get(manifest::<B>))
+}
+
+/// Exports that have not expired, without their files.
+#[utoipa::path(
+    get,
+    path = "/api/v1/exports",
+    operation_id = "list_exports",
+    responses((status = 200, body = Vec<ExportStatus>)),
+)]
+async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<ExportStatus>>> {
+    let (exports, now) = (app.backend.exports().await?, (app.now)());
+    Ok(Json(
+        exports
+            .into_iter()
+            .map(|export| status(export, now))
+            .collect(),
+    ))
+}
+
+/// One export, with its files.
+#[utoipa::path(
+    get,
+    path = "/api/v1/exports/{id}",
+    operation_id = "show_export",
+    params(("id" = schema::ExportId, Path)),
+    responses((status = 200, body = ExportStatus), NotFound),
+)]
+async fn show<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<ExportId>,
+) -> Result<Json<ExportStatus>> {
+    Ok(Json(status_with_files(
+        app.backend.export(id).await?,
+        (app.now)(),
+    )))
+}
+
+// The replicated state checks the request; there is no check here.
+/// Exports footage of several cameras, or of many hours.
+#[utoipa::path(
+    post,
+    path = "/api/v1/exports",
+    operation_id = "add_export",
+    request_body = NewExport,
+    responses((status = 201, body = ExportStatus), NotFound),
+)]
+async fn create<B: Backend>(
+    State(app): State<App<B>>,
+    Body(new): Body<NewExport>,
+) -> Result<impl IntoResponse> {
+    let export = app.backend.create_export(new).await?;
+    let location = format!("/api/v1/exports/{}", export.id);
+    let status = status_with_files(export, (app.now)());
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(status),
+    ))
+}
+
+/// Ends an export; its footage is no longer held.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/exports/{id}",
+    operation_id = "delete_export",
+    params(("id" = schema::ExportId, Path)),
+    responses((status = 204), NotFound),
+)]
+async fn remove<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<ExportId>,
+) -> Result<StatusCode> {
+    app.backend
+        .delete_export(id)
+        .await
+        .map(|()| StatusCode::NO_CONTENT)
+}
+
+/// What the export contains, and what is missing from it.
+#[utoipa::path(
+    get,
+    path = "/api/v1/exports/{id}/manifest.json",
+    operation_id = "show_export_manifest",
+    params(("id" = schema::ExportId, Path), TokenQuery),
+    responses((status = 200, body = ExportManifest), NotFound),
+)]
+async fn manifest<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<ExportId>,
+    Params(_): Params<TokenQuery>,
+) -> Result<Json<ExportManifest>> {
+    let export = app.backend.export(id).await?;
+    let timelines = timelines(&app.backend, &export).await?;
+    let nodes_left_out: BTreeSet<NodeId> = timelines
+        .iter()
+        .flat_map(|one| one.nodes_left_out.clone())
+        .collect();
+    let of_camera = |one: Timeline| {
+        one.gaps.into_iter().map(move |gap| ExportGap {
+            camera: one.camera,
+            gap,
+        })
+    };
+    let mut gaps: Vec<ExportGap> = timelines.into_iter().flat_map(of_camera).collect();
+    let gaps_left_out = gaps.len().saturating_sub(LEDGER_GAPS_MAX);
+    gaps.truncate(LEDGER_GAPS_MAX);
+    let status = status_with_files(export, (app.now)());
+    Ok(Json(ExportManifest {
+        status,
+        gaps,
+        gaps_left_out,
+        nodes_left_out: nodes_left_out.into_iter().collect(),
+    }))
+}
+
+async fn timelines<B: Backend>(backend: &B, export: &Export) -> Result<Vec<Timeline>> {
+    let mut timelines = Vec::with_capacity(export.cameras.len());
+    for cameras in export.cameras.chunks(TIMELINES_AT_ONCE) {
+        timelines.extend(backend.timelines(cameras, export.from, export.to).await?);
+    }
+    Ok(timelines)
+}
