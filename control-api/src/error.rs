@@ -3,6 +3,10 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use holdfast_consensus::WriteError;
+use holdfast_consensus::command::Rejection;
+use holdfast_consensus::model::Invalid;
+use holdfast_storage::ids::{CameraId, NodeId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -203,6 +207,68 @@ impl ApiError {
             detail: self.detail.clone(),
             code: self.code.to_owned(),
         }
+    }
+}
+
+impl ApiError {
+    /// For a node that belongs to no cluster.
+    #[must_use]
+    pub fn no_cluster() -> Self {
+        Self::unavailable(
+            "this node belongs to no cluster yet; run `holdfast cluster init` or `join` on it",
+        )
+        .code("no-cluster")
+    }
+
+    /// For a member that is named by a number that no member has.
+    #[must_use]
+    pub fn no_node(id: NodeId) -> Self {
+        Self::not_found(format!(
+            "there is no node {id}; GET /api/v1/nodes lists them"
+        ))
+        .code("unknown-node")
+    }
+
+    /// For a camera that never existed, or was forgotten.
+    #[must_use]
+    pub fn no_camera(id: CameraId) -> Self {
+        Self::not_found(format!(
+            "there is no camera {id}; GET /api/v1/cameras lists them"
+        ))
+        .code("unknown-camera")
+    }
+}
+
+impl From<WriteError> for ApiError {
+    fn from(error: WriteError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WriteError::NoLeader => Self::new(ErrorKind::NoLeader, detail),
+            WriteError::Unknown => Self::new(ErrorKind::OutcomeUnknown, detail),
+            WriteError::Fatal(_) => Self::unavailable(detail).code("consensus-stopped"),
+            WriteError::Rejected(rejection) => rejection.into(),
+        }
+    }
+}
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        let kind = match rejection {
+            Rejection::UnknownNode(_)
+            | Rejection::UnknownCamera(_)
+            | Rejection::UnknownHold(_)
+            | Rejection::NotDeleted(_)
+            | Rejection::UnknownExport(_) => ErrorKind::NotFound,
+            Rejection::Invalid(_) | Rejection::UnknownRetentionClass(_) => ErrorKind::Invalid,
+            _ => ErrorKind::Conflict,
+        };
+        Self::new(kind, rejection.to_string()).code(rejection.code())
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(error: Invalid) -> Self {
+        Rejection::from(error).into()
     }
 }
 

@@ -11,7 +11,7 @@ pub use crate::resources::cameras::{
 pub use crate::resources::cluster::{
     Cluster, FailoverHeadroom, InitCluster, JoinCluster, WorstLoss,
 };
-pub use crate::resources::drills::{CameraDrill, Drill, DrillOf, DrillPhase, NewDrill};
+pub use crate::resources::drills::{CameraDrill, Drill, DrillPhase, NewDrill};
 pub use crate::resources::exports::{
     Export, ExportFile, ExportGap, ExportManifest, ExportState, ExportStatus, NewExport,
 };

@@ -3,7 +3,6 @@
 mod cameras;
 mod retention;
 
-use crate::api::status;
 use crate::capture::ingest::clock::HONEST_PPB;
 use crate::capture::recorder::status::Counts;
 use crate::host::descriptors;
@@ -12,7 +11,7 @@ use crate::host::process::Host;
 use crate::volumes::VolumeStatus;
 use holdfast_consensus::model::Outcome;
 use holdfast_consensus::observe::heartbeat::RecorderState;
-use holdfast_control_api::wire::{HeldBack, Mode};
+use holdfast_control_api::wire::HeldBack;
 use holdfast_storage::Stats;
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::disk::IoMode;
@@ -415,7 +414,7 @@ fn cluster(member: &Member) -> Families {
 
 /// Nothing until it has been computed, nor for a single node: nothing could take over from it.
 fn headroom(member: &Member) -> Families {
-    let is_cluster = status::mode(&member.consensus.state()) == Mode::Cluster;
+    let is_cluster = member.consensus.state().nodes.len() > 1;
     let Some(headroom) = member.headroom.borrow().clone().filter(|_| is_cluster) else {
         return Ok(Vec::new());
     };

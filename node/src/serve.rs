@@ -1,7 +1,7 @@
 //! The composition root of `holdfast serve`: listeners first, then the member, then the wait for a
 //! reason to stop.
 
-use crate::api::backend::NodeBackend;
+use crate::api::NodePorts;
 use crate::clock::{Clock, wall_clock};
 use crate::config::{Config, Listen, Secrets};
 use crate::host::descriptors::Reserve;
@@ -117,7 +117,7 @@ async fn run(
         .map_err(|error| ServeError::Setup(error.to_string()))?;
     let ports_metrics =
         ServerMetrics::register(&registry).map_err(|error| ServeError::Setup(error.to_string()))?;
-    let backend = NodeBackend {
+    let backend = NodePorts {
         host: Arc::clone(&host),
         metrics: registry,
     };

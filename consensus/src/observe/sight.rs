@@ -1,7 +1,8 @@
 //! What one node knows of all nodes and recorders: what it shows to others, and decides by.
 
-use crate::model::Treatment;
+use crate::model::{Assignment, Treatment};
 use crate::observe::clocks::Offset;
+use crate::observe::heartbeat::Progress;
 use crate::observe::liveness::Verdict;
 use crate::observe::reports::Reports;
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -50,5 +51,28 @@ impl Sight {
         self.verdicts
             .get(&node)
             .is_some_and(|verdict| verdict.is_alive())
+    }
+
+    /// The node that records the camera now, the most entitled first; dead nodes do not count.
+    #[must_use]
+    pub fn recorder(
+        &self,
+        camera: CameraId,
+        assignment: &Assignment,
+    ) -> Option<(NodeId, &Progress)> {
+        let handoff = assignment.handoff.map(|handoff| handoff.to);
+        let entitled = [
+            assignment.owner,
+            assignment.mirror,
+            handoff,
+            assignment.successor,
+        ];
+        let living = entitled
+            .into_iter()
+            .flatten()
+            .filter(|node| self.is_alive(*node));
+        living
+            .filter_map(|node| Some((node, self.progress.get(&(node, camera))?)))
+            .find(|(_, report)| report.epoch >= assignment.epoch)
     }
 }

@@ -15,7 +15,7 @@ use crate::playback::schedule::Placer;
 use crate::problems::MediaAnswers;
 use crate::range::Range;
 use crate::resources::app::App;
-use crate::resources::exports::file_of;
+use crate::resources::exports::{file_of, kept};
 use crate::resources::ports::{Backend, Result};
 use crate::schema;
 use axum::extract::State;
@@ -232,7 +232,7 @@ pub(super) async fn file<B: Backend>(
     Params(_): Params<TokenQuery>,
     conditions: Conditions,
 ) -> Result<Response> {
-    let export = app.backend.export(id).await?;
+    let export = kept(&app, id)?;
     let (camera, range): (CameraId, Range) = file_of(&export, &name).ok_or_else(|| {
         ApiError::not_found(format!(
             "export {id} has no file {name:?}; GET /api/v1/exports/{id} lists them"

@@ -1,8 +1,13 @@
 //! `/api/v1/backup` and `/api/v1/restore`: export and import of the cluster's configuration,
-//! including the cameras' passwords. The node seals a backup: no cleartext leaves it.
+//! including the cameras' passwords. Only sealed bytes leave the node.
 
+mod contents;
+mod plan;
+mod sealed;
+
+use crate::error::{ApiError, ErrorKind};
 use crate::extract::Body;
-use crate::limits::RESTORE_BODY_BYTES_MAX;
+use crate::limits::{REQUEST_DEADLINE, RESTORE_BODY_BYTES_MAX};
 use crate::resources::app::App;
 use crate::resources::ports::{Backend, Result};
 use crate::schema;
@@ -11,8 +16,23 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::post;
 use axum::{Json, Router};
-use holdfast_consensus::model::Secret;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use contents::Contents;
+use holdfast_consensus::WriteError;
+use holdfast_consensus::command::Response;
+use holdfast_consensus::model::{Actor, OperatorName, Secret};
+use holdfast_consensus::state::ClusterState;
+use holdfast_storage::time::Timestamp;
+use plan::{Plan, Work, refused};
+use sealed::{OpenError, SealError};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use utoipa::{OpenApi, ToSchema};
 
 /// Body of `POST /backup`.
@@ -50,7 +70,7 @@ pub struct Restored {
     pub dry_run: bool,
     /// When the backup was made, and of which cluster.
     #[schema(value_type = schema::Timestamp)]
-    pub made_at: holdfast_storage::time::Timestamp,
+    pub made_at: Timestamp,
     pub cluster: String,
     pub items: Vec<RestoredItem>,
     /// How many items were not processed in time: a request with a later `from` processes them.
@@ -118,7 +138,7 @@ async fn make<B: Backend>(
     State(app): State<App<B>>,
     Body(NewBackup { passphrase }): Body<NewBackup>,
 ) -> Result<impl IntoResponse> {
-    let sealed = app.backend.backup(passphrase).await?;
+    let sealed = sealed_backup(app.state()?, app.now(), passphrase).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::CACHE_CONTROL, "no-store"),
@@ -138,5 +158,202 @@ async fn restore<B: Backend>(
     State(app): State<App<B>>,
     Body(restore): Body<NewRestore>,
 ) -> Result<Json<Restored>> {
-    app.backend.restore(restore).await.map(Json)
+    restored(&app, restore).await.map(Json)
+}
+
+/// How long one request may apply changes; the next request does the rest.
+const RESTORES_FOR: Duration = Duration::from_secs(7);
+
+const _: () = assert!(RESTORES_FOR.as_secs() * 2 <= REQUEST_DEADLINE.as_secs());
+
+/// Deriving a key from a passphrase takes a core for a while: one at a time.
+static SEALING: Semaphore = Semaphore::const_new(1);
+
+async fn sealed_backup(
+    state: Arc<ClusterState>,
+    now: Timestamp,
+    passphrase: Secret,
+) -> Result<Bytes> {
+    let sealed = apart(move || {
+        let contents = Contents::of(&state, now).ok_or_else(|| {
+            ApiError::unavailable("this node does not know its cluster yet").code("no-cluster")
+        })?;
+        let contents = serde_json::to_vec(&contents).map_err(|error| {
+            ApiError::internal(format!("the configuration cannot be written: {error}"))
+        })?;
+        sealed::seal(&contents, &passphrase).map_err(|error| seal_error(&error))
+    });
+    sealed.await.map(Bytes::from)
+}
+
+async fn restored<B: Backend>(app: &App<B>, request: NewRestore) -> Result<Restored> {
+    let NewRestore {
+        passphrase,
+        backup,
+        dry_run,
+        overwrite,
+        from,
+    } = request;
+    let (overview, now) = (app.overview().await?, app.now());
+    let planned = apart(move || {
+        let footage_upto = overview.membership.camera_highest;
+        let mut plan = Plan::new(read(&backup, &passphrase)?, overwrite, footage_upto);
+        pass_over(&mut plan, &overview.state, from);
+        let tried = dry_run.then(|| tried(&mut plan, ClusterState::clone(&overview.state), now));
+        Ok((plan, tried))
+    });
+    let (mut plan, tried) = planned.await?;
+    let items = match tried {
+        Some(items) => items,
+        None => put_back(app, &mut plan).await?,
+    };
+    let (made_at, cluster) = (plan.contents().made_at, plan.contents().cluster.to_string());
+    Ok(Restored {
+        dry_run,
+        made_at,
+        cluster,
+        items,
+        left: plan.left(),
+    })
+}
+
+/// Runs work that takes a core for a while off the runtime's threads: deriving a key, and
+/// everything that iterates over all cameras.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    // The turn ends with the work, whether a client waits for it or not.
+    let turn = SEALING.acquire().await.ok();
+    let done = spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    let done = done.await;
+    done.map_err(|error| {
+        ApiError::internal(format!(
+            "a bug kept the backup from being read or written: {error}"
+        ))
+    })?
+}
+
+fn read(backup: &str, passphrase: &Secret) -> Result<Contents> {
+    let bytes = STANDARD.decode(backup);
+    let bytes = bytes.map_err(|error| {
+        ApiError::invalid(format!("`backup` is no base64: {error}")).code("backup-invalid")
+    })?;
+    let contents = sealed::open(&bytes, passphrase).map_err(|error| open_error(&error))?;
+    // Not the error's text, which may hold a value.
+    serde_json::from_slice(&contents).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let detail = format!(
+            "the backup was opened, and this release cannot read what it holds (line {line}, \
+             column {column}): upgrade"
+        );
+        ApiError::invalid(detail).code("backup-invalid")
+    })
+}
+
+/// Skips what an earlier request dealt with. A camera that is not there now was refused.
+fn pass_over(plan: &mut Plan, state: &ClusterState, count: usize) {
+    for _ in 0..count {
+        let Some(work) = plan.next(state) else { return };
+        plan.done(&work, None);
+    }
+}
+
+/// What a restore would do, tried on a copy of the state.
+fn tried(plan: &mut Plan, mut state: ClusterState, now: Timestamp) -> Vec<RestoredItem> {
+    let mut items = Vec::new();
+    while let Some(work) = plan.next(&state) {
+        let Some(command) = work.command.clone() else {
+            items.push(work.item);
+            continue;
+        };
+        items.push(
+            match state.apply(command.by(Actor::Operator(OperatorName::admin()), now)) {
+                Ok(response) => done(plan, work, &response),
+                Err(rejection) => not_done(plan, work, rejection.to_string()),
+            },
+        );
+    }
+    items
+}
+
+/// # Errors
+/// The cluster takes no changes now; what was restored so far stays.
+async fn put_back<B: Backend>(app: &App<B>, plan: &mut Plan) -> Result<Vec<RestoredItem>> {
+    let mut items = Vec::new();
+    let is_over = sleep(RESTORES_FOR);
+    tokio::pin!(is_over);
+    while !is_over.is_elapsed() {
+        let Some(work) = plan.next(&*app.state()?) else {
+            break;
+        };
+        let Some(command) = work.command.clone() else {
+            items.push(work.item);
+            continue;
+        };
+        items.push(match app.submit(command).await {
+            Ok(response) => done(plan, work, &response),
+            Err(WriteError::Rejected(rejection)) => not_done(plan, work, rejection.to_string()),
+            Err(error) => return Err(error.into()),
+        });
+    }
+    Ok(items)
+}
+
+fn done(plan: &mut Plan, work: Work, response: &Response) -> RestoredItem {
+    let camera = match response {
+        Response::Camera { camera, .. } => Some(*camera),
+        _ => None,
+    };
+    plan.done(&work, camera);
+    work.item
+}
+
+fn not_done(plan: &mut Plan, work: Work, why: String) -> RestoredItem {
+    plan.done(&work, None);
+    refused(work.item, why).item
+}
+
+fn seal_error(error: &SealError) -> ApiError {
+    let kind = match error {
+        SealError::WeakPassphrase(_) => ErrorKind::Invalid,
+        SealError::TooLarge(_) | SealError::NoRandomness => ErrorKind::Internal,
+    };
+    let api = ApiError::new(kind, error.to_string());
+    if kind == ErrorKind::Invalid {
+        api.code("passphrase-weak")
+    } else {
+        api
+    }
+}
+
+fn open_error(error: &OpenError) -> ApiError {
+    let code = match error {
+        OpenError::NoBackup | OpenError::Newer(_) => "backup-invalid",
+        OpenError::Damaged => "backup-damaged",
+        OpenError::WrongPassphrase => "passphrase-wrong",
+        OpenError::Forged => "backup-forged",
+    };
+    ApiError::invalid(error.to_string()).code(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    /// Iterating over the state of 10,000 cameras would block a thread of the runtime.
+    #[tokio::test]
+    async fn what_goes_over_the_whole_state_waits_for_its_turn_apart() {
+        let passphrase = || Secret("correct horse battery staple".to_owned());
+        let turn = SEALING.acquire().await.unwrap();
+        let made = sealed_backup(Arc::default(), Timestamp(0), passphrase());
+        futures::pin_mut!(made);
+        assert!(
+            (&mut made).now_or_never().is_none(),
+            "nothing is looked at on the runtime's thread"
+        );
+        drop(turn);
+        assert_eq!(made.await.unwrap_err().code, "no-cluster");
+    }
 }

@@ -4,12 +4,15 @@ use super::nodes::Node;
 use crate::error::ApiError;
 use crate::extract::Body;
 use crate::resources::app::App;
-use crate::resources::ports::{Backend, Result};
+use crate::resources::ports::{Backend, Overview, Result};
 use crate::schema;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use holdfast_consensus::command::Command;
+use holdfast_consensus::decide::headroom::{Headroom, Victim};
+use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_storage::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
@@ -99,6 +102,80 @@ pub(crate) fn routes<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/cluster/finalize", post(finalize::<B>))
 }
 
+impl Cluster {
+    /// As a node shows it that belongs to none.
+    fn none() -> Self {
+        Self {
+            id: None,
+            this_node: None,
+            leader: None,
+            term: 0,
+            voters: Vec::new(),
+            nodes: Vec::new(),
+            cameras: 0,
+            cameras_recording: 0,
+            failover_headroom: None,
+            rebalancing: false,
+            version: 0,
+            no_part: None,
+            generation: 0,
+        }
+    }
+
+    fn of(overview: &Overview) -> Self {
+        let Overview {
+            state,
+            sight,
+            membership,
+            headroom,
+            ..
+        } = overview;
+        let recording = state.assignments.iter().filter(|(camera, assignment)| {
+            sight
+                .recorder(*camera, assignment)
+                .is_some_and(|(_, report)| report.state == RecorderState::Recording)
+        });
+        Self {
+            id: state.cluster.map(|cluster| cluster.to_string()),
+            this_node: Some(membership.node),
+            leader: membership.leader,
+            term: membership.term,
+            cameras: state.cameras.len(),
+            cameras_recording: recording.count(),
+            nodes: Node::all(overview),
+            voters: membership.voters.clone(),
+            failover_headroom: headroom.as_deref().map(FailoverHeadroom::of),
+            rebalancing: state.rebalancing_since.is_some(),
+            version: state.version,
+            no_part: membership.no_part.clone(),
+            generation: membership.generation,
+        }
+    }
+}
+
+impl FailoverHeadroom {
+    fn of(headroom: &Headroom) -> Self {
+        let worst = headroom.worst.as_ref().map(|(victim, lost)| {
+            let (node, failure_domain) = match victim {
+                Victim::Nobody => (None, None),
+                Victim::Node(node) => (Some(*node), None),
+                Victim::Domain(name) => (None, Some(name.clone())),
+            };
+            WorstLoss {
+                node,
+                failure_domain,
+                cameras_lost: lost.len(),
+            }
+        });
+        Self {
+            survives_any_node: headroom.survives_any_node,
+            survives_any_domain: headroom.survives_any_domain,
+            worst,
+            spare_cameras: headroom.spare_cameras,
+        }
+    }
+}
+
 /// The cluster as the answering node sees it.
 #[utoipa::path(
     get,
@@ -107,7 +184,14 @@ pub(crate) fn routes<B: Backend>() -> Router<App<B>> {
     responses((status = 200, body = Cluster)),
 )]
 async fn show<B: Backend>(State(app): State<App<B>>) -> Result<Json<Cluster>> {
-    app.backend.cluster().await.map(Json)
+    shown(&app).await
+}
+
+async fn shown<B: Backend>(app: &App<B>) -> Result<Json<Cluster>> {
+    let overview = app.backend.overview().await;
+    Ok(Json(
+        overview.as_ref().map_or_else(Cluster::none, Cluster::of),
+    ))
 }
 
 /// This node becomes the first member of a new cluster.
@@ -122,7 +206,8 @@ async fn init<B: Backend>(
     State(app): State<App<B>>,
     Body(InitCluster {}): Body<InitCluster>,
 ) -> Result<Json<Cluster>> {
-    app.backend.init_cluster().await.map(Json)
+    app.backend.init_cluster().await?;
+    shown(&app).await
 }
 
 /// This node joins the cluster that `peer` belongs to.
@@ -138,7 +223,8 @@ async fn join<B: Backend>(
     Body(join): Body<JoinCluster>,
 ) -> Result<Json<Cluster>> {
     check_peer(&join.peer)?;
-    app.backend.join_cluster(join.peer).await.map(Json)
+    app.backend.join_cluster(join.peer).await?;
+    shown(&app).await
 }
 
 /// Ends an upgrade: an older program can no longer be a member.
@@ -149,7 +235,11 @@ async fn join<B: Backend>(
     responses((status = 200, body = Cluster)),
 )]
 async fn finalize<B: Backend>(State(app): State<App<B>>) -> Result<Json<Cluster>> {
-    app.backend.finalize().await.map(Json)
+    let state = app.state()?;
+    let known_by_all = state.nodes.values().map(|node| node.spec.version).min();
+    let version = known_by_all.unwrap_or(state.version);
+    app.change(Command::FinalizeVersion { version }).await?;
+    shown(&app).await
 }
 
 /// Spreads cameras evenly over the nodes again.
@@ -160,10 +250,8 @@ async fn finalize<B: Backend>(State(app): State<App<B>>) -> Result<Json<Cluster>
     responses((status = 202, body = Cluster)),
 )]
 async fn rebalance<B: Backend>(State(app): State<App<B>>) -> Result<(StatusCode, Json<Cluster>)> {
-    app.backend
-        .rebalance()
-        .await
-        .map(|cluster| (StatusCode::ACCEPTED, Json(cluster)))
+    app.change(Command::BeginRebalance).await?;
+    Ok((StatusCode::ACCEPTED, shown(&app).await?))
 }
 
 fn check_peer(peer: &str) -> Result<()> {

@@ -4,15 +4,18 @@ use super::nodes::NodeRef;
 use crate::error::{ApiError, ErrorKind};
 use crate::extract::{Body, Params, Segment};
 use crate::problems::NotFound;
-use crate::resources::app::App;
-use crate::resources::ports::{Backend, Result};
+use crate::resources::app::{App, unexpected};
+use crate::resources::ports::{Backend, Overview, Result};
 use crate::schema;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use holdfast_consensus::model::Outcome;
+use holdfast_consensus::command::Response;
+use holdfast_consensus::decide::drill::{Drilled, begin as begin_drill};
+use holdfast_consensus::model::{self, DrillResult, Outcome, Phase, RunningDrill};
+use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, DrillId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -29,13 +32,6 @@ pub struct NewDrill {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::NodeRef>)]
     pub node: Option<NodeRef>,
-}
-
-/// What is drilled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DrillOf {
-    Camera(CameraId),
-    Node(NodeRef),
 }
 
 /// A drill of failover, running or ended.
@@ -103,6 +99,90 @@ pub struct CameraDrill {
     pub reason: Option<String>,
 }
 
+impl Drill {
+    /// A drill as it stands; restricted to one camera if one is named.
+    fn of(drill: &model::Drill, state: &ClusterState, only: Option<CameraId>) -> Self {
+        let is_asked = |camera: &CameraId| only.is_none_or(|only| only == *camera);
+        let running: Vec<_> = state
+            .drills
+            .running_of(drill.id)
+            .filter(|(camera, _)| is_asked(camera))
+            .collect();
+        let ended = drill
+            .results
+            .iter()
+            .filter(|result| is_asked(&result.camera));
+        let mut cameras: Vec<CameraDrill> = running
+            .iter()
+            .map(|(camera, running)| CameraDrill::under_way(*camera, running))
+            .collect();
+        cameras.extend(ended.map(CameraDrill::of));
+        cameras.sort_by_key(|drilled| drilled.camera);
+        let count = |outcome| {
+            cameras
+                .iter()
+                .filter(|drilled| drilled.outcome == Some(outcome))
+                .count()
+        };
+        let mut gaps: Vec<u64> = cameras
+            .iter()
+            .filter_map(|drilled| drilled.gap_us)
+            .collect();
+        gaps.sort_unstable();
+        Self {
+            id: drill.id,
+            node: drill.node,
+            scheduled: drill.is_scheduled,
+            began_at: drill.began_at,
+            running: !running.is_empty(),
+            passed: count(Outcome::Passed),
+            failed: count(Outcome::Failed),
+            aborted: count(Outcome::Aborted),
+            median_gap_us: gaps.get(gaps.len().saturating_sub(1) / 2).copied(),
+            worst_gap_us: gaps.last().copied(),
+            cameras,
+        }
+    }
+}
+
+impl CameraDrill {
+    fn under_way(camera: CameraId, running: &RunningDrill) -> Self {
+        Self {
+            camera,
+            drill: running.drill,
+            owner: Some(running.owner),
+            successor: Some(running.successor),
+            phase: match running.phase {
+                Phase::TakingOver => DrillPhase::TakingOver,
+                Phase::TakenOver { .. } => DrillPhase::TakenOver,
+                Phase::HandingBack { .. } => DrillPhase::HandingBack,
+            },
+            began_at: running.began_at,
+            ended_at: None,
+            outcome: None,
+            gap_us: running.phase.gap_us(),
+            handed_back: false,
+            reason: None,
+        }
+    }
+
+    pub(super) fn of(result: &DrillResult) -> Self {
+        Self {
+            camera: result.camera,
+            drill: result.drill,
+            owner: result.owner,
+            successor: result.successor,
+            phase: DrillPhase::Ended,
+            began_at: result.began_at,
+            ended_at: Some(result.ended_at),
+            outcome: Some(result.outcome),
+            gap_us: result.gap_us,
+            handed_back: result.is_handed_back,
+            reason: result.reason.clone(),
+        }
+    }
+}
+
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -134,7 +214,11 @@ async fn list<B: Backend>(
     State(app): State<App<B>>,
     Params(query): Params<Query>,
 ) -> Result<Json<Vec<Drill>>> {
-    app.backend.drills(query.camera).await.map(Json)
+    let state = app.state()?;
+    let drills = state.drills.log.values();
+    let shown = drills.map(|drill| Drill::of(drill, &state, query.camera));
+    let of_camera = |drill: &Drill| query.camera.is_none() || !drill.cameras.is_empty();
+    Ok(Json(shown.filter(of_camera).collect()))
 }
 
 /// One drill.
@@ -149,7 +233,7 @@ async fn show<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<DrillId>,
 ) -> Result<Json<Drill>> {
-    app.backend.drill(id).await.map(Json)
+    Ok(Json(one(&*app.state()?, id)?))
 }
 
 /// Begins a drill of a camera, or of all cameras that a node owns.
@@ -164,15 +248,21 @@ async fn begin<B: Backend>(
     State(app): State<App<B>>,
     Body(new): Body<NewDrill>,
 ) -> Result<impl IntoResponse> {
-    let of = match new {
+    let Overview {
+        state,
+        sight,
+        membership,
+        ..
+    } = app.overview().await?;
+    let drilled = match new {
         NewDrill {
             camera: Some(camera),
             node: None,
-        } => DrillOf::Camera(camera),
+        } => Drilled::Camera(camera),
         NewDrill {
             camera: None,
             node: Some(node),
-        } => DrillOf::Node(node),
+        } => Drilled::Node(node.find(&state)?),
         _ => {
             return Err(ApiError::new(
                 ErrorKind::Invalid,
@@ -180,11 +270,25 @@ async fn begin<B: Backend>(
             ));
         }
     };
-    let drill = app.backend.begin_drill(of).await?;
+    let command = begin_drill(drilled, false, (&state, &sight, membership.node), app.now());
+    let drill = match app.change(command).await? {
+        Response::Drill(id) => one(&*app.state()?, id)?,
+        other => return Err(unexpected("beginning a drill", &other)),
+    };
     let location = format!("/api/v1/drills/{}", drill.id);
     Ok((
         StatusCode::CREATED,
         [(header::LOCATION, location)],
         Json(drill),
     ))
+}
+
+fn one(state: &ClusterState, id: DrillId) -> Result<Drill> {
+    let drill = state.drills.log.get(id).ok_or_else(|| {
+        ApiError::not_found(format!(
+            "there is no drill {id}, or it was forgotten; GET /api/v1/drills lists the newest"
+        ))
+        .code("unknown-drill")
+    })?;
+    Ok(Drill::of(drill, state, None))
 }

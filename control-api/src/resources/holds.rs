@@ -1,8 +1,9 @@
 //! `/api/v1/holds`: footage that retention may not delete.
 
+use crate::error::ApiError;
 use crate::extract::{Body, Segment};
 use crate::problems::NotFound;
-use crate::resources::app::App;
+use crate::resources::app::{App, unexpected};
 use crate::resources::ports::{Backend, Result};
 use crate::schema;
 use axum::extract::State;
@@ -10,6 +11,8 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
+use holdfast_consensus::command::{Command, Response};
+use holdfast_consensus::model::{self, HoldSpec};
 use holdfast_storage::ids::{CameraId, HoldId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -57,6 +60,20 @@ pub(crate) fn routes<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/holds/{id}", get(show::<B>).delete(remove::<B>))
 }
 
+impl Hold {
+    fn of(hold: &model::Hold) -> Self {
+        let spec = &hold.spec;
+        Self {
+            id: hold.id,
+            reason: spec.reason.to_string(),
+            camera: spec.camera,
+            from: spec.from,
+            to: spec.to,
+            created_at: hold.created_at,
+        }
+    }
+}
+
 /// All holds.
 #[utoipa::path(
     get,
@@ -65,7 +82,7 @@ pub(crate) fn routes<B: Backend>() -> Router<App<B>> {
     responses((status = 200, body = Vec<Hold>)),
 )]
 async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<Hold>>> {
-    app.backend.holds().await.map(Json)
+    Ok(Json(app.state()?.holds.values().map(Hold::of).collect()))
 }
 
 /// One hold.
@@ -80,7 +97,14 @@ async fn show<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<HoldId>,
 ) -> Result<Json<Hold>> {
-    app.backend.hold(id).await.map(Json)
+    let state = app.state()?;
+    let hold = state.holds.get(id).ok_or_else(|| {
+        ApiError::not_found(format!(
+            "there is no hold {id}; GET /api/v1/holds lists them"
+        ))
+        .code("unknown-hold")
+    })?;
+    Ok(Json(Hold::of(hold)))
 }
 
 // The replicated state checks the request; there is no check here.
@@ -96,7 +120,29 @@ async fn create<B: Backend>(
     State(app): State<App<B>>,
     Body(new): Body<NewHold>,
 ) -> Result<impl IntoResponse> {
-    let hold = app.backend.create_hold(new).await?;
+    let NewHold {
+        reason,
+        camera,
+        from,
+        to,
+    } = new;
+    let spec = HoldSpec {
+        reason: reason.try_into()?,
+        camera,
+        from,
+        to,
+    };
+    let created_at = app.now();
+    let command = Command::CreateHold { spec: spec.clone() };
+    let hold = match app.change(command).await? {
+        // This node's state may be a moment behind.
+        Response::Hold(id) => Hold::of(&model::Hold {
+            id,
+            spec,
+            created_at,
+        }),
+        other => return Err(unexpected("creating a hold", &other)),
+    };
     let location = format!("/api/v1/holds/{}", hold.id);
     Ok((
         StatusCode::CREATED,
@@ -117,8 +163,6 @@ async fn remove<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<HoldId>,
 ) -> Result<StatusCode> {
-    app.backend
-        .delete_hold(id)
-        .await
-        .map(|()| StatusCode::NO_CONTENT)
+    app.change(Command::DeleteHold { hold: id }).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

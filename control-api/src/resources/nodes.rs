@@ -1,16 +1,23 @@
 //! `/api/v1/nodes`: the members; draining and removing them.
 
+use crate::error::ApiError;
 use crate::extract::{Params, Segment};
 use crate::problems::NotFound;
 use crate::resources::app::App;
-use crate::resources::ports::{Backend, Result};
+use crate::resources::ports::{Backend, Overview, Result};
 use crate::schema;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use holdfast_consensus::command::Command;
 use holdfast_consensus::model::{Duty, Role};
-use holdfast_storage::ids::NodeId;
+use holdfast_consensus::observe::bitrate::Bitrates;
+use holdfast_consensus::observe::heartbeat::RecorderState;
+use holdfast_consensus::observe::sight::Sight;
+use holdfast_consensus::observe::volume::VolumeReport;
+use holdfast_consensus::state::ClusterState;
+use holdfast_storage::ids::{CameraId, NodeId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, OpenApi, ToSchema};
@@ -94,6 +101,100 @@ pub struct Volume {
     pub id: Option<String>,
 }
 
+impl Node {
+    /// All nodes of the cluster.
+    pub(super) fn all(overview: &Overview) -> Vec<Self> {
+        let Overview {
+            state,
+            sight,
+            membership,
+            ..
+        } = overview;
+        let bitrates = Bitrates::of_reports(&sight.progress);
+        let nodes = state.nodes.values().map(|node| Self {
+            id: node.id,
+            name: node.spec.name.to_string(),
+            role: node.spec.role,
+            duty: node.duty,
+            voter: membership.voters.contains(&node.id),
+            alive: sight.is_alive(node.id),
+            peer_addr: membership
+                .peer_addrs
+                .get(&node.id)
+                .cloned()
+                .unwrap_or_else(|| node.spec.peer_addr.to_string()),
+            api_addr: node.spec.api_addr.to_string(),
+            failure_domain: node.spec.failure_domain.to_string(),
+            camera_capacity: node.spec.camera_capacity,
+            bitrate_capacity_bps: node.spec.bitrate_capacity_bps,
+            labels: node.spec.labels.as_map().clone(),
+            cameras: state.owned_by(node.id).count(),
+            cameras_recorded: state
+                .owned_by(node.id)
+                .filter(|camera| is_recorded_by(node.id, *camera, sight))
+                .count(),
+            clock_offset_ms: sight
+                .clocks
+                .get(&node.id)
+                .filter(|_| sight.is_alive(node.id))
+                .map(|offset| offset.micros / 1000),
+            bitrate_bps: state
+                .owned_by(node.id)
+                .map(|camera| bitrates.of(camera))
+                .sum(),
+            version: node.spec.version,
+            refused: membership.refused.get(&node.id).cloned(),
+        });
+        nodes.collect()
+    }
+}
+
+/// Whether the node is alive, has a recorder for the camera, and does not report it as failing.
+fn is_recorded_by(node: NodeId, camera: CameraId, sight: &Sight) -> bool {
+    let report = sight
+        .progress
+        .get(&(node, camera))
+        .filter(|_| sight.is_alive(node));
+    report.is_some_and(|report| report.state != RecorderState::Failing)
+}
+
+impl Volume {
+    fn of(report: VolumeReport) -> Self {
+        Self {
+            index: report.index,
+            path: report.path,
+            state: report.state,
+            error: report.error,
+            cameras: report.cameras,
+            lag_seconds: report.lag_seconds,
+            free_bytes: report.free_bytes,
+            size_bytes: report.size_bytes,
+            failures: report.failures,
+            reattachments: report.reattachments,
+            id: report.id.map(|id| id.to_string()),
+        }
+    }
+}
+
+impl NodeRef {
+    /// # Errors
+    /// The cluster has no such node.
+    pub(super) fn find(&self, state: &ClusterState) -> Result<NodeId> {
+        match self {
+            Self::Id(id) if state.nodes.contains(*id) => Ok(*id),
+            Self::Id(id) => Err(ApiError::no_node(*id)),
+            Self::Name(name) => {
+                let detail =
+                    format!("there is no node named {name:?}; GET /api/v1/nodes lists them");
+                let found = state
+                    .node_named(name)
+                    .ok_or_else(|| ApiError::not_found(detail).code("unknown-node"));
+                found.map(|node| node.id)
+            }
+        }
+    }
+}
+
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -126,7 +227,7 @@ pub(crate) fn routes<B: Backend>() -> Router<App<B>> {
     responses((status = 200, body = Vec<Node>)),
 )]
 async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<Node>>> {
-    app.backend.nodes().await.map(Json)
+    Ok(Json(Node::all(&app.overview().await?)))
 }
 
 /// The state of a node's volumes, as the node reports it.
@@ -141,7 +242,11 @@ async fn volumes<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<NodeId>,
 ) -> Result<Json<Vec<Volume>>> {
-    app.backend.volumes(id).await.map(Json)
+    if !app.state()?.nodes.contains(id) {
+        return Err(ApiError::no_node(id));
+    }
+    let reports = app.backend.volumes(id).await?;
+    Ok(Json(reports.into_iter().map(Volume::of).collect()))
 }
 
 /// Begins a drain, after which the node owns no camera.
@@ -156,7 +261,7 @@ async fn drain<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<NodeId>,
 ) -> Result<Json<Node>> {
-    app.backend.set_draining(id, true).await.map(Json)
+    set_duty(&app, id, Duty::Draining).await
 }
 
 /// Undoes a drain.
@@ -171,7 +276,7 @@ async fn undrain<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<NodeId>,
 ) -> Result<Json<Node>> {
-    app.backend.set_draining(id, false).await.map(Json)
+    set_duty(&app, id, Duty::Active).await
 }
 
 /// Removes a member from the cluster for good.
@@ -187,8 +292,14 @@ async fn remove<B: Backend>(
     Segment(id): Segment<NodeId>,
     Params(removal): Params<Removal>,
 ) -> Result<StatusCode> {
-    app.backend
-        .remove_node(id, removal.force)
-        .await
-        .map(|()| StatusCode::NO_CONTENT)
+    let force = removal.force;
+    app.change(Command::RemoveNode { node: id, force }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn set_duty<B: Backend>(app: &App<B>, node: NodeId, duty: Duty) -> Result<Json<Node>> {
+    app.change(Command::SetDuty { node, duty }).await?;
+    let nodes = Node::all(&app.overview().await?);
+    let changed = nodes.into_iter().find(|other| other.id == node);
+    changed.map(Json).ok_or_else(|| ApiError::no_node(node))
 }

@@ -1,15 +1,26 @@
-//! The interface between the API and its node. Any node answers for the whole cluster: the
-//! implementation forwards writes to the leader and fetches chunks from the node that holds them.
+//! The only interface between the API and its node, in four ports. Any node answers for the whole
+//! cluster: implementations forward changes to the leader, and fetch chunks from the node that
+//! holds them.
 
+use super::cameras::FootageExtent;
+use super::retention::VolumeRetention;
+use super::scrub::VolumeScrub;
+use super::timeline::Timeline;
 use crate::error::ApiError;
-use crate::wire;
 use bytes::Bytes;
-use holdfast_consensus::model::Secret;
+use holdfast_consensus::WriteError;
+use holdfast_consensus::command::{LogEntry, Response};
+use holdfast_consensus::decide::headroom::Headroom;
+use holdfast_consensus::observe::sight::Sight;
+use holdfast_consensus::observe::volume::VolumeReport;
+use holdfast_consensus::state::ClusterState;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
-use holdfast_storage::ids::{CameraId, DrillId, ExportId, HoldId, NodeId, StreamKind};
-use holdfast_storage::retention::RetentionAction;
+use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
+use holdfast_storage::retention::RetentionOrder;
 use holdfast_storage::time::Timestamp;
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 
 pub type Result<T> = std::result::Result<T, ApiError>;
 
@@ -35,136 +46,78 @@ pub struct Listed {
     pub late: Option<String>,
 }
 
-/// The node behind the API. Implementations set their own deadlines: a write ends within 2 s, as
-/// done, as [`crate::error::ErrorKind::NoLeader`], or as
-/// [`crate::error::ErrorKind::OutcomeUnknown`]; the API gives up on any call that takes longer than
-/// its own limits ([`crate::limits`]).
-pub trait Backend: Clone + Send + Sync + 'static {
-    /// The state of the cluster, as far as this node knows; also while it belongs to none.
-    fn status(&self) -> impl Future<Output = Result<wire::Status>> + Send;
-    fn cluster(&self) -> impl Future<Output = Result<wire::Cluster>> + Send;
+/// What is left of a camera's footage on all nodes together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    pub extent: Option<FootageExtent>,
+    /// Every member has reported all that it has.
+    pub is_complete: bool,
+}
+
+/// What this node is in its cluster, and how it reaches the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    pub node: NodeId,
+    /// The leader, if a majority follows it.
+    pub leader: Option<NodeId>,
+    pub term: u64,
+    pub voters: Vec<NodeId>,
+    /// Grows with each recovery from the loss of a majority.
+    pub generation: u64,
+    /// Why this node can make no changes now; `None` if it can.
+    pub no_part: Option<String>,
+    /// The part of it that does not pass: its data directory is old or a copy, or it was removed.
+    pub stands_apart: Option<String>,
+    /// Addresses that differ from those in the replicated state.
+    pub peer_addrs: BTreeMap<NodeId, String>,
+    /// Why this node refuses processes of other nodes.
+    pub refused: BTreeMap<NodeId, String>,
+    /// The highest number of a camera of which any node has footage.
+    pub camera_highest: CameraId,
+}
+
+/// The cluster as this node knows it at one moment.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    pub state: Arc<ClusterState>,
+    pub sight: Arc<Sight>,
+    pub membership: Membership,
+    /// The cost of the next failure; `None` until it has been computed.
+    pub headroom: Option<Arc<Headroom>>,
+    /// Since when nodes do not answer.
+    pub down_since: BTreeMap<NodeId, Timestamp>,
+}
+
+/// The replicated state, and changes to it.
+pub trait Cluster {
+    /// The state as this node has it; `None` while it belongs to no cluster.
+    fn state(&self) -> Option<Arc<ClusterState>>;
+    /// The same, with what this node sees of the others.
+    fn overview(&self) -> impl Future<Output = Option<Overview>> + Send;
+    /// Proposes a change to the leader, and waits until this node has it. Ends within 2 s.
+    fn write(
+        &self,
+        entry: LogEntry,
+    ) -> impl Future<Output = std::result::Result<Response, WriteError>> + Send;
     /// Makes this node the first member of a new cluster; a conflict if it is a member already.
-    fn init_cluster(&self) -> impl Future<Output = Result<wire::Cluster>> + Send;
+    fn init_cluster(&self) -> impl Future<Output = Result<()>> + Send;
     /// Joins the cluster that `peer` (`host:port`) belongs to; a conflict if this node is a member
     /// already.
-    fn join_cluster(&self, peer: String) -> impl Future<Output = Result<wire::Cluster>> + Send;
+    fn join_cluster(&self, peer: String) -> impl Future<Output = Result<()>> + Send;
+}
 
-    /// Spreads cameras evenly over the nodes again, and moves them to their preferred nodes. A
-    /// second request restarts it.
-    fn rebalance(&self) -> impl Future<Output = Result<wire::Cluster>> + Send;
-    /// Finalises the upgrade to the newest version that every member understands. Idempotent.
-    fn finalize(&self) -> impl Future<Output = Result<wire::Cluster>> + Send;
-    fn settings(&self) -> impl Future<Output = Result<wire::Settings>> + Send;
-    fn patch_settings(
-        &self,
-        patch: wire::SettingsPatch,
-    ) -> impl Future<Output = Result<wire::Settings>> + Send;
-
-    /// The configuration of the cluster, sealed with the passphrase.
-    fn backup(&self, passphrase: Secret) -> impl Future<Output = Result<Bytes>> + Send;
-    /// Opens a backup and restores it, or returns what that would do. Idempotent; a part may be
-    /// left for another request.
-    fn restore(
-        &self,
-        restore: wire::NewRestore,
-    ) -> impl Future<Output = Result<wire::Restored>> + Send;
-
-    fn nodes(&self) -> impl Future<Output = Result<Vec<wire::Node>>> + Send;
-    /// Removes a member from the cluster permanently; a conflict if it owns cameras, unless
-    /// `force`.
-    fn remove_node(&self, node: NodeId, force: bool) -> impl Future<Output = Result<()>> + Send;
-    /// The state of a member's volumes, by number.
-    fn volumes(&self, node: NodeId) -> impl Future<Output = Result<Vec<wire::Volume>>> + Send;
-    /// Sets or lifts an operator's drain. Idempotent.
-    fn set_draining(
-        &self,
-        node: NodeId,
-        draining: bool,
-    ) -> impl Future<Output = Result<wire::Node>> + Send;
-
-    fn cameras(&self) -> impl Future<Output = Result<Vec<wire::Camera>>> + Send;
-    fn camera(&self, id: CameraId) -> impl Future<Output = Result<wire::Camera>> + Send;
-    /// [`wire::NewCamera::into_spec`] checks it. A conflict (`no-headroom`) if it would leave a
-    /// camera unrecorded after a failure and the settings are strict; otherwise the answer contains
-    /// a warning.
-    fn create_camera(
-        &self,
-        camera: wire::NewCamera,
-    ) -> impl Future<Output = Result<wire::Camera>> + Send;
-    /// [`wire::CameraPatch::onto`] checks and applies it.
-    fn patch_camera(
-        &self,
-        id: CameraId,
-        patch: wire::CameraPatch,
-    ) -> impl Future<Output = Result<wire::Camera>> + Send;
-    /// Ends the camera's recording. Its footage stays until retention deletes it.
-    fn delete_camera(&self, id: CameraId) -> impl Future<Output = Result<()>> + Send;
-
-    /// Cameras that are no longer recorded but not forgotten, with what is left of their footage.
-    fn deleted_cameras(&self) -> impl Future<Output = Result<Vec<wire::DeletedCamera>>> + Send;
-    /// Records a deleted camera again, under its number.
-    fn restore_camera(
-        &self,
-        id: CameraId,
-        restore: wire::RestoreCamera,
-    ) -> impl Future<Output = Result<wire::Camera>> + Send;
-
-    /// Assigns numbers and names in this cluster to footage of another cluster's cameras.
-    /// Idempotent.
-    fn adopt_cameras(
-        &self,
-        adopt: wire::AdoptCameras,
-    ) -> impl Future<Output = Result<Vec<wire::CameraNumber>>> + Send;
-
-    /// Clears the suspicion that a camera ended processes: it is recorded as usual immediately.
-    /// Idempotent.
-    fn release_camera(&self, id: CameraId) -> impl Future<Output = Result<wire::Camera>> + Send;
-
-    fn holds(&self) -> impl Future<Output = Result<Vec<wire::Hold>>> + Send;
-    fn hold(&self, id: HoldId) -> impl Future<Output = Result<wire::Hold>> + Send;
-    /// The camera may have been deleted; not found if it never existed.
-    fn create_hold(&self, hold: wire::NewHold) -> impl Future<Output = Result<wire::Hold>> + Send;
-    /// Retention may delete what no other hold covers from now on.
-    fn delete_hold(&self, id: HoldId) -> impl Future<Output = Result<()>> + Send;
-
-    /// Exports that have not expired, oldest first.
-    fn exports(&self) -> impl Future<Output = Result<Vec<wire::Export>>> + Send;
-    fn export(&self, id: ExportId) -> impl Future<Output = Result<wire::Export>> + Send;
-    /// Holds its footage until it expires. Cameras may have been deleted; not found if one never
-    /// existed.
-    fn create_export(
-        &self,
-        export: wire::NewExport,
-    ) -> impl Future<Output = Result<wire::Export>> + Send;
-    fn delete_export(&self, id: ExportId) -> impl Future<Output = Result<()>> + Send;
-
-    /// The newest drills, oldest first; if a camera is given, only its drills.
-    fn drills(
-        &self,
-        camera: Option<CameraId>,
-    ) -> impl Future<Output = Result<Vec<wire::Drill>>> + Send;
-    fn drill(&self, id: DrillId) -> impl Future<Output = Result<wire::Drill>> + Send;
-    /// Begins a drill; a conflict (`cannot-drill`, `nothing-to-drill`) contains the reason against
-    /// it.
-    fn begin_drill(&self, of: wire::DrillOf) -> impl Future<Output = Result<wire::Drill>> + Send;
-
-    /// Spans and gaps that overlap `from..to`, clipped to it.
-    fn timeline(
-        &self,
-        camera: CameraId,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> impl Future<Output = Result<wire::Timeline>> + Send;
-    /// The cameras of the cluster.
-    fn camera_ids(&self) -> impl Future<Output = Result<Vec<CameraId>>> + Send;
-    /// Like [`Backend::timeline`], for at most [`crate::limits::TIMELINES_AT_ONCE`] cameras, in
-    /// their order, whether or not they exist.
+/// The recordings of all nodes as one.
+pub trait Recordings {
+    /// What is left of each of these cameras, in their order.
+    fn remains(&self, cameras: &[CameraId]) -> impl Future<Output = Result<Vec<Remains>>> + Send;
+    /// Spans and gaps that overlap `from..to`, clipped to it, for at most
+    /// [`crate::limits::TIMELINES_AT_ONCE`] cameras, in their order, whether or not they exist.
     fn timelines(
         &self,
         cameras: &[CameraId],
         from: Timestamp,
         to: Timestamp,
-    ) -> impl Future<Output = Result<Vec<wire::Timeline>>> + Send;
+    ) -> impl Future<Output = Result<Vec<Timeline>>> + Send;
     /// The durable chunks of the whole cluster that overlap `from..to`, merged: per track sorted by
     /// start, without overlaps. Also for deleted cameras; not found if the camera never existed.
     /// Leaves out chunks on nodes that cannot be reached now: they would break off every export of
@@ -188,27 +141,46 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// them, verified against its checksum; or why it is lost permanently. An error if any of them
     /// may be available later.
     fn read(&self, run: &[ChunkEntry]) -> impl Future<Output = Result<Vec<Payload>>> + Send;
+}
 
-    /// The scrub's status for the volumes of every node that answers, by node and volume.
-    fn scrub(&self) -> impl Future<Output = Result<Vec<wire::VolumeScrub>>> + Send;
+/// The volumes of all nodes. A node that does not answer is an error if it is asked for by its
+/// number, else it is left out.
+pub trait Volumes {
+    /// By number.
+    fn volumes(&self, node: NodeId) -> impl Future<Output = Result<Vec<VolumeReport>>> + Send;
+    fn all_volumes(
+        &self,
+    ) -> impl Future<Output = Result<BTreeMap<NodeId, Vec<VolumeReport>>>> + Send;
+    /// By node and volume.
+    fn scrub(&self) -> impl Future<Output = Result<Vec<VolumeScrub>>> + Send;
     /// Starts a scrub of all volumes of a node. Idempotent except for the work.
     fn start_scrub(&self, node: NodeId) -> impl Future<Output = Result<()>> + Send;
-
-    /// What the volumes of every node that answers delete, and what they do not delete yet, by node
-    /// and volume.
-    fn retention(&self) -> impl Future<Output = Result<Vec<wire::VolumeRetention>>> + Send;
-    /// Passes on an operator's decision to the nodes that it concerns; not found if there is no
-    /// such node.
+    /// What they delete, and what they do not delete yet, by node and volume.
+    fn retention(&self) -> impl Future<Output = Result<Vec<VolumeRetention>>> + Send;
+    /// Gives an operator's decision to the node, for one volume or for all.
     fn order_retention(
         &self,
-        target: wire::RetentionTarget,
-        action: RetentionAction,
+        node: NodeId,
+        volume: Option<u16>,
+        order: RetentionOrder,
     ) -> impl Future<Output = Result<()>> + Send;
-    /// What an operator should know although this node is ready, one line each.
-    fn notes(&self) -> Vec<String>;
+}
 
+/// The process of this node.
+pub trait Process {
     /// Whether this node can work now; if not, why, as text for the operator.
     fn ready(&self) -> impl Future<Output = std::result::Result<(), String>> + Send;
+    /// What an operator should know although this node is ready, one line each.
+    fn notes(&self) -> Vec<String>;
     /// The registry of this node's metrics; the API adds its own.
     fn metrics(&self) -> prometheus::Registry;
 }
+
+/// All ports of a node. Implementations set their own deadlines; the API gives up on any call that
+/// takes longer than its own limits ([`crate::limits`]).
+pub trait Backend:
+    Cluster + Recordings + Volumes + Process + Clone + Send + Sync + 'static
+{
+}
+
+impl<N: Cluster + Recordings + Volumes + Process + Clone + Send + Sync + 'static> Backend for N {}

@@ -3,6 +3,7 @@
 
 use super::nodes::NodeRef;
 use super::timeline::Span;
+use crate::error::{ApiError, ErrorKind};
 use crate::extract::Body;
 use crate::limits::TIMELINES_AT_ONCE;
 use crate::problems::NotFound;
@@ -14,7 +15,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use holdfast_storage::ids::{CameraId, NodeId};
-use holdfast_storage::retention::RetentionAction;
+use holdfast_storage::retention::{RetentionAction, RetentionOrder, Subject};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa::{OpenApi, ToSchema};
@@ -119,8 +120,8 @@ async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<VolumeRe
     responses((status = 200, body = Vec<FutureFootage>)),
 )]
 async fn future<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<FutureFootage>>> {
-    let now = (app.now)();
-    let cameras = app.backend.camera_ids().await?;
+    let now = app.now();
+    let cameras: Vec<CameraId> = app.state()?.cameras.keys().collect();
     let mut found = Vec::new();
     for some in cameras.chunks(TIMELINES_AT_ONCE) {
         for timeline in app.backend.timelines(some, now, now.plus(FAR)).await? {
@@ -150,10 +151,7 @@ async fn release<B: Backend>(
     State(app): State<App<B>>,
     Body(target): Body<RetentionTarget>,
 ) -> Result<StatusCode> {
-    app.backend
-        .order_retention(target, RetentionAction::Release)
-        .await
-        .map(|()| StatusCode::ACCEPTED)
+    order(&app, target, RetentionAction::Release).await
 }
 
 /// Announced deletions are cancelled, for as long as their limits stay the same.
@@ -168,10 +166,7 @@ async fn cancel<B: Backend>(
     State(app): State<App<B>>,
     Body(target): Body<RetentionTarget>,
 ) -> Result<StatusCode> {
-    app.backend
-        .order_retention(target, RetentionAction::Cancel)
-        .await
-        .map(|()| StatusCode::ACCEPTED)
+    order(&app, target, RetentionAction::Cancel).await
 }
 
 /// Deletes footage with times in the future.
@@ -186,8 +181,97 @@ async fn remove_future<B: Backend>(
     State(app): State<App<B>>,
     Body(target): Body<RetentionTarget>,
 ) -> Result<StatusCode> {
-    app.backend
-        .order_retention(target, RetentionAction::RemoveFuture)
-        .await
-        .map(|()| StatusCode::ACCEPTED)
+    order(&app, target, RetentionAction::RemoveFuture).await
+}
+
+/// Passes an operator's decision on to the nodes that it concerns.
+///
+/// # Errors
+/// There is no such node. If one is away the request has to be repeated: the others have the
+/// decision by then.
+async fn order<B: Backend>(
+    app: &App<B>,
+    target: RetentionTarget,
+    action: RetentionAction,
+) -> Result<StatusCode> {
+    let state = app.state()?;
+    let nodes: Vec<NodeId> = match &target.node {
+        Some(node) => vec![node.find(&state)?],
+        None => state.nodes.keys().collect(),
+    };
+    if action == RetentionAction::RemoveFuture {
+        check_times(&app.backend.retention().await?, &nodes, target.volume)?;
+    }
+    let order = RetentionOrder {
+        action,
+        subject: target.class.map(Subject::Class),
+    };
+    let passed = nodes.into_iter().map(|node| {
+        app.backend
+            .order_retention(node, target.volume, order.clone())
+    });
+    let passed = futures::future::join_all(passed).await;
+    passed.into_iter().collect::<Result<()>>()?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Whether footage lies in the future can be decided only if the time is certain.
+///
+/// # Errors
+/// The time is not certain, on a volume that is meant.
+fn check_times(volumes: &[VolumeRetention], nodes: &[NodeId], volume: Option<u16>) -> Result<()> {
+    let is_meant = |one: &&VolumeRetention| {
+        nodes.contains(&one.node)
+            && volume.is_none_or(|volume| volume == one.volume)
+            && !one.time_is_certain
+    };
+    let Some(one) = volumes.iter().find(is_meant) else {
+        return Ok(());
+    };
+    let why = one
+        .paused
+        .as_ref()
+        .map_or("its clock has not settled yet", |paused| &paused.detail);
+    let detail = format!(
+        "nothing was removed: volume {} of node {} is not certain of the time ({why}), so it cannot know which footage \
+         lies in the future",
+        one.volume, one.node
+    );
+    Err(ApiError::new(ErrorKind::Conflict, detail).code("time-not-certain"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn footage_is_called_future_only_where_the_time_is_certain() {
+        let volume = |node, volume, is_certain: bool| VolumeRetention {
+            node: NodeId(node),
+            volume,
+            path: "/d".to_owned(),
+            time_is_certain: is_certain,
+            paused: (!is_certain).then(|| RetentionPause {
+                reason: "unproven".to_owned(),
+                detail: "it is certain in 60 s".to_owned(),
+            }),
+            announced: Vec::new(),
+            clamped_free_bytes_min: None,
+        };
+        let volumes = [volume(1, 0, true), volume(1, 1, false), volume(2, 0, true)];
+        let check = |nodes: &[u64], volume| {
+            check_times(
+                &volumes,
+                &nodes.iter().map(|node| NodeId(*node)).collect::<Vec<_>>(),
+                volume,
+            )
+        };
+        assert!(check(&[2], None).is_ok() && check(&[1, 2], Some(0)).is_ok());
+        let problem = check(&[1, 2], None).unwrap_err().problem();
+        assert_eq!((problem.status, &*problem.code), (409, "time-not-certain"));
+        assert!(
+            problem.detail.contains("volume 1 of node 1") && problem.detail.contains("in 60 s"),
+            "{problem:?}"
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! `/api/v1/scrub`: the progress of rereading the stored footage, the damage found, and starting a
 //! pass.
 
+use crate::error::ApiError;
 use crate::extract::Segment;
 use crate::problems::NotFound;
 use crate::resources::app::App;
@@ -104,8 +105,9 @@ async fn start<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<NodeId>,
 ) -> Result<StatusCode> {
-    app.backend
-        .start_scrub(id)
-        .await
-        .map(|()| StatusCode::ACCEPTED)
+    if !app.state()?.nodes.contains(id) {
+        return Err(ApiError::no_node(id));
+    }
+    app.backend.start_scrub(id).await?;
+    Ok(StatusCode::ACCEPTED)
 }

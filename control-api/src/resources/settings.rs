@@ -8,7 +8,8 @@ use crate::schema;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use holdfast_consensus::model::{Failback, HeadroomRule};
+use holdfast_consensus::command::Command;
+use holdfast_consensus::model::{self, Failback, HeadroomRule, SettingsChange};
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 
@@ -78,6 +79,31 @@ pub(crate) fn routes<B: Backend>() -> Router<App<B>> {
     Router::new().route("/api/v1/settings", get(show::<B>).patch(change::<B>))
 }
 
+impl Settings {
+    fn of(settings: &model::Settings) -> Self {
+        Self {
+            headroom: settings.headroom,
+            headroom_over_domains: settings.headroom_over_domains,
+            failback: settings.failback,
+            failback_after_s: settings.failback_after_s,
+            drill_every_s: settings.drill_every_s,
+        }
+    }
+}
+
+impl SettingsPatch {
+    fn into_change(self) -> SettingsChange {
+        SettingsChange {
+            headroom: self.headroom,
+            headroom_over_domains: self.headroom_over_domains,
+            failback: self.failback,
+            failback_after_s: self.failback_after_s,
+            drill_every_s: self.drill_every_s,
+            retention_classes: None,
+        }
+    }
+}
+
 /// Settings of the whole cluster.
 #[utoipa::path(
     get,
@@ -86,7 +112,7 @@ pub(crate) fn routes<B: Backend>() -> Router<App<B>> {
     responses((status = 200, body = Settings)),
 )]
 async fn show<B: Backend>(State(app): State<App<B>>) -> Result<Json<Settings>> {
-    app.backend.settings().await.map(Json)
+    Ok(Json(Settings::of(&app.state()?.settings)))
 }
 
 // The replicated state checks the request; there is no check here.
@@ -102,5 +128,9 @@ async fn change<B: Backend>(
     State(app): State<App<B>>,
     Body(patch): Body<SettingsPatch>,
 ) -> Result<Json<Settings>> {
-    app.backend.patch_settings(patch).await.map(Json)
+    let change = patch.into_change();
+    if change != SettingsChange::default() {
+        app.change(Command::ChangeSettings(change)).await?;
+    }
+    Ok(Json(Settings::of(&app.state()?.settings)))
 }

@@ -1,5 +1,6 @@
 //! `/api/v1/cameras/{id}/timeline`: when a camera was recorded, and when and why it was not.
 
+use crate::error::ApiError;
 use crate::extract::{Params, Segment};
 use crate::limits::TIMELINE_RANGE_MAX;
 use crate::problems::{Invalid, NotFound};
@@ -108,8 +109,22 @@ async fn show<B: Backend>(
         query.to.as_deref(),
         TIMELINE_RANGE_MAX,
     )?;
-    app.backend
-        .timeline(id, range.from, range.to)
-        .await
-        .map(Json)
+    one(&app, id, range).await.map(Json)
+}
+
+/// # Errors
+/// The camera never existed, as far as the state and the footage show.
+pub(super) async fn one<B: Backend>(
+    app: &App<B>,
+    camera: CameraId,
+    range: Range,
+) -> Result<Timeline> {
+    let asked = [camera];
+    let timelines = app.backend.timelines(&asked, range.from, range.to);
+    let found = timelines.await?.pop();
+    let state = app.state()?;
+    let is_known = state.cameras.contains(camera) || state.former.contains(camera);
+    found
+        .filter(|timeline| is_known || !timeline.spans.is_empty())
+        .ok_or_else(|| ApiError::no_camera(camera))
 }

@@ -2,6 +2,7 @@
 
 use crate::support::client::Client;
 use crate::support::fake::Fake;
+use holdfast_control_api::ports::Cluster;
 use serde_json::json;
 
 const GATE: &str = r#"{"name":"gate","source":{"url":"rtsp://10.0.0.9/main","username":"u","password":"hunter2"},"labels":{"site":"n"}}"#;
@@ -61,24 +62,24 @@ async fn a_camera_exists_from_post_to_delete() {
     );
     assert_eq!(
         client.get("/api/v1/cameras/1").await.refusal(),
-        (404, "not-found".to_owned())
+        (404, "unknown-camera".to_owned())
     );
     assert_eq!(
         client
             .call("PATCH", "/api/v1/cameras/1", Some("{}"))
             .await
             .refusal(),
-        (404, "not-found".to_owned())
+        (404, "unknown-camera".to_owned())
     );
     assert_eq!(
         client
             .call("DELETE", "/api/v1/cameras/1", None)
             .await
             .refusal(),
-        (404, "not-found".to_owned())
+        (404, "unknown-camera".to_owned())
     );
     let gone = client.call("POST", "/api/v1/cameras/1/release", None).await;
-    assert_eq!(gone.refusal(), (404, "not-found".to_owned()));
+    assert_eq!(gone.refusal(), (404, "unknown-camera".to_owned()));
 }
 
 #[tokio::test]
@@ -96,10 +97,14 @@ async fn a_password_goes_in_and_never_comes_out() {
     let password = || {
         fake.with(|state| {
             state
+                .cluster
+                .as_ref()
+                .unwrap()
                 .cameras
                 .values()
                 .next()
                 .unwrap()
+                .spec
                 .source
                 .credentials
                 .clone()
@@ -154,12 +159,12 @@ async fn settings_that_cannot_be_are_refused_before_the_cluster_sees_them() {
         )
         .await;
     assert_eq!(answer.refusal(), (422, "camera-invalid".to_owned()));
-    assert_eq!(fake.with(|state| state.cameras.len()), 1);
+    assert_eq!(fake.state().unwrap().cameras.len(), 1);
 }
 
 #[tokio::test]
 async fn a_timeline_takes_a_range() {
-    let client = Client::of(&Fake::new());
+    let client = Client::of(&Fake::with_cameras(7));
     let timeline = client
         .get("/api/v1/cameras/7/timeline?from=2026-11-22T10:00:00Z&to=2026-11-22T11:00:00Z")
         .await
@@ -221,7 +226,7 @@ async fn a_deleted_camera_is_listed_and_restored() {
     );
     assert_eq!(
         client.call("POST", path, Some("{}")).await.refusal(),
-        (404, "not-found".to_owned())
+        (404, "not-deleted".to_owned())
     );
 }
 
@@ -232,5 +237,5 @@ async fn cameras_of_another_cluster_get_numbers() {
     let given = client
         .call("POST", "/api/v1/cameras/adopt", Some(body))
         .await;
-    assert_eq!(given.json(), json!([{"camera": 3, "id": 103}]));
+    assert_eq!(given.json(), json!([{"camera": 3, "id": 1}]));
 }

@@ -2,13 +2,12 @@
 
 use crate::support::client::Client;
 use crate::support::fake::Fake;
-use holdfast_control_api::ErrorKind;
+use holdfast_consensus::WriteError;
 use serde_json::json;
 
 #[tokio::test]
 async fn a_node_enters_one_cluster_once() {
-    let fake = Fake::new();
-    fake.with(|state| state.initialised = false);
+    let fake = Fake::alone();
     let client = Client::of(&fake);
     assert_eq!(
         client.get("/api/v1/cluster").await.json()["id"],
@@ -19,7 +18,7 @@ async fn a_node_enters_one_cluster_once() {
             .call("POST", "/api/v1/cluster/init", Some("{}"))
             .await
             .json()["id"],
-        json!("c")
+        json!("00000000-0000-0000-0000-00000000000c")
     );
     assert_eq!(
         client
@@ -80,7 +79,7 @@ async fn a_node_is_drained_and_taken_back() {
             .call("POST", "/api/v1/nodes/9/drain", None)
             .await
             .refusal(),
-        (404, "not-found".to_owned())
+        (404, "unknown-node".to_owned())
     );
 }
 
@@ -88,7 +87,7 @@ async fn a_node_is_drained_and_taken_back() {
 async fn settings_are_changed_one_by_one_and_a_rebalance_is_asked_for() {
     let client = Client::of(&Fake::new());
     let settings = |after| json!({"headroom":"warn","headroom_over_domains":false,"failback":"stay","failback_after_s":after,"drill_every_s":0});
-    assert_eq!(client.get("/api/v1/settings").await.json(), settings(0));
+    assert_eq!(client.get("/api/v1/settings").await.json(), settings(300));
     let changed = client
         .call(
             "PATCH",
@@ -134,13 +133,13 @@ async fn settings_are_changed_one_by_one_and_a_rebalance_is_asked_for() {
 async fn a_write_without_a_leader_may_be_retried_and_an_unknown_outcome_may_not() {
     let fake = Fake::new();
     let client = Client::of(&fake);
-    fake.with(|state| state.writes_fail = Some(ErrorKind::NoLeader));
+    fake.with(|state| state.writes_fail = Some(WriteError::NoLeader));
     let answer = client.call("POST", "/api/v1/nodes/1/drain", None).await;
     assert_eq!(
         (answer.refusal(), answer.header("retry-after")),
         ((503, "no-leader".to_owned()), "1")
     );
-    fake.with(|state| state.writes_fail = Some(ErrorKind::OutcomeUnknown));
+    fake.with(|state| state.writes_fail = Some(WriteError::Unknown));
     let answer = client.call("POST", "/api/v1/nodes/1/drain", None).await;
     assert_eq!(
         (answer.refusal(), answer.header("retry-after")),

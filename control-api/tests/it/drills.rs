@@ -6,7 +6,7 @@ use serde_json::json;
 
 #[tokio::test]
 async fn a_drill_is_of_a_camera_or_of_a_node() {
-    let client = Client::of(&Fake::new());
+    let client = Client::of(&Fake::with_cameras(7));
     let begin = async |body: &str| client.call("POST", "/api/v1/drills", Some(body)).await;
     for (wrong, status) in [
         ("{}", 422),
@@ -32,7 +32,7 @@ async fn a_drill_is_of_a_camera_or_of_a_node() {
 
 #[tokio::test]
 async fn drills_are_listed_by_camera_and_shown_one_by_one() {
-    let client = Client::of(&Fake::new());
+    let client = Client::of(&Fake::with_cameras(7));
     for camera in [3, 4] {
         client
             .call(
@@ -59,7 +59,7 @@ async fn drills_are_listed_by_camera_and_shown_one_by_one() {
     );
     assert_eq!(
         client.get("/api/v1/drills/9").await.refusal(),
-        (404, "not-found".to_owned())
+        (404, "unknown-drill".to_owned())
     );
     assert_eq!(
         client.get("/api/v1/drills?cam=4").await.status.as_u16(),

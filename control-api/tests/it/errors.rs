@@ -1,71 +1,20 @@
 //! For every wrong request the answer is a problem document; without a token there is no other
 //! answer.
 
+use crate::openapi::described;
 use crate::support::client::{Client, TOKEN};
 use crate::support::fake::Fake;
 use axum::body::Body;
 use axum::http::{Request, header};
 
-/// Every method of every route that needs a token.
-pub(crate) const GUARDED: [(&str, &str); 57] = [
-    ("GET", "/api/v1/openapi.json"),
-    ("GET", "/api/v1/status"),
-    ("GET", "/api/v1/cluster"),
-    ("POST", "/api/v1/cluster/init"),
-    ("POST", "/api/v1/cluster/join"),
-    ("POST", "/api/v1/cluster/rebalance"),
-    ("POST", "/api/v1/cluster/finalize"),
-    ("POST", "/api/v1/backup"),
-    ("POST", "/api/v1/restore"),
-    ("GET", "/api/v1/settings"),
-    ("PATCH", "/api/v1/settings"),
-    ("GET", "/api/v1/nodes"),
-    ("DELETE", "/api/v1/nodes/1"),
-    ("GET", "/api/v1/nodes/1/volumes"),
-    ("POST", "/api/v1/nodes/1/drain"),
-    ("DELETE", "/api/v1/nodes/1/drain"),
-    ("POST", "/api/v1/nodes/1/scrub"),
-    ("GET", "/api/v1/scrub"),
-    ("GET", "/api/v1/retention"),
-    ("GET", "/api/v1/retention/future"),
-    ("POST", "/api/v1/retention/release"),
-    ("POST", "/api/v1/retention/cancel"),
-    ("POST", "/api/v1/retention/remove-future"),
-    ("GET", "/api/v1/cameras"),
-    ("POST", "/api/v1/cameras"),
-    ("GET", "/api/v1/cameras/1"),
-    ("PATCH", "/api/v1/cameras/1"),
-    ("DELETE", "/api/v1/cameras/1"),
-    ("GET", "/api/v1/holds"),
-    ("POST", "/api/v1/holds"),
-    ("GET", "/api/v1/holds/1"),
-    ("DELETE", "/api/v1/holds/1"),
-    ("GET", "/api/v1/drills"),
-    ("POST", "/api/v1/drills"),
-    ("GET", "/api/v1/drills/1"),
-    ("GET", "/api/v1/gaps"),
-    ("POST", "/api/v1/cameras/1/release"),
-    ("POST", "/api/v1/cameras/1/restore"),
-    ("GET", "/api/v1/cameras/deleted"),
-    ("POST", "/api/v1/cameras/adopt"),
-    ("GET", "/api/v1/cameras/1/timeline"),
-    ("GET", "/api/v1/cameras/1/hls/index.m3u8"),
-    ("GET", "/api/v1/cameras/1/hls/growing.m3u8"),
-    ("GET", "/api/v1/cameras/1/hls/cell.m4s"),
-    ("GET", "/api/v1/cameras/1/hls/main.m3u8"),
-    ("GET", "/api/v1/cameras/1/hls/pictures.m3u8"),
-    ("GET", "/api/v1/cameras/1/hls/picture.m4s"),
-    ("GET", "/api/v1/cameras/1/hls/init.mp4"),
-    ("GET", "/api/v1/cameras/1/hls/segment.m4s"),
-    ("GET", "/api/v1/cameras/1/hls/gap.m4s"),
-    ("GET", "/api/v1/cameras/1/export.mp4"),
-    ("GET", "/api/v1/exports"),
-    ("POST", "/api/v1/exports"),
-    ("GET", "/api/v1/exports/1"),
-    ("DELETE", "/api/v1/exports/1"),
-    ("GET", "/api/v1/exports/1/manifest.json"),
-    ("GET", "/api/v1/exports/1/{file}"),
-];
+/// Every method of every route that needs a token, with 1 for each number.
+pub(crate) fn guarded() -> Vec<(String, String)> {
+    let described = described().into_iter();
+    let needs_one = described.filter(|(method, path)| !OPEN.contains(&(method, path)));
+    needs_one
+        .map(|(method, path)| (method, path.replace("{id}", "1")))
+        .collect()
+}
 
 /// Every route that needs none.
 pub(crate) const OPEN: [(&str, &str); 3] =
@@ -78,7 +27,7 @@ fn query_token() -> String {
 #[tokio::test]
 async fn without_the_token_nothing_under_api_answers() {
     let client = Client::of(&Fake::new());
-    for (method, path) in GUARDED {
+    for (method, path) in &guarded() {
         for authorization in [
             None,
             Some("Bearer wrong"),
@@ -86,7 +35,7 @@ async fn without_the_token_nothing_under_api_answers() {
             Some("Basic YTpi"),
             Some(TOKEN),
         ] {
-            let mut request = Request::builder().method(method).uri(path);
+            let mut request = Request::builder().method(method.as_str()).uri(path);
             if let Some(value) = authorization {
                 request = request.header(header::AUTHORIZATION, value);
             }
@@ -105,9 +54,9 @@ async fn without_the_token_nothing_under_api_answers() {
 #[tokio::test]
 async fn only_reading_footage_takes_the_token_from_the_query() {
     let client = Client::of(&Fake::new());
-    for (method, path) in GUARDED {
+    for (method, path) in &guarded() {
         let request = Request::builder()
-            .method(method)
+            .method(method.as_str())
             .uri(format!("{path}?token={}", query_token()));
         let answer = client.send(request.body(Body::empty()).unwrap()).await;
         let playback =
@@ -119,7 +68,7 @@ async fn only_reading_footage_takes_the_token_from_the_query() {
             "{method} {path}"
         );
         let wrong = Request::builder()
-            .method(method)
+            .method(method.as_str())
             .uri(format!("{path}?token=wrong"))
             .body(Body::empty())
             .unwrap();
@@ -231,7 +180,8 @@ async fn a_request_that_cannot_be_read_gets_a_problem_document() {
 #[tokio::test]
 async fn no_route_takes_a_query_that_it_does_not_know() {
     let client = Client::of(&Fake::new());
-    for (method, path) in GUARDED.into_iter().chain(OPEN) {
+    let open = OPEN.map(|(method, path)| (method.to_owned(), path.to_owned()));
+    for (method, path) in &guarded().into_iter().chain(open).collect::<Vec<_>>() {
         let answer = client
             .call(method, &format!("{path}?no-such-key=1"), None)
             .await;

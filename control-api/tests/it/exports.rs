@@ -16,7 +16,7 @@ fn body(from_ms: i64, to_ms: i64) -> String {
 
 #[tokio::test]
 async fn an_export_is_made_shown_listed_and_removed() {
-    let client = Client::of(&Fake::new());
+    let client = Client::of(&Fake::with_cameras(9));
     let made = client
         .call("POST", "/api/v1/exports", Some(&body(-7 * HOUR_MS, 0)))
         .await;
@@ -65,7 +65,7 @@ async fn a_file_of_an_export_is_what_an_export_of_its_range_is() {
     if !ffmpeg::is_there() {
         return;
     }
-    let fake = Fake::new();
+    let fake = Fake::with_cameras(9);
     fake.record(1, 0, &clip::h264("320x180", 4, 0));
     let client = Client::of(&fake);
     client
@@ -112,7 +112,7 @@ async fn a_file_of_an_export_is_what_an_export_of_its_range_is() {
 
 #[tokio::test]
 async fn the_manifest_names_what_is_missing_and_of_which_camera() {
-    let fake = Fake::new();
+    let fake = Fake::with_cameras(9);
     let gap = |from_ms: i64| Gap {
         start: T0.plus_micros(from_ms * 1000),
         end: T0.plus_micros(from_ms * 1000 + 500_000),

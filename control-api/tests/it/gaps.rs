@@ -44,7 +44,7 @@ fn holes(rng: &mut TestRng) -> Vec<Gap> {
 }
 
 fn site(rng: &mut TestRng, cameras: u32) -> Fake {
-    let fake = Fake::new();
+    let fake = Fake::with_cameras(cameras);
     for camera in 1..=cameras {
         let holes = holes(rng);
         fake.with(|state| state.holes.insert(CameraId(camera), holes));

@@ -6,8 +6,8 @@ use serde_json::json;
 
 #[tokio::test]
 async fn a_hold_exists_from_post_to_delete() {
-    let client = Client::of(&Fake::new());
-    let body = r#"{"reason":"case 7","camera":3,"from":"2026-11-22T10:00:00Z","to":"2026-11-22T11:00:00+01:00"}"#;
+    let client = Client::of(&Fake::with_cameras(7));
+    let body = r#"{"reason":"case 7","camera":3,"from":"2026-11-22T10:00:00Z","to":"2026-11-22T12:00:00+01:00"}"#;
     let created = client.call("POST", "/api/v1/holds", Some(body)).await;
     assert_eq!(
         (created.status.as_u16(), created.header("location")),
@@ -20,7 +20,7 @@ async fn a_hold_exists_from_post_to_delete() {
         (
             &json!("case 7"),
             &json!(3),
-            &json!("2026-11-22T10:00:00.000000Z")
+            &json!("2026-11-22T11:00:00.000000Z")
         )
     );
     assert_eq!(
@@ -43,20 +43,20 @@ async fn a_hold_exists_from_post_to_delete() {
     );
     assert_eq!(
         client.get("/api/v1/holds/1").await.refusal(),
-        (404, "not-found".to_owned())
+        (404, "unknown-hold".to_owned())
     );
     assert_eq!(
         client
             .call("DELETE", "/api/v1/holds/1", None)
             .await
             .refusal(),
-        (404, "not-found".to_owned())
+        (404, "unknown-hold".to_owned())
     );
 }
 
 #[tokio::test]
 async fn a_hold_needs_no_end_and_takes_nothing_unknown() {
-    let client = Client::of(&Fake::new());
+    let client = Client::of(&Fake::with_cameras(7));
     for end in ["", r#","to":null"#] {
         let body =
             format!(r#"{{"reason":"case 7","camera":3,"from":"2026-11-22T10:00:00Z"{end}}}"#);
@@ -68,6 +68,7 @@ async fn a_hold_needs_no_end_and_takes_nothing_unknown() {
     }
     for body in [
         r#"{"reason":"x","camera":3}"#,
+        r#"{"reason":"x","camera":3,"from":"2026-11-22T10:00:00Z","to":"2026-11-22T11:00:00+01:00"}"#,
         r#"{"reason":"x","camera":3,"from":"2026-11-22T10:00:00Z","until":1}"#,
     ] {
         assert_eq!(

@@ -3,9 +3,8 @@
 use crate::support::client::{TOKEN, options};
 use crate::support::fake::{CAMERA, Fake, T0};
 use crate::support::{clip, ffmpeg};
-use holdfast_control_api::{
-    Backend, ConnectionLimits, ServerMetrics, ServerOptions, router, serve,
-};
+use holdfast_control_api::ports::Process;
+use holdfast_control_api::{ConnectionLimits, ServerMetrics, ServerOptions, router, serve};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,6 +8,7 @@ use holdfast_consensus::Consensus;
 use holdfast_consensus::command::Command;
 use holdfast_consensus::model::{Actor, FormerCamera};
 use holdfast_control_api::limits::TIMELINES_AT_ONCE;
+use holdfast_control_api::ports::Remains;
 use holdfast_control_api::wire::FootageExtent;
 use holdfast_storage::Range;
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
@@ -21,14 +22,6 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(600);
 /// A deleted camera can be restored for at least this long, and footage of another cluster may take
 /// this long to reach a node.
 const KEPT_MIN: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// What all nodes together have of a camera.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Remains {
-    pub(crate) extent: Option<FootageExtent>,
-    /// Every member has reported all that it has.
-    pub(crate) is_complete: bool,
-}
 
 impl View {
     /// In the order of the cameras.

@@ -10,7 +10,6 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::routing::post;
 use holdfast_consensus::first_version;
-use holdfast_control_api::error::{ApiError, ErrorKind};
 use holdfast_control_api::wire;
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::retention::{RetentionOrder, State as Announcement};
@@ -98,35 +97,6 @@ impl View {
     }
 }
 
-/// Whether footage lies in the future can be decided only if the time is certain.
-///
-/// # Errors
-/// The time is not certain, on a volume that is meant.
-pub(crate) fn check_times(
-    volumes: &[wire::VolumeRetention],
-    nodes: &[NodeId],
-    volume: Option<u16>,
-) -> Result<(), ApiError> {
-    let is_meant = |one: &&wire::VolumeRetention| {
-        nodes.contains(&one.node)
-            && volume.is_none_or(|volume| volume == one.volume)
-            && !one.time_is_certain
-    };
-    let Some(one) = volumes.iter().find(is_meant) else {
-        return Ok(());
-    };
-    let why = one
-        .paused
-        .as_ref()
-        .map_or("its clock has not settled yet", |paused| &paused.detail);
-    let detail = format!(
-        "nothing was removed: volume {} of node {} is not certain of the time ({why}), so it cannot know which footage \
-         lies in the future",
-        one.volume, one.node
-    );
-    Err(ApiError::new(ErrorKind::Conflict, detail).code("time-not-certain"))
-}
-
 fn wire_of(node: NodeId, volume: VolumeRetention) -> wire::VolumeRetention {
     let VolumeRetention {
         volume,
@@ -182,42 +152,6 @@ mod tests {
             write!(text, "{byte:02x}").unwrap();
             text
         })
-    }
-
-    #[test]
-    fn footage_is_called_future_only_where_the_time_is_certain() {
-        let volume = |node, volume, is_certain| {
-            let status = RetentionStatus {
-                is_time_trusted: is_certain,
-                paused: (!is_certain).then_some(Pause::Unproven {
-                    trusted_in_s: Some(60),
-                }),
-                ..RetentionStatus::default()
-            };
-            wire_of(
-                NodeId(node),
-                VolumeRetention {
-                    volume,
-                    path: "/d".to_owned(),
-                    status,
-                },
-            )
-        };
-        let volumes = [volume(1, 0, true), volume(1, 1, false), volume(2, 0, true)];
-        let check = |nodes: &[u64], volume| {
-            check_times(
-                &volumes,
-                &nodes.iter().map(|node| NodeId(*node)).collect::<Vec<_>>(),
-                volume,
-            )
-        };
-        assert!(check(&[2], None).is_ok() && check(&[1, 2], Some(0)).is_ok());
-        let problem = check(&[1, 2], None).unwrap_err().problem();
-        assert_eq!((problem.status, &*problem.code), (409, "time-not-certain"));
-        assert!(
-            problem.detail.contains("volume 1 of node 1") && problem.detail.contains("in 60 s"),
-            "{problem:?}"
-        );
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! the node that owns it, or by the leader if the owner is dead or there is none.
 
 use super::Families;
-use crate::api::views::recorder;
 use crate::host::member::Member;
 use holdfast_consensus::model::{Camera, Protection};
 use holdfast_consensus::observe::heartbeat::RecorderState;
@@ -34,7 +33,7 @@ pub(super) fn cameras(member: &Member) -> Families {
         let Some(camera) = state.cameras.get(id).filter(|_| is_ours) else {
             continue;
         };
-        let shown = recorder(id, assignment, &sight);
+        let shown = sight.recorder(id, assignment);
         let is_recorded = shown.is_some_and(|(_, shown)| shown.state == RecorderState::Recording);
         info.with_label_values(&labels(camera).each_ref().map(String::as_str))
             .set(1);

@@ -1,9 +1,11 @@
 //! Cameras in JSON, and how a body becomes the replicated [`CameraSpec`]. The model defines which
 //! cameras are valid.
 
+use super::recording::recording;
 use crate::error::ApiError;
 use crate::resources::drills::CameraDrill;
 use crate::resources::nodes::NodeRef;
+use crate::resources::ports::Overview;
 use crate::resources::present;
 use crate::schema;
 use holdfast_consensus::decide::placement::Lack;
@@ -240,6 +242,49 @@ pub struct Camera {
     /// What the change would cost in a failure; only in answers to changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+impl Camera {
+    pub(super) fn of(camera: &model::Camera, overview: &Overview) -> Self {
+        let Overview {
+            state,
+            sight,
+            headroom,
+            ..
+        } = overview;
+        let assignment = state
+            .assignments
+            .get(camera.id)
+            .cloned()
+            .unwrap_or_default();
+        let spec = &camera.spec;
+        Self {
+            id: camera.id,
+            name: spec.name.to_string(),
+            source: Source::of(&spec.source),
+            protection: spec.protection,
+            priority: spec.priority,
+            retention_class: spec.retention_class.to_string(),
+            labels: spec.labels.as_map().clone(),
+            node_labels: spec.node_labels.as_map().clone(),
+            preferred_node: spec.preferred_node,
+            recording: recording(camera.id, &assignment, sight, headroom.as_deref()),
+            assignment: Assignment {
+                epoch: assignment.epoch,
+                owner: assignment.owner,
+                mirror: assignment.mirror,
+                successor: assignment.successor,
+                moving_to: assignment.handoff.map(|handoff| handoff.to),
+            },
+            last_drill: state.drills.results.get(camera.id).map(CameraDrill::of),
+            held_back: sight
+                .treatments
+                .get(&camera.id)
+                .copied()
+                .and_then(HeldBack::of),
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// Processes of several nodes ended while they began to record the camera.

@@ -6,11 +6,11 @@ mod files;
 pub(crate) use files::file_of;
 
 use super::timeline::{Gap, Timeline};
-use crate::extract::TokenQuery;
-use crate::extract::{Body, Params, Segment};
+use crate::error::ApiError;
+use crate::extract::{Body, Params, Segment, TokenQuery};
 use crate::limits::{LEDGER_GAPS_MAX, TIMELINES_AT_ONCE};
 use crate::problems::NotFound;
-use crate::resources::app::App;
+use crate::resources::app::{App, unexpected};
 use crate::resources::ports::{Backend, Result};
 use crate::schema;
 use axum::extract::State;
@@ -19,6 +19,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use files::{status, status_with_files};
+use holdfast_consensus::command::{Command, Response};
+use holdfast_consensus::model::{self, ExportSpec};
 use holdfast_storage::ids::{CameraId, ExportId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -131,6 +133,22 @@ pub(crate) fn routes<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/exports/{id}/manifest.json", get(manifest::<B>))
 }
 
+impl Export {
+    fn of(export: &model::Export) -> Self {
+        let spec = &export.spec;
+        Self {
+            id: export.id,
+            name: spec.name.to_string(),
+            cameras: spec.cameras.clone(),
+            from: spec.from,
+            to: spec.to,
+            strict: spec.strict,
+            created_at: export.created_at,
+            expires_at: export.expires_at(),
+        }
+    }
+}
+
 /// Exports that have not expired, without their files.
 #[utoipa::path(
     get,
@@ -139,12 +157,13 @@ pub(crate) fn routes<B: Backend>() -> Router<App<B>> {
     responses((status = 200, body = Vec<ExportStatus>)),
 )]
 async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<ExportStatus>>> {
-    let (exports, now) = (app.backend.exports().await?, (app.now)());
+    let (state, now) = (app.state()?, app.now());
+    let kept = state
+        .exports
+        .values()
+        .filter(|export| export.expires_at() > now);
     Ok(Json(
-        exports
-            .into_iter()
-            .map(|export| status(export, now))
-            .collect(),
+        kept.map(|kept| status(Export::of(kept), now)).collect(),
     ))
 }
 
@@ -160,10 +179,8 @@ async fn show<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<ExportId>,
 ) -> Result<Json<ExportStatus>> {
-    Ok(Json(status_with_files(
-        app.backend.export(id).await?,
-        (app.now)(),
-    )))
+    let (export, now) = (kept(&app, id)?, app.now());
+    Ok(Json(status_with_files(export, now)))
 }
 
 // The replicated state checks the request; there is no check here.
@@ -179,9 +196,36 @@ async fn create<B: Backend>(
     State(app): State<App<B>>,
     Body(new): Body<NewExport>,
 ) -> Result<impl IntoResponse> {
-    let export = app.backend.create_export(new).await?;
+    let NewExport {
+        name,
+        cameras,
+        from,
+        to,
+        strict,
+    } = new;
+    let spec = ExportSpec {
+        name: name.try_into()?,
+        cameras,
+        from,
+        to,
+        strict,
+    };
+    let created_at = app.now();
+    let command = Command::CreateExport { spec: spec.clone() };
+    let export = match app.change(command).await? {
+        Response::Export(id) => {
+            // This node's state may be a moment behind.
+            let made = model::Export {
+                id,
+                spec,
+                created_at,
+            };
+            Export::of(app.state()?.exports.get(id).unwrap_or(&made))
+        }
+        other => return Err(unexpected("creating an export", &other)),
+    };
     let location = format!("/api/v1/exports/{}", export.id);
-    let status = status_with_files(export, (app.now)());
+    let status = status_with_files(export, app.now());
     Ok((
         StatusCode::CREATED,
         [(header::LOCATION, location)],
@@ -201,10 +245,8 @@ async fn remove<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<ExportId>,
 ) -> Result<StatusCode> {
-    app.backend
-        .delete_export(id)
-        .await
-        .map(|()| StatusCode::NO_CONTENT)
+    app.change(Command::DeleteExport { export: id }).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// What the export contains, and what is missing from it.
@@ -220,7 +262,7 @@ async fn manifest<B: Backend>(
     Segment(id): Segment<ExportId>,
     Params(_): Params<TokenQuery>,
 ) -> Result<Json<ExportManifest>> {
-    let export = app.backend.export(id).await?;
+    let export = kept(&app, id)?;
     let timelines = timelines(&app.backend, &export).await?;
     let nodes_left_out: BTreeSet<NodeId> = timelines
         .iter()
@@ -235,13 +277,27 @@ async fn manifest<B: Backend>(
     let mut gaps: Vec<ExportGap> = timelines.into_iter().flat_map(of_camera).collect();
     let gaps_left_out = gaps.len().saturating_sub(LEDGER_GAPS_MAX);
     gaps.truncate(LEDGER_GAPS_MAX);
-    let status = status_with_files(export, (app.now)());
+    let status = status_with_files(export, app.now());
     Ok(Json(ExportManifest {
         status,
         gaps,
         gaps_left_out,
         nodes_left_out: nodes_left_out.into_iter().collect(),
     }))
+}
+
+/// # Errors
+/// There is none, or it has expired.
+pub(crate) fn kept<B: Backend>(app: &App<B>, id: ExportId) -> Result<Export> {
+    let (state, now) = (app.state()?, app.now());
+    let kept = state
+        .exports
+        .get(id)
+        .filter(|export| export.expires_at() > now);
+    let detail =
+        format!("there is no export {id}, or it has expired; GET /api/v1/exports lists them");
+    kept.map(Export::of)
+        .ok_or_else(|| ApiError::not_found(detail).code("unknown-export"))
 }
 
 async fn timelines<B: Backend>(backend: &B, export: &Export) -> Result<Vec<Timeline>> {

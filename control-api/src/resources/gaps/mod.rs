@@ -8,6 +8,7 @@ use crate::problems::{Invalid, NotFound};
 use crate::range::Range;
 use crate::resources::app::App;
 use crate::resources::ports::{Backend, Result};
+use crate::resources::timeline;
 use crate::schema;
 use axum::extract::State;
 use axum::routing::get;
@@ -119,7 +120,7 @@ async fn list<B: Backend>(
         node: query.node,
     };
     if let Some(camera) = query.camera {
-        let timeline = app.backend.timeline(camera, range.from, range.to).await?;
+        let timeline = timeline::one(&app, camera, range).await?;
         let nodes_left_out = timeline.nodes_left_out.iter().copied().collect();
         return Ok(Json(answer(
             range,
@@ -128,7 +129,7 @@ async fn list<B: Backend>(
             None,
         )));
     }
-    let (cameras, more) = ledger::page(app.backend.camera_ids().await?, query.after, range);
+    let (cameras, more) = ledger::page(app.state()?.cameras.keys().collect(), query.after, range);
     let mut gaps = Vec::new();
     let mut nodes_left_out = BTreeSet::new();
     let mut listed = 0;

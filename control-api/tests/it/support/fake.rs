@@ -1,23 +1,34 @@
-//! An in-memory node: cameras, a leader or none, and chunks that can be damaged or out of reach.
+//! A node in memory: its ports over a real replicated state, without a network, and chunks that can
+//! be damaged or out of reach.
 
 use super::clip::{Clip, chunked};
-use super::{former, volume};
+use super::volume;
 use bytes::Bytes;
-use holdfast_consensus::model::{CameraSpec, Duty, Role, Secret};
-use holdfast_control_api::ports::{Listed, Lost, Payload, Result};
-use holdfast_control_api::{ApiError, Backend, ErrorKind, wire};
+use holdfast_consensus::WriteError;
+use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command, LogEntry, Response};
+use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
+use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
+use holdfast_consensus::observe::liveness::Verdict;
+use holdfast_consensus::observe::sight::Sight;
+use holdfast_consensus::observe::volume::VolumeReport;
+use holdfast_consensus::state::ClusterState;
+use holdfast_control_api::ports::{
+    Cluster, Listed, Lost, Membership, Overview, Payload, Process, Recordings, Remains, Result,
+    Volumes,
+};
+use holdfast_control_api::{ApiError, ErrorKind, wire};
 use holdfast_storage::chunk::{Access, ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
 use holdfast_storage::cmaf::chunk::{Frame, build_chunk};
 use holdfast_storage::ids::{
-    CameraId, DrillId, Epoch, ExportId, HoldId, NodeId, Rank, SegmentId, SessionId, StreamKind,
-    TrackKind,
+    CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind,
 };
-use holdfast_storage::retention::RetentionAction;
+use holdfast_storage::retention::RetentionOrder;
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline::merge;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// 2026-11-22T10:00:00Z, when every recording in these tests begins.
 pub(crate) const T0: Timestamp = Timestamp(1_795_341_600_000_000);
@@ -25,21 +36,18 @@ pub(crate) const T0: Timestamp = Timestamp(1_795_341_600_000_000);
 /// The camera whose chunks the node has.
 pub(crate) const CAMERA: CameraId = CameraId(7);
 
+/// This node, which records every camera, and another one, which could.
+const OWNER: NodeId = NodeId(1);
+const SUCCESSOR: NodeId = NodeId(2);
+
 #[derive(Default)]
 pub(crate) struct State {
-    pub(crate) initialised: bool,
+    /// `None` before the node is a member.
+    pub(crate) cluster: Option<ClusterState>,
     /// The error of every write.
-    pub(crate) writes_fail: Option<ErrorKind>,
+    pub(crate) writes_fail: Option<WriteError>,
     pub(crate) stands_still: bool,
     pub(crate) not_ready: Option<String>,
-    pub(crate) cameras: BTreeMap<CameraId, CameraSpec>,
-    pub(crate) former: BTreeMap<CameraId, CameraSpec>,
-    pub(crate) holds: BTreeMap<HoldId, wire::Hold>,
-    pub(crate) exports: BTreeMap<ExportId, wire::Export>,
-    pub(crate) drills: Vec<wire::Drill>,
-    pub(crate) draining: bool,
-    rebalancing: bool,
-    failback_after_s: u32,
     pub(crate) entries: Vec<ChunkEntry>,
     /// Who may list more of them in a moment.
     pub(crate) late: Option<String>,
@@ -61,12 +69,28 @@ pub(crate) struct Fake {
 }
 
 impl Fake {
+    /// A node of a cluster of two, without cameras.
     pub(crate) fn new() -> Self {
+        let fake = Self::alone();
+        fake.with(State::found);
+        fake
+    }
+
+    /// Like [`Fake::new`], with cameras of the numbers from 1.
+    pub(crate) fn with_cameras(count: u32) -> Self {
+        let fake = Self::new();
+        for number in 1..=count {
+            let spec = CameraSpec::new(&format!("camera {number}"), "rtsp://h/").unwrap();
+            let only_after = None;
+            fake.with(|state| state.apply(Command::CreateCamera { spec, only_after }));
+        }
+        fake
+    }
+
+    /// A node that belongs to no cluster.
+    pub(crate) fn alone() -> Self {
         Self {
-            state: Arc::new(Mutex::new(State {
-                initialised: true,
-                ..State::default()
-            })),
+            state: Arc::default(),
             registry: prometheus::Registry::new(),
         }
     }
@@ -126,11 +150,14 @@ impl Fake {
         })
     }
 
-    async fn write<T>(&self, change: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
-        self.reach().await;
-        self.with(|state| match state.writes_fail {
-            Some(kind) => Err(ApiError::new(kind, "as the test asked")),
-            None => change(state),
+    fn enter(&self) -> Result<()> {
+        self.with(|state| {
+            if state.cluster.is_some() {
+                let detail = "this node is a member already";
+                return Err(ApiError::new(ErrorKind::Conflict, detail));
+            }
+            state.found();
+            Ok(())
         })
     }
 
@@ -244,40 +271,78 @@ impl State {
             .map(|access| (start.micros_since(access) as u32).div_ceil(1000))
     }
 
-    fn camera(&self, id: CameraId) -> Result<wire::Camera> {
-        let spec = self
-            .cameras
-            .get(&id)
-            .ok_or_else(|| ApiError::not_found(format!("camera {id}")))?
-            .clone();
-        Ok(wire::Camera {
-            id,
-            name: spec.name.to_string(),
-            source: wire::Source::of(&spec.source),
-            protection: spec.protection,
-            priority: spec.priority,
-            retention_class: spec.retention_class.to_string(),
-            labels: spec.labels.as_map().clone(),
-            node_labels: Default::default(),
-            preferred_node: None,
-            last_drill: None,
-            held_back: None,
-            warnings: Vec::new(),
-            assignment: wire::Assignment {
-                epoch: Epoch(1),
-                owner: Some(NodeId(1)),
+    fn found(&mut self) {
+        let node = |number: u64| {
+            NodeSpec::new(
+                &format!("n{number}"),
+                &format!("10.0.0.{number}:8481"),
+                &format!("10.0.0.{number}:8480"),
+            )
+            .unwrap()
+        };
+        self.cluster = Some(ClusterState::default());
+        self.apply(Command::Initialize {
+            cluster: Uuid::from_u128(12),
+            node: node(1),
+        });
+        self.apply(Command::JoinNode {
+            spec: node(2),
+            attempt: Uuid::from_u128(2),
+        });
+    }
+
+    fn apply(&mut self, command: Command) -> Response {
+        self.commit(command.by(Actor::System, T0)).unwrap()
+    }
+
+    /// A new camera has an owner at once.
+    fn commit(&mut self, entry: LogEntry) -> std::result::Result<Response, WriteError> {
+        let at = entry.at;
+        let cluster = self.cluster.as_mut().ok_or(WriteError::NoLeader)?;
+        let response = cluster.apply(entry)?;
+        let camera = match response {
+            Response::Camera { camera, .. } => camera,
+            response => return Ok(response),
+        };
+        let assignment = cluster.assignments.get(camera);
+        if assignment.is_some_and(|assignment| assignment.owner.is_none()) {
+            let op = AssignmentOp::Place {
+                owner: OWNER,
                 mirror: None,
-                successor: None,
-                moving_to: None,
-            },
-            recording: wire::Recording {
-                state: None,
-                node: None,
-                watermark: None,
+                successor: Some(SUCCESSOR),
+            };
+            let expect = assignment.map_or(Epoch(0), |assignment| assignment.epoch);
+            let changes = vec![AssignmentChange { camera, expect, op }];
+            cluster.apply(Command::Assign { changes }.by(Actor::System, at))?;
+        }
+        Ok(response)
+    }
+
+    /// Both nodes are alive, and the owner records every camera.
+    fn sight(&self) -> Sight {
+        let cluster = self.cluster.iter();
+        let assignments = cluster.flat_map(|cluster| cluster.assignments.iter());
+        let report =
+            |(camera, assignment): (CameraId, &holdfast_consensus::model::Assignment)| Progress {
+                camera,
+                epoch: assignment.epoch,
+                rank: Rank::Owner,
+                state: RecorderState::Recording,
+                watermark: Some(T0),
+                first_keyframe: Some(T0),
                 error: None,
-                waits_for: None,
-            },
-        })
+                bitrate_bps: None,
+                patience_ms: None,
+                exposure: None,
+            };
+        let mut sight = Sight {
+            verdicts: [OWNER, SUCCESSOR].map(|node| (node, Verdict::Alive)).into(),
+            ..Sight::default()
+        };
+        sight
+            .progress
+            .report(OWNER, assignments.map(report).collect());
+        sight
     }
 
     fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> wire::Timeline {
@@ -297,408 +362,59 @@ impl State {
             nodes_left_out: vec![NodeId(2)],
         }
     }
+}
 
-    fn node(&self) -> wire::Node {
-        wire::Node {
-            id: NodeId(1),
-            name: "one".to_owned(),
-            role: Role::Recorder,
-            duty: if self.draining {
-                Duty::Draining
-            } else {
-                Duty::Active
+impl Cluster for Fake {
+    fn state(&self) -> Option<Arc<ClusterState>> {
+        self.with(|state| state.cluster.clone().map(Arc::new))
+    }
+
+    async fn overview(&self) -> Option<Overview> {
+        self.reach().await;
+        Some(Overview {
+            state: self.state()?,
+            sight: Arc::new(self.with(|state| state.sight())),
+            membership: Membership {
+                node: OWNER,
+                leader: Some(OWNER),
+                term: 1,
+                voters: vec![OWNER],
+                generation: 1,
+                no_part: None,
+                stands_apart: None,
+                peer_addrs: BTreeMap::new(),
+                refused: BTreeMap::new(),
+                camera_highest: CameraId(0),
             },
-            voter: true,
-            alive: true,
-            peer_addr: "127.0.0.1:1".to_owned(),
-            api_addr: "127.0.0.1:2".to_owned(),
-            failure_domain: "a".to_owned(),
-            camera_capacity: 10,
-            bitrate_capacity_bps: None,
-            labels: Default::default(),
-            bitrate_bps: 0,
-            cameras: self.cameras.len(),
-            cameras_recorded: 0,
-            clock_offset_ms: None,
-            version: 1,
-            refused: None,
-        }
+            headroom: None,
+            down_since: BTreeMap::new(),
+        })
     }
 
-    fn cluster(&self) -> wire::Cluster {
-        wire::Cluster {
-            id: self.initialised.then(|| "c".to_owned()),
-            this_node: Some(NodeId(1)),
-            leader: Some(NodeId(1)),
-            term: 1,
-            voters: vec![NodeId(1)],
-            nodes: vec![self.node()],
-            cameras: self.cameras.len(),
-            cameras_recording: 0,
-            failover_headroom: None,
-            rebalancing: self.rebalancing,
-            version: 1,
-            no_part: None,
-            generation: 1,
-        }
+    async fn write(&self, entry: LogEntry) -> std::result::Result<Response, WriteError> {
+        self.reach().await;
+        self.with(|state| match &state.writes_fail {
+            Some(error) => Err(error.clone()),
+            None => state.commit(entry),
+        })
     }
 
-    fn enter(&mut self) -> Result<wire::Cluster> {
-        if std::mem::replace(&mut self.initialised, true) {
-            return Err(ApiError::new(
-                ErrorKind::Conflict,
-                "this node is a member already",
-            ));
-        }
-        Ok(self.cluster())
+    async fn init_cluster(&self) -> Result<()> {
+        self.enter()
+    }
+
+    async fn join_cluster(&self, _peer: String) -> Result<()> {
+        self.enter()
     }
 }
 
-impl Backend for Fake {
-    async fn status(&self) -> Result<wire::Status> {
-        Ok(wire::Status {
-            at: T0,
-            state: wire::StatusState::Degraded,
-            verdict: "degraded: no camera is recorded".to_owned(),
-            mode: wire::Mode::Single,
-            cameras: 0,
-            cameras_recorded: 0,
-            nodes: 1,
-            nodes_alive: 1,
-            findings: Vec::new(),
-            findings_left_out: 0,
-            disks: Vec::new(),
-            next_failure: Vec::new(),
-        })
-    }
-
-    async fn cluster(&self) -> Result<wire::Cluster> {
-        self.reach().await;
-        Ok(self.with(|state| state.cluster()))
-    }
-
-    async fn init_cluster(&self) -> Result<wire::Cluster> {
-        self.write(State::enter).await
-    }
-
-    async fn join_cluster(&self, _peer: String) -> Result<wire::Cluster> {
-        self.write(State::enter).await
-    }
-
-    async fn finalize(&self) -> Result<wire::Cluster> {
-        Ok(self.with(|state| state.cluster()))
-    }
-
-    async fn rebalance(&self) -> Result<wire::Cluster> {
-        self.write(|state| {
-            state.rebalancing = true;
-            Ok(state.cluster())
-        })
-        .await
-    }
-
-    async fn settings(&self) -> Result<wire::Settings> {
-        let failback_after_s = self.with(|state| state.failback_after_s);
-        let (headroom, failback) = Default::default();
-        Ok(wire::Settings {
-            headroom,
-            headroom_over_domains: false,
-            failback,
-            failback_after_s,
-            drill_every_s: 0,
-        })
-    }
-
-    async fn patch_settings(&self, patch: wire::SettingsPatch) -> Result<wire::Settings> {
-        self.write(|state| {
-            state.failback_after_s = patch.failback_after_s.unwrap_or(state.failback_after_s);
-            Ok(())
-        })
-        .await?;
-        self.settings().await
-    }
-
-    /// Returns the length of the passphrase.
-    async fn backup(&self, passphrase: Secret) -> Result<Bytes> {
-        Ok(Bytes::from(format!(
-            "sealed with {} characters",
-            passphrase.0.len()
-        )))
-    }
-
-    async fn restore(&self, restore: wire::NewRestore) -> Result<wire::Restored> {
-        let detail = format!(
-            "{} bytes, overwrite {}",
-            restore.backup.len(),
-            restore.overwrite
-        );
-        let (kind, outcome) = (wire::RestoredKind::Camera, wire::RestoreOutcome::Added);
-        let items = vec![wire::RestoredItem {
-            kind,
-            name: "yard".to_owned(),
-            outcome,
-            detail,
-        }];
-        Ok(wire::Restored {
-            dry_run: restore.dry_run,
-            made_at: T0,
-            cluster: "c".to_owned(),
-            items,
-            left: 0,
-        })
-    }
-
-    async fn nodes(&self) -> Result<Vec<wire::Node>> {
-        Ok(self.with(|state| vec![state.node()]))
-    }
-
-    async fn set_draining(&self, node: NodeId, draining: bool) -> Result<wire::Node> {
-        self.write(|state| {
-            if node != NodeId(1) {
-                return Err(ApiError::not_found(format!("node {node}")));
-            }
-            state.draining = draining;
-            Ok(state.node())
-        })
-        .await
-    }
-
-    async fn volumes(&self, node: NodeId) -> Result<Vec<wire::Volume>> {
-        if node == NodeId(1) {
-            Ok(Vec::new())
-        } else {
-            Err(ApiError::not_found(format!("node {node}")))
-        }
-    }
-
-    async fn remove_node(&self, node: NodeId, force: bool) -> Result<()> {
-        self.write(|state| match (node, force || state.cameras.is_empty()) {
-            (NodeId(1), true) => Ok(()),
-            (NodeId(1), false) => Err(ApiError::new(ErrorKind::Conflict, "it owns cameras")),
-            _ => Err(ApiError::not_found(format!("node {node}"))),
-        })
-        .await
-    }
-
-    async fn cameras(&self) -> Result<Vec<wire::Camera>> {
-        self.with(|state| state.cameras.keys().map(|id| state.camera(*id)).collect())
-    }
-
-    async fn camera(&self, id: CameraId) -> Result<wire::Camera> {
-        self.with(|state| state.camera(id))
-    }
-
-    async fn create_camera(&self, camera: wire::NewCamera) -> Result<wire::Camera> {
-        let spec = camera.into_spec(None)?;
-        self.write(|state| {
-            let id = CameraId(state.cameras.keys().max().map_or(1, |id| id.0 + 1));
-            state.cameras.insert(id, spec);
-            state.camera(id)
-        })
-        .await
-    }
-
-    async fn patch_camera(&self, id: CameraId, patch: wire::CameraPatch) -> Result<wire::Camera> {
-        self.write(|state| {
-            state.camera(id)?;
-            let spec = patch.onto(state.cameras[&id].clone(), None)?;
-            state.cameras.insert(id, spec);
-            state.camera(id)
-        })
-        .await
-    }
-
-    async fn delete_camera(&self, id: CameraId) -> Result<()> {
-        self.write(|state| {
-            let spec = state
-                .cameras
-                .remove(&id)
-                .ok_or_else(|| ApiError::not_found(format!("camera {id}")))?;
-            state.former.insert(id, spec);
-            Ok(())
-        })
-        .await
-    }
-
-    async fn deleted_cameras(&self) -> Result<Vec<wire::DeletedCamera>> {
-        self.with(|state| Ok(former::listed(state)))
-    }
-
-    async fn restore_camera(
-        &self,
-        id: CameraId,
-        restore: wire::RestoreCamera,
-    ) -> Result<wire::Camera> {
-        self.write(|state| former::restore(state, id, restore).and_then(|()| state.camera(id)))
-            .await
-    }
-
-    async fn adopt_cameras(&self, adopt: wire::AdoptCameras) -> Result<Vec<wire::CameraNumber>> {
-        self.write(|_| Ok(former::numbers(&adopt))).await
-    }
-
-    async fn release_camera(&self, id: CameraId) -> Result<wire::Camera> {
-        self.write(|state| state.camera(id)).await
-    }
-
-    async fn holds(&self) -> Result<Vec<wire::Hold>> {
-        self.with(|state| Ok(state.holds.values().cloned().collect()))
-    }
-
-    async fn hold(&self, id: HoldId) -> Result<wire::Hold> {
-        self.with(|state| {
-            state
-                .holds
-                .get(&id)
-                .cloned()
-                .ok_or_else(|| ApiError::not_found(format!("hold {id}")))
-        })
-    }
-
-    async fn create_hold(&self, new: wire::NewHold) -> Result<wire::Hold> {
-        self.write(|state| {
-            let id = HoldId(state.holds.len() as u64 + 1);
-            let wire::NewHold {
-                reason,
-                camera,
-                from,
-                to,
-            } = new;
-            let hold = wire::Hold {
-                id,
-                reason,
-                camera,
-                from,
-                to,
-                created_at: T0,
-            };
-            state.holds.insert(id, hold.clone());
-            Ok(hold)
-        })
-        .await
-    }
-
-    async fn delete_hold(&self, id: HoldId) -> Result<()> {
-        self.write(|state| {
-            state
-                .holds
-                .remove(&id)
-                .map(drop)
-                .ok_or_else(|| ApiError::not_found(format!("hold {id}")))
-        })
-        .await
-    }
-
-    async fn exports(&self) -> Result<Vec<wire::Export>> {
-        self.with(|state| Ok(state.exports.values().cloned().collect()))
-    }
-
-    async fn export(&self, id: ExportId) -> Result<wire::Export> {
-        self.with(|state| {
-            state
-                .exports
-                .get(&id)
-                .cloned()
-                .ok_or_else(|| ApiError::not_found(format!("export {id}")))
-        })
-    }
-
-    async fn create_export(&self, new: wire::NewExport) -> Result<wire::Export> {
-        self.write(|state| {
-            let id = ExportId(state.exports.len() as u64 + 1);
-            let wire::NewExport {
-                name,
-                cameras,
-                from,
-                to,
-                strict,
-            } = new;
-            let export = wire::Export {
-                id,
-                name,
-                cameras,
-                from,
-                to,
-                strict,
-                created_at: T0,
-                expires_at: to,
-            };
-            state.exports.insert(id, export.clone());
-            Ok(export)
-        })
-        .await
-    }
-
-    async fn delete_export(&self, id: ExportId) -> Result<()> {
-        let removed = |state: &mut State| state.exports.remove(&id).map(drop);
-        self.write(|state| {
-            removed(state).ok_or_else(|| ApiError::not_found(format!("export {id}")))
-        })
-        .await
-    }
-
-    async fn drills(&self, camera: Option<CameraId>) -> Result<Vec<wire::Drill>> {
-        let of_camera = |drill: &&wire::Drill| {
-            camera.is_none_or(|camera| drill.cameras.iter().any(|drilled| drilled.camera == camera))
+impl Recordings for Fake {
+    async fn remains(&self, cameras: &[CameraId]) -> Result<Vec<Remains>> {
+        let remains = Remains {
+            extent: None,
+            is_complete: true,
         };
-        Ok(self.with(|state| state.drills.iter().filter(of_camera).cloned().collect()))
-    }
-
-    async fn drill(&self, id: DrillId) -> Result<wire::Drill> {
-        let found = self.with(|state| state.drills.iter().find(|drill| drill.id == id).cloned());
-        found.ok_or_else(|| ApiError::not_found(format!("drill {id}")))
-    }
-
-    async fn begin_drill(&self, of: wire::DrillOf) -> Result<wire::Drill> {
-        self.write(|state| {
-            let id = DrillId(state.drills.len() as u64 + 1);
-            let (camera, node) = match of {
-                wire::DrillOf::Camera(camera) => (camera, None),
-                wire::DrillOf::Node(_) => (CAMERA, Some(NodeId(1))),
-            };
-            let drilled = wire::CameraDrill {
-                camera,
-                drill: id,
-                owner: Some(NodeId(1)),
-                successor: Some(NodeId(2)),
-                phase: wire::DrillPhase::TakingOver,
-                began_at: T0,
-                ended_at: None,
-                outcome: None,
-                gap_us: None,
-                handed_back: false,
-                reason: None,
-            };
-            let drill = wire::Drill {
-                id,
-                node,
-                scheduled: false,
-                began_at: T0,
-                running: true,
-                passed: 0,
-                failed: 0,
-                aborted: 0,
-                median_gap_us: None,
-                worst_gap_us: None,
-                cameras: vec![drilled],
-            };
-            state.drills.push(drill.clone());
-            Ok(drill)
-        })
-        .await
-    }
-
-    async fn timeline(
-        &self,
-        camera: CameraId,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<wire::Timeline> {
-        Ok(self.with(|state| state.timeline(camera, from, to)))
-    }
-
-    async fn camera_ids(&self) -> Result<Vec<CameraId>> {
-        Ok(self.with(|state| state.holes.keys().copied().collect()))
+        Ok(vec![remains; cameras.len()])
     }
 
     async fn timelines(
@@ -762,37 +478,44 @@ impl Backend for Fake {
         };
         self.with(|state| offsets.map(|offset| payload(state, offset)).collect())
     }
+}
+
+impl Volumes for Fake {
+    async fn volumes(&self, _node: NodeId) -> Result<Vec<VolumeReport>> {
+        Ok(vec![volume::report()])
+    }
+
+    async fn all_volumes(&self) -> Result<BTreeMap<NodeId, Vec<VolumeReport>>> {
+        Ok(BTreeMap::from([(OWNER, vec![volume::report()])]))
+    }
 
     async fn scrub(&self) -> Result<Vec<wire::VolumeScrub>> {
         self.reach().await;
         Ok(vec![self.with(|state| volume::scrubbed(state))])
     }
-    async fn start_scrub(&self, node: NodeId) -> Result<()> {
-        match node {
-            NodeId(1) => Ok(()),
-            _ => Err(ApiError::not_found("no such node").code("unknown-node")),
-        }
+
+    async fn start_scrub(&self, _node: NodeId) -> Result<()> {
+        Ok(())
     }
+
     async fn retention(&self) -> Result<Vec<wire::VolumeRetention>> {
         self.reach().await;
         Ok(vec![volume::retention()])
     }
-    async fn order_retention(
-        &self,
-        target: wire::RetentionTarget,
-        _: RetentionAction,
-    ) -> Result<()> {
-        match target.node {
-            None | Some(wire::NodeRef::Id(NodeId(1))) => Ok(()),
-            Some(_) => Err(ApiError::not_found("no such node").code("unknown-node")),
-        }
+
+    async fn order_retention(&self, _: NodeId, _: Option<u16>, _: RetentionOrder) -> Result<()> {
+        Ok(())
     }
-    fn notes(&self) -> Vec<String> {
-        Vec::new()
-    }
+}
+
+impl Process for Fake {
     async fn ready(&self) -> std::result::Result<(), String> {
         self.with(|state| state.not_ready.clone())
             .map_or(Ok(()), Err)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
     }
 
     fn metrics(&self) -> prometheus::Registry {

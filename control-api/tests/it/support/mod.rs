@@ -5,5 +5,4 @@ pub(crate) mod clip;
 pub(crate) mod contract;
 pub(crate) mod fake;
 pub(crate) mod ffmpeg;
-mod former;
 mod volume;

@@ -1,6 +1,7 @@
 //! The state of the fake node's only volume.
 
 use super::fake::{State, T0};
+use holdfast_consensus::observe::volume::VolumeReport;
 use holdfast_control_api::wire;
 use holdfast_storage::chunk::ChunkEntry;
 use holdfast_storage::ids::NodeId;
@@ -47,5 +48,22 @@ pub(super) fn retention() -> wire::VolumeRetention {
         paused: None,
         announced: vec![announced],
         clamped_free_bytes_min: None,
+    }
+}
+
+pub(super) fn report() -> VolumeReport {
+    VolumeReport {
+        index: 0,
+        path: "/srv/disk0".to_owned(),
+        state: "active".to_owned(),
+        error: None,
+        cameras: 1,
+        lag_seconds: 0.1,
+        free_bytes: 1 << 40,
+        size_bytes: 4 << 40,
+        failures: 0,
+        reattachments: 0,
+        full_in_s: None,
+        id: None,
     }
 }

@@ -185,6 +185,7 @@ pub(crate) fn detail(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holdfast_control_api::resources::status::mend_of_camera;
 
     #[test]
     fn status_codes_decide_first() {
@@ -220,5 +221,44 @@ mod tests {
                 && text.chars().count() == DETAIL_CHARS_MAX
                 && !text.contains("conn")
         );
+    }
+
+    #[test]
+    fn the_status_knows_the_command_that_mends_it() {
+        let mend = |error: SessionError| mend_of_camera(&error.to_string(), "lift");
+        assert_eq!(
+            mend(SessionError::AuthFailed(401)),
+            "holdfast camera edit lift --password-file -"
+        );
+        assert_eq!(
+            mend(SessionError::NotFound(404)),
+            "holdfast camera edit lift --url URL"
+        );
+        assert_eq!(
+            mend(SessionError::BadUrl(String::new())),
+            "holdfast camera edit lift --url URL"
+        );
+        assert_eq!(
+            mend(SessionError::Redirect(Some(String::new()))),
+            "holdfast camera edit lift --url URL"
+        );
+        assert_eq!(
+            mend(SessionError::TransportRefused(Carrier::Tcp)),
+            "holdfast camera edit lift --transport auto"
+        );
+        assert_eq!(
+            mend(SessionError::Tls(String::new())),
+            "holdfast camera edit lift --tls TLS"
+        );
+        assert!(mend(SessionError::Login("x")).contains("--username"));
+        assert!(
+            mend(SessionError::OverBudget {
+                sent_bps: 2,
+                budget_bps: 1
+            })
+            .contains("--budget-bps")
+        );
+        assert!(mend(SessionError::Unreachable("x".to_owned())).contains("network"));
+        assert!(mend(SessionError::Ended).contains("docs/cameras.md"));
     }
 }

@@ -1,9 +1,9 @@
 //! Volumes that are not as they should be.
 
 use super::Known;
+use super::{Finding, Severity};
 use holdfast_consensus::model::{Node, Role};
 use holdfast_consensus::observe::volume::VolumeReport;
-use holdfast_control_api::wire::{Finding, Severity};
 use holdfast_storage::ids::NodeId;
 
 /// States in which nothing is wrong.

@@ -1,11 +1,10 @@
 //! Cameras that should be recorded and are not, or not as well as they should be.
 
+use super::{Finding, Severity};
 use super::{Known, mend};
-use crate::api::views::recorder;
 use holdfast_consensus::decide::placement::Lack;
 use holdfast_consensus::model::{Camera, Protection};
 use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
-use holdfast_control_api::wire::{Finding, Severity};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 
@@ -22,7 +21,10 @@ pub(super) fn is_recorded(known: &Known<'_>, camera: CameraId) -> bool {
     let Some(assignment) = known.state.assignments.get(camera) else {
         return false;
     };
-    recorder(camera, assignment, known.sight).is_some_and(|(_, report)| keeps_up(known, report))
+    known
+        .sight
+        .recorder(camera, assignment)
+        .is_some_and(|(_, report)| keeps_up(known, report))
 }
 
 fn keeps_up(known: &Known<'_>, report: &Progress) -> bool {
@@ -58,7 +60,7 @@ fn lost(known: &Known<'_>, camera: &Camera) -> Option<Finding> {
     if began.is_some_and(|began| known.now.micros_since(began).abs() <= ON_ITS_WAY_US) {
         return None;
     }
-    let report = recorder(camera.id, &assignment, known.sight);
+    let report = known.sight.recorder(camera.id, &assignment);
     let name = camera.spec.name.to_string();
     let (what, mend) = match report {
         Some((

@@ -1,7 +1,6 @@
 //! What to do about the error that a recorder reports of its camera. Pure.
 
-/// Texts of [`crate::capture::ingest::error::SessionError`], and the camera's field to change for
-/// each.
+/// What recorders say of their cameras, and the camera's field to change for each.
 const CHANGES: [(&str, &str); 8] = [
     ("refused the user name or password", "--password-file -"),
     (
@@ -17,7 +16,8 @@ const CHANGES: [(&str, &str); 8] = [
 ];
 
 /// The command that mends it, or what to do at the camera.
-pub(super) fn camera(error: &str, name: &str) -> String {
+#[must_use]
+pub fn camera(error: &str, name: &str) -> String {
     let change = CHANGES.iter().find(|(said, _)| error.contains(said));
     match change {
         Some((_, change)) => format!("holdfast camera edit {} {change}", quoted(name)),
@@ -43,47 +43,6 @@ fn quoted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::ingest::error::SessionError;
-    use crate::capture::ingest::runtime::Carrier;
-
-    #[test]
-    fn the_command_fits_what_the_recorder_says() {
-        let mend = |error: SessionError| camera(&error.to_string(), "lift");
-        assert_eq!(
-            mend(SessionError::AuthFailed(401)),
-            "holdfast camera edit lift --password-file -"
-        );
-        assert_eq!(
-            mend(SessionError::NotFound(404)),
-            "holdfast camera edit lift --url URL"
-        );
-        assert_eq!(
-            mend(SessionError::BadUrl(String::new())),
-            "holdfast camera edit lift --url URL"
-        );
-        assert_eq!(
-            mend(SessionError::Redirect(Some(String::new()))),
-            "holdfast camera edit lift --url URL"
-        );
-        assert_eq!(
-            mend(SessionError::TransportRefused(Carrier::Tcp)),
-            "holdfast camera edit lift --transport auto"
-        );
-        assert_eq!(
-            mend(SessionError::Tls(String::new())),
-            "holdfast camera edit lift --tls TLS"
-        );
-        assert!(mend(SessionError::Login("x")).contains("--username"));
-        assert!(
-            mend(SessionError::OverBudget {
-                sent_bps: 2,
-                budget_bps: 1
-            })
-            .contains("--budget-bps")
-        );
-        assert!(mend(SessionError::Unreachable("x".to_owned())).contains("network"));
-        assert!(mend(SessionError::Ended).contains("docs/cameras.md"));
-    }
 
     #[test]
     fn a_name_cannot_become_a_command() {

@@ -16,6 +16,7 @@
 //! HKDF-SHA256's expansion (RFC 5869) derives the key, with the info `holdfast backup key`, and the
 //! passphrase's identification, with `holdfast backup check`.
 
+use crate::limits::{BACKUP_BYTES_MAX, PASSPHRASE_BYTES_MAX, PASSPHRASE_CHARS_MIN};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::error::Unspecified;
@@ -23,7 +24,6 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
 use aws_lc_rs::pbkdf2::{PBKDF2_HMAC_SHA256, derive};
 use aws_lc_rs::rand;
 use holdfast_consensus::model::Secret;
-use holdfast_control_api::limits::{BACKUP_BYTES_MAX, PASSPHRASE_BYTES_MAX, PASSPHRASE_CHARS_MIN};
 use std::num::NonZeroU32;
 
 const MAGIC: &[u8; 8] = b"HFBACKUP";

@@ -1,9 +1,9 @@
 //! Findings about the cluster as a whole. A single node has none of them.
 
 use super::Known;
+use super::{Finding, Mode, Severity};
 use holdfast_consensus::decide::headroom::Victim;
 use holdfast_consensus::model::Duty;
-use holdfast_control_api::wire::{Finding, Mode, Severity};
 use holdfast_storage::ids::NodeId;
 
 /// Names of cameras that a sentence lists.

@@ -4,13 +4,14 @@
 //! this very cluster, else by its name; a hold by camera, interval and reason; a node by its name.
 
 use super::contents::{Contents, StoredCamera, StoredNode};
+use super::{RestoreOutcome, RestoredItem, RestoredKind};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::model::{
     Camera, CameraSpec, Duty, HoldSpec, RetentionClass, RetentionClasses, Settings, SettingsChange,
 };
 use holdfast_consensus::state::ClusterState;
-use holdfast_control_api::wire::{RestoreOutcome, RestoredItem, RestoredKind};
 use holdfast_storage::ids::{CameraId, NodeId};
+use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What to do about one thing, and what to report of it.
@@ -431,41 +432,32 @@ pub(super) fn refused(item: RestoredItem, why: String) -> Work {
 }
 
 /// The fields in which a camera differs, by name: values may be secret.
-fn differences(now: &CameraSpec, stored: &CameraSpec) -> Vec<&'static str> {
-    let (source, stored_source) = (&now.source, &stored.source);
-    let fields = [
-        ("name", now.name == stored.name),
-        ("url", source.url == stored_source.url),
-        (
-            "username or password",
-            source.credentials == stored_source.credentials,
-        ),
-        ("transport", source.transport == stored_source.transport),
-        ("audio", source.audio == stored_source.audio),
-        (
-            "stall_after_ms",
-            source.stall_after_ms == stored_source.stall_after_ms,
-        ),
-        ("tls", source.tls == stored_source.tls),
-        ("budget_bps", source.budget_bps == stored_source.budget_bps),
-        ("protection", now.protection == stored.protection),
-        ("priority", now.priority == stored.priority),
-        (
-            "retention_class",
-            now.retention_class == stored.retention_class,
-        ),
-        ("labels", now.labels == stored.labels),
-        ("node_labels", now.node_labels == stored.node_labels),
-        (
-            "preferred_node",
-            now.preferred_node == stored.preferred_node,
-        ),
-    ];
-    fields
+fn differences(now: &CameraSpec, stored: &CameraSpec) -> Vec<String> {
+    let (now, mut stored) = (fields(now), fields(stored));
+    let differing = now
         .into_iter()
-        .filter(|(_, is_same)| !is_same)
-        .map(|(name, _)| name)
+        .filter(|(name, value)| stored.remove(name).as_ref() != Some(value));
+    differing
+        .map(|(name, _)| match name.as_str() {
+            "credentials" => "username or password".to_owned(),
+            _ => name,
+        })
         .collect()
+}
+
+/// All fields of a camera and of its source, by name.
+fn fields(spec: &CameraSpec) -> BTreeMap<String, Value> {
+    let mut fields = BTreeMap::new();
+    let Ok(Value::Object(all)) = serde_json::to_value(spec) else {
+        return fields;
+    };
+    for (name, value) in all {
+        match value {
+            Value::Object(source) if name == "source" => fields.extend(source),
+            value => _ = fields.insert(name, value),
+        }
+    }
+    fields
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Nodes that are down, out of duty, or whose clocks are off.
 
 use super::Known;
+use super::{Finding, Severity};
 use holdfast_consensus::model::{Duty, Node, Role};
 use holdfast_consensus::observe::clocks::{OFFSET_MAX, Offset};
-use holdfast_control_api::wire::{Finding, Severity};
 use holdfast_storage::ids::NodeId;
 use std::collections::BTreeMap;
 
