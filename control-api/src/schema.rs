@@ -11,7 +11,7 @@ use serde_json::json;
 use std::ops::RangeInclusive;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{
-    KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type,
+    ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -65,6 +65,11 @@ schemas! {
     HoldReason: form(model::HoldReason::RULE);
     /// A description of an export.
     ExportName: form(model::ExportName::RULE);
+    /// The cameras of an export, each once.
+    ExportCameras: ArrayBuilder::new()
+        .items(CameraId::schema())
+        .min_items(Some(1))
+        .max_items(Some(model::EXPORT_CAMERAS_MAX));
     /// Labels: keys and values.
     Labels: ObjectBuilder::new()
         .additional_properties(Some(Schema::Object(form(model::LABEL_VALUE).build())))

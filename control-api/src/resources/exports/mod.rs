@@ -33,7 +33,7 @@ use utoipa::{OpenApi, ToSchema};
 pub struct NewExport {
     #[schema(value_type = schema::ExportName)]
     pub name: String,
-    #[schema(value_type = Vec<schema::CameraId>, min_items = 1, max_items = 64)]
+    #[schema(value_type = schema::ExportCameras)]
     pub cameras: Vec<CameraId>,
     #[schema(value_type = schema::Timestamp)]
     pub from: Timestamp,
