@@ -17,7 +17,7 @@ mod uring;
 
 pub use buffer::AlignedBuffer;
 pub use real::{RealDisk, space_of};
-pub use root::{FileId, Root, mark_new};
+pub use root::{FileId, Root, is_elsewhere, mark_new};
 pub(crate) use salvage::Salvaging;
 
 use serde::{Deserialize, Serialize};
@@ -175,12 +175,14 @@ pub trait BatchDisk: 'static {
     /// use. A buffer larger than the pool's is allocated for the call.
     fn buffer(&self, bytes: usize) -> Option<Self::Buffer>;
     /// Creates a file that must not exist, with `header` as its first block and `allocated_bytes`
-    /// reserved; durable with its name on return. Fails if the volume's path now leads elsewhere.
+    /// reserved; durable with its name on return. Fails if the volume's path now leads elsewhere
+    /// ([`is_elsewhere`]), unless `is_left`: then the file is created where the volume is.
     fn create(
         &self,
         path: &Path,
         header: Vec<u8>,
         allocated_bytes: u64,
+        is_left: bool,
     ) -> impl Future<Output = io::Result<(Self::File, FileId)>> + 'static;
     /// Reserves `bytes` more at `offset`.
     fn allocate(

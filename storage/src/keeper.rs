@@ -214,10 +214,6 @@ impl Keeper {
     fn finish(&mut self) {
         while !self.to_seal.is_empty() && self.seal_next() {}
         self.give_up_copy();
-        // When it creates a file, the writer may notice a lost path before the keeper does.
-        if self.shared.failed.borrow().is_some() {
-            self.look_at_place();
-        }
         self.guard.save(true, self.now);
         if let Some(catalogue) = self.catalogue()
             && let Err(error) = catalogue.flush()

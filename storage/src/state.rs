@@ -126,6 +126,21 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Gives the volume up because its path leads elsewhere: recording has to continue where the
+    /// next start will look for it. Records that were accepted become durable and are sealed where
+    /// the volume is.
+    pub(crate) fn leave(&self, why: &std::io::Error) {
+        if self.is_left.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let path = self.layout.root.display();
+        tracing::error!(volume = %path, error = %why, "the volume is left: its path leads elsewhere");
+        // The first reason is kept.
+        let reason = Arc::from(format!("volume {path} is left: {why}"));
+        self.failed
+            .send_if_modified(|failed| failed.is_none() && failed.replace(reason).is_none());
+    }
+
     pub(crate) fn new(
         options: VolumeOptions,
         layout: Layout,

@@ -9,6 +9,7 @@
 
 mod support;
 
+use holdfast_storage::offline::verify_volume;
 use holdfast_storage::{Volume, VolumeHandle, VolumeOptions};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -156,5 +157,40 @@ async fn a_full_disk_does_not_hold_up_what_has_room_already() {
     record_one_by_one(&handle, 18..30).await;
     await_recovery(&handle);
     assert_eq!(stored(&handle, 1), (0..30).collect::<Vec<_>>());
+    close(volume, handle).await;
+}
+
+#[tokio::test]
+async fn a_volume_whose_path_leads_elsewhere_keeps_what_it_accepted_where_it_is() {
+    let dir = Dir::new();
+    let at = dir.options().path;
+    let (volume, handle, faults) = open(&dir, options(&dir));
+    append(&handle, init(1));
+    record_one_by_one(&handle, 0..1).await;
+    faults.create_hangs.store(true, Ordering::SeqCst);
+    record_one_by_one(&handle, 1..18).await;
+    // Another directory is there before the next segment's file is.
+    let moved = at.with_extension("moved");
+    std::fs::rename(&at, &moved).unwrap();
+    std::fs::create_dir(&at).unwrap();
+    for sequence in 18..60 {
+        append(&handle, chunk(1, sequence, CHUNK_BYTES));
+    }
+    faults.create_hangs.store(false, Ordering::SeqCst);
+    within(volume.run()).await.unwrap_err();
+    assert!(handle.is_left() && handle.failed().borrow().is_some());
+    assert_eq!(std::fs::read_dir(&at).unwrap().count(), 0, "it is touched");
+    drop(handle);
+    let report = verify_volume(&moved, |_| {}).unwrap();
+    assert!(
+        report.sound_segments > 1 && report.unsealed_segments == 0,
+        "{report:?}"
+    );
+
+    std::fs::remove_dir(&at).unwrap();
+    std::fs::rename(&moved, &at).unwrap();
+    let (volume, handle) = Volume::open(options(&dir)).unwrap();
+    await_recovery(&handle);
+    assert_eq!(stored(&handle, 1), (0..60).collect::<Vec<_>>());
     close(volume, handle).await;
 }

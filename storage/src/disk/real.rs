@@ -296,6 +296,7 @@ impl BatchDisk for RealBatchDisk {
         path: &Path,
         header: Vec<u8>,
         allocated_bytes: u64,
+        is_left: bool,
     ) -> impl Future<Output = io::Result<(RealBatchFile, FileId)>> + 'static {
         let (root, path, is_direct) = (
             Arc::clone(&self.root),
@@ -303,9 +304,13 @@ impl BatchDisk for RealBatchDisk {
             self.mode != IoMode::Plain,
         );
         async move {
-            let (file, id) =
-                blocking(move || create_file(&root, &path, &header, allocated_bytes, is_direct))
-                    .await?;
+            let created = blocking(move || {
+                if !is_left {
+                    root.check_place()?;
+                }
+                create_file(&root, &path, &header, allocated_bytes, is_direct)
+            });
+            let (file, id) = created.await?;
             let file = if is_direct {
                 RealBatchFile::Uring(Rc::new(tokio_uring::fs::File::from_std(file)))
             } else {
@@ -382,7 +387,6 @@ fn create_file(
     allocated_bytes: u64,
     is_direct: bool,
 ) -> io::Result<(File, FileId)> {
-    root.check_place()?;
     let result = try_create(root, path, header, allocated_bytes, is_direct);
     if let Err(error) = &result
         && error.kind() != io::ErrorKind::AlreadyExists

@@ -321,11 +321,22 @@ pub fn mark_new(dir: &Path) -> io::Result<()> {
     Ok(rustix::fs::fsync(&root.dir)?)
 }
 
-fn elsewhere(path: &Path) -> io::Error {
-    io::Error::other(format!(
-        "{} is another directory than it was: a filesystem was mounted there, or taken away",
-        path.display()
-    ))
+/// The path leads to another directory than it did when it was opened.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} is another directory than it was: a filesystem was mounted there, or taken away",
+    .0.display()
+)]
+struct Elsewhere(PathBuf);
+
+pub(super) fn elsewhere(path: &Path) -> io::Error {
+    io::Error::other(Elsewhere(path.to_owned()))
+}
+
+/// Whether an operation failed because the volume's path leads elsewhere.
+#[must_use]
+pub fn is_elsewhere(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Elsewhere>())
 }
 
 fn stat_of(dir: &Parent<'_>, name: &std::ffi::CStr) -> io::Result<Option<Stat>> {

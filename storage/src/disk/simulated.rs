@@ -283,7 +283,7 @@ impl Disk for SimulatedDisk {
         if is_there {
             Ok(())
         } else {
-            Err(io::Error::other("another disk is mounted over it"))
+            Err(super::root::elsewhere(Path::new("/volume")))
         }
     }
 

@@ -3,27 +3,17 @@
 use super::Keeper;
 use crate::catalogue::Catalogue;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Keeper {
-    /// Gives up a volume whose path leads elsewhere: recording has to continue where the next start
-    /// will look for it. Records that were accepted become durable and are sealed where the volume
-    /// is.
+    /// Gives up a volume whose path leads elsewhere.
     pub(super) fn look_at_place(&self) {
         let shared = &self.shared;
         if shared.is_left.load(Ordering::Relaxed) || shared.is_reading {
             return;
         }
         if let Err(error) = shared.disk.check_place() {
-            let path = shared.layout.root.display();
-            tracing::error!(volume = %path, %error, "the volume is left: its path leads elsewhere");
-            shared.is_left.store(true, Ordering::Relaxed);
-            // The first reason is kept.
-            let reason = Arc::from(format!("volume {path} is left: {error}"));
-            shared
-                .failed
-                .send_if_modified(|failed| failed.is_none() && failed.replace(reason).is_none());
+            shared.leave(&error);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::state::Job;
 use crate::state::Shared;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc::Sender};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -334,6 +335,7 @@ impl<D: BatchDisk> Writer<D> {
             Err(error) => unreachable!("class names are checked when the volume opens: {error}"),
         };
         slot.is_busy = true;
+        slot.is_left = self.shared.is_left.load(Ordering::Relaxed);
         let bytes = slot
             .allocate_step_bytes
             .min(self.shared.options.segment_bytes_max);
@@ -341,6 +343,7 @@ impl<D: BatchDisk> Writer<D> {
             &self.shared.layout.segment(&slot.class_name, id),
             header,
             bytes,
+            slot.is_left,
         );
         self.operations
             .spawn_local(async move { Done::Created(id, bytes, create.await) });

@@ -19,6 +19,8 @@ pub(super) struct Slot<F> {
     pub(super) allocate_step_bytes: u64,
     /// The file is being created or extended.
     pub(super) is_busy: bool,
+    /// Its file is created even if the volume's path leads elsewhere.
+    pub(super) is_left: bool,
     /// No batch will be added.
     pub(super) is_retired: bool,
     /// Batches that are not published yet.
@@ -47,6 +49,7 @@ impl<F> Slot<F> {
             allocated_bytes: 0,
             allocate_step_bytes,
             is_busy: false,
+            is_left: false,
             is_retired: false,
             unpublished: 0,
         }

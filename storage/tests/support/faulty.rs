@@ -165,9 +165,10 @@ impl BatchDisk for FaultyBatchDisk {
         path: &Path,
         header: Vec<u8>,
         allocated_bytes: u64,
+        is_left: bool,
     ) -> impl Future<Output = io::Result<(Self::File, FileId)>> + 'static {
         let space = self.faults.check_room();
-        let create = self.inner.create(path, header, allocated_bytes);
+        let create = self.inner.create(path, header, allocated_bytes, is_left);
         let faults = Arc::clone(&self.faults);
         async move {
             while faults.create_hangs.load(Ordering::SeqCst) {

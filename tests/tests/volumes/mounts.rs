@@ -191,11 +191,12 @@ async fn a_disk_that_is_mounted_over_a_recording_volume_and_taken_away_again_los
         changed.is_empty(),
         "old footage was written to: {changed:?}"
     );
-    // Where the writer notices first, as it opens the next segment, its present one gets no footer
-    // before the volume is opened again.
     for volume in [&story.store, &story.at] {
         let report = verify_volume(volume, |_| {}).expect("a volume");
-        assert!(report.is_sound() && report.failed.is_empty(), "{report:?}");
+        assert!(
+            report.is_sound() && report.failed.is_empty() && report.unsealed_segments == 0,
+            "{report:?}"
+        );
     }
     // Both at once, each at a path of its own, show all of the footage.
     let path = story.site.cluster.config_path(0).to_owned();

@@ -98,11 +98,12 @@ impl BatchDisk for SimulatedBatchDisk {
         path: &Path,
         header: Vec<u8>,
         allocated_bytes: u64,
+        is_left: bool,
     ) -> impl Future<Output = io::Result<(SimulatedBatchFile, FileId)>> + 'static {
         let (disk, path) = (self.disk.clone(), path.to_owned());
         async move {
             disk.take_time().await;
-            let created = create_file(&disk, &path, &header, allocated_bytes);
+            let created = create_file(&disk, &path, &header, allocated_bytes, is_left);
             disk.unless_stopped().await;
             let exists =
                 matches!(&created, Err(error) if error.kind() == io::ErrorKind::AlreadyExists);
@@ -201,8 +202,11 @@ fn create_file(
     path: &Path,
     header: &[u8],
     bytes: u64,
+    is_left: bool,
 ) -> io::Result<SimulatedBatchFile> {
-    disk.check_place()?;
+    if !is_left {
+        disk.check_place()?;
+    }
     let inode = disk.name_operation("create", path, |state| state.create(path))?;
     let mut state = lock(&disk.state);
     state.allocate(path, inode, bytes)?;

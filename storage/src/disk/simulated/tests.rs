@@ -38,7 +38,7 @@ async fn written(
 ) -> <SimulatedBatchDisk as BatchDisk>::File {
     let batch = disk.batch();
     let (file, _) = batch
-        .create(Path::new(PATH), vec![1; BLOCK_BYTES], 8 * BLOCK)
+        .create(Path::new(PATH), vec![1; BLOCK_BYTES], 8 * BLOCK, false)
         .await
         .unwrap();
     for (number, fill) in fills {

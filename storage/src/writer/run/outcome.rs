@@ -7,7 +7,7 @@
 )]
 
 use super::{Done, Writer};
-use crate::disk::{BatchDisk, FileId};
+use crate::disk::{BatchDisk, FileId, is_elsewhere};
 use crate::format::index::Row;
 use crate::ids::SegmentId;
 use crate::locks::{read, write};
@@ -61,8 +61,14 @@ impl<D: BatchDisk> Writer<D> {
                 Ok(())
             }
             Err(error) => {
+                let may_stay = is_elsewhere(&error) && !slot.is_left;
                 // A segment that was discarded in the meantime is not retried.
                 self.seal_if_done(id);
+                if may_stay {
+                    // What was accepted is still written, where the volume is.
+                    self.shared.leave(&error);
+                    return Ok(());
+                }
                 self.no_space_or(id, "open segment", error)
             }
         }
