@@ -125,7 +125,9 @@ mod tests {
 
     #[test]
     fn speed_is_read_from_what_fio_prints() {
-        let json = br#"{"jobs":[{"write":{"io_bytes":2000000000,"runtime":4000},"read":{"io_bytes":0,"runtime":0},"usr_cpu":2.0,"sys_cpu":3.0}]}"#;
+        let json = br#"{"jobs":[{
+            "write":{"io_bytes":2000000000,"runtime":4000},"read":{"io_bytes":0,"runtime":0},
+            "usr_cpu":2.0,"sys_cpu":3.0}]}"#;
         let speed = speed_of(json, |job| &job.write).unwrap();
         assert!(
             (speed.bytes_per_second - 5e8).abs() < 1.0

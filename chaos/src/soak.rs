@@ -30,7 +30,8 @@ pub fn scenario(
     let gapless = random.below(u64::from(cameras) / 2 + 1);
     let standard = u64::from(cameras) - gapless;
     let mut text = format!(
-        "about = \"Made by holdfast-chaos soak from seed {seed}.\"\nseconds = {seconds}\non = \"{place_name}\"\n\n[cluster]\nnodes = {nodes}\n"
+        "about = \"Made by holdfast-chaos soak from seed {seed}.\"\nseconds = {seconds}\n\
+         on = \"{place_name}\"\n\n[cluster]\nnodes = {nodes}\n"
     );
     text += &format!("\n[[cameras]]\ncount = {standard}\nbitrate_kbps = 500\n");
     if gapless > 0 {

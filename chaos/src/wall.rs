@@ -29,8 +29,9 @@ pub fn wrap(executable: &Path, dir: &Path) -> Result<Option<PathBuf>> {
     // Preloaded only for the node itself, which reads the file once a second, not each time it
     // reads the clock.
     let script = format!(
-        "#!/bin/sh\necho $$ >> \"$3{PIDS_SUFFIX}\"\nexec env LD_PRELOAD={library} FAKETIME_TIMESTAMP_FILE=\"$3{SUFFIX}\" FAKETIME_CACHE_DURATION=1 \
-         DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 '{}' \"$@\"\n",
+        "#!/bin/sh\necho $$ >> \"$3{PIDS_SUFFIX}\"\n\
+         exec env LD_PRELOAD={library} FAKETIME_TIMESTAMP_FILE=\"$3{SUFFIX}\" \
+         FAKETIME_CACHE_DURATION=1 DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 '{}' \"$@\"\n",
         executable.display()
     );
     let written = std::fs::write(&wrapper, script)

@@ -106,13 +106,21 @@ pub enum OpenError {
     Timing(String),
     #[error("Raft did not start: {0}")]
     Raft(String),
-    #[error("Raft folder {} is of {found}, and identity.json says {expected}; put both back as they were", dir.display())]
+    #[error(
+        "Raft folder {} is of {found}, and identity.json says {expected}; put both back as they \
+         were",
+        dir.display()
+    )]
     WrongGeneration {
         dir: PathBuf,
         found: ClusterGeneration,
         expected: ClusterGeneration,
     },
-    #[error("Raft folder {} belongs to cluster {found}, not {expected}; give this node a folder of its own", dir.display())]
+    #[error(
+        "Raft folder {} belongs to cluster {found}, not {expected}; give this node a folder of its \
+         own",
+        dir.display()
+    )]
     WrongCluster {
         dir: PathBuf,
         found: Uuid,
@@ -617,8 +625,9 @@ fn storage_failed(error: &str) -> String {
     // raft-log's message; a leader that has the committed entries never requests this.
     if error.contains("remove committed logs") {
         return format!(
-            "the other members decided without what this node had confirmed together with one of them: the data_dir of that one \
-             was put back to an earlier state. Keep this data_dir: it has what was undone ({error})"
+            "the other members decided without what this node had confirmed together with one of \
+             them: the data_dir of that one was put back to an earlier state. Keep this data_dir: \
+             it has what was undone ({error})"
         );
     }
     format!("Raft's storage failed: {error}")

@@ -30,7 +30,8 @@ use std::path::Path;
 
 openraft::declare_raft_types!(
     /// Node ids are those of [`holdfast_storage::ids::NodeId`], as plain numbers.
-    pub(crate) TypeConfig: D = LogEntry, R = Outcome, NodeId = u64, Node = BasicNode, AsyncRuntime = Runtime
+    pub(crate) TypeConfig:
+        D = LogEntry, R = Outcome, NodeId = u64, Node = BasicNode, AsyncRuntime = Runtime
 );
 
 #[cfg(not(feature = "simulation"))]

@@ -570,7 +570,11 @@ impl Simulation {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 192,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_site_settles_with_every_camera_recorded_that_there_is_room_for(plan in plan()) {
@@ -588,7 +592,12 @@ proptest! {
             .map(|(camera, _)| camera).collect();
         for camera in lost {
             let node = fit.iter().find(|node| site.could_take(**node, camera));
-            prop_assert!(node.is_none(), "camera {} is not recorded, and node {:?} could", camera, node);
+            prop_assert!(
+                node.is_none(),
+                "camera {} is not recorded, and node {:?} could",
+                camera,
+                node
+            );
         }
     }
 
@@ -601,9 +610,20 @@ proptest! {
         let bitrates = site.measured();
         let planner = Planner::new(&site.state, &bitrates, |node| fit.contains(&node));
         for (camera, now) in site.state.assignments.iter() {
-            let Some(home) = site.state.preferred_node(camera).filter(|home| Some(*home) != now.owner) else { continue };
+            let Some(home) = site
+                .state
+                .preferred_node(camera)
+                .filter(|home| Some(*home) != now.owner)
+            else {
+                continue;
+            };
             let is_well = now.owner.is_some_and(|owner| fit.contains(&owner));
-            prop_assert!(!is_well || !planner.takes(home, camera), "camera {} is not at home: {:?}", camera, now);
+            prop_assert!(
+                !is_well || !planner.takes(home, camera),
+                "camera {} is not at home: {:?}",
+                camera,
+                now
+            );
         }
     }
 
@@ -613,12 +633,23 @@ proptest! {
         plan.events.iter().for_each(|event| site.take(event));
         site.settle();
         let victim = NodeId(victim);
-        let alive: BTreeSet<NodeId> = site.state.nodes.keys().filter(|node| !site.dead.contains(node)).collect();
-        let promised = survives_loss_of(&site.state, &site.measured(), &[victim], |node| alive.contains(&node));
+        let alive: BTreeSet<NodeId> = site
+            .state
+            .nodes
+            .keys()
+            .filter(|node| !site.dead.contains(node))
+            .collect();
+        let promised = survives_loss_of(&site.state, &site.measured(), &[victim], |node| {
+            alive.contains(&node)
+        });
         let promised = promised.lost.is_empty();
         site.dead.insert(victim);
         (0..4).for_each(|_| _ = site.round());
-        let all_live = site.state.assignments.values().all(|now| now.owner.is_some_and(|owner| !site.dead.contains(&owner)));
+        let all_live = site
+            .state
+            .assignments
+            .values()
+            .all(|now| now.owner.is_some_and(|owner| !site.dead.contains(&owner)));
         prop_assert!(!promised || all_live);
     }
 }

@@ -69,8 +69,8 @@ fn refused(why: &str) -> ApiError {
 }
 
 fn no_room() -> ApiError {
-    let detail = "all of this node's connections for clients with the token are taken; close some, ask another node, or \
-                  raise listen.api_connections_max";
+    let detail = "all of this node's connections for clients with the token are taken; close some, \
+                  ask another node, or raise listen.api_connections_max";
     ApiError::unavailable(detail).code("overloaded")
 }
 

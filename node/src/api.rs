@@ -239,8 +239,9 @@ fn no_part(consensus: &Consensus, state: &ClusterState) -> Option<String> {
     if consensus.leader().is_some() {
         return None;
     }
-    let mut why =
-        "no leader with a majority behind it is known; recording continues, changes of configuration wait".to_owned();
+    let mut why = "no leader with a majority behind it is known; recording continues, changes of \
+                   configuration wait"
+        .to_owned();
     let strangers = identity.strangers();
     let names = strangers
         .iter()

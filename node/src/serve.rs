@@ -139,7 +139,9 @@ async fn run(
     ));
     tokio::select! {
         resumed = host.resume() => resumed.map_err(|error| ServeError::Member(error.to_string()))?,
-        name = signals.ends.next() => return Err(ServeError::Stop(format!("{name} while it was starting"))),
+        name = signals.ends.next() => {
+            return Err(ServeError::Stop(format!("{name} while it was starting")));
+        }
     }
     let clients = serving.spawn(holdfast_control_api::serve(
         api,
@@ -152,7 +154,9 @@ async fn run(
     let reason = wait(&host, &mut signals, path).await;
     let stopped = tokio::select! {
         stopped = stop_member(&host, &reason) => stopped,
-        name = signals.ends.next() => Err(format!("{name} a second time; what was not durable yet is lost")),
+        name = signals.ends.next() => {
+            Err(format!("{name} a second time; what was not durable yet is lost"))
+        }
     };
     stop.send_replace(true);
     for server in [clients, peers] {
@@ -179,7 +183,9 @@ async fn wait(host: &Host, signals: &mut Signals, path: &Path) -> Reason {
     let fatal = async {
         let member = host.wait_for_member().await;
         tokio::select! {
-            why = first(member.consensus.fatal()) => format!("consensus has ended on this node: {why}"),
+            why = first(member.consensus.fatal()) => {
+                format!("consensus has ended on this node: {why}")
+            }
             why = first(member.broken.clone()) => why,
         }
     };
@@ -206,7 +212,10 @@ async fn follow_file(host: &Host, hangup: &mut Signal, path: &Path) -> Infallibl
         match Config::load(path) {
             Ok(config) => host.reconfigure(&config),
             Err(error) => {
-                tracing::error!(%error, "SIGHUP: the configuration file is wrong; everything stays as it is")
+                tracing::error!(
+                    %error,
+                    "SIGHUP: the configuration file is wrong; everything stays as it is"
+                )
             }
         }
     }

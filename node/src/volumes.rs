@@ -175,7 +175,10 @@ impl Volumes {
             tracing::error!("a volume does not open: its disk hangs. The node starts without it");
         }
         if let Err(trouble) = self.writable() {
-            tracing::error!(%trouble, "nothing can be recorded on this node; it votes, and serves what it can read");
+            tracing::error!(
+                %trouble,
+                "nothing can be recorded on this node; it votes, and serves what it can read"
+            );
         }
         Ok(())
     }
@@ -221,7 +224,10 @@ impl Volumes {
                 Err(Refusal::Awaited(why))
             }
             Err(Refusal::Store(error)) => {
-                tracing::error!(volume = slot.index, %error, "a volume cannot be opened; it is tried again");
+                tracing::error!(
+                    volume = slot.index, %error,
+                    "a volume cannot be opened; it is tried again"
+                );
                 slot.is_awaited = false;
                 slot.place = Place::Away(Arc::from(error.to_string()));
                 slot.put_on_probation(now);
@@ -242,7 +248,10 @@ impl Volumes {
         }
         for slot in self.slots_mut().iter_mut() {
             if !wanted.iter().any(|volume| volume.path == slot.path) && slot.role != Role::Detach {
-                tracing::info!(volume = slot.index, path = %slot.path.display(), "taken out of the configuration; closing it once its cameras are elsewhere");
+                tracing::info!(
+                    volume = slot.index, path = %slot.path.display(),
+                    "taken out of the configuration; closing it once its cameras are elsewhere"
+                );
                 slot.role = Role::Detach;
             }
         }
@@ -254,7 +263,10 @@ impl Volumes {
             let mut slots = self.slots_mut();
             if let Some(slot) = slots.iter_mut().find(|slot| slot.path == volume.path) {
                 if slot.role != role {
-                    tracing::info!(volume = slot.index, path = %slot.path.display(), ?role, "a volume's role changed");
+                    tracing::info!(
+                        volume = slot.index, path = %slot.path.display(), ?role,
+                        "a volume's role changed"
+                    );
                     slot.role = role;
                 }
                 return;
@@ -362,7 +374,10 @@ impl Volumes {
             before.durable_until(camera)
         });
         self.repeat_gaps(homes, &volume, class, &gaps);
-        tracing::warn!(%camera, from = before.index(), to, ?lost, "recording continues on another volume");
+        tracing::warn!(
+            %camera, from = before.index(), to, ?lost,
+            "recording continues on another volume"
+        );
         Err(SinkError::Moved { lost })
     }
 
@@ -387,12 +402,18 @@ impl Volumes {
         let inits = home.inits().iter().cloned().map(Record::Init);
         let taken: Result<Vec<()>, _> = inits.map(|init| volume.append(class, init)).collect();
         if let Err(error) = taken {
-            tracing::warn!(%camera, to = volume.index(), %error, "a volume does not take a camera; it stays where it is");
+            tracing::warn!(
+                %camera, to = volume.index(), %error,
+                "a volume does not take a camera; it stays where it is"
+            );
             return false;
         }
         let (from, rate_bps) = (Arc::clone(&home.volume), home.rate_bps());
         volume.load_bps.fetch_add(rate_bps, Relaxed);
-        tracing::info!(%camera, from = from.index(), to = volume.index(), "recording continues on another volume, at a keyframe or before");
+        tracing::info!(
+            %camera, from = from.index(), to = volume.index(),
+            "recording continues on another volume, at a keyframe or before"
+        );
         count_move(slots, &from);
         let gaps = homes.gaps(camera, |before| before.durable_until(camera));
         homes.move_to(camera, Arc::clone(&volume));
@@ -414,7 +435,10 @@ impl Volumes {
                 Ok(()) => homes.took_gap(gap, |volume| volume.durable_until(gap.camera)),
                 // The gap is kept, for the volume after this one.
                 Err(error) => {
-                    tracing::warn!(camera = %gap.camera, start = %gap.start, end = %gap.end, %error, "the cause of a gap may be shown as unknown")
+                    tracing::warn!(
+                        camera = %gap.camera, start = %gap.start, end = %gap.end, %error,
+                        "the cause of a gap may be shown as unknown"
+                    )
                 }
             }
         }
@@ -464,7 +488,10 @@ impl Volumes {
         // Behind the chunk: so the camera's watermark covers both at the next flush.
         if volume.append(class, Record::Gap(gap)).is_ok() {
             homes.took_gap(&gap, |home| home.durable_until(camera));
-            tracing::warn!(%camera, start = %gap.start, end = %gap.end, "what a volume accepted is not durable, and shown as a gap until it is");
+            tracing::warn!(
+                %camera, start = %gap.start, end = %gap.end,
+                "what a volume accepted is not durable, and shown as a gap until it is"
+            );
             homes.reported(&gap);
         }
     }
@@ -588,7 +615,10 @@ fn forget_spare_catalogues(data_dir: &Path) {
     if let Err(error) = std::fs::remove_dir_all(&path)
         && error.kind() != std::io::ErrorKind::NotFound
     {
-        tracing::warn!(path = %path.display(), %error, "old catalogues stay behind; they may be removed");
+        tracing::warn!(
+            path = %path.display(), %error,
+            "old catalogues stay behind; they may be removed"
+        );
     }
 }
 
@@ -629,7 +659,11 @@ fn camera_of(record: &Record) -> CameraId {
 }
 
 fn is_keyframe(record: &Record) -> bool {
-    matches!(record, Record::Chunk(chunk) if chunk.meta.track == TrackKind::Video && chunk.meta.is_access_point())
+    matches!(
+        record,
+        Record::Chunk(chunk)
+            if chunk.meta.track == TrackKind::Video && chunk.meta.is_access_point()
+    )
 }
 
 /// A volume that was replaced or detached counts as away.

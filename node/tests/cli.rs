@@ -164,15 +164,21 @@ async fn keep(State(changes): State<Changes>, Json(body): Json<Value>) -> Respon
 
 fn kept() -> Value {
     let (from, to) = ("2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z");
-    let file = |camera: u32| json!({"camera": camera, "name": format!("{camera}.mp4"), "url": "x", "from": from, "to": to, "ready": true});
-    json!({"id": 4, "name": "case 7", "cameras": [1, 77], "from": from, "to": to, "strict": false, "created_at": to,
-        "expires_at": "2026-11-23T11:00:00Z", "state": "ready", "progress": 1.0, "files": [file(1), file(77)],
-        "gaps": [{"camera": 1, "start": from, "end": to, "cause": "node_down", "node": 2, "frames_missing": null}],
+    let file = |camera: u32| {
+        json!({"camera": camera, "name": format!("{camera}.mp4"), "url": "x", "from": from,
+            "to": to, "ready": true})
+    };
+    json!({"id": 4, "name": "case 7", "cameras": [1, 77], "from": from, "to": to, "strict": false,
+        "created_at": to, "expires_at": "2026-11-23T11:00:00Z", "state": "ready", "progress": 1.0,
+        "files": [file(1), file(77)],
+        "gaps": [{"camera": 1, "start": from, "end": to, "cause": "node_down", "node": 2,
+            "frames_missing": null}],
         "gaps_left_out": 0, "nodes_left_out": []})
 }
 
 fn held() -> Value {
-    json!({"id": 3, "reason": "case\u{1b}[2J 7", "camera": 1, "from": "2026-11-22T10:00:00Z", "to": null, "created_at": "2026-11-22T12:00:00Z"})
+    json!({"id": 3, "reason": "case\u{1b}[2J 7", "camera": 1, "from": "2026-11-22T10:00:00Z",
+        "to": null, "created_at": "2026-11-22T12:00:00Z"})
 }
 
 /// Camera 1 has footage; the others' breaks off. Strict exports break off once, and can be resumed.
@@ -247,31 +253,42 @@ fn problem(status: u16, title: &str, detail: &str) -> Response {
 }
 
 fn node() -> Value {
-    json!({"id": 1, "name": "north", "role": "recorder", "duty": "active", "voter": true, "alive": true, "peer_addr": "a:1",
-        "api_addr": "a:2", "failure_domain": "", "camera_capacity": 500, "cameras": 1})
+    json!({"id": 1, "name": "north", "role": "recorder", "duty": "active", "voter": true,
+        "alive": true, "peer_addr": "a:1", "api_addr": "a:2", "failure_domain": "",
+        "camera_capacity": 500, "cameras": 1})
 }
 
 fn cluster() -> Value {
-    json!({"id": "c-1", "this_node": 1, "leader": null, "term": 3, "voters": [1], "nodes": [node()], "cameras": 2, "cameras_recording": 1})
+    json!({"id": "c-1", "this_node": 1, "leader": null, "term": 3, "voters": [1],
+        "nodes": [node()], "cameras": 2, "cameras_recording": 1})
 }
 
 fn status() -> Value {
-    json!({"at": "2026-11-22T10:00:00Z", "state": "footage_is_being_lost", "verdict": "FOOTAGE IS BEING LOST: 1 of 2 cameras is not recorded",
-        "mode": "single", "cameras": 2, "cameras_recorded": 1, "nodes": 1, "nodes_alive": 1, "findings_left_out": 0, "disks": [],
-        "next_failure": [], "findings": [{"severity": "loss", "code": "not-recorded", "subject": "lift", "since": "2026-11-22T09:55:00Z",
-            "what": "wrong password", "mend": "holdfast camera edit lift --password-file -", "camera": 2, "node": 1}]})
+    json!({"at": "2026-11-22T10:00:00Z", "state": "footage_is_being_lost",
+        "verdict": "FOOTAGE IS BEING LOST: 1 of 2 cameras is not recorded", "mode": "single",
+        "cameras": 2, "cameras_recorded": 1, "nodes": 1, "nodes_alive": 1, "findings_left_out": 0,
+        "disks": [], "next_failure": [],
+        "findings": [{"severity": "loss", "code": "not-recorded", "subject": "lift",
+            "since": "2026-11-22T09:55:00Z", "what": "wrong password",
+            "mend": "holdfast camera edit lift --password-file -", "camera": 2, "node": 1}]})
 }
 
 fn deleted() -> Value {
-    json!({"id": 9, "name": "attic", "deleted_at": "2026-11-22T09:00:00Z", "by": "operator \"admin\"", "origin": null, "restorable": true,
-        "footage": {"from": "2026-11-21T00:00:00Z", "to": "2026-11-22T09:00:00Z"}, "complete": true})
+    json!({"id": 9, "name": "attic", "deleted_at": "2026-11-22T09:00:00Z",
+        "by": "operator \"admin\"", "origin": null, "restorable": true,
+        "footage": {"from": "2026-11-21T00:00:00Z", "to": "2026-11-22T09:00:00Z"},
+        "complete": true})
 }
 
 fn camera() -> Value {
-    json!({"id": 1, "name": "gate", "source": {"url": "rtsp://h/1", "username": null, "has_password": false, "transport": "tcp"},
+    json!({"id": 1, "name": "gate",
+        "source": {"url": "rtsp://h/1", "username": null, "has_password": false,
+            "transport": "tcp"},
         "protection": "standard", "priority": 100, "retention_class": "default", "labels": {},
-        "assignment": {"epoch": 4, "owner": 1, "mirror": null, "successor": null, "moving_to": null},
-        "recording": {"state": "recording", "node": 1, "watermark": "2026-11-22T10:00:00Z", "error": null}})
+        "assignment": {"epoch": 4, "owner": 1, "mirror": null, "successor": null,
+            "moving_to": null},
+        "recording": {"state": "recording", "node": 1, "watermark": "2026-11-22T10:00:00Z",
+            "error": null}})
 }
 
 fn yard() -> Value {
@@ -282,8 +299,10 @@ fn yard() -> Value {
 
 fn timeline() -> Value {
     json!({"camera": 1, "from": "2026-11-22T10:00:00Z", "to": "2026-11-22T11:00:00Z",
-        "spans": [{"start": "2026-11-22T10:00:00Z", "end": "2026-11-22T10:30:00.5Z", "node": 1, "epoch": 4, "rank": "owner", "available": false}],
-        "gaps": [{"start": "2026-11-22T10:30:00.5Z", "end": "2026-11-22T11:00:00Z", "cause": "camera_stalled", "node": null}]})
+        "spans": [{"start": "2026-11-22T10:00:00Z", "end": "2026-11-22T10:30:00.5Z", "node": 1,
+            "epoch": 4, "rank": "owner", "available": false}],
+        "gaps": [{"start": "2026-11-22T10:30:00.5Z", "end": "2026-11-22T11:00:00Z",
+            "cause": "camera_stalled", "node": null}]})
 }
 
 fn stdout(output: &Output) -> String {
@@ -479,10 +498,8 @@ fn holds_are_added_listed_and_removed() {
     );
     let list = stdout(&api.run(&["hold", "list"]));
     assert!(list.contains("case") && !list.contains('\u{1b}'), "{list}");
-    assert_eq!(
-        serde_json::from_str::<Value>(&stdout(&api.run(&["hold", "list", "--json"]))).unwrap()[0]["id"],
-        3
-    );
+    let list = stdout(&api.run(&["hold", "list", "--json"]));
+    assert_eq!(serde_json::from_str::<Value>(&list).unwrap()[0]["id"], 3);
     stdout(&api.run(&["hold", "remove", "3"]));
     let changes = api.changes.lock().unwrap();
     assert_eq!(

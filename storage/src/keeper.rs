@@ -208,7 +208,10 @@ impl Keeper {
             .counters
             .segments_recovered
             .load(Ordering::Relaxed);
-        tracing::info!(volume = %self.shared.layout.root.display(), listed, waiting, "listing segments of former processes; recording continues");
+        tracing::info!(
+            volume = %self.shared.layout.root.display(), listed, waiting,
+            "listing segments of former processes; recording continues"
+        );
     }
 
     fn finish(&mut self) {
@@ -261,8 +264,14 @@ impl Keeper {
             Ok::<_, Broken>((catalogue, listed))
         };
         let opened = open().or_else(|error| {
-            tracing::warn!(path = %path.display(), %error, "the catalogue is damaged: rebuilding it from the segments");
-            self.shared.counters.catalogue_rebuilds.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                path = %path.display(), %error,
+                "the catalogue is damaged: rebuilding it from the segments"
+            );
+            self.shared
+                .counters
+                .catalogue_rebuilds
+                .fetch_add(1, Ordering::Relaxed);
             delete_dir(&path)?;
             open()
         });
@@ -329,7 +338,10 @@ impl Keeper {
                 }
             };
             if let Err(error) = self.shared.disk.each_entry(&path, &mut note) {
-                tracing::warn!(path = %path.display(), %error, "segments cannot be measured; they are listed again");
+                tracing::warn!(
+                    path = %path.display(), %error,
+                    "segments cannot be measured; they are listed again"
+                );
             }
         }
     }
@@ -435,7 +447,10 @@ impl Keeper {
         match self.shared.disk.remove(&path) {
             Ok(()) => tracing::info!(segment = %id, "removed a segment that holds nothing"),
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "a segment that holds nothing stays behind")
+                tracing::warn!(
+                    path = %path.display(), %error,
+                    "a segment that holds nothing stays behind"
+                )
             }
         }
     }
@@ -521,7 +536,10 @@ impl Keeper {
                 self.count_pending();
             }
             Err(error @ Error::NoSpace { .. }) => {
-                tracing::warn!(segment = %found.id, %error, "no room to close a recovered segment; trying again");
+                tracing::warn!(
+                    segment = %found.id, %error,
+                    "no room to close a recovered segment; trying again"
+                );
                 self.recover_at = self.now + RETRY_INTERVAL;
                 self.to_recover.push_back(found.clone());
             }
@@ -577,9 +595,15 @@ impl Keeper {
             .counters
             .damaged_batches
             .fetch_add(u64::from(damaged), Ordering::Relaxed);
-        tracing::info!(segment = %found.id, chunks = scan.index.chunks(), torn, damaged, %reason, "recovered a segment that was not closed");
+        tracing::info!(
+            segment = %found.id, chunks = scan.index.chunks(), torn, damaged, %reason,
+            "recovered a segment that was not closed"
+        );
         if let Some(offset) = file.first_unreadable() {
-            tracing::error!(segment = %found.id, offset, "the disk does not give parts of a segment back: look at it (dmesg, smartctl -a)");
+            tracing::error!(
+                segment = %found.id, offset,
+                "the disk does not give parts of a segment back: look at it (dmesg, smartctl -a)"
+            );
         }
         let footer = Footer {
             segment: found.id,
@@ -632,7 +656,10 @@ fn open_again(class: &Arc<str>, file: FileId, scan: Scan) -> OpenSegment {
 /// what is there.
 fn settle(file: &dyn DiskFile, path: &Path) -> Result<(), Error> {
     let settled = file.settle().or_else(|error| {
-        tracing::warn!(path = %path.display(), %error, "a segment's last writes failed; keeping what reached the disk");
+        tracing::warn!(
+            path = %path.display(), %error,
+            "a segment's last writes failed; keeping what reached the disk"
+        );
         file.settle()
     });
     settled.map_err(Error::io("sync", path))

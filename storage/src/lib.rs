@@ -3,8 +3,9 @@
 //!
 //! `ids`, `time`, `chunk` and `timeline` are the vocabulary that every other crate shares. They
 //! neither read a clock nor do I/O; nor do `cmaf`, `format`, `hold`, `retention`, `damage`,
-//! `pictures`, `scrub::plan`, `watermark`, `writer::plan` and `writer::ledger`. All disk access goes
-//! through `disk`, except that of the catalogue, which is sled's and can be deleted at any time.
+//! `pictures`, `scrub::plan`, `watermark`, `writer::plan` and `writer::ledger`. All disk access
+//! goes through `disk`, except that of the catalogue, which is sled's and can be deleted at any
+//! time.
 
 mod catalogue;
 pub mod chunk;

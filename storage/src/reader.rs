@@ -113,7 +113,10 @@ impl Shared {
                     Err(Error::NoSegment { .. }) => {}
                     // It costs itself, not what other segments hold.
                     Err(error @ Error::Damaged { .. }) => {
-                        tracing::error!(segment = %row.segment, %error, "a segment's chunks cannot be listed");
+                        tracing::error!(
+                            segment = %row.segment, %error,
+                            "a segment's chunks cannot be listed"
+                        );
                     }
                     Err(error) => return Err(error),
                 }

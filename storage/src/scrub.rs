@@ -154,7 +154,10 @@ impl Scrub {
             done_bytes: 0,
             done_segments: 0,
         };
-        tracing::info!(volume = %self.shared.layout.root.display(), segments = known.len(), "the scrub begins a pass");
+        tracing::info!(
+            volume = %self.shared.layout.root.display(), segments = known.len(),
+            "the scrub begins a pass"
+        );
         drop(known);
         self.pass = Some(pass);
         self.is_dirty = true;
@@ -163,7 +166,11 @@ impl Scrub {
     fn end(&mut self) {
         let Some(pass) = self.pass.take() else { return };
         let damaged = read(&self.shared.damage).chunks().count();
-        tracing::info!(volume = %self.shared.layout.root.display(), segments = pass.done_segments, bytes = pass.done_bytes, damaged, "the scrub has ended a pass");
+        tracing::info!(
+            volume = %self.shared.layout.root.display(), segments = pass.done_segments,
+            bytes = pass.done_bytes, damaged,
+            "the scrub has ended a pass"
+        );
         self.last = Some((pass.started_at, self.shared.clock.now()));
         self.is_dirty = true;
         self.save_if_changed();
@@ -180,7 +187,10 @@ impl Scrub {
             // Retention deleted it in the meantime.
             Err(_) if self.shared.sealed_path(id).is_none() => return self.done(id, 0),
             Err(error) => {
-                tracing::error!(segment = %id, %error, "the scrub cannot read a segment; its footage may be lost");
+                tracing::error!(
+                    segment = %id, %error,
+                    "the scrub cannot read a segment; its footage may be lost"
+                );
                 lock(&self.shared.scrub.status).failed_segments += 1;
                 return self.done(id, 0);
             }
@@ -201,7 +211,10 @@ impl Scrub {
             self.compare_with_the_catalogue(id, &file, path, &mut verified)?;
         }
         if let Some(offset) = file.first_unreadable() {
-            tracing::error!(segment = %id, offset, "the disk does not give parts of a segment back: look at it (dmesg, smartctl -a)");
+            tracing::error!(
+                segment = %id, offset,
+                "the disk does not give parts of a segment back: look at it (dmesg, smartctl -a)"
+            );
         }
         Ok((file.read_bytes(), verified))
     }
@@ -218,7 +231,10 @@ impl Scrub {
         let listed = match self.shared.listed_in(id) {
             // The catalogue is being rebuilt: the next pass will know.
             Err(error @ Error::Catalogue { .. }) => {
-                tracing::warn!(segment = %id, %error, "whose the damaged chunks of a segment without a footer are is not known now");
+                tracing::warn!(
+                    segment = %id, %error,
+                    "whose the damaged chunks of a segment without a footer are is not known now"
+                );
                 return Ok(());
             }
             listed => listed?,
@@ -241,13 +257,20 @@ impl Scrub {
         }
         for init in &verified.lost_inits {
             let (camera, stream) = (init.key.camera, init.key.stream);
-            tracing::error!(segment = %id, %camera, ?stream, offset = init.offset, "an init segment is damaged; copies of it in other segments serve");
+            tracing::error!(
+                segment = %id, %camera, ?stream, offset = init.offset,
+                "an init segment is damaged; copies of it in other segments serve"
+            );
         }
         let is_rest_sound = verified.is_header_sound
             && verified.footer == FooterState::Sound
             && verified.lost_inits.is_empty();
         if !is_rest_sound {
-            tracing::error!(path = %path.display(), header_is_sound = verified.is_header_sound, footer = ?verified.footer, "the scrub found a segment's header, footer or init segment damaged");
+            tracing::error!(
+                path = %path.display(), header_is_sound = verified.is_header_sound,
+                footer = ?verified.footer,
+                "the scrub found a segment's header, footer or init segment damaged"
+            );
             lock(&self.shared.scrub.status).damaged_segments += 1;
         }
     }
@@ -331,7 +354,10 @@ impl Scrub {
         ) {
             Ok(()) => (self.saved_damage, self.is_dirty) = (version, false),
             Err(error) => {
-                tracing::warn!(%error, "the scrub's state is not saved; after a restart it begins again")
+                tracing::warn!(
+                    %error,
+                    "the scrub's state is not saved; after a restart it begins again"
+                )
             }
         }
     }

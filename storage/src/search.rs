@@ -120,7 +120,8 @@ pub fn search<O: Outcome>(
                 .find(|(_, since)| since.elapsed() >= SEED_MAX)
             {
                 eprintln!(
-                    "seed {seed} has not ended within {SEED_MAX:?}\nrepeat it with: {repeat} --seed {seed}"
+                    "seed {seed} has not ended within {SEED_MAX:?}\n\
+                     repeat it with: {repeat} --seed {seed}"
                 );
                 std::process::abort();
             }

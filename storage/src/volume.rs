@@ -261,7 +261,10 @@ impl Thread {
 
     /// The first reason is kept.
     fn fail(&self, problem: String) {
-        tracing::error!(volume = %self.shared.layout.root.display(), %problem, "the volume has failed and takes no more records");
+        tracing::error!(
+            volume = %self.shared.layout.root.display(), %problem,
+            "the volume has failed and takes no more records"
+        );
         let reason: Arc<str> = Arc::from(problem);
         let reason = self.budget.failure.get_or_init(|| reason);
         self.shared
@@ -275,7 +278,10 @@ fn run_writer<D: WriterHost>(disk: &D, start: Start) -> Result<(), String> {
     let mode = Arc::clone(&start.shared);
     let body: Box<dyn FnOnce(D::Batch) -> LocalFuture<()>> = Box::new(move |batch_disk| {
         *lock(&mode.io_mode) = Some(batch_disk.mode());
-        tracing::info!(volume = %mode.layout.root.display(), io = %batch_disk.mode(), "the volume is open");
+        tracing::info!(
+            volume = %mode.layout.root.display(), io = %batch_disk.mode(),
+            "the volume is open"
+        );
         Box::pin(Writer::new(batch_disk, start).run())
     });
     disk.run_writer(body)

@@ -117,7 +117,8 @@ fn main() -> Outcome<ExitCode> {
     let noise = measure(dir.path(), &args)?;
     let figures = figures(&args, &deleted, &intact, &noise);
     let details = serde_json::json!({
-        "segments": args.segments, "cameras": args.cameras, "deleted": deleted, "intact": intact, "noise": noise,
+        "segments": args.segments, "cameras": args.cameras, "deleted": deleted, "intact": intact,
+        "noise": noise,
     });
     Ok(Report {
         bench: "catalogue",

@@ -114,7 +114,8 @@ fn main() -> Outcome<ExitCode> {
     }
     let details = serde_json::json!({
         "gib": args.gib, "fio_sync_blocks": bench.sync_blocks,
-        "fio": series[0].json(), "cameras_10": series[1].json(), "cameras_100": series[2].json(), "cameras_1000": series[3].json(),
+        "fio": series[0].json(), "cameras_10": series[1].json(), "cameras_100": series[2].json(),
+        "cameras_1000": series[3].json(),
     });
     let report = Report {
         bench: "writer",
@@ -210,7 +211,8 @@ impl Series {
     fn json(&self) -> serde_json::Value {
         let round = |values: &[f64]| values.iter().copied().map(rounded).collect::<Vec<_>>();
         serde_json::json!({
-            "mb_per_s": round(&self.megabytes_per_second), "cpu_s_per_gb": round(&self.cpu_seconds_per_gb),
+            "mb_per_s": round(&self.megabytes_per_second),
+            "cpu_s_per_gb": round(&self.cpu_seconds_per_gb),
             "memory_mib": round(&self.memory_mib),
         })
     }

@@ -72,7 +72,8 @@ impl Report {
         let seconds = self.time.as_secs_f64();
         let shed: u64 = handle.cameras().map(|camera| camera.sessions_shed()).sum();
         format!(
-            r#"{{"cameras":{},"seconds":{seconds:.1},"mbit_per_s":{:.1},"frames_per_s":{:.1},"sessions_shed":{shed},"server_cores":{:.3}}}"#,
+            "{{\"cameras\":{},\"seconds\":{seconds:.1},\"mbit_per_s\":{:.1},\"frames_per_s\":{:.1},\
+             \"sessions_shed\":{shed},\"server_cores\":{:.3}}}",
             self.cameras,
             self.bytes as f64 * 8.0 / 1e6 / seconds,
             self.frames as f64 / seconds,
@@ -135,7 +136,8 @@ impl Client {
     fn play(url: &str, handle: &Handle) -> Outcome<Self> {
         let mut stream = TcpStream::connect(handle.address())?;
         let setup = format!(
-            "SETUP {url}/track1 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
+            "SETUP {url}/track1 RTSP/1.0\r\nCSeq: 1\r\n\
+             Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
         );
         let answer = ask(&mut stream, &setup)?;
         let session = answer

@@ -109,7 +109,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn escaping_round_trips_and_leaves_no_start_code(rbsp in prop::collection::vec(0u8..5, 0..200)) {
+        fn escaping_round_trips_and_leaves_no_start_code(
+            rbsp in prop::collection::vec(0u8..5, 0..200),
+        ) {
             let mut nal = Vec::new();
             escape_into(&rbsp, &mut nal);
             prop_assert_eq!(unescape(&nal), rbsp);

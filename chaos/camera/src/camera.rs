@@ -270,7 +270,10 @@ fn capture(camera: &Camera, producer: &mut Producer, captured_us: u64) -> Option
         }
         Ok(None) => None,
         Err(error) => {
-            tracing::error!(camera = camera.options.id, sequence, %error, "a frame could not be made into RTP packets");
+            tracing::error!(
+                camera = camera.options.id, sequence, %error,
+                "a frame could not be made into RTP packets"
+            );
             None
         }
     }

@@ -110,7 +110,9 @@ impl Connection {
                     0 => return Err(End::Closed),
                     _ => *idle_at = Instant::now() + IDLE_DEADLINE,
                 },
-                frame = next(&mut dialogue.session) => return frame.map(Action::Deliver).ok_or(End::Kicked),
+                frame = next(&mut dialogue.session) => {
+                    return frame.map(Action::Deliver).ok_or(End::Kicked);
+                }
                 () = sleep_until(*idle_at) => return Err(End::Idle),
             }
         }
@@ -161,7 +163,9 @@ impl Connection {
         }
         tokio::select! {
             biased;
-            written = timeout(WRITE_DEADLINE, self.writer.write_all(bytes)) => Ok(written.map_err(|_| End::Stuck)??),
+            written = timeout(WRITE_DEADLINE, self.writer.write_all(bytes)) => {
+                Ok(written.map_err(|_| End::Stuck)??)
+            }
             () = ended(&mut self.dialogue.session) => Err(End::Kicked),
         }
     }

@@ -231,7 +231,10 @@ mod tests {
         #[test]
         fn the_sums_agree(kept in prop::collection::vec(0u8..3, 1..200)) {
             let all = sent(kept.len() as u64);
-            let copies = kept.iter().zip(&all).flat_map(|(&n, s)| std::iter::repeat_n(s.sequence, usize::from(n)));
+            let copies = kept
+                .iter()
+                .zip(&all)
+                .flat_map(|(&n, s)| std::iter::repeat_n(s.sequence, usize::from(n)));
             let loss = count(1, &all, &stamps(copies));
             prop_assert_eq!(loss.lost, kept.iter().filter(|&&n| n == 0).count() as u64);
             prop_assert_eq!(loss.doubled, kept.iter().filter(|&&n| n == 2).count() as u64);

@@ -161,7 +161,13 @@ mod tests {
                 Codec::H264 => vec![0x65],
                 Codec::H265 => codec.header(19),
             };
-            let nal = |size: usize| header.iter().copied().chain((0..size).map(|i| i as u8)).collect::<Vec<u8>>();
+            let nal = |size: usize| {
+                header
+                    .iter()
+                    .copied()
+                    .chain((0..size).map(|i| i as u8))
+                    .collect::<Vec<u8>>()
+            };
             let nals: Vec<Vec<u8>> = sizes.iter().map(|&size| nal(size)).collect();
             let payloads = of_access_unit(codec, &nals, 7);
             prop_assert_eq!(reassemble(codec, &payloads), nals);

@@ -134,8 +134,8 @@ fn audio(sound: Sound) -> Media {
     let (kind, attributes) = match sound {
         Sound::MuLaw => (AUDIO_PAYLOAD_TYPE, vec![attribute("rtpmap", "0 PCMU/8000")]),
         Sound::Aac => {
-            let parameters = "97 streamtype=5;profile-level-id=1;mode=AAC-hbr;sizelength=13;indexlength=3;\
-                              indexdeltalength=3;config=1408";
+            let parameters = "97 streamtype=5;profile-level-id=1;mode=AAC-hbr;sizelength=13;\
+                              indexlength=3;indexdeltalength=3;config=1408";
             (
                 AAC_PAYLOAD_TYPE,
                 vec![
@@ -173,7 +173,9 @@ fn attribute(name: &str, value: &str) -> Attribute {
 
 /// Half a description with numbers out of range, a line of 16 KiB and bytes that are not text.
 fn absurd() -> Vec<u8> {
-    let mut body = b"v=0\r\no=- 99999999999999999999999 -1 IN IP9 \xff\xfe\r\ns=\r\nt=never\r\nm=video 70000 RTP/AVP 999\r\na=rtpmap:".to_vec();
+    let mut body = b"v=0\r\no=- 99999999999999999999999 -1 IN IP9 \xff\xfe\r\ns=\r\nt=never\r\n\
+                     m=video 70000 RTP/AVP 999\r\na=rtpmap:"
+        .to_vec();
     body.extend(std::iter::repeat_n(b'9', 16 * 1024));
     body.extend_from_slice(b" H264/0\r\na=fmtp");
     body

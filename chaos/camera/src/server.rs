@@ -139,14 +139,22 @@ impl CameraServer {
         let ended = loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => admit(&mut connections, stream, peer, &cameras, Random::seeded(random.next_u64())),
+                    Ok((stream, peer)) => admit(
+                        &mut connections,
+                        stream,
+                        peer,
+                        &cameras,
+                        Random::seeded(random.next_u64()),
+                    ),
                     Err(error) => {
                         tracing::warn!(%error, "a connection was not accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
                 Some(ended) = connections.join_next() => note_panic(ended),
-                Some(ended) = capturing.join_next() => break Err(Error::Camera(format!("{ended:?}"))),
+                Some(ended) = capturing.join_next() => {
+                    break Err(Error::Camera(format!("{ended:?}")));
+                }
                 // Waits until the server is stopped.
                 _ = stop.changed() => break Ok(()),
             }

@@ -157,7 +157,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_found_in_either_format(stamp in any_stamp(), padding in 0usize..70_000, slice in prop::collection::vec(4u8.., 1..400)) {
+        fn is_found_in_either_format(
+            stamp in any_stamp(),
+            padding in 0usize..70_000,
+            slice in prop::collection::vec(4u8.., 1..400),
+        ) {
             let (sei, slice) = (stamp.encode(padding), [&[0x65][..], &slice].concat());
             let nals = [&[9, 0xf0][..], &sei, &slice];
             prop_assert_eq!(find(&sample(&nals)), Some(stamp));

@@ -69,7 +69,9 @@ fn list(json: bool) -> Result<Ending> {
         let (name, about) = (&scenario.name, &scenario.about);
         let place = format!("{:?}", scenario.on).to_lowercase();
         if json {
-            let line = serde_json::json!({ "name": name, "about": about, "on": place, "seconds": scenario.seconds });
+            let line = serde_json::json!({
+                "name": name, "about": about, "on": place, "seconds": scenario.seconds,
+            });
             println!("{line}");
         } else {
             println!("{name:<22}{place:<11}{:>5} s  {about}", scenario.seconds);

@@ -27,11 +27,19 @@ const COLOURS: [&str; 9] = [
     "#54b4c7",
 ];
 
-const STYLE: &str = "body{font:14px/1.45 system-ui,sans-serif;margin:24px auto;max-width:1120px;padding:0 16px;color:#1d2733;background:#fff}\
-h1{margin:0 0 4px}h2{margin:28px 0 8px;font-size:18px}table{border-collapse:collapse;width:100%}td,th{padding:4px 8px;border-bottom:1px solid #dde3ea;text-align:left;vertical-align:top}\
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.holds{color:#1a7f37}.broken{color:#c1121f;font-weight:600}.not-judged{color:#8a6d00}\
-.badge{display:inline-block;padding:2px 12px;border-radius:12px;color:#fff;font-weight:600}.badge.holds{background:#1a7f37}.badge.broken{background:#c1121f}\
-pre{background:#f5f7fa;padding:8px;overflow-x:auto;font-size:12px}code{background:#f5f7fa;padding:1px 4px}.muted{color:#5b6876}svg{max-width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#1d2733}";
+const STYLE: &str = "\
+    body{font:14px/1.45 system-ui,sans-serif;margin:24px auto;max-width:1120px;padding:0 16px;\
+    color:#1d2733;background:#fff}\
+    h1{margin:0 0 4px}h2{margin:28px 0 8px;font-size:18px}\
+    table{border-collapse:collapse;width:100%}\
+    td,th{padding:4px 8px;border-bottom:1px solid #dde3ea;text-align:left;vertical-align:top}\
+    td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}\
+    .holds{color:#1a7f37}.broken{color:#c1121f;font-weight:600}.not-judged{color:#8a6d00}\
+    .badge{display:inline-block;padding:2px 12px;border-radius:12px;color:#fff;font-weight:600}\
+    .badge.holds{background:#1a7f37}.badge.broken{background:#c1121f}\
+    pre{background:#f5f7fa;padding:8px;overflow-x:auto;font-size:12px}\
+    code{background:#f5f7fa;padding:1px 4px}.muted{color:#5b6876}svg{max-width:100%;height:auto}\
+    svg text{font:11px system-ui,sans-serif;fill:#1d2733}";
 
 pub(super) fn write(report: &Report) -> String {
     let mut page = String::new();
@@ -39,7 +47,8 @@ pub(super) fn write(report: &Report) -> String {
     // Writing to a String cannot fail, here and below.
     let _ = write!(
         page,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title><style>{STYLE}</style></head><body>\n"
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <title>{title}</title><style>{STYLE}</style></head><body>\n"
     );
     head(&mut page, report);
     checks(&mut page, report);
@@ -68,8 +77,11 @@ fn head(page: &mut String, report: &Report) {
     let _ = write!(
         page,
         "<h1>{} <span class=\"badge {verdict}\">{verdict}</span></h1>\n<p>{}</p>\n\
-         <p><b>{lost}</b> of {frames_sent} frames lost ({frames_lost_standard} standard, {frames_lost_gapless} gapless); interruptions <b>{gap_median_ms} ms</b> median, <b>{gap_worst_ms} ms</b> worst.</p>\n\
-         <p class=\"muted\">{} nodes ({}), {} cameras, {seconds:.0} s from {}; seed {}; {}.<br>Repeat it: <code>{}</code></p>\n",
+         <p><b>{lost}</b> of {frames_sent} frames lost ({frames_lost_standard} standard, \
+         {frames_lost_gapless} gapless); interruptions <b>{gap_median_ms} ms</b> median, \
+         <b>{gap_worst_ms} ms</b> worst.</p>\n\
+         <p class=\"muted\">{} nodes ({}), {} cameras, {seconds:.0} s from {}; seed {}; {}.<br>\
+         Repeat it: <code>{}</code></p>\n",
         escape(&report.scenario),
         escape(&report.about),
         report.nodes.len(),
@@ -127,7 +139,8 @@ impl Scale {
     ) -> String {
         let (from, to) = (self.x(stretch.from_us), self.x(stretch.to_us));
         format!(
-            "<rect x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{height:.1}\" fill=\"{colour}\"{more}><title>{}</title></rect>\n",
+            "<rect x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{height:.1}\" \
+             fill=\"{colour}\"{more}><title>{}</title></rect>\n",
             (to - from).max(1.0),
             escape(title)
         )
@@ -205,7 +218,11 @@ fn picture(page: &mut String, report: &Report) {
         y += LANE_PITCH;
     }
     axis(page, report, &scale, height - 6.0);
-    page.push_str("</svg>\n<p class=\"muted\">Nodes: coloured while their API answers, black line while they lead. Cameras: the colour of the node that recorded, red where frames are lost. Grey: faults.");
+    page.push_str(
+        "</svg>\n<p class=\"muted\">Nodes: coloured while their API answers, black line while they \
+         lead. Cameras: the colour of the node that recorded, red where frames are lost. Grey: \
+         faults.",
+    );
     if report.lanes.cameras_left_out > 0 {
         let _ = write!(
             page,
@@ -228,7 +245,8 @@ fn faults(page: &mut String, report: &Report, scale: &Scale, bottom: f64) {
         let what = escape(&format!("{} {whom}", fault.action));
         let _ = write!(
             page,
-            "<rect x=\"{from:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"#8894a3\" opacity=\"0.22\"><title>{what}</title></rect>\n\
+            "<rect x=\"{from:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"#8894a3\" \
+             opacity=\"0.22\"><title>{what}</title></rect>\n\
              <text x=\"{from:.1}\" y=\"{:.1}\">{what}</text>\n",
             HEAD_HEIGHT - 4.0,
             (to - from).max(2.0),
@@ -273,7 +291,8 @@ fn histogram(page: &mut String, figures: &Figures) {
     let whole = figures.failovers.len() - gaps.len();
     let _ = write!(
         page,
-        "<h2>Failover times</h2>\n<p>{} cameras of the nodes that were hit lost frames, {whole} lost none.</p>\n",
+        "<h2>Failover times</h2>\n<p>{} cameras of the nodes that were hit lost frames, {whole} \
+         lost none.</p>\n",
         gaps.len()
     );
     let Some(most) = gaps.iter().max().copied() else {
@@ -293,7 +312,8 @@ fn histogram(page: &mut String, figures: &Figures) {
         let from = at as u64 * width_ms;
         let _ = write!(
             page,
-            "<rect x=\"{x}\" y=\"{:.1}\" width=\"41\" height=\"{height:.1}\" fill=\"#3b75af\"><title>{from} to {} ms: {count}</title></rect>\n\
+            "<rect x=\"{x}\" y=\"{:.1}\" width=\"41\" height=\"{height:.1}\" \
+             fill=\"#3b75af\"><title>{from} to {} ms: {count}</title></rect>\n\
              <text x=\"{x}\" y=\"158\">{from}</text>\n",
             140.0 - height,
             from + width_ms
@@ -308,7 +328,8 @@ fn histogram(page: &mut String, figures: &Figures) {
         }
     }
     page.push_str(
-        "</svg>\n<p class=\"muted\">Milliseconds from the last frame before to the first after, by camera.</p>\n",
+        "</svg>\n<p class=\"muted\">Milliseconds from the last frame before to the first after, by \
+         camera.</p>\n",
     );
 }
 
@@ -316,7 +337,11 @@ fn causes(page: &mut String, figures: &Figures) {
     if figures.lost_by_cause.is_empty() {
         return;
     }
-    page.push_str("<h2>Lost frames by cause</h2>\n<table><tr><th>cause in the timeline</th><th class=\"n\">runs</th><th class=\"n\">frames</th><th class=\"n\">ms together</th></tr>\n");
+    page.push_str(
+        "<h2>Lost frames by cause</h2>\n<table><tr><th>cause in the timeline</th>\
+         <th class=\"n\">runs</th><th class=\"n\">frames</th>\
+         <th class=\"n\">ms together</th></tr>\n",
+    );
     for (cause, lost) in &figures.lost_by_cause {
         let cause = escape(cause);
         let _ = writeln!(
@@ -334,7 +359,8 @@ fn uses(page: &mut String, report: &Report) {
         return;
     }
     page.push_str(
-        "<h2>Memory and open files</h2>\n<table><tr><th>node</th><th>MiB resident</th><th>descriptors</th></tr>\n",
+        "<h2>Memory and open files</h2>\n\
+         <table><tr><th>node</th><th>MiB resident</th><th>descriptors</th></tr>\n",
     );
     for NodeUse {
         node,
@@ -355,7 +381,11 @@ fn gaps(page: &mut String, report: &Report) {
     if report.gaps.is_empty() {
         return;
     }
-    page.push_str("<h2>Gaps</h2>\n<table><tr><th>camera</th><th class=\"n\">at s</th><th class=\"n\">ms</th><th class=\"n\">frames</th><th>first frame</th><th>cause</th><th>node</th><th>fault</th></tr>\n");
+    page.push_str(
+        "<h2>Gaps</h2>\n<table><tr><th>camera</th><th class=\"n\">at s</th>\
+         <th class=\"n\">ms</th><th class=\"n\">frames</th><th>first frame</th>\
+         <th>cause</th><th>node</th><th>fault</th></tr>\n",
+    );
     for gap in report.gaps.iter().take(ROWS_MAX) {
         let at = (gap.from_us - report.from_us) as f64 / 1e6;
         let fault = report

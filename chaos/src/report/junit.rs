@@ -23,8 +23,8 @@ pub(super) fn write(report: &Report) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(
         xml,
-        "<testsuite name=\"{name}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" \
-         time=\"{seconds:.3}\" timestamp=\"{}\">",
+        "<testsuite name=\"{name}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" \
+         skipped=\"{skipped}\" time=\"{seconds:.3}\" timestamp=\"{}\">",
         report.began_at()
     );
     let _ = writeln!(

@@ -29,11 +29,15 @@ pub fn write(reports: &[Report], command: &str) -> String {
         .unwrap_or_default();
     let mut text = format!(
         "# Results of the chaos scenarios\n\nMade by `{command}`; {}; {machine}.\n\n\
-         Interruptions are from the capture of the last frame before a gap to that of the first frame after it, over the cameras of the nodes that a fault hit; \
-         `unaffected` are frames lost by all other cameras. Each figure is over all runs.\n\n",
+         Interruptions are from the capture of the last frame before a gap to that of the first \
+         frame after it, over the cameras of the nodes that a fault hit; `unaffected` are frames \
+         lost by all other cameras. Each figure is over all runs.\n\n",
         date.split('T').next().unwrap_or_default()
     );
-    text.push_str("| scenario | place | cameras | runs | holds | median gap ms | p95 | worst | lost standard | lost gapless | unaffected lost | watermark violations | whole again s | broken |\n");
+    text.push_str(
+        "| scenario | place | cameras | runs | holds | median gap ms | p95 | worst | lost standard \
+         | lost gapless | unaffected lost | watermark violations | whole again s | broken |\n",
+    );
     text.push_str("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n");
     for ((scenario, cameras), runs) in by_scenario {
         let holds = runs.iter().filter(|run| run.holds()).count();
@@ -133,7 +137,8 @@ pub fn distribution(reports: &[Report]) -> String {
         })
         .collect();
     format!(
-        "{holds} of {} runs hold; {} interruptions: {} ms least, {} ms median, {} ms at 90 %, {} ms worst; frames lost a run: {}\n",
+        "{holds} of {} runs hold; {} interruptions: {} ms least, {} ms median, {} ms at 90 %, {} \
+         ms worst; frames lost a run: {}\n",
         reports.len(),
         gaps.len(),
         at(0),

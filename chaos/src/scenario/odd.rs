@@ -177,9 +177,10 @@ mod tests {
             }
         );
         let all = parse(&text.replace("each", "all")).unwrap().faults;
-        assert!(
-            matches!(all[0].action(), Action::HostileCamera { gallery, .. } if gallery == Hostile::ALL)
-        );
+        assert!(matches!(
+            all[0].action(),
+            Action::HostileCamera { gallery, .. } if gallery == Hostile::ALL
+        ));
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub enum Target {
     AllCameras,
 }
 
-const FORMS: &str = "leader, follower, any, all, same, node1, owner-of:cam01, mirror-of:cam01, successor-of:cam01, \
-                     cam01, any-camera, all-cameras";
+const FORMS: &str = "leader, follower, any, all, same, node1, owner-of:cam01, mirror-of:cam01, \
+                     successor-of:cam01, cam01, any-camera, all-cameras";
 
 impl Target {
     #[must_use]

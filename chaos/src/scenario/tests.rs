@@ -2,7 +2,8 @@
 
 use super::*;
 
-const GOOD: &str = "about = \"x\"\nseconds = 30\n[[cameras]]\ncount = 12\n\n[[fault]]\nat = 5\ndo = \"kill\"\ntarget = \"leader\"\nfor = 10\n";
+const GOOD: &str = "about = \"x\"\nseconds = 30\n[[cameras]]\ncount = 12\n\n[[fault]]\nat = 5\n\
+                    do = \"kill\"\ntarget = \"leader\"\nfor = 10\n";
 
 fn parse(text: &str) -> Result<Scenario, String> {
     Scenario::parse(Path::new("some/dark.toml"), text).map_err(|error| error.to_string())

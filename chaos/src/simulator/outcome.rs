@@ -90,9 +90,10 @@ impl fmt::Display for Outcome {
         } = self;
         write!(
             f,
-            "{} h simulated, {faults} faults, {decided} entries decided, {acknowledged} changes acknowledged, {moves} moves, \
-             {stored} of {frames} frames stored, {wrong_clocks} starts with a wrong clock, {renewals} epochs renewed, \
-             {put_back} directories put back, {killed} processes ended by cameras",
+            "{} h simulated, {faults} faults, {decided} entries decided, {acknowledged} changes \
+             acknowledged, {moves} moves, {stored} of {frames} frames stored, {wrong_clocks} \
+             starts with a wrong clock, {renewals} epochs renewed, {put_back} directories put \
+             back, {killed} processes ended by cameras",
             seconds / 3600
         )
     }

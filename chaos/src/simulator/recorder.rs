@@ -303,7 +303,10 @@ impl Recorder {
     pub(super) fn tick(&mut self, now: Now, monotonic: Duration) -> bool {
         self.pipeline.tick(now);
         self.expose(now);
-        matches!(self.session, Session::Open { heard_at, .. } if monotonic.saturating_sub(heard_at) >= STALL)
+        matches!(
+            self.session,
+            Session::Open { heard_at, .. } if monotonic.saturating_sub(heard_at) >= STALL
+        )
     }
 
     /// The session is over, or there was none. Returns how long until the next attempt.

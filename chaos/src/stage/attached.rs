@@ -101,7 +101,9 @@ impl Attach {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "token_file = \"t\"\ncameras_at = \"192.0.2.1:8554\"\n[commands]\nkill = \"echo {node} > OUT\"\n[[node]]\nname = \"a\"\napi = \"http://192.0.2.2:8480\"\n";
+    const GOOD: &str = "token_file = \"t\"\ncameras_at = \"192.0.2.1:8554\"\n[commands]\n\
+                        kill = \"echo {node} > OUT\"\n[[node]]\nname = \"a\"\n\
+                        api = \"http://192.0.2.2:8480\"\n";
 
     #[test]
     fn commands_are_run_with_the_nodes_name() {

@@ -195,7 +195,9 @@ async fn pump(
         // next byte.
         let count = tokio::select! {
             read = from.read(&mut bytes) => read.map_err(|_| Broken)?,
-            _ = rules.wait_for(|rules| rule_of(rules, direction) == Some(Rule::Refuse)) => return Err(broken(&from, &to)),
+            _ = rules.wait_for(|rules| rule_of(rules, direction) == Some(Rule::Refuse)) => {
+                return Err(broken(&from, &to));
+            }
         };
         // Held until a rule changes or the run ends.
         let passing = rules

@@ -242,7 +242,11 @@ impl Consensus {
             )
         };
         if gives_numbers(&entry.command) && upto > self.state().camera_last() {
-            tracing::warn!(%upto, "there is footage of cameras that the cluster does not know; their numbers are not given out");
+            tracing::warn!(
+                %upto,
+                "there is footage of cameras that the cluster does not know; their numbers are not \
+                 given out"
+            );
             let reserve = Command::ReserveCameras { upto }.by(Actor::System, entry.at);
             drop(timeout_at(deadline, self.raft().client_write(reserve)).await);
         }

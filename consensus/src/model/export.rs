@@ -65,8 +65,8 @@ impl ExportSpec {
         if seconds > EXPORT_RANGE_MAX.as_secs() || camera_hours > EXPORT_CAMERA_HOURS_MAX {
             let days = EXPORT_RANGE_MAX.as_secs() / 86_400;
             let why = format!(
-                "makes it {camera_hours} hours of footage; an export has at most {days} days and, of all cameras \
-                 together, {EXPORT_CAMERA_HOURS_MAX} hours: ask for several"
+                "makes it {camera_hours} hours of footage; an export has at most {days} days and, \
+                 of all cameras together, {EXPORT_CAMERA_HOURS_MAX} hours: ask for several"
             );
             return Err(Invalid::new("to", why));
         }

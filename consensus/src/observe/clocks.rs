@@ -196,7 +196,10 @@ mod tests {
             ahead in -10_000_000_i64..10_000_000,
             ways in prop::collection::vec((0_i64..500_000, 0_i64..500_000), 1..30),
         ) {
-            let samples = ways.iter().enumerate().map(|(n, (out, back))| sample(n as i64 * 250_000, *out, *back, ahead));
+            let samples = ways
+                .iter()
+                .enumerate()
+                .map(|(n, (out, back))| sample(n as i64 * 250_000, *out, *back, ahead));
             let (clocks, _) = fed(samples);
             let offset = clocks.offsets()[&PEER];
             prop_assert!((offset.micros - ahead).abs() <= offset.error_us, "{offset:?} of {ahead}");

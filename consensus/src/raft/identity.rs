@@ -305,10 +305,18 @@ impl Identity {
         self.0.is_open.store(false, Ordering::Release);
         let is_new = self.stand(Standing::Fenced(fence));
         if is_new {
-            tracing::error!(by = %fence.by, "this node takes no part any more: {}", Standing::Fenced(fence));
+            tracing::error!(
+                by = %fence.by,
+                "this node takes no part any more: {}",
+                Standing::Fenced(fence)
+            );
         }
         if let Err(error) = self.0.ledger.fence_off(fence).await {
-            tracing::error!(%error, "that this node is fenced could not be made durable; its next start asks its peers again");
+            tracing::error!(
+                %error,
+                "that this node is fenced could not be made durable; its next start asks its peers \
+                 again"
+            );
         }
     }
 

@@ -375,7 +375,10 @@ impl ChunkStream {
                 (Bytes::new(), Some(Absent::Damaged))
             }
             Err(Lost::Deleted) => {
-                tracing::info!(%camera, %node, %start, "a chunk that retention deleted is left out");
+                tracing::info!(
+                    %camera, %node, %start,
+                    "a chunk that retention deleted is left out"
+                );
                 (Bytes::new(), Some(Absent::Deleted))
             }
         };

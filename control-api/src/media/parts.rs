@@ -409,7 +409,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_asked_for_a_part_lies_within(range in "(bytes)?=?[0-9]{0,3}-?[0-9]{0,3}[,-]?[0-9]{0,2}", bytes in 0u64..300) {
+        fn whatever_is_asked_for_a_part_lies_within(
+            range in "(bytes)?=?[0-9]{0,3}-?[0-9]{0,3}[,-]?[0-9]{0,2}",
+            bytes in 0u64..300,
+        ) {
             if let Sent::Part(part) = within(&range, bytes) {
                 prop_assert!(part.start < part.end && part.end <= bytes);
             }

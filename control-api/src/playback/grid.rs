@@ -179,7 +179,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn times_grow_whatever_comes(times in prop::collection::vec(any::<u64>(), 1..50), interval_ns in 12_000_u64..5_000_000_000) {
+        fn times_grow_whatever_comes(
+            times in prop::collection::vec(any::<u64>(), 1..50),
+            interval_ns in 12_000_u64..5_000_000_000,
+        ) {
             let mut grid = FrameGrid::new(interval_ns, 90_000).unwrap();
             let mut last = None;
             for time in times {

@@ -294,7 +294,8 @@ pub fn write_growing(
         .map_or(0, |entry| entry.number - listing.first);
     let target_s = cells.micros() * 2 / 1_000_000;
     let mut out = format!(
-        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target_s}\n#EXT-X-MEDIA-SEQUENCE:{sequence}\n"
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target_s}\n\
+         #EXT-X-MEDIA-SEQUENCE:{sequence}\n"
     );
     if cells.length == CellLength::Range {
         out += "#EXT-X-PLAYLIST-TYPE:EVENT\n";
@@ -601,14 +602,23 @@ mod tests {
                 at += chunks.len() as i64 * 500;
             }
             let tracks = Tracks { video, audio: session(1, Audio, 9, 40, "KKKKKKKKKKKK") };
-            let listing = plan_growing(&tracks, LIVE, (-1, -1, None), Timestamp((at + 60_000) * 1000), false);
+            let listing = plan_growing(
+                &tracks,
+                LIVE,
+                (-1, -1, None),
+                Timestamp((at + 60_000) * 1000),
+                false,
+            );
             let (mut served, mut end) = (Vec::new(), LIVE.start(-1));
             for entry in &listing.entries {
                 prop_assert_eq!(entry.range.from, end);
                 end = entry.range.to;
                 let inits = InitPair { video: InitId(1), audio: Some(InitId(9)) };
                 let chunks = cell_chunks(&tracks, LIVE, entry.number, inits, false);
-                let video: Vec<_> = chunks.into_iter().filter(|chunk| chunk.meta.track == Video).collect();
+                let video: Vec<_> = chunks
+                    .into_iter()
+                    .filter(|chunk| chunk.meta.track == Video)
+                    .collect();
                 prop_assert_eq!(video.is_empty(), entry.inits.is_none());
                 served.extend(video);
             }

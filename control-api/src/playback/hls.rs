@@ -482,8 +482,16 @@ mod tests {
             let video = holdfast_storage::timeline::merge(entries);
             let plan = plan_export(&Tracks { video, audio: vec![] }, range(0, at + 500), false);
             let played = plan.map_or(vec![], |plan| plan.chunks);
-            let is_played = |at: Timestamp| played.iter().any(|entry| entry.meta.start <= at && at < entry.meta.end());
-            let is_recorded = |at: Timestamp| recorded.iter().any(|span| span.start <= at && at < span.end);
+            let is_played = |at: Timestamp| {
+                played
+                    .iter()
+                    .any(|entry| entry.meta.start <= at && at < entry.meta.end())
+            };
+            let is_recorded = |at: Timestamp| {
+                recorded
+                    .iter()
+                    .any(|span| span.start <= at && at < span.end)
+            };
             for at_ms in (0..at).step_by(250) {
                 let at = Timestamp(at_ms * 1000);
                 prop_assert_eq!(is_played(at), is_recorded(at), "at {} ms: {:?}", at_ms, &recorded);
@@ -503,8 +511,12 @@ mod tests {
             }
             let tracks = Tracks { video, audio: session(1, Audio, 9, 40, "KKKKKKKKKKKK") };
             let mut gate = KeyframeGate::new(false);
-            let candidates = from_keyframe_before(&tracks.video, Timestamp(from_ms * 1000), false).iter();
-            let playable: Vec<_> = candidates.filter(|entry| gate.admit(&entry.meta) != Admission::Skip).copied().collect();
+            let candidates =
+                from_keyframe_before(&tracks.video, Timestamp(from_ms * 1000), false).iter();
+            let playable: Vec<_> = candidates
+                .filter(|entry| gate.admit(&entry.meta) != Admission::Skip)
+                .copied()
+                .collect();
             let (mut served, mut end) = (Vec::new(), Timestamp::MIN);
             for item in plan_playlist(&tracks, &[], range(from_ms, 600_000), false) {
                 let (Item::Gap(span) | Item::Segment(Segment { range: span, .. })) = item;

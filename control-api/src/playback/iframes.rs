@@ -114,7 +114,8 @@ pub fn write_pictures(pictures: &[Picture], request: &Request<'_>) -> String {
         .unwrap_or_default();
     let target_s = longest.max(1).unsigned_abs().div_ceil(1_000_000);
     let mut out = format!(
-        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target_s}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-I-FRAMES-ONLY\n"
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target_s}\n#EXT-X-MEDIA-SEQUENCE:0\n\
+         #EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-I-FRAMES-ONLY\n"
     );
     let mut map = None;
     for Picture {
@@ -168,7 +169,8 @@ pub fn write_with_pictures(
     (pictures, bits): (&str, u64),
 ) -> String {
     format!(
-        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-STREAM-INF:BANDWIDTH={main_bits}\n{main}\n#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={bits},URI=\"{pictures}\"\n"
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-STREAM-INF:BANDWIDTH={main_bits}\n{main}\n\
+         #EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={bits},URI=\"{pictures}\"\n"
     )
 }
 

@@ -54,7 +54,8 @@ pub fn write_playlist(items: &[Item], request: &Request<'_>) -> String {
     let gap_micros_max = gap_micros_max(&listed);
     let target_s = target_seconds(&listed, gap_micros_max);
     let mut out = format!(
-        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target_s}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n"
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target_s}\n#EXT-X-MEDIA-SEQUENCE:0\n\
+         #EXT-X-PLAYLIST-TYPE:VOD\n"
     );
     if segments(&listed).all(|segment| segment.access == Some(AccessPoint::Sync)) {
         out += "#EXT-X-INDEPENDENT-SEGMENTS\n";

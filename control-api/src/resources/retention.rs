@@ -233,8 +233,8 @@ fn check_times(volumes: &[VolumeRetention], nodes: &[NodeId], volume: Option<u16
         .as_ref()
         .map_or("its clock has not settled yet", |paused| &paused.detail);
     let detail = format!(
-        "nothing was removed: volume {} of node {} is not certain of the time ({why}), so it cannot know which footage \
-         lies in the future",
+        "nothing was removed: volume {} of node {} is not certain of the time ({why}), so it \
+         cannot know which footage lies in the future",
         one.volume, one.node
     );
     Err(ApiError::new(ErrorKind::Conflict, detail).code("time-not-certain"))

@@ -312,8 +312,8 @@ fn verdict(
     findings: &[Finding],
 ) -> String {
     if known.mode() == Mode::None {
-        return "degraded: this node belongs to no cluster and records nothing; found one with `holdfast cluster init`, \
-                or join one with `holdfast cluster join`"
+        return "degraded: this node belongs to no cluster and records nothing; found one with \
+                `holdfast cluster init`, or join one with `holdfast cluster join`"
             .to_owned();
     }
     let cameras = known.state.cameras.len();

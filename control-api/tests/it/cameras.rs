@@ -5,7 +5,9 @@ use crate::support::fake::Fake;
 use holdfast_control_api::ports::Cluster;
 use serde_json::json;
 
-const GATE: &str = r#"{"name":"gate","source":{"url":"rtsp://10.0.0.9/main","username":"u","password":"hunter2"},"labels":{"site":"n"}}"#;
+const GATE: &str = r#"{"name":"gate",
+    "source":{"url":"rtsp://10.0.0.9/main","username":"u","password":"hunter2"},
+    "labels":{"site":"n"}}"#;
 
 #[tokio::test]
 async fn a_camera_exists_from_post_to_delete() {
@@ -233,7 +235,8 @@ async fn a_deleted_camera_is_listed_and_restored() {
 #[tokio::test]
 async fn cameras_of_another_cluster_get_numbers() {
     let client = Client::of(&Fake::new());
-    let body = r#"{"cluster":"6f1c0000-0000-0000-0000-000000000000","cameras":[{"camera":3,"name":"yard"}]}"#;
+    let body = r#"{"cluster":"6f1c0000-0000-0000-0000-000000000000",
+        "cameras":[{"camera":3,"name":"yard"}]}"#;
     let given = client
         .call("POST", "/api/v1/cameras/adopt", Some(body))
         .await;

@@ -86,7 +86,10 @@ async fn a_node_is_drained_and_taken_back() {
 #[tokio::test]
 async fn settings_are_changed_one_by_one_and_a_rebalance_is_asked_for() {
     let client = Client::of(&Fake::new());
-    let settings = |after| json!({"headroom":"warn","headroom_over_domains":false,"failback":"stay","failback_after_s":after,"drill_every_s":0});
+    let settings = |after| {
+        json!({"headroom":"warn","headroom_over_domains":false,"failback":"stay",
+            "failback_after_s":after,"drill_every_s":0})
+    };
     assert_eq!(client.get("/api/v1/settings").await.json(), settings(300));
     let changed = client
         .call(
@@ -199,8 +202,8 @@ async fn requests_are_measured_by_route_and_never_by_uri() {
     client.get("/nowhere/secret-path").await;
     let page = client.get("/metrics").await;
     assert!(page.header("content-type").starts_with("text/plain"));
-    let count = "holdfast_api_request_duration_seconds_count{method=\"GET\",route=\"/api/v1/cameras/{id}/timeline\",status=\"4xx\"} \
-                 1";
+    let count = "holdfast_api_request_duration_seconds_count{method=\"GET\",\
+                 route=\"/api/v1/cameras/{id}/timeline\",status=\"4xx\"} 1";
     assert!(page.text().contains(count), "{}", page.text());
     assert!(
         page.text().contains("route=\"none\"") && !page.text().contains("secret"),

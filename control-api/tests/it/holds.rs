@@ -7,7 +7,8 @@ use serde_json::json;
 #[tokio::test]
 async fn a_hold_exists_from_post_to_delete() {
     let client = Client::of(&Fake::with_cameras(7));
-    let body = r#"{"reason":"case 7","camera":3,"from":"2026-11-22T10:00:00Z","to":"2026-11-22T12:00:00+01:00"}"#;
+    let body = r#"{"reason":"case 7","camera":3,
+        "from":"2026-11-22T10:00:00Z","to":"2026-11-22T12:00:00+01:00"}"#;
     let created = client.call("POST", "/api/v1/holds", Some(body)).await;
     assert_eq!(
         (created.status.as_u16(), created.header("location")),
@@ -68,7 +69,8 @@ async fn a_hold_needs_no_end_and_takes_nothing_unknown() {
     }
     for body in [
         r#"{"reason":"x","camera":3}"#,
-        r#"{"reason":"x","camera":3,"from":"2026-11-22T10:00:00Z","to":"2026-11-22T11:00:00+01:00"}"#,
+        r#"{"reason":"x","camera":3,
+            "from":"2026-11-22T10:00:00Z","to":"2026-11-22T11:00:00+01:00"}"#,
         r#"{"reason":"x","camera":3,"from":"2026-11-22T10:00:00Z","until":1}"#,
     ] {
         assert_eq!(

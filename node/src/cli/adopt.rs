@@ -391,6 +391,7 @@ fn describe(adopted: &Adopted) -> String {
         })
         .collect();
     format!(
-        "{table}taken over. To have a node serve it, add to its configuration, and send it SIGHUP (systemctl reload holdfast):\n\n{config}"
+        "{table}taken over. To have a node serve it, add to its configuration, and send it SIGHUP \
+         (systemctl reload holdfast):\n\n{config}"
     )
 }

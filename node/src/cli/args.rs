@@ -552,7 +552,10 @@ mod tests {
                 .unwrap();
         assert!(
             args.json
-                && matches!(args.command, Command::Timeline(TimelineArgs { from, .. }) if from == "-10m")
+                && matches!(
+                    args.command,
+                    Command::Timeline(TimelineArgs { from, .. }) if from == "-10m"
+                )
         );
         let add = |label| {
             Args::try_parse_from([

@@ -112,7 +112,8 @@ fn describe(cluster: &Cluster, volumes: &[VolumeRetention]) -> String {
     let leader = cluster.leader.and_then(name);
     let alive = cluster.nodes.iter().filter(|node| node.alive).count();
     let head = format!(
-        "cluster   {id}{}\nversion   {}\nthis node {}\nleader    {}\nterm      {}\nnodes     {alive} of {} alive, {} voters\ncameras   {} of {} recording{}\nheadroom  {}\n",
+        "cluster   {id}{}\nversion   {}\nthis node {}\nleader    {}\nterm      {}\n\
+         nodes     {alive} of {} alive, {} voters\ncameras   {} of {} recording{}\nheadroom  {}\n",
         if cluster.generation > 1 {
             format!(", generation {}", cluster.generation)
         } else {

@@ -138,18 +138,21 @@ fn describe(exported: &Exported) -> String {
     {
         let lead_in = seconds(lead_in_ms * 1000);
         text.push_str(&format!(
-            "\nbegins at {start}, {lead_in} s before, with the keyframe that what you asked for is decoded from"
+            "\nbegins at {start}, {lead_in} s before, with the keyframe that what you asked for is \
+             decoded from"
         ));
     }
     if let Some(damaged_ms) = headers.damaged_ms.filter(|ms| *ms > 0) {
         let damaged = seconds(damaged_ms * 1000);
         text.push_str(&format!(
-            "\n{damaged} s of it refer to lost frames, and players conceal what is missing; --strict leaves them out"
+            "\n{damaged} s of it refer to lost frames, and players conceal what is missing; \
+             --strict leaves them out"
         ));
     }
     if *chunks_left_out > 0 {
         text.push_str(&format!(
-            "\n{chunks_left_out} chunks of less than half a second are left out: they are damaged, or were deleted during the transfer"
+            "\n{chunks_left_out} chunks of less than half a second are left out: they are damaged, \
+             or were deleted during the transfer"
         ));
     }
     if let Some(late) = &headers.late {

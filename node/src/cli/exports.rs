@@ -78,8 +78,15 @@ pub(super) async fn create(
         ))
     })?;
     out.print(&created, |status| {
-        let (id, until, files) = (status.export.id, status.export.expires_at, status.files.len());
-        format!("export {id}: {files} files, kept until {until}\nholdfast exports download {id} --dir DIR gets them")
+        let (id, until, files) = (
+            status.export.id,
+            status.export.expires_at,
+            status.files.len(),
+        );
+        format!(
+            "export {id}: {files} files, kept until {until}\n\
+             holdfast exports download {id} --dir DIR gets them"
+        )
     })
 }
 

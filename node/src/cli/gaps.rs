@@ -100,7 +100,8 @@ fn describe(ledger: &GapLedger, names: &Names) -> String {
             .map(|node| names.node(*node))
             .collect();
         text += &format!(
-            "\nwithout {}, which did not answer: of what was recorded there alone, only what others know is shown\n",
+            "\nwithout {}, which did not answer: of what was recorded there alone, only what \
+             others know is shown\n",
             silent.join(", ")
         );
     }

@@ -83,7 +83,12 @@ pub(super) fn clock_warnings(nodes: &[Node]) -> String {
     off.filter(|(_, ms)| u128::from(ms.unsigned_abs()) > limit_ms)
         .map(|(node, ms)| {
             let way = if ms > 0 { "ahead of" } else { "behind" };
-            format!("WARNING: the clock of {} is {} ms {way} this node's: recordings do not fit together; see that NTP runs on both\n", node.name, ms.unsigned_abs())
+            format!(
+                "WARNING: the clock of {} is {} ms {way} this node's: recordings do not fit \
+                 together; see that NTP runs on both\n",
+                node.name,
+                ms.unsigned_abs()
+            )
         })
         .collect()
 }

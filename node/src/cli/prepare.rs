@@ -100,7 +100,8 @@ mod tests {
     fn all_mistakes_in_the_file_are_reported_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("n.toml");
-        let text = "name = \"a\"\ndata_dir = \"d\"\ncolour = 1\n[storage]\nflush_interval_ms = \"fast\"\nscrub_days = 0\n[ingest]\ntick_ms = 0\n";
+        let text = "name = \"a\"\ndata_dir = \"d\"\ncolour = 1\n[storage]\n\
+                    flush_interval_ms = \"fast\"\nscrub_days = 0\n[ingest]\ntick_ms = 0\n";
         std::fs::write(&file, text).unwrap();
         let problems = prepare(&file, |_| None).unwrap_err().error.problems();
         let shown: Vec<_> = problems

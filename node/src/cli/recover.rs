@@ -133,7 +133,9 @@ fn refuse_needless(
              generation all the same",
         ),
         _ if alive.is_empty() => (
-            "this node is the only voter: it needs no other to decide, and nothing is to be recovered".to_owned(),
+            "this node is the only voter: it needs no other to decide, and nothing is to be \
+             recovered"
+                .to_owned(),
             "start it, and look at `holdfast status`. --force begins a new generation all the same",
         ),
         _ => (
@@ -141,8 +143,9 @@ fn refuse_needless(
                 "{} still take connections: with this node they are a majority, so nothing is lost",
                 names(members)
             ),
-            "start this node, and look at `holdfast status`. If those are lost all the same (another program answers \
-             there, or their data is gone), stop them, or use --force: then they take no part any more",
+            "start this node, and look at `holdfast status`. If those are lost all the same \
+             (another program answers there, or their data is gone), stop them, or use --force: \
+             then they take no part any more",
         ),
     };
     Err(CliError::failed(message).hint(hint))
@@ -190,14 +193,15 @@ fn plan(survivor: &Survivor, members: &[Member], name: &str) -> String {
         )
     }));
     lines.push(
-        "Nodes that are dropped are refused from then on, also where they still run and are a majority. They can join again, \
-         and keep their footage."
+        "Nodes that are dropped are refused from then on, also where they still run and are a \
+         majority. They can join again, and keep their footage."
             .to_owned(),
     );
     if is_witness(survivor) {
         lines.push(
-            "WARNING: this node is a witness. It has no footage, and records none: cameras are recorded again once a \
-             recorder has joined. If a recorder is left, recover that one instead."
+            "WARNING: this node is a witness. It has no footage, and records none: cameras are \
+             recorded again once a recorder has joined. If a recorder is left, recover that one \
+             instead."
                 .to_owned(),
         );
     }
@@ -267,10 +271,12 @@ fn describe(report: &Report) -> String {
     let kept = kept.display();
     format!(
         "{node} is the only voter of generation {generation} of cluster {}. Start it{record}.\n\
-         New cameras get numbers that are {NUMBERS_LEAP} higher than before: the lost nodes may have given out those between.\n\
+         New cameras get numbers that are {NUMBERS_LEAP} higher than before: the lost nodes may \
+         have given out those between.\n\
          What it knew before is kept in {kept}; nothing needs it any more.\n\
-         To have a node that was dropped join again: stop it, remove identity.json, raft* and join-attempt from its data_dir, \
-         leave its volumes as they are, start it, and `holdfast cluster join` there.",
+         To have a node that was dropped join again: stop it, remove identity.json, raft* and \
+         join-attempt from its data_dir, leave its volumes as they are, start it, and `holdfast \
+         cluster join` there.",
         report.cluster
     )
 }
@@ -281,12 +287,14 @@ fn recovery_error(error: &RecoveryError) -> CliError {
         RecoveryError::Remains(RemainsError::InUse { .. }) => {
             failed.hint("stop it first: `systemctl stop holdfast`, or `kill` the process")
         }
-        RecoveryError::Owner { owner, .. } => {
-            failed.hint(format!("run this as that user: `sudo -u '#{owner}' holdfast cluster recover ...`"))
-        }
-        RecoveryError::NoIdentity(_) | RecoveryError::Remains(RemainsError::Nothing(_)) => {
-            failed.hint("is this the configuration of the node that is left? `data_dir` in it says where its data is")
-        }
+        RecoveryError::Owner { owner, .. } => failed.hint(format!(
+            "run this as that user: `sudo -u '#{owner}' holdfast cluster recover ...`"
+        )),
+        RecoveryError::NoIdentity(_) | RecoveryError::Remains(RemainsError::Nothing(_)) => failed
+            .hint(
+                "is this the configuration of the node that is left? `data_dir` in it says where \
+                 its data is",
+            ),
         _ => failed,
     }
 }

@@ -74,8 +74,10 @@ fn verify(file: &Path, out: Output) -> Result<(), CliError> {
         return Ok(());
     }
     Err(damaged(file).hint(
-        "damaged chunks are never served; a timeline fills them from other nodes that recorded the camera.\n      \
-         Save what is sound with `holdfast segment extract`, look at the disk (`dmesg`, `smartctl -a`), and replace it if it happens again",
+        "damaged chunks are never served; a timeline fills them from other nodes that recorded the \
+         camera.\n      \
+         Save what is sound with `holdfast segment extract`, look at the disk (`dmesg`, `smartctl \
+         -a`), and replace it if it happens again",
     ))
 }
 
@@ -86,11 +88,18 @@ fn readable(file: &Path) -> Result<(), CliError> {
         Ok(metadata) if metadata.is_file() => Ok(()),
         Ok(_) => Err(CliError::usage(format!("{} is not a file", file.display()))
             .hint("a whole volume: `holdfast volume verify`")),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(CliError::new(ExitKind::NotFound, format!("there is no file {}", file.display()))
-                .hint("segments lie below `segments` in a volume's folder; retention may have deleted this one"))
-        }
-        Err(error) => Err(CliError::failed(format!("cannot read {}: {error}", file.display()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(CliError::new(
+            ExitKind::NotFound,
+            format!("there is no file {}", file.display()),
+        )
+        .hint(
+            "segments lie below `segments` in a volume's folder; retention may have deleted this \
+             one",
+        )),
+        Err(error) => Err(CliError::failed(format!(
+            "cannot read {}: {error}",
+            file.display()
+        ))),
     }
 }
 

@@ -282,8 +282,8 @@ mod tests {
         assert!(lines[0].starts_with("FOOTAGE IS BEING LOST"));
         assert_eq!(
             lines[1],
-            "not recorded  lift          since 09:54:40Z (5 min)  the camera refused the user name or password (RTSP 401)  \
-             fix: holdfast camera edit lift --password-file -"
+            "not recorded  lift          since 09:54:40Z (5 min)  the camera refused the user name \
+             or password (RTSP 401)  fix: holdfast camera edit lift --password-file -"
         );
         assert!(
             lines[2].contains("since 2026-11-20 10:00:00Z (2 days)"),

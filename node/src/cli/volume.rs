@@ -37,8 +37,10 @@ pub(super) fn verify(dir: &Path, out: Output) -> Result<(), CliError> {
     let report = &verdict.report;
     if !report.damaged.is_empty() {
         return Err(CliError::failed(format!("{} is damaged", dir.display())).hint(
-            "damaged chunks are never served; a timeline fills them from other nodes that recorded the camera.\n      \
-             Save what is sound of a segment with `holdfast segment extract`, look at the disk (`dmesg`, `smartctl -a`), and replace it if it happens again",
+            "damaged chunks are never served; a timeline fills them from other nodes that recorded \
+             the camera.\n      \
+             Save what is sound of a segment with `holdfast segment extract`, look at the disk \
+             (`dmesg`, `smartctl -a`), and replace it if it happens again",
         ));
     }
     if !report.failed.is_empty() {
@@ -83,8 +85,12 @@ pub(super) fn init(dir: &Path, out: Output) -> Result<(), CliError> {
         )
     })?;
     if let Some(volume) = volume_in(&root).map_err(|error| volume_error(&error))? {
-        return Err(CliError::failed(format!("{} holds volume {volume} already", dir.display()))
-            .hint("the node takes it up by itself; a volume of another cluster has to be removed first"));
+        return Err(
+            CliError::failed(format!("{} holds volume {volume} already", dir.display())).hint(
+                "the node takes it up by itself; a volume of another cluster has to be removed \
+                 first",
+            ),
+        );
     }
     mark_new(dir).map_err(|error| {
         CliError::failed(format!("{} cannot be written: {error}", dir.display()))

@@ -42,7 +42,12 @@ impl FromStr for ByteSize {
             .ok()
             .and_then(|count| count.checked_mul(factor))
             .map(Self)
-            .ok_or_else(|| format!("`{text}` is not a size; write whole bytes, or for example \"512MiB\" or \"4GiB\""))
+            .ok_or_else(|| {
+                format!(
+                    "`{text}` is not a size; write whole bytes, or for example \"512MiB\" or \
+                     \"4GiB\""
+                )
+            })
     }
 }
 

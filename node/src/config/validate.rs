@@ -351,7 +351,11 @@ fn retention(config: &Config, found: &mut Vec<Problem>) {
         {
             found.push(Problem::of_key(
                 "retention.bytes_max",
-                format!("of class `{}` is below segment_bytes_max = {}, the least that can be deleted at once; raise it or lower that", class.class, config.storage.segment_bytes_max),
+                format!(
+                    "of class `{}` is below segment_bytes_max = {}, the least that can be deleted \
+                     at once; raise it or lower that",
+                    class.class, config.storage.segment_bytes_max
+                ),
             ));
         }
     }

@@ -46,7 +46,11 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=9))]
     pub(crate) nodes: u32,
     /// How long to record; without it until `q` or Ctrl-C
-    #[arg(long = "for", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=3600))]
+    #[arg(
+        long = "for",
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(5..=3600)
+    )]
     pub(crate) seconds: Option<u64>,
     /// Which node to kill at 40 % of the time; the key `k` kills at any time
     #[arg(long, value_enum, default_value = "none")]

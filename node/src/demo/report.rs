@@ -121,7 +121,8 @@ impl Report {
         match (&self.killed, self.median_gap_ms, self.worst_gap_ms) {
             (Some(node), Some(median), Some(worst)) => {
                 format!(
-                    "killed {node}: its cameras were not recorded for {median} ms (median), {worst} ms (worst)\n"
+                    "killed {node}: its cameras were not recorded for {median} ms (median), \
+                     {worst} ms (worst)\n"
                 )
             }
             (Some(node), ..) => format!("killed {node}, which owned no camera\n"),

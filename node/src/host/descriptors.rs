@@ -131,7 +131,11 @@ impl Reserve {
         }
         let open = open().unwrap_or_else(|error| {
             self.uncountable.call_once(|| {
-                tracing::warn!(%error, "open files cannot be counted, so none are kept in reserve for cameras and volumes; mount /proc");
+                tracing::warn!(
+                    %error,
+                    "open files cannot be counted, so none are kept in reserve for cameras and \
+                     volumes; mount /proc"
+                );
             });
             0
         });

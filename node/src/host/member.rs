@@ -563,7 +563,10 @@ async fn report_for_duty(
             match consensus.write(report).await {
                 Ok(_) => {}
                 Err(WriteError::Rejected(rejection)) => {
-                    tracing::error!(%rejection, "the cluster refuses this node's report; correct its configuration");
+                    tracing::error!(
+                        %rejection,
+                        "the cluster refuses this node's report; correct its configuration"
+                    );
                     sleep(REFUSED_REPORT_INTERVAL).await;
                 }
                 Err(error) => {

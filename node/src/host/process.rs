@@ -262,7 +262,10 @@ impl Host {
     }
 
     fn enter(&self, member: Member) -> &Member {
-        tracing::info!(node = %member.identity.node, cluster = %member.identity.cluster, "member of a cluster");
+        tracing::info!(
+            node = %member.identity.node, cluster = %member.identity.cluster,
+            "member of a cluster"
+        );
         let member = self.member.get_or_init(|| member);
         self.became.notify_waiters();
         member

@@ -22,7 +22,11 @@ pub(crate) enum RecoveryError {
     NoIdentity(PathBuf),
     #[error("{0}")]
     Identity(#[from] IdentityError),
-    #[error("{} belongs to user {owner}, and this is user {user}: what would be written could not be read by the node", dir.display())]
+    #[error(
+        "{} belongs to user {owner}, and this is user {user}: what would be written could not be \
+         read by the node",
+        dir.display()
+    )]
     Owner { dir: PathBuf, owner: u32, user: u32 },
     #[error("{0}")]
     Remains(#[from] RemainsError),

@@ -69,7 +69,11 @@ pub(crate) async fn keep(
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_warned, true) {
-                    tracing::warn!(%error, "no sign of life can be left in the data directory: after a crash, more is shown as node_down than was");
+                    tracing::warn!(
+                        %error,
+                        "no sign of life can be left in the data directory: after a crash, more is \
+                         shown as node_down than was"
+                    );
                 }
                 Files::default()
             }

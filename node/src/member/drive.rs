@@ -110,11 +110,13 @@ impl Drive {
             }
             // Its senders are this node's links and routes, which exist as long as the drive.
             event = self.options.link_events.recv() => event.map(Event::Link),
-            // Without the task that proposes, this node could lead but decide nothing: it is better to end.
+            // Without the task that proposes, this node could lead but decide nothing: it is better
+            // to end.
             proposed = self.proposed.recv() => proposed.map(|()| Event::Proposed),
             _ = self.tick.tick() => {
                 let own = (self.options.own)();
-                // The cameras of a node that takes no part any more go to others, as from a node whose disks are read-only.
+                // The cameras of a node that takes no part any more go to others, as from a node
+                // whose disks are read-only.
                 let writable = own.writable && !self.standing.borrow().is_final();
                 Some(Event::Tick(Own { writable, ..own }))
             }

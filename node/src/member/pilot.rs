@@ -213,7 +213,10 @@ impl Pilot {
                  both"
             ),
             Some(Alarm::Ended(Offset { micros, .. })) => {
-                tracing::info!(%node, ahead_ms = millis(micros), "the clock of a node is right again");
+                tracing::info!(
+                    %node, ahead_ms = millis(micros),
+                    "the clock of a node is right again"
+                );
             }
             None => {}
         }
@@ -295,7 +298,10 @@ impl Pilot {
             .keys()
             .filter(|camera| !treatments.contains_key(camera))
         {
-            tracing::info!(%camera, name = self.camera_name(*camera), "a camera is no suspect any more");
+            tracing::info!(
+                %camera, name = self.camera_name(*camera),
+                "a camera is no suspect any more"
+            );
         }
         self.sight.treatments = treatments;
     }

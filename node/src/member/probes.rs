@@ -56,9 +56,18 @@ impl Probes {
             tokio::select! {
                 Some(answered) = asked.join_next() => match answered {
                     Ok(Some((camera, revision, answer))) => {
-                        let news = self.schedule().answered(clock.elapsed(), camera, revision, answer, random());
+                        let news = self.schedule().answered(
+                            clock.elapsed(),
+                            camera,
+                            revision,
+                            answer,
+                            random(),
+                        );
                         if let Some(reached) = news {
-                            tracing::info!(%camera, reached, "this node looked after a camera that its owner does not record");
+                            tracing::info!(
+                                %camera, reached,
+                                "this node looked after a camera that its owner does not record"
+                            );
                         }
                     }
                     Ok(None) => {}

@@ -240,13 +240,18 @@ mod tests {
     }
 
     proptest! {
-        /// The cameras that stay fit, none leaves in vain, and none leaves before a less important one.
+        /// The cameras that stay fit, none leaves in vain, and none leaves before a less important
+        /// one.
         #[test]
         fn what_stays_fits_and_no_more_leave_than_must(
             all in prop::collection::vec((0_u8..4, 0_u64..1000), 0..20),
             bandwidth_bps in 0_u64..10_000,
         ) {
-            let tenants: Vec<_> = all.iter().zip(0..).map(|((priority, rate), id)| tenant(id, *priority, *rate)).collect();
+            let tenants: Vec<_> = all
+                .iter()
+                .zip(0..)
+                .map(|((priority, rate), id)| tenant(id, *priority, *rate))
+                .collect();
             let leaving = leavers(tenants.clone(), bandwidth_bps);
             let of = |camera: &CameraId| tenants[camera.0 as usize];
             let stays = tenants.iter().filter(|tenant| !leaving.contains(&tenant.camera));

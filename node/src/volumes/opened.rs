@@ -178,12 +178,18 @@ pub(super) fn open_blocking(
     if !handle.is_reading()
         && let Err(error) = handle.unmark_new()
     {
-        tracing::error!(volume = index, %error, "the mark for a new volume stays: remove volume.new by hand");
+        tracing::error!(
+            volume = index, %error,
+            "the mark for a new volume stays: remove volume.new by hand"
+        );
     }
     let mut register = lock(register);
     register.name(index, handle.id());
     if let Err(error) = register.save(&settings.data_dir) {
-        tracing::error!(%error, "the number of a volume was not kept; it may get another one at the next start");
+        tracing::error!(
+            %error,
+            "the number of a volume was not kept; it may get another one at the next start"
+        );
     }
     Ok((volume, handle))
 }
@@ -200,7 +206,11 @@ fn warn_of_system_disk(settings: &Settings, root: &Root) {
     if device(Path::new("/"))
         .is_some_and(|system| is_on_system_disk(root.id().device, system, &others))
     {
-        tracing::warn!(path = %root.path().display(), "a new volume is begun on the system's disk, while others have disks of their own: is its disk mounted?");
+        tracing::warn!(
+            path = %root.path().display(),
+            "a new volume is begun on the system's disk, while others have disks of their own: is \
+             its disk mounted?"
+        );
     }
 }
 

@@ -221,7 +221,10 @@ impl Slot {
         if !self.is_awaited {
             // A volume that failed before is counted already.
             self.counts.failures += u64::from(self.probation.is_none());
-            tracing::error!(volume = self.index, path = %self.path.display(), reason, "the volume is away: nothing is written at its path until it is back");
+            tracing::error!(
+                volume = self.index, path = %self.path.display(), reason,
+                "the volume is away: nothing is written at its path until it is back"
+            );
         }
         self.place = Place::Away(Arc::from(reason));
         (self.is_awaited, self.probation, self.look_at) = (true, None, now + LOOK_INTERVAL);

@@ -100,7 +100,11 @@ impl Volumes {
                 slot.put_on_probation(now);
             }
             if std::mem::discriminant(&before) != std::mem::discriminant(&slot.health) {
-                tracing::warn!(volume = slot.index, path = %slot.path.display(), health = ?slot.health, lag = ?slot.lag, "a volume's health changed");
+                tracing::warn!(
+                    volume = slot.index, path = %slot.path.display(), health = ?slot.health,
+                    lag = ?slot.lag,
+                    "a volume's health changed"
+                );
             }
         }
         for opened in left {
@@ -263,7 +267,10 @@ impl Volumes {
             Probed::Good if is_proven && !is_over => {
                 if slot.health != Health::Hung {
                     slot.end_probation(now);
-                    tracing::info!(volume = slot.index, path = %slot.path.display(), "the volume is sound again and takes cameras");
+                    tracing::info!(
+                        volume = slot.index, path = %slot.path.display(),
+                        "the volume is sound again and takes cameras"
+                    );
                 }
                 After::Wait
             }
@@ -298,7 +305,10 @@ impl Volumes {
 
     async fn close_one(&self, path: PathBuf, opened: Arc<Opened>) {
         if let Err(error) = close_within(CLOSE_MAX, opened.path(), opened.handle.close()).await {
-            tracing::warn!(%error, "a volume that was taken out of the configuration did not close in order");
+            tracing::warn!(
+                %error,
+                "a volume that was taken out of the configuration did not close in order"
+            );
         }
         self.slots_mut().retain(|slot| slot.path != path);
         // A failed volume still has its catalogue open, and closing that writes to the disk:
@@ -395,6 +405,9 @@ fn sample(slot: &mut Slot, opened: &Opened, stats: &Stats, now: Duration) -> Sam
 fn log_leaving(slot: &Slot, leaving: &[CameraId]) {
     if !leaving.is_empty() {
         let (cameras, path) = (leaving.len(), slot.path.display());
-        tracing::debug!(volume = slot.index, %path, cameras, "the volume is too slow for all of its cameras; the least important leave");
+        tracing::debug!(
+            volume = slot.index, %path, cameras,
+            "the volume is too slow for all of its cameras; the least important leave"
+        );
     }
 }

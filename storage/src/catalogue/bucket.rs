@@ -452,14 +452,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_come_back(seeds in proptest::collection::vec((any::<u64>(), any::<i64>(), any::<i64>(), any::<u32>()), 0..6)) {
+        fn rows_come_back(
+            seeds in proptest::collection::vec(
+                (any::<u64>(), any::<i64>(), any::<i64>(), any::<u32>()),
+                0..6,
+            ),
+        ) {
             let rows: Vec<_> = seeds.into_iter().map(odd_row).collect();
             let base = bucket_of(rows.first().map_or(Timestamp(0), |row| row.start));
             let value = encode(base, &rows);
             prop_assert_eq!(&decode(CameraId(7), StreamKind::Sub, base, &value).unwrap(), &rows);
             let mut found = Vec::new();
             stretches(base, &value, |_, start, _| start.0 % 2 == 0, &mut found).unwrap();
-            let wanted = rows.iter().filter(|row| row.start.0 % 2 == 0).flat_map(|row| row.stretches.iter().copied());
+            let wanted = rows
+                .iter()
+                .filter(|row| row.start.0 % 2 == 0)
+                .flat_map(|row| row.stretches.iter().copied());
             prop_assert_eq!(found, wanted.collect::<Vec<_>>());
         }
 

@@ -316,21 +316,53 @@ mod tests {
         #[test]
         fn any_frames_round_trip(
             base in 0u64..1 << 50,
-            raw in prop::collection::vec((1u32..1 << 20, -90_000i32..90_000, access(), prop::collection::vec(any::<u8>(), 0..40)), 1..20),
+            raw in prop::collection::vec(
+                (
+                    1u32..1 << 20,
+                    -90_000i32..90_000,
+                    access(),
+                    prop::collection::vec(any::<u8>(), 0..40),
+                ),
+                1..20,
+            ),
         ) {
             let mut time = base;
-            let frames: Vec<_> = raw.into_iter().map(|(duration, composition_offset, access, data)| {
-                let frame = Frame { data: data.into(), decode_time: time, duration, composition_offset, access };
-                time += u64::from(duration);
-                frame
-            }).collect();
+            let frames: Vec<_> = raw
+                .into_iter()
+                .map(|(duration, composition_offset, access, data)| {
+                    let frame = Frame {
+                        data: data.into(),
+                        decode_time: time,
+                        duration,
+                        composition_offset,
+                        access,
+                    };
+                    time += u64::from(duration);
+                    frame
+                })
+                .collect();
             let bytes = flat(&build_chunk(TrackKind::Audio, 0, Timestamp(0), &frames).unwrap());
             let samples = probe::samples(&bytes).unwrap();
             prop_assert_eq!(samples.len(), frames.len());
             for (sample, frame) in samples.iter().zip(&frames) {
-                prop_assert_eq!(&bytes[sample.offset..sample.offset + sample.size], &frame.data[..]);
-                prop_assert_eq!((sample.decode_time, sample.duration, sample.composition_offset, sample.is_sync),
-                    (frame.decode_time, frame.duration, i64::from(frame.composition_offset), frame.access == Some(AccessPoint::Sync)));
+                prop_assert_eq!(
+                    &bytes[sample.offset..sample.offset + sample.size],
+                    &frame.data[..]
+                );
+                prop_assert_eq!(
+                    (
+                        sample.decode_time,
+                        sample.duration,
+                        sample.composition_offset,
+                        sample.is_sync
+                    ),
+                    (
+                        frame.decode_time,
+                        frame.duration,
+                        i64::from(frame.composition_offset),
+                        frame.access == Some(AccessPoint::Sync)
+                    )
+                );
             }
         }
     }

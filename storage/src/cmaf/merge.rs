@@ -378,7 +378,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damage_never_panics(at in any::<prop::sample::Index>(), value in any::<u8>(), keep in any::<prop::sample::Index>()) {
+        fn damage_never_panics(
+            at in any::<prop::sample::Index>(),
+            value in any::<u8>(),
+            keep in any::<prop::sample::Index>(),
+        ) {
             let mut bytes = avc(30).1.to_vec();
             let place = at.index(bytes.len());
             bytes[place] = value;

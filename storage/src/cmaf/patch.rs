@@ -301,7 +301,11 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn damage_never_panics_nor_changes_the_length(at in 0usize..230, value in any::<u8>(), cut in 0usize..230) {
+        fn damage_never_panics_nor_changes_the_length(
+            at in 0usize..230,
+            value in any::<u8>(),
+            cut in 0usize..230,
+        ) {
             let mut bytes = two_frame_chunk();
             let length = bytes.len();
             bytes[at % length] = value;
@@ -309,7 +313,14 @@ pub(crate) mod tests {
             let kept = bytes.len();
             let _ = prefix_first_sample(&bytes, b"prefix");
             let _ = patch_durations(&mut bytes, &[1, 2]);
-            let _ = patch_chunk(&mut bytes, &Placement { decode_time: u64::MAX, moof_sequence: 1, sample_description_index: 1 });
+            let _ = patch_chunk(
+                &mut bytes,
+                &Placement {
+                    decode_time: u64::MAX,
+                    moof_sequence: 1,
+                    sample_description_index: 1,
+                },
+            );
             prop_assert_eq!(bytes.len(), kept);
         }
     }

@@ -2,7 +2,8 @@
 //! `unsafe` code.
 #![allow(
     unsafe_code,
-    reason = "aligned allocation and tokio-uring's IoBuf contracts need it; every block states its invariant"
+    reason = "aligned allocation and tokio-uring's IoBuf contracts need it; every block states its \
+              invariant"
 )]
 
 use crate::format::BLOCK_BYTES;

@@ -53,7 +53,10 @@ impl RealDisk {
     pub fn in_root(choice: IoChoice, root: Arc<Root>) -> io::Result<Self> {
         let choice = choose(choice, &root)?;
         if let Choice::Plain(Some(why)) = &choice {
-            tracing::warn!(volume = %root.path().display(), why, "recording with plain I/O instead of io_uring");
+            tracing::warn!(
+                volume = %root.path().display(), why,
+                "recording with plain I/O instead of io_uring"
+            );
         }
         Ok(Self { choice, root })
     }
@@ -232,7 +235,11 @@ fn run_uring(
         let (mode, pool) = match Pool::registered(BUFFERS, BATCH_BYTES_MAX) {
             Ok(pool) => (IoMode::UringRegistered, pool),
             Err(error) => {
-                tracing::info!(%error, "the kernel registers no buffers for this process; writing from unregistered ones");
+                tracing::info!(
+                    %error,
+                    "the kernel registers no buffers for this process; writing from unregistered \
+                     ones"
+                );
                 (IoMode::Uring, Pool::plain(BUFFERS, BATCH_BYTES_MAX))
             }
         };
@@ -393,7 +400,10 @@ fn create_file(
         && let Err(error) = root.remove(path)
         && error.kind() != io::ErrorKind::NotFound
     {
-        tracing::warn!(path = %path.display(), %error, "a segment that could not be opened stays behind");
+        tracing::warn!(
+            path = %path.display(), %error,
+            "a segment that could not be opened stays behind"
+        );
     }
     result
 }

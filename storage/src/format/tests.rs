@@ -159,14 +159,21 @@ proptest! {
     }
 
     #[test]
-    fn a_record_of_the_wrong_size_is_refused(record in record(), cut in any::<proptest::sample::Index>()) {
+    fn a_record_of_the_wrong_size_is_refused(
+        record in record(),
+        cut in any::<proptest::sample::Index>(),
+    ) {
         let bytes = encoded(&record);
         let (_, span) = decode_record(&bytes).unwrap();
         prop_assert!(decode_record(&bytes[..cut.index(span.bytes())]).is_err());
     }
 
     #[test]
-    fn a_flipped_bit_in_a_record_is_noticed(record in record(), at in any::<proptest::sample::Index>(), bit in 0..8_u8) {
+    fn a_flipped_bit_in_a_record_is_noticed(
+        record in record(),
+        at in any::<proptest::sample::Index>(),
+        bit in 0..8_u8,
+    ) {
         let mut bytes = encoded(&record);
         let (_, span) = decode_record(&bytes).unwrap();
         bytes[at.index(span.bytes())] ^= 1 << bit;
@@ -174,7 +181,9 @@ proptest! {
     }
 
     #[test]
-    fn noise_is_never_a_record_nor_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..4096)) {
+    fn noise_is_never_a_record_nor_a_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..4096),
+    ) {
         prop_assert!(decode_record(&bytes).is_err());
         prop_assert!(decode_batch_head(&bytes).is_err());
         prop_assert!(SegmentHeader::decode(&bytes).is_err());
@@ -185,11 +194,16 @@ proptest! {
     /// equal the checksum of the bytes.
     #[test]
     fn a_batch_comes_back_and_any_flipped_bit_is_noticed(
-        records in proptest::collection::vec(record(), 1..6), at in any::<proptest::sample::Index>(), bit in 0..8_u8,
+        records in proptest::collection::vec(record(), 1..6),
+        at in any::<proptest::sample::Index>(),
+        bit in 0..8_u8,
     ) {
         let mut out = vec![0xff; 1 << 16];
         let mut builder = BatchBuilder::default();
-        let offsets: Vec<usize> = records.iter().map(|record| builder.push(record, &mut out)).collect();
+        let offsets: Vec<usize> = records
+            .iter()
+            .map(|record| builder.push(record, &mut out))
+            .collect();
         let bytes = builder.finish(SegmentId(1), Uuid::from_u128(2), 3, Timestamp(4), &mut out);
         let head = decode_batch_head(&out).unwrap();
         prop_assert_eq!((head.records as usize, head.padded_bytes()), (records.len(), bytes));
@@ -212,12 +226,22 @@ proptest! {
         }
         let offset = 8 * BLOCK;
         let closed_at = Timestamp(5);
-        let footer = Footer { segment: SegmentId(1), volume: Uuid::from_u128(2), offset, closed_at, batches: 1, damaged_batches: 0 };
+        let footer = Footer {
+            segment: SegmentId(1),
+            volume: Uuid::from_u128(2),
+            offset,
+            closed_at,
+            batches: 1,
+            damaged_batches: 0,
+        };
         let (bytes, head, trailer) = encode_footer(&footer, &index);
         prop_assert_eq!(offset + bytes.len() as u64, trailer.file_bytes());
         let tail = &bytes[bytes.len() - BLOCK_BYTES..];
         prop_assert_eq!(Trailer::decode(tail, trailer.file_bytes()), Ok(trailer));
-        prop_assert_eq!(decode_head(&trailer, &bytes[..trailer.head_bytes as usize]), Ok(head.clone()));
+        prop_assert_eq!(
+            decode_head(&trailer, &bytes[..trailer.head_bytes as usize]),
+            Ok(head.clone())
+        );
         for table in &head.tracks {
             let at = (table.offset - offset) as usize;
             let rows = decode_table(table, &bytes[at..at + table.bytes()]).unwrap();

@@ -107,7 +107,10 @@ impl Keeper {
                 false
             }
             Err(error) => {
-                tracing::warn!(%segment, %error, "held footage cannot be copied now; its segment stays");
+                tracing::warn!(
+                    %segment, %error,
+                    "held footage cannot be copied now; its segment stays"
+                );
                 self.holding.copy_later(self.now);
                 true
             }
@@ -123,7 +126,10 @@ impl Keeper {
             Ok(true) => self.finish_copy(copying),
             Ok(false) => self.holding.copying = Some(copying),
             Err(Failure::Source(error)) => {
-                tracing::error!(segment = %copying.segment, %error, "held footage cannot be copied: its segment is kept whole");
+                tracing::error!(
+                    segment = %copying.segment, %error,
+                    "held footage cannot be copied: its segment is kept whole"
+                );
                 self.holding.keep(copying.segment, copying.bytes);
                 self.remove_copy(&copying);
             }
@@ -140,7 +146,10 @@ impl Keeper {
     }
 
     fn put_off(&mut self, copying: &Copying, error: &Error) {
-        tracing::warn!(segment = %copying.segment, %error, "held footage is not copied yet; its segment stays");
+        tracing::warn!(
+            segment = %copying.segment, %error,
+            "held footage is not copied yet; its segment stays"
+        );
         self.remove_copy(copying);
         self.holding.copy_later(self.now);
     }
@@ -148,7 +157,10 @@ impl Keeper {
     /// Otherwise the rest of it would be recovered at the next start, which is harmless.
     fn remove_copy(&self, copying: &Copying) {
         if let Err(error) = self.shared.disk.remove(&copying.target.path) {
-            tracing::warn!(path = %copying.target.path.display(), %error, "an unfinished copy is not removed");
+            tracing::warn!(
+                path = %copying.target.path.display(), %error,
+                "an unfinished copy is not removed"
+            );
         }
     }
 
@@ -164,7 +176,11 @@ impl Keeper {
             moves,
             ..
         } = copying;
-        tracing::info!(%segment, copy = %target.id, chunks = target.index.chunks(), bytes = trailer.file_bytes(), "copied held footage");
+        tracing::info!(
+            %segment, copy = %target.id, chunks = target.index.chunks(),
+            bytes = trailer.file_bytes(),
+            "copied held footage"
+        );
         self.shared
             .counters
             .copied_segments

@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 /// How often the state is saved if only times have changed: a kill costs this much of a wait.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// An open segment that has not grown for so long, and for twice the time that segments are written,
-/// is not written any more: its class is idle, and what comes next goes to another segment.
+/// An open segment that has not grown for so long, and for twice the time that segments are
+/// written, is not written any more: its class is idle, and what comes next goes to another
+/// segment.
 const IDLE_AFTER: Duration = Duration::from_secs(600);
 
 /// How far an open segment has grown, and since when.
@@ -250,7 +251,10 @@ impl Guard {
                 if is_in_doubt {
                     self.trust.accept(reading);
                 }
-                tracing::warn!(volume = %root, announced, clock = is_in_doubt, "announced deletions were released");
+                tracing::warn!(
+                    volume = %root, announced, clock = is_in_doubt,
+                    "announced deletions were released"
+                );
             }
             RetentionAction::RemoveFuture => self.removes_future = true,
             RetentionAction::Cancel => {
@@ -259,7 +263,10 @@ impl Guard {
                     self.trust.refuse();
                     self.is_refused = true;
                 }
-                tracing::warn!(volume = %root, announced, clock = is_in_doubt, "announced deletions were cancelled");
+                tracing::warn!(
+                    volume = %root, announced, clock = is_in_doubt,
+                    "announced deletions were cancelled"
+                );
             }
         }
     }
@@ -271,7 +278,10 @@ impl Guard {
         }
         let now = self.ages.trusted;
         if now.is_none() {
-            tracing::error!(volume = %self.shared.layout.root.display(), "no footage is removed as recorded ahead of time: the time is not certain now");
+            tracing::error!(
+                volume = %self.shared.layout.root.display(),
+                "no footage is removed as recorded ahead of time: the time is not certain now"
+            );
         }
         now.map(|now| now.plus_micros(FUTURE_US_MIN))
     }
@@ -339,7 +349,10 @@ impl Guard {
         let volume = self.shared.layout.root.display();
         match notable {
             Some(pause) => {
-                tracing::warn!(%volume, %pause, "nothing is deleted for its age until the time is certain")
+                tracing::warn!(
+                    %volume, %pause,
+                    "nothing is deleted for its age until the time is certain"
+                )
             }
             None => tracing::info!(%volume, "the time is certain again: retention by age is back"),
         }
@@ -368,11 +381,18 @@ impl Guard {
         });
         match change {
             Change::Announced => {
-                tracing::warn!(%volume, class, bytes, begins_in_s, "the limits would delete much at once; `holdfast retention release` begins it now, `holdfast retention cancel` drops it");
+                tracing::warn!(
+                    %volume, class, bytes, begins_in_s,
+                    "the limits would delete much at once; `holdfast retention release` begins it \
+                     now, `holdfast retention cancel` drops it"
+                );
             }
             Change::Begun => tracing::warn!(%volume, class, bytes, "an announced deletion begins"),
             Change::Ended => {
-                tracing::info!(%volume, class, "an announced deletion is over, or its reason has gone")
+                tracing::info!(
+                    %volume, class,
+                    "an announced deletion is over, or its reason has gone"
+                )
             }
         }
     }
@@ -425,7 +445,11 @@ impl Guard {
         match state.save(&*self.shared.disk, &self.shared.layout, self.shared.volume) {
             Ok(()) => self.saved = state,
             Err(error) => {
-                tracing::warn!(%error, "what retention remembers is not saved; after a restart announced deletions wait again")
+                tracing::warn!(
+                    %error,
+                    "what retention remembers is not saved; after a restart announced deletions \
+                     wait again"
+                )
             }
         }
         self.saved_at = now;

@@ -179,7 +179,10 @@ impl Keeper {
         match self.judge(id, &known, &path, holds) {
             Ok(verdict) => verdict,
             Err(error) => {
-                tracing::error!(segment = %id, %error, "a segment is kept, because whether it is held is not known");
+                tracing::error!(
+                    segment = %id, %error,
+                    "a segment is kept, because whether it is held is not known"
+                );
                 Verdict::Keep(known.bytes)
             }
         }

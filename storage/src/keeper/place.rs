@@ -28,7 +28,10 @@ impl Keeper {
         let path = dir.join(format!("catalogue-{}", uuid::Uuid::new_v4()));
         match Catalogue::temporary(&path, self.shared.volume) {
             Ok(catalogue) => {
-                tracing::info!(volume = %self.shared.layout.root.display(), catalogue = %path.display(), "the catalogue cannot be written on the volume: listing its segments elsewhere");
+                tracing::info!(
+                    volume = %self.shared.layout.root.display(), catalogue = %path.display(),
+                    "the catalogue cannot be written on the volume: listing its segments elsewhere"
+                );
                 self.use_catalogue(catalogue, BTreeMap::new());
             }
             Err(error) => {

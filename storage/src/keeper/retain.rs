@@ -129,7 +129,10 @@ impl Keeper {
             .has_nothing_deletable
             .store(deleted == 0, Ordering::Relaxed);
         if deleted == 0 && self.holding.is_time_to_complain(self.now) {
-            tracing::error!(volume = %self.shared.layout.root.display(), "the disk is full and no segment may be deleted: make room, or remove holds");
+            tracing::error!(
+                volume = %self.shared.layout.root.display(),
+                "the disk is full and no segment may be deleted: make room, or remove holds"
+            );
         }
     }
 
@@ -304,7 +307,10 @@ impl Keeper {
             tracing::error!(path = %path.display(), %error, "a segment cannot be deleted");
             return false;
         }
-        tracing::info!(segment = %id, class = %known.class, bytes = known.bytes, %reason, "deleted a segment");
+        tracing::info!(
+            segment = %id, class = %known.class, bytes = known.bytes, %reason,
+            "deleted a segment"
+        );
         write(&self.shared.known).remove(&id);
         self.shared.caches.forget(id);
         write(&self.shared.damage).forget(id);

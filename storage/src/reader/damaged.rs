@@ -69,8 +69,10 @@ impl Shared {
             ..
         } = chunk.meta;
         tracing::error!(
-            %camera, ?stream, ?track, from = %start, to = %chunk.meta.end(), volume = %self.layout.root.display(), segment = %chunk.segment,
-            offset = chunk.offset, found_by, "a stored chunk is damaged and will not be served"
+            %camera, ?stream, ?track, from = %start, to = %chunk.meta.end(),
+            volume = %self.layout.root.display(), segment = %chunk.segment, offset = chunk.offset,
+            found_by,
+            "a stored chunk is damaged and will not be served"
         );
     }
 

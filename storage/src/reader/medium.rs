@@ -1,5 +1,5 @@
-//! Distinguishes a place that the disk cannot read from a disk that is gone. The first costs what is
-//! stored there; of the second nothing is lost, and nothing must be remembered as lost.
+//! Distinguishes a place that the disk cannot read from a disk that is gone. The first costs what
+//! is stored there; of the second nothing is lost, and nothing must be remembered as lost.
 
 use crate::disk::DiskFile;
 use crate::format::BLOCK_BYTES;

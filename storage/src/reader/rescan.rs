@@ -41,7 +41,10 @@ impl Shared {
         if let Some(rows) = self.caches.table(segment, key) {
             return Ok(rows);
         }
-        tracing::warn!(%segment, %reason, "a chunk table is damaged: reading the segment's batches instead");
+        tracing::warn!(
+            %segment, %reason,
+            "a chunk table is damaged: reading the segment's batches instead"
+        );
         write(&self.damage).suspect(segment);
         let around = Salvaging::new(Arc::clone(file), || false);
         let scanned = scan(&around, segment);

@@ -45,7 +45,10 @@ impl Remembered {
             Ok(remembered) => remembered,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
             Err(error) => {
-                tracing::warn!(path = %layout.retention().display(), %error, "what retention remembers cannot be used; announced deletions wait again");
+                tracing::warn!(
+                    path = %layout.retention().display(), %error,
+                    "what retention remembers cannot be used; announced deletions wait again"
+                );
                 Self::default()
             }
         }

@@ -66,10 +66,10 @@ impl Marks {
         true
     }
 
-    /// A process trusts its clock at `at`: the oldest segment that is written is `open`, and the one
-    /// that is opened next will be `next`. `is_own`: the last mark is this process's, and it has
-    /// trusted its clock since; returns whether that is so now. Otherwise the process begins here,
-    /// once its stamps count: what it closed before is dated by no mark of its own.
+    /// A process trusts its clock at `at`: the oldest segment that is written is `open`, and the
+    /// one that is opened next will be `next`. `is_own`: the last mark is this process's, and it
+    /// has trusted its clock since; returns whether that is so now. Otherwise the process begins
+    /// here, once its stamps count: what it closed before is dated by no mark of its own.
     pub fn extend(
         &mut self,
         (open, next): (SegmentId, SegmentId),

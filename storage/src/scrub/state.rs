@@ -41,7 +41,10 @@ impl Remembered {
             Ok(remembered) => remembered,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
             Err(error) => {
-                tracing::warn!(path = %layout.scrub().display(), %error, "the scrub's state cannot be used; it begins a new pass");
+                tracing::warn!(
+                    path = %layout.scrub().display(), %error,
+                    "the scrub's state cannot be used; it begins a new pass"
+                );
                 Self::default()
             }
         }

@@ -646,7 +646,9 @@ proptest! {
     }
 
     #[test]
-    fn a_merge_is_the_same_whatever_the_order_and_merging_again_changes_nothing(entries in recordings()) {
+    fn a_merge_is_the_same_whatever_the_order_and_merging_again_changes_nothing(
+        entries in recordings(),
+    ) {
         let merged = merge(entries.clone());
         prop_assert_eq!(&merge(entries.into_iter().rev().collect()), &merged);
         prop_assert_eq!(merge(merged.clone()), merged);
@@ -657,7 +659,11 @@ proptest! {
         let spans = spans_of(&entries);
         let merged = merge_spans(spans.clone());
         prop_assert!(merged.windows(2).all(|pair| pair[0].end <= pair[1].start));
-        let covered = |at: i64, spans: &[Span]| spans.iter().any(|span| span.start.0 <= at && at < span.end.0);
+        let covered = |at: i64, spans: &[Span]| {
+            spans
+                .iter()
+                .any(|span| span.start.0 <= at && at < span.end.0)
+        };
         for at in (0..35_000_000).step_by(25_000) {
             prop_assert!(!covered(at, &spans) || covered(at, &merged), "at {}", at);
         }
@@ -828,13 +834,28 @@ proptest! {
     /// Clocks are within half a frame of each other: more than that can cost a chunk that is
     /// shorter. A picture is complete if its GOP is shown up to it without a hole.
     #[test]
-    fn every_frame_that_any_recorder_has_whole_is_shown_whole_and_once(sessions in (session(1), session(2), session(3))) {
+    fn every_frame_that_any_recorder_has_whole_is_shown_whole_and_once(
+        sessions in (session(1), session(2), session(3)),
+    ) {
         let sessions = [sessions.0, sessions.1, sessions.2].into_iter().flat_map(Session::both);
         let pieces: Vec<Piece> = sessions.flat_map(Session::pieces).collect();
-        let frames = |entry: &ChunkEntry| pieces.iter().find(|piece| piece.entry == *entry).unwrap().frames.clone();
-        let shown: Vec<u32> = merge(pieces.iter().map(|piece| piece.entry).collect()).iter().flat_map(frames).collect();
+        let frames = |entry: &ChunkEntry| {
+            pieces
+                .iter()
+                .find(|piece| piece.entry == *entry)
+                .unwrap()
+                .frames
+                .clone()
+        };
+        let shown: Vec<u32> = merge(pieces.iter().map(|piece| piece.entry).collect())
+            .iter()
+            .flat_map(frames)
+            .collect();
         prop_assert!(shown.windows(2).all(|pair| pair[0] < pair[1]), "{shown:?}");
-        let whole = pieces.iter().filter(|piece| piece.is_whole).flat_map(|piece| piece.frames.clone());
+        let whole = pieces
+            .iter()
+            .filter(|piece| piece.is_whole)
+            .flat_map(|piece| piece.frames.clone());
         let needed = whole.flat_map(|frame| frame - frame % GOP_FRAMES..=frame);
         let missing: BTreeSet<u32> = needed.filter(|frame| !shown.contains(frame)).collect();
         prop_assert!(missing.is_empty(), "{missing:?} of {shown:?}");
@@ -842,7 +863,11 @@ proptest! {
 
     #[test]
     fn a_recorder_alone_is_shown_with_its_losses(session in session(1)) {
-        let stored: Vec<ChunkEntry> = session.pieces().into_iter().map(|piece| piece.entry).collect();
+        let stored: Vec<ChunkEntry> = session
+            .pieces()
+            .into_iter()
+            .map(|piece| piece.entry)
+            .collect();
         let has_begun = |entry: &ChunkEntry| entry.meta.since_access_ms.is_some();
         let decodable: Vec<ChunkEntry> = stored.iter().copied().filter(has_begun).collect();
         prop_assert_eq!(merge(stored), decodable);

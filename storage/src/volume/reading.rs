@@ -76,7 +76,10 @@ impl Volume {
         let root = shared.layout.root.clone();
         let run = move || {
             if catch_unwind(AssertUnwindSafe(|| keep(keeper, &jobs))).is_err() {
-                tracing::error!(volume = %root.display(), "the keeper panicked: this is a bug; what is not listed yet cannot be read");
+                tracing::error!(
+                    volume = %root.display(),
+                    "the keeper panicked: this is a bug; what is not listed yet cannot be read"
+                );
             }
         };
         let spawned = std::thread::Builder::new()

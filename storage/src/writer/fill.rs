@@ -133,7 +133,10 @@ impl<D: BatchDisk> Writer<D> {
             .fetch_add(1, Ordering::Relaxed);
         if let (0, Record::Chunk(chunk)) = (before, record) {
             let camera = chunk.meta.camera;
-            tracing::error!(%camera, "a chunk came before its init segment; it is stored, but cannot be decoded");
+            tracing::error!(
+                %camera,
+                "a chunk came before its init segment; it is stored, but cannot be decoded"
+            );
         }
     }
 

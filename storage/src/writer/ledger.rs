@@ -152,13 +152,19 @@ mod tests {
         /// Random steps: publication is in order, and never includes a batch whose write ended
         /// after the sync began.
         #[test]
-        fn publishes_in_order_only_what_a_later_sync_covered(steps in proptest::collection::vec((0..5_u8, 0..8_usize), 1..200)) {
+        fn publishes_in_order_only_what_a_later_sync_covered(
+            steps in proptest::collection::vec((0..5_u8, 0..8_usize), 1..200),
+        ) {
             let mut ledger = Ledger::default();
             let (mut unwritten, mut written) = (Vec::new(), BTreeSet::new());
-            let (mut covered, mut published): (BTreeSet<u64>, Vec<u64>) = (BTreeSet::new(), Vec::new());
+            let (mut covered, mut published): (BTreeSet<u64>, Vec<u64>) =
+                (BTreeSet::new(), Vec::new());
             for (step, pick) in steps {
                 match step {
-                    0 => { let number = ledger.next(); unwritten.push(ledger.push(SegmentId(pick as u64), number)); }
+                    0 => {
+                        let number = ledger.next();
+                        unwritten.push(ledger.push(SegmentId(pick as u64), number));
+                    }
                     1 if !unwritten.is_empty() => {
                         let sequence = unwritten.remove(pick % unwritten.len());
                         ledger.written(sequence);

@@ -173,7 +173,9 @@ impl<D: BatchDisk> Writer<D> {
             biased;
             Some(done) = self.operations.join_next() => match done {
                 Ok(done) => Action::Done(done),
-                Err(error) => Action::Done(Done::Synced(Instant::now(), Err(io::Error::other(error)))),
+                Err(error) => {
+                    Action::Done(Done::Synced(Instant::now(), Err(io::Error::other(error))))
+                }
             },
             Ok(()) = self.failed.changed() => Action::GiveUp,
             () = at(self.retry_at) => Action::Retry,
@@ -465,7 +467,10 @@ impl<D: BatchDisk> Writer<D> {
 
     fn fail(&mut self, reason: &str) {
         let reason: Arc<str> = Arc::from(reason);
-        tracing::error!(volume = %self.shared.options.path.display(), %reason, "the volume has failed and takes no more records");
+        tracing::error!(
+            volume = %self.shared.options.path.display(), %reason,
+            "the volume has failed and takes no more records"
+        );
         self.budget.failure.get_or_init(|| Arc::clone(&reason));
         self.shared.failed.send_replace(Some(reason));
         self.waiting.clear();

@@ -164,10 +164,12 @@ impl fmt::Display for Outcome {
         } = self;
         write!(
             f,
-            "{lives} lives ({closed} closed, {failed_volumes} failed, {flipped} damaged at rest), {operations} operations, \
-             {chunks} chunks ({promised} promised, {lost} not, {held} held, {found_damaged} found damaged), {deleted} segments deleted, {copied} copied, \
-             {jumps} clock jumps, {unnamed} identities lost, {covered} covered by another disk, {wrong_starts} starts with a wrong clock, \
-             {put_back} directories put back, {mistyped} limits mistyped"
+            "{lives} lives ({closed} closed, {failed_volumes} failed, {flipped} damaged at rest), \
+             {operations} operations, {chunks} chunks ({promised} promised, {lost} not, {held} \
+             held, {found_damaged} found damaged), {deleted} segments deleted, {copied} copied, \
+             {jumps} clock jumps, {unnamed} identities lost, {covered} covered by another disk, \
+             {wrong_starts} starts with a wrong clock, {put_back} directories put back, {mistyped} \
+             limits mistyped"
         )
     }
 }
@@ -417,7 +419,8 @@ impl Run {
             ..
         } = &self.plan;
         format!(
-            "seed {seed}: {problem}\n{}\n{cameras} cameras, {lives} lives, {geometry:?}, damage at rest: {has_damage}, {faults:?}\n{options:?}\n\
+            "seed {seed}: {problem}\n{}\n{cameras} cameras, {lives} lives, {geometry:?}, damage at \
+             rest: {has_damage}, {faults:?}\n{options:?}\n\
              the last operations:\n  {recent}",
             self.story.join("\n"),
         )

@@ -65,8 +65,9 @@ pub(crate) fn run(kind: Kind, io: IoChoice) {
         over_a_second,
     } = summary;
     println!(
-        "{what}: {cuts} cuts, {chunks} chunks compared, {damaged_batches} torn batches; most lost of a stream: {} ms \
-         (machine late {} ms); more than 1 s: {over_a_second} times; {:.1} s a cut",
+        "{what}: {cuts} cuts, {chunks} chunks compared, {damaged_batches} torn batches; most lost \
+         of a stream: {} ms (machine late {} ms); more than 1 s: {over_a_second} times; {:.1} s a \
+         cut",
         loss_us_max / 1000,
         late_us / 1000,
         started.elapsed().as_secs_f64() / f64::from(cuts),

@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn literals_are_searched_and_comments_are_not() {
-        let text = "/// told\nfn f() { g(\"told\"); h!(\"x {}\", \"anew\") }\n#[expect(dead_code, reason = \"told\")]";
+        let text = "/// told\nfn f() { g(\"told\"); h!(\"x {}\", \"anew\") }\n\
+                    #[expect(dead_code, reason = \"told\")]";
         let tokens: Vec<TokenTree> = TokenStream::from_str(text).unwrap().into_iter().collect();
         let mut found = Vec::new();
         literals(&tokens, false, &mut found);

@@ -50,8 +50,10 @@ impl Owned {
         for node in NODES {
             let [api, peer] = Site::spare_addresses().unwrap();
             let config = format!(
-                "name = \"{node}\"\ndata_dir = \"{dir}/{node}\"\n[listen]\napi = \"{api}\"\npeer = \"{peer}\"\n[cluster]\n\
-                 secret_file = \"{dir}/cluster.secret\"\n[auth]\nadmin_token_file = \"{dir}/admin.token\"\n",
+                "name = \"{node}\"\ndata_dir = \"{dir}/{node}\"\n[listen]\napi = \"{api}\"\n\
+                 peer = \"{peer}\"\n[cluster]\n\
+                 secret_file = \"{dir}/cluster.secret\"\n[auth]\n\
+                 admin_token_file = \"{dir}/admin.token\"\n",
                 dir = dir.display()
             );
             std::fs::write(dir.join(format!("{node}.toml")), config).unwrap();

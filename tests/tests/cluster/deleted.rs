@@ -120,7 +120,8 @@ impl Download {
             .map_err(io("reach the node"))?;
         let token = &site.cluster.token().0;
         let request = format!(
-            "GET /api/v1/cameras/{camera}/export.mp4?from={from}&to={to} HTTP/1.1\r\nhost: {host}\r\n\
+            "GET /api/v1/cameras/{camera}/export.mp4?from={from}&to={to} HTTP/1.1\r\n\
+             host: {host}\r\n\
              authorization: Bearer {token}\r\nconnection: close\r\n\r\n"
         );
         stream

@@ -55,7 +55,9 @@ impl Site {
     pub(crate) async fn add(&self, name: &str, source: &Source) -> u64 {
         let (username, password) = source.credentials.unzip();
         let transport = if source.udp { "udp" } else { "tcp" };
-        let source = json!({"url": source.url, "username": username, "password": password, "transport": transport});
+        let source = json!({
+            "url": source.url, "username": username, "password": password, "transport": transport,
+        });
         let camera = json!({"name": name, "source": source});
         let answer = self
             .api

@@ -29,67 +29,78 @@ const KEEPALIVES: Duration = Duration::from_secs(25);
 const SLOW: Duration = Duration::from_secs(36);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored --test-threads 1"]
+#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored \
+            --test-threads 1"]
 async fn answers_that_are_not_by_the_letter() {
     record_group("control", Codec::H264, KEEPALIVES).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored --test-threads 1"]
+#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored \
+            --test-threads 1"]
 async fn descriptions_that_are_not_by_the_letter() {
     record_group("description", Codec::H264, A_WHILE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored --test-threads 1"]
+#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored \
+            --test-threads 1"]
 async fn odd_rtp_packets() {
     record_group("rtp", Codec::H264, A_WHILE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored --test-threads 1"]
+#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored \
+            --test-threads 1"]
 async fn odd_rtp_packets_of_h265() {
     record_group("rtp", Codec::H265, A_WHILE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored --test-threads 1"]
+#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored \
+            --test-threads 1"]
 async fn odd_payloads() {
     record_group("payload", Codec::H264, A_WHILE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored --test-threads 1"]
+#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored \
+            --test-threads 1"]
 async fn odd_payloads_of_h265() {
     record_group("payload", Codec::H265, A_WHILE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored --test-threads 1"]
+#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored \
+            --test-threads 1"]
 async fn clocks_that_are_wrong() {
     record_group("clock", Codec::H264, SLOW).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored --test-threads 1"]
+#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored \
+            --test-threads 1"]
 async fn odd_rhythms() {
     record_group("rhythm", Codec::H264, SLOW).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored --test-threads 1"]
+#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored \
+            --test-threads 1"]
 async fn packets_that_the_camera_loses() {
     record_group("loss", Codec::H264, A_WHILE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored --test-threads 1"]
+#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored \
+            --test-threads 1"]
 async fn packets_that_the_camera_loses_of_h265() {
     record_group("loss", Codec::H265, A_WHILE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored --test-threads 1"]
+#[ignore = "a dozen cameras at a time: cargo test -p holdfast-tests --test oddities -- --ignored \
+            --test-threads 1"]
 async fn odd_sound() {
     record_group("audio", Codec::H264, A_WHILE).await;
 }

@@ -14,8 +14,8 @@ const ORDERLY_STOPS: usize = 20;
 
 const KILLS: usize = 4;
 
-/// At most a chunk, a flush and a frame are at risk, 0.8 s, and what a busy machine's disk takes; the
-/// bench measures the figure.
+/// At most a chunk, a flush and a frame are at risk, 0.8 s, and what a busy machine's disk takes;
+/// the bench measures the figure.
 const KILL_LOSS_MAX: Duration = Duration::from_secs(3);
 
 /// How long after its start a node may take until it records again, with other tests running at the

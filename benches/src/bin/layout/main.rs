@@ -98,7 +98,11 @@ fn main() -> Outcome<ExitCode> {
     let json = |trials: &[Trial]| {
         trials
             .iter()
-            .map(|trial| serde_json::json!({"cameras": trial.cameras, "worst_at_risk_s": trial.worst.as_secs_f64()}))
+            .map(|trial| {
+                serde_json::json!({
+                    "cameras": trial.cameras, "worst_at_risk_s": trial.worst.as_secs_f64(),
+                })
+            })
             .collect::<Vec<_>>()
     };
     let details = serde_json::json!({ "one_log": json(&shared), "file_each": json(&separate) });

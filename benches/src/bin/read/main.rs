@@ -107,7 +107,9 @@ impl Instants {
 
     fn json(&self) -> serde_json::Value {
         let p = |share| rounded(quantile(&self.0, share));
-        serde_json::json!({ "p50_ms": p(0.5), "p99_ms": p(0.99), "worst_ms": rounded(worst(&self.0)) })
+        serde_json::json!({
+            "p50_ms": p(0.5), "p99_ms": p(0.99), "worst_ms": rounded(worst(&self.0)),
+        })
     }
 }
 
@@ -129,7 +131,9 @@ impl Reading {
     }
 
     fn json(&self) -> serde_json::Value {
-        serde_json::json!({ "mb_per_s": rounded(self.rate() / 1e6), "cpu_s_per_gb": rounded(self.cpu_per_gb()) })
+        serde_json::json!({
+            "mb_per_s": rounded(self.rate() / 1e6), "cpu_s_per_gb": rounded(self.cpu_per_gb()),
+        })
     }
 }
 
@@ -178,7 +182,8 @@ async fn main() -> Outcome<ExitCode> {
     // The faster one: if other work slowed the machine down, it slowed only one of them.
     let disk = disk_before.max(disk_after);
     let details = serde_json::json!({
-        "chunks": args.chunks, "minutes": args.minutes, "cameras": args.cameras, "exports": args.exports,
+        "chunks": args.chunks, "minutes": args.minutes, "cameras": args.cameras,
+        "exports": args.exports,
         "disk_mb_per_s": [rounded(disk_before / 1e6), rounded(disk_after / 1e6)],
         "store": store.json(), "api": api.json(), "playback": playback,
     });

@@ -141,7 +141,8 @@ async fn run(arguments: &Arguments) -> Result<(), holdfast_camera::Error> {
     std::thread::spawn(move || obey(&handle));
     tokio::select! {
         ended = server.run() => ended,
-        // Waits for the user. An error means that no signal can arrive; then the process is ended from outside.
+        // Waits for the user. An error means that no signal can arrive; then the process is ended
+        // from outside.
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }

@@ -20,28 +20,36 @@ use std::fmt;
 use std::str::FromStr;
 
 kinds! {
-    /// The behaviour of a hostile camera. Unless its text says otherwise, it plays over TCP and does everything else correctly.
+    /// The behaviour of a hostile camera. Unless its text says otherwise, it plays over TCP and
+    /// does everything else correctly.
     #[derive(Serialize, Deserialize)]
     #[serde(try_from = "String", into = "String")]
     Hostile {
-        EndlessBody: "DESCRIBE: Content-Length of 4 GB, and a body without an end", "unbounded answers";
+        EndlessBody: "DESCRIBE: Content-Length of 4 GB, and a body without an end",
+            "unbounded answers";
         MegabyteHeadLines: "DESCRIBE: head lines of 1 MiB without an end", "unbounded answers";
         EndlessHeadLines: "DESCRIBE: short head lines without an end", "unbounded answers";
-        MillionTracks: "DESCRIBE: a description of 1,000,000 tracks", "tracks refused after they were built";
-        DripAnswer: "DESCRIBE: one byte of the answer in 0.5 s", "deadlines that begin again with each byte";
+        MillionTracks: "DESCRIBE: a description of 1,000,000 tracks",
+            "tracks refused after they were built";
+        DripAnswer: "DESCRIBE: one byte of the answer in 0.5 s",
+            "deadlines that begin again with each byte";
         LengthNegative: "DESCRIBE: Content-Length: -5", "lengths";
         LengthShort: "DESCRIBE: a Content-Length that is less than the body", "lengths";
         LengthHuge: "DESCRIBE: a Content-Length of 30 digits", "lengths";
         Noise: "random bytes instead of every answer", "parsers";
-        ControlElsewhere: "DESCRIBE: a=control leads to another host", "requests to hosts that no user named";
-        RedirectElsewhere: "DESCRIBE: a redirect to another host", "requests to hosts that no user named";
+        ControlElsewhere: "DESCRIBE: a=control leads to another host",
+            "requests to hosts that no user named";
+        RedirectElsewhere: "DESCRIBE: a redirect to another host",
+            "requests to hosts that no user named";
         RedirectLoop: "DESCRIBE: a redirect to itself, again and again", "loops";
         LoginLoop: "401 with a new nonce to every request", "loops";
         GiantParameterSets: "DESCRIBE: an SPS of 200 KB", "parameter sets";
         AbsurdTransport: "SETUP: channels beyond 255 and an SSRC that is no number", "parsers";
         NeverReads: "takes the connection and neither reads nor answers", "slow readers";
-        HangsUp: "closes or resets the connection, each time at another stage, at once", "tight loops";
-        TinyUnits: "two-byte NAL units of one time stamp, as fast as they go", "frames without an end";
+        HangsUp: "closes or resets the connection, each time at another stage, at once",
+            "tight loops";
+        TinyUnits: "two-byte NAL units of one time stamp, as fast as they go",
+            "frames without an end";
         TinyUnitsH265: "the same in H.265, of three bytes", "frames without an end";
         EndlessHeadLine: "a keyframe, then a head line without an end", "quadratic parsers";
         EndlessFragments: "fragments of one NAL unit without an end", "frames without an end";
@@ -50,7 +58,8 @@ kinds! {
         TinyAndGiantUnits: "NAL units of 16 MiB and of two bytes in turn", "frames without a bound";
         GiantKeyframe: "one keyframe of 150 MB, then ordinary frames", "frames without a bound";
         TinyKeyframes: "tiny keyframes, as fast as they go", "floods that look like load";
-        ParameterSetFlood: "parameter sets with every frame, another SPS with each keyframe, 500 frames a second",
+        ParameterSetFlood: "parameter sets with every frame, another SPS with each keyframe, 500 \
+                            frames a second",
             "headers that are stored whenever they change";
         TimesAtTheWrap: "RTP times that go to and fro over the wrap", "clocks";
         TimesJump: "RTP times at random", "clocks";
@@ -59,14 +68,20 @@ kinds! {
         UnknownChannels: "interleaved data without an end on channels that were not set up",
             "sessions that are never idle";
         OddLengths: "interleaved packets of length 0 and 65,535 in turn", "parsers";
-        DripFrames: "PLAY: one byte of a keyframe in 0.5 s", "deadlines that begin again with each byte";
-        SpoofedSources: "another SSRC and sequence number with every packet", "state for each source";
-        TeardownStorm: "requests to the client, TEARDOWN among them, without an end", "parsers, answers";
+        DripFrames: "PLAY: one byte of a keyframe in 0.5 s",
+            "deadlines that begin again with each byte";
+        SpoofedSources: "another SSRC and sequence number with every packet",
+            "state for each source";
+        TeardownStorm: "requests to the client, TEARDOWN among them, without an end",
+            "parsers, answers";
         UnaskedAnswers: "answers to no request, without an end", "sessions that are never idle";
-        AggregationBomb: "aggregation packets of 20,000 NAL units of one byte", "units that cost more than bytes";
+        AggregationBomb: "aggregation packets of 20,000 NAL units of one byte",
+            "units that cost more than bytes";
         SlowReader: "ordinary frames, and no request is read after PLAY", "slow readers";
-        UdpFlood: "UDP: tiny NAL units to both ports, as fast as they go", "sessions that are never idle";
-        UdpStrangers: "UDP: ordinary frames, and a third party floods the client's ports", "spoofed packets";
+        UdpFlood: "UDP: tiny NAL units to both ports, as fast as they go",
+            "sessions that are never idle";
+        UdpStrangers: "UDP: ordinary frames, and a third party floods the client's ports",
+            "spoofed packets";
     }
 }
 

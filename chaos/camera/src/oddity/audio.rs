@@ -6,9 +6,12 @@ kinds! {
     /// The oddity of a camera's sound.
     AudioOddity {
         Aac: "AAC as it should be, which the others of AAC are compared with", "RFC 3640";
-        AacWithoutConfig: "AAC whose fmtp line names no config", "bluenviron/mediacommon#144 (Hikvision)";
-        AacOtherFormat: "AAC whose fmtp line names another payload type", "bluenviron/mediacommon#144";
-        AacHeadersMalformed: "AAC whose AU headers never fit", "AlexxIT/go2rtc#1328, blakeblackshear/frigate#2185";
+        AacWithoutConfig: "AAC whose fmtp line names no config",
+            "bluenviron/mediacommon#144 (Hikvision)";
+        AacOtherFormat: "AAC whose fmtp line names another payload type",
+            "bluenviron/mediacommon#144";
+        AacHeadersMalformed: "AAC whose AU headers never fit",
+            "AlexxIT/go2rtc#1328, blakeblackshear/frigate#2185";
         AacSometimesMalformed: "AAC of which one packet in 50 has AU headers that do not fit",
             "a sibling of the malformed headers";
         AacInAdts: "AAC in ADTS frames", "blakeblackshear/frigate#7297";

@@ -6,7 +6,8 @@ use super::kinds::kinds;
 const SECOND: i64 = 90_000;
 
 kinds! {
-    /// How the RTP time of a camera differs from the true one. Capture times in the stamps stay true.
+    /// How the RTP time of a camera differs from the true one. Capture times in the stamps stay
+    /// true.
     ClockOddity {
         ClockSlow: "RTP time runs at 0.84 of the true rate: 21 frames come where 25 are said",
             "open-nvr/open-nvr#229";
@@ -18,7 +19,8 @@ kinds! {
             "a sibling: encoders that follow a stepped wall clock";
         ClockBackward: "RTP time runs backwards", "a sibling of the frozen one";
         ClockWraps: "RTP time wraps 5 s after PLAY", "RFC 3550, 5.1: random initial value, 32 bits";
-        ClockSlowStart: "RTP time runs at half the rate for the first 5 s of a session, then rightly",
+        ClockSlowStart: "RTP time runs at half the rate for the first 5 s of a session, then \
+                         rightly",
             "a sibling: encoders that start slowly";
     }
 }

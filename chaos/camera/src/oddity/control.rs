@@ -9,17 +9,23 @@ kinds! {
     ControlOddity {
         Redirect301: "DESCRIBE is answered with 301 and a Location on the same host",
             "AlexxIT/go2rtc#1881, #1480, #565 (Bambu)";
-        Redirect302: "DESCRIBE is answered with 302 and a Location on the same host", "AlexxIT/go2rtc#1881";
-        SessionSemicolon: "Session: ID; with nothing behind the semicolon", "sdroege/rtsp-types pull 14";
+        Redirect302: "DESCRIBE is answered with 302 and a Location on the same host",
+            "AlexxIT/go2rtc#1881";
+        SessionSemicolon: "Session: ID; with nothing behind the semicolon",
+            "sdroege/rtsp-types pull 14";
         SessionJunk: "the Session header has parameters of no RFC", "sdroege/rtsp-types pull 14";
         SessionTimeoutCase: "Session: ID; TimeOut = 60", "a sibling of the junk";
-        Keepalive401: "after 8 s a keepalive gets 401 with a new nonce; who does not log in again loses the session",
+        Keepalive401: "after 8 s a keepalive gets 401 with a new nonce; who does not log in again \
+                       loses the session",
             "ngraziano/SharpRTSP#126 (Axis M5525)";
         Keepalive400: "keepalives are answered with 400 and the CSeq of the request before",
             "scottlamb/retina#133, #136 (Tapo)";
-        Keepalive454: "keepalives are answered with 454, and the stream continues", "a sibling of the 400";
-        Keepalive551: "keepalives are answered with 551, and the stream continues", "a sibling of the 400";
-        KeepaliveUnanswered: "keepalives are not answered, and the stream continues", "a sibling of the 400";
+        Keepalive454: "keepalives are answered with 454, and the stream continues",
+            "a sibling of the 400";
+        Keepalive551: "keepalives are answered with 551, and the stream continues",
+            "a sibling of the 400";
+        KeepaliveUnanswered: "keepalives are not answered, and the stream continues",
+            "a sibling of the 400";
         Options551: "OPTIONS is answered with 551", "RFC 2326, 11.3.13";
         SetupSsrcLies: "the ssrc in the answer to SETUP is not that of the packets",
             "scottlamb/retina#79, pull 138";
@@ -31,14 +37,17 @@ kinds! {
         BasicOfferedFirst: "401 offers Basic and then Digest, and only Digest is let in",
             "cameras that offer both; RFC 7235, 4.1";
         DigestSha256: "digest with SHA-256 and qop=auth only", "RFC 7616";
-        HeadersMissing: "no headers but CSeq, Session, Transport and those of the body", "minimal servers";
-        HeadersWithoutValue: "headers without a value, and a line without a colon", "vendors' servers";
+        HeadersMissing: "no headers but CSeq, Session, Transport and those of the body",
+            "minimal servers";
+        HeadersWithoutValue: "headers without a value, and a line without a colon",
+            "vendors' servers";
         HeadersLowerCase: "names of headers in lower case, a tab behind the colon", "RFC 2326, 4.2";
         LineFeedsOnly: "head lines end with LF", "a sibling of the odd headers";
         ReasonMissing: "RTSP/1.0 200 without a reason", "a sibling of the odd headers";
         CseqMissing: "no CSeq in any answer", "a sibling of the odd headers";
         PlayAnsweredLate: "PLAY is answered after 2 s", "slow cameras";
-        DataBeforePlayAnswer: "the first frames come before the answer to PLAY", "servers with two threads";
+        DataBeforePlayAnswer: "the first frames come before the answer to PLAY",
+            "servers with two threads";
     }
 }
 

@@ -16,25 +16,34 @@ kinds! {
         SdpOddOrigin: "an o= line of two words", "a sibling of the missing origin";
         PortNegative: "m=video -1353744643", "AlexxIT/go2rtc#2316 (Tuya)";
         PortAbsurd: "m=video 99999999999", "a sibling of the negative port";
-        SdpLatin1: "bytes that are no UTF-8 in the session's name", "cameras with names of the user's language";
-        SdpTabs: "tabs and blanks where one blank should be, and behind a line", "a sibling of the odd lines";
+        SdpLatin1: "bytes that are no UTF-8 in the session's name",
+            "cameras with names of the user's language";
+        SdpTabs: "tabs and blanks where one blank should be, and behind a line",
+            "a sibling of the odd lines";
         SdpLineFeeds: "lines end with LF only", "RFC 4566, 5: parsers should accept";
-        SdpUnknownLines: "unknown attributes and line types, an empty attribute, b= of kinds that no RFC has",
+        SdpUnknownLines: "unknown attributes and line types, an empty attribute, b= of kinds that \
+                          no RFC has",
             "vendors' descriptions";
-        ContentBaseElsewhere: "Content-Base names an address that cannot be reached", "moonfire-nvr#356";
+        ContentBaseElsewhere: "Content-Base names an address that cannot be reached",
+            "moonfire-nvr#356";
         ContentBaseMissing: "no Content-Base", "RFC 2326, C.1.1";
         ControlAbsolute: "a=control has the whole URL", "RFC 2326, C.1.1";
         ControlPath: "a=control has a path from the root", "a sibling of the absolute one";
         ControlStar: "a=control of the only track is *", "cameras of one track";
         ControlWithQuery: "a=control has a query", "vendors' cameras (Dahua)";
-        ContentTypeCharset: "Content-Type: application/sdp; charset=utf-8", "bluenviron/gortsplib#52";
+        ContentTypeCharset: "Content-Type: application/sdp; charset=utf-8",
+            "bluenviron/gortsplib#52";
         ContentTypeMissing: "no Content-Type", "a sibling of the charset";
-        ApplicationFirst: "a track of ONVIF metadata before the video", "ONVIF streaming specification, 5.1";
+        ApplicationFirst: "a track of ONVIF metadata before the video",
+            "ONVIF streaming specification, 5.1";
         TpLinkTrack: "m=application/tp-link 0 RTP/AVP smart/0/25000 behind the video",
             "androidx/media#1472 (TP-Link)";
-        ParameterSetsMissing: "no fmtp line: parameter sets in the stream only", "scottlamb/retina#116";
-        ParameterSetsBroken: "sprop parameter sets that are no base64", "a sibling of the missing sets";
-        SeveralVideos: "a second track of video, which sends nothing", "cameras that describe their sub stream";
+        ParameterSetsMissing: "no fmtp line: parameter sets in the stream only",
+            "scottlamb/retina#116";
+        ParameterSetsBroken: "sprop parameter sets that are no base64",
+            "a sibling of the missing sets";
+        SeveralVideos: "a second track of video, which sends nothing",
+            "cameras that describe their sub stream";
     }
 }
 

@@ -27,7 +27,9 @@ macro_rules! kinds {
             /// The name in scenarios and on the command line.
             #[must_use]
             pub fn name(self) -> String {
-                $crate::oddity::kinds::kebab(match self { $(Self::$variant => stringify!($variant)),+ })
+                $crate::oddity::kinds::kebab(match self {
+                    $(Self::$variant => stringify!($variant)),+
+                })
             }
         }
     };

@@ -11,10 +11,12 @@ kinds! {
     /// The video packets that are lost, for all sessions alike.
     LossOddity {
         LossSteady: "every 150th packet is lost, though it is TCP", "scottlamb/retina#119 (Eufy)";
-        LossInLongGop: "every 150th packet is lost, and a GOP is 10 s", "scottlamb/retina#119, smart codecs";
+        LossInLongGop: "every 150th packet is lost, and a GOP is 10 s",
+            "scottlamb/retina#119, smart codecs";
         LossInBursts: "30 packets in a row are lost every 4 s", "scottlamb/retina#30 (UDP)";
         LossAtRandom: "a packet of a hundred is lost at random", "cameras on Wi-Fi";
-        LossOfKeyframes: "the first packet of every third keyframe's slice is lost", "a sibling of the steady one";
+        LossOfKeyframes: "the first packet of every third keyframe's slice is lost",
+            "a sibling of the steady one";
         LossOfMarkers: "the last packet of every 40th frame is lost, with its marker",
             "a sibling of the steady one";
         LossOfWholeFrames: "every 30th frame is lost whole", "a sibling of the steady one";

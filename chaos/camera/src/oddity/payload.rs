@@ -15,35 +15,49 @@ kinds! {
         FragmentStartMissing: "every 40th frame's first fragment has no start mark",
             "a sibling: senders that restart within a NAL unit";
         FragmentEndMissing: "no fragment has an end mark", "a sibling of the missing start";
-        Aggregated: "parameter sets and SEI come in one aggregation packet", "RFC 6184, 5.7.1; RFC 7798, 4.4.2";
-        StrayStapB: "H.264: at every 25th frame a STAP-B packet", "RFC 6184, 5.7.1: not in this mode";
-        StrayMtap: "H.264: at every 25th frame an MTAP16 packet", "RFC 6184, 5.7.2: not in this mode";
+        Aggregated: "parameter sets and SEI come in one aggregation packet",
+            "RFC 6184, 5.7.1; RFC 7798, 4.4.2";
+        StrayStapB: "H.264: at every 25th frame a STAP-B packet",
+            "RFC 6184, 5.7.1: not in this mode";
+        StrayMtap: "H.264: at every 25th frame an MTAP16 packet",
+            "RFC 6184, 5.7.2: not in this mode";
         StrayType29: "H.264: at every 25th frame a packet whose NAL type is 29",
             "blakeblackshear/frigate#3754, #6996 (Hikvision)";
-        StrayType30: "H.264: at every 25th frame a packet whose NAL type is 30", "a sibling of type 29";
-        StrayType31: "H.264: at every 25th frame a packet whose NAL type is 31", "a sibling of type 29";
-        StrayType0: "H.264: at every 25th frame a packet whose NAL type is 0", "a sibling of type 29";
+        StrayType30: "H.264: at every 25th frame a packet whose NAL type is 30",
+            "a sibling of type 29";
+        StrayType31: "H.264: at every 25th frame a packet whose NAL type is 31",
+            "a sibling of type 29";
+        StrayType0: "H.264: at every 25th frame a packet whose NAL type is 0",
+            "a sibling of type 29";
         StrayPaci: "H.265: at every 25th frame a PACI packet (type 50)", "RFC 7798, 4.4.4";
-        StrayVendorType: "H.265: at every 25th frame a packet whose NAL type is 63", "a sibling of PACI";
-        SeiBetweenFrames: "packets with SEI only, a time of their own and the marker", "scottlamb/retina#46";
-        DelimiterBetweenFrames: "packets with a delimiter only and the marker", "a sibling of the SEI";
-        Filler: "a filler data unit behind each picture", "constant-rate encoders; ITU-T H.264, 7.4.2.7";
-        ForbiddenBit: "at every 25th frame a NAL unit whose forbidden bit is set", "bit errors; RFC 6184, 1.3";
+        StrayVendorType: "H.265: at every 25th frame a packet whose NAL type is 63",
+            "a sibling of PACI";
+        SeiBetweenFrames: "packets with SEI only, a time of their own and the marker",
+            "scottlamb/retina#46";
+        DelimiterBetweenFrames: "packets with a delimiter only and the marker",
+            "a sibling of the SEI";
+        Filler: "a filler data unit behind each picture",
+            "constant-rate encoders; ITU-T H.264, 7.4.2.7";
+        ForbiddenBit: "at every 25th frame a NAL unit whose forbidden bit is set",
+            "bit errors; RFC 6184, 1.3";
         EmulationMissing: "at every 25th frame an SEI unit with 00 00 00 and 00 00 02 in it",
             "encoders without emulation prevention";
-        TwoPps: "H.264: two PPS, and pictures use them in turn", "gpac/gpac#2472 (Sony), xtne6f/tsmemseg#2";
+        TwoPps: "H.264: two PPS, and pictures use them in turn",
+            "gpac/gpac#2472 (Sony), xtne6f/tsmemseg#2";
         SeveralSps: "another SPS and PPS that no picture uses, before each keyframe",
             "cameras that announce all of their profiles";
         SetsEveryFrame: "parameter sets before every picture", "streaming encoders; OpenIPC";
         SetsInBandOnly: "parameter sets in the stream only, not in the SDP", "scottlamb/retina#116";
         SetsInSdpOnly: "parameter sets in the SDP only, not in the stream", "RFC 6184, 8.2.2";
-        SetsChange: "the level in the parameter sets changes every 2 s", "arut/nginx-rtmp-module#890";
+        SetsChange: "the level in the parameter sets changes every 2 s",
+            "arut/nginx-rtmp-module#890";
         ResolutionSwitch: "the picture has another size every 4 s", "bluenviron/mediamtx#4262";
         GradualRefresh: "H.264: gradual refresh with recovery points, no IDR picture",
             "rockchip-linux/mpp#523, w3c/webcodecs#650";
         RecoveryPoints: "H.264: I pictures with recovery points and B pictures, no IDR picture",
             "voxel51/fiftyone#8497";
-        OpenGop: "B pictures in open GOPs (H.265: CRA pictures)", "scottlamb/retina#61, bluenviron/mediamtx#4881";
+        OpenGop: "B pictures in open GOPs (H.265: CRA pictures)",
+            "scottlamb/retina#61, bluenviron/mediamtx#4881";
         BrokenLinks: "H.265: the same with BLA pictures", "ITU-T H.265, 3.12: spliced streams";
         Slices: "H.264: three slices a picture", "OpenIPC/smolrtsp#43";
         LongGop: "H.264: a keyframe in 10 s", "badbread/crumbvms#114 (smart codec)";

@@ -6,9 +6,11 @@ use super::kinds::kinds;
 kinds! {
     /// When a camera captures and sends its frames. RTP time stays that of the capture.
     RhythmOddity {
-        FrameInFourSeconds: "a frame in 4 s, each a keyframe", "bluenviron/mediamtx#1742, ZoneMinder pull 2675";
+        FrameInFourSeconds: "a frame in 4 s, each a keyframe",
+            "bluenviron/mediamtx#1742, ZoneMinder pull 2675";
         FrameInTenSeconds: "a frame in 10 s, each a keyframe", "Motion-Project/motion#1104";
-        Bursts: "frames are captured steadily and sent in bursts of 2 s", "cameras on mobile networks";
+        Bursts: "frames are captured steadily and sent in bursts of 2 s",
+            "cameras on mobile networks";
         Pauses: "no frame for 2 s out of every 8", "a sibling: encoders that restart";
         FallsAsleep: "25 frames a second for 8 s, then a frame in 2 s for 12 s",
             "Motion-Project/motion#1104 (slow at night)";

@@ -10,25 +10,33 @@ use crate::reel::ReelName;
 kinds! {
     /// How a session's packets differ from RFC 3550.
     RtpOddity {
-        MarkerOnEverySlice: "the marker bit is set on the last packet of each slice (H.264, three slices)",
+        MarkerOnEverySlice: "the marker bit is set on the last packet of each slice (H.264, three \
+                             slices)",
             "OpenIPC/smolrtsp#43, iamscottxu/obs-rtspserver#199";
         MarkerNever: "no packet has the marker bit", "scottlamb/retina#13";
-        SequenceReset: "the sequence number begins again somewhere else every 2 s", "bluenviron/gortsplib#750";
+        SequenceReset: "the sequence number begins again somewhere else every 2 s",
+            "bluenviron/gortsplib#750";
         SequenceLie: "RTP-Info names a sequence number that the first packet does not have",
             "cameras behind proxies; ffmpeg takes no notice";
-        SsrcChange: "SSRC, sequence number and RTP time begin again every 6 s", "encoder restarts; moonfire-nvr#36";
+        SsrcChange: "SSRC, sequence number and RTP time begin again every 6 s",
+            "encoder restarts; moonfire-nvr#36";
         SsrcStray: "at every 50th frame a packet of an old session (another SSRC)",
             "scottlamb/moonfire-nvr#209, #302";
         Duplicates: "every 10th packet comes twice", "cameras on bridged networks; RFC 3550, A.1";
         Reordered: "UDP: neighbouring packets are swapped", "scottlamb/retina#30";
-        OtherPort: "UDP: packets come from another port than SETUP says", "pedroSG94/RootEncoder#48";
-        OtherAddress: "UDP: packets come from another address of the camera", "cameras with two interfaces";
-        EmptyPayloads: "at every 25th frame a packet without a payload", "keep-alive packets of encoders";
+        OtherPort: "UDP: packets come from another port than SETUP says",
+            "pedroSG94/RootEncoder#48";
+        OtherAddress: "UDP: packets come from another address of the camera",
+            "cameras with two interfaces";
+        EmptyPayloads: "at every 25th frame a packet without a payload",
+            "keep-alive packets of encoders";
         Padding: "every packet is padded", "RFC 3550, 5.1";
-        HeaderExtension: "every packet has a header extension", "ONVIF streaming specification, 6.3";
+        HeaderExtension: "every packet has a header extension",
+            "ONVIF streaming specification, 6.3";
         ContributingSources: "every packet names a contributing source", "RFC 3550, 5.1";
         UnknownPayloadType: "at every 25th frame a packet of payload type 112", "vendors' metadata";
-        UnknownChannel: "TCP: packets on channel 10, which was not set up", "mbullington/yellowstone#26";
+        UnknownChannel: "TCP: packets on channel 10, which was not set up",
+            "mbullington/yellowstone#26";
         RtcpFlood: "20 RTCP packets with every frame", "a sibling of the unknown channel";
         NoRtcp: "no sender reports", "moonfire-nvr#36";
         ReportsOf1970: "sender reports with times of 1970 that jump", "cameras without a clock";

@@ -73,7 +73,8 @@ async fn visit(camera: &HostileCamera) -> u64 {
         "RTP/AVP/TCP;unicast;interleaved=0-1"
     };
     let requests = format!(
-        "DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\n\r\nSETUP {url}/track1 RTSP/1.0\r\nCSeq: 2\r\nTransport: {transport}\r\n\r\n\
+        "DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\n\r\n\
+         SETUP {url}/track1 RTSP/1.0\r\nCSeq: 2\r\nTransport: {transport}\r\n\r\n\
          PLAY {url} RTSP/1.0\r\nCSeq: 3\r\n\r\n"
     );
     // A camera that hangs up may do so before it has read everything.

@@ -122,7 +122,8 @@ async fn a_connection_that_breaks_gives_its_place_back() {
 async fn play_by_hand(handle: &Handle, stream: &mut TcpStream) -> String {
     let url = handle.url(1);
     let setup = format!(
-        "SETUP {url}/track1 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
+        "SETUP {url}/track1 RTSP/1.0\r\nCSeq: 1\r\n\
+         Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
     );
     let answer = ask(stream, &setup).await;
     let session = answer

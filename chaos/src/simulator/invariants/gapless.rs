@@ -110,8 +110,8 @@ impl Gapless {
             return Ok(());
         }
         Err(format!(
-            "no node records camera {camera}; two nodes did at {:.3} s, and only {in_trouble:?} had \
-             trouble",
+            "no node records camera {camera}; two nodes did at {:.3} s, and only {in_trouble:?} \
+             had trouble",
             both_at.as_secs_f64()
         ))
     }

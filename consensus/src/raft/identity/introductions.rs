@@ -221,7 +221,11 @@ impl Introducer {
                 why: Why::Replaced(replaced(&theirs, mine)),
             };
             let addr = &sender.peer_addr;
-            tracing::error!(%node, addr, "a node of another generation counts for nothing: {}", fence.of_another());
+            tracing::error!(
+                %node, addr,
+                "a node of another generation counts for nothing: {}",
+                fence.of_another()
+            );
         }
         false
     }
@@ -284,7 +288,11 @@ impl Introducer {
         };
         if identity.refuse(node, sender.stamp.incarnation, fence) {
             let addr = &sender.peer_addr;
-            tracing::error!(%node, name = self.name(node), addr, "a process of a node counts for nothing: {}", fence.of_another());
+            tracing::error!(
+                %node, name = self.name(node), addr,
+                "a process of a node counts for nothing: {}",
+                fence.of_another()
+            );
         }
         Ok(Verdict::No(why))
     }
@@ -355,7 +363,10 @@ impl Introducer {
         }
         self.identity.wanted().hear_of(&moved);
         if let Err(error) = self.consider(&sender, &history).await {
-            tracing::warn!(node = %sender.stamp.node, addr, %error, "a node's introduction is not taken");
+            tracing::warn!(
+                node = %sender.stamp.node, addr, %error,
+                "a node's introduction is not taken"
+            );
         }
         Ok((sender.stamp.node, verdict))
     }
@@ -644,8 +655,9 @@ impl Round {
             tracing::error!(
                 peer = name,
                 addr,
-                "a member does not know this node's cluster secret: give all nodes the same one (cluster.secret_file or \
-                 HOLDFAST_CLUSTER_SECRET), and restart those that have another"
+                "a member does not know this node's cluster secret: give all nodes the same one \
+                 (cluster.secret_file or HOLDFAST_CLUSTER_SECRET), and restart those that have \
+                 another"
             );
         }
         if let Some(node) = node {

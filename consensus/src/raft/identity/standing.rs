@@ -47,9 +47,9 @@ impl fmt::Display for Replaced {
         }
         write!(
             f,
-            ": the cluster is in generation {} now, and this node takes no part in it. To use it again, stop it, remove \
-             identity.json, raft* and join-attempt from its data_dir, start it, and have it join; its volumes can stay where \
-             they are: their footage is kept",
+            ": the cluster is in generation {} now, and this node takes no part in it. To use it \
+             again, stop it, remove identity.json, raft* and join-attempt from its data_dir, start \
+             it, and have it join; its volumes can stay where they are: their footage is kept",
             now.number
         )
     }
@@ -63,14 +63,18 @@ impl Fence {
     /// The text about a node other than the reporting one.
     pub(crate) fn of_another(&self) -> String {
         match self.why {
-            Why::Older => "its data_dir is older than what it has confirmed: restored from a backup or a copy? It neither \
-                           votes nor acknowledges; put the newest data_dir back, or remove the node and have it join with an \
-                           empty data_dir"
+            Why::Older => "its data_dir is older than what it has confirmed: restored from a \
+                           backup or a copy? It neither votes nor acknowledges; put the newest \
+                           data_dir back, or remove the node and have it join with an empty \
+                           data_dir"
                 .to_owned(),
-            Why::Twin => "a copy of its data_dir runs too; the copy neither votes nor records: stop it".to_owned(),
+            Why::Twin => "a copy of its data_dir runs too; the copy neither votes nor records: \
+                          stop it"
+                .to_owned(),
             Why::Replaced(Replaced { was, now, .. }) => format!(
-                "it belongs to generation {was} of this cluster, and the cluster is in {now}. Stop it, remove identity.json, \
-                 raft* and join-attempt from its data_dir, and have it join; its volumes can stay where they are"
+                "it belongs to generation {was} of this cluster, and the cluster is in {now}. Stop \
+                 it, remove identity.json, raft* and join-attempt from its data_dir, and have it \
+                 join; its volumes can stay where they are"
             ),
         }
     }
@@ -115,15 +119,17 @@ impl fmt::Display for Standing {
                 why: Why::Older,
             }) => write!(
                 f,
-                "this data_dir is older than what this node has confirmed, as node {by} has seen: restored from a backup or \
-                 a copy? The node neither votes nor acknowledges, and records only what no other node records. Put the \
-                 newest data_dir back if it is still there; else remove this node on another one, and have it join with an \
-                 empty data_dir"
+                "this data_dir is older than what this node has confirmed, as node {by} has seen: \
+                 restored from a backup or a copy? The node neither votes nor acknowledges, and \
+                 records only what no other node records. Put the newest data_dir back if it is \
+                 still there; else remove this node on another one, and have it join with an empty \
+                 data_dir"
             ),
             Self::Fenced(Fence { by, why: Why::Twin }) => write!(
                 f,
-                "another process with this node's identity runs, as node {by} has seen: this data_dir is a copy. This \
-                 process neither votes nor records: stop it, and give it an empty data_dir to join as a node of its own"
+                "another process with this node's identity runs, as node {by} has seen: this \
+                 data_dir is a copy. This process neither votes nor records: stop it, and give it \
+                 an empty data_dir to join as a node of its own"
             ),
             Self::Fenced(Fence {
                 why: Why::Replaced(replaced),
@@ -131,8 +137,8 @@ impl fmt::Display for Standing {
             }) => write!(f, "{replaced}"),
             Self::Removed { by } => write!(
                 f,
-                "this node was removed from the cluster, as node {by} says; it records only what no other node records. \
-                 To use it again, have it join with an empty data_dir"
+                "this node was removed from the cluster, as node {by} says; it records only what \
+                 no other node records. To use it again, have it join with an empty data_dir"
             ),
         }
     }

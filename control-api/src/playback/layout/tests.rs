@@ -175,22 +175,35 @@ fn a_part_deep_in_a_long_gop_reads_back_no_further_than_is_near() {
 
 proptest! {
     #[test]
-    fn the_parts_of_a_file_are_the_file(letters in "K[Kd]{0,12}", from in 0u64..3000, bytes in 0u64..3000) {
+    fn the_parts_of_a_file_are_the_file(
+        letters in "K[Kd]{0,12}",
+        from in 0u64..3000,
+        bytes in 0u64..3000,
+    ) {
         let layout = file(&letters, 100);
         let range = from.min(layout.bytes())..(from + bytes).min(layout.bytes());
         let all = layout.clone().cut(0..layout.bytes(), false);
         // As if each byte of a chunk were its number.
         let rendered = |cut: &Cut| -> Vec<u32> {
-            let chunks = cut.slots.iter().flat_map(|slot| std::iter::repeat_n(slot.number, slot.bytes as usize));
+            let chunks = cut
+                .slots
+                .iter()
+                .flat_map(|slot| std::iter::repeat_n(slot.number, slot.bytes as usize));
             let head = cut.head.iter().map(|_| 0);
             head.chain(chunks.skip(cut.skip as usize).take(cut.bytes as usize)).collect()
         };
         let part = layout.clone().cut(range.clone(), false);
         prop_assert_eq!(part.chunks.len(), part.slots.len());
         prop_assert_eq!(rendered(&all).len() as u64, layout.bytes());
-        prop_assert_eq!(rendered(&part), rendered(&all)[range.start as usize..range.end as usize].to_vec());
+        prop_assert_eq!(
+            rendered(&part),
+            rendered(&all)[range.start as usize..range.end as usize].to_vec()
+        );
         let wanted: usize = part.slots.iter().map(|slot| slot.bytes as usize).sum();
-        prop_assert!(wanted as u64 <= part.skip + part.bytes + 113, "nothing is read beyond what is asked for");
+        prop_assert!(
+            wanted as u64 <= part.skip + part.bytes + 113,
+            "nothing is read beyond what is asked for"
+        );
         prop_assert!(part.skip <= READ_BACK_BYTES_MAX, "nor far before it");
     }
 }

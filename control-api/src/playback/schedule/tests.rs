@@ -265,7 +265,10 @@ proptest! {
     /// to chunk.
     #[test]
     fn times_grow(
-        chunks in prop::collection::vec((0i64..900, prop::collection::vec(1i64..90, 1..12), any::<bool>()), 1..12),
+        chunks in prop::collection::vec(
+            (0i64..900, prop::collection::vec(1i64..90, 1..12), any::<bool>()),
+            1..12,
+        ),
         in_frames in any::<bool>(),
     ) {
         let (mut at, mut all) = (0, Vec::new());

@@ -571,7 +571,8 @@ mod tests {
     use super::*;
 
     fn new(change: impl FnOnce(&mut NewCamera)) -> Result<CameraSpec, ApiError> {
-        let json = r#"{"name":"gate","source":{"url":"rtsp://cam.local:554/main","username":"u","password":"p"}}"#;
+        let json = r#"{"name":"gate",
+            "source":{"url":"rtsp://cam.local:554/main","username":"u","password":"p"}}"#;
         let mut camera: NewCamera = serde_json::from_str(json).unwrap();
         change(&mut camera);
         camera.into_spec(None)
@@ -673,7 +674,8 @@ mod tests {
             refused,
             new(|camera| camera.source.url = "http://x/".to_owned()).unwrap_err()
         );
-        let set = r#"{"source":{"transport":"udp","audio":"off","stall_after_ms":20000,"budget_bps":8000000}}"#;
+        let set = r#"{"source":{
+            "transport":"udp","audio":"off","stall_after_ms":20000,"budget_bps":8000000}}"#;
         let set = patched(&spec, set).unwrap();
         assert_eq!(
             (set.source.audio, set.source.stall_after_ms),

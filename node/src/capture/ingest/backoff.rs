@@ -137,7 +137,9 @@ mod tests {
             let delay = backoff.next_delay(random);
             proptest::prop_assert!((DELAY_MIN..=DELAY_MAX).contains(&delay));
             let delay = backoff.next_delay_refused(random);
-            proptest::prop_assert!((REFUSED_DELAY_MIN..=REFUSED_DELAY_MAX * 5 / 4).contains(&delay));
+            proptest::prop_assert!(
+                (REFUSED_DELAY_MIN..=REFUSED_DELAY_MAX * 5 / 4).contains(&delay)
+            );
         }
     }
 }

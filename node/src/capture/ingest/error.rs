@@ -52,7 +52,11 @@ pub enum SessionError {
     #[error("{}", redirected(.0.as_deref()))]
     Redirect(Option<String>),
     /// Fix the transport.
-    #[error("the camera offers {} only: set transport to {} or auto", carrier_name(other(*.0)).to_uppercase(), carrier_name(other(*.0)))]
+    #[error(
+        "the camera offers {} only: set transport to {} or auto",
+        carrier_name(other(*.0)).to_uppercase(),
+        carrier_name(other(*.0))
+    )]
     TransportRefused(Carrier),
     /// Fix the path of the URL.
     #[error("the camera does not know this path (RTSP {0}); check the URL")]
@@ -67,7 +71,10 @@ pub enum SessionError {
     #[error("the camera has no room for another session (RTSP {0}); end other sessions with it")]
     Busy(u16),
     /// Retry: the session was open and no video frame came.
-    #[error("stalled: no video frame for {} ms; stall_after_ms sets how long a camera may send none", .0.as_millis())]
+    #[error(
+        "stalled: no video frame for {} ms; stall_after_ms sets how long a camera may send none",
+        .0.as_millis()
+    )]
     Stalled(std::time::Duration),
     /// Retry later: it costs others.
     #[error(

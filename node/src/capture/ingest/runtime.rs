@@ -31,8 +31,9 @@ use tokio::task::JoinHandle;
 /// Sessions that one lane accepts.
 pub const SESSIONS_PER_LANE_MAX: usize = 2048;
 /// How many times a tick turns the reactor: once to learn what arrived, once to handle it. What
-/// that wakes has to wait for the next tick, unless a session has more: a sender that holds back the rest of a frame until its
-/// beginning is acknowledged (RFC 896) would cost a second read a tick otherwise.
+/// that wakes has to wait for the next tick, unless a session has more: a sender that holds back
+/// the rest of a frame until its beginning is acknowledged (RFC 896) would cost a second read a
+/// tick otherwise.
 const TURNS_PER_TICK: usize = 2;
 /// Tasks that one turn may run before it looks at the reactor again: more than a lane can hold, so
 /// that one turn runs all. No task wakes itself within a turn.

@@ -193,7 +193,10 @@ impl Session {
         match timeout(self.deadlines.teardown, torn_down).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                tracing::debug!(%error, "TEARDOWN failed; the camera's own timeout ends the session")
+                tracing::debug!(
+                    %error,
+                    "TEARDOWN failed; the camera's own timeout ends the session"
+                )
             }
             Err(_) => tracing::debug!(
                 "TEARDOWN was not answered; the camera's own timeout ends the session"

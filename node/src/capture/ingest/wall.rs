@@ -168,7 +168,12 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn never_runs_backwards_whatever_the_wall_clock_says(readings in proptest::collection::vec((1_u64..2_000_000, -400_000_i64..400_000), 1..200)) {
+        fn never_runs_backwards_whatever_the_wall_clock_says(
+            readings in proptest::collection::vec(
+                (1_u64..2_000_000, -400_000_i64..400_000),
+                1..200,
+            ),
+        ) {
             let origin = Instant::now();
             let mut clock = WallClock::new(origin, START, Timestamp::MIN);
             let (mut now, mut last) = (origin, START);

@@ -45,8 +45,8 @@ impl Awaited {
             None => (
                 GapCause::AwaitsKeyframe,
                 format!(
-                    "the camera sends frames, and none to begin at for {seconds} s: it waits for a keyframe; set the \
-                     camera to send one every few seconds"
+                    "the camera sends frames, and none to begin at for {seconds} s: it waits for a \
+                     keyframe; set the camera to send one every few seconds"
                 ),
             ),
         })

@@ -85,18 +85,30 @@ impl Corrections {
 fn log(camera: CameraId, track: TrackKind, correction: Correction) {
     match correction {
         Correction::Jumped => {
-            tracing::warn!(%camera, ?track, "the camera's RTP time jumped; recorded times continue with the arrivals");
+            tracing::warn!(
+                %camera, ?track,
+                "the camera's RTP time jumped; recorded times continue with the arrivals"
+            );
         }
         Correction::StoodStill { by_us } => {
             let behind_ms = by_us / 1000;
-            tracing::warn!(%camera, ?track, behind_ms, "the camera's RTP time stood still; recorded times catch up");
+            tracing::warn!(
+                %camera, ?track, behind_ms,
+                "the camera's RTP time stood still; recorded times catch up"
+            );
         }
         Correction::Rate { ppb } => {
             let runs_at = format!("{:.4}", 1e9 / ppb as f64);
-            tracing::warn!(%camera, ?track, runs_at, "the camera's RTP time runs at a rate of its own; it is corrected");
+            tracing::warn!(
+                %camera, ?track, runs_at,
+                "the camera's RTP time runs at a rate of its own; it is corrected"
+            );
         }
         Correction::Arrivals => {
-            tracing::warn!(%camera, ?track, "the camera's RTP time is of no use; recorded times are those of arrival");
+            tracing::warn!(
+                %camera, ?track,
+                "the camera's RTP time is of no use; recorded times are those of arrival"
+            );
         }
     }
 }

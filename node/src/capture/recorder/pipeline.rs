@@ -326,7 +326,10 @@ impl Pipeline {
         if self.session.is_some() || (frame.access.is_some() && self.video.is_some()) {
             self.awaited = Awaited::default();
         } else if self.awaited.frame(frame.received) && self.video.is_some() {
-            tracing::warn!(camera = %self.context.camera, "the camera sends no keyframe; recording begins at any frame");
+            tracing::warn!(
+                camera = %self.context.camera,
+                "the camera sends no keyframe; recording begins at any frame"
+            );
             (frame.access, frame.is_damaged) =
                 (Some(AccessPoint::Recovery { frames: u16::MAX }), true);
         }
@@ -513,7 +516,10 @@ impl Pipeline {
         self.wall
             .restart(now.instant, now.wall, floor.plus_micros(late_us));
         let restarted = self.wall.time_of(now.instant);
-        tracing::warn!(camera = %self.context.camera, system = %now.wall, used = %restarted, "the system's wall clock stepped");
+        tracing::warn!(
+            camera = %self.context.camera, system = %now.wall, used = %restarted,
+            "the system's wall clock stepped"
+        );
         for track in [&mut self.video, &mut self.audio].into_iter().flatten() {
             track.shift_clock(restarted.micros_since(before), floor);
         }

@@ -275,16 +275,27 @@ mod tests {
     }
 
     proptest! {
-        /// Two rounds reach the goal (a changed source is a stop, then a start), and a third finds nothing to do.
+        /// Two rounds reach the goal (a changed source is a stop, then a start), and a third finds
+        /// nothing to do.
         #[test]
         fn converges(
             desired in prop::collection::btree_map(1_u32..8, (1_u64..4, 0_u8..3, 0_u8..4), 0..8),
-            is in prop::collection::btree_map(1_u32..8, (any::<bool>(), 1_u64..4, 0_u8..3, 0_u8..4), 0..8),
+            is in prop::collection::btree_map(
+                1_u32..8,
+                (any::<bool>(), 1_u64..4, 0_u8..3, 0_u8..4),
+                0..8,
+            ),
         ) {
-            let desired: BTreeMap<_, _> = desired.into_iter().map(|(id, (e, s, p))| (CameraId(id), want(e, s, p))).collect();
+            let desired: BTreeMap<_, _> = desired
+                .into_iter()
+                .map(|(id, (e, s, p))| (CameraId(id), want(e, s, p)))
+                .collect();
             let mut is: BTreeMap<_, _> = is
                 .into_iter()
-                .map(|(id, (runs, e, s, p))| (CameraId(id), running(if runs { Phase::Running } else { Phase::Rested }, want(e, s, p))))
+                .map(|(id, (runs, e, s, p))| {
+                    let phase = if runs { Phase::Running } else { Phase::Rested };
+                    (CameraId(id), running(phase, want(e, s, p)))
+                })
                 .collect();
             for _ in 0..2 {
                 for action in reconcile(&desired, &is) {

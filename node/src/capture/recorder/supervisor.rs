@@ -39,7 +39,11 @@ pub struct Options {
 pub enum Error {
     #[error("the recording supervisor is gone")]
     Gone,
-    #[error("{} recorder(s) did not stop within {deadline:?}, so their last chunk may be missing: cameras {cameras:?}", .cameras.len())]
+    #[error(
+        "{} recorder(s) did not stop within {deadline:?}, so their last chunk may be missing: \
+         cameras {cameras:?}",
+        .cameras.len()
+    )]
     StillRunning {
         cameras: Vec<CameraId>,
         deadline: Duration,
@@ -165,11 +169,16 @@ impl Supervisor {
             request = self.requests.recv() => request.map_or(Event::Orphaned, Event::ShutDown),
             Some(ended) = self.tasks.join_next() => match ended {
                 Ok((camera, outcome)) => Event::Ended(camera, outcome),
-                // The watching tasks only await; they neither panic nor are they aborted before shutdown.
+                // The watching tasks only await; they neither panic nor are they aborted before
+                // shutdown.
                 Err(error) => unreachable!("a watcher of a recorder failed: {error}"),
             },
-            changed = self.desired.changed(), if !self.undirected => changed.map_or(Event::Undirected, |()| Event::Changed),
-            () = sleep_until(rested_at.unwrap_or_else(Instant::now)), if rested_at.is_some() => Event::Rested,
+            changed = self.desired.changed(), if !self.undirected => {
+                changed.map_or(Event::Undirected, |()| Event::Changed)
+            }
+            () = sleep_until(rested_at.unwrap_or_else(Instant::now)), if rested_at.is_some() => {
+                Event::Rested
+            }
         }
     }
 

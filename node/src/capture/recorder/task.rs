@@ -466,7 +466,10 @@ impl Recorder {
         self.set_patience(is_left_alone.then_some(delay + LEFT_ALONE_MARGIN));
         self.status.failing(failure_message(error, now.wall, delay));
         if self.logged.replace(error.class()) != Some(error.class()) {
-            tracing::warn!(class = error.class(), %error, next_attempt_in = ?delay, "not recording; trying again");
+            tracing::warn!(
+                class = error.class(), %error, next_attempt_in = ?delay,
+                "not recording; trying again"
+            );
         }
         delay
     }

@@ -112,10 +112,17 @@ pub(super) fn run(
 
 /// The camera by number, by name if a node can be asked, or the only one in the segment.
 fn chosen(path: &Path, args: &ExtractArgs, api: ApiOptions) -> Result<CameraId, CliError> {
-    match args.camera.as_deref().map(|text| (text, text.parse::<u32>())) {
+    match args
+        .camera
+        .as_deref()
+        .map(|text| (text, text.parse::<u32>()))
+    {
         Some((_, Ok(number))) => Ok(CameraId(number)),
         Some((name, Err(_))) => named(name, api).map_err(|error| {
-            error.hint("a segment knows cameras by their numbers only: `holdfast segment inspect` lists them")
+            error.hint(
+                "a segment knows cameras by their numbers only: `holdfast segment inspect` lists \
+                 them",
+            )
         }),
         None => only(path),
     }
@@ -396,7 +403,8 @@ fn describe(done: &Extracted) -> String {
     if done.damaged_ms > 0 {
         let damaged = seconds(done.damaged_ms * 1000);
         text.push_str(&format!(
-            "{damaged} s of it refer to lost frames, and players conceal what is missing; --strict leaves them out\n"
+            "{damaged} s of it refer to lost frames, and players conceal what is missing; --strict \
+             leaves them out\n"
         ));
     }
     text

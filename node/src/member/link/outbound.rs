@@ -124,7 +124,10 @@ impl Link {
                 }
                 Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     if !std::mem::replace(&mut reported, true) {
-                        tracing::warn!(peer = %self.node, addr = %self.addr, "peer refuses connections: its process is gone");
+                        tracing::warn!(
+                            peer = %self.node, addr = %self.addr,
+                            "peer refuses connections: its process is gone"
+                        );
                     }
                     if self
                         .options

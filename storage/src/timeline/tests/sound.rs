@@ -185,7 +185,10 @@ proptest! {
 
     #[test]
     fn whatever_the_cuts_no_more_is_lost_or_doubled_than_they_leave(
-        own in (proptest::collection::btree_set(60..110_u32, 0..6), proptest::collection::btree_set(60..110_u32, 0..6)),
+        own in (
+            proptest::collection::btree_set(60..110_u32, 0..6),
+            proptest::collection::btree_set(60..110_u32, 0..6),
+        ),
         shared in proptest::collection::btree_set(70..105_u32, 0..2),
         // With the difference of the clocks, less than a frame: a chunk may be as short.
         off_us in -33_000..93_000_i64,
@@ -195,9 +198,20 @@ proptest! {
         let shown = heard([video(), before.chunks(), after.chunks()].concat());
         let doubled = shown.windows(2).filter(|pair| pair[1] <= pair[0]).count();
         let missing: Vec<u64> = (0..180).filter(|frame| !shown.contains(frame)).collect();
-        let both: BTreeSet<u32> = before.cuts.iter().copied().filter(|cut| after.cuts.contains(cut)).collect();
+        let both: BTreeSet<u32> = before
+            .cuts
+            .iter()
+            .copied()
+            .filter(|cut| after.cuts.contains(cut))
+            .collect();
         if both.iter().any(|cut| (70..106).contains(cut)) {
-            prop_assert_eq!((missing, doubled), (vec![], 0), "{:?} and {:?}", before.cuts, after.cuts);
+            prop_assert_eq!(
+                (missing, doubled),
+                (vec![], 0),
+                "{:?} and {:?}",
+                before.cuts,
+                after.cuts
+            );
         } else {
             // Seven frames of a chunk, cut in the middle, plus the recorder's offset.
             prop_assert!(missing.len() <= 5 && doubled <= 1, "{missing:?} of {shown:?}");

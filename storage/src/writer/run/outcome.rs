@@ -131,7 +131,10 @@ impl<D: BatchDisk> Writer<D> {
             slot.allocate_step_bytes = (slot.allocate_step_bytes / 2).max(ALLOCATE_BYTES_MIN);
         }
         if !self.budget.has_no_space.swap(true, Ordering::Relaxed) {
-            tracing::warn!(volume = %self.shared.options.path.display(), "the disk is full: deleting the oldest segments");
+            tracing::warn!(
+                volume = %self.shared.options.path.display(),
+                "the disk is full: deleting the oldest segments"
+            );
         }
         self.retry_at = Some(Instant::now() + NO_SPACE_RETRY);
         self.keeper.send(Job::Reclaim).ok();

@@ -63,7 +63,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn nothing_but_zeros_and_start_codes_is_left_out(bytes in proptest::collection::vec(0_u8..4, 0..64)) {
+        fn nothing_but_zeros_and_start_codes_is_left_out(
+            bytes in proptest::collection::vec(0_u8..4, 0..64),
+        ) {
             let sum: usize = split(&bytes).map(<[u8]>::len).sum();
             proptest::prop_assert!(sum <= bytes.len());
             for nal in split(&bytes) {

@@ -505,7 +505,10 @@ mod tests {
         #[test]
         fn whatever_comes_is_delivered_once_or_counted(
             reorders: bool,
-            packets in proptest::collection::vec((0_u32..3, proptest::num::u16::ANY, proptest::num::u32::ANY), 0..300),
+            packets in proptest::collection::vec(
+                (0_u32..3, proptest::num::u16::ANY, proptest::num::u32::ANY),
+                0..300,
+            ),
         ) {
             let mut run = Run::new(reorders);
             let sent = packets.len();

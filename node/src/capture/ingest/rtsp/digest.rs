@@ -276,8 +276,8 @@ mod tests {
             ("MD5", "8ca523f5e9506fed4657c9700eebdbec"),
         ] {
             let challenge = format!(
-                "Digest realm=\"http-auth@example.org\", qop=\"auth, auth-int\", algorithm={algorithm}, \
-                 nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\", \
+                "Digest realm=\"http-auth@example.org\", qop=\"auth, auth-int\", \
+                 algorithm={algorithm}, nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\", \
                  opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\""
             );
             let answer = answered(challenge.as_bytes(), &asking, nonce);
@@ -351,19 +351,24 @@ mod tests {
             realm in "[ -~&&[^\"\\\\]]{0,12}",
             nonce in "[a-zA-Z0-9+/=]{1,12}",
             more in proptest::sample::select(vec![
-                "", ", qop=\"auth\"", ", qop=\"auth,auth-int\", opaque=\"x\"", ", algorithm=MD5-sess, qop=auth",
-                ", algorithm=SHA-256, qop=auth", ", algorithm=SHA-512-256", ", userhash=true, opaque=\"\"",
+                "", ", qop=\"auth\"", ", qop=\"auth,auth-int\", opaque=\"x\"",
+                ", algorithm=MD5-sess, qop=auth", ", algorithm=SHA-256, qop=auth",
+                ", algorithm=SHA-512-256", ", userhash=true, opaque=\"\"",
             ]),
             times in 1_usize..4,
         ) {
             let challenge = format!("Digest realm=\"{realm}\", nonce=\"{nonce}\"{more}");
             let mut ours = Digest::of(&challenge::parse(challenge.as_bytes())[0]).unwrap();
-            let mut theirs = DigestClient::try_from(&parse_challenges(&challenge).unwrap()[0]).unwrap();
+            let mut theirs =
+                DigestClient::try_from(&parse_challenges(&challenge).unwrap()[0]).unwrap();
             let Asking { user, password, method, uri } = ASKING;
             let parameters = PasswordParams { username: user, password, uri, method, body: None };
             for _ in 0..times {
                 let expected = theirs.respond_with_testing_cnonce(&parameters, "0a1b").unwrap();
-                prop_assert_eq!(String::from_utf8(ours.answer(&ASKING, "0a1b").unwrap()).unwrap(), expected);
+                prop_assert_eq!(
+                    String::from_utf8(ours.answer(&ASKING, "0a1b").unwrap()).unwrap(),
+                    expected
+                );
             }
         }
     }

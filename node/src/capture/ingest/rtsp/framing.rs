@@ -58,7 +58,10 @@ pub(crate) enum FramingError {
     Head,
     #[error("a line of a message head is longer than {} KiB", LINE_BYTES_MAX >> 10)]
     Line,
-    #[error("a message body of {0} bytes, at most {max} KiB are accepted", max = BODY_BYTES_MAX >> 10)]
+    #[error(
+        "a message body of {0} bytes, at most {max} KiB are accepted",
+        max = BODY_BYTES_MAX >> 10
+    )]
     Body(u64),
     #[error("what it sends is neither RTSP nor interleaved data")]
     Lost,
@@ -323,8 +326,10 @@ mod tests {
         (seen, Ok(()))
     }
 
-    const STREAM: &[u8] = b"$\x00\x00\x03abc\r\nRTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 4\r\n\r\nv=0\n\
-        $\x01\x00\x00OPTIONS * RTSP/1.0\r\nCSeq: 7\r\n\r\n$\x02\x00\x01$RTSP/1.0 454 X\nCSeq: 2\n\n";
+    const STREAM: &[u8] = b"$\x00\x00\x03abc\r\n\
+        RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 4\r\n\r\nv=0\n\
+        $\x01\x00\x00OPTIONS * RTSP/1.0\r\nCSeq: 7\r\n\r\n\
+        $\x02\x00\x01$RTSP/1.0 454 X\nCSeq: 2\n\n";
 
     #[test]
     fn messages_and_data_are_parted_wherever_reads_end() {
@@ -396,7 +401,11 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_bytes_are_parted_the_same_however_they_come(bytes: Vec<u8>, piece in 1_usize..40) {
-            let of_data = |seen: Vec<Seen>| seen.into_iter().filter(|seen| !matches!(seen, Seen::Fault(_))).collect::<Vec<_>>();
+            let of_data = |seen: Vec<Seen>| {
+                seen.into_iter()
+                    .filter(|seen| !matches!(seen, Seen::Fault(_)))
+                    .collect::<Vec<_>>()
+            };
             let whole = seen(&bytes, bytes.len().max(1));
             let pieces = seen(&bytes, piece);
             proptest::prop_assert_eq!(of_data(whole.0), of_data(pieces.0));

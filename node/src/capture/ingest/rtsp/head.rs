@@ -187,7 +187,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_left_out() {
-        let text = "rtsp/1.1 401\nCSeq:1\nServer:\nno colon\n: x\nWWW-Authenticate: Digest realm=\"a\"\n\
+        let text = "rtsp/1.1 401\nCSeq:1\nServer:\nno colon\n: x\n\
+                    WWW-Authenticate: Digest realm=\"a\"\n\
                     WWW-Authenticate: Basic realm=\"a\"\nDate: \u{1}\n\n";
         let (status, fields) = response(text).unwrap();
         assert_eq!((status, fields.headers.iter().count()), (401, 2));

@@ -111,8 +111,8 @@ impl Login {
             Scheme::Basic if self.memory.0.load(Relaxed) => return Err(Refusal::Downgrade),
             Scheme::Basic if !self.is_encrypted && !std::mem::replace(&mut self.warned, true) => {
                 tracing::warn!(
-                    "the camera asks for its password in clear (Basic) over a connection that is not \
-                     encrypted; set it to Digest, or use rtsps://"
+                    "the camera asks for its password in clear (Basic) over a connection that is \
+                     not encrypted; set it to Digest, or use rtsps://"
                 );
             }
             Scheme::Basic => {}

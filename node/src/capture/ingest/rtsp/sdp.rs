@@ -221,8 +221,10 @@ mod tests {
     #[test]
     fn lines_that_cannot_be_read_are_left_out() {
         let text = "v=0\r\no=-\r\nc=SM IN IP4\r\n\r\nnonsense\r\na=control:*\r\nt=x\r\n\
-                    m=video -1353744643 RTP/AVP 96\r\na=rtpmap:x H265/90000\r\na=rtpmap:96  h265/90000 \r\n\
-                    a=framerate:0.25\r\na=x-dimensions\r\nm=audio\r\nm=application 0 TCP 0\r\na=sendonly\r\n";
+                    m=video -1353744643 RTP/AVP 96\r\na=rtpmap:x H265/90000\r\n\
+                    a=rtpmap:96  h265/90000 \r\n\
+                    a=framerate:0.25\r\na=x-dimensions\r\nm=audio\r\nm=application 0 TCP 0\r\n\
+                    a=sendonly\r\n";
         let description = parse(text.as_bytes()).unwrap();
         assert_eq!(description.control.as_deref(), Some("*"));
         let kinds: Vec<_> = description
@@ -239,7 +241,8 @@ mod tests {
     #[test]
     fn parameters_with_a_wrong_payload_type_belong_to_the_only_format() {
         let audio = media(
-            "m=audio 0 RTP/AVP 104\r\na=rtpmap:104 mpeg4-generic/16000/1\r\na=fmtp:96 config=1408\r\n",
+            "m=audio 0 RTP/AVP 104\r\na=rtpmap:104 mpeg4-generic/16000/1\r\n\
+             a=fmtp:96 config=1408\r\n",
         );
         assert_eq!(audio.formats[0].fmtp.as_deref(), Some("config=1408"));
         assert_eq!(audio.formats[0].channels, NonZeroU16::new(1));
@@ -271,7 +274,9 @@ mod tests {
         }
 
         #[test]
-        fn any_lines_are_a_description_or_refused(lines in proptest::collection::vec("[amcvfrt]=[a-z:0-9 /;=-]{0,30}", 0..100)) {
+        fn any_lines_are_a_description_or_refused(
+            lines in proptest::collection::vec("[amcvfrt]=[a-z:0-9 /;=-]{0,30}", 0..100),
+        ) {
             drop(parse(lines.join("\n").as_bytes()));
         }
     }

@@ -52,7 +52,11 @@ fn system_verifier() -> Arc<dyn ServerCertVerifier> {
     match WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build() {
         Ok(verifier) => verifier,
         Err(error) => {
-            tracing::warn!(%error, "the system has no certificate authorities: pin the certificates of rtsps:// cameras");
+            tracing::warn!(
+                %error,
+                "the system has no certificate authorities: pin the certificates of rtsps:// \
+                 cameras"
+            );
             Arc::new(OwnWord::Nothing)
         }
     }

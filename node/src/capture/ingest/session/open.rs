@@ -292,7 +292,10 @@ impl SetUp<'_> {
             match self.audio_track(&offer).await {
                 Ok(track) => return Some(track),
                 Err(why) => {
-                    tracing::warn!(codec = ?offer.codec, why, "recording without an audio track of the camera");
+                    tracing::warn!(
+                        codec = ?offer.codec, why,
+                        "recording without an audio track of the camera"
+                    );
                 }
             }
         }

@@ -13,7 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) const VIDEO: &str = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n\
-    a=fmtp:96 packetization-mode=1;sprop-parameter-sets=Z0LAFtoCgL/lwEQAAAMABAAAAwBQPFi6gA==,aM48gA==\r\na=control:video\r\n";
+    a=fmtp:96 packetization-mode=1;\
+    sprop-parameter-sets=Z0LAFtoCgL/lwEQAAAMABAAAAwBQPFi6gA==,aM48gA==\r\na=control:video\r\n";
 pub(crate) const AUDIO: &str = "m=audio 0 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=control:audio\r\n";
 /// `user:secret` for basic authentication.
 const CREDENTIALS: &str = "Basic dXNlcjpzZWNyZXQ=";
@@ -161,7 +162,8 @@ fn answer(request: &str, script: &Script) -> String {
     let cseq = header("CSeq:");
     if script.auth && header("Authorization:") != CREDENTIALS {
         return format!(
-            "RTSP/1.0 401 Unauthorized\r\nCSeq: {cseq}\r\nWWW-Authenticate: Basic realm=\"cam\"\r\n\r\n"
+            "RTSP/1.0 401 Unauthorized\r\nCSeq: {cseq}\r\n\
+             WWW-Authenticate: Basic realm=\"cam\"\r\n\r\n"
         );
     }
     let (status, headers, body) = match request.split(' ').next() {

@@ -300,10 +300,14 @@ fn a_chunk_ends_before_a_time_where_a_frame_has_come_so_far() {
 }
 
 proptest! {
-    /// Whatever comes, chunks do not overlap, their frames tile them, and every frame is in exactly one.
+    /// Whatever comes, chunks do not overlap, their frames tile them, and every frame is in exactly
+    /// one.
     #[test]
     fn chunks_tile_time(
-        frames in prop::collection::vec((-50_000_i64..900_000, any::<bool>(), 0_usize..600_000, 0_u8..20), 1..120),
+        frames in prop::collection::vec(
+            (-50_000_i64..900_000, any::<bool>(), 0_usize..600_000, 0_u8..20),
+            1..120,
+        ),
         timescale in prop::sample::select(vec![8_000_u32, 44_100, 90_000]),
     ) {
         let mut chunker = Chunker::new(Some(VideoCodec::H264), timescale, Limits::default());

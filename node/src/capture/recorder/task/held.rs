@@ -70,16 +70,18 @@ impl Recorder {
         match treatment {
             Treatment::Quarantined { until } => {
                 let why = format!(
-                    "in quarantine until {until}, because the processes of three nodes ended while they began to record it; correct its source \
-                     with `holdfast camera set`, or try it at once with `holdfast camera release {camera}`"
+                    "in quarantine until {until}, because the processes of three nodes ended while \
+                     they began to record it; correct its source with `holdfast camera set`, or \
+                     try it at once with `holdfast camera release {camera}`"
                 );
                 tracing::warn!(%until, "in quarantine");
                 self.status.failing(why);
             }
             Treatment::Suspect | Treatment::Usual => {
                 tracing::warn!("a suspect waits for its turn");
-                let why = "a suspect, because the processes of two nodes ended while they began to record it; it waits until all others \
-                           were connected to, and for its turn among suspects";
+                let why = "a suspect, because the processes of two nodes ended while they began to \
+                           record it; it waits until all others were connected to, and for its \
+                           turn among suspects";
                 self.status.awaiting(why.to_owned());
             }
         }

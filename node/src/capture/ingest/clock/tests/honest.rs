@@ -385,7 +385,9 @@ proptest! {
     }
 
     #[test]
-    fn jitter_up_to_300_ms_leaves_the_spacing_alone(delays in prop::collection::vec(0_i64..300_000, 400..600)) {
+    fn jitter_up_to_300_ms_leaves_the_spacing_alone(
+        delays in prop::collection::vec(0_i64..300_000, 400..600),
+    ) {
         let mut clock = clock();
         let mut last = None;
         for (n, delay_us) in delays.into_iter().enumerate() {

@@ -77,7 +77,11 @@ fn lying(fps: i64, gop: i64, from_us: i64, lie: Lie) -> Vec<Sent> {
 proptest! {
     // One seed: a few in ten thousand draw a link and a jitter that hide one another, which no rule
     // can separate.
-    #![proptest_config(ProptestConfig { cases: 300, rng_seed: RngSeed::Fixed(13), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        rng_seed: RngSeed::Fixed(13),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn an_honest_camera_is_right_whatever_the_network_does(
@@ -89,7 +93,8 @@ proptest! {
         says in says(),
     ) {
         let frames = lying(fps, gop, LENGTH_US, Lie::None);
-        let bytes_per_s = frames.iter().map(|sent| sent.bytes as i64).sum::<i64>() / (LENGTH_US / SECOND_US);
+        let bytes_per_s =
+            frames.iter().map(|sent| sent.bytes as i64).sum::<i64>() / (LENGTH_US / SECOND_US);
         let link = slow.map(|(from_s, for_s, percent, buffer_bytes)| Link {
             from_us: from_s * SECOND_US,
             until_us: (from_s + for_s) * SECOND_US,
@@ -97,7 +102,11 @@ proptest! {
             buffer_bytes,
         });
         // One thing at a time.
-        let holds = holds.into_iter().filter(|_| link.is_none()).map(|(from_us, us)| (from_us, from_us + us)).collect();
+        let holds = holds
+            .into_iter()
+            .filter(|_| link.is_none())
+            .map(|(from_us, us)| (from_us, from_us + us))
+            .collect();
         let jitter_us = if link.is_some() { jitter_us / 6 } else { jitter_us };
         let came = watch(&frames, says, &Network { jitter_us, tick_us: 50_000, holds, link });
         let held = hold_to(&came, |at_us| at_us > 5 * SECOND_US);
@@ -113,7 +122,14 @@ proptest! {
         jitter_us in 1_i64..120_000,
         says in says(),
     ) {
-        let came = watch(&lying(fps, gop, from_us, lie), says, &Network { jitter_us, ..Network::default() });
+        let came = watch(
+            &lying(fps, gop, from_us, lie),
+            says,
+            &Network {
+                jitter_us,
+                ..Network::default()
+            },
+        );
         // Reports that lie with RTP time, and were right before, are believed for a while.
         let grace_us = match says {
             Says::RtpTime if from_us > 0 => 13 * SECOND_US,
@@ -142,7 +158,10 @@ proptest! {
 
     #[test]
     fn whatever_comes_stamps_grow_and_are_not_ahead_of_arrivals(
-        frames in prop::collection::vec((-400_000_000_i64..400_000_000, 0_i64..3_000_000, 0_usize..1 << 40), 1..400),
+        frames in prop::collection::vec(
+            (-400_000_000_i64..400_000_000, 0_i64..3_000_000, 0_usize..1 << 40),
+            1..400,
+        ),
     ) {
         let mut clock = clock();
         let (mut rtp, mut at_us, mut last) = (0_i64, START_US, Timestamp::MIN);
@@ -153,7 +172,11 @@ proptest! {
             let stamp = clock.stamp(&Arrived { bytes, ..arrived(rtp, Timestamp(at_us)) });
             prop_assert!(stamp.decode.ticks(RATE) > last.ticks(RATE));
             prop_assert!(stamp.composition_us <= 0);
-            prop_assert!(stamp.decode.micros() - at_us <= SECOND_US, "{} us ahead", stamp.decode.micros() - at_us);
+            prop_assert!(
+                stamp.decode.micros() - at_us <= SECOND_US,
+                "{} us ahead",
+                stamp.decode.micros() - at_us
+            );
             last = stamp.decode;
         }
     }
@@ -165,10 +188,18 @@ proptest! {
         shift_us: i64,
     ) {
         let mut clock = clock();
-        for ((rtp, at_us, bytes), (ntp_us, report_rtp, report_us)) in frames.into_iter().zip(reports) {
+        for ((rtp, at_us, bytes), (ntp_us, report_rtp, report_us)) in
+            frames.into_iter().zip(reports)
+        {
             clock.stamp(&Arrived { bytes, ..arrived(rtp, Timestamp(at_us)) });
             clock.report(SenderReport { ntp_us, rtp: report_rtp }, Timestamp(report_us));
-            clock.stamp(&Arrived { bytes, ..arrived(rtp.saturating_add(1), Timestamp(at_us.saturating_add(40_000))) });
+            clock.stamp(&Arrived {
+                bytes,
+                ..arrived(
+                    rtp.saturating_add(1),
+                    Timestamp(at_us.saturating_add(40_000)),
+                )
+            });
             clock.shift(shift_us, Timestamp(at_us));
         }
     }

@@ -77,7 +77,11 @@ fn a_picture_set_that_was_never_sent_is_answered_by_the_first() {
 proptest::proptest! {
     #[test]
     fn any_fmtp_and_sets_are_taken_or_refused(fmtp: String, nals: Vec<Vec<u8>>, is_h265: bool) {
-        let mut sets = ParameterSets::new(if is_h265 { VideoCodec::H265 } else { VideoCodec::H264 });
+        let mut sets = ParameterSets::new(if is_h265 {
+            VideoCodec::H265
+        } else {
+            VideoCodec::H264
+        });
         sets.read_fmtp(&fmtp);
         for nal in nals {
             let _ = sets.see(&nal);

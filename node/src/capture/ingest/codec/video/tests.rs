@@ -612,7 +612,8 @@ fn h265_sets() -> (Vec<u8>, Vec<u8>, Vec<u8>) {
 #[test]
 fn h265_sets_of_a_description_decode_the_first_picture() {
     let fmtp = "sprop-vps=QAEMAf//AWAAAAMAsAAAAwAAAwBarAwAAAMABAAAAwAyqA==; \
-                sprop-sps=QgEBAWAAAAMAsAAAAwAAAwBaoAWCAeFja5JFL83BQYFBAAADAAEAAAMADKE=;sprop-pps=RAHA8saNA7NA";
+                sprop-sps=QgEBAWAAAAMAsAAAAwAAAwBaoAWCAeFja5JFL83BQYFBAAADAAEAAAMADKE=;\
+                sprop-pps=RAHA8saNA7NA";
     let mut stream = Stream::with_fmtp(H265, Some(fmtp));
     stream.frame(0, &[&[19 << 1, 1, 0b1010_0000, 1]]);
     let frames = stream.end();
@@ -665,7 +666,12 @@ proptest::proptest! {
     fn any_packets_are_taken_or_counted(
         is_h265: bool,
         packets in proptest::collection::vec(
-            (proptest::collection::vec(proptest::num::u8::ANY, 0..40), 0_i64..5, proptest::bool::ANY, 0_u16..2),
+            (
+                proptest::collection::vec(proptest::num::u8::ANY, 0..40),
+                0_i64..5,
+                proptest::bool::ANY,
+                0_u16..2,
+            ),
             0..100,
         ),
     ) {
@@ -685,7 +691,10 @@ proptest::proptest! {
     #[test]
     fn slices_survive_whatever_is_between(
         losses in proptest::collection::vec(0_u16..8, 60),
-        odd in proptest::collection::vec(proptest::collection::vec(proptest::num::u8::ANY, 0..6), 60),
+        odd in proptest::collection::vec(
+            proptest::collection::vec(proptest::num::u8::ANY, 0..6),
+            60,
+        ),
     ) {
         let mut stream = Stream::new(H264);
         for (n, (lost, odd)) in (0..).zip(losses.into_iter().zip(odd)) {
@@ -696,6 +705,12 @@ proptest::proptest! {
             stream.packet(n * FRAME, true, lost, P);
         }
         let frames = stream.end();
-        proptest::prop_assert_eq!(frames.iter().filter(|frame| frame.data.ends_with(P)).count(), 60);
+        proptest::prop_assert_eq!(
+            frames
+                .iter()
+                .filter(|frame| frame.data.ends_with(P))
+                .count(),
+            60
+        );
     }
 }
