@@ -10,9 +10,9 @@ use std::process::{Command, ExitCode};
 const HELP: &str = "\
 Usage: cargo xtask chaos
 
-Runs a few short scenarios of holdfast-chaos on the debug build (docs/chaos.md), about 4 minutes. \
-Those that need network namespaces need root; as root the
-Debian packages that they need are installed. Thresholds of time are not judged.
+Runs a few short scenarios of holdfast-chaos on the debug build (docs/chaos.md), about 4 minutes.
+Those that need network namespaces need root; as root the Debian packages that they need are
+installed. Thresholds of time are not judged.
 
 Exit codes: 0 passed, 1 failed, 2 wrong usage";
 

@@ -6,10 +6,9 @@ use crate::seeds::Search;
 const HELP: &str = "\
 Usage: cargo xtask explore [--seed N | [--first N] [--seeds N | --forever]] [--release]
 
-Runs the store on a simulated disk, stops it anywhere, and checks after each stop that everything \
-that was reported durable is there, nothing
-damaged is served, and a second recovery changes nothing. One seed is one run; a failure prints \
-its seed and the line that repeats it.
+Runs the store on a simulated disk, stops it anywhere, and checks after each stop that everything
+that was reported durable is there, nothing damaged is served, and a second recovery changes
+nothing. One seed is one run; a failure prints its seed and the line that repeats it.
 
   --seed N     this seed alone
   --first N    the first seed [default: 0]

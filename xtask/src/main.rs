@@ -21,8 +21,8 @@ Commands:
   explore   stop the store anywhere on a disk that fails, by seed (cargo xtask explore --help)
   simulate  let a whole site fail over in simulated time, by seed (cargo xtask simulate --help)
   simulate-consensus
-            let the real Raft run on a simulated network, by seed (cargo xtask simulate-consensus \
---help)
+            let the real Raft run on a simulated network, by seed (cargo xtask simulate-consensus
+            --help)
   chaos     run short scenarios against a real cluster (cargo xtask chaos --help)
   figures   count what the house rules ask for: cycles, names, functions, words
   power     cut the power of ext4 and xfs under load, hundreds of times (cargo xtask power --help)";

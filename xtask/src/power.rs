@@ -9,14 +9,13 @@ use std::process::{Command, ExitCode, Stdio};
 const HELP: &str = "\
 Usage: cargo xtask power [--cuts N] [--replays N] [--seed N]
 
-Records hundreds of cameras to ext4 and xfs, with io_uring and plain I/O, cuts the power, and \
-compares what is found with
-what was reported durable. Prints how much of a stream was lost at most. Needs root, loop devices \
-and FUSE.
+Records hundreds of cameras to ext4 and xfs, with io_uring and plain I/O, cuts the power, and
+compares what is found with what was reported durable. Prints how much of a stream was lost at most.
+Needs root, loop devices and FUSE.
 
   --cuts N      power cuts of each kind by FS_IOC_SHUTDOWN (default 100): 2 to 3 s each, four kinds
-  --replays N   moments of each kind at which a disk loses half of what was not flushed (default \
-125): about 1 s each
+  --replays N   moments of each kind at which a disk loses half of what was not flushed (default
+                125): about 1 s each
   --seed N      another choice of moments
 
 Exit codes: 0 passed, 1 failed or cannot run here, 2 wrong usage";

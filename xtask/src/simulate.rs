@@ -9,16 +9,13 @@ use std::process::Command;
 const HELP: &str = "\
 Usage: cargo xtask simulate [--seed N | [--first N] [--seeds N | --forever]] [--release]
 
-Runs a site of up to 11 nodes in simulated time, with the node's own decisions and recorders, on a \
-simulated network, Raft, disks and cameras.
-Nodes crash, pause, lose power, clocks, disks, each other and their cameras; members come and go; \
-nodes start with clocks that are years off, from data
-directories that were put back, and die of cameras. During that and afterwards, the promises of \
-failover are checked: one owner per epoch,
-no acknowledged change lost, no needless moves, no frame lost that two recorded, nothing deleted \
-before its time, every gap known, every camera
-recorded again. One seed is one run; a failure prints what went before it and the line that \
-repeats it.
+Runs a site of up to 11 nodes in simulated time, with the node's own decisions and recorders, on a
+simulated network, Raft, disks and cameras. Nodes crash, pause, lose power, clocks, disks, each
+other and their cameras; members come and go; nodes start with clocks that are years off, from data
+directories that were put back, and die of cameras. During that and afterwards, the promises of
+failover are checked: one owner per epoch, no acknowledged change lost, no needless moves, no frame
+lost that two recorded, nothing deleted before its time, every gap known, every camera recorded
+again. One seed is one run; a failure prints what went before it and the line that repeats it.
 
   --seed N     this seed alone
   --first N    the first seed [default: 0]
@@ -31,14 +28,12 @@ Exit codes: 0 nothing found, 1 a seed failed, 2 wrong usage";
 const CONSENSUS_HELP: &str = "\
 Usage: cargo xtask simulate-consensus [--seed N | [--first N] [--seeds N | --forever]] [--release]
 
-Runs the consensus of up to eight nodes as it is, openraft, log and snapshots included, in \
-simulated time on a simulated network. Nodes lose power and
-what they had not flushed, each other, and messages, which come late or twice; members come and \
-go. During that and afterwards, the
-promises of consensus are checked: one log applied once, no acknowledged change lost, no refused \
-one made, votes and epochs that never go back, and
-every member well again within a minute. One seed is one run; a failure prints what went before it \
-and the line that repeats it.
+Runs the consensus of up to eight nodes as it is, openraft, log and snapshots included, in simulated
+time on a simulated network. Nodes lose power and what they had not flushed, each other, and
+messages, which come late or twice; members come and go. During that and afterwards, the promises of
+consensus are checked: one log applied once, no acknowledged change lost, no refused one made, votes
+and epochs that never go back, and every member well again within a minute. One seed is one run; a
+failure prints what went before it and the line that repeats it.
 
   --seed N     this seed alone
   --first N    the first seed [default: 0]
