@@ -134,7 +134,7 @@ impl Shared {
             return;
         }
         let path = self.layout.root.display();
-        tracing::error!(volume = %path, error = %why, "the volume is left: its path leads elsewhere");
+        tracing::error!(volume = %path, error = %why, "the volume is left");
         // The first reason is kept.
         let reason = Arc::from(format!("volume {path} is left: {why}"));
         self.failed

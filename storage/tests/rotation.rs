@@ -103,8 +103,7 @@ async fn a_segment_that_was_not_needed_is_gone_after_an_orderly_stop() {
 }
 
 #[tokio::test]
-async fn a_segment_that_was_not_needed_is_removed_after_a_crash_and_its_id_is_not_reused_in_between()
- {
+async fn a_segment_that_was_not_needed_is_removed_after_a_crash_and_its_id_is_not_reused() {
     let dir = Dir::new();
     let (volume, handle) = Volume::open(options(&dir)).unwrap();
     let chunks = record_until_next_is_open(&dir, &handle).await;

@@ -277,8 +277,7 @@ fn rare(sequence: u32) -> Record {
 }
 
 #[tokio::test]
-async fn frames_many_seconds_apart_are_one_span_over_segments_also_to_a_query_that_begins_between_them()
- {
+async fn frames_many_seconds_apart_are_one_span_also_to_a_query_that_begins_between_them() {
     let dir = Dir::new();
     for sequence in 0..3 {
         let (volume, handle) = Volume::open(dir.options()).unwrap();

@@ -392,8 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_before_the_next_owners_time_is_the_last_ones_however_long_that_one_had_recorded_nothing()
-     {
+    fn a_hole_before_the_next_owners_time_is_the_last_ones_even_if_it_recorded_nothing() {
         let tenures = [tenure(1, 1, 0, Some(10)), tenure(2, 2, 51, None)];
         let ledger = [gap(10, 48, GapCause::CameraUnreachable)];
         let pieces = explain(&[(at(10), at(50)), (at(60), at(61))], &ledger, &tenures);

@@ -470,8 +470,7 @@ async fn what_a_hung_volume_would_shed_goes_to_another_one_at_once() {
 }
 
 #[tokio::test]
-async fn a_full_volume_loses_its_camera_to_another_one_and_is_reported_as_failing_where_there_is_none()
- {
+async fn a_full_volume_loses_its_camera_to_another_one_or_is_reported_as_failing() {
     let dir = TempDir::new().unwrap();
     let volumes = open(&config(
         &dir,
@@ -563,8 +562,7 @@ async fn expired(dir: &TempDir, path: &Path) -> Config {
 }
 
 #[tokio::test]
-async fn a_volume_that_is_attached_later_deletes_nothing_before_it_knows_the_holds_nor_then_what_is_held()
- {
+async fn a_volume_that_is_attached_later_deletes_nothing_before_it_knows_the_holds() {
     let held = holdfast_storage::Hold {
         camera: CAMERA,
         from: at(0),

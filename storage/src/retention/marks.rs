@@ -246,8 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_clock_of_a_volume_dates_what_is_recorded_after_a_day_or_once_another_vouches_for_it()
-     {
+    fn the_first_clock_of_a_volume_dates_recordings_after_a_day_or_once_another_vouches() {
         let hour = |hour: i64| Timestamp(100 * DAY + hour * DAY / 24);
         // Stamps of the day before, which no mark allows.
         let shown = |marks: &Marks| [1, 5, 8].map(|id| closed(marks, id, 100, 130));

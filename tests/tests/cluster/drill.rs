@@ -93,8 +93,7 @@ async fn a_drilled_camera_is_taken_over_and_handed_back_and_no_frame_is_lost() -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_drill_whose_successor_does_not_reach_the_camera_fails_and_no_frame_is_lost() -> Result<()>
-{
+async fn a_drill_whose_successor_does_not_reach_the_camera_fails_without_a_loss() -> Result<()> {
     let (mut site, gate) = behind_a_gate(1).await?;
     let from = wall_now();
     // Any node has heard of the recording by then.

@@ -26,8 +26,7 @@ const CAMERAS: u32 = 6;
 const VICTIM: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_stands_still_loses_its_cameras_and_records_none_alongside_another_afterwards()
--> Result<()> {
+async fn a_process_that_stands_still_loses_its_cameras_and_records_none_afterwards() -> Result<()> {
     let mut site = Site::start(steady(CAMERAS)).await?;
     site.wait_one_recorder_each().await?;
     let from = wall_now();

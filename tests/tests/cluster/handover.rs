@@ -59,8 +59,7 @@ async fn stop_and_start(site: &mut Site, index: usize) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_drained_node_owns_nothing_until_there_are_new_cameras_and_no_frame_is_lost() -> Result<()>
-{
+async fn a_drained_node_owns_nothing_until_there_are_new_cameras_without_a_loss() -> Result<()> {
     let mut site = Site::start(steady(6)).await?;
     site.wait_one_recorder_each().await?;
     let from = wall_now();

@@ -5,6 +5,9 @@ use super::{assert_none, files, read};
 /// A longer file has more than one job.
 const LINES_MAX: usize = 850;
 
+/// rustfmt keeps code to it, but breaks no text and no comment.
+const COLUMNS_MAX: usize = 100;
+
 #[test]
 fn no_file_has_more_than_one_job() {
     let sized = files("rs")
@@ -15,6 +18,23 @@ fn no_file_has_more_than_one_job() {
         .map(|(lines, path)| format!("{}: {lines} lines", path.display()))
         .collect();
     assert_none(&format!("files of more than {LINES_MAX} lines"), &findings);
+}
+
+#[test]
+fn no_line_is_wider_than_the_others() {
+    let mut findings = Vec::new();
+    for path in files("rs") {
+        let text = read(&path);
+        let wide = text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| line.chars().count() > COLUMNS_MAX && !line.starts_with("//! |"));
+        findings.extend(wide.map(|(at, _)| format!("{}:{}", path.display(), at + 1)));
+    }
+    assert_none(
+        &format!("lines of more than {COLUMNS_MAX} columns that are no row of a table"),
+        &findings,
+    );
 }
 
 #[test]

@@ -250,8 +250,7 @@ fn small_buffer(index: usize, config: &mut Config) {
 const BUFFER_BYTES: u64 = 20 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_another_node_the_least_important_is_shed_first_and_memory_is_bounded() -> Result<()>
-{
+async fn without_another_node_the_least_important_is_shed_and_memory_is_bounded() -> Result<()> {
     let Some(mut rig) = Rig::prepare(1, cameras(2, HIGH_BPS), small_buffer).await? else {
         return Ok(());
     };
