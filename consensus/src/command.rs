@@ -462,38 +462,11 @@ impl fmt::Display for Command {
             } => starts
                 .iter()
                 .try_for_each(|start| write!(f, "drill camera {}", start.camera)),
-            Self::NoteEnd(ProcessEnd {
-                node,
-                blamed,
-                on_trial,
-                ..
-            }) => {
-                let who = if *on_trial {
-                    "the suspect that had its turn"
-                } else {
-                    "those with fresh sessions"
-                };
-                write!(
-                    f,
-                    "note that the process of node {node} ended; cameras blamed: {} ({who})",
-                    blamed.len()
-                )
-            }
+            Self::NoteEnd(end) => write!(f, "note that {}", ended(end)),
             Self::ClearCameras { cameras } => {
                 write!(f, "clear of suspicion: {}", listed(cameras))
             }
-            Self::StepDrills { steps, .. } => {
-                write!(f, "drills:")?;
-                steps
-                    .iter()
-                    .take(STEPS_SHOWN_MAX)
-                    .try_for_each(|step| write!(f, " {step}"))?;
-                if steps.len() > STEPS_SHOWN_MAX {
-                    write!(f, " and {} more", steps.len() - STEPS_SHOWN_MAX)
-                } else {
-                    Ok(())
-                }
-            }
+            Self::StepDrills { steps, .. } => write!(f, "drills:{}", steps_listed(steps)),
             Self::ReserveCameras { upto } => write!(f, "reserve the cameras' numbers up to {upto}"),
             Self::ReinstateCamera {
                 camera: Some(camera),
@@ -527,11 +500,37 @@ fn listed(cameras: &[CameraId]) -> String {
         .take(CAMERAS_SHOWN_MAX)
         .map(|camera| format!("camera {camera}"))
         .collect();
-    let more = cameras.len().saturating_sub(CAMERAS_SHOWN_MAX);
-    let more = if more > 0 {
-        format!(" and {more} more")
+    first.join(", ") + &beyond(cameras.len(), CAMERAS_SHOWN_MAX)
+}
+
+/// The process that ended, and who is blamed for it.
+fn ended(end: &ProcessEnd) -> String {
+    let who = if end.on_trial {
+        "the suspect that had its turn"
     } else {
-        String::new()
+        "those with fresh sessions"
     };
-    first.join(", ") + &more
+    format!(
+        "the process of node {} ended; cameras blamed: {} ({who})",
+        end.node,
+        end.blamed.len()
+    )
+}
+
+/// Like [`listed`], each step after a space.
+fn steps_listed(steps: &[DrillStep]) -> String {
+    let first: String = steps
+        .iter()
+        .take(STEPS_SHOWN_MAX)
+        .map(|step| format!(" {step}"))
+        .collect();
+    first + &beyond(steps.len(), STEPS_SHOWN_MAX)
+}
+
+/// How many of `count` are not shown; empty if all are.
+fn beyond(count: usize, shown_max: usize) -> String {
+    match count.saturating_sub(shown_max) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    }
 }

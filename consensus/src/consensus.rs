@@ -196,51 +196,16 @@ impl Consensus {
         pace: Pace,
         fit: impl FnOnce(LogStore, &mut StateMachine) -> L,
     ) -> Result<Self, OpenError> {
-        let Options {
-            node,
-            cluster,
-            generation,
-            dir,
-            timing,
-            secret,
-            peer_addr,
-            peers,
-            boot,
-        } = options;
-        if secret.0.is_empty() {
+        if options.secret.0.is_empty() {
             return Err(OpenError::NoSecret);
         }
-        let voter_absent_max = Duration::from_millis(timing.voter_absent_max_ms);
-        let lease = Duration::from_millis(timing.election_timeout_max_ms);
         let fatal = FatalSignal::new();
-        let storage_failed = |error| OpenError::Storage {
-            dir: dir.clone(),
-            error,
-        };
-        let mut machine = StateMachine::open(&dir).map_err(storage_failed)?;
-        let log = LogStore::open(&dir.join("log"), fatal.clone()).map_err(storage_failed)?;
-        let state = machine.subscribe();
-        let (kept, began_at) = (log.kept(), began_at(&log, &machine));
-        #[cfg(test)]
-        let fault = log.fault.clone();
-        let log = fit(log, &mut machine);
-        let ledger = Ledger::begin(
-            Box::new(Apart::new(log.clone())),
-            kept.as_deref(),
-            began_at,
-            boot,
-        )
-        .await
-        .map_err(storage_failed)?;
-        let ledger = if pace.checks_directories {
-            ledger
-        } else {
-            ledger.trusting()
-        };
+        let folder = RaftFolder::open(&options, pace, fatal.clone(), fit).await?;
+        let state = folder.state;
         let identity = Identity::new(
-            (node, cluster, generation),
-            peer_addr,
-            ledger,
+            (options.node, options.cluster, options.generation),
+            options.peer_addr.clone(),
+            folder.ledger,
             Addresses::new(state.clone()),
         );
         let introducer = Introducer {
@@ -248,32 +213,16 @@ impl Consensus {
             client: client.clone(),
             state: state.clone(),
         };
-        let config = config(cluster, timing, pace)?;
+        let timing = options.timing;
+        let config = config(options.cluster, timing, pace)?;
         let network = Network {
             identity: identity.clone(),
             client: client.clone(),
         };
-        let raft = Raft::new(node.0, config, network, log, machine)
+        let raft = Raft::new(options.node.0, config, network, folder.log, folder.machine)
             .await
             .map_err(|error| OpenError::Raft(error.to_string()))?;
-        if let Some(found) = state.borrow().cluster.filter(|found| *found != cluster) {
-            return Err(OpenError::WrongCluster {
-                dir,
-                found,
-                expected: cluster,
-            });
-        }
-        if let Some(found) = state
-            .borrow()
-            .generation()
-            .filter(|found| !found.is(&generation))
-        {
-            return Err(OpenError::WrongGeneration {
-                dir,
-                found,
-                expected: generation,
-            });
-        }
+        check_origin(&state.borrow(), &options)?;
         identity.follow_log(&raft);
         let (leading, leadership) = watch::channel(Leadership::default());
         let tasks = vec![
@@ -281,24 +230,27 @@ impl Consensus {
             tokio::spawn(membership::run(
                 raft.clone(),
                 state.clone(),
-                voter_absent_max,
+                Duration::from_millis(timing.voter_absent_max_ms),
             )),
-            tokio::spawn(introductions::run(introducer.clone(), raft.clone(), peers)),
+            tokio::spawn(introductions::run(
+                introducer.clone(),
+                raft.clone(),
+                options.peers,
+            )),
         ];
-        let tasks = Mutex::new(tasks);
         Ok(Self(Arc::new(Inner {
             introducer,
-            secret,
+            secret: options.secret,
             raft,
             state,
             leadership,
-            lease,
+            lease: Duration::from_millis(timing.election_timeout_max_ms),
             followed: Mutex::default(),
             fatal,
             client,
-            tasks,
+            tasks: Mutex::new(tasks),
             #[cfg(test)]
-            fault,
+            fault: folder.fault,
         })))
     }
 
@@ -557,6 +509,67 @@ impl Pace {
     };
 }
 
+/// What a node's Raft folder holds, opened.
+struct RaftFolder<L> {
+    log: L,
+    machine: StateMachine,
+    state: watch::Receiver<Arc<ClusterState>>,
+    ledger: Ledger,
+    #[cfg(test)]
+    fault: crate::raft::log_store::Fault,
+}
+
+impl<L: RaftLogStorage<TypeConfig> + Keep + Clone> RaftFolder<L> {
+    /// Opens log and snapshot, and begins the process's generation in the ledger.
+    async fn open(
+        options: &Options,
+        pace: Pace,
+        fatal: FatalSignal,
+        fit: impl FnOnce(LogStore, &mut StateMachine) -> L,
+    ) -> Result<Self, OpenError> {
+        let dir = &options.dir;
+        let storage_failed = |error| OpenError::Storage {
+            dir: dir.clone(),
+            error,
+        };
+        let mut machine = StateMachine::open(dir).map_err(storage_failed)?;
+        let log = LogStore::open(&dir.join("log"), fatal).map_err(storage_failed)?;
+        let state = machine.subscribe();
+        let (kept, began_at) = (log.kept(), began_at(&log, &machine));
+        #[cfg(test)]
+        let fault = log.fault.clone();
+        let log = fit(log, &mut machine);
+        let ledger = Ledger::begin(
+            Box::new(Apart::new(log.clone())),
+            kept.as_deref(),
+            began_at,
+            options.boot,
+        )
+        .await
+        .map_err(storage_failed)?;
+        let ledger = if pace.checks_directories {
+            ledger
+        } else {
+            ledger.trusting()
+        };
+        Ok(Self {
+            log,
+            machine,
+            state,
+            ledger,
+            #[cfg(test)]
+            fault,
+        })
+    }
+}
+
+/// What of vote and log is durable when a node starts; the contents of a snapshot were confirmed
+/// too.
+fn began_at(log: &LogStore, machine: &StateMachine) -> Position {
+    let (vote, last) = log.vote_and_last();
+    Position::new(vote.as_ref(), last.max(machine.applied()).as_ref())
+}
+
 fn config(cluster: Uuid, timing: Timing, pace: Pace) -> Result<Arc<Config>, OpenError> {
     let config = Config {
         cluster_name: cluster.to_string(),
@@ -585,11 +598,26 @@ fn config(cluster: Uuid, timing: Timing, pace: Pace) -> Result<Arc<Config>, Open
         .map_err(|error| OpenError::Timing(error.to_string()))
 }
 
-/// What of vote and log is durable when a node starts; the contents of a snapshot were confirmed
-/// too.
-fn began_at(log: &LogStore, machine: &StateMachine) -> Position {
-    let (vote, last) = log.vote_and_last();
-    Position::new(vote.as_ref(), last.max(machine.applied()).as_ref())
+/// Whether the state that the folder holds is of this cluster and generation.
+fn check_origin(state: &ClusterState, options: &Options) -> Result<(), OpenError> {
+    if let Some(found) = state.cluster.filter(|found| *found != options.cluster) {
+        return Err(OpenError::WrongCluster {
+            dir: options.dir.clone(),
+            found,
+            expected: options.cluster,
+        });
+    }
+    if let Some(found) = state
+        .generation()
+        .filter(|found| !found.is(&options.generation))
+    {
+        return Err(OpenError::WrongGeneration {
+            dir: options.dir.clone(),
+            found,
+            expected: options.generation,
+        });
+    }
+    Ok(())
 }
 
 /// Turns openraft's metrics into [`Leadership`] and the fatal signal. An orderly shutdown ends this

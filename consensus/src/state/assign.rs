@@ -44,18 +44,7 @@ impl ClusterState {
         change: AssignmentChange,
     ) -> Result<(), Rejection> {
         let camera = change.camera;
-        let now = self
-            .assignments
-            .get(camera)
-            .ok_or(Rejection::UnknownCamera(camera))?
-            .clone();
-        if now.epoch != change.expect {
-            return Err(Rejection::StaleEpoch {
-                camera,
-                expected: change.expect,
-                actual: now.epoch,
-            });
-        }
+        let now = self.assignment_at(camera, change.expect)?;
         match change.op {
             AssignmentOp::Place {
                 owner,
@@ -64,17 +53,14 @@ impl ClusterState {
             } => {
                 require(now.owner.is_none(), camera, "it has an owner already")?;
                 let epoch = self.next_epoch(camera);
-                self.succeed(
-                    camera,
-                    at,
-                    Succession {
-                        epoch,
-                        owner,
-                        mirror,
-                        successor,
-                        watermark: None,
-                    },
-                )
+                let next = Succession {
+                    epoch,
+                    owner,
+                    mirror,
+                    successor,
+                    watermark: None,
+                };
+                self.succeed(camera, at, next)
             }
             AssignmentOp::TakeOver {
                 owner,
@@ -82,28 +68,16 @@ impl ClusterState {
                 successor,
                 watermark,
             } => {
-                require(
-                    now.owner.is_some(),
-                    camera,
-                    "it has no owner; place it instead",
-                )?;
-                require(
-                    now.owner != Some(owner),
-                    camera,
-                    "the new owner is the old one",
-                )?;
+                check_takeover(camera, &now, owner)?;
                 let epoch = self.next_epoch(camera);
-                self.succeed(
-                    camera,
-                    at,
-                    Succession {
-                        epoch,
-                        owner,
-                        mirror,
-                        successor,
-                        watermark,
-                    },
-                )
+                let next = Succession {
+                    epoch,
+                    owner,
+                    mirror,
+                    successor,
+                    watermark,
+                };
+                self.succeed(camera, at, next)
             }
             AssignmentOp::BeginHandoff { to } => self.begin_handoff(camera, at, &now, to),
             AssignmentOp::CompleteHandoff {
@@ -113,36 +87,37 @@ impl ClusterState {
                 watermark,
             } => {
                 let owner = handoff_of(camera, &now, epoch)?.to;
-                self.succeed(
-                    camera,
-                    at,
-                    Succession {
-                        epoch,
-                        owner,
-                        mirror,
-                        successor,
-                        watermark,
-                    },
-                )
+                let next = Succession {
+                    epoch,
+                    owner,
+                    mirror,
+                    successor,
+                    watermark,
+                };
+                self.succeed(camera, at, next)
             }
-            AssignmentOp::CancelHandoff { epoch } => {
-                handoff_of(camera, &now, epoch)?;
-                self.change(camera, |assignment| assignment.handoff = None);
-                Ok(())
-            }
-            AssignmentOp::SetSuccessor { successor } => {
-                self.check_standby(camera, &now, successor)?;
-                self.change(camera, |assignment| assignment.successor = successor);
-                Ok(())
-            }
+            AssignmentOp::CancelHandoff { epoch } => self.cancel_handoff(camera, &now, epoch),
+            AssignmentOp::SetSuccessor { successor } => self.set_successor(camera, &now, successor),
             AssignmentOp::SetMirror { mirror } => self.set_mirror(camera, &now, mirror),
-            AssignmentOp::Shed { watermark } => {
-                require(now.owner.is_some(), camera, "it has no owner")?;
-                self.release(camera, at, watermark);
-                Ok(())
-            }
+            AssignmentOp::Shed { watermark } => self.shed(camera, at, &now, watermark),
             AssignmentOp::Renew => self.renew(camera, at, &now),
         }
+    }
+
+    /// The assignment of `camera`, if it is still the one that a change was decided for.
+    fn assignment_at(&self, camera: CameraId, expected: Epoch) -> Result<Assignment, Rejection> {
+        let now = self
+            .assignments
+            .get(camera)
+            .ok_or(Rejection::UnknownCamera(camera))?;
+        if now.epoch != expected {
+            return Err(Rejection::StaleEpoch {
+                camera,
+                expected,
+                actual: now.epoch,
+            });
+        }
+        Ok(now.clone())
     }
 
     fn begin_handoff(
@@ -173,6 +148,29 @@ impl ClusterState {
                 since: at,
             })
         });
+        Ok(())
+    }
+
+    fn cancel_handoff(
+        &mut self,
+        camera: CameraId,
+        now: &Assignment,
+        epoch: Epoch,
+    ) -> Result<(), Rejection> {
+        handoff_of(camera, now, epoch)?;
+        self.change(camera, |assignment| assignment.handoff = None);
+        Ok(())
+    }
+
+    fn shed(
+        &mut self,
+        camera: CameraId,
+        at: Timestamp,
+        now: &Assignment,
+        watermark: Option<Timestamp>,
+    ) -> Result<(), Rejection> {
+        require(now.owner.is_some(), camera, "it has no owner")?;
+        self.release(camera, at, watermark);
         Ok(())
     }
 
@@ -216,6 +214,17 @@ impl ClusterState {
             // A camera without an owner has nothing to renew.
             drop(self.renew(camera, at, &assignment));
         }
+    }
+
+    fn set_successor(
+        &mut self,
+        camera: CameraId,
+        now: &Assignment,
+        successor: Option<NodeId>,
+    ) -> Result<(), Rejection> {
+        self.check_standby(camera, now, successor)?;
+        self.change(camera, |assignment| assignment.successor = successor);
+        Ok(())
     }
 
     fn set_mirror(
@@ -418,6 +427,19 @@ impl ClusterState {
         let surplus = history.tenures.len().saturating_sub(TENURES_MAX);
         history.tenures.drain(..surplus);
     }
+}
+
+fn check_takeover(camera: CameraId, now: &Assignment, heir: NodeId) -> Result<(), Rejection> {
+    require(
+        now.owner.is_some(),
+        camera,
+        "it has no owner; place it instead",
+    )?;
+    require(
+        now.owner != Some(heir),
+        camera,
+        "the new owner is the old one",
+    )
 }
 
 fn handoff_of(camera: CameraId, now: &Assignment, epoch: Epoch) -> Result<Handoff, Rejection> {

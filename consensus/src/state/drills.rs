@@ -6,7 +6,7 @@ use crate::model::{
     Assignment, CAMERAS_MAX, DRILLS_MAX, Drill, DrillOp, DrillResult, DrillStart, DrillStep,
     Outcome, Phase, Protection, RESULTS_MAX, Refusal, RunningDrill,
 };
-use holdfast_storage::ids::{CameraId, DrillId, NodeId};
+use holdfast_storage::ids::{CameraId, DrillId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 
 /// Owner and successor, or why the camera is not drilled.
@@ -161,59 +161,25 @@ impl ClusterState {
         at: Timestamp,
         DrillStep { camera, drill, op }: DrillStep,
     ) -> Result<(), Rejection> {
-        let wrong = |why: &str| Rejection::WrongAssignment {
-            camera,
-            why: why.to_owned(),
-        };
-        let running = self
-            .drills
-            .running
-            .get(camera)
-            .filter(|running| running.drill == drill)
-            .cloned();
-        let running = running.ok_or_else(|| wrong("its drill has ended"))?;
+        let running = self.running_drill(camera, drill)?;
         match (op, running.phase.clone()) {
             (DrillOp::TakeOver { gap_us, watermark }, Phase::TakingOver) => {
-                let (owner, successor) = (running.successor, Some(running.owner));
-                let op = AssignmentOp::TakeOver {
-                    owner,
-                    mirror: None,
-                    successor,
-                    watermark,
-                };
-                self.assign_one(
-                    at,
-                    AssignmentChange {
-                        camera,
-                        expect: running.epoch,
-                        op,
-                    },
-                )?;
-                let epoch = self
-                    .assignments
-                    .get(camera)
-                    .map_or(running.epoch, |now| now.epoch);
+                let epoch = self.give_to_successor(at, camera, &running, watermark)?;
                 self.enter_phase(camera, running, Phase::TakenOver { epoch, gap_us });
             }
             (DrillOp::HandBack { failure }, Phase::TakenOver { epoch, gap_us }) => {
-                let op = AssignmentOp::BeginHandoff { to: running.owner };
-                self.assign_one(
-                    at,
-                    AssignmentChange {
-                        camera,
-                        expect: epoch,
-                        op,
-                    },
-                )?;
-                self.enter_phase(
+                let change = AssignmentChange {
                     camera,
-                    running,
-                    Phase::HandingBack {
-                        epoch,
-                        gap_us,
-                        failure,
-                    },
-                );
+                    expect: epoch,
+                    op: AssignmentOp::BeginHandoff { to: running.owner },
+                };
+                self.assign_one(at, change)?;
+                let phase = Phase::HandingBack {
+                    epoch,
+                    gap_us,
+                    failure,
+                };
+                self.enter_phase(camera, running, phase);
             }
             (
                 DrillOp::End {
@@ -243,9 +209,41 @@ impl ClusterState {
                     reason,
                 });
             }
-            _ => return Err(wrong("its drill is further already")),
+            _ => return Err(wrong_step(camera, "its drill is further already")),
         }
         Ok(())
+    }
+
+    fn running_drill(&self, camera: CameraId, drill: DrillId) -> Result<RunningDrill, Rejection> {
+        self.drills
+            .running
+            .get(camera)
+            .filter(|running| running.drill == drill)
+            .cloned()
+            .ok_or_else(|| wrong_step(camera, "its drill has ended"))
+    }
+
+    /// The successor takes over as if the owner had died. Returns the successor's epoch.
+    fn give_to_successor(
+        &mut self,
+        at: Timestamp,
+        camera: CameraId,
+        running: &RunningDrill,
+        watermark: Option<Timestamp>,
+    ) -> Result<Epoch, Rejection> {
+        let change = AssignmentChange {
+            camera,
+            expect: running.epoch,
+            op: AssignmentOp::TakeOver {
+                owner: running.successor,
+                mirror: None,
+                successor: Some(running.owner),
+                watermark,
+            },
+        };
+        self.assign_one(at, change)?;
+        let now = self.assignments.get(camera);
+        Ok(now.map_or(running.epoch, |now| now.epoch))
     }
 
     fn enter_phase(&mut self, camera: CameraId, running: RunningDrill, phase: Phase) {
@@ -295,5 +293,12 @@ impl ClusterState {
     pub(super) fn forget_drills_of(&mut self, camera: CameraId) {
         self.drills.running.remove(camera);
         self.drills.results.remove(camera);
+    }
+}
+
+fn wrong_step(camera: CameraId, why: &str) -> Rejection {
+    Rejection::WrongAssignment {
+        camera,
+        why: why.to_owned(),
     }
 }

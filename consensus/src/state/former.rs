@@ -115,27 +115,34 @@ impl ClusterState {
             let why = "is this cluster: its footage needs no taking over".to_owned();
             return Err(Invalid::new("cluster", why).into());
         }
-        let origins: BTreeSet<Origin> = cameras
-            .iter()
-            .map(|adopted| Origin {
-                cluster,
-                camera: adopted.camera,
-            })
-            .collect();
-        if origins.len() != cameras.len() {
-            return Err(Invalid::new("cameras", "has a number twice".to_owned()).into());
-        }
-        let known = |state: &Self, origin: Origin| {
-            state
-                .former
-                .values()
-                .find(|former| former.origin() == Some(origin))
-                .map(|former| former.id)
-        };
+        let origins = origins_of(cluster, &cameras)?;
         let new = origins
             .iter()
-            .filter(|origin| known(self, **origin).is_none())
+            .filter(|origin| self.adopted(**origin).is_none())
             .count();
+        self.check_numbers_left(new)?;
+        self.check_room_for(&origins)?;
+        self.make_room(new, &origins);
+        let mut numbers = Vec::new();
+        for AdoptedCamera { camera, name } in cameras {
+            let origin = Origin { cluster, camera };
+            let id = self
+                .adopted(origin)
+                .unwrap_or_else(|| self.adopt(origin, name, at, by));
+            numbers.push(id);
+        }
+        Ok(Response::Cameras(numbers))
+    }
+
+    /// The number of another cluster's camera here, if it has one.
+    fn adopted(&self, origin: Origin) -> Option<CameraId> {
+        self.former
+            .values()
+            .find(|former| former.origin() == Some(origin))
+            .map(|former| former.id)
+    }
+
+    fn check_numbers_left(&self, new: usize) -> Result<(), Rejection> {
         let last = self
             .camera_last
             .0
@@ -147,41 +154,41 @@ impl ClusterState {
             )
             .into());
         }
+        Ok(())
+    }
+
+    /// A camera that can be restored is not removed for one of another cluster.
+    fn check_room_for(&self, origins: &BTreeSet<Origin>) -> Result<(), Rejection> {
         let deleted = self
             .former
             .values()
             .filter(|former| former.origin().is_none())
             .count();
         if deleted + origins.len() > FORMER_CAMERAS_MAX {
-            // A camera that can be restored is not removed for it.
             return Err(Rejection::too_many(
                 "deleted cameras and cameras of another cluster",
                 FORMER_CAMERAS_MAX,
             ));
         }
-        self.make_room(new, &origins);
-        let mut numbers = Vec::new();
-        for AdoptedCamera { camera, name } in cameras {
-            let origin = Origin { cluster, camera };
-            let id = known(self, origin).unwrap_or_else(|| {
-                self.camera_last = CameraId(self.camera_last.0 + 1);
-                let id = self.camera_last;
-                let (by, was) = (by.clone(), Was::Elsewhere(origin));
-                self.former.insert(
-                    id,
-                    FormerCamera {
-                        id,
-                        name,
-                        since: at,
-                        by,
-                        was,
-                    },
-                );
-                id
-            });
-            numbers.push(id);
-        }
-        Ok(Response::Cameras(numbers))
+        Ok(())
+    }
+
+    /// Gives another cluster's camera the next number.
+    fn adopt(&mut self, origin: Origin, name: CameraName, at: Timestamp, by: &Actor) -> CameraId {
+        self.camera_last = CameraId(self.camera_last.0 + 1);
+        let id = self.camera_last;
+        let (by, was) = (by.clone(), Was::Elsewhere(origin));
+        self.former.insert(
+            id,
+            FormerCamera {
+                id,
+                name,
+                since: at,
+                by,
+                was,
+            },
+        );
+        id
     }
 
     /// Cameras that are recorded, or were never known, are ignored.
@@ -238,6 +245,20 @@ impl ClusterState {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+fn origins_of(cluster: Uuid, cameras: &[AdoptedCamera]) -> Result<BTreeSet<Origin>, Rejection> {
+    let origins: BTreeSet<Origin> = cameras
+        .iter()
+        .map(|adopted| Origin {
+            cluster,
+            camera: adopted.camera,
+        })
+        .collect();
+    if origins.len() != cameras.len() {
+        return Err(Invalid::new("cameras", "has a number twice".to_owned()).into());
+    }
+    Ok(origins)
 }
 
 #[cfg(test)]
