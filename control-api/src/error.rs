@@ -66,76 +66,63 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Status, stable code and title.
-    fn meaning(self) -> (StatusCode, &'static str, &'static str) {
+    fn status(self) -> StatusCode {
         match self {
-            Self::Malformed => (
-                StatusCode::BAD_REQUEST,
-                "malformed",
-                "The request cannot be read",
-            ),
-            Self::Invalid => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid",
-                "The request asks for what cannot be",
-            ),
-            Self::Unauthorised => (StatusCode::UNAUTHORIZED, "unauthorised", "No valid token"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
-            Self::MethodNotAllowed => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "This resource does not have that method",
-            ),
-            Self::TooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too-large",
-                "The request body is too large",
-            ),
-            Self::UnsupportedMediaType => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "The request body is not JSON",
-            ),
-            Self::PreconditionFailed => (
-                StatusCode::PRECONDITION_FAILED,
-                "precondition-failed",
-                "It is not what was asked for any more",
-            ),
-            Self::RangeNotSatisfiable => (
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                "range-not-satisfiable",
-                "There are no such bytes",
-            ),
-            Self::Conflict => (
-                StatusCode::CONFLICT,
-                "conflict",
-                "The present state does not allow it",
-            ),
-            Self::NoLeader => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "no-leader",
-                "The cluster has no leader",
-            ),
-            Self::OutcomeUnknown => (
-                StatusCode::GATEWAY_TIMEOUT,
-                "outcome-unknown",
-                "It is not known whether the change happened",
-            ),
-            Self::Unavailable => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "Not available now",
-            ),
-            Self::Damaged => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "damaged",
-                "The stored data is damaged",
-            ),
-            Self::Internal => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "Internal error",
-            ),
+            Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unauthorised => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::NoLeader | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,
+            Self::Damaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Stable, for programs.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Invalid => "invalid",
+            Self::Unauthorised => "unauthorised",
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::TooLarge => "too-large",
+            Self::UnsupportedMediaType => "unsupported-media-type",
+            Self::PreconditionFailed => "precondition-failed",
+            Self::RangeNotSatisfiable => "range-not-satisfiable",
+            Self::Conflict => "conflict",
+            Self::NoLeader => "no-leader",
+            Self::OutcomeUnknown => "outcome-unknown",
+            Self::Unavailable => "unavailable",
+            Self::Damaged => "damaged",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// For people.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Malformed => "The request cannot be read",
+            Self::Invalid => "The request asks for what cannot be",
+            Self::Unauthorised => "No valid token",
+            Self::NotFound => "There is no such thing",
+            Self::MethodNotAllowed => "This resource does not have that method",
+            Self::TooLarge => "The request body is too large",
+            Self::UnsupportedMediaType => "The request body is not JSON",
+            Self::PreconditionFailed => "It is not what was asked for any more",
+            Self::RangeNotSatisfiable => "There are no such bytes",
+            Self::Conflict => "The present state does not allow it",
+            Self::NoLeader => "The cluster has no leader",
+            Self::OutcomeUnknown => "It is not known whether the change happened",
+            Self::Unavailable => "Not available now",
+            Self::Damaged => "The stored data is damaged",
+            Self::Internal => "Internal error",
         }
     }
 
@@ -160,7 +147,7 @@ impl ApiError {
     pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
         Self {
             kind,
-            code: kind.meaning().1,
+            code: kind.code(),
             detail: detail.into(),
         }
     }
@@ -199,11 +186,10 @@ impl ApiError {
     /// The problem document of this error.
     #[must_use]
     pub fn problem(&self) -> Problem {
-        let (status, _, title) = self.kind.meaning();
         Problem {
             kind: format!("urn:holdfast:problem:{}", self.code),
-            title: title.to_owned(),
-            status: status.as_u16(),
+            title: self.kind.title().to_owned(),
+            status: self.kind.status().as_u16(),
             detail: self.detail.clone(),
             code: self.code.to_owned(),
         }
@@ -274,7 +260,7 @@ impl From<Invalid> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = self.kind.meaning().0;
+        let status = self.kind.status();
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(code = self.code, "{}", self.detail);
         }

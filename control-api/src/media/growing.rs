@@ -77,10 +77,6 @@ pub(super) enum Shows {
 /// beginning in its URI. If a first entry is about to exist, the answer waits for it: hls.js treats
 /// a list without entries as an error, and other players lack a duration to use (RFC 8216, 6.3.4).
 /// Refusing would be no better: VLC and GStreamer stop at 503, whatever its `Retry-After` says.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "an edge: it waits for the world, within a deadline"
-)]
 pub(super) async fn open<B: Backend>(
     app: &App<B>,
     id: CameraId,
@@ -88,61 +84,9 @@ pub(super) async fn open<B: Backend>(
     of: &Request<'_>,
     shows: Shows,
 ) -> Result<Response> {
-    let cells = Cells::new(if range.is_some() {
-        CellLength::Range
-    } else {
-        CellLength::Live
-    });
-    let began = Instant::now();
-    let mut place = None;
-    let (tracks, from) = loop {
-        let now = (app.now)();
-        let measured = app
-            .backend
-            .entries(
-                id,
-                of.stream,
-                now.plus_micros(-(MEASURED.as_micros() as i64)),
-                now,
-            )
-            .await?;
-        let tracks = Tracks::of(measured.chunks);
-        // hls.js never begins if the list begins with gaps and it would begin in one.
-        let recorded = tracks
-            .video
-            .first()
-            .map_or(Timestamp::MIN, |first| first.meta.start);
-        let live = now
-            .plus_micros(-(LIVE_WINDOW.as_micros() as i64))
-            .max(recorded);
-        let from = range.map_or(live, |range| range.from);
-        if !is_about_to_begin(&tracks, cells, from, now, of.strict) {
-            break (tracks, from);
-        }
-        // A look takes time, too, if nodes are slow.
-        place = place.or_else(|| app.opening.try_acquire().ok());
-        if place.is_none() || began.elapsed() >= FIRST_ENTRY_DEADLINE {
-            break (tracks, from);
-        }
-        sleep(LOOK_INTERVAL).await;
-    };
-    drop(place);
-    let chunks = [&tracks.video, &tracks.audio].into_iter().flatten();
-    let bytes: u64 = chunks
-        .map(|entry| u64::from(entry.location.payload_bytes))
-        .sum();
-    let to = range
-        .map(|range| format!("&to={}", range.to))
-        .unwrap_or_default();
-    let strict = if of.strict { "&strict=true" } else { "" };
-    let inits = query(newest_inits(&tracks).as_ref(), of);
-    let inits = if inits.is_empty() {
-        inits
-    } else {
-        format!("&{inits}")
-    };
-    let uri = format!("growing.m3u8?from={from}{to}{strict}{inits}");
-    let bits = (bytes * 8 / MEASURED.as_secs()).max(1);
+    let (tracks, from) = wait_for_first_entry(app, id, range, of).await?;
+    let uri = presentation_uri(from, range, &tracks, of);
+    let bits = bits_per_second(&tracks);
     let text = match shows {
         Shows::Media => write_multivariant(bits, &uri),
         Shows::WithPictures => {
@@ -159,6 +103,90 @@ pub(super) async fn open<B: Backend>(
         text,
     )
         .into_response())
+}
+
+/// The footage of the last [`MEASURED`], and the beginning of the presentation. Waits for its first
+/// entry if that is about to exist.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an edge: it waits for the world, within a deadline"
+)]
+async fn wait_for_first_entry<B: Backend>(
+    app: &App<B>,
+    id: CameraId,
+    range: Option<Range>,
+    of: &Request<'_>,
+) -> Result<(Tracks, Timestamp)> {
+    let cells = Cells::new(if range.is_some() {
+        CellLength::Range
+    } else {
+        CellLength::Live
+    });
+    let began = Instant::now();
+    let mut place = None;
+    loop {
+        let now = (app.now)();
+        let measured = app
+            .backend
+            .entries(
+                id,
+                of.stream,
+                now.plus_micros(-(MEASURED.as_micros() as i64)),
+                now,
+            )
+            .await?;
+        let tracks = Tracks::of(measured.chunks);
+        let from = range.map_or_else(|| live_from(&tracks, now), |range| range.from);
+        if !is_about_to_begin(&tracks, cells, from, now, of.strict) {
+            return Ok((tracks, from));
+        }
+        // A look takes time, too, if nodes are slow.
+        place = place.or_else(|| app.opening.try_acquire().ok());
+        if place.is_none() || began.elapsed() >= FIRST_ENTRY_DEADLINE {
+            return Ok((tracks, from));
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// The beginning of a live presentation. hls.js never begins if the list begins with gaps and it
+/// would begin in one.
+fn live_from(tracks: &Tracks, now: Timestamp) -> Timestamp {
+    let recorded = tracks
+        .video
+        .first()
+        .map_or(Timestamp::MIN, |first| first.meta.start);
+    now.plus_micros(-(LIVE_WINDOW.as_micros() as i64))
+        .max(recorded)
+}
+
+/// The URI of [`playlist`] for a presentation that begins at `from`.
+fn presentation_uri(
+    from: Timestamp,
+    range: Option<Range>,
+    tracks: &Tracks,
+    of: &Request<'_>,
+) -> String {
+    let to = range
+        .map(|range| format!("&to={}", range.to))
+        .unwrap_or_default();
+    let strict = if of.strict { "&strict=true" } else { "" };
+    let inits = query(newest_inits(tracks).as_ref(), of);
+    let inits = if inits.is_empty() {
+        inits
+    } else {
+        format!("&{inits}")
+    };
+    format!("growing.m3u8?from={from}{to}{strict}{inits}")
+}
+
+/// The bit rate over the last [`MEASURED`].
+fn bits_per_second(tracks: &Tracks) -> u64 {
+    let chunks = [&tracks.video, &tracks.audio].into_iter().flatten();
+    let bytes: u64 = chunks
+        .map(|entry| u64::from(entry.location.payload_bytes))
+        .sum();
+    (bytes * 8 / MEASURED.as_secs()).max(1)
 }
 
 /// A playlist that grows, or is live; players get its URI from `index.m3u8`.

@@ -287,22 +287,7 @@ pub fn write_growing(
     request: &Request<'_>,
     opened_with: Option<InitPair>,
 ) -> String {
-    let base = cells.start(listing.first);
-    let sequence = listing
-        .entries
-        .first()
-        .map_or(0, |entry| entry.number - listing.first);
-    let target_s = cells.micros() * 2 / 1_000_000;
-    let mut out = format!(
-        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target_s}\n\
-         #EXT-X-MEDIA-SEQUENCE:{sequence}\n"
-    );
-    if cells.length == CellLength::Range {
-        out += "#EXT-X-PLAYLIST-TYPE:EVENT\n";
-    }
-    if listing.pictures {
-        out += "#EXT-X-I-FRAMES-ONLY\n";
-    }
+    let mut out = header(listing, cells);
     let opened_with = opened_with.map(|inits| InitPair {
         audio: inits.audio.filter(|_| !listing.pictures),
         ..inits
@@ -325,35 +310,61 @@ pub fn write_growing(
             Some(_) => {}
         }
         write_times(&mut out, entry.range);
-        let query = query(inits.as_ref(), request);
-        let query = if query.is_empty() {
-            query
-        } else {
-            format!("&{query}")
-        };
-        let live = if cells.length == CellLength::Live {
-            "&live=true"
-        } else {
-            ""
-        };
-        let strict = if request.strict { "&strict=true" } else { "" };
-        let picture = if listing.pictures {
-            "&picture=true"
-        } else {
-            ""
-        };
+        let parameters = cell_parameters(inits, listing, cells, request);
         // hls.js gives up if a known entry changes its path. Writing to a string cannot fail.
-        let _ = writeln!(
-            out,
-            "cell.m4s?number={}&base={}{query}{live}{strict}{picture}",
-            entry.number,
-            base.micros()
-        );
+        let _ = writeln!(out, "cell.m4s?number={}&{parameters}", entry.number);
     }
     if listing.is_whole {
         out += "#EXT-X-ENDLIST\n";
     }
     out
+}
+
+fn header(listing: &Listing, cells: Cells) -> String {
+    let sequence = listing
+        .entries
+        .first()
+        .map_or(0, |entry| entry.number - listing.first);
+    let target_s = cells.micros() * 2 / 1_000_000;
+    let mut out = format!(
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target_s}\n\
+         #EXT-X-MEDIA-SEQUENCE:{sequence}\n"
+    );
+    if cells.length == CellLength::Range {
+        out += "#EXT-X-PLAYLIST-TYPE:EVENT\n";
+    }
+    if listing.pictures {
+        out += "#EXT-X-I-FRAMES-ONLY\n";
+    }
+    out
+}
+
+/// The parameters of an entry's URI besides its number.
+fn cell_parameters(
+    inits: Option<InitPair>,
+    listing: &Listing,
+    cells: Cells,
+    request: &Request<'_>,
+) -> String {
+    let base_us = cells.start(listing.first).micros();
+    let query = query(inits.as_ref(), request);
+    let query = if query.is_empty() {
+        query
+    } else {
+        format!("&{query}")
+    };
+    let live = if cells.length == CellLength::Live {
+        "&live=true"
+    } else {
+        ""
+    };
+    let strict = if request.strict { "&strict=true" } else { "" };
+    let picture = if listing.pictures {
+        "&picture=true"
+    } else {
+        ""
+    };
+    format!("base={base_us}{query}{live}{strict}{picture}")
 }
 
 /// A master playlist with the growing one: players read this one once, so each has a presentation

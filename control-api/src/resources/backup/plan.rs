@@ -7,7 +7,8 @@ use super::contents::{Contents, StoredCamera, StoredNode};
 use super::{RestoreOutcome, RestoredItem, RestoredKind};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::model::{
-    Camera, CameraSpec, Duty, HoldSpec, RetentionClass, RetentionClasses, Settings, SettingsChange,
+    Camera, CameraSpec, Duty, HoldSpec, NodeSpec, RetentionClass, RetentionClasses, Settings,
+    SettingsChange,
 };
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -184,69 +185,81 @@ impl Plan {
             ..stored.spec.clone()
         };
         let (outcome, command) = match self.known(&stored, state) {
-            Some(camera) => {
-                self.numbers.insert(stored.id, camera.id);
-                let (id, revision) = (camera.id, camera.revision);
-                details.extend(
-                    (id != stored.id).then(|| format!("number {id}, in the backup {}", stored.id)),
-                );
-                // If the preferred node is no member, that does not count as a difference.
-                let is_lost = stored.preferred_node.is_some() && preferred_node.is_none();
-                let kept = if is_lost {
-                    camera.spec.preferred_node
-                } else {
-                    spec.preferred_node
-                };
-                let spec = CameraSpec {
-                    preferred_node: kept,
-                    ..spec
-                };
-                let outcome = if camera.spec == spec {
-                    RestoreOutcome::Same
-                } else {
-                    self.differs()
-                };
-                if outcome == RestoreOutcome::Differs {
-                    details.push(format!(
-                        "it differs in {}",
-                        differences(&camera.spec, &spec).join(", ")
-                    ));
-                }
-                (
-                    outcome,
-                    Command::UpdateCamera {
-                        camera: id,
-                        spec,
-                        expect_revision: revision,
-                    },
-                )
-            }
-            None => {
-                let number = self.is_free(stored.id, state).then_some(stored.id);
-                let id = number
-                    .unwrap_or_else(|| CameraId(state.camera_last().max(self.footage_upto).0 + 1));
-                self.numbers.insert(stored.id, id);
-                details.push(match number {
-                    Some(id) => format!("number {id}, as before"),
-                    None => format!(
-                        "it gets a new number: {} was given to another camera here",
-                        stored.id
-                    ),
-                });
-                (
-                    RestoreOutcome::Added,
-                    Command::ReinstateCamera {
-                        camera: number,
-                        spec,
-                    },
-                )
-            }
+            Some(camera) => self.update(camera, &stored, spec, &mut details),
+            None => self.reinstate(&stored, spec, state, &mut details),
         };
         let item = RestoredItem {
             detail: details.join("; "),
             ..item(RestoredKind::Camera, stored.spec.name.to_string(), outcome)
         };
         Some(work(item, command))
+    }
+
+    /// `spec`: as stored; its preferred node is the member that has the stored name.
+    fn update(
+        &mut self,
+        camera: &Camera,
+        stored: &StoredCamera,
+        spec: CameraSpec,
+        details: &mut Vec<String>,
+    ) -> (RestoreOutcome, Command) {
+        self.numbers.insert(stored.id, camera.id);
+        let (id, revision) = (camera.id, camera.revision);
+        details
+            .extend((id != stored.id).then(|| format!("number {id}, in the backup {}", stored.id)));
+        // If the preferred node is no member, that does not count as a difference.
+        let is_lost = stored.preferred_node.is_some() && spec.preferred_node.is_none();
+        let kept = if is_lost {
+            camera.spec.preferred_node
+        } else {
+            spec.preferred_node
+        };
+        let spec = CameraSpec {
+            preferred_node: kept,
+            ..spec
+        };
+        let outcome = if camera.spec == spec {
+            RestoreOutcome::Same
+        } else {
+            self.differs()
+        };
+        if outcome == RestoreOutcome::Differs {
+            details.push(format!(
+                "it differs in {}",
+                differences(&camera.spec, &spec).join(", ")
+            ));
+        }
+        let update = Command::UpdateCamera {
+            camera: id,
+            spec,
+            expect_revision: revision,
+        };
+        (outcome, update)
+    }
+
+    fn reinstate(
+        &mut self,
+        stored: &StoredCamera,
+        spec: CameraSpec,
+        state: &ClusterState,
+        details: &mut Vec<String>,
+    ) -> (RestoreOutcome, Command) {
+        let number = self.is_free(stored.id, state).then_some(stored.id);
+        let id =
+            number.unwrap_or_else(|| CameraId(state.camera_last().max(self.footage_upto).0 + 1));
+        self.numbers.insert(stored.id, id);
+        details.push(match number {
+            Some(id) => format!("number {id}, as before"),
+            None => format!(
+                "it gets a new number: {} was given to another camera here",
+                stored.id
+            ),
+        });
+        let reinstate = Command::ReinstateCamera {
+            camera: number,
+            spec,
+        };
+        (RestoreOutcome::Added, reinstate)
     }
 
     /// Whether the number means the stored camera, or none. In the cluster of the backup it never
@@ -320,65 +333,31 @@ impl Plan {
             RestoreOutcome::Same,
         );
         let Some(node) = state.node_named(stored.name.as_str()) else {
-            let detail = "it is no member; have it join".to_owned();
-            return Work {
-                item: RestoredItem {
-                    outcome: RestoreOutcome::Differs,
-                    detail,
-                    ..item
-                },
-                command: None,
-            };
+            return differing(item, "it is no member; have it join");
         };
-        let is_draining = node.duty == Duty::Draining;
-        let set = (
-            node.spec.role,
-            &node.spec.failure_domain,
-            node.spec.camera_capacity,
-            &node.spec.labels,
-        );
-        let was_set = (
-            stored.role,
-            &stored.failure_domain,
-            stored.camera_capacity,
-            &stored.labels,
-        );
-        if set != was_set || node.spec.bitrate_capacity_bps != stored.bitrate_capacity_bps {
-            let detail = "role, failure domain, capacity or labels differ; they are set in its \
-                          configuration file";
-            let item = RestoredItem {
-                outcome: RestoreOutcome::Differs,
-                detail: detail.to_owned(),
-                ..item
-            };
-            return Work {
+        if !is_configured_like(&node.spec, stored) {
+            return differing(
                 item,
-                command: None,
-            };
+                "role, failure domain, capacity or labels differ; they are set in its \
+                 configuration file",
+            );
         }
+        let is_draining = node.duty == Duty::Draining;
         if is_draining == stored.is_draining {
             return Work {
                 item,
                 command: None,
             };
         }
-        let duty = if stored.is_draining {
-            Duty::Draining
+        let (duty, does) = if stored.is_draining {
+            (Duty::Draining, "drains")
         } else {
-            Duty::Active
+            (Duty::Active, "does not drain")
         };
-        let detail = format!(
-            "in the backup it {}",
-            if stored.is_draining {
-                "drains"
-            } else {
-                "does not drain"
-            }
-        );
         work(
             RestoredItem {
                 outcome: self.differs(),
-                detail,
+                detail: format!("in the backup it {does}"),
                 ..item
             },
             duty_of(node.id, duty),
@@ -393,6 +372,15 @@ impl Plan {
             RestoreOutcome::Differs
         }
     }
+}
+
+/// Whether what a node's configuration file sets is as it was stored.
+fn is_configured_like(spec: &NodeSpec, stored: &StoredNode) -> bool {
+    spec.role == stored.role
+        && spec.failure_domain == stored.failure_domain
+        && spec.camera_capacity == stored.camera_capacity
+        && spec.labels == stored.labels
+        && spec.bitrate_capacity_bps == stored.bitrate_capacity_bps
 }
 
 fn duty_of(node: NodeId, duty: Duty) -> Command {
@@ -417,6 +405,18 @@ fn work(item: RestoredItem, command: Command) -> Work {
     Work {
         item,
         command: is_done.then_some(command),
+    }
+}
+
+/// A difference that no command can remove.
+fn differing(item: RestoredItem, detail: &str) -> Work {
+    Work {
+        item: RestoredItem {
+            outcome: RestoreOutcome::Differs,
+            detail: detail.to_owned(),
+            ..item
+        },
+        command: None,
     }
 }
 
