@@ -9,6 +9,7 @@ use crate::host::process::{Host, Runtimes};
 use crate::runtime_thread::OwnThread;
 use holdfast_control_api::{ConnectionLimits, ServerMetrics, ServerOptions};
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -63,7 +64,6 @@ enum Reason {
 /// # Errors
 /// See [`ServeError`].
 pub fn serve(config: Config, secrets: Secrets, path: &Path) -> Result<(), ServeError> {
-    let setup = |error: io::Error| ServeError::Setup(error.to_string());
     crate::host::descriptors::raise_limit(&config);
     let serving = Builder::new_multi_thread()
         .enable_all()
@@ -96,7 +96,7 @@ async fn run(
     raft: Handle,
 ) -> Result<(), ServeError> {
     let clock = Clock::start();
-    let mut signals = Signals::new().map_err(|error| ServeError::Setup(error.to_string()))?;
+    let mut signals = Signals::new().map_err(setup)?;
     std::fs::create_dir_all(&config.data_dir).map_err(|source| ServeError::DataDir {
         path: config.data_dir.clone(),
         source,
@@ -112,21 +112,7 @@ async fn run(
             raft,
         },
     );
-    let registry = prometheus::Registry::new();
-    crate::metrics::register(&registry, Arc::clone(&host))
-        .map_err(|error| ServeError::Setup(error.to_string()))?;
-    let ports_metrics =
-        ServerMetrics::register(&registry).map_err(|error| ServeError::Setup(error.to_string()))?;
-    let backend = NodePorts {
-        host: Arc::clone(&host),
-        metrics: registry,
-    };
-    let options = holdfast_control_api::Options {
-        admin_token: host.secrets.admin_token.clone(),
-        now: wall_clock,
-    };
-    let router = holdfast_control_api::router(backend, options)
-        .map_err(|error| ServeError::Setup(error.to_string()))?;
+    let (router, ports_metrics) = api_router(&host)?;
     let (for_peers, for_clients) = ports(&host.config, ports_metrics);
 
     let (stop, stopping) = watch::channel(false);
@@ -166,6 +152,27 @@ async fn run(
         (Reason::Fatal(why), _) => Err(ServeError::Fatal(why)),
         (Reason::Signal, stopped) => stopped.map_err(ServeError::Stop),
     }
+}
+
+/// The routes of the API, and the metrics that the ports count.
+fn api_router(host: &Arc<Host>) -> Result<(axum::Router, ServerMetrics), ServeError> {
+    let registry = prometheus::Registry::new();
+    crate::metrics::register(&registry, Arc::clone(host)).map_err(setup)?;
+    let ports_metrics = ServerMetrics::register(&registry).map_err(setup)?;
+    let backend = NodePorts {
+        host: Arc::clone(host),
+        metrics: registry,
+    };
+    let options = holdfast_control_api::Options {
+        admin_token: host.secrets.admin_token.clone(),
+        now: wall_clock,
+    };
+    let router = holdfast_control_api::router(backend, options).map_err(setup)?;
+    Ok((router, ports_metrics))
+}
+
+fn setup(error: impl Display) -> ServeError {
+    ServeError::Setup(error.to_string())
 }
 
 fn announce(host: &Host) {

@@ -9,7 +9,9 @@ use super::timeline::{range, seconds};
 use crate::client::{Api, ApiOptions};
 use crate::terminal::error::{CliError, ExitKind};
 use crate::terminal::output::Output;
-use holdfast_control_api::wire::{ExportManifest, ExportState, ExportStatus, NewExport};
+use holdfast_control_api::wire::{
+    ExportFile, ExportManifest, ExportState, ExportStatus, NewExport,
+};
 use holdfast_storage::ids::ExportId;
 use reqwest::Method;
 use serde::Serialize;
@@ -108,6 +110,38 @@ struct File {
     is_there_already: bool,
 }
 
+async fn download(args: ExportsDownloadArgs, api: &Api, out: Output) -> Result<(), CliError> {
+    let ExportsDownloadArgs { export, dir, retry } = args;
+    std::fs::create_dir_all(&dir)
+        .map_err(|error| CliError::failed(format!("cannot make {}: {error}", dir.display())))?;
+    let manifest: ExportManifest = api
+        .get(&["exports", &export.to_string(), MANIFEST], &[])
+        .await?;
+    write_manifest(&dir.join(MANIFEST), &manifest)?;
+    let download = Download {
+        export,
+        apis: every_node(api).await,
+        patience: Duration::from_secs(retry),
+        dir: &dir,
+    };
+    let (mut files, mut failure) = (Vec::new(), None);
+    for listed in &manifest.status.files {
+        let (file, error) = download.fetch(listed).await?;
+        files.push(file);
+        failure = failure.or(error);
+    }
+    out.print(&Downloaded { dir, files }, lines)?;
+    failure.map_or(Ok(()), Err)
+}
+
+fn write_manifest(path: &Path, manifest: &ExportManifest) -> Result<(), CliError> {
+    let text =
+        serde_json::to_vec_pretty(manifest).map_err(|error| CliError::failed(error.to_string()))?;
+    check_folder(path, manifest)?;
+    std::fs::write(path, text)
+        .map_err(|error| CliError::failed(format!("cannot write {}: {error}", path.display())))
+}
+
 /// Files of two exports have the same names: one folder holds one export.
 fn check_folder(listed: &Path, manifest: &ExportManifest) -> Result<(), CliError> {
     let text = match std::fs::read(listed) {
@@ -134,91 +168,82 @@ fn check_folder(listed: &Path, manifest: &ExportManifest) -> Result<(), CliError
     )))
 }
 
-async fn download(args: ExportsDownloadArgs, api: &Api, out: Output) -> Result<(), CliError> {
-    let ExportsDownloadArgs { export, dir, retry } = args;
-    std::fs::create_dir_all(&dir)
-        .map_err(|error| CliError::failed(format!("cannot make {}: {error}", dir.display())))?;
-    let manifest: ExportManifest = api
-        .get(&["exports", &export.to_string(), MANIFEST], &[])
-        .await?;
-    let text = serde_json::to_vec_pretty(&manifest)
-        .map_err(|error| CliError::failed(error.to_string()))?;
-    let listed = dir.join(MANIFEST);
-    check_folder(&listed, &manifest)?;
-    std::fs::write(&listed, text)
-        .map_err(|error| CliError::failed(format!("cannot write {}: {error}", listed.display())))?;
-    let apis = every_node(api).await;
-    let mut downloaded = Downloaded {
-        dir,
-        files: Vec::new(),
-    };
-    let mut failure = None;
-    for file in &manifest.status.files {
-        if !is_plain(&file.name) {
+/// Fetches the files of one export, from any node, into one folder.
+struct Download<'a> {
+    export: ExportId,
+    apis: Vec<Api>,
+    patience: Duration,
+    dir: &'a Path,
+}
+
+impl Download<'_> {
+    /// The outcome for one file, and its failure if the command is to end with one.
+    ///
+    /// # Errors
+    /// The others are not downloaded either.
+    async fn fetch(&self, listed: &ExportFile) -> Result<(File, Option<CliError>), CliError> {
+        if !is_plain(&listed.name) {
             return Err(CliError::failed(format!(
                 "the node names a file {:?}, which is no plain name",
-                file.name
+                listed.name
             )));
         }
-        if !file.ready {
-            let why = format!(
-                "its range ends at {}: download it again after that",
-                file.to
-            );
-            failure = failure.or_else(|| {
-                Some(CliError::failed(format!(
-                    "{} is not whole yet: {why}",
-                    file.name
-                )))
-            });
-            downloaded.files.push(File {
-                name: file.name.clone(),
-                error: Some(why),
-                ..File::default()
-            });
-            continue;
+        if !listed.ready {
+            return Ok(not_whole_yet(listed));
         }
-        let target = downloaded.dir.join(&file.name);
+        let target = self.dir.join(&listed.name);
         if target.exists() {
-            let bytes = target.metadata().map_or(0, |found| found.len());
-            downloaded.files.push(File {
-                name: file.name.clone(),
-                bytes,
-                chunks_left_out: 0,
-                error: None,
+            let there = File {
+                name: listed.name.clone(),
+                bytes: target.metadata().map_or(0, |found| found.len()),
                 is_there_already: true,
-            });
-            continue;
+                ..File::default()
+            };
+            return Ok((there, None));
         }
+        self.transfer(&listed.name, &target).await
+    }
+
+    async fn transfer(
+        &self,
+        name: &str,
+        target: &Path,
+    ) -> Result<(File, Option<CliError>), CliError> {
         let transfer = Transfer {
-            apis: apis.clone(),
-            path: &["exports", &export.to_string(), &file.name],
+            apis: self.apis.clone(),
+            path: &["exports", &self.export.to_string(), name],
             query: &[],
-            patience: Duration::from_secs(retry),
+            patience: self.patience,
         };
         let came = transfer
-            .run(Sink::Part(PartFile::open(&target, false)?))
+            .run(Sink::Part(PartFile::open(target, false)?))
             .await;
         let (came, error) = match came {
             Ok(came) => (came, None),
             Err(error) => (Came::default(), Some(error)),
         };
-        let Came {
-            bytes, left_out, ..
-        } = came;
-        let why = error.as_ref().map(|error| error.message.clone());
-        downloaded.files.push(File {
-            name: file.name.clone(),
-            bytes,
-            chunks_left_out: left_out,
-            error: why,
+        let file = File {
+            name: name.to_owned(),
+            bytes: came.bytes,
+            chunks_left_out: came.left_out,
+            error: error.as_ref().map(|error| error.message.clone()),
             is_there_already: false,
-        });
+        };
         // A camera that recorded nothing has no file.
-        failure = failure.or(error.filter(|error| error.kind != ExitKind::NotFound));
+        Ok((file, error.filter(|error| error.kind != ExitKind::NotFound)))
     }
-    out.print(&downloaded, lines)?;
-    failure.map_or(Ok(()), Err)
+}
+
+fn not_whole_yet(listed: &ExportFile) -> (File, Option<CliError>) {
+    let (name, to) = (&listed.name, listed.to);
+    let why = format!("its range ends at {to}: download it again after that");
+    let failure = CliError::failed(format!("{name} is not whole yet: {why}"));
+    let file = File {
+        name: name.clone(),
+        error: Some(why),
+        ..File::default()
+    };
+    (file, Some(failure))
 }
 
 /// Whether a name stays in its folder.

@@ -2,7 +2,7 @@
 //! other. Pure.
 
 use super::error::Problem;
-use super::{Config, DEFAULT_RETENTION_CLASS};
+use super::{Config, DEFAULT_RETENTION_CLASS, Ingest, Listen, Storage};
 use holdfast_consensus::model::{
     FailureDomain, HostPort, Invalid, Labels, NodeName, RetentionClassName, Role, check_capacity,
 };
@@ -92,8 +92,25 @@ fn address(side: &str, listen: SocketAddr, advertise: Option<&str>, found: &mut 
 }
 
 fn ranges(config: &Config, found: &mut Vec<Problem>) {
-    let listen = &config.listen;
-    let checks = [
+    let checks = listen_ranges(&config.listen)
+        .into_iter()
+        .chain(storage_ranges(&config.storage))
+        .chain(ingest_ranges(&config.ingest));
+    for (key, value, min, max) in checks {
+        if !(min..=max).contains(&value) {
+            found.push(Problem::of_key(
+                key,
+                format!("{value} is outside {min} to {max}; choose a value within"),
+            ));
+        }
+    }
+}
+
+/// A key, its value, and the least and the most that this may be.
+type Ranged = (&'static str, u64, u64, u64);
+
+fn listen_ranges(listen: &Listen) -> [Ranged; 2] {
+    [
         (
             "listen.api_connections_max",
             listen.api_connections_max as u64,
@@ -106,92 +123,74 @@ fn ranges(config: &Config, found: &mut Vec<Problem>) {
             CONNECTIONS_MIN,
             CONNECTIONS_MAX,
         ),
+    ]
+}
+
+fn storage_ranges(storage: &Storage) -> [Ranged; 9] {
+    [
         (
             "storage.flush_interval_ms",
-            config.storage.flush_interval_ms,
+            storage.flush_interval_ms,
             10,
             10_000,
         ),
         (
             "storage.segment_seconds",
-            config.storage.segment_seconds,
+            storage.segment_seconds,
             1,
             86_400,
         ),
         (
             "storage.segment_bytes_max",
-            config.storage.segment_bytes_max.0,
+            storage.segment_bytes_max.0,
             SEGMENT_BYTES_MIN,
             1 << 40,
         ),
         (
             "storage.buffer_bytes_max",
-            config.storage.buffer_bytes_max.0,
+            storage.buffer_bytes_max.0,
             BUFFER_BYTES_MIN,
             1 << 36,
         ),
         (
             "storage.scrub_bytes_per_second_max",
-            config.storage.scrub_bytes_per_second_max.0,
+            storage.scrub_bytes_per_second_max.0,
             0,
             1 << 34,
         ),
         (
             "storage.deletion_wait_hours",
-            u64::from(config.storage.deletion_wait_hours),
+            u64::from(storage.deletion_wait_hours),
             0,
             24 * 365,
         ),
-        (
-            "storage.scrub_days",
-            u64::from(config.storage.scrub_days),
-            1,
-            3650,
-        ),
-        (
-            "storage.hang_after_ms",
-            config.storage.hang_after_ms,
-            500,
-            600_000,
-        ),
-        (
-            "storage.lag_max_ms",
-            config.storage.lag_max_ms,
-            500,
-            600_000,
-        ),
-        ("ingest.tick_ms", config.ingest.tick_ms, 1, 500),
-        (
-            "ingest.stall_after_ms",
-            config.ingest.stall_after_ms,
-            500,
-            600_000,
-        ),
-        ("ingest.chunk_ms", config.ingest.chunk_ms, 100, 10_000),
+        ("storage.scrub_days", u64::from(storage.scrub_days), 1, 3650),
+        ("storage.hang_after_ms", storage.hang_after_ms, 500, 600_000),
+        ("storage.lag_max_ms", storage.lag_max_ms, 500, 600_000),
+    ]
+}
+
+fn ingest_ranges(ingest: &Ingest) -> [Ranged; 4] {
+    [
+        ("ingest.tick_ms", ingest.tick_ms, 1, 500),
+        ("ingest.stall_after_ms", ingest.stall_after_ms, 500, 600_000),
+        ("ingest.chunk_ms", ingest.chunk_ms, 100, 10_000),
         (
             "ingest.connect_timeout_ms",
-            config.ingest.connect_timeout_ms,
+            ingest.connect_timeout_ms,
             100,
             60_000,
         ),
-    ];
-    for (key, value, min, max) in checks {
-        if !(min..=max).contains(&value) {
-            found.push(Problem::of_key(
-                key,
-                format!("{value} is outside {min} to {max}; choose a value within"),
-            ));
-        }
-    }
+    ]
 }
 
 fn relations(config: &Config, found: &mut Vec<Problem>) {
-    let Config {
-        listen,
-        storage,
-        ingest,
-        ..
-    } = config;
+    listen_relations(&config.listen, found);
+    ingest_relations(&config.ingest, found);
+    storage_relations(&config.storage, found);
+}
+
+fn listen_relations(listen: &Listen, found: &mut Vec<Problem>) {
     let per_address = [
         (
             "api",
@@ -215,6 +214,9 @@ fn relations(config: &Config, found: &mut Vec<Problem>) {
             ));
         }
     }
+}
+
+fn ingest_relations(ingest: &Ingest, found: &mut Vec<Problem>) {
     if ingest.stall_after_ms <= ingest.chunk_ms + ingest.tick_ms {
         found.push(Problem::of_key(
             "ingest.stall_after_ms",
@@ -226,6 +228,9 @@ fn relations(config: &Config, found: &mut Vec<Problem>) {
             ),
         ));
     }
+}
+
+fn storage_relations(storage: &Storage, found: &mut Vec<Problem>) {
     if storage.flush_interval_ms > storage.segment_seconds.saturating_mul(1000) {
         found.push(Problem::of_key(
             "storage.flush_interval_ms",

@@ -55,30 +55,8 @@ pub(crate) fn put_together(known: Known<'_>) -> wire::Timeline {
         watermarks,
         pauses,
     } = known;
-    let is_silent = |answer: &Answer<Recorded>| answer.answer.is_none();
-    let is_partial = |answer: &Answer<Recorded>| {
-        let recorded = answer.answer.as_ref();
-        recorded.is_some_and(|recorded| !recorded.complete)
-    };
-    let nodes = |is: &dyn Fn(&Answer<Recorded>) -> bool| -> Vec<NodeId> {
-        let answers = answers.iter().filter(|answer| is(answer));
-        answers.map(|answer| answer.node).collect()
-    };
-    let (silent, partial) = (nodes(&is_silent), nodes(&is_partial));
-    let recorded: Vec<Recorded> = answers
-        .into_iter()
-        .filter_map(|answer| answer.answer)
-        .collect();
-    let mut ledger: Vec<Gap> = recorded
-        .iter()
-        .flat_map(|recorded| recorded.gaps.iter().copied())
-        .collect();
-    let available = merge_spans(
-        recorded
-            .into_iter()
-            .flat_map(|recorded| recorded.spans)
-            .collect(),
-    );
+    let (silent, partial) = left_out(&answers);
+    let (mut ledger, available) = merged(answers);
     let paused: Vec<Gap> = pauses
         .iter()
         .map(|pause| entry_of(pause, range, tenures, &available))
@@ -95,19 +73,8 @@ pub(crate) fn put_together(known: Known<'_>) -> wire::Timeline {
     let mut unavailable = silent_spans(tenures, &silent, &watermarks);
     unavailable.extend(unlisted);
     ledger.extend(&paused);
-    let deleted_at = pauses
-        .last()
-        .filter(|pause| pause.to == Timestamp::MAX)
-        .map(|pause| pause.from);
-    let last_end = available.last().map_or(Timestamp::MIN, |span| span.end);
-    let end = match (watermarks.values().max(), deleted_at) {
-        // Nothing was to be recorded since; of another cluster's camera, since its last footage.
-        (_, Some(_)) if tenures.is_empty() => last_end,
-        (_, Some(deleted_at)) => last_end.max(deleted_at),
-        (Some(watermark), None) => *watermark,
-        (None, None) => now,
-    };
-    let end = end.min(range.to);
+    let durable = watermarks.values().max().copied();
+    let end = recorded_until(durable.unwrap_or(now), &pauses, tenures, &available).min(range.to);
     let spans = with_silent(&available, &unavailable, range);
     let covered: Vec<Span> = spans.iter().map(|(span, _)| *span).collect();
     let holes = holes(&covered, &ledger, range.from, end.max(range.from));
@@ -131,6 +98,37 @@ pub(crate) fn put_together(known: Known<'_>) -> wire::Timeline {
         gaps,
         nodes_left_out: silent.into_iter().chain(partial).collect(),
     }
+}
+
+/// The nodes that did not answer, and those that cannot list all that they hold.
+fn left_out(answers: &[Answer<Recorded>]) -> (Vec<NodeId>, Vec<NodeId>) {
+    let is_silent = |answer: &Answer<Recorded>| answer.answer.is_none();
+    let is_partial = |answer: &Answer<Recorded>| {
+        let recorded = answer.answer.as_ref();
+        recorded.is_some_and(|recorded| !recorded.complete)
+    };
+    let nodes = |is: &dyn Fn(&Answer<Recorded>) -> bool| -> Vec<NodeId> {
+        let answers = answers.iter().filter(|answer| is(answer));
+        answers.map(|answer| answer.node).collect()
+    };
+    (nodes(&is_silent), nodes(&is_partial))
+}
+
+/// The gap ledger of all nodes, and the spans that they recorded.
+fn merged(answers: Vec<Answer<Recorded>>) -> (Vec<Gap>, Vec<Span>) {
+    let recorded: Vec<Recorded> = answers
+        .into_iter()
+        .filter_map(|answer| answer.answer)
+        .collect();
+    let ledger = recorded
+        .iter()
+        .flat_map(|recorded| recorded.gaps.iter().copied())
+        .collect();
+    let spans = recorded
+        .into_iter()
+        .flat_map(|recorded| recorded.spans)
+        .collect();
+    (ledger, merge_spans(spans))
 }
 
 /// A ledger entry for the time in which a camera was deleted. Its recorder ends soon after the
@@ -208,6 +206,25 @@ fn without(span: Span, gaps: &[Gap]) -> Vec<Span> {
     }
     left.extend((start < span.end).then_some(Span { start, ..span }));
     left
+}
+
+/// Until when holes are gaps: until `durable`, or of a deleted camera, until its deletion.
+fn recorded_until(
+    durable: Timestamp,
+    pauses: &[Pause],
+    tenures: &[Tenure],
+    spans: &[Span],
+) -> Timestamp {
+    let Some(deleted) = pauses.last().filter(|pause| pause.to == Timestamp::MAX) else {
+        return durable;
+    };
+    let last_end = spans.last().map_or(Timestamp::MIN, |span| span.end);
+    // Nothing was to be recorded since; of another cluster's camera, since its last footage.
+    if tenures.is_empty() {
+        last_end
+    } else {
+        last_end.max(deleted.from)
+    }
 }
 
 /// Both kinds of spans in one order, cut to the range; playable footage hides footage that is not

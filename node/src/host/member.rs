@@ -7,10 +7,10 @@ use crate::capture::ingest::runtime::{self, IngestHandle, IngestRuntime};
 use crate::capture::ingest::session::Deadlines;
 use crate::capture::ingest::wall::WallTrust;
 use crate::capture::mux::CmafMux;
-use crate::capture::recorder::accounts::Accounts;
+use crate::capture::recorder::accounts::{Accounts, Signs};
 use crate::capture::recorder::chunker::Limits;
 use crate::capture::recorder::status::Status;
-use crate::capture::recorder::supervisor::{self, Supervisor, SupervisorHandle};
+use crate::capture::recorder::supervisor::{self, Desired, Supervisor, SupervisorHandle};
 use crate::capture::recorder::{status, task};
 use crate::clock::{Clock, wall_clock};
 use crate::config::{Config, Secrets};
@@ -141,129 +141,45 @@ impl Member {
             tick,
             ..runtime::Options::default()
         })?;
-
-        let (desired, desired_seen) = watch::channel(BTreeMap::new());
-        let gaps = Arc::<GapTotals>::default();
-        let sink = VolumeSink {
-            volumes: volumes.clone(),
-            gaps: Arc::clone(&gaps),
-            state: consensus.subscribe(),
-        };
-        let wall = WallTrust::default();
-        let services = recorder_services(sink, ingest.handle(), wall.clone());
-        let options = supervisor_options(config, identity);
-        let (mut recorders, supervisor) = Supervisor::new(options, services, desired_seen);
-        volumes.wait_for_catalogue(CATALOGUE_WAIT_MAX).await;
-        let (state, signs) = (consensus.state(), alive::last_signs(&config.data_dir));
-        let (until, is_all_read) = (
-            |camera| volumes.recorded_until(camera),
-            volumes.are_all_read(),
-        );
-        recorders.go_by(Accounts::of(
-            &state,
-            identity.node,
-            signs,
-            (until, is_all_read),
-        ));
-        let signs = alive::keep(
-            (config.data_dir.clone(), signs),
-            (clock, wall.clone()),
-            supervisor.clone(),
-        );
-
-        let (link_events, events) = mpsc::channel(EVENTS_MAX);
-        let (heartbeat, next_heartbeat) =
-            watch::channel(Arc::new(first_heartbeat(identity.node, clock)));
-        let (sight, sight_seen) = watch::channel(Arc::<Sight>::default());
-        let links = Links::new(LinksOptions {
-            identity: consensus.identity().clone(),
-            secret: secrets.cluster.clone(),
-            heartbeat: next_heartbeat,
-            now: wall_clock,
-            events: link_events.clone(),
-        });
-        let probes = Probes::default();
-        let probing = probes.clone().run(
-            identity.node,
-            clock,
-            consensus.subscribe(),
-            sight_seen.clone(),
-        );
         let (stopping, stops) = watch::channel(false);
-        let own = look_at_self(supervisor.clone(), volumes.clone(), probes, stops.clone());
-        let drive = Drive::new(drive::Options {
-            me: identity.node,
-            clock,
-            consensus: consensus.clone(),
-            own,
-            link_events: events,
-            links,
-            heartbeat,
-            desired,
-            sight,
-        });
-        let view = View {
-            me: identity.node,
-            volumes: volumes.clone(),
-            client,
-            state: consensus.subscribe(),
-            sight: sight_seen.clone(),
-            leadership: consensus.leadership(),
-            addresses: consensus.identity().addresses(),
-        };
-        let peer_routes = peer_routes(&consensus, secrets, link_events, &volumes, &sight_seen);
-        let holds = publish_holds(
-            consensus.clone(),
-            volumes.clone(),
-            (identity.node, clock),
-            spec.clone(),
-        );
-        let duty = report_for_duty(consensus.clone(), (identity.node, clock), spec, stops);
-        let certainty = certainty::keep(
-            consensus.clone(),
-            view.clone(),
-            supervisor.clone(),
-            (clock, wall),
-        );
-        let (headroom, headroom_seen) = watch::channel(None);
-        let headroom = headroom::watch(consensus.clone(), apart(&view, secrets)?, headroom);
-        let schedule = drills::keep_schedule(
-            consensus.clone(),
-            view.clone(),
-            headroom_seen.clone(),
-            clock,
-        );
-        let forgetting = former::forget(consensus.clone(), view.clone(), clock);
-        let (mut parts, broken) = Parts::new();
-        parts.run("the volumes' warden", volumes.clone().watch());
-        parts.run("the recorders' supervisor", recorders.run());
-        parts.run("the pilot", drive.run());
-        parts.run("the holds", holds);
-        parts.run("the probes", probing);
-        parts.run("the certainty of the time", certainty);
-        parts.run("the failover headroom", headroom);
-        parts.run("the drills' schedule", schedule);
-        parts.run("the sign of life", signs);
-        let numbers = publish_cameras(consensus.clone(), volumes.clone());
-        parts.run("the cameras' numbers", numbers);
-        let names = keep_names(consensus.clone(), volumes.clone(), clock);
-        parts.run("the cameras' names", names);
-        parts.run("what is forgotten of deleted cameras", forgetting);
-        parts.run("the report for duty", duty);
-        Ok(Self {
+        let base = Base {
+            config,
+            secrets,
+            spec,
             identity,
             clock,
             consensus,
             volumes,
+            stops,
+        };
+
+        let (recorders, desired) = base.set_up_recorders(ingest.handle()).await;
+        let (supervisor, gaps) = (recorders.handle.clone(), Arc::clone(&recorders.gaps));
+        let pilot = base.set_up_pilot(supervisor.clone(), desired);
+        let view = base.view(client, pilot.sight.clone());
+        let peer_routes = peer_routes(
+            &base.consensus,
+            secrets,
+            pilot.link_events.clone(),
+            &base.volumes,
+            &pilot.sight,
+        );
+        let (headroom, headroom_seen) = watch::channel(None);
+        let (parts, broken) = base.run_parts(recorders, pilot, &view, headroom)?;
+        Ok(Self {
+            identity,
+            clock,
+            consensus: base.consensus,
+            volumes: base.volumes,
+            sight: view.sight.clone(),
             view,
-            sight: sight_seen,
             headroom: headroom_seen,
             supervisor,
             gaps,
             peer_routes,
             broken,
             stopping,
-            last_look: Duration::from_millis(config.ingest.tick_ms) * LAST_LOOK_TICKS,
+            last_look: tick * LAST_LOOK_TICKS,
             parts,
             _ingest: ingest,
         })
@@ -396,6 +312,191 @@ impl Member {
                 && node.duty == Duty::Active
                 && sight.is_alive(node.id)
         })
+    }
+}
+
+/// What the parts of a member are made of.
+struct Base<'a> {
+    config: &'a Config,
+    secrets: &'a Secrets,
+    /// This node, as its configuration describes it.
+    spec: NodeSpec,
+    identity: Identity,
+    clock: Clock,
+    consensus: Consensus,
+    volumes: Volumes,
+    /// Becomes true when the member begins to stop.
+    stops: watch::Receiver<bool>,
+}
+
+/// The recorders, before they run.
+struct RecorderSetup {
+    supervisor: Supervisor,
+    handle: SupervisorHandle,
+    gaps: Arc<GapTotals>,
+    wall: WallTrust,
+    /// Of earlier processes.
+    signs: Signs,
+}
+
+/// The pilot and what it goes by, before they run.
+struct PilotSetup {
+    drive: Drive,
+    probes: Probes,
+    link_events: mpsc::Sender<LinkEvent>,
+    sight: watch::Receiver<Arc<Sight>>,
+}
+
+impl Base<'_> {
+    /// The recorders go by what earlier processes left behind of their cameras. The sender is for
+    /// the pilot, which directs them.
+    async fn set_up_recorders(
+        &self,
+        ingest: IngestHandle,
+    ) -> (RecorderSetup, watch::Sender<Desired>) {
+        let (desired, desired_seen) = watch::channel(BTreeMap::new());
+        let gaps = Arc::<GapTotals>::default();
+        let sink = VolumeSink {
+            volumes: self.volumes.clone(),
+            gaps: Arc::clone(&gaps),
+            state: self.consensus.subscribe(),
+        };
+        let wall = WallTrust::default();
+        let services = recorder_services(sink, ingest, wall.clone());
+        let options = supervisor_options(self.config, self.identity);
+        let (mut supervisor, handle) = Supervisor::new(options, services, desired_seen);
+        self.volumes.wait_for_catalogue(CATALOGUE_WAIT_MAX).await;
+        let state = self.consensus.state();
+        let signs = alive::last_signs(&self.config.data_dir);
+        let (until, is_all_read) = (
+            |camera| self.volumes.recorded_until(camera),
+            self.volumes.are_all_read(),
+        );
+        supervisor.go_by(Accounts::of(
+            &state,
+            self.identity.node,
+            signs,
+            (until, is_all_read),
+        ));
+        let recorders = RecorderSetup {
+            supervisor,
+            handle,
+            gaps,
+            wall,
+            signs,
+        };
+        (recorders, desired)
+    }
+
+    fn set_up_pilot(
+        &self,
+        supervisor: SupervisorHandle,
+        desired: watch::Sender<Desired>,
+    ) -> PilotSetup {
+        let me = self.identity.node;
+        let (link_events, events) = mpsc::channel(EVENTS_MAX);
+        let (heartbeat, next_heartbeat) = watch::channel(Arc::new(first_heartbeat(me, self.clock)));
+        let (sight, sight_seen) = watch::channel(Arc::<Sight>::default());
+        let links = Links::new(LinksOptions {
+            identity: self.consensus.identity().clone(),
+            secret: self.secrets.cluster.clone(),
+            heartbeat: next_heartbeat,
+            now: wall_clock,
+            events: link_events.clone(),
+        });
+        let probes = Probes::default();
+        let (volumes, stops) = (self.volumes.clone(), self.stops.clone());
+        let drive = Drive::new(drive::Options {
+            me,
+            clock: self.clock,
+            consensus: self.consensus.clone(),
+            own: look_at_self(supervisor, volumes, probes.clone(), stops),
+            link_events: events,
+            links,
+            heartbeat,
+            desired,
+            sight,
+        });
+        PilotSetup {
+            drive,
+            probes,
+            link_events,
+            sight: sight_seen,
+        }
+    }
+
+    fn view(&self, client: PeerClient, sight: watch::Receiver<Arc<Sight>>) -> View {
+        View {
+            me: self.identity.node,
+            volumes: self.volumes.clone(),
+            client,
+            state: self.consensus.subscribe(),
+            sight,
+            leadership: self.consensus.leadership(),
+            addresses: self.consensus.identity().addresses(),
+        }
+    }
+
+    /// The running parts, and what names the first one that ends by itself.
+    ///
+    /// # Errors
+    /// No client for other nodes can be set up; nothing runs then.
+    fn run_parts(
+        &self,
+        recorders: RecorderSetup,
+        pilot: PilotSetup,
+        view: &View,
+        headroom: watch::Sender<Option<Arc<Headroom>>>,
+    ) -> Result<(Parts, watch::Receiver<Option<String>>), StartError> {
+        let (me, clock) = (self.identity.node, self.clock);
+        let (consensus, volumes) = (&self.consensus, &self.volumes);
+        let signs = alive::keep(
+            (self.config.data_dir.clone(), recorders.signs),
+            (clock, recorders.wall.clone()),
+            recorders.handle.clone(),
+        );
+        let probing = pilot
+            .probes
+            .run(me, clock, consensus.subscribe(), pilot.sight);
+        let holds = publish_holds(
+            consensus.clone(),
+            volumes.clone(),
+            (me, clock),
+            self.spec.clone(),
+        );
+        let duty = report_for_duty(
+            consensus.clone(),
+            (me, clock),
+            self.spec.clone(),
+            self.stops.clone(),
+        );
+        let certainty = certainty::keep(
+            consensus.clone(),
+            view.clone(),
+            recorders.handle,
+            (clock, recorders.wall),
+        );
+        let headroom_seen = headroom.subscribe();
+        let headroom = headroom::watch(consensus.clone(), apart(view, self.secrets)?, headroom);
+        let schedule = drills::keep_schedule(consensus.clone(), view.clone(), headroom_seen, clock);
+        let forgetting = former::forget(consensus.clone(), view.clone(), clock);
+        let (mut parts, broken) = Parts::new();
+        parts.run("the volumes' warden", volumes.clone().watch());
+        parts.run("the recorders' supervisor", recorders.supervisor.run());
+        parts.run("the pilot", pilot.drive.run());
+        parts.run("the holds", holds);
+        parts.run("the probes", probing);
+        parts.run("the certainty of the time", certainty);
+        parts.run("the failover headroom", headroom);
+        parts.run("the drills' schedule", schedule);
+        parts.run("the sign of life", signs);
+        let numbers = publish_cameras(consensus.clone(), volumes.clone());
+        parts.run("the cameras' numbers", numbers);
+        let names = keep_names(consensus.clone(), volumes.clone(), clock);
+        parts.run("the cameras' names", names);
+        parts.run("what is forgotten of deleted cameras", forgetting);
+        parts.run("the report for duty", duty);
+        Ok((parts, broken))
     }
 }
 

@@ -534,61 +534,17 @@ impl Extraction {
 }
 
 fn describe(done: &Extraction) -> String {
-    let mut text = String::new();
-    // Writing to a string does not fail.
-    for file in &done.files {
-        let length = seconds(file.end.micros_since(file.start));
-        let camera = file.name.as_ref().map_or_else(
-            || file.camera.to_string(),
-            |name| format!("{} ({name})", file.camera),
-        );
-        let camera = printable(&camera);
-        let _ = writeln!(
-            text,
-            "wrote {} ({} bytes): camera {camera}, {length} s from {}",
-            file.file.display(),
-            file.bytes,
-            file.start
-        );
-        if file.damaged_ms > 0 {
-            let damaged = seconds(file.damaged_ms * 1000);
-            let _ = writeln!(
-                text,
-                "{damaged} s of it refer to lost frames, and players conceal what is missing; \
-                 --strict leaves them out"
-            );
-        }
-    }
+    let mut text: String = done.files.iter().map(written).collect();
     if !done.gaps.is_empty() {
+        // Writing to a string does not fail.
         let _ = writeln!(
             text,
             "MISSING {} s of what you asked for:",
             seconds(done.gap_ms * 1000)
         );
     }
-    let lines = done.gaps.iter().map(|gap| {
-        let length = seconds(gap.end.micros_since(gap.start));
-        format!(
-            "  camera {}  {}  {length} s  {}",
-            gap.camera,
-            gap.start,
-            gap.cause.name()
-        )
-    });
-    some(&mut text, lines.collect());
-    let lines = done.damaged.iter().map(|part| {
-        let places = match part.damaged_batches {
-            0 => String::new(),
-            count => format!(", and {count} places at which it is not known what was there"),
-        };
-        format!(
-            "damaged: {}: {} chunks of camera {}{places}",
-            part.segment.display(),
-            part.chunks,
-            part.camera
-        )
-    });
-    some(&mut text, lines.collect());
+    some(&mut text, done.gaps.iter().map(gap).collect());
+    some(&mut text, done.damaged.iter().map(damaged).collect());
     some(
         &mut text,
         done.not_read
@@ -604,6 +560,53 @@ fn describe(done: &Extraction) -> String {
             .collect(),
     );
     text
+}
+
+/// A file, in whole lines.
+fn written(file: &Written) -> String {
+    let length = seconds(file.end.micros_since(file.start));
+    let camera = file.name.as_ref().map_or_else(
+        || file.camera.to_string(),
+        |name| format!("{} ({name})", file.camera),
+    );
+    let mut text = format!(
+        "wrote {} ({} bytes): camera {}, {length} s from {}\n",
+        file.file.display(),
+        file.bytes,
+        printable(&camera),
+        file.start
+    );
+    if file.damaged_ms > 0 {
+        let damaged = seconds(file.damaged_ms * 1000);
+        text += &format!(
+            "{damaged} s of it refer to lost frames, and players conceal what is missing; \
+             --strict leaves them out\n"
+        );
+    }
+    text
+}
+
+fn gap(gap: &Hole) -> String {
+    let length = seconds(gap.end.micros_since(gap.start));
+    format!(
+        "  camera {}  {}  {length} s  {}",
+        gap.camera,
+        gap.start,
+        gap.cause.name()
+    )
+}
+
+fn damaged(part: &DamagedPart) -> String {
+    let places = match part.damaged_batches {
+        0 => String::new(),
+        count => format!(", and {count} places at which it is not known what was there"),
+    };
+    format!(
+        "damaged: {}: {} chunks of camera {}{places}",
+        part.segment.display(),
+        part.chunks,
+        part.camera
+    )
 }
 
 fn some(text: &mut String, lines: Vec<String>) {

@@ -83,87 +83,121 @@ pub(super) fn learn(seen: &Stretches, now_us: i64, evidence: Evidence) -> Option
 
 /// By arrivals.
 fn shown(seen: &Stretches, evidence: Evidence, scale: f64) -> Option<(Trend, f64)> {
-    let Evidence {
-        late_us,
-        word,
-        is_networks,
-        flow,
-        scale_ppb,
-        ..
-    } = evidence;
-    let even = |us: i64| {
-        seen.trend(us)
-            .filter(Trend::is_gradual)
-            .map(|trend| (us, trend))
+    let arrivals = Arrivals {
+        seen,
+        evidence,
+        scale,
     };
-    let is_learnt = scale_ppb != HONEST_PPB;
-    let scale_of = |trend: &Trend| scale / (1.0 - trend.slope);
-    let is_honest = |trend: &Trend| (scale_of(trend) - 1.0).abs() <= HONEST_WITHIN;
-    // Frames that seem to arrive before they were sent are the clock's doing; late ones may be the
-    // network's.
-    let may_be_clocks = !is_networks && word != Word::Awaited;
-
-    let again = is_learnt
-        .then(|| even(HONEST_AGAIN_US))
-        .flatten()
-        .filter(|(_, trend)| {
-            trend.slope.abs() > HONEST_WITHIN
-                && is_honest(trend)
-                && (trend.growth < 0.0 || !is_networks)
-        });
-    // The lateness of a backlog that is worked off falls as well, and leaves the line where it is.
-    let is_early = |us: i64, trend: &Trend| {
-        let moved_us = seen.moved_back_us(us, evidence.line_us) as f64;
-        late_us <= -(EARLY_NOTED_US as f64) || moved_us >= trend.growth.abs() / 2.0
-    };
-    let early = || {
-        let falls = |trend: &Trend| trend.growth <= -EARLY_GROWTH_US_MIN && word != Word::Awaited;
-        even(EARLY_GROWING_US).filter(|(us, trend)| falls(trend) && is_early(*us, trend))
-    };
-    let late = |us: i64, growth_us_min: f64| {
-        let is_late = late_us >= GROWTH_US_MIN && may_be_clocks;
-        even(us).filter(|(_, trend)| is_late && trend.growth >= growth_us_min)
-    };
-    let drift = || {
-        let grows = may_be_clocks && (is_learnt || late_us >= EARLY_US as f64);
-        let is_drift = |trend: &Trend| {
-            let is_steady = trend.growth.abs() >= 4.0 * trend.residual;
-            let falls = trend.growth <= -EARLY_DRIFT_US_MIN && is_early(DRIFTING_US, trend);
-            is_steady && ((grows && trend.growth >= DRIFT_US_MIN) || falls)
-        };
-        even(DRIFTING_US).filter(|(_, trend)| is_drift(trend))
-    };
-    let reported = || {
-        even(REPORTED_US)
-            .filter(|(_, trend)| word == Word::Lies && trend.growth.abs() >= REPORTED_GROWTH_US_MIN)
-    };
-    let (us, _) = again
-        .or_else(reported)
-        .or_else(early)
-        .or_else(|| late(GROWING_FAST_US, GROWTH_FAST_US_MIN).filter(|_| flow == Flow::Clock))
-        .or_else(|| {
-            late(
-                GROWING_US,
-                if flow == Flow::Clock {
-                    CLOCK_GROWTH_US_MIN
-                } else {
-                    GROWTH_US_MIN
-                },
-            )
-        })
-        .or_else(drift)?;
     let is_after = |least_us: i64| {
         let off_us = least_us.saturating_sub(evidence.line_us);
-        late_us < EARLY_US as f64 || off_us > EARLY_US
+        evidence.late_us < EARLY_US as f64 || off_us > EARLY_US
     };
-    let (trend, factor) = seen.course(us, is_after)?;
+    let (trend, factor) = seen.course(arrivals.evident_us()?, is_after)?;
     let new = scale * factor;
     Some((
         trend,
-        if is_learnt && (new - 1.0).abs() <= HONEST_WITHIN {
+        if arrivals.is_learnt() && (new - 1.0).abs() <= HONEST_WITHIN {
             1.0
         } else {
             new
         },
     ))
+}
+
+/// Arrivals at the rate so far, which may show another one.
+struct Arrivals<'a> {
+    seen: &'a Stretches,
+    evidence: Evidence,
+    scale: f64,
+}
+
+impl Arrivals<'_> {
+    /// How long lateness, or earliness, has grown in a way that only the clock explains.
+    fn evident_us(&self) -> Option<i64> {
+        let flow = self.evidence.flow;
+        let growth_us_min = if flow == Flow::Clock {
+            CLOCK_GROWTH_US_MIN
+        } else {
+            GROWTH_US_MIN
+        };
+        self.honest_again()
+            .or_else(|| self.reported())
+            .or_else(|| self.early())
+            .or_else(|| {
+                self.late(GROWING_FAST_US, GROWTH_FAST_US_MIN)
+                    .filter(|_| flow == Flow::Clock)
+            })
+            .or_else(|| self.late(GROWING_US, growth_us_min))
+            .or_else(|| self.drift())
+    }
+
+    fn honest_again(&self) -> Option<i64> {
+        let is_honest = |trend: &Trend| {
+            let scale = self.scale / (1.0 - trend.slope);
+            (scale - 1.0).abs() <= HONEST_WITHIN
+        };
+        let is_again = |trend: &Trend| {
+            trend.slope.abs() > HONEST_WITHIN
+                && is_honest(trend)
+                && (trend.growth < 0.0 || !self.evidence.is_networks)
+        };
+        self.is_learnt()
+            .then(|| self.gradual(HONEST_AGAIN_US, is_again))
+            .flatten()
+    }
+
+    fn reported(&self) -> Option<i64> {
+        let is_lie = |trend: &Trend| {
+            self.evidence.word == Word::Lies && trend.growth.abs() >= REPORTED_GROWTH_US_MIN
+        };
+        self.gradual(REPORTED_US, is_lie)
+    }
+
+    fn early(&self) -> Option<i64> {
+        let falls = |trend: &Trend| {
+            trend.growth <= -EARLY_GROWTH_US_MIN && self.evidence.word != Word::Awaited
+        };
+        let is_clocks = |trend: &Trend| falls(trend) && self.is_early(EARLY_GROWING_US, trend);
+        self.gradual(EARLY_GROWING_US, is_clocks)
+    }
+
+    fn late(&self, us: i64, growth_us_min: f64) -> Option<i64> {
+        let is_late = self.evidence.late_us >= GROWTH_US_MIN && self.may_be_clocks();
+        self.gradual(us, |trend| is_late && trend.growth >= growth_us_min)
+    }
+
+    fn drift(&self) -> Option<i64> {
+        let is_noted = self.is_learnt() || self.evidence.late_us >= EARLY_US as f64;
+        let grows = self.may_be_clocks() && is_noted;
+        let is_drift = |trend: &Trend| {
+            let is_steady = trend.growth.abs() >= 4.0 * trend.residual;
+            let falls = trend.growth <= -EARLY_DRIFT_US_MIN && self.is_early(DRIFTING_US, trend);
+            is_steady && ((grows && trend.growth >= DRIFT_US_MIN) || falls)
+        };
+        self.gradual(DRIFTING_US, is_drift)
+    }
+
+    /// `us`, if lateness went gradually for that long, and as `is_such` requires.
+    fn gradual(&self, us: i64, is_such: impl Fn(&Trend) -> bool) -> Option<i64> {
+        self.seen
+            .trend(us)
+            .filter(|trend| trend.is_gradual() && is_such(trend))
+            .map(|_| us)
+    }
+
+    /// The lateness of a backlog that is worked off falls as well, and leaves the line where it is.
+    fn is_early(&self, us: i64, trend: &Trend) -> bool {
+        let moved_us = self.seen.moved_back_us(us, self.evidence.line_us) as f64;
+        self.evidence.late_us <= -(EARLY_NOTED_US as f64) || moved_us >= trend.growth.abs() / 2.0
+    }
+
+    fn is_learnt(&self) -> bool {
+        self.evidence.scale_ppb != HONEST_PPB
+    }
+
+    /// Whether the clock may have made frames late. Those that seem to arrive before they were sent
+    /// are the clock's doing; late ones may be the network's.
+    fn may_be_clocks(&self) -> bool {
+        !self.evidence.is_networks && self.evidence.word != Word::Awaited
+    }
 }
