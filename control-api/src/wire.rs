@@ -18,6 +18,7 @@ pub use crate::resources::exports::{
 pub use crate::resources::gaps::{CameraGap, GapLedger, GapSum};
 pub use crate::resources::holds::{Hold, NewHold};
 pub use crate::resources::nodes::{Node, NodeRef, Volume};
+pub use crate::resources::parts::{Part, PartState};
 pub use crate::resources::retention::{
     AnnouncedDeletion, FutureFootage, RetentionPause, RetentionTarget, VolumeRetention,
 };

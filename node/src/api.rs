@@ -197,6 +197,13 @@ impl Process for NodePorts {
             .unwrap_or_default()
     }
 
+    fn parts(&self) -> Vec<wire::Part> {
+        self.host
+            .member()
+            .map(|member| member.parts.statuses())
+            .unwrap_or_default()
+    }
+
     fn metrics(&self) -> prometheus::Registry {
         self.metrics.clone()
     }

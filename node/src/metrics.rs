@@ -1,6 +1,7 @@
 //! What Prometheus reads from this node, gathered at each scrape.
 
 mod cameras;
+mod parts;
 mod retention;
 
 use crate::capture::ingest::clock::HONEST_PPB;
@@ -56,7 +57,7 @@ impl Collector for NodeCollector {
         }
         if let Some(member) = member {
             let now = self.host.clock.now();
-            let parts = [
+            let all = [
                 recorders(member),
                 totals(member),
                 faults(member),
@@ -71,10 +72,11 @@ impl Collector for NodeCollector {
                 volumes(member),
                 damage(&member.volumes.statuses()),
                 retention::retention(&member.volumes.statuses()),
+                parts::parts(&member.parts.statuses()),
             ];
-            for part in parts {
-                match part {
-                    Ok(part) => families.extend(part),
+            for found in all {
+                match found {
+                    Ok(found) => families.extend(found),
                     Err(error) => tracing::error!(%error, "a metric cannot be made"),
                 }
             }

@@ -12,6 +12,7 @@ pub mod gaps;
 pub(crate) mod health;
 pub mod holds;
 pub mod nodes;
+pub mod parts;
 pub mod ports;
 pub mod retention;
 pub mod scrub;
@@ -37,6 +38,7 @@ pub(crate) fn routes<B: Backend>() -> Router<App<B>> {
         .merge(gaps::routes())
         .merge(holds::routes())
         .merge(nodes::routes())
+        .merge(parts::routes())
         .merge(retention::routes())
         .merge(scrub::routes())
         .merge(settings::routes())
@@ -45,7 +47,7 @@ pub(crate) fn routes<B: Backend>() -> Router<App<B>> {
 }
 
 /// What the OpenAPI document says of each.
-pub(crate) fn documents() -> [(&'static str, OpenApi); 14] {
+pub(crate) fn documents() -> [(&'static str, OpenApi); 15] {
     [
         ("backup", backup::Paths::openapi()),
         ("cameras", cameras::Paths::openapi()),
@@ -56,6 +58,7 @@ pub(crate) fn documents() -> [(&'static str, OpenApi); 14] {
         ("health", health::Paths::openapi()),
         ("holds", holds::Paths::openapi()),
         ("nodes", nodes::Paths::openapi()),
+        ("parts", parts::Paths::openapi()),
         ("retention", retention::Paths::openapi()),
         ("scrub", scrub::Paths::openapi()),
         ("settings", settings::Paths::openapi()),

@@ -3,6 +3,7 @@
 //! holds them.
 
 use super::cameras::FootageExtent;
+use super::parts::Part;
 use super::retention::VolumeRetention;
 use super::scrub::VolumeScrub;
 use super::timeline::Timeline;
@@ -172,6 +173,8 @@ pub trait Process {
     fn ready(&self) -> impl Future<Output = std::result::Result<(), String>> + Send;
     /// What an operator should know although this node is ready, one line each.
     fn notes(&self) -> Vec<String>;
+    /// What it does in the background; nothing while it belongs to no cluster.
+    fn parts(&self) -> Vec<Part>;
     /// The registry of this node's metrics; the API adds its own.
     fn metrics(&self) -> prometheus::Registry;
 }

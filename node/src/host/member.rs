@@ -111,7 +111,7 @@ pub(crate) struct Member {
     stopping: watch::Sender<bool>,
     /// How long until a lane has read everything that had arrived before.
     last_look: Duration,
-    parts: Parts,
+    pub(crate) parts: Parts,
     /// Its threads live as long as the member.
     _ingest: IngestRuntime,
 }
@@ -481,21 +481,21 @@ impl Base<'_> {
         let schedule = drills::keep_schedule(consensus.clone(), view.clone(), headroom_seen, clock);
         let forgetting = former::forget(consensus.clone(), view.clone(), clock);
         let (mut parts, broken) = Parts::new();
-        parts.run("the volumes' warden", volumes.clone().watch());
-        parts.run("the recorders' supervisor", recorders.supervisor.run());
-        parts.run("the pilot", pilot.drive.run());
-        parts.run("the holds", holds);
-        parts.run("the probes", probing);
-        parts.run("the certainty of the time", certainty);
-        parts.run("the failover headroom", headroom);
-        parts.run("the drills' schedule", schedule);
-        parts.run("the sign of life", signs);
+        parts.run("volumes", volumes.clone().watch());
+        parts.run("recorders", recorders.supervisor.run());
+        parts.run("pilot", pilot.drive.run());
+        parts.run("holds", holds);
+        parts.run("probes", probing);
+        parts.run("certainty", certainty);
+        parts.run("headroom", headroom);
+        parts.run("drills", schedule);
+        parts.run("sign_of_life", signs);
         let numbers = publish_cameras(consensus.clone(), volumes.clone());
-        parts.run("the cameras' numbers", numbers);
+        parts.run("numbers", numbers);
         let names = keep_names(consensus.clone(), volumes.clone(), clock);
-        parts.run("the cameras' names", names);
-        parts.run("what is forgotten of deleted cameras", forgetting);
-        parts.run("the report for duty", duty);
+        parts.run("names", names);
+        parts.run("former", forgetting);
+        parts.run("duty", duty);
         Ok((parts, broken))
     }
 }

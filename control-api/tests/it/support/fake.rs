@@ -518,6 +518,17 @@ impl Process for Fake {
         Vec::new()
     }
 
+    fn parts(&self) -> Vec<wire::Part> {
+        vec![wire::Part {
+            name: "pilot".to_owned(),
+            state: wire::PartState::Running,
+            turns: 12,
+            busy_seconds: 0.012,
+            longest_turn_seconds: 0.003,
+            idle_seconds: Some(0.1),
+        }]
+    }
+
     fn metrics(&self) -> prometheus::Registry {
         self.registry.clone()
     }
