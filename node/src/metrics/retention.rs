@@ -1,6 +1,7 @@
 //! What volumes delete, and which deletions are only announced.
 
-use super::{Families, VolumeStatus};
+use super::Families;
+use crate::volumes::VolumeStatus;
 use holdfast_storage::retention::Pause;
 use prometheus::core::Collector;
 use prometheus::{GaugeVec, IntGaugeVec, Opts};
