@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use clap::ValueEnum;
-use holdfast_node::demo::binary::holdfast_beside_this;
+use holdfast_node::demo::binary::holdfast_next_to_this;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -64,7 +64,7 @@ impl Cameras {
 /// # Errors
 /// `holdfast-camera` is not built next to this program, or its output is not understood.
 pub fn serve_cameras(count: u32) -> Outcome<(Process, String)> {
-    let program = holdfast_beside_this()?.with_file_name("holdfast-camera");
+    let program = holdfast_next_to_this()?.with_file_name("holdfast-camera");
     let mut command = Command::new(&program);
     command
         .args(["--cameras", &count.to_string()])

@@ -5,7 +5,7 @@ use crate::Outcome;
 use holdfast_control_api::wire::{Camera, NewCamera, NewSource};
 use holdfast_node::client::Api;
 use holdfast_node::config::{ByteSize, Config};
-use holdfast_node::demo::binary::holdfast_beside_this;
+use holdfast_node::demo::binary::holdfast_next_to_this;
 use holdfast_node::demo::cluster::{Cluster, ClusterOptions};
 use holdfast_storage::time::Timestamp;
 use reqwest::Method;
@@ -58,7 +58,7 @@ impl Rig {
             .prefix("holdfast-bench-")
             .tempdir_in(base)?;
         let mut options =
-            ClusterOptions::new(holdfast_beside_this()?, dir.path().to_owned(), nodes);
+            ClusterOptions::new(holdfast_next_to_this()?, dir.path().to_owned(), nodes);
         options.tune = tune;
         let mut cluster = Cluster::create(&options)?;
         cluster.form().await?;

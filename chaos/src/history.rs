@@ -47,23 +47,23 @@ pub enum What {
     EndedByItself {
         node: String,
     },
-    /// `told_by` did not answer its API, or answers again.
+    /// `reported_by` did not answer its API, or answers again.
     Answers {
-        told_by: String,
+        reported_by: String,
         yes: bool,
     },
     Leader {
-        told_by: String,
+        reported_by: String,
         leader: Option<String>,
         term: u64,
     },
     Alive {
-        told_by: String,
+        reported_by: String,
         node: String,
         yes: bool,
     },
     Assignment {
-        told_by: String,
+        reported_by: String,
         camera: String,
         epoch: u64,
         owner: Option<String>,
@@ -72,7 +72,7 @@ pub enum What {
         moving_to: Option<String>,
     },
     Recorder {
-        told_by: String,
+        reported_by: String,
         camera: String,
         node: Option<String>,
         state: Option<String>,
@@ -80,12 +80,13 @@ pub enum What {
     },
     /// By camera.
     Watermarks {
-        told_by: String,
+        reported_by: String,
         marks: BTreeMap<String, Mark>,
     },
-    /// Gaps that `told_by` reports for the first time, in an answer that all nodes contributed to.
+    /// Gaps that `reported_by` reports for the first time, in an answer that all nodes contributed
+    /// to.
     Gaps {
-        told_by: String,
+        reported_by: String,
         gaps: Vec<LedgerGap>,
     },
     /// Memory and open files of a node's process.
@@ -277,7 +278,7 @@ mod tests {
         };
         let marks = BTreeMap::from([("cam01".to_owned(), mark)]);
         history.add(What::Watermarks {
-            told_by: "node2".to_owned(),
+            reported_by: "node2".to_owned(),
             marks,
         });
         let events = history.events().unwrap();

@@ -22,8 +22,8 @@ pub struct Ended {
 /// # Errors
 /// If it cannot be started or does not end in time.
 pub async fn run<S: AsRef<OsStr>>(arguments: &[S], within: Duration) -> Result<Ended> {
-    let executable =
-        holdfast_node::demo::binary::holdfast_beside_this().map_err(io_error("find the binary"))?;
+    let executable = holdfast_node::demo::binary::holdfast_next_to_this()
+        .map_err(io_error("find the binary"))?;
     let mut command = Command::new(executable);
     command
         .args(arguments)

@@ -11,7 +11,7 @@ use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_control_api::wire::{self, NewCamera, NewSource};
 use holdfast_node::client::Api;
 use holdfast_node::config::Config;
-use holdfast_node::demo::binary::holdfast_beside_this;
+use holdfast_node::demo::binary::holdfast_next_to_this;
 use holdfast_node::demo::cluster::{Cluster, ClusterOptions};
 use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -644,7 +644,7 @@ fn directory() -> Result<TempDir> {
 }
 
 fn binary() -> Result<PathBuf> {
-    holdfast_beside_this().map_err(io_error("find the binary"))
+    holdfast_next_to_this().map_err(io_error("find the binary"))
 }
 
 /// Shortens a log line: openraft writes whole states into one.

@@ -11,7 +11,7 @@ use holdfast_benches::Outcome;
 use holdfast_benches::figure::{Figure, Report, Target};
 use holdfast_benches::machine::Machine;
 use holdfast_benches::numbers::{median, worst};
-use holdfast_node::demo::binary::holdfast_beside_this;
+use holdfast_node::demo::binary::holdfast_next_to_this;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -53,7 +53,7 @@ struct Camera {
 fn main() -> Outcome<ExitCode> {
     let args = Args::parse();
     let machine = Machine::read(&std::env::temp_dir());
-    let program = holdfast_beside_this()?;
+    let program = holdfast_next_to_this()?;
     let mut runs = Vec::new();
     for number in 1..=args.runs {
         let run = demo(&program, &args)?;

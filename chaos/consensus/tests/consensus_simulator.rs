@@ -55,7 +55,7 @@ fn entries_that_are_acknowledged_before_they_are_flushed_are_found() {
         &[
             "one log",
             "nodes stay up",
-            "clients are told",
+            "answers are true",
             "no whole directory",
         ],
     );
@@ -79,7 +79,7 @@ fn a_directory_that_was_put_back_and_is_taken_for_whole_is_found() {
     let said = [
         "one log",
         "nodes stay up",
-        "clients are told",
+        "answers are true",
         "settles",
         "copy is found",
     ];

@@ -42,20 +42,24 @@ pub(crate) fn after_ms(events: &[Event]) -> Option<u64> {
 impl<'a> Reports<'a> {
     fn take(&mut self, what: &'a What) {
         match what {
-            What::Answers { told_by, yes } => _ = self.answers.insert(told_by, *yes),
-            What::Alive { told_by, node, yes } => _ = self.alive.insert((told_by, node), *yes),
+            What::Answers { reported_by, yes } => _ = self.answers.insert(reported_by, *yes),
+            What::Alive {
+                reported_by,
+                node,
+                yes,
+            } => _ = self.alive.insert((reported_by, node), *yes),
             What::Assignment {
-                told_by,
+                reported_by,
                 camera,
                 owner,
                 moving_to,
                 ..
             } => {
                 let owner = owner.as_deref().filter(|_| moving_to.is_none());
-                self.owners.insert((told_by, camera), owner);
+                self.owners.insert((reported_by, camera), owner);
             }
             What::Recorder {
-                told_by,
+                reported_by,
                 camera,
                 node,
                 state,
@@ -64,7 +68,7 @@ impl<'a> Reports<'a> {
                 let node = node
                     .as_deref()
                     .filter(|_| state.as_deref() == Some("recording"));
-                self.recorders.insert((told_by, camera), node);
+                self.recorders.insert((reported_by, camera), node);
             }
             _ => {}
         }
@@ -103,14 +107,14 @@ mod tests {
 
     fn answers(yes: bool) -> What {
         What::Answers {
-            told_by: "node1".to_owned(),
+            reported_by: "node1".to_owned(),
             yes,
         }
     }
 
     fn owner(owner: &str, moving_to: Option<&str>) -> What {
         What::Assignment {
-            told_by: "node1".to_owned(),
+            reported_by: "node1".to_owned(),
             camera: "cam01".to_owned(),
             epoch: 1,
             owner: Some(owner.to_owned()),
@@ -122,7 +126,7 @@ mod tests {
 
     fn recorder(node: &str, state: &str) -> What {
         What::Recorder {
-            told_by: "node1".to_owned(),
+            reported_by: "node1".to_owned(),
             camera: "cam01".to_owned(),
             node: Some(node.to_owned()),
             state: Some(state.to_owned()),

@@ -23,14 +23,14 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
     let mut offences = Vec::new();
     let mut shown = 0;
     for event in &evidence.events {
-        let What::Gaps { told_by, gaps } = &event.what else {
+        let What::Gaps { reported_by, gaps } = &event.what else {
             continue;
         };
         for before in gaps.iter().filter(|gap| is_recorded(gap.cause)) {
             shown += 1;
             if let Some(now) = shown_otherwise(evidence, before) {
                 let what = format!(
-                    "{}: {told_by} showed {} s of {}, which are shown as {} in the end",
+                    "{}: {reported_by} showed {} s of {}, which are shown as {} in the end",
                     before.camera,
                     (before.end_us - before.start_us) as f64 / 1e6,
                     before.cause.name(),

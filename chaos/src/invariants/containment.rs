@@ -40,18 +40,18 @@ pub(super) fn check(evidence: &Evidence) -> Vec<(String, Outcome)> {
 fn behind(evidence: &Evidence, limit_ms: u64) -> Outcome {
     let (mut worst, mut offences) = (0, Vec::new());
     for event in &evidence.events {
-        let What::Watermarks { told_by, marks } = &event.what else {
+        let What::Watermarks { reported_by, marks } = &event.what else {
             continue;
         };
         for (camera, mark) in marks
             .iter()
-            .filter(|(_, mark)| mark.is_recording && mark.node == *told_by)
+            .filter(|(_, mark)| mark.is_recording && mark.node == *reported_by)
         {
             let ms = u64::try_from((event.at_us - mark.watermark_us) / 1000).unwrap_or(0);
             worst = worst.max(ms);
             if ms > limit_ms {
                 offences.push((
-                    format!("{camera} is {ms} ms behind durable on {told_by}"),
+                    format!("{camera} is {ms} ms behind durable on {reported_by}"),
                     Some(event.at_us),
                 ));
             }
@@ -73,14 +73,14 @@ fn suspicions(evidence: &Evidence, limit: u64) -> Outcome {
     let seen = evidence.events.iter().filter_map(|event| {
         let (node, text) = match &event.what {
             What::Alive {
-                told_by,
+                reported_by,
                 node,
                 yes: false,
-            } => (node, format!("{told_by} says that {node} is silent")),
+            } => (node, format!("{reported_by} says that {node} is silent")),
             What::Answers {
-                told_by,
+                reported_by,
                 yes: false,
-            } => (told_by, format!("{told_by} does not answer")),
+            } => (reported_by, format!("{reported_by} does not answer")),
             _ => return None,
         };
         (!is_held(node, event.at_us)).then_some((text, Some(event.at_us)))
@@ -344,7 +344,7 @@ mod tests {
             behind_ms_max: Some(1500),
             ..Expect::default()
         });
-        let mark = |told_by: &str, behind_ms: i64| {
+        let mark = |reported_by: &str, behind_ms: i64| {
             let watermark_us = 30 * SECOND_US - behind_ms * 1000;
             let mark = Mark {
                 node: "node1".to_owned(),
@@ -353,7 +353,7 @@ mod tests {
                 watermark_us,
             };
             What::Watermarks {
-                told_by: told_by.to_owned(),
+                reported_by: reported_by.to_owned(),
                 marks: BTreeMap::from([("cam01".to_owned(), mark)]),
             }
         };
@@ -371,7 +371,7 @@ mod tests {
             ..Expect::default()
         });
         let silent = What::Alive {
-            told_by: "node2".to_owned(),
+            reported_by: "node2".to_owned(),
             node: "node1".to_owned(),
             yes: false,
         };
@@ -383,7 +383,7 @@ mod tests {
             &mut seen,
             30,
             What::Answers {
-                told_by: "node1".to_owned(),
+                reported_by: "node1".to_owned(),
                 yes: false,
             },
         );

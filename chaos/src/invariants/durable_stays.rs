@@ -109,21 +109,21 @@ fn promises<'a>(events: &'a [Event], wiped: &[&str]) -> BTreeMap<&'a str, Vec<Pr
     let mut chains: BTreeMap<(&str, &str), Chain> = BTreeMap::new();
     let mut promises: BTreeMap<&str, Vec<Promise>> = BTreeMap::new();
     for event in events {
-        let (told_by, marks) = match &event.what {
-            What::Watermarks { told_by, marks } => (told_by, marks),
+        let (reported_by, marks) = match &event.what {
+            What::Watermarks { reported_by, marks } => (reported_by, marks),
             // A recorder that starts again promises nothing about the time in between, however
             // short that is.
             What::Recorder {
-                told_by,
+                reported_by,
                 camera,
                 state,
                 ..
             } if state.as_deref() != Some("recording") => {
-                if let Some(ended) = chains.remove(&(told_by, camera)) {
+                if let Some(ended) = chains.remove(&(reported_by, camera)) {
                     promises
                         .entry(camera)
                         .or_default()
-                        .push(ended.promise(told_by));
+                        .push(ended.promise(reported_by));
                 }
                 continue;
             }
@@ -135,7 +135,7 @@ fn promises<'a>(events: &'a [Event], wiped: &[&str]) -> BTreeMap<&'a str, Vec<Pr
             .filter(|(_, mark)| !wiped.contains(&mark.node.as_str()))
         {
             let chain = chains
-                .get_mut(&(told_by, camera))
+                .get_mut(&(reported_by, camera))
                 .filter(|chain| chain.continues_with(mark, event.at_us));
             if let Some(chain) = chain {
                 chain.extend(mark, event.at_us);
@@ -146,19 +146,19 @@ fn promises<'a>(events: &'a [Event], wiped: &[&str]) -> BTreeMap<&'a str, Vec<Pr
                 last: mark,
                 seen_us: event.at_us,
             };
-            if let Some(ended) = chains.insert((told_by, camera), began) {
+            if let Some(ended) = chains.insert((reported_by, camera), began) {
                 promises
                     .entry(camera)
                     .or_default()
-                    .push(ended.promise(told_by));
+                    .push(ended.promise(reported_by));
             }
         }
     }
-    for ((told_by, camera), chain) in chains {
+    for ((reported_by, camera), chain) in chains {
         promises
             .entry(camera)
             .or_default()
-            .push(chain.promise(told_by));
+            .push(chain.promise(reported_by));
     }
     promises
 }
@@ -186,12 +186,12 @@ impl<'a> Chain<'a> {
             && (0..=at_us - self.seen_us + AHEAD_US_MAX).contains(&moved_us)
     }
 
-    fn promise(&self, told_by: &str) -> Promise {
+    fn promise(&self, reported_by: &str) -> Promise {
         let (node, mark) = (&self.last.node, self.last.watermark_us);
         (
             self.from_us.unwrap_or(mark),
             mark - SLACK_US,
-            format!("{told_by} reported as durable on {node} (watermark {mark})"),
+            format!("{reported_by} reported as durable on {node} (watermark {mark})"),
         )
     }
 }

@@ -12,18 +12,20 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
         match &event.what {
             // A node that comes back replays its log: until it has caught up, it reports older
             // epochs.
-            What::Answers { told_by, yes: true } => {
-                highest.retain(|(reporter, _), _| reporter != told_by)
-            }
+            What::Answers {
+                reported_by,
+                yes: true,
+            } => highest.retain(|(reporter, _), _| reporter != reported_by),
             What::Assignment {
-                told_by,
+                reported_by,
                 camera,
                 epoch,
                 ..
             } => {
-                let known = highest.entry((told_by, camera)).or_insert(*epoch);
+                let known = highest.entry((reported_by, camera)).or_insert(*epoch);
                 if *epoch < *known {
-                    let what = format!("{camera}: {told_by} reports epoch {epoch} after {known}");
+                    let what =
+                        format!("{camera}: {reported_by} reports epoch {epoch} after {known}");
                     offences.push((what, Some(event.at_us)));
                 }
                 *known = (*known).max(*epoch);

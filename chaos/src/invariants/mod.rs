@@ -13,7 +13,7 @@ mod frames_in_order;
 mod frames_on_time;
 mod frames_once;
 mod frames_own;
-mod gaps_told;
+mod gaps_reported;
 mod hls;
 mod moves;
 mod nodes_stay_up;
@@ -54,7 +54,7 @@ type Invariant = fn(&Evidence) -> Outcome;
 
 const INVARIANTS: [(&str, Invariant); 21] = [
     ("durable-stays", durable_stays::check),
-    ("gaps-told", gaps_told::check),
+    ("gaps-reported", gaps_reported::check),
     ("causes-final", causes_final::check),
     ("frames-once", frames_once::check),
     ("frames-in-order", frames_in_order::check),

@@ -92,10 +92,12 @@ fn before<'a>(events: &'a [Event], moved: &Move<'_>) -> impl Iterator<Item = &'a
 /// How far behind durable the old owner was at most, as it reported itself.
 fn behind_ms(events: &[Event], moved: &Move<'_>) -> i64 {
     let behind = before(events, moved).filter_map(|event| {
-        let What::Watermarks { told_by, marks } = &event.what else {
+        let What::Watermarks { reported_by, marks } = &event.what else {
             return None;
         };
-        let mark = marks.get(moved.camera).filter(|_| told_by == moved.from)?;
+        let mark = marks
+            .get(moved.camera)
+            .filter(|_| reported_by == moved.from)?;
         let is_own = mark.is_recording && mark.node == moved.from;
         is_own.then(|| (event.at_us - mark.watermark_us) / 1000)
     });
@@ -138,7 +140,7 @@ mod tests {
 
     fn owned(second: i64, epoch: u64, owner: &str) -> Event {
         let what = What::Assignment {
-            told_by: "node3".to_owned(),
+            reported_by: "node3".to_owned(),
             camera: "cam01".to_owned(),
             epoch,
             owner: Some(owner.to_owned()),
@@ -152,7 +154,7 @@ mod tests {
         }
     }
 
-    fn reported(second: i64, told_by: &str, behind_ms: i64) -> Event {
+    fn reported(second: i64, reported_by: &str, behind_ms: i64) -> Event {
         let at_us = second * SECOND_US;
         let mark = Mark {
             node: "node1".to_owned(),
@@ -161,7 +163,7 @@ mod tests {
             watermark_us: at_us - behind_ms * 1000,
         };
         let what = What::Watermarks {
-            told_by: told_by.to_owned(),
+            reported_by: reported_by.to_owned(),
             marks: BTreeMap::from([("cam01".to_owned(), mark)]),
         };
         Event { at_us, what }

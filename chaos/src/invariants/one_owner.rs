@@ -10,7 +10,7 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
     let mut offences = Vec::new();
     for event in &evidence.events {
         let What::Assignment {
-            told_by,
+            reported_by,
             camera,
             epoch,
             owner: Some(owner),
@@ -22,8 +22,8 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
         let known = *owners.entry((camera, *epoch)).or_insert(owner);
         if known != owner {
             let what = format!(
-                "{camera}: {told_by} reports {owner} as the owner in epoch {epoch}, after a report \
-                 of {known}"
+                "{camera}: {reported_by} reports {owner} as the owner in epoch {epoch}, after a \
+                 report of {known}"
             );
             offences.push((what, Some(event.at_us)));
         }

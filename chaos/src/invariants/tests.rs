@@ -211,7 +211,7 @@ fn watermark(node: &str, sequence: u64) -> Event {
     Event {
         at_us: at(sequence) + 100_000,
         what: What::Watermarks {
-            told_by: "node3".to_owned(),
+            reported_by: "node3".to_owned(),
             marks,
         },
     }
@@ -229,7 +229,7 @@ fn broken_by(change: impl FnOnce(&mut Evidence)) -> Vec<String> {
 
 fn assignment(epoch: u64, owner: &str) -> What {
     What::Assignment {
-        told_by: "node2".to_owned(),
+        reported_by: "node2".to_owned(),
         camera: "cam01".to_owned(),
         epoch,
         owner: Some(owner.to_owned()),
@@ -259,7 +259,7 @@ fn a_cause_that_was_reported_stays() {
             add(
                 evidence,
                 What::Gaps {
-                    told_by: "node1".to_owned(),
+                    reported_by: "node1".to_owned(),
                     gaps: vec![gap],
                 },
             )
@@ -311,7 +311,7 @@ fn frames_reported_as_durable_must_be_there() {
         broken_by(|evidence| {
             if let Some(state) = state {
                 let recorder = What::Recorder {
-                    told_by: "node3".to_owned(),
+                    reported_by: "node3".to_owned(),
                     camera: "cam01".to_owned(),
                     node: Some("node2".to_owned()),
                     state: Some(state.to_owned()),
@@ -368,7 +368,7 @@ fn frames_reported_as_durable_must_be_there() {
 fn a_loss_must_be_reported() {
     assert_eq!(
         broken_by(|evidence| evidence.cameras[0].timeline.gaps.clear()),
-        ["gaps-told", "timeline-once"]
+        ["gaps-reported", "timeline-once"]
     );
 }
 
@@ -482,7 +482,7 @@ fn reports_must_not_go_back_or_contradict_each_other() {
         add(
             evidence,
             What::Answers {
-                told_by: "node2".to_owned(),
+                reported_by: "node2".to_owned(),
                 yes: true,
             },
         );

@@ -13,7 +13,7 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
     let mut highest: BTreeMap<(&str, &str, &str, u64), i64> = BTreeMap::new();
     let mut offences = Vec::new();
     for event in &evidence.events {
-        let What::Watermarks { told_by, marks } = &event.what else {
+        let What::Watermarks { reported_by, marks } = &event.what else {
             continue;
         };
         // A recorder that is only starting reports how far earlier recorders came.
@@ -31,13 +31,13 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
                 continue;
             }
             let known = highest
-                .entry((told_by, camera, node, *epoch))
+                .entry((reported_by, camera, node, *epoch))
                 .or_insert(*mark);
             if *mark < *known {
                 let back_ms = (*known - mark) / 1000;
                 let what = format!(
-                    "{camera}: {told_by} reports a watermark of {node} that is {back_ms} ms before \
-                     an earlier one"
+                    "{camera}: {reported_by} reports a watermark of {node} that is {back_ms} ms \
+                     before an earlier one"
                 );
                 offences.push((what, Some(event.at_us)));
             }

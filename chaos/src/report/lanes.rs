@@ -106,17 +106,19 @@ fn node_names(evidence: &Evidence) -> BTreeMap<String, String> {
 
 fn node_lane(evidence: &Evidence, name: &str) -> NodeLane {
     let own = |event: &crate::history::Event| match &event.what {
-        What::Answers { told_by, yes } if told_by == name => Some((event.at_us, *yes)),
+        What::Answers { reported_by, yes } if reported_by == name => Some((event.at_us, *yes)),
         _ => None,
     };
     let led = |event: &crate::history::Event| match &event.what {
         What::Answers {
-            told_by,
+            reported_by,
             yes: false,
-        } if told_by == name => Some((event.at_us, false)),
+        } if reported_by == name => Some((event.at_us, false)),
         What::Leader {
-            told_by, leader, ..
-        } if told_by == name => Some((event.at_us, leader.as_deref() == Some(name))),
+            reported_by,
+            leader,
+            ..
+        } if reported_by == name => Some((event.at_us, leader.as_deref() == Some(name))),
         _ => None,
     };
     let end_us = evidence

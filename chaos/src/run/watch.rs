@@ -90,7 +90,7 @@ impl Seen {
         let yes = answer.is_ok();
         if self.answers.replace(yes) != Some(yes) {
             news.push(What::Answers {
-                told_by: self.name.clone(),
+                reported_by: self.name.clone(),
                 yes,
             });
         }
@@ -102,15 +102,19 @@ impl Seen {
         if self.leader.as_ref() != Some(&leader) {
             self.leader = Some(leader.clone());
             news.push(What::Leader {
-                told_by: self.name.clone(),
+                reported_by: self.name.clone(),
                 leader: leader.0,
                 term: leader.1,
             });
         }
         for node in &status.cluster.nodes {
             if self.alive.insert(node.name.clone(), node.alive) != Some(node.alive) {
-                let (told_by, node, yes) = (self.name.clone(), node.name.clone(), node.alive);
-                news.push(What::Alive { told_by, node, yes });
+                let (reported_by, node, yes) = (self.name.clone(), node.name.clone(), node.alive);
+                news.push(What::Alive {
+                    reported_by,
+                    node,
+                    yes,
+                });
             }
         }
         let mut marks = BTreeMap::new();
@@ -133,7 +137,7 @@ impl Seen {
             }
         }
         news.push(What::Watermarks {
-            told_by: self.name.clone(),
+            reported_by: self.name.clone(),
             marks,
         });
         news
@@ -145,7 +149,7 @@ impl Seen {
             .filter(|gap| self.gaps.insert(gap.clone()))
             .collect();
         (!new.is_empty()).then(|| What::Gaps {
-            told_by: self.name.clone(),
+            reported_by: self.name.clone(),
             gaps: new,
         })
     }
@@ -154,7 +158,7 @@ impl Seen {
         let name = |id: Option<_>| id.and_then(|id| status.name(id));
         let assignment = &camera.assignment;
         What::Assignment {
-            told_by: self.name.clone(),
+            reported_by: self.name.clone(),
             camera: camera.name.clone(),
             epoch: assignment.epoch.0,
             owner: name(assignment.owner),
@@ -166,7 +170,7 @@ impl Seen {
 
     fn recorder(&self, status: &ClusterStatus, camera: &Camera) -> What {
         What::Recorder {
-            told_by: self.name.clone(),
+            reported_by: self.name.clone(),
             camera: camera.name.clone(),
             node: camera.recording.node.and_then(|id| status.name(id)),
             state: camera

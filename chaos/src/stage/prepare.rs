@@ -19,7 +19,7 @@ use holdfast_consensus::model::{Protection, Role};
 use holdfast_control_api::wire;
 use holdfast_node::client::Api;
 use holdfast_node::config::{ByteSize, Config, Volume};
-use holdfast_node::demo::binary::holdfast_beside_this;
+use holdfast_node::demo::binary::holdfast_next_to_this;
 use holdfast_node::demo::cluster::{Cluster, ClusterOptions};
 use reqwest::Method;
 use std::collections::BTreeSet;
@@ -268,7 +268,7 @@ fn needs(scenario: &Scenario) -> BTreeSet<Reach> {
 
 fn executable(place: Place, needs: &BTreeSet<Reach>, dir: &Path) -> Result<PathBuf> {
     let mut executable =
-        holdfast_beside_this().map_err(|error| Error::CannotRun(error.to_string()))?;
+        holdfast_next_to_this().map_err(|error| Error::CannotRun(error.to_string()))?;
     if needs.contains(&Reach::Clocks) {
         let missing =
             || Error::CannotRun("libfaketime is not installed (Debian: libfaketime)".to_owned());

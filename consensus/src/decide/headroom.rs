@@ -28,7 +28,7 @@ pub struct Survival {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Victim {
     /// Only the nodes that are dead already.
-    Nobody,
+    None,
     Node(NodeId),
     Domain(String),
 }
@@ -81,7 +81,7 @@ pub fn headroom(
         .filter(|node| node.spec.role == Role::Recorder && can_record(node.id));
     let recorders: Vec<NodeId> = recorders.map(|node| node.id).collect();
     let death_of = |victim, dead: &[NodeId]| (victim, play(state, &planner, dead, &can_record));
-    let mut played: Vec<(Victim, Survival)> = vec![death_of(Victim::Nobody, &[])];
+    let mut played: Vec<(Victim, Survival)> = vec![death_of(Victim::None, &[])];
     played.extend(
         recorders
             .iter()
@@ -107,7 +107,7 @@ pub fn headroom(
                 },
             ))
         }
-        Victim::Nobody | Victim::Domain(_) => None,
+        Victim::None | Victim::Domain(_) => None,
     };
     let costs = played.iter().filter_map(cost).collect();
     let mut survives_any_domain = None;
@@ -180,7 +180,7 @@ fn describe(state: &ClusterState, headroom: &Headroom) -> String {
         format!("{} cameras", lost.len())
     };
     match victim {
-        Victim::Nobody => {
+        Victim::None => {
             format!("{cameras} of the cluster cannot be recorded: no node that may has room")
         }
         Victim::Node(node) => format!(

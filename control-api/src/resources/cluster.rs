@@ -157,7 +157,7 @@ impl FailoverHeadroom {
     fn of(headroom: &Headroom) -> Self {
         let worst = headroom.worst.as_ref().map(|(victim, lost)| {
             let (node, failure_domain) = match victim {
-                Victim::Nobody => (None, None),
+                Victim::None => (None, None),
                 Victim::Node(node) => (Some(*node), None),
                 Victim::Domain(name) => (None, Some(name.clone())),
             };

@@ -11,7 +11,7 @@ const LEVELS_MAX: usize = 2;
 ///
 /// # Errors
 /// There is none: cargo builds the binary for tests of its own package only.
-pub fn holdfast_beside_this() -> io::Result<PathBuf> {
+pub fn holdfast_next_to_this() -> io::Result<PathBuf> {
     let this = std::env::current_exe()?;
     holdfast_near(&this).ok_or_else(|| {
         let message = format!(

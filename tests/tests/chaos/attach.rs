@@ -3,7 +3,7 @@
 
 use crate::program;
 use holdfast_chaos::site::Site;
-use holdfast_node::demo::binary::holdfast_beside_this;
+use holdfast_node::demo::binary::holdfast_next_to_this;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -74,7 +74,7 @@ impl Owned {
 
     /// The owner's command that starts a node; `{node}` is its name.
     fn start_line(&self) -> String {
-        let (dir, holdfast) = (self.dir.display(), holdfast_beside_this().unwrap());
+        let (dir, holdfast) = (self.dir.display(), holdfast_next_to_this().unwrap());
         let holdfast = holdfast.display();
         format!(
             "{holdfast} serve --config {dir}/{{node}}.toml >> {dir}/{{node}}.log 2>&1 & echo $! > \
@@ -84,7 +84,7 @@ impl Owned {
 
     fn holdfast(&self, node: &str, arguments: &[&str]) -> Output {
         let api = &self.apis[NODES.iter().position(|name| *name == node).unwrap()];
-        let mut command = Command::new(holdfast_beside_this().unwrap());
+        let mut command = Command::new(holdfast_next_to_this().unwrap());
         command
             .args(arguments)
             .args(["--api", api, "--token-file"])

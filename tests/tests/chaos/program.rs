@@ -1,6 +1,6 @@
 //! Starts `holdfast-chaos` as a user would, and reads its output while it runs.
 
-use holdfast_node::demo::binary::holdfast_beside_this;
+use holdfast_node::demo::binary::holdfast_next_to_this;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub(crate) struct Program {
 }
 
 fn executable() -> PathBuf {
-    let path = holdfast_beside_this()
+    let path = holdfast_next_to_this()
         .unwrap()
         .with_file_name("holdfast-chaos");
     assert!(

@@ -5,7 +5,7 @@ use holdfast_camera::{CameraOptions, Credentials};
 use holdfast_chaos::site::{SETTLE_TIMEOUT, STOP_TIMEOUT, Site, SiteOptions, new_camera, source};
 use holdfast_chaos::{Error, Result, wait};
 use holdfast_control_api::wire::{InitCluster, NewHold, NewSource, Restored};
-use holdfast_node::demo::binary::holdfast_beside_this;
+use holdfast_node::demo::binary::holdfast_next_to_this;
 use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
@@ -34,7 +34,7 @@ fn io_error(what: &str) -> impl FnOnce(std::io::Error) -> Error {
 
 /// Runs `holdfast` as an operator would, with `typed` on its standard input.
 async fn holdfast(site: &Site, index: usize, arguments: &[&str], typed: &str) -> Result<Said> {
-    let mut command = Command::new(holdfast_beside_this().map_err(io_error("find the binary"))?);
+    let mut command = Command::new(holdfast_next_to_this().map_err(io_error("find the binary"))?);
     command
         .args(arguments)
         .arg("--api")

@@ -5,14 +5,14 @@ use crate::clips::Clip;
 use crate::gst::{Auth, GstCameras};
 use crate::judges;
 use crate::site::{Site, Source, seconds};
-use holdfast_node::demo::binary::holdfast_beside_this;
+use holdfast_node::demo::binary::holdfast_next_to_this;
 use holdfast_node::terminal::clock::wall_now;
 use std::process::{Command, Output};
 
 const RECORDED_SECONDS: i64 = 10;
 
 fn run(site: &Site, arguments: &[&str]) -> Output {
-    let mut command = Command::new(holdfast_beside_this().unwrap());
+    let mut command = Command::new(holdfast_next_to_this().unwrap());
     command
         .args(["--api", &site.cluster.api_url(0)])
         .args(arguments);

@@ -4,7 +4,7 @@ use crate::clips::{Clip, FPS, GOP_FRAMES};
 use crate::gst::{Auth, GstCameras};
 use crate::judges;
 use crate::site::{Site, Source, seconds};
-use holdfast_node::demo::binary::holdfast_beside_this;
+use holdfast_node::demo::binary::holdfast_next_to_this;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -83,7 +83,7 @@ fn only_segment(site: &Site) -> PathBuf {
 }
 
 fn holdfast(arguments: &[&str]) -> Output {
-    Command::new(holdfast_beside_this().unwrap())
+    Command::new(holdfast_next_to_this().unwrap())
         .arg("--json")
         .args(arguments)
         .output()

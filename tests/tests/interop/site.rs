@@ -2,7 +2,7 @@
 
 use holdfast_control_api::wire::Timeline;
 use holdfast_node::client::Api;
-use holdfast_node::demo::binary::holdfast_beside_this;
+use holdfast_node::demo::binary::holdfast_next_to_this;
 use holdfast_node::demo::cluster::{Cluster, ClusterOptions};
 use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::time::Timestamp;
@@ -40,7 +40,7 @@ impl Site {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options =
-            ClusterOptions::new(holdfast_beside_this().unwrap(), dir.path().to_owned(), 1);
+            ClusterOptions::new(holdfast_next_to_this().unwrap(), dir.path().to_owned(), 1);
         let mut cluster = Cluster::create(&options).unwrap();
         cluster.form().await.unwrap();
         let api = cluster.api(0).unwrap();

@@ -4,7 +4,7 @@ use holdfast_chaos::oracle::{count_all, count_one, expect_whole};
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Result, wait};
 use holdfast_control_api::wire::DeletedCamera;
-use holdfast_node::demo::binary::holdfast_beside_this;
+use holdfast_node::demo::binary::holdfast_next_to_this;
 use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::chunk::GapCause;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 fn holdfast(site: &Site, arguments: &[&str]) -> (i32, Value, String) {
-    let binary = holdfast_beside_this().expect("the binary");
+    let binary = holdfast_next_to_this().expect("the binary");
     let mut command = Command::new(binary);
     command
         .env("HOLDFAST_API", site.cluster.api_url(0))

@@ -5,7 +5,7 @@ use holdfast_chaos::oracle::{count_all, count_one, expect_whole};
 use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Result, ffmpeg, prometheus};
 use holdfast_node::config::ByteSize;
-use holdfast_node::demo::binary::holdfast_beside_this;
+use holdfast_node::demo::binary::holdfast_next_to_this;
 use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::format::BLOCK_BYTES;
 use serde_json::Value;
@@ -30,7 +30,7 @@ fn options() -> SiteOptions {
 
 /// Exit code, JSON output (if there was any), and standard error.
 fn holdfast(arguments: &[&str]) -> (i32, Value, String) {
-    let binary = holdfast_beside_this().expect("the binary");
+    let binary = holdfast_next_to_this().expect("the binary");
     let output = Command::new(binary)
         .arg("--json")
         .args(arguments)

@@ -8,7 +8,7 @@ use holdfast_chaos::site::{SETTLE_TIMEOUT, STOP_TIMEOUT, Site, SiteCamera, SiteO
 use holdfast_chaos::{Error, Result, wait};
 use holdfast_control_api::wire::{DeletedCamera, Volume as ShownVolume};
 use holdfast_node::config::{Config, Volume};
-use holdfast_node::demo::binary::holdfast_beside_this;
+use holdfast_node::demo::binary::holdfast_next_to_this;
 use holdfast_node::demo::footage;
 use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -31,7 +31,7 @@ fn own_disk(_: usize, config: &mut Config) {
 
 /// Exit code, JSON output, and standard error.
 fn holdfast(site: &Site, index: usize, arguments: &[&str]) -> (i32, Value, String) {
-    let binary = holdfast_beside_this().expect("the binary");
+    let binary = holdfast_next_to_this().expect("the binary");
     let mut command = Command::new(binary);
     command
         .env("HOLDFAST_API", site.cluster.api_url(index))

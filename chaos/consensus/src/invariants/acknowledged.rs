@@ -33,7 +33,7 @@ impl Acknowledged {
 
 impl Invariant for Acknowledged {
     fn name(&self) -> &'static str {
-        "clients are told the truth"
+        "answers are true"
     }
 
     fn see(&mut self, seen: &Seen) -> Result<(), String> {

@@ -78,7 +78,7 @@ pub(super) fn too_little_headroom(known: &Known<'_>) -> Vec<Finding> {
     }
     let (subject, when) = match victim {
         // Those are listed one by one.
-        Victim::Nobody => return Vec::new(),
+        Victim::None => return Vec::new(),
         Victim::Node(node) => (known.node_name(*node), "if it died now"),
         Victim::Domain(domain) => (format!("failure domain {domain}"), "if it failed now"),
     };
