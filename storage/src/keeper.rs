@@ -217,6 +217,10 @@ impl Keeper {
     fn finish(&mut self) {
         while !self.to_seal.is_empty() && self.seal_next() {}
         self.give_up_copy();
+        // Whatever the writer failed of: its disk may be gone from the path already.
+        if self.shared.failed.borrow().is_some() {
+            self.look_at_place();
+        }
         self.guard.save(true, self.now);
         if let Some(catalogue) = self.catalogue()
             && let Err(error) = catalogue.flush()

@@ -128,7 +128,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Gives the volume up because its path leads elsewhere: recording has to continue where the
     /// next start will look for it. Records that were accepted become durable and are sealed where
-    /// the volume is.
+    /// the volume is, unless that has no room, or something lies over the directory of a class.
     pub(crate) fn leave(&self, why: &std::io::Error) {
         if self.is_left.swap(true, Ordering::Relaxed) {
             return;

@@ -89,6 +89,8 @@ pub(crate) struct Writer<D: BatchDisk> {
     handed_over_at: Option<Instant>,
     flush_at: Option<Instant>,
     retry_at: Option<Instant>,
+    /// How often the disk was full since the volume was left.
+    pub(super) refusals_when_left: u32,
     /// A write found the disk full: all writes wait for the retry. If only a reservation was
     /// refused, batches with reserved space are still written.
     is_write_refused: bool,
@@ -122,6 +124,7 @@ impl<D: BatchDisk> Writer<D> {
             handed_over_at: None,
             flush_at: None,
             retry_at: None,
+            refusals_when_left: 0,
             is_write_refused: false,
             is_closing: false,
         }
@@ -472,7 +475,10 @@ impl<D: BatchDisk> Writer<D> {
             "the volume has failed and takes no more records"
         );
         self.budget.failure.get_or_init(|| Arc::clone(&reason));
-        self.shared.failed.send_replace(Some(reason));
+        // The first reason is kept.
+        self.shared
+            .failed
+            .send_if_modified(|failed| failed.is_none() && failed.replace(reason).is_none());
         self.waiting.clear();
     }
 }

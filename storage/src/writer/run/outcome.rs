@@ -22,6 +22,10 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// How often a writer tries to make room on a disk that its volume's path does not lead to any
+/// more.
+const REFUSALS_WHEN_LEFT_MAX: u32 = 4;
+
 impl<D: BatchDisk> Writer<D> {
     pub(super) fn apply_done(&mut self, done: Done<D>) -> Result<(), String> {
         match done {
@@ -129,6 +133,13 @@ impl<D: BatchDisk> Writer<D> {
         }
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.allocate_step_bytes = (slot.allocate_step_bytes / 2).max(ALLOCATE_BYTES_MIN);
+        }
+        if self.shared.is_left.load(Ordering::Relaxed) {
+            // The node waits for the end of the writer before it takes up what is there now.
+            self.refusals_when_left += 1;
+            if self.refusals_when_left > REFUSALS_WHEN_LEFT_MAX {
+                return Err(format!("{action} {id}: {error}"));
+            }
         }
         if !self.budget.has_no_space.swap(true, Ordering::Relaxed) {
             tracing::warn!(
