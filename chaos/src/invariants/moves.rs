@@ -2,7 +2,7 @@
 
 use super::{Outcome, broken};
 use crate::evidence::Evidence;
-use crate::history::{Event, What};
+use crate::history::{Event, Mark, What};
 use std::collections::BTreeMap;
 
 /// How far back a change of owner may have its reason: the steward's longest wait, and the handoff.
@@ -89,17 +89,29 @@ fn before<'a>(events: &'a [Event], moved: &Move<'_>) -> impl Iterator<Item = &'a
         .filter(move |event| within.contains(&event.at_us))
 }
 
-/// How far behind durable the old owner was at most, as it reported itself.
+/// How far behind durable the old owner was at most, as it reported itself, with the camera and
+/// with most of its others: a slow disk delays all of them, a camera that sends rarely only itself.
 fn behind_ms(events: &[Event], moved: &Move<'_>) -> i64 {
     let behind = before(events, moved).filter_map(|event| {
         let What::Watermarks { reported_by, marks } = &event.what else {
             return None;
         };
-        let mark = marks
-            .get(moved.camera)
-            .filter(|_| reported_by == moved.from)?;
-        let is_own = mark.is_recording && mark.node == moved.from;
-        is_own.then(|| (event.at_us - mark.watermark_us) / 1000)
+        if reported_by != moved.from {
+            return None;
+        }
+        let is_own = |mark: &&Mark| mark.is_recording && mark.node == moved.from;
+        let ms = |mark: &Mark| (event.at_us - mark.watermark_us) / 1000;
+        let of_camera = marks.get(moved.camera).filter(is_own).map(ms)?;
+        let others = marks.iter().filter(|(camera, _)| *camera != moved.camera);
+        let mut others: Vec<i64> = others
+            .map(|(_, mark)| mark)
+            .filter(is_own)
+            .map(ms)
+            .collect();
+        others.sort_unstable();
+        // With no other camera to compare it with, it is the camera's own doing.
+        let median = others.get(others.len() / 2).copied().unwrap_or(0);
+        Some(of_camera.min(median))
     });
     behind.max().unwrap_or(0)
 }
@@ -133,7 +145,6 @@ fn described(moved: &Move<'_>, behind_ms: i64, error: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Mark;
     use crate::invariants::tests::evidence;
 
     const SECOND_US: i64 = 1_000_000;
@@ -154,17 +165,25 @@ mod tests {
         }
     }
 
+    /// Both of its cameras are as far behind.
     fn reported(second: i64, reported_by: &str, behind_ms: i64) -> Event {
+        reported_each(second, reported_by, [behind_ms; 2])
+    }
+
+    fn reported_each(second: i64, reported_by: &str, behind_ms: [i64; 2]) -> Event {
         let at_us = second * SECOND_US;
-        let mark = Mark {
+        let mark = |behind_ms: i64| Mark {
             node: "node1".to_owned(),
             epoch: 1,
             is_recording: true,
             watermark_us: at_us - behind_ms * 1000,
         };
+        let cameras = ["cam01", "cam02"].into_iter().zip(behind_ms);
         let what = What::Watermarks {
             reported_by: reported_by.to_owned(),
-            marks: BTreeMap::from([("cam01".to_owned(), mark)]),
+            marks: cameras
+                .map(|(camera, behind_ms)| (camera.to_owned(), mark(behind_ms)))
+                .collect(),
         };
         Event { at_us, what }
     }
@@ -201,6 +220,7 @@ mod tests {
             reported(50, "node1", 900),
             reported(50, "node2", 9000),
             reported(20, "node1", 9000),
+            reported_each(50, "node1", [9000, 900]),
         ] {
             assert!(is_broken(&moved(true, innocent)));
         }

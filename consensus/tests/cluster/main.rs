@@ -251,7 +251,8 @@ async fn write_soon(node: &TestNode, entry: LogEntry) -> Response {
             Err(WriteError::Rejected(_)) if was_tried => return Response::Done,
             Err(error) if started.elapsed() > PATIENCE => panic!("{error}"),
             Err(WriteError::Rejected(rejection)) => panic!("{rejection}"),
-            Err(_) => was_tried = true,
+            Err(WriteError::Unknown) => was_tried = true,
+            Err(_) => {}
         }
     }
 }
