@@ -288,7 +288,6 @@ fn view_error(error: ViewError) -> ApiError {
         ViewError::Local(error) if error.is_damage() => ApiError::damaged(detail),
         ViewError::Local(error) if error.is_passing() => ApiError::unavailable(detail),
         ViewError::Local(_) => ApiError::internal(detail),
-        ViewError::UnknownInit => ApiError::not_found(detail).code("no-footage"),
         ViewError::NoInit => ApiError::unavailable(detail),
         ViewError::Peer(_) => ApiError::unavailable(detail),
         ViewError::Gone(_) => ApiError::not_found(detail),

@@ -2,10 +2,9 @@
 //! answers.
 
 use crate::footage::peer_reads::{
-    ABSENT, CHUNK_PATH, ChunkRequest, DAMAGED, DELETED, Done, ENTRIES_PATH, EntriesAnswer,
-    EntriesRequest, INIT_PATH, InitRequest, Question, SCRUB_PATH, SIGHT_PATH, SPANS_PATH,
-    START_SCRUB_PATH, ScrubAnswer, SightAnswer, SpansAnswer, SpansRequest, VOLUMES_PATH,
-    VolumesAnswer,
+    CHUNK_PATH, ChunkRequest, DAMAGED, DELETED, Done, ENTRIES_PATH, EntriesAnswer, EntriesRequest,
+    INIT_PATH, InitRequest, Question, SCRUB_PATH, SIGHT_PATH, SPANS_PATH, START_SCRUB_PATH,
+    ScrubAnswer, SightAnswer, SpansAnswer, SpansRequest, VOLUMES_PATH, VolumesAnswer,
 };
 use crate::footage::scrub;
 use crate::footage::timeline::{self, Answer};
@@ -53,8 +52,6 @@ pub(crate) enum ViewError {
     Gone(NodeId),
     #[error("no node that answers holds this init segment")]
     NoInit,
-    #[error("no node holds this init segment")]
-    UnknownInit,
 }
 
 /// Reads of this node and its peers. Cheap to clone.
@@ -217,35 +214,26 @@ impl View {
     }
 
     pub(crate) async fn init(&self, camera: CameraId, init: InitId) -> Result<Bytes, ViewError> {
-        let mut is_absent = match self.volumes.init(camera, init).await {
-            Ok(bytes) => return Ok(bytes),
-            Err(error) => error.is_absence(),
-        };
+        if let Ok(bytes) = self.volumes.init(camera, init).await {
+            return Ok(bytes);
+        }
         let request = InitRequest { camera, init };
-        for (node, addr) in self.peers() {
-            if !self.is_alive(node) {
-                is_absent = false;
-                continue;
-            }
+        for (_, addr) in self
+            .peers()
+            .into_iter()
+            .filter(|(node, _)| self.is_alive(*node))
+        {
             match self
                 .client
                 .fetch(&addr, INIT_PATH, &request, ANSWER_DEADLINE)
                 .await
             {
                 Ok(bytes) if InitId::of(&bytes) == init => return Ok(bytes),
-                Err(PeerError::Rejected { status, .. }) if status == ABSENT.as_u16() => {}
-                Ok(_) | Err(PeerError::Rejected { .. }) => is_absent = false,
-                Err(error) => {
-                    tracing::debug!(%error, "cannot ask for an init segment");
-                    is_absent = false;
-                }
+                Ok(_) | Err(PeerError::Rejected { .. }) => {}
+                Err(error) => tracing::debug!(%error, "cannot ask for an init segment"),
             }
         }
-        Err(if is_absent {
-            ViewError::UnknownInit
-        } else {
-            ViewError::NoInit
-        })
+        Err(ViewError::NoInit)
     }
 
     /// The payloads of a run of chunks from the node that holds them. Their checksums were verified

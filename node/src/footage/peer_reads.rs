@@ -100,9 +100,6 @@ pub(crate) const START_SCRUB_PATH: &str = "/scrub/start";
 /// The requested data is stored but damaged: another request gives the same.
 pub(crate) const DAMAGED: StatusCode = StatusCode::GONE;
 
-/// This node certainly does not hold the requested data.
-pub(crate) const ABSENT: StatusCode = StatusCode::NOT_FOUND;
-
 /// The requested chunk is not stored any more: retention deleted it.
 pub(crate) const DELETED: StatusCode = StatusCode::NOT_FOUND;
 
@@ -223,7 +220,6 @@ fn bytes(result: Result<Bytes, ReadError>) -> Response {
     match result {
         Ok(bytes) => bytes.into_response(),
         Err(error) if error.is_damage() => (DAMAGED, error.to_string()).into_response(),
-        Err(error) if error.is_absence() => (ABSENT, error.to_string()).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

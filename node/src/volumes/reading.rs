@@ -42,11 +42,6 @@ impl ReadError {
         matches!(self, Self::Store(holdfast_storage::Error::Damaged { .. }))
     }
 
-    /// There is no such data, and no volume that could have it is away.
-    pub(crate) fn is_absence(&self) -> bool {
-        matches!(self, Self::Store(holdfast_storage::Error::NoInit { .. }))
-    }
-
     /// The data may be available later: the catalogue is being rebuilt, or the volume's disk is
     /// away.
     pub(crate) fn is_passing(&self) -> bool {
@@ -150,33 +145,14 @@ impl Volumes {
         let asked = volumes
             .iter()
             .map(|volume| read_disk(volume, LIST_MAX, move |handle| handle.init(camera, init)));
-        let absent = holdfast_storage::Error::NoInit { camera, id: init.0 };
-        let mut missing = self.unlisted().unwrap_or(ReadError::Store(absent));
+        let mut missing = Err(ReadError::NoVolume(0));
         for answer in join_all(asked).await {
             match answer {
                 Ok(bytes) => return Ok(bytes),
-                // What may come back outweighs what is certainly absent from another volume.
-                Err(error) if missing.is_absence() => missing = error,
-                Err(_) => {}
+                Err(error) => missing = Err(error),
             }
         }
-        Err(missing)
-    }
-
-    /// A volume that may hold more than it lists now.
-    fn unlisted(&self) -> Option<ReadError> {
-        let slots = self.slots();
-        let away = |slot: &Slot| ReadError::Away {
-            index: slot.index,
-            reason: slot
-                .trouble()
-                .map_or_else(|| "it is being recovered".into(), Arc::from),
-        };
-        let is_listed = |slot: &&Slot| {
-            let stats = slot.open().map(|opened| opened.handle.stats());
-            stats.is_some_and(|stats| stats.is_recovered())
-        };
-        slots.iter().find(|slot| !is_listed(slot)).map(away)
+        missing
     }
 
     /// The payloads of chunks of one volume, in their order. One thread reads them all.

@@ -201,13 +201,6 @@ async fn mistakes(
         ),
         (Method::GET, "nonsense", &nothing, 404, "unknown-route"),
         (
-            Method::GET,
-            "cameras/1/hls/init.mp4?video=0123456789abcdef",
-            &nothing,
-            404,
-            "no-footage",
-        ),
-        (
             Method::POST,
             "cameras",
             &taken,
