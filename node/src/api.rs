@@ -55,6 +55,12 @@ impl Cluster for NodePorts {
         })
     }
 
+    fn camera_highest(&self) -> CameraId {
+        self.host.member().map_or(CameraId(0), |member| {
+            member.consensus.identity().camera_highest()
+        })
+    }
+
     async fn write(&self, entry: LogEntry) -> std::result::Result<Response, WriteError> {
         match self.host.member() {
             Some(member) => member.consensus.write(entry).await,
@@ -226,7 +232,6 @@ fn membership(consensus: &Consensus, state: &ClusterState) -> Membership {
         stands_apart: stands_apart(consensus),
         peer_addrs: state.nodes.keys().filter_map(known).collect(),
         refused: identity.refused(),
-        camera_highest: identity.camera_highest(),
     }
 }
 

@@ -2,9 +2,9 @@
 //! epochs and failovers.
 
 use super::asked::Asked;
+use super::byte_ranges::{Conditions, LATE, missing_or_late};
 use super::chunk_stream::{Unsent, merged_init, playable, unplayable};
 use super::footage::{Footage, Looks};
-use super::parts::{Conditions, LATE, missing_or_late};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment, TokenQuery};
 use crate::limits::{EXPORT_UNIT, EXPORT_UNIT_CHUNKS, EXPORT_UNITS_MAX};

@@ -7,9 +7,9 @@
 //! no version that it has (as players do): its length is kept, and the next answer has the other
 //! tag.
 
+use super::byte_ranges::{Conditions, Representation};
 use super::chunk_stream::{ChunkStream, Found, Unsent};
 use super::hls::MEDIA_TYPE;
-use super::parts::{Conditions, Representation};
 use crate::error::ApiError;
 use crate::playback::layout::Layout;
 use crate::range::Range;

@@ -2,11 +2,11 @@
 //! ([`crate::playback::growing`]). Stateless, like `hls`.
 
 use super::asked::{Asked, init_pair, main_stream};
+use super::byte_ranges::Conditions;
 use super::chunk_stream::{Unsent, merged_init, no_footage, playable};
 use super::footage::{Footage, Looks};
 use super::hls::{NEVER, PLAYLIST_TYPE, nothing_here};
 use super::iframes::send_picture;
-use super::parts::Conditions;
 use crate::extract::{Params, Segment};
 use crate::limits::{FIRST_ENTRY_DEADLINE, PLAYBACK_RANGE_MAX};
 use crate::playback::Tracks;

@@ -2,10 +2,10 @@
 //! everything that a node needs to answer it.
 
 use super::asked::{Asked, init_pair, main_stream};
+use super::byte_ranges::{Conditions, LATE, Representation, missing_or_late, tag_of};
 use super::chunk_stream::{Unsent, merged_init, no_footage, playable, unplayable};
 use super::footage::{Footage, Looks};
 use super::growing::{self, Shows};
-use super::parts::{Conditions, LATE, Representation, missing_or_late, tag_of};
 use crate::extract::{Params, Segment, TokenQuery};
 use crate::limits::PLAYED_MAX;
 use crate::playback::growing::SETTLED_AFTER;

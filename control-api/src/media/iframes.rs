@@ -3,10 +3,10 @@
 //! cells (`growing`).
 
 use super::asked::{Asked, init_pair, main_stream};
+use super::byte_ranges::{Conditions, missing_or_late};
 use super::chunk_stream::{merged_init, no_footage, playable, unplayable};
 use super::growing::{self, Shows};
 use super::hls::{A_WHILE, NEVER, PLAYLIST_TYPE, media_of};
-use super::parts::{Conditions, missing_or_late};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
 use crate::limits::PLAYBACK_RANGE_MAX;

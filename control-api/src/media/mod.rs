@@ -1,13 +1,13 @@
 //! Routes of footage itself: HLS playlists and segments, growing lists, I-frames, MP4 exports.
 
 mod asked;
+mod byte_ranges;
 mod chunk_stream;
 mod export;
 mod footage;
 mod growing;
 mod hls;
 mod iframes;
-mod parts;
 
 use crate::resources::app::App;
 use crate::resources::ports::Backend;

@@ -34,6 +34,27 @@ pub struct NewDrill {
     pub node: Option<NodeRef>,
 }
 
+/// What is to be drilled.
+enum Target {
+    Camera(CameraId),
+    Node(NodeRef),
+}
+
+impl TryFrom<NewDrill> for Target {
+    type Error = ApiError;
+
+    fn try_from(new: NewDrill) -> Result<Self> {
+        match (new.camera, new.node) {
+            (Some(camera), None) => Ok(Self::Camera(camera)),
+            (None, Some(node)) => Ok(Self::Node(node)),
+            _ => Err(ApiError::new(
+                ErrorKind::Invalid,
+                "name either a `camera` or a `node`",
+            )),
+        }
+    }
+}
+
 /// A drill of failover, running or ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Drill {
@@ -248,27 +269,16 @@ async fn begin<B: Backend>(
     State(app): State<App<B>>,
     Body(new): Body<NewDrill>,
 ) -> Result<impl IntoResponse> {
+    let target = Target::try_from(new)?;
     let Overview {
         state,
         sight,
         membership,
         ..
     } = app.overview().await?;
-    let drilled = match new {
-        NewDrill {
-            camera: Some(camera),
-            node: None,
-        } => Drilled::Camera(camera),
-        NewDrill {
-            camera: None,
-            node: Some(node),
-        } => Drilled::Node(node.find(&state)?),
-        _ => {
-            return Err(ApiError::new(
-                ErrorKind::Invalid,
-                "name either a `camera` or a `node`",
-            ));
-        }
+    let drilled = match target {
+        Target::Camera(camera) => Drilled::Camera(camera),
+        Target::Node(node) => Drilled::Node(node.find(&state)?),
     };
     let command = begin_drill(drilled, false, (&state, &sight, membership.node), app.now());
     let drill = match app.change(command).await? {

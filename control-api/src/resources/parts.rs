@@ -16,7 +16,7 @@ pub struct Part {
     pub name: String,
     pub state: PartState,
     pub turns: u64,
-    /// How long all its turns took.
+    /// How long all its turns took, the present one included.
     pub busy_seconds: f64,
     pub longest_turn_seconds: f64,
     /// Since the end of the last turn; `null` before the first.
@@ -27,6 +27,8 @@ pub struct Part {
 #[serde(rename_all = "snake_case")]
 pub enum PartState {
     Running,
+    /// With the node, which is about to end.
+    Stopped,
     /// It ended by itself: the node stops.
     Ended,
     /// By a bug: the node stops.

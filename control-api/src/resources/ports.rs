@@ -73,8 +73,6 @@ pub struct Membership {
     pub peer_addrs: BTreeMap<NodeId, String>,
     /// Why this node refuses processes of other nodes.
     pub refused: BTreeMap<NodeId, String>,
-    /// The highest number of a camera of which any node has footage.
-    pub camera_highest: CameraId,
 }
 
 /// The cluster as this node knows it at one moment.
@@ -95,7 +93,10 @@ pub trait Cluster {
     fn state(&self) -> Option<Arc<ClusterState>>;
     /// The same, with what this node sees of the others.
     fn overview(&self) -> impl Future<Output = Option<Overview>> + Send;
-    /// Proposes a change to the leader, and waits until this node has it. Ends within 2 s.
+    /// The highest number of a camera of which any node has footage.
+    fn camera_highest(&self) -> CameraId;
+    /// Proposes a change to the leader, and waits until this node has it, unless the node lags by
+    /// more than the deadline. Ends within 2 s. A node that belongs to no cluster has no leader.
     fn write(
         &self,
         entry: LogEntry,

@@ -148,13 +148,10 @@ pub(crate) fn routes<B: Backend>() -> Router<App<B>> {
 )]
 async fn show<B: Backend>(State(app): State<App<B>>) -> Result<Json<Status>> {
     let now = app.now();
-    let overview = app.backend.overview().await;
+    let (overview, volumes) = tokio::join!(app.backend.overview(), app.backend.all_volumes());
     let status = match &overview {
         None => status(&Known::nothing(now)),
-        Some(overview) => {
-            let volumes = app.backend.all_volumes().await?;
-            status(&Known::of(overview, volumes, now))
-        }
+        Some(overview) => status(&Known::of(overview, volumes?, now)),
     };
     Ok(Json(status))
 }
@@ -171,7 +168,7 @@ pub(super) struct Known<'a> {
     pub(super) leader: Option<NodeId>,
     /// Why the answering node takes no part in what the cluster decides, unless only a leader is
     /// missing.
-    pub(super) no_part: Option<String>,
+    pub(super) stands_apart: Option<String>,
     /// `None` until it has been computed.
     pub(super) headroom: Option<&'a Headroom>,
     /// Since when nodes do not answer, as this one saw it.
@@ -208,7 +205,7 @@ impl<'a> Known<'a> {
             state: &STATE,
             sight: &SIGHT,
             leader: None,
-            no_part: None,
+            stands_apart: None,
             headroom: None,
             down_since: BTreeMap::new(),
             volumes: BTreeMap::new(),
@@ -225,7 +222,7 @@ impl<'a> Known<'a> {
             state: &overview.state,
             sight: &overview.sight,
             leader: overview.membership.leader,
-            no_part: overview.membership.stands_apart.clone(),
+            stands_apart: overview.membership.stands_apart.clone(),
             headroom: overview.headroom.as_deref(),
             down_since: overview.down_since.clone(),
             volumes,

@@ -3,7 +3,7 @@
 //!
 //! A route that reads a query is listed here; all others accept none. So a new route accepts none
 //! until it is listed. The keys that it reads are listed here too if its type has more keys
-//! ([`super::asked`]); otherwise its type rejects unknown ones.
+//! ([`crate::media`]); otherwise its type rejects unknown ones.
 
 use crate::error::ApiError;
 use axum::extract::{MatchedPath, Request};

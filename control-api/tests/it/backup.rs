@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use holdfast_control_api::limits::{BODY_BYTES_MAX, RESTORE_BODY_BYTES_MAX};
 use serde_json::json;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_backup_is_bytes_that_no_cache_keeps() {
@@ -71,6 +72,37 @@ async fn a_backup_is_restored_in_another_cluster() {
     let restored = restore("correct horse", false).await;
     assert_eq!(cameras(&restored), (json!(false), 2));
     assert_eq!(listed().await[1]["name"], json!("camera 2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_that_takes_long_is_continued_by_further_requests() {
+    const CAMERAS: usize = 20;
+    let of = Client::of(&Fake::with_cameras(CAMERAS as u32));
+    let body = r#"{"passphrase":"correct horse"}"#;
+    let made = of.call("POST", "/api/v1/backup", Some(body)).await;
+    let backup = STANDARD.encode(&made.bytes);
+    let fake = Fake::new();
+    fake.with(|state| state.writes_take = Duration::from_secs(1));
+    let client = Client::of(&fake);
+    let (mut from, mut requests) = (0, 0);
+    loop {
+        let body = json!({ "passphrase": "correct horse", "backup": backup, "from": from });
+        let answer = client
+            .call("POST", "/api/v1/restore", Some(&body.to_string()))
+            .await;
+        let restored = answer.json();
+        from += restored["items"].as_array().unwrap().len();
+        requests += 1;
+        if restored["left"] == json!(0) {
+            break;
+        }
+    }
+    assert!(
+        (3..10).contains(&requests),
+        "{requests} requests of 7 s each"
+    );
+    let cameras = client.get("/api/v1/cameras").await.json();
+    assert_eq!(cameras.as_array().unwrap().len(), CAMERAS);
 }
 
 #[tokio::test]

@@ -77,6 +77,58 @@ async fn only_reading_footage_takes_the_token_from_the_query() {
 }
 
 #[tokio::test]
+async fn a_node_without_a_cluster_says_so_unless_the_request_is_wrong() {
+    let client = Client::of(&Fake::alone());
+    let from = "from=2026-11-22T10:00:00Z&to=2026-11-22T11:00:00Z";
+    let body = r#"{"name":"gate","source":{"url":"rtsp://10.0.0.9/main"}}"#;
+    for (method, path, body) in [
+        ("GET", "/api/v1/cameras", None),
+        ("GET", "/api/v1/cameras/1", None),
+        ("GET", "/api/v1/cameras/deleted", None),
+        ("GET", "/api/v1/nodes", None),
+        ("GET", "/api/v1/nodes/1/volumes", None),
+        ("GET", "/api/v1/settings", None),
+        ("GET", "/api/v1/holds", None),
+        ("GET", "/api/v1/exports", None),
+        ("GET", "/api/v1/drills", None),
+        ("GET", &format!("/api/v1/gaps?{from}"), None),
+        ("GET", &format!("/api/v1/cameras/1/timeline?{from}"), None),
+        ("POST", "/api/v1/cameras", Some(body)),
+        ("DELETE", "/api/v1/cameras/1", None),
+        ("POST", "/api/v1/nodes/1/drain", None),
+        ("POST", "/api/v1/nodes/1/scrub", None),
+        ("POST", "/api/v1/drills", Some(r#"{"camera":1}"#)),
+        ("POST", "/api/v1/cluster/rebalance", None),
+        ("POST", "/api/v1/cluster/finalize", None),
+        (
+            "POST",
+            "/api/v1/backup",
+            Some(r#"{"passphrase":"correct horse"}"#),
+        ),
+        ("POST", "/api/v1/retention/release", Some("{}")),
+    ] {
+        let answer = client.call(method, path, body).await;
+        let refusal = (503, "no-cluster".to_owned());
+        assert_eq!(answer.refusal(), refusal, "{method} {path}");
+    }
+    for (method, path, body, code) in [
+        ("POST", "/api/v1/drills", "{}", "invalid"),
+        (
+            "POST",
+            "/api/v1/cluster/join",
+            r#"{"peer":"x"}"#,
+            "peer-invalid",
+        ),
+    ] {
+        let answer = client.call(method, path, Some(body)).await;
+        assert_eq!(answer.refusal(), (422, code.to_owned()), "{method} {path}");
+    }
+    for path in ["/api/v1/cluster", "/api/v1/status", "/api/v1/parts"] {
+        assert_eq!(client.get(path).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_header_is_not_saved_by_a_right_query() {
     let client = Client::of(&Fake::new());
     let uri = format!("/api/v1/cameras/1/export.mp4?token={}", query_token());

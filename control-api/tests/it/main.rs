@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod backup;
 #[cfg(test)]
+mod byte_ranges;
+#[cfg(test)]
 mod cameras;
 #[cfg(test)]
 mod cluster;
@@ -33,8 +35,6 @@ mod iframes;
 mod joins;
 #[cfg(test)]
 mod openapi;
-#[cfg(test)]
-mod parts;
 #[cfg(test)]
 mod server;
 #[cfg(test)]

@@ -155,6 +155,33 @@ mod tests {
     }
 
     #[test]
+    fn the_api_shows_whether_the_time_may_decide_and_why_not() {
+        let shown = |is_time_trusted: bool| {
+            let status = RetentionStatus {
+                is_time_trusted,
+                is_time_likely: true,
+                paused: (!is_time_trusted).then_some(Pause::Unproven {
+                    trusted_in_s: Some(60),
+                }),
+                ..RetentionStatus::default()
+            };
+            let path = "/d".to_owned();
+            wire_of(
+                NodeId(1),
+                VolumeRetention {
+                    volume: 0,
+                    path,
+                    status,
+                },
+            )
+        };
+        assert!(shown(true).time_is_certain && shown(true).paused.is_none());
+        let unproven = shown(false);
+        assert!(!unproven.time_is_certain);
+        assert!(unproven.paused.unwrap().detail.contains("in 60 s"));
+    }
+
+    #[test]
     fn messages_are_as_version_1_wrote_them() {
         let announced = Announced {
             class: Some("default".to_owned()),

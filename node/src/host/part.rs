@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -37,10 +37,19 @@ struct Turns {
     longest_us: AtomicU64,
     /// End of the last one, after `since`.
     last_us: AtomicU64,
+    /// Beginning of the present one, after `since`; [`NO_TURN`] between turns.
+    began_us: AtomicU64,
 }
 
+const NO_TURN: u64 = u64::MAX;
+
 /// The states of a part, by number.
-const STATES: [PartState; 3] = [PartState::Running, PartState::Ended, PartState::Failed];
+const STATES: [PartState; 4] = [
+    PartState::Running,
+    PartState::Stopped,
+    PartState::Ended,
+    PartState::Failed,
+];
 
 impl Parts {
     /// No parts yet, and what names the first one that ends by itself.
@@ -70,6 +79,10 @@ impl Parts {
         tokio::spawn(async move {
             let (state, why) = match part.await {
                 Ok(()) => (PartState::Ended, format!("the part `{name}` ended")),
+                Err(error) if error.is_cancelled() => {
+                    turns.state.store(PartState::Stopped as u8, Relaxed);
+                    return;
+                }
                 Err(error) => (
                     PartState::Failed,
                     format!("the part `{name}` failed: {error}"),
@@ -103,35 +116,52 @@ impl Turns {
             busy_us: AtomicU64::new(0),
             longest_us: AtomicU64::new(0),
             last_us: AtomicU64::new(0),
+            began_us: AtomicU64::new(NO_TURN),
         }
     }
 
-    fn note(&self, began: Instant) {
-        let ended = Instant::now();
-        let took = micros(ended - began);
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Returns the beginning, for [`Turns::end`].
+    fn begin(&self) -> u64 {
+        let began = self.now_us();
+        self.began_us.store(began, Relaxed);
+        began
+    }
+
+    fn end(&self, began: u64) {
+        let ended = self.now_us();
+        let took = ended.saturating_sub(began);
+        self.began_us.store(NO_TURN, Relaxed);
         self.count.fetch_add(1, Relaxed);
         self.busy_us.fetch_add(took, Relaxed);
         self.longest_us.fetch_max(took, Relaxed);
-        self.last_us.store(micros(ended - self.since), Relaxed);
+        self.last_us.store(ended, Relaxed);
     }
 
     fn status(&self, name: &str) -> Part {
         let seconds = |us: u64| us as f64 / 1e6;
-        let count = self.count.load(Relaxed);
-        let idle = micros(self.since.elapsed()).saturating_sub(self.last_us.load(Relaxed));
+        let (count, now) = (self.count.load(Relaxed), self.now_us());
+        let state = STATES[usize::from(self.state.load(Relaxed))];
+        // A turn that does not end is seen while it lasts.
+        let began = Some(self.began_us.load(Relaxed))
+            .filter(|began| *began != NO_TURN && state == PartState::Running);
+        let present = began.map_or(0, |began| now.saturating_sub(began));
+        let idle = match began {
+            Some(_) => 0,
+            None => now.saturating_sub(self.last_us.load(Relaxed)),
+        };
         Part {
             name: name.to_owned(),
-            state: STATES[usize::from(self.state.load(Relaxed))],
+            state,
             turns: count,
-            busy_seconds: seconds(self.busy_us.load(Relaxed)),
-            longest_turn_seconds: seconds(self.longest_us.load(Relaxed)),
+            busy_seconds: seconds(self.busy_us.load(Relaxed) + present),
+            longest_turn_seconds: seconds(self.longest_us.load(Relaxed).max(present)),
             idle_seconds: (count > 0).then(|| seconds(idle)),
         }
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 struct Measured {
@@ -143,9 +173,9 @@ impl Future for Measured {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let began = Instant::now();
+        let began = self.turns.begin();
         let polled = self.part.as_mut().poll(context);
-        self.turns.note(began);
+        self.turns.end(began);
         polled
     }
 }
@@ -153,6 +183,7 @@ impl Future for Measured {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn the_first_part_that_ends_is_named() {
@@ -164,6 +195,23 @@ mod tests {
         let states: Vec<PartState> = parts.statuses().iter().map(|part| part.state).collect();
         assert_eq!(states, [PartState::Running, PartState::Failed]);
         parts.stop();
+        while parts.statuses()[0].state != PartState::Stopped {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_turn_that_does_not_end_is_seen_while_it_lasts() {
+        let (mut parts, _broken) = Parts::new();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        parts.run("hangs", async move { held.recv().unwrap_or_default() });
+        let long = Duration::from_millis(50).as_secs_f64();
+        while parts.statuses()[0].longest_turn_seconds < long {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let hanging = &parts.statuses()[0];
+        assert_eq!((hanging.turns, hanging.state), (0, PartState::Running));
+        drop(release);
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use holdfast_consensus::model::{
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
 use serde_json::Value;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What to do about one thing, and what to report of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -433,14 +433,14 @@ pub(super) fn refused(item: RestoredItem, why: String) -> Work {
 
 /// The fields in which a camera differs, by name: values may be secret.
 fn differences(now: &CameraSpec, stored: &CameraSpec) -> Vec<String> {
-    let (now, mut stored) = (fields(now), fields(stored));
-    let differing = now
+    let (now, stored) = (fields(now), fields(stored));
+    let names: BTreeSet<&String> = now.keys().chain(stored.keys()).collect();
+    names
         .into_iter()
-        .filter(|(name, value)| stored.remove(name).as_ref() != Some(value));
-    differing
-        .map(|(name, _)| match name.as_str() {
-            "credentials" => "username or password".to_owned(),
-            _ => name,
+        .filter(|name| now.get(*name) != stored.get(*name))
+        .map(|name| match name.as_str() {
+            "source.credentials" => "username or password".to_owned(),
+            name => name.trim_start_matches("source.").to_owned(),
         })
         .collect()
 }
@@ -453,7 +453,11 @@ fn fields(spec: &CameraSpec) -> BTreeMap<String, Value> {
     };
     for (name, value) in all {
         match value {
-            Value::Object(source) if name == "source" => fields.extend(source),
+            Value::Object(source) if name == "source" => fields.extend(
+                source
+                    .into_iter()
+                    .map(|(name, value)| (format!("source.{name}"), value)),
+            ),
             value => _ = fields.insert(name, value),
         }
     }

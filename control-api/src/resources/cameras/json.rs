@@ -245,7 +245,7 @@ pub struct Camera {
 }
 
 impl Camera {
-    pub(super) fn of(camera: &model::Camera, overview: &Overview) -> Self {
+    pub(in crate::resources) fn of(camera: &model::Camera, overview: &Overview) -> Self {
         let Overview {
             state,
             sight,

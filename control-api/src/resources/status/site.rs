@@ -24,7 +24,7 @@ fn finding(severity: Severity, code: &str, subject: &str, what: String, mend: &s
 
 /// Its data directory is old or a copy, or it was removed: what it knows of the others is old, too.
 pub(super) fn takes_no_part(known: &Known<'_>) -> Vec<Finding> {
-    let found = known.no_part.iter().map(|why| {
+    let found = known.stands_apart.iter().map(|why| {
         let mend =
             "docs/operations.md says which data directories may be put back, docs/disaster.md how \
              a node joins again";
@@ -34,7 +34,7 @@ pub(super) fn takes_no_part(known: &Known<'_>) -> Vec<Finding> {
 }
 
 pub(super) fn no_leader(known: &Known<'_>) -> Vec<Finding> {
-    if known.no_part.is_some() || known.leader.is_some() || known.mode() == Mode::None {
+    if known.stands_apart.is_some() || known.leader.is_some() || known.mode() == Mode::None {
         return Vec::new();
     }
     let alone = known

@@ -46,6 +46,7 @@ pub(crate) struct State {
     pub(crate) cluster: Option<ClusterState>,
     /// The error of every write.
     pub(crate) writes_fail: Option<WriteError>,
+    pub(crate) writes_take: Duration,
     pub(crate) stands_still: bool,
     pub(crate) not_ready: Option<String>,
     pub(crate) entries: Vec<ChunkEntry>,
@@ -150,7 +151,8 @@ impl Fake {
         })
     }
 
-    fn enter(&self) -> Result<()> {
+    async fn enter(&self) -> Result<()> {
+        self.reach().await;
         self.with(|state| {
             if state.cluster.is_some() {
                 let detail = "this node is a member already";
@@ -384,15 +386,19 @@ impl Cluster for Fake {
                 stands_apart: None,
                 peer_addrs: BTreeMap::new(),
                 refused: BTreeMap::new(),
-                camera_highest: CameraId(0),
             },
             headroom: None,
             down_since: BTreeMap::new(),
         })
     }
 
+    fn camera_highest(&self) -> CameraId {
+        CameraId(0)
+    }
+
     async fn write(&self, entry: LogEntry) -> std::result::Result<Response, WriteError> {
         self.reach().await;
+        tokio::time::sleep(self.with(|state| state.writes_take)).await;
         self.with(|state| match &state.writes_fail {
             Some(error) => Err(error.clone()),
             None => state.commit(entry),
@@ -400,11 +406,11 @@ impl Cluster for Fake {
     }
 
     async fn init_cluster(&self) -> Result<()> {
-        self.enter()
+        self.enter().await
     }
 
     async fn join_cluster(&self, _peer: String) -> Result<()> {
-        self.enter()
+        self.enter().await
     }
 }
 
