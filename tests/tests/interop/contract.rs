@@ -2,10 +2,13 @@
 //! wrong ones, and compares the answers with it.
 
 use crate::site::{Site, Source};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const VERSION: &str = "4.32.5";
+/// As `pip freeze` prints them.
+const VERSIONS: &str = include_str!("../../schemathesis-constraints.txt");
+const VERSIONS_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schemathesis-constraints.txt");
 const SETTINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schemathesis.toml");
 /// Requests made at random for each operation, after those for each limit of its schema.
 const REQUESTS: &str = "20";
@@ -39,15 +42,22 @@ async fn requests_made_from_the_openapi_document_are_answered_as_it_says() {
     assert!(report.status.success(), "{}: {stderr}", report.status);
 }
 
-/// The program, installed once from the package registry. What it depends on is not pinned: other
+/// The program, installed once from the package registry. What it depends on is pinned too: other
 /// versions may make other requests.
 fn schemathesis() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("schemathesis-{VERSION}"));
-    let program = folder.join("bin/schemathesis");
-    if !program.exists() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("schemathesis");
+    let (program, installed) = (
+        folder.join("bin/schemathesis"),
+        folder.join("constraints.txt"),
+    );
+    let is_current = fs::read_to_string(&installed).is_ok_and(|text| text == VERSIONS);
+    if !is_current {
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
-        let package = format!("schemathesis=={VERSION}");
-        run(Command::new(folder.join("bin/pip")).args(["install", "--quiet", &package]));
+        let install = ["install", "--quiet", "schemathesis", "--constraint"];
+        run(Command::new(folder.join("bin/pip"))
+            .args(install)
+            .arg(VERSIONS_FILE));
+        fs::write(&installed, VERSIONS).unwrap();
     }
     program
 }
