@@ -16,8 +16,9 @@ pub struct Part {
     pub name: String,
     pub state: PartState,
     pub turns: u64,
-    /// How long all its turns took, the present one included.
+    /// How long all its turns took that have ended.
     pub busy_seconds: f64,
+    /// The present turn included.
     pub longest_turn_seconds: f64,
     /// Since the end of the last turn; `null` before the first.
     pub idle_seconds: Option<f64>,

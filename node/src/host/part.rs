@@ -157,7 +157,8 @@ impl Turns {
             name: name.to_owned(),
             state,
             turns: count,
-            busy_seconds: seconds(self.busy_us.load(Relaxed) + present),
+            // Without the present turn: a counter must never go back.
+            busy_seconds: seconds(self.busy_us.load(Relaxed)),
             longest_turn_seconds: seconds(self.longest_us.load(Relaxed).max(present)),
             idle_seconds: (count > 0).then(|| seconds(idle)),
         }
