@@ -17,6 +17,7 @@ use crate::command::{Command, Rejection};
 use crate::generation::ClusterGeneration;
 use crate::model::{Actor, NodeSpec, Secret};
 use crate::peer::client::PeerClient;
+use crate::peer::connection::Dialer;
 use crate::quorum::{self, Evidence};
 use crate::raft::fatal::FatalSignal;
 use crate::raft::identity::introductions::{self, Introducer};
@@ -100,8 +101,6 @@ pub enum OpenError {
     NoSecret,
     #[error("Raft folder {}: {error}", dir.display())]
     Storage { dir: PathBuf, error: std::io::Error },
-    #[error("the HTTP client cannot be set up: {0}")]
-    Client(std::io::Error),
     #[error("Raft timing does not fit together: {0}")]
     Timing(String),
     #[error("Raft did not start: {0}")]
@@ -185,7 +184,7 @@ impl Consensus {
     }
 
     async fn open_here(options: Options) -> Result<Self, OpenError> {
-        let client = PeerClient::new(options.secret.clone()).map_err(OpenError::Client)?;
+        let client = PeerClient::new(Dialer::new(options.secret.clone()));
         Self::open_over(options, client, Pace::REAL, |log, _| log).await
     }
 

@@ -11,6 +11,7 @@ use crate::first_version;
 use crate::generation::ClusterGeneration;
 use crate::model::{NodeSpec, Secret};
 use crate::peer::client::{PeerClient, PeerError};
+use crate::peer::connection::Dialer;
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -44,8 +45,6 @@ pub enum JoinError {
     Unavailable { peer: String, why: String },
     #[error("could not join through {peer}: {error}")]
     Peer { peer: String, error: PeerError },
-    #[error("the HTTP client cannot be set up: {0}")]
-    Client(std::io::Error),
 }
 
 /// Which cluster the member at `peer` (`host:port` of its peer address) belongs to; retries until
@@ -54,7 +53,7 @@ pub enum JoinError {
 /// # Errors
 /// See [`JoinError`].
 pub async fn cluster_of(peer: &str, secret: Secret) -> Result<Uuid, JoinError> {
-    let client = PeerClient::new(secret).map_err(JoinError::Client)?;
+    let client = PeerClient::new(Dialer::new(secret));
     ask(
         &client,
         peer,
@@ -78,7 +77,7 @@ pub async fn join(
     secret: Secret,
     (attempt, at): (Uuid, Timestamp),
 ) -> Result<Joined, JoinError> {
-    let client = PeerClient::new(secret).map_err(JoinError::Client)?;
+    let client = PeerClient::new(Dialer::new(secret));
     join_through(&client, peer, spec, (attempt, at)).await
 }
 

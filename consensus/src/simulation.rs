@@ -12,6 +12,7 @@ use crate::consensus::{Consensus, OpenError, Options, Pace};
 use crate::join::{JoinError, Joined, join_through};
 use crate::model::{NodeSpec, Secret};
 use crate::peer::client::PeerClient;
+use crate::peer::connection::Dialer;
 pub use crate::peer::transport::Transport;
 pub use crate::raft::simulated_disk::{Applied, Disk, SavedVote, Twist, Witness};
 use crate::raft::simulated_log::SimulatedLog;
@@ -76,7 +77,7 @@ pub fn open(
         restores_leaders: disk.restores_leaders(),
         checks_directories: disk.checks_directories(),
     };
-    let client = PeerClient::over(transport, options.secret.clone());
+    let client = PeerClient::over(transport, Dialer::new(options.secret.clone()));
     Box::pin(Consensus::open_over(
         options,
         client,
@@ -102,7 +103,7 @@ pub async fn join(
     (attempt, at): (Uuid, Timestamp),
 ) -> Result<Joined, JoinError> {
     join_through(
-        &PeerClient::over(transport, secret),
+        &PeerClient::over(transport, Dialer::new(secret)),
         peer,
         spec,
         (attempt, at),

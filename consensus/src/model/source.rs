@@ -25,7 +25,7 @@ pub const BUDGET_BPS: RangeInclusive<u64> = 1_000_000..=10_000_000_000;
 pub struct RtspUrl {
     /// The original text.
     text: String,
-    url: reqwest::Url,
+    url: url::Url,
 }
 
 impl RtspUrl {
@@ -35,7 +35,7 @@ impl RtspUrl {
     }
 
     #[must_use]
-    pub fn url(&self) -> &reqwest::Url {
+    pub fn url(&self) -> &url::Url {
         &self.url
     }
 
@@ -84,7 +84,7 @@ impl fmt::Debug for RtspUrl {
 }
 
 /// The error never repeats the input: people paste credentials into URLs.
-fn checked_url(text: &str) -> Result<reqwest::Url, String> {
+fn checked_url(text: &str) -> Result<url::Url, String> {
     const FORM: &str = "use rtsp://host[:port]/path or rtsps://host[:port]/path";
     if text.len() > URL_BYTES_MAX {
         return Err(format!(
@@ -92,8 +92,7 @@ fn checked_url(text: &str) -> Result<reqwest::Url, String> {
             text.len()
         ));
     }
-    let url =
-        reqwest::Url::parse(text).map_err(|error| format!("is not a URL ({error}); {FORM}"))?;
+    let url = url::Url::parse(text).map_err(|error| format!("is not a URL ({error}); {FORM}"))?;
     if !matches!(url.scheme(), "rtsp" | "rtsps") {
         return Err(format!("has the scheme {:?}; {FORM}", url.scheme()));
     }

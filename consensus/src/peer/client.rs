@@ -1,22 +1,16 @@
-//! Calls to other members: HTTP POST with a body that names its version, the cluster's secret as
-//! bearer token, and a deadline for each call.
+//! Calls to other members: HTTP POST with a body that names its version, over pooled connections,
+//! and a deadline for each call.
 
+use super::connection::{Answer, Dialer};
+use super::pool::Pool;
 use crate::Boxed;
 use crate::codec::{self, CodecError, Format};
-use crate::model::Secret;
 use bytes::Bytes;
-use std::error::Error as _;
-use std::io;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Longer than any answer of a member (a snapshot is sent in a request).
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// How much of a refusal's text is kept.
-const REFUSAL_BYTES_MAX: usize = 512;
-/// Within one site a connection is established in milliseconds or not at all.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
-const IDLE_PER_PEER_MAX: usize = 8;
-const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// Why a call to a member failed.
 #[derive(Debug, thiserror::Error)]
@@ -55,48 +49,32 @@ impl PeerError {
 /// Cheap to clone; connections are pooled and shared.
 #[derive(Clone, Debug)]
 pub struct PeerClient {
+    dialer: Dialer,
     way: Way,
-    secret: Secret,
 }
 
 /// Carries requests.
 #[derive(Clone, Debug)]
 enum Way {
-    Http(reqwest::Client),
+    Network(Arc<Pool>),
     #[cfg(feature = "simulation")]
-    Simulated(std::sync::Arc<dyn super::transport::Transport>),
+    Simulated(Arc<dyn super::transport::Transport>),
 }
 
-/// Status and body.
-pub(crate) type Answer = (u16, Vec<u8>);
-
 impl PeerClient {
-    /// # Errors
-    /// The HTTP client cannot be set up (no file descriptors left, for instance).
-    pub fn new(secret: Secret) -> io::Result<Self> {
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_DEADLINE)
-            .pool_max_idle_per_host(IDLE_PER_PEER_MAX)
-            .pool_idle_timeout(IDLE_MAX)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(io::Error::other)?;
-        Ok(Self {
-            way: Way::Http(http),
-            secret,
-        })
+    #[must_use]
+    pub fn new(dialer: Dialer) -> Self {
+        Self {
+            dialer,
+            way: Way::Network(Arc::default()),
+        }
     }
 
     #[cfg(feature = "simulation")]
-    pub(crate) fn over(
-        transport: std::sync::Arc<dyn super::transport::Transport>,
-        secret: Secret,
-    ) -> Self {
+    pub(crate) fn over(transport: Arc<dyn super::transport::Transport>, dialer: Dialer) -> Self {
         Self {
+            dialer,
             way: Way::Simulated(transport),
-            secret,
         }
     }
 
@@ -151,7 +129,7 @@ impl PeerClient {
         body: Vec<u8>,
         deadline: Duration,
     ) -> Result<Bytes, PeerError> {
-        let exchange = self.exchange(addr, path, body, deadline);
+        let exchange = self.exchange(addr, path, body);
         match tokio::time::timeout(deadline, exchange).await {
             Ok(answer) => answer.map(Bytes::from),
             Err(_) => Err(PeerError::Timeout {
@@ -166,22 +144,18 @@ impl PeerClient {
         addr: &'a str,
         path: &'a str,
         body: Vec<u8>,
-        deadline: Duration,
     ) -> Boxed<'a, Result<Vec<u8>, PeerError>> {
-        Box::pin(self.post(addr, path, body, deadline))
+        Box::pin(self.post(addr, path, Bytes::from(body)))
     }
 
-    async fn post(
-        &self,
-        addr: &str,
-        path: &str,
-        body: Vec<u8>,
-        deadline: Duration,
-    ) -> Result<Vec<u8>, PeerError> {
+    async fn post(&self, addr: &str, path: &str, body: Bytes) -> Result<Vec<u8>, PeerError> {
         let (status, answer) = match &self.way {
-            Way::Http(http) => self.post_by_http(http, addr, path, body, deadline).await?,
+            Way::Network(pool) => self.post_over(pool, addr, path, body).await?,
             #[cfg(feature = "simulation")]
-            Way::Simulated(transport) => transport.post(addr, path, &self.secret.0, body).await?,
+            Way::Simulated(transport) => {
+                let secret = &self.dialer.secret().0;
+                transport.post(addr, path, secret, body.to_vec()).await?
+            }
         };
         if (200..300).contains(&status) {
             return Ok(answer);
@@ -194,41 +168,38 @@ impl PeerClient {
         })
     }
 
-    async fn post_by_http(
+    /// Over a connection that is open already, or a new one. A peer may close one that was idle at
+    /// the same moment.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an edge: how long a connection was idle decides only whether it is reused"
+    )]
+    async fn post_over(
         &self,
-        http: &reqwest::Client,
+        pool: &Pool,
         addr: &str,
         path: &str,
-        body: Vec<u8>,
-        deadline: Duration,
+        body: Bytes,
     ) -> Result<Answer, PeerError> {
-        let request = http
-            .post(format!("http://{addr}{path}"))
-            .bearer_auth(&self.secret.0)
-            .timeout(deadline);
-        let mut response = request
-            .body(body)
-            .send()
-            .await
-            .map_err(|error| classify(addr, deadline, &error))?;
-        let status = response.status();
-        let bytes_max = if status.is_success() {
-            ANSWER_BYTES_MAX
-        } else {
-            REFUSAL_BYTES_MAX
-        };
-        let mut answer = Vec::new();
-        while let Some(part) = response
-            .chunk()
-            .await
-            .map_err(|error| classify(addr, deadline, &error))?
-        {
-            if answer.len() + part.len() > bytes_max {
-                break;
+        loop {
+            let pooled = pool.take(addr, Instant::now());
+            let is_pooled = pooled.is_some();
+            let mut connection = match pooled {
+                Some(connection) => connection,
+                None => self.dialer.open(addr, || {}).await?,
+            };
+            let exchanged = connection
+                .exchange(path, body.clone(), ANSWER_BYTES_MAX)
+                .await;
+            match exchanged {
+                Ok(answer) => {
+                    pool.put(addr, connection, Instant::now());
+                    return Ok(answer);
+                }
+                Err(unanswered) if is_pooled && unanswered.is_unsent => {}
+                Err(unanswered) => return Err(unanswered.error),
             }
-            answer.extend_from_slice(&part);
         }
-        Ok((status.as_u16(), answer))
     }
 }
 
@@ -239,43 +210,11 @@ fn garbled(addr: &str, error: CodecError) -> PeerError {
     }
 }
 
-fn classify(addr: &str, deadline: Duration, error: &reqwest::Error) -> PeerError {
-    let addr = addr.to_owned();
-    let why = root_cause(error);
-    match io_kind(error) {
-        Some(io::ErrorKind::ConnectionRefused) => PeerError::Refused { addr },
-        _ if error.is_connect() => PeerError::Unreachable { addr, why },
-        _ if error.is_builder() => PeerError::Unreachable { addr, why },
-        _ if error.is_timeout() => PeerError::Timeout { addr, deadline },
-        _ => PeerError::Closed { addr, why },
-    }
-}
-
-fn sources<'a>(
-    error: &'a reqwest::Error,
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(
-        error.source(),
-        |source: &&'a (dyn std::error::Error + 'static)| (*source).source(),
-    )
-}
-
-fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
-    sources(error)
-        .filter_map(|source| source.downcast_ref::<io::Error>())
-        .map(io::Error::kind)
-        .last()
-}
-
-fn root_cause(error: &reqwest::Error) -> String {
-    sources(error)
-        .last()
-        .map_or_else(|| error.to_string(), ToString::to_string)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Secret;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -291,7 +230,7 @@ mod tests {
     }
 
     async fn ask_for(addr: &str, deadline: Duration) -> Result<Number, PeerError> {
-        let client = PeerClient::new(Secret("only for tests".into())).unwrap();
+        let client = PeerClient::new(Dialer::new(Secret("only for tests".into())));
         client.call(addr, "/ask", &Number(1), deadline).await
     }
 
@@ -364,9 +303,57 @@ mod tests {
         );
     }
 
+    /// Answers `requests` on each connection, then closes it; counts connections.
+    async fn answering_so_many(requests: usize) -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&accepted);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Relaxed);
+                tokio::spawn(async move {
+                    for _ in 0..requests {
+                        let (mut request, mut got) = ([0; 1_024], 0);
+                        // The body, a version and a number below 128, ends the request.
+                        while !request[..got].ends_with(b"\r\n\r\n\x01\x01") {
+                            match stream.read(&mut request[got..]).await.unwrap() {
+                                0 => return,
+                                read => got += read,
+                            }
+                        }
+                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\x01\x07";
+                        stream.write_all(answer).await.unwrap();
+                    }
+                });
+            }
+        });
+        (addr, accepted)
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_and_one_that_its_peer_closed_is_replaced() {
+        let client = PeerClient::new(Dialer::new(Secret("only for tests".into())));
+        for (requests, connections) in [(usize::MAX, 1), (1, 8)] {
+            let (addr, accepted) = answering_so_many(requests).await;
+            for _ in 0..8 {
+                let answer: Number = client
+                    .call(&addr, "/ask", &Number(1), PATIENCE)
+                    .await
+                    .unwrap();
+                assert_eq!(answer, Number(7));
+            }
+            assert_eq!(
+                accepted.load(Relaxed),
+                connections,
+                "{requests} a connection"
+            );
+        }
+    }
+
     #[test]
     fn the_secret_is_not_printed() {
-        let client = PeerClient::new(Secret("hunter2".into())).unwrap();
+        let client = PeerClient::new(Dialer::new(Secret("hunter2".into())));
         assert!(!format!("{client:?}").contains("hunter2"));
     }
 }

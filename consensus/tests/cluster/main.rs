@@ -12,6 +12,7 @@ use holdfast_consensus::first_version;
 use holdfast_consensus::generation::ClusterGeneration;
 use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec, Secret, SettingsChange};
 use holdfast_consensus::peer::client::{PeerClient, PeerError};
+use holdfast_consensus::peer::connection::Dialer;
 use holdfast_consensus::{
     Consensus, JoinError, OpenError, Options, Timing, VOTERS_MAX, WRITE_DEADLINE, WriteError, join,
 };
@@ -562,7 +563,7 @@ async fn a_folder_of_another_cluster_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_for_another_node_or_cluster_and_oversized_ones_are_refused() {
     let first = TestNode::first().await;
-    let client = PeerClient::new(secret()).unwrap();
+    let client = PeerClient::new(Dialer::new(secret()));
     let deadline = Duration::from_secs(5);
     let write = |cluster, to| {
         let entry = Command::ChangeSettings(SettingsChange::default()).by(Actor::System, AT);

@@ -40,11 +40,11 @@ use holdfast_consensus::observe::heartbeat::{
 };
 use holdfast_consensus::observe::sight::Sight;
 use holdfast_consensus::peer::client::PeerClient;
+use holdfast_consensus::peer::connection::Dialer;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Timing, WriteError};
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -86,8 +86,6 @@ pub(crate) enum StartError {
     Consensus(#[from] holdfast_consensus::OpenError),
     #[error("{0}")]
     Ingest(#[from] runtime::Error),
-    #[error("the client for other nodes cannot be set up: {0}")]
-    Client(io::Error),
     #[error("a bug ended the start: {0}")]
     Bug(#[from] tokio::task::JoinError),
 }
@@ -135,7 +133,7 @@ impl Member {
                 identity,
             ))
             .await??;
-        let client = PeerClient::new(secrets.cluster.clone()).map_err(StartError::Client)?;
+        let client = PeerClient::new(Dialer::new(secrets.cluster.clone()));
         let tick = Duration::from_millis(config.ingest.tick_ms);
         let ingest = IngestRuntime::start(runtime::Options {
             tick,
@@ -165,7 +163,7 @@ impl Member {
             &pilot.sight,
         );
         let (headroom, headroom_seen) = watch::channel(None);
-        let (parts, broken) = base.run_parts(recorders, pilot, &view, headroom)?;
+        let (parts, broken) = base.run_parts(recorders, pilot, &view, headroom);
         Ok(Self {
             identity,
             clock,
@@ -399,7 +397,7 @@ impl Base<'_> {
         let (sight, sight_seen) = watch::channel(Arc::<Sight>::default());
         let links = Links::new(LinksOptions {
             identity: self.consensus.identity().clone(),
-            secret: self.secrets.cluster.clone(),
+            dialer: Dialer::new(self.secrets.cluster.clone()),
             heartbeat: next_heartbeat,
             now: wall_clock,
             events: link_events.clone(),
@@ -447,7 +445,7 @@ impl Base<'_> {
         pilot: PilotSetup,
         view: &View,
         headroom: watch::Sender<Option<Arc<Headroom>>>,
-    ) -> Result<(Parts, watch::Receiver<Option<String>>), StartError> {
+    ) -> (Parts, watch::Receiver<Option<String>>) {
         let (me, clock) = (self.identity.node, self.clock);
         let (consensus, volumes) = (&self.consensus, &self.volumes);
         let signs = alive::keep(
@@ -477,7 +475,7 @@ impl Base<'_> {
             (clock, recorders.wall),
         );
         let headroom_seen = headroom.subscribe();
-        let headroom = headroom::watch(consensus.clone(), apart(view, self.secrets)?, headroom);
+        let headroom = headroom::watch(consensus.clone(), apart(view, self.secrets), headroom);
         let schedule = drills::keep_schedule(consensus.clone(), view.clone(), headroom_seen, clock);
         let forgetting = former::forget(consensus.clone(), view.clone(), clock);
         let (mut parts, broken) = Parts::new();
@@ -496,17 +494,17 @@ impl Base<'_> {
         parts.run("names", names);
         parts.run("former", forgetting);
         parts.run("duty", duty);
-        Ok((parts, broken))
+        (parts, broken)
     }
 }
 
 /// A view with separate connections to other nodes, not shared with clients' footage.
-fn apart(view: &View, secrets: &Secrets) -> Result<View, StartError> {
-    let client = PeerClient::new(secrets.cluster.clone()).map_err(StartError::Client)?;
-    Ok(View {
+fn apart(view: &View, secrets: &Secrets) -> View {
+    let client = PeerClient::new(Dialer::new(secrets.cluster.clone()));
+    View {
         client,
         ..view.clone()
-    })
+    }
 }
 
 async fn open_consensus(

@@ -6,25 +6,18 @@ use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use holdfast_consensus::codec::{self, CodecError};
 use holdfast_consensus::identity::Identity;
-use holdfast_consensus::model::Secret;
 use holdfast_consensus::observe::clocks::{Heard, Sample};
 use holdfast_consensus::observe::heartbeat::HEARTBEAT_INTERVAL;
+use holdfast_consensus::peer::client::PeerError;
+use holdfast_consensus::peer::connection::{Connection, Dialer};
 use holdfast_storage::ids::NodeId;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::Request;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-/// A peer that does not accept within this time is tried again.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection on which an answer takes longer is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections to one peer. A heartbeat whose answer is late, because packets were lost, does not
@@ -43,7 +36,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 pub struct LinksOptions {
     /// Seals heartbeats.
     pub identity: Identity,
-    pub secret: Secret,
+    pub dialer: Dialer,
     /// The heartbeat to send next.
     pub heartbeat: watch::Receiver<Arc<Outgoing>>,
     pub now: Now,
@@ -109,20 +102,21 @@ impl Link {
     async fn run(self) {
         let mut reported = false;
         loop {
-            match timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.addr)).await {
-                Ok(Ok(stream)) => {
+            let (closed, any_closed) = mpsc::channel(LANES_MAX);
+            match self.lane(&closed).await {
+                Ok(lane) => {
                     reported = false;
-                    if let Err(error) = self.talk(stream).await {
+                    if let Err(error) = self.talk(lane, closed, any_closed).await {
                         tracing::debug!(peer = %self.node, addr = %self.addr, %error, "link ended");
                         // A connection that closed is reopened at once, to learn whether the
                         // process is gone; this peer is alive, and refuses.
-                        if matches!(error, LinkError::Rejected(..) | LinkError::Answer(_)) {
+                        if error.is_refusal() {
                             self.options.identity.not_taken_by(self.node);
                             sleep(RETRY_INTERVAL).await;
                         }
                     }
                 }
-                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                Err(PeerError::Refused { .. }) => {
                     if !std::mem::replace(&mut reported, true) {
                         tracing::warn!(
                             peer = %self.node, addr = %self.addr,
@@ -140,25 +134,34 @@ impl Link {
                     }
                     sleep(RETRY_INTERVAL).await;
                 }
-                Ok(Err(error)) => {
-                    tracing::debug!(peer = %self.node, addr = %self.addr, %error, "cannot connect");
+                Err(error) => {
+                    tracing::debug!(peer = %self.node, %error, "cannot connect");
                     sleep(RETRY_INTERVAL).await;
-                }
-                Err(_) => {
-                    tracing::debug!(peer = %self.node, addr = %self.addr, "no answer to connect")
                 }
             }
         }
     }
 
+    /// A connection; `closed` receives when the peer ends it.
+    async fn lane(&self, closed: &mpsc::Sender<()>) -> Result<Connection, PeerError> {
+        let closed = closed.clone();
+        // The receiver is gone if the link has ended already.
+        let closed = move || _ = closed.try_send(());
+        self.options.dialer.open(&self.addr, closed).await
+    }
+
     /// Sends heartbeats until a connection closes, or the last one is given up.
-    async fn talk(&self, stream: TcpStream) -> Result<(), LinkError> {
-        let (closed, mut any_closed) = mpsc::channel(LANES_MAX);
+    async fn talk(
+        &self,
+        lane: Connection,
+        closed: mpsc::Sender<()>,
+        mut any_closed: mpsc::Receiver<()>,
+    ) -> Result<(), LinkError> {
         let mut heartbeat = self.options.heartbeat.clone();
         heartbeat.mark_changed();
         let mut repeat = interval(HEARTBEAT_INTERVAL);
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut idle = vec![Lane::over(stream, closed.clone()).await?];
+        let mut idle = vec![lane];
         let mut busy = FuturesUnordered::new();
         let mut spare = Spare::default();
         loop {
@@ -177,7 +180,7 @@ impl Link {
                     let outgoing = Arc::clone(&heartbeat.borrow_and_update());
                     let heartbeat = outgoing.heartbeat.to(self.node, &outgoing.audience);
                     let body = self.options.identity.seal(self.node, &heartbeat)?;
-                    busy.push(self.send(idle.pop(), closed.clone(), body));
+                    busy.push(self.send(idle.pop(), &closed, body));
                     if spare.are_useless(idle.len()) {
                         idle.clear();
                     }
@@ -189,16 +192,16 @@ impl Link {
     /// Sends over a lane, or opens one; returns the lane if it can be used again.
     async fn send(
         &self,
-        lane: Option<Lane>,
-        closed: mpsc::Sender<()>,
+        lane: Option<Connection>,
+        closed: &mpsc::Sender<()>,
         body: Vec<u8>,
-    ) -> (Option<Lane>, Result<Sample, LinkError>) {
+    ) -> (Option<Connection>, Result<Sample, LinkError>) {
         let exchange = async {
             let mut lane = match lane {
                 Some(lane) => lane,
-                None => Lane::over(TcpStream::connect(&self.addr).await?, closed).await?,
+                None => self.lane(closed).await?,
             };
-            let sample = self.exchange(&mut lane.sender, body).await?;
+            let sample = self.exchange(&mut lane, body).await?;
             Ok((lane, sample))
         };
         match timeout(ANSWER_TIMEOUT, exchange).await {
@@ -208,30 +211,18 @@ impl Link {
         }
     }
 
-    async fn exchange(
-        &self,
-        sender: &mut SendRequest<Full<Bytes>>,
-        body: Vec<u8>,
-    ) -> Result<Sample, LinkError> {
-        sender.ready().await?;
-        let request = Request::post(HEARTBEAT_PATH)
-            .header("host", &self.addr)
-            .header("authorization", format!("Bearer {}", self.options.secret.0))
-            .body(Full::new(Bytes::from(body)))?;
+    async fn exchange(&self, lane: &mut Connection, body: Vec<u8>) -> Result<Sample, LinkError> {
         let sent = (self.options.now)();
-        let response = sender.send_request(request).await?;
+        let answered = lane
+            .exchange(HEARTBEAT_PATH, Bytes::from(body), ANSWER_BYTES_MAX)
+            .await;
         let returned = (self.options.now)();
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-            .collect()
-            .await
-            .map_err(LinkError::Answer)?;
-        if !status.is_success() {
-            let why = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-            return Err(LinkError::Rejected(status.as_u16(), why));
+        let (status, body) = answered.map_err(|unanswered| unanswered.error)?;
+        if status != 200 {
+            let why = String::from_utf8_lossy(&body).into_owned();
+            return Err(LinkError::Rejected(status, why));
         }
-        let heard: Heard =
-            codec::decode(&body.to_bytes()).map_err(|error| LinkError::Answer(error.into()))?;
+        let heard: Heard = codec::decode(&body)?;
         Ok(Sample {
             sent,
             heard,
@@ -256,51 +247,26 @@ impl Spare {
     }
 }
 
-/// One connection; closed when dropped.
-struct Lane {
-    sender: SendRequest<Full<Bytes>>,
-    connection: JoinHandle<()>,
-}
-
-impl Lane {
-    /// Sends on `closed` when the peer ends the connection.
-    async fn over(stream: TcpStream, closed: mpsc::Sender<()>) -> Result<Self, LinkError> {
-        stream.set_nodelay(true)?;
-        let shaken = timeout(CONNECT_TIMEOUT, http1::handshake(TokioIo::new(stream))).await;
-        let (sender, connection) = shaken.map_err(|_| LinkError::NoAnswer)??;
-        let connection = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to a peer broke");
-            }
-            // The receiver is gone if the link has ended already.
-            let _ = closed.try_send(());
-        });
-        Ok(Self { sender, connection })
-    }
-}
-
-impl Drop for Lane {
-    fn drop(&mut self) {
-        self.connection.abort();
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 enum LinkError {
     #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("{0}")]
-    Http(#[from] hyper::Error),
-    #[error("{0}")]
-    Request(#[from] hyper::http::Error),
-    #[error("heartbeat cannot be encoded: {0}")]
-    Encode(#[from] CodecError),
-    #[error("the answer cannot be read: {0}")]
-    Answer(Box<dyn std::error::Error + Send + Sync>),
+    Peer(#[from] PeerError),
+    #[error("a heartbeat or its answer: {0}")]
+    Codec(#[from] CodecError),
     #[error("no answer within the deadline")]
     NoAnswer,
     #[error("heartbeat rejected with status {0} ({1})")]
     Rejected(u16, String),
+}
+
+impl LinkError {
+    /// The peer is alive, and does not take heartbeats.
+    fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Rejected(..) | Self::Codec(_) | Self::Peer(PeerError::Garbled { .. })
+        )
+    }
 }
 
 const _: () = assert!(
@@ -311,6 +277,7 @@ const _: () = assert!(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holdfast_consensus::model::Secret;
     use holdfast_consensus::observe::heartbeat::{Audience, Heartbeat};
     use holdfast_storage::time::Timestamp;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -416,7 +383,7 @@ mod tests {
         let identity = consensus.identity().clone();
         let mut links = Links::new(LinksOptions {
             identity,
-            secret,
+            dialer: Dialer::new(secret),
             heartbeat,
             now,
             events,
