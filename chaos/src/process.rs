@@ -31,12 +31,7 @@ pub async fn run<S: AsRef<OsStr>>(arguments: &[S], within: Duration) -> Result<E
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    for name in [
-        holdfast_node::config::ADMIN_TOKEN_ENV,
-        holdfast_node::config::CLUSTER_SECRET_ENV,
-    ] {
-        command.env_remove(name);
-    }
+    command.env_remove(holdfast_node::config::ADMIN_TOKEN_ENV);
     let output = timeout(within, command.output())
         .await
         .map_err(|_| Error::TimedOut {

@@ -4,8 +4,11 @@ use crate::model::{
     Actor, CameraName, CameraSpec, DrillStart, DrillStep, Duty, HoldSpec, Invalid, NodeName,
     NodeSpec,
 };
-use crate::model::{ExportSpec, ProcessEnd, RetentionClassName, SettingsChange};
-use holdfast_storage::ids::{CameraId, DrillId, Epoch, ExportId, HoldId, NodeId};
+use crate::model::{
+    ExportSpec, INVITE_VALID, InviteSpec, KeyHash, ProcessEnd, RetentionClassName, Role,
+    SettingsChange,
+};
+use holdfast_storage::ids::{CameraId, DrillId, Epoch, ExportId, HoldId, InviteId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -30,6 +33,50 @@ impl fmt::Display for LogEntry {
     /// Formats like the command.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.command.fmt(f)
+    }
+}
+
+/// The commands that admit a node without a network, for simulations and tests: an invitation and
+/// its use, with keys that are made of the name.
+#[must_use]
+pub fn admission(spec: NodeSpec, at: Timestamp) -> [Command; 2] {
+    let key = |purpose: u8| {
+        let mut key = KeyHash([purpose; 32]);
+        let name = spec.name.as_str().bytes().take(31);
+        key.0[1..]
+            .iter_mut()
+            .zip(name)
+            .for_each(|(own, byte)| *own = byte);
+        key
+    };
+    let (invite, key) = (key(1), key(2));
+    let invited = InviteSpec {
+        name: spec.name.clone(),
+        role: spec.role,
+        may_vote: true,
+        key: invite,
+        expires: at.plus(INVITE_VALID),
+    };
+    let join = Command::JoinNode { spec, key, invite };
+    [Command::CreateInvite { spec: invited }, join]
+}
+
+impl LogEntry {
+    /// The only member that may send this; `None`: any member, on behalf of a user or the cluster.
+    #[must_use]
+    pub fn spoken_by(&self) -> Option<NodeId> {
+        match (&self.command, &self.actor) {
+            (Command::ReportForDuty { node, .. }, _)
+            | (
+                Command::SetDuty {
+                    node,
+                    duty: Duty::Stopping,
+                },
+                _,
+            )
+            | (_, Actor::Node(node)) => Some(*node),
+            _ => None,
+        }
     }
 }
 
@@ -65,7 +112,9 @@ impl Command {
             | Self::AdoptCameras { .. }
             | Self::ForgetCameras { .. }
             | Self::CreateExport { .. }
-            | Self::DeleteExport { .. } => 1,
+            | Self::DeleteExport { .. }
+            | Self::CreateInvite { .. }
+            | Self::DeleteInvite { .. } => 1,
         }
     }
 
@@ -87,12 +136,15 @@ pub enum Command {
     Initialize {
         cluster: Uuid,
         node: NodeSpec,
+        /// Of that node's key.
+        key: KeyHash,
     },
-    /// A new member. The same `attempt` always gets the same id, so a lost answer can be requested
-    /// again.
+    /// A new member, with the invitation of this key. The same `key` of the node always gets the
+    /// same id, so a lost answer can be requested again.
     JoinNode {
         spec: NodeSpec,
-        attempt: Uuid,
+        key: KeyHash,
+        invite: KeyHash,
     },
     /// A member started: updates its addresses and capacity; ends `Duty::Stopping`.
     ReportForDuty {
@@ -202,6 +254,12 @@ pub enum Command {
     DeleteExport {
         export: ExportId,
     },
+    CreateInvite {
+        spec: InviteSpec,
+    },
+    DeleteInvite {
+        invite: InviteId,
+    },
 }
 
 /// A camera as another cluster knew it.
@@ -286,6 +344,7 @@ pub enum Response {
     /// In the order of the request.
     Cameras(Vec<CameraId>),
     Export(ExportId),
+    Invite(InviteId),
 }
 
 /// A stale assignment change, with the reason.
@@ -309,6 +368,24 @@ pub enum Rejection {
     DuplicateNodeName(NodeName),
     #[error("a camera named \"{0}\" exists already; choose another name")]
     DuplicateCameraName(CameraName),
+    #[error("there is no invitation {0}; list the invitations to see their ids")]
+    UnknownInvite(InviteId),
+    #[error(
+        "no invitation has this token's key: it was revoked, or has expired; make another with \
+         `holdfast node invite`"
+    )]
+    NotInvited,
+    #[error(
+        "node {0} has joined with this token already; each node needs one of its own, from \
+         `holdfast node invite`"
+    )]
+    InviteUsed(NodeId),
+    #[error(
+        "the token is for a {} named \"{name}\"; set name and role of this node accordingly, or \
+         invite it as it is",
+        role_name(*role)
+    )]
+    InvitedAs { name: NodeName, role: Role },
     #[error("the cluster is initialized already; join it instead")]
     AlreadyInitialized,
     #[error("the cluster is not initialized; run `holdfast cluster init` on its first node")]
@@ -416,6 +493,10 @@ impl Rejection {
             Self::NotDeleted(_) => "not-deleted",
             Self::NotRestorable(_) => "not-restorable",
             Self::UnknownExport(_) => "unknown-export",
+            Self::UnknownInvite(_) => "unknown-invite",
+            Self::NotInvited => "not-invited",
+            Self::InviteUsed(_) => "invite-used",
+            Self::InvitedAs { .. } => "invited-as",
         }
     }
 
@@ -448,6 +529,8 @@ impl fmt::Display for Command {
             Self::DeleteHold { hold } => write!(f, "delete hold {hold}"),
             Self::CreateExport { spec } => write!(f, "export footage of {}", listed(&spec.cameras)),
             Self::DeleteExport { export } => write!(f, "delete export {export}"),
+            Self::CreateInvite { spec } => write!(f, "invite node \"{}\"", spec.name),
+            Self::DeleteInvite { invite } => write!(f, "revoke invitation {invite}"),
             Self::BeginRebalance => write!(f, "begin rebalance"),
             Self::EndRebalance { .. } => write!(f, "end rebalance"),
             Self::BeginDrill {
@@ -490,6 +573,13 @@ impl fmt::Display for Command {
                 write!(f, "forget deleted cameras: {}", listed(&numbers))
             }
         }
+    }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Recorder => "recorder",
+        Role::Witness => "witness",
     }
 }
 

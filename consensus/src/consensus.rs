@@ -15,9 +15,14 @@ pub use write::{WRITE_DEADLINE, WriteError};
 use crate::Boxed;
 use crate::command::{Command, Rejection};
 use crate::generation::ClusterGeneration;
-use crate::model::{Actor, NodeSpec, Secret};
+use crate::join::Issued;
+use crate::model::KeyHash;
+use crate::model::{Actor, NodeSpec, Role};
 use crate::peer::client::PeerClient;
 use crate::peer::connection::Dialer;
+use crate::peer::trust::Trust;
+use crate::peer::trust::authority::{Authority, fingerprint};
+use crate::peer::trust::keys::PublicKey;
 use crate::quorum::{self, Evidence};
 use crate::raft::fatal::FatalSignal;
 use crate::raft::identity::introductions::{self, Introducer};
@@ -85,20 +90,18 @@ pub struct Options {
     /// Contains `log/` and the snapshot; used by this node alone.
     pub dir: PathBuf,
     pub timing: Timing,
-    /// Shared by all members; not empty.
-    pub secret: Secret,
     /// `host:port` at which others reach this node now.
     pub peer_addr: String,
     /// Addresses of members, in case all addresses that it knows have changed when it starts.
     pub peers: Vec<String>,
     /// Random: distinguishes this process from every other.
     pub boot: Uuid,
+    /// Reads the wall clock, against which invitations expire.
+    pub now: fn() -> Timestamp,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("the cluster secret is empty; set one that all nodes share")]
-    NoSecret,
     #[error("Raft folder {}: {error}", dir.display())]
     Storage { dir: PathBuf, error: std::io::Error },
     #[error("Raft timing does not fit together: {0}")]
@@ -152,13 +155,24 @@ pub struct Leadership {
     pub voters: Vec<NodeId>,
 }
 
+/// How a node reaches others, and what it may grant them.
+pub(crate) struct Way {
+    pub(crate) client: PeerClient,
+    pub(crate) trust: Option<Trust>,
+    pub(crate) authority: Option<Arc<Authority>>,
+}
+
 /// Cheap to clone. Ends with [`Consensus::shutdown`].
 #[derive(Clone)]
 pub struct Consensus(Arc<Inner>);
 
 struct Inner {
     introducer: Introducer,
-    secret: Secret,
+    /// `None` in simulations.
+    trust: Option<Trust>,
+    /// If this node may sign certificates.
+    authority: Option<Arc<Authority>>,
+    now: fn() -> Timestamp,
     raft: Raft,
     state: watch::Receiver<Arc<ClusterState>>,
     leadership: watch::Receiver<Leadership>,
@@ -179,25 +193,40 @@ impl Consensus {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open(options: Options) -> Boxed<'static, Result<Self, OpenError>> {
-        Box::pin(Self::open_here(options))
+    pub fn open(
+        options: Options,
+        trust: Trust,
+        authority: Option<Arc<Authority>>,
+    ) -> Boxed<'static, Result<Self, OpenError>> {
+        Box::pin(Self::open_here(options, trust, authority))
     }
 
-    async fn open_here(options: Options) -> Result<Self, OpenError> {
-        let client = PeerClient::new(Dialer::new(options.secret.clone()));
-        Self::open_over(options, client, Pace::REAL, |log, _| log).await
+    async fn open_here(
+        options: Options,
+        trust: Trust,
+        authority: Option<Arc<Authority>>,
+    ) -> Result<Self, OpenError> {
+        let client = PeerClient::new(Dialer::new(trust.clone()));
+        let way = Way {
+            client,
+            trust: Some(trust),
+            authority,
+        };
+        Self::open_over(options, way, Pace::REAL, |log, _| log).await
     }
 
     /// `fit` may wrap the log and the state machine.
     pub(crate) async fn open_over<L: RaftLogStorage<TypeConfig> + Keep + Clone>(
         options: Options,
-        client: PeerClient,
+        way: Way,
         pace: Pace,
         fit: impl FnOnce(LogStore, &mut StateMachine) -> L,
     ) -> Result<Self, OpenError> {
-        if options.secret.0.is_empty() {
-            return Err(OpenError::NoSecret);
-        }
+        let Way {
+            client,
+            trust,
+            authority,
+        } = way;
         let fatal = FatalSignal::new();
         let folder = RaftFolder::open(&options, pace, fatal.clone(), fit).await?;
         let state = folder.state;
@@ -224,7 +253,7 @@ impl Consensus {
         check_origin(&state.borrow(), &options)?;
         identity.follow_log(&raft);
         let (leading, leadership) = watch::channel(Leadership::default());
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(follow_metrics(raft.clone(), leading, fatal.clone())),
             tokio::spawn(membership::run(
                 raft.clone(),
@@ -237,9 +266,15 @@ impl Consensus {
                 options.peers,
             )),
         ];
+        if let Some(trust) = trust.clone() {
+            trust.follow(&state.borrow());
+            tasks.push(tokio::spawn(follow_members(trust, state.clone())));
+        }
         Ok(Self(Arc::new(Inner {
             introducer,
-            secret: options.secret,
+            trust,
+            authority,
+            now: options.now,
             raft,
             state,
             leadership,
@@ -253,21 +288,24 @@ impl Consensus {
         })))
     }
 
-    /// Creates a new cluster with this node as its only member. `at`: the wall clock.
+    /// Creates a new cluster with this node, which has this key, as its only member. `at`: the wall
+    /// clock.
     ///
     /// # Errors
     /// See [`InitializeFailure`].
     pub fn initialize(
         &self,
         spec: NodeSpec,
+        key: KeyHash,
         at: Timestamp,
     ) -> Boxed<'_, Result<(), InitializeFailure>> {
-        Box::pin(self.initialize_here(spec, at))
+        Box::pin(self.initialize_here(spec, key, at))
     }
 
     async fn initialize_here(
         &self,
         spec: NodeSpec,
+        key: KeyHash,
         at: Timestamp,
     ) -> Result<(), InitializeFailure> {
         if self.node() != NodeId(1) {
@@ -287,6 +325,7 @@ impl Consensus {
         let entry = Command::Initialize {
             cluster: self.cluster(),
             node: spec,
+            key,
         }
         .by(Actor::System, at);
         match self
@@ -428,10 +467,56 @@ impl Consensus {
             .map(|(node, _)| node)
     }
 
-    /// `/raft/*`, `/write` and `/join`, authorised by the cluster's secret; for the peer listener's
-    /// root.
+    /// `/raft/*`, `/write`, `/hello` and `/join`, for those who may ask each; for the peer
+    /// listener's root.
     pub fn peer_routes(&self) -> axum::Router {
-        routes::router(self.clone(), self.0.secret.clone())
+        routes::router(self.clone())
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.0.now)()
+    }
+
+    /// For the peer port; `None` in simulations.
+    #[must_use]
+    pub fn trust(&self) -> Option<Trust> {
+        self.0.trust.clone()
+    }
+
+    /// The fingerprint of the root that newcomers have to trust; `None` if this node cannot admit
+    /// any, because it does not hold the authority's key.
+    #[must_use]
+    pub fn root(&self) -> Option<KeyHash> {
+        let authority = self.0.authority.as_ref();
+        authority.map(|authority| fingerprint(authority.root()))
+    }
+
+    /// What a member with `node` as its id needs to speak, for the public key that it joined with.
+    /// In simulations nothing is needed.
+    pub(crate) fn issue(
+        &self,
+        node: NodeId,
+        key: &PublicKey,
+        at: Timestamp,
+    ) -> Result<Issued, String> {
+        if self.0.trust.is_none() {
+            return Ok(Issued::default());
+        }
+        let authority = self.0.authority.as_ref().ok_or_else(|| {
+            "this node does not hold the key of the cluster's authority; ask another".to_owned()
+        })?;
+        let chain = authority
+            .issue(node, key, at)
+            .map_err(|error| error.to_string())?;
+        let holds_authority = self
+            .state()
+            .nodes
+            .get(node)
+            .is_some_and(|node| node.may_vote && node.spec.role == Role::Recorder);
+        Ok(Issued {
+            chain: chain.iter().map(|der| der.to_vec()).collect(),
+            authority: holds_authority.then(|| authority.key().to_pkcs8()),
+        })
     }
 
     /// Stops taking part. Everything acknowledged is already durable.
@@ -621,6 +706,14 @@ fn check_origin(state: &ClusterState, options: &Options) -> Result<(), OpenError
 
 /// Turns openraft's metrics into [`Leadership`] and the fatal signal. An orderly shutdown ends this
 /// task first, so any end of Raft that it sees is fatal.
+/// Makes handshakes follow who is a member, until the state ends.
+async fn follow_members(trust: Trust, mut state: watch::Receiver<Arc<ClusterState>>) {
+    while state.changed().await.is_ok() {
+        let state = state.borrow_and_update().clone();
+        trust.follow(&state);
+    }
+}
+
 async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal: FatalSignal) {
     let mut metrics = raft.metrics();
     loop {

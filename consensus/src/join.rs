@@ -5,15 +5,20 @@
     reason = "an edge: it waits for the world, and keeps deadlines"
 )]
 
+pub(crate) mod token;
+
+use self::token::JoinToken;
 use crate::codec::Format;
 use crate::command::Rejection;
 use crate::first_version;
 use crate::generation::ClusterGeneration;
-use crate::model::{NodeSpec, Secret};
-use crate::peer::client::{PeerClient, PeerError};
+use crate::model::NodeSpec;
+use crate::peer::client::{Member, PeerClient, PeerError};
 use crate::peer::connection::Dialer;
+use crate::peer::trust::keys::{Credentials, PublicKey};
+use crate::peer::trust::roster::Roster;
+use crate::peer::trust::{Trust, TrustError};
 use holdfast_storage::ids::NodeId;
-use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -27,81 +32,156 @@ pub const JOIN_DEADLINE: Duration = Duration::from_secs(15);
 const ASK_DEADLINE: Duration = Duration::from_secs(4);
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// The identity that a new member stores before it opens `Consensus`. The id is never assigned
-/// again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a new member stores before it opens `Consensus`. The id is never assigned again.
+#[derive(Clone, Debug)]
 pub struct Joined {
     pub node: NodeId,
     pub cluster: Uuid,
     pub generation: ClusterGeneration,
+    pub issued: Issued,
+}
+
+/// Certificates and keys that a member gives to a newcomer, in DER.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issued {
+    /// The node's own certificate, and the root above it.
+    pub chain: Vec<Vec<u8>>,
+    /// The key of the cluster's authority, PKCS#8: for nodes that may vote and are no witnesses.
+    pub authority: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issued").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     #[error("the cluster refused: {0}")]
     Rejected(Rejection),
-    /// The cluster may have assigned an id nevertheless: the next attempt must name the same one.
+    /// The cluster may have assigned an id nevertheless: the next attempt must have the same key.
     #[error("could not join through {peer} within {JOIN_DEADLINE:?}: {why}")]
     Unavailable { peer: String, why: String },
     #[error("could not join through {peer}: {error}")]
     Peer { peer: String, error: PeerError },
+    #[error("{0}")]
+    Trust(#[from] TrustError),
 }
 
-/// Which cluster the member at `peer` (`host:port` of its peer address) belongs to; retries until
-/// [`JOIN_DEADLINE`].
-///
-/// # Errors
-/// See [`JoinError`].
-pub async fn cluster_of(peer: &str, secret: Secret) -> Result<Uuid, JoinError> {
-    let client = PeerClient::new(Dialer::new(secret));
-    ask(
-        &client,
-        peer,
-        CLUSTER,
-        &ClusterRequest,
-        |ClusterAnswer(cluster)| Ok(cluster),
-    )
-    .await
+/// Talks to the members that a token names, as the newcomer that it invites.
+#[derive(Clone, Debug)]
+pub struct Newcomer {
+    client: PeerClient,
+    addresses: Vec<String>,
 }
 
-/// Requests membership from the member at `peer` (`host:port` of its peer address); repeats the
-/// same request until [`JOIN_DEADLINE`]. `attempt` must be made durable before it is used: for a
-/// repeated request with it, also after a crash, the cluster returns the same id instead of
-/// rejecting the name as taken. `at`: the wall clock.
-///
-/// # Errors
-/// See [`JoinError`].
-pub async fn join(
-    peer: &str,
-    spec: NodeSpec,
-    secret: Secret,
-    (attempt, at): (Uuid, Timestamp),
-) -> Result<Joined, JoinError> {
-    let client = PeerClient::new(Dialer::new(secret));
-    join_through(&client, peer, spec, (attempt, at)).await
-}
+impl Newcomer {
+    /// # Errors
+    /// The token's key cannot be used.
+    pub fn new(token: &JoinToken) -> Result<Self, TrustError> {
+        let roster = Roster {
+            pinned_root: Some(token.root),
+            ..Roster::default()
+        };
+        let trust = Trust::new(&Credentials::of_invitation(token.key()?)?, roster)?;
+        Ok(Self {
+            client: PeerClient::new(Dialer::new(trust)),
+            addresses: token.addresses.iter().map(ToString::to_string).collect(),
+        })
+    }
 
-pub(crate) async fn join_through(
-    client: &PeerClient,
-    peer: &str,
-    spec: NodeSpec,
-    (attempt, at): (Uuid, Timestamp),
-) -> Result<Joined, JoinError> {
-    let request = JoinRequest { spec, attempt, at };
-    ask(client, peer, JOIN, &request, |answer| match answer {
-        JoinAnswer::Joined {
-            node,
-            cluster,
-            generation,
-        } => Ok(Joined {
-            node,
-            cluster,
-            generation,
-        }),
-        JoinAnswer::Rejected(rejection) => Err(Refusal::Final(rejection)),
-        JoinAnswer::Unavailable(why) => Err(Refusal::Passing(why)),
-    })
-    .await
+    #[cfg(feature = "simulation")]
+    pub(crate) fn over(client: PeerClient, address: &str) -> Self {
+        Self {
+            client,
+            addresses: vec![address.to_owned()],
+        }
+    }
+
+    /// Which cluster the members belong to; retries until [`JOIN_DEADLINE`].
+    ///
+    /// # Errors
+    /// See [`JoinError`].
+    pub async fn cluster(&self) -> Result<Uuid, JoinError> {
+        self.ask(CLUSTER, &ClusterRequest, |ClusterAnswer(cluster)| {
+            Ok(cluster)
+        })
+        .await
+    }
+
+    /// Requests membership; repeats the same request until [`JOIN_DEADLINE`]. The key pair of `key`
+    /// must be durable before: for a repeated request with it, also after a crash, the cluster
+    /// returns the same id.
+    ///
+    /// # Errors
+    /// See [`JoinError`].
+    pub async fn join(&self, spec: NodeSpec, key: PublicKey) -> Result<Joined, JoinError> {
+        let request = JoinRequest { spec, key };
+        self.ask(JOIN, &request, |answer| match answer {
+            JoinAnswer::Joined {
+                node,
+                cluster,
+                generation,
+                issued,
+            } => Ok(Joined {
+                node,
+                cluster,
+                generation,
+                issued,
+            }),
+            JoinAnswer::Rejected(rejection) => Err(Refusal::Final(rejection)),
+            JoinAnswer::Unavailable(why) => Err(Refusal::Passing(why)),
+        })
+        .await
+    }
+
+    /// Asks one address after the other.
+    async fn ask<Req: Format, Resp: Format, T>(
+        &self,
+        path: &str,
+        request: &Req,
+        take: impl Fn(Resp) -> Result<T, Refusal>,
+    ) -> Result<T, JoinError> {
+        let give_up_at = Instant::now() + JOIN_DEADLINE;
+        let mut failed = None;
+        loop {
+            for addr in &self.addresses {
+                let asked = Member {
+                    node: None,
+                    addr: addr.as_str(),
+                };
+                let answer = self
+                    .client
+                    .call::<_, Resp>(asked, path, request, ASK_DEADLINE);
+                let (peer, why) = (
+                    addr.clone(),
+                    match answer.await.map(&take) {
+                        Ok(Ok(taken)) => return Ok(taken),
+                        Ok(Err(Refusal::Final(rejection))) => {
+                            return Err(JoinError::Rejected(rejection));
+                        }
+                        Ok(Err(Refusal::Passing(why))) => why,
+                        Err(error @ (PeerError::Rejected { .. } | PeerError::Garbled { .. })) => {
+                            return Err(JoinError::Peer {
+                                peer: addr.clone(),
+                                error,
+                            });
+                        }
+                        Err(error) => error.to_string(),
+                    },
+                );
+                failed.get_or_insert(JoinError::Unavailable { peer, why });
+            }
+            if Instant::now() + ASK_AGAIN_AFTER > give_up_at
+                && let Some(failed) = failed
+            {
+                return Err(failed);
+            }
+            failed = None;
+            sleep(ASK_AGAIN_AFTER).await;
+        }
+    }
 }
 
 /// A negative answer.
@@ -111,47 +191,11 @@ enum Refusal {
     Passing(String),
 }
 
-async fn ask<Req: Format, Resp: Format, T>(
-    client: &PeerClient,
-    peer: &str,
-    path: &str,
-    request: &Req,
-    take: impl Fn(Resp) -> Result<T, Refusal>,
-) -> Result<T, JoinError> {
-    let give_up_at = Instant::now() + JOIN_DEADLINE;
-    loop {
-        let why = match client
-            .call::<_, Resp>(peer, path, request, ASK_DEADLINE)
-            .await
-            .map(&take)
-        {
-            Ok(Ok(taken)) => return Ok(taken),
-            Ok(Err(Refusal::Final(rejection))) => return Err(JoinError::Rejected(rejection)),
-            Ok(Err(Refusal::Passing(why))) => why,
-            Err(error @ (PeerError::Rejected { .. } | PeerError::Garbled { .. })) => {
-                return Err(JoinError::Peer {
-                    peer: peer.to_owned(),
-                    error,
-                });
-            }
-            Err(error) => error.to_string(),
-        };
-        if Instant::now() + ASK_AGAIN_AFTER > give_up_at {
-            return Err(JoinError::Unavailable {
-                peer: peer.to_owned(),
-                why,
-            });
-        }
-        sleep(ASK_AGAIN_AFTER).await;
-    }
-}
-
 #[derive(Serialize, Deserialize)]
 pub(crate) struct JoinRequest {
     pub(crate) spec: NodeSpec,
-    pub(crate) attempt: Uuid,
-    /// The newcomer's wall clock.
-    pub(crate) at: Timestamp,
+    /// The newcomer's own key; its invitation's is that of the connection.
+    pub(crate) key: PublicKey,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -160,6 +204,7 @@ pub(crate) enum JoinAnswer {
         node: NodeId,
         cluster: Uuid,
         generation: ClusterGeneration,
+        issued: Issued,
     },
     Rejected(Rejection),
     /// Ask again.

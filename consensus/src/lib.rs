@@ -26,8 +26,9 @@ pub use consensus::{
     Consensus, InitializeFailure, Leadership, OpenError, Options, Timing, WRITE_DEADLINE,
     WriteError,
 };
-pub use join::{JOIN_DEADLINE, JoinError, Joined, cluster_of, join};
-pub use peer::auth::{OnAuthorised, peer_auth};
+pub use join::token::{JoinToken, NoToken};
+pub use join::{Issued, JOIN_DEADLINE, JoinError, Joined, Newcomer};
+pub use peer::auth::{OnAuthorised, SentBy, members_only};
 pub use raft::identity;
 pub use raft::membership::VOTERS_MAX;
 

@@ -14,6 +14,8 @@ mod export;
 mod former;
 mod hold;
 mod interval;
+mod invite;
+mod key;
 mod labels;
 mod node;
 mod secret;
@@ -35,6 +37,8 @@ pub use export::{
 };
 pub use former::{FORMER_CAMERAS_MAX, FormerCamera, Origin, Pause, Was};
 pub use hold::{HOLDS_MAX, Hold, HoldReason, HoldSpec};
+pub use invite::{INVITE_VALID, INVITE_VALID_MAX, INVITES_MAX, Invite, InviteSpec};
+pub use key::KeyHash;
 pub use labels::{LABEL_KEY, LABEL_VALUE, LABELS_MAX, Labels};
 pub use node::{
     CAMERA_CAPACITY_DEFAULT, CAMERA_CAPACITY_MAX, Duty, FailureDomain, HostPort, NODES_MAX, Node,

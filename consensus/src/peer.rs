@@ -7,3 +7,4 @@ pub(crate) mod envelope;
 mod pool;
 #[cfg(feature = "simulation")]
 pub mod transport;
+pub mod trust;

@@ -8,25 +8,24 @@
 //! runs on other threads except the log's own, which is waited for.
 
 use crate::Boxed;
+use crate::consensus::Way;
 use crate::consensus::{Consensus, OpenError, Options, Pace};
-use crate::join::{JoinError, Joined, join_through};
-use crate::model::{NodeSpec, Secret};
+use crate::join::{JoinError, Joined, Newcomer};
+use crate::model::NodeSpec;
 use crate::peer::client::PeerClient;
-use crate::peer::connection::Dialer;
 pub use crate::peer::transport::Transport;
+use crate::peer::trust::keys::PublicKey;
+pub use crate::peer::trust::roster::Caller;
 pub use crate::raft::simulated_disk::{Applied, Disk, SavedVote, Twist, Witness};
 use crate::raft::simulated_log::SimulatedLog;
 use crate::raft::simulated_runtime::Seeded;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
-use axum::http::header::AUTHORIZATION;
 use holdfast_storage::random::Random;
-use holdfast_storage::time::Timestamp;
 use std::io;
 use std::sync::Arc;
 use tower::ServiceExt as _;
-use uuid::Uuid;
 
 /// Longer than any answer.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -38,10 +37,10 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 pub async fn deliver(
     routes: Router,
     path: String,
-    secret: String,
+    caller: Caller,
     body: Vec<u8>,
 ) -> io::Result<(u16, Vec<u8>)> {
-    let request = Request::post(path).header(AUTHORIZATION, format!("Bearer {secret}"));
+    let request = Request::post(path).extension(caller);
     let request = request.body(Body::from(body)).map_err(io::Error::other)?;
     let Ok(response) = routes.oneshot(request).await;
     let status = response.status().as_u16();
@@ -77,10 +76,14 @@ pub fn open(
         restores_leaders: disk.restores_leaders(),
         checks_directories: disk.checks_directories(),
     };
-    let client = PeerClient::over(transport, Dialer::new(options.secret.clone()));
+    let way = Way {
+        client: PeerClient::over(transport),
+        trust: None,
+        authority: None,
+    };
     Box::pin(Consensus::open_over(
         options,
-        client,
+        way,
         pace,
         move |log, machine| {
             machine.witness = Some(disk.witness());
@@ -91,7 +94,7 @@ pub fn open(
     ))
 }
 
-/// Like [`crate::join`], over `transport`.
+/// Like [`Newcomer::join`], over `transport`.
 ///
 /// # Errors
 /// See [`JoinError`].
@@ -99,14 +102,9 @@ pub async fn join(
     transport: Arc<dyn Transport>,
     peer: &str,
     spec: NodeSpec,
-    secret: Secret,
-    (attempt, at): (Uuid, Timestamp),
+    key: PublicKey,
 ) -> Result<Joined, JoinError> {
-    join_through(
-        &PeerClient::over(transport, Dialer::new(secret)),
-        peer,
-        spec,
-        (attempt, at),
-    )
-    .await
+    Newcomer::over(PeerClient::over(transport), peer)
+        .join(spec, key)
+        .await
 }

@@ -6,6 +6,7 @@ mod cameras;
 mod drills;
 mod exports;
 mod former;
+mod invites;
 mod nodes;
 mod recover;
 mod suspects;
@@ -17,11 +18,11 @@ use crate::codec::{Format, Nothing};
 use crate::command::{Command, LogEntry, Rejection, Response};
 use crate::generation::ClusterGeneration;
 use crate::model::{
-    Assignment, Camera, Drills, Export, FormerCamera, HOLDS_MAX, Hold, HoldSpec, Invalid, Node,
-    NodeSpec, Pause, Settings, SettingsChange, Suspicion, Tenure,
+    Assignment, Camera, Drills, Export, FormerCamera, HOLDS_MAX, Hold, HoldSpec, Invalid, Invite,
+    KeyHash, Node, NodeSpec, Pause, Settings, SettingsChange, Suspicion, Tenure,
 };
 use crate::table::Table;
-use holdfast_storage::ids::{CameraId, Epoch, ExportId, HoldId, NodeId};
+use holdfast_storage::ids::{CameraId, Epoch, ExportId, HoldId, InviteId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -51,8 +52,6 @@ pub struct ClusterState {
     pub version: u16,
     /// When the rebalance in progress was requested.
     pub rebalancing_since: Option<Timestamp>,
-    /// Which attempt to join created which member.
-    attempts: Table<Uuid, NodeId>,
     node_last: NodeId,
     camera_last: CameraId,
     hold_last: HoldId,
@@ -67,6 +66,9 @@ pub struct ClusterState {
     /// Including those that have expired since the last one was created.
     pub exports: Table<ExportId, Export>,
     export_last: ExportId,
+    /// Including those that were used or have expired since the last one was created.
+    pub invites: Table<InviteId, Invite>,
+    invite_last: InviteId,
 }
 
 impl Format for ClusterState {
@@ -127,6 +129,12 @@ impl ClusterState {
             .find(|node| node.spec.name.as_str() == name)
     }
 
+    /// The newest id that was given to a node.
+    #[must_use]
+    pub fn newest_node(&self) -> NodeId {
+        self.node_last
+    }
+
     /// Whether `node` was a member and no longer is; ids are never reused.
     #[must_use]
     pub fn has_left(&self, node: NodeId) -> bool {
@@ -144,8 +152,8 @@ impl ClusterState {
         }
         self.check_usable(&command)?;
         match command {
-            Command::Initialize { cluster, node } => self.initialize(cluster, node),
-            Command::JoinNode { spec, attempt } => self.join(spec, attempt),
+            Command::Initialize { cluster, node, key } => self.initialize(cluster, node, key),
+            Command::JoinNode { spec, key, invite } => self.join(spec, key, invite, at),
             Command::ReportForDuty { node, spec } => self.report_for_duty(node, spec),
             Command::SetDuty { node, duty } => self.set_duty(node, duty),
             Command::RemoveNode { node, force } => self.remove_node(node, force, at),
@@ -184,17 +192,24 @@ impl ClusterState {
             Command::ForgetCameras { cameras } => Ok(self.forget_cameras(&cameras)),
             Command::CreateExport { spec } => self.create_export(spec, at),
             Command::DeleteExport { export } => self.delete_export(export),
+            Command::CreateInvite { spec } => self.create_invite(spec, at),
+            Command::DeleteInvite { invite } => self.delete_invite(invite),
         }
     }
 
-    fn initialize(&mut self, cluster: Uuid, spec: NodeSpec) -> Result<Response, Rejection> {
+    fn initialize(
+        &mut self,
+        cluster: Uuid,
+        spec: NodeSpec,
+        key: KeyHash,
+    ) -> Result<Response, Rejection> {
         if self.cluster.is_some() {
             return Err(Rejection::AlreadyInitialized);
         }
         spec.check()?;
         self.cluster = Some(cluster);
         self.version = spec.version;
-        Ok(Response::Node(self.add_node(spec)))
+        Ok(Response::Node(self.add_node(spec, key, true)))
     }
 
     fn create_hold(&mut self, spec: HoldSpec, at: Timestamp) -> Result<Response, Rejection> {

@@ -8,8 +8,8 @@
 
 use holdfast_consensus::VOTERS_MAX;
 use holdfast_consensus::codec;
-use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
-use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
+use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command, admission};
+use holdfast_consensus::model::{Actor, CameraSpec, KeyHash, NodeSpec};
 use holdfast_consensus::observe::heartbeat::{
     Audience, HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState,
 };
@@ -55,20 +55,15 @@ fn site() -> ClusterState {
             Command::Initialize {
                 cluster: Uuid::nil(),
                 node: node(1),
+                key: KeyHash::default(),
             }
             .by(Actor::System, NOW),
         )
         .unwrap();
     for number in 2..=NODES {
-        state
-            .apply(
-                Command::JoinNode {
-                    spec: node(number),
-                    attempt: Uuid::from_u128(number.into()),
-                }
-                .by(Actor::System, NOW),
-            )
-            .unwrap();
+        for command in admission(node(number), NOW) {
+            state.apply(command.by(Actor::System, NOW)).unwrap();
+        }
     }
     let mut changes = Vec::new();
     for (owner, turn) in OWNERS

@@ -6,14 +6,14 @@
     reason = "helpers of tests, outside of test functions"
 )]
 
-use holdfast_consensus::command::{AssignmentOp, Command, Rejection, Response};
+use holdfast_consensus::command::{AssignmentOp, Command, Rejection, Response, admission};
 use holdfast_consensus::decide::desired::{Provisionals, View, desired};
 use holdfast_consensus::decide::headroom::survives_loss_of;
 use holdfast_consensus::decide::placement::Planner;
 use holdfast_consensus::decide::steward::{Input, MOVE_INTERVAL, Steward};
 use holdfast_consensus::decide::suspects::Ends;
 use holdfast_consensus::model::{
-    Actor, CameraSpec, Duty, Failback, NodeSpec, Protection, SettingsChange,
+    Actor, CameraSpec, Duty, Failback, KeyHash, NodeSpec, Protection, SettingsChange,
 };
 use holdfast_consensus::observe::bitrate::{BITRATE_UNKNOWN_BPS, Bitrates};
 use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
@@ -162,19 +162,19 @@ impl Simulation {
         let mut state = ClusterState::default();
         for (n, capacity) in plan.capacities.iter().enumerate() {
             let spec = node_spec(n, *capacity, plan.domains);
-            let command = match n {
-                0 => Command::Initialize {
+            let commands = match n {
+                0 => vec![Command::Initialize {
                     cluster: Uuid::nil(),
                     node: spec,
-                },
-                _ => Command::JoinNode {
-                    spec,
-                    attempt: Uuid::from_u128(n as u128),
-                },
+                    key: KeyHash::default(),
+                }],
+                _ => admission(spec, Timestamp(0)).to_vec(),
             };
-            state
-                .apply(command.by(Actor::System, Timestamp(0)))
-                .unwrap();
+            for command in commands {
+                state
+                    .apply(command.by(Actor::System, Timestamp(0)))
+                    .unwrap();
+            }
         }
         let failback = if plan.failback {
             Failback::Prefer

@@ -244,7 +244,8 @@ impl From<Rejection> for ApiError {
             | Rejection::UnknownCamera(_)
             | Rejection::UnknownHold(_)
             | Rejection::NotDeleted(_)
-            | Rejection::UnknownExport(_) => ErrorKind::NotFound,
+            | Rejection::UnknownExport(_)
+            | Rejection::UnknownInvite(_) => ErrorKind::NotFound,
             Rejection::Invalid(_) | Rejection::UnknownRetentionClass(_) => ErrorKind::Invalid,
             _ => ErrorKind::Conflict,
         };

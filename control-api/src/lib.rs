@@ -23,4 +23,4 @@ pub mod wire;
 pub use error::{ApiError, ErrorKind};
 pub use resources::ports::{self, Backend};
 pub use routes::{Options, SetupError, router};
-pub use server::{ConnectionLimits, PortMetrics, ServerMetrics, ServerOptions, serve};
+pub use server::{ConnectionLimits, Door, PortMetrics, ServerMetrics, ServerOptions, serve};

@@ -21,6 +21,9 @@ pub const READY_DEADLINE: Duration = Duration::from_secs(1);
 /// was sent.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Longest handshake on the members' port.
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(3);
+
 /// For the next request on a connection that has carried an authorised one. Members keep theirs for
 /// 30 s.
 pub const IDLE_MAX: Duration = Duration::from_secs(75);

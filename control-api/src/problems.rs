@@ -38,7 +38,7 @@ problems! {
     /// Ask for something else.
     NotFound 404 [
         "not-found", "unknown-node", "unknown-camera", "not-deleted", "unknown-hold",
-        "unknown-drill", "unknown-export", "unknown-route", "no-footage", "keyframe-gone"
+        "unknown-drill", "unknown-export", "unknown-invite", "unknown-route", "no-footage", "keyframe-gone"
     ]
     /// Read the current state first.
     Conflict 409 [
@@ -46,7 +46,8 @@ problems! {
         "duplicate-node-name", "duplicate-camera-name", "node-holds-cameras", "last-node",
         "no-headroom", "cameras-changed", "headroom-unchecked", "stale-revision", "stale-epoch",
         "wrong-assignment", "cannot-drill", "nothing-to-drill", "not-restorable", "too-many",
-        "not-finalized", "not-upgraded", "too-old", "time-not-certain"
+        "not-finalized", "not-upgraded", "too-old", "time-not-certain", "no-authority",
+        "not-invited", "invite-used", "invited-as"
     ]
     /// Request the current version, or omit `If-Match`.
     PreconditionFailed 412 ["precondition-failed"]
@@ -58,7 +59,7 @@ problems! {
     RangeNotSatisfiable 416 ["range-not-satisfiable"]
     /// Correct the request: it can be parsed, but is invalid.
     Invalid 422 [
-        "invalid", "unknown-retention-class", "camera-invalid", "peer-invalid", "range-missing",
+        "invalid", "unknown-retention-class", "camera-invalid", "token-invalid", "range-missing",
         "range-empty", "range-too-long", "live-range", "codec-change",
         "too-many-parameter-changes", "keyframe-too-far", "passphrase-weak", "passphrase-wrong",
         "backup-invalid", "backup-damaged", "backup-forged"

@@ -49,6 +49,8 @@ schemas! {
     Epoch: number();
     /// A hold: from 1, never reused.
     HoldId: number();
+    /// An invitation: from 1, never reused.
+    InviteId: number();
     /// A drill: from 1, never reused.
     DrillId: number();
     /// An export: from 1, never reused.
@@ -59,6 +61,8 @@ schemas! {
     Timestamp: text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
     /// A camera's name, for people.
     CameraName: form(model::CameraName::RULE);
+    /// A node's name.
+    NodeName: form(model::NodeName::RULE);
     /// The name of a retention class.
     RetentionClassName: form(model::RetentionClassName::RULE);
     /// Why a hold was requested, and by whom.
@@ -100,6 +104,8 @@ schemas! {
     ClusterId: text().pattern(Some("^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"));
     /// The name of an init segment, from a playlist.
     InitName: text().pattern(Some("^[0-9a-fA-F]{16}$"));
+    /// From `POST /invites`.
+    JoinToken: text().format(hidden()).min_length(Some(1));
     /// Accepted and never returned.
     Secret: text().format(hidden());
     /// How an `rtsps://` camera is authenticated: `system`, `insecure` or `sha256:…`.

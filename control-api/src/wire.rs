@@ -17,6 +17,7 @@ pub use crate::resources::exports::{
 };
 pub use crate::resources::gaps::{CameraGap, GapLedger, GapSum};
 pub use crate::resources::holds::{Hold, NewHold};
+pub use crate::resources::invites::{Invite, MadeInvite, NewInvite};
 pub use crate::resources::nodes::{Node, NodeRef, Volume};
 pub use crate::resources::parts::{Part, PartState};
 pub use crate::resources::retention::{

@@ -7,9 +7,10 @@ use crate::host::member::Member;
 use crate::host::process::{BecomeError, Host};
 use bytes::Bytes;
 use holdfast_consensus::command::{LogEntry, Response};
+use holdfast_consensus::model::KeyHash;
 use holdfast_consensus::observe::volume::VolumeReport;
 use holdfast_consensus::state::ClusterState;
-use holdfast_consensus::{Consensus, JoinError, WriteError};
+use holdfast_consensus::{Consensus, JoinError, JoinToken, WriteError};
 use holdfast_control_api::ports::{
     Cluster, Listed, Membership, Overview, Payload, Process, Recordings, Remains, Result, Volumes,
 };
@@ -72,8 +73,13 @@ impl Cluster for NodePorts {
         self.host.found().await.map_err(become_error)
     }
 
-    async fn join_cluster(&self, peer: String) -> Result<()> {
-        self.host.join(peer).await.map_err(become_error)
+    async fn join_cluster(&self, token: JoinToken) -> Result<()> {
+        self.host.join(token).await.map_err(become_error)
+    }
+
+    fn root(&self) -> Option<(NodeId, KeyHash)> {
+        let consensus = &self.host.member()?.consensus;
+        Some((consensus.node(), consensus.root()?))
     }
 }
 
@@ -261,7 +267,7 @@ fn no_part(consensus: &Consensus, state: &ClusterState) -> Option<String> {
     let names: Vec<&str> = names.collect();
     if !names.is_empty() {
         why.push_str(&format!(
-            "; another cluster secret than this node's is in use on {}",
+            "; this node and {} do not recognise each other",
             names.join(", ")
         ));
     }
@@ -282,6 +288,8 @@ fn become_error(error: BecomeError) -> ApiError {
         BecomeError::Initialize(_) => ApiError::unavailable(detail).code("cannot-initialize"),
         BecomeError::Config(_)
         | BecomeError::Identity(_)
+        | BecomeError::Keys(_)
+        | BecomeError::Token(_)
         | BecomeError::Start(_)
         | BecomeError::Bug(_) => ApiError::internal(detail),
     }

@@ -120,6 +120,24 @@ impl Api {
         serde_json::from_slice(&bytes).map_err(|error| self.unreadable(&error))
     }
 
+    /// Sends `body` and returns what the answer's JSON says.
+    ///
+    /// # Errors
+    /// As [`Api::call`].
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, CliError> {
+        let response = self
+            .send(Method::POST, path, &[], Some(body), Some(REQUEST_TIMEOUT))
+            .await?;
+        response
+            .json()
+            .await
+            .map_err(|error| self.unreadable(&error))
+    }
+
     /// Sends `body` and returns the answer's bytes as they are, at most `bytes_max`.
     ///
     /// # Errors

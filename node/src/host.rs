@@ -2,6 +2,7 @@
 
 pub(crate) mod descriptors;
 pub(crate) mod identity;
+pub(crate) mod keys;
 pub(crate) mod member;
 pub(crate) mod part;
 pub mod preflight;

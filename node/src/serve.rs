@@ -7,7 +7,7 @@ use crate::config::{Config, Listen, Secrets};
 use crate::host::descriptors::Reserve;
 use crate::host::process::{Host, Runtimes};
 use crate::runtime_thread::OwnThread;
-use holdfast_control_api::{ConnectionLimits, ServerMetrics, ServerOptions};
+use holdfast_control_api::{ConnectionLimits, Door, ServerMetrics, ServerOptions};
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::io;
@@ -113,7 +113,7 @@ async fn run(
         },
     );
     let (router, ports_metrics) = api_router(&host)?;
-    let (for_peers, for_clients) = ports(&host.config, ports_metrics);
+    let (for_peers, for_clients) = ports(&host, ports_metrics);
 
     let (stop, stopping) = watch::channel(false);
     let peer_router = crate::host::process::peer_router(Arc::clone(&host));
@@ -262,16 +262,19 @@ async fn listen(
 
 /// How the ports for members and for clients are served. Both leave the reserve of descriptors
 /// alone.
-fn ports(config: &Config, metrics: ServerMetrics) -> (ServerOptions, ServerOptions) {
+fn ports(host: &Arc<Host>, metrics: ServerMetrics) -> (ServerOptions, ServerOptions) {
+    let (config, members) = (&host.config, Arc::clone(host));
+    let door: Door = Arc::new(move || members.trust());
     let reserve = Arc::new(Reserve::of(config));
     let files_short: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || reserve.is_short());
-    let port = |port, max, per_address_max| ServerOptions {
+    let port = |port, max, per_address_max, door| ServerOptions {
         limits: ConnectionLimits {
             max,
             per_address_max,
         },
         files_short: Arc::clone(&files_short),
         metrics: metrics.of_port(port),
+        door,
     };
     let Listen {
         api_connections_max,
@@ -288,8 +291,14 @@ fn ports(config: &Config, metrics: ServerMetrics) -> (ServerOptions, ServerOptio
             "peer",
             peer_connections_max,
             peer_connections_per_address_max,
+            Some(door),
         ),
-        port("api", api_connections_max, api_connections_per_address_max),
+        port(
+            "api",
+            api_connections_max,
+            api_connections_per_address_max,
+            None,
+        ),
     )
 }
 

@@ -54,6 +54,11 @@ numeric_id!(
     ExportId, u64
 );
 numeric_id!(
+    /// An invitation to join the cluster. Assigned by the replicated state machine, from 1, never
+    /// reused.
+    InviteId, u64
+);
+numeric_id!(
     /// A segment file of one volume. Grows by one with each segment that the volume opens, never
     /// reused.
     SegmentId, u64

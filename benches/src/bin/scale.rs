@@ -16,9 +16,9 @@ use holdfast_benches::numbers::{mean, worst};
 use holdfast_benches::process::own_thread;
 use holdfast_consensus::Leadership;
 use holdfast_consensus::codec;
-use holdfast_consensus::command::Command;
+use holdfast_consensus::command::{Command, admission};
 use holdfast_consensus::model::{
-    Actor, CameraSpec, Credentials, Invalid, NodeSpec, Protection, Source,
+    Actor, CameraSpec, Credentials, Invalid, KeyHash, NodeSpec, Protection, Source,
 };
 use holdfast_consensus::observe::heartbeat::{
     HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState,
@@ -270,15 +270,14 @@ fn site(nodes: u64, cameras: u32) -> Outcome<ClusterState> {
         Command::Initialize {
             cluster: Uuid::from_u128(1),
             node: node(1, room)?,
+            key: KeyHash::default(),
         }
         .by(Actor::System, WALL),
     )?;
     for number in 2..=nodes {
-        let join = Command::JoinNode {
-            spec: node(number, room)?,
-            attempt: Uuid::from_u128(number.into()),
-        };
-        state.apply(join.by(Actor::System, WALL))?;
+        for command in admission(node(number, room)?, WALL) {
+            state.apply(command.by(Actor::System, WALL))?;
+        }
     }
     for number in 1..=cameras {
         state.apply(

@@ -9,9 +9,10 @@ use super::wires::{Wire, Wires, addr_of};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::generation::ClusterGeneration;
 use holdfast_consensus::identity::Standing;
-use holdfast_consensus::model::{Actor, NodeSpec, Secret};
-use holdfast_consensus::simulation::{self, Disk, Twist};
-use holdfast_consensus::{Consensus, InitializeFailure, Joined, Options, Timing};
+use holdfast_consensus::model::{Actor, INVITE_VALID, Invite, InviteSpec, KeyHash, NodeSpec, Role};
+use holdfast_consensus::peer::trust::keys::PublicKey;
+use holdfast_consensus::simulation::{self, Caller, Disk, Twist};
+use holdfast_consensus::{Consensus, InitializeFailure, Issued, Joined, Options, Timing};
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::random::Random;
 use holdfast_storage::time::Timestamp;
@@ -46,8 +47,11 @@ pub(super) struct Site {
 /// The time that members' clocks show; nothing in the simulation depends on it.
 const AT: Timestamp = Timestamp(0);
 
-fn secret() -> Secret {
-    Secret("of this simulation".to_owned())
+/// A key that only this attempt to join has.
+fn key_of(attempt: Uuid) -> PublicKey {
+    let mut point = vec![4; 65];
+    point[1..17].copy_from_slice(attempt.as_bytes());
+    PublicKey::try_from(point).expect("it has the form of a key")
 }
 
 pub(super) fn name_of(node: u64) -> String {
@@ -76,12 +80,13 @@ impl Node {
             node: NodeId(1),
             cluster,
             generation: ClusterGeneration::first(cluster),
+            issued: Issued::default(),
         };
-        let mut identity = (self.number == 1).then_some(first).or(self.copy_of);
+        let mut identity = (self.number == 1).then_some(first).or(self.copy_of.clone());
         while self.power.wait_for(|is_on| *is_on).await.is_ok() {
             let mut power = self.power.clone();
             let joined = async {
-                match identity {
+                match identity.clone() {
                     Some(identity) => Some(identity),
                     None => self.join(attempt).await,
                 }
@@ -91,8 +96,8 @@ impl Node {
                 _ = power.wait_for(|is_on| !*is_on) => {}
                 joined = joined => identity = joined,
             }
-            match identity {
-                Some(identity) if *self.power.borrow() => self.live(identity).await,
+            match &identity {
+                Some(identity) if *self.power.borrow() => self.live(identity.clone()).await,
                 _ => sleep(RETRY_INTERVAL).await,
             }
         }
@@ -103,16 +108,48 @@ impl Node {
         if peers.is_empty() {
             return None;
         }
-        let peer = addr_of(*self.random.pick(&peers));
+        let through = *self.random.pick(&peers);
+        let invited = self.invite(through, attempt).await;
+        let peer = addr_of(through);
         let (is_alive, wires) = (Arc::new(AtomicBool::new(true)), self.site.wires.clone());
         let wire = Arc::new(Wire {
             node: self.number,
+            caller: Caller::Invited(invited),
             is_alive,
             wires,
         });
-        simulation::join(wire, &peer, spec(self.number), secret(), (attempt, AT))
+        simulation::join(wire, &peer, spec(self.number), key_of(attempt))
             .await
             .ok()
+    }
+
+    /// Has another node write an invitation, and returns its key. Whether it was accepted shows in
+    /// the attempt to join.
+    async fn invite(&self, through: u64, attempt: Uuid) -> KeyHash {
+        let mut key = KeyHash::default();
+        key.0[..16].copy_from_slice(attempt.as_bytes());
+        let inviting = {
+            let wires = self.site.wires.lock();
+            let life = wires.running.get(&through);
+            life.map(|life| (life.consensus.clone(), life.turn.clone()))
+        };
+        let Some((consensus, turn)) = inviting else {
+            return key;
+        };
+        let is_known = |invite: &Invite| invite.spec.key == key;
+        if !consensus.state().invites.values().any(is_known) {
+            let spec = InviteSpec {
+                name: spec(self.number).name,
+                role: Role::Recorder,
+                may_vote: true,
+                key,
+                expires: AT.plus(INVITE_VALID),
+            };
+            let invite = Command::CreateInvite { spec }.by(Actor::System, AT);
+            let _turn = turn.lock().await;
+            drop(timeout(END_DEADLINE, consensus.write(invite)).await);
+        }
+        key
     }
 
     /// Runs one process of it, until its power is cut.
@@ -135,6 +172,7 @@ impl Node {
         );
         let wire = Arc::new(Wire {
             node,
+            caller: Caller::Member(identity.node),
             is_alive: is_alive.clone(),
             wires: self.site.wires.clone(),
         });
@@ -146,6 +184,7 @@ impl Node {
             node: id,
             cluster,
             generation,
+            ..
         } = identity;
         let (peer_addr, peers, boot) = (
             addr_of(node),
@@ -158,7 +197,7 @@ impl Node {
             generation,
             dir,
             timing,
-            secret: secret(),
+            now: || AT,
             peer_addr,
             peers,
             boot,
@@ -244,7 +283,10 @@ async fn serve(consensus: &Consensus, node: u64, turn: &Mutex<()>) {
     }
     let begun = turn.lock().await;
     if node == 1 {
-        while let Err(failure) = consensus.initialize(spec(node), AT).await {
+        while let Err(failure) = consensus
+            .initialize(spec(node), KeyHash::default(), AT)
+            .await
+        {
             if matches!(failure, InitializeFailure::AlreadyMember) {
                 break;
             }

@@ -14,7 +14,7 @@ use super::world::World;
 use holdfast_consensus::command::Command;
 use holdfast_consensus::identity::Standing;
 use holdfast_consensus::model::Actor;
-use holdfast_consensus::{Consensus, Joined};
+use holdfast_consensus::{Consensus, Issued, Joined};
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;
 use std::path::Path;
@@ -167,6 +167,7 @@ impl World {
             node: original.node(),
             cluster: original.cluster(),
             generation,
+            issued: Issued::default(),
         });
         let copy = Node {
             number,

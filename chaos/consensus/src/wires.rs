@@ -9,7 +9,7 @@ use super::life::Life;
 use super::network::Network;
 use futures::future::BoxFuture;
 use holdfast_consensus::peer::client::PeerError;
-use holdfast_consensus::simulation::{Transport, deliver};
+use holdfast_consensus::simulation::{Caller, Transport, deliver};
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::random::Random;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,7 +46,7 @@ struct Request {
     from: u64,
     to: u64,
     path: String,
-    secret: String,
+    caller: Caller,
     body: Vec<u8>,
 }
 
@@ -166,10 +166,10 @@ impl Wires {
     async fn handle(&self, request: &Request) -> Option<Answer> {
         let addr = addr_of(request.to);
         let handler = self.lock().running.get_mut(&request.to).map(|life| {
-            let (path, secret) = (request.path.clone(), request.secret.clone());
+            let (path, caller) = (request.path.clone(), request.caller);
             let (turn, handled) = (
                 life.turn.clone(),
-                deliver(life.routes(), path, secret, request.body.clone()),
+                deliver(life.routes(), path, caller, request.body.clone()),
             );
             let is_write_of_its_own = request.path == "/join";
             life.handle(async move {
@@ -203,6 +203,8 @@ impl Wires {
 /// The outgoing side of one process of a node.
 pub(super) struct Wire {
     pub(super) node: u64,
+    /// As whom a handshake would show it.
+    pub(super) caller: Caller,
     pub(super) is_alive: Arc<AtomicBool>,
     pub(super) wires: Wires,
 }
@@ -214,21 +216,15 @@ impl std::fmt::Debug for Wire {
 }
 
 impl Transport for Wire {
-    fn post(
-        &self,
-        addr: &str,
-        path: &str,
-        secret: &str,
-        body: Vec<u8>,
-    ) -> BoxFuture<'static, Answer> {
+    fn post(&self, addr: &str, path: &str, body: Vec<u8>) -> BoxFuture<'static, Answer> {
         let (answer, answered) = oneshot::channel();
         if let Some(to) = node_at(addr).filter(|_| self.is_alive.load(Ordering::Relaxed)) {
-            let (path, secret) = (path.to_owned(), secret.to_owned());
+            let (path, caller) = (path.to_owned(), self.caller);
             let request = Request {
                 from: self.node,
                 to,
                 path,
-                secret,
+                caller,
                 body,
             };
             let carried = self.wires.clone().carry(Arc::new(request));

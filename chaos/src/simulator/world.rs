@@ -14,8 +14,10 @@ use super::story::Story;
 use super::traffic::{Context, Effect, Fact, Input, Message};
 use super::twist::Twist;
 use super::{BUDGET, EPOCH};
-use holdfast_consensus::command::{AssignmentOp, Command, LogEntry, Rejection, Response};
-use holdfast_consensus::model::{Actor, OperatorName};
+use holdfast_consensus::command::{
+    AssignmentOp, Command, LogEntry, Rejection, Response, admission,
+};
+use holdfast_consensus::model::{Actor, KeyHash, OperatorName};
 use holdfast_consensus::state::ClusterState;
 use holdfast_node::capture::ingest::turns::TURN;
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -614,6 +616,7 @@ impl World {
             self.write(Command::Initialize {
                 cluster: Uuid::from_u128(1),
                 node,
+                key: KeyHash::default(),
             });
         } else if self.joined < self.plan.nodes && self.truth.nodes.len() as u64 == self.joined {
             self.join();
@@ -624,13 +627,20 @@ impl World {
         }
     }
 
+    /// Invites the next node, and has it join once it is invited.
     pub(super) fn join(&mut self) {
-        self.joined += 1;
-        let number = self.joined;
-        self.write(Command::JoinNode {
-            spec: self.plan.node_spec(number),
-            attempt: Uuid::from_u128(number.into()),
+        let at = self.machine_wall();
+        let [invite, join] = admission(self.plan.node_spec(self.joined + 1), at);
+        let is_invited = matches!(&invite, Command::CreateInvite { spec } if {
+            let mut invited = self.truth.invites.values();
+            invited.any(|known| known.spec.key == spec.key && known.spec.expires > at)
         });
+        if is_invited {
+            self.joined += 1;
+            self.write(join);
+        } else {
+            self.write(invite);
+        }
     }
 
     pub(super) fn create_camera(&mut self) {
@@ -654,6 +664,10 @@ impl World {
             return;
         }
         let node = *self.random.pick(&running);
+        self.ask(node, command);
+    }
+
+    fn ask(&mut self, node: NodeId, command: Command) {
         self.writes += 1;
         let write = self.writes;
         self.say(format!("asks node {node}: {command}"));

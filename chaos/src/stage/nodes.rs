@@ -3,10 +3,8 @@
 use super::attached::Attach;
 use crate::site::STOP_TIMEOUT;
 use crate::{Error, Result, io_error, wait};
-use holdfast_control_api::wire::JoinCluster;
 use holdfast_node::client::Api;
 use holdfast_node::demo::cluster::{Cluster, READY_TIMEOUT};
-use reqwest::Method;
 use rustix::process::Signal;
 use std::path::Path;
 
@@ -177,14 +175,7 @@ impl Nodes {
             return Ok(());
         };
         cluster.wait_healthy(index).await?;
-        let join = JoinCluster {
-            peer: cluster.config(via).advertised_peer(),
-        };
-        cluster
-            .api(index)?
-            .call(Method::POST, &["cluster", "join"], Some(&join))
-            .await?;
-        Ok(cluster.wait_ready(index).await?)
+        Ok(cluster.join(index, via).await?)
     }
 
     /// # Errors

@@ -7,14 +7,16 @@
 use super::{CLUSTER_VERSION, Format, decode, encode};
 use crate::command::{
     AdoptedCamera, AssignmentChange, AssignmentOp, Command, LogEntry, Rejection, Response, Skipped,
+    admission,
 };
 use crate::consensus::messages::{WriteAnswer, WriteRequest};
 use crate::generation::{ClusterGeneration, Recovered};
-use crate::join::{ClusterAnswer, ClusterRequest, JoinAnswer, JoinRequest};
+use crate::join::{ClusterAnswer, ClusterRequest, Issued, JoinAnswer, JoinRequest};
 use crate::model::{
     Actor, Audio, CameraSpec, Credentials, DrillOp, DrillStart, DrillStep, Duty, ExportSpec,
-    Failback, FailureDomain, HeadroomRule, HoldSpec, NodeSpec, OperatorName, Outcome, ProcessEnd,
-    Protection, Refusal, Secret, SettingsChange, Source, Tls, Transport,
+    Failback, FailureDomain, HeadroomRule, HoldSpec, INVITE_VALID, InviteSpec, KeyHash, NodeSpec,
+    OperatorName, Outcome, ProcessEnd, Protection, Refusal, Role, Secret, SettingsChange, Source,
+    Tls, Transport,
 };
 use crate::observe::clocks::Heard;
 use crate::observe::heartbeat::{Exposure, Heartbeat, Probe, Progress, RecorderState};
@@ -28,7 +30,7 @@ use crate::raft::messages::SnapshotRequest;
 use crate::raft::snapshot_file::SnapshotImage;
 use crate::raft::{self, LogId, SnapshotMeta, TypeConfig, Vote};
 use crate::state::ClusterState;
-use holdfast_storage::ids::{CameraId, DrillId, Epoch, ExportId, HoldId, NodeId, Rank};
+use holdfast_storage::ids::{CameraId, DrillId, Epoch, ExportId, HoldId, InviteId, NodeId, Rank};
 use holdfast_storage::time::Timestamp;
 use openraft::entry::{EntryPayload, RaftEntry as _};
 use openraft::impls::leader_id_adv::LeaderId;
@@ -192,13 +194,27 @@ fn commands() -> Vec<(&'static str, Command)> {
             Command::Initialize {
                 cluster: CLUSTER,
                 node: node(1),
+                key: KeyHash::default(),
+            },
+        ),
+        (
+            "create-invite",
+            Command::CreateInvite {
+                spec: InviteSpec {
+                    name: node(2).name,
+                    role: Role::Recorder,
+                    may_vote: true,
+                    key: KeyHash([3; 32]),
+                    expires: AT.plus(INVITE_VALID),
+                },
             },
         ),
         (
             "join-node",
             Command::JoinNode {
                 spec: node(2),
-                attempt: CLUSTER,
+                key: KeyHash([2; 32]),
+                invite: KeyHash([3; 32]),
             },
         ),
         (
@@ -334,6 +350,12 @@ fn commands() -> Vec<(&'static str, Command)> {
                 export: ExportId(1),
             },
         ),
+        (
+            "delete-invite",
+            Command::DeleteInvite {
+                invite: InviteId(1),
+            },
+        ),
     ]
 }
 
@@ -344,7 +366,7 @@ fn entry(command: Command) -> LogEntry {
 /// The state after all commands that do not remove something again.
 fn state() -> ClusterState {
     let mut state = ClusterState::default();
-    for (name, command) in commands().into_iter().take(8) {
+    for (name, command) in commands().into_iter().take(9) {
         // Strict headroom and drills of gapless cameras are not the codec's concern.
         let refused = state.apply(entry(command)).err();
         assert_eq!(refused, None, "{name}");
@@ -553,8 +575,7 @@ fn messages_of_members() {
             "full",
             JoinRequest {
                 spec: node(2),
-                attempt: CLUSTER,
-                at: AT,
+                key: vec![4; 65].try_into().unwrap(),
             },
         )],
     );
@@ -567,6 +588,10 @@ fn messages_of_members() {
                     node: NodeId(2),
                     cluster: CLUSTER,
                     generation: generation(),
+                    issued: Issued {
+                        chain: vec![vec![1, 2], vec![3]],
+                        authority: Some(vec![4, 5]),
+                    },
                 },
             ),
             (
@@ -809,10 +834,8 @@ fn a_command_is_used_once_every_member_knows_it_and_its_version_is_finalised() {
         Err("invalid"),
         "there is no way back"
     );
-    let old = Command::JoinNode {
-        spec: node(3),
-        attempt: Uuid::nil(),
-    };
+    let [invite, old] = admission(node(3), AT);
+    apply(&mut state, invite).unwrap();
     assert_eq!(apply(&mut state, old), Err("too-old"));
     assert_eq!(
         apply(

@@ -11,19 +11,20 @@ use super::{Consensus, Proposal, WriteError};
 use crate::codec::{self, CodecError, Format};
 use crate::command::Command;
 use crate::join::{CLUSTER, ClusterAnswer, ClusterRequest, JOIN, JoinAnswer, JoinRequest};
-use crate::model::{Actor, Secret};
-use crate::peer::auth::peer_auth;
+use crate::model::Actor;
+use crate::peer::auth::{SentBy, invited_only, known_only, members_only};
 use crate::peer::envelope::Envelope;
+use crate::peer::trust::roster::Caller;
 use crate::raft::TypeConfig;
 use crate::raft::identity::Stamp;
 use crate::raft::identity::introductions::{HELLO, Hello, WHO, WhoAnswer, WhoRequest};
 use crate::raft::messages::{APPEND, PRE_VOTE, SNAPSHOT, SnapshotRequest, TRANSFER, VOTE};
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::{Extension, Router};
 use holdfast_storage::ids::NodeId;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
@@ -37,27 +38,34 @@ const APPEND_BYTES_MAX: usize = 32 << 20;
 /// 10,000 cameras with all their tenures are about 30 MiB.
 const SNAPSHOT_BYTES_MAX: usize = 128 << 20;
 const WRITE_BYTES_MAX: usize = 1 << 20;
-const JOIN_BYTES_MAX: usize = 64 << 10;
+const SMALL_BYTES_MAX: usize = 64 << 10;
 
-pub(crate) fn router(consensus: Consensus, secret: Secret) -> Router {
+pub(crate) fn router(consensus: Consensus) -> Router {
+    let trust = consensus.0.trust.clone();
     let limited = |limit| {
         move |route: axum::routing::MethodRouter<Consensus>| {
             route.layer(DefaultBodyLimit::max(limit))
         }
     };
-    let routes = Router::new()
+    let for_members = Router::new()
         .route(APPEND, limited(APPEND_BYTES_MAX)(post(append)))
-        .route(VOTE, limited(JOIN_BYTES_MAX)(post(vote)))
-        .route(PRE_VOTE, limited(JOIN_BYTES_MAX)(post(pre_vote)))
+        .route(VOTE, limited(SMALL_BYTES_MAX)(post(vote)))
+        .route(PRE_VOTE, limited(SMALL_BYTES_MAX)(post(pre_vote)))
         .route(SNAPSHOT, limited(SNAPSHOT_BYTES_MAX)(post(snapshot)))
-        .route(TRANSFER, limited(JOIN_BYTES_MAX)(post(transfer_leader)))
+        .route(TRANSFER, limited(SMALL_BYTES_MAX)(post(transfer_leader)))
         .route(WRITE, limited(WRITE_BYTES_MAX)(post(write)))
-        .route(JOIN, limited(JOIN_BYTES_MAX)(post(join)))
-        .route(CLUSTER, limited(JOIN_BYTES_MAX)(post(cluster)))
-        .route(HELLO, limited(JOIN_BYTES_MAX)(post(hello)))
-        .route(WHO, limited(JOIN_BYTES_MAX)(post(who)))
+        .route(WHO, limited(SMALL_BYTES_MAX)(post(who)))
+        .with_state(consensus.clone());
+    let for_known = Router::new()
+        .route(HELLO, limited(SMALL_BYTES_MAX)(post(hello)))
+        .with_state(consensus.clone());
+    let for_invited = Router::new()
+        .route(JOIN, limited(SMALL_BYTES_MAX)(post(join)))
+        .route(CLUSTER, limited(SMALL_BYTES_MAX)(post(cluster)))
         .with_state(consensus);
-    peer_auth(secret, routes)
+    members_only(trust.clone(), for_members)
+        .merge(known_only(trust.clone(), for_known))
+        .merge(invited_only(trust, for_invited))
 }
 
 /// Why a message was not accepted. The text appears in the sending node's log.
@@ -104,11 +112,22 @@ fn open<T: Format>(consensus: &Consensus, body: &[u8]) -> Result<T, Refusal> {
     decode(addressed(consensus, body)?)
 }
 
+/// A member speaks for itself alone.
+fn speaks_for(SentBy(sender): SentBy, node: NodeId) -> Result<(), Refusal> {
+    if sender == node {
+        return Ok(());
+    }
+    tracing::warn!(%sender, %node, "a message of one node was sent by another; refused");
+    let message = format!("node {sender} may not speak for node {node}");
+    Err(Refusal(StatusCode::FORBIDDEN, message))
+}
+
 /// Reads a message of Raft. Accepted only if this node takes part, and only from an admitted
 /// process.
-fn open_raft<T: Format>(consensus: &Consensus, body: &[u8]) -> Result<T, Refusal> {
+fn open_raft<T: Format>(consensus: &Consensus, sent_by: SentBy, body: &[u8]) -> Result<T, Refusal> {
     let (stamp, body) =
         codec::decode_first::<Stamp>(addressed(consensus, body)?).map_err(unreadable)?;
+    speaks_for(sent_by, stamp.node)?;
     let identity = consensus.identity();
     if !identity.counts(&stamp) {
         let message = format!(
@@ -151,8 +170,8 @@ fn stopped(error: impl std::fmt::Display) -> Refusal {
     Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 
-async fn append(State(consensus): State<Consensus>, body: Bytes) -> Answer {
-    let request: AppendEntriesRequest<TypeConfig> = open_raft(&consensus, &body)?;
+async fn append(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes) -> Answer {
+    let request: AppendEntriesRequest<TypeConfig> = open_raft(&consensus, sent_by, &body)?;
     let leader = NodeId(request.vote.leader_id.node_id);
     let answered = consensus
         .raft()
@@ -165,24 +184,24 @@ async fn append(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     answer_raft(&consensus, &answered)
 }
 
-async fn vote(State(consensus): State<Consensus>, body: Bytes) -> Answer {
-    let request: VoteRequest<TypeConfig> = open_raft(&consensus, &body)?;
+async fn vote(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes) -> Answer {
+    let request: VoteRequest<TypeConfig> = open_raft(&consensus, sent_by, &body)?;
     answer_raft(
         &consensus,
         &consensus.raft().vote(request).await.map_err(stopped)?,
     )
 }
 
-async fn pre_vote(State(consensus): State<Consensus>, body: Bytes) -> Answer {
-    let request: VoteRequest<TypeConfig> = open_raft(&consensus, &body)?;
+async fn pre_vote(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes) -> Answer {
+    let request: VoteRequest<TypeConfig> = open_raft(&consensus, sent_by, &body)?;
     answer_raft(
         &consensus,
         &consensus.raft().pre_vote(request).await.map_err(stopped)?,
     )
 }
 
-async fn snapshot(State(consensus): State<Consensus>, body: Bytes) -> Answer {
-    let SnapshotRequest { vote, image } = open_raft(&consensus, &body)?;
+async fn snapshot(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes) -> Answer {
+    let SnapshotRequest { vote, image } = open_raft(&consensus, sent_by, &body)?;
     let snapshot = Snapshot {
         meta: image.meta,
         snapshot: image.state,
@@ -197,8 +216,12 @@ async fn snapshot(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     )
 }
 
-async fn transfer_leader(State(consensus): State<Consensus>, body: Bytes) -> Answer {
-    let request: TransferLeaderRequest<TypeConfig> = open_raft(&consensus, &body)?;
+async fn transfer_leader(
+    State(consensus): State<Consensus>,
+    sent_by: SentBy,
+    body: Bytes,
+) -> Answer {
+    let request: TransferLeaderRequest<TypeConfig> = open_raft(&consensus, sent_by, &body)?;
     answer_raft(
         &consensus,
         &consensus
@@ -209,8 +232,11 @@ async fn transfer_leader(State(consensus): State<Consensus>, body: Bytes) -> Ans
     )
 }
 
-async fn write(State(consensus): State<Consensus>, body: Bytes) -> Answer {
+async fn write(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes) -> Answer {
     let WriteRequest { entry, deadline_ms } = open(&consensus, &body)?;
+    if let Some(node) = entry.spoken_by() {
+        speaks_for(sent_by, node)?;
+    }
     if let Some(why) = consensus.stopped() {
         return Err(stopped(why));
     }
@@ -223,25 +249,46 @@ async fn write(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     })
 }
 
-/// Any member answers: the leader's log assigns the id, wherever the request arrived.
-async fn join(State(consensus): State<Consensus>, body: Bytes) -> Answer {
-    let JoinRequest { spec, attempt, at } = decode(&body)?;
-    answer(&match consensus
-        .write(Command::JoinNode { spec, attempt }.by(Actor::System, at))
-        .await
-    {
-        Ok(crate::command::Response::Node(node)) => {
-            let (cluster, generation) = (consensus.cluster(), consensus.identity().generation());
-            JoinAnswer::Joined {
-                node,
-                cluster,
-                generation,
+/// Any member answers that holds the authority's key: the leader's log assigns the id, wherever the
+/// request arrived.
+async fn join(
+    State(consensus): State<Consensus>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Answer {
+    let JoinRequest { spec, key } = decode(&body)?;
+    let Caller::Invited(invite) = caller else {
+        return Err(Refusal(
+            StatusCode::FORBIDDEN,
+            "only invited newcomers may ask this".to_owned(),
+        ));
+    };
+    let (now, hash) = (consensus.now(), key.hash());
+    let command = Command::JoinNode {
+        spec,
+        key: hash,
+        invite,
+    };
+    answer(
+        &match consensus.write(command.by(Actor::System, now)).await {
+            Ok(crate::command::Response::Node(node)) => {
+                let (cluster, generation) =
+                    (consensus.cluster(), consensus.identity().generation());
+                match consensus.issue(node, &key, now) {
+                    Ok(issued) => JoinAnswer::Joined {
+                        node,
+                        cluster,
+                        generation,
+                        issued,
+                    },
+                    Err(why) => JoinAnswer::Unavailable(why),
+                }
             }
-        }
-        Ok(other) => JoinAnswer::Unavailable(format!("the cluster answered {other:?}")),
-        Err(WriteError::Rejected(rejection)) => JoinAnswer::Rejected(rejection),
-        Err(error) => JoinAnswer::Unavailable(error.to_string()),
-    })
+            Ok(other) => JoinAnswer::Unavailable(format!("the cluster answered {other:?}")),
+            Err(WriteError::Rejected(rejection)) => JoinAnswer::Rejected(rejection),
+            Err(error) => JoinAnswer::Unavailable(error.to_string()),
+        },
+    )
 }
 
 async fn cluster(State(consensus): State<Consensus>, body: Bytes) -> Answer {
@@ -250,8 +297,9 @@ async fn cluster(State(consensus): State<Consensus>, body: Bytes) -> Answer {
 }
 
 /// A process of another member introduces itself.
-async fn hello(State(consensus): State<Consensus>, body: Bytes) -> Answer {
+async fn hello(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes) -> Answer {
     let introduced: Hello = decode(&body)?;
+    speaks_for(sent_by, introduced.sender.stamp.node)?;
     if introduced.cluster != consensus.cluster() {
         let (mine, theirs) = (consensus.cluster(), introduced.cluster);
         let message =

@@ -10,7 +10,6 @@ fn change() -> LogEntry {
 }
 
 async fn open(dir: &tempfile::TempDir) -> Consensus {
-    let secret = Secret("only for tests".into());
     let cluster = Uuid::new_v4();
     let options = Options {
         node: NodeId(1),
@@ -18,12 +17,15 @@ async fn open(dir: &tempfile::TempDir) -> Consensus {
         generation: ClusterGeneration::first(cluster),
         dir: dir.path().into(),
         timing: Timing::default(),
-        secret,
         peer_addr: "127.0.0.1:9".to_owned(),
         peers: Vec::new(),
         boot: Uuid::new_v4(),
+        now: || Timestamp(0),
     };
-    Consensus::open(options).await.unwrap()
+    let (trust, authority) = Trust::alone(cluster, NodeId(1));
+    Consensus::open(options, trust, Some(authority))
+        .await
+        .unwrap()
 }
 
 #[test]
@@ -65,7 +67,10 @@ async fn a_sole_member_leads_on_without_ticks_and_has_them_again_with_a_second()
     let dir = tempfile::tempdir().unwrap();
     let consensus = open(&dir).await;
     let spec = NodeSpec::new("n1", "127.0.0.1:9", "127.0.0.1:9").unwrap();
-    consensus.initialize(spec, Timestamp(0)).await.unwrap();
+    consensus
+        .initialize(spec, KeyHash::default(), Timestamp(0))
+        .await
+        .unwrap();
     let metrics = consensus.raft().metrics();
     let alone = || leads_alone(&metrics.borrow_watched());
     while !alone() {
@@ -103,7 +108,10 @@ async fn a_failed_fsync_stops_the_node_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let consensus = open(&dir).await;
     let spec = NodeSpec::new("n1", "127.0.0.1:9", "127.0.0.1:9").unwrap();
-    consensus.initialize(spec, Timestamp(0)).await.unwrap();
+    consensus
+        .initialize(spec, KeyHash::default(), Timestamp(0))
+        .await
+        .unwrap();
     let mut fatal = consensus.fatal();
     assert_eq!(*fatal.borrow(), None);
     consensus.fault().armed.store(true, Ordering::SeqCst);

@@ -11,7 +11,7 @@ use super::messages::{WRITE, WriteAnswer, WriteRequest};
 use crate::Boxed;
 use crate::command::{Command, LogEntry, Rejection, Response};
 use crate::model::Actor;
-use crate::peer::client::PeerError;
+use crate::peer::client::{Member, PeerError};
 use crate::raft::Outcome;
 use holdfast_storage::ids::NodeId;
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -268,10 +268,14 @@ impl Consensus {
         let Ok(request) = envelope.seal(&WriteRequest { entry, deadline_ms }) else {
             return Err(WriteError::Unknown);
         };
+        let member = Member {
+            node: Some(leader),
+            addr: &addr,
+        };
         match self
             .0
             .client
-            .call_encoded(&addr, WRITE, request, left)
+            .call_encoded(member, WRITE, request, left)
             .await
         {
             Ok(WriteAnswer::Applied { outcome, index }) => Ok(Proposal::Applied { outcome, index }),

@@ -1,6 +1,7 @@
 //! A node: what it reports about itself, and its duty.
 
 use super::Labels;
+use super::key::KeyHash;
 use super::text::{Invalid, TextRule, checked_text, shown};
 use crate::codec::CLUSTER_VERSION;
 use holdfast_storage::ids::NodeId;
@@ -163,6 +164,10 @@ pub struct Node {
     pub id: NodeId,
     pub spec: NodeSpec,
     pub duty: Duty,
+    /// Of the key that its connections are made with.
+    pub key: KeyHash,
+    /// As it was invited.
+    pub may_vote: bool,
 }
 
 #[cfg(test)]

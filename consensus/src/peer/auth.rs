@@ -1,12 +1,15 @@
 //! The only place where a request from another member is authorised.
 
-use crate::model::Secret;
+use super::trust::Trust;
+use super::trust::roster::Caller;
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::CONNECTION;
+use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use holdfast_storage::ids::NodeId;
 use std::fmt;
 use std::sync::Arc;
 
@@ -38,84 +41,116 @@ impl fmt::Debug for OnAuthorised {
     }
 }
 
-/// Serves `routes` only to clients that know the cluster's `secret` (`authorization: Bearer ...`);
-/// others get 401.
-pub fn peer_auth(secret: Secret, routes: Router) -> Router {
-    routes.layer(from_fn_with_state(secret, check))
+/// Serves `routes` only to members, by the [`Caller`] that the connection's handshake has shown and
+/// the server has added to the request's extensions. `trust` is asked for each request whether the
+/// caller still is a member; without it (in simulations) it is what the handshake has shown.
+pub fn members_only(trust: Option<Trust>, routes: Router) -> Router {
+    routes.layer(from_fn_with_state((trust, Door::Members), check))
 }
 
-async fn check(State(secret): State<Secret>, request: Request, next: Next) -> Response {
-    if !is_authorised(&secret, request.headers()) {
-        let message = "the cluster secret is missing or wrong: all nodes of a cluster share one";
-        return (StatusCode::UNAUTHORIZED, message).into_response();
+/// The same, for invited newcomers.
+pub(crate) fn invited_only(trust: Option<Trust>, routes: Router) -> Router {
+    routes.layer(from_fn_with_state((trust, Door::Invited), check))
+}
+
+/// The same, for members and for nodes that were members.
+pub(crate) fn known_only(trust: Option<Trust>, routes: Router) -> Router {
+    routes.layer(from_fn_with_state((trust, Door::Known), check))
+}
+
+#[derive(Clone, Copy)]
+enum Door {
+    Members,
+    Known,
+    Invited,
+}
+
+impl Door {
+    /// # Errors
+    /// The answer to a caller that may not enter.
+    fn admits(self, caller: Option<Caller>) -> Result<(), (StatusCode, &'static str)> {
+        let forbidden = |message| Err((StatusCode::FORBIDDEN, message));
+        match (caller, self) {
+            (Some(Caller::Member(_)), Self::Members | Self::Known)
+            | (Some(Caller::Former(_)), Self::Known)
+            | (Some(Caller::Invited(_)), Self::Invited) => Ok(()),
+            (None, _) => Err((StatusCode::UNAUTHORIZED, "this node may not speak here")),
+            (Some(Caller::Former(_)), _) => forbidden("this node is no member any more"),
+            (Some(Caller::Invited(_)), _) => forbidden("only members may ask this"),
+            (Some(Caller::Member(_)), _) => forbidden("only invited newcomers may ask this"),
+        }
+    }
+}
+
+async fn check(
+    State((trust, door)): State<(Option<Trust>, Door)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let presented = request.extensions().get::<Caller>().copied();
+    let caller = presented.and_then(|caller| match &trust {
+        Some(trust) => trust.roster().now(caller),
+        None => Some(caller),
+    });
+    if let Err((status, message)) = door.admits(caller) {
+        return refusal(status, message);
     }
     if !OnAuthorised::has_room(&request) {
         let message =
             "all connections for members are taken: raise listen.peer_connections_max of this node";
-        return (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, message);
+    }
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
     }
     next.run(request).await
 }
 
-/// An empty secret authorises no client.
-fn is_authorised(secret: &Secret, headers: &HeaderMap) -> bool {
-    let token = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    !secret.0.is_empty()
-        && token.is_some_and(|token| equal_in_constant_time(token, secret.0.as_bytes()))
+/// The connection is closed with it: whoever it is has nothing more to ask.
+fn refusal(status: StatusCode, message: &'static str) -> Response {
+    (status, [(CONNECTION, "close")], message).into_response()
 }
 
-/// Takes equally long whichever byte is wrong, so that timing reveals only the length.
-fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
-    let difference = a.iter().zip(b).fold(0, |difference, (a, b)| {
-        std::hint::black_box(difference | (a ^ b))
-    });
-    a.len() == b.len() && difference == 0
+/// The member, or former member, that sent a request.
+#[derive(Clone, Copy, Debug)]
+pub struct SentBy(pub NodeId);
+
+impl<S: Sync> FromRequestParts<S> for SentBy {
+    type Rejection = (StatusCode, &'static str);
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        match parts.extensions.get::<Caller>() {
+            Some(Caller::Member(node) | Caller::Former(node)) => Ok(Self(*node)),
+            _ => Err((StatusCode::FORBIDDEN, "only members may ask this")),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::KeyHash;
     use axum::body::Body;
     use axum::routing::get;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use tower::ServiceExt;
 
-    fn allowed(secret: &str, header: Option<&str>) -> bool {
-        let mut headers = HeaderMap::new();
-        header
-            .into_iter()
-            .for_each(|value| _ = headers.insert(AUTHORIZATION, value.parse().unwrap()));
-        is_authorised(&Secret(secret.into()), &headers)
-    }
-
-    #[test]
-    fn only_the_whole_secret_opens() {
-        assert!(allowed("s3cret", Some("Bearer s3cret")));
-        for header in [
-            None,
-            Some("Bearer "),
-            Some("Bearer s3cre"),
-            Some("Bearer s3cret!"),
-            Some("Basic s3cret"),
-            Some("s3cret"),
-        ] {
-            assert!(!allowed("s3cret", header), "{header:?}");
-        }
-        assert!(!allowed("", Some("Bearer ")));
-    }
-
     #[tokio::test]
     async fn the_server_hears_of_authorised_requests_only_and_may_refuse_them() {
-        let routes = peer_auth(
-            Secret("s3cret".into()),
-            Router::new().route("/", get(async || "well")),
-        );
-        for (token, has_room, status, heard) in [
-            ("Bearer s3cret", true, StatusCode::OK, 1),
-            ("Bearer s3cret", false, StatusCode::SERVICE_UNAVAILABLE, 1),
-            ("Bearer s3cre", true, StatusCode::UNAUTHORIZED, 0),
+        let routes = members_only(None, Router::new().route("/", get(async || "well")));
+        let member = Some(Caller::Member(NodeId(2)));
+        let invited = Some(Caller::Invited(KeyHash::default()));
+        for (caller, has_room, status, heard) in [
+            (member, true, StatusCode::OK, 1),
+            (member, false, StatusCode::SERVICE_UNAVAILABLE, 1),
+            (invited, true, StatusCode::FORBIDDEN, 0),
+            (
+                Some(Caller::Former(NodeId(2))),
+                true,
+                StatusCode::FORBIDDEN,
+                0,
+            ),
+            (None, true, StatusCode::UNAUTHORIZED, 0),
         ] {
             let count = Arc::new(AtomicUsize::new(0));
             let counted = Arc::clone(&count);
@@ -123,9 +158,10 @@ mod tests {
                 counted.fetch_add(1, Relaxed);
                 has_room
             });
-            let request = Request::get("/")
-                .header(AUTHORIZATION, token)
-                .extension(on_authorised);
+            let mut request = Request::get("/").extension(on_authorised);
+            if let Some(caller) = caller {
+                request = request.extension(caller);
+            }
             let answer = routes
                 .clone()
                 .oneshot(request.body(Body::empty()).unwrap())
@@ -134,7 +170,7 @@ mod tests {
             assert_eq!(
                 (answer.status(), count.load(Relaxed)),
                 (status, heard),
-                "{token}"
+                "{caller:?}"
             );
         }
     }

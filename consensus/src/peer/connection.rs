@@ -1,13 +1,14 @@
 //! One connection to another member, over which one request at a time is exchanged.
 
-use super::client::PeerError;
-use crate::model::Secret;
+use super::client::{Member, PeerError};
+use super::trust::{HandshakeError, Trust, alert_in};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::AlertDescription;
 use std::io;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -18,23 +19,25 @@ use tokio::time::timeout;
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 /// How much of a refusal's text is kept.
 const REFUSAL_BYTES_MAX: usize = 512;
+/// How long the end of a broken connection is waited for.
+const END_DEADLINE: Duration = Duration::from_millis(100);
 
 /// Status and body.
 pub type Answer = (u16, Vec<u8>);
 
-/// What is needed to open connections to other members. Cheap to clone.
+/// Opens connections to other members. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Dialer {
-    secret: Secret,
+    trust: Trust,
 }
 
 /// An HTTP connection to another member; closed when dropped.
 #[derive(Debug)]
 pub struct Connection {
     addr: String,
-    authorization: String,
     sender: SendRequest<Full<Bytes>>,
-    driver: JoinHandle<()>,
+    /// Ends with the connection; returns the alert that the peer ended it with.
+    driver: Option<JoinHandle<Option<AlertDescription>>>,
 }
 
 /// A request that was not answered.
@@ -47,64 +50,69 @@ pub struct Unanswered {
 
 impl Dialer {
     #[must_use]
-    pub fn new(secret: Secret) -> Self {
-        Self { secret }
+    pub fn new(trust: Trust) -> Self {
+        Self { trust }
     }
 
-    #[cfg(feature = "simulation")]
-    pub(crate) fn secret(&self) -> &Secret {
-        &self.secret
-    }
-
-    /// Connects to `addr` (`host:port`) within [`CONNECT_DEADLINE`]. `closed` is called once when
+    /// Connects to `member`, and to no other node, within [`CONNECT_DEADLINE`]. `closed` is called once when
     /// the connection ends, unless this side drops it.
     ///
     /// # Errors
-    /// [`PeerError::Refused`] or [`PeerError::Unreachable`].
+    /// [`PeerError::Refused`], [`PeerError::Unreachable`], [`PeerError::Untrusted`] or
+    /// [`PeerError::Refuses`].
     pub async fn open(
         &self,
-        addr: &str,
+        member: Member<'_>,
         closed: impl FnOnce() + Send + 'static,
     ) -> Result<Connection, PeerError> {
-        let unreachable = |why: String| PeerError::Unreachable {
-            addr: addr.to_owned(),
-            why,
+        let addr = || member.addr.to_owned();
+        let Ok(opened) = timeout(CONNECT_DEADLINE, self.open_here(member, closed)).await else {
+            let why = format!("no connection within {CONNECT_DEADLINE:?}");
+            return Err(PeerError::Unreachable { addr: addr(), why });
         };
-        let Ok(opened) = timeout(CONNECT_DEADLINE, self.open_here(addr, closed)).await else {
-            return Err(unreachable(format!(
-                "no connection within {CONNECT_DEADLINE:?}"
-            )));
-        };
-        opened.map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused => PeerError::Refused {
-                addr: addr.to_owned(),
+        opened.map_err(|error| match error {
+            HandshakeError::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                PeerError::Refused { addr: addr() }
+            }
+            HandshakeError::Untrusted(why) => PeerError::Untrusted {
+                addr: addr(),
+                why: why.to_string(),
             },
-            _ => unreachable(error.to_string()),
+            HandshakeError::Refused(_) => PeerError::Refuses {
+                addr: addr(),
+                why: error.to_string(),
+            },
+            HandshakeError::Tls(_) | HandshakeError::Io(_) => PeerError::Unreachable {
+                addr: addr(),
+                why: error.to_string(),
+            },
         })
     }
 
     async fn open_here(
         &self,
-        addr: &str,
+        member: Member<'_>,
         closed: impl FnOnce() + Send + 'static,
-    ) -> io::Result<Connection> {
-        let stream = TcpStream::connect(addr).await?;
-        stream.set_nodelay(true)?;
+    ) -> Result<Connection, HandshakeError> {
+        let addr = member.addr;
+        let stream = TcpStream::connect(addr).await.map_err(HandshakeError::Io)?;
+        stream.set_nodelay(true).map_err(HandshakeError::Io)?;
+        let stream = self.trust.connect(stream, member.node).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(io::Error::other)?;
+            .map_err(|error| HandshakeError::Io(io::Error::other(error)))?;
         let peer = addr.to_owned();
         let driver = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%peer, %error, "a connection to a peer broke");
-            }
+            let ended = connection.await;
             closed();
+            let error = ended.err()?;
+            tracing::debug!(%peer, %error, "a connection to a peer broke");
+            alert_in(&error)
         });
         Ok(Connection {
             addr: addr.to_owned(),
-            authorization: format!("Bearer {}", self.secret.0),
             sender,
-            driver,
+            driver: Some(driver),
         })
     }
 }
@@ -143,7 +151,6 @@ impl Connection {
         };
         let request = Request::post(path)
             .header(hyper::header::HOST, &self.addr)
-            .header(hyper::header::AUTHORIZATION, &self.authorization)
             .body(Full::new(body))
             .map_err(|error| {
                 unsent(PeerError::Unreachable {
@@ -152,17 +159,19 @@ impl Connection {
                 })
             })?;
         if let Err(error) = self.sender.ready().await {
-            return Err(unsent(self.broken(&error)));
+            return Err(unsent(self.broken(&error).await));
         }
-        let sent = self.sender.try_send_request(request).await;
-        sent.map_err(|mut refused| Unanswered {
-            is_unsent: refused.take_message().is_some(),
-            error: self.broken(refused.error()),
-        })
+        match self.sender.try_send_request(request).await {
+            Ok(answer) => Ok(answer),
+            Err(mut refused) => Err(Unanswered {
+                is_unsent: refused.take_message().is_some(),
+                error: self.broken(refused.error()).await,
+            }),
+        }
     }
 
     async fn read(
-        &self,
+        &mut self,
         answer: Response<Incoming>,
         bytes_max: usize,
     ) -> Result<Answer, PeerError> {
@@ -170,7 +179,10 @@ impl Connection {
         let mut body = answer.into_body();
         let mut read = Vec::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| self.broken(&error))?;
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(error) => return Err(self.broken(&error).await),
+            };
             let Ok(part) = frame.into_data() else {
                 continue;
             };
@@ -189,16 +201,43 @@ impl Connection {
         Ok((status.as_u16(), read))
     }
 
-    fn broken(&self, error: &hyper::Error) -> PeerError {
-        PeerError::Closed {
-            addr: self.addr.clone(),
-            why: error.to_string(),
+    /// Waits for the end of a connection that has broken.
+    async fn ended(&mut self) -> Option<AlertDescription> {
+        let mut driver = self.driver.take()?;
+        match timeout(END_DEADLINE, &mut driver).await {
+            Ok(ended) => ended.ok().flatten(),
+            Err(_) => {
+                driver.abort();
+                None
+            }
+        }
+    }
+
+    /// Why an exchange failed. A request that meets the end of the connection learns only that; the
+    /// connection itself knows why.
+    async fn broken(&mut self, error: &hyper::Error) -> PeerError {
+        let addr = self.addr.clone();
+        let alert = match alert_in(error) {
+            None => self.ended().await,
+            alert => alert,
+        };
+        match alert {
+            Some(alert) => PeerError::Refuses {
+                addr,
+                why: HandshakeError::Refused(alert).to_string(),
+            },
+            None => PeerError::Closed {
+                addr,
+                why: error.to_string(),
+            },
         }
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.driver.abort();
+        if let Some(driver) = &self.driver {
+            driver.abort();
+        }
     }
 }

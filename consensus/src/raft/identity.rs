@@ -188,7 +188,7 @@ struct Others {
     heard: BTreeMap<NodeId, Instant>,
     /// Refused processes, why, and when they last asked.
     refused: BTreeMap<NodeId, (Incarnation, Fence, Instant)>,
-    /// Members with another cluster secret than this node's.
+    /// Members that do not recognise this node, or are not recognised by it.
     strange: BTreeSet<NodeId>,
     /// Processes of other generations, and when each was last logged.
     bygone: BTreeMap<Incarnation, Instant>,
@@ -542,22 +542,22 @@ impl Identity {
             .collect()
     }
 
-    pub(crate) fn secret_is_unknown(&self, to: NodeId) {
+    pub(crate) fn is_stranger(&self, to: NodeId) {
         self.others().strange.insert(to);
     }
 
-    pub(crate) fn secret_is_known(&self, to: NodeId) {
+    pub(crate) fn is_no_stranger(&self, to: NodeId) {
         self.others().strange.remove(&to);
     }
 
-    /// Members that do not know this node's cluster secret.
+    /// Members that do not recognise this node, or are not recognised by it.
     #[must_use]
     pub fn strangers(&self) -> BTreeSet<NodeId> {
         self.others().strange.clone()
     }
 
-    /// `node` rejected a message: it may not know this process, or its secret, or be of another
-    /// generation.
+    /// `node` rejected a message: it may not know this process, or not count this node as a member,
+    /// or be of another generation.
     pub fn not_taken_by(&self, node: NodeId) {
         self.0.wanted.introduce(node);
     }

@@ -6,7 +6,7 @@ use super::snapshot_file::SnapshotImage;
 use super::state_machine::RaftSnapshot;
 use super::{TypeConfig, Vote};
 use crate::codec::{self, CodecError, Format};
-use crate::peer::client::{PeerClient, PeerError};
+use crate::peer::client::{Member, PeerClient, PeerError};
 use crate::raft::identity::{Identity, Position, Stamp};
 use holdfast_storage::ids::NodeId;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
@@ -78,18 +78,22 @@ impl Link {
         let envelope = codec::encode(&identity.envelope(self.target)).map_err(garbled)?;
         let stamp = codec::encode(&identity.stamp()).map_err(garbled)?;
         let message = [envelope, stamp, codec::encode(&request).map_err(garbled)?].concat();
+        let member = Member {
+            node: Some(self.target),
+            addr: &addr,
+        };
         let answer = self
             .network
             .client
-            .fetch_encoded(&addr, path, message, deadline)
+            .fetch_encoded(member, path, message, deadline)
             .await
             .inspect_err(|error| {
-                // The peer does not know this process or its secret, or the message is not for its
-                // node, cluster or generation.
+                // The peer does not know this process, or this node is no member any more, or the
+                // message is not for its node, cluster or generation.
                 let is_not_taken = matches!(
                     error,
                     PeerError::Rejected {
-                        status: 401 | 409 | 421,
+                        status: 403 | 409 | 421,
                         ..
                     }
                 );

@@ -1,8 +1,9 @@
 //! What a survivor keeps, which numbers it skips, and that its new generation can decide.
 
 use super::*;
-use crate::command::{AssignmentChange, AssignmentOp, Command, LogEntry};
-use crate::model::{Actor, CameraSpec, Duty, NodeSpec, Secret};
+use crate::command::{AssignmentChange, AssignmentOp, Command, LogEntry, admission};
+use crate::model::{Actor, CameraSpec, Duty, KeyHash, NodeSpec};
+use crate::peer::trust::Trust;
 use crate::raft::Entry;
 use crate::state::{EPOCHS_LEAP, NODES_LEAP, NUMBERS_LEAP};
 use crate::{Consensus, Options, Timing};
@@ -53,10 +54,8 @@ fn history() -> Vec<Entry> {
         .map(|n| (n, BasicNode::new("127.0.0.1:9")))
         .collect();
     let voters = Membership::new(vec![nodes.keys().copied().collect()], nodes).unwrap();
-    let join = |n| Command::JoinNode {
-        spec: spec(n),
-        attempt: Uuid::from_u128(n.into()),
-    };
+    let [invite_two, join_two] = admission(spec(2), AT);
+    let [invite_three, join_three] = admission(spec(3), AT);
     let add = |name: &str| {
         let spec = CameraSpec::new(name, "rtsp://h/").unwrap();
         let spec = CameraSpec {
@@ -72,9 +71,12 @@ fn history() -> Vec<Entry> {
         Command::Initialize {
             cluster: CLUSTER,
             node: spec(1),
+            key: KeyHash::default(),
         },
-        join(2),
-        join(3),
+        invite_two,
+        join_two,
+        invite_three,
+        join_three,
         add("yard"),
         add("gate"),
         place(1, 2),
@@ -125,7 +127,7 @@ fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
 async fn all_of_the_log_counts_and_what_is_given_out_leaps() {
     let dir = directory().await;
     let remains = open(&dir).await.unwrap();
-    assert_eq!(remains.position(), LogPosition { term: 4, index: 8 });
+    assert_eq!(remains.position(), LogPosition { term: 4, index: 10 });
     assert_eq!(
         (remains.changed_at(), remains.voters()),
         (Some(AT), ids(&[1, 2, 3]))
@@ -187,10 +189,9 @@ async fn all_of_the_log_counts_and_what_is_given_out_leaps() {
         revision: 1,
     };
     assert_eq!(camera, expected);
-    let joined = apply(Command::JoinNode {
-        spec: spec(1),
-        attempt: Uuid::from_u128(1),
-    });
+    let [invite, join] = admission(spec(1), AT);
+    apply(invite);
+    let joined = apply(join);
     assert_eq!(
         joined,
         crate::command::Response::Node(NodeId(4 + NODES_LEAP)),
@@ -230,12 +231,14 @@ async fn the_new_generation_decides_alone_and_can_be_recovered_again() {
         generation,
         dir: second.clone(),
         timing: Timing::default(),
-        secret: Secret("only for tests".into()),
         peer_addr: "127.0.0.1:9".to_owned(),
         peers: Vec::new(),
         boot: Uuid::new_v4(),
+        now: || AT,
     };
-    let consensus = Consensus::open(options(generation)).await.unwrap();
+    let trust = || Trust::alone(CLUSTER, NodeId(2)).0;
+    let opened = Consensus::open(options(generation), trust(), None).await;
+    let consensus = opened.unwrap();
     assert_eq!(consensus.state().cameras.len(), 2, "all is there at once");
     let mut leadership = consensus.leadership();
     let leads = leadership.wait_for(|now| now.is_leader && now.voters == [NodeId(2)]);
@@ -275,7 +278,8 @@ async fn the_new_generation_decides_alone_and_can_be_recovered_again() {
     assert_eq!((third.number, dropped.len()), (3, 0));
     drop(again);
 
-    let other = Consensus::open(options(ClusterGeneration::first(CLUSTER))).await;
+    let first = options(ClusterGeneration::first(CLUSTER));
+    let other = Consensus::open(first, trust(), None).await;
     assert!(
         matches!(other, Err(crate::OpenError::WrongGeneration { .. })),
         "a folder of another generation"

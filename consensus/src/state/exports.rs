@@ -62,7 +62,7 @@ impl ClusterState {
 mod tests {
     use super::*;
     use crate::command::Command;
-    use crate::model::{Actor, EXPORT_KEPT, NodeSpec};
+    use crate::model::{Actor, EXPORT_KEPT, KeyHash, NodeSpec};
     use uuid::Uuid;
 
     const AT: Timestamp = Timestamp(1_795_341_600_000_000);
@@ -76,6 +76,7 @@ mod tests {
             Command::Initialize {
                 cluster: Uuid::nil(),
                 node,
+                key: KeyHash::default(),
             },
         )
         .unwrap();

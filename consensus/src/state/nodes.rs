@@ -2,28 +2,36 @@
 
 use super::{ClusterState, assign};
 use crate::command::{Rejection, Response};
-use crate::model::{CameraSpec, Duty, NODES_MAX, Node, NodeName, NodeSpec};
+use crate::model::{CameraSpec, Duty, KeyHash, NODES_MAX, Node, NodeName, NodeSpec};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
-use uuid::Uuid;
 
 impl ClusterState {
-    pub(super) fn join(&mut self, spec: NodeSpec, attempt: Uuid) -> Result<Response, Rejection> {
-        if let Some(node) = self.attempts.get(attempt) {
-            return Ok(Response::Node(*node));
+    /// The same `key` always gets the same id, so a lost answer can be requested again.
+    pub(super) fn join(
+        &mut self,
+        spec: NodeSpec,
+        key: KeyHash,
+        invite: KeyHash,
+        at: Timestamp,
+    ) -> Result<Response, Rejection> {
+        if let Some(node) = self.nodes.values().find(|node| node.key == key) {
+            return Ok(Response::Node(node.id));
         }
+        let invited = self.invited(invite, &spec, at)?;
+        let (invite, may_vote) = (invited.id, invited.spec.may_vote);
         spec.check()?;
         self.check_version(&spec)?;
         self.check_node_name(&spec.name, None)?;
         if self.nodes.len() >= NODES_MAX {
             return Err(Rejection::too_many("nodes", NODES_MAX));
         }
-        let node = self.add_node(spec);
-        self.attempts.insert(attempt, node);
+        let node = self.add_node(spec, key, may_vote);
+        self.use_invite(invite, node);
         Ok(Response::Node(node))
     }
 
-    pub(super) fn add_node(&mut self, spec: NodeSpec) -> NodeId {
+    pub(super) fn add_node(&mut self, spec: NodeSpec, key: KeyHash, may_vote: bool) -> NodeId {
         self.node_last = NodeId(self.node_last.0 + 1);
         let id = self.node_last;
         self.nodes.insert(
@@ -32,6 +40,8 @@ impl ClusterState {
                 id,
                 spec,
                 duty: Duty::Active,
+                key,
+                may_vote,
             },
         );
         id
@@ -48,7 +58,11 @@ impl ClusterState {
         Ok(())
     }
 
-    fn check_node_name(&self, name: &NodeName, but: Option<NodeId>) -> Result<(), Rejection> {
+    pub(super) fn check_node_name(
+        &self,
+        name: &NodeName,
+        but: Option<NodeId>,
+    ) -> Result<(), Rejection> {
         match self.node_named(name.as_str()) {
             Some(other) if Some(other.id) != but => Err(Rejection::DuplicateNodeName(name.clone())),
             _ => Ok(()),
@@ -121,15 +135,8 @@ impl ClusterState {
             self.noted_ends.remove(node);
         }
         self.forget_node(node);
-        let attempts: Vec<Uuid> = self
-            .attempts
-            .iter()
-            .filter(|(_, id)| **id == node)
-            .map(|(attempt, _)| attempt)
-            .collect();
-        attempts
-            .into_iter()
-            .for_each(|attempt| self.attempts.remove(attempt));
+        // It may still hold the token.
+        self.forget_invites(|invite| invite.used_by == Some(node));
         Ok(Response::Done)
     }
 

@@ -10,11 +10,13 @@
 use holdfast_consensus::command::{Command, LogEntry, Rejection, Response};
 use holdfast_consensus::first_version;
 use holdfast_consensus::generation::ClusterGeneration;
-use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec, Secret, SettingsChange};
-use holdfast_consensus::peer::client::{PeerClient, PeerError};
+use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec, SettingsChange};
+use holdfast_consensus::peer::client::{Member, PeerClient, PeerError};
 use holdfast_consensus::peer::connection::Dialer;
+use holdfast_consensus::peer::trust::keys::Key;
 use holdfast_consensus::{
-    Consensus, JoinError, OpenError, Options, Timing, VOTERS_MAX, WRITE_DEADLINE, WriteError, join,
+    Consensus, JoinError, JoinToken, Joined, Newcomer, OpenError, Options, Timing, VOTERS_MAX,
+    WRITE_DEADLINE, WriteError,
 };
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
@@ -28,6 +30,7 @@ use uuid::Uuid;
 
 mod addresses;
 mod data_directories;
+mod keys;
 mod leader;
 mod recovery;
 
@@ -42,10 +45,6 @@ struct TestNode {
 }
 
 const AT: Timestamp = Timestamp(1_795_341_600_000_000);
-
-fn secret() -> Secret {
-    Secret("only for tests".into())
-}
 
 fn node_spec(name: &str, addr: &str) -> NodeSpec {
     NodeSpec {
@@ -81,10 +80,10 @@ fn options(dir: &Path, node: NodeId, cluster: Uuid, peer_addr: &str) -> Options 
         generation,
         dir,
         timing,
-        secret: secret(),
         peer_addr,
         peers,
         boot,
+        now: keys::now,
     }
 }
 
@@ -92,7 +91,9 @@ async fn open(options: Options) -> Consensus {
     let opened = Instant::now();
     loop {
         // The log's lock is released when the last task of a stopped node has ended.
-        match Consensus::open(options.clone()).await {
+        let trust = keys::trust(options.cluster, options.node);
+        let authority = keys::authority(options.cluster);
+        match Consensus::open(options.clone(), trust, Some(authority)).await {
             Ok(consensus) => return consensus,
             Err(error) if opened.elapsed() > PATIENCE => panic!("{error}"),
             Err(_) => sleep(Duration::from_millis(50)).await,
@@ -101,8 +102,22 @@ async fn open(options: Options) -> Consensus {
 }
 
 fn serve(consensus: &Consensus, listener: TcpListener) -> JoinHandle<()> {
-    let routes = consensus.peer_routes();
-    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() })
+    let trust = consensus.trust().expect("it has keys");
+    keys::serve(consensus, trust, listener)
+}
+
+/// Joins with an invitation, and keeps what the node was given.
+async fn join(token: &JoinToken, spec: NodeSpec, key: &Key) -> Result<Joined, JoinError> {
+    let newcomer = Newcomer::new(token)?;
+    let joined = newcomer.join(spec, key.public()).await?;
+    assert_eq!(newcomer.cluster().await?, joined.cluster);
+    keys::keep(
+        joined.cluster,
+        joined.node,
+        key,
+        joined.issued.chain.clone(),
+    );
+    Ok(joined)
 }
 
 impl TestNode {
@@ -120,7 +135,8 @@ impl TestNode {
         ))
         .await;
         let server = serve(&consensus, listener);
-        consensus.initialize(spec.clone(), AT).await.unwrap();
+        let key = keys::key(consensus.cluster(), NodeId(1)).hash();
+        consensus.initialize(spec.clone(), key, AT).await.unwrap();
         Self {
             consensus,
             dir,
@@ -135,14 +151,9 @@ impl TestNode {
             TcpListener::bind("127.0.0.1:0").await.unwrap(),
         );
         let spec = node_spec(name, &listener.local_addr().unwrap().to_string());
-        let joined = join(
-            through.spec.peer_addr.as_str(),
-            spec.clone(),
-            secret(),
-            (Uuid::new_v4(), AT),
-        )
-        .await
-        .unwrap();
+        let token = through.invites(&spec).await;
+        let key = Key::generate().unwrap();
+        let joined = join(&token, spec.clone(), &key).await.unwrap();
         assert_eq!(joined.cluster, through.consensus.cluster());
         let options = options(
             dir.path(),
@@ -162,6 +173,10 @@ impl TestNode {
             spec,
             server,
         }
+    }
+
+    async fn invites(&self, spec: &NodeSpec) -> JoinToken {
+        keys::invite(&self.consensus, self.spec.peer_addr.as_str(), spec).await
     }
 
     /// Killed without a goodbye: its port is closed first, so that no node hears of it.
@@ -437,51 +452,144 @@ async fn a_learner_gets_the_vote_of_a_voter_that_stays_away() {
 async fn strangers_and_namesakes_do_not_join() {
     let first = TestNode::first().await;
     let spec = node_spec("n2", "127.0.0.1:9");
-    let stranger = join(
-        first.spec.peer_addr.as_str(),
-        spec,
-        Secret("guessed".into()),
-        (Uuid::new_v4(), AT),
-    )
-    .await
-    .unwrap_err();
-    assert!(stranger.to_string().contains("401"), "{stranger}");
-    let namesake = join(
-        first.spec.peer_addr.as_str(),
-        node_spec("n1", "127.0.0.1:9"),
-        secret(),
-        (Uuid::new_v4(), AT),
-    )
-    .await
-    .unwrap_err();
+    let key = || Key::generate().unwrap();
+    let token = first.invites(&spec).await;
+    let guessed = JoinToken::new(token.addresses.clone(), token.root).unwrap();
+    let stranger = join(&guessed, spec.clone(), &key()).await.unwrap_err();
+    assert!(
+        stranger
+            .to_string()
+            .contains("refuses this node's certificate"),
+        "{stranger}"
+    );
+    let namesake = join(&token, node_spec("n1", "127.0.0.1:9"), &key()).await;
     assert!(
         matches!(
-            namesake,
-            JoinError::Rejected(Rejection::DuplicateNodeName(_))
+            &namesake,
+            Err(JoinError::Rejected(Rejection::InvitedAs { name, .. })) if name.as_str() == "n2"
         ),
-        "{namesake}"
+        "{namesake:?}"
     );
-    assert_eq!(first.consensus.state().nodes.len(), 1);
+    assert_eq!(
+        join(&token, spec.clone(), &key()).await.unwrap().node,
+        NodeId(2)
+    );
+    let second = join(&token, spec, &key()).await;
+    assert!(
+        matches!(
+            second,
+            Err(JoinError::Rejected(Rejection::InviteUsed(NodeId(2))))
+        ),
+        "{second:?}"
+    );
+    let id = first.consensus.state().invites.keys().next().unwrap();
+    let revoke = Command::DeleteInvite { invite: id };
+    write_soon(&first, revoke.by(Actor::System, AT)).await;
+    let revoked = join(&token, node_spec("n3", "127.0.0.1:9"), &key()).await;
+    assert!(
+        matches!(&revoked, Err(JoinError::Unavailable { why, .. }) if why.contains("refuses")),
+        "{revoked:?}"
+    );
+    assert_eq!(first.consensus.state().nodes.len(), 2);
+    assert!(first.consensus.leadership().borrow().is_leader);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_speaks_for_itself_alone() {
+    let nodes = three().await;
+    let (leader, others): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| node.is_leader());
+    let (leader, [liar, victim]) = (leader[0], others[..].try_into().unwrap());
+    let (liar, victim): (&TestNode, &TestNode) = (liar, victim);
+    let trust = liar.consensus.trust().unwrap();
+    let client = PeerClient::new(Dialer::new(trust));
+    let forged = |entry| Forged {
+        cluster: leader.consensus.cluster(),
+        to: leader.consensus.node(),
+        generation: leader.consensus.cluster(),
+        version: 1,
+        entry,
+        deadline_ms: 1_000,
+    };
+    let victim_id = victim.consensus.node();
+    let report = Command::ReportForDuty {
+        node: victim_id,
+        spec: NodeSpec {
+            peer_addr: "127.0.0.1:9".parse().unwrap(),
+            ..victim.spec.clone()
+        },
+    };
+    let settings = Command::ChangeSettings(SettingsChange::default());
+    for entry in [
+        report.clone().by(Actor::Node(victim_id), AT),
+        report.by(Actor::System, AT),
+        settings.by(Actor::Node(victim_id), AT),
+    ] {
+        let member = Member {
+            node: Some(leader.consensus.node()),
+            addr: leader.spec.peer_addr.as_str(),
+        };
+        let sent = client
+            .fetch(member, "/write", &forged(entry), PATIENCE)
+            .await;
+        assert!(
+            matches!(sent, Err(PeerError::Rejected { status: 403, .. })),
+            "{sent:?}"
+        );
+    }
+    let known = leader.consensus.state();
+    let known = known.nodes.get(victim_id).unwrap();
+    assert_eq!(known.spec.peer_addr, victim.spec.peer_addr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_node_is_no_member_within_two_seconds_and_says_so() {
+    let mut nodes = three().await;
+    let at = nodes.iter().position(|node| !node.is_leader()).unwrap();
+    let removed = nodes.remove(at);
+    let client = PeerClient::new(Dialer::new(removed.consensus.trust().unwrap()));
+    let remove = Command::RemoveNode {
+        node: removed.consensus.node(),
+        force: true,
+    };
+    write_soon(&nodes[0], remove.by(Actor::System, AT)).await;
+    for node in &nodes {
+        let member = Member {
+            node: Some(node.consensus.node()),
+            addr: node.spec.peer_addr.as_str(),
+        };
+        let began = Instant::now();
+        let refused = loop {
+            match client
+                .fetch(member, "/who", &Text("?".into()), PATIENCE)
+                .await
+            {
+                Err(PeerError::Rejected {
+                    status: 403,
+                    message,
+                    ..
+                }) => break message,
+                other => assert!(began.elapsed() < Duration::from_secs(2), "{other:?}"),
+            }
+        };
+        assert_eq!(refused, "this node is no member any more");
+    }
+    eventually("it knows", || {
+        let standing = removed.consensus.identity().standing().borrow().to_string();
+        standing.contains("removed")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_never_starts_does_not_block_writes() {
     let first = TestNode::first().await;
-    let (spec, attempt) = (node_spec("ghost", "127.0.0.1:9"), Uuid::new_v4());
-    let joined = join(
-        first.spec.peer_addr.as_str(),
-        spec.clone(),
-        secret(),
-        (attempt, AT),
-    )
-    .await
-    .unwrap();
+    let spec = node_spec("ghost", "127.0.0.1:9");
+    let (token, key) = (first.invites(&spec).await, Key::generate().unwrap());
+    let joined = join(&token, spec.clone(), &key).await.unwrap();
     assert_eq!(joined.node, NodeId(2));
-    let again = join(first.spec.peer_addr.as_str(), spec, secret(), (attempt, AT))
-        .await
-        .unwrap();
+    let again = join(&token, spec, &key).await.unwrap();
     assert_eq!(
-        again, joined,
+        again.node, joined.node,
         "a crash before the id was stored does not lose it"
     );
     sleep(Duration::from_secs(1)).await;
@@ -552,7 +660,9 @@ async fn a_folder_of_another_cluster_is_refused() {
     let options = options(stopped.dir.path(), NodeId(1), Uuid::new_v4(), "127.0.0.1:9");
     let started = Instant::now();
     loop {
-        match Consensus::open(options.clone()).await.err().unwrap() {
+        let trust = keys::trust(options.cluster, options.node);
+        let opened = Consensus::open(options.clone(), trust, None).await;
+        match opened.err().unwrap() {
             OpenError::WrongCluster { found, .. } => return assert_eq!(found, stopped.cluster),
             other => assert!(started.elapsed() < PATIENCE, "{other}"),
         }
@@ -563,7 +673,7 @@ async fn a_folder_of_another_cluster_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_for_another_node_or_cluster_and_oversized_ones_are_refused() {
     let first = TestNode::first().await;
-    let client = PeerClient::new(Dialer::new(secret()));
+    let client = PeerClient::new(Dialer::new(first.consensus.trust().unwrap()));
     let deadline = Duration::from_secs(5);
     let write = |cluster, to| {
         let entry = Command::ChangeSettings(SettingsChange::default()).by(Actor::System, AT);
@@ -576,7 +686,11 @@ async fn messages_for_another_node_or_cluster_and_oversized_ones_are_refused() {
             deadline_ms: 1_000,
         }
     };
-    let (addr, cluster) = (first.spec.peer_addr.as_str(), first.consensus.cluster());
+    let cluster = first.consensus.cluster();
+    let addr = Member {
+        node: None,
+        addr: first.spec.peer_addr.as_str(),
+    };
     for (cluster, node) in [(Uuid::new_v4(), NodeId(1)), (cluster, NodeId(2))] {
         let sent = client
             .fetch(addr, "/write", &write(cluster, node), deadline)

@@ -11,8 +11,8 @@ use holdfast_consensus::decide::headroom::{Survival, headroom, survives_loss_of}
 use holdfast_consensus::decide::placement::Planner;
 use holdfast_consensus::decide::steward::{Input, Steward};
 use holdfast_consensus::model::{
-    Actor, Assignment, CameraSpec, Duty, Failback, HeadroomRule, HoldSpec, Labels, NodeSpec,
-    Protection, Role, SettingsChange,
+    Actor, Assignment, CameraSpec, Duty, Failback, HeadroomRule, HoldSpec, INVITE_VALID,
+    InviteSpec, KeyHash, Labels, NodeSpec, Protection, Role, SettingsChange,
 };
 use holdfast_consensus::observe::bitrate::Bitrates;
 use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
@@ -42,7 +42,7 @@ pub(crate) struct Site {
     provisionals: BTreeMap<NodeId, Provisionals>,
     /// Cameras that a node cannot record.
     broken: BTreeSet<(NodeId, CameraId)>,
-    attempts: u128,
+    attempts: u8,
     /// Recorders that are running.
     running: BTreeSet<(NodeId, CameraId)>,
     /// Cameras of which a node has no keyframe yet.
@@ -470,11 +470,27 @@ impl Site {
         lines.collect()
     }
 
-    fn attempt(&mut self, args: &mut ArgumentConsumer<'_>) -> Anyhow<Uuid> {
+    /// Invites a node and has it join; the same `attempt` has the same key.
+    fn join(&mut self, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
         self.attempts += 1;
-        Ok(Uuid::from_u128(
-            take(args, "attempt")?.unwrap_or(self.attempts),
-        ))
+        let attempt: u8 = take(args, "attempt")?.unwrap_or(self.attempts);
+        let (key, invite) = (KeyHash([attempt; 32]), KeyHash([!attempt; 32]));
+        let spec = node_spec(args)?;
+        let is_known = self.state.nodes.values().any(|node| node.key == key);
+        let invited = Write::CreateInvite {
+            spec: InviteSpec {
+                name: spec.name.clone(),
+                role: spec.role,
+                may_vote: true,
+                key: invite,
+                expires: self.wall().plus(INVITE_VALID),
+            },
+        };
+        let entry = invited.clone().by(Actor::System, self.wall());
+        if !is_known && self.state.apply(entry).is_err() {
+            return self.write(invited);
+        }
+        self.write(Write::JoinNode { spec, key, invite })
     }
 
     /// Where a camera may and should be recorded.
@@ -622,11 +638,9 @@ impl Site {
             "init" => Write::Initialize {
                 cluster: Uuid::nil(),
                 node: node_spec(args)?,
+                key: KeyHash::default(),
             },
-            "join" => Write::JoinNode {
-                attempt: self.attempt(args)?,
-                spec: node_spec(args)?,
-            },
+            "join" => return self.join(args),
             "report" => Write::ReportForDuty {
                 node: next(args)?,
                 spec: node_spec(args)?,

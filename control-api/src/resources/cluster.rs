@@ -12,7 +12,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::decide::headroom::{Headroom, Victim};
+use holdfast_consensus::model::Secret;
 use holdfast_consensus::observe::heartbeat::RecorderState;
+use holdfast_consensus::{JoinToken, NoToken};
 use holdfast_storage::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
@@ -80,13 +82,12 @@ pub struct WorstLoss {
 #[serde(deny_unknown_fields)]
 pub struct InitCluster {}
 
-/// Body of `POST /cluster/join`: this node joins the cluster that `peer` (`host:port` of a member's
-/// peer address) belongs to.
+/// Body of `POST /cluster/join`: this node joins the cluster that invited it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinCluster {
-    #[schema(min_length = 1)]
-    pub peer: String,
+    #[schema(value_type = schema::JoinToken)]
+    pub token: Secret,
 }
 
 #[derive(OpenApi)]
@@ -210,7 +211,7 @@ async fn init<B: Backend>(
     shown(&app).await
 }
 
-/// This node joins the cluster that `peer` belongs to.
+/// This node joins the cluster that invited it.
 #[utoipa::path(
     post,
     path = "/api/v1/cluster/join",
@@ -222,8 +223,10 @@ async fn join<B: Backend>(
     State(app): State<App<B>>,
     Body(join): Body<JoinCluster>,
 ) -> Result<Json<Cluster>> {
-    check_peer(&join.peer)?;
-    app.backend.join_cluster(join.peer).await?;
+    let token: JoinToken = join.token.0.parse().map_err(|error: NoToken| {
+        ApiError::invalid(format!("`token`: {error}")).code("token-invalid")
+    })?;
+    app.backend.join_cluster(token).await?;
     shown(&app).await
 }
 
@@ -252,17 +255,4 @@ async fn finalize<B: Backend>(State(app): State<App<B>>) -> Result<Json<Cluster>
 async fn rebalance<B: Backend>(State(app): State<App<B>>) -> Result<(StatusCode, Json<Cluster>)> {
     app.change(Command::BeginRebalance).await?;
     Ok((StatusCode::ACCEPTED, shown(&app).await?))
-}
-
-fn check_peer(peer: &str) -> Result<()> {
-    let parts = peer
-        .rsplit_once(':')
-        .map(|(host, port)| (host, port.parse::<u16>()));
-    match parts {
-        Some((host, Ok(port))) if !host.is_empty() && port != 0 => Ok(()),
-        _ => Err(ApiError::invalid(format!(
-            "`peer` is {peer:?}; give the peer address of a member as host:port"
-        ))
-        .code("peer-invalid")),
-    }
 }

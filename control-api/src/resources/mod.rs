@@ -11,6 +11,7 @@ pub mod exports;
 pub mod gaps;
 pub(crate) mod health;
 pub mod holds;
+pub mod invites;
 pub mod nodes;
 pub mod parts;
 pub mod ports;
@@ -37,6 +38,7 @@ pub(crate) fn routes<B: Backend>() -> Router<App<B>> {
         .merge(exports::routes())
         .merge(gaps::routes())
         .merge(holds::routes())
+        .merge(invites::routes())
         .merge(nodes::routes())
         .merge(parts::routes())
         .merge(retention::routes())
@@ -57,6 +59,7 @@ pub(crate) fn documents() -> Vec<(&'static str, OpenApi)> {
         ("gaps", gaps::Paths::openapi()),
         ("health", health::Paths::openapi()),
         ("holds", holds::Paths::openapi()),
+        ("invites", invites::Paths::openapi()),
         ("nodes", nodes::Paths::openapi()),
         ("parts", parts::Paths::openapi()),
         ("retention", retention::Paths::openapi()),

@@ -33,6 +33,9 @@ pub struct Node {
     #[schema(value_type = schema::Duty)]
     pub duty: Duty,
     pub voter: bool,
+    /// Whether it may become a voter, as it was invited.
+    #[serde(default)]
+    pub may_vote: bool,
     /// As seen by the answering node.
     pub alive: bool,
     pub peer_addr: String,
@@ -117,6 +120,7 @@ impl Node {
             role: node.spec.role,
             duty: node.duty,
             voter: membership.voters.contains(&node.id),
+            may_vote: node.may_vote,
             alive: sight.is_alive(node.id),
             peer_addr: membership
                 .peer_addrs

@@ -9,12 +9,13 @@ use super::scrub::VolumeScrub;
 use super::timeline::Timeline;
 use crate::error::ApiError;
 use bytes::Bytes;
-use holdfast_consensus::WriteError;
 use holdfast_consensus::command::{LogEntry, Response};
 use holdfast_consensus::decide::headroom::Headroom;
+use holdfast_consensus::model::KeyHash;
 use holdfast_consensus::observe::sight::Sight;
 use holdfast_consensus::observe::volume::VolumeReport;
 use holdfast_consensus::state::ClusterState;
+use holdfast_consensus::{JoinToken, WriteError};
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::retention::RetentionOrder;
@@ -103,9 +104,11 @@ pub trait Cluster {
     ) -> impl Future<Output = std::result::Result<Response, WriteError>> + Send;
     /// Makes this node the first member of a new cluster; a conflict if it is a member already.
     fn init_cluster(&self) -> impl Future<Output = Result<()>> + Send;
-    /// Joins the cluster that `peer` (`host:port`) belongs to; a conflict if this node is a member
-    /// already.
-    fn join_cluster(&self, peer: String) -> impl Future<Output = Result<()>> + Send;
+    /// Joins the cluster that the token invites to; a conflict if this node is a member already.
+    fn join_cluster(&self, token: JoinToken) -> impl Future<Output = Result<()>> + Send;
+    /// This node, and the fingerprint of the root under which it can admit others; `None` if it
+    /// cannot.
+    fn root(&self) -> Option<(NodeId, KeyHash)>;
 }
 
 /// The recordings of all nodes as one.

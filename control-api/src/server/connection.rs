@@ -1,14 +1,15 @@
-//! One connection: speaks HTTP/1.1, and reports its client's progress to the port's table.
+//! One connection: its handshake, on the members' port; speaks HTTP/1.1, and reports its client's progress to the port's table.
 
-use super::Port;
 use super::read_deadline::ReadDeadline;
-use super::table::ConnectionId;
+use super::table::{ConnectionId, Overdue};
 use super::write_deadline::WriteDeadline;
-use crate::limits::{HEAD_BYTES_MAX, READ_BODY_DEADLINE, WRITE_DEADLINE};
+use super::{Door, Port};
+use crate::limits::{HANDSHAKE_DEADLINE, HEAD_BYTES_MAX, READ_BODY_DEADLINE, WRITE_DEADLINE};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Request, Response, header};
 use holdfast_consensus::OnAuthorised;
+use holdfast_consensus::peer::trust::roster::Caller;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -23,15 +24,24 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
-/// Ends when the client disconnects, when `evicted`'s sender is dropped, or, after the answer in
-/// progress, when `stopping`'s is.
+/// What ends a connection from this side.
+pub(super) struct Ends {
+    /// At once, when its sender is dropped.
+    pub(super) evicted: oneshot::Receiver<Infallible>,
+    /// After the answer in progress, when its sender is dropped.
+    pub(super) stopping: watch::Receiver<()>,
+}
+
+/// Ends when the client disconnects, or for one of `ends`. With a `door`, it speaks HTTP only after
+/// a handshake.
 pub(super) async fn serve(
     stream: TcpStream,
     standing: Arc<Standing>,
     router: Router,
-    evicted: oneshot::Receiver<Infallible>,
-    mut stopping: watch::Receiver<()>,
+    door: Option<Door>,
+    mut ends: Ends,
 ) {
     // Declared before the stream, so that it is dropped after it: the table never counts fewer
     // connections than are open.
@@ -39,8 +49,36 @@ pub(super) async fn serve(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("TCP_NODELAY: {error}");
     }
+    let stream = WriteDeadline::new(stream, WRITE_DEADLINE);
+    let Some(door) = door else {
+        return speak(stream, None, standing, router, ends).await;
+    };
+    let Some(trust) = door() else { return };
+    let handshake = timeout(HANDSHAKE_DEADLINE, trust.accept(stream));
+    let accepted = tokio::select! {
+        accepted = handshake => accepted,
+        _ = &mut ends.evicted => return,
+        _ = ends.stopping.changed() => return,
+    };
+    match accepted {
+        Ok(Ok((stream, caller))) => speak(stream, Some(caller), standing, router, ends).await,
+        Ok(Err(error)) => {
+            standing.port.metrics.not_trusted();
+            tracing::debug!("a connection was not let in: {error}");
+        }
+        Err(_) => standing.port.metrics.timed_out(Overdue::Handshake),
+    }
+}
+
+async fn speak<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    caller: Option<Caller>,
+    standing: Arc<Standing>,
+    router: Router,
+    mut ends: Ends,
+) {
     let stream = TokioIo::new(Heads {
-        stream: WriteDeadline::new(stream, WRITE_DEADLINE),
+        stream,
         standing: Arc::clone(&standing),
     });
     let mut http = http1::Builder::new();
@@ -48,13 +86,13 @@ pub(super) async fn serve(
     http.header_read_timeout(None)
         .max_header_size(HEAD_BYTES_MAX);
     let service = TowerToHyperService::new(router);
-    let service = service_fn(move |request| answer(&standing, &service, request));
+    let service = service_fn(move |request| answer(&standing, caller, &service, request));
     let mut connection = pin!(http.serve_connection(stream, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = evicted => return,
+        _ = ends.evicted => return,
         // The sender is dropped; nothing is ever sent.
-        _ = stopping.changed() => {
+        _ = ends.stopping.changed() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -66,6 +104,7 @@ pub(super) async fn serve(
 
 fn answer(
     standing: &Arc<Standing>,
+    caller: Option<Caller>,
     service: &TowerToHyperService<Router>,
     mut request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<> {
@@ -74,6 +113,9 @@ fn answer(
     request
         .extensions_mut()
         .insert(OnAuthorised::new(move || own.authorise()));
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
+    }
     let response = service.call(request.map(|body| ReadDeadline::new(body, READ_BODY_DEADLINE)));
     async move {
         let mut response = response.await?;

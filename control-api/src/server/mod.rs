@@ -20,7 +20,8 @@ pub use table::ConnectionLimits;
 
 use crate::limits::{CLOSING_MAX, SHUTDOWN_GRACE};
 use axum::Router;
-use connection::Standing;
+use connection::{Ends, Standing};
+use holdfast_consensus::peer::trust::Trust;
 use stats::{Event, Throttle};
 use std::convert::Infallible;
 use std::future::Future;
@@ -49,7 +50,12 @@ pub struct ServerOptions {
     /// newcomer.
     pub files_short: Arc<dyn Fn() -> bool + Send + Sync>,
     pub metrics: PortMetrics,
+    /// For the members' port; without it a port speaks plain HTTP.
+    pub door: Option<Door>,
 }
+
+/// The keys that a handshake is made with; while there are none, connections are closed.
+pub type Door = Arc<dyn Fn() -> Option<Trust> + Send + Sync>;
 
 /// The state that a port's connections share. Dropping one of the table's handles closes its
 /// connection.
@@ -121,6 +127,7 @@ struct Server {
     router: Router,
     port: Arc<Port>,
     files_short: Arc<dyn Fn() -> bool + Send + Sync>,
+    door: Option<Door>,
     /// Those in the table, and some closed ones whose tasks have not ended yet.
     connections: JoinSet<()>,
     sockets_max: usize,
@@ -135,6 +142,7 @@ impl Server {
             limits,
             files_short,
             metrics,
+            door,
         } = options;
         let table = Mutex::new(ConnectionTable::new(limits));
         Self {
@@ -145,6 +153,7 @@ impl Server {
                 began: Instant::now(),
             }),
             files_short,
+            door,
             connections: JoinSet::new(),
             sockets_max: limits.max + CLOSING_MAX,
             stopping,
@@ -173,10 +182,13 @@ impl Server {
                     self.log(Event::Evicted(reason), &from);
                 }
                 let standing = Arc::new(Standing::new(Arc::clone(&self.port), admitted.id));
-                let (router, stopping) = (self.router.clone(), self.stopping.clone());
-                self.connections.spawn(connection::serve(
-                    stream, standing, router, evicted, stopping,
-                ));
+                let ends = Ends {
+                    evicted,
+                    stopping: self.stopping.clone(),
+                };
+                let (router, door) = (self.router.clone(), self.door.clone());
+                self.connections
+                    .spawn(connection::serve(stream, standing, router, door, ends));
             }
             Err(reason) => {
                 drop(stream);

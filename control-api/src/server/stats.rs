@@ -18,6 +18,7 @@ pub struct ServerMetrics {
     evicted: IntCounterVec,
     refused: IntCounterVec,
     timed_out: IntCounterVec,
+    not_trusted: IntCounterVec,
     open: IntGaugeVec,
 }
 
@@ -58,6 +59,12 @@ impl ServerMetrics {
                 "Connections on which no whole request came in time.",
                 &["port", "reason"],
             )?,
+            not_trusted: counter(
+                "holdfast_not_trusted_connections_total",
+                "Connections whose handshake failed: without a certificate of this cluster, or no \
+                 TLS.",
+                &["port"],
+            )?,
             open: IntGaugeVec::new(
                 Opts::new("holdfast_open_connections", "Connections that are open."),
                 &["port", "state"],
@@ -67,6 +74,7 @@ impl ServerMetrics {
         registry.register(Box::new(metrics.evicted.clone()))?;
         registry.register(Box::new(metrics.refused.clone()))?;
         registry.register(Box::new(metrics.timed_out.clone()))?;
+        registry.register(Box::new(metrics.not_trusted.clone()))?;
         registry.register(Box::new(metrics.open.clone()))?;
         Ok(metrics)
     }
@@ -78,9 +86,10 @@ impl ServerMetrics {
             self.evicted.with_label_values(&[port, reason]);
             self.refused.with_label_values(&[port, reason]);
         }
-        for reason in [Overdue::Head, Overdue::Idle].map(Overdue::name) {
+        for reason in [Overdue::Head, Overdue::Idle, Overdue::Handshake].map(Overdue::name) {
             self.timed_out.with_label_values(&[port, reason]);
         }
+        self.not_trusted.with_label_values(&[port]);
         PortMetrics {
             all: self.clone(),
             port,
@@ -113,6 +122,10 @@ impl PortMetrics {
             .inc();
     }
 
+    pub(super) fn not_trusted(&self) {
+        self.all.not_trusted.with_label_values(&[self.port]).inc();
+    }
+
     pub(super) fn open(&self, all: usize, authorised: usize) {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.authorised.set(gauge(authorised));
@@ -135,6 +148,7 @@ impl Overdue {
         match self {
             Self::Head => "head",
             Self::Idle => "idle",
+            Self::Handshake => "handshake",
         }
     }
 }

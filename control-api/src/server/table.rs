@@ -49,6 +49,8 @@ pub(crate) enum Overdue {
     Head,
     /// The next request.
     Idle,
+    /// Its part of the handshake.
+    Handshake,
 }
 
 pub(crate) type ConnectionId = u64;

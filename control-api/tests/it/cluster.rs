@@ -2,7 +2,8 @@
 
 use crate::support::client::Client;
 use crate::support::fake::Fake;
-use holdfast_consensus::WriteError;
+use holdfast_consensus::model::KeyHash;
+use holdfast_consensus::{JoinToken, WriteError};
 use serde_json::json;
 
 #[tokio::test]
@@ -27,10 +28,11 @@ async fn a_node_enters_one_cluster_once() {
             .refusal(),
         (409, "conflict".to_owned())
     );
-    let join = r#"{"peer":"10.0.0.1:7701"}"#;
+    let token = JoinToken::new(vec!["10.0.0.1:7701".parse().unwrap()], KeyHash([1; 32]));
+    let join = json!({ "token": token.unwrap().to_string() }).to_string();
     assert_eq!(
         client
-            .call("POST", "/api/v1/cluster/join", Some(join))
+            .call("POST", "/api/v1/cluster/join", Some(&join))
             .await
             .refusal(),
         (409, "conflict".to_owned())
@@ -38,17 +40,17 @@ async fn a_node_enters_one_cluster_once() {
 }
 
 #[tokio::test]
-async fn a_peer_must_be_host_and_port() {
+async fn a_token_must_be_one() {
     let client = Client::of(&Fake::new());
-    for peer in ["", "host", "host:", ":7701", "host:70000", "host:0"] {
-        let body = json!({ "peer": peer }).to_string();
+    for token in ["", "x", "hfjoin_", "hfjoin_AAAA"] {
+        let body = json!({ "token": token }).to_string();
         assert_eq!(
             client
                 .call("POST", "/api/v1/cluster/join", Some(&body))
                 .await
                 .refusal(),
-            (422, "peer-invalid".to_owned()),
-            "{peer}"
+            (422, "token-invalid".to_owned()),
+            "{token}"
         );
     }
 }

@@ -116,8 +116,8 @@ async fn a_node_without_a_cluster_says_so_unless_the_request_is_wrong() {
         (
             "POST",
             "/api/v1/cluster/join",
-            r#"{"peer":"x"}"#,
-            "peer-invalid",
+            r#"{"token":"x"}"#,
+            "token-invalid",
         ),
     ] {
         let answer = client.call(method, path, Some(body)).await;

@@ -41,6 +41,7 @@ async fn start_with(
         limits,
         files_short: Arc::new(files_short),
         metrics,
+        door: None,
     };
     (
         port,

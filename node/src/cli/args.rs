@@ -61,8 +61,8 @@ pub(super) enum Command {
     /// Found a cluster, join one, show its members
     #[command(subcommand)]
     Cluster(ClusterCommand),
-    /// List the members, take one out of service and back
-    #[command(subcommand)]
+    /// Invite a node, list the members, take one out of service and back
+    #[command(subcommand, visible_alias = "node")]
     Nodes(NodesCommand),
     /// Add, change, list, show and remove cameras
     #[command(subcommand)]
@@ -123,11 +123,11 @@ pub(super) struct ServeArgs {
 pub(super) enum ClusterCommand {
     /// Make this node the first member of a new cluster
     Init,
-    /// Make this node a member of the cluster that another node belongs to
+    /// Make this node a member of the cluster that invited it (`holdfast node invite`)
     Join {
-        /// Peer address (host:port) of any member
-        #[arg(long, value_name = "HOST:PORT")]
-        peer: String,
+        /// The token of the invitation; `-`: the first line of standard input, which other users
+        /// of this machine do not see
+        token: String,
     },
     /// Show members, leader, how many cameras are recorded, and what the next failure would cost
     Status,
@@ -306,12 +306,36 @@ pub(super) enum NodesCommand {
         /// Name or number
         node: String,
     },
+    /// Make a token with which a new node joins: once, under this name
+    Invite(InviteArgs),
+    /// Show the invitations that have not expired
+    Invites,
+    /// Make an invitation's token useless
+    Revoke {
+        /// Number of the invitation
+        invite: u64,
+    },
     /// Show how a node's volumes stand. They are added, retired and taken out in its configuration
     /// file, which SIGHUP makes it read
     Volumes {
         /// Name or number
         node: String,
     },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct InviteArgs {
+    /// The name in the new node's configuration
+    pub(super) name: String,
+    /// The node may become a voter; it then also holds the key with which nodes are admitted
+    #[arg(long)]
+    pub(super) voter: bool,
+    /// The node is a witness: it votes and records nothing
+    #[arg(long)]
+    pub(super) witness: bool,
+    /// How long the token is valid, at most a day
+    #[arg(long, value_name = "MINUTES", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1440))]
+    pub(super) valid_minutes: u32,
 }
 
 #[derive(Debug, Subcommand)]

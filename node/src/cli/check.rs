@@ -100,7 +100,7 @@ mod tests {
         assert!(checked(text, Some("0123456789abcdef")).valid);
         let without = checked(text, None);
         assert!(
-            !without.valid && without.problems.len() == 2 && without.effective.is_some(),
+            !without.valid && without.problems.len() == 1 && without.effective.is_some(),
             "{without:?}"
         );
     }

@@ -8,17 +8,21 @@ use super::table::{or_dash, printable};
 use crate::client::{Api, ApiOptions};
 use crate::terminal::error::{CliError, ExitKind};
 use crate::terminal::output::Output;
+use holdfast_consensus::model::Secret;
 use holdfast_control_api::wire::{
     Cluster, FailoverHeadroom, InitCluster, JoinCluster, VolumeRetention,
 };
 use holdfast_storage::ids::NodeId;
 use reqwest::Method;
+use std::io::{BufRead as _, Read as _};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 /// How long an accepted node may take to start as a member.
 const MEMBER_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Longer than any token.
+const TOKEN_BYTES_MAX: u64 = 8_192;
 
 pub(super) async fn run(
     command: ClusterCommand,
@@ -32,11 +36,12 @@ pub(super) async fn run(
                 .await?;
             as_member(&api).await?
         }
-        ClusterCommand::Join { peer } => {
+        ClusterCommand::Join { token } => {
+            let token = Secret(if token == "-" { from_stdin()? } else { token });
             api.call(
                 Method::POST,
                 &["cluster", "join"],
-                Some(&JoinCluster { peer }),
+                Some(&JoinCluster { token }),
             )
             .await?;
             as_member(&api).await?
@@ -65,6 +70,22 @@ pub(super) async fn run(
     out.print(&cluster, |cluster| describe(cluster, &retention))
 }
 
+/// The first line of standard input.
+fn from_stdin() -> Result<String, CliError> {
+    let mut line = String::new();
+    let read = std::io::stdin()
+        .lock()
+        .take(TOKEN_BYTES_MAX)
+        .read_line(&mut line);
+    match read {
+        Ok(_) if !line.trim().is_empty() => Ok(line.trim().to_owned()),
+        Ok(_) => Err(CliError::failed("standard input holds no token")),
+        Err(error) => Err(CliError::failed(format!(
+            "cannot read the token from standard input: {error}"
+        ))),
+    }
+}
+
 /// The cluster once the node has taken up its membership, a moment after the others have granted
 /// it.
 async fn as_member(api: &Api) -> Result<Cluster, CliError> {
@@ -87,19 +108,23 @@ async fn as_member(api: &Api) -> Result<Cluster, CliError> {
     })
 }
 
-/// The node votes, or the other voters are three or five: more would not vote.
+/// The node votes, or must not, or the other voters are three or five: more would not vote.
 fn is_settled(cluster: &Cluster) -> bool {
-    let votes = cluster
-        .this_node
-        .is_some_and(|node| cluster.voters.contains(&node));
-    let is_needless = matches!(cluster.voters.len(), 3 | 5);
+    let own = cluster
+        .nodes
+        .iter()
+        .find(|node| Some(node.id) == cluster.this_node);
+    let votes = own.is_some_and(|node| cluster.voters.contains(&node.id));
+    let is_needless =
+        matches!(cluster.voters.len(), 3 | 5) || own.is_some_and(|node| !node.may_vote);
     (votes || is_needless) && cluster.id.is_some() && cluster.leader.is_some()
 }
 
 fn describe(cluster: &Cluster, volumes: &[VolumeRetention]) -> String {
     let Some(id) = &cluster.id else {
         return "this node belongs to no cluster; found one with `holdfast cluster init` or join \
-                one with `holdfast cluster join`"
+                one with `holdfast cluster join TOKEN`; a member makes the token with `holdfast node \
+                invite NAME`"
             .to_owned();
     };
     let name = |id| {

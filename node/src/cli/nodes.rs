@@ -1,14 +1,14 @@
 //! `holdfast nodes`: shows the members, takes them out of service and back.
 
-use super::args::NodesCommand;
+use super::args::{InviteArgs, NodesCommand};
 use super::resolve;
-use super::table::Table;
+use super::table::{Table, or_dash};
 use crate::client::{Api, ApiOptions};
 use crate::terminal::error::CliError;
 use crate::terminal::output::Output;
 use holdfast_consensus::model::{Duty, Role};
 use holdfast_consensus::observe::clocks::OFFSET_MAX;
-use holdfast_control_api::wire::{Node, Volume};
+use holdfast_control_api::wire::{Invite, MadeInvite, NewInvite, Node, Volume};
 use reqwest::Method;
 
 pub(super) async fn run(
@@ -23,6 +23,11 @@ pub(super) async fn run(
         NodesCommand::Remove { node, force } => remove(&api, &node, force).await?,
         NodesCommand::Undrain { node } => set_drain(&api, &node, Method::DELETE).await?,
         NodesCommand::Volumes { node } => return volumes(&api, &node, out).await,
+        NodesCommand::Invite(args) => return invite(&api, args, out).await,
+        NodesCommand::Invites => return invites(&api, out).await,
+        NodesCommand::Revoke { invite } => {
+            return api.delete(&["invites", &invite.to_string()], &[]).await;
+        }
     }
     let nodes: Vec<Node> = api.get(&["nodes"], &[]).await?;
     out.print(&nodes, |nodes| table(nodes))
@@ -37,6 +42,60 @@ async fn set_drain(api: &Api, text: &str, method: Method) -> Result<(), CliError
     )
     .await
     .map(drop)
+}
+
+async fn invite(api: &Api, args: InviteArgs, out: Output) -> Result<(), CliError> {
+    let InviteArgs {
+        name,
+        voter,
+        witness,
+        valid_minutes,
+    } = args;
+    let invite = NewInvite {
+        name,
+        role: if witness {
+            Role::Witness
+        } else {
+            Role::Recorder
+        },
+        may_vote: voter || witness,
+        valid_s: Some(valid_minutes.saturating_mul(60)),
+    };
+    let made: MadeInvite = api.post(&["invites"], &invite).await?;
+    out.print(&made, |made| {
+        format!(
+            "run this on {}, within {valid_minutes} min:\n\n  holdfast cluster join {}\n\nanyone \
+             with this token can join; `holdfast node revoke {}` makes it useless",
+            made.invite.name, made.token, made.invite.id
+        )
+    })
+}
+
+async fn invites(api: &Api, out: Output) -> Result<(), CliError> {
+    let (invites, nodes): (Vec<Invite>, Vec<Node>) =
+        tokio::try_join!(api.get(&["invites"], &[]), api.get(&["nodes"], &[]))?;
+    out.print(&invites, |invites| {
+        let mut table = Table::new(&["ID", "NAME", "ROLE", "MAY VOTE", "EXPIRES", "USED BY"]);
+        for invite in invites {
+            let used_by = invite.used_by.map(|id| {
+                let node = nodes.iter().find(|node| node.id == id);
+                node.map_or_else(|| id.to_string(), |node| node.name.clone())
+            });
+            table.row(vec![
+                invite.id.to_string(),
+                invite.name.clone(),
+                match invite.role {
+                    Role::Recorder => "recorder",
+                    Role::Witness => "witness",
+                }
+                .to_owned(),
+                if invite.may_vote { "yes" } else { "no" }.to_owned(),
+                invite.expires.to_string(),
+                or_dash(used_by),
+            ]);
+        }
+        table.to_string()
+    })
 }
 
 async fn remove(api: &Api, text: &str, force: bool) -> Result<(), CliError> {

@@ -1,5 +1,5 @@
 //! The preparation that `serve` does before it starts a node, and `config check` does to find out
-//! whether it would: reads the file, the secrets and the log's filter, and examines the machine.
+//! whether it would: reads the file, the secret and the log's filter, and examines the machine.
 
 use super::logging;
 use crate::config::{Config, ConfigError, Problem, Secrets};
@@ -40,14 +40,7 @@ pub(super) fn prepare(
         message,
     };
     let secrets = Secrets::load(&config, &env);
-    problems.extend(
-        secrets
-            .as_ref()
-            .err()
-            .into_iter()
-            .flatten()
-            .map(|error| shown(error.to_string())),
-    );
+    problems.extend(secrets.as_ref().err().map(|error| shown(error.to_string())));
     let filter = logging::filter(&config.log, env(logging::FILTER_ENV));
     problems.extend(
         filter
@@ -85,15 +78,10 @@ mod tests {
         std::fs::write(&file, "name = \"a\"\ndata_dir = \"/proc/nothing\"\n").unwrap();
         let env = |name: &str| (name == logging::FILTER_ENV).then(|| "a=b=c".to_owned());
         let shown = prepare(&file, env).unwrap_err().error.to_string();
-        for part in [
-            "data_dir",
-            "no cluster secret",
-            "no admin token",
-            "HOLDFAST_LOG",
-        ] {
+        for part in ["data_dir", "no admin token", "HOLDFAST_LOG"] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
-        assert_eq!(shown.lines().count(), 4, "{shown}");
+        assert_eq!(shown.lines().count(), 3, "{shown}");
     }
 
     #[test]

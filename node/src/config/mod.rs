@@ -10,7 +10,7 @@ mod validate;
 
 pub use error::{ConfigError, Problem};
 pub(crate) use secrets::read_bounded;
-pub use secrets::{ADMIN_TOKEN_ENV, CLUSTER_SECRET_ENV, SECRET_CHARS_MIN, SecretError, Secrets};
+pub use secrets::{ADMIN_TOKEN_ENV, SECRET_CHARS_MIN, SecretError, Secrets};
 pub use size::ByteSize;
 
 use holdfast_consensus::model::{
@@ -79,8 +79,6 @@ pub struct Advertise {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
-    /// File with the secret that all members share; `HOLDFAST_CLUSTER_SECRET` takes precedence.
-    pub secret_file: Option<PathBuf>,
     pub role: Role,
     pub failure_domain: String,
     /// Cameras that this node may record at once.
@@ -338,7 +336,6 @@ impl Config {
                     .iter_mut()
                     .map(|volume| &mut volume.path),
             )
-            .chain(&mut self.cluster.secret_file)
             .chain(&mut self.auth.admin_token_file);
         for path in paths {
             *path = base.join(&*path);
@@ -370,7 +367,6 @@ impl Default for Listen {
 impl Default for Cluster {
     fn default() -> Self {
         Self {
-            secret_file: None,
             role: Role::Recorder,
             failure_domain: String::new(),
             camera_capacity: CAMERA_CAPACITY_DEFAULT,

@@ -1,13 +1,10 @@
-//! The node's two secrets, from the environment or from files. They never enter [`super::Config`],
-//! so that it can be printed.
+//! The node's secret, from the environment or from a file. It never enters [`super::Config`], so that
+//! that can be printed.
 
 use super::Config;
 use holdfast_consensus::model::Secret;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-
-/// Environment variable with the secret that all members of a cluster share.
-pub const CLUSTER_SECRET_ENV: &str = "HOLDFAST_CLUSTER_SECRET";
 
 /// Environment variable with the API's admin token.
 pub const ADMIN_TOKEN_ENV: &str = "HOLDFAST_ADMIN_TOKEN";
@@ -43,10 +40,9 @@ pub enum SecretError {
     },
 }
 
-/// The secrets that a node must know and must not show.
+/// What a node must know and must not show.
 #[derive(Clone, Debug)]
 pub struct Secrets {
-    pub cluster: Secret,
     pub admin_token: Secret,
 }
 
@@ -58,36 +54,22 @@ struct Origin<'a> {
 }
 
 impl Secrets {
-    /// Takes each secret from `env` (usually the process's environment), else from its file.
+    /// Takes the secret from `env` (usually the process's environment), else from its file.
     ///
     /// # Errors
-    /// One for each secret that is missing, unreadable, too short or not a single line of printable
-    /// ASCII.
+    /// It is missing, unreadable, too short or not a single line of printable ASCII.
     pub fn load(
         config: &Config,
         env: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, Vec<SecretError>> {
-        let cluster = Origin {
-            what: "cluster secret",
-            key: "cluster.secret_file",
-            env: CLUSTER_SECRET_ENV,
-            file: config.cluster.secret_file.as_deref(),
-        };
+    ) -> Result<Self, SecretError> {
         let admin_token = Origin {
             what: "admin token",
             key: "auth.admin_token_file",
             env: ADMIN_TOKEN_ENV,
             file: config.auth.admin_token_file.as_deref(),
         };
-        match (cluster.load(&env), admin_token.load(&env)) {
-            (Ok(cluster), Ok(admin_token)) => Ok(Self {
-                cluster,
-                admin_token,
-            }),
-            (cluster, admin_token) => {
-                Err(cluster.err().into_iter().chain(admin_token.err()).collect())
-            }
-        }
+        let admin_token = admin_token.load(&env)?;
+        Ok(Self { admin_token })
     }
 }
 

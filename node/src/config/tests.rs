@@ -36,7 +36,6 @@ fn uncommented(text: &str) -> String {
 #[test]
 fn the_shipped_example_parses_and_equals_the_defaults() {
     let mut expected = Config::new("node1", "/var/lib/holdfast");
-    expected.cluster.secret_file = Some("/etc/holdfast/cluster.secret".into());
     expected.auth.admin_token_file = Some("/etc/holdfast/admin.token".into());
     assert_eq!(parse(EXAMPLE).unwrap(), expected);
 }
@@ -289,51 +288,33 @@ fn relative_paths_are_relative_to_the_file() {
 }
 
 #[test]
-fn secrets_come_from_the_environment_before_files() {
+fn the_secret_comes_from_the_environment_before_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config::new("a", "/d");
-    config.cluster.secret_file = Some(dir.path().join("secret"));
-    std::fs::write(dir.path().join("secret"), "0123456789abcdef\n").unwrap();
+    config.auth.admin_token_file = Some(dir.path().join("token"));
+    std::fs::write(dir.path().join("token"), "0123456789abcdef\n").unwrap();
+    let from_file = Secrets::load(&config, |_| None).unwrap();
+    assert_eq!(from_file.admin_token.0, "0123456789abcdef");
     let env = HashMap::from([(ADMIN_TOKEN_ENV, "fedcba9876543210")]);
     let lookup = |name: &str| env.get(name).map(|&text| text.to_owned());
     let secrets = Secrets::load(&config, lookup).unwrap();
-    assert_eq!(
-        (secrets.cluster.0.as_str(), secrets.admin_token.0.as_str()),
-        ("0123456789abcdef", "fedcba9876543210")
-    );
-    assert!(!format!("{secrets:?}").contains("0123456789abcdef"));
+    assert_eq!(secrets.admin_token.0, "fedcba9876543210");
+    assert!(!format!("{secrets:?}").contains("fedcba9876543210"));
 }
 
 #[test]
 fn absent_short_and_unprintable_secrets_are_refused_without_showing_them() {
     let load = |token: Option<&str>| {
-        let lookup = |name: &str| {
-            if name == CLUSTER_SECRET_ENV {
-                Some("0123456789abcdef".to_owned())
-            } else {
-                token.map(str::to_owned)
-            }
-        };
-        let errors = Secrets::load(&Config::new("a", "/d"), lookup)
-            .map(|_| ())
-            .unwrap_err();
-        assert_eq!(errors.len(), 1);
-        errors[0].to_string()
+        let lookup = |_: &str| token.map(str::to_owned);
+        let loaded = Secrets::load(&Config::new("a", "/d"), lookup);
+        loaded.map(drop).unwrap_err().to_string()
     };
     assert!(load(None).contains("set `auth.admin_token_file`"));
     assert!(load(Some("short")).contains("is shorter than 16 characters"));
     let spaced = load(Some("with spaces inside it"));
     assert!(spaced.contains("has spaces") && !spaced.contains("inside"));
     let mut config = Config::new("a", "/d");
-    config.cluster.secret_file = Some("/nonexistent".into());
-    let both = Secrets::load(&config, |_| None).unwrap_err();
-    assert!(
-        both[0]
-            .to_string()
-            .contains("cannot read cluster secret from /nonexistent")
-    );
-    assert!(
-        both[1].to_string().contains("no admin token"),
-        "not only the first"
-    );
+    config.auth.admin_token_file = Some("/nonexistent".into());
+    let absent = Secrets::load(&config, |_| None).unwrap_err().to_string();
+    assert!(absent.contains("cannot read admin token from /nonexistent"));
 }

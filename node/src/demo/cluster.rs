@@ -9,7 +9,7 @@ use crate::client::Api;
 use crate::config::{ByteSize, Config};
 use crate::terminal::error::CliError;
 use holdfast_consensus::model::Secret;
-use holdfast_control_api::wire::{InitCluster, JoinCluster};
+use holdfast_control_api::wire::{InitCluster, JoinCluster, MadeInvite, NewInvite};
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File, OpenOptions};
@@ -131,10 +131,6 @@ impl Cluster {
             .map_err(io_error("find free ports"))?;
         let token = Secret(uuid::Uuid::new_v4().simple().to_string());
         write_secret(&options.dir.join("admin.token"), &token.0)?;
-        write_secret(
-            &options.dir.join("cluster.secret"),
-            &uuid::Uuid::new_v4().simple().to_string(),
-        )?;
         let pairs = ports.chunks_exact(2).enumerate();
         let nodes = pairs.map(|(index, ports)| Node::create(options, index, ports, &mut tune));
         Ok(Self {
@@ -162,17 +158,40 @@ impl Cluster {
         .await?;
         self.wait_ready(0).await?;
         for index in 1..self.len() {
-            let peer = self.nodes[0].config.advertised_peer();
-            self.request(
-                index,
-                "join the cluster",
-                &["cluster", "join"],
-                &JoinCluster { peer },
-            )
-            .await?;
-            self.wait_ready(index).await?;
+            self.join(index, 0).await?;
         }
         Ok(())
+    }
+
+    /// Has the node `through` invite the node, lets it join, and waits until it is ready.
+    ///
+    /// # Errors
+    /// As [`Cluster::form`].
+    pub async fn join(&mut self, index: usize, through: usize) -> Result<(), ClusterError> {
+        let token = self.invite(index, through).await?;
+        let join = JoinCluster { token };
+        self.request(index, "join the cluster", &["cluster", "join"], &join)
+            .await?;
+        self.wait_ready(index).await
+    }
+
+    /// The token of an invitation for the node.
+    ///
+    /// # Errors
+    /// As [`Cluster::form`].
+    pub async fn invite(&self, index: usize, through: usize) -> Result<Secret, ClusterError> {
+        let config = &self.nodes[index].config;
+        let invite = NewInvite {
+            name: config.name.clone(),
+            role: config.cluster.role,
+            may_vote: true,
+            valid_s: None,
+        };
+        let api = self.api(through)?;
+        match api.post::<MadeInvite>(&["invites"], &invite).await {
+            Ok(made) => Ok(Secret(made.token)),
+            Err(source) => Err(self.refused(through, "invite a node", source)),
+        }
     }
 
     #[must_use]
@@ -426,7 +445,6 @@ impl Node {
         let mut config = Config::new(&name, dir.join("data"));
         config.listen.api = SocketAddr::from((Ipv4Addr::LOCALHOST, ports[0]));
         config.listen.peer = SocketAddr::from((Ipv4Addr::LOCALHOST, ports[1]));
-        config.cluster.secret_file = Some(options.dir.join("cluster.secret"));
         config.auth.admin_token_file = Some(options.dir.join("admin.token"));
         // Several nodes share one disk here: small segments, and no deletion to keep space free.
         config.storage.segment_bytes_max = ByteSize(256 << 20);
@@ -456,13 +474,8 @@ impl Node {
         command.arg("serve").arg("--config").arg(&self.config_path);
         command.args(["--parent-pid", &std::process::id().to_string()]);
         command.stdin(Stdio::null()).stdout(log).stderr(again);
-        // The files that the configuration names must count, whatever the caller's environment has.
-        for name in [
-            crate::config::ADMIN_TOKEN_ENV,
-            crate::config::CLUSTER_SECRET_ENV,
-        ] {
-            command.env_remove(name);
-        }
+        // The file that the configuration names must count, whatever the caller's environment has.
+        command.env_remove(crate::config::ADMIN_TOKEN_ENV);
         let child =
             spawn::spawn(command).map_err(io_error(&format!("start {}", executable.display())))?;
         Ok(Process(child))

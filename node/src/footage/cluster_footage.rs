@@ -18,7 +18,7 @@ use holdfast_consensus::codec::Format;
 use holdfast_consensus::identity::Addresses;
 use holdfast_consensus::observe::sight::Sight;
 use holdfast_consensus::observe::volume::VolumeReport;
-use holdfast_consensus::peer::client::{PeerClient, PeerError};
+use holdfast_consensus::peer::client::{Member, PeerClient, PeerError};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::ports::{Listed, Lost, Payload};
 use holdfast_control_api::wire;
@@ -128,10 +128,10 @@ impl View {
             .chain(voters)
             .filter(|node| own.is_alive(*node))
             .take(VOTERS_ASKED_MAX);
-        for addr in asked.filter_map(|node| peers.get(&node)) {
+        for (node, addr) in asked.filter_map(|node| peers.get_key_value(&node)) {
             match self
                 .client
-                .call(addr, SIGHT_PATH, &Question, ANSWER_DEADLINE)
+                .call(member(*node, addr), SIGHT_PATH, &Question, ANSWER_DEADLINE)
                 .await
             {
                 Ok(SightAnswer(reports)) => {
@@ -218,14 +218,14 @@ impl View {
             return Ok(bytes);
         }
         let request = InitRequest { camera, init };
-        for (_, addr) in self
+        for (node, addr) in self
             .peers()
             .into_iter()
             .filter(|(node, _)| self.is_alive(*node))
         {
             match self
                 .client
-                .fetch(&addr, INIT_PATH, &request, ANSWER_DEADLINE)
+                .fetch(member(node, &addr), INIT_PATH, &request, ANSWER_DEADLINE)
                 .await
             {
                 Ok(bytes) if InitId::of(&bytes) == init => return Ok(bytes),
@@ -264,7 +264,12 @@ impl View {
     ) -> Result<Payload, ViewError> {
         match self
             .client
-            .fetch(&addr, CHUNK_PATH, &ChunkRequest(location), CHUNK_DEADLINE)
+            .fetch(
+                member(node, &addr),
+                CHUNK_PATH,
+                &ChunkRequest(location),
+                CHUNK_DEADLINE,
+            )
             .await
         {
             Ok(bytes) => Ok(Ok(bytes)),
@@ -316,7 +321,12 @@ impl View {
         let addr = addr.ok_or(ViewError::Gone(node))?;
         let Done = self
             .client
-            .call(&addr, START_SCRUB_PATH, &Question, ANSWER_DEADLINE)
+            .call(
+                member(node, &addr),
+                START_SCRUB_PATH,
+                &Question,
+                ANSWER_DEADLINE,
+            )
             .await?;
         Ok(())
     }
@@ -329,7 +339,12 @@ impl View {
         let addr = self.addr_of(node)?;
         let VolumesAnswer(volumes) = self
             .client
-            .call(&addr, VOLUMES_PATH, &Question, ANSWER_DEADLINE)
+            .call(
+                member(node, &addr),
+                VOLUMES_PATH,
+                &Question,
+                ANSWER_DEADLINE,
+            )
             .await?;
         Ok(volumes)
     }
@@ -392,7 +407,7 @@ impl View {
             }
             let answer = self
                 .client
-                .call(&addr, path, question, ANSWER_DEADLINE)
+                .call(member(node, &addr), path, question, ANSWER_DEADLINE)
                 .await;
             let answer =
                 answer.inspect_err(|error| tracing::warn!(%node, %error, "left out of an answer"));
@@ -410,4 +425,11 @@ impl View {
 
 fn volume_is_late(node: NodeId, volume: u16) -> String {
     format!("volume {volume} of node {node} is slow, or not all of it is listed yet")
+}
+
+pub(super) fn member(node: NodeId, addr: &str) -> Member<'_> {
+    Member {
+        node: Some(node),
+        addr,
+    }
 }

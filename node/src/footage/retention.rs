@@ -1,7 +1,7 @@
 //! What the volumes of all nodes delete, and an operator's orders about it: fetched from peers, and
 //! put in the terms of the API.
 
-use crate::footage::cluster_footage::{ANSWER_DEADLINE, View, ViewError};
+use crate::footage::cluster_footage::{ANSWER_DEADLINE, View, ViewError, member};
 use crate::footage::peer_reads::{Done, Question, decode, encode};
 use crate::volumes::{VolumeRetention, Volumes};
 use axum::Router;
@@ -91,7 +91,7 @@ impl View {
         let addr = addr.ok_or(ViewError::Gone(node))?;
         let Done = self
             .client
-            .call(&addr, ORDER_PATH, request, ANSWER_DEADLINE)
+            .call(member(node, &addr), ORDER_PATH, request, ANSWER_DEADLINE)
             .await?;
         Ok(())
     }

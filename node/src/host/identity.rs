@@ -6,6 +6,7 @@
 
 use crate::durable_file::write_durably;
 use holdfast_consensus::generation::ClusterGeneration;
+use holdfast_consensus::peer::trust::names::NodeUri;
 use holdfast_storage::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use std::fs::{self};
@@ -42,25 +43,6 @@ pub(crate) enum IdentityError {
     Write { path: PathBuf, source: io::Error },
 }
 
-/// The id of this node's attempt to join, so that a retry gets the same answer if the first answer
-/// was lost, even in a crash. Created on the first call, and of no use once there is an identity.
-///
-/// # Errors
-/// When the directory cannot be read or written.
-pub(crate) fn join_attempt(data_dir: &Path) -> Result<Uuid, IdentityError> {
-    let path = data_dir.join("join-attempt");
-    let known = fs::read_to_string(&path)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    if let Some(attempt) = known {
-        return Ok(attempt);
-    }
-    let attempt = Uuid::new_v4();
-    write_durably(data_dir, &path, attempt.to_string().as_bytes())
-        .map_err(|source| IdentityError::Write { path, source })?;
-    Ok(attempt)
-}
-
 /// The consensus folder of any generation, if there is one.
 pub(crate) fn any_raft_dir(data_dir: &Path) -> Option<PathBuf> {
     let is_raft = |name: &str| name == RAFT_DIR || name.starts_with(&format!("{RAFT_DIR}-"));
@@ -81,6 +63,14 @@ impl Identity {
             cluster,
             node,
             generation: (!is_first).then_some(generation),
+        }
+    }
+
+    /// As its certificate has it.
+    pub(crate) fn name(&self) -> NodeUri {
+        NodeUri {
+            cluster: self.cluster,
+            node: self.node,
         }
     }
 
@@ -150,13 +140,6 @@ mod tests {
         );
         fs::create_dir(second.raft_dir(dir.path())).unwrap();
         assert_eq!(any_raft_dir(dir.path()), Some(dir.path().join("raft-2")));
-    }
-
-    #[test]
-    fn an_attempt_to_join_keeps_its_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let attempt = join_attempt(dir.path()).unwrap();
-        assert_eq!(join_attempt(dir.path()).unwrap(), attempt);
     }
 
     #[test]

@@ -13,12 +13,13 @@ use crate::capture::recorder::status::Status;
 use crate::capture::recorder::supervisor::{self, Desired, Supervisor, SupervisorHandle};
 use crate::capture::recorder::{status, task};
 use crate::clock::{Clock, wall_clock};
-use crate::config::{Config, Secrets};
+use crate::config::Config;
 use crate::footage::cluster_footage::View;
 use crate::footage::former;
 use crate::footage::peer_reads::{read_routes, sight_route};
 use crate::footage::retention;
 use crate::host::identity::Identity;
+use crate::host::keys::{Keys, KeysError};
 use crate::host::part::Parts;
 use crate::member::alive;
 use crate::member::drive::{self, Drive, LookAtSelf};
@@ -34,13 +35,15 @@ use crate::volumes::Volumes;
 use crate::volumes::sink::{GapTotals, VolumeSink};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::decide::headroom::Headroom;
-use holdfast_consensus::model::{Actor, Duty, Invalid, Node, NodeSpec, Role, Secret};
+use holdfast_consensus::model::{Actor, Duty, Invalid, KeyHash, Node, NodeSpec, Role};
 use holdfast_consensus::observe::heartbeat::{
     Audience, Exposure, HEARTBEAT_INTERVAL, Heartbeat, RecorderState,
 };
 use holdfast_consensus::observe::sight::Sight;
 use holdfast_consensus::peer::client::PeerClient;
 use holdfast_consensus::peer::connection::Dialer;
+use holdfast_consensus::peer::trust::Trust;
+use holdfast_consensus::peer::trust::authority::Authority;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Timing, WriteError};
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -85,6 +88,8 @@ pub(crate) enum StartError {
     #[error("{0}")]
     Consensus(#[from] holdfast_consensus::OpenError),
     #[error("{0}")]
+    Keys(#[from] KeysError),
+    #[error("{0}")]
     Ingest(#[from] runtime::Error),
     #[error("a bug ended the start: {0}")]
     Bug(#[from] tokio::task::JoinError),
@@ -93,6 +98,8 @@ pub(crate) enum StartError {
 /// The parts of a running member.
 pub(crate) struct Member {
     pub(crate) identity: Identity,
+    /// Of the key that its connections are made with.
+    pub(crate) key: KeyHash,
     clock: Clock,
     pub(crate) consensus: Consensus,
     pub(crate) volumes: Volumes,
@@ -119,21 +126,23 @@ impl Member {
     /// See [`StartError`]; nothing runs then.
     pub(crate) async fn start(
         config: &Config,
-        secrets: &Secrets,
+        keys: Keys,
         identity: Identity,
         clock: Clock,
         raft: &Handle,
     ) -> Result<Self, StartError> {
         let spec = config.node_spec()?;
         let volumes = Volumes::open(config, identity.node, identity.cluster, clock).await?;
+        let (trust, key) = (keys.trust()?, keys.credentials.key.hash());
         let consensus = raft
             .spawn(open_consensus(
                 config.clone(),
-                secrets.cluster.clone(),
+                (trust.clone(), keys.authority),
                 identity,
             ))
             .await??;
-        let client = PeerClient::new(Dialer::new(secrets.cluster.clone()));
+        let dialer = Dialer::new(trust);
+        let client = PeerClient::new(dialer.clone());
         let tick = Duration::from_millis(config.ingest.tick_ms);
         let ingest = IngestRuntime::start(runtime::Options {
             tick,
@@ -142,7 +151,7 @@ impl Member {
         let (stopping, stops) = watch::channel(false);
         let base = Base {
             config,
-            secrets,
+            dialer,
             spec,
             identity,
             clock,
@@ -157,7 +166,6 @@ impl Member {
         let view = base.view(client, pilot.sight.clone());
         let peer_routes = peer_routes(
             &base.consensus,
-            secrets,
             pilot.link_events.clone(),
             &base.volumes,
             &pilot.sight,
@@ -166,6 +174,7 @@ impl Member {
         let (parts, broken) = base.run_parts(recorders, pilot, &view, headroom);
         Ok(Self {
             identity,
+            key,
             clock,
             consensus: base.consensus,
             volumes: base.volumes,
@@ -316,7 +325,7 @@ impl Member {
 /// What the parts of a member are made of.
 struct Base<'a> {
     config: &'a Config,
-    secrets: &'a Secrets,
+    dialer: Dialer,
     /// This node, as its configuration describes it.
     spec: NodeSpec,
     identity: Identity,
@@ -397,7 +406,7 @@ impl Base<'_> {
         let (sight, sight_seen) = watch::channel(Arc::<Sight>::default());
         let links = Links::new(LinksOptions {
             identity: self.consensus.identity().clone(),
-            dialer: Dialer::new(self.secrets.cluster.clone()),
+            dialer: self.dialer.clone(),
             heartbeat: next_heartbeat,
             now: wall_clock,
             events: link_events.clone(),
@@ -475,7 +484,7 @@ impl Base<'_> {
             (clock, recorders.wall),
         );
         let headroom_seen = headroom.subscribe();
-        let headroom = headroom::watch(consensus.clone(), apart(view, self.secrets), headroom);
+        let headroom = headroom::watch(consensus.clone(), apart(view, &self.dialer), headroom);
         let schedule = drills::keep_schedule(consensus.clone(), view.clone(), headroom_seen, clock);
         let forgetting = former::forget(consensus.clone(), view.clone(), clock);
         let (mut parts, broken) = Parts::new();
@@ -499,8 +508,8 @@ impl Base<'_> {
 }
 
 /// A view with separate connections to other nodes, not shared with clients' footage.
-fn apart(view: &View, secrets: &Secrets) -> View {
-    let client = PeerClient::new(Dialer::new(secrets.cluster.clone()));
+fn apart(view: &View, dialer: &Dialer) -> View {
+    let client = PeerClient::new(dialer.clone());
     View {
         client,
         ..view.clone()
@@ -509,21 +518,21 @@ fn apart(view: &View, secrets: &Secrets) -> View {
 
 async fn open_consensus(
     config: Config,
-    secret: Secret,
+    (trust, authority): (Trust, Option<Arc<Authority>>),
     identity: Identity,
 ) -> Result<Consensus, holdfast_consensus::OpenError> {
-    Consensus::open(holdfast_consensus::Options {
+    let options = holdfast_consensus::Options {
         node: identity.node,
         cluster: identity.cluster,
         generation: identity.generation(),
         dir: identity.raft_dir(&config.data_dir),
         timing: Timing::default(),
-        secret,
         peer_addr: config.advertised_peer(),
         peers: config.cluster.peers,
         boot: Uuid::new_v4(),
-    })
-    .await
+        now: wall_clock,
+    };
+    Consensus::open(options, trust, authority).await
 }
 
 /// The heartbeat until the pilot has more to report.
@@ -609,7 +618,6 @@ fn supervisor_options(config: &Config, identity: Identity) -> supervisor::Option
 /// Everything of the peer port: Raft's messages, heartbeats, what other nodes read.
 fn peer_routes(
     consensus: &Consensus,
-    secrets: &Secrets,
     link_events: mpsc::Sender<LinkEvent>,
     volumes: &Volumes,
     sight: &watch::Receiver<Arc<Sight>>,
@@ -618,7 +626,7 @@ fn peer_routes(
         .merge(read_routes(volumes.clone()))
         .merge(sight_route(sight.clone()))
         .merge(retention::routes(volumes.clone()));
-    let own_routes = holdfast_consensus::peer_auth(secrets.cluster.clone(), own_routes);
+    let own_routes = holdfast_consensus::members_only(consensus.trust(), own_routes);
     consensus.peer_routes().merge(own_routes)
 }
 

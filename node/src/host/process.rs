@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::config::{Config, Secrets};
 use crate::host::identity::{self, Identity, IdentityError};
+use crate::host::keys::{Keys, KeysError};
 use crate::host::member::{Member, StartError};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -11,7 +12,8 @@ use axum::response::{IntoResponse, Response};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::generation::ClusterGeneration;
 use holdfast_consensus::model::{Actor, Invalid, SettingsChange};
-use holdfast_consensus::{InitializeFailure, JoinError};
+use holdfast_consensus::peer::trust::{Trust, TrustError};
+use holdfast_consensus::{InitializeFailure, JoinError, JoinToken, Newcomer};
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::volume_cluster;
 use std::path::PathBuf;
@@ -48,6 +50,10 @@ pub(crate) enum BecomeError {
     Config(#[from] Invalid),
     #[error("{0}")]
     Identity(#[from] IdentityError),
+    #[error("{0}")]
+    Keys(#[from] KeysError),
+    #[error("{0}")]
+    Token(#[from] TrustError),
     #[error("{0}")]
     Start(#[from] StartError),
     #[error("{0}")]
@@ -130,12 +136,12 @@ impl Host {
             .await?
     }
 
-    /// Joins the cluster of the node with this peer address; continues as [`Self::found`] does.
-    pub(crate) async fn join(self: &Arc<Self>, peer: String) -> Result<(), BecomeError> {
+    /// Joins the cluster that the token invites to; continues as [`Self::found`] does.
+    pub(crate) async fn join(self: &Arc<Self>, token: JoinToken) -> Result<(), BecomeError> {
         let host = Arc::clone(self);
         self.runtimes
             .control
-            .spawn(async move { host.join_here(&peer).await })
+            .spawn(async move { host.join_here(&token).await })
             .await?
     }
 
@@ -153,13 +159,15 @@ impl Host {
                 let founded =
                     || Identity::new(cluster, NodeId(1), ClusterGeneration::first(cluster));
                 let identity = known.unwrap_or_else(founded);
+                let now = self.clock.now();
+                Keys::of_founder(data_dir, identity.name(), now)?;
                 identity.save(data_dir)?;
                 self.enter(self.start(identity).await?)
             }
         };
         member
             .consensus
-            .initialize(self.config.node_spec()?, self.clock.now())
+            .initialize(self.config.node_spec()?, member.key, self.clock.now())
             .await?;
         let retention_classes = Some(self.config.retention_classes()?);
         let change = SettingsChange {
@@ -176,7 +184,7 @@ impl Host {
         Ok(())
     }
 
-    async fn join_here(&self, peer: &str) -> Result<(), BecomeError> {
+    async fn join_here(&self, token: &JoinToken) -> Result<(), BecomeError> {
         let _becoming = self.becoming.lock().await;
         if let Some(member) = self.member() {
             return Err(already(member));
@@ -184,26 +192,24 @@ impl Host {
         let identity = match Identity::load(&self.config.data_dir)? {
             // It has joined, but could not be started then.
             Some(identity) => identity,
-            None => self.ask_to_join(peer).await?,
+            None => self.ask_to_join(token).await?,
         };
         self.enter(self.start(identity).await?);
         Ok(())
     }
 
-    async fn ask_to_join(&self, peer: &str) -> Result<Identity, BecomeError> {
+    async fn ask_to_join(&self, token: &JoinToken) -> Result<Identity, BecomeError> {
         let data_dir = &self.config.data_dir;
-        let secret = self.secrets.cluster.clone();
-        self.check_data(holdfast_consensus::cluster_of(peer, secret.clone()).await?)?;
-        let attempt = identity::join_attempt(data_dir)?;
-        let joined = holdfast_consensus::join(
-            peer,
-            self.config.node_spec()?,
-            secret,
-            (attempt, self.clock.now()),
-        )
-        .await?;
+        let newcomer = Newcomer::new(token)?;
+        self.check_data(newcomer.cluster().await?)?;
+        let key = Keys::key_to_join(data_dir)?;
+        let joined = newcomer
+            .join(self.config.node_spec()?, key.public())
+            .await?;
+        Keys::keep(data_dir, &key, joined.issued)?;
         let identity = Identity::new(joined.cluster, joined.node, joined.generation);
         identity.save(data_dir)?;
+        Keys::has_joined(data_dir)?;
         Ok(identity)
     }
 
@@ -228,10 +234,21 @@ impl Host {
             .map_or(Ok(()), |path| Err(BecomeError::LostIdentity { path }))
     }
 
+    /// Without its keys a member records on, recognised by no other node.
     async fn start(&self, identity: Identity) -> Result<Member, BecomeError> {
+        let keys = match Keys::load(&self.config.data_dir, identity.name()) {
+            Ok(keys) => keys,
+            Err(error) => {
+                tracing::error!(
+                    %error,
+                    "this node records what it last knew, and no other node recognises it"
+                );
+                Keys::strange(identity.name(), self.clock.now())?
+            }
+        };
         Ok(Member::start(
             &self.config,
-            &self.secrets,
+            keys,
             identity,
             self.clock,
             &self.runtimes.raft,
@@ -259,6 +276,11 @@ impl Host {
                  configuration"
             ),
         }
+    }
+
+    /// The keys of the members' port; none while this node is no member.
+    pub(crate) fn trust(&self) -> Option<Trust> {
+        self.member()?.consensus.trust()
     }
 
     fn enter(&self, member: Member) -> &Member {

@@ -99,8 +99,8 @@ fn names(state: &ClusterState, cameras: &[CameraId]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
-    use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
+    use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command, admission};
+    use holdfast_consensus::model::{Actor, CameraSpec, KeyHash, NodeSpec};
     use holdfast_consensus::observe::liveness::{Verdict, Why};
     use holdfast_storage::ids::Epoch;
     use holdfast_storage::time::Timestamp;
@@ -123,15 +123,12 @@ mod tests {
             Command::Initialize {
                 cluster: Uuid::from_u128(1),
                 node: node("rec1"),
+                key: KeyHash::default(),
             },
         );
-        apply(
-            &mut state,
-            Command::JoinNode {
-                spec: node("rec2"),
-                attempt: Uuid::from_u128(2),
-            },
-        );
+        for command in admission(node("rec2"), Timestamp(0)) {
+            apply(&mut state, command);
+        }
         for number in 0..cameras {
             let spec = CameraSpec::new(&format!("cam{number}"), "rtsp://c/1").unwrap();
             apply(

@@ -105,7 +105,7 @@ fn holds_of(state: &ClusterState, now: Option<Timestamp>) -> Holds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_consensus::model::{EXPORT_KEPT, ExportSpec};
+    use holdfast_consensus::model::{EXPORT_KEPT, ExportSpec, KeyHash};
     use holdfast_storage::ids::CameraId;
     use uuid::Uuid;
 
@@ -118,6 +118,7 @@ mod tests {
         apply(Command::Initialize {
             cluster: Uuid::nil(),
             node: NodeSpec::new("one", "one.example:8481", "one.example:8480").unwrap(),
+            key: KeyHash::default(),
         });
         apply(Command::ReserveCameras { upto: CameraId(3) });
         let (from, to) = (AT.plus_micros(-5_000_000), AT.plus_micros(-1_000_000));

@@ -3,6 +3,7 @@
 
 use crate::program;
 use holdfast_chaos::site::Site;
+use holdfast_control_api::wire::MadeInvite;
 use holdfast_node::demo::binary::holdfast_next_to_this;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -39,20 +40,17 @@ struct Owned {
 
 impl Owned {
     fn start(dir: &Path) -> Self {
-        for secret in ["cluster.secret", "admin.token"] {
-            std::fs::write(dir.join(secret), "of-the-test-that-attaches-long-enough").unwrap();
-        }
+        let token = "of-the-test-that-attaches-long-enough";
+        std::fs::write(dir.join("admin.token"), token).unwrap();
         let mut owned = Self {
             dir: dir.to_owned(),
             apis: Vec::new(),
         };
-        let mut first_peer: Option<String> = None;
         for node in NODES {
             let [api, peer] = Site::spare_addresses().unwrap();
             let config = format!(
                 "name = \"{node}\"\ndata_dir = \"{dir}/{node}\"\n[listen]\napi = \"{api}\"\n\
-                 peer = \"{peer}\"\n[cluster]\n\
-                 secret_file = \"{dir}/cluster.secret\"\n[auth]\n\
+                 peer = \"{peer}\"\n[auth]\n\
                  admin_token_file = \"{dir}/admin.token\"\n",
                 dir = dir.display()
             );
@@ -63,11 +61,14 @@ impl Owned {
                 .status()
                 .unwrap();
             assert!(started.success(), "{node} was not started");
-            match &first_peer {
-                None => owned.until(node, &["cluster", "init"]),
-                Some(first) => owned.until(node, &["cluster", "join", "--peer", first]),
+            if node == NODES[0] {
+                owned.until(node, &["cluster", "init"]);
+            } else {
+                let invite = ["--json", "node", "invite", node, "--voter"];
+                let made = owned.until(NODES[0], &invite);
+                let made: MadeInvite = serde_json::from_slice(&made.stdout).unwrap();
+                owned.until(node, &["cluster", "join", &made.token]);
             }
-            first_peer.get_or_insert_with(|| peer.to_string());
         }
         owned
     }
@@ -93,13 +94,13 @@ impl Owned {
     }
 
     /// Repeats the command until `node` accepts it: the node may only just have started.
-    fn until(&self, node: &str, arguments: &[&str]) {
+    fn until(&self, node: &str, arguments: &[&str]) -> Output {
         #[expect(clippy::disallowed_methods, reason = "real nodes, real time")]
         let give_up_at = Instant::now() + ANSWERS_MAX;
         loop {
             let output = self.holdfast(node, arguments);
             if output.status.success() {
-                return;
+                return output;
             }
             #[expect(clippy::disallowed_methods, reason = "real nodes, real time")]
             let now = Instant::now();

@@ -243,10 +243,8 @@ async fn join_again(site: &mut Site, index: usize, through: usize) -> Result<()>
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = entry.path();
         match name.as_str() {
-            "identity.json" | "join-attempt" => {
-                fs::remove_file(path).map_err(io_error("remove a file"))?
-            }
-            name if name.starts_with("raft") => {
+            "identity.json" => fs::remove_file(path).map_err(io_error("remove a file"))?,
+            name if name.starts_with("raft") || name == "pki" => {
                 fs::remove_dir_all(path).map_err(io_error("remove a folder"))?
             }
             _ => {}
@@ -254,8 +252,8 @@ async fn join_again(site: &mut Site, index: usize, through: usize) -> Result<()>
     }
     site.cluster.start(index)?;
     site.cluster.wait_healthy(index).await?;
-    let peer = site.cluster.config(through).listen.peer.to_string();
-    let joined = holdfast(site, index, &["cluster", "join", "--peer", &peer], "").await?;
+    let token = site.cluster.invite(index, through).await?.0;
+    let joined = holdfast(site, index, &["cluster", "join", &token], "").await?;
     assert_eq!(joined.code, Some(0), "{joined:?}");
     site.cluster.wait_ready(index).await?;
     Ok(())

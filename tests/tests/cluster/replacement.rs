@@ -91,13 +91,13 @@ async fn node_of(site: &mut Site, index: usize) -> Result<Node> {
 async fn join(site: &mut Site, index: usize, through: usize) -> Result<()> {
     site.cluster.start(index)?;
     site.cluster.wait_healthy(index).await?;
-    let peer = site.cluster.config(through).listen.peer.to_string();
+    let token = site.cluster.invite(index, through).await?;
     let answer = site
         .send(
             index,
             Method::POST,
             "cluster/join",
-            Some(&JoinCluster { peer }),
+            Some(&JoinCluster { token }),
         )
         .await?;
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -145,9 +145,10 @@ async fn a_node_with_another_clusters_data_is_refused() -> Result<()> {
 /// Node 1 asks to join node 0's cluster; the answer names the cluster whose data it has, and the
 /// remedy.
 async fn refused(site: &Site, code: &str, cluster: &str) -> Result<()> {
-    let peer = site.cluster.config(0).listen.peer.to_string();
+    let token = site.cluster.invite(1, 0).await?;
+    let join = JoinCluster { token };
     let answer = site
-        .send(1, Method::POST, "cluster/join", Some(&JoinCluster { peer }))
+        .send(1, Method::POST, "cluster/join", Some(&join))
         .await?;
     let problem = answer
         .problem()

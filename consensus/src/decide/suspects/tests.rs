@@ -1,8 +1,8 @@
 //! Which cameras are blamed for the end of a process.
 
 use super::*;
-use crate::command::{AssignmentChange, AssignmentOp, Command};
-use crate::model::{Actor, CameraSpec, NodeSpec};
+use crate::command::{AssignmentChange, AssignmentOp, Command, admission};
+use crate::model::{Actor, CameraSpec, KeyHash, NodeSpec};
 use crate::observe::heartbeat::Progress;
 use crate::observe::liveness::Why;
 use holdfast_storage::ids::Rank;
@@ -20,12 +20,10 @@ fn state() -> ClusterState {
     let mut commands = vec![Command::Initialize {
         cluster: Uuid::nil(),
         node: node("a"),
+        key: KeyHash::default(),
     }];
-    let join = |(number, name)| Command::JoinNode {
-        spec: node(name),
-        attempt: Uuid::from_u128(number),
-    };
-    commands.extend([(1, "b"), (2, "c")].map(join));
+    let others = ["b", "c"].map(|name| admission(node(name), AT));
+    commands.extend(others.into_iter().flatten());
     let op = AssignmentOp::Place {
         owner: DEAD,
         mirror: None,

@@ -127,7 +127,7 @@ impl Addresses {
 mod tests {
     use super::*;
     use crate::command::Command;
-    use crate::model::{Actor, NodeSpec};
+    use crate::model::{Actor, KeyHash, NodeSpec};
     use holdfast_storage::time::Timestamp;
 
     #[test]
@@ -137,6 +137,7 @@ mod tests {
         let initialize = Command::Initialize {
             cluster: uuid::Uuid::nil(),
             node: spec("10.0.0.1:8481"),
+            key: KeyHash::default(),
         };
         state
             .apply(initialize.by(Actor::System, Timestamp(0)))

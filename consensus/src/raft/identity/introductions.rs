@@ -16,7 +16,7 @@ use super::standing::{Fence, Replaced, Standing, Why};
 use super::{ADDR_BYTES_MAX, BOOTS_MAX, Boot, Identity, Incarnation, Sender, Stamp};
 use crate::first_version;
 use crate::generation::ClusterGeneration;
-use crate::peer::client::{PeerClient, PeerError};
+use crate::peer::client::{Member, PeerClient, PeerError};
 use crate::raft::Raft;
 use crate::state::ClusterState;
 use holdfast_storage::ids::NodeId;
@@ -184,10 +184,12 @@ impl Introducer {
             generation,
             ..
         } = self.hello();
+        // A node that is no member learns that, and nothing else.
+        let is_member = matches!(verdict, Verdict::Admitted | Verdict::Wait | Verdict::No(_));
         Ok(HelloAnswer {
             sender,
-            history,
-            moved,
+            history: if is_member { history } else { Vec::new() },
+            moved: if is_member { moved } else { Vec::new() },
             verdict,
             generation,
         })
@@ -311,9 +313,13 @@ impl Introducer {
         let Ok(question) = self.identity.envelope(node).seal(&WhoRequest) else {
             return Runs::No;
         };
+        let member = Member {
+            node: Some(node),
+            addr: &addr,
+        };
         match self
             .client
-            .call_encoded(&addr, WHO, question, WHO_DEADLINE)
+            .call_encoded(member, WHO, question, WHO_DEADLINE)
             .await
         {
             Ok(WhoAnswer(there))
@@ -345,11 +351,12 @@ impl Introducer {
             .map_or_else(|| format!("node {node}"), |node| node.spec.name.to_string())
     }
 
-    /// Introduces this process at `addr`, and processes the introduction in the answer.
-    async fn ask(&self, addr: &str) -> Result<(NodeId, Verdict), PeerError> {
+    /// Introduces this process to `member`, and processes the introduction in the answer.
+    async fn ask(&self, member: Member<'_>) -> Result<(NodeId, Verdict), PeerError> {
+        let addr = member.addr;
         let answer: HelloAnswer = self
             .client
-            .call(addr, HELLO, &self.hello(), HELLO_DEADLINE)
+            .call(member, HELLO, &self.hello(), HELLO_DEADLINE)
             .await?;
         let HelloAnswer {
             sender,
@@ -394,8 +401,8 @@ struct Target {
     /// `None`: it knows this process.
     due: Option<Instant>,
     asked: Asked,
-    /// It reported that this node's secret is wrong, and that was logged.
-    refuses_secret: bool,
+    /// The two do not recognise each other, and that was logged.
+    is_strange: bool,
 }
 
 type Answered = (Key, Instant, Result<(NodeId, Verdict), PeerError>);
@@ -477,8 +484,14 @@ impl Round {
                 target.is_asking = true;
             }
             let introducer = self.introducer.clone();
-            self.asking
-                .spawn(async move { (key, now, introducer.ask(&addr).await) });
+            self.asking.spawn(async move {
+                let node = match &key {
+                    Key::Node(node) | Key::Rumour(node, _) => Some(*node),
+                    Key::Hint(_) => None,
+                };
+                let answer = introducer.ask(Member { node, addr: &addr }).await;
+                (key, now, answer)
+            });
         }
         self.open();
     }
@@ -529,7 +542,7 @@ impl Round {
                 is_asking: false,
                 due: Some(now),
                 asked: Asked::default(),
-                refuses_secret: false,
+                is_strange: false,
             });
             if target.addr != addr {
                 target.addr = addr;
@@ -594,8 +607,8 @@ impl Round {
                 return self.complain(&key, &error);
             }
         };
-        if std::mem::take(&mut target.refuses_secret) {
-            self.introducer.identity.secret_is_known(node);
+        if std::mem::take(&mut target.is_strange) {
+            self.introducer.identity.is_no_stranger(node);
         }
         let again = match verdict {
             Verdict::Admitted | Verdict::Removed => None,
@@ -637,10 +650,7 @@ impl Round {
     }
 
     fn complain(&mut self, key: &Key, error: &PeerError) {
-        let PeerError::Rejected {
-            status: 401, addr, ..
-        } = error
-        else {
+        let (PeerError::Untrusted { addr, why } | PeerError::Refuses { addr, why }) = error else {
             tracing::debug!(%error, "a node could not be asked what it has seen of this one");
             return;
         };
@@ -651,17 +661,17 @@ impl Round {
         let Some(target) = self.targets.get_mut(key) else {
             return;
         };
-        if !std::mem::replace(&mut target.refuses_secret, true) {
+        if !std::mem::replace(&mut target.is_strange, true) {
             tracing::error!(
                 peer = name,
                 addr,
-                "a member does not know this node's cluster secret: give all nodes the same one \
-                 (cluster.secret_file or HOLDFAST_CLUSTER_SECRET), and restart those that have \
-                 another"
+                why,
+                "a member and this node do not recognise each other; check whether another node \
+                 has its address, or one of the two was installed again without joining again"
             );
         }
         if let Some(node) = node {
-            self.introducer.identity.secret_is_unknown(node);
+            self.introducer.identity.is_stranger(node);
         }
     }
 }

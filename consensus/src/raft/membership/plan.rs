@@ -91,7 +91,7 @@ fn voters(state: &ClusterState, members: &Members, lost: &BTreeSet<NodeId>) -> B
         .iter()
         .chain(ready)
         .copied()
-        .filter(|node| state.nodes.contains(*node))
+        .filter(|node| state.nodes.get(*node).is_some_and(|node| node.may_vote))
         .collect();
     let count = count(could.len(), could.difference(lost).count());
     let mut chosen = BTreeSet::new();
@@ -138,8 +138,8 @@ fn count(could: usize, alive: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Command;
-    use crate::model::{Actor, NodeSpec};
+    use crate::command::{Command, admission};
+    use crate::model::{Actor, KeyHash, NodeSpec};
     use holdfast_storage::time::Timestamp;
     use uuid::Uuid;
 
@@ -164,20 +164,17 @@ mod tests {
                 Command::Initialize {
                     cluster: Uuid::nil(),
                     node: spec(1, domains[0]),
+                    key: KeyHash::default(),
                 }
                 .by(Actor::System, Timestamp(0)),
             )
             .unwrap();
         for (n, domain) in domains.iter().enumerate().skip(1) {
-            state
-                .apply(
-                    Command::JoinNode {
-                        spec: spec(n + 1, domain),
-                        attempt: Uuid::from_u128(n as u128),
-                    }
-                    .by(Actor::System, Timestamp(0)),
-                )
-                .unwrap();
+            for command in admission(spec(n + 1, domain), Timestamp(0)) {
+                state
+                    .apply(command.by(Actor::System, Timestamp(0)))
+                    .unwrap();
+            }
         }
         state
     }

@@ -1,9 +1,9 @@
 //! Deleted cameras come back as they were; those of other clusters keep one number permanently.
 
 use super::*;
-use crate::command::{AssignmentChange, AssignmentOp, Command};
+use crate::command::{AssignmentChange, AssignmentOp, Command, admission};
 use crate::generation::Recovered;
-use crate::model::{ExportSpec, NodeSpec, OperatorName, Secret, Source};
+use crate::model::{ExportSpec, KeyHash, NodeSpec, OperatorName, Secret, Source};
 use holdfast_storage::ids::{Epoch, NodeId};
 
 const HERE: Uuid = Uuid::from_u128(1);
@@ -26,6 +26,7 @@ fn founded() -> ClusterState {
         Command::Initialize {
             cluster: HERE,
             node,
+            key: KeyHash::default(),
         },
     )
     .unwrap();
@@ -195,15 +196,9 @@ fn a_name_that_is_taken_needs_another_and_a_node_that_has_left_is_not_preferred(
         "duplicate-camera-name"
     );
     let second = NodeSpec::new("b", "b:1", "b:2").unwrap();
-    apply(
-        &mut state,
-        3,
-        Command::JoinNode {
-            spec: second,
-            attempt: THERE,
-        },
-    )
-    .unwrap();
+    for command in admission(second, Timestamp(3)) {
+        apply(&mut state, 3, command).unwrap();
+    }
     apply(
         &mut state,
         3,

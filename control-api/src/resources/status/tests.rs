@@ -1,8 +1,8 @@
 //! The status of sites in various states.
 
 use super::*;
-use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
-use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec, Protection};
+use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command, admission};
+use holdfast_consensus::model::{Actor, CameraSpec, KeyHash, NodeSpec, Protection};
 use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::observe::liveness::{Verdict, Why};
 use holdfast_storage::ids::{Epoch, Rank};
@@ -48,16 +48,13 @@ impl Site {
             Command::Initialize {
                 cluster: Uuid::from_u128(1),
                 node: node_spec(1),
+                key: KeyHash::default(),
             },
         );
         for number in 2..=nodes {
-            site.apply(
-                0,
-                Command::JoinNode {
-                    spec: node_spec(number),
-                    attempt: Uuid::from_u128(number.into()),
-                },
-            );
+            for command in admission(node_spec(number), at(0)) {
+                site.apply(0, command);
+            }
         }
         for number in 1..=nodes {
             site.sight.verdicts.insert(NodeId(number), Verdict::Alive);

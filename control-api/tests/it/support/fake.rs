@@ -4,14 +4,16 @@
 use super::clip::{Clip, chunked};
 use super::volume;
 use bytes::Bytes;
-use holdfast_consensus::WriteError;
-use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command, LogEntry, Response};
-use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
+use holdfast_consensus::command::{
+    AssignmentChange, AssignmentOp, Command, LogEntry, Response, admission,
+};
+use holdfast_consensus::model::{Actor, CameraSpec, KeyHash, NodeSpec};
 use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::observe::liveness::Verdict;
 use holdfast_consensus::observe::sight::Sight;
 use holdfast_consensus::observe::volume::VolumeReport;
 use holdfast_consensus::state::ClusterState;
+use holdfast_consensus::{JoinToken, WriteError};
 use holdfast_control_api::ports::{
     Cluster, Listed, Lost, Membership, Overview, Payload, Process, Recordings, Remains, Result,
     Volumes,
@@ -286,11 +288,11 @@ impl State {
         self.apply(Command::Initialize {
             cluster: Uuid::from_u128(12),
             node: node(1),
+            key: KeyHash::default(),
         });
-        self.apply(Command::JoinNode {
-            spec: node(2),
-            attempt: Uuid::from_u128(2),
-        });
+        for command in admission(node(2), T0) {
+            self.apply(command);
+        }
     }
 
     fn apply(&mut self, command: Command) -> Response {
@@ -409,8 +411,12 @@ impl Cluster for Fake {
         self.enter().await
     }
 
-    async fn join_cluster(&self, _peer: String) -> Result<()> {
+    async fn join_cluster(&self, _token: JoinToken) -> Result<()> {
         self.enter().await
+    }
+
+    fn root(&self) -> Option<(NodeId, KeyHash)> {
+        Some((NodeId(1), KeyHash([9; 32])))
     }
 }
 

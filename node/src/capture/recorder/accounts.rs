@@ -174,8 +174,8 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
-    use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
+    use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command, admission};
+    use holdfast_consensus::model::{Actor, CameraSpec, KeyHash, NodeSpec};
     use holdfast_storage::ids::Epoch;
     use uuid::Uuid;
 
@@ -197,15 +197,12 @@ mod tests {
             Command::Initialize {
                 cluster: Uuid::from_u128(1),
                 node: node("a"),
+                key: KeyHash::default(),
             },
         );
-        apply(
-            &mut state,
-            Command::JoinNode {
-                spec: node("b"),
-                attempt: Uuid::from_u128(2),
-            },
-        );
+        for command in admission(node("b"), Timestamp(0)) {
+            apply(&mut state, command);
+        }
         let spec = CameraSpec::new("gate", "rtsp://c/1").unwrap();
         apply(
             &mut state,

@@ -12,8 +12,8 @@ const CONFIG_ENV: &str = "HOLDFAST_STAND_IN_CONFIG";
 /// A directory in the stand-in's data directory: it ends at once.
 const BROKEN_MARK: &str = "broken";
 
-/// Not a test: runs in the child process. Answers every request with `200` and `{}` until it is
-/// killed.
+/// Not a test: runs in the child process. Answers every request with `200` and the same invitation
+/// until it is killed.
 #[test]
 #[ignore = "runs in the processes that the other tests start"]
 fn stand_in() {
@@ -41,8 +41,11 @@ fn answer(mut stream: TcpStream) {
             .next()
             .unwrap_or("nothing")
     );
-    let _ =
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
+    let body = r#"{"token":"t","invite":{"id":1,"name":"node2","role":"recorder","may_vote":true,
+        "created_at":"2026-12-01T00:00:00Z","expires":"2026-12-01T00:15:00Z","used_by":null}}"#;
+    let length = body.len();
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+    let _ = stream.write_all([head.as_bytes(), body.as_bytes()].concat().as_slice());
 }
 
 /// A cluster of stand-ins. The script takes the place of `holdfast`: `serve --config FILE

@@ -2,8 +2,9 @@
 //! cases.
 
 use super::*;
+use crate::host::keys::Keys;
 use holdfast_consensus::command::Command;
-use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec, Secret};
+use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
 use holdfast_consensus::{Consensus, Options, Timing};
 use std::fs;
 use std::time::Duration;
@@ -22,15 +23,17 @@ async fn open(data_dir: &Path) -> (Identity, Consensus) {
         generation: identity.generation(),
         dir: identity.raft_dir(data_dir),
         timing: Timing::default(),
-        secret: Secret("only for tests".into()),
         peer_addr: "127.0.0.1:9".to_owned(),
         peers: Vec::new(),
         boot: Uuid::new_v4(),
+        now: || AT,
     };
     let opened = async {
         loop {
             // The log's lock is released when the last task of the former consensus has ended.
-            match Consensus::open(options.clone()).await {
+            let keys = Keys::load(data_dir, identity.name()).expect("it has keys");
+            let trust = keys.trust().expect("they are whole");
+            match Consensus::open(options.clone(), trust, keys.authority).await {
                 Ok(consensus) => return consensus,
                 Err(_) => sleep(Duration::from_millis(20)).await,
             }
@@ -60,13 +63,14 @@ async fn find(data_dir: &Path) -> Survivor {
 async fn node() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let cluster = Uuid::new_v4();
-    Identity::new(cluster, NodeId(1), ClusterGeneration::first(cluster))
-        .save(dir.path())
-        .unwrap();
+    let identity = Identity::new(cluster, NodeId(1), ClusterGeneration::first(cluster));
+    let keys = Keys::of_founder(dir.path(), identity.name(), AT).unwrap();
+    identity.save(dir.path()).unwrap();
     let (_, consensus) = open(dir.path()).await;
     consensus
         .initialize(
             NodeSpec::new("n1", "127.0.0.1:9", "127.0.0.1:9").unwrap(),
+            keys.credentials.key.hash(),
             AT,
         )
         .await

@@ -8,7 +8,7 @@ use holdfast_consensus::codec::{self, CodecError};
 use holdfast_consensus::identity::Identity;
 use holdfast_consensus::observe::clocks::{Heard, Sample};
 use holdfast_consensus::observe::heartbeat::HEARTBEAT_INTERVAL;
-use holdfast_consensus::peer::client::PeerError;
+use holdfast_consensus::peer::client::{Member, PeerError};
 use holdfast_consensus::peer::connection::{Connection, Dialer};
 use holdfast_storage::ids::NodeId;
 use std::collections::BTreeMap;
@@ -136,6 +136,12 @@ impl Link {
                 }
                 Err(error) => {
                     tracing::debug!(peer = %self.node, %error, "cannot connect");
+                    if matches!(
+                        error,
+                        PeerError::Refuses { .. } | PeerError::Untrusted { .. }
+                    ) {
+                        self.options.identity.not_taken_by(self.node);
+                    }
                     sleep(RETRY_INTERVAL).await;
                 }
             }
@@ -147,7 +153,11 @@ impl Link {
         let closed = closed.clone();
         // The receiver is gone if the link has ended already.
         let closed = move || _ = closed.try_send(());
-        self.options.dialer.open(&self.addr, closed).await
+        let member = Member {
+            node: Some(self.node),
+            addr: &self.addr,
+        };
+        self.options.dialer.open(member, closed).await
     }
 
     /// Sends heartbeats until a connection closes, or the last one is given up.
@@ -264,7 +274,9 @@ impl LinkError {
     fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Rejected(..) | Self::Codec(_) | Self::Peer(PeerError::Garbled { .. })
+            Self::Rejected(..)
+                | Self::Codec(_)
+                | Self::Peer(PeerError::Garbled { .. } | PeerError::Refuses { .. })
         )
     }
 }
@@ -277,8 +289,11 @@ const _: () = assert!(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_consensus::model::Secret;
     use holdfast_consensus::observe::heartbeat::{Audience, Heartbeat};
+    use holdfast_consensus::peer::trust::keys::{Credentials, Key};
+    use holdfast_consensus::peer::trust::names::NodeUri;
+    use holdfast_consensus::peer::trust::roster::Roster;
+    use holdfast_consensus::peer::trust::{Trust, found};
     use holdfast_storage::time::Timestamp;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -308,15 +323,27 @@ mod tests {
         })
     }
 
+    /// Nodes 1 and 2 of one cluster.
+    fn two() -> [Trust; 2] {
+        let (cluster, node) = (uuid::Uuid::nil(), NodeId(1));
+        let at = crate::clock::wall_clock();
+        let (one, authority) = found(NodeUri { cluster, node }, at).unwrap();
+        let key = Key::generate().unwrap();
+        let chain = authority.issue(NodeId(2), &key.public(), at).unwrap();
+        let roster = Roster::of(cluster, vec![authority.root().clone()]);
+        [one, Credentials { key, chain }].map(|own| Trust::new(&own, roster.clone()).unwrap())
+    }
+
     /// Reported when the first connection ends.
     const GIVEN_UP: usize = usize::MAX;
 
     /// Reports the connection of each request; answers no request on the first connection.
-    async fn serve(listener: TcpListener, beats: mpsc::Sender<usize>) {
+    async fn serve(listener: TcpListener, trust: Trust, beats: mpsc::Sender<usize>) {
         for number in 0.. {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let beats = beats.clone();
+            let (stream, _) = listener.accept().await.unwrap();
+            let (beats, trust) = (beats.clone(), trust.clone());
             tokio::spawn(async move {
+                let (mut stream, _) = trust.accept(stream).await.unwrap();
                 let mut bytes = [0; 4096];
                 while let Ok(1..) = stream.read(&mut bytes).await {
                     // The body may come separately.
@@ -363,10 +390,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap().to_string();
         let (beats, mut seen) = mpsc::channel(64);
-        let server = tokio::spawn(serve(listener, beats));
+        let [own, peer] = two();
+        let server = tokio::spawn(serve(listener, peer, beats));
         let (events, mut reported) = mpsc::channel(64);
         let heartbeat = watch::channel(outgoing()).1;
-        let secret = Secret("only for tests".into());
         let dir = tempfile::tempdir().unwrap();
         let options = holdfast_consensus::Options {
             node: NodeId(1),
@@ -374,16 +401,17 @@ mod tests {
             generation: holdfast_consensus::generation::ClusterGeneration::first(uuid::Uuid::nil()),
             dir: dir.path().to_owned(),
             timing: holdfast_consensus::Timing::default(),
-            secret: secret.clone(),
             peer_addr: "127.0.0.1:9".to_owned(),
             peers: Vec::new(),
             boot: uuid::Uuid::new_v4(),
+            now,
         };
-        let consensus = holdfast_consensus::Consensus::open(options).await.unwrap();
+        let opened = holdfast_consensus::Consensus::open(options, own.clone(), None).await;
+        let consensus = opened.unwrap();
         let identity = consensus.identity().clone();
         let mut links = Links::new(LinksOptions {
             identity,
-            dialer: Dialer::new(secret),
+            dialer: Dialer::new(own),
             heartbeat,
             now,
             events,

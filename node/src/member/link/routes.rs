@@ -7,6 +7,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use holdfast_consensus::SentBy;
 use holdfast_consensus::codec;
 use holdfast_consensus::identity::{Identity, Unheard};
 use holdfast_consensus::observe::clocks::Heard;
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 /// A heartbeat of 10,000 recorders with error texts fits.
 const HEARTBEAT_BYTES_MAX: usize = 4 << 20;
 
-/// `POST /link/heartbeat`; the caller authorises, as for every peer route.
+/// `POST /link/heartbeat`, for members only, as every peer route; each sends its own.
 pub fn heartbeat_routes(identity: Identity, events: mpsc::Sender<LinkEvent>, now: Now) -> Router {
     Router::new()
         .route(HEARTBEAT_PATH, post(receive))
@@ -25,12 +26,21 @@ pub fn heartbeat_routes(identity: Identity, events: mpsc::Sender<LinkEvent>, now
 
 type Receiver = (Identity, mpsc::Sender<LinkEvent>, Now);
 
-async fn receive(State((identity, events, now)): State<Receiver>, body: Bytes) -> Response {
+async fn receive(
+    State((identity, events, now)): State<Receiver>,
+    SentBy(sender): SentBy,
+    body: Bytes,
+) -> Response {
     let received = now();
     let heartbeat = match identity.hear(&body) {
         Ok(heartbeat) => heartbeat,
         Err(error) => return (status_of(&error), error.to_string()).into_response(),
     };
+    if heartbeat.from != sender {
+        tracing::warn!(%sender, from = %heartbeat.from, "a node sent the heartbeat of another");
+        let message = format!("node {sender} may not speak for node {}", heartbeat.from);
+        return (StatusCode::FORBIDDEN, message).into_response();
+    }
     if events.send(LinkEvent::Heartbeat(heartbeat)).await.is_err() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }

@@ -3,8 +3,8 @@
 mod suspects;
 
 use super::*;
-use holdfast_consensus::command::{AssignmentChange, AssignmentOp};
-use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
+use holdfast_consensus::command::{AssignmentChange, AssignmentOp, admission};
+use holdfast_consensus::model::{Actor, CameraSpec, KeyHash, NodeSpec};
 use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_storage::ids::{Epoch, Rank};
 use uuid::Uuid;
@@ -28,15 +28,10 @@ fn state() -> Arc<ClusterState> {
     apply(Command::Initialize {
         cluster: Uuid::from_u128(1),
         node: node("a"),
+        key: KeyHash::default(),
     });
-    apply(Command::JoinNode {
-        spec: node("b"),
-        attempt: Uuid::from_u128(2),
-    });
-    apply(Command::JoinNode {
-        spec: node("c"),
-        attempt: Uuid::from_u128(3),
-    });
+    let others = ["b", "c"].map(|name| admission(node(name), WALL));
+    others.into_iter().flatten().for_each(&mut apply);
     let spec = CameraSpec::new("gate", "rtsp://camera.example/1").unwrap();
     apply(Command::CreateCamera {
         spec,

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::capture::recorder::status::{Identity, StatusCell};
-use holdfast_consensus::model::{CameraSpec, NodeSpec};
+use holdfast_consensus::command::admission;
+use holdfast_consensus::model::{CameraSpec, KeyHash, NodeSpec};
 use holdfast_consensus::observe::clocks::Offset;
 use holdfast_consensus::observe::liveness::Verdict;
 use holdfast_storage::ids::{CameraId, Epoch, Rank, StreamKind};
@@ -28,12 +29,11 @@ fn state(nodes: u128) -> ClusterState {
     apply(Command::Initialize {
         cluster: Uuid::from_u128(1),
         node: node("n1"),
+        key: KeyHash::default(),
     });
     (2..=nodes).for_each(|n| {
-        apply(Command::JoinNode {
-            spec: node(&format!("n{n}")),
-            attempt: Uuid::from_u128(n),
-        });
+        let commands = admission(node(&format!("n{n}")), WALL);
+        commands.into_iter().for_each(&mut apply);
     });
     apply(Command::CreateCamera {
         spec: CameraSpec::new("gate", "rtsp://c.example/1").unwrap(),

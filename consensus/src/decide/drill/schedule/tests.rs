@@ -1,9 +1,9 @@
 //! The schedule of a small site over hours.
 
 use super::*;
-use crate::command::Command;
+use crate::command::{Command, admission};
 use crate::model::{
-    Actor, CameraSpec, DrillOp, DrillStart, DrillStep, NodeSpec, Outcome, Protection,
+    Actor, CameraSpec, DrillOp, DrillStart, DrillStep, KeyHash, NodeSpec, Outcome, Protection,
     SettingsChange,
 };
 use holdfast_storage::ids::{DrillId, NodeId};
@@ -22,19 +22,16 @@ fn site(cameras: u32) -> ClusterState {
             Command::Initialize {
                 cluster: Uuid::nil(),
                 node: node("n1"),
+                key: KeyHash::default(),
             }
             .by(Actor::System, Timestamp(0)),
         )
         .unwrap();
-    state
-        .apply(
-            Command::JoinNode {
-                spec: node("n2"),
-                attempt: Uuid::nil(),
-            }
-            .by(Actor::System, Timestamp(0)),
-        )
-        .unwrap();
+    for command in admission(node("n2"), Timestamp(0)) {
+        state
+            .apply(command.by(Actor::System, Timestamp(0)))
+            .unwrap();
+    }
     for camera in 1..=cameras {
         let protection = if camera == cameras {
             Protection::Gapless

@@ -2,7 +2,9 @@
 
 use super::*;
 use holdfast_consensus::command::Response;
-use holdfast_consensus::model::{Actor, Credentials, NodeSpec, RetentionClassName, Secret};
+use holdfast_consensus::model::{
+    Actor, Credentials, KeyHash, NodeSpec, RetentionClassName, Secret,
+};
 use holdfast_storage::time::Timestamp;
 use uuid::Uuid;
 
@@ -20,6 +22,7 @@ fn cluster(id: u128, node: &str) -> ClusterState {
         Command::Initialize {
             cluster: Uuid::from_u128(id),
             node,
+            key: KeyHash::default(),
         },
     );
     state

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::capture::ingest::backoff::{DELAY_MAX, REFUSED_DELAY_MIN};
-use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
-use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
+use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command, admission};
+use holdfast_consensus::model::{Actor, CameraSpec, KeyHash, NodeSpec};
 use holdfast_consensus::observe::liveness::Verdict;
 use holdfast_storage::ids::{Epoch, Rank};
 use uuid::Uuid;
@@ -29,15 +29,15 @@ fn state() -> ClusterState {
         mirror: None,
         successor: Some(ME),
     };
+    let [invite, join] = admission(node("b"), Timestamp(0));
     for command in [
         Command::Initialize {
             cluster: Uuid::from_u128(1),
             node: node("a"),
+            key: KeyHash::default(),
         },
-        Command::JoinNode {
-            spec: node("b"),
-            attempt: Uuid::from_u128(2),
-        },
+        invite,
+        join,
         Command::CreateCamera {
             spec: CameraSpec::new("gate", "rtsp://camera.example/1").unwrap(),
             only_after: None,
