@@ -13,6 +13,7 @@ pub(crate) use write::Proposal;
 pub use write::{WRITE_DEADLINE, WriteError};
 
 use crate::Boxed;
+use crate::codec::Finalized;
 use crate::command::{Command, Rejection};
 use crate::generation::ClusterGeneration;
 use crate::join::Issued;
@@ -206,19 +207,21 @@ impl Consensus {
         trust: Trust,
         authority: Option<Arc<Authority>>,
     ) -> Result<Self, OpenError> {
-        let client = PeerClient::new(Dialer::new(trust.clone()));
+        let finalized = Finalized::default();
         let way = Way {
-            client,
+            client: PeerClient::new(Dialer::new(trust.clone()), finalized.clone()),
             trust: Some(trust),
             authority,
         };
-        Self::open_over(options, way, Pace::REAL, |log, _| log).await
+        Self::open_over(options, way, finalized, Pace::REAL, |log, _| log).await
     }
 
-    /// `fit` may wrap the log and the state machine.
+    /// `finalized`: of no state yet, shared with `client`. `fit` may wrap the log and the state
+    /// machine.
     pub(crate) async fn open_over<L: RaftLogStorage<TypeConfig> + Keep + Clone>(
         options: Options,
         way: Way,
+        finalized: Finalized,
         pace: Pace,
         fit: impl FnOnce(LogStore, &mut StateMachine) -> L,
     ) -> Result<Self, OpenError> {
@@ -228,11 +231,12 @@ impl Consensus {
             authority,
         } = way;
         let fatal = FatalSignal::new();
-        let folder = RaftFolder::open(&options, pace, fatal.clone(), fit).await?;
+        let folder = RaftFolder::open(&options, &finalized, pace, fatal.clone(), fit).await?;
         let state = folder.state;
         let identity = Identity::new(
             (options.node, options.cluster, options.generation),
             options.peer_addr.clone(),
+            finalized,
             folder.ledger,
             Addresses::new(state.clone()),
         );
@@ -607,6 +611,7 @@ impl<L: RaftLogStorage<TypeConfig> + Keep + Clone> RaftFolder<L> {
     /// Opens log and snapshot, and begins the process's generation in the ledger.
     async fn open(
         options: &Options,
+        finalized: &Finalized,
         pace: Pace,
         fatal: FatalSignal,
         fit: impl FnOnce(LogStore, &mut StateMachine) -> L,
@@ -616,8 +621,10 @@ impl<L: RaftLogStorage<TypeConfig> + Keep + Clone> RaftFolder<L> {
             dir: dir.clone(),
             error,
         };
-        let mut machine = StateMachine::open(dir).map_err(storage_failed)?;
-        let log = LogStore::open(&dir.join("log"), fatal).map_err(storage_failed)?;
+        // First: with the snapshot's state it knows what is finalised, before anything is written.
+        let mut machine = StateMachine::open(dir, finalized.clone()).map_err(storage_failed)?;
+        let log =
+            LogStore::open(&dir.join("log"), fatal, finalized.clone()).map_err(storage_failed)?;
         let state = machine.subscribe();
         let (kept, began_at) = (log.kept(), began_at(&log, &machine));
         #[cfg(test)]
@@ -628,6 +635,7 @@ impl<L: RaftLogStorage<TypeConfig> + Keep + Clone> RaftFolder<L> {
             kept.as_deref(),
             began_at,
             options.boot,
+            finalized.clone(),
         )
         .await
         .map_err(storage_failed)?;

@@ -8,9 +8,8 @@
 pub(crate) mod token;
 
 use self::token::JoinToken;
-use crate::codec::Format;
+use crate::codec::{Finalized, Format, first_version};
 use crate::command::Rejection;
-use crate::first_version;
 use crate::generation::ClusterGeneration;
 use crate::model::NodeSpec;
 use crate::peer::client::{Member, PeerClient, PeerError};
@@ -77,6 +76,9 @@ pub struct Newcomer {
 }
 
 impl Newcomer {
+    /// It does not know yet what its cluster has finalised: it writes the oldest versions, which
+    /// every member reads.
+    ///
     /// # Errors
     /// The token's key cannot be used.
     pub fn new(token: &JoinToken) -> Result<Self, TrustError> {
@@ -86,7 +88,7 @@ impl Newcomer {
         };
         let trust = Trust::new(&Credentials::of_invitation(token.key()?)?, roster)?;
         Ok(Self {
-            client: PeerClient::new(Dialer::new(trust)),
+            client: PeerClient::new(Dialer::new(trust), Finalized::default()),
             addresses: token.addresses.iter().map(ToString::to_string).collect(),
         })
     }

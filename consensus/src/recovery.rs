@@ -8,6 +8,8 @@
 //! no effect until the caller records durably that this node belongs to that generation. So an
 //! interrupted recovery has either happened or not.
 
+use crate::Boxed;
+use crate::codec::{self, Finalized};
 use crate::generation::{ClusterGeneration, Recovered};
 use crate::model::Node;
 use crate::raft::fatal::FatalSignal;
@@ -18,7 +20,6 @@ use crate::raft::snapshot_file::{SnapshotFile, SnapshotImage};
 use crate::raft::state_machine::StateMachine;
 use crate::raft::{self, LogId, SnapshotMeta, StoredMembership, Vote};
 use crate::state::ClusterState;
-use crate::{Boxed, codec};
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;
 use openraft::entry::EntryPayload;
@@ -63,6 +64,7 @@ pub struct Remains {
     node: NodeId,
     generation: ClusterGeneration,
     machine: StateMachine,
+    finalized: Finalized,
     vote: Option<Vote>,
     last: LogId,
     changed_at: Option<Timestamp>,
@@ -91,15 +93,18 @@ impl Remains {
             dir: dir.to_owned(),
             error,
         };
+        let finalized = Finalized::default();
         let mut log =
-            LogStore::open(&log_dir, FatalSignal::new()).map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => RecoveryError::InUse {
-                    dir: dir.to_owned(),
-                    error,
-                },
-                _ => unreadable(error),
+            LogStore::open(&log_dir, FatalSignal::new(), finalized.clone()).map_err(|error| {
+                match error.kind() {
+                    io::ErrorKind::WouldBlock => RecoveryError::InUse {
+                        dir: dir.to_owned(),
+                        error,
+                    },
+                    _ => unreadable(error),
+                }
             })?;
-        let mut machine = StateMachine::open(dir).map_err(unreadable)?;
+        let mut machine = StateMachine::open(dir, finalized.clone()).map_err(unreadable)?;
         let (vote, last) = log.vote_and_last();
         let changed_at = apply_all(&mut log, &mut machine, last)
             .await
@@ -125,6 +130,7 @@ impl Remains {
             node,
             generation,
             machine,
+            finalized,
             vote,
             last,
             changed_at,
@@ -231,11 +237,11 @@ impl Remains {
                 last_log_id: Some(last),
                 last_membership: self.membership(last, state)?,
             },
-            state: codec::encode(state).map_err(io::Error::other)?,
+            state: codec::encode(state, &self.finalized).map_err(io::Error::other)?,
         };
-        SnapshotFile::new(dir).write(&image)?;
+        SnapshotFile::new(dir, self.finalized.clone()).write(&image)?;
         let log_dir = dir.join("log");
-        let mut log = LogStore::open(&log_dir, FatalSignal::new())?;
+        let mut log = LogStore::open(&log_dir, FatalSignal::new(), self.finalized.clone())?;
         log.save_vote(&Vote {
             leader_id,
             committed: true,

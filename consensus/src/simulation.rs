@@ -8,6 +8,7 @@
 //! runs on other threads except the log's own, which is waited for.
 
 use crate::Boxed;
+use crate::codec::Finalized;
 use crate::consensus::Way;
 use crate::consensus::{Consensus, OpenError, Options, Pace};
 use crate::join::{JoinError, Joined, Newcomer};
@@ -76,14 +77,16 @@ pub fn open(
         restores_leaders: disk.restores_leaders(),
         checks_directories: disk.checks_directories(),
     };
+    let finalized = Finalized::default();
     let way = Way {
-        client: PeerClient::over(transport),
+        client: PeerClient::over(transport, finalized.clone()),
         trust: None,
         authority: None,
     };
     Box::pin(Consensus::open_over(
         options,
         way,
+        finalized,
         pace,
         move |log, machine| {
             machine.witness = Some(disk.witness());
@@ -104,7 +107,7 @@ pub async fn join(
     spec: NodeSpec,
     key: PublicKey,
 ) -> Result<Joined, JoinError> {
-    Newcomer::over(PeerClient::over(transport), peer)
+    Newcomer::over(PeerClient::over(transport, Finalized::default()), peer)
         .join(spec, key)
         .await
 }

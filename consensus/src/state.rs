@@ -14,7 +14,7 @@ mod suspects;
 pub(crate) use cameras::CAMERA_NUMBER_MAX;
 pub use recover::{EPOCHS_LEAP, NODES_LEAP, NUMBERS_LEAP};
 
-use crate::codec::{Format, Nothing};
+use crate::codec::first_version;
 use crate::command::{Command, LogEntry, Rejection, Response};
 use crate::generation::ClusterGeneration;
 use crate::model::{
@@ -71,14 +71,7 @@ pub struct ClusterState {
     invite_last: InviteId,
 }
 
-impl Format for ClusterState {
-    const NAME: &'static str = "the cluster's state";
-    type Previous = Nothing;
-
-    fn migrate(previous: Nothing) -> Self {
-        match previous {}
-    }
-}
+first_version!(ClusterState => "the cluster's state");
 
 /// History of a camera's assignments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

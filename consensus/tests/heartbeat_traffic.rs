@@ -7,7 +7,7 @@
 )]
 
 use holdfast_consensus::VOTERS_MAX;
-use holdfast_consensus::codec;
+use holdfast_consensus::codec::{self, Finalized};
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command, admission};
 use holdfast_consensus::model::{Actor, CameraSpec, KeyHash, NodeSpec};
 use holdfast_consensus::observe::heartbeat::{
@@ -133,7 +133,12 @@ fn bytes_per_second(state: &ClusterState, voters: &[NodeId], from: NodeId) -> us
         heartbeat.recorders.iter().map(|progress| progress.camera),
     );
     let others = state.nodes.keys().filter(|node| *node != from);
-    let encoded = |node| codec::encode(&heartbeat.to(node, &audience)).unwrap().len();
+    let encoded = |node| {
+        let heartbeat = heartbeat.to(node, &audience);
+        codec::encode(&heartbeat, &Finalized::default())
+            .unwrap()
+            .len()
+    };
     let once: usize = others
         .map(|node| encoded(node) + SENDER_BYTES + HTTP_BYTES)
         .sum();

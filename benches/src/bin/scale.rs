@@ -15,7 +15,7 @@ use holdfast_benches::machine::Machine;
 use holdfast_benches::numbers::{mean, worst};
 use holdfast_benches::process::own_thread;
 use holdfast_consensus::Leadership;
-use holdfast_consensus::codec;
+use holdfast_consensus::codec::{self, CLUSTER_VERSION, Finalized};
 use holdfast_consensus::command::{Command, admission};
 use holdfast_consensus::model::{
     Actor, CameraSpec, Credentials, Invalid, KeyHash, NodeSpec, Protection, Source,
@@ -227,7 +227,8 @@ fn measure(nodes: u64, cameras: u32, seconds: u32) -> Outcome<Costs> {
     let (ticks, heartbeats) = leader.live(seconds)?;
     let losses = leader.losses()?;
     let times: Vec<f64> = losses.iter().map(|(time, _)| *time).collect();
-    let (bytes, encoding) = cost(|| codec::encode(&*leader.state))?;
+    let finalized = Finalized::at(CLUSTER_VERSION);
+    let (bytes, encoding) = cost(|| codec::encode(&*leader.state, &finalized))?;
     let bytes = bytes?;
     let (decoded, decoding) = cost(|| codec::decode::<ClusterState>(&bytes))?;
     let decoded = Arc::new(decoded?);
@@ -461,7 +462,7 @@ impl Leader {
                 .filter(|(at, _)| *at as u32 % per_heartbeat == step % per_heartbeat);
             for (_, node) in due {
                 let heartbeat = self.heartbeat(*node, recorders.remove(node).unwrap_or_default());
-                let bytes = codec::encode(&heartbeat)?;
+                let bytes = codec::encode(&heartbeat, &Finalized::at(CLUSTER_VERSION))?;
                 let (entries, time) = cost(|| -> Outcome<usize> {
                     let heartbeat = codec::decode::<Heartbeat>(&bytes)?;
                     Ok(self.feed(Event::Link(LinkEvent::Heartbeat(heartbeat))))

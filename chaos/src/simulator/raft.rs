@@ -8,7 +8,7 @@
 //! leaders that are deposed and do not know it, proposals of unknown outcome.
 
 use holdfast_consensus::Leadership;
-use holdfast_consensus::codec;
+use holdfast_consensus::codec::{self, Finalized};
 use holdfast_consensus::command::{LogEntry, Rejection, Response};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::NodeId;
@@ -238,7 +238,8 @@ impl Durable {
 }
 
 fn encode(state: &ClusterState) -> Vec<u8> {
-    codec::encode(state).unwrap_or_else(|error| panic!("a state cannot be encoded: {error}"))
+    codec::encode(state, &Finalized::at(state.version))
+        .unwrap_or_else(|error| panic!("a state cannot be encoded: {error}"))
 }
 
 fn decode(bytes: &[u8]) -> ClusterState {

@@ -1,7 +1,7 @@
 //! A change that a node forwards to the leader, and the answer.
 
+use crate::codec::first_version;
 use crate::command::LogEntry;
-use crate::first_version;
 use crate::raft::Outcome;
 use holdfast_storage::ids::NodeId;
 use serde::{Deserialize, Serialize};

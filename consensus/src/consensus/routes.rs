@@ -156,12 +156,14 @@ fn answer_raft<T: Format>(consensus: &Consensus, answer: &T) -> Answer {
     }
     let unwritable =
         |error: CodecError| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
-    let stamp = codec::encode(&identity.stamp()).map_err(unwritable)?;
-    Ok([stamp, codec::encode(answer).map_err(unwritable)?].concat())
+    let finalized = identity.finalized();
+    let stamp = codec::encode(&identity.stamp(), finalized).map_err(unwritable)?;
+    let answer = codec::encode(answer, finalized).map_err(unwritable)?;
+    Ok([stamp, answer].concat())
 }
 
-fn answer<T: Format>(answer: &T) -> Answer {
-    codec::encode(answer)
+fn answer<T: Format>(consensus: &Consensus, answer: &T) -> Answer {
+    codec::encode(answer, consensus.identity().finalized())
         .map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
@@ -241,12 +243,13 @@ async fn write(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes)
         return Err(stopped(why));
     }
     let deadline = Instant::now() + Duration::from_millis(deadline_ms);
-    answer(&match consensus.propose(entry, deadline).await {
+    let answered = match consensus.propose(entry, deadline).await {
         Ok(Proposal::Applied { outcome, index }) => WriteAnswer::Applied { outcome, index },
         Ok(Proposal::NotTaken { leader }) => WriteAnswer::NotLeader { leader },
         // Also if Raft stopped in the meantime: the entry may be in its log.
         Err(_) => WriteAnswer::Unknown,
-    })
+    };
+    answer(&consensus, &answered)
 }
 
 /// Any member answers that holds the authority's key: the leader's log assigns the id, wherever the
@@ -269,31 +272,29 @@ async fn join(
         key: hash,
         invite,
     };
-    answer(
-        &match consensus.write(command.by(Actor::System, now)).await {
-            Ok(crate::command::Response::Node(node)) => {
-                let (cluster, generation) =
-                    (consensus.cluster(), consensus.identity().generation());
-                match consensus.issue(node, &key, now) {
-                    Ok(issued) => JoinAnswer::Joined {
-                        node,
-                        cluster,
-                        generation,
-                        issued,
-                    },
-                    Err(why) => JoinAnswer::Unavailable(why),
-                }
+    let answered = match consensus.write(command.by(Actor::System, now)).await {
+        Ok(crate::command::Response::Node(node)) => {
+            let (cluster, generation) = (consensus.cluster(), consensus.identity().generation());
+            match consensus.issue(node, &key, now) {
+                Ok(issued) => JoinAnswer::Joined {
+                    node,
+                    cluster,
+                    generation,
+                    issued,
+                },
+                Err(why) => JoinAnswer::Unavailable(why),
             }
-            Ok(other) => JoinAnswer::Unavailable(format!("the cluster answered {other:?}")),
-            Err(WriteError::Rejected(rejection)) => JoinAnswer::Rejected(rejection),
-            Err(error) => JoinAnswer::Unavailable(error.to_string()),
-        },
-    )
+        }
+        Ok(other) => JoinAnswer::Unavailable(format!("the cluster answered {other:?}")),
+        Err(WriteError::Rejected(rejection)) => JoinAnswer::Rejected(rejection),
+        Err(error) => JoinAnswer::Unavailable(error.to_string()),
+    };
+    answer(&consensus, &answered)
 }
 
 async fn cluster(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     let ClusterRequest = decode(&body)?;
-    answer(&ClusterAnswer(consensus.cluster()))
+    answer(&consensus, &ClusterAnswer(consensus.cluster()))
 }
 
 /// A process of another member introduces itself.
@@ -308,6 +309,7 @@ async fn hello(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes)
     }
     runs(&consensus)?;
     answer(
+        &consensus,
         &consensus
             .introducer()
             .receive(&introduced)
@@ -325,5 +327,8 @@ fn runs(consensus: &Consensus) -> Result<(), Refusal> {
 async fn who(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     let WhoRequest = open(&consensus, &body)?;
     runs(&consensus)?;
-    answer(&WhoAnswer(consensus.identity().ledger().incarnation()))
+    answer(
+        &consensus,
+        &WhoAnswer(consensus.identity().ledger().incarnation()),
+    )
 }

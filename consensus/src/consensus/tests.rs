@@ -1,5 +1,7 @@
 //! A single process: how it ends, and what it does alone.
 
+mod upgrade;
+
 use super::*;
 use crate::command::LogEntry;
 use crate::model::SettingsChange;

@@ -264,8 +264,9 @@ impl Consensus {
         let left = deadline.saturating_duration_since(Instant::now());
         let deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         let envelope = self.identity().envelope(leader);
+        let request = WriteRequest { entry, deadline_ms };
         // A bug; nothing was sent.
-        let Ok(request) = envelope.seal(&WriteRequest { entry, deadline_ms }) else {
+        let Ok(request) = envelope.seal(&request, self.identity().finalized()) else {
             return Err(WriteError::Unknown);
         };
         let member = Member {

@@ -1,8 +1,7 @@
 //! The token of an invitation: all that a newcomer needs to find and to recognise the cluster, and
 //! the key that it was invited with.
 
-use crate::codec::{self, Format};
-use crate::first_version;
+use crate::codec::{self, Finalized, Format, first_version};
 use crate::model::{HostPort, KeyHash};
 use crate::peer::trust::TrustError;
 use crate::peer::trust::keys::{Key, random_seed};
@@ -61,7 +60,7 @@ impl JoinToken {
 
 impl fmt::Display for JoinToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = codec::encode(self).map_err(|_| fmt::Error)?;
+        let bytes = codec::encode(self, &Finalized::default()).map_err(|_| fmt::Error)?;
         write!(f, "{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
     }
 }

@@ -157,7 +157,7 @@ impl Peer {
     }
 }
 
-crate::first_version!(Heard => "the answer to a heartbeat");
+crate::codec::first_version!(Heard => "the answer to a heartbeat");
 
 #[cfg(test)]
 mod tests {

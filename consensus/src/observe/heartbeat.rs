@@ -273,4 +273,4 @@ impl Heartbeat {
     }
 }
 
-crate::first_version!(Heartbeat => "the heartbeat");
+crate::codec::first_version!(Heartbeat => "the heartbeat");

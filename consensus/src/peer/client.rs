@@ -4,7 +4,7 @@
 use super::connection::{Answer, Dialer};
 use super::pool::Pool;
 use crate::Boxed;
-use crate::codec::{self, CodecError, Format};
+use crate::codec::{self, CodecError, Finalized, Format};
 use bytes::Bytes;
 use holdfast_storage::ids::NodeId;
 use std::sync::Arc;
@@ -72,6 +72,8 @@ pub struct Member<'a> {
 #[derive(Clone, Debug)]
 pub struct PeerClient {
     way: Way,
+    /// The member's, for the requests that are encoded here.
+    finalized: Finalized,
 }
 
 /// Carries requests.
@@ -84,16 +86,21 @@ enum Way {
 
 impl PeerClient {
     #[must_use]
-    pub fn new(dialer: Dialer) -> Self {
+    pub fn new(dialer: Dialer, finalized: Finalized) -> Self {
         Self {
             way: Way::Network(dialer, Arc::default()),
+            finalized,
         }
     }
 
     #[cfg(feature = "simulation")]
-    pub(crate) fn over(transport: Arc<dyn super::transport::Transport>) -> Self {
+    pub(crate) fn over(
+        transport: Arc<dyn super::transport::Transport>,
+        finalized: Finalized,
+    ) -> Self {
         Self {
             way: Way::Simulated(transport),
+            finalized,
         }
     }
 
@@ -135,7 +142,8 @@ impl PeerClient {
         request: &Req,
         deadline: Duration,
     ) -> Result<Bytes, PeerError> {
-        let body = codec::encode(request).map_err(|error| garbled(member.addr, error))?;
+        let body =
+            codec::encode(request, &self.finalized).map_err(|error| garbled(member.addr, error))?;
         self.fetch_encoded(member, path, body, deadline).await
     }
 

@@ -1,7 +1,6 @@
 //! The header of every message between members.
 
-use crate::codec::{self, CodecError, Format};
-use crate::first_version;
+use crate::codec::{self, CodecError, Finalized, Format, first_version};
 use holdfast_storage::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -20,8 +19,16 @@ pub(crate) struct Envelope {
 impl Envelope {
     /// # Errors
     /// See [`codec::encode`].
-    pub(crate) fn seal<T: Format>(&self, body: &T) -> Result<Vec<u8>, CodecError> {
-        Ok([codec::encode(self)?, codec::encode(body)?].concat())
+    pub(crate) fn seal<T: Format>(
+        &self,
+        body: &T,
+        finalized: &Finalized,
+    ) -> Result<Vec<u8>, CodecError> {
+        Ok([
+            codec::encode(self, finalized)?,
+            codec::encode(body, finalized)?,
+        ]
+        .concat())
     }
 }
 

@@ -41,8 +41,7 @@ pub(crate) mod standing;
 pub use addresses::Addresses;
 pub use standing::Standing;
 
-use crate::codec::{self, CodecError};
-use crate::first_version;
+use crate::codec::{self, CodecError, Finalized, first_version};
 use crate::generation::ClusterGeneration;
 use crate::observe::heartbeat::Heartbeat;
 use crate::peer::envelope::Envelope;
@@ -168,6 +167,7 @@ struct Inner {
     generation: ClusterGeneration,
     /// From the configuration.
     peer_addr: String,
+    finalized: Finalized,
     ledger: Ledger,
     standing: watch::Sender<Standing>,
     /// Whether Raft's messages may be sent and received.
@@ -198,6 +198,7 @@ impl Identity {
     pub(crate) fn new(
         (me, cluster, generation): (NodeId, Uuid, ClusterGeneration),
         peer_addr: String,
+        finalized: Finalized,
         ledger: Ledger,
         addresses: Addresses,
     ) -> Self {
@@ -210,6 +211,7 @@ impl Identity {
             cluster,
             generation,
             peer_addr,
+            finalized,
             ledger,
             standing: watch::Sender::new(standing),
             is_open: AtomicBool::new(false),
@@ -248,6 +250,12 @@ impl Identity {
     #[must_use]
     pub fn generation(&self) -> ClusterGeneration {
         self.0.generation
+    }
+
+    /// The version of the cluster that this node has seen finalised, for all that it sends.
+    #[must_use]
+    pub fn finalized(&self) -> &Finalized {
+        &self.0.finalized
     }
 
     /// The header of a message to another member.
@@ -389,10 +397,11 @@ impl Identity {
     /// # Errors
     /// See [`codec::encode`].
     pub fn seal(&self, to: NodeId, heartbeat: &Heartbeat) -> Result<Vec<u8>, CodecError> {
+        let finalized = self.finalized();
         Ok([
-            codec::encode(&self.envelope(to))?,
-            codec::encode(&self.sender())?,
-            codec::encode(heartbeat)?,
+            codec::encode(&self.envelope(to), finalized)?,
+            codec::encode(&self.sender(), finalized)?,
+            codec::encode(heartbeat, finalized)?,
         ]
         .concat())
     }

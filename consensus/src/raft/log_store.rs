@@ -6,8 +6,8 @@
 
 use super::fatal::FatalSignal;
 use super::{Entry, LogId, TypeConfig, Vote};
+use crate::codec::{self, Finalized, first_version};
 use crate::raft::identity::ledger::Keep;
-use crate::{codec, first_version};
 use futures::future::BoxFuture;
 use openraft::entry::{EntryPayload, RaftEntry};
 use openraft::impls::leader_id_adv::LeaderId;
@@ -120,6 +120,7 @@ impl Fault {
 pub(crate) struct LogStore {
     log: Arc<Mutex<raft_log::RaftLog<LogTypes>>>,
     fatal: FatalSignal,
+    finalized: Finalized,
     pub(crate) fault: Fault,
 }
 
@@ -131,7 +132,7 @@ impl LogStore {
     /// # Errors
     /// The directory is locked by another process, cannot be read or written, or holds a damaged
     /// record before the last.
-    pub(crate) fn open(dir: &Path, fatal: FatalSignal) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path, fatal: FatalSignal, finalized: Finalized) -> io::Result<Self> {
         super::private_dir(dir)?;
         let path = dir
             .to_str()
@@ -146,6 +147,7 @@ impl LogStore {
         Ok(Self {
             log: Arc::new(Mutex::new(log)),
             fatal,
+            finalized,
             fault: Fault::default(),
         })
     }
@@ -284,7 +286,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     {
         let records = entries
             .into_iter()
-            .map(|entry| encode_entry(&entry))
+            .map(|entry| encode_entry(&entry, &self.finalized))
             .collect::<io::Result<Vec<_>>>()?;
         let mut log = self.lock();
         log.append(records)?;
@@ -306,8 +308,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 }
 
-fn encode_entry(entry: &Entry) -> io::Result<Record> {
-    let payload = codec::encode(&entry.payload).map_err(io::Error::other)?;
+fn encode_entry(entry: &Entry, finalized: &Finalized) -> io::Result<Record> {
+    let payload = codec::encode(&entry.payload, finalized).map_err(io::Error::other)?;
     Ok((to_stored_id(&entry.log_id), payload))
 }
 

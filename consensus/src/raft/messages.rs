@@ -2,7 +2,7 @@
 
 use super::snapshot_file::SnapshotImage;
 use super::{TypeConfig, Vote};
-use crate::first_version;
+use crate::codec::first_version;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,

@@ -75,9 +75,13 @@ impl Link {
             addr: addr.clone(),
             why: error.to_string(),
         };
-        let envelope = codec::encode(&identity.envelope(self.target)).map_err(garbled)?;
-        let stamp = codec::encode(&identity.stamp()).map_err(garbled)?;
-        let message = [envelope, stamp, codec::encode(&request).map_err(garbled)?].concat();
+        let finalized = identity.finalized();
+        let message = [
+            codec::encode(&identity.envelope(self.target), finalized).map_err(garbled)?,
+            codec::encode(&identity.stamp(), finalized).map_err(garbled)?,
+            codec::encode(&request, finalized).map_err(garbled)?,
+        ]
+        .concat();
         let member = Member {
             node: Some(self.target),
             addr: &addr,

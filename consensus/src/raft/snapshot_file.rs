@@ -2,7 +2,7 @@
 //! writes them. It is written to a second file, fsynced, then renamed over the old one.
 
 use super::SnapshotMeta;
-use crate::{codec, first_version};
+use crate::codec::{self, Finalized, first_version};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -28,13 +28,15 @@ first_version!(SnapshotImage => "the snapshot");
 pub(crate) struct SnapshotFile {
     path: PathBuf,
     written: Arc<Mutex<()>>,
+    finalized: Finalized,
 }
 
 impl SnapshotFile {
-    pub(crate) fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path, finalized: Finalized) -> Self {
         Self {
             path: dir.join("snapshot"),
             written: Arc::default(),
+            finalized,
         }
     }
 
@@ -69,7 +71,7 @@ impl SnapshotFile {
         }
         let temporary = self.path.with_extension("new");
         let mut file = File::create(&temporary)?;
-        file.write_all(&encode(image)?)?;
+        file.write_all(&encode(image, &self.finalized)?)?;
         file.sync_all()?;
         fs::rename(&temporary, &self.path)?;
         let dir = self
@@ -80,8 +82,8 @@ impl SnapshotFile {
     }
 }
 
-fn encode(image: &SnapshotImage) -> io::Result<Vec<u8>> {
-    let body = codec::encode(image).map_err(io::Error::other)?;
+fn encode(image: &SnapshotImage, finalized: &Finalized) -> io::Result<Vec<u8>> {
+    let body = codec::encode(image, finalized).map_err(io::Error::other)?;
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());

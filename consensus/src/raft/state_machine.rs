@@ -3,7 +3,7 @@
 
 use super::snapshot_file::{SnapshotFile, SnapshotImage};
 use super::{Entry, LogId, Outcome, Runtime, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::codec;
+use crate::codec::{self, Finalized};
 use crate::command::Response;
 use crate::state::ClusterState;
 use futures::{Stream, TryStreamExt};
@@ -23,22 +23,24 @@ pub(crate) struct StateMachine {
     applied: Option<LogId>,
     membership: StoredMembership,
     file: SnapshotFile,
+    finalized: Finalized,
     published: watch::Sender<Arc<ClusterState>>,
     #[cfg(feature = "simulation")]
     pub(crate) witness: Option<Arc<dyn super::simulated_disk::Witness>>,
 }
 
 impl StateMachine {
-    /// Starts from the snapshot in `dir`, if there is one.
-    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+    /// Starts from the snapshot in `dir`, if there is one. Raises `finalized` with each state.
+    pub(crate) fn open(dir: &Path, finalized: Finalized) -> io::Result<Self> {
         super::private_dir(dir)?;
-        let file = SnapshotFile::new(dir);
+        let file = SnapshotFile::new(dir, finalized.clone());
         let image = file.read()?;
         let mut machine = Self {
             state: ClusterState::default(),
             applied: None,
             membership: StoredMembership::default(),
             file,
+            finalized,
             published: watch::Sender::new(Arc::default()),
             #[cfg(feature = "simulation")]
             witness: None,
@@ -70,6 +72,7 @@ impl StateMachine {
         let unreadable =
             |error| io::Error::new(io::ErrorKind::InvalidData, format!("a snapshot: {error}"));
         self.state = codec::decode(state).map_err(unreadable)?;
+        self.finalized.raise_to(self.state.version);
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.publish();
@@ -95,7 +98,11 @@ impl StateMachine {
         let applied = entry.clone();
         let outcome = match entry.payload {
             EntryPayload::Blank => Outcome(Ok(Response::Done)),
-            EntryPayload::Normal(entry) => Outcome(self.state.apply(entry)),
+            EntryPayload::Normal(entry) => {
+                let outcome = self.state.apply(entry);
+                self.finalized.raise_to(self.state.version);
+                Outcome(outcome)
+            }
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership);
                 Outcome(Ok(Response::Done))
@@ -158,6 +165,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             meta,
             state: self.state.clone(),
             file: self.file.clone(),
+            finalized: self.finalized.clone(),
         }
     }
 
@@ -186,6 +194,7 @@ pub(crate) struct Builder {
     meta: SnapshotMeta,
     state: ClusterState,
     file: SnapshotFile,
+    finalized: Finalized,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
@@ -193,8 +202,9 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
         let (meta, state, file) = (self.meta.clone(), self.state.clone(), self.file.clone());
+        let finalized = self.finalized.clone();
         let image = blocking(move || {
-            let state = codec::encode(&state).map_err(io::Error::other)?;
+            let state = codec::encode(&state, &finalized).map_err(io::Error::other)?;
             let image = SnapshotImage { meta, state };
             file.write(&image).map(|()| image)
         });

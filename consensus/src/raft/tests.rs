@@ -6,6 +6,7 @@ use super::log_store::LogStore;
 use super::snapshot_file::{SnapshotFile, SnapshotImage};
 use super::state_machine::StateMachine;
 use super::{Entry, LogId, SnapshotMeta, TypeConfig, Vote};
+use crate::codec::Finalized;
 use crate::command::Command;
 use crate::model::{Actor, RetentionClasses, SettingsChange};
 use holdfast_storage::time::Timestamp;
@@ -25,7 +26,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
         let log = open(dir.path());
-        let machine = StateMachine::open(dir.path()).unwrap();
+        let machine = StateMachine::open(dir.path(), Finalized::default()).unwrap();
         Ok((dir, log, machine))
     }
 }
@@ -36,7 +37,7 @@ async fn openrafts_storage_suite_passes() {
 }
 
 fn open(dir: &Path) -> LogStore {
-    LogStore::open(&dir.join("log"), FatalSignal::new()).unwrap()
+    LogStore::open(&dir.join("log"), FatalSignal::new(), Finalized::default()).unwrap()
 }
 
 fn log_id(index: u64) -> LogId {
@@ -120,7 +121,7 @@ async fn only_this_user_reads_what_holds_passwords() {
     let raft = dir.path().join("raft");
     fs::create_dir(&raft).unwrap();
     fs::set_permissions(&raft, fs::Permissions::from_mode(0o755)).unwrap();
-    let _machine = StateMachine::open(&raft).unwrap();
+    let _machine = StateMachine::open(&raft, Finalized::default()).unwrap();
     let _log = open(&raft);
     for path in [raft.clone(), raft.join("log")] {
         assert_eq!(
@@ -136,7 +137,14 @@ async fn only_this_user_reads_what_holds_passwords() {
 async fn a_second_process_cannot_open_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let _first = open(dir.path());
-    assert!(LogStore::open(&dir.path().join("log"), FatalSignal::new()).is_err());
+    assert!(
+        LogStore::open(
+            &dir.path().join("log"),
+            FatalSignal::new(),
+            Finalized::default()
+        )
+        .is_err()
+    );
 }
 
 #[tokio::test]
@@ -180,7 +188,11 @@ async fn a_damaged_record_before_the_last_is_an_error_not_a_shorter_log() {
     assert_eq!(payloads.len(), 10);
     bytes[payloads[4]] ^= 0x40;
     fs::write(&path, bytes).unwrap();
-    let reopened = LogStore::open(&dir.path().join("log"), FatalSignal::new());
+    let reopened = LogStore::open(
+        &dir.path().join("log"),
+        FatalSignal::new(),
+        Finalized::default(),
+    );
     assert!(
         reopened.is_err(),
         "a flipped bit in the middle of the log went unnoticed"
@@ -191,7 +203,8 @@ async fn a_damaged_record_before_the_last_is_an_error_not_a_shorter_log() {
 async fn a_failed_fsync_is_reported_and_raises_the_fatal_signal() {
     let dir = tempfile::tempdir().unwrap();
     let fatal = FatalSignal::new();
-    let mut log = LogStore::open(&dir.path().join("log"), fatal.clone()).unwrap();
+    let mut log =
+        LogStore::open(&dir.path().join("log"), fatal.clone(), Finalized::default()).unwrap();
     log.save_vote(&vote()).await.unwrap();
     assert_eq!(fatal.raised(), None);
     log.fault.armed.store(true, Ordering::SeqCst);
@@ -203,7 +216,7 @@ async fn a_failed_fsync_is_reported_and_raises_the_fatal_signal() {
 #[test]
 fn a_snapshot_survives_and_a_damaged_one_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let file = SnapshotFile::new(dir.path());
+    let file = SnapshotFile::new(dir.path(), Finalized::default());
     assert_eq!(file.read().unwrap(), None);
     let meta = |index| SnapshotMeta {
         last_log_id: Some(log_id(index)),

@@ -1,6 +1,8 @@
 //! What a survivor keeps, which numbers it skips, and that its new generation can decide.
 
 use super::*;
+use crate::codec::CLUSTER_VERSION;
+use crate::codec::upgrade::NEXT;
 use crate::command::{AssignmentChange, AssignmentOp, Command, LogEntry, admission};
 use crate::model::{Actor, CameraSpec, Duty, KeyHash, NodeSpec};
 use crate::peer::trust::Trust;
@@ -98,10 +100,15 @@ fn history() -> Vec<Entry> {
 }
 
 async fn directory() -> TempDir {
+    directory_of(history()).await
+}
+
+async fn directory_of(entries: Vec<Entry>) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let raft = dir.path().join("raft");
     raft::private_dir(&raft).unwrap();
-    let mut log = LogStore::open(&raft.join("log"), FatalSignal::new()).unwrap();
+    let mut log =
+        LogStore::open(&raft.join("log"), FatalSignal::new(), Finalized::default()).unwrap();
     log.save_vote(&Vote {
         leader_id: LeaderId {
             term: 5,
@@ -111,7 +118,7 @@ async fn directory() -> TempDir {
     })
     .await
     .unwrap();
-    log.blocking_append(history()).await.unwrap();
+    log.blocking_append(entries).await.unwrap();
     dir
 }
 
@@ -159,7 +166,7 @@ async fn all_of_the_log_counts_and_what_is_given_out_leaps() {
         "what it was made of stays as it was"
     );
 
-    let machine = StateMachine::open(&dir.path().join("raft-2")).unwrap();
+    let machine = StateMachine::open(&dir.path().join("raft-2"), Finalized::default()).unwrap();
     let mut state = machine.state().clone();
     assert_eq!(state.generation(), Some(generation));
     assert_eq!(state.nodes.keys().collect::<Vec<_>>(), [NodeId(2)]);
@@ -284,4 +291,35 @@ async fn the_new_generation_decides_alone_and_can_be_recovered_again() {
         matches!(other, Err(crate::OpenError::WrongGeneration { .. })),
         "a folder of another generation"
     );
+}
+
+/// A log in which every node speaks `version` and it is finalised.
+fn history_of(version: u16) -> Vec<Entry> {
+    let mut entries = history();
+    for entry in &mut entries {
+        if let EntryPayload::Normal(logged) = &mut entry.payload
+            && let Command::Initialize { node: spec, .. } | Command::JoinNode { spec, .. } =
+                &mut logged.command
+        {
+            spec.version = version;
+        }
+    }
+    entries
+}
+
+#[tokio::test]
+async fn the_next_generation_is_written_in_the_versions_that_the_log_had_finalised() {
+    for (finalized, version) in [(CLUSTER_VERSION, 1), (NEXT, 2)] {
+        let dir = directory_of(history_of(finalized)).await;
+        let next = dir.path().join("raft-2");
+        let remains = open(&dir).await.unwrap();
+        assert_eq!(remains.state().version, finalized);
+        let written = remains.write(next.clone(), Uuid::from_u128(9), AT).await;
+        written.unwrap();
+        let file = SnapshotFile::new(&next, Finalized::default());
+        let image = file.read().unwrap().unwrap();
+        let bytes = fs::read(next.join("snapshot")).unwrap();
+        let after_header = bytes[b"HFSNAP01".len() + 4];
+        assert_eq!((after_header, image.state[0]), (version, version));
+    }
 }

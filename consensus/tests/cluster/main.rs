@@ -7,6 +7,7 @@
     reason = "helpers of tests, outside of test functions"
 )]
 
+use holdfast_consensus::codec::Finalized;
 use holdfast_consensus::command::{Command, LogEntry, Rejection, Response};
 use holdfast_consensus::first_version;
 use holdfast_consensus::generation::ClusterGeneration;
@@ -501,7 +502,7 @@ async fn a_member_speaks_for_itself_alone() {
     let (leader, [liar, victim]) = (leader[0], others[..].try_into().unwrap());
     let (liar, victim): (&TestNode, &TestNode) = (liar, victim);
     let trust = liar.consensus.trust().unwrap();
-    let client = PeerClient::new(Dialer::new(trust));
+    let client = PeerClient::new(Dialer::new(trust), Finalized::default());
     let forged = |entry| Forged {
         cluster: leader.consensus.cluster(),
         to: leader.consensus.node(),
@@ -546,7 +547,10 @@ async fn a_removed_node_is_no_member_within_two_seconds_and_says_so() {
     let mut nodes = three().await;
     let at = nodes.iter().position(|node| !node.is_leader()).unwrap();
     let removed = nodes.remove(at);
-    let client = PeerClient::new(Dialer::new(removed.consensus.trust().unwrap()));
+    let client = PeerClient::new(
+        Dialer::new(removed.consensus.trust().unwrap()),
+        Finalized::default(),
+    );
     let remove = Command::RemoveNode {
         node: removed.consensus.node(),
         force: true,
@@ -673,7 +677,8 @@ async fn a_folder_of_another_cluster_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_for_another_node_or_cluster_and_oversized_ones_are_refused() {
     let first = TestNode::first().await;
-    let client = PeerClient::new(Dialer::new(first.consensus.trust().unwrap()));
+    let trust = first.consensus.trust().unwrap();
+    let client = PeerClient::new(Dialer::new(trust), Finalized::default());
     let deadline = Duration::from_secs(5);
     let write = |cluster, to| {
         let entry = Command::ChangeSettings(SettingsChange::default()).by(Actor::System, AT);

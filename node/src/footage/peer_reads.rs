@@ -10,7 +10,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use holdfast_consensus::codec::{self, Format};
+use holdfast_consensus::codec::{self, Finalized, Format};
 use holdfast_consensus::first_version;
 use holdfast_consensus::observe::heartbeat::Progress;
 use holdfast_consensus::observe::sight::Sight;
@@ -103,7 +103,10 @@ pub(crate) const DAMAGED: StatusCode = StatusCode::GONE;
 /// The requested chunk is not stored any more: retention deleted it.
 pub(crate) const DELETED: StatusCode = StatusCode::NOT_FOUND;
 
-pub(crate) fn read_routes(volumes: Volumes) -> Router {
+/// The volumes whose contents are reported, and in which versions.
+pub(crate) type Source = State<(Volumes, Finalized)>;
+
+pub(crate) fn read_routes(volumes: Volumes, finalized: Finalized) -> Router {
     Router::new()
         .route(SPANS_PATH, post(spans))
         .route(ENTRIES_PATH, post(entries))
@@ -113,26 +116,24 @@ pub(crate) fn read_routes(volumes: Volumes) -> Router {
         .route(START_SCRUB_PATH, post(start_scrub))
         .route(VOLUMES_PATH, post(standing))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
-        .with_state(volumes)
+        .with_state((volumes, finalized))
 }
 
 /// The reports of all recorders that this node, a voter, has: other nodes get only some of them.
-pub(crate) fn sight_route(sight: watch::Receiver<Arc<Sight>>) -> Router {
+pub(crate) fn sight_route(sight: watch::Receiver<Arc<Sight>>, finalized: Finalized) -> Router {
     Router::new()
         .route(SIGHT_PATH, post(progress))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
-        .with_state(sight)
+        .with_state((sight, finalized))
 }
 
-async fn progress(State(sight): State<watch::Receiver<Arc<Sight>>>) -> Response {
+async fn progress(
+    State((sight, finalized)): State<(watch::Receiver<Arc<Sight>>, Finalized)>,
+) -> Response {
     let sight = Arc::clone(&sight.borrow());
-    encode(&SightAnswer(
-        sight
-            .progress
-            .iter()
-            .map(|(of, progress)| (of, progress.clone()))
-            .collect(),
-    ))
+    let reports = sight.progress.iter();
+    let reports = reports.map(|(of, progress)| (of, progress.clone()));
+    encode(&SightAnswer(reports.collect()), &finalized)
 }
 
 pub(crate) fn decode<T: Format>(body: &Bytes) -> Result<T, Box<Response>> {
@@ -140,50 +141,53 @@ pub(crate) fn decode<T: Format>(body: &Bytes) -> Result<T, Box<Response>> {
         .map_err(|error| Box::new((StatusCode::BAD_REQUEST, error.to_string()).into_response()))
 }
 
-pub(crate) fn encode<T: Format>(value: &T) -> Response {
-    match codec::encode(value) {
+pub(crate) fn encode<T: Format>(value: &T, finalized: &Finalized) -> Response {
+    match codec::encode(value, finalized) {
         Ok(bytes) => bytes.into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
-fn reply<T: Format, E: std::fmt::Display>(result: Result<T, E>) -> Response {
+fn reply<T: Format, E: std::fmt::Display>(result: Result<T, E>, finalized: &Finalized) -> Response {
     match result {
-        Ok(value) => encode(&value),
+        Ok(value) => encode(&value, finalized),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
-async fn spans(State(volumes): State<Volumes>, body: Bytes) -> Response {
+async fn spans(State((volumes, finalized)): Source, body: Bytes) -> Response {
     match decode::<SpansRequest>(&body) {
         Ok(SpansRequest(ranges)) if ranges.len() > TIMELINES_AT_ONCE => (
             StatusCode::BAD_REQUEST,
             format!("at most {TIMELINES_AT_ONCE} ranges at once"),
         )
             .into_response(),
-        Ok(SpansRequest(ranges)) => reply(volumes.recorded_of(&ranges).await.map(SpansAnswer)),
-        Err(rejection) => *rejection,
-    }
-}
-
-async fn entries(State(volumes): State<Volumes>, body: Bytes) -> Response {
-    match decode::<EntriesRequest>(&body) {
-        Ok(EntriesRequest(range)) => {
-            let answer = |(entries, late)| EntriesAnswer { entries, late };
-            reply(volumes.entries(range).await.map(answer))
+        Ok(SpansRequest(ranges)) => {
+            let recorded = volumes.recorded_of(&ranges).await;
+            reply(recorded.map(SpansAnswer), &finalized)
         }
         Err(rejection) => *rejection,
     }
 }
 
-async fn init(State(volumes): State<Volumes>, body: Bytes) -> Response {
+async fn entries(State((volumes, finalized)): Source, body: Bytes) -> Response {
+    match decode::<EntriesRequest>(&body) {
+        Ok(EntriesRequest(range)) => {
+            let answer = |(entries, late)| EntriesAnswer { entries, late };
+            reply(volumes.entries(range).await.map(answer), &finalized)
+        }
+        Err(rejection) => *rejection,
+    }
+}
+
+async fn init(State((volumes, _)): Source, body: Bytes) -> Response {
     match decode::<InitRequest>(&body) {
         Ok(request) => bytes(volumes.init(request.camera, request.init).await),
         Err(rejection) => *rejection,
     }
 }
 
-async fn chunk(State(volumes): State<Volumes>, body: Bytes) -> Response {
+async fn chunk(State((volumes, _)): Source, body: Bytes) -> Response {
     match decode::<ChunkRequest>(&body) {
         Ok(ChunkRequest(location)) => match volumes.read(location.volume, vec![location]).await {
             Ok(mut payloads) => payload(payloads.pop()),
@@ -193,17 +197,17 @@ async fn chunk(State(volumes): State<Volumes>, body: Bytes) -> Response {
     }
 }
 
-async fn scrub(State(volumes): State<Volumes>) -> Response {
-    encode(&ScrubAnswer(scrub::status(&volumes)))
+async fn scrub(State((volumes, finalized)): Source) -> Response {
+    encode(&ScrubAnswer(scrub::status(&volumes)), &finalized)
 }
 
-async fn start_scrub(State(volumes): State<Volumes>) -> Response {
+async fn start_scrub(State((volumes, finalized)): Source) -> Response {
     scrub::start(&volumes);
-    encode(&Done)
+    encode(&Done, &finalized)
 }
 
-async fn standing(State(volumes): State<Volumes>) -> Response {
-    encode(&VolumesAnswer(volumes.reports()))
+async fn standing(State((volumes, finalized)): Source) -> Response {
+    encode(&VolumesAnswer(volumes.reports()), &finalized)
 }
 
 fn payload(payload: Option<Payload>) -> Response {

@@ -2,13 +2,14 @@
 //! put in the terms of the API.
 
 use crate::footage::cluster_footage::{ANSWER_DEADLINE, View, ViewError, member};
-use crate::footage::peer_reads::{Done, Question, decode, encode};
+use crate::footage::peer_reads::{Done, Question, Source, decode, encode};
 use crate::volumes::{VolumeRetention, Volumes};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::routing::post;
+use holdfast_consensus::codec::Finalized;
 use holdfast_consensus::first_version;
 use holdfast_control_api::wire;
 use holdfast_storage::ids::NodeId;
@@ -36,23 +37,23 @@ first_version!(
     OrderRequest => "an order for retention",
 );
 
-pub(crate) fn routes(volumes: Volumes) -> Router {
+pub(crate) fn routes(volumes: Volumes, finalized: Finalized) -> Router {
     Router::new()
         .route(STATUS_PATH, post(status))
         .route(ORDER_PATH, post(order))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
-        .with_state(volumes)
+        .with_state((volumes, finalized))
 }
 
-async fn status(State(volumes): State<Volumes>) -> Response {
-    encode(&RetentionAnswer(volumes.retention()))
+async fn status(State((volumes, finalized)): Source) -> Response {
+    encode(&RetentionAnswer(volumes.retention()), &finalized)
 }
 
-async fn order(State(volumes): State<Volumes>, body: Bytes) -> Response {
+async fn order(State((volumes, finalized)): Source, body: Bytes) -> Response {
     match decode::<OrderRequest>(&body) {
         Ok(OrderRequest { volume, order }) => {
             volumes.order_retention(volume, &order);
-            encode(&Done)
+            encode(&Done, &finalized)
         }
         Err(rejection) => *rejection,
     }
@@ -145,9 +146,13 @@ mod tests {
     use std::fmt::Write as _;
 
     fn line<T: Format>(name: &str, sample: &T) -> String {
-        let bytes = codec::encode(sample).unwrap();
+        let bytes = codec::encode(sample, &Finalized::default()).unwrap();
         let read: T = codec::decode(&bytes).unwrap();
-        assert_eq!(codec::encode(&read).unwrap(), bytes, "{name}");
+        assert_eq!(
+            codec::encode(&read, &Finalized::default()).unwrap(),
+            bytes,
+            "{name}"
+        );
         bytes.iter().fold(format!("{name} "), |mut text, byte| {
             write!(text, "{byte:02x}").unwrap();
             text

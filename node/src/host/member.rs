@@ -142,7 +142,7 @@ impl Member {
             ))
             .await??;
         let dialer = Dialer::new(trust);
-        let client = PeerClient::new(dialer.clone());
+        let client = PeerClient::new(dialer.clone(), consensus.identity().finalized().clone());
         let tick = Duration::from_millis(config.ingest.tick_ms);
         let ingest = IngestRuntime::start(runtime::Options {
             tick,
@@ -484,7 +484,7 @@ impl Base<'_> {
             (clock, recorders.wall),
         );
         let headroom_seen = headroom.subscribe();
-        let headroom = headroom::watch(consensus.clone(), apart(view, &self.dialer), headroom);
+        let headroom = headroom::watch(consensus.clone(), self.apart(view), headroom);
         let schedule = drills::keep_schedule(consensus.clone(), view.clone(), headroom_seen, clock);
         let forgetting = former::forget(consensus.clone(), view.clone(), clock);
         let (mut parts, broken) = Parts::new();
@@ -507,12 +507,15 @@ impl Base<'_> {
     }
 }
 
-/// A view with separate connections to other nodes, not shared with clients' footage.
-fn apart(view: &View, dialer: &Dialer) -> View {
-    let client = PeerClient::new(dialer.clone());
-    View {
-        client,
-        ..view.clone()
+impl Base<'_> {
+    /// A view with separate connections to other nodes, not shared with clients' footage.
+    fn apart(&self, view: &View) -> View {
+        let finalized = self.consensus.identity().finalized().clone();
+        let client = PeerClient::new(self.dialer.clone(), finalized);
+        View {
+            client,
+            ..view.clone()
+        }
     }
 }
 
@@ -622,10 +625,11 @@ fn peer_routes(
     volumes: &Volumes,
     sight: &watch::Receiver<Arc<Sight>>,
 ) -> axum::Router {
+    let finalized = consensus.identity().finalized().clone();
     let own_routes = heartbeat_routes(consensus.identity().clone(), link_events, wall_clock)
-        .merge(read_routes(volumes.clone()))
-        .merge(sight_route(sight.clone()))
-        .merge(retention::routes(volumes.clone()));
+        .merge(read_routes(volumes.clone(), finalized.clone()))
+        .merge(sight_route(sight.clone(), finalized.clone()))
+        .merge(retention::routes(volumes.clone(), finalized));
     let own_routes = holdfast_consensus::members_only(consensus.trust(), own_routes);
     consensus.peer_routes().merge(own_routes)
 }

@@ -1,8 +1,9 @@
 //! The structure of the tree: folders import one way, and operators read plain words.
 
 use super::assert_none;
-use holdfast_tests::tree::source::{PRODUCT, sources};
+use holdfast_tests::tree::source::{PRODUCT, inside, sources};
 use holdfast_tests::tree::{imports, words};
+use proc_macro2::TokenTree;
 
 #[test]
 fn operators_read_plain_words() {
@@ -51,4 +52,27 @@ fn modules_import_one_way() {
         "modules that import each other (`cargo xtask figures --places` says where)",
         &findings,
     );
+}
+
+/// The only files that encode with postcard: each puts a version before what it writes.
+const VERSIONED: [&str; 2] = ["consensus/src/codec.rs", "storage/src/catalogue.rs"];
+
+#[test]
+fn what_is_stored_or_sent_has_a_version() {
+    let mut findings = Vec::new();
+    for source in sources() {
+        let is_free = VERSIONED.iter().any(|path| source.path.ends_with(path));
+        if PRODUCT.contains(&source.krate) && !is_free && names(&source.tokens, "postcard") {
+            findings.push(source.path.display().to_string());
+        }
+    }
+    assert_none("postcard without a version", &findings);
+}
+
+fn names(tokens: &[TokenTree], name: &str) -> bool {
+    tokens.iter().any(|token| match token {
+        TokenTree::Ident(word) => word == name,
+        TokenTree::Group(group) => names(&inside(group), name),
+        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+    })
 }

@@ -47,7 +47,7 @@ impl Pair {
     }
 
     fn client(&self) -> PeerClient {
-        PeerClient::new(Dialer::new(self.client.clone()))
+        PeerClient::new(Dialer::new(self.client.clone()), Finalized::default())
     }
 
     async fn ask(&self, addr: &str) -> Result<Number, PeerError> {

@@ -14,7 +14,7 @@ use super::gate::{self, Asked};
 use super::judge::Judgement;
 use super::standing::{Fence, Replaced, Standing, Why};
 use super::{ADDR_BYTES_MAX, BOOTS_MAX, Boot, Identity, Incarnation, Sender, Stamp};
-use crate::first_version;
+use crate::codec::first_version;
 use crate::generation::ClusterGeneration;
 use crate::peer::client::{Member, PeerClient, PeerError};
 use crate::raft::Raft;
@@ -310,7 +310,8 @@ impl Introducer {
         let Some(addr) = self.identity.addresses().of(node) else {
             return Runs::No;
         };
-        let Ok(question) = self.identity.envelope(node).seal(&WhoRequest) else {
+        let (envelope, finalized) = (self.identity.envelope(node), self.identity.finalized());
+        let Ok(question) = envelope.seal(&WhoRequest, finalized) else {
             return Runs::No;
         };
         let member = Member {

@@ -4,7 +4,7 @@
 use super::judge::{Judgement, judge};
 use super::standing::Fence;
 use super::{BOOTS_MAX, Boot, Incarnation, Position, Record};
-use crate::{codec, first_version};
+use crate::codec::{self, Finalized, first_version};
 use futures::future::BoxFuture;
 use holdfast_storage::ids::NodeId;
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,7 @@ pub(crate) struct Ledger {
     /// The version that is durable.
     written: tokio::sync::Mutex<u64>,
     store: Box<dyn Keep>,
+    finalized: Finalized,
     incarnation: Incarnation,
     /// Only set in a simulation: it accepts every directory as up to date.
     is_trusting: bool,
@@ -88,6 +89,7 @@ impl Ledger {
         before: Option<&[u8]>,
         began_at: Position,
         boot: Uuid,
+        finalized: Finalized,
     ) -> io::Result<Self> {
         let read = before.map(codec::decode::<Kept>).transpose();
         let unreadable = |error| {
@@ -114,6 +116,7 @@ impl Ledger {
             kept,
             written: tokio::sync::Mutex::new(0),
             store,
+            finalized,
             incarnation,
             is_trusting: false,
         };
@@ -162,7 +165,7 @@ impl Ledger {
             let now = self.lock();
             (
                 now.version,
-                codec::encode(&now.kept).map_err(io::Error::other)?,
+                codec::encode(&now.kept, &self.finalized).map_err(io::Error::other)?,
             )
         };
         self.store.keep(bytes).await?;
@@ -324,6 +327,7 @@ mod tests {
             before.as_deref(),
             began_at,
             Uuid::new_v4(),
+            Finalized::default(),
         )
         .await
         .unwrap()

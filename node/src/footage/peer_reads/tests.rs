@@ -29,9 +29,13 @@ fn unhex(text: &str) -> Vec<u8> {
 
 /// A line of the golden file; decoding and encoding it again gives the same bytes.
 fn line<T: Format>(name: &str, sample: &T) -> String {
-    let bytes = codec::encode(sample).unwrap();
+    let bytes = codec::encode(sample, &Finalized::default()).unwrap();
     let again: T = codec::decode(&unhex(&hex(&bytes))).unwrap();
-    assert_eq!(codec::encode(&again).unwrap(), bytes, "{name}");
+    assert_eq!(
+        codec::encode(&again, &Finalized::default()).unwrap(),
+        bytes,
+        "{name}"
+    );
     let newer = [&[T::VERSION + 1], &bytes[1..]].concat();
     let refused = codec::decode::<T>(&newer).err().unwrap().to_string();
     assert!(refused.ends_with("upgrade this node"), "{refused}");

@@ -289,6 +289,7 @@ const _: () = assert!(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holdfast_consensus::codec::Finalized;
     use holdfast_consensus::observe::heartbeat::{Audience, Heartbeat};
     use holdfast_consensus::peer::trust::keys::{Credentials, Key};
     use holdfast_consensus::peer::trust::names::NodeUri;
@@ -352,11 +353,11 @@ mod tests {
                     }
                     beats.send(number).await.unwrap();
                     if number > 0 {
-                        let body = codec::encode(&Heard {
+                        let heard = Heard {
                             received: now(),
                             answered: now(),
-                        })
-                        .unwrap();
+                        };
+                        let body = codec::encode(&heard, &Finalized::default()).unwrap();
                         let head =
                             format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
                         stream

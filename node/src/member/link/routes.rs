@@ -44,10 +44,11 @@ async fn receive(
     if events.send(LinkEvent::Heartbeat(heartbeat)).await.is_err() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    match codec::encode(&Heard {
+    let heard = Heard {
         received,
         answered: now(),
-    }) {
+    };
+    match codec::encode(&heard, identity.finalized()) {
         Ok(answer) => answer.into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
