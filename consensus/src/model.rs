@@ -26,7 +26,9 @@ mod text;
 
 pub use actor::{Actor, OperatorName};
 pub use assignment::{Assignment, Handoff, Tenure};
-pub use camera::{CAMERAS_MAX, Camera, CameraName, CameraSpec, PRIORITY_DEFAULT, Protection};
+pub use camera::{
+    CAMERAS_MAX, Camera, CameraName, CameraSpec, PRIORITY_DEFAULT, Protection, RecordedStream,
+};
 pub use drill::{
     DRILLS_MAX, Drill, DrillOp, DrillResult, DrillStart, DrillStep, Drills, Outcome, Phase,
     RESULTS_MAX, Refusal, RunningDrill,

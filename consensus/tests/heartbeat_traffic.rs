@@ -14,7 +14,7 @@ use holdfast_consensus::observe::heartbeat::{
     Audience, HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState,
 };
 use holdfast_consensus::state::ClusterState;
-use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
+use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, StreamId};
 use holdfast_storage::time::Timestamp;
 use uuid::Uuid;
 
@@ -100,7 +100,7 @@ fn site() -> ClusterState {
 
 fn heartbeat(state: &ClusterState, from: NodeId) -> Heartbeat {
     let progress = |camera| Progress {
-        camera,
+        stream: StreamId::main(camera),
         epoch: Epoch(1_000),
         rank: Rank::Owner,
         state: RecorderState::Recording,
@@ -130,7 +130,10 @@ fn bytes_per_second(state: &ClusterState, voters: &[NodeId], from: NodeId) -> us
     let audience = Audience::of(
         state,
         voters,
-        heartbeat.recorders.iter().map(|progress| progress.camera),
+        heartbeat
+            .recorders
+            .iter()
+            .map(|progress| progress.stream.camera),
     );
     let others = state.nodes.keys().filter(|node| *node != from);
     let encoded = |node| {
@@ -177,7 +180,7 @@ fn voters_get_all_reports_and_others_those_that_concern_them() {
             heartbeat(state, of)
                 .recorders
                 .iter()
-                .map(|progress| progress.camera),
+                .map(|progress| progress.stream.camera),
         );
         move |node: NodeId| audience.includes(node, camera)
     };

@@ -20,7 +20,7 @@ use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::observe::liveness::{Verdict, Why};
 use holdfast_consensus::observe::reports::Reports;
 use holdfast_consensus::state::ClusterState;
-use holdfast_storage::ids::{CameraId, Epoch, NodeId};
+use holdfast_storage::ids::{CameraId, Epoch, NodeId, StreamId};
 use holdfast_storage::time::Timestamp;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -401,7 +401,7 @@ impl Simulation {
                 let bitrate_bps = proof.and_then(|_| self.bitrates.get(&camera).copied());
                 let (watermark, first_keyframe, error) = (proof, proof, None);
                 let progress = Progress {
-                    camera,
+                    stream: StreamId::main(camera),
                     epoch,
                     rank,
                     state,

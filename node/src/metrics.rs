@@ -4,6 +4,7 @@ mod cameras;
 mod cluster;
 mod parts;
 mod retention;
+mod streams;
 mod volumes;
 
 use crate::capture::ingest::clock::HONEST_PPB;
@@ -14,11 +15,13 @@ use crate::host::process::Host;
 use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_control_api::wire::HeldBack;
 use holdfast_storage::chunk::GapCause;
+use holdfast_storage::ids::StreamKind;
 use holdfast_storage::time::Timestamp;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{CounterVec, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use std::sync::Arc;
+use streams::OfStreams;
 
 /// # Errors
 /// A metric of the same name is registered already.
@@ -112,12 +115,12 @@ fn files() -> Families {
 }
 
 fn recorders(member: &Member) -> Families {
-    let gauge = IntGaugeVec::new(
-        Opts::new(
+    let gauge = OfStreams::new(
+        (
             "holdfast_recorders",
             "Recorders of this node by what they do.",
         ),
-        &["state"],
+        |opts| IntGaugeVec::new(opts, &["state"]),
     )?;
     let states = [
         (RecorderState::Recording, "recording"),
@@ -125,14 +128,22 @@ fn recorders(member: &Member) -> Families {
         (RecorderState::Failing, "failing"),
     ];
     let reports = own_progress(member);
-    for (state, name) in states {
-        let count = reports
-            .iter()
-            .filter(|progress| progress.state == state)
-            .count();
-        gauge
-            .with_label_values(&[name])
-            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    for kind in StreamKind::ALL {
+        let of_kind = || {
+            reports
+                .iter()
+                .filter(move |progress| progress.stream.kind == kind)
+        };
+        if kind == StreamKind::Sub && of_kind().next().is_none() {
+            continue;
+        }
+        for (state, name) in states {
+            let count = of_kind().filter(|progress| progress.state == state).count();
+            gauge
+                .of(kind)
+                .with_label_values(&[name])
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
     Ok(gauge.collect())
 }
@@ -227,13 +238,13 @@ fn rtp_clocks(member: &Member, counts: &Counts) -> Families {
     }
     let help =
         "How fast a camera's RTP clock runs, of those that are corrected for it; 1 is right.";
-    let rate = GaugeVec::new(
-        Opts::new("holdfast_rtp_clock_rate_ratio", help),
-        &["camera"],
-    )?;
+    let rate = OfStreams::new(("holdfast_rtp_clock_rate_ratio", help), |opts| {
+        GaugeVec::new(opts, &["camera"])
+    })?;
     for status in member.supervisor.statuses() {
         if let Some(ppb) = status.clock_rate_ppb {
-            rate.with_label_values(&[&status.camera.to_string()])
+            rate.of(status.stream.kind)
+                .with_label_values(&[&status.stream.camera.to_string()])
                 .set(HONEST_PPB as f64 / ppb as f64);
         }
     }
@@ -246,14 +257,14 @@ fn rtp_clocks(member: &Member, counts: &Counts) -> Families {
 
 fn faults(member: &Member) -> Families {
     let help = "Packets that could not be used, by camera and kind (docs/cameras.md).";
-    let counter = IntCounterVec::new(
-        Opts::new("holdfast_stream_faults_total", help),
-        &["camera", "kind"],
-    )?;
+    let counter = OfStreams::new(("holdfast_stream_faults_total", help), |opts| {
+        IntCounterVec::new(opts, &["camera", "kind"])
+    })?;
     for status in member.supervisor.statuses() {
-        let camera = status.camera.to_string();
+        let camera = status.stream.camera.to_string();
         for (fault, count) in status.faults {
             counter
+                .of(status.stream.kind)
                 .with_label_values(&[camera.as_str(), fault.name()])
                 .inc_by(count);
         }
@@ -320,17 +331,15 @@ fn gaps(member: &Member) -> Families {
 }
 
 fn lags(member: &Member, now: Timestamp) -> Families {
-    let lag = GaugeVec::new(
-        Opts::new(
-            "holdfast_watermark_lag_seconds",
-            "Age of the newest durable frame, for each camera that this node records.",
-        ),
-        &["camera"],
-    )?;
+    let help = "Age of the newest durable frame, for each camera that this node records.";
+    let lag = OfStreams::new(("holdfast_watermark_lag_seconds", help), |opts| {
+        GaugeVec::new(opts, &["camera"])
+    })?;
     for progress in own_progress(member) {
         if let Some(watermark) = progress.watermark {
             let seconds = now.micros_since(watermark) as f64 / 1e6;
-            lag.with_label_values(&[&progress.camera.to_string()])
+            lag.of(progress.stream.kind)
+                .with_label_values(&[&progress.stream.camera.to_string()])
                 .set(seconds);
         }
     }

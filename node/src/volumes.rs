@@ -1,5 +1,5 @@
-//! This node's volumes as one store. All recordings of a camera on this node go to one volume,
-//! until that volume fails, hangs, fills up, becomes too slow for all of its cameras, or is
+//! This node's volumes as one store. All recordings of a stream on this node go to one volume,
+//! until that volume fails, hangs, fills up, becomes too slow for all of its streams, or is
 //! retired.
 //!
 //! `choice`, `health`, `homes`, `probation` and `register` decide, `place` examines what is at a
@@ -30,7 +30,7 @@ use crate::config::{self, Config};
 use choice::{Standing, choose};
 use health::Limits;
 use holdfast_storage::chunk::{ChunkMeta, Gap, Init, Record};
-use holdfast_storage::ids::{CameraId, NodeId, StreamKind, TrackKind};
+use holdfast_storage::ids::{CameraId, NodeId, StreamId, TrackKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{Error, Holds, VolumeHandle, Watermark};
 use homes::Homes;
@@ -83,11 +83,11 @@ struct Inner {
     clock: Clock,
     slots: RwLock<Vec<Slot>>,
     homes: Mutex<Homes<Arc<Opened>>>,
-    /// The volume to which a former process recorded each camera.
-    before: Mutex<HashMap<CameraId, u16>>,
+    /// The volume to which a former process recorded each stream.
+    before: Mutex<HashMap<StreamId, u16>>,
     /// The last watermark that the heartbeat reported: it never goes back, whatever becomes of a
     /// volume.
-    reported: Mutex<HashMap<CameraId, Watermark>>,
+    reported: Mutex<HashMap<StreamId, Watermark>>,
     register: Arc<Mutex<Register>>,
     /// The holds that were set last, which retention may not delete; `None` before the first.
     holds: Mutex<Option<Holds>>,
@@ -280,35 +280,35 @@ impl Volumes {
         tokio::spawn(async move { drop(volumes.open_one(&path).await) });
     }
 
-    /// The volume for the camera's next record. Neither waits nor touches a disk.
+    /// The volume for the stream's next record. Neither waits nor touches a disk.
     ///
     /// # Errors
     /// The former volume has failed and another one continues, which is reported once; or there is
     /// none.
     pub(crate) fn enter(&self, class: &str, record: &Record) -> Result<Arc<Opened>, SinkError> {
-        let camera = camera_of(record);
+        let stream = record.stream_id();
         let slots = self.slots();
         let mut homes = lock(&self.inner.homes);
-        let Some(home) = homes.get(camera) else {
-            let before = lock(&self.inner.before).get(&camera).copied();
+        let Some(home) = homes.get(stream) else {
+            let before = lock(&self.inner.before).get(&stream).copied();
             let volume = self
                 .choose(&slots, homes::RATE_UNKNOWN_BPS, before)
                 .or_else(|| any_open(&slots));
             let volume = volume.ok_or_else(|| SinkError::Failed(troubles(&slots)))?;
             // Until it is counted: many come at once.
             volume.load_bps.fetch_add(homes::RATE_UNKNOWN_BPS, Relaxed);
-            homes.settle(camera, Arc::clone(&volume), |_| None);
+            homes.settle(stream, Arc::clone(&volume), |_| None);
             return Ok(volume);
         };
         let standing = standing_of(&slots, &home.volume);
         if matches!(standing, Standing::Failed | Standing::Away) {
-            return self.fail_over(&slots, &mut homes, (camera, class));
+            return self.fail_over(&slots, &mut homes, (stream, class));
         }
         let leaves = home.leaves || !(standing.takes() || standing == Standing::Slow);
         if leaves && is_keyframe(record) {
-            self.relocate(&slots, &mut homes, camera, class);
+            self.relocate(&slots, &mut homes, stream, class);
         }
-        let Some(home) = homes.get(camera) else {
+        let Some(home) = homes.get(stream) else {
             return Err(SinkError::Failed(troubles(&slots)));
         };
         Ok(Arc::clone(&home.volume))
@@ -317,23 +317,23 @@ impl Volumes {
     /// Another volume for a record that its own volume would shed, because that one is too slow or
     /// hangs. The recording continues there in the middle of a GOP, which can be decoded once the
     /// former volume has caught up.
-    pub(crate) fn leave_at_once(&self, class: &str, camera: CameraId) -> Option<Arc<Opened>> {
+    pub(crate) fn leave_at_once(&self, class: &str, stream: StreamId) -> Option<Arc<Opened>> {
         let slots = self.slots();
         let mut homes = lock(&self.inner.homes);
-        let standing = standing_of(&slots, &homes.get(camera)?.volume);
-        let moved = !standing.takes() && self.relocate(&slots, &mut homes, camera, class);
+        let standing = standing_of(&slots, &homes.get(stream)?.volume);
+        let moved = !standing.takes() && self.relocate(&slots, &mut homes, stream, class);
         homes
-            .get(camera)
+            .get(stream)
             .filter(|_| moved)
             .map(|home| Arc::clone(&home.volume))
     }
 
-    /// Why a record of the camera was refused: its volume's buffer is full.
-    pub(crate) fn shed(&self, camera: CameraId) -> SinkError {
+    /// Why a record of the stream was refused: its volume's buffer is full.
+    pub(crate) fn shed(&self, stream: StreamId) -> SinkError {
         let slots = self.slots();
         let homes = lock(&self.inner.homes);
         let slot = homes
-            .get(camera)
+            .get(stream)
             .and_then(|home| slots.iter().find(|slot| slot.open() == Some(&home.volume)));
         if slot
             .and_then(Slot::open)
@@ -351,11 +351,11 @@ impl Volumes {
         &self,
         slots: &[Slot],
         homes: &mut Homes<Arc<Opened>>,
-        (camera, class): (CameraId, &str),
+        (stream, class): (StreamId, &str),
     ) -> Result<Arc<Opened>, SinkError> {
         let gone = || SinkError::Failed(troubles(slots));
         let (before, rate_bps) = homes
-            .get(camera)
+            .get(stream)
             .map(|home| (Arc::clone(&home.volume), home.rate_bps()))
             .ok_or_else(gone)?;
         let Some(volume) = self
@@ -369,28 +369,28 @@ impl Volumes {
         let to = volume.index();
         volume.load_bps.fetch_add(rate_bps, Relaxed);
         count_move(slots, &before);
-        let gaps = homes.gaps(camera, |before| before.durable_until(camera));
-        let lost = homes.settle(camera, Arc::clone(&volume), |before| {
-            before.durable_until(camera)
+        let gaps = homes.gaps(stream, |before| before.durable_until(stream));
+        let lost = homes.settle(stream, Arc::clone(&volume), |before| {
+            before.durable_until(stream)
         });
         self.repeat_gaps(homes, &volume, class, &gaps);
         tracing::warn!(
-            %camera, from = before.index(), to, ?lost,
+            %stream, from = before.index(), to, ?lost,
             "recording continues on another volume"
         );
         Err(SinkError::Moved { lost })
     }
 
-    /// Moves a camera in order, if there is a volume for it: the session continues there. Returns
+    /// Moves a stream in order, if there is a volume for it: the session continues there. Returns
     /// whether it moved.
     fn relocate(
         &self,
         slots: &[Slot],
         homes: &mut Homes<Arc<Opened>>,
-        camera: CameraId,
+        stream: StreamId,
         class: &str,
     ) -> bool {
-        let Some(home) = homes.get(camera) else {
+        let Some(home) = homes.get(stream) else {
             return false;
         };
         let Some(volume) = self
@@ -403,20 +403,20 @@ impl Volumes {
         let taken: Result<Vec<()>, _> = inits.map(|init| volume.append(class, init)).collect();
         if let Err(error) = taken {
             tracing::warn!(
-                %camera, to = volume.index(), %error,
-                "a volume does not take a camera; it stays where it is"
+                %stream, to = volume.index(), %error,
+                "a volume does not take a stream; it stays where it is"
             );
             return false;
         }
         let (from, rate_bps) = (Arc::clone(&home.volume), home.rate_bps());
         volume.load_bps.fetch_add(rate_bps, Relaxed);
         tracing::info!(
-            %camera, from = from.index(), to = volume.index(),
+            %stream, from = from.index(), to = volume.index(),
             "recording continues on another volume, at a keyframe or before"
         );
         count_move(slots, &from);
-        let gaps = homes.gaps(camera, |before| before.durable_until(camera));
-        homes.move_to(camera, Arc::clone(&volume));
+        let gaps = homes.gaps(stream, |before| before.durable_until(stream));
+        homes.move_to(stream, Arc::clone(&volume));
         self.repeat_gaps(homes, &volume, class, &gaps);
         true
     }
@@ -432,11 +432,11 @@ impl Volumes {
     ) {
         for gap in gaps {
             match volume.append(class, Record::Gap(*gap)) {
-                Ok(()) => homes.took_gap(gap, |volume| volume.durable_until(gap.camera)),
+                Ok(()) => homes.took_gap(gap, |volume| volume.durable_until(gap.stream_id())),
                 // The gap is kept, for the volume after this one.
                 Err(error) => {
                     tracing::warn!(
-                        camera = %gap.camera, start = %gap.start, end = %gap.end, %error,
+                        stream = %gap.stream_id(), start = %gap.start, end = %gap.end, %error,
                         "the cause of a gap may be shown as unknown"
                     )
                 }
@@ -455,17 +455,17 @@ impl Volumes {
             .cloned()
     }
 
-    /// `volume` has taken an init segment: the camera's next volume gets it first.
+    /// `volume` has taken an init segment: the stream's next volume gets it first.
     pub(crate) fn took_init(&self, init: &Init) {
         lock(&self.inner.homes).took_init(init);
     }
 
-    /// The camera's volume has taken a gap.
+    /// The stream's volume has taken a gap.
     pub(crate) fn took_gap(&self, gap: &Gap) {
-        lock(&self.inner.homes).took_gap(gap, |volume| volume.durable_until(gap.camera));
+        lock(&self.inner.homes).took_gap(gap, |volume| volume.durable_until(gap.stream_id()));
     }
 
-    /// `volume` has taken a chunk of `bytes`, of a camera of this priority.
+    /// `volume` has taken a chunk of `bytes`, of a stream of this priority.
     pub(crate) fn took(
         &self,
         class: &str,
@@ -474,22 +474,22 @@ impl Volumes {
         bytes: u64,
         priority: u8,
     ) {
-        let camera = meta.camera;
+        let stream = meta.stream_id();
         if meta.track == TrackKind::Video {
-            volume.note_newest(camera, meta.end());
+            volume.note_newest(stream, meta.end());
         }
         let slots = self.slots();
         let mut homes = lock(&self.inner.homes);
-        homes.took(meta, bytes, priority, |home| home.durable_until(camera));
+        homes.took(meta, bytes, priority, |home| home.durable_until(stream));
         let stores = |former: &Arc<Opened>| standing_of(&slots, former).stores();
-        let Some(gap) = homes.review(camera, |former| former.durable_until(camera), stores) else {
+        let Some(gap) = homes.review(stream, |former| former.durable_until(stream), stores) else {
             return;
         };
-        // Behind the chunk: so the camera's watermark covers both at the next flush.
+        // Behind the chunk: so the stream's watermark covers both at the next flush.
         if volume.append(class, Record::Gap(gap)).is_ok() {
-            homes.took_gap(&gap, |home| home.durable_until(camera));
+            homes.took_gap(&gap, |home| home.durable_until(stream));
             tracing::warn!(
-                %camera, start = %gap.start, end = %gap.end,
+                %stream, start = %gap.start, end = %gap.end,
                 "what a volume accepted is not durable, and shown as a gap until it is"
             );
             homes.reported(&gap);
@@ -505,18 +505,18 @@ impl Volumes {
         })
     }
 
-    /// How far any process on this node recorded the camera. May read a catalogue.
-    pub(crate) fn recorded_until(&self, camera: CameraId) -> Option<Timestamp> {
+    /// How far any process on this node recorded the stream. May read a catalogue.
+    pub(crate) fn recorded_until(&self, stream: StreamId) -> Option<Timestamp> {
         let opened = self.opened();
         let open = opened
             .iter()
             .filter(|volume| volume.handle.stats().is_catalogue_open);
         let soon = self.inner.clock.now().plus_micros(AHEAD_US_MAX);
         let marks = open.filter_map(|volume| {
-            Some((former_mark(&volume.handle, camera, soon)?, volume.index()))
+            Some((former_mark(&volume.handle, stream, soon)?, volume.index()))
         });
         let (mark, index) = marks.max_by_key(|(mark, _)| (mark.epoch, mark.durable_end))?;
-        lock(&self.inner.before).insert(camera, index);
+        lock(&self.inner.before).insert(stream, index);
         Some(mark.durable_end)
     }
 
@@ -622,15 +622,14 @@ fn forget_spare_catalogues(data_dir: &Path) {
     }
 }
 
-/// How far a volume has footage of a camera by former processes. If that lies beyond `soon`, the
+/// How far a volume has footage of a stream by former processes. If that lies beyond `soon`, the
 /// newest epoch may have come back to true time.
-fn former_mark(handle: &VolumeHandle, camera: CameraId, soon: Timestamp) -> Option<Watermark> {
-    let last = handle.watermark(camera, StreamKind::Main)?;
+fn former_mark(handle: &VolumeHandle, stream: StreamId, soon: Timestamp) -> Option<Watermark> {
+    let last = handle.watermark(stream)?;
     if last.durable_end <= soon {
         return Some(last);
     }
-    let newest =
-        [soon, Timestamp::MAX].map(|at| handle.watermark_before(camera, StreamKind::Main, at));
+    let newest = [soon, Timestamp::MAX].map(|at| handle.watermark_before(stream, at));
     newest
         .into_iter()
         .flatten()
@@ -648,14 +647,6 @@ fn no_room(path: &Path) -> String {
 
 fn role(retire: bool) -> Role {
     if retire { Role::Retire } else { Role::Record }
-}
-
-fn camera_of(record: &Record) -> CameraId {
-    match record {
-        Record::Chunk(chunk) => chunk.meta.camera,
-        Record::Init(init) => init.camera,
-        Record::Gap(gap) => gap.camera,
-    }
 }
 
 fn is_keyframe(record: &Record) -> bool {

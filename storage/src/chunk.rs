@@ -1,7 +1,7 @@
 //! What a recorder writes to the store: chunks, the init segments that decode them, and gaps.
 
 use crate::ids::{
-    CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind, from_u8,
+    CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamId, StreamKind, TrackKind, from_u8,
 };
 use crate::time::Timestamp;
 use bytes::Bytes;
@@ -114,6 +114,15 @@ pub struct ChunkMeta {
 }
 
 impl ChunkMeta {
+    /// The stream that it is of.
+    #[must_use]
+    pub fn stream_id(&self) -> StreamId {
+        StreamId {
+            camera: self.camera,
+            kind: self.stream,
+        }
+    }
+
     #[must_use]
     pub fn end(&self) -> Timestamp {
         self.start.plus_micros(i64::from(self.duration_us))
@@ -137,8 +146,7 @@ impl ChunkMeta {
     /// nothing lost in between.
     #[must_use]
     pub fn is_followed_by(&self, next: &Self) -> bool {
-        self.camera == next.camera
-            && self.stream == next.stream
+        self.stream_id() == next.stream_id()
             && self.track == next.track
             && self.node == next.node
             && self.session == next.session
@@ -172,6 +180,15 @@ pub struct Init {
 }
 
 impl Init {
+    /// The stream that it is of.
+    #[must_use]
+    pub fn stream_id(&self) -> StreamId {
+        StreamId {
+            camera: self.camera,
+            kind: self.stream,
+        }
+    }
+
     #[must_use]
     pub fn id(&self) -> InitId {
         InitId::of(&self.bytes)
@@ -281,12 +298,35 @@ pub struct Gap {
     pub frames_missing: Option<u16>,
 }
 
+impl Gap {
+    /// The stream that it is of.
+    #[must_use]
+    pub fn stream_id(&self) -> StreamId {
+        StreamId {
+            camera: self.camera,
+            kind: self.stream,
+        }
+    }
+}
+
 /// Anything that a volume writer appends.
 #[derive(Clone, Debug)]
 pub enum Record {
     Chunk(Chunk),
     Init(Init),
     Gap(Gap),
+}
+
+impl Record {
+    /// The stream that it is of.
+    #[must_use]
+    pub fn stream_id(&self) -> StreamId {
+        match self {
+            Self::Chunk(chunk) => chunk.meta.stream_id(),
+            Self::Init(init) => init.stream_id(),
+            Self::Gap(gap) => gap.stream_id(),
+        }
+    }
 }
 
 /// The place of a durable chunk's payload.

@@ -100,6 +100,54 @@ pub enum StreamKind {
     Sub = 1,
 }
 
+impl StreamKind {
+    pub const ALL: [Self; 2] = [Self::Main, Self::Sub];
+
+    /// The name in the API, the command line and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Sub => "sub",
+        }
+    }
+}
+
+impl fmt::Display for StreamKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One stream of one camera: what is recorded, and how far. Sorts by camera, its main stream first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StreamId {
+    pub camera: CameraId,
+    pub kind: StreamKind,
+}
+
+impl StreamId {
+    /// The camera's main stream, whose evidence decides where the camera is recorded.
+    #[must_use]
+    pub const fn main(camera: CameraId) -> Self {
+        Self {
+            camera,
+            kind: StreamKind::Main,
+        }
+    }
+
+    #[must_use]
+    pub fn is_main(self) -> bool {
+        self.kind == StreamKind::Main
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.camera, self.kind)
+    }
+}
+
 /// A track of a stream. The discriminant plus one is the track's `track_ID` in every MP4 that
 /// Holdfast makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -144,3 +192,24 @@ from_u8!(TrackKind {
     Audio,
     Metadata
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_named_by_camera_and_kind_and_sort_by_them() {
+        let stream = |camera, kind| StreamId {
+            camera: CameraId(camera),
+            kind,
+        };
+        let main = StreamId::main(CameraId(7));
+        let sub = stream(7, StreamKind::Sub);
+        assert_eq!([main.to_string(), sub.to_string()], ["7/main", "7/sub"]);
+        assert!(main < sub && sub < stream(8, StreamKind::Main));
+        assert!(main.is_main() && !sub.is_main());
+        for kind in StreamKind::ALL {
+            assert_eq!(StreamKind::try_from(kind as u8), Ok(kind));
+        }
+    }
+}

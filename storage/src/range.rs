@@ -1,7 +1,7 @@
 //! The range of a reader's request: an interval of one camera's stream.
 
 use crate::format::index::overlaps;
-use crate::ids::{CameraId, StreamKind};
+use crate::ids::{CameraId, StreamId, StreamKind};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,15 @@ impl Range {
             stream,
             from: Timestamp::MIN,
             to: Timestamp::MAX,
+        }
+    }
+
+    /// The stream that it is of.
+    #[must_use]
+    pub fn stream_id(&self) -> StreamId {
+        StreamId {
+            camera: self.camera,
+            kind: self.stream,
         }
     }
 

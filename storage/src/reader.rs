@@ -19,7 +19,7 @@ use crate::format::{
     chunk_record_bytes, decode_record, decode_table, init_record_bytes, span_of,
 };
 use crate::hold::HOLD_CLASS;
-use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
+use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamId, TrackKind};
 use crate::locks::{read, write};
 use crate::range::Range;
 use crate::state::Shared;
@@ -194,24 +194,19 @@ impl Shared {
     }
 
     /// The newest watermark of this process, or else of an earlier one.
-    pub(crate) fn watermark(&self, camera: CameraId, stream: StreamKind) -> Option<Watermark> {
-        let newest = read(&self.watermarks).newest(camera, stream);
+    pub(crate) fn watermark(&self, stream: StreamId) -> Option<Watermark> {
+        let newest = read(&self.watermarks).newest(stream);
         newest.or_else(|| {
             let rows = self
-                .ask_catalogue(|catalogue| catalogue.last_rows(camera, stream))
+                .ask_catalogue(|catalogue| catalogue.last_rows(stream.camera, stream.kind))
                 .ok()?;
             newest_mark(&rows)
         })
     }
 
-    pub(crate) fn watermark_before(
-        &self,
-        camera: CameraId,
-        stream: StreamKind,
-        at: Timestamp,
-    ) -> Option<Watermark> {
+    pub(crate) fn watermark_before(&self, stream: StreamId, at: Timestamp) -> Option<Watermark> {
         let rows = self
-            .ask_catalogue(|catalogue| catalogue.last_rows_before(camera, stream, at))
+            .ask_catalogue(|catalogue| catalogue.last_rows_before(stream.camera, stream.kind, at))
             .ok()?;
         let spans = rows
             .iter()

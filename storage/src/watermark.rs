@@ -1,7 +1,7 @@
-//! How far each camera is durable. Pure.
+//! How far each stream is durable. Pure.
 
 use crate::chunk::ChunkMeta;
-use crate::ids::{CameraId, Epoch, Rank, StreamKind, TrackKind};
+use crate::ids::{CameraId, Epoch, Rank, StreamId, TrackKind};
 use crate::time::Timestamp;
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ pub struct Watermark {
 
 #[derive(Debug, Default)]
 pub(crate) struct Watermarks {
-    streams: HashMap<(CameraId, StreamKind), Vec<Watermark>>,
+    streams: HashMap<StreamId, Vec<Watermark>>,
 }
 
 impl Watermarks {
@@ -31,7 +31,7 @@ impl Watermarks {
             return;
         }
         let keyframe = meta.is_access_point().then_some(meta.start);
-        let marks = self.streams.entry((meta.camera, meta.stream)).or_default();
+        let marks = self.streams.entry(meta.stream_id()).or_default();
         match marks
             .iter_mut()
             .find(|mark| mark.epoch == meta.epoch && mark.rank == meta.rank)
@@ -54,18 +54,18 @@ impl Watermarks {
 
     /// The highest number of a camera that this process recorded.
     pub(crate) fn camera_highest(&self) -> Option<CameraId> {
-        self.streams.keys().map(|(camera, _)| *camera).max()
+        self.streams.keys().map(|stream| stream.camera).max()
     }
 
     /// The newest watermark: of the highest epoch, then the lowest rank.
-    pub(crate) fn newest(&self, camera: CameraId, stream: StreamKind) -> Option<Watermark> {
-        self.streams.get(&(camera, stream))?.last().copied()
+    pub(crate) fn newest(&self, stream: StreamId) -> Option<Watermark> {
+        self.streams.get(&stream)?.last().copied()
     }
 
     /// End of the durable footage of the newest epoch, in any rank: earlier epochs may have been
     /// ahead of true time.
-    pub(crate) fn durable_until(&self, camera: CameraId, stream: StreamKind) -> Option<Timestamp> {
-        let marks = self.streams.get(&(camera, stream))?;
+    pub(crate) fn durable_until(&self, stream: StreamId) -> Option<Timestamp> {
+        let marks = self.streams.get(&stream)?;
         let newest = marks.last()?.epoch;
         marks
             .iter()
@@ -74,14 +74,8 @@ impl Watermarks {
             .max()
     }
 
-    pub(crate) fn of(
-        &self,
-        camera: CameraId,
-        stream: StreamKind,
-        epoch: Epoch,
-        rank: Rank,
-    ) -> Option<Watermark> {
-        let marks = self.streams.get(&(camera, stream))?;
+    pub(crate) fn of(&self, stream: StreamId, epoch: Epoch, rank: Rank) -> Option<Watermark> {
+        let marks = self.streams.get(&stream)?;
         marks
             .iter()
             .find(|mark| mark.epoch == epoch && mark.rank == rank)

@@ -11,7 +11,7 @@ mod support;
 
 use holdfast_storage::chunk::{InitId, Record};
 use holdfast_storage::disk::Root;
-use holdfast_storage::ids::NodeId;
+use holdfast_storage::ids::{NodeId, StreamId};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{
     AdoptedNumber, Adoption, CurrentName, Error, HOLD_CLASS, Hold, Holds, Range, RetentionClass,
@@ -162,7 +162,10 @@ async fn footage_is_known_by_our_numbers_and_the_segments_stay_as_they_are() {
     assert!(handle.init(camera(1), InitId::of(&init_bytes(2))).is_ok());
     assert!(handle.init(camera(2), InitId::of(&init_bytes(2))).is_err());
     assert_eq!(
-        (handle.watermark(camera(12), MAIN), handle.camera_highest()),
+        (
+            handle.watermark(StreamId::main(camera(12))),
+            handle.camera_highest()
+        ),
         (None, Some(camera(12))),
         "of their epochs nothing is known, and their numbers are given out"
     );

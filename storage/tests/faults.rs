@@ -8,6 +8,7 @@
 
 mod support;
 
+use holdfast_storage::ids::StreamId;
 use holdfast_storage::{AppendError, Error, Volume, VolumeHandle, VolumeOptions};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -40,7 +41,7 @@ async fn fails_for_good(set: impl FnOnce(&Faults), said: &str) {
         "{refused:?}"
     );
     let before = handle
-        .watermark(support::camera(1), support::MAIN)
+        .watermark(StreamId::main(support::camera(1)))
         .unwrap()
         .durable_end
         .0;

@@ -14,6 +14,7 @@ mod support;
 use disk::WatchedDisk;
 use holdfast_storage::chunk::{ChunkEntry, GapCause, Record};
 use holdfast_storage::clock::SystemClock;
+use holdfast_storage::ids::StreamId;
 use holdfast_storage::offline;
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{
@@ -196,7 +197,7 @@ async fn nothing_is_deleted_before_it_is_known_what_is_held_and_then_held_footag
     record(&dir).await;
     let (volume, handle) = open(&dir);
     let before = entries(&handle, 1);
-    let mark = handle.watermark(camera(1), MAIN);
+    let mark = handle.watermark(StreamId::main(camera(1)));
     std::thread::sleep(Duration::from_secs(6));
     let stats = handle.stats();
     assert_eq!(
@@ -211,7 +212,7 @@ async fn nothing_is_deleted_before_it_is_known_what_is_held_and_then_held_footag
         gaps(&handle, 2) == 0
     });
     assert!(entries(&handle, 2).len() < CHUNKS as usize / 2);
-    assert_eq!(handle.watermark(camera(1), MAIN), mark);
+    assert_eq!(handle.watermark(StreamId::main(camera(1))), mark);
     let moved = before
         .iter()
         .filter(|entry| HELD.contains(&entry.meta.sequence));

@@ -9,7 +9,7 @@
 mod support;
 
 use holdfast_storage::format::{BLOCK, BLOCK_BYTES, Footer, SegmentHeader, encode_footer};
-use holdfast_storage::ids::{CameraId, SegmentId, StreamKind};
+use holdfast_storage::ids::{CameraId, SegmentId, StreamId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{Error, Range, SegmentIndex, Volume, VolumeHandle};
 use std::path::Path;
@@ -66,7 +66,7 @@ async fn a_killed_process_loses_nothing_that_was_flushed_and_recording_continues
     let (volume, handle) = Volume::open(dir.options()).unwrap();
     await_recovery(&handle);
     assert_eq!(stored(&handle, 1), (0..12).collect::<Vec<_>>());
-    let mark = handle.watermark(CameraId(1), StreamKind::Main).unwrap();
+    let mark = handle.watermark(StreamId::main(CameraId(1))).unwrap();
     assert_eq!(mark.durable_end, Timestamp(T0 + 12 * CHUNK_US));
     record_chunks(&handle, 1, 12..14);
     within(handle.flush()).await.unwrap();

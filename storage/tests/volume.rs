@@ -11,7 +11,7 @@ mod support;
 use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, FRAME_BYTES_MAX, InitId, Record};
 use holdfast_storage::disk::{IoChoice, IoMode};
 use holdfast_storage::format::RECORD_PAYLOAD_BYTES_MAX;
-use holdfast_storage::ids::{CameraId, StreamKind};
+use holdfast_storage::ids::{CameraId, StreamId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{AppendError, BUFFER_BYTES_MIN, Error, Range, Volume, VolumeOptions};
 use std::time::Duration;
@@ -33,7 +33,7 @@ async fn what_was_flushed_is_there_now_and_after_a_restart(io: IoChoice) {
     for camera in 1..=3 {
         assert_eq!(stored(&handle, camera), (0..40).collect::<Vec<_>>());
     }
-    let mark = handle.watermark(CameraId(1), StreamKind::Main).unwrap();
+    let mark = handle.watermark(StreamId::main(CameraId(1))).unwrap();
     assert_eq!(
         (mark.durable_end, mark.first_keyframe),
         (Timestamp(T0 + 40 * CHUNK_US), Some(Timestamp(T0)))
@@ -68,7 +68,7 @@ async fn what_was_flushed_is_there_now_and_after_a_restart(io: IoChoice) {
     );
     assert_eq!(
         handle
-            .watermark(CameraId(1), StreamKind::Main)
+            .watermark(StreamId::main(CameraId(1)))
             .map(|mark| mark.durable_end),
         Some(mark.durable_end)
     );
@@ -125,7 +125,7 @@ async fn nothing_is_listed_before_it_is_durable_and_then_without_being_asked() {
     };
     within(written).await;
     assert!(stored(&handle, 1).is_empty());
-    assert_eq!(handle.watermark(CameraId(1), StreamKind::Main), None);
+    assert_eq!(handle.watermark(StreamId::main(CameraId(1))), None);
     within(progress.changed()).await.unwrap();
     assert_eq!(stored(&handle, 1), [0, 1, 2]);
     close(volume, handle).await;

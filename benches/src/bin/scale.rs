@@ -26,7 +26,7 @@ use holdfast_consensus::observe::heartbeat::{
 use holdfast_consensus::state::ClusterState;
 use holdfast_node::member::link::LinkEvent;
 use holdfast_node::member::pilot::{Event, Own, Pilot, TICK};
-use holdfast_storage::ids::{CameraId, NodeId, Rank};
+use holdfast_storage::ids::{CameraId, NodeId, Rank, StreamId};
 use holdfast_storage::time::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -382,7 +382,7 @@ impl Leader {
         let state = RecorderState::Recording;
         let (watermark, first_keyframe) = (Some(self.wall()), Some(WALL));
         Progress {
-            camera,
+            stream: StreamId::main(camera),
             epoch,
             rank,
             state,

@@ -35,7 +35,7 @@ use holdfast_node::member::link::LinkEvent;
 use holdfast_node::member::pilot::{Decision, Event, Own, Pilot, TICK};
 use holdfast_node::member::probes::schedule::{Answer, Schedule};
 use holdfast_storage::chunk::{Gap, GapCause};
-use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::ids::{CameraId, NodeId, StreamId};
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -85,6 +85,7 @@ pub(super) struct Process {
     pub(super) raft: Raft,
     leadership: Leadership,
     published: u64,
+    /// Simulated cameras have main streams only.
     pub(super) recorders: BTreeMap<CameraId, Recorder>,
     recorders_started: u64,
     accounts: Accounts,
@@ -178,8 +179,8 @@ impl Machine {
             !self.is_volume_failed,
             cx.twist.are_all_read(!self.is_volume_failed),
         );
-        let until = |camera| {
-            self.recorded_until(camera, self.wall(cx.now))
+        let until = |stream: StreamId| {
+            self.recorded_until(stream.camera, self.wall(cx.now))
                 .filter(|_| is_read)
         };
         let accounts = Accounts::of(&state, self.id, self.signs, (until, is_all_read));
@@ -368,7 +369,7 @@ impl Machine {
             probes,
             vouches,
         } = own.clone();
-        let cameras = recorders.iter().map(|progress| progress.camera);
+        let cameras = recorders.iter().map(|progress| progress.stream.camera);
         process.audience = Audience::of(process.raft.state(), &process.leadership.voters, cameras);
         process.heartbeat = Heartbeat {
             from: me,
@@ -464,7 +465,7 @@ impl Machine {
         let running = process
             .recorders
             .iter()
-            .map(|(camera, recorder)| (*camera, recorder.running.clone()))
+            .map(|(camera, recorder)| (StreamId::main(*camera), recorder.running.clone()))
             .collect();
         for action in reconcile(&desired, &running) {
             self.act(action, &desired, cx);
@@ -474,35 +475,35 @@ impl Machine {
     fn act(
         &mut self,
         action: Action,
-        desired: &BTreeMap<CameraId, DesiredRecording>,
+        desired: &BTreeMap<StreamId, DesiredRecording>,
         cx: &mut Context<'_>,
     ) {
         let now = self.now(cx);
         match action {
-            Action::Start(camera) => {
-                if let Some(want) = desired.get(&camera) {
-                    self.start_recorder(camera, want.clone(), None, cx);
+            Action::Start(stream) => {
+                if let Some(want) = desired.get(&stream) {
+                    self.start_recorder(stream, want.clone(), None, cx);
                 }
             }
-            Action::Update(camera) => {
+            Action::Update(stream) => {
                 if let Some((recorder, want)) = self
                     .process()
                     .recorders
-                    .get_mut(&camera)
-                    .zip(desired.get(&camera))
+                    .get_mut(&stream.camera)
+                    .zip(desired.get(&stream))
                 {
                     recorder.update(want.clone(), now);
                 }
             }
-            Action::Stop(camera) | Action::Forget(camera) => {
+            Action::Stop(stream) | Action::Forget(stream) => {
                 let process = self.process();
-                let Some(recorder) = process.recorders.remove(&camera) else {
+                let Some(recorder) = process.recorders.remove(&stream.camera) else {
                     return;
                 };
                 let (until, accounted_until) = recorder.finish(now);
-                process.accounts.ended(camera, until, accounted_until);
-                if let Some(want) = desired.get(&camera) {
-                    self.start_recorder(camera, want.clone(), Some(GapCause::RecorderStopped), cx);
+                process.accounts.ended(stream, until, accounted_until);
+                if let Some(want) = desired.get(&stream) {
+                    self.start_recorder(stream, want.clone(), Some(GapCause::RecorderStopped), cx);
                 }
             }
         }
@@ -510,7 +511,7 @@ impl Machine {
 
     fn start_recorder(
         &mut self,
-        camera: CameraId,
+        stream: StreamId,
         with: DesiredRecording,
         cause: Option<GapCause>,
         cx: &mut Context<'_>,
@@ -519,11 +520,11 @@ impl Machine {
         let process = self.process();
         process.recorders_started += 1;
         let number = process.recorders_started;
-        let before = process.accounts.before(camera, cause);
+        let before = process.accounts.before(stream, cause);
         let (volume, totals) = (Arc::clone(&process.volume), Arc::clone(&process.totals));
         let (turns, wall) = (process.turns.clone(), process.known.wall.clone());
         let start = Start {
-            camera,
+            stream,
             node,
             number,
             with,
@@ -535,10 +536,10 @@ impl Machine {
         };
         process
             .recorders
-            .insert(camera, Recorder::start(start, now));
+            .insert(stream.camera, Recorder::start(start, now));
         cx.effects.push(Effect::After(
             Duration::ZERO,
-            Input::Attempt(camera, number),
+            Input::Attempt(stream.camera, number),
         ));
     }
 

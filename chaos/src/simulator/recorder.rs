@@ -18,7 +18,7 @@ use holdfast_node::capture::recorder::pipeline::{Before, Context, Now, Pipeline}
 use holdfast_node::capture::recorder::reconcile::{DesiredRecording, Phase, Running};
 use holdfast_node::capture::recorder::status::{Counters, Status, StatusCell};
 use holdfast_storage::chunk::{AccessPoint, Chunk, GapCause};
-use holdfast_storage::ids::{CameraId, NodeId, StreamKind, TrackKind};
+use holdfast_storage::ids::{NodeId, StreamId, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
@@ -121,7 +121,7 @@ pub(super) struct Recorder {
 
 /// The parameters of a recorder.
 pub(super) struct Start {
-    pub(super) camera: CameraId,
+    pub(super) stream: StreamId,
     pub(super) node: NodeId,
     pub(super) number: u64,
     pub(super) with: DesiredRecording,
@@ -135,7 +135,7 @@ pub(super) struct Start {
 impl Recorder {
     pub(super) fn start(start: Start, now: Now) -> Self {
         let Start {
-            camera,
+            stream,
             node,
             number,
             with,
@@ -145,11 +145,10 @@ impl Recorder {
             turns,
             wall,
         } = start;
-        let status = Arc::new(StatusCell::new(camera, StreamKind::Main, with.identity()));
+        let status = Arc::new(StatusCell::new(stream, with.identity()));
         status.resume(before.recorded_until);
         let context = Context {
-            camera,
-            stream: StreamKind::Main,
+            stream,
             node,
             retention_class: with.retention_class.clone(),
             limits: LIMITS,

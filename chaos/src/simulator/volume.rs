@@ -11,7 +11,7 @@ use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
 use holdfast_node::capture::recorder::sink::{RecordSink, SinkError};
 use holdfast_node::capture::recorder::status::Status;
 use holdfast_storage::chunk::{ChunkMeta, Gap, Record};
-use holdfast_storage::ids::{CameraId, Epoch, Rank};
+use holdfast_storage::ids::{Epoch, Rank, StreamId};
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -45,12 +45,12 @@ struct Inner {
     flushing: Option<Vec<Record>>,
     /// Gaps that were accepted and lost with the volume; they are written again when it is back.
     gaps_lost: Vec<Gap>,
-    /// Records that were accepted and lost with the volume, by camera, until their recorder knows
+    /// Records that were accepted and lost with the volume, by stream, until their recorder knows
     /// of it.
-    lost: BTreeMap<CameraId, Option<(Timestamp, Timestamp)>>,
-    marks: BTreeMap<(CameraId, Epoch, Rank), Mark>,
-    /// Cameras that have records here.
-    homes: BTreeMap<CameraId, ()>,
+    lost: BTreeMap<StreamId, Option<(Timestamp, Timestamp)>>,
+    marks: BTreeMap<(StreamId, Epoch, Rank), Mark>,
+    /// Streams that have records here.
+    homes: BTreeMap<StreamId, ()>,
 }
 
 impl RecordSink for Volume {
@@ -59,24 +59,16 @@ impl RecordSink for Volume {
         if inner.failed {
             return Err(SinkError::Failed("the disk does not answer".to_owned()));
         }
-        let camera = camera_of(&record);
-        if let Some(lost) = inner.lost.remove(&camera) {
+        let stream = record.stream_id();
+        if let Some(lost) = inner.lost.remove(&stream) {
             return Err(SinkError::Moved { lost });
         }
         if inner.queue.len() >= QUEUE_MAX {
             return Err(SinkError::Full);
         }
-        inner.homes.insert(camera, ());
+        inner.homes.insert(stream, ());
         inner.queue.push(record);
         Ok(())
-    }
-}
-
-fn camera_of(record: &Record) -> CameraId {
-    match record {
-        Record::Chunk(chunk) => chunk.meta.camera,
-        Record::Init(init) => init.camera,
-        Record::Gap(gap) => gap.camera,
     }
 }
 
@@ -126,11 +118,11 @@ impl Volume {
         // An earlier loss that was not reported yet is kept.
         homes
             .keys()
-            .for_each(|camera| _ = lost.entry(*camera).or_default());
+            .for_each(|stream| _ = lost.entry(*stream).or_default());
         for record in flushing.into_iter().chain(queue) {
             match record {
                 Record::Chunk(chunk) => {
-                    let interval = lost.entry(chunk.meta.camera).or_default();
+                    let interval = lost.entry(chunk.meta.stream_id()).or_default();
                     let (start, end) = interval.unwrap_or((chunk.meta.start, chunk.meta.end()));
                     *interval = Some((start.min(chunk.meta.start), end.max(chunk.meta.end())));
                 }
@@ -156,7 +148,7 @@ impl Volume {
         let inner = self.inner();
         let mark = inner
             .marks
-            .get(&(status.camera, status.identity.epoch, status.identity.rank))
+            .get(&(status.stream, status.identity.epoch, status.identity.rank))
             .copied();
         let state = match status.state {
             _ if inner.failed => RecorderState::Failing,
@@ -164,7 +156,7 @@ impl Volume {
             state => state,
         };
         Progress {
-            camera: status.camera,
+            stream: status.stream,
             epoch: status.identity.epoch,
             rank: status.identity.rank,
             state,
@@ -195,7 +187,7 @@ impl Inner {
         };
         let mark = self
             .marks
-            .entry((meta.camera, meta.epoch, meta.rank))
+            .entry((meta.stream_id(), meta.epoch, meta.rank))
             .or_insert(fresh);
         mark.durable_end = mark.durable_end.max(meta.end());
         if meta.is_access_point() {

@@ -30,7 +30,9 @@ use crate::raft::messages::SnapshotRequest;
 use crate::raft::snapshot_file::SnapshotImage;
 use crate::raft::{self, LogId, SnapshotMeta, TypeConfig, Vote};
 use crate::state::ClusterState;
-use holdfast_storage::ids::{CameraId, DrillId, Epoch, ExportId, HoldId, InviteId, NodeId, Rank};
+use holdfast_storage::ids::{
+    CameraId, DrillId, Epoch, ExportId, HoldId, InviteId, NodeId, Rank, StreamId,
+};
 use holdfast_storage::time::Timestamp;
 use openraft::entry::{EntryPayload, RaftEntry as _};
 use openraft::impls::leader_id_adv::LeaderId;
@@ -479,7 +481,7 @@ fn states_and_snapshots() {
 #[test]
 fn heartbeats() {
     let progress = Progress {
-        camera: CameraId(1),
+        stream: StreamId::main(CameraId(1)),
         epoch: Epoch(7),
         rank: Rank::Successor,
         state: RecorderState::Failing,

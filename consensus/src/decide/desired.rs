@@ -119,7 +119,7 @@ pub struct View<'a> {
     pub now: Duration,
     pub wall: Timestamp,
     pub verdicts: &'a BTreeMap<NodeId, Verdict>,
-    /// The latest progress of `camera` that `node`'s heartbeats reported.
+    /// The latest progress that nodes' heartbeats reported.
     pub progress: &'a Reports,
 }
 
@@ -176,7 +176,7 @@ impl Provisionals {
             let heir = heir(now, *part)?;
             let report = view
                 .progress
-                .get(&(heir, *camera))
+                .main(heir, *camera)
                 .filter(|report| report.epoch >= now.epoch);
             let lost_to = (now.epoch, heir);
             let begun = self
@@ -236,7 +236,7 @@ impl Provisional {
         let alive_since = *self.alive_since.get_or_insert(view.now);
         let proven = view
             .progress
-            .get(&(self.owner, camera))
+            .main(self.owner, camera)
             .is_some_and(|progress| self.is_proof(progress));
         !proven && view.now.saturating_sub(alive_since) < CALL_BACK_AFTER
     }

@@ -140,7 +140,7 @@ fn refusal(
         return Some(refusal);
     }
     let (owner, successor) = (now.owner?, now.successor?);
-    let reported = |node: NodeId| look.progress.get(&(node, camera));
+    let reported = |node: NodeId| look.progress.main(node, camera);
     let records = reported(owner).is_some_and(|report| {
         report.state == RecorderState::Recording && report.epoch == now.epoch
     });

@@ -272,7 +272,7 @@ impl<'a> Round<'a> {
     }
 
     fn progress(&self, node: NodeId, camera: CameraId) -> Option<&'a Progress> {
-        self.input.progress.get(&(node, camera))
+        self.input.progress.main(node, camera)
     }
 
     fn watermark(&self, node: Option<NodeId>, camera: CameraId) -> Option<Timestamp> {

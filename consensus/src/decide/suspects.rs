@@ -10,11 +10,11 @@
 //! blamed: it explains what happened to the others.
 
 use crate::model::{Assignment, Duty, ProcessEnd, Suspicion, Treatment};
-use crate::observe::heartbeat::{Exposure, RecorderState};
+use crate::observe::heartbeat::{Exposure, Progress, RecorderState};
 use crate::observe::liveness::Verdict;
 use crate::observe::reports::Reports;
 use crate::state::ClusterState;
-use holdfast_storage::ids::{CameraId, Epoch, NodeId};
+use holdfast_storage::ids::{CameraId, Epoch, NodeId, StreamId};
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,14 +98,14 @@ impl Witness<'_> {
             let recorders = self.progress.of_node(node);
             recorders
                 .filter(move |report| report.exposure == Some(to))
-                .map(|report| report.camera)
+                .map(|report| report.stream.camera)
         };
-        let on_trial: Vec<CameraId> = exposed(Exposure::OnTrial).collect();
+        let on_trial: BTreeSet<CameraId> = exposed(Exposure::OnTrial).collect();
         if !on_trial.is_empty() {
             return ProcessEnd {
                 node,
                 boot,
-                blamed: on_trial,
+                blamed: on_trial.into_iter().collect(),
                 on_trial: true,
             };
         }
@@ -120,17 +120,20 @@ impl Witness<'_> {
         }
     }
 
-    /// Cameras that `node` was to record and did not report: it began them after its last
-    /// heartbeat. Those that it reported before in the same epoch had ended.
+    /// Cameras of which `node` was to record a stream that it did not report: it began that stream
+    /// after its last heartbeat. Those that it reported before in the same epoch had ended.
     fn begun_since(&self, node: NodeId) -> impl Iterator<Item = CameraId> {
         let assignments = self.state.assignments.iter().filter(|_| self.hears_all);
         assignments.filter_map(move |(camera, now)| {
             let epoch = self.part(node, now)?;
-            let report = self.progress.get(&(node, camera));
-            let is_known = report.is_some_and(|report| {
-                report.exposure != Some(Exposure::Gone) || report.epoch >= epoch
-            });
-            (!is_known).then_some(camera)
+            let is_known = |stream: StreamId| {
+                let report = self.progress.get(node, stream);
+                report.is_some_and(|report| {
+                    report.exposure != Some(Exposure::Gone) || report.epoch >= epoch
+                })
+            };
+            let mut streams = self.state.cameras.get(camera)?.streams();
+            (!streams.all(|stream| is_known(stream.id))).then_some(camera)
         })
     }
 
@@ -149,19 +152,21 @@ impl Witness<'_> {
     }
 }
 
-/// Whether a session of the camera has lasted long enough, on any node, to clear it of suspicion.
+/// Whether the sessions of the camera have lasted long enough, on any node, to clear it of
+/// suspicion: its main stream is recorded there, and no stream of it may yet end the process.
 #[must_use]
 pub fn survives(
     camera: CameraId,
     verdicts: &BTreeMap<NodeId, Verdict>,
     progress: &Reports,
 ) -> bool {
-    let alive = verdicts.iter().filter(|(_, verdict)| verdict.is_alive());
-    let mut reports = alive.filter_map(|(node, _)| progress.get(&(*node, camera)));
-    reports.any(|report| {
-        report.state == RecorderState::Recording
-            && report.exposure.is_none()
-            && report.watermark.is_some()
+    let mut alive = verdicts.iter().filter(|(_, verdict)| verdict.is_alive());
+    alive.any(|(node, _)| {
+        let is_recorded = progress.main(*node, camera).is_some_and(|report| {
+            report.state == RecorderState::Recording && report.watermark.is_some()
+        });
+        let is_over = |report: &Progress| matches!(report.exposure, None | Some(Exposure::Gone));
+        is_recorded && progress.of_camera(*node, camera).all(is_over)
     })
 }
 

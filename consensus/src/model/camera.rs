@@ -2,7 +2,7 @@
 
 use super::text::{Invalid, TextRule, checked_text};
 use super::{Labels, RetentionClassName, Source};
-use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::ids::{CameraId, NodeId, StreamId};
 use serde::{Deserialize, Serialize};
 
 pub const CAMERAS_MAX: usize = 10_000;
@@ -77,6 +77,26 @@ pub struct Camera {
     pub spec: CameraSpec,
     /// Grows by one with each change of `spec`.
     pub revision: u64,
+}
+
+/// One of a camera's streams, as it is to be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordedStream<'a> {
+    pub id: StreamId,
+    pub source: &'a Source,
+    pub retention_class: &'a RetentionClassName,
+}
+
+impl Camera {
+    /// The streams to record, the main one first: whichever node has a part in the camera records
+    /// all of them.
+    pub fn streams(&self) -> impl Iterator<Item = RecordedStream<'_>> {
+        std::iter::once(RecordedStream {
+            id: StreamId::main(self.id),
+            source: &self.spec.source,
+            retention_class: &self.spec.retention_class,
+        })
+    }
 }
 
 #[cfg(test)]

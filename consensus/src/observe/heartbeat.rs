@@ -2,7 +2,7 @@
 //! their recordings are durable.
 
 use crate::state::ClusterState;
-use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
+use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, StreamId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,11 +47,11 @@ pub enum Exposure {
     Gone,
 }
 
-/// Progress of one recorder.
+/// Progress of one recorder, of one stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Sent", into = "Sent")]
 pub struct Progress {
-    pub camera: CameraId,
+    pub stream: StreamId,
     pub epoch: Epoch,
     pub rank: Rank,
     pub state: RecorderState,
@@ -63,7 +63,7 @@ pub struct Progress {
     pub first_keyframe: Option<Timestamp>,
     /// Why it is failing, as text for the operator, without credentials.
     pub error: Option<String>,
-    /// The camera's bitrate, measured over the last seconds, in bits per second; `None` if nothing
+    /// The stream's bitrate, measured over the last seconds, in bits per second; `None` if nothing
     /// arrives. On the wire in whole kilobits.
     pub bitrate_bps: Option<u64>,
     /// How much longer than usual the recorder may make no progress without a fault of it or its
@@ -77,7 +77,7 @@ pub struct Progress {
 /// a second: the fields that most recorders leave empty take one byte together.
 #[derive(Serialize, Deserialize)]
 struct Sent {
-    camera: CameraId,
+    stream: StreamId,
     epoch: Epoch,
     rank: Rank,
     state: RecorderState,
@@ -91,7 +91,7 @@ struct Sent {
 impl From<Progress> for Sent {
     fn from(progress: Progress) -> Self {
         let Progress {
-            camera,
+            stream,
             epoch,
             rank,
             state,
@@ -109,7 +109,7 @@ impl From<Progress> for Sent {
         let is_unusual = error.is_some() || patience_ms.is_some() || exposure.is_some();
         let unusual = is_unusual.then_some((error, patience_ms, exposure));
         Self {
-            camera,
+            stream,
             epoch,
             rank,
             state,
@@ -124,7 +124,7 @@ impl From<Progress> for Sent {
 impl From<Sent> for Progress {
     fn from(sent: Sent) -> Self {
         let Sent {
-            camera,
+            stream,
             epoch,
             rank,
             state,
@@ -135,7 +135,7 @@ impl From<Sent> for Progress {
         } = sent;
         let (error, patience_ms, exposure) = unusual.unwrap_or_default();
         Self {
-            camera,
+            stream,
             epoch,
             rank,
             state,
@@ -258,7 +258,7 @@ impl Heartbeat {
         let recorders = self
             .recorders
             .iter()
-            .filter(|progress| audience.includes(node, progress.camera));
+            .filter(|progress| audience.includes(node, progress.stream.camera));
         // Only a leader uses probes.
         let probes = if audience.voters.contains(&node) {
             self.probes.clone()
@@ -274,3 +274,66 @@ impl Heartbeat {
 }
 
 crate::codec::first_version!(Heartbeat => "the heartbeat");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_storage::ids::StreamKind;
+
+    fn progress(stream: StreamId) -> Progress {
+        Progress {
+            stream,
+            epoch: Epoch(1_000),
+            rank: Rank::Owner,
+            state: RecorderState::Recording,
+            watermark: Some(Timestamp(1_795_341_600_000_000)),
+            first_keyframe: Some(Timestamp(1_795_341_600_000_000)),
+            error: None,
+            bitrate_bps: Some(2_000_000),
+            patience_ms: None,
+            exposure: None,
+        }
+    }
+
+    fn streams(camera: u32) -> [StreamId; 2] {
+        StreamKind::ALL.map(|kind| StreamId {
+            camera: CameraId(camera),
+            kind,
+        })
+    }
+
+    #[test]
+    fn a_stream_is_one_byte_longer_than_its_camera() {
+        for stream in streams(9_999) {
+            assert_eq!(
+                postcard::to_allocvec(&stream).unwrap().len(),
+                postcard::to_allocvec(&stream.camera).unwrap().len() + 1
+            );
+            let sent = postcard::to_allocvec(&progress(stream)).unwrap();
+            assert_eq!(postcard::from_bytes(&sent), Ok(progress(stream)));
+        }
+    }
+
+    #[test]
+    fn both_streams_of_a_camera_are_reported_to_all_that_it_concerns() {
+        let [main, sub] = streams(1).map(progress);
+        let other = progress(streams(2)[0]);
+        let heartbeat = Heartbeat {
+            from: NodeId(1),
+            boot: 1,
+            sequence: 1,
+            sent_at: Timestamp(0),
+            writable: true,
+            recorders: vec![main.clone(), sub.clone(), other],
+            probes: Vec::new(),
+            vouches: true,
+        };
+        let audience = Audience {
+            voters: BTreeSet::from([NodeId(2)]),
+            others: BTreeMap::from([(NodeId(3), BTreeSet::from([CameraId(1)]))]),
+        };
+        assert_eq!(heartbeat.to(NodeId(2), &audience), heartbeat);
+        assert_eq!(heartbeat.to(NodeId(3), &audience).recorders, [main, sub]);
+        assert_eq!(heartbeat.to(NodeId(4), &audience).recorders, []);
+    }
+}

@@ -53,7 +53,8 @@ impl Sight {
             .is_some_and(|verdict| verdict.is_alive())
     }
 
-    /// The node that records the camera now, the most entitled first; dead nodes do not count.
+    /// The node that records the camera now, the most entitled first, and its report of the main
+    /// stream; dead nodes do not count.
     #[must_use]
     pub fn recorder(
         &self,
@@ -72,7 +73,7 @@ impl Sight {
             .flatten()
             .filter(|node| self.is_alive(*node));
         living
-            .filter_map(|node| Some((node, self.progress.get(&(node, camera))?)))
+            .filter_map(|node| Some((node, self.progress.main(node, camera)?)))
             .find(|(_, report)| report.epoch >= assignment.epoch)
     }
 }

@@ -19,7 +19,7 @@ use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::observe::liveness::{Verdict, Why};
 use holdfast_consensus::observe::reports::Reports;
 use holdfast_consensus::state::ClusterState;
-use holdfast_storage::ids::{CameraId, Epoch, NodeId};
+use holdfast_storage::ids::{CameraId, Epoch, NodeId, StreamId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -43,6 +43,8 @@ pub(crate) struct Site {
     /// Cameras that a node cannot record.
     broken: BTreeSet<(NodeId, CameraId)>,
     attempts: u8,
+    /// Cameras whose sub stream cannot be recorded; other cameras have none.
+    failing_subs: BTreeSet<CameraId>,
     /// Recorders that are running.
     running: BTreeSet<(NodeId, CameraId)>,
     /// Cameras of which a node has no keyframe yet.
@@ -56,6 +58,21 @@ pub(crate) struct Site {
     /// What cameras send, in bits per second, if it is measured.
     bitrates: BTreeMap<CameraId, u64>,
     processes: suspects::Processes,
+}
+
+/// The report of a sub stream that its node cannot record, alongside that of the main stream.
+fn failing_sub(main: &Progress) -> Progress {
+    Progress {
+        stream: StreamId {
+            kind: StreamKind::Sub,
+            ..main.stream
+        },
+        state: RecorderState::Failing,
+        watermark: None,
+        first_keyframe: None,
+        error: Some("no such path".to_owned()),
+        ..main.clone()
+    }
 }
 
 fn take<T: FromStr>(args: &mut ArgumentConsumer<'_>, key: &str) -> Anyhow<Option<T>>
@@ -287,7 +304,7 @@ impl Site {
             let gone = self
                 .progress
                 .iter()
-                .filter(|((node, camera), _)| is_gone(*node, camera));
+                .filter(|(node, last)| is_gone(*node, &last.stream.camera));
             let gone = gone.map(|(_, last)| Progress {
                 state: RecorderState::Starting,
                 ..last.clone()
@@ -307,13 +324,13 @@ impl Site {
                     !broken && (session.is_none() || self.connecting.contains(&(me, camera)));
                 let before = self
                     .progress
-                    .get(&(me, camera))
+                    .main(me, camera)
                     .filter(|before| continues && before.epoch == wanted.epoch);
                 let (watermark, first_keyframe) = before.map_or((None, None), |before| {
                     (before.watermark, before.first_keyframe)
                 });
                 let progress = Progress {
-                    camera,
+                    stream: StreamId::main(camera),
                     epoch: wanted.epoch,
                     rank: wanted.rank,
                     state: match (broken, connecting) {
@@ -336,6 +353,9 @@ impl Site {
                     patience_ms: None,
                     exposure: session.flatten(),
                 };
+                if self.failing_subs.contains(&camera) {
+                    self.progress.insert(me, failing_sub(&progress));
+                }
                 self.progress.insert(me, progress);
             }
         }
@@ -765,6 +785,10 @@ impl Runner for Site {
             "mend" => {
                 self.broken
                     .remove(&(need(args, "node")?, need(args, "camera")?));
+                String::new()
+            }
+            "sub-fails" => {
+                self.failing_subs.insert(next(args)?);
                 String::new()
             }
             "run" => self.run_for(next(args)?),

@@ -157,7 +157,7 @@ impl Node {
 fn is_recorded_by(node: NodeId, camera: CameraId, sight: &Sight) -> bool {
     let report = sight
         .progress
-        .get(&(node, camera))
+        .main(node, camera)
         .filter(|_| sight.is_alive(node));
     report.is_some_and(|report| report.state != RecorderState::Failing)
 }

@@ -181,7 +181,7 @@ pub(super) struct Known<'a> {
 type Look = fn(&Known<'_>) -> Vec<Finding>;
 
 /// Of equal severity, the findings of an earlier one come first.
-const LOOKS: [Look; 11] = [
+const LOOKS: [Look; 12] = [
     cameras::not_recorded,
     site::takes_no_part,
     nodes::down,
@@ -189,6 +189,7 @@ const LOOKS: [Look; 11] = [
     volumes::bad,
     volumes::unknown,
     cameras::one_copy,
+    cameras::sub_not_recorded,
     site::too_little_headroom,
     nodes::clocks,
     nodes::out_of_duty,

@@ -99,7 +99,7 @@ impl View {
             let watermark = |node: &NodeId| {
                 Some((
                     *node,
-                    sight.progress.get(&(*node, range.camera))?.watermark?,
+                    sight.progress.get(*node, range.stream_id())?.watermark?,
                 ))
             };
             timeline::put_together(timeline::Known {

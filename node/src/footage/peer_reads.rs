@@ -58,7 +58,7 @@ pub(crate) struct Done;
 
 /// The latest report of each recorder.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct SightAnswer(pub(crate) Vec<((NodeId, CameraId), Progress)>);
+pub(crate) struct SightAnswer(pub(crate) Vec<(NodeId, Progress)>);
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ScrubAnswer(pub(crate) Vec<scrub::Status>);
@@ -132,7 +132,7 @@ async fn progress(
 ) -> Response {
     let sight = Arc::clone(&sight.borrow());
     let reports = sight.progress.iter();
-    let reports = reports.map(|(of, progress)| (of, progress.clone()));
+    let reports = reports.map(|(node, progress)| (node, progress.clone()));
     encode(&SightAnswer(reports.collect()), &finalized)
 }
 

@@ -297,7 +297,7 @@ impl Member {
         }
     }
 
-    /// Cameras whose recorders of this node are not known to fail.
+    /// Cameras whose main stream is not known to fail on this node.
     fn recorded(&self) -> BTreeSet<CameraId> {
         let recorders = self
             .supervisor
@@ -305,8 +305,9 @@ impl Member {
             .into_iter()
             .map(|status| self.volumes.progress(status));
         recorders
+            .filter(|progress| progress.stream.is_main())
             .filter(|progress| progress.state != RecorderState::Failing)
-            .map(|progress| progress.camera)
+            .map(|progress| progress.stream.camera)
             .collect()
     }
 
@@ -376,7 +377,7 @@ impl Base<'_> {
         let state = self.consensus.state();
         let signs = alive::last_signs(&self.config.data_dir);
         let (until, is_all_read) = (
-            |camera| self.volumes.recorded_until(camera),
+            |stream| self.volumes.recorded_until(stream),
             self.volumes.are_all_read(),
         );
         supervisor.go_by(Accounts::of(

@@ -14,7 +14,7 @@ use holdfast_consensus::observe::heartbeat::{Audience, Heartbeat, RecorderState}
 use holdfast_consensus::observe::sight::Sight;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Leadership};
-use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::ids::{CameraId, NodeId, StreamId};
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(crate) struct Options {
     pub(crate) link_events: mpsc::Receiver<LinkEvent>,
     pub(crate) links: Links,
     pub(crate) heartbeat: watch::Sender<Arc<Outgoing>>,
-    pub(crate) desired: watch::Sender<BTreeMap<CameraId, DesiredRecording>>,
+    pub(crate) desired: watch::Sender<BTreeMap<StreamId, DesiredRecording>>,
     pub(crate) sight: watch::Sender<Arc<Sight>>,
 }
 
@@ -148,7 +148,7 @@ impl Drive {
                     probes: own.probes.clone(),
                     vouches: own.vouches,
                 };
-                let cameras = own.recorders.iter().map(|progress| progress.camera);
+                let cameras = own.recorders.iter().map(|progress| progress.stream.camera);
                 let audience = Audience::of(
                     &self.state.borrow(),
                     &self.leadership.borrow().voters,
@@ -242,10 +242,11 @@ pub fn alone(
     me: NodeId,
     sight: &Sight,
 ) -> BTreeMap<CameraId, Desired> {
-    let others = sight.progress.iter().filter(|((node, _), report)| {
-        *node != me && sight.is_alive(*node) && report.state == RecorderState::Recording
+    let others = sight.progress.iter().filter(|(node, report)| {
+        let is_recorded = report.stream.is_main() && report.state == RecorderState::Recording;
+        *node != me && sight.is_alive(*node) && is_recorded
     });
-    let recorded: BTreeSet<CameraId> = others.map(|((_, camera), _)| camera).collect();
+    let recorded: BTreeSet<CameraId> = others.map(|(_, report)| report.stream.camera).collect();
     desired
         .into_iter()
         .filter(|(camera, _)| !recorded.contains(camera))
@@ -278,7 +279,7 @@ mod tests {
     use super::*;
     use holdfast_consensus::observe::heartbeat::Progress;
     use holdfast_consensus::observe::liveness::Verdict;
-    use holdfast_storage::ids::{Epoch, Rank};
+    use holdfast_storage::ids::{Epoch, Rank, StreamKind};
 
     #[test]
     fn one_that_takes_no_part_records_what_no_other_living_node_records() {
@@ -289,9 +290,12 @@ mod tests {
         };
         let known: BTreeMap<CameraId, Desired> =
             (1..=4).map(|camera| (CameraId(camera), part)).collect();
-        let report = |node, camera, state| {
+        let report = |node, camera, kind, state| {
             let progress = Progress {
-                camera: CameraId(camera),
+                stream: StreamId {
+                    camera: CameraId(camera),
+                    kind,
+                },
                 epoch: Epoch(4),
                 rank: Rank::Owner,
                 state,
@@ -302,13 +306,16 @@ mod tests {
                 patience_ms: None,
                 exposure: None,
             };
-            ((NodeId(node), CameraId(camera)), progress)
+            (NodeId(node), progress)
         };
+        let main = StreamKind::Main;
         let progress = [
-            report(2, 1, RecorderState::Recording),
-            report(2, 2, RecorderState::Failing),
-            report(3, 3, RecorderState::Recording),
-            report(1, 4, RecorderState::Recording),
+            report(2, 1, main, RecorderState::Recording),
+            report(2, 2, main, RecorderState::Failing),
+            report(3, 3, main, RecorderState::Recording),
+            report(1, 4, main, RecorderState::Recording),
+            // Its main stream is what counts.
+            report(2, 2, StreamKind::Sub, RecorderState::Recording),
         ];
         let verdicts = [
             (NodeId(1), Verdict::Alive),

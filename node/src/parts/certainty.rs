@@ -13,9 +13,10 @@ use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
 use holdfast_consensus::model::Actor;
 use holdfast_consensus::observe::sight::Sight;
 use holdfast_consensus::state::ClusterState;
-use holdfast_storage::ids::NodeId;
+use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::retention::{PeerClocks, TOLERANCE};
 use holdfast_storage::time::Timestamp;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -136,7 +137,8 @@ pub fn peer_clocks(
     }
 }
 
-/// New epochs for the cameras whose recorded time is ahead of a clock that is certain.
+/// New epochs for the cameras of which a stream's recorded time is ahead of a clock that is
+/// certain.
 #[must_use]
 pub fn renewals(
     me: NodeId,
@@ -145,7 +147,7 @@ pub fn renewals(
     now: Timestamp,
 ) -> Vec<AssignmentChange> {
     let is_ahead = |status: &&Status| {
-        let assignment = state.assignments.get(status.camera);
+        let assignment = state.assignments.get(status.stream.camera);
         let is_mine = assignment.is_some_and(|assignment| {
             let is_recorder = [assignment.owner, assignment.mirror].contains(&Some(me));
             is_recorder && assignment.epoch == status.identity.epoch && assignment.handoff.is_none()
@@ -155,17 +157,17 @@ pub fn renewals(
                 .received_until
                 .is_some_and(|until| until.micros_since(now) > AHEAD_US_MAX)
     };
-    let renew = |status: &Status| AssignmentChange {
-        camera: status.camera,
-        expect: status.identity.epoch,
-        op: AssignmentOp::Renew,
-    };
-    recorders
+    let ahead: BTreeMap<CameraId, Epoch> = recorders
         .iter()
         .filter(is_ahead)
-        .take(RENEWED_MAX)
-        .map(renew)
-        .collect()
+        .map(|status| (status.stream.camera, status.identity.epoch))
+        .collect();
+    let renew = |(camera, expect)| AssignmentChange {
+        camera,
+        expect,
+        op: AssignmentOp::Renew,
+    };
+    ahead.into_iter().take(RENEWED_MAX).map(renew).collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! Which volume a camera goes to, and which cameras leave one that is too slow. Pure.
+//! Which volume a stream goes to, and which streams leave one that is too slow. Pure.
 //!
-//! A camera stays where it is while its volume takes records. A camera that needs a volume goes
+//! A stream stays where it is while its volume takes records. A stream that needs a volume goes
 //! where its footage will last longest: of the volumes whose disk is not known to be too slow for
 //! it, the one with the most room for each byte per second that would then be recorded there.
 
-use holdfast_storage::ids::CameraId;
+use holdfast_storage::ids::StreamId;
+use std::cmp::Reverse;
 
 /// Whether a volume takes records now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +94,7 @@ fn fits(load_bps: u64, bandwidth_bps: u64) -> bool {
     load_bps <= bandwidth_bps / 100 * BANDWIDTH_PERCENT
 }
 
-/// The volume for a camera of `rate_bps` that has none, or must leave its own. `before` is the
+/// The volume for a stream of `rate_bps` that has none, or must leave its own. `before` is the
 /// volume to which a former process recorded it: it goes back there if possible.
 pub(super) fn choose(seats: &[Seat], rate_bps: u64, before: Option<u16>) -> Option<u16> {
     let open = || {
@@ -120,18 +121,19 @@ pub(super) fn choose(seats: &[Seat], rate_bps: u64, before: Option<u16>) -> Opti
         .map(|seat| seat.index)
 }
 
-/// A camera on a volume that is too slow.
+/// A stream on a volume that is too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tenant {
-    pub(super) camera: CameraId,
+    pub(super) stream: StreamId,
     pub(super) priority: u8,
     pub(super) rate_bps: u64,
 }
 
-/// The cameras that have to leave a slow volume so that the rest fits what its disk takes: the
-/// least important first.
-pub(super) fn leavers(mut tenants: Vec<Tenant>, bandwidth_bps: u64) -> Vec<CameraId> {
-    tenants.sort_by_key(|tenant| (tenant.priority, std::cmp::Reverse(tenant.camera)));
+/// The streams that have to leave a slow volume so that the rest fits what its disk takes: the
+/// least important first, which of one priority are the sub streams.
+pub(super) fn leavers(mut tenants: Vec<Tenant>, bandwidth_bps: u64) -> Vec<StreamId> {
+    let importance = |tenant: &Tenant| (tenant.priority, tenant.stream.is_main());
+    tenants.sort_by_key(|tenant| (importance(tenant), Reverse(tenant.stream)));
     let mut load_bps: u64 = tenants.iter().map(|tenant| tenant.rate_bps).sum();
     let mut leaving = Vec::new();
     for tenant in tenants {
@@ -139,7 +141,7 @@ pub(super) fn leavers(mut tenants: Vec<Tenant>, bandwidth_bps: u64) -> Vec<Camer
             break;
         }
         load_bps -= tenant.rate_bps;
-        leaving.push(tenant.camera);
+        leaving.push(tenant.stream);
     }
     leaving
 }
@@ -147,6 +149,7 @@ pub(super) fn leavers(mut tenants: Vec<Tenant>, bandwidth_bps: u64) -> Vec<Camer
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holdfast_storage::ids::{CameraId, StreamKind};
     use proptest::prelude::*;
 
     const GB: u64 = 1 << 30;
@@ -220,7 +223,7 @@ mod tests {
 
     fn tenant(camera: u32, priority: u8, rate_bps: u64) -> Tenant {
         Tenant {
-            camera: CameraId(camera),
+            stream: StreamId::main(CameraId(camera)),
             priority,
             rate_bps,
         }
@@ -235,8 +238,35 @@ mod tests {
             tenant(4, 100, 400),
         ];
         assert_eq!(leavers(tenants.clone(), 2000), []);
-        assert_eq!(leavers(tenants.clone(), 1000), [CameraId(3), CameraId(2)]);
+        assert_eq!(
+            leavers(tenants.clone(), 1000),
+            [3, 2].map(|camera| StreamId::main(CameraId(camera)))
+        );
         assert_eq!(leavers(tenants, 0).len(), 4);
+    }
+
+    #[test]
+    fn sub_streams_leave_before_the_main_streams_of_their_priority() {
+        let sub = |camera, priority| {
+            let main = tenant(camera, priority, 100);
+            let stream = StreamId {
+                kind: StreamKind::Sub,
+                ..main.stream
+            };
+            Tenant { stream, ..main }
+        };
+        let tenants = vec![
+            tenant(1, 10, 400),
+            sub(1, 10),
+            tenant(2, 10, 400),
+            sub(2, 10),
+            sub(3, 200),
+        ];
+        let leaving = leavers(tenants.clone(), 1200);
+        assert_eq!(leaving, [tenants[3].stream, tenants[1].stream]);
+        let leaving = leavers(tenants.clone(), 1000);
+        let of = [3, 1, 2].map(|at: usize| tenants[at].stream);
+        assert_eq!(leaving, of);
     }
 
     proptest! {
@@ -253,8 +283,8 @@ mod tests {
                 .map(|((priority, rate), id)| tenant(id, *priority, *rate))
                 .collect();
             let leaving = leavers(tenants.clone(), bandwidth_bps);
-            let of = |camera: &CameraId| tenants[camera.0 as usize];
-            let stays = tenants.iter().filter(|tenant| !leaving.contains(&tenant.camera));
+            let of = |stream: &StreamId| tenants[stream.camera.0 as usize];
+            let stays = tenants.iter().filter(|tenant| !leaving.contains(&tenant.stream));
             let load: u64 = stays.clone().map(|tenant| tenant.rate_bps).sum();
             prop_assert!(fits(load, bandwidth_bps));
             if let Some(last) = leaving.last() {

@@ -1,38 +1,38 @@
-//! Which volume each camera is recorded to, what every volume took of it, and what a move to
+//! Which volume each stream is recorded to, what every volume took of it, and what a move to
 //! another volume may lose. Pure.
 //!
-//! A camera leaves a volume in one of two ways. *Orderly*, at a keyframe: the session continues on
+//! A stream leaves a volume in one of two ways. *Orderly*, at a keyframe: the session continues on
 //! the other volume, whose first records are the session's init segments, and no frame is lost.
-//! What the former volume still has to make durable is remembered: until it is durable the camera's
+//! What the former volume still has to make durable is remembered: until it is durable the stream's
 //! watermark does not pass it, and if the volume fails or hangs it becomes a gap. Or because the
 //! volume *failed*: what it took and has not made durable is lost, and a new session begins. Either
 //! way the gaps that the former volume may not have made durable are written again to the new one.
 
 use holdfast_storage::chunk::{ChunkMeta, Gap, GapCause, Init};
-use holdfast_storage::ids::{CameraId, Epoch, NodeId, StreamKind, TrackKind};
+use holdfast_storage::ids::{Epoch, NodeId, StreamId, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::collections::HashMap;
 
 /// An interval of footage.
 pub(super) type Interval = (Timestamp, Timestamp);
 
-/// Volumes that a camera has left and that have not made everything durable; beyond this number,
+/// Volumes that a stream has left and that have not made everything durable; beyond this number,
 /// what the oldest has not made durable becomes a gap.
 const FORMERS_MAX: usize = 4;
 /// Gaps that a volume has taken and may not have made durable; beyond this number the two oldest
 /// become one, from the start of the first to the end of the second.
 const GAPS_MAX: usize = 16;
-/// A camera that sent nothing for so many counts is not recorded here now.
+/// A stream that sent nothing for so many counts is not recorded here now.
 const IDLE_COUNTS_MAX: u32 = 10;
-/// Weight of the newest count in a camera's rate, in percent.
+/// Weight of the newest count in a stream's rate, in percent.
 const RATE_WEIGHT_PERCENT: u64 = 40;
-/// The assumed rate of a camera that was not measured yet, in bytes per second: 2 Mbit/s.
+/// The assumed rate of a stream that was not measured yet, in bytes per second: 2 Mbit/s.
 pub(super) const RATE_UNKNOWN_BPS: u64 = 250_000;
 
-/// One entry for each camera that this process ever recorded. `V` is a volume.
+/// One entry for each stream that this process ever recorded. `V` is a volume.
 #[derive(Debug)]
 pub(super) struct Homes<V> {
-    of: HashMap<CameraId, Home<V>>,
+    of: HashMap<StreamId, Home<V>>,
 }
 
 impl<V> Default for Homes<V> {
@@ -41,13 +41,12 @@ impl<V> Default for Homes<V> {
     }
 }
 
-/// What one volume has taken of a camera's video.
+/// What one volume has taken of a stream's video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Taken {
     /// From the first chunk that may not be durable yet to the end of the last.
     from: Timestamp,
     until: Timestamp,
-    stream: StreamKind,
     node: NodeId,
     epoch: Epoch,
 }
@@ -75,7 +74,7 @@ pub(super) struct Home<V> {
     inits: Vec<Init>,
     /// Gaps that may not be durable.
     gaps: Vec<TakenGap>,
-    /// The volume is too slow, and the cameras that stay are more important.
+    /// The volume is too slow, and the streams that stay are more important.
     pub(super) leaves: bool,
     pub(super) priority: u8,
     bytes: u64,
@@ -84,20 +83,20 @@ pub(super) struct Home<V> {
 }
 
 impl<V: Clone + PartialEq> Homes<V> {
-    pub(super) fn get(&self, camera: CameraId) -> Option<&Home<V>> {
-        self.of.get(&camera)
+    pub(super) fn get(&self, stream: StreamId) -> Option<&Home<V>> {
+        self.of.get(&stream)
     }
 
-    /// Sets the camera's first volume, or the one after a failure. Returns what the former volume
+    /// Sets the stream's first volume, or the one after a failure. Returns what the former volume
     /// took and has not made durable, by its `durable_until`.
     pub(super) fn settle(
         &mut self,
-        camera: CameraId,
+        stream: StreamId,
         volume: V,
         durable_until: impl FnOnce(&V) -> Option<Timestamp>,
     ) -> Option<Interval> {
-        let Some(home) = self.of.get_mut(&camera) else {
-            self.of.insert(camera, Home::new(volume));
+        let Some(home) = self.of.get_mut(&stream) else {
+            self.of.insert(stream, Home::new(volume));
             return None;
         };
         let lost = home
@@ -109,9 +108,9 @@ impl<V: Clone + PartialEq> Homes<V> {
         lost
     }
 
-    /// The camera's session continues on `volume`, which has taken [`Home::inits`].
-    pub(super) fn move_to(&mut self, camera: CameraId, volume: V) {
-        let Some(home) = self.of.get_mut(&camera) else {
+    /// The stream's session continues on `volume`, which has taken [`Home::inits`].
+    pub(super) fn move_to(&mut self, stream: StreamId, volume: V) {
+        let Some(home) = self.of.get_mut(&stream) else {
             return;
         };
         let before = std::mem::replace(&mut home.volume, volume);
@@ -128,13 +127,13 @@ impl<V: Clone + PartialEq> Homes<V> {
     /// a former volume took and does not store.
     pub(super) fn review(
         &mut self,
-        camera: CameraId,
+        stream: StreamId,
         durable_until: impl Fn(&V) -> Option<Timestamp>,
         stores: impl Fn(&V) -> bool,
     ) -> Option<Gap> {
         let home = self
             .of
-            .get_mut(&camera)
+            .get_mut(&stream)
             .filter(|home| !home.formers.is_empty())?;
         home.formers
             .retain(|former| former.taken.beyond(durable_until(&former.volume)).is_some());
@@ -144,15 +143,10 @@ impl<V: Clone + PartialEq> Homes<V> {
             .iter()
             .find(|former| is_crowded || !stores(&former.volume))?;
         let (start, end) = former.taken.beyond(durable_until(&former.volume))?;
-        let Taken {
-            stream,
-            node,
-            epoch,
-            ..
-        } = former.taken;
+        let Taken { node, epoch, .. } = former.taken;
         Some(Gap {
-            camera,
-            stream,
+            camera: stream.camera,
+            stream: stream.kind,
             node,
             epoch,
             start,
@@ -162,9 +156,9 @@ impl<V: Clone + PartialEq> Homes<V> {
         })
     }
 
-    /// The gap is on its way to the camera's volume.
+    /// The gap is on its way to the stream's volume.
     pub(super) fn reported(&mut self, gap: &Gap) {
-        if let Some(home) = self.of.get_mut(&gap.camera) {
+        if let Some(home) = self.of.get_mut(&gap.stream_id()) {
             let former = home
                 .formers
                 .iter()
@@ -176,19 +170,19 @@ impl<V: Clone + PartialEq> Homes<V> {
     }
 
     pub(super) fn took_init(&mut self, init: &Init) {
-        if let Some(home) = self.of.get_mut(&init.camera) {
+        if let Some(home) = self.of.get_mut(&init.stream_id()) {
             home.inits.retain(|known| known.track != init.track);
             home.inits.push(init.clone());
         }
     }
 
-    /// The camera's volume has taken a gap.
+    /// The stream's volume has taken a gap.
     pub(super) fn took_gap(
         &mut self,
         gap: &Gap,
         durable_until: impl FnOnce(&V) -> Option<Timestamp>,
     ) {
-        let Some(home) = self.of.get_mut(&gap.camera) else {
+        let Some(home) = self.of.get_mut(&gap.stream_id()) else {
             return;
         };
         home.forget_durable_gaps(durable_until(&home.volume));
@@ -207,21 +201,21 @@ impl<V: Clone + PartialEq> Homes<V> {
         home.gaps.push(TakenGap { gap: *gap, behind });
     }
 
-    /// Gaps that the camera's volume has taken and may not have made durable, for the next one.
+    /// Gaps that the stream's volume has taken and may not have made durable, for the next one.
     pub(super) fn gaps(
         &mut self,
-        camera: CameraId,
+        stream: StreamId,
         durable_until: impl FnOnce(&V) -> Option<Timestamp>,
     ) -> Vec<Gap> {
-        let Some(home) = self.of.get_mut(&camera) else {
+        let Some(home) = self.of.get_mut(&stream) else {
             return Vec::new();
         };
         home.forget_durable_gaps(durable_until(&home.volume));
         home.gaps.iter().map(|taken| taken.gap).collect()
     }
 
-    /// The camera's volume has taken a chunk of `bytes`. `durable_until` returns how far that
-    /// volume has made the camera's video durable.
+    /// The stream's volume has taken a chunk of `bytes`. `durable_until` returns how far that
+    /// volume has made the stream's video durable.
     pub(super) fn took(
         &mut self,
         meta: &ChunkMeta,
@@ -229,7 +223,7 @@ impl<V: Clone + PartialEq> Homes<V> {
         priority: u8,
         durable_until: impl FnOnce(&V) -> Option<Timestamp>,
     ) {
-        let Some(home) = self.of.get_mut(&meta.camera) else {
+        let Some(home) = self.of.get_mut(&meta.stream_id()) else {
             return;
         };
         (home.bytes, home.priority) = (home.bytes.saturating_add(bytes), priority);
@@ -239,7 +233,6 @@ impl<V: Clone + PartialEq> Homes<V> {
         let begins = Taken {
             from: meta.start,
             until: meta.end(),
-            stream: meta.stream,
             node: meta.node,
             epoch: meta.epoch,
         };
@@ -282,24 +275,24 @@ impl<V: Clone + PartialEq> Homes<V> {
         }
     }
 
-    /// Cameras that are recorded to `volume` now.
-    pub(super) fn tenants(&self, volume: &V) -> impl Iterator<Item = (CameraId, &Home<V>)> {
+    /// Streams that are recorded to `volume` now.
+    pub(super) fn tenants(&self, volume: &V) -> impl Iterator<Item = (StreamId, &Home<V>)> {
         let here = self
             .of
             .iter()
             .filter(move |(_, home)| home.volume == *volume && home.is_live());
-        here.map(|(camera, home)| (*camera, home))
+        here.map(|(stream, home)| (*stream, home))
     }
 
-    /// Marks which cameras leave `volume`, which is too slow, and clears the mark of all others
+    /// Marks which streams leave `volume`, which is too slow, and clears the mark of all others
     /// there.
-    pub(super) fn set_leaving(&mut self, volume: &V, leaving: &[CameraId]) {
-        for (camera, home) in self
+    pub(super) fn set_leaving(&mut self, volume: &V, leaving: &[StreamId]) {
+        for (stream, home) in self
             .of
             .iter_mut()
             .filter(|(_, home)| home.volume == *volume)
         {
-            home.leaves = leaving.contains(camera);
+            home.leaves = leaving.contains(stream);
         }
     }
 }
@@ -333,7 +326,7 @@ impl<V> Home<V> {
         self.rate_bps.unwrap_or(RATE_UNKNOWN_BPS)
     }
 
-    /// What the camera sends, in bits per second; `None` while nothing was counted.
+    /// What the stream sends, in bits per second; `None` while nothing was counted.
     pub(super) fn measured_bitrate_bps(&self) -> Option<u64> {
         self.rate_bps
             .filter(|bytes| *bytes > 0 && self.is_live())
@@ -345,7 +338,7 @@ impl<V> Home<V> {
     }
 
     /// Volumes that took records of `epoch` or later and have not made all of them durable: the
-    /// camera's watermark must not pass those yet.
+    /// stream's watermark must not pass those yet.
     pub(super) fn waits_for(
         &self,
         epoch: Epoch,
@@ -373,9 +366,10 @@ impl Taken {
 mod tests {
     use super::*;
     use holdfast_storage::chunk::InitId;
-    use holdfast_storage::ids::{Rank, SessionId};
+    use holdfast_storage::ids::{CameraId, Rank, SessionId, StreamKind};
 
     const CAMERA: CameraId = CameraId(1);
+    const MAIN: StreamId = StreamId::main(CAMERA);
     const NOTHING: fn(&u16) -> Option<Timestamp> = |_| None;
 
     fn chunk(track: TrackKind, sequence: u32, start: i64) -> ChunkMeta {
@@ -406,7 +400,7 @@ mod tests {
     /// Recorded to volume 0 from 0 to 40.
     fn recorded() -> Homes<u16> {
         let mut homes = Homes::default();
-        assert_eq!(homes.settle(CAMERA, 0, NOTHING), None);
+        assert_eq!(homes.settle(MAIN, 0, NOTHING), None);
         (0..4).for_each(|n| {
             homes.took(
                 &chunk(TrackKind::Video, n, i64::from(n) * 10),
@@ -427,10 +421,10 @@ mod tests {
             (Some(40), None),
         ] {
             let mut homes = recorded();
-            assert_eq!(homes.settle(CAMERA, 1, |_| durable.map(Timestamp)), lost);
-            assert_eq!(homes.get(CAMERA).unwrap().volume, 1);
+            assert_eq!(homes.settle(MAIN, 1, |_| durable.map(Timestamp)), lost);
+            assert_eq!(homes.get(MAIN).unwrap().volume, 1);
             assert_eq!(
-                homes.settle(CAMERA, 2, NOTHING),
+                homes.settle(MAIN, 2, NOTHING),
                 None,
                 "nothing was taken there"
             );
@@ -458,16 +452,16 @@ mod tests {
             (Some(40), vec![gap(40, 50), gap(5, 10)]),
         ] {
             assert_eq!(
-                homes.gaps(CAMERA, |_| durable.map(Timestamp)),
+                homes.gaps(MAIN, |_| durable.map(Timestamp)),
                 kept,
                 "durable until {durable:?}"
             );
         }
-        assert_eq!(homes.gaps(CAMERA, |_| Some(Timestamp(41))), [gap(40, 50)]);
-        assert_eq!(homes.gaps(CAMERA, |_| Some(Timestamp(50))), [gap(40, 50)]);
-        assert_eq!(homes.gaps(CAMERA, |_| Some(Timestamp(51))), []);
+        assert_eq!(homes.gaps(MAIN, |_| Some(Timestamp(41))), [gap(40, 50)]);
+        assert_eq!(homes.gaps(MAIN, |_| Some(Timestamp(50))), [gap(40, 50)]);
+        assert_eq!(homes.gaps(MAIN, |_| Some(Timestamp(51))), []);
         (0..40).for_each(|at| homes.took_gap(&gap(at, at + 1), |_| None));
-        let kept = homes.gaps(CAMERA, |_| None);
+        let kept = homes.gaps(MAIN, |_| None);
         assert_eq!(
             (kept.len(), kept[0], kept[1]),
             (GAPS_MAX, gap(0, 25), gap(25, 26)),
@@ -478,7 +472,7 @@ mod tests {
         homes.took_gap(&gap(5, 10), |_| None);
         (0..GAPS_MAX as i64).for_each(|at| homes.took_gap(&gap(60 + at, 61 + at), |_| None));
         assert_eq!(
-            homes.gaps(CAMERA, |_| None)[0].start,
+            homes.gaps(MAIN, |_| None)[0].start,
             Timestamp(5),
             "whatever their order"
         );
@@ -487,13 +481,13 @@ mod tests {
     #[test]
     fn time_without_recording_is_not_lost_with_the_volume() {
         let mut homes = Homes::default();
-        homes.settle(CAMERA, 0_u16, NOTHING);
+        homes.settle(MAIN, 0_u16, NOTHING);
         homes.took(&chunk(TrackKind::Video, 0, 0), 1, 0, NOTHING);
         homes.took(&chunk(TrackKind::Video, 0, 5000), 1, 0, |_| {
             Some(Timestamp(10))
         });
         assert_eq!(
-            homes.settle(CAMERA, 1, |_| Some(Timestamp(10))),
+            homes.settle(MAIN, 1, |_| Some(Timestamp(10))),
             Some(at(5000, 5010))
         );
     }
@@ -501,33 +495,33 @@ mod tests {
     #[test]
     fn an_orderly_move_loses_nothing_unless_the_volume_left_behind_fails() {
         let mut homes = recorded();
-        homes.move_to(CAMERA, 1);
+        homes.move_to(MAIN, 1);
         let waits = |homes: &Homes<u16>| {
             homes
-                .get(CAMERA)
+                .get(MAIN)
                 .unwrap()
                 .waits_for(Epoch(1), |_| Some(Timestamp(20)))
                 .copied()
                 .collect::<Vec<_>>()
         };
         let durable = |until: i64| move |_: &u16| Some(Timestamp(until));
-        assert_eq!(homes.review(CAMERA, durable(20), |_| true), None);
+        assert_eq!(homes.review(MAIN, durable(20), |_| true), None);
         assert_eq!(waits(&homes), [0]);
         let gap = homes
-            .review(CAMERA, durable(20), |volume| *volume != 0)
+            .review(MAIN, durable(20), |volume| *volume != 0)
             .unwrap();
         assert_eq!(
             ((gap.start, gap.end), gap.cause),
             (at(20, 40), GapCause::VolumeFailed)
         );
         assert_eq!(
-            homes.review(CAMERA, durable(20), |_| false),
+            homes.review(MAIN, durable(20), |_| false),
             Some(gap),
             "until it is reported"
         );
         homes.reported(&gap);
         assert_eq!(
-            (homes.review(CAMERA, durable(20), |_| false), waits(&homes)),
+            (homes.review(MAIN, durable(20), |_| false), waits(&homes)),
             (None, vec![])
         );
     }
@@ -535,10 +529,10 @@ mod tests {
     #[test]
     fn what_became_durable_is_waited_for_no_longer() {
         let mut homes = recorded();
-        homes.move_to(CAMERA, 1);
+        homes.move_to(MAIN, 1);
         assert_eq!(
             homes
-                .get(CAMERA)
+                .get(MAIN)
                 .unwrap()
                 .waits_for(Epoch(2), NOTHING)
                 .count(),
@@ -547,19 +541,16 @@ mod tests {
         );
         assert_eq!(
             homes
-                .get(CAMERA)
+                .get(MAIN)
                 .unwrap()
                 .waits_for(Epoch(1), NOTHING)
                 .count(),
             1
         );
-        assert_eq!(
-            homes.review(CAMERA, |_| Some(Timestamp(40)), |_| false),
-            None
-        );
+        assert_eq!(homes.review(MAIN, |_| Some(Timestamp(40)), |_| false), None);
         assert_eq!(
             homes
-                .get(CAMERA)
+                .get(MAIN)
                 .unwrap()
                 .waits_for(Epoch(1), NOTHING)
                 .count(),
@@ -571,7 +562,7 @@ mod tests {
     fn volumes_left_behind_are_bounded() {
         let mut homes = recorded();
         for n in 1..=5 {
-            homes.move_to(CAMERA, n);
+            homes.move_to(MAIN, n);
             homes.took(
                 &chunk(TrackKind::Video, 3 + u32::from(n), 30 + i64::from(n) * 10),
                 1,
@@ -579,10 +570,10 @@ mod tests {
                 NOTHING,
             );
         }
-        let gap = homes.review(CAMERA, |_| None, |_| true).unwrap();
+        let gap = homes.review(MAIN, |_| None, |_| true).unwrap();
         assert_eq!((gap.start, gap.end), at(0, 40));
         homes.reported(&gap);
-        assert_eq!(homes.review(CAMERA, |_| None, |_| true), None);
+        assert_eq!(homes.review(MAIN, |_| None, |_| true), None);
     }
 
     #[test]
@@ -602,27 +593,52 @@ mod tests {
             homes.took_init(&init(track, text));
         }
         assert_eq!(
-            homes.get(CAMERA).unwrap().inits(),
+            homes.get(MAIN).unwrap().inits(),
             [init(TrackKind::Audio, "b"), init(TrackKind::Video, "c")]
         );
-        homes.settle(CAMERA, 1, NOTHING);
-        assert!(homes.get(CAMERA).unwrap().inits().is_empty());
+        homes.settle(MAIN, 1, NOTHING);
+        assert!(homes.get(MAIN).unwrap().inits().is_empty());
     }
 
     #[test]
     fn rates_follow_what_is_recorded_and_who_stopped_is_no_tenant() {
         let mut homes = recorded();
-        assert_eq!(homes.get(CAMERA).unwrap().rate_bps(), RATE_UNKNOWN_BPS);
+        assert_eq!(homes.get(MAIN).unwrap().rate_bps(), RATE_UNKNOWN_BPS);
         homes.count(1000);
-        assert_eq!(homes.get(CAMERA).unwrap().rate_bps(), 500);
+        assert_eq!(homes.get(MAIN).unwrap().rate_bps(), 500);
         assert_eq!(homes.tenants(&0).count(), 1);
         (0..=IDLE_COUNTS_MAX).for_each(|_| homes.count(1000));
         assert_eq!(
             (
-                homes.get(CAMERA).unwrap().rate_bps(),
+                homes.get(MAIN).unwrap().rate_bps(),
                 homes.tenants(&0).count()
             ),
             (0, 0)
         );
+    }
+
+    #[test]
+    fn each_stream_of_a_camera_has_its_own_home() {
+        let sub = StreamId {
+            kind: StreamKind::Sub,
+            ..MAIN
+        };
+        let mut homes = recorded();
+        homes.settle(sub, 1, NOTHING);
+        let meta = ChunkMeta {
+            stream: StreamKind::Sub,
+            ..chunk(TrackKind::Video, 0, 500)
+        };
+        homes.took(&meta, 3, 7, NOTHING);
+        homes.count(1000);
+        let rates = [MAIN, sub].map(|stream| homes.get(stream).unwrap().rate_bps());
+        assert_eq!(rates, [500, 3]);
+        assert_eq!(
+            [0, 1].map(|volume| homes.tenants(&volume).next().unwrap().0),
+            [MAIN, sub]
+        );
+        // The loss of one volume is the loss of its stream.
+        assert_eq!(homes.settle(sub, 0, NOTHING), Some(at(500, 510)));
+        assert_eq!(homes.settle(MAIN, 1, NOTHING), Some(at(0, 40)));
     }
 }

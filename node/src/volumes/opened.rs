@@ -6,7 +6,7 @@ use super::register::Register;
 use crate::config::{DEFAULT_RETENTION_CLASS, Io, RetentionClass as ConfiguredClass, Storage};
 use holdfast_storage::chunk::Record;
 use holdfast_storage::disk::{IoChoice, Root};
-use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
+use holdfast_storage::ids::{NodeId, StreamId};
 use holdfast_storage::retention::Caution;
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{
@@ -52,7 +52,7 @@ pub(crate) struct Opened {
     /// Free space and the volume's own segments, as counted last.
     pub(super) room_bytes: AtomicU64,
     /// The newest record of video that it has taken and that was not examined yet.
-    newest: Mutex<Option<(CameraId, Timestamp)>>,
+    newest: Mutex<Option<(StreamId, Timestamp)>>,
     /// A [`HandOver`] is on its way.
     hands_over: AtomicBool,
     pub(super) names: Keeping,
@@ -117,15 +117,15 @@ impl Opened {
         Ok(())
     }
 
-    pub(super) fn durable_until(&self, camera: CameraId) -> Option<Timestamp> {
-        self.handle.durable_until(camera, StreamKind::Main)
+    pub(super) fn durable_until(&self, stream: StreamId) -> Option<Timestamp> {
+        self.handle.durable_until(stream)
     }
 
-    pub(super) fn note_newest(&self, camera: CameraId, end: Timestamp) {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((camera, end));
+    pub(super) fn note_newest(&self, stream: StreamId, end: Timestamp) {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((stream, end));
     }
 
-    pub(super) fn take_newest(&self) -> Option<(CameraId, Timestamp)> {
+    pub(super) fn take_newest(&self) -> Option<(StreamId, Timestamp)> {
         self.newest
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

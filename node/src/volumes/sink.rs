@@ -1,4 +1,4 @@
-//! The destination of recorders' records: the camera's volume, while it has room for a camera of
+//! The destination of recorders' records: the stream's volume, while it has room for a camera of
 //! this priority. An overloaded volume sheds the lowest priority first.
 
 use crate::capture::recorder::sink::{RecordSink, SinkError};
@@ -88,8 +88,8 @@ impl VolumeSink {
             volume.handle.options().buffer_bytes_max,
         );
         if !has_room(priority, queued_bytes, bytes_max) {
-            let other = self.volumes.leave_at_once(class, meta.camera);
-            volume = other.ok_or_else(|| self.volumes.shed(meta.camera))?;
+            let other = self.volumes.leave_at_once(class, meta.stream_id());
+            volume = other.ok_or_else(|| self.volumes.shed(meta.stream_id()))?;
         }
         volume
             .append(class, Record::Chunk(chunk))

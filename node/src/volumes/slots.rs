@@ -4,7 +4,7 @@ use super::choice::{Seat, Standing};
 use super::health::{Health, Watch};
 use super::opened::Opened;
 use super::probation::Probation;
-use holdfast_storage::ids::CameraId;
+use holdfast_storage::ids::StreamId;
 use holdfast_storage::time::Timestamp;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub(super) struct Slot {
     pub(super) watch: Watch,
     pub(super) health: Health,
     /// The record whose durability is awaited, and since when.
-    pub(super) marker: Option<(CameraId, Timestamp, Duration)>,
+    pub(super) marker: Option<(StreamId, Timestamp, Duration)>,
     /// How long the last marker took, or the present one has waited.
     pub(super) lag: Duration,
     pub(super) last_lag: Duration,

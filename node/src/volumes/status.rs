@@ -7,9 +7,10 @@ use super::{Opened, Volumes, lock, standing_of, troubles};
 use crate::capture::recorder::status::{Identity, Status};
 use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::observe::volume::VolumeReport;
-use holdfast_storage::ids::{CameraId, StreamKind};
+use holdfast_storage::ids::{CameraId, StreamId};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{Stats, Watermark};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -88,7 +89,11 @@ impl Volumes {
     pub(crate) fn statuses(&self) -> Vec<VolumeStatus> {
         let register = lock(&self.inner.register).problem();
         let slots = self.slots();
-        let count = |opened: &Arc<Opened>| lock(&self.inner.homes).tenants(opened).count() as u64;
+        let count = |opened: &Arc<Opened>| {
+            let homes = lock(&self.inner.homes);
+            let cameras = homes.tenants(opened).map(|(stream, _)| stream.camera);
+            cameras.collect::<BTreeSet<CameraId>>().len() as u64
+        };
         let mut statuses: Vec<_> = slots
             .iter()
             .map(|slot| VolumeStatus::of(slot, slot.open().map_or(0, count), register.as_deref()))
@@ -129,15 +134,15 @@ impl Volumes {
 
     /// What the heartbeat reports of one recorder: only durable footage counts.
     pub(crate) fn progress(&self, status: Status) -> Progress {
-        let mark = self.watermark(status.camera, status.identity);
-        let trouble = self.trouble(status.camera);
+        let mark = self.watermark(status.stream, status.identity);
+        let trouble = self.trouble(status.stream);
         let state = match (&trouble, status.state) {
             (Some(_), _) => RecorderState::Failing,
             (None, RecorderState::Recording) if mark.is_none() => RecorderState::Starting,
             (None, state) => state,
         };
         Progress {
-            camera: status.camera,
+            stream: status.stream,
             epoch: status.identity.epoch,
             rank: status.identity.rank,
             state,
@@ -145,7 +150,7 @@ impl Volumes {
             first_keyframe: mark.and_then(|mark| first_keyframe(mark, status.first_keyframe)),
             error: trouble.or(status.error),
             bitrate_bps: lock(&self.inner.homes)
-                .get(status.camera)
+                .get(status.stream)
                 .and_then(Home::measured_bitrate_bps),
             patience_ms: status
                 .patience
@@ -154,12 +159,12 @@ impl Volumes {
         }
     }
 
-    /// Why the camera is not recorded as it should be and this node cannot help it: another node
+    /// Why the stream is not recorded as it should be and this node cannot help it: another node
     /// should.
-    fn trouble(&self, camera: CameraId) -> Option<String> {
+    fn trouble(&self, stream: StreamId) -> Option<String> {
         let slots = self.slots();
         let homes = lock(&self.inner.homes);
-        let Some(home) = homes.get(camera) else {
+        let Some(home) = homes.get(stream) else {
             return slots
                 .iter()
                 .all(|slot| !slot.standing().stores())
@@ -181,19 +186,19 @@ impl Volumes {
         )
     }
 
-    /// How far this identity's recording of the camera is durable, on whatever volume. Records that
+    /// How far this identity's recording of the stream is durable, on whatever volume. Records that
     /// a former volume took and has not made durable hold it back, until they are durable or in the
     /// ledger.
-    pub(super) fn watermark(&self, camera: CameraId, identity: Identity) -> Option<Watermark> {
+    pub(super) fn watermark(&self, stream: StreamId, identity: Identity) -> Option<Watermark> {
         let mark = |volume: &Arc<Opened>| {
             volume
                 .handle
-                .watermark_of(camera, StreamKind::Main, identity.epoch, identity.rank)
+                .watermark_of(stream, identity.epoch, identity.rank)
         };
         let slots = self.slots();
         let homes = lock(&self.inner.homes);
-        let home = homes.get(camera);
-        let durable = |former: &Arc<Opened>| former.durable_until(camera);
+        let home = homes.get(stream);
+        let durable = |former: &Arc<Opened>| former.durable_until(stream);
         let undone: Vec<_> = home
             .into_iter()
             .flat_map(|home| home.waits_for(identity.epoch, durable))
@@ -202,7 +207,7 @@ impl Volumes {
             let marks = undone.into_iter().map(mark);
             let held: Option<Vec<_>> = marks.collect();
             let held = held.and_then(|held| held.into_iter().min_by_key(|mark| mark.durable_end));
-            return self.at_least_as_reported(camera, held, identity);
+            return self.at_least_as_reported(stream, held, identity);
         }
         let open = slots.iter().filter_map(Slot::open);
         // A volume that failed and was reopened knows nothing of earlier records.
@@ -221,26 +226,26 @@ impl Volumes {
             first_keyframe: first,
             ..last
         });
-        self.at_least_as_reported(camera, newest, identity)
+        self.at_least_as_reported(stream, newest, identity)
     }
 
     /// Within one epoch and rank a watermark never goes back.
     fn at_least_as_reported(
         &self,
-        camera: CameraId,
+        stream: StreamId,
         mark: Option<Watermark>,
         identity: Identity,
     ) -> Option<Watermark> {
         let mut reported = lock(&self.inner.reported);
         let before = reported
-            .get(&camera)
+            .get(&stream)
             .filter(|last| (last.epoch, last.rank) == (identity.epoch, identity.rank))
             .copied();
         let mark = [before, mark]
             .into_iter()
             .flatten()
             .max_by_key(|mark| mark.durable_end)?;
-        reported.insert(camera, mark);
+        reported.insert(stream, mark);
         Some(mark)
     }
 

@@ -2,6 +2,7 @@
 //! cluster.
 
 mod away;
+mod streams;
 
 use super::*;
 use crate::capture::recorder::sink::RecordSink;
@@ -18,6 +19,7 @@ use tokio::time::sleep;
 
 const NODE: NodeId = NodeId(1);
 const CAMERA: CameraId = CameraId(0);
+const MAIN: StreamId = StreamId::main(CAMERA);
 const START: i64 = 1_795_000_000_000_000;
 /// A flush interval after which a test has flushed by itself, or has ended.
 const LATER_MS: u64 = 10_000;
@@ -255,7 +257,7 @@ async fn stored(volumes: &Volumes) -> Vec<(u32, u16)> {
 
 fn mark(volumes: &Volumes) -> Option<Timestamp> {
     volumes
-        .watermark(CAMERA, IDENTITY)
+        .watermark(MAIN, IDENTITY)
         .map(|mark| mark.durable_end)
 }
 
@@ -430,18 +432,18 @@ async fn what_a_hung_volume_would_shed_goes_to_another_one_at_once() {
     sink.append("default", Record::Init(init())).unwrap();
     sink.append("default", chunk(0)).unwrap();
     assert!(
-        volumes.leave_at_once("default", CAMERA).is_none(),
+        volumes.leave_at_once("default", MAIN).is_none(),
         "a volume that takes records is not left"
     );
     volumes.slots_mut()[0].health = health::Health::Hung;
     sink.append("default", chunk(1)).unwrap();
     assert_eq!(
-        volumes.shed(CAMERA),
+        volumes.shed(MAIN),
         SinkError::Failed(volumes.slots()[0].trouble().unwrap())
     );
     assert_eq!(
         volumes
-            .leave_at_once("default", CAMERA)
+            .leave_at_once("default", MAIN)
             .map(|volume| volume.index()),
         Some(1)
     );
@@ -481,9 +483,7 @@ async fn a_full_volume_loses_its_camera_to_another_one_or_is_reported_as_failing
     let sink = sink(&volumes);
     sink.append("default", Record::Init(init())).unwrap();
     sink.append("default", chunk(0)).unwrap();
-    let status = || {
-        crate::capture::recorder::status::StatusCell::new(CAMERA, StreamKind::Main, IDENTITY).read()
-    };
+    let status = || crate::capture::recorder::status::StatusCell::new(MAIN, IDENTITY).read();
     let set = |index: usize, health| volumes.slots_mut()[index].health = health;
     set(0, health::Health::Full);
     assert_ne!(

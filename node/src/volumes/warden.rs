@@ -12,7 +12,7 @@ use super::slots::{LOOK_INTERVAL, Place, Role, Slot};
 use super::{CLOSE_MAX, Volumes, close_within, lock};
 use crate::member::ticks::ticks;
 use holdfast_storage::Stats;
-use holdfast_storage::ids::CameraId;
+use holdfast_storage::ids::StreamId;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,7 +112,7 @@ impl Volumes {
         }
     }
 
-    /// Counts the cameras' rates, and decides which cameras leave the volumes that are too slow.
+    /// Counts the streams' rates, and decides which streams leave the volumes that are too slow.
     fn count(&self, elapsed: Duration) {
         let slots = self.slots();
         let mut homes = lock(&self.inner.homes);
@@ -121,8 +121,8 @@ impl Volumes {
             let Some(opened) = slot.open() else { continue };
             let tenants: Vec<Tenant> = homes
                 .tenants(opened)
-                .map(|(camera, home)| Tenant {
-                    camera,
+                .map(|(stream, home)| Tenant {
+                    stream,
                     priority: home.priority,
                     rate_bps: home.rate_bps(),
                 })
@@ -368,16 +368,16 @@ async fn let_go(before: Arc<Opened>) {
 
 /// Moves the marker on, and gathers the volume's figures.
 fn sample(slot: &mut Slot, opened: &Opened, stats: &Stats, now: Duration) -> Sample {
-    let is_durable = |(camera, end, _): &(CameraId, _, Duration)| {
+    let is_durable = |(stream, end, _): &(StreamId, _, Duration)| {
         opened
-            .durable_until(*camera)
+            .durable_until(*stream)
             .is_some_and(|durable| durable >= *end)
     };
     if let Some(durable) = slot.marker.take_if(|marker| is_durable(marker)) {
         slot.last_lag = now.saturating_sub(durable.2);
     }
     if slot.marker.is_none() {
-        slot.marker = opened.take_newest().map(|(camera, end)| (camera, end, now));
+        slot.marker = opened.take_newest().map(|(stream, end)| (stream, end, now));
     }
     let waiting = slot
         .marker
@@ -402,7 +402,7 @@ fn sample(slot: &mut Slot, opened: &Opened, stats: &Stats, now: Duration) -> Sam
     }
 }
 
-fn log_leaving(slot: &Slot, leaving: &[CameraId]) {
+fn log_leaving(slot: &Slot, leaving: &[StreamId]) {
     if !leaving.is_empty() {
         let (cameras, path) = (leaving.len(), slot.path.display());
         tracing::debug!(

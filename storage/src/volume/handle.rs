@@ -6,7 +6,7 @@ use crate::class::ClassId;
 use crate::damage::DamagedChunk;
 use crate::hold::Holds;
 use crate::identity::adoption::Adoption;
-use crate::ids::{CameraId, Epoch, Rank, StreamKind};
+use crate::ids::{CameraId, Epoch, Rank, StreamId};
 use crate::intake::{Intake, Request};
 use crate::locks::{read, write};
 use crate::names::{self, CurrentName};
@@ -239,48 +239,37 @@ impl VolumeHandle {
     /// How far a stream is durable in the newest epoch. Footage of earlier processes counts too
     /// (looking that up may read the catalogue).
     #[must_use]
-    pub fn watermark(&self, camera: CameraId, stream: StreamKind) -> Option<Watermark> {
+    pub fn watermark(&self, stream: StreamId) -> Option<Watermark> {
         // Another cluster's epochs are unrelated to this one's.
         if self.is_adopted() {
             None
         } else {
-            self.shared.watermark(camera, stream)
+            self.shared.watermark(stream)
         }
     }
 
     /// Like [`Self::watermark`], for footage that earlier processes recorded and that begins before
     /// `at`: a clock may have been ahead. Reads the catalogue.
     #[must_use]
-    pub fn watermark_before(
-        &self,
-        camera: CameraId,
-        stream: StreamKind,
-        at: Timestamp,
-    ) -> Option<Watermark> {
+    pub fn watermark_before(&self, stream: StreamId, at: Timestamp) -> Option<Watermark> {
         if self.is_adopted() {
             None
         } else {
-            self.shared.watermark_before(camera, stream, at)
+            self.shared.watermark_before(stream, at)
         }
     }
 
     /// Like [`Self::watermark`], for one recorder of this process.
     #[must_use]
-    pub fn watermark_of(
-        &self,
-        camera: CameraId,
-        stream: StreamKind,
-        epoch: Epoch,
-        rank: Rank,
-    ) -> Option<Watermark> {
-        read(&self.shared.watermarks).of(camera, stream, epoch, rank)
+    pub fn watermark_of(&self, stream: StreamId, epoch: Epoch, rank: Rank) -> Option<Watermark> {
+        read(&self.shared.watermarks).of(stream, epoch, rank)
     }
 
     /// The durable end of what this process recorded of a stream in the newest epoch. Does not
     /// touch the disk.
     #[must_use]
-    pub fn durable_until(&self, camera: CameraId, stream: StreamKind) -> Option<Timestamp> {
-        read(&self.shared.watermarks).durable_until(camera, stream)
+    pub fn durable_until(&self, stream: StreamId) -> Option<Timestamp> {
+        read(&self.shared.watermarks).durable_until(stream)
     }
 
     /// The highest camera number that has footage here, as far as that is listed. May read the

@@ -5,11 +5,11 @@
 use crate::VOLUME;
 use crate::catalogues::{Dirs, remove};
 use crate::life::simulate;
-use crate::oracle::{Key, Oracle, Stream, is_same, preference};
+use crate::oracle::{Key, Oracle, is_same, preference};
 use crate::plan::{CAPACITY_BYTES_MAX, Plan};
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap};
 use holdfast_storage::clock::Clock;
-use holdfast_storage::ids::TrackKind;
+use holdfast_storage::ids::{StreamId, TrackKind};
 use holdfast_storage::simulation::{
     Faults, SimulatedClock, SimulatedDisk, SimulatedVolume, segment_of,
 };
@@ -37,7 +37,7 @@ struct Shown {
 
 /// What a volume shows after a start.
 struct Opened {
-    shown: BTreeMap<Stream, Shown>,
+    shown: BTreeMap<StreamId, Shown>,
     stats: Stats,
 }
 
@@ -217,7 +217,7 @@ impl Audit<'_> {
         Ok(damaged.len() as u64)
     }
 
-    fn show(&self, handle: &VolumeHandle) -> Result<BTreeMap<Stream, Shown>, String> {
+    fn show(&self, handle: &VolumeHandle) -> Result<BTreeMap<StreamId, Shown>, String> {
         let streams = self.oracle.streams();
         streams
             .into_iter()
@@ -243,7 +243,7 @@ impl Audit<'_> {
                 .oracle
                 .missing_gaps(&shown.gaps)
                 .iter()
-                .find(|gap| (gap.camera, gap.stream) == stream)
+                .find(|gap| gap.stream_id() == stream)
             {
                 return Err(format!("a durable gap is missing: {gap:?}"));
             }
@@ -306,7 +306,7 @@ impl Audit<'_> {
         Ok(())
     }
 
-    fn check_mark(&self, stream: Stream, mark: Option<Watermark>) -> Result<(), String> {
+    fn check_mark(&self, stream: StreamId, mark: Option<Watermark>) -> Result<(), String> {
         let Some(reported) = self.oracle.newest_mark(stream) else {
             return Ok(());
         };
@@ -385,8 +385,8 @@ impl Audit<'_> {
     }
 }
 
-fn show(handle: &VolumeHandle, stream: Stream) -> Result<Shown, String> {
-    let (camera, kind) = stream;
+fn show(handle: &VolumeHandle, stream: StreamId) -> Result<Shown, String> {
+    let StreamId { camera, kind } = stream;
     let (from, to) = (Timestamp::MIN, Timestamp::MAX);
     let failed = |error: holdfast_storage::Error| format!("{stream:?} is not served: {error}");
     Ok(Shown {
@@ -414,7 +414,7 @@ fn show(handle: &VolumeHandle, stream: Stream) -> Result<Shown, String> {
                 to,
             })
             .map_err(failed)?,
-        mark: handle.watermark(camera, kind),
+        mark: handle.watermark(stream),
     })
 }
 

@@ -5,11 +5,12 @@
 
 use crate::cameras::Recorder;
 use crate::mounts::Cover;
-use crate::oracle::{Oracle, Stream};
+use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::removed::{Gone, take_removed};
 use crate::run::Outcome;
 use holdfast_storage::clock::Clock;
+use holdfast_storage::ids::StreamId;
 use holdfast_storage::retention::Caution;
 use holdfast_storage::simulation::{Lie, Random, SimulatedClock, SimulatedDisk, SimulatedVolume};
 use holdfast_storage::time::Timestamp;
@@ -343,10 +344,11 @@ impl Life<'_> {
     /// Every reported watermark counts from now on.
     fn observe(&mut self, handle: &VolumeHandle) -> Result<(), String> {
         for recorder in self.recorders.iter() {
-            let stream: Stream = (recorder.camera, recorder.stream);
-            if let Some(mark) =
-                handle.watermark_of(stream.0, stream.1, recorder.epoch, recorder.rank)
-            {
+            let stream = StreamId {
+                camera: recorder.camera,
+                kind: recorder.stream,
+            };
+            if let Some(mark) = handle.watermark_of(stream, recorder.epoch, recorder.rank) {
                 self.oracle.reported(stream, mark)?;
             }
         }

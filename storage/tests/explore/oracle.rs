@@ -4,19 +4,16 @@
 use bytes::Bytes;
 use holdfast_storage::Watermark;
 use holdfast_storage::chunk::{Chunk, ChunkEntry, ChunkMeta, Gap, GapCause, Init, InitId};
-use holdfast_storage::ids::{CameraId, SessionId, StreamKind, TrackKind};
+use holdfast_storage::ids::{CameraId, SessionId, StreamId, TrackKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{HOLD_LEAD_US, Hold, Scan, VolumeHandle};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(crate) type Stream = (CameraId, StreamKind);
-
 /// Identifies a chunk among all that were ever made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
-    pub(crate) camera: CameraId,
-    pub(crate) stream: StreamKind,
+    pub(crate) stream: StreamId,
     pub(crate) track: TrackKind,
     pub(crate) session: SessionId,
     pub(crate) sequence: u32,
@@ -25,16 +22,13 @@ pub(crate) struct Key {
 impl Key {
     pub(crate) fn of(meta: &ChunkMeta) -> Self {
         let ChunkMeta {
-            camera,
-            stream,
             track,
             session,
             sequence,
             ..
         } = *meta;
         Self {
-            camera,
-            stream,
+            stream: meta.stream_id(),
             track,
             session,
             sequence,
@@ -75,9 +69,9 @@ pub(crate) struct Oracle {
     gaps: Vec<AcceptedGap>,
     pub(crate) inits: BTreeMap<(CameraId, InitId), Bytes>,
     /// The furthest watermark reported in this life, by stream, epoch and rank.
-    marks: BTreeMap<(Stream, u64, u8), Watermark>,
+    marks: BTreeMap<(StreamId, u64, u8), Watermark>,
     /// The newest watermark ever reported of each stream.
-    newest: BTreeMap<Stream, Watermark>,
+    newest: BTreeMap<StreamId, Watermark>,
     order: u64,
     life: u32,
     /// A flush or close in this life has confirmed everything accepted before.
@@ -140,7 +134,7 @@ impl Oracle {
     }
 
     /// A watermark was reported.
-    pub(crate) fn reported(&mut self, stream: Stream, mark: Watermark) -> Result<(), String> {
+    pub(crate) fn reported(&mut self, stream: StreamId, mark: Watermark) -> Result<(), String> {
         let newest = self.newest.entry(stream).or_insert(mark);
         if preference(&mark) > preference(newest) {
             *newest = mark;
@@ -180,7 +174,7 @@ impl Oracle {
             .filter(|accepted| accepted.life == life)
         {
             let meta = &accepted.meta;
-            let key = ((meta.camera, meta.stream), meta.epoch.0, meta.rank as u8);
+            let key = (meta.stream_id(), meta.epoch.0, meta.rank as u8);
             let mark = self
                 .marks
                 .get(&key)
@@ -256,7 +250,7 @@ impl Oracle {
 
     /// The newest reported watermark of a stream, unless the footage that it depends on may be
     /// missing.
-    pub(crate) fn newest_mark(&self, stream: Stream) -> Option<Watermark> {
+    pub(crate) fn newest_mark(&self, stream: StreamId) -> Option<Watermark> {
         let mark = *self.newest.get(&stream)?;
         let is_excused = self.of_stream(stream).any(|accepted| {
             accepted.is_excused
@@ -265,9 +259,8 @@ impl Oracle {
         (!is_excused).then_some(mark)
     }
 
-    fn of_stream(&self, (camera, stream): Stream) -> impl Iterator<Item = &Accepted> {
+    fn of_stream(&self, stream: StreamId) -> impl Iterator<Item = &Accepted> {
         let first = Key {
-            camera,
             stream,
             track: TrackKind::Video,
             session: SessionId(0),
@@ -276,15 +269,12 @@ impl Oracle {
         let of_stream = self
             .chunks
             .range(first..)
-            .take_while(move |(key, _)| (key.camera, key.stream) == (camera, stream));
+            .take_while(move |(key, _)| key.stream == stream);
         of_stream.map(|(_, accepted)| accepted)
     }
 
-    pub(crate) fn streams(&self) -> BTreeSet<Stream> {
-        self.chunks
-            .keys()
-            .map(|key| (key.camera, key.stream))
-            .collect()
+    pub(crate) fn streams(&self) -> BTreeSet<StreamId> {
+        self.chunks.keys().map(|key| key.stream).collect()
     }
 
     /// Chunks that must be there and are not in `found`.

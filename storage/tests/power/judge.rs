@@ -5,7 +5,7 @@ use super::load::options;
 use super::support::{await_recovery, close};
 use super::testimony::Testimony;
 use holdfast_storage::disk::IoChoice;
-use holdfast_storage::ids::{CameraId, StreamKind};
+use holdfast_storage::ids::{CameraId, StreamId, StreamKind};
 use holdfast_storage::{Range, Volume, VolumeHandle};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -99,7 +99,7 @@ fn check_watermark(
     session: Session,
     promised_us: i64,
 ) -> Result<(), String> {
-    let mark = handle.watermark(CameraId(camera), StreamKind::Main);
+    let mark = handle.watermark(StreamId::main(CameraId(camera)));
     let is_kept = mark.is_some_and(|mark| {
         mark.epoch.0 > session.epoch || mark.durable_end.micros() >= promised_us
     });

@@ -3,7 +3,7 @@
 
 use super::footage::{self, Session};
 use holdfast_storage::disk::IoChoice;
-use holdfast_storage::ids::{CameraId, StreamKind};
+use holdfast_storage::ids::{CameraId, StreamId};
 use holdfast_storage::{AppendError, ClassId, Volume, VolumeHandle, VolumeOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -169,7 +169,7 @@ impl Recorder {
     fn report(&mut self) {
         let mut line = String::from("durable");
         for (camera, (_, reported)) in (1_u32..).zip(&mut self.streams) {
-            let Some(mark) = self.handle.watermark(CameraId(camera), StreamKind::Main) else {
+            let Some(mark) = self.handle.watermark(StreamId::main(CameraId(camera))) else {
                 continue;
             };
             let is_ours = mark.epoch.0 == self.session.epoch;

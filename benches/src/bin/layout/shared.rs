@@ -4,7 +4,9 @@ use crate::{FRAME_BYTES, Layout};
 use bytes::Bytes;
 use holdfast_benches::Outcome;
 use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, Init, InitId, Record};
-use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
+use holdfast_storage::ids::{
+    CameraId, Epoch, NodeId, Rank, SessionId, StreamId, StreamKind, TrackKind,
+};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{ClassId, Volume, VolumeHandle, VolumeOptions};
 use std::collections::VecDeque;
@@ -87,7 +89,7 @@ impl Layout for Shared {
     fn oldest_at_risk(&mut self) -> Option<Duration> {
         let handle = &self.handle;
         let oldest = |(camera, state): (u32, &mut Camera)| {
-            let durable = handle.durable_until(CameraId(camera), StreamKind::Main);
+            let durable = handle.durable_until(StreamId::main(CameraId(camera)));
             while state
                 .pending
                 .pop_front_if(|(_, end)| durable.is_some_and(|durable| *end <= durable))

@@ -2,11 +2,11 @@
 
 use super::{Invariant, Seen, Site};
 use holdfast_consensus::observe::heartbeat::Progress;
-use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
+use holdfast_storage::ids::{Epoch, NodeId, Rank, StreamId};
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 
-type Recording = (NodeId, CameraId, Epoch, Rank);
+type Recording = (NodeId, StreamId, Epoch, Rank);
 
 #[derive(Default)]
 pub(super) struct Watermark {
@@ -24,7 +24,7 @@ impl Invariant for Watermark {
             Seen::Stored { node, meta } => {
                 let end = self
                     .durable
-                    .entry((*node, meta.camera, meta.epoch, meta.rank))
+                    .entry((*node, meta.stream_id(), meta.epoch, meta.rank))
                     .or_insert(meta.end());
                 *end = meta.end().max(*end);
                 Ok(())
@@ -40,14 +40,14 @@ impl Invariant for Watermark {
 impl Watermark {
     fn reported(&mut self, node: NodeId, progress: &Progress) -> Result<(), String> {
         let Progress {
-            camera,
+            stream,
             epoch,
             rank,
             watermark,
             first_keyframe,
             ..
         } = progress;
-        let recording = (node, *camera, *epoch, *rank);
+        let recording = (node, *stream, *epoch, *rank);
         let durable = self.durable.get(&recording).copied();
         let Some(now) = *watermark else { return Ok(()) };
         if durable.is_none_or(|durable| {
@@ -59,7 +59,7 @@ impl Watermark {
         }
         match self.reported.insert(recording, now) {
             Some(before) if before > now => Err(format!(
-                "node {node} reported {before} of camera {camera}, epoch {epoch}, {rank:?}, and \
+                "node {node} reported {before} of stream {stream}, epoch {epoch}, {rank:?}, and \
                  then {now}"
             )),
             _ => Ok(()),

@@ -201,12 +201,8 @@ impl Memory {
             .watches
             .iter_mut()
             .filter(|(camera, _)| !others.contains(camera));
-        let looks = watches.map(|(camera, watch)| {
-            (
-                *camera,
-                watch.look(now, reports.get(&(watch.owner, *camera))),
-            )
-        });
+        let looks = watches
+            .map(|(camera, watch)| (*camera, watch.look(now, reports.main(watch.owner, *camera))));
         let ailing: Vec<CameraId> = looks
             .filter(|(_, health)| !health.is_good_enough())
             .map(|(camera, _)| camera)
@@ -316,14 +312,14 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_storage::ids::Rank;
+    use holdfast_storage::ids::{Rank, StreamId};
 
     const CAMERA: CameraId = CameraId(1);
     const OWNER: (NodeId, Epoch) = (NodeId(1), Epoch(1));
 
     fn report(state: RecorderState, patience_ms: Option<u32>) -> Progress {
         Progress {
-            camera: CAMERA,
+            stream: StreamId::main(CAMERA),
             epoch: OWNER.1,
             rank: Rank::Owner,
             state,

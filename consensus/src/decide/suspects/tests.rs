@@ -5,7 +5,7 @@ use crate::command::{AssignmentChange, AssignmentOp, Command, admission};
 use crate::model::{Actor, CameraSpec, KeyHash, NodeSpec};
 use crate::observe::heartbeat::Progress;
 use crate::observe::liveness::Why;
-use holdfast_storage::ids::Rank;
+use holdfast_storage::ids::{Rank, StreamKind};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -54,7 +54,7 @@ fn state() -> ClusterState {
 
 fn report(camera: u32, epoch: u64, exposure: Option<Exposure>) -> Progress {
     Progress {
-        camera: CameraId(camera),
+        stream: StreamId::main(CameraId(camera)),
         epoch: Epoch(epoch),
         rank: Rank::Owner,
         state: RecorderState::Recording,
@@ -107,6 +107,51 @@ fn fresh_sessions_are_blamed_and_where_a_suspect_had_its_turn_it_alone() {
         blamed(DEAD, true, reports(Some(Exposure::OnTrial))),
         (vec![2], true)
     );
+}
+
+fn sub(camera: u32, exposure: Option<Exposure>) -> Progress {
+    let report = report(camera, 1, exposure);
+    Progress {
+        stream: StreamId {
+            kind: StreamKind::Sub,
+            ..report.stream
+        },
+        ..report
+    }
+}
+
+#[test]
+fn a_camera_is_blamed_once_for_both_of_its_streams_and_for_either() {
+    let rest = || (2..=3).map(|camera| report(camera, 1, None));
+    for exposure in [Exposure::Fresh, Exposure::OnTrial] {
+        let on_trial = exposure == Exposure::OnTrial;
+        for main in [None, Some(exposure)] {
+            let both = [report(1, 1, main), sub(1, Some(exposure))];
+            let reports = both.into_iter().chain(rest()).collect();
+            assert_eq!(blamed(DEAD, true, reports), (vec![1], on_trial));
+        }
+    }
+}
+
+#[test]
+fn a_camera_is_cleared_once_no_stream_of_it_is_fresh() {
+    let survives = |reports: Vec<Progress>| {
+        let mut progress = Reports::default();
+        progress.report(DEAD, reports);
+        let verdicts = BTreeMap::from([(DEAD, Verdict::Alive)]);
+        survives(CameraId(1), &verdicts, &progress)
+    };
+    let fresh = Some(Exposure::Fresh);
+    assert!(survives(vec![report(1, 1, None)]));
+    assert!(!survives(vec![report(1, 1, fresh)]));
+    assert!(!survives(vec![report(1, 1, None), sub(1, fresh)]));
+    assert!(survives(vec![report(1, 1, None), sub(1, None)]));
+    assert!(
+        !survives(vec![sub(1, None)]),
+        "its main stream is not recorded"
+    );
+    let gone = Some(Exposure::Gone);
+    assert!(survives(vec![report(1, 1, None), sub(1, gone)]));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use holdfast_consensus::decide::headroom::Headroom;
 use holdfast_consensus::model;
 use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::observe::sight::Sight;
-use holdfast_storage::ids::CameraId;
+use holdfast_storage::ids::{CameraId, StreamId};
 use holdfast_storage::time::Timestamp;
 
 pub(super) fn recording(
@@ -16,8 +16,12 @@ pub(super) fn recording(
 ) -> Recording {
     let (node, report) = sight.recorder(camera, assignment).unzip();
     let lack = headroom.and_then(|headroom| headroom.waiting.get(&camera).copied());
-    let known = sight.progress.iter().filter(|((_, of), _)| *of == camera);
-    let furthest = known.filter_map(|(_, progress)| progress.watermark).max();
+    let main = StreamId::main(camera);
+    let known = sight.progress.iter().map(|(_, progress)| progress);
+    let furthest = known
+        .filter(|progress| progress.stream == main)
+        .filter_map(|progress| progress.watermark)
+        .max();
     Recording {
         state: report.map(|report: &Progress| report.state),
         node,
@@ -55,7 +59,7 @@ mod tests {
 
     fn progress(epoch: u64, rank: Rank, state: RecorderState, watermark: i64) -> Progress {
         Progress {
-            camera: CAMERA,
+            stream: StreamId::main(CAMERA),
             epoch: Epoch(epoch),
             rank,
             state,
@@ -73,7 +77,7 @@ mod tests {
             verdicts: [OWNER, MIRROR].map(|node| (node, Verdict::Alive)).into(),
             progress: reports
                 .iter()
-                .map(|(node, progress)| ((*node, CAMERA), progress.clone()))
+                .map(|(node, progress)| (*node, progress.clone()))
                 .collect(),
             ..Sight::default()
         }

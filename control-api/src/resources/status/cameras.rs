@@ -5,7 +5,7 @@ use super::{Known, mend};
 use holdfast_consensus::decide::placement::Lack;
 use holdfast_consensus::model::{Camera, Protection};
 use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
-use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::ids::{CameraId, NodeId, StreamId, StreamKind};
 use holdfast_storage::time::Timestamp;
 
 /// A camera that was recorded, or got its owner, this recently is still starting: a failover and a
@@ -93,7 +93,7 @@ fn recorded_until(known: &Known<'_>, camera: CameraId) -> Option<Timestamp> {
         .state
         .nodes
         .keys()
-        .filter_map(|node| known.sight.progress.get(&(node, camera))?.watermark);
+        .filter_map(|node| known.sight.progress.main(node, camera)?.watermark);
     report.max()
 }
 
@@ -157,7 +157,7 @@ pub(super) fn one_copy(known: &Known<'_>) -> Vec<Finding> {
             let report = known
                 .sight
                 .progress
-                .get(&(*node, camera.id))
+                .main(*node, camera.id)
                 .filter(|_| known.sight.is_alive(*node));
             report.is_some_and(|report| keeps_up(known, report))
         };
@@ -173,4 +173,37 @@ pub(super) fn one_copy(known: &Known<'_>) -> Vec<Finding> {
         })
     });
     alone.collect()
+}
+
+/// Recorded cameras whose sub stream fails: they stay where they are, because their main stream
+/// decides about that.
+pub(super) fn sub_not_recorded(known: &Known<'_>) -> Vec<Finding> {
+    let found = known.state.cameras.values().filter_map(|camera| {
+        let assignment = known.state.assignments.get(camera.id)?;
+        let (node, main) = known.sight.recorder(camera.id, assignment)?;
+        let sub = StreamId {
+            kind: StreamKind::Sub,
+            ..main.stream
+        };
+        let report = known.sight.progress.get(node, sub)?;
+        let fails = report.state == RecorderState::Failing && keeps_up(known, main);
+        let error = report.error.as_deref().unwrap_or("no cause is reported");
+        fails.then(|| Finding {
+            severity: Severity::Degraded,
+            code: "sub-not-recorded".to_owned(),
+            subject: camera.spec.name.to_string(),
+            since: report.watermark,
+            what: format!(
+                "its sub stream is not recorded: {error}, tried by {}",
+                known.node_name(node)
+            ),
+            mend: Some(
+                "see to the camera's sub stream; docs/cameras.md says what each message means"
+                    .to_owned(),
+            ),
+            camera: Some(camera.id),
+            node: Some(node),
+        })
+    });
+    found.collect()
 }

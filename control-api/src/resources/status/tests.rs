@@ -5,7 +5,7 @@ use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command, admis
 use holdfast_consensus::model::{Actor, CameraSpec, KeyHash, NodeSpec, Protection};
 use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::observe::liveness::{Verdict, Why};
-use holdfast_storage::ids::{Epoch, Rank};
+use holdfast_storage::ids::{Epoch, Rank, StreamId, StreamKind};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -116,7 +116,7 @@ impl Site {
         error: Option<&str>,
     ) {
         let report = Progress {
-            camera,
+            stream: StreamId::main(camera),
             epoch: Epoch(epoch),
             rank: Rank::Owner,
             state,
@@ -127,7 +127,7 @@ impl Site {
             patience_ms: None,
             exposure: None,
         };
-        self.sight.progress.extend([((node, camera), report)]);
+        self.sight.progress.insert(node, report);
     }
 
     fn kill(&mut self, node: NodeId) {
@@ -416,6 +416,60 @@ fn a_gapless_camera_with_one_recorder_is_at_risk() {
         None,
     );
     assert!(!codes(&site.status()).contains(&"one-copy"));
+}
+
+#[test]
+fn a_sub_stream_that_fails_is_shown_and_its_camera_counts_as_recorded() {
+    let mut site = Site::of(2, &[("gate", 1)]);
+    let main = site.sight.progress.main(NodeId(1), CameraId(1)).unwrap();
+    let sub = Progress {
+        stream: StreamId {
+            kind: StreamKind::Sub,
+            ..main.stream
+        },
+        state: RecorderState::Failing,
+        error: Some("the camera does not know this path".to_owned()),
+        ..main.clone()
+    };
+    site.sight.progress.insert(NodeId(1), sub.clone());
+    let status = site.status();
+    assert_eq!(
+        (codes(&status), status.state, status.cameras_recorded),
+        (vec!["sub-not-recorded"], StatusState::Degraded, 1)
+    );
+    let what = &status.findings[0].what;
+    assert!(
+        what.contains("does not know this path") && what.contains("rec1"),
+        "{what}"
+    );
+    // While the main stream fails too, that is the finding.
+    let (now, error) = (Some(NOW_S - 60), Some("camera unreachable"));
+    site.report(
+        NodeId(1),
+        CameraId(1),
+        1,
+        RecorderState::Failing,
+        now,
+        error,
+    );
+    assert_eq!(codes(&site.status()), ["not-recorded"]);
+    site.report(
+        NodeId(1),
+        CameraId(1),
+        1,
+        RecorderState::Recording,
+        Some(NOW_S),
+        None,
+    );
+    let recorded = RecorderState::Recording;
+    site.sight.progress.insert(
+        NodeId(1),
+        Progress {
+            state: recorded,
+            ..sub
+        },
+    );
+    assert_eq!(site.status().state, StatusState::Well);
 }
 
 #[test]

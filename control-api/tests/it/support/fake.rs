@@ -22,7 +22,7 @@ use holdfast_control_api::{ApiError, ErrorKind, wire};
 use holdfast_storage::chunk::{Access, ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
 use holdfast_storage::cmaf::chunk::{Frame, build_chunk};
 use holdfast_storage::ids::{
-    CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind,
+    CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamId, StreamKind, TrackKind,
 };
 use holdfast_storage::retention::RetentionOrder;
 use holdfast_storage::time::Timestamp;
@@ -328,7 +328,7 @@ impl State {
         let assignments = cluster.flat_map(|cluster| cluster.assignments.iter());
         let report =
             |(camera, assignment): (CameraId, &holdfast_consensus::model::Assignment)| Progress {
-                camera,
+                stream: StreamId::main(camera),
                 epoch: assignment.epoch,
                 rank: Rank::Owner,
                 state: RecorderState::Recording,

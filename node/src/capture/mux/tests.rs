@@ -11,7 +11,7 @@ use crate::capture::recorder::sink::{RecordSink, SinkError};
 use crate::capture::recorder::status::{Identity, StatusCell};
 use holdfast_storage::chunk::{FRAME_BYTES_MAX, Record};
 use holdfast_storage::cmaf::probe;
-use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, StreamKind};
+use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, StreamId, StreamKind};
 use holdfast_storage::{Range, Volume, VolumeHandle, VolumeOptions};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -132,14 +132,13 @@ async fn the_longest_access_unit_is_stored_byte_for_byte_and_a_longer_one_costs_
         rank: Rank::Owner,
     };
     let context = Context {
-        camera: CameraId(1),
-        stream: StreamKind::Main,
+        stream: StreamId::main(CameraId(1)),
         node: NodeId(1),
         retention_class: "default".to_owned(),
         limits: Limits::default(),
         mux: Arc::new(CmafMux),
         sink: Arc::new(VolumeSink(handle.clone())),
-        status: Arc::new(StatusCell::new(CameraId(1), StreamKind::Main, identity)),
+        status: Arc::new(StatusCell::new(StreamId::main(CameraId(1)), identity)),
         totals: Arc::default(),
         wall: WallTrust::default(),
     };

@@ -1,11 +1,11 @@
-//! What this node knows of a camera before its next recorder begins: how far it was recorded, and
+//! What this node knows of a stream before its next recorder begins: how far it was recorded, and
 //! from when on a gap is still unexplained. Pure.
 
 use super::pipeline::Before;
 use super::reconcile::Former;
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::chunk::GapCause;
-use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::ids::{NodeId, StreamId};
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -73,15 +73,15 @@ const SIGN_US_MAX: i64 = 2_000_000;
 /// A process that has run this long has made its first gap entries durable.
 pub const ACCOUNTED_AFTER: Duration = Duration::from_secs(3);
 
-/// As many cameras as this process ever recorded.
+/// As many streams as this process ever recorded.
 #[derive(Debug, Default)]
 pub struct Accounts {
     /// Nothing is stamped before.
-    recorded_until: BTreeMap<CameraId, Timestamp>,
+    recorded_until: BTreeMap<StreamId, Timestamp>,
     /// Recorded or explained in the ledger, by recorders that have ended.
-    accounted_until: BTreeMap<CameraId, Timestamp>,
-    /// Since when and why cameras were not recorded before their first recorder of this process.
-    missing: BTreeMap<CameraId, (Timestamp, GapCause)>,
+    accounted_until: BTreeMap<StreamId, Timestamp>,
+    /// Since when and why streams were not recorded before their first recorder of this process.
+    missing: BTreeMap<StreamId, (Timestamp, GapCause)>,
 }
 
 /// Footage received this shortly before a process ended was not durable. Includes the age of its
@@ -94,7 +94,7 @@ const UNWRITTEN_US: i64 = super::gaps::PIECE_US_MAX + 5_000_000;
 
 impl Accounts {
     /// The accounts of the cameras that node `me` still has. `signs` are its last process's signs
-    /// of life, and `until` is how far it had recorded each camera: earlier gaps the process had
+    /// of life, and `until` is how far it had recorded each stream: earlier gaps the process had
     /// entered in the ledger itself, if it had the time. If `is_all_read` is false, a volume is
     /// away, and may hold more: then nothing is stamped before the last process's newest stamp,
     /// whatever the clock says now.
@@ -102,15 +102,18 @@ impl Accounts {
         state: &ClusterState,
         me: NodeId,
         signs: Signs,
-        (until, is_all_read): (impl Fn(CameraId) -> Option<Timestamp>, bool),
+        (until, is_all_read): (impl Fn(StreamId) -> Option<Timestamp>, bool),
     ) -> Self {
         let mut accounts = Self::default();
         let floor = signs.floor().filter(|_| !is_all_read);
-        for (camera, now) in state.assignments.iter() {
-            let Some(former) = Former::of(now, me) else {
-                continue;
-            };
-            let until = until(camera);
+        let parts = state.assignments.iter().filter_map(|(camera, now)| {
+            let former = Former::of(now, me)?;
+            Some((state.cameras.get(camera)?, former))
+        });
+        let streams = parts
+            .flat_map(|(camera, former)| camera.streams().map(move |stream| (stream.id, former)));
+        for (stream, former) in streams {
+            let until = until(stream);
             let was_coming = |sign: Timestamp| {
                 until.is_some_and(|until| sign.micros_since(until) <= UNWRITTEN_US)
             };
@@ -119,55 +122,55 @@ impl Accounts {
                 .filter(|sign| !was_coming(*sign))
                 .map(|sign| sign.plus_micros(-UNFLUSHED_US));
             let missing = until.max(lost_since).zip(former.cause());
-            accounts.earlier(camera, until.max(floor), missing);
+            accounts.earlier(stream, until.max(floor), missing);
         }
         accounts
     }
 
     fn earlier(
         &mut self,
-        camera: CameraId,
+        stream: StreamId,
         until: Option<Timestamp>,
         missing: Option<(Timestamp, GapCause)>,
     ) {
         self.recorded_until
-            .extend(until.map(|until| (camera, until)));
+            .extend(until.map(|until| (stream, until)));
         self.missing
-            .extend(missing.map(|missing| (camera, missing)));
+            .extend(missing.map(|missing| (stream, missing)));
     }
 
     /// A recorder has ended that had got this far.
     pub fn ended(
         &mut self,
-        camera: CameraId,
+        stream: StreamId,
         recorded_until: Option<Timestamp>,
         accounted_until: Option<Timestamp>,
     ) {
         self.recorded_until
-            .extend(recorded_until.map(|until| (camera, until)));
+            .extend(recorded_until.map(|until| (stream, until)));
         self.accounted_until
-            .extend(accounted_until.map(|until| (camera, until)));
+            .extend(accounted_until.map(|until| (stream, until)));
     }
 
     /// What precedes a recorder that begins now; `cause` is why nothing was recorded since the last
     /// one of this process, if this node was responsible.
-    pub fn before(&mut self, camera: CameraId, cause: Option<GapCause>) -> Before {
-        let (missing_since, cause) = match (cause, self.missing.remove(&camera)) {
-            (Some(cause), _) => (self.accounted_until.get(&camera).copied(), Some(cause)),
+    pub fn before(&mut self, stream: StreamId, cause: Option<GapCause>) -> Before {
+        let (missing_since, cause) = match (cause, self.missing.remove(&stream)) {
+            (Some(cause), _) => (self.accounted_until.get(&stream).copied(), Some(cause)),
             (None, Some((since, cause))) => (Some(since), Some(cause)),
             (None, None) => (None, None),
         };
         Before {
-            recorded_until: self.recorded_until.get(&camera).copied(),
+            recorded_until: self.recorded_until.get(&stream).copied(),
             missing_since,
             cause,
         }
     }
 
     /// The recorder could not begin: the next one explains the same.
-    pub fn not_begun(&mut self, camera: CameraId, before: &Before) {
+    pub fn not_begun(&mut self, stream: StreamId, before: &Before) {
         self.accounted_until
-            .extend(before.missing_since.map(|since| (camera, since)));
+            .extend(before.missing_since.map(|since| (stream, since)));
     }
 }
 
@@ -176,10 +179,11 @@ mod tests {
     use super::*;
     use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command, admission};
     use holdfast_consensus::model::{Actor, CameraSpec, KeyHash, NodeSpec};
-    use holdfast_storage::ids::Epoch;
+    use holdfast_storage::ids::{CameraId, Epoch};
     use uuid::Uuid;
 
     const CAMERA: CameraId = CameraId(1);
+    const MAIN: StreamId = StreamId::main(CAMERA);
 
     fn apply(state: &mut ClusterState, command: Command) {
         state
@@ -232,9 +236,9 @@ mod tests {
                 &state,
                 NodeId(me),
                 signs,
-                (|_: CameraId| until.map(at), true),
+                (|_: StreamId| until.map(at), true),
             );
-            accounts.before(CAMERA, None).missing_since
+            accounts.before(MAIN, None).missing_since
         };
         let signs = |last: i64, accounted: i64| Signs {
             last: Some(at(last)),
@@ -258,9 +262,9 @@ mod tests {
                 &state,
                 NodeId(1),
                 signs(100, 100),
-                (|_: CameraId| until.map(at), is_all_read),
+                (|_: StreamId| until.map(at), is_all_read),
             );
-            accounts.before(CAMERA, None).recorded_until
+            accounts.before(MAIN, None).recorded_until
         };
         assert_eq!(
             missing(1, Some(100), Some(99)),
@@ -366,23 +370,23 @@ mod tests {
     fn a_recorder_explains_what_none_before_it_has() {
         let mut accounts = Accounts::default();
         accounts.earlier(
-            CAMERA,
+            MAIN,
             Some(Timestamp(10)),
             Some((Timestamp(60), GapCause::NodeDown)),
         );
-        let first = accounts.before(CAMERA, None);
+        let first = accounts.before(MAIN, None);
         assert_eq!(
             (first.missing_since, first.cause),
             (Some(Timestamp(60)), Some(GapCause::NodeDown))
         );
         // It wrote why nothing came until 90; then its source was changed.
-        accounts.ended(CAMERA, None, Some(Timestamp(90)));
-        let next = accounts.before(CAMERA, Some(GapCause::RecorderStopped));
+        accounts.ended(MAIN, None, Some(Timestamp(90)));
+        let next = accounts.before(MAIN, Some(GapCause::RecorderStopped));
         assert_eq!(
             (next.recorded_until, next.missing_since),
             (Some(Timestamp(10)), Some(Timestamp(90)))
         );
-        let later = accounts.before(CAMERA, None);
+        let later = accounts.before(MAIN, None);
         assert_eq!(
             (later.missing_since, later.cause),
             (None, None),
@@ -393,11 +397,11 @@ mod tests {
     #[test]
     fn what_could_not_begin_leaves_the_next_to_explain() {
         let mut accounts = Accounts::default();
-        accounts.earlier(CAMERA, None, Some((Timestamp(60), GapCause::NodeDown)));
-        let first = accounts.before(CAMERA, None);
-        accounts.not_begun(CAMERA, &first);
+        accounts.earlier(MAIN, None, Some((Timestamp(60), GapCause::NodeDown)));
+        let first = accounts.before(MAIN, None);
+        accounts.not_begun(MAIN, &first);
         assert_eq!(
-            accounts.before(CAMERA, first.cause).missing_since,
+            accounts.before(MAIN, first.cause).missing_since,
             Some(Timestamp(60))
         );
     }

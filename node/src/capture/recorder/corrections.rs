@@ -3,7 +3,7 @@
 
 use super::status::{Counters, StatusCell};
 use crate::capture::ingest::clock::Correction;
-use holdfast_storage::ids::{CameraId, TrackKind};
+use holdfast_storage::ids::{StreamId, TrackKind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ impl Corrections {
     /// the correction if that is due.
     pub(super) fn note(
         &mut self,
-        camera: CameraId,
+        stream: StreamId,
         track: TrackKind,
         correction: Correction,
         now: Instant,
@@ -68,7 +68,7 @@ impl Corrections {
             }
         }
         if self.is_due(track, kind, now) {
-            log(camera, track, correction);
+            log(stream, track, correction);
         }
     }
 
@@ -82,31 +82,31 @@ impl Corrections {
     }
 }
 
-fn log(camera: CameraId, track: TrackKind, correction: Correction) {
+fn log(stream: StreamId, track: TrackKind, correction: Correction) {
     match correction {
         Correction::Jumped => {
             tracing::warn!(
-                %camera, ?track,
+                %stream, ?track,
                 "the camera's RTP time jumped; recorded times continue with the arrivals"
             );
         }
         Correction::StoodStill { by_us } => {
             let behind_ms = by_us / 1000;
             tracing::warn!(
-                %camera, ?track, behind_ms,
+                %stream, ?track, behind_ms,
                 "the camera's RTP time stood still; recorded times catch up"
             );
         }
         Correction::Rate { ppb } => {
             let runs_at = format!("{:.4}", 1e9 / ppb as f64);
             tracing::warn!(
-                %camera, ?track, runs_at,
+                %stream, ?track, runs_at,
                 "the camera's RTP time runs at a rate of its own; it is corrected"
             );
         }
         Correction::Arrivals => {
             tracing::warn!(
-                %camera, ?track,
+                %stream, ?track,
                 "the camera's RTP time is of no use; recorded times are those of arrival"
             );
         }
@@ -121,7 +121,7 @@ fn log(camera: CameraId, track: TrackKind, correction: Correction) {
 mod tests {
     use super::*;
     use crate::capture::recorder::status::Identity;
-    use holdfast_storage::ids::{Epoch, Rank, StreamKind};
+    use holdfast_storage::ids::{CameraId, Epoch, Rank};
 
     #[test]
     fn each_kind_and_track_is_logged_once_and_again_after_ten_minutes() {
@@ -135,17 +135,15 @@ mod tests {
 
     #[test]
     fn every_correction_is_counted_and_the_rate_of_video_is_kept() {
+        let stream = StreamId::main(CameraId(1));
         let identity = Identity {
             epoch: Epoch(1),
             rank: Rank::Owner,
         };
-        let (status, totals) = (
-            StatusCell::new(CameraId(1), StreamKind::Main, identity),
-            Counters::default(),
-        );
+        let (status, totals) = (StatusCell::new(stream, identity), Counters::default());
         let (mut corrections, now) = (Corrections::default(), Instant::now());
         let mut note = |track, correction| {
-            corrections.note(CameraId(1), track, correction, now, (&status, &totals))
+            corrections.note(stream, track, correction, now, (&status, &totals))
         };
         note(TrackKind::Video, Correction::Rate { ppb: 1_190_000_000 });
         note(TrackKind::Audio, Correction::Rate { ppb: 500_000_000 });

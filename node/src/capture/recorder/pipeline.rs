@@ -27,7 +27,7 @@ use crate::capture::ingest::error::SessionError;
 use crate::capture::ingest::media::{MediaFrame, SessionItem, TrackParameters, Undecodable};
 use crate::capture::ingest::wall::{WallClock, WallTrust};
 use holdfast_storage::chunk::{AccessPoint, FRAME_BYTES_MAX, GapCause, Init};
-use holdfast_storage::ids::{CameraId, NodeId, SessionId, StreamKind, TrackKind};
+use holdfast_storage::ids::{NodeId, SessionId, StreamId, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -55,8 +55,7 @@ pub struct Now {
 /// What stays the same for the life of a recorder.
 #[derive(Clone)]
 pub struct Context {
-    pub camera: CameraId,
-    pub stream: StreamKind,
+    pub stream: StreamId,
     pub node: NodeId,
     pub retention_class: String,
     pub limits: Limits,
@@ -327,7 +326,7 @@ impl Pipeline {
             self.awaited = Awaited::default();
         } else if self.awaited.frame(frame.received) && self.video.is_some() {
             tracing::warn!(
-                camera = %self.context.camera,
+                stream = %self.context.stream,
                 "the camera sends no keyframe; recording begins at any frame"
             );
             (frame.access, frame.is_damaged) =
@@ -411,13 +410,13 @@ impl Pipeline {
         let length_us = frame.length.map(|ticks| clock.micros(i64::from(ticks)));
         if let Some(correction) = stamp.correction {
             let Context {
-                camera,
+                stream,
                 status,
                 totals,
                 ..
             } = &self.context;
             self.corrections.note(
-                *camera,
+                *stream,
                 frame.track,
                 correction,
                 frame.received,
@@ -443,13 +442,13 @@ impl Pipeline {
             Ok(bytes) => bytes,
             Err(error) if kind == TrackKind::Video => return Err(SessionError::BadSdp(error.0)),
             Err(error) => {
-                tracing::warn!(camera = %self.context.camera, %error, "recording without audio");
+                tracing::warn!(stream = %self.context.stream, %error, "recording without audio");
                 return Ok(());
             }
         };
         let init = Init {
-            camera: self.context.camera,
-            stream: self.context.stream,
+            camera: self.context.stream.camera,
+            stream: self.context.stream.kind,
             track: kind,
             bytes,
         };
@@ -517,7 +516,7 @@ impl Pipeline {
             .restart(now.instant, now.wall, floor.plus_micros(late_us));
         let restarted = self.wall.time_of(now.instant);
         tracing::warn!(
-            camera = %self.context.camera, system = %now.wall, used = %restarted,
+            stream = %self.context.stream, system = %now.wall, used = %restarted,
             "the system's wall clock stepped"
         );
         for track in [&mut self.video, &mut self.audio].into_iter().flatten() {

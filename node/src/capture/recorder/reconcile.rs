@@ -2,13 +2,14 @@
 
 use super::status::Identity;
 use holdfast_consensus::decide::desired::Desired;
-use holdfast_consensus::model::{Assignment, Source, Treatment};
+use holdfast_consensus::model::{Assignment, Camera, Source, Treatment};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::chunk::GapCause;
-use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
+use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, StreamId, StreamKind};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// What this node should record of one camera.
+/// How this node should record one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredRecording {
     pub epoch: Epoch,
@@ -34,30 +35,31 @@ impl DesiredRecording {
     }
 }
 
-/// The recorders to run, with the facts that they need about their cameras.
+/// The recorders to run, one for each stream of the desired cameras, with the facts that they need.
 #[must_use]
-pub fn recordings(
-    state: &ClusterState,
-    desired: &BTreeMap<CameraId, Desired>,
-    treatments: &BTreeMap<CameraId, Treatment>,
-) -> BTreeMap<CameraId, DesiredRecording> {
+pub fn recordings<'a>(
+    state: &'a ClusterState,
+    desired: &'a BTreeMap<CameraId, Desired>,
+    treatments: &'a BTreeMap<CameraId, Treatment>,
+) -> BTreeMap<StreamId, DesiredRecording> {
     let known = desired
         .iter()
         .filter_map(|(camera, desired)| Some((state.cameras.get(*camera)?, desired)));
-    known
-        .map(|(camera, desired)| {
+    let of_camera = |(camera, desired): (&'a Camera, &'a Desired)| {
+        camera.streams().map(move |stream| {
             let recording = DesiredRecording {
                 epoch: desired.epoch,
                 rank: desired.rank,
                 revision: desired.revision,
-                source: camera.spec.source.clone(),
-                retention_class: camera.spec.retention_class.to_string(),
+                source: stream.source.clone(),
+                retention_class: stream.retention_class.to_string(),
                 priority: camera.spec.priority,
                 treatment: treatments.get(&camera.id).copied().unwrap_or_default(),
             };
-            (camera.id, recording)
+            (stream.id, recording)
         })
-        .collect()
+    };
+    known.flat_map(of_camera).collect()
 }
 
 /// The role of a newly started process for a camera that its node may have recorded before.
@@ -110,21 +112,22 @@ pub struct Running {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Give the recorder its new identity and priority.
-    Update(CameraId),
-    Start(CameraId),
-    /// Stop the recorder. If the camera is still desired, the next reconciliation after its end
+    Update(StreamId),
+    Start(StreamId),
+    /// Stop the recorder. If the stream is still desired, the next reconciliation after its end
     /// starts it again.
-    Stop(CameraId),
+    Stop(StreamId),
     /// It is at rest and no longer wanted.
-    Forget(CameraId),
+    Forget(StreamId),
 }
 
-/// The actions in the order to take them: first those that cost nothing, then starts by priority
-/// with held-back cameras after the others, stops last (make before break).
+/// The actions in the order to take them: first those that cost nothing, then starts, stops last
+/// (make before break). Held-back cameras start after the others, and of each, main streams start
+/// before all sub streams, by priority.
 #[must_use]
 pub fn reconcile(
-    desired: &BTreeMap<CameraId, DesiredRecording>,
-    running: &BTreeMap<CameraId, Running>,
+    desired: &BTreeMap<StreamId, DesiredRecording>,
+    running: &BTreeMap<StreamId, Running>,
 ) -> Vec<Action> {
     let mut actions: Vec<_> = desired
         .iter()
@@ -136,7 +139,7 @@ pub fn reconcile(
     actions
 }
 
-fn for_desired(id: CameraId, want: &DesiredRecording, is: Option<&Running>) -> Option<Action> {
+fn for_desired(id: StreamId, want: &DesiredRecording, is: Option<&Running>) -> Option<Action> {
     let Some(is) = is else {
         return Some(Action::Start(id));
     };
@@ -150,7 +153,7 @@ fn for_desired(id: CameraId, want: &DesiredRecording, is: Option<&Running>) -> O
     }
 }
 
-fn for_unwanted(id: CameraId, phase: Phase) -> Option<Action> {
+fn for_unwanted(id: StreamId, phase: Phase) -> Option<Action> {
     match phase {
         Phase::Running => Some(Action::Stop(id)),
         Phase::Stopping => None,
@@ -160,8 +163,8 @@ fn for_unwanted(id: CameraId, phase: Phase) -> Option<Action> {
 
 fn order(
     action: Action,
-    desired: &BTreeMap<CameraId, DesiredRecording>,
-) -> (u8, bool, std::cmp::Reverse<u8>, CameraId) {
+    desired: &BTreeMap<StreamId, DesiredRecording>,
+) -> (u8, bool, StreamKind, Reverse<u8>, StreamId) {
     let (step, id) = match action {
         Action::Update(id) => (0, id),
         Action::Start(id) => (1, id),
@@ -172,13 +175,24 @@ fn order(
     let is_held_back = desired
         .get(&id)
         .is_some_and(|want| want.treatment != Treatment::Usual);
-    (step, is_held_back, std::cmp::Reverse(priority), id)
+    (step, is_held_back, id.kind, Reverse(priority), id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn main(camera: u32) -> StreamId {
+        StreamId::main(CameraId(camera))
+    }
+
+    fn sub(camera: u32) -> StreamId {
+        StreamId {
+            kind: StreamKind::Sub,
+            ..main(camera)
+        }
+    }
 
     fn want(epoch: u64, path: u8, priority: u8) -> DesiredRecording {
         let url = format!("rtsp://camera/{path}");
@@ -199,18 +213,46 @@ mod tests {
 
     #[test]
     fn starts_by_priority_before_it_stops() {
-        let desired =
-            BTreeMap::from([(CameraId(1), want(1, 1, 5)), (CameraId(2), want(1, 2, 200))]);
-        let is = BTreeMap::from([(CameraId(3), running(Phase::Running, want(1, 3, 255)))]);
+        let desired = BTreeMap::from([(main(1), want(1, 1, 5)), (main(2), want(1, 2, 200))]);
+        let is = BTreeMap::from([(main(3), running(Phase::Running, want(1, 3, 255)))]);
         let actions = reconcile(&desired, &is);
         assert_eq!(
             actions,
             [
-                Action::Start(CameraId(2)),
-                Action::Start(CameraId(1)),
-                Action::Stop(CameraId(3))
+                Action::Start(main(2)),
+                Action::Start(main(1)),
+                Action::Stop(main(3))
             ]
         );
+    }
+
+    #[test]
+    fn main_streams_start_before_all_sub_streams() {
+        let desired = BTreeMap::from([
+            (sub(1), want(1, 1, 200)),
+            (main(1), want(1, 2, 200)),
+            (main(2), want(1, 3, 5)),
+        ]);
+        assert_eq!(
+            reconcile(&desired, &BTreeMap::new()),
+            [main(1), main(2), sub(1)].map(Action::Start)
+        );
+    }
+
+    #[test]
+    fn one_stream_of_a_camera_is_changed_or_stopped_without_the_other() {
+        let is = [(main(1), 1), (sub(1), 2)]
+            .map(|(stream, path)| (stream, running(Phase::Running, want(1, path, 5))));
+        let is = BTreeMap::from(is);
+        let both = |path| BTreeMap::from([(main(1), want(1, 1, 5)), (sub(1), want(1, path, 5))]);
+        assert_eq!(reconcile(&both(2), &is), []);
+        assert_eq!(reconcile(&both(3), &is), [Action::Stop(sub(1))]);
+        let mut other_class = both(2);
+        let wanted = other_class.get_mut(&sub(1)).unwrap();
+        wanted.retention_class = "short".to_owned();
+        assert_eq!(reconcile(&other_class, &is), [Action::Stop(sub(1))]);
+        let alone = BTreeMap::from([(main(1), want(1, 1, 5))]);
+        assert_eq!(reconcile(&alone, &is), [Action::Stop(sub(1))]);
     }
 
     #[test]
@@ -219,39 +261,36 @@ mod tests {
             treatment: Treatment::Suspect,
             ..want(1, 1, 255)
         };
-        let desired = BTreeMap::from([(CameraId(1), suspect), (CameraId(2), want(1, 2, 0))]);
+        let desired = BTreeMap::from([(main(1), suspect), (main(2), want(1, 2, 0))]);
         let starts = reconcile(&desired, &BTreeMap::new());
-        assert_eq!(
-            starts,
-            [Action::Start(CameraId(2)), Action::Start(CameraId(1))]
-        );
+        assert_eq!(starts, [Action::Start(main(2)), Action::Start(main(1))]);
     }
 
     #[test]
     fn a_new_epoch_or_revision_restarts_nothing_and_a_new_source_does() {
-        let is = BTreeMap::from([(CameraId(1), running(Phase::Running, want(1, 1, 5)))]);
-        let with = |want| reconcile(&BTreeMap::from([(CameraId(1), want)]), &is);
+        let is = BTreeMap::from([(main(1), running(Phase::Running, want(1, 1, 5)))]);
+        let with = |want| reconcile(&BTreeMap::from([(main(1), want)]), &is);
         assert_eq!(with(want(1, 1, 5)), []);
-        assert_eq!(with(want(2, 1, 5)), [Action::Update(CameraId(1))]);
+        assert_eq!(with(want(2, 1, 5)), [Action::Update(main(1))]);
         assert_eq!(
             with(DesiredRecording {
                 revision: 2,
                 ..want(1, 1, 5)
             }),
-            [Action::Update(CameraId(1))]
+            [Action::Update(main(1))]
         );
-        assert_eq!(with(want(1, 2, 5)), [Action::Stop(CameraId(1))]);
+        assert_eq!(with(want(1, 2, 5)), [Action::Stop(main(1))]);
     }
 
     #[test]
     fn one_that_stops_or_rests_is_left_alone() {
-        let desired = BTreeMap::from([(CameraId(1), want(2, 2, 5))]);
+        let desired = BTreeMap::from([(main(1), want(2, 2, 5))]);
         for (phase, expected) in [
             (Phase::Stopping, vec![]),
             (Phase::Resting, vec![]),
-            (Phase::Rested, vec![Action::Start(CameraId(1))]),
+            (Phase::Rested, vec![Action::Start(main(1))]),
         ] {
-            let is = BTreeMap::from([(CameraId(1), running(phase, want(1, 1, 5)))]);
+            let is = BTreeMap::from([(main(1), running(phase, want(1, 1, 5)))]);
             assert_eq!(reconcile(&desired, &is), expected);
         }
     }
@@ -259,8 +298,8 @@ mod tests {
     /// Carries out actions on the model, as the supervisor does for real.
     fn act(
         action: Action,
-        desired: &BTreeMap<CameraId, DesiredRecording>,
-        is: &mut BTreeMap<CameraId, Running>,
+        desired: &BTreeMap<StreamId, DesiredRecording>,
+        is: &mut BTreeMap<StreamId, Running>,
     ) {
         match action {
             Action::Start(id) => drop(is.insert(id, running(Phase::Running, desired[&id].clone()))),
@@ -288,13 +327,13 @@ mod tests {
         ) {
             let desired: BTreeMap<_, _> = desired
                 .into_iter()
-                .map(|(id, (e, s, p))| (CameraId(id), want(e, s, p)))
+                .map(|(id, (e, s, p))| (main(id), want(e, s, p)))
                 .collect();
             let mut is: BTreeMap<_, _> = is
                 .into_iter()
                 .map(|(id, (runs, e, s, p))| {
                     let phase = if runs { Phase::Running } else { Phase::Rested };
-                    (CameraId(id), running(phase, want(e, s, p)))
+                    (main(id), running(phase, want(e, s, p)))
                 })
                 .collect();
             for _ in 0..2 {

@@ -3,7 +3,7 @@
 use crate::capture::ingest::clock::HONEST_PPB;
 use crate::capture::ingest::codec::Fault;
 use holdfast_consensus::observe::heartbeat::{Exposure, RecorderState};
-use holdfast_storage::ids::{CameraId, Epoch, Rank, StreamKind};
+use holdfast_storage::ids::{Epoch, Rank, StreamId};
 use holdfast_storage::time::Timestamp;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -93,8 +93,7 @@ impl FaultCounters {
 /// The state of one recorder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    pub camera: CameraId,
-    pub stream: StreamKind,
+    pub stream: StreamId,
     pub identity: Identity,
     pub state: RecorderState,
     /// Why it is failing, for the operator, without credentials.
@@ -119,8 +118,7 @@ pub struct Status {
 /// The shared side of [`Status`]: one writer, any readers.
 #[derive(Debug)]
 pub struct StatusCell {
-    camera: CameraId,
-    stream: StreamKind,
+    stream: StreamId,
     pub counters: Counters,
     pub faults: FaultCounters,
     report: Mutex<Report>,
@@ -142,7 +140,7 @@ struct Report {
 
 impl StatusCell {
     #[must_use]
-    pub fn new(camera: CameraId, stream: StreamKind, identity: Identity) -> Self {
+    pub fn new(stream: StreamId, identity: Identity) -> Self {
         let report = Report {
             identity,
             state: RecorderState::Starting,
@@ -155,7 +153,6 @@ impl StatusCell {
             exposure: None,
         };
         Self {
-            camera,
             stream,
             counters: Counters::default(),
             faults: FaultCounters::default(),
@@ -164,15 +161,14 @@ impl StatusCell {
     }
 
     #[must_use]
-    pub fn camera(&self) -> CameraId {
-        self.camera
+    pub fn stream(&self) -> StreamId {
+        self.stream
     }
 
     #[must_use]
     pub fn read(&self) -> Status {
         let report = self.report().clone();
         Status {
-            camera: self.camera,
             stream: self.stream,
             identity: report.identity,
             state: report.state,
@@ -267,7 +263,7 @@ impl StatusCell {
         report.error = Some(error);
     }
 
-    /// Keeps what an earlier recorder of the same camera had handed over.
+    /// Keeps what an earlier recorder of the same stream had handed over.
     pub fn resume(&self, until: Option<Timestamp>) {
         let mut report = self.report();
         report.received_until = report.received_until.max(until);

@@ -11,7 +11,7 @@ use super::status::{Counters, Status, StatusCell};
 use super::task::{self, Config, RecorderHandle, Services};
 use crate::capture::ingest::backoff::Backoff;
 use holdfast_storage::chunk::GapCause;
-use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
+use holdfast_storage::ids::{NodeId, StreamId};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ const REQUESTS_MAX: usize = 4;
 /// After a recorder has run this long, its next panic counts as a first one.
 const PROVEN_AFTER: Duration = Duration::from_secs(60);
 
-pub type Desired = BTreeMap<CameraId, DesiredRecording>;
+pub type Desired = BTreeMap<StreamId, DesiredRecording>;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -41,11 +41,11 @@ pub enum Error {
     Gone,
     #[error(
         "{} recorder(s) did not stop within {deadline:?}, so their last chunk may be missing: \
-         cameras {cameras:?}",
-        .cameras.len()
+         streams {streams:?}",
+        .streams.len()
     )]
     StillRunning {
-        cameras: Vec<CameraId>,
+        streams: Vec<StreamId>,
         deadline: Duration,
     },
 }
@@ -60,9 +60,9 @@ pub struct Supervisor {
     undirected: bool,
     requests: mpsc::Receiver<ShutDown>,
     shared: Arc<Shared>,
-    recorders: BTreeMap<CameraId, Entry>,
+    recorders: BTreeMap<StreamId, Entry>,
     accounts: Accounts,
-    tasks: JoinSet<(CameraId, Result<(), JoinError>)>,
+    tasks: JoinSet<(StreamId, Result<(), JoinError>)>,
 }
 
 /// Cheap to clone.
@@ -74,7 +74,7 @@ pub struct SupervisorHandle {
 
 #[derive(Debug)]
 struct Shared {
-    statuses: Mutex<BTreeMap<CameraId, Arc<StatusCell>>>,
+    statuses: Mutex<BTreeMap<StreamId, Arc<StatusCell>>>,
     totals: Arc<Counters>,
 }
 
@@ -94,7 +94,7 @@ struct Entry {
 
 enum Event {
     Changed,
-    Ended(CameraId, Result<(), JoinError>),
+    Ended(StreamId, Result<(), JoinError>),
     Rested,
     ShutDown(ShutDown),
     Undirected,
@@ -168,7 +168,7 @@ impl Supervisor {
         tokio::select! {
             request = self.requests.recv() => request.map_or(Event::Orphaned, Event::ShutDown),
             Some(ended) = self.tasks.join_next() => match ended {
-                Ok((camera, outcome)) => Event::Ended(camera, outcome),
+                Ok((stream, outcome)) => Event::Ended(stream, outcome),
                 // The watching tasks only await; they neither panic nor are they aborted before
                 // shutdown.
                 Err(error) => unreachable!("a watcher of a recorder failed: {error}"),
@@ -185,7 +185,7 @@ impl Supervisor {
     fn apply(&mut self, event: Event) {
         match event {
             Event::Changed | Event::ShutDown(_) | Event::Orphaned => {}
-            Event::Ended(camera, outcome) => self.ended(camera, outcome),
+            Event::Ended(stream, outcome) => self.ended(stream, outcome),
             Event::Rested => self.wake_rested(Instant::now()),
             Event::Undirected => {
                 tracing::error!(
@@ -207,40 +207,39 @@ impl Supervisor {
 
     fn act(&mut self, action: Action, desired: &Desired) {
         match action {
-            Action::Start(camera) => {
-                if let Some(want) = desired.get(&camera) {
-                    self.start(camera, want.clone());
+            Action::Start(stream) => {
+                if let Some(want) = desired.get(&stream) {
+                    self.start(stream, want.clone());
                 }
             }
-            Action::Update(camera) => {
+            Action::Update(stream) => {
                 if let Some((entry, want)) =
-                    self.recorders.get_mut(&camera).zip(desired.get(&camera))
+                    self.recorders.get_mut(&stream).zip(desired.get(&stream))
                 {
                     entry.update(want.clone());
                 }
             }
-            Action::Stop(camera) => {
-                let wanted = desired.contains_key(&camera);
-                if let Some(entry) = self.recorders.get_mut(&camera) {
+            Action::Stop(stream) => {
+                let wanted = desired.contains_key(&stream);
+                if let Some(entry) = self.recorders.get_mut(&stream) {
                     entry.stop(wanted.then_some(GapCause::RecorderStopped));
                 }
             }
-            Action::Forget(camera) => self.forget(camera),
+            Action::Forget(stream) => self.forget(stream),
         }
     }
 
-    fn start(&mut self, camera: CameraId, want: DesiredRecording) {
-        let before = self.recorders.remove(&camera);
+    fn start(&mut self, stream: StreamId, want: DesiredRecording) {
+        let before = self.recorders.remove(&stream);
         let backoff = before
             .as_ref()
             .map(|entry| entry.backoff)
             .unwrap_or_default();
         let before = self
             .accounts
-            .before(camera, before.and_then(|entry| entry.cause));
+            .before(stream, before.and_then(|entry| entry.cause));
         let config = Config {
-            camera,
-            stream: StreamKind::Main,
+            stream,
             node: self.options.node,
             source: want.source.clone(),
             retention_class: want.retention_class.clone(),
@@ -252,37 +251,37 @@ impl Supervisor {
         let mut entry = Entry::new(want, backoff, before.cause);
         match task::start(config, &self.services, &self.options.recorder) {
             Ok((handle, task)) => {
-                self.shared.statuses().insert(camera, handle.status());
+                self.shared.statuses().insert(stream, handle.status());
                 entry.handle = Some(handle);
-                self.tasks.spawn(async move { (camera, task.await) });
+                self.tasks.spawn(async move { (stream, task.await) });
             }
             Err(error) => {
-                tracing::error!(%camera, %error, "recorder not started");
-                self.accounts.not_begun(camera, &before);
+                tracing::error!(%stream, %error, "recorder not started");
+                self.accounts.not_begun(stream, &before);
                 entry.rest(random());
             }
         }
-        self.recorders.insert(camera, entry);
+        self.recorders.insert(stream, entry);
     }
 
     /// A recorder's task has ended, as requested or by a panic.
-    fn ended(&mut self, camera: CameraId, outcome: Result<(), JoinError>) {
-        let Some(entry) = self.recorders.get_mut(&camera) else {
+    fn ended(&mut self, stream: StreamId, outcome: Result<(), JoinError>) {
+        let Some(entry) = self.recorders.get_mut(&stream) else {
             return;
         };
         let status = entry.handle.take().map(|handle| handle.status());
         if let Some(status) = &status {
             self.accounts
-                .ended(camera, status.received_until(), status.accounted_until());
+                .ended(stream, status.received_until(), status.accounted_until());
         }
         match outcome {
             Ok(()) if entry.running.phase == Phase::Stopping && entry.cause.is_none() => {
-                self.forget(camera)
+                self.forget(stream)
             }
             // Its source changed: start it again at once.
             Ok(()) => entry.running.phase = Phase::Rested,
             Err(error) => {
-                tracing::error!(%camera, %error, "recorder panicked; starting it again");
+                tracing::error!(%stream, %error, "recorder panicked; starting it again");
                 self.shared.totals.panics.fetch_add(1, Relaxed);
                 if let Some(status) = status {
                     status.counters.panics.fetch_add(1, Relaxed);
@@ -305,9 +304,9 @@ impl Supervisor {
         }
     }
 
-    fn forget(&mut self, camera: CameraId) {
-        self.recorders.remove(&camera);
-        self.shared.statuses().remove(&camera);
+    fn forget(&mut self, stream: StreamId) {
+        self.recorders.remove(&stream);
+        self.shared.statuses().remove(&stream);
     }
 
     async fn stop_all(&mut self) -> Result<(), Error> {
@@ -317,20 +316,20 @@ impl Supervisor {
         let deadline = self.options.shutdown_deadline;
         let until = Instant::now() + deadline;
         while let Ok(Some(ended)) = timeout_at(until, self.tasks.join_next()).await {
-            if let Ok((camera, outcome)) = ended {
-                self.ended(camera, outcome);
+            if let Ok((stream, outcome)) = ended {
+                self.ended(stream, outcome);
             }
         }
-        let cameras: Vec<_> = self
+        let streams: Vec<_> = self
             .recorders
             .iter()
             .filter(|(_, entry)| entry.handle.is_some())
             .map(|(id, _)| *id)
             .collect();
-        if cameras.is_empty() {
+        if streams.is_empty() {
             return Ok(());
         }
-        let error = Error::StillRunning { cameras, deadline };
+        let error = Error::StillRunning { streams, deadline };
         tracing::error!(%error, "shutdown");
         Err(error)
     }
@@ -414,7 +413,7 @@ impl SupervisorHandle {
 }
 
 impl Shared {
-    fn statuses(&self) -> MutexGuard<'_, BTreeMap<CameraId, Arc<StatusCell>>> {
+    fn statuses(&self) -> MutexGuard<'_, BTreeMap<StreamId, Arc<StatusCell>>> {
         self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -23,7 +23,7 @@ use crate::capture::ingest::wall::WallTrust;
 use holdfast_consensus::model::{Source, Transport, Treatment};
 use holdfast_consensus::observe::heartbeat::{Exposure, HEARTBEAT_INTERVAL};
 use holdfast_storage::chunk::GapCause;
-use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
+use holdfast_storage::ids::{NodeId, StreamId};
 use holdfast_storage::time::Timestamp;
 use std::future::Future;
 use std::pin::pin;
@@ -73,8 +73,7 @@ impl Default for Options {
 /// What to record.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub camera: CameraId,
-    pub stream: StreamKind,
+    pub stream: StreamId,
     pub node: NodeId,
     pub source: Source,
     pub retention_class: String,
@@ -166,11 +165,7 @@ pub fn start(
     services: &Services,
     options: &Options,
 ) -> Result<(RecorderHandle, JoinHandle<()>), runtime::Error> {
-    let status = Arc::new(StatusCell::new(
-        config.camera,
-        config.stream,
-        config.identity,
-    ));
+    let status = Arc::new(StatusCell::new(config.stream, config.identity));
     status.resume(config.before.recorded_until);
     let Config {
         identity,
@@ -276,7 +271,6 @@ impl Recorder {
         status: Arc<StatusCell>,
     ) -> Self {
         let context = Context {
-            camera: config.camera,
             stream: config.stream,
             node: config.node,
             retention_class: config.retention_class,
@@ -316,7 +310,7 @@ impl Recorder {
     }
 
     /// Runs until it is stopped, or until it must continue over UDP, on another lane.
-    #[tracing::instrument(name = "recorder", skip_all, fields(camera = %self.status.camera()))]
+    #[tracing::instrument(name = "recorder", skip_all, fields(stream = %self.status.stream()))]
     async fn run(mut self) -> Option<Self> {
         loop {
             match self.attempt().await {

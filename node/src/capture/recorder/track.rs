@@ -165,8 +165,8 @@ impl Track {
         cut: &Cut,
     ) -> ChunkMeta {
         ChunkMeta {
-            camera: context.camera,
-            stream: context.stream,
+            camera: context.stream.camera,
+            stream: context.stream.kind,
             track: self.kind,
             node: context.node,
             epoch: identity.epoch,

@@ -4,7 +4,7 @@ use super::*;
 use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_storage::chunk::Gap;
 use holdfast_storage::chunk::{Access, ChunkMeta, GapCause};
-use holdfast_storage::ids::{Epoch, Rank, SegmentId, SessionId, StreamKind, TrackKind};
+use holdfast_storage::ids::{Epoch, Rank, SegmentId, SessionId, StreamId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline::Span;
 use std::fmt::Write as _;
@@ -132,7 +132,7 @@ fn report() -> VolumeReport {
 
 fn progress() -> Progress {
     Progress {
-        camera: CAMERA,
+        stream: StreamId::main(CAMERA),
         epoch: Epoch(4),
         rank: Rank::Owner,
         state: RecorderState::Recording,
@@ -168,10 +168,7 @@ fn messages_are_as_version_1_wrote_them() {
         line("chunk-request", &ChunkRequest(location())),
         line("question", &Question),
         line("done", &Done),
-        line(
-            "sight-answer",
-            &SightAnswer(vec![((NodeId(2), CAMERA), progress())]),
-        ),
+        line("sight-answer", &SightAnswer(vec![(NodeId(2), progress())])),
         line("scrub-answer", &ScrubAnswer(Vec::new())),
         line("volumes-answer", &VolumesAnswer(vec![report()])),
     ];

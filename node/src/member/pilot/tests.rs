@@ -6,7 +6,7 @@ use super::*;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, admission};
 use holdfast_consensus::model::{Actor, CameraSpec, KeyHash, NodeSpec};
 use holdfast_consensus::observe::heartbeat::RecorderState;
-use holdfast_storage::ids::{Epoch, Rank};
+use holdfast_storage::ids::{Epoch, Rank, StreamId};
 use uuid::Uuid;
 
 const CAMERA: CameraId = CameraId(1);
@@ -54,7 +54,7 @@ fn state() -> Arc<ClusterState> {
 
 fn heartbeat(from: u64, ms: u64) -> Event {
     let recorders = vec![Progress {
-        camera: CAMERA,
+        stream: StreamId::main(CAMERA),
         epoch: Epoch(1),
         rank: Rank::Owner,
         state: RecorderState::Recording,
@@ -197,12 +197,7 @@ fn a_recorder_that_is_reported_no_more_keeps_its_watermark_and_is_not_called_rec
         vouches: false,
     };
     story.feed(1_050, Event::Link(LinkEvent::Heartbeat(gone)));
-    let report = story
-        .pilot
-        .sight
-        .progress
-        .get(&(NodeId(2), CAMERA))
-        .unwrap();
+    let report = story.pilot.sight.progress.main(NodeId(2), CAMERA).unwrap();
     assert_eq!(report.state, RecorderState::Starting);
     assert_eq!(report.watermark, Some(WALL.plus(Duration::from_secs(1))));
 }

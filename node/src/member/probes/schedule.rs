@@ -165,7 +165,7 @@ impl Schedule {
         };
         let report = sight
             .progress
-            .get(&(owner, camera))
+            .main(owner, camera)
             .filter(|report| report.epoch == assignment.epoch);
         let Some(report) = report else {
             return Need::Nothing;

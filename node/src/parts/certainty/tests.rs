@@ -6,7 +6,7 @@ use holdfast_consensus::command::admission;
 use holdfast_consensus::model::{CameraSpec, KeyHash, NodeSpec};
 use holdfast_consensus::observe::clocks::Offset;
 use holdfast_consensus::observe::liveness::Verdict;
-use holdfast_storage::ids::{CameraId, Epoch, Rank, StreamKind};
+use holdfast_storage::ids::{Rank, StreamId, StreamKind};
 use uuid::Uuid;
 
 const ME: NodeId = NodeId(1);
@@ -109,13 +109,33 @@ fn those_that_live_agree_or_do_not_and_vouch_only_where_they_agree() {
 }
 
 fn recorder(epoch: u64, ahead_us: i64) -> Status {
+    recorder_of(StreamKind::Main, epoch, ahead_us)
+}
+
+fn recorder_of(kind: StreamKind, epoch: u64, ahead_us: i64) -> Status {
+    let stream = StreamId {
+        camera: CameraId(1),
+        kind,
+    };
     let identity = Identity {
         epoch: Epoch(epoch),
         rank: Rank::Owner,
     };
-    let cell = StatusCell::new(CameraId(1), StreamKind::Main, identity);
+    let cell = StatusCell::new(stream, identity);
     cell.recorded(WALL, WALL.plus_micros(ahead_us), true);
     cell.read()
+}
+
+#[test]
+fn a_camera_gets_one_new_epoch_whichever_of_its_streams_ran_ahead() {
+    let renewed = |main_us, sub_us| {
+        let main = recorder_of(StreamKind::Main, 1, main_us);
+        let sub = recorder_of(StreamKind::Sub, 1, sub_us);
+        renewals(ME, &state(2), &[main, sub], WALL).len()
+    };
+    let ahead = AHEAD_US_MAX + 1;
+    assert_eq!([renewed(0, 0), renewed(ahead, 0)], [0, 1]);
+    assert_eq!([renewed(0, ahead), renewed(ahead, ahead)], [1, 1]);
 }
 
 #[test]

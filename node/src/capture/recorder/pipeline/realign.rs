@@ -46,7 +46,7 @@ impl Pipeline {
         self.wall.restart(now.instant, now.wall, Timestamp::MIN);
         let restarted = self.wall.time_of(now.instant);
         tracing::warn!(
-            camera = %self.context.camera,
+            stream = %self.context.stream,
             ahead_s = before.micros_since(restarted) / 1_000_000,
             "recorded time had run ahead; a new epoch begins at true time, what was recorded ahead \
              keeps its times"

@@ -124,8 +124,8 @@ impl Pipeline {
     pub(super) fn write_gaps(&mut self) {
         while let Some(interval) = self.ledger.next() {
             let gap = Gap {
-                camera: self.context.camera,
-                stream: self.context.stream,
+                camera: self.context.stream.camera,
+                stream: self.context.stream.kind,
                 node: self.context.node,
                 epoch: self.identity.epoch,
                 start: interval.start,

@@ -13,7 +13,7 @@ use crate::capture::ingest::media::{SenderReport, VideoCodec};
 use crate::capture::recorder::mux;
 use bytes::Bytes;
 use holdfast_storage::chunk::{AccessPoint, ChunkMeta, Gap, Record};
-use holdfast_storage::ids::{Epoch, Rank};
+use holdfast_storage::ids::{CameraId, Epoch, Rank};
 use std::sync::Mutex;
 
 pub(crate) const START: Timestamp = Timestamp(1_795_341_600_000_000);
@@ -160,11 +160,10 @@ fn story() -> Story {
 
 fn story_after(before: Before) -> Story {
     let sink = Arc::new(MemorySink::default());
-    let status = Arc::new(StatusCell::new(CameraId(1), StreamKind::Main, OWNER));
+    let status = Arc::new(StatusCell::new(StreamId::main(CameraId(1)), OWNER));
     let wall = WallTrust::default();
     let context = Context {
-        camera: CameraId(1),
-        stream: StreamKind::Main,
+        stream: StreamId::main(CameraId(1)),
         node: NodeId(2),
         retention_class: "default".to_owned(),
         limits: Limits::default(),

@@ -16,7 +16,7 @@ use crate::capture::recorder::sink::RecordSink;
 use bytes::Bytes;
 use holdfast_consensus::model::{Source, Treatment};
 use holdfast_consensus::observe::heartbeat::RecorderState;
-use holdfast_storage::ids::{Epoch, Rank, TrackKind};
+use holdfast_storage::ids::{CameraId, Epoch, Rank, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::sync::atomic::AtomicBool;
 use tokio::task::JoinHandle;
@@ -86,7 +86,7 @@ impl Site {
         self.desired.send_replace(
             wanted
                 .iter()
-                .map(|(id, want)| (CameraId(*id), want.clone()))
+                .map(|(id, want)| (StreamId::main(CameraId(*id)), want.clone()))
                 .collect(),
         );
     }
@@ -95,7 +95,7 @@ impl Site {
         self.handle
             .statuses()
             .into_iter()
-            .find(|status| status.camera == CameraId(camera))
+            .find(|status| status.stream == StreamId::main(CameraId(camera)))
     }
 
     async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {

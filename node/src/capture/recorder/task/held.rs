@@ -66,7 +66,7 @@ impl Recorder {
             .pipeline
             .session_lost(GapCause::Quarantined, now());
         self.set_patience(Some(PATIENCE));
-        let camera = self.status.camera();
+        let camera = self.status.stream().camera;
         match treatment {
             Treatment::Quarantined { until } => {
                 let why = format!(

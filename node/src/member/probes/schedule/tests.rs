@@ -5,7 +5,7 @@ use crate::capture::ingest::backoff::{DELAY_MAX, REFUSED_DELAY_MIN};
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command, admission};
 use holdfast_consensus::model::{Actor, CameraSpec, KeyHash, NodeSpec};
 use holdfast_consensus::observe::liveness::Verdict;
-use holdfast_storage::ids::{Epoch, Rank};
+use holdfast_storage::ids::{Epoch, Rank, StreamId};
 use uuid::Uuid;
 
 const CAMERA: CameraId = CameraId(1);
@@ -59,7 +59,7 @@ fn state() -> ClusterState {
 
 fn sight(recorder: RecorderState, watermark: i64) -> Sight {
     let progress = Progress {
-        camera: CAMERA,
+        stream: StreamId::main(CAMERA),
         epoch: Epoch(1),
         rank: Rank::Owner,
         state: recorder,
@@ -72,7 +72,7 @@ fn sight(recorder: RecorderState, watermark: i64) -> Sight {
     };
     Sight {
         verdicts: [(OWNER, Verdict::Alive)].into(),
-        progress: [((OWNER, CAMERA), progress)].into_iter().collect(),
+        progress: [(OWNER, progress)].into_iter().collect(),
         ..Sight::default()
     }
 }
