@@ -2,6 +2,7 @@
 
 mod cameras;
 mod cluster;
+mod hub;
 mod parts;
 mod retention;
 mod streams;
@@ -67,6 +68,7 @@ impl Collector for NodeCollector {
                 clocks(member),
                 lags(member, now),
                 cameras::cameras(member),
+                hub::hub(member.hub.counts()),
                 cluster::raft(member),
                 cluster::cluster(member),
                 cluster::headroom(member),

@@ -7,6 +7,7 @@ use super::volume::Volume;
 use bytes::Bytes;
 use holdfast_consensus::model::Treatment;
 use holdfast_consensus::observe::heartbeat::RecorderState;
+use holdfast_node::capture::hub::Hub;
 use holdfast_node::capture::ingest::backoff::Backoff;
 use holdfast_node::capture::ingest::error::SessionError;
 use holdfast_node::capture::ingest::media::{MediaFrame, SessionItem, TrackParameters, VideoCodec};
@@ -147,6 +148,7 @@ impl Recorder {
         } = start;
         let status = Arc::new(StatusCell::new(stream, with.identity()));
         status.resume(before.recorded_until);
+        let publisher = Hub::default().publisher(stream);
         let context = Context {
             stream,
             node,
@@ -158,7 +160,7 @@ impl Recorder {
             totals,
             wall,
         };
-        let pipeline = Pipeline::new(context, with.identity(), before, now);
+        let pipeline = Pipeline::new(context, publisher, with.identity(), before, now);
         Self {
             number,
             held: Held::new(turns, with.treatment),

@@ -21,8 +21,11 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
-/// What would be in the data directories: the private key and the certificates of each node.
-static KEYS: Mutex<BTreeMap<(Uuid, NodeId), (Vec<u8>, Vec<Vec<u8>>)>> = Mutex::new(BTreeMap::new());
+/// A private key, and certificates.
+type Kept = (Vec<u8>, Vec<Vec<u8>>);
+
+/// What would be in the data directories.
+static KEYS: Mutex<BTreeMap<(Uuid, NodeId), Kept>> = Mutex::new(BTreeMap::new());
 static AUTHORITIES: Mutex<BTreeMap<Uuid, Arc<Authority>>> = Mutex::new(BTreeMap::new());
 
 pub(crate) fn now() -> Timestamp {

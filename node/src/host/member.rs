@@ -2,6 +2,7 @@
 //!
 //! Volumes and recorders start from the node's last known state; nothing waits for a leader.
 
+use crate::capture::hub::Hub;
 use crate::capture::ingest::admission::{Admission, CONNECTING_MAX};
 use crate::capture::ingest::runtime::{self, IngestHandle, IngestRuntime};
 use crate::capture::ingest::session::Deadlines;
@@ -108,6 +109,8 @@ pub(crate) struct Member {
     /// The cost of the next failure; `None` until it is known.
     pub(crate) headroom: watch::Receiver<Option<Arc<Headroom>>>,
     pub(crate) supervisor: SupervisorHandle,
+    /// The frames that the recorders publish.
+    pub(crate) hub: Hub,
     pub(crate) gaps: Arc<GapTotals>,
     /// All routes of the peer port.
     pub(crate) peer_routes: axum::Router,
@@ -160,7 +163,9 @@ impl Member {
             stops,
         };
 
-        let (recorders, desired) = base.set_up_recorders(ingest.handle()).await;
+        let hub = Hub::default();
+        let services = (ingest.handle(), hub.clone());
+        let (recorders, desired) = base.set_up_recorders(services).await;
         let (supervisor, gaps) = (recorders.handle.clone(), Arc::clone(&recorders.gaps));
         let pilot = base.set_up_pilot(supervisor.clone(), desired);
         let view = base.view(client, pilot.sight.clone());
@@ -182,6 +187,7 @@ impl Member {
             view,
             headroom: headroom_seen,
             supervisor,
+            hub,
             gaps,
             peer_routes,
             broken,
@@ -360,7 +366,7 @@ impl Base<'_> {
     /// the pilot, which directs them.
     async fn set_up_recorders(
         &self,
-        ingest: IngestHandle,
+        (ingest, hub): (IngestHandle, Hub),
     ) -> (RecorderSetup, watch::Sender<Desired>) {
         let (desired, desired_seen) = watch::channel(BTreeMap::new());
         let gaps = Arc::<GapTotals>::default();
@@ -370,7 +376,7 @@ impl Base<'_> {
             state: self.consensus.subscribe(),
         };
         let wall = WallTrust::default();
-        let services = recorder_services(sink, ingest, wall.clone());
+        let services = recorder_services(sink, (ingest, hub), wall.clone());
         let options = supervisor_options(self.config, self.identity);
         let (mut supervisor, handle) = Supervisor::new(options, services, desired_seen);
         self.volumes.wait_for_catalogue(CATALOGUE_WAIT_MAX).await;
@@ -583,10 +589,15 @@ fn look_at_self(
     })
 }
 
-fn recorder_services(sink: VolumeSink, ingest: IngestHandle, wall: WallTrust) -> task::Services {
+fn recorder_services(
+    sink: VolumeSink,
+    (ingest, hub): (IngestHandle, Hub),
+    wall: WallTrust,
+) -> task::Services {
     task::Services {
         mux: Arc::new(CmafMux),
         sink: Arc::new(sink),
+        hub,
         ingest,
         admission: Admission::new(CONNECTING_MAX),
         totals: Arc::new(status::Counters::default()),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Permitted ends of a name: a base unit of Prometheus, `total` for counters, `info`, or the things
 /// that a gauge counts.
-const UNITS: [&str; 20] = [
+const UNITS: [&str; 21] = [
     "seconds",
     "bytes",
     "ratio",
@@ -23,6 +23,7 @@ const UNITS: [&str; 20] = [
     "requests",
     "volumes",
     "recorders",
+    "subscribers",
     "threads",
     "files",
     "term",

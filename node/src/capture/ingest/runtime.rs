@@ -6,7 +6,8 @@
 //! handles all of it. UDP buffers would overflow in a tick, so UDP sessions run on a lane that
 //! wakes at once. A ticked lane also wakes at once for a while when a session requests it
 //! ([`Lane::wake_at_once`]): an RTSP handshake is half a dozen round trips, and a failover must not
-//! pay a tick for each.
+//! pay a tick for each. While one of its sessions has viewers ([`Lane::live_tick`]), its tick is
+//! at most [`LIVE_TICK`].
 //!
 //! A session whose sockets do not run dry is interrupted ([`yield_to_others`]) until the lane has
 //! looked at the sockets of all others.
@@ -43,6 +44,9 @@ const AT_ONCE_SLICE: Duration = Duration::from_millis(20);
 /// The tick of a lane without sessions: it handles what sessions left behind, such as closing
 /// sockets.
 const IDLE_TICK: Duration = Duration::from_secs(1);
+/// The longest tick while a session has viewers: about a frame, so that they receive frames one by
+/// one rather than in bursts.
+pub const LIVE_TICK: Duration = Duration::from_millis(40);
 /// Lanes that can be configured.
 const LANES_MAX: usize = 64;
 
@@ -109,11 +113,17 @@ struct Shared {
     /// Until when to wake at once, in milliseconds after `started`.
     at_once_until_ms: AtomicU64,
     sessions: AtomicUsize,
+    /// Sessions with viewers.
+    live: AtomicUsize,
     turns: AtomicU64,
     stopping: AtomicBool,
     stop: tokio::sync::Notify,
     sleeper: std::sync::OnceLock<thread::Thread>,
 }
+
+/// While it exists, the tick of its lane is at most [`LIVE_TICK`].
+#[derive(Debug)]
+pub struct LiveTick(Arc<Shared>);
 
 /// Counts a session until it ends, be it by a panic.
 struct Counted(Arc<Shared>);
@@ -227,6 +237,15 @@ impl Lane {
         self.shared.wake();
     }
 
+    /// A session has viewers until the result is dropped. Makes no difference to a lane that wakes
+    /// at once.
+    #[must_use]
+    pub fn live_tick(&self) -> LiveTick {
+        self.shared.live.fetch_add(1, Ordering::AcqRel);
+        self.shared.wake();
+        LiveTick(Arc::clone(&self.shared))
+    }
+
     fn sessions(&self) -> usize {
         self.shared.sessions.load(Ordering::Acquire)
     }
@@ -238,6 +257,7 @@ impl Shared {
             started: Instant::now(),
             at_once_until_ms: AtomicU64::new(0),
             sessions: AtomicUsize::new(0),
+            live: AtomicUsize::new(0),
             turns: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             stop: tokio::sync::Notify::new(),
@@ -260,6 +280,12 @@ impl Shared {
     fn wakes_at_once(&self) -> bool {
         self.started.elapsed().as_millis()
             < u128::from(self.at_once_until_ms.load(Ordering::Acquire))
+    }
+}
+
+impl Drop for LiveTick {
+    fn drop(&mut self) {
+        self.0.live.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -313,6 +339,8 @@ fn run_ticked(runtime: Runtime, shared: &Shared, tick: Duration) {
             thread::park_timeout(IDLE_TICK);
             continue;
         }
+        let is_live = shared.live.load(Ordering::Acquire) > 0;
+        let tick = if is_live { tick.min(LIVE_TICK) } else { tick };
         // A token left by `wake` ends the sleep early, which costs one turn.
         thread::park_timeout(tick.saturating_sub(began.elapsed()));
     }

@@ -167,6 +167,12 @@ impl Session {
         }
     }
 
+    /// Whether [`Self::next`] has an item without another look at the sockets.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        !self.media.ready.is_empty()
+    }
+
     /// How often each kind of fault occurred since this was asked last; `None`: never.
     pub fn take_faults(&mut self) -> Option<[u32; Fault::ALL.len()]> {
         self.media.take_faults()

@@ -1,6 +1,7 @@
 //! Access units on their whole way: from packets to a volume, and back.
 
 use super::*;
+use crate::capture::hub::Hub;
 use crate::capture::ingest::codec::video::VideoDepacketizer;
 use crate::capture::ingest::codec::{Arrival, Fault, Packet};
 use crate::capture::ingest::media::{MediaFrame, SessionItem};
@@ -142,11 +143,12 @@ async fn the_longest_access_unit_is_stored_byte_for_byte_and_a_longer_one_costs_
         totals: Arc::default(),
         wall: WallTrust::default(),
     };
+    let publisher = Hub::default().publisher(StreamId::main(CameraId(1)));
     let now = |ms: i64| Now {
         instant: began + Duration::from_millis(ms as u64),
         wall: Timestamp(ms * 1000),
     };
-    let mut pipeline = Pipeline::new(context, identity, Before::default(), now(0));
+    let mut pipeline = Pipeline::new(context, publisher, identity, Before::default(), now(0));
 
     let (longest, longer) = (slice(FRAME_BYTES_MAX), slice(FRAME_BYTES_MAX + 1));
     let mut camera = Camera::new(began);

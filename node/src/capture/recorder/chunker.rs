@@ -220,6 +220,18 @@ impl Chunker {
         self.usual_us = [None; USUAL_SPANS];
     }
 
+    /// The frames of the open chunk.
+    #[must_use]
+    pub fn open(&self) -> &[TimedFrame] {
+        &self.open
+    }
+
+    /// Whether frames were lost right before the open chunk.
+    #[must_use]
+    pub fn opens_after_loss(&self) -> bool {
+        self.after_loss
+    }
+
     /// Where the open chunk begins, if there is one.
     #[must_use]
     pub fn begun(&self) -> Option<Timestamp> {

@@ -9,6 +9,7 @@
 //! is a gap. A change of identity ends chunks, not the session; if recorded time had run far ahead,
 //! a new epoch begins at true time (`realign`).
 
+mod live;
 mod realign;
 mod sound;
 mod store;
@@ -22,6 +23,7 @@ use super::mux::Mux;
 use super::sink::{RecordSink, SinkError};
 use super::status::{Counters, Identity, StatusCell};
 use super::track::{NotStored, Track};
+use crate::capture::hub::Publisher;
 use crate::capture::ingest::clock::{Arrived, Correction, JUMP_US};
 use crate::capture::ingest::error::SessionError;
 use crate::capture::ingest::media::{MediaFrame, SessionItem, TrackParameters, Undecodable};
@@ -81,6 +83,7 @@ pub struct Before {
 
 pub struct Pipeline {
     context: Context,
+    publisher: Publisher,
     identity: Identity,
     /// A newer identity that begins with the next keyframe, at true time.
     realigns_to: Option<(Identity, Instant)>,
@@ -115,16 +118,25 @@ pub struct Pipeline {
 
 impl Pipeline {
     #[must_use]
-    pub fn new(context: Context, identity: Identity, before: Before, now: Now) -> Self {
+    pub fn new(
+        context: Context,
+        mut publisher: Publisher,
+        identity: Identity,
+        before: Before,
+        now: Now,
+    ) -> Self {
         let floor = before.recorded_until.unwrap_or(Timestamp::MIN);
         let wall = WallClock::new(now.instant, now.wall, floor);
         let began = wall.time_of(now.instant);
         let mut ledger = Ledger::default();
         if let Some(cause) = before.cause {
-            ledger.open(before.missing_since.unwrap_or(began), began, cause);
+            let since = before.missing_since.unwrap_or(began);
+            ledger.open(since, began, cause);
+            publisher.gap(since, cause);
         }
         Self {
             context,
+            publisher,
             identity,
             realigns_to: None,
             sound: SoundCuts::default(),
@@ -166,6 +178,11 @@ impl Pipeline {
         }
     }
 
+    /// The session has no more items for now.
+    pub fn turn_ended(&mut self) {
+        self.publisher.flush();
+    }
+
     /// Does periodic work: ends idle chunks, writes pieces of an outage, retries.
     pub fn tick(&mut self, now: Now) {
         self.latest = self.latest.max(now.instant);
@@ -183,6 +200,7 @@ impl Pipeline {
         }
         self.ledger.advance(self.certainly_missing_until(time));
         self.write_gaps();
+        self.publisher.tick(now.instant);
     }
 
     /// The chunks that are open end here; those that follow carry the new identity.
@@ -210,6 +228,8 @@ impl Pipeline {
         self.ledger
             .open(self.missing_since(), self.wall.time_of(now.instant), cause);
         self.write_gaps();
+        self.publisher.gap(self.missing_since(), cause);
+        self.publisher.flush();
     }
 
     /// Hands over the rest when recording ends on purpose. An open outage ends now.
@@ -221,12 +241,19 @@ impl Pipeline {
             self.ledger.close(self.wall.time_of(now.instant));
         }
         self.write_gaps();
+        self.publisher.flush();
     }
 
     /// Whether a session is being recorded.
     #[must_use]
     pub fn is_recording(&self) -> bool {
         self.session.is_some()
+    }
+
+    /// Whether somebody subscribes to what is being recorded.
+    #[must_use]
+    pub fn has_viewers(&self) -> bool {
+        self.is_recording() && self.publisher.has_subscribers()
     }
 
     /// Sets why, as far as the RTSP session knows, none of its frames can be decoded.
@@ -340,6 +367,7 @@ impl Pipeline {
         if let Some((cause, message)) = self.awaited.message(now) {
             let until = self.certainly_missing_until(time);
             self.ledger.open(self.missing_since(), until, cause);
+            self.publisher.gap(self.missing_since(), cause);
             self.context.status.awaiting(message);
         }
     }
@@ -369,6 +397,7 @@ impl Pipeline {
             self.ledger.note(start, end, cause, pushed.lost_frames);
             self.write_gaps();
         }
+        self.publish(kind, lost);
     }
 
     /// Whether a frame can be recorded at all.
@@ -590,6 +619,7 @@ impl Pipeline {
             track.begin_session();
         }
         self.sound = SoundCuts::default();
+        self.publisher.resumed();
         if self.ledger.is_open() {
             self.ledger.close(start);
             self.write_gaps();

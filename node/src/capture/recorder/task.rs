@@ -13,10 +13,11 @@ use super::mux::Mux;
 use super::pipeline::{Before, Context, Now, Pipeline};
 use super::sink::RecordSink;
 use super::status::{Counters, Identity, StatusCell};
+use crate::capture::hub::Hub;
 use crate::capture::ingest::admission::Admission;
 use crate::capture::ingest::backoff::{Backoff, DELAY_MAX};
 use crate::capture::ingest::error::SessionError;
-use crate::capture::ingest::runtime::{self, Carrier, IngestHandle, Lane};
+use crate::capture::ingest::runtime::{self, Carrier, IngestHandle, Lane, LiveTick};
 use crate::capture::ingest::session::{CameraMemory, Deadlines, Session};
 use crate::capture::ingest::turns::{Newcomer, TURN, Turn};
 use crate::capture::ingest::wall::WallTrust;
@@ -89,6 +90,7 @@ pub struct Config {
 pub struct Services {
     pub mux: Arc<dyn Mux>,
     pub sink: Arc<dyn RecordSink>,
+    pub hub: Hub,
     pub ingest: IngestHandle,
     pub admission: Admission,
     /// Counters over all recorders.
@@ -114,8 +116,7 @@ struct Control {
 struct Recorder {
     source: Source,
     deadlines: Deadlines,
-    lane: Lane,
-    /// The carrier that the lane is for.
+    /// The carrier that the keeper's lane is for.
     carrier: Carrier,
     /// The camera has refused one carrier, and the other was tried.
     has_switched: bool,
@@ -137,6 +138,9 @@ struct Recorder {
 /// Does the recording's housekeeping while something else is awaited.
 struct Keeper {
     pipeline: Pipeline,
+    lane: Lane,
+    /// While the session has viewers.
+    live: Option<LiveTick>,
     control: watch::Receiver<Control>,
     housekeeping: Interval,
     contact: Contact,
@@ -281,11 +285,11 @@ impl Recorder {
             totals: Arc::clone(&services.totals),
             wall: services.wall,
         };
-        let pipeline = Pipeline::new(context, config.identity, config.before, now());
+        let publisher = services.hub.publisher(config.stream);
+        let pipeline = Pipeline::new(context, publisher, config.identity, config.before, now());
         Self {
             source: config.source,
             deadlines: options.deadlines,
-            lane,
             carrier,
             has_switched: false,
             admission: services.admission,
@@ -299,6 +303,8 @@ impl Recorder {
             turn: options.turn,
             keeper: Keeper {
                 pipeline,
+                lane,
+                live: None,
                 control,
                 housekeeping: every(options.housekeeping),
                 contact: Contact::default(),
@@ -334,7 +340,7 @@ impl Recorder {
 
     /// The recorder for the lane for UDP.
     fn moved(mut self, lane: Lane) -> Self {
-        (self.lane, self.carrier) = (lane, Carrier::Udp);
+        (self.keeper.lane, self.keeper.live, self.carrier) = (lane, None, Carrier::Udp);
         // A timer belongs to the lane where it was made.
         self.keeper.housekeeping = every(self.keeper.housekeeping.period());
         self
@@ -379,7 +385,7 @@ impl Recorder {
                 .await?;
         }
         if self.backoff.failures() <= AT_ONCE_FAILURES_MAX {
-            self.lane.wake_at_once(AT_ONCE);
+            self.keeper.lane.wake_at_once(AT_ONCE);
         }
         let opened = self
             .keeper
@@ -415,6 +421,9 @@ impl Recorder {
                     }
                     if let Err(error) = self.keeper.pipeline.item(item) {
                         break error;
+                    }
+                    if !session.has_ready() {
+                        self.keeper.pipeline.turn_ended();
                     }
                 }
                 Ok(Err(error)) => break error,
@@ -505,12 +514,23 @@ impl Keeper {
                 _ = self.housekeeping.tick() => {
                     self.expose();
                     self.pipeline.tick(now());
+                    self.heed_viewers();
                 }
                 changed = self.control.changed() => {
                     changed.map_err(|_| Halt::Stopped)?;
                     self.obey()?;
                 }
             }
+        }
+    }
+
+    /// Reads the session more often while it has viewers.
+    fn heed_viewers(&mut self) {
+        if self.live.is_some() != self.pipeline.has_viewers() {
+            self.live = match self.live.take() {
+                Some(_) => None,
+                None => Some(self.lane.live_tick()),
+            };
         }
     }
 

@@ -79,6 +79,11 @@ impl Track {
         self.forget_pictures();
     }
 
+    /// What decodes the frames.
+    pub(super) fn init(&self) -> (InitId, &Init) {
+        (self.init_id, &self.init)
+    }
+
     /// The next frames do not refer to the ones before.
     fn forget_pictures(&mut self) {
         (self.pictures, self.access_start) = (Pictures::default(), None);

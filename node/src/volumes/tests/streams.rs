@@ -1,6 +1,7 @@
 //! Two streams of one camera, recorded at once by one supervisor.
 
 use super::*;
+use crate::capture::hub::Hub;
 use crate::capture::ingest::admission::{Admission, CONNECTING_MAX};
 use crate::capture::ingest::runtime::{self, IngestRuntime};
 use crate::capture::ingest::session::script::{Script, ScriptedCamera};
@@ -48,6 +49,7 @@ impl Site {
             ingest: ingest.handle(),
             admission: Admission::new(CONNECTING_MAX),
             totals: Arc::default(),
+            hub: Hub::default(),
         };
         let options = supervisor::Options {
             node: NODE,

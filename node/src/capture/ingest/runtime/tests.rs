@@ -125,6 +125,28 @@ fn a_handshake_need_not_wait_for_ticks() {
 }
 
 #[test]
+fn a_lane_ticks_faster_while_a_session_has_viewers() {
+    let ingest = start(400);
+    let handle = ingest.handle();
+    let turns_of = |is_live: bool| {
+        let before = handle.turns();
+        let session = handle.spawn(Carrier::Tcp, move |lane| async move {
+            let live = is_live.then(|| lane.live_tick());
+            tokio::time::sleep(Duration::from_millis(800)).await;
+            drop(live);
+        });
+        wait(session.unwrap()).unwrap();
+        handle.turns() - before
+    };
+    let turns = [turns_of(false), turns_of(true), turns_of(false)];
+    assert!(
+        turns[0] <= 6 && turns[1] >= 10 && turns[2] <= 6,
+        "{turns:?}"
+    );
+    ingest.shutdown();
+}
+
+#[test]
 fn absurd_options_are_refused() {
     let options = Options {
         tick: Duration::ZERO,

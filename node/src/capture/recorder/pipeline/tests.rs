@@ -3,12 +3,14 @@
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 
 mod clocks;
+mod live;
 mod loss;
 mod outage;
 mod realign;
 mod sound;
 
 use super::*;
+use crate::capture::hub::Hub;
 use crate::capture::ingest::media::{SenderReport, VideoCodec};
 use crate::capture::recorder::mux;
 use bytes::Bytes;
@@ -147,6 +149,7 @@ struct Story {
     pipeline: Pipeline,
     rtp_off: i64,
     parameters_sent: bool,
+    hub: Hub,
 }
 
 const OWNER: Identity = Identity {
@@ -159,6 +162,10 @@ fn story() -> Story {
 }
 
 fn story_after(before: Before) -> Story {
+    story_of(before, Arc::new(PlainMux))
+}
+
+fn story_of(before: Before, mux: Arc<dyn Mux>) -> Story {
     let sink = Arc::new(MemorySink::default());
     let status = Arc::new(StatusCell::new(StreamId::main(CameraId(1)), OWNER));
     let wall = WallTrust::default();
@@ -167,15 +174,18 @@ fn story_after(before: Before) -> Story {
         node: NodeId(2),
         retention_class: "default".to_owned(),
         limits: Limits::default(),
-        mux: Arc::new(PlainMux),
+        mux,
         sink: Arc::clone(&sink) as Arc<dyn RecordSink>,
         status: Arc::clone(&status),
         totals: Arc::default(),
         wall: wall.clone(),
     };
     let origin = Instant::now();
+    let hub = Hub::default();
+    let stream = StreamId::main(CameraId(1));
     let pipeline = Pipeline::new(
         context,
+        hub.publisher(stream),
         OWNER,
         before,
         Now {
@@ -192,6 +202,7 @@ fn story_after(before: Before) -> Story {
         pipeline,
         rtp_off: 0,
         parameters_sent: false,
+        hub,
     }
 }
 

@@ -3,8 +3,10 @@
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 
 mod held;
+mod viewers;
 
 use super::*;
+use crate::capture::hub::Hub;
 use crate::capture::ingest::admission::{Admission, CONNECTING_MAX};
 use crate::capture::ingest::media::TrackParameters;
 use crate::capture::ingest::runtime::{self, IngestRuntime};
@@ -23,6 +25,7 @@ use tokio::task::JoinHandle;
 
 struct Site {
     ingest: IngestRuntime,
+    hub: Hub,
     sink: Arc<MemorySink>,
     desired: watch::Sender<Desired>,
     handle: SupervisorHandle,
@@ -34,16 +37,19 @@ fn site(mux: Arc<dyn Mux>) -> Site {
 }
 
 fn site_with(mux: Arc<dyn Mux>, describe: Duration) -> Site {
-    let options = runtime::Options {
-        tick: Duration::from_millis(10),
-        tcp_lanes: 1,
-    };
+    site_ticking(mux, describe, Duration::from_millis(10))
+}
+
+fn site_ticking(mux: Arc<dyn Mux>, describe: Duration, tick: Duration) -> Site {
+    let options = runtime::Options { tick, tcp_lanes: 1 };
     let ingest = IngestRuntime::start(options).unwrap();
     let sink = Arc::new(MemorySink::default());
+    let hub = Hub::default();
     let services = Services {
         wall: WallTrust::default(),
         mux,
         sink: Arc::clone(&sink) as Arc<dyn RecordSink>,
+        hub: hub.clone(),
         ingest: ingest.handle(),
         admission: Admission::new(CONNECTING_MAX),
         totals: Arc::default(),
@@ -62,6 +68,7 @@ fn site_with(mux: Arc<dyn Mux>, describe: Duration) -> Site {
     let task = tokio::spawn(supervisor.run());
     Site {
         ingest,
+        hub,
         sink,
         desired,
         handle,
