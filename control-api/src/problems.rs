@@ -38,7 +38,8 @@ problems! {
     /// Ask for something else.
     NotFound 404 [
         "not-found", "unknown-node", "unknown-camera", "not-deleted", "unknown-hold",
-        "unknown-drill", "unknown-export", "unknown-invite", "unknown-route", "no-footage", "keyframe-gone"
+        "unknown-drill", "unknown-export", "unknown-invite", "unknown-route", "no-footage",
+        "keyframe-gone"
     ]
     /// Read the current state first.
     Conflict 409 [

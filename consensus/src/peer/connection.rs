@@ -54,8 +54,8 @@ impl Dialer {
         Self { trust }
     }
 
-    /// Connects to `member`, and to no other node, within [`CONNECT_DEADLINE`]. `closed` is called once when
-    /// the connection ends, unless this side drops it.
+    /// Connects to `member`, and to no other node, within [`CONNECT_DEADLINE`]. `closed` is called
+    /// once when the connection ends, unless this side drops it.
     ///
     /// # Errors
     /// [`PeerError::Refused`], [`PeerError::Unreachable`], [`PeerError::Untrusted`] or

@@ -1,4 +1,5 @@
-//! One connection: its handshake, on the members' port; speaks HTTP/1.1, and reports its client's progress to the port's table.
+//! One connection: its handshake, on the members' port; speaks HTTP/1.1, and reports its client's
+//! progress to the port's table.
 
 use super::read_deadline::ReadDeadline;
 use super::table::{ConnectionId, Overdue};

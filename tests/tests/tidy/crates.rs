@@ -22,7 +22,7 @@ const CAMERA_USERS_FROM: usize = 3;
 
 /// Crates that are in the build in more than one version, and the crates that hold the older one
 /// back. A new duplicate fails: take another version, or add it here with its reason.
-const DOUBLED: [(&str, &str); 18] = [
+const DOUBLED: [(&str, &str); 20] = [
     ("base64", "0.22: retina and its http-auth; 0.23: reqwest"),
     ("bitflags", "1: io-uring under tokio-uring 0.5"),
     (
@@ -41,9 +41,14 @@ const DOUBLED: [(&str, &str); 18] = [
     ("rand", "0.8: retina and its http-auth"),
     ("rand_core", "as rand"),
     ("socket2", "0.4: tokio-uring; 0.5: retina"),
+    (
+        "synstructure",
+        "0.13: x509-parser, which is optional in rcgen and not built",
+    ),
     ("syn", "2: half of all derive macros"),
     ("thiserror", "1: raft-log, mp4-atom, rtp-types"),
     ("thiserror-impl", "as thiserror"),
+    ("untrusted", "0.7: as synstructure"),
 ];
 
 /// The output of `cargo metadata` for Linux on this architecture.
