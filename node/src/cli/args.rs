@@ -334,7 +334,12 @@ pub(super) struct InviteArgs {
     #[arg(long)]
     pub(super) witness: bool,
     /// How long the token is valid, at most a day
-    #[arg(long, value_name = "MINUTES", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1440))]
+    #[arg(
+        long,
+        value_name = "MINUTES",
+        default_value_t = 15,
+        value_parser = clap::value_parser!(u32).range(1..=1440)
+    )]
     pub(super) valid_minutes: u32,
 }
 

@@ -123,8 +123,8 @@ fn is_settled(cluster: &Cluster) -> bool {
 fn describe(cluster: &Cluster, volumes: &[VolumeRetention]) -> String {
     let Some(id) = &cluster.id else {
         return "this node belongs to no cluster; found one with `holdfast cluster init` or join \
-                one with `holdfast cluster join TOKEN`; a member makes the token with `holdfast node \
-                invite NAME`"
+                one with `holdfast cluster join TOKEN`; a member makes the token with \
+                `holdfast node invite NAME`"
             .to_owned();
     };
     let name = |id| {

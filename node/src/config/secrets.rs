@@ -1,5 +1,5 @@
-//! The node's secret, from the environment or from a file. It never enters [`super::Config`], so that
-//! that can be printed.
+//! The node's secret, from the environment or from a file. It never enters [`super::Config`], which
+//! can therefore be printed.
 
 use super::Config;
 use holdfast_consensus::model::Secret;

@@ -1,7 +1,7 @@
 //! Strangers at the ports of a cluster's nodes: members stay in contact, and no camera moves.
 
 use crate::steady::steady;
-use crate::support::strangers::{HALF_A_HEAD, NOTHING, Strangers, Watch};
+use crate::support::strangers::{HALF_A_HELLO, NOTHING, Strangers, Watch};
 use holdfast_chaos::Result;
 use holdfast_chaos::oracle::{count_all, expect_whole};
 use holdfast_chaos::site::{STOP_TIMEOUT, Site};
@@ -67,7 +67,7 @@ async fn crowd(site: &Site, strangers: &mut Strangers) {
             let listen = &site.cluster.config(index).listen;
             for (port, words) in [
                 (listen.peer, NOTHING),
-                (listen.peer, HALF_A_HEAD),
+                (listen.peer, HALF_A_HELLO),
                 (listen.api, NOTHING),
             ] {
                 strangers

