@@ -72,6 +72,8 @@ pub(super) struct Machine {
     pub(super) chunks: Vec<Stored>,
     pub(super) gaps: Vec<Gap>,
     pub(super) is_volume_failed: bool,
+    /// When recorders were stopped while it had failed: what only they knew is in no ledger.
+    pub(super) stopped_without_volume: Vec<Timestamp>,
     /// A copy of the directory.
     pub(super) backup: Option<(Durable, Signs)>,
     /// The directory is older than what the node has confirmed.
@@ -129,6 +131,7 @@ impl Machine {
             chunks: Vec::new(),
             gaps: Vec::new(),
             is_volume_failed: false,
+            stopped_without_volume: Vec::new(),
             backup: None,
             is_old: false,
         }
@@ -496,6 +499,9 @@ impl Machine {
                 }
             }
             Action::Stop(stream) | Action::Forget(stream) => {
+                if self.is_volume_failed {
+                    self.stopped_without_volume.push(now.wall);
+                }
                 let process = self.process();
                 let Some(recorder) = process.recorders.remove(&stream.camera) else {
                     return;

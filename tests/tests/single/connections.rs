@@ -1,7 +1,7 @@
 //! Strangers at a node's two ports: thousands of connections that send nothing, or never a complete
 //! request.
 
-use crate::support::strangers::{HALF_A_HEAD, HALF_A_HELLO, NOTHING, Strangers, Watch};
+use crate::support::strangers::{HALF_A_HELLO, NOTHING, Strangers, Watch};
 use holdfast_chaos::oracle::{count_all, expect_whole};
 use holdfast_chaos::prometheus::sum;
 use holdfast_chaos::site::{Site, SiteOptions};
@@ -17,6 +17,9 @@ const FILES_MAX: u64 = 4096;
 
 /// The default of most shells and service managers. Half of it is reserved for cameras and volumes.
 const FEW_FILES: u64 = 1024;
+
+/// A request that never becomes complete.
+const HALF_A_HEAD: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-";
 
 /// More than `FILES_MAX`.
 const CROWD: usize = 4200;

@@ -13,8 +13,6 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// A request that never becomes complete.
-pub(crate) const HALF_A_HEAD: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-";
 /// The header of a TLS record (RFC 8446, 5.1), without what it announces.
 pub(crate) const HALF_A_HELLO: &[u8] = b"\x16\x03\x01\x02\x00";
 pub(crate) const NOTHING: &[u8] = b"";

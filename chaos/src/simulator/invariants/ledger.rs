@@ -116,17 +116,21 @@ fn owner_cannot_write(world: &World, camera: CameraId) -> bool {
     machine.is_some_and(|machine| machine.is_volume_failed || !machine.is_running())
 }
 
-/// The reason was known only to an owner's process whose volume had failed, and that process ended.
+/// The reason was known only to an owner's process whose volume had failed, and that process, or
+/// its recorder of the camera, ended (`docs/hazards.md`).
 fn ended_unreported(world: &World, tenures: &[Tenure], start: Timestamp, end: Timestamp) -> bool {
     let owner = tenures
         .iter()
         .rfind(|tenure| tenure.from <= start)
         .map(|tenure| tenure.node);
     let upto = end.plus(LATE);
+    let is_within = |at: &Timestamp| start < *at && *at <= upto;
+    let machine = owner.and_then(|owner| world.machines.get(&owner));
     world
         .unreported
         .iter()
-        .any(|(node, at)| Some(*node) == owner && start < *at && *at <= upto)
+        .any(|(node, at)| Some(*node) == owner && is_within(at))
+        || machine.is_some_and(|machine| machine.stopped_without_volume.iter().any(is_within))
 }
 
 /// Whether the owner at `at` had recorded anything of its tenure. One that had not, because it

@@ -5,8 +5,8 @@
 //! nothing here, and a published frame has the bytes, the times and the epoch of the stored one.
 //!
 //! Each stream has a *ring* of its newest frames, which shares the recorder's buffers. It is filled
-//! only while somebody subscribes to the stream, and for [`GRACE`] after that: without subscribers
-//! a frame costs one relaxed load, and memory nothing. The ring begins with the frames of the chunk
+//! only while the stream has subscribers, and for [`GRACE`] after that: without subscribers a frame
+//! costs one relaxed load, and memory nothing. The ring begins with the frames of the chunk
 //! that was open when the first subscriber came; everything before them is handed to the store, so
 //! that a subscriber can join the two without a missing or a doubled frame ([`Start::Anywhere`]).
 //!

@@ -250,7 +250,7 @@ impl Pipeline {
         self.session.is_some()
     }
 
-    /// Whether somebody subscribes to what is being recorded.
+    /// Whether what is being recorded has subscribers.
     #[must_use]
     pub fn has_viewers(&self) -> bool {
         self.is_recording() && self.publisher.has_subscribers()
