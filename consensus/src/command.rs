@@ -397,6 +397,10 @@ pub enum Rejection {
     #[error("node {0} is the last one; a cluster keeps at least one node")]
     LastNode(NodeId),
     #[error(
+        "no other node than node {0} may vote; invite one with `--voter` first, or remove others"
+    )]
+    LastVoter(NodeId),
+    #[error(
         "camera {camera} is at revision {actual}, not {expected}; read it again and repeat the \
          change"
     )]
@@ -476,6 +480,7 @@ impl Rejection {
             Self::NotInitialized => "not-initialized",
             Self::NodeHoldsCameras { .. } => "node-holds-cameras",
             Self::LastNode(_) => "last-node",
+            Self::LastVoter(_) => "last-voter",
             Self::StaleRevision { .. } => "stale-revision",
             Self::StaleEpoch { .. } => "stale-epoch",
             Self::WrongAssignment { .. } => "wrong-assignment",

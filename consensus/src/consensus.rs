@@ -18,7 +18,7 @@ use crate::command::{Command, Rejection};
 use crate::generation::ClusterGeneration;
 use crate::join::Issued;
 use crate::model::KeyHash;
-use crate::model::{Actor, NodeSpec, Role};
+use crate::model::{Actor, InviteSpec, NodeSpec, Role};
 use crate::peer::client::PeerClient;
 use crate::peer::connection::Dialer;
 use crate::peer::trust::Trust;
@@ -271,8 +271,12 @@ impl Consensus {
             )),
         ];
         if let Some(trust) = trust.clone() {
-            trust.follow(&state.borrow());
-            tasks.push(tokio::spawn(follow_members(trust, state.clone())));
+            trust.follow(&state.borrow(), &[]);
+            tasks.push(tokio::spawn(follow_members(
+                trust,
+                state.clone(),
+                leadership.clone(),
+            )));
         }
         Ok(Self(Arc::new(Inner {
             introducer,
@@ -512,11 +516,11 @@ impl Consensus {
         let chain = authority
             .issue(node, key, at)
             .map_err(|error| error.to_string())?;
-        let holds_authority = self
-            .state()
-            .nodes
-            .get(node)
-            .is_some_and(|node| node.may_vote && node.spec.role == Role::Recorder);
+        let state = self.state();
+        let holds_authority = state.invites.values().any(|invite| {
+            let InviteSpec { role, may_vote, .. } = &invite.spec;
+            invite.used_by == Some(node) && *may_vote && *role == Role::Recorder
+        });
         Ok(Issued {
             chain: chain.iter().map(|der| der.to_vec()).collect(),
             authority: holds_authority.then(|| authority.key().to_pkcs8()),
@@ -712,16 +716,30 @@ fn check_origin(state: &ClusterState, options: &Options) -> Result<(), OpenError
     Ok(())
 }
 
-/// Turns openraft's metrics into [`Leadership`] and the fatal signal. An orderly shutdown ends this
-/// task first, so any end of Raft that it sees is fatal.
-/// Makes handshakes follow who is a member, until the state ends.
-async fn follow_members(trust: Trust, mut state: watch::Receiver<Arc<ClusterState>>) {
-    while state.changed().await.is_ok() {
+/// Makes handshakes follow who is a member of the state, or still of Raft: a voter that was removed
+/// may be needed until its vote has been taken away. Ends with the state.
+async fn follow_members(
+    trust: Trust,
+    mut state: watch::Receiver<Arc<ClusterState>>,
+    mut leadership: watch::Receiver<Leadership>,
+) {
+    loop {
+        tokio::select! {
+            changed = state.changed() => if changed.is_err() {
+                return;
+            },
+            changed = leadership.changed() => if changed.is_err() {
+                return;
+            },
+        }
+        let voters = leadership.borrow_and_update().voters.clone();
         let state = state.borrow_and_update().clone();
-        trust.follow(&state);
+        trust.follow(&state, &voters);
     }
 }
 
+/// Turns openraft's metrics into [`Leadership`] and the fatal signal. An orderly shutdown ends this
+/// task first, so any end of Raft that it sees is fatal.
 async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal: FatalSignal) {
     let mut metrics = raft.metrics();
     loop {

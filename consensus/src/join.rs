@@ -11,10 +11,12 @@ use self::token::JoinToken;
 use crate::codec::{Finalized, Format, first_version};
 use crate::command::Rejection;
 use crate::generation::ClusterGeneration;
-use crate::model::NodeSpec;
+use crate::model::{KeyHash, NodeSpec};
 use crate::peer::client::{Member, PeerClient, PeerError};
 use crate::peer::connection::Dialer;
-use crate::peer::trust::keys::{Credentials, PublicKey};
+use crate::peer::trust::authority::fingerprint;
+use crate::peer::trust::keys::{CertificateDer, Credentials, PublicKey, key_of};
+use crate::peer::trust::names::NodeUri;
 use crate::peer::trust::roster::Roster;
 use crate::peer::trust::{Trust, TrustError};
 use holdfast_storage::ids::NodeId;
@@ -49,6 +51,20 @@ pub struct Issued {
     pub authority: Option<Vec<u8>>,
 }
 
+impl Issued {
+    /// Whether the certificates are of the node with this name and key, under this root.
+    fn is_for(&self, name: NodeUri, key: KeyHash, root: KeyHash) -> bool {
+        let chain = self.chain.iter().map(|der| der.as_slice().into());
+        let chain: Vec<CertificateDer<'_>> = chain.collect();
+        let [own, of_authority] = chain.as_slice() else {
+            return false;
+        };
+        NodeUri::of(own) == Some(name)
+            && key_of(own) == Some(key)
+            && fingerprint(of_authority) == root
+    }
+}
+
 impl std::fmt::Debug for Issued {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Issued").finish_non_exhaustive()
@@ -64,6 +80,8 @@ pub enum JoinError {
     Unavailable { peer: String, why: String },
     #[error("could not join through {peer}: {error}")]
     Peer { peer: String, error: PeerError },
+    #[error("a member gave this node certificates of another node or cluster; they were not kept")]
+    Forged,
     #[error("{0}")]
     Trust(#[from] TrustError),
 }
@@ -73,6 +91,8 @@ pub enum JoinError {
 pub struct Newcomer {
     client: PeerClient,
     addresses: Vec<String>,
+    /// Of the token; `None` in simulations.
+    root: Option<KeyHash>,
 }
 
 impl Newcomer {
@@ -90,6 +110,7 @@ impl Newcomer {
         Ok(Self {
             client: PeerClient::new(Dialer::new(trust), Finalized::default()),
             addresses: token.addresses.iter().map(ToString::to_string).collect(),
+            root: Some(token.root),
         })
     }
 
@@ -98,6 +119,7 @@ impl Newcomer {
         Self {
             client,
             addresses: vec![address.to_owned()],
+            root: None,
         }
     }
 
@@ -119,8 +141,9 @@ impl Newcomer {
     /// # Errors
     /// See [`JoinError`].
     pub async fn join(&self, spec: NodeSpec, key: PublicKey) -> Result<Joined, JoinError> {
+        let hash = key.hash();
         let request = JoinRequest { spec, key };
-        self.ask(JOIN, &request, |answer| match answer {
+        let joined = self.ask(JOIN, &request, |answer| match answer {
             JoinAnswer::Joined {
                 node,
                 cluster,
@@ -134,8 +157,16 @@ impl Newcomer {
             }),
             JoinAnswer::Rejected(rejection) => Err(Refusal::Final(rejection)),
             JoinAnswer::Unavailable(why) => Err(Refusal::Passing(why)),
-        })
-        .await
+        });
+        let joined: Joined = joined.await?;
+        let name = NodeUri {
+            cluster: joined.cluster,
+            node: joined.node,
+        };
+        match self.root {
+            Some(root) if !joined.issued.is_for(name, hash, root) => Err(JoinError::Forged),
+            _ => Ok(joined),
+        }
     }
 
     /// Asks one address after the other.

@@ -45,6 +45,7 @@ problems! {
     Conflict 409 [
         "conflict", "already-member", "foreign-data", "already-initialized", "not-initialized",
         "duplicate-node-name", "duplicate-camera-name", "node-holds-cameras", "last-node",
+        "last-voter",
         "no-headroom", "cameras-changed", "headroom-unchecked", "stale-revision", "stale-epoch",
         "wrong-assignment", "cannot-drill", "nothing-to-drill", "not-restorable", "too-many",
         "not-finalized", "not-upgraded", "too-old", "time-not-certain", "no-authority",

@@ -12,7 +12,7 @@ use crate::codec::{self, CodecError, Format};
 use crate::command::Command;
 use crate::join::{CLUSTER, ClusterAnswer, ClusterRequest, JOIN, JoinAnswer, JoinRequest};
 use crate::model::Actor;
-use crate::peer::auth::{SentBy, invited_only, known_only, members_only};
+use crate::peer::auth::{SentBy, invited_only, known_only, members_only, raft_only};
 use crate::peer::envelope::Envelope;
 use crate::peer::trust::roster::Caller;
 use crate::raft::TypeConfig;
@@ -47,12 +47,14 @@ pub(crate) fn router(consensus: Consensus) -> Router {
             route.layer(DefaultBodyLimit::max(limit))
         }
     };
-    let for_members = Router::new()
+    let for_raft = Router::new()
         .route(APPEND, limited(APPEND_BYTES_MAX)(post(append)))
         .route(VOTE, limited(SMALL_BYTES_MAX)(post(vote)))
         .route(PRE_VOTE, limited(SMALL_BYTES_MAX)(post(pre_vote)))
         .route(SNAPSHOT, limited(SNAPSHOT_BYTES_MAX)(post(snapshot)))
         .route(TRANSFER, limited(SMALL_BYTES_MAX)(post(transfer_leader)))
+        .with_state(consensus.clone());
+    let for_members = Router::new()
         .route(WRITE, limited(WRITE_BYTES_MAX)(post(write)))
         .route(WHO, limited(SMALL_BYTES_MAX)(post(who)))
         .with_state(consensus.clone());
@@ -63,7 +65,8 @@ pub(crate) fn router(consensus: Consensus) -> Router {
         .route(JOIN, limited(SMALL_BYTES_MAX)(post(join)))
         .route(CLUSTER, limited(SMALL_BYTES_MAX)(post(cluster)))
         .with_state(consensus);
-    members_only(trust.clone(), for_members)
+    raft_only(trust.clone(), for_raft)
+        .merge(members_only(trust.clone(), for_members))
         .merge(known_only(trust.clone(), for_known))
         .merge(invited_only(trust, for_invited))
 }
@@ -175,6 +178,7 @@ fn stopped(error: impl std::fmt::Display) -> Refusal {
 async fn append(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes) -> Answer {
     let request: AppendEntriesRequest<TypeConfig> = open_raft(&consensus, sent_by, &body)?;
     let leader = NodeId(request.vote.leader_id.node_id);
+    speaks_for(sent_by, leader)?;
     let answered = consensus
         .raft()
         .append_entries(request)
@@ -188,6 +192,7 @@ async fn append(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes
 
 async fn vote(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes) -> Answer {
     let request: VoteRequest<TypeConfig> = open_raft(&consensus, sent_by, &body)?;
+    speaks_for(sent_by, NodeId(request.vote.leader_id.node_id))?;
     answer_raft(
         &consensus,
         &consensus.raft().vote(request).await.map_err(stopped)?,
@@ -196,6 +201,7 @@ async fn vote(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes) 
 
 async fn pre_vote(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes) -> Answer {
     let request: VoteRequest<TypeConfig> = open_raft(&consensus, sent_by, &body)?;
+    speaks_for(sent_by, NodeId(request.vote.leader_id.node_id))?;
     answer_raft(
         &consensus,
         &consensus.raft().pre_vote(request).await.map_err(stopped)?,
@@ -204,6 +210,7 @@ async fn pre_vote(State(consensus): State<Consensus>, sent_by: SentBy, body: Byt
 
 async fn snapshot(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes) -> Answer {
     let SnapshotRequest { vote, image } = open_raft(&consensus, sent_by, &body)?;
+    speaks_for(sent_by, NodeId(vote.leader_id.node_id))?;
     let snapshot = Snapshot {
         meta: image.meta,
         snapshot: image.state,
@@ -298,7 +305,12 @@ async fn cluster(State(consensus): State<Consensus>, body: Bytes) -> Answer {
 }
 
 /// A process of another member introduces itself.
-async fn hello(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes) -> Answer {
+async fn hello(
+    State(consensus): State<Consensus>,
+    Extension(caller): Extension<Caller>,
+    sent_by: SentBy,
+    body: Bytes,
+) -> Answer {
     let introduced: Hello = decode(&body)?;
     speaks_for(sent_by, introduced.sender.stamp.node)?;
     if introduced.cluster != consensus.cluster() {
@@ -312,7 +324,7 @@ async fn hello(State(consensus): State<Consensus>, sent_by: SentBy, body: Bytes)
         &consensus,
         &consensus
             .introducer()
-            .receive(&introduced)
+            .receive(&introduced, !matches!(caller, Caller::Former(_)))
             .await
             .map_err(stopped)?,
     )

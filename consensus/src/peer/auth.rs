@@ -58,9 +58,15 @@ pub(crate) fn known_only(trust: Option<Trust>, routes: Router) -> Router {
     routes.layer(from_fn_with_state((trust, Door::Known), check))
 }
 
+/// The same for Raft's messages, which also come from nodes of which this one has not heard yet.
+pub(crate) fn raft_only(trust: Option<Trust>, routes: Router) -> Router {
+    routes.layer(from_fn_with_state((trust, Door::Raft), check))
+}
+
 #[derive(Clone, Copy)]
 enum Door {
     Members,
+    Raft,
     Known,
     Invited,
 }
@@ -71,10 +77,12 @@ impl Door {
     fn admits(self, caller: Option<Caller>) -> Result<(), (StatusCode, &'static str)> {
         let forbidden = |message| Err((StatusCode::FORBIDDEN, message));
         match (caller, self) {
-            (Some(Caller::Member(_)), Self::Members | Self::Known)
+            (Some(Caller::Member(_)), Self::Members | Self::Raft | Self::Known)
+            | (Some(Caller::Newer(_)), Self::Raft | Self::Known)
             | (Some(Caller::Former(_)), Self::Known)
             | (Some(Caller::Invited(_)), Self::Invited) => Ok(()),
             (None, _) => Err((StatusCode::UNAUTHORIZED, "this node may not speak here")),
+            (Some(Caller::Newer(_)), _) => forbidden("this node has not heard of that member yet"),
             (Some(Caller::Former(_)), _) => forbidden("this node is no member any more"),
             (Some(Caller::Invited(_)), _) => forbidden("only members may ask this"),
             (Some(Caller::Member(_)), _) => forbidden("only invited newcomers may ask this"),
@@ -95,7 +103,9 @@ async fn check(
     if let Err((status, message)) = door.admits(caller) {
         return refusal(status, message);
     }
-    if !OnAuthorised::has_room(&request) {
+    // Only members have places that are kept for them.
+    let is_member = matches!(caller, Some(Caller::Member(_) | Caller::Newer(_)));
+    if is_member && !OnAuthorised::has_room(&request) {
         let message =
             "all connections for members are taken: raise listen.peer_connections_max of this node";
         return refusal(StatusCode::SERVICE_UNAVAILABLE, message);
@@ -106,7 +116,7 @@ async fn check(
     next.run(request).await
 }
 
-/// The connection is closed with it: whoever it is has nothing more to ask.
+/// The connection is closed with it: its client has nothing more to ask.
 fn refusal(status: StatusCode, message: &'static str) -> Response {
     (status, [(CONNECTION, "close")], message).into_response()
 }
@@ -120,7 +130,9 @@ impl<S: Sync> FromRequestParts<S> for SentBy {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         match parts.extensions.get::<Caller>() {
-            Some(Caller::Member(node) | Caller::Former(node)) => Ok(Self(*node)),
+            Some(Caller::Member(node) | Caller::Newer(node) | Caller::Former(node)) => {
+                Ok(Self(*node))
+            }
             _ => Err((StatusCode::FORBIDDEN, "only members may ask this")),
         }
     }

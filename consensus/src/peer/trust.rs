@@ -117,16 +117,21 @@ impl Trust {
     }
 
     /// Takes members and invitations from the state, unless nothing of them has changed. A state
-    /// from before the node's first one changes nothing.
-    pub(crate) fn follow(&self, state: &ClusterState) {
+    /// from before the node's first one changes nothing. `voters`: of Raft.
+    pub(crate) fn follow(&self, state: &ClusterState, voters: &[NodeId]) {
         if state.cluster.is_none() {
             return;
         }
         let known = self.roster();
         let members = state.nodes.iter().map(|(id, node)| (id, node.key));
-        let invited = state.invites.iter().map(|(_, invite)| invite.spec.key);
+        let leaving = voters
+            .iter()
+            .filter(|node| state.has_left(**node))
+            .filter_map(|node| Some((*node, *known.members.get(node)?)));
+        let invited = state.invites.iter();
+        let invited = invited.map(|(_, invite)| (invite.spec.key, invite.spec.expires));
         let next = Roster {
-            members: members.collect(),
+            members: members.chain(leaving).collect(),
             newest: state.newest_node(),
             invited: invited.collect(),
             ..Roster::clone(&known)

@@ -151,6 +151,8 @@ pub enum Unheard {
         cluster: Uuid,
         generation: ClusterGeneration,
     },
+    #[error("node {sent_by} may not speak for node {from}")]
+    Forged { sent_by: NodeId, from: NodeId },
     #[error("this process of node {0} has not introduced itself here yet")]
     Unintroduced(NodeId),
 }
@@ -406,11 +408,11 @@ impl Identity {
         .concat())
     }
 
-    /// Decodes a heartbeat and checks that its process counts.
+    /// Decodes a heartbeat that node `sent_by` sent, and checks that its process counts.
     ///
     /// # Errors
     /// See [`Unheard`].
-    pub fn hear(&self, body: &[u8]) -> Result<Heartbeat, Unheard> {
+    pub fn hear(&self, sent_by: NodeId, body: &[u8]) -> Result<Heartbeat, Unheard> {
         let (envelope, rest) = codec::decode_first::<Envelope>(body)?;
         if !self.is_addressed(&envelope) {
             let Inner {
@@ -432,6 +434,11 @@ impl Identity {
             incarnation,
             position,
         } = sender.stamp;
+        for from in [node, heartbeat.from] {
+            if from != sent_by {
+                return Err(Unheard::Forged { sent_by, from });
+            }
+        }
         match self.admission(&sender.stamp) {
             Admission::Admitted => {
                 self.0.ledger.note(node, incarnation, position);

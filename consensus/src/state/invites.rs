@@ -63,6 +63,13 @@ impl ClusterState {
         Ok(invite)
     }
 
+    /// Whether `node` has joined with the invitation of this key, which is still valid.
+    pub(super) fn has_used(&self, key: KeyHash, node: NodeId, at: Timestamp) -> bool {
+        self.invites.values().any(|invite| {
+            invite.spec.key == key && invite.used_by == Some(node) && invite.spec.expires > at
+        })
+    }
+
     /// A used invitation stays until it expires: its node may have to ask again.
     pub(super) fn use_invite(&mut self, id: InviteId, node: NodeId) {
         if let Some(invite) = self.invites.get_mut(id) {

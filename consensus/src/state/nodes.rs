@@ -7,7 +7,8 @@ use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 
 impl ClusterState {
-    /// The same `key` always gets the same id, so a lost answer can be requested again.
+    /// The same `key` with the same invitation always gets the same id, so a lost answer can be
+    /// requested again.
     pub(super) fn join(
         &mut self,
         spec: NodeSpec,
@@ -16,7 +17,10 @@ impl ClusterState {
         at: Timestamp,
     ) -> Result<Response, Rejection> {
         if let Some(node) = self.nodes.values().find(|node| node.key == key) {
-            return Ok(Response::Node(node.id));
+            let has_used = self.has_used(invite, node.id, at);
+            return has_used
+                .then_some(Response::Node(node.id))
+                .ok_or(Rejection::NotInvited);
         }
         let invited = self.invited(invite, &spec, at)?;
         let (invite, may_vote) = (invited.id, invited.spec.may_vote);
@@ -120,6 +124,13 @@ impl ClusterState {
         }
         if self.nodes.len() == 1 {
             return Err(Rejection::LastNode(node));
+        }
+        if !self
+            .nodes
+            .values()
+            .any(|other| other.id != node && other.may_vote)
+        {
+            return Err(Rejection::LastVoter(node));
         }
         let cameras = self
             .assignments

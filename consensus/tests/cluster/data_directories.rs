@@ -311,9 +311,12 @@ async fn a_number_of_which_there_is_footage_is_not_given_to_a_camera() {
         .seal(NodeId(1), &heartbeat)
         .unwrap();
     eventually("its heartbeat counts", || {
-        first.consensus.identity().hear(&sealed).is_ok()
+        let identity = first.consensus.identity();
+        identity.hear(NodeId(2), &sealed).is_ok()
     })
     .await;
+    let forged = first.consensus.identity().hear(NodeId(3), &sealed);
+    assert!(forged.is_err_and(|why| why.to_string().contains("may not speak for node 2")));
     assert_eq!(
         write_soon(&second, camera("c")).await,
         Response::Camera {

@@ -471,9 +471,15 @@ async fn strangers_and_namesakes_do_not_join() {
         ),
         "{namesake:?}"
     );
-    assert_eq!(
-        join(&token, spec.clone(), &key()).await.unwrap().node,
-        NodeId(2)
+    let own = key();
+    let joined = join(&token, spec.clone(), &own).await.unwrap();
+    assert_eq!(joined.node, NodeId(2));
+    // A member's key is no secret: another invitation does not make its holder that member.
+    let other = node_spec("n4", "127.0.0.1:9");
+    let claimed = join(&first.invites(&other).await, other, &own).await;
+    assert!(
+        matches!(claimed, Err(JoinError::Rejected(Rejection::NotInvited))),
+        "{claimed:?}"
     );
     let second = join(&token, spec, &key()).await;
     assert!(
@@ -540,6 +546,29 @@ async fn a_member_speaks_for_itself_alone() {
     let known = leader.consensus.state();
     let known = known.nodes.get(victim_id).unwrap();
     assert_eq!(known.spec.peer_addr, victim.spec.peer_addr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_removed_hands_its_vote_back_first() {
+    let first = TestNode::first().await;
+    let second = TestNode::joining("n2", &first).await;
+    first.voters(2).await;
+    let leads = if first.is_leader() { &first } else { &second };
+    let stays = if first.is_leader() { &second } else { &first };
+    let remove = Command::RemoveNode {
+        node: leads.consensus.node(),
+        force: true,
+    };
+    write_soon(leads, remove.by(Actor::System, AT)).await;
+    stays.voters(1).await;
+    write_soon(stays, camera("after")).await;
+    assert_eq!(stays.cameras().len(), 1);
+    let last = Command::RemoveNode {
+        node: stays.consensus.node(),
+        force: true,
+    };
+    let last = stays.consensus.write(last.by(Actor::System, AT)).await;
+    assert!(matches!(last, Err(WriteError::Rejected(_))), "{last:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

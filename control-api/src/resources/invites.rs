@@ -13,7 +13,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use holdfast_consensus::JoinToken;
 use holdfast_consensus::command::{Command, Response};
-use holdfast_consensus::model::{self, HostPort, INVITE_VALID, InviteSpec, Role};
+use holdfast_consensus::model::{self, HostPort, INVITE_VALID, InviteSpec, Role, Secret};
 use holdfast_storage::ids::{InviteId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -61,8 +61,9 @@ pub struct Invite {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MadeInvite {
     pub invite: Invite,
-    /// For `POST /cluster/join` of the new node. It is a secret: whoever has it can join.
-    pub token: String,
+    /// For `POST /cluster/join` of the new node. It is a secret: anyone who has it can join.
+    #[schema(value_type = schema::JoinToken)]
+    pub token: Secret,
 }
 
 #[derive(OpenApi)]
@@ -150,7 +151,7 @@ async fn create<B: Backend>(
     let location = format!("/api/v1/invites/{}", invite.id);
     let made = MadeInvite {
         invite,
-        token: token.to_string(),
+        token: Secret(token.to_string()),
     };
     let headers = [
         (header::LOCATION, location),

@@ -66,7 +66,7 @@ async fn invite(api: &Api, args: InviteArgs, out: Output) -> Result<(), CliError
         format!(
             "run this on {}, within {valid_minutes} min:\n\n  holdfast cluster join {}\n\nanyone \
              with this token can join; `holdfast node revoke {}` makes it useless",
-            made.invite.name, made.token, made.invite.id
+            made.invite.name, made.token.0, made.invite.id
         )
     })
 }

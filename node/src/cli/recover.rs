@@ -275,7 +275,7 @@ fn describe(report: &Report) -> String {
          have given out those between.\n\
          What it knew before is kept in {kept}; nothing needs it any more.\n\
          To have a node that was dropped join again: stop it, remove identity.json, raft* and \
-         join-attempt from its data_dir, leave its volumes as they are, start it, and `holdfast \
+         pki from its data_dir, leave its volumes as they are, start it, and `holdfast \
          cluster join` there.",
         report.cluster
     )

@@ -189,7 +189,7 @@ impl Cluster {
         };
         let api = self.api(through)?;
         match api.post::<MadeInvite>(&["invites"], &invite).await {
-            Ok(made) => Ok(Secret(made.token)),
+            Ok(made) => Ok(made.token),
             Err(source) => Err(self.refused(through, "invite a node", source)),
         }
     }

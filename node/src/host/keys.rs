@@ -4,7 +4,7 @@
 use crate::durable_file::write_durably;
 use holdfast_consensus::Issued;
 use holdfast_consensus::peer::trust::authority::Authority;
-use holdfast_consensus::peer::trust::keys::{CertificateDer, Credentials, Key};
+use holdfast_consensus::peer::trust::keys::{CertificateDer, Credentials, Key, key_of};
 use holdfast_consensus::peer::trust::names::NodeUri;
 use holdfast_consensus::peer::trust::roster::Roster;
 use holdfast_consensus::peer::trust::{Trust, TrustError, found};
@@ -31,8 +31,8 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeysError {
     #[error(
-        "this node's keys are missing from {}; restore that folder from a backup, or remove this \
-         node, empty its data_dir, and let it join again",
+        "this node's keys are missing from {}; remove this node, empty its data_dir, and let it \
+         join again",
         .0.display()
     )]
     Missing(PathBuf),
@@ -41,8 +41,7 @@ pub(crate) enum KeysError {
     #[error("cannot write {}: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error(
-        "{} is damaged ({why}); restore it from a backup, or remove this node, empty its \
-         data_dir, and let it join again",
+        "{} is damaged ({why}); remove this node, empty its data_dir, and let it join again",
         path.display()
     )]
     Damaged { path: PathBuf, why: String },
@@ -135,12 +134,14 @@ impl Keys {
         if NodeUri::of(&credentials.chain[0]) != Some(name) {
             return Err(folder.damaged(CHAIN, &format!("it is not of {name}")));
         }
-        let authority = if folder.has(AUTHORITY) {
-            let (key, root) = (folder.key(AUTHORITY)?, root(&credentials));
-            Some(Arc::new(Authority::restore(name.cluster, key, root)?))
-        } else {
+        if key_of(&credentials.chain[0]) != Some(credentials.key.hash()) {
+            return Err(folder.damaged(CHAIN, &format!("it is not of the key in {KEY}")));
+        }
+        let authority = folder.authority(name.cluster, root(&credentials));
+        let authority = authority.unwrap_or_else(|error| {
+            tracing::error!(%error, "this node can admit no other");
             None
-        };
+        });
         Ok(Self {
             credentials,
             authority,
@@ -244,6 +245,18 @@ impl Folder {
     fn key(&self, name: &str) -> Result<Key, KeysError> {
         let parts = self.read(name, PRIVATE)?;
         Key::from_pkcs8(&parts[0]).map_err(|error| self.damaged(name, &error))
+    }
+
+    fn authority(
+        &self,
+        cluster: Uuid,
+        root: CertificateDer<'static>,
+    ) -> Result<Option<Arc<Authority>>, KeysError> {
+        if !self.has(AUTHORITY) {
+            return Ok(None);
+        }
+        let authority = Authority::restore(cluster, self.key(AUTHORITY)?, root)?;
+        Ok(Some(Arc::new(authority)))
     }
 
     fn damaged(&self, name: &str, why: &(impl std::fmt::Display + ?Sized)) -> KeysError {

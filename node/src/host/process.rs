@@ -155,6 +155,9 @@ impl Host {
             None => {
                 let data_dir = &self.config.data_dir;
                 let known = Identity::load(data_dir)?;
+                if let (None, Some(path)) = (known, identity::any_raft_dir(data_dir)) {
+                    return Err(BecomeError::LostIdentity { path });
+                }
                 let cluster = Uuid::new_v4();
                 let founded =
                     || Identity::new(cluster, NodeId(1), ClusterGeneration::first(cluster));

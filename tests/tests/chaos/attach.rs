@@ -67,7 +67,7 @@ impl Owned {
                 let invite = ["--json", "node", "invite", node, "--voter"];
                 let made = owned.until(NODES[0], &invite);
                 let made: MadeInvite = serde_json::from_slice(&made.stdout).unwrap();
-                owned.until(node, &["cluster", "join", &made.token]);
+                owned.until(node, &["cluster", "join", &made.token.0]);
             }
         }
         owned

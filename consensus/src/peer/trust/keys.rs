@@ -7,6 +7,7 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData, Signat
 pub use rustls::pki_types::CertificateDer;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::fmt;
+use webpki::EndEntityCert;
 
 /// An Ed25519 private key without its public key (RFC 8410, 7), up to the 32 bytes of the key.
 const ED25519_PKCS8: [u8; 16] = [
@@ -148,6 +149,13 @@ pub fn random_seed() -> Result<[u8; 32], TrustError> {
     let mut seed = [0; 32];
     aws_lc_rs::rand::fill(&mut seed).map_err(|_| TrustError::NoRandomness)?;
     Ok(seed)
+}
+
+/// The key of a certificate, if it can be read.
+#[must_use]
+pub fn key_of(certificate: &CertificateDer<'_>) -> Option<KeyHash> {
+    let parsed = EndEntityCert::try_from(certificate).ok()?;
+    Some(hash_of(&parsed.subject_public_key_info()))
 }
 
 pub(super) fn hash_of(subject_public_key_info: &[u8]) -> KeyHash {

@@ -5,8 +5,9 @@ use super::names::NodeUri;
 use super::provider;
 use crate::model::KeyHash;
 use holdfast_storage::ids::NodeId;
+use holdfast_storage::time::Timestamp;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 use webpki::{
     EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, anchor_from_trusted_cert,
@@ -20,8 +21,8 @@ pub struct Roster {
     pub members: BTreeMap<NodeId, KeyHash>,
     /// The newest id that was given to a member, as far as this node knows.
     pub newest: NodeId,
-    /// Keys of invitations.
-    pub invited: BTreeSet<KeyHash>,
+    /// Keys of invitations, and when each expires.
+    pub invited: BTreeMap<KeyHash, Timestamp>,
     /// The roots of the cluster's authority.
     pub roots: Vec<CertificateDer<'static>>,
     /// The fingerprint of a root that is trusted for now, because a token names it: for a newcomer.
@@ -32,6 +33,9 @@ pub struct Roster {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
     Member(NodeId),
+    /// A node that has joined after what this one has heard of: it may introduce itself, and send
+    /// Raft's messages, which bring this node up to date.
+    Newer(NodeId),
     /// A node that was a member: it may only ask why it is none any more.
     Former(NodeId),
     /// A newcomer with the key of an invitation.
@@ -72,9 +76,9 @@ impl Roster {
 
     /// Who presents `certificate`, with `others` that lead to a root.
     ///
-    /// A member is recognised by its key: its certificate may have expired, since clocks may be
-    /// wrong and a cluster must not fall apart by a date. A node that this one has not heard of yet
-    /// has just joined: only its certificate shows that.
+    /// A member is recognised by its key. A node that this one has not heard of yet has just
+    /// joined: only its certificate shows that. No certificate's date counts: clocks may be wrong,
+    /// and a cluster must not fall apart by a date.
     ///
     /// # Errors
     /// It may not speak.
@@ -87,7 +91,9 @@ impl Roster {
         let parsed = EndEntityCert::try_from(certificate)
             .map_err(|error| Untrusted::Unreadable(error.to_string()))?;
         let key = hash_of(&parsed.subject_public_key_info());
-        if self.invited.contains(&key) {
+        let now_us = i64::try_from(now.as_secs()).map_or(i64::MAX, |s| s.saturating_mul(1_000_000));
+        let is_valid = |expires: &Timestamp| expires.micros() > now_us;
+        if self.invited.get(&key).is_some_and(is_valid) {
             return Ok(Caller::Invited(key));
         }
         let NodeUri { cluster, node } = parsed
@@ -105,7 +111,7 @@ impl Roster {
                 self.check_chain(&parsed, node, others, now)?;
                 let has_joined = node > self.newest;
                 Ok(if has_joined {
-                    Caller::Member(node)
+                    Caller::Newer(node)
                 } else {
                     Caller::Former(node)
                 })
@@ -117,10 +123,13 @@ impl Roster {
     #[must_use]
     pub fn now(&self, caller: Caller) -> Option<Caller> {
         match caller {
-            Caller::Member(node) if !self.members.contains_key(&node) && node <= self.newest => {
+            Caller::Member(node) | Caller::Newer(node) if self.members.contains_key(&node) => {
+                Some(Caller::Member(node))
+            }
+            Caller::Member(node) | Caller::Newer(node) if node <= self.newest => {
                 Some(Caller::Former(node))
             }
-            Caller::Invited(key) if !self.invited.contains(&key) => None,
+            Caller::Invited(key) if !self.invited.contains_key(&key) => None,
             caller => Some(caller),
         }
     }
@@ -142,21 +151,28 @@ impl Roster {
             .filter_map(|root| anchor_from_trusted_cert(root).ok());
         let anchors: Vec<_> = anchors.collect();
         let provider = provider();
-        parsed
-            .verify_for_usage(
-                provider.signature_verification_algorithms.all,
-                &anchors,
-                &[],
-                now,
-                AnyUsage,
-                None,
-                None,
-            )
-            .map(|_| ())
-            .map_err(|error| Untrusted::Invalid {
-                node,
-                why: error.to_string(),
-            })
+        let verify = |time: UnixTime| {
+            parsed
+                .verify_for_usage(
+                    provider.signature_verification_algorithms.all,
+                    &anchors,
+                    &[],
+                    time,
+                    AnyUsage,
+                    None,
+                    None,
+                )
+                .map(drop)
+        };
+        let verified = match verify(now) {
+            Err(webpki::Error::CertExpired { not_after, .. }) => verify(not_after),
+            Err(webpki::Error::CertNotValidYet { not_before, .. }) => verify(not_before),
+            other => other,
+        };
+        verified.map_err(|error| Untrusted::Invalid {
+            node,
+            why: error.to_string(),
+        })
     }
 }
 

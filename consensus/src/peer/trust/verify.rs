@@ -55,11 +55,11 @@ impl ServerCertVerifier for PeerVerifier {
             .caller(end_entity, intermediates, now)
             .map_err(refused)?;
         match (found, expected) {
-            (Caller::Member(_), None) => Ok(ServerCertVerified::assertion()),
-            (Caller::Member(node), Some(expected)) if node == expected => {
+            (Caller::Member(_) | Caller::Newer(_), None) => Ok(ServerCertVerified::assertion()),
+            (Caller::Member(node) | Caller::Newer(node), Some(expected)) if node == expected => {
                 Ok(ServerCertVerified::assertion())
             }
-            (Caller::Member(found), Some(dialled)) => {
+            (Caller::Member(found) | Caller::Newer(found), Some(dialled)) => {
                 Err(refused(Untrusted::Misdirected { dialled, found }))
             }
             (Caller::Former(node), _) => Err(refused(Untrusted::NoMember(node))),

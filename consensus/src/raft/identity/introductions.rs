@@ -170,8 +170,19 @@ impl Introducer {
     ///
     /// # Errors
     /// Something that has to be durable first could not be made durable.
-    pub(crate) async fn receive(&self, hello: &Hello) -> io::Result<HelloAnswer> {
-        let verdict = if self.meet(&hello.sender, hello.generation).await {
+    pub(crate) async fn receive(&self, hello: &Hello, is_member: bool) -> io::Result<HelloAnswer> {
+        let verdict = if !is_member {
+            // What it says of itself counts for nothing: it cannot replace this generation.
+            let mine = self.identity.generation();
+            if hello.generation.is(&mine) {
+                Verdict::Removed
+            } else {
+                if hello.generation.number <= mine.number {
+                    self.meet(&hello.sender, hello.generation).await;
+                }
+                Verdict::OtherGeneration
+            }
+        } else if self.meet(&hello.sender, hello.generation).await {
             self.identity.wanted().hear_of(&hello.moved);
             self.consider(&hello.sender, &hello.history).await?
         } else {
@@ -185,7 +196,8 @@ impl Introducer {
             ..
         } = self.hello();
         // A node that is no member learns that, and nothing else.
-        let is_member = matches!(verdict, Verdict::Admitted | Verdict::Wait | Verdict::No(_));
+        let is_member =
+            is_member && matches!(verdict, Verdict::Admitted | Verdict::Wait | Verdict::No(_));
         Ok(HelloAnswer {
             sender,
             history: if is_member { history } else { Vec::new() },
@@ -366,6 +378,12 @@ impl Introducer {
             verdict,
             generation,
         } = answer;
+        if member.node.is_some_and(|node| node != sender.stamp.node) {
+            return Err(PeerError::Untrusted {
+                addr: addr.to_owned(),
+                why: format!("it speaks for node {}", sender.stamp.node),
+            });
+        }
         if !self.meet(&sender, generation).await {
             return Ok((sender.stamp.node, Verdict::OtherGeneration));
         }

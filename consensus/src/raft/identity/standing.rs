@@ -48,7 +48,7 @@ impl fmt::Display for Replaced {
         write!(
             f,
             ": the cluster is in generation {} now, and this node takes no part in it. To use it \
-             again, stop it, remove identity.json, raft* and join-attempt from its data_dir, start \
+             again, stop it, remove identity.json, raft* and pki from its data_dir, start \
              it, and have it join; its volumes can stay where they are: their footage is kept",
             now.number
         )
@@ -73,7 +73,7 @@ impl Fence {
                 .to_owned(),
             Why::Replaced(Replaced { was, now, .. }) => format!(
                 "it belongs to generation {was} of this cluster, and the cluster is in {now}. Stop \
-                 it, remove identity.json, raft* and join-attempt from its data_dir, and have it \
+                 it, remove identity.json, raft* and pki from its data_dir, and have it \
                  join; its volumes can stay where they are"
             ),
         }

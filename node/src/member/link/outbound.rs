@@ -183,7 +183,8 @@ impl Link {
                         // If the pilot is behind, it can do without a clock's sample.
                         drop(self.options.events.try_send(LinkEvent::Answered(self.node, sample)));
                     }
-                    Err(LinkError::NoAnswer) if !(idle.is_empty() && busy.is_empty()) => {}
+                    Err(LinkError::NoAnswer | LinkError::Peer(PeerError::Unreachable { .. }))
+                        if !(idle.is_empty() && busy.is_empty()) => {}
                     Err(error) => return Err(error),
                 },
                 _ = repeat.tick(), if !idle.is_empty() || busy.len() < LANES_MAX => {

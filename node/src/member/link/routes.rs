@@ -32,15 +32,10 @@ async fn receive(
     body: Bytes,
 ) -> Response {
     let received = now();
-    let heartbeat = match identity.hear(&body) {
+    let heartbeat = match identity.hear(sender, &body) {
         Ok(heartbeat) => heartbeat,
         Err(error) => return (status_of(&error), error.to_string()).into_response(),
     };
-    if heartbeat.from != sender {
-        tracing::warn!(%sender, from = %heartbeat.from, "a node sent the heartbeat of another");
-        let message = format!("node {sender} may not speak for node {}", heartbeat.from);
-        return (StatusCode::FORBIDDEN, message).into_response();
-    }
     if events.send(LinkEvent::Heartbeat(heartbeat)).await.is_err() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
@@ -57,6 +52,7 @@ async fn receive(
 fn status_of(error: &Unheard) -> StatusCode {
     match error {
         Unheard::Unreadable(_) => StatusCode::BAD_REQUEST,
+        Unheard::Forged { .. } => StatusCode::FORBIDDEN,
         Unheard::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
         Unheard::Unintroduced(_) => StatusCode::CONFLICT,
     }
