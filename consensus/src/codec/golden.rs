@@ -160,8 +160,6 @@ fn export() -> ExportSpec {
     }
 }
 
-#[expect(clippy::too_many_lines, reason = "one of each kind")]
-
 fn entry(command: Command) -> LogEntry {
     command.by(Actor::Operator(OperatorName::admin()), AT)
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 
+#[expect(clippy::too_many_lines, reason = "one of each kind")]
 pub(super) fn commands() -> Vec<(&'static str, Command)> {
     let (owner, successor) = (NodeId(1), Some(NodeId(2)));
     let op = AssignmentOp::Place {
