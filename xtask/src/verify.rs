@@ -17,7 +17,7 @@ const HELP: &str = "\
 Usage: cargo xtask verify [--quick] [--keep-going]
 
 Runs every check that CI runs: format, clippy with warnings as errors, all tests, doc tests, crash
-exploration of the store (2,000 seeds), simulated failover (500 seeds), simulated consensus (12
+exploration of the store (2,000 seeds), simulated failover (400 seeds), simulated consensus (12
 seeds), interop tests, power cuts, chaos scenarios. As root it installs the Debian packages that
 interop tests, faulty disks, power cuts and network namespaces need; else it prints the line that
 would, and leaves those tests out.
