@@ -1,8 +1,9 @@
 //! What the rings of a node may hold together.
 //!
 //! A ring may use its maximum as long as all of them leave an eighth of the budget free. Beyond
-//! that, rings that are larger than an equal share give way until they have it, each at its next
-//! frame or housekeeping. If the budget is used up all the same, the ring that grows gives way.
+//! that, rings that are larger than an equal share give way until that is so again, each at its
+//! next frame or housekeeping. If the budget is used up all the same, the ring that grows gives
+//! way.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 

@@ -175,7 +175,8 @@ impl Pending {
 }
 
 impl Drop for Publisher {
-    /// It waits for readers, but no frame does: recording has ended.
+    /// It waits for the reader that is in the way, for as long as that reads one frame: the end
+    /// must not be lost.
     fn drop(&mut self) {
         self.channel.publish_last(self.number, &mut self.pending);
         let (hub, stream) = &self.hub;

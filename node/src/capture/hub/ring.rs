@@ -1,8 +1,8 @@
 //! The newest frames of one stream, within bounds. Pure.
 //!
-//! A ring holds the last GOP, and frames before it that are not older than [`LAG_US`]: a reader
-//! that is no further behind misses nothing when a GOP begins. If a GOP does not fit, its oldest
-//! frames are dropped, and readers cannot begin before the next keyframe.
+//! A ring holds the last GOP, and the one before it until the keyframe of the last one is
+//! [`LAG_US`] old: a reader that is no further behind misses nothing when a GOP begins. If a GOP
+//! does not fit, its oldest frames are dropped, and readers cannot begin before the next keyframe.
 //!
 //! Frames are counted. A reader receives a frame if it has received the one before, or if it is a
 //! keyframe.

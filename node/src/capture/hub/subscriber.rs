@@ -16,8 +16,10 @@ pub enum Start {
     Keyframe,
     /// The same, but if the ring has no keyframe, with the oldest frame in it. What precedes the
     /// first frame of each track is to be read from the store, up to its decode time: together that
-    /// is every frame once. Unless the GOP does not fit into the ring, a chunk ends there that was
-    /// handed to the store already and is durable within about a flush interval.
+    /// is every frame once. That is exact for video; sound that arrives later than its video may
+    /// lie in a chunk that is still open if the ring has a keyframe. Unless the GOP does not fit
+    /// into the ring, a chunk ends there that was handed to the store already and is durable within
+    /// about a flush interval.
     Anywhere,
 }
 
